@@ -1,0 +1,5 @@
+//! What happened.
+
+pub mod node;
+
+pub use node::NodeId;
