@@ -1,5 +1,42 @@
-//! What happened.
+//! What happened: the record of a run, from which everything else is judged.
+//!
+//! A history is a sequence of [`Event`]s in the order in which one recorder saw them. Each operation of a client
+//! is an invocation and, later, its completion; what the nemesis did stands between them.
+//!
+//! In reading order:
+//! - [`node`]: the names of hosts; [`scalar`]: keys and values;
+//! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
+//! - [`register`] and [`mutex`]: the vocabularies;
+//! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field, and its reader;
+//! - [`edn`]: Jepsen's `history.edn`, read and written;
+//! - [`pairs`]: invocations paired with their completions.
+//!
+//! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
+//!
+//! ```
+//! use duress_history::{jsonl, pairs, register::Register};
+//!
+//! let text = r#"{"index":0,"time":10,"process":0,"type":"invoke","f":"write","value":["x",1],"node":"n1"}
+//! {"index":1,"time":25,"process":0,"type":"ok","f":"write","value":["x",1],"node":"n1"}
+//! "#;
+//! let history = jsonl::read_from::<Register>(text.as_bytes())?;
+//! let operations = pairs::pair(&history.events)?;
+//! assert_eq!(operations.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+pub mod edn;
+pub mod event;
+pub mod jsonl;
+pub mod mutex;
 pub mod node;
+pub mod pairs;
+pub mod recorder;
+pub mod register;
+pub mod scalar;
 
+pub use event::{Entry, Event, History, NemesisEvent, OpType, Payload, PayloadError, Process};
 pub use node::NodeId;
+pub use pairs::{Completion, Operation};
+pub use recorder::Recorder;
+pub use scalar::Scalar;

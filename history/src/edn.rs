@@ -1,0 +1,1 @@
+//! Jepsen's `history.edn`.

@@ -1,0 +1,390 @@
+//! The history file: one JSON object a line.
+//!
+//! ```text
+//! {"index":7,"time":120345678,"process":3,"type":"ok","f":"cas","value":["x",[1,2]],"node":"n2"}
+//! {"index":8,"time":120400000,"process":"nemesis","type":"info","f":"start-partition","value":{…}}
+//! ```
+//!
+//! | field | type | meaning |
+//! |---|---|---|
+//! | `index` | integer | position in the history, strictly rising; where it is missing, lines count from 0 |
+//! | `time` | integer | nanoseconds since the run began, never falling; 0 where it is missing |
+//! | `process` | integer or `"nemesis"` | the logical client |
+//! | `type` | `invoke`, `ok`, `fail`, `info` | see [`OpType`]; the nemesis's events are always `info` |
+//! | `f` | text | the operation, from the model's vocabulary |
+//! | `value` | any | its argument or answer, from the model's vocabulary; `null` where it is missing |
+//! | `node` | text, optional | the node the client spoke to |
+//! | `error` | text, optional | why it failed or is unknown |
+//!
+//! Other fields are ignored. A last line that was cut short (the recorder was killed) is left out and reported as
+//! [`Torn::LastLine`]; anything else that cannot be understood is an error naming its line.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Error as _, Unexpected, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::event::{Entry, Event, History, NemesisEvent, OpType, Payload, PayloadError, Process, Torn};
+use crate::node::NodeId;
+
+/// A line longer than this is no history: reading it whole could take all memory.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Why a history could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be opened.
+    #[error("cannot open the history {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Reading stopped half-way.
+    #[error("cannot read the history after line {line}")]
+    Io {
+        /// The last line that was read.
+        line: u64,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no event at all.
+    #[error("the history is empty: there is nothing to check")]
+    Empty,
+    /// The file is not text.
+    #[error("line {line} is not text (byte {byte:#04x}): this is no history file")]
+    Binary {
+        /// The line.
+        line: u64,
+        /// A byte that text has not.
+        byte: u8,
+    },
+    /// A line of absurd length.
+    #[error("line {line} is longer than {LINE_BYTES_MAX} bytes: this is no history file")]
+    LongLine {
+        /// The line.
+        line: u64,
+    },
+    /// A line is no event.
+    #[error("line {line} is not an event of a history")]
+    Line {
+        /// The line.
+        line: u64,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A line is an event of another vocabulary.
+    #[error("line {line} does not fit the model")]
+    Payload {
+        /// The line.
+        line: u64,
+        /// What is wrong with it.
+        #[source]
+        source: PayloadError,
+    },
+    /// The order of events is broken.
+    #[error("line {line}: `{field}` is {found} after {before}; a history is in rising order")]
+    Order {
+        /// The line.
+        line: u64,
+        /// `index` or `time`.
+        field: &'static str,
+        /// What the line has.
+        found: u64,
+        /// What the line before it has.
+        before: u64,
+    },
+    /// The EDN in it is malformed.
+    #[error("line {line}: {reason}")]
+    Edn {
+        /// The line.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// `process` as it stands in a file.
+enum Who {
+    Client(u64),
+    Nemesis,
+}
+
+impl<'de> Deserialize<'de> for Who {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WhoVisitor;
+        impl Visitor<'_> for WhoVisitor {
+            type Value = Who;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a process: a whole number, or \"nemesis\"")
+            }
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Who, E> {
+                Ok(Who::Client(number))
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Who, E> {
+                match text {
+                    "nemesis" => Ok(Who::Nemesis),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(WhoVisitor)
+    }
+}
+
+/// A line with its payload still raw: `f` decides how `value` is read, and may stand after it.
+#[derive(Deserialize)]
+pub(crate) struct Line<'a> {
+    index: Option<u64>,
+    #[serde(default)]
+    time: u64,
+    process: Who,
+    #[serde(rename = "type")]
+    op_type: OpType,
+    #[serde(borrow)]
+    f: Cow<'a, str>,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+    #[serde(default)]
+    node: Option<NodeId>,
+    #[serde(default, deserialize_with = "error_text")]
+    error: Option<String>,
+}
+
+/// `error` as text, whatever it is: other recorders write keywords and vectors there.
+fn error_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer).map_err(D::Error::custom)?;
+    Ok(match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    })
+}
+
+/// Turns lines into entries and watches their order.
+pub(crate) struct Assembler<A> {
+    next_index: u64,
+    last_time: u64,
+    vocabulary: PhantomData<A>,
+}
+
+impl<A: Payload> Assembler<A> {
+    pub(crate) fn new() -> Self {
+        Self { next_index: 0, last_time: 0, vocabulary: PhantomData }
+    }
+
+    /// The entry that the JSON text `line`, the `number`th of its file, stands for.
+    pub(crate) fn entry(&mut self, number: u64, line: &str) -> Result<Entry<A>, ReadError> {
+        let line: Line<'_> =
+            serde_json::from_str(line).map_err(|source| ReadError::Line { line: number, source })?;
+        let index = line.index.unwrap_or(self.next_index);
+        if index < self.next_index {
+            let before = self.next_index - 1;
+            return Err(ReadError::Order { line: number, field: "index", found: index, before });
+        }
+        if line.time < self.last_time {
+            let before = self.last_time;
+            return Err(ReadError::Order { line: number, field: "time", found: line.time, before });
+        }
+        let entry = match line.process {
+            Who::Nemesis => Entry::Nemesis(NemesisEvent {
+                index,
+                time: line.time,
+                f: line.f.into_owned(),
+                value: match line.value {
+                    Some(raw) => serde_json::from_str(raw.get())
+                        .map_err(|source| ReadError::Line { line: number, source })?,
+                    None => serde_json::Value::Null,
+                },
+                error: line.error,
+            }),
+            Who::Client(process) => Entry::Client(Event {
+                index,
+                time: line.time,
+                process: Process(process),
+                op_type: line.op_type,
+                action: A::parse(line.op_type, &line.f, line.value)
+                    .map_err(|source| ReadError::Payload { line: number, source })?,
+                node: line.node,
+                error: line.error,
+            }),
+        };
+        self.next_index = index + 1;
+        self.last_time = line.time;
+        Ok(entry)
+    }
+}
+
+/// Reads a history file line by line, in constant memory.
+pub struct Reader<R, A> {
+    input: R,
+    line: String,
+    number: u64,
+    torn: Torn,
+    assembler: Assembler<A>,
+}
+
+impl<R: BufRead, A: Payload> Reader<R, A> {
+    /// Reads from `input`.
+    pub fn new(input: R) -> Self {
+        Self { input, line: String::new(), number: 0, torn: Torn::No, assembler: Assembler::new() }
+    }
+
+    /// Whether the last line was torn; known once the iterator has ended.
+    pub fn torn(&self) -> Torn {
+        self.torn
+    }
+
+    /// The next entry, or `None` at the end.
+    fn entry(&mut self) -> Result<Option<Entry<A>>, ReadError> {
+        loop {
+            let mut bytes = std::mem::take(&mut self.line).into_bytes();
+            bytes.clear();
+            let line = self.number + 1;
+            let read = io::Read::take(&mut self.input, LINE_BYTES_MAX)
+                .read_until(b'\n', &mut bytes)
+                .map_err(|source| ReadError::Io { line: self.number, source })?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let whole = bytes.ends_with(b"\n");
+            if !whole && read as u64 == LINE_BYTES_MAX {
+                return Err(ReadError::LongLine { line });
+            }
+            self.number = line;
+            match String::from_utf8(bytes) {
+                Ok(text) => self.line = text,
+                // A cut through a character is as good as a cut anywhere else in the last line.
+                Err(error) if !whole && error.utf8_error().error_len().is_none() && line > 1 => {
+                    self.torn = Torn::LastLine;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    let byte = error.as_bytes()[error.utf8_error().valid_up_to()];
+                    return Err(ReadError::Binary { line, byte });
+                }
+            }
+            if let Some(byte) = self.line.bytes().find(|byte| *byte < 0x20 && !byte.is_ascii_whitespace()) {
+                return Err(ReadError::Binary { line, byte });
+            }
+            let text = self.line.trim();
+            if text.is_empty() {
+                continue;
+            }
+            return match self.assembler.entry(line, text) {
+                Err(ReadError::Line { source, .. }) if !whole && source.is_eof() => {
+                    self.torn = Torn::LastLine;
+                    Ok(None)
+                }
+                other => other.map(Some),
+            };
+        }
+    }
+}
+
+impl<R: BufRead, A: Payload> Iterator for Reader<R, A> {
+    type Item = Result<Entry<A>, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.entry().transpose()
+    }
+}
+
+/// Reads the whole history at `path`.
+///
+/// # Errors
+/// [`ReadError`], also when there is no event in it.
+pub fn read<A: Payload>(path: &Path) -> Result<History<A>, ReadError> {
+    let open = |source| ReadError::Open { path: path.to_owned(), source };
+    let file = File::open(path).map_err(open)?;
+    if file.metadata().map_err(open)?.is_dir() {
+        return Err(open(io::ErrorKind::IsADirectory.into()));
+    }
+    read_from(BufReader::with_capacity(1 << 16, file))
+}
+
+/// Reads the whole history in `input`.
+///
+/// # Errors
+/// [`ReadError`], also when there is no event in it.
+pub fn read_from<A: Payload>(input: impl BufRead) -> Result<History<A>, ReadError> {
+    let mut reader = Reader::new(input);
+    let mut entries = Vec::new();
+    for entry in &mut reader {
+        entries.push(entry?);
+    }
+    collect(entries, reader.torn())
+}
+
+/// Parts a list of entries into a history.
+pub(crate) fn collect<A: Payload>(entries: Vec<Entry<A>>, torn: Torn) -> Result<History<A>, ReadError> {
+    if entries.is_empty() {
+        return Err(ReadError::Empty);
+    }
+    let mut history = History { events: Vec::with_capacity(entries.len()), nemesis: Vec::new(), torn };
+    for entry in entries {
+        match entry {
+            Entry::Client(event) => history.events.push(event),
+            Entry::Nemesis(event) => history.nemesis.push(event),
+        }
+    }
+    Ok(history)
+}
+
+/// `value` of a payload, for serde.
+struct Value<'a, A>(&'a A);
+
+impl<A: Payload> Serialize for Value<'_, A> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_value(serializer)
+    }
+}
+
+impl<A: Payload> Serialize for Event<A> {
+    /// The line of the history file, without its line end.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut line = serializer.serialize_struct("Event", 8)?;
+        line.serialize_field("index", &self.index)?;
+        line.serialize_field("time", &self.time)?;
+        line.serialize_field("process", &self.process)?;
+        line.serialize_field("type", &self.op_type)?;
+        line.serialize_field("f", self.action.f())?;
+        line.serialize_field("value", &Value(&self.action))?;
+        if let Some(node) = &self.node {
+            line.serialize_field("node", node)?;
+        }
+        if let Some(error) = &self.error {
+            line.serialize_field("error", error)?;
+        }
+        line.end()
+    }
+}
+
+impl Serialize for NemesisEvent {
+    /// The line of the history file, without its line end.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut line = serializer.serialize_struct("NemesisEvent", 7)?;
+        line.serialize_field("index", &self.index)?;
+        line.serialize_field("time", &self.time)?;
+        line.serialize_field("process", "nemesis")?;
+        line.serialize_field("type", &OpType::Info)?;
+        line.serialize_field("f", &self.f)?;
+        line.serialize_field("value", &self.value)?;
+        if let Some(error) = &self.error {
+            line.serialize_field("error", error)?;
+        }
+        line.end()
+    }
+}
