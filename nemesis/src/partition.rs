@@ -1,0 +1,318 @@
+//! Partitions: which directed links between hosts are cut.
+
+use std::fmt;
+
+use duress_history::NodeId;
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::selector::{join_nodes, parse_nodes};
+
+/// How the cut links are chosen. Names follow Jepsen's where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionShape {
+    /// One node is cut from all others.
+    One,
+    /// A minority of random size is cut from the majority.
+    Majority,
+    /// Two halves, the smaller one rounded down.
+    Halves,
+    /// Every node sees a majority, and no two nodes see the same one.
+    MajoritiesRing,
+    /// Two halves that only one node, the bridge, can both see.
+    Bridge,
+    /// Packets cross between a minority and the rest in one direction only.
+    OneWay,
+    /// The node that leads when the fault starts is cut from all others.
+    IsolateLeader,
+    /// Some client hosts are cut from some nodes.
+    Clients,
+    /// These nodes are cut from all others.
+    Nodes(Vec<NodeId>),
+}
+
+impl PartitionShape {
+    /// The shapes that `partition` alone draws from, where the cluster is large enough.
+    const DRAWN: [Self; 6] =
+        [Self::One, Self::Majority, Self::Halves, Self::MajoritiesRing, Self::Bridge, Self::OneWay];
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "one" => Self::One,
+            "majority" => Self::Majority,
+            "halves" => Self::Halves,
+            "majorities-ring" => Self::MajoritiesRing,
+            "bridge" => Self::Bridge,
+            "one-way" => Self::OneWay,
+            "isolate-leader" => Self::IsolateLeader,
+            "clients" => Self::Clients,
+            names => Self::Nodes(parse_nodes(names)?),
+        })
+    }
+
+    /// The fewest nodes with which the shape cuts anything and keeps its meaning.
+    #[must_use]
+    pub fn nodes_min(&self) -> usize {
+        match self {
+            Self::MajoritiesRing => 4,
+            Self::Bridge => 3,
+            Self::Clients => 1,
+            _ => 2,
+        }
+    }
+
+    /// One of the shapes a cluster of `nodes` nodes (at least two) allows.
+    pub fn draw(nodes: usize, rng: &mut impl Rng) -> Self {
+        let mut shapes: Vec<Self> =
+            Self::DRAWN.into_iter().filter(|shape| shape.nodes_min() <= nodes).collect();
+        let at = rng.random_range(0..shapes.len());
+        shapes.swap_remove(at)
+    }
+
+    /// Draws the links to cut. `nodes` are at least [`PartitionShape::nodes_min`].
+    pub fn cut(&self, nodes: &[NodeId], clients: &[NodeId], rng: &mut impl Rng) -> Cut {
+        let mut order = nodes.to_vec();
+        order.shuffle(rng);
+        let minority_max = (nodes.len().saturating_sub(1) / 2).max(1);
+        let links = match self {
+            Self::One => split(&order, 1, Direction::Both),
+            Self::Majority => split(&order, rng.random_range(1..=minority_max), Direction::Both),
+            Self::Halves => split(&order, (nodes.len() / 2).max(1), Direction::Both),
+            Self::MajoritiesRing => majorities_ring(&order),
+            Self::Bridge => {
+                let half = (order.len() - 1) / 2;
+                // The last of the shuffled order is the bridge: it belongs to no half.
+                split(&order[..order.len() - 1], half.max(1), Direction::Both)
+            }
+            Self::OneWay => {
+                let direction = if rng.random_bool(0.5) { Direction::Out } else { Direction::In };
+                split(&order, rng.random_range(1..=minority_max), direction)
+            }
+            Self::IsolateLeader => return Cut::IsolateLeader { otherwise: order.swap_remove(0) },
+            Self::Clients => {
+                let mut hosts = clients.to_vec();
+                hosts.shuffle(rng);
+                let hosts = &hosts[..rng.random_range(1..=hosts.len())];
+                let nodes = &order[..rng.random_range(1..=order.len())];
+                between(hosts, nodes, Direction::Both)
+            }
+            Self::Nodes(set) => isolate(set, nodes),
+        };
+        Cut::Links(sorted(links))
+    }
+}
+
+impl fmt::Display for PartitionShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "one",
+            Self::Majority => "majority",
+            Self::Halves => "halves",
+            Self::MajoritiesRing => "majorities-ring",
+            Self::Bridge => "bridge",
+            Self::OneWay => "one-way",
+            Self::IsolateLeader => "isolate-leader",
+            Self::Clients => "clients",
+            Self::Nodes(nodes) => return f.write_str(&join_nodes(nodes)),
+        })
+    }
+}
+
+/// A directed link: packets from the first host to the second.
+pub type Link = (NodeId, NodeId);
+
+/// The links that a partition cuts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// Exactly these directed links.
+    Links(Vec<Link>),
+    /// All links between the leader at the start and the other nodes.
+    IsolateLeader {
+        /// Isolated instead while no node says that it leads.
+        otherwise: NodeId,
+    },
+}
+
+impl Cut {
+    /// The directed links to cut among `nodes`, now that `leader` (or nobody) leads; sorted.
+    #[must_use]
+    pub fn resolve(&self, nodes: &[NodeId], leader: Option<&NodeId>) -> Vec<Link> {
+        match self {
+            Self::Links(links) => links.clone(),
+            Self::IsolateLeader { otherwise } => {
+                sorted(isolate(&[leader.unwrap_or(otherwise).clone()], nodes))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    /// Groups hosts that lose the same links: `{n1,n2} | {n3,n4,n5}`, or the links themselves where that says less.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IsolateLeader { .. } => f.write_str("the leader from all others"),
+            Self::Links(links) => describe_links(links, f),
+        }
+    }
+}
+
+fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // Sources that are cut from the same set of destinations are said together.
+    let mut groups: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
+    let mut sources: Vec<&NodeId> = links.iter().map(|(from, _)| from).collect();
+    sources.dedup();
+    for source in sources {
+        let lost: Vec<&str> =
+            links.iter().filter(|(from, _)| from == source).map(|(_, to)| to.as_str()).collect();
+        match groups.iter_mut().find(|(_, destinations)| *destinations == lost) {
+            Some((members, _)) => members.push(source.as_str()),
+            None => groups.push((vec![source.as_str()], lost)),
+        }
+    }
+    let mutual = |(from, to): &(Vec<&str>, Vec<&str>)| groups.iter().any(|(a, b)| a == to && b == from);
+    let mut first = true;
+    for (at, group) in groups.iter().enumerate() {
+        let (from, to) = (group.0.join(","), group.1.join(","));
+        let both = mutual(group);
+        // A mutual pair of groups is said once.
+        if both && groups[..at].iter().any(|(a, b)| *a == group.1 && *b == group.0) {
+            continue;
+        }
+        if !first {
+            f.write_str("; ")?;
+        }
+        first = false;
+        if both { write!(f, "{{{from}}} | {{{to}}}")? } else { write!(f, "{{{from}}} -/-> {{{to}}}")? }
+    }
+    Ok(())
+}
+
+/// Which way a cut goes between a first group of hosts and a second.
+#[derive(Clone, Copy)]
+enum Direction {
+    Both,
+    Out,
+    In,
+}
+
+fn split(order: &[NodeId], first: usize, direction: Direction) -> Vec<Link> {
+    let (one, other) = order.split_at(first);
+    between(one, other, direction)
+}
+
+fn isolate(set: &[NodeId], nodes: &[NodeId]) -> Vec<Link> {
+    let others: Vec<NodeId> = nodes.iter().filter(|node| !set.contains(node)).cloned().collect();
+    between(set, &others, Direction::Both)
+}
+
+fn between(one: &[NodeId], other: &[NodeId], direction: Direction) -> Vec<Link> {
+    let mut links = Vec::new();
+    for a in one {
+        for b in other {
+            if !matches!(direction, Direction::In) {
+                links.push((a.clone(), b.clone()));
+            }
+            if !matches!(direction, Direction::Out) {
+                links.push((b.clone(), a.clone()));
+            }
+        }
+    }
+    links
+}
+
+/// Puts the nodes on a ring and keeps only links to the nearest neighbours, just enough of them for a majority.
+fn majorities_ring(order: &[NodeId]) -> Vec<Link> {
+    let n = order.len();
+    // A majority is n/2 + 1 nodes with itself, so n/2 others: half of them, rounded up, on either side.
+    let reach = (n / 2).div_ceil(2);
+    let mut links = Vec::new();
+    for a in 0..n {
+        for b in 0..n {
+            let distance = a.abs_diff(b).min(n - a.abs_diff(b));
+            if distance > reach {
+                links.push((order[a].clone(), order[b].clone()));
+            }
+        }
+    }
+    links
+}
+
+fn sorted(mut links: Vec<Link>) -> Vec<Link> {
+    links.sort();
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn names(count: usize, prefix: &str) -> Vec<NodeId> {
+        (1..=count).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
+    }
+
+    /// The nodes that `node` can exchange packets with, in both directions, itself included.
+    fn sees(node: &NodeId, nodes: &[NodeId], links: &[Link]) -> BTreeSet<NodeId> {
+        let cut = |a: &NodeId, b: &NodeId| links.contains(&(a.clone(), b.clone()));
+        nodes.iter().filter(|other| !cut(node, other) && !cut(other, node)).cloned().collect()
+    }
+
+    fn draw(shape: &PartitionShape, n: usize, seed: u64) -> Vec<Link> {
+        let nodes = names(n, "n");
+        let cut = shape.cut(&nodes, &names(n, "c"), &mut ChaCha8Rng::seed_from_u64(seed));
+        cut.resolve(&nodes, None)
+    }
+
+    #[test]
+    fn every_node_of_a_majorities_ring_sees_its_own_majority() {
+        for n in 4..9 {
+            for seed in 0..20 {
+                let nodes = names(n, "n");
+                let links = draw(&PartitionShape::MajoritiesRing, n, seed);
+                assert!(!links.is_empty(), "{n} nodes: nothing is cut");
+                let seen: Vec<_> = nodes.iter().map(|node| sees(node, &nodes, &links)).collect();
+                assert!(seen.iter().all(|set| set.len() > n / 2), "{n} nodes: {seen:?}");
+                assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), n, "two nodes see the same majority");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_bridge_sees_everybody() {
+        for n in 3..8 {
+            let nodes = names(n, "n");
+            let links = draw(&PartitionShape::Bridge, n, 7);
+            let bridges = nodes.iter().filter(|node| sees(node, &nodes, &links).len() == n).count();
+            assert_eq!(bridges, 1, "{n} nodes: {links:?}");
+        }
+    }
+
+    #[test]
+    fn majority_leaves_a_majority_and_one_way_cuts_one_way() {
+        for seed in 0..50 {
+            let nodes = names(5, "n");
+            let links = draw(&PartitionShape::Majority, 5, seed);
+            assert!(nodes.iter().any(|node| sees(node, &nodes, &links).len() >= 3), "{links:?}");
+            let links = draw(&PartitionShape::OneWay, 5, seed);
+            assert!(links.iter().all(|(a, b)| !links.contains(&(b.clone(), a.clone()))), "{links:?}");
+        }
+    }
+
+    #[test]
+    fn cuts_are_said_as_groups() {
+        let nodes = names(3, "n");
+        let cut = Cut::Links(isolate(&names(1, "n"), &nodes).into_iter().collect());
+        let Cut::Links(links) = &cut else { unreachable!("built as links") };
+        let said = Cut::Links(sorted(links.clone())).to_string();
+        assert_eq!(said, "{n1} | {n2,n3}");
+        let one_way = Cut::Links(vec![(nodes[0].clone(), nodes[1].clone())]);
+        assert_eq!(one_way.to_string(), "{n1} -/-> {n2}");
+    }
+}

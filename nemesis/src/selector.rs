@@ -1,0 +1,148 @@
+//! Which nodes a fault strikes.
+
+use std::fmt;
+
+use duress_history::NodeId;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+/// A rule for choosing nodes, as the command line has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// One at random.
+    One,
+    /// From one node to the largest number that leaves a majority.
+    Minority,
+    /// The smallest number that leaves no majority.
+    Majority,
+    /// Every node.
+    All,
+    /// The node that leads when the fault starts.
+    Leader,
+    /// Every node but that one.
+    Followers,
+    /// These.
+    Nodes(Vec<NodeId>),
+}
+
+/// Parses `n1` or `n1+n2`; `None` where a name is empty or has anything but letters, digits and hyphens.
+pub(crate) fn parse_nodes(text: &str) -> Option<Vec<NodeId>> {
+    let named = |name: &str| {
+        // A digit is required, so that a mistyped rule is not taken for a node.
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        (plain && name.chars().any(|c| c.is_ascii_digit())).then(|| NodeId::new(name))
+    };
+    text.split('+').map(named).collect()
+}
+
+/// `n1+n2`.
+pub(crate) fn join_nodes(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join("+")
+}
+
+impl Selector {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "one" => Self::One,
+            "minority" => Self::Minority,
+            "majority" => Self::Majority,
+            "all" => Self::All,
+            "leader" => Self::Leader,
+            "followers" => Self::Followers,
+            names => Self::Nodes(parse_nodes(names)?),
+        })
+    }
+
+    /// Draws the targets among `nodes`, which are not empty. A minority of fewer than three nodes is one node.
+    pub fn draw(&self, nodes: &[NodeId], rng: &mut impl Rng) -> Targets {
+        let some = |count: usize, rng: &mut _| {
+            let mut chosen: Vec<NodeId> = nodes.sample(rng, count).cloned().collect();
+            chosen.sort();
+            Targets::Nodes(chosen)
+        };
+        match self {
+            Self::One => some(1, rng),
+            Self::Minority => {
+                let most = nodes.len().saturating_sub(1) / 2;
+                let count = rng.random_range(1..=most.max(1));
+                some(count, rng)
+            }
+            Self::Majority => some(nodes.len() / 2 + 1, rng),
+            Self::All => Targets::Nodes(nodes.to_vec()),
+            Self::Leader | Self::Followers => {
+                let mut order = nodes.to_vec();
+                order.shuffle(rng);
+                let otherwise = order.swap_remove(0);
+                match self {
+                    Self::Leader => Targets::Leader { otherwise },
+                    _ => Targets::Followers { otherwise },
+                }
+            }
+            Self::Nodes(nodes) => Targets::Nodes(nodes.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One => f.write_str("one"),
+            Self::Minority => f.write_str("minority"),
+            Self::Majority => f.write_str("majority"),
+            Self::All => f.write_str("all"),
+            Self::Leader => f.write_str("leader"),
+            Self::Followers => f.write_str("followers"),
+            Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
+        }
+    }
+}
+
+/// Chosen nodes, or a rule that only the running cluster can decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Targets {
+    /// Exactly these.
+    Nodes(Vec<NodeId>),
+    /// The leader when the fault starts.
+    Leader {
+        /// Struck instead while no node says that it leads.
+        otherwise: NodeId,
+    },
+    /// All but the leader when the fault starts.
+    Followers {
+        /// Spared instead while no node says that it leads.
+        otherwise: NodeId,
+    },
+}
+
+impl Targets {
+    /// Whether the leader must be known.
+    #[must_use]
+    pub fn needs_leader(&self) -> bool {
+        !matches!(self, Self::Nodes(_))
+    }
+
+    /// The nodes to strike among `all`, now that `leader` (or nobody) leads.
+    #[must_use]
+    pub fn resolve(&self, all: &[NodeId], leader: Option<&NodeId>) -> Vec<NodeId> {
+        match self {
+            Self::Nodes(nodes) => nodes.clone(),
+            Self::Leader { otherwise } => vec![leader.unwrap_or(otherwise).clone()],
+            Self::Followers { otherwise } => {
+                let spared = leader.unwrap_or(otherwise);
+                all.iter().filter(|node| *node != spared).cloned().collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
+            Self::Leader { .. } => f.write_str("leader"),
+            Self::Followers { .. } => f.write_str("followers"),
+        }
+    }
+}
