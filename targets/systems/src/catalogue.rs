@@ -1,0 +1,148 @@
+//! What a system offers: its modes and what they promise, its options, and the defects it can be told to have.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A mode of operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// What it promises, in words.
+    pub promises: &'static str,
+    /// What it promises with its default options.
+    pub promise: Promise,
+}
+
+/// What may be expected of the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Promise {
+    /// Each key is a linearizable register.
+    Linearizable,
+    /// Writes and compare-and-sets of a key take effect in one order that respects real time; a read returns some earlier
+    /// value, or the initial one, and may be arbitrarily old.
+    StaleReads,
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Linearizable => "linearizable",
+            Self::StaleReads => "stale reads",
+        })
+    }
+}
+
+/// An option: `-o name=value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionSpec {
+    /// The name.
+    pub name: &'static str,
+    /// The values it accepts.
+    pub values: Values,
+    /// The value it has when none is given.
+    pub default: &'static str,
+    /// What it decides.
+    pub summary: &'static str,
+    /// The modes that have it.
+    pub modes: &'static [&'static str],
+}
+
+/// The values that an option accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A whole number from `min` to `max`, both included, written in decimal.
+    Whole {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+}
+
+impl Values {
+    /// Whether `value` is one of them.
+    #[must_use]
+    pub fn accept(&self, value: &str) -> bool {
+        match self {
+            Self::Words(words) => words.contains(&value),
+            Self::Whole { min, max } => {
+                value.bytes().all(|byte| byte.is_ascii_digit())
+                    && value.parse().is_ok_and(|number: u64| (*min..=*max).contains(&number))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(&words.join(", ")),
+            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+        }
+    }
+}
+
+/// A defect that a system can be told to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BugSpec {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// Which real defect it is.
+    pub defect: &'static str,
+    /// What a history shows because of it.
+    pub anomaly: &'static str,
+    /// The modes that can have it.
+    pub modes: &'static [&'static str],
+    /// The run that finds it.
+    pub scenario: Scenario,
+    /// Whether that run can be made now.
+    pub findable: Findable,
+}
+
+/// The run that finds a defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// The mode.
+    pub mode: &'static str,
+    /// The options that are not the mode's defaults.
+    pub options: &'static [(&'static str, &'static str)],
+    /// The kinds of fault.
+    pub faults: &'static [&'static str],
+    /// The number of nodes.
+    pub nodes: usize,
+}
+
+impl Scenario {
+    /// The scenario as words of a command line: `--mode raft --nodes 5 --faults partition,pause`.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec![
+            "--mode".to_owned(),
+            self.mode.to_owned(),
+            "--nodes".to_owned(),
+            self.nodes.to_string(),
+            "--faults".to_owned(),
+            if self.faults.is_empty() { "none".to_owned() } else { self.faults.join(",") },
+        ];
+        for (name, value) in self.options {
+            words.extend(["-o".to_owned(), format!("{name}={value}")]);
+        }
+        words
+    }
+}
+
+/// Whether the scenario of a defect can be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Findable {
+    /// It can.
+    Now,
+    /// It needs a fault that there is none of yet.
+    Needs(&'static str),
+}

@@ -1,0 +1,152 @@
+//! What became of an operation: it happened, it certainly did not, or nobody can know.
+//!
+//! | what the client saw | read | write, compare-and-set |
+//! |---|---|---|
+//! | a definite answer | `Ok` | `Ok` |
+//! | an answer saying that the comparison failed | – | `Fail` (precondition) |
+//! | an error that the target's contract calls definite | `Fail` | `Fail` |
+//! | no connection: refused, unreachable, or not within the time-out | `Fail` | `Fail` |
+//! | the kept connection broke before one byte of this request was accepted | `Fail` | `Fail` |
+//! | time-out, broken connection, or an unreadable answer after that | `Fail` | `Info` |
+//! | any other error of the target | `Fail` | `Info` |
+//!
+//! Why each is sound:
+//! - A read changes nothing, so a read that got no answer may be taken never to have happened, whatever really befell it.
+//! - A failed or timed-out connection attempt sent no byte of the request: the socket is closed before the client could
+//!   write to it, and nothing here sends data with the SYN. If the peer does accept the connection later it finds it closed.
+//! - "Connection refused" is only ever seen while opening a connection for this very request, never for an earlier one.
+//! - A request of which some bytes were accepted by the kernel may arrive whole: it may have happened.
+//! - No client here repeats a request by itself, since a repeated request could be executed twice.
+//!
+//! The rules agree with those of published tests of the same systems: connection refused and the target's definite errors
+//! complete as `fail`, time-outs and socket errors of a write as `info`, and idempotent reads always as `fail`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use duress_history::register::{Register, RegisterOp};
+use serde::{Deserialize, Serialize};
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<A> {
+    /// It happened, and this is what was answered.
+    Ok(A),
+    /// It certainly did not happen, and never will.
+    Fail(Cause),
+    /// It may have happened, may yet happen, or may never happen.
+    Info(Cause),
+}
+
+impl Outcome<Register> {
+    /// The outcome of `asked` when its request failed for the reason in `failure`.
+    #[must_use]
+    pub fn failed(asked: &Register, failure: RequestError) -> Self {
+        match (&asked.op, failure.reach) {
+            (RegisterOp::Read(_), _) | (_, Reach::Nothing) => Self::Fail(failure.cause),
+            (RegisterOp::Write(_) | RegisterOp::Cas { .. }, Reach::Unknown) => Self::Info(failure.cause),
+        }
+    }
+}
+
+/// Why an operation did not succeed: a kind for statistics, and the words for a reader.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {text}")]
+pub struct Cause {
+    /// What kind of trouble it was.
+    pub kind: CauseKind,
+    /// The target's or the network's own words.
+    pub text: Cow<'static, str>,
+}
+
+impl Cause {
+    /// A cause of this kind in these words.
+    #[must_use]
+    pub fn new(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+/// The kinds of trouble, coarse enough to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CauseKind {
+    /// The node refused the connection: no process listened.
+    Refused,
+    /// The connection could not be opened for another reason.
+    Unreachable,
+    /// The connection could not be opened in time.
+    ConnectTimeout,
+    /// The request was sent, at least in part, and no answer came in time.
+    Timeout,
+    /// The connection broke before the answer was complete.
+    ConnectionLost,
+    /// The node knew of no leader and did nothing.
+    NoLeader,
+    /// The comparison of a compare-and-set failed.
+    Precondition,
+    /// The node refused the request as it was put, or for want of resources, and did nothing.
+    Rejected,
+    /// The node itself said that it does not know what became of the request, or gave an error that leaves it open.
+    Unknown,
+    /// What came back was not an answer in the target's protocol.
+    Unreadable,
+}
+
+impl CauseKind {
+    /// The name, as statistics print it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::ConnectTimeout => "connect-timeout",
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection-lost",
+            Self::NoLeader => "no-leader",
+            Self::Precondition => "precondition",
+            Self::Rejected => "rejected",
+            Self::Unknown => "unknown",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl fmt::Display for CauseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How much of a request can have taken effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// None of it, now or ever: no byte left, or the target said so in words its contract calls definite.
+    Nothing,
+    /// Anything from none to all of it.
+    Unknown,
+}
+
+/// A request that got no positive answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct RequestError {
+    /// How much of it can have taken effect.
+    pub reach: Reach,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl RequestError {
+    /// An error of a request that certainly has no effect.
+    #[must_use]
+    pub fn definite(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { reach: Reach::Nothing, cause: Cause::new(kind, text) }
+    }
+
+    /// An error of a request that may have an effect.
+    #[must_use]
+    pub fn open(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { reach: Reach::Unknown, cause: Cause::new(kind, text) }
+    }
+}
