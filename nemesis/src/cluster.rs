@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::arena::{Host, NodeProcess, ProcessError, ProcessSpec, SpawnError};
+use crate::arena::{Host, NodeProcess, ControlError, ProcessSpec, SpawnError};
 
 /// A node of the cluster: where it lives, how it is started, and whether it runs.
 #[derive(Debug)]
@@ -44,6 +44,15 @@ pub enum ClusterError {
         #[source]
         source: SpawnError,
     },
+    /// The system does not tell whether a node runs.
+    #[error("failed to look after node {node}")]
+    Watch {
+        /// Which node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A signal had no effect.
     #[error("failed to {what} node {node}")]
     Signal {
@@ -53,7 +62,7 @@ pub enum ClusterError {
         what: &'static str,
         /// Why.
         #[source]
-        source: ProcessError,
+        source: ControlError,
     },
 }
 
@@ -118,16 +127,14 @@ impl Cluster {
     /// The nodes whose first process ended by itself since the last call; they count as not running from now on.
     ///
     /// # Errors
-    /// [`ClusterError::Signal`] when the system does not tell.
+    /// [`ClusterError::Watch`].
     pub fn crashes(&mut self) -> Result<Vec<Crash>, ClusterError> {
         let mut crashes = Vec::new();
         for (node, member) in &mut self.members {
             let Some(process) = &mut member.process else { continue };
-            let ended = process.try_wait().map_err(|source| ClusterError::Signal {
-                node: node.clone(),
-                what: "look after",
-                source,
-            })?;
+            let ended = process
+                .try_wait()
+                .map_err(|source| ClusterError::Watch { node: node.clone(), source })?;
             if let Some(status) = ended {
                 member.process = None;
                 crashes.push(Crash { node: node.clone(), status });

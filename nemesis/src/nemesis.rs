@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::arena::{LinkPolicy, NodeProcess, ProbeOutcome, ProcessError, Switch, SwitchError};
+use crate::arena::{LinkPolicy, NodeProcess, ProbeOutcome, ControlError, Switch, SwitchError};
 use crate::cluster::{Cluster, ClusterError, Crash};
 use crate::evidence::{Evidence, NodeProcesses, Proof};
 use crate::fault::Fault;
@@ -97,10 +97,11 @@ impl Nemesis {
         let evidence = match fault {
             Fault::Partition { cut, .. } => {
                 let links = cut.resolve(&self.nodes, leader);
-                let counted = links
-                    .iter()
-                    .map(|link| (link.clone(), self.switch.counters(&link.0, &link.1).dropped_packets))
-                    .collect();
+                let mut counted = Vec::with_capacity(links.len());
+                for (from, to) in &links {
+                    let dropped = self.dropped(from, to)?;
+                    counted.push(((from.clone(), to.clone()), dropped));
+                }
                 self.active.insert(id, (fault.clone(), Active::Partition { links: counted }));
                 self.cut(&links)?
             }
@@ -166,7 +167,7 @@ impl Nemesis {
     }
 
     fn cut(&mut self, links: &[Link]) -> Result<Evidence, NemesisError> {
-        let changes = links.iter().map(|(a, b)| (a.clone(), b.clone(), LinkPolicy::cut())).collect();
+        let changes = links.iter().map(|(a, b)| (a.clone(), b.clone(), LinkPolicy::CUT)).collect();
         for link in links {
             *self.cuts.entry(link.clone()).or_default() += 1;
         }
@@ -180,9 +181,7 @@ impl Nemesis {
         let mut joined = Vec::new();
         let mut packets_dropped = 0;
         for (link, before) in links {
-            let dropped = self.switch.counters(&link.0, &link.1).dropped_packets;
-            // The probe that proved the cut is no packet of the target's.
-            packets_dropped += dropped.saturating_sub(before + 1);
+            packets_dropped += self.dropped(&link.0, &link.1)?.saturating_sub(*before);
             match self.cuts.get_mut(link) {
                 Some(count) if *count > 1 => *count -= 1,
                 _ => {
@@ -191,7 +190,7 @@ impl Nemesis {
                 }
             }
         }
-        let changes = joined.iter().map(|(a, b)| (a.clone(), b.clone(), LinkPolicy::default())).collect();
+        let changes = joined.iter().map(|(a, b)| (a.clone(), b.clone(), LinkPolicy::OPEN)).collect();
         self.switch.apply(changes)?;
         let mut lost = joined.clone();
         for _ in 0..PROBE_ROUNDS {
@@ -202,7 +201,7 @@ impl Nemesis {
             let probes = self.switch.probe(&lost, PROBE_DEADLINE)?;
             lost = probes
                 .into_iter()
-                .filter(|probe| probe.outcome != ProbeOutcome::Arrived)
+                .filter(|probe| !matches!(probe.outcome, ProbeOutcome::Arrived(_)))
                 .map(|probe| (probe.from, probe.to))
                 .collect();
         }
@@ -212,6 +211,12 @@ impl Nemesis {
             still_cut: links.len() - joined.len(),
             packets_dropped,
         })
+    }
+
+    /// Packets of the target and the clients that the link's policy has dropped so far: all but our own probes.
+    fn dropped(&self, from: &NodeId, to: &NodeId) -> Result<u64, SwitchError> {
+        let counters = self.switch.counters(from, to)?;
+        Ok(counters.dropped_packets.saturating_sub(counters.dropped_probes))
     }
 
     fn kill(&mut self, nodes: &[NodeId]) -> Result<Evidence, NemesisError> {
@@ -237,7 +242,7 @@ impl Nemesis {
         &mut self,
         nodes: &[NodeId],
         what: &'static str,
-        act: impl Fn(&mut NodeProcess) -> Result<usize, ProcessError>,
+        act: impl Fn(&mut NodeProcess) -> Result<usize, ControlError>,
     ) -> Result<Vec<NodeProcesses>, NemesisError> {
         let mut seen = Vec::with_capacity(nodes.len());
         for node in nodes {

@@ -1,0 +1,283 @@
+//! The conductor: plays the schedule, one fault at a time, and brings the cluster back at the end.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use duress_history::NodeId;
+use duress_nemesis::cluster::Crash;
+use duress_nemesis::nemesis::NemesisError;
+use duress_nemesis::{Evidence, ScheduledFault};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::cluster_access::ClusterAccess;
+use crate::dispatcher::{NemesisRecord, Stop};
+use crate::nemesis_thread::NemesisThread;
+
+/// How long a node may take to serve again after a fault was healed.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
+/// How often processes are looked after between faults.
+const WATCH_PERIOD: Duration = Duration::from_millis(500);
+
+/// Why the run proves nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Breakage {
+    /// A fault was not injected, or not healed, or left no evidence.
+    #[error("fault {id} could not be {what}")]
+    Fault {
+        /// Its number in the schedule.
+        id: u32,
+        /// Injected or healed.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: NemesisError,
+    },
+    /// Nodes did not come back after everything was healed.
+    #[error("after all faults were healed, {} did not serve within {} s (see its output in the run's folder)", list(nodes), RECOVERY_DEADLINE.as_secs())]
+    NotRecovered {
+        /// Which nodes.
+        nodes: Vec<NodeId>,
+    },
+    /// A node ended although nobody killed it.
+    #[error("node {} ended by itself with {} (see its output in the run's folder)", crash.node, crash.status)]
+    Crashed {
+        /// Which node, and how.
+        crash: Crash,
+    },
+    /// The nemesis failed otherwise.
+    #[error("the nemesis failed")]
+    Nemesis(#[from] NemesisError),
+}
+
+fn list(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Plays a schedule against a cluster.
+pub struct Conductor {
+    /// Does what the schedule says.
+    pub nemesis: NemesisThread,
+    /// Speaks to the cluster as an operator would.
+    pub cluster: Rc<ClusterAccess>,
+    /// The run's clock.
+    pub clock: Clock,
+    /// Where everything it does is recorded.
+    pub records: mpsc::UnboundedSender<NemesisRecord>,
+    /// Whether the run is to end before its time.
+    pub stop: watch::Receiver<Stop>,
+}
+
+/// A moment in the schedule.
+enum Cue<'a> {
+    Start(&'a ScheduledFault),
+    Stop(&'a ScheduledFault),
+}
+
+impl Conductor {
+    /// Plays `schedule`, then heals what is in force, starts what is down, and awaits every node; returns what went wrong.
+    ///
+    /// A stop ends the playing early, and `Stop::Now` the recovery too.
+    pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
+        let mut cues: Vec<(u64, Cue<'_>)> = schedule
+            .iter()
+            .flat_map(|fault| [(fault.start_ms, Cue::Start(fault)), (fault.stop_ms, Cue::Stop(fault))])
+            .collect();
+        // Stops before starts at the same moment: the sort is stable, and a fault's own stop is later than its start.
+        cues.sort_by_key(|(at, cue)| (*at, matches!(cue, Cue::Start(_))));
+        let mut broken = Vec::new();
+        let mut recoveries = JoinSet::new();
+        for (at, cue) in cues {
+            if !self.sleep_until(Duration::from_millis(at), &mut broken).await {
+                break;
+            }
+            match cue {
+                Cue::Start(fault) => self.inject(fault, &mut broken).await,
+                Cue::Stop(fault) => self.heal(fault, &mut broken, &mut recoveries).await,
+            }
+        }
+        self.sleep_until(until, &mut broken).await;
+        recoveries.shutdown().await;
+        self.recover(schedule, &mut broken).await;
+        broken
+    }
+
+    /// Sleeps, looking after the processes meanwhile. False when the run is to end before its time.
+    async fn sleep_until(&mut self, at: Duration, broken: &mut Vec<Breakage>) -> bool {
+        loop {
+            if *self.stop.borrow_and_update() > Stop::No {
+                return false;
+            }
+            let now = self.clock.now();
+            if now >= at {
+                return true;
+            }
+            let wake = self.clock.instant(at.min(now + WATCH_PERIOD));
+            tokio::select! {
+                () = tokio::time::sleep_until(wake) => {}
+                // The sender lives as long as the run.
+                Ok(()) = self.stop.changed() => {}
+            }
+            self.watch(broken).await;
+        }
+    }
+
+    /// Records nodes that ended by themselves.
+    async fn watch(&self, broken: &mut Vec<Breakage>) {
+        match self.nemesis.crashes().await {
+            Ok(crashes) => {
+                for crash in crashes {
+                    let value = json!({"node": crash.node, "status": crash.status.to_string()});
+                    self.record("crash", value, None).await;
+                    broken.push(Breakage::Crashed { crash });
+                }
+            }
+            Err(error) => broken.push(error.into()),
+        }
+    }
+
+    async fn inject(&self, fault: &ScheduledFault, broken: &mut Vec<Breakage>) {
+        let f = format!("start-{}", fault.fault.family().name());
+        let leader = match fault.fault.needs_leader() {
+            true => self.cluster.leader().await,
+            false => None,
+        };
+        let mut said = json!({"fault": fault.id, "what": fault.fault.to_string()});
+        if fault.fault.needs_leader() {
+            said["leader"] = json!(leader);
+        }
+        self.record(&f, said.clone(), None).await;
+        let result = self.nemesis.inject(fault.id, &fault.fault, leader).await;
+        self.conclude(&f, said, result, fault.id, "injected", broken).await;
+    }
+
+    async fn heal(&self, fault: &ScheduledFault, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
+        let f = format!("stop-{}", fault.fault.family().name());
+        let said = json!({"fault": fault.id, "what": fault.fault.to_string()});
+        self.record(&f, said.clone(), None).await;
+        let result = self.nemesis.heal(fault.id).await;
+        let started = match &result {
+            Ok(Evidence::Started { nodes }) => nodes.clone(),
+            _ => Vec::new(),
+        };
+        self.conclude(&f, said, result, fault.id, "healed", broken).await;
+        for node in started {
+            let (cluster, records, clock, id) =
+                (Rc::clone(&self.cluster), self.records.clone(), self.clock, fault.id);
+            recoveries.spawn_local(async move {
+                let began = clock.now();
+                let outcome = cluster.await_ready(&node, RECOVERY_DEADLINE).await;
+                let took_ms = (clock.now() - began).as_millis();
+                let value = json!({"fault": id, "node": node, "after_ms": took_ms});
+                record(&records, "ready", value, outcome.err().map(|error| chain(&error))).await;
+            });
+        }
+    }
+
+    async fn conclude(
+        &self,
+        f: &str,
+        mut said: Value,
+        result: Result<Evidence, NemesisError>,
+        id: u32,
+        what: &'static str,
+        broken: &mut Vec<Breakage>,
+    ) {
+        match result {
+            Ok(evidence) => {
+                said["summary"] = json!(evidence.to_string());
+                said["evidence"] = json!(evidence);
+                self.record(f, said, None).await;
+            }
+            Err(source) => {
+                self.record(f, said, Some(chain(&source))).await;
+                broken.push(Breakage::Fault { id, what, source });
+            }
+        }
+    }
+
+    /// Heals, restarts and awaits everything.
+    async fn recover(&mut self, schedule: &[ScheduledFault], broken: &mut Vec<Breakage>) {
+        let mut unwanted = JoinSet::new();
+        for id in self.nemesis.in_force().await {
+            if let Some(fault) = schedule.iter().find(|fault| fault.id == id) {
+                self.heal(fault, broken, &mut unwanted).await;
+            }
+        }
+        // The recovery below awaits every node, these too.
+        unwanted.shutdown().await;
+        self.watch(broken).await;
+        if let Err(error) = self.nemesis.start_nodes().await {
+            broken.push(error.into());
+        }
+        let began = self.clock.now();
+        let mut late = Vec::new();
+        let mut waits = JoinSet::new();
+        for node in self.cluster.nodes() {
+            let cluster = Rc::clone(&self.cluster);
+            waits.spawn_local(async move {
+                let ready = cluster.await_ready(&node, RECOVERY_DEADLINE).await;
+                (node, ready)
+            });
+        }
+        loop {
+            if *self.stop.borrow_and_update() == Stop::Now {
+                return;
+            }
+            tokio::select! {
+                joined = waits.join_next() => match joined {
+                    Some(Ok((node, Err(error)))) => {
+                        tracing::warn!(%node, error = %chain(&error), "did not recover");
+                        late.push(node);
+                    }
+                    Some(Ok((_, Ok(())))) => {}
+                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                    None => break,
+                },
+                Ok(()) = self.stop.changed() => {}
+            }
+        }
+        late.sort();
+        let took_ms = (self.clock.now() - began).as_millis();
+        self.record("recovered", json!({"after_ms": took_ms, "not_serving": late}), None).await;
+        if !late.is_empty() {
+            broken.push(Breakage::NotRecovered { nodes: late });
+        }
+    }
+
+    async fn record(&self, f: &str, value: Value, error: Option<String>) {
+        record(&self.records, f, value, error).await;
+    }
+}
+
+/// Has an event recorded, and waits until it is kept.
+async fn record(
+    records: &mpsc::UnboundedSender<NemesisRecord>,
+    f: &str,
+    value: Value,
+    error: Option<String>,
+) {
+    let (kept, stands) = oneshot::channel();
+    // A dispatcher that is gone has failed on its own, and says so.
+    if records.send(NemesisRecord { f: f.to_owned(), value, error, kept }).is_ok() {
+        let _ = stands.await;
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        // Transparent errors repeat their cause's words.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,361 @@
+//! The dispatcher: asks a generator for operations, gives them to free processes, and records everything.
+//!
+//! It is the only owner of the recorder and of the processes' numbers, and it runs on one thread with its workers. So
+//! an invocation is stamped and handed to the system before its worker can learn of it, and a completion is stamped
+//! after its worker got the answer: the real-time order in the history is never tighter than it was.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use duress_history::recorder::RecordError;
+use duress_history::register::Register;
+use duress_history::{Event, NodeId, OpType, Process, Recorder};
+use duress_targets::{CauseKind, Outcome, RegisterClient, RequestError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::clock::{Clock, nanos};
+use crate::generator::{Generator, Next};
+use crate::progress::Progress;
+
+/// How long a process rests after a failure, so that a dead node is not hammered and does not drown the record.
+const REST: Duration = Duration::from_millis(50);
+/// A client bounds its own operations; this much later the worker does it for a client that fails to.
+const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How a run is asked to end before its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// It is not.
+    #[default]
+    No,
+    /// Begin nothing new; heal, read, check.
+    Early,
+    /// Leave at once; what was recorded is kept.
+    Now,
+}
+
+/// Makes the client of a process slot; called again when its process is retired.
+pub type MakeClient = Box<dyn Fn(usize) -> Box<dyn RegisterClient>>;
+
+/// Something to record that is not a client's: what the nemesis did.
+#[derive(Debug)]
+pub struct NemesisRecord {
+    /// `start-partition`, `stop-kill`, `ready`, …
+    pub f: String,
+    /// The fault and its evidence.
+    pub value: serde_json::Value,
+    /// Why it could not be done, if so.
+    pub error: Option<String>,
+    /// Told once it is recorded and kept.
+    pub kept: oneshot::Sender<()>,
+}
+
+/// What a worker is asked to do.
+enum Request {
+    Invoke(Register),
+    /// The process was retired: its successor gets a fresh client.
+    Renew,
+}
+
+/// An operation that ended.
+struct Ended {
+    slot: usize,
+    outcome: Outcome<Register>,
+}
+
+enum State {
+    Free,
+    Busy(Register),
+    /// Free again at this time.
+    Resting(Duration),
+}
+
+struct Slot {
+    process: Process,
+    node: NodeId,
+    state: State,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// Runs generators against clients.
+pub struct Dispatcher {
+    recorder: Recorder,
+    clock: Clock,
+    slots: Vec<Slot>,
+    free: VecDeque<usize>,
+    next_process: u64,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
+    stop: watch::Receiver<Stop>,
+    progress: Progress,
+    next_tick: Duration,
+    workers: JoinSet<()>,
+}
+
+/// What a dispatcher is made of.
+pub struct DispatcherParts {
+    /// Where everything is recorded.
+    pub recorder: Recorder,
+    /// The run's clock.
+    pub clock: Clock,
+    /// The node that each process slot speaks to; as many slots as processes at a time.
+    pub nodes: Vec<NodeId>,
+    /// Makes clients.
+    pub make_client: MakeClient,
+    /// When an operation is given up, as the clients know it too.
+    pub operation_timeout: Duration,
+    /// What the nemesis wants recorded.
+    pub nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
+    /// Whether the run is to end before its time.
+    pub stop: watch::Receiver<Stop>,
+    /// Shows how it goes.
+    pub progress: Progress,
+}
+
+impl Dispatcher {
+    /// Starts a worker for each slot on the current thread's runtime, inside a `LocalSet`.
+    #[must_use]
+    pub fn start(parts: DispatcherParts) -> Self {
+        let DispatcherParts {
+            recorder,
+            clock,
+            nodes,
+            make_client,
+            operation_timeout,
+            nemesis,
+            stop,
+            progress,
+        } = parts;
+        let (ended_tx, ended) = mpsc::unbounded_channel();
+        let make_client = std::rc::Rc::new(make_client);
+        let mut workers = JoinSet::new();
+        let mut slots = Vec::with_capacity(nodes.len());
+        for (slot, node) in nodes.into_iter().enumerate() {
+            let (requests, todo) = mpsc::unbounded_channel();
+            let make = std::rc::Rc::clone(&make_client);
+            let deadline = operation_timeout + WATCHDOG_SLACK;
+            workers.spawn_local(work(slot, todo, ended_tx.clone(), move || make(slot), deadline));
+            slots.push(Slot { process: Process(slot as u64), node, state: State::Free, requests });
+        }
+        Self {
+            recorder,
+            clock,
+            free: (0..slots.len()).collect(),
+            next_process: slots.len() as u64,
+            slots,
+            ended,
+            nemesis,
+            stop,
+            progress,
+            next_tick: Duration::ZERO,
+            workers,
+        }
+    }
+
+    /// Runs `generator` until it is done and every operation has ended, and until `others` (the nemesis's part) is over;
+    /// or until the run is stopped: early where `until` says so, at once always.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the history cannot be kept: there is no use in going on.
+    pub async fn run<T>(
+        &mut self,
+        generator: &mut impl Generator<Register>,
+        until: Stop,
+        others: impl Future<Output = T>,
+    ) -> Result<T, RecordError> {
+        let mut others = std::pin::pin!(others);
+        let mut others_result = None;
+        loop {
+            let stop = *self.stop.borrow_and_update();
+            while let Ok(ended) = self.ended.try_recv() {
+                self.complete(ended, generator)?;
+            }
+            while let Ok(record) = self.nemesis.try_recv() {
+                self.record_nemesis(record)?;
+            }
+            let now = self.clock.now();
+            self.wake_rested(now);
+            let (begun, wake) =
+                if stop >= until { (Vec::new(), Wake::Never) } else { self.begin(now, generator)? };
+            // Nothing leaves before its invocation is in the system's hands.
+            self.recorder.flush()?;
+            for (slot, action) in begun {
+                // A worker ends only when its slot is dropped.
+                let _ = self.slots[slot].requests.send(Request::Invoke(action));
+            }
+            let idle = !self.slots.iter().any(|slot| matches!(slot.state, State::Busy(_)));
+            if matches!(wake, Wake::Never) && (idle || stop == Stop::Now) && others_result.is_some() {
+                break;
+            }
+            if now >= self.next_tick {
+                self.progress.tick(now);
+                self.next_tick = now + TICK;
+            }
+            let mut at = self.next_tick;
+            if let Wake::At(due) = wake {
+                at = at.min(due);
+            }
+            if let Some(rested) = self.next_rested() {
+                at = at.min(rested);
+            }
+            tokio::select! {
+                biased;
+                result = &mut others, if others_result.is_none() => others_result = Some(result),
+                Some(ended) = self.ended.recv() => self.complete(ended, generator)?,
+                Some(record) = self.nemesis.recv() => self.record_nemesis(record)?,
+                Ok(()) = self.stop.changed() => {}
+                () = tokio::time::sleep_until(self.clock.instant(at)) => {}
+            }
+        }
+        Ok(others_result.expect("the loop ends only with it"))
+    }
+
+    /// Ends the workers and closes the history.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub async fn close(mut self) -> Result<(), RecordError> {
+        self.progress.finish();
+        self.workers.shutdown().await;
+        self.recorder.close()
+    }
+
+    /// Begins as many operations as there are free processes; returns them and when to ask again.
+    fn begin(
+        &mut self,
+        now: Duration,
+        generator: &mut impl Generator<Register>,
+    ) -> Result<(Vec<(usize, Register)>, Wake), RecordError> {
+        let mut begun = Vec::new();
+        while let Some(&slot) = self.free.front() {
+            match generator.next(now) {
+                Next::Op(action) => {
+                    self.free.pop_front();
+                    let event = self.record(slot, OpType::Invoke, action.clone(), None)?;
+                    generator.update(&event);
+                    self.slots[slot].state = State::Busy(action.clone());
+                    begun.push((slot, action));
+                }
+                Next::At(at) => return Ok((begun, Wake::At(at))),
+                Next::Pending => return Ok((begun, Wake::Event)),
+                Next::Done => return Ok((begun, Wake::Never)),
+            }
+        }
+        Ok((begun, Wake::Event))
+    }
+
+    fn complete(
+        &mut self,
+        ended: Ended,
+        generator: &mut impl Generator<Register>,
+    ) -> Result<(), RecordError> {
+        let Ended { slot, outcome } = ended;
+        let State::Busy(asked) = std::mem::replace(&mut self.slots[slot].state, State::Free) else {
+            unreachable!("a worker answers once per request")
+        };
+        let (op_type, action, cause) = match outcome {
+            Outcome::Ok(answer) => (OpType::Ok, answer, None),
+            Outcome::Fail(cause) => (OpType::Fail, asked, Some(cause)),
+            Outcome::Info(cause) => (OpType::Info, asked, Some(cause)),
+        };
+        let rests = op_type == OpType::Fail
+            && cause.as_ref().is_none_or(|cause| cause.kind != CauseKind::Precondition);
+        let event = self.record(slot, op_type, action, cause.map(|cause| cause.to_string()))?;
+        self.progress.count(op_type);
+        generator.update(&event);
+        if op_type == OpType::Info {
+            // What it asked may still happen, so nothing else may ever be said to follow it in its process.
+            self.slots[slot].process = Process(self.next_process);
+            self.next_process += 1;
+            let _ = self.slots[slot].requests.send(Request::Renew);
+        }
+        if rests {
+            self.slots[slot].state = State::Resting(self.clock.now() + REST);
+        } else {
+            self.free.push_back(slot);
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        slot: usize,
+        op_type: OpType,
+        action: Register,
+        error: Option<String>,
+    ) -> Result<Event<Register>, RecordError> {
+        let Slot { process, node, .. } = &self.slots[slot];
+        let (process, node) = (*process, Some(node.clone()));
+        let time = nanos(self.clock.now());
+        let index =
+            self.recorder.record(time, process, op_type, action.clone(), node.clone(), error.clone())?;
+        Ok(Event { index, time, process, op_type, action, node, error })
+    }
+
+    fn record_nemesis(&mut self, record: NemesisRecord) -> Result<(), RecordError> {
+        let NemesisRecord { f, value, error, kept } = record;
+        self.progress.nemesis(&f, &value, error.as_deref());
+        self.recorder.record_nemesis(nanos(self.clock.now()), f, value, error)?;
+        self.recorder.flush()?;
+        // The nemesis may have been stopped meanwhile; the record stands all the same.
+        let _ = kept.send(());
+        Ok(())
+    }
+
+    fn wake_rested(&mut self, now: Duration) {
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            if matches!(slot.state, State::Resting(until) if until <= now) {
+                slot.state = State::Free;
+                self.free.push_back(number);
+            }
+        }
+    }
+
+    fn next_rested(&self) -> Option<Duration> {
+        let resting = self.slots.iter().filter_map(|slot| match slot.state {
+            State::Resting(until) => Some(until),
+            _ => None,
+        });
+        resting.min()
+    }
+}
+
+/// When a generator is to be asked again.
+enum Wake {
+    At(Duration),
+    /// When something ends.
+    Event,
+    Never,
+}
+
+/// A process slot's client at work, one request at a time.
+async fn work(
+    slot: usize,
+    mut todo: mpsc::UnboundedReceiver<Request>,
+    ended: mpsc::UnboundedSender<Ended>,
+    make: impl Fn() -> Box<dyn RegisterClient>,
+    deadline: Duration,
+) {
+    let mut client = make();
+    while let Some(request) = todo.recv().await {
+        match request {
+            Request::Renew => client = make(),
+            Request::Invoke(action) => {
+                let outcome = match tokio::time::timeout(deadline, client.invoke(&action)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        client = make();
+                        let late = RequestError::open(CauseKind::Timeout, "the client kept no deadline");
+                        Outcome::failed(&action, late)
+                    }
+                };
+                if ended.send(Ended { slot, outcome }).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

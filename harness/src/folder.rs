@@ -1,0 +1,103 @@
+//! A run's folder: `runs/<name>/<time>/`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use duress_history::NodeId;
+
+/// The folder that a run leaves behind.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+/// A run's folder that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}", path.display())]
+pub struct FolderError {
+    /// The file or folder.
+    path: PathBuf,
+    /// What the system said.
+    #[source]
+    source: io::Error,
+}
+
+impl RunFolder {
+    /// Makes `<runs>/<name>/<stamp>`, or `<stamp>-2`, … where that exists, and points the `latest` links at it.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn create(runs: &Path, name: &str, stamp: &str) -> Result<Self, FolderError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| FolderError { path, source }
+        };
+        // Absolute, since nodes are started in folders of their own.
+        let runs = std::path::absolute(runs).map_err(at(runs))?;
+        let parent = runs.join(name);
+        fs::create_dir_all(&parent).map_err(at(&parent))?;
+        let mut suffix = 1;
+        let leaf = loop {
+            let leaf = if suffix == 1 { stamp.to_owned() } else { format!("{stamp}-{suffix}") };
+            match fs::create_dir(parent.join(&leaf)) {
+                Ok(()) => break leaf,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && suffix < 1000 => suffix += 1,
+                Err(error) => return Err(at(&parent.join(&leaf))(error)),
+            }
+        };
+        let path = parent.join(&leaf);
+        relink(&parent.join("latest"), Path::new(&leaf)).map_err(at(&parent.join("latest")))?;
+        relink(&runs.join("latest"), &Path::new(name).join(&leaf)).map_err(at(&runs.join("latest")))?;
+        Ok(Self { path })
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of the run.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// A node's own folder; made when the node is.
+    #[must_use]
+    pub fn node(&self, node: &NodeId) -> PathBuf {
+        self.path.join("nodes").join(node.as_str())
+    }
+
+    /// Makes a folder of the run.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn make(&self, path: &Path) -> Result<(), FolderError> {
+        fs::create_dir_all(path).map_err(|source| FolderError { path: path.to_owned(), source })
+    }
+
+    /// Writes a file of the run, whole or not at all.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn write(&self, name: &str, text: &str) -> Result<(), FolderError> {
+        let path = self.file(name);
+        let part = self.file(&format!("{name}.part"));
+        fs::write(&part, text)
+            .and_then(|()| fs::rename(&part, &path))
+            .map_err(|source| FolderError { path, source })
+    }
+}
+
+/// Points `link` at `target`, replacing what it pointed at; atomically, since runs may be made side by side.
+fn relink(link: &Path, target: &Path) -> io::Result<()> {
+    let fresh = link.with_extension(format!("{}", std::process::id()));
+    symlink(target, &fresh)?;
+    fs::rename(&fresh, link).inspect_err(|_| {
+        // Best effort: the rename's error is what matters.
+        let _ = fs::remove_file(&fresh);
+    })
+}

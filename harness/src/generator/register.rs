@@ -1,0 +1,145 @@
+//! Reads, writes and compare-and-sets over a rotating set of registers.
+
+use std::time::Duration;
+
+use duress_history::register::{Register, RegisterOp};
+use duress_history::{Event, Scalar};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::{Generator, Next};
+
+/// The random stream that workloads draw from, apart from the schedule's.
+const STREAM: u64 = 2;
+/// A compare-and-set expects the latest value generated for its key this often; else an older one, so that it fails.
+const CAS_LATEST: f64 = 0.8;
+
+/// How registers are exercised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterOptions {
+    /// How many keys are in use at a time.
+    pub keys: u32,
+    /// After how many operations a key is left for a fresh one: what bounds the cost of checking it.
+    pub operations_per_key: u32,
+    /// Weight of reads in the mix.
+    pub reads: u32,
+    /// Weight of writes.
+    pub writes: u32,
+    /// Weight of compare-and-sets.
+    pub cas: u32,
+}
+
+impl Default for RegisterOptions {
+    fn default() -> Self {
+        Self { keys: 6, operations_per_key: 240, reads: 2, writes: 1, cas: 1 }
+    }
+}
+
+/// A key in use.
+#[derive(Clone, Debug)]
+struct Active {
+    key: u64,
+    operations: u32,
+    /// The latest value generated for it; values of a key count from 1, so each is written once.
+    latest: i64,
+}
+
+/// An endless mix of operations. Every value written to a key is unique, which lets a read name the write it saw.
+///
+/// The sequence depends on the seed and the options alone: a compare-and-set expects values that were *generated*, not
+/// values that were observed.
+#[derive(Debug)]
+pub struct RegisterMix {
+    options: RegisterOptions,
+    rng: ChaCha8Rng,
+    active: Vec<Active>,
+    keys_used: u64,
+}
+
+impl RegisterMix {
+    /// A mix drawn from `seed`. All of `options` but the weights are at least one, and one weight is.
+    #[must_use]
+    pub fn new(options: RegisterOptions, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(STREAM);
+        let active: Vec<Active> =
+            (0..u64::from(options.keys)).map(|key| Active { key, operations: 0, latest: 0 }).collect();
+        Self { options, rng, keys_used: active.len() as u64, active }
+    }
+
+    /// The `number`th key.
+    #[must_use]
+    pub fn key(number: u64) -> Scalar {
+        Scalar::from(format!("r{number}").as_str())
+    }
+
+    /// The next operation; there always is one.
+    pub fn draw(&mut self) -> Register {
+        let at = self.rng.random_range(0..self.active.len());
+        if self.active[at].operations >= self.options.operations_per_key {
+            self.active[at] = Active { key: self.keys_used, operations: 0, latest: 0 };
+            self.keys_used += 1;
+        }
+        let RegisterOptions { reads, writes, cas, .. } = self.options;
+        let choice = self.rng.random_range(0..reads + writes + cas);
+        let slot = &mut self.active[at];
+        slot.operations += 1;
+        let op = if choice < reads {
+            RegisterOp::Read(None)
+        } else if choice < reads + writes || slot.latest == 0 {
+            slot.latest += 1;
+            RegisterOp::Write(Scalar::Int(slot.latest))
+        } else {
+            let old = if slot.latest == 1 || self.rng.random_bool(CAS_LATEST) {
+                slot.latest
+            } else {
+                self.rng.random_range(1..slot.latest)
+            };
+            slot.latest += 1;
+            RegisterOp::Cas { old: Some(Scalar::Int(old)), new: Scalar::Int(slot.latest) }
+        };
+        Register { key: Self::key(slot.key), op }
+    }
+}
+
+impl Generator<Register> for RegisterMix {
+    fn next(&mut self, _: Duration) -> Next<Register> {
+        Next::Op(self.draw())
+    }
+
+    fn update(&mut self, _: &Event<Register>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use super::*;
+
+    fn drawn(seed: u64, count: usize) -> Vec<Register> {
+        let mut mix = RegisterMix::new(RegisterOptions::default(), seed);
+        (0..count).map(|_| mix.draw()).collect()
+    }
+
+    #[test]
+    fn the_seed_decides_every_operation() {
+        assert_eq!(drawn(1, 5000), drawn(1, 5000));
+        assert_ne!(drawn(1, 5000), drawn(2, 5000));
+    }
+
+    #[test]
+    fn values_of_a_key_are_unique_and_keys_are_left_in_time() {
+        let mut written: HashMap<Scalar, HashSet<Scalar>> = HashMap::new();
+        let mut operations: HashMap<Scalar, u32> = HashMap::new();
+        for Register { key, op } in drawn(3, 20_000) {
+            *operations.entry(key.clone()).or_default() += 1;
+            if let RegisterOp::Write(value) | RegisterOp::Cas { new: value, .. } = op {
+                assert!(written.entry(key).or_default().insert(value), "written twice");
+            }
+        }
+        assert!(operations.len() > 20_000 / 240 - 6);
+        assert!(operations.values().all(|count| *count <= 240));
+    }
+}

@@ -1,0 +1,35 @@
+//! The program's own log: `duress.log` in the run's folder.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Mutex;
+
+use tracing_subscriber::EnvFilter;
+
+/// The variable that chooses what is logged, in the syntax of `tracing`'s filters.
+pub const VARIABLE: &str = "DURESS_LOG";
+
+/// Logs to the file `path` from now on, at `info` unless [`VARIABLE`] says otherwise.
+///
+/// # Errors
+/// When the file cannot be made.
+pub fn to_file(path: &Path) -> std::io::Result<()> {
+    let file = File::create(path)?;
+    start(Mutex::new(file));
+    Ok(())
+}
+
+/// Logs to standard error from now on: a node of our own subjects, whose output the arena keeps.
+pub fn to_stderr() {
+    start(std::io::stderr);
+}
+
+fn start<W>(writer: W)
+where
+    W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer);
+    // Refused only when a subscriber is set already, which then keeps logging.
+    let _ = subscriber.try_init();
+}

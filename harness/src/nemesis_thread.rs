@@ -1,0 +1,138 @@
+//! The nemesis's own thread: its calls block, and clients must not wait for them.
+
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use duress_history::NodeId;
+use duress_nemesis::cluster::Crash;
+use duress_nemesis::nemesis::{Nemesis, NemesisError};
+use duress_nemesis::{Evidence, Fault};
+use tokio::sync::oneshot;
+
+type Reply<T> = oneshot::Sender<Result<T, NemesisError>>;
+
+enum Command {
+    StartNodes(Reply<()>),
+    Inject { id: u32, fault: Box<Fault>, leader: Option<NodeId>, reply: Reply<Evidence> },
+    Heal { id: u32, reply: Reply<Evidence> },
+    InForce(oneshot::Sender<Vec<u32>>),
+    Running(oneshot::Sender<Vec<NodeId>>),
+    Crashes(Reply<Vec<Crash>>),
+}
+
+/// Speaks to the nemesis from asynchronous code.
+#[derive(Debug)]
+pub struct NemesisThread {
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<Result<(), NemesisError>>>,
+}
+
+/// The thread is gone, which only a panic of its own can cause.
+const GONE: &str = "the nemesis thread lives as long as its handle";
+
+impl NemesisThread {
+    /// Moves `nemesis` to a thread of its own.
+    ///
+    /// # Errors
+    /// What the system says when it has no thread left.
+    pub fn start(nemesis: Nemesis) -> std::io::Result<Self> {
+        let (commands, inbox) = mpsc::channel();
+        let thread =
+            std::thread::Builder::new().name("nemesis".to_owned()).spawn(move || serve(nemesis, &inbox))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread) })
+    }
+
+    /// Starts every node that does not run.
+    ///
+    /// # Errors
+    /// [`NemesisError`].
+    pub async fn start_nodes(&self) -> Result<(), NemesisError> {
+        self.ask(Command::StartNodes).await
+    }
+
+    /// Injects a fault; see [`Nemesis::inject`].
+    ///
+    /// # Errors
+    /// [`NemesisError`].
+    pub async fn inject(
+        &self,
+        id: u32,
+        fault: &Fault,
+        leader: Option<NodeId>,
+    ) -> Result<Evidence, NemesisError> {
+        let fault = Box::new(fault.clone());
+        self.ask(|reply| Command::Inject { id, fault, leader, reply }).await
+    }
+
+    /// Heals a fault; see [`Nemesis::heal`].
+    ///
+    /// # Errors
+    /// [`NemesisError`].
+    pub async fn heal(&self, id: u32) -> Result<Evidence, NemesisError> {
+        self.ask(|reply| Command::Heal { id, reply }).await
+    }
+
+    /// The numbers of the faults in force.
+    pub async fn in_force(&self) -> Vec<u32> {
+        self.ask(Command::InForce).await
+    }
+
+    /// The nodes whose processes run or are paused.
+    pub async fn running(&self) -> Vec<NodeId> {
+        self.ask(Command::Running).await
+    }
+
+    /// The nodes that ended by themselves since the last call.
+    ///
+    /// # Errors
+    /// [`NemesisError`].
+    pub async fn crashes(&self) -> Result<Vec<Crash>, NemesisError> {
+        self.ask(Command::Crashes).await
+    }
+
+    /// Ends every process of the cluster, and the thread.
+    ///
+    /// # Errors
+    /// [`NemesisError`].
+    pub fn close(mut self) -> Result<(), NemesisError> {
+        self.commands = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> T {
+        let (reply, answer) = oneshot::channel();
+        self.commands.as_ref().expect(GONE).send(command(reply)).expect(GONE);
+        answer.await.expect(GONE)
+    }
+}
+
+impl Drop for NemesisThread {
+    fn drop(&mut self) {
+        // The safety net; `close` is the way that reports errors.
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(mut nemesis: Nemesis, inbox: &mpsc::Receiver<Command>) -> Result<(), NemesisError> {
+    // Whoever asked may have stopped waiting; what was done is done.
+    while let Ok(command) = inbox.recv() {
+        match command {
+            Command::StartNodes(reply) => drop(reply.send(nemesis.start_nodes())),
+            Command::Inject { id, fault, leader, reply } => {
+                drop(reply.send(nemesis.inject(id, &fault, leader.as_ref())));
+            }
+            Command::Heal { id, reply } => drop(reply.send(nemesis.heal(id))),
+            Command::InForce(reply) => drop(reply.send(nemesis.in_force())),
+            Command::Running(reply) => drop(reply.send(nemesis.running())),
+            Command::Crashes(reply) => drop(reply.send(nemesis.crashes())),
+        }
+    }
+    nemesis.teardown()
+}

@@ -1,0 +1,244 @@
+//! The plan: one value that says everything about a run, resolved before anything starts.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use duress_history::NodeId;
+use duress_nemesis::ScheduledFault;
+use duress_nemesis::arena::PortKind;
+use duress_nemesis::schedule::Overlap;
+use duress_targets::Settings;
+use serde::{Deserialize, Serialize};
+
+use crate::generator::register::RegisterOptions;
+
+/// The version of the format of `plan.json`.
+pub const VERSION: u32 = 1;
+
+/// The most hosts that fit into the arena's network beside each other.
+pub const NODES_MAX: usize = 99;
+
+/// A host of the arena.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedHost {
+    /// Its name.
+    pub name: NodeId,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// Where nodes keep their data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DataLocation {
+    /// In memory, on a tmpfs of the arena's own. A killed process does not lose the page cache either, so nothing is
+    /// tested less, and nodes do not queue for one disk.
+    #[default]
+    Tmpfs,
+    /// In the run's folder.
+    Disk,
+}
+
+/// What nodes see as their world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArenaPlan {
+    /// How hosts are attached to the switch.
+    pub port: PortKind,
+    /// Where nodes keep their data.
+    pub data: DataLocation,
+    /// The ceiling set on TCP's retransmission time-out in every host, where this kernel has one: without it a
+    /// connection may need many seconds after a healed partition to try again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_rto_max_ms: Option<u64>,
+}
+
+/// What clients do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase")]
+pub enum Workload {
+    /// Registers over many keys.
+    Register(RegisterOptions),
+}
+
+impl Workload {
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+        }
+    }
+}
+
+/// Everything about a run. The same plan gives the same schedule and the same generated operations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The system under test.
+    pub target: String,
+    /// Its mode, options and seeded bug.
+    pub settings: Settings,
+    /// Its nodes.
+    pub nodes: Vec<PlannedHost>,
+    /// The hosts that clients live on; process p lives on host p modulo their number.
+    pub clients: Vec<PlannedHost>,
+    /// What clients do.
+    pub workload: Workload,
+    /// How many processes there are at a time.
+    pub concurrency: usize,
+    /// Operations a second over all processes; closed loop without it.
+    pub rate_hz: Option<f64>,
+    /// How long clients run before the final reads, in milliseconds.
+    pub time_limit_ms: u64,
+    /// When a client gives up on an operation, in milliseconds.
+    pub operation_timeout_ms: u64,
+    /// What every random decision is drawn from.
+    pub seed: u64,
+    /// The fault mix that the schedule was expanded from.
+    pub faults: String,
+    /// Mean time from one fault to the next of a sequence, in milliseconds.
+    pub fault_interval_ms: u64,
+    /// Whether faults may overlap.
+    pub overlap: Overlap,
+    /// The faults and their times.
+    pub schedule: Vec<ScheduledFault>,
+    /// What nodes see as their world.
+    pub arena: ArenaPlan,
+}
+
+/// A plan that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file cannot be read.
+    #[error("cannot read the plan {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no plan.
+    #[error("{} is not a plan of this version of duress", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A value out of range.
+    #[error("{what} is {value}: {expected}")]
+    Range {
+        /// The plan's field or the command line's option.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+impl Plan {
+    /// Reads a plan, given its file or the run's folder.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn load(path: &Path) -> Result<Self, PlanError> {
+        let file = if path.is_dir() { path.join("plan.json") } else { path.to_owned() };
+        let text =
+            fs::read_to_string(&file).map_err(|source| PlanError::Read { path: file.clone(), source })?;
+        let plan: Self =
+            serde_json::from_str(&text).map_err(|source| PlanError::Parse { path: file, source })?;
+        plan.validate()?;
+        Ok(plan)
+    }
+
+    /// The text of `plan.json`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("a plan has only keys that are text");
+        text.push('\n');
+        text
+    }
+
+    /// Checks the ranges of all values.
+    ///
+    /// # Errors
+    /// [`PlanError::Range`] naming the first that is out of range.
+    pub fn validate(&self) -> Result<(), PlanError> {
+        let range = |what, value: &dyn ToString, fine: bool, expected| {
+            if fine { Ok(()) } else { Err(PlanError::Range { what, value: value.to_string(), expected }) }
+        };
+        range("version", &self.version, self.version == VERSION, "this duress knows version 1")?;
+        let nodes = self.nodes.len();
+        range("nodes", &nodes, (1..=NODES_MAX).contains(&nodes), "a cluster has 1 to 99 nodes")?;
+        let clients = self.clients.len();
+        range("clients", &clients, (1..=NODES_MAX).contains(&clients), "there are 1 to 99 client hosts")?;
+        let concurrency = self.concurrency;
+        range("concurrency", &concurrency, (1..=10_000).contains(&concurrency), "1 to 10000 processes")?;
+        let timeout = self.operation_timeout_ms;
+        range("operation time-out", &timeout, (1..=600_000).contains(&timeout), "1 ms to 10 minutes")?;
+        let limit = self.time_limit_ms;
+        range("time limit", &limit, (100..=86_400_000).contains(&limit), "100 ms to one day")?;
+        if let Some(rate) = self.rate_hz {
+            range("rate", &rate, (0.001..=1e6).contains(&rate), "0.001 to 1000000 operations a second")?;
+        }
+        let Workload::Register(RegisterOptions { keys, operations_per_key, reads, writes, cas }) = self.workload;
+        range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys at a time")?;
+        let per_key = operations_per_key;
+        range("operations per key", &per_key, (1..=10_000_000).contains(&per_key), "1 to 10000000")?;
+        let weights = [reads, writes, cas];
+        let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        range("sum of weights", &sum, (1..=1_000_000).contains(&sum), "at least one weight is positive, all at most a million")?;
+        let hosts = || self.nodes.iter().chain(&self.clients);
+        for host in hosts() {
+            let same = hosts().filter(|other| other.name == host.name || other.address == host.address);
+            range("hosts", &host.name, same.count() == 1, "names and addresses of hosts are unique")?;
+        }
+        Ok(())
+    }
+
+    /// How long clients run before the final reads.
+    #[must_use]
+    pub fn time_limit(&self) -> Duration {
+        Duration::from_millis(self.time_limit_ms)
+    }
+
+    /// When a client gives up on an operation.
+    #[must_use]
+    pub fn operation_timeout(&self) -> Duration {
+        Duration::from_millis(self.operation_timeout_ms)
+    }
+
+    /// The names of the nodes.
+    #[must_use]
+    pub fn node_names(&self) -> Vec<NodeId> {
+        self.nodes.iter().map(|host| host.name.clone()).collect()
+    }
+
+    /// What a run of it is called: the target and its mode, and the bug where there is one.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let bug = self.settings.bug.as_ref().map(|bug| format!("-{bug}")).unwrap_or_default();
+        format!("{}-{}{bug}", self.target, self.settings.mode)
+    }
+}
+
+/// Hosts named `prefix1`, `prefix2`, … with consecutive addresses after `10.77.0.base`.
+#[must_use]
+pub fn hosts(prefix: &str, count: usize, base: u8) -> Vec<PlannedHost> {
+    (1..=count.min(NODES_MAX))
+        .map(|number| PlannedHost {
+            name: NodeId::new(format!("{prefix}{number}")),
+            // At most NODES_MAX hosts from a base of at most 100 stay below 200.
+            address: Ipv4Addr::new(10, 77, 0, base + u8::try_from(number).unwrap_or(u8::MAX)),
+        })
+        .collect()
+}

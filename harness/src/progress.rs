@@ -1,0 +1,138 @@
+//! Live progress: one line that is redrawn on a terminal, plain lines elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use duress_history::OpType;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+/// How often a plain line is printed.
+const PLAIN_PERIOD: Duration = Duration::from_secs(5);
+
+/// Shows on standard error how a run goes.
+#[derive(Debug)]
+pub struct Progress {
+    style: Style,
+    limit: Duration,
+    counts: [u64; 3],
+    last: (Duration, u64),
+    rate: f64,
+    /// The faults in force, by number.
+    faults: BTreeMap<u64, String>,
+}
+
+#[derive(Debug)]
+enum Style {
+    Terminal(ProgressBar),
+    Plain { next: Duration },
+    Quiet,
+}
+
+impl Progress {
+    /// Progress towards `limit`, drawn as standard error allows.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        let style = if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(
+                Some(limit.as_secs()),
+                ProgressDrawTarget::stderr_with_hz(4),
+            );
+            let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} s  {wide_msg}")
+                .expect("the template is well formed");
+            bar.set_style(style);
+            Style::Terminal(bar)
+        } else {
+            Style::Plain { next: PLAIN_PERIOD }
+        };
+        Self::with(style, limit)
+    }
+
+    /// No progress at all: for measurements.
+    #[must_use]
+    pub fn quiet() -> Self {
+        Self::with(Style::Quiet, Duration::ZERO)
+    }
+
+    fn with(style: Style, limit: Duration) -> Self {
+        Self {
+            style,
+            limit,
+            counts: [0; 3],
+            last: (Duration::ZERO, 0),
+            rate: 0.0,
+            faults: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a completion.
+    pub fn count(&mut self, op_type: OpType) {
+        match op_type {
+            OpType::Ok => self.counts[0] += 1,
+            OpType::Fail => self.counts[1] += 1,
+            OpType::Info => self.counts[2] += 1,
+            OpType::Invoke => {}
+        }
+    }
+
+    /// Takes note of what the nemesis did.
+    pub fn nemesis(&mut self, f: &str, value: &Value, error: Option<&str>) {
+        let id = value["fault"].as_u64().unwrap_or(0);
+        let what = value["what"].as_str().unwrap_or_default();
+        if f.starts_with("start-") {
+            self.faults.insert(id, what.to_owned());
+        } else if f.starts_with("stop-") {
+            self.faults.remove(&id);
+        }
+        if let Some(error) = error {
+            self.say(&format!("{f} {what}: {error}"));
+        } else if f == "crash" {
+            self.say(&format!("node {} ended by itself: {}", value["node"], value["status"]));
+        }
+    }
+
+    /// Shows how things stand at `now`, if it is time to.
+    pub fn tick(&mut self, now: Duration) {
+        let total: u64 = self.counts.iter().sum();
+        let (since, before) = self.last;
+        if now >= since + Duration::from_secs(1) {
+            self.rate = (total - before) as f64 / (now - since).as_secs_f64();
+            self.last = (now, total);
+        }
+        match &mut self.style {
+            Style::Quiet => {}
+            Style::Terminal(bar) => {
+                bar.set_position(now.min(self.limit).as_secs());
+                let message = line(self.rate, self.counts, &self.faults);
+                bar.set_message(message);
+            }
+            Style::Plain { next } if now >= *next => {
+                *next += PLAIN_PERIOD;
+                eprintln!("{:>5.0} s  {}", now.as_secs_f64(), line(self.rate, self.counts, &self.faults));
+            }
+            Style::Plain { .. } => {}
+        }
+    }
+
+    /// Takes the line away.
+    pub fn finish(&mut self) {
+        if let Style::Terminal(bar) = &self.style {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.style {
+            Style::Terminal(bar) => bar.println(text),
+            Style::Plain { .. } => eprintln!("{text}"),
+            Style::Quiet => {}
+        }
+    }
+}
+
+fn line(rate: f64, [ok, fail, info]: [u64; 3], faults: &BTreeMap<u64, String>) -> String {
+    let faults: Vec<&str> = faults.values().map(String::as_str).collect();
+    let faults = if faults.is_empty() { "no fault".to_owned() } else { faults.join(" + ") };
+    format!("{rate:>6.0} op/s  {ok} ok {fail} fail {info} info  {faults}")
+}

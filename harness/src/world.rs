@@ -1,0 +1,202 @@
+//! The world of a run: the arena, the cluster in it, and the ways to reach both.
+
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duress_history::NodeId;
+use duress_nemesis::arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec, SwitchError};
+use duress_nemesis::cluster::{Cluster, Crash};
+use duress_nemesis::nemesis::{Nemesis, NemesisError};
+use duress_targets::{LaunchError, Node, NotReady, System, Topology};
+use tokio::task::JoinSet;
+
+use crate::cluster_access::ClusterAccess;
+use crate::folder::{FolderError, RunFolder};
+use crate::nemesis_thread::NemesisThread;
+use crate::plan::{DataLocation, Plan, PlannedHost, hosts};
+
+/// How long the whole cluster may take to come up.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// How often starting nodes are looked after.
+const WATCH_PERIOD: Duration = Duration::from_millis(50);
+/// Lines of a node's output that an error quotes.
+const QUOTED_LINES: usize = 5;
+
+/// Why the world could not be made. The run proves nothing then.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// The arena could not be built.
+    #[error("cannot build the arena")]
+    Arena(#[from] ArenaError),
+    /// A folder of the run could not be made.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The nodes' data could not be put into memory.
+    #[error("cannot keep the nodes' data in memory (--data disk keeps it in the run's folder)")]
+    Data(#[from] duress_nemesis::arena::storage::MountError),
+    /// The command of a node could not be made.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The nodes could not be started.
+    #[error("cannot start the cluster")]
+    Start(#[from] NemesisError),
+    /// The system has no thread left.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// This program's own file is not known.
+    #[error("cannot tell which file this program is")]
+    Executable(#[source] std::io::Error),
+    /// A node ended before the cluster was ready.
+    #[error("node {} ended with {} before the cluster was ready{output}", crash.node, crash.status)]
+    Crashed {
+        /// Which node, and how.
+        crash: Crash,
+        /// The end of its output, and where the rest is.
+        output: String,
+    },
+    /// A node did not get ready.
+    #[error("node {node} was not ready within {} s{output}", READY_DEADLINE.as_secs())]
+    NotReady {
+        /// Which node.
+        node: NodeId,
+        /// The end of its output, and where the rest is.
+        output: String,
+        /// What it said last.
+        #[source]
+        source: NotReady,
+    },
+    /// The switch failed.
+    #[error("the network failed")]
+    Switch(#[from] SwitchError),
+}
+
+/// The arena and the cluster in it.
+pub struct World {
+    arena: Arena,
+    /// Breaks and heals.
+    pub nemesis: NemesisThread,
+    /// Speaks to the cluster.
+    pub cluster: Rc<ClusterAccess>,
+    /// How long it took from building the arena until every node was ready.
+    pub ready_after: Duration,
+}
+
+impl World {
+    /// Builds the arena, starts the nodes and awaits them. Inside the namespaces, on a `LocalSet`.
+    ///
+    /// # Errors
+    /// [`WorldError`].
+    pub async fn build(
+        plan: &Plan,
+        system: &'static dyn System,
+        folder: &RunFolder,
+    ) -> Result<Self, WorldError> {
+        let began = Instant::now();
+        let operator = hosts("op", 1, 200);
+        let spec = |host: &PlannedHost| HostSpec { name: host.name.clone(), address: host.address };
+        let arena = Arena::build(&ArenaSpec {
+            hosts: plan.nodes.iter().chain(&plan.clients).chain(&operator).map(spec).collect(),
+            port: plan.arena.port,
+            tcp_rto_max: plan.arena.tcp_rto_max_ms.map(Duration::from_millis),
+        })?;
+        let find = |host: &PlannedHost| -> Arc<Host> {
+            Arc::clone(arena.host(&host.name).expect("the arena has every host of its specification"))
+        };
+        let topology = topology(plan, folder)?;
+        let settings = plan.settings.clone();
+        let mut members = Vec::new();
+        for host in &plan.nodes {
+            members.push((find(host), system.process(&settings, &topology, &host.name)?));
+        }
+        let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members));
+        let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
+        let cluster = Rc::new(ClusterAccess {
+            system,
+            settings,
+            topology,
+            operator: find(&operator[0]),
+            clients: plan.clients.iter().map(find).collect(),
+            operation_timeout: plan.operation_timeout(),
+        });
+        nemesis.start_nodes().await?;
+        await_all(&nemesis, &cluster).await?;
+        Ok(Self { arena, nemesis, cluster, ready_after: began.elapsed() })
+    }
+
+    /// Ends the cluster's processes and stops the network.
+    ///
+    /// # Errors
+    /// [`WorldError`] when something would not end, or had ended before.
+    pub fn close(self) -> Result<(), WorldError> {
+        let Self { arena, nemesis, .. } = self;
+        nemesis.close()?;
+        arena.close()?;
+        Ok(())
+    }
+}
+
+/// Makes the nodes' folders, and puts their data where the plan has it.
+fn topology(plan: &Plan, folder: &RunFolder) -> Result<Topology, WorldError> {
+    let executable = std::env::current_exe().map_err(WorldError::Executable)?;
+    let mut nodes = Vec::new();
+    for host in &plan.nodes {
+        let home = folder.node(&host.name);
+        let data = home.join("data");
+        folder.make(&data)?;
+        if plan.arena.data == DataLocation::Tmpfs {
+            duress_nemesis::arena::storage::mount_tmpfs(&data)?;
+        }
+        let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));
+        nodes.push(Node { name: host.name.clone(), address: host.address, data, stdout, stderr });
+    }
+    Ok(Topology { nodes, executable })
+}
+
+async fn await_all(nemesis: &NemesisThread, cluster: &Rc<ClusterAccess>) -> Result<(), WorldError> {
+    let mut waits = JoinSet::new();
+    for node in cluster.nodes() {
+        let cluster = Rc::clone(cluster);
+        waits.spawn_local(async move {
+            let ready = cluster.await_ready(&node, READY_DEADLINE).await;
+            (node, ready)
+        });
+    }
+    loop {
+        tokio::select! {
+            joined = waits.join_next() => match joined {
+                None => return Ok(()),
+                Some(Ok((_, Ok(())))) => {}
+                Some(Ok((node, Err(source)))) => {
+                    let output = quote(cluster, &node);
+                    return Err(WorldError::NotReady { node, output, source });
+                }
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            },
+            () = tokio::time::sleep(WATCH_PERIOD) => {
+                if let Some(crash) = nemesis.crashes().await?.into_iter().next() {
+                    let output = quote(cluster, &crash.node);
+                    return Err(WorldError::Crashed { crash, output });
+                }
+            }
+        }
+    }
+}
+
+/// The last lines that `node` wrote, and where the rest is.
+fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
+    let Ok(node) = cluster.topology.node(node) else { return String::new() };
+    let files: [&PathBuf; 2] = [&node.stderr, &node.stdout];
+    for file in files {
+        let bytes = fs::read(file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        if !lines.is_empty() {
+            let last = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n  ");
+            return format!("; the end of {}:\n  {last}\n ", file.display());
+        }
+    }
+    format!("; it wrote nothing to {}", node.stderr.display())
+}
