@@ -7,6 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duress_nemesis::arena::Host;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::outcome::{CauseKind, RequestError};
 
 /// A place that connections are opened from: a host of the arena, or this program's own network.
 #[async_trait]
@@ -39,4 +42,24 @@ impl Connect for OwnNetwork {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+}
+
+/// Opens a connection for a request that must be over by `deadline`.
+///
+/// Every error is definite: a request that has no connection yet has not sent a byte. That holds for a time-out too,
+/// since the socket is closed before anything is written to it.
+pub(crate) async fn open(
+    from: &dyn Connect,
+    to: SocketAddr,
+    deadline: Instant,
+) -> Result<TcpStream, RequestError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    from.connect(to, left).await.map_err(|cause| {
+        let kind = match cause.kind() {
+            io::ErrorKind::ConnectionRefused => CauseKind::Refused,
+            io::ErrorKind::TimedOut => CauseKind::ConnectTimeout,
+            _ => CauseKind::Unreachable,
+        };
+        RequestError::definite(kind, format!("connecting to {to}: {cause}"))
+    })
 }

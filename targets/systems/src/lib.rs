@@ -4,19 +4,37 @@
 //! - [`system`]: the interface behind which every target stands, and [`topology`]: where its nodes are;
 //! - [`catalogue`]: what a system offers (modes, options, defects), and [`settings`]: what the user asked of it;
 //! - [`outcome`]: what a client may say of an operation, and why each rule is sound;
-//! - [`connect`]: where a client's connections come from.
+//! - [`connect`]: where a client's connections come from;
+//! - [`store`] and [`etcd`]: the systems, and [`registry`]: all of them by name.
+//!
+//! ```
+//! use duress_targets::{Promise, Request, find};
+//!
+//! let store = find("store")?;
+//! let settings = store.resolve(&Request { nodes: 5, ..Request::default() })?;
+//! assert_eq!(settings.mode, "raft");
+//! assert_eq!(store.promise(&settings), Promise::Linearizable);
+//! assert_eq!(store.tolerates(&settings, 5), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod catalogue;
 pub mod connect;
+pub mod etcd;
 mod nearest;
 pub mod outcome;
+pub mod registry;
+mod resp;
 pub mod settings;
+pub mod store;
 pub mod system;
+mod text;
 pub mod topology;
 
 pub use catalogue::{BugSpec, Findable, Mode, OptionSpec, Promise, Scenario, Values};
 pub use connect::{Connect, OwnNetwork};
 pub use outcome::{Cause, CauseKind, Outcome, Reach, RequestError};
+pub use registry::{UnknownSystem, find, systems};
 pub use settings::{Request, Settings, SettingsError};
 pub use system::{LaunchError, MissingSystem, NodeStatus, NotReady, RegisterClient, Role, System};
 pub use topology::{Node, Topology, UnknownNode};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise};
 use crate::connect::Connect;
-use crate::outcome::{Cause, Outcome};
+use crate::outcome::{Cause, CauseKind, Outcome};
 use crate::settings::{Request, Settings, SettingsError};
 use crate::topology::{Topology, UnknownNode};
 
@@ -167,6 +167,13 @@ pub struct NotReady {
     /// What came back.
     #[source]
     pub cause: Cause,
+}
+
+impl From<UnknownNode> for NotReady {
+    fn from(unknown: UnknownNode) -> Self {
+        let cause = Cause::new(CauseKind::Rejected, unknown.to_string());
+        Self { node: unknown.node, operation: "finding its address", cause }
+    }
 }
 
 /// A system whose program is not on this machine.

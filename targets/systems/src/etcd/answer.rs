@@ -1,0 +1,136 @@
+//! What an answer of etcd's gateway means.
+//!
+//! | answer | reach |
+//! |---|---|
+//! | 200 and a body with etcd's response header | definite: it was done |
+//! | `etcdserver: too many requests` | nothing: refused before it is proposed |
+//! | `etcdserver: request is too large`, `key is not provided`, `value is provided`, `too many operations in txn request`, `duplicate key given in txn request` | nothing: refused as malformed, before it is proposed |
+//! | `etcdserver: unhealthy cluster` | nothing: refused before it is proposed |
+//! | `etcdserver: no leader`, `leader changed`, `request timed out`, `server stopped`, every other UNAVAILABLE | unknown: the proposal may be in a log |
+//! | `etcdserver: mvcc: database space exceeded` | unknown: checked before the proposal *and* after applying it |
+//! | anything else | unknown |
+//!
+//! Sources: etcd 3.4 `etcdserver/v3_server.go`, `processInternalRaftRequestOnce` (what is checked before `Propose`, and
+//! what is returned after it), `etcdserver/apply.go`, `quotaApplierV3` (the write is applied, then the error returned),
+//! and the texts in `etcdserver/api/v3rpc/rpctypes/error.go`. They agree with the error rules of Jepsen's etcd tests.
+//! The text decides, not the gRPC code: "too many requests" travels as RESOURCE_EXHAUSTED or UNKNOWN by version, and
+//! "database space exceeded" shares its code.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use duress_history::Scalar;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::etcd::gateway::Answer;
+use crate::outcome::{CauseKind, RequestError};
+use crate::text;
+
+/// Refused before the request is proposed.
+const DEFINITE: [&str; 7] = [
+    "etcdserver: too many requests",
+    "etcdserver: request is too large",
+    "etcdserver: key is not provided",
+    "etcdserver: value is provided",
+    "etcdserver: too many operations in txn request",
+    "etcdserver: duplicate key given in txn request",
+    "etcdserver: unhealthy cluster",
+];
+
+/// The header that every successful response has. Its absence means that something else answered, and the defaults that
+/// JSON leaves out (`"succeeded": false`, no keys) must not be read as answers.
+#[derive(Deserialize)]
+pub(super) struct Put {
+    #[serde(rename = "header")]
+    _header: IgnoredAny,
+}
+
+/// The answer to a transaction.
+#[derive(Deserialize)]
+pub(super) struct Txn {
+    #[serde(rename = "header")]
+    _header: IgnoredAny,
+    /// Whether the comparison held; left out when false.
+    #[serde(default)]
+    pub(super) succeeded: bool,
+}
+
+/// The answer to a range request for one key.
+#[derive(Deserialize)]
+pub(super) struct Range {
+    #[serde(rename = "header")]
+    _header: IgnoredAny,
+    /// Left out when there is no such key.
+    #[serde(default)]
+    kvs: Vec<KeyValue>,
+}
+
+#[derive(Deserialize)]
+struct KeyValue {
+    /// In base64; left out when empty.
+    #[serde(default)]
+    value: String,
+}
+
+impl Range {
+    /// The key's value, if the key exists.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when the value cannot be read, or there are several.
+    pub(super) fn value(&self) -> Result<Option<Scalar>, RequestError> {
+        match self.kvs.as_slice() {
+            [] => Ok(None),
+            [only] => {
+                let bytes = STANDARD.decode(&only.value).map_err(|cause| {
+                    RequestError::open(CauseKind::Unreadable, format!("a value that is not base64: {cause}"))
+                })?;
+                text::decode(&bytes).map(Some)
+            }
+            several => {
+                let text = format!("{} keys where one was asked for", several.len());
+                Err(RequestError::open(CauseKind::Unreadable, text))
+            }
+        }
+    }
+}
+
+/// The gateway's form of an error: `message` in some versions, `error` in others, both in 3.4.
+#[derive(Deserialize)]
+struct GatewayError {
+    message: Option<String>,
+    error: Option<String>,
+}
+
+/// Reads `answer` as a successful `T`.
+///
+/// # Errors
+/// What the node answered instead, by the table above.
+pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, RequestError> {
+    if answer.status == hyper::StatusCode::OK {
+        return serde_json::from_slice(&answer.body).map_err(|cause| {
+            RequestError::open(CauseKind::Unreadable, format!("{cause}: {}", excerpt(&answer.body)))
+        });
+    }
+    let message = serde_json::from_slice::<GatewayError>(&answer.body)
+        .ok()
+        .and_then(|error| error.message.or(error.error))
+        .unwrap_or_else(|| format!("HTTP {}: {}", answer.status, excerpt(&answer.body)));
+    Err(classify(message))
+}
+
+/// An error of etcd in its own words.
+fn classify(message: String) -> RequestError {
+    if DEFINITE.contains(&message.as_str()) {
+        return RequestError::definite(CauseKind::Rejected, message);
+    }
+    let kind = match message.as_str() {
+        "etcdserver: no leader" => CauseKind::NoLeader,
+        text if text.starts_with("etcdserver: request timed out") => CauseKind::Timeout,
+        _ => CauseKind::Unknown,
+    };
+    RequestError::open(kind, message)
+}
+
+fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(120)]).trim_end().to_owned()
+}

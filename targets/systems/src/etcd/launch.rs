@@ -1,0 +1,103 @@
+//! How an etcd node is started: a static cluster, restarted on its own data.
+
+use std::env;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use duress_nemesis::arena::ProcessSpec;
+
+use crate::system::{LaunchError, MissingSystem};
+use crate::topology::{Node, Topology};
+
+/// Where a node listens for clients.
+pub(super) const CLIENT_PORT: u16 = 2379;
+/// Where a node listens for its peers.
+const PEER_PORT: u16 = 2380;
+
+/// Looked into after `PATH`, which a service manager or CI may have cut short.
+const FALLBACK_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
+
+/// The program `etcd`.
+///
+/// # Errors
+/// [`MissingSystem`], saying how to install it.
+pub(super) fn find_program() -> Result<PathBuf, MissingSystem> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    find_in(env::split_paths(&path).chain(FALLBACK_FOLDERS.iter().map(PathBuf::from)))
+}
+
+fn find_in(folders: impl Iterator<Item = PathBuf>) -> Result<PathBuf, MissingSystem> {
+    folders.map(|folder| folder.join("etcd")).find(|file| is_program(file)).ok_or_else(|| MissingSystem {
+        system: "etcd",
+        reason: format!("no program \"etcd\" in PATH, {}", FALLBACK_FOLDERS.join(" or ")),
+        remedy: "install it with `sh ci/install-etcd`, or `apt-get install etcd-server` on Debian and Ubuntu",
+    })
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// The process of `node`, the same for its first start and every restart.
+pub(super) fn process(topology: &Topology, node: &Node) -> Result<ProcessSpec, LaunchError> {
+    let client_url = format!("http://{}:{CLIENT_PORT}", node.address);
+    let peer_url = |node: &Node| format!("http://{}:{PEER_PORT}", node.address);
+    let cluster: Vec<String> =
+        topology.nodes.iter().map(|node| format!("{}={}", node.name, peer_url(node))).collect();
+    let flags = [
+        ("name", node.name.to_string()),
+        ("listen-client-urls", client_url.clone()),
+        ("advertise-client-urls", client_url),
+        ("listen-peer-urls", peer_url(node)),
+        ("initial-advertise-peer-urls", peer_url(node)),
+        ("initial-cluster", cluster.join(",")),
+        ("initial-cluster-token", "duress".to_owned()),
+        // Ignored where there is data, so that the same command starts and restarts.
+        ("initial-cluster-state", "new".to_owned()),
+        // etcd's own defaults, stated because what a run can expect of failover depends on them.
+        ("heartbeat-interval", "100".to_owned()),
+        ("election-timeout", "1000".to_owned()),
+        ("logger", "zap".to_owned()),
+        ("log-level", "warn".to_owned()),
+        ("log-outputs", "stderr".to_owned()),
+    ];
+    let mut args: Vec<_> = flags.iter().map(|(flag, value)| format!("--{flag}={value}").into()).collect();
+    // A folder within, because etcd wants one that only it may enter and makes it so itself.
+    args.push("--data-dir".into());
+    args.push(node.data.join("etcd").into());
+    Ok(ProcessSpec {
+        program: find_program()?,
+        args,
+        // The gateway and the peers would otherwise go through a proxy set for the whole machine.
+        env: vec![("NO_PROXY".into(), "*".into()), ("no_proxy".into(), "*".into())],
+        cwd: None,
+        stdout: node.stdout.clone(),
+        stderr: node.stderr.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_etcd_is_explained() {
+        let empty = tempfile::tempdir().unwrap();
+        let missing = find_in([empty.path().to_owned()].into_iter()).unwrap_err().to_string();
+        assert!(
+            missing.contains("ci/install-etcd") && missing.contains("apt-get install etcd-server"),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_executed_is_no_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("etcd");
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(find_in([folder.path().to_owned()].into_iter()).is_err());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find_in([folder.path().to_owned()].into_iter()).unwrap(), file);
+    }
+}

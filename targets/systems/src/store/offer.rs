@@ -1,0 +1,87 @@
+//! What the store offers: its modes, options and seeded defects.
+
+use crate::catalogue::{BugSpec, Findable, Mode, OptionSpec, Promise, Scenario, Values};
+
+pub(super) static MODES: [Mode; 2] = [
+    Mode {
+        name: "raft",
+        summary: "consensus: every node holds every key, a majority decides",
+        promises: "linearizable; progress while a majority is connected",
+        promise: Promise::Linearizable,
+    },
+    Mode {
+        name: "primary",
+        summary: "the first node is the primary, the others copy its writes asynchronously; no failover",
+        promises: "linearizable with read=primary; with read=any writes are, and reads may be stale; nothing is written \
+                   while the primary is away",
+        promise: Promise::Linearizable,
+    },
+];
+
+pub(super) static OPTIONS: [OptionSpec; 3] = [
+    OptionSpec {
+        name: "read",
+        values: Values::Words(&["primary", "any"]),
+        default: "primary",
+        summary: "whose copy answers a read: the primary's, or that of whichever node is asked",
+        modes: &["primary"],
+    },
+    OptionSpec {
+        name: "log_keep",
+        values: Values::Whole { min: 1, max: 1_000_000_000 },
+        default: "20000",
+        summary: "writes the primary keeps for replicas that fall behind; further behind, a replica gets a full copy",
+        modes: &["primary"],
+    },
+    OptionSpec {
+        name: "snapshot_every",
+        values: Values::Whole { min: 1, max: 1_000_000_000 },
+        default: "5000",
+        summary: "log entries after which a snapshot is taken and the log before it purged",
+        modes: &["raft"],
+    },
+];
+
+pub(super) static BUGS: [BugSpec; 5] = [
+    BugSpec {
+        name: "ack-before-commit",
+        defect: "the leader acknowledges a write once it is in its own log, as with MongoDB's write concern 1",
+        anomaly: "acknowledged writes are lost after a failover, or not seen by later reads",
+        modes: &["raft"],
+        scenario: Scenario { mode: "raft", options: &[], faults: &["partition", "kill"], nodes: 5 },
+        findable: Findable::Now,
+    },
+    BugSpec {
+        name: "stale-leader-read",
+        defect: "whoever believes it leads answers reads without asking a quorum, as Consul's default reads do",
+        anomaly: "a deposed leader returns values that were overwritten before the read began",
+        modes: &["raft"],
+        scenario: Scenario { mode: "raft", options: &[], faults: &["partition", "pause"], nodes: 5 },
+        findable: Findable::Now,
+    },
+    BugSpec {
+        name: "vote-not-persisted",
+        defect: "a Raft whose term and vote do not survive a restart",
+        anomaly: "a committed write is deleted by a leader of an older term",
+        modes: &["raft"],
+        scenario: Scenario { mode: "raft", options: &[], faults: &["partition", "kill"], nodes: 3 },
+        findable: Findable::Now,
+    },
+    BugSpec {
+        name: "fsync-skipped",
+        defect: "acknowledging before the data is durable, as Redis does with appendfsync everysec",
+        anomaly: "acknowledged writes are lost when enough nodes are killed",
+        modes: &["raft", "primary"],
+        // A kill is enough: what was not made durable is still in the process's own memory.
+        scenario: Scenario { mode: "raft", options: &[], faults: &["kill"], nodes: 3 },
+        findable: Findable::Now,
+    },
+    BugSpec {
+        name: "cas-before-order",
+        defect: "check-then-act: the comparison of a compare-and-set is made before the write is ordered",
+        anomaly: "two compare-and-sets from the same value both succeed",
+        modes: &["raft"],
+        scenario: Scenario { mode: "raft", options: &[], faults: &[], nodes: 5 },
+        findable: Findable::Now,
+    },
+];

@@ -1,0 +1,79 @@
+//! Whether a node of the store takes part, and what it says of itself.
+
+use std::net::SocketAddr;
+
+use duress_history::NodeId;
+use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
+use tokio::time::Instant;
+
+use crate::connect::Connect;
+use crate::outcome::{CauseKind, RequestError};
+use crate::resp::RespConnection;
+use crate::store::client::error_reply;
+use crate::system::{NodeStatus, Role};
+
+/// A key that no workload uses. Reading it changes nothing.
+const PROBE_KEY: &[u8] = b"duress:probe";
+
+/// Reads one key through the node: in every mode but `read=any` that takes the leader or primary, and its quorum.
+pub(super) async fn ready(from: &dyn Connect, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
+    let mut connection = RespConnection::open(from, to, deadline).await?;
+    match connection.call(&[b"GET", PROBE_KEY], deadline).await? {
+        BytesFrame::BulkString(_) | BytesFrame::Null => Ok(()),
+        BytesFrame::Error(error) => Err(error_reply(&error)),
+        other => Err(unreadable(&other)),
+    }
+}
+
+/// Asks the node for its role.
+pub(super) async fn ask(
+    from: &dyn Connect,
+    to: SocketAddr,
+    deadline: Instant,
+) -> Result<NodeStatus, RequestError> {
+    let mut connection = RespConnection::open(from, to, deadline).await?;
+    match connection.call(&[b"INFO"], deadline).await? {
+        BytesFrame::BulkString(text) => Ok(parse(&String::from_utf8_lossy(&text))),
+        BytesFrame::Error(error) => Err(error_reply(&error)),
+        other => Err(unreadable(&other)),
+    }
+}
+
+fn unreadable(reply: &BytesFrame) -> RequestError {
+    RequestError::open(CauseKind::Unreadable, format!("a reply of kind {:?}", reply.kind()))
+}
+
+/// Reads `INFO`'s lines of the form `key:value`. A line that is missing or says nothing known leaves its field unknown.
+fn parse(info: &str) -> NodeStatus {
+    let mut status = NodeStatus { role: Role::Unknown, leader: None, term: None };
+    for (key, value) in info.lines().filter_map(|line| line.split_once(':')) {
+        match (key, value) {
+            ("role", "leader" | "primary") => status.role = Role::Leader,
+            ("role", "follower" | "replica") => status.role = Role::Follower,
+            ("role", "candidate") => status.role = Role::Candidate,
+            ("leader", name) if !name.is_empty() => status.leader = Some(NodeId::new(name)),
+            ("term", number) => status.term = number.parse().ok(),
+            _ => {}
+        }
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_names_role_leader_and_term() {
+        let info = "# Replication\r\nrole:follower\r\nleader:n3\r\nterm:12\r\napplied:7\r\n";
+        let leader = Some(NodeId::new("n3"));
+        assert_eq!(parse(info), NodeStatus { role: Role::Follower, leader, term: Some(12) });
+    }
+
+    #[test]
+    fn what_info_does_not_say_is_unknown() {
+        let nothing = NodeStatus { role: Role::Unknown, leader: None, term: None };
+        assert_eq!(parse("role:observer\r\nleader:\r\nterm:\r\nnonsense\r\n"), nothing);
+        assert_eq!(parse(""), nothing);
+    }
+}
