@@ -1,0 +1,55 @@
+//! What the switch has done on each directed link, readable while it goes on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts for one directed link since the arena was built. TCP data counts as the segments it would be on a wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Packets handed to the destination host.
+    pub forwarded_packets: u64,
+    /// Their length in bytes, from the IP header on.
+    pub forwarded_bytes: u64,
+    /// Packets dropped because the link's policy said so.
+    pub dropped_packets: u64,
+    /// Packets dropped because the destination host's queue was full: congestion, not a fault.
+    pub overflowed_packets: u64,
+    /// Of the packets dropped by policy, those that a probe had sent.
+    pub dropped_probes: u64,
+}
+
+/// The same as the switch thread keeps them: written by it alone, read by anyone.
+#[derive(Debug, Default)]
+pub(super) struct LinkTally {
+    pub forwarded_packets: Tally,
+    pub forwarded_bytes: Tally,
+    pub dropped_packets: Tally,
+    pub overflowed_packets: Tally,
+    pub dropped_probes: Tally,
+}
+
+impl LinkTally {
+    pub fn read(&self) -> LinkCounters {
+        LinkCounters {
+            forwarded_packets: self.forwarded_packets.read(),
+            forwarded_bytes: self.forwarded_bytes.read(),
+            dropped_packets: self.dropped_packets.read(),
+            overflowed_packets: self.overflowed_packets.read(),
+            dropped_probes: self.dropped_probes.read(),
+        }
+    }
+}
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub(super) struct Tally(AtomicU64);
+
+impl Tally {
+    /// Adds `amount`. Only the switch thread calls this, so that a load and a store do for a costlier addition.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,202 @@
+//! The switch: the network between the hosts, in userspace, with one policy for each directed pair of them.
+//!
+//! In userspace because few kernels in reach have `netem`, and because the switch can then say exactly what it did.
+
+mod counters;
+mod engine;
+mod frame;
+mod policy;
+mod probe;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use duress_history::NodeId;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+pub use counters::LinkCounters;
+pub use policy::{LinkPolicy, Passage};
+pub use probe::{ProbeOutcome, ProbeResult};
+
+use counters::LinkTally;
+use engine::{Forwarder, Message};
+use probe::Prober;
+
+use super::host::Host;
+use super::port::Port;
+
+/// How long the switch thread may take to put policies in force. It does so between two packets; only a machine
+/// that does not let it run can make it this late.
+const APPLY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why the switch could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwitchError {
+    /// No host has this name.
+    #[error("the arena has no host {0}")]
+    UnknownHost(NodeId),
+    /// The switch thread has ended.
+    #[error("the switch has stopped")]
+    Stopped,
+    /// The switch thread did not answer in time.
+    #[error("the switch did not put policies in force within {APPLY_WITHIN:?}")]
+    Late,
+    /// The switch thread met an error and ended.
+    #[error("the switch failed")]
+    Failed(#[source] io::Error),
+    /// The switch thread, or what it needs, could not be made.
+    #[error("cannot start the switch thread")]
+    Start(#[source] io::Error),
+}
+
+/// A handle on the switch; cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Switch {
+    messages: Sender<Message>,
+    shared: Arc<Shared>,
+    prober: Arc<Prober>,
+}
+
+/// The position of a directed link in the tables.
+#[derive(Clone, Copy)]
+struct LinkIndex(usize);
+
+/// What the switch thread and the handles have in common.
+struct Shared {
+    /// In the order of their ports.
+    hosts: Vec<Arc<Host>>,
+    positions: BTreeMap<NodeId, usize>,
+    tallies: Vec<LinkTally>,
+    /// Wakes the switch thread to look for messages.
+    wake: EventFd,
+}
+
+impl Shared {
+    fn link(&self, from: usize, to: usize) -> LinkIndex {
+        LinkIndex(from * self.hosts.len() + to)
+    }
+
+    fn position(&self, name: &NodeId) -> Result<usize, SwitchError> {
+        self.positions.get(name).copied().ok_or_else(|| SwitchError::UnknownHost(name.clone()))
+    }
+
+    fn find(&self, from: &NodeId, to: &NodeId) -> Result<LinkIndex, SwitchError> {
+        Ok(self.link(self.position(from)?, self.position(to)?))
+    }
+}
+
+/// The running switch thread. Dropping it stops the thread and waits for it.
+#[derive(Debug)]
+pub(super) struct Engine {
+    switch: Switch,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Starts the switch between `ports`, with every link open.
+pub(super) fn start(ports: Vec<(Arc<Host>, Port)>) -> Result<(Switch, Engine), SwitchError> {
+    let (hosts, ports): (Vec<_>, Vec<_>) = ports.into_iter().unzip();
+    let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+        .map_err(|errno| SwitchError::Start(errno.into()))?;
+    let positions =
+        hosts.iter().enumerate().map(|(position, host)| (host.name().clone(), position)).collect();
+    let tallies = std::iter::repeat_with(LinkTally::default).take(hosts.len() * hosts.len()).collect();
+    let prober = Arc::new(Prober::open(&hosts).map_err(SwitchError::Start)?);
+    let shared = Arc::new(Shared { hosts, positions, tallies, wake });
+    let (sender, receiver) = mpsc::channel();
+    let forwarder = Forwarder::new(ports, Arc::clone(&shared), receiver).map_err(SwitchError::Start)?;
+    let thread = thread::Builder::new()
+        .name("switch".into())
+        .spawn(move || {
+            forwarder.run().inspect_err(|error| tracing::error!(%error, "the switch has stopped forwarding"))
+        })
+        .map_err(SwitchError::Start)?;
+    let switch = Switch { messages: sender, shared, prober };
+    Ok((switch.clone(), Engine { switch, thread: Some(thread) }))
+}
+
+impl Switch {
+    /// Puts policies in force, each for the link from the first host to the second, all between the same two
+    /// packets; links not named keep theirs. Returns when they are in force, and since when.
+    ///
+    /// # Errors
+    /// [`SwitchError`]; when a host is unknown, nothing has changed.
+    pub fn apply(&self, changes: Vec<(NodeId, NodeId, LinkPolicy)>) -> Result<Instant, SwitchError> {
+        let changes = changes
+            .into_iter()
+            .map(|(from, to, policy)| Ok((self.shared.find(&from, &to)?, policy)))
+            .collect::<Result<_, SwitchError>>()?;
+        let (applied, answer) = mpsc::channel();
+        self.tell(Message::Apply { changes, applied })?;
+        match answer.recv_timeout(APPLY_WITHIN) {
+            Ok(since) => Ok(since),
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(SwitchError::Late),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(SwitchError::Stopped),
+        }
+    }
+
+    /// What has happened so far on the link from `from` to `to`.
+    ///
+    /// # Errors
+    /// [`SwitchError::UnknownHost`].
+    pub fn counters(&self, from: &NodeId, to: &NodeId) -> Result<LinkCounters, SwitchError> {
+        Ok(self.shared.tallies[self.shared.find(from, to)?.0].read())
+    }
+
+    /// Sends a datagram along each of `pairs` (from, to) and says what became of it, within `deadline`: proof that
+    /// a cut took hold, or has healed, even when the hosts themselves have nothing to say to each other.
+    ///
+    /// Blocks; probes that different threads ask for at the same time take turns.
+    ///
+    /// # Errors
+    /// [`SwitchError::UnknownHost`]; [`SwitchError::Failed`] when a datagram cannot be sent or awaited at all.
+    pub fn probe(
+        &self,
+        pairs: &[(NodeId, NodeId)],
+        deadline: Duration,
+    ) -> Result<Vec<ProbeResult>, SwitchError> {
+        self.prober.probe(&self.shared, pairs, deadline)
+    }
+
+    fn tell(&self, message: Message) -> Result<(), SwitchError> {
+        self.messages.send(message).map_err(|_| SwitchError::Stopped)?;
+        self.shared.wake.write(1).map_err(|errno| SwitchError::Failed(errno.into()))?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Switch({} hosts)", self.shared.hosts.len())
+    }
+}
+
+impl Engine {
+    /// Stops the thread, and says how it ended.
+    pub fn stop(mut self) -> Result<(), SwitchError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), SwitchError> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        // If it has stopped by itself it does not hear this, and joining says why it did.
+        let _ = self.switch.tell(Message::Stop);
+        match thread.join() {
+            Ok(ended) => ended.map_err(SwitchError::Failed),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!(%error, "the switch had failed before it was stopped");
+        }
+    }
+}

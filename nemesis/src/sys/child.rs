@@ -1,0 +1,144 @@
+//! Forking, and preparing a child between fork and exec.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::{ForkResult, Pid};
+
+/// Which side of a fork the caller is on.
+pub enum Forked {
+    /// The caller is the new process.
+    Child,
+    /// The caller is the parent of this process.
+    Parent(Pid),
+}
+
+/// The process has other threads, so a forked copy of it could not safely go on running Rust code.
+#[derive(Debug, thiserror::Error)]
+pub enum ForkError {
+    /// Another thread may hold a lock (the allocator's, say) that nobody in the child would release.
+    #[error("the process must be single-threaded here, but runs {threads} threads")]
+    ManyThreads {
+        /// How many threads were counted.
+        threads: usize,
+    },
+    /// Counting threads or forking failed.
+    #[error("fork failed")]
+    Fork(#[source] io::Error),
+}
+
+/// Forks a process which has only one thread, so that the child may do whatever a program may do.
+///
+/// # Errors
+/// [`ForkError::ManyThreads`] when other threads exist; [`ForkError::Fork`] when the kernel refuses.
+pub fn fork_single_threaded() -> Result<Forked, ForkError> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(ForkError::Fork)?.count();
+    if threads != 1 {
+        return Err(ForkError::ManyThreads { threads });
+    }
+    // SAFETY: fork is unsafe because the child of a multi-threaded process may only call async-signal-safe
+    // functions. Exactly one thread was counted above, and no other can have started since: it would have to be
+    // started by this thread. The child is therefore a complete copy, free to allocate and to take locks.
+    match unsafe { nix::unistd::fork() } {
+        Ok(ForkResult::Child) => Ok(Forked::Child),
+        Ok(ForkResult::Parent { child }) => Ok(Forked::Parent(child)),
+        Err(errno) => Err(ForkError::Fork(errno.into())),
+    }
+}
+
+/// Collects one child that has ended, whichever it is; `None` when no child has.
+///
+/// # Errors
+/// What waitpid(2) reports, except that having no child at all is `None` as well.
+pub fn reap_any() -> io::Result<Option<(Pid, ExitStatus)>> {
+    let mut status = 0;
+    // SAFETY: the pointer is to an int, which waitpid writes.
+    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+        0 => Ok(None),
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+            error => Err(error),
+        },
+        pid => Ok(Some((Pid::from_raw(pid), ExitStatus::from_raw(status)))),
+    }
+}
+
+/// Gives `signal` its default disposition.
+///
+/// # Errors
+/// EINVAL for a signal whose disposition cannot be changed.
+pub fn restore_default(signal: Signal) -> io::Result<()> {
+    // SAFETY: SIG_DFL installs no handler, so no code can run at a bad moment.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Makes this process ignore `signal`.
+///
+/// # Errors
+/// EINVAL for a signal whose disposition cannot be changed.
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    // SAFETY: SIG_IGN installs no handler, so no code can run at a bad moment.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// Ends a forked process at once, without running the exit handlers it inherited from its parent.
+pub fn end_forked(code: u8) -> ! {
+    // SAFETY: _exit takes any status and does not return; it is made to be called in forked children.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Arranges that `command`'s child starts inside the network namespace `netns`, in a session of its own, with
+/// default signal dispositions and no signal blocked, and as the kernel's preferred victim when memory runs out
+/// (the harness, which keeps the record, should be the last to go).
+pub fn prepare_node(command: &mut Command, netns: Arc<File>) {
+    let prepare = move || {
+        // SAFETY: setns and setsid take plain integers; the descriptor lives as long as this closure, which
+        // owns it. Both are async-signal-safe system calls.
+        unsafe {
+            if libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) == -1 || libc::setsid() == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        reset_signals();
+        prefer_as_oom_victim();
+        Ok(())
+    };
+    // SAFETY: between fork and exec in a multi-threaded program only async-signal-safe functions may run: the
+    // closure makes bare system calls, allocates nothing (`last_os_error` only reads errno) and takes no lock.
+    unsafe { command.pre_exec(prepare) };
+}
+
+fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is valid for every signal; for those that cannot be changed (SIGKILL, SIGSTOP, the two
+        // that the C library keeps) the call fails and changes nothing, which is what is wanted.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is valid storage for sigemptyset, which initialises it before it is used;
+    // a null third argument is allowed and means that the old mask is not wanted.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+fn prefer_as_oom_victim() {
+    const SCORE: &[u8] = b"500";
+    // SAFETY: the path is a NUL-terminated literal, the buffer is a literal of the given length, and the
+    // descriptor is closed here. Failure is harmless: the preference is only a courtesy.
+    unsafe {
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file >= 0 {
+            libc::write(file, SCORE.as_ptr().cast(), SCORE.len());
+            libc::close(file);
+        }
+    }
+}

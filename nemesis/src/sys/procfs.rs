@@ -1,0 +1,93 @@
+//! What /proc says of processes: which exist, in which network namespace they live, what their threads do.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use nix::unistd::Pid;
+
+/// What one thread is doing, from the third field of its `stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadState {
+    /// Running, runnable or sleeping.
+    Live,
+    /// Stopped by a signal or held by a tracer.
+    Stopped,
+    /// Ended, but not yet collected by its parent.
+    Dead,
+}
+
+/// Every process of the PID namespace that /proc shows, in ascending order.
+pub fn processes() -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            pids.push(Pid::from_raw(number));
+        }
+    }
+    Ok(pids)
+}
+
+/// The inode that identifies the network namespace of `pid`; `None` once the process has ended or left it.
+///
+/// # Errors
+/// Any failure but the process's absence: a namespace that cannot be read must not pass for another one.
+pub fn network_namespace(pid: Pid) -> io::Result<Option<u64>> {
+    absent_is_none(fs::metadata(format!("/proc/{pid}/ns/net")).map(|namespace| namespace.ino()))
+}
+
+/// The inode that identifies the calling thread's network namespace.
+pub fn own_network_namespace() -> io::Result<(fs::File, u64)> {
+    let namespace = fs::File::open("/proc/thread-self/ns/net")?;
+    let inode = namespace.metadata()?.ino();
+    Ok((namespace, inode))
+}
+
+/// The state of every thread of `pid`; empty once the process is gone.
+pub fn threads(pid: Pid) -> io::Result<Vec<ThreadState>> {
+    let Some(entries) = absent_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else {
+        return Ok(Vec::new());
+    };
+    let mut states = Vec::new();
+    for entry in entries {
+        let Some(entry) = absent_is_none(entry)? else { break };
+        let Some(stat) = absent_is_none(fs::read_to_string(entry.path().join("stat")))? else { continue };
+        states.push(parse_state(&stat)?);
+    }
+    Ok(states)
+}
+
+/// Reads the state out of a `stat` line: the first character after the command name, which is in parentheses
+/// and may itself hold any character, so the *last* parenthesis counts.
+fn parse_state(stat: &str) -> io::Result<ThreadState> {
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    match state {
+        Some('T' | 't') => Ok(ThreadState::Stopped),
+        Some('Z' | 'X') => Ok(ThreadState::Dead),
+        Some(_) => Ok(ThreadState::Live),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("malformed stat line {stat:?}"))),
+    }
+}
+
+/// Processes come and go while /proc is being read: ENOENT and ESRCH only say that one went.
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_cannot_pose_as_a_state() {
+        assert_eq!(parse_state("7 (evil) Z) T 1 7").unwrap(), ThreadState::Stopped);
+        assert_eq!(parse_state("7 (a b) S 1 7").unwrap(), ThreadState::Live);
+        assert_eq!(parse_state("7 (x) Z 1 7").unwrap(), ThreadState::Dead);
+        assert!(parse_state("7 nonsense").is_err());
+    }
+}
