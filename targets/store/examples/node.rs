@@ -1,0 +1,48 @@
+//! One node by hand, for playing with a real client.
+//!
+//! ```text
+//! cargo run -p duress-store --example node -- MODE NAME LISTEN PEER_LISTEN DATA [PEER=ADDRESS]… [-o key=value]… [--bug NAME]
+//! ```
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use duress_store::{Config, Mode, Peer, serve};
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Config, Box<dyn Error>> {
+    let mut next = |what: &str| args.next().ok_or_else(|| format!("missing {what}"));
+    let mut mode: Mode = next("MODE")?.parse()?;
+    let (name, listen, peer_listen, data) =
+        (next("NAME")?, next("LISTEN")?, next("PEER_LISTEN")?, next("DATA")?);
+    let mut config = Config::new(name.parse()?, listen.parse()?, peer_listen.parse()?, data.into());
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("missing a value after {arg}"));
+        match arg.as_str() {
+            "-o" => mode.set_option(&value()?)?,
+            "--bug" => config = config.with_bug(value()?.parse()?),
+            _ => config.peers.push(arg.parse::<Peer>()?),
+        }
+    }
+    Ok(config.with_mode(mode))
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,openraft=off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let outcome = match parse(std::env::args().skip(1)) {
+        Ok(config) => serve(config).await.map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut cause: Option<&dyn Error> = Some(&*error);
+            while let Some(error) = cause {
+                tracing::error!("{error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! What one node is told when it starts.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bug::Bug;
+
+/// The name of a node: letters, digits, `-`, `_` and `.`, at most 64 bytes.
+///
+/// Names order as people count: `n2` before `n10`. The order of the names is the order of the nodes, the same on
+/// every node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NodeName(String);
+
+impl NodeName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn sort_key(&self) -> (&str, Option<u64>, &str) {
+        let stem = self.0.trim_end_matches(|c: char| c.is_ascii_digit());
+        (stem, self.0[stem.len()..].parse().ok(), &self.0)
+    }
+}
+
+impl Ord for NodeName {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.sort_key().cmp(&other.sort_key())
+    }
+}
+
+impl PartialOrd for NodeName {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that cannot name a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{given}\" is no node name: use 1 to 64 letters, digits, '-', '_' or '.'")]
+pub struct ParseNodeNameError {
+    given: String,
+}
+
+impl FromStr for NodeName {
+    type Err = ParseNodeNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if fits { Ok(Self(text.into())) } else { Err(ParseNodeNameError { given: text.into() }) }
+    }
+}
+
+/// Another node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: NodeName,
+    /// Where it listens for its peers.
+    pub address: SocketAddr,
+}
+
+/// A text that is no `NAME=ADDRESS:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParsePeerError {
+    /// There is no `=`.
+    #[error("\"{0}\" is no peer: write NAME=ADDRESS:PORT")]
+    Shape(String),
+    /// The name is no node name.
+    #[error(transparent)]
+    Name(#[from] ParseNodeNameError),
+    /// The address is no socket address.
+    #[error("\"{given}\" is no ADDRESS:PORT")]
+    Address {
+        /// What was given.
+        given: String,
+        /// Why it is none.
+        #[source]
+        cause: std::net::AddrParseError,
+    },
+}
+
+impl FromStr for Peer {
+    type Err = ParsePeerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, address) = text.split_once('=').ok_or_else(|| ParsePeerError::Shape(text.into()))?;
+        let address =
+            address.parse().map_err(|cause| ParsePeerError::Address { given: address.into(), cause })?;
+        Ok(Self { name: name.parse()?, address })
+    }
+}
+
+/// Whose copy answers a read in the mode `primary`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadFrom {
+    /// The primary's: replicas forward reads to it.
+    #[default]
+    Primary,
+    /// The copy of whichever node is asked.
+    Any,
+}
+
+impl FromStr for ReadFrom {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "primary" => Ok(Self::Primary),
+            "any" => Ok(Self::Any),
+            _ => Err(OptionError::Value { key: "read".into(), given: text.into(), expected: "primary or any" }),
+        }
+    }
+}
+
+/// Options of the mode `raft`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaftOptions {
+    /// How often a leader sends heartbeats.
+    pub heartbeat: Duration,
+    /// The shortest silence after which a node stands for election. A leader's own lease, `election_max`, comes on
+    /// top of it when the node has heard from a leader.
+    pub election_min: Duration,
+    /// The longest such silence.
+    pub election_max: Duration,
+    /// Entries after which a snapshot is taken and the log before it purged.
+    pub snapshot_every: u64,
+}
+
+impl Default for RaftOptions {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(300),
+            election_max: Duration::from_millis(700),
+            snapshot_every: 5_000,
+        }
+    }
+}
+
+/// Options of the mode `primary`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrimaryOptions {
+    /// Whose copy answers reads.
+    pub read: ReadFrom,
+    /// How many of the latest writes the primary keeps for replicas that fall behind; one that falls behind further
+    /// gets a full copy.
+    pub log_keep: u64,
+}
+
+impl Default for PrimaryOptions {
+    fn default() -> Self {
+        Self { read: ReadFrom::Primary, log_keep: 20_000 }
+    }
+}
+
+/// How the nodes replicate, with the options of that way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Consensus: every operation is linearizable; there is progress while a majority is connected.
+    Raft(RaftOptions),
+    /// The first node is the primary; the others copy its writes asynchronously. No failover.
+    Primary(PrimaryOptions),
+}
+
+impl Mode {
+    /// The names of all modes.
+    pub const NAMES: [&'static str; 2] = ["raft", "primary"];
+
+    /// The name on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Raft(_) => "raft",
+            Self::Primary(_) => "primary",
+        }
+    }
+
+    /// Sets one option, written `key=value`.
+    ///
+    /// Mode `raft`: `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `snapshot_every`. Mode `primary`: `read`
+    /// (`primary` or `any`), `log_keep`.
+    ///
+    /// # Errors
+    /// The text has no `=`, this mode has no such option, or the option cannot have that value.
+    pub fn set_option(&mut self, option: &str) -> Result<(), OptionError> {
+        let (key, value) = option.split_once('=').ok_or_else(|| OptionError::Shape(option.into()))?;
+        match self {
+            Self::Raft(options) => match key {
+                "heartbeat_ms" => options.heartbeat = Duration::from_millis(positive(key, value)?),
+                "election_min_ms" => options.election_min = Duration::from_millis(positive(key, value)?),
+                "election_max_ms" => options.election_max = Duration::from_millis(positive(key, value)?),
+                "snapshot_every" => options.snapshot_every = positive(key, value)?,
+                _ => {
+                    return Err(OptionError::Key {
+                        mode: "raft",
+                        given: key.into(),
+                        known: "heartbeat_ms, election_min_ms, election_max_ms, snapshot_every",
+                    });
+                }
+            },
+            Self::Primary(options) => match key {
+                "read" => options.read = value.parse()?,
+                "log_keep" => options.log_keep = positive(key, value)?,
+                _ => {
+                    return Err(OptionError::Key { mode: "primary", given: key.into(), known: "read, log_keep" });
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+fn positive(key: &str, value: &str) -> Result<u64, OptionError> {
+    let wrong = || OptionError::Value { key: key.into(), given: value.into(), expected: "a whole number above 0" };
+    value.parse().ok().filter(|number| *number > 0).ok_or_else(wrong)
+}
+
+/// An option that cannot be set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// There is no `=`.
+    #[error("\"{0}\" is no option: write key=value")]
+    Shape(String),
+    /// The mode has no such option.
+    #[error("the mode {mode} has no option \"{given}\"; it has {known}")]
+    Key {
+        /// The mode.
+        mode: &'static str,
+        /// The option asked for.
+        given: String,
+        /// The options there are.
+        known: &'static str,
+    },
+    /// The option cannot have that value.
+    #[error("the option {key} cannot be \"{given}\"; it takes {expected}")]
+    Value {
+        /// The option.
+        key: String,
+        /// The value asked for.
+        given: String,
+        /// The values it takes.
+        expected: &'static str,
+    },
+}
+
+/// A mode name nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown mode \"{given}\"; the modes are {}", Mode::NAMES.join(", "))]
+pub struct ParseModeError {
+    given: String,
+}
+
+impl FromStr for Mode {
+    type Err = ParseModeError;
+
+    /// Parses the name of a mode; its options are the default ones.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "raft" => Ok(Self::Raft(RaftOptions::default())),
+            "primary" => Ok(Self::Primary(PrimaryOptions::default())),
+            _ => Err(ParseModeError { given: name.into() }),
+        }
+    }
+}
+
+/// Everything one node is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// This node's name.
+    pub node: NodeName,
+    /// Where it listens for clients.
+    pub listen: SocketAddr,
+    /// Where it listens for its peers.
+    pub peer_listen: SocketAddr,
+    /// The other nodes, in any order.
+    pub peers: Vec<Peer>,
+    /// The folder of its data; made if missing.
+    pub data: PathBuf,
+    /// How the nodes replicate.
+    pub mode: Mode,
+    /// The seeded bug, if any.
+    pub bug: Option<Bug>,
+    /// How long a request may take before it is answered with an error.
+    pub request_timeout: Duration,
+}
+
+impl Config {
+    /// A node with no peers, in the mode `raft`, without a bug.
+    pub fn new(node: NodeName, listen: SocketAddr, peer_listen: SocketAddr, data: PathBuf) -> Self {
+        Self {
+            node,
+            listen,
+            peer_listen,
+            peers: Vec::new(),
+            data,
+            mode: Mode::Raft(RaftOptions::default()),
+            bug: None,
+            request_timeout: Duration::from_millis(1_500),
+        }
+    }
+
+    /// Replaces the mode.
+    #[must_use]
+    pub fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Adds another node.
+    #[must_use]
+    pub fn with_peer(mut self, name: NodeName, address: SocketAddr) -> Self {
+        self.peers.push(Peer { name, address });
+        self
+    }
+
+    /// Switches a seeded bug on.
+    #[must_use]
+    pub fn with_bug(mut self, bug: Bug) -> Self {
+        self.bug = Some(bug);
+        self
+    }
+
+    /// The names of all nodes, this one included, in order.
+    ///
+    /// # Errors
+    /// A name occurs twice.
+    pub fn members(&self) -> Result<Vec<NodeName>, ConfigError> {
+        let mut names: Vec<NodeName> = self.peers.iter().map(|peer| peer.name.clone()).collect();
+        names.push(self.node.clone());
+        names.sort();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(ConfigError::Duplicate(pair[0].clone())),
+            None => Ok(names),
+        }
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// A name occurs twice; the election times are not above the heartbeat or not a range; the bug does not exist in
+    /// this mode.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.members()?;
+        if let Mode::Raft(options) = &self.mode
+            && !(options.heartbeat < options.election_min && options.election_min < options.election_max)
+        {
+            return Err(ConfigError::Timing {
+                heartbeat: options.heartbeat,
+                election_min: options.election_min,
+                election_max: options.election_max,
+            });
+        }
+        match (&self.mode, self.bug) {
+            (Mode::Primary(_), Some(bug)) if bug != Bug::FsyncSkipped => {
+                Err(ConfigError::Bug { bug, mode: self.mode.name() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A configuration that contradicts itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A node name occurs twice.
+    #[error("the node {0} is named twice")]
+    Duplicate(NodeName),
+    /// The times of the mode `raft` are not in order.
+    #[error(
+        "heartbeat ({heartbeat:?}) must be below election_min ({election_min:?}), and that below election_max ({election_max:?})"
+    )]
+    Timing {
+        /// Between heartbeats.
+        heartbeat: Duration,
+        /// Shortest silence.
+        election_min: Duration,
+        /// Longest silence.
+        election_max: Duration,
+    },
+    /// The bug is a defect of another mode.
+    #[error("the bug {bug} does not exist in the mode {mode}")]
+    Bug {
+        /// The bug.
+        bug: Bug,
+        /// The mode.
+        mode: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_ordered_as_people_count() {
+        let mut names: Vec<NodeName> = ["n10", "n2", "n1", "m3"].iter().map(|n| n.parse().unwrap()).collect();
+        names.sort();
+        assert_eq!(names.iter().map(NodeName::as_str).collect::<Vec<_>>(), ["m3", "n1", "n2", "n10"]);
+    }
+
+    #[test]
+    fn errors_list_what_is_accepted() {
+        assert_eq!("paxos".parse::<Mode>().unwrap_err().to_string(), "unknown mode \"paxos\"; the modes are raft, primary");
+        let bug = "none".parse::<Bug>().unwrap_err().to_string();
+        assert!(Bug::ALL.iter().all(|known| bug.contains(known.name())), "{bug}");
+        let mut mode: Mode = "primary".parse().unwrap();
+        assert_eq!(
+            mode.set_option("read=nearest").unwrap_err().to_string(),
+            "the option read cannot be \"nearest\"; it takes primary or any"
+        );
+        assert_eq!(
+            mode.set_option("quorum=3").unwrap_err().to_string(),
+            "the mode primary has no option \"quorum\"; it has read, log_keep"
+        );
+        mode.set_option("read=any").unwrap();
+        assert_eq!(mode, Mode::Primary(PrimaryOptions { read: ReadFrom::Any, ..Default::default() }));
+    }
+
+    #[test]
+    fn a_peer_is_a_name_and_an_address() {
+        let peer: Peer = "n2=10.77.0.2:7379".parse().unwrap();
+        assert_eq!((peer.name.as_str(), peer.address.port()), ("n2", 7379));
+        assert!("n2".parse::<Peer>().is_err() && "n2=host".parse::<Peer>().is_err() && "=1.2.3.4:5".parse::<Peer>().is_err());
+    }
+}

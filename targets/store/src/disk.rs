@@ -1,0 +1,364 @@
+//! Durable group commit.
+//!
+//! One thread owns the database. Changes are queued to it; it takes everything that is queued, runs it in one
+//! transaction, makes that durable, and only then completes the changes, in order. A disk that needs 4 ms for a
+//! durable commit therefore delays a change by at most two of them, however many change at once, and never blocks
+//! a thread that serves clients or heartbeats.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
+use tokio::sync::oneshot;
+
+use crate::bug::Bug;
+
+/// Entries of a log by index.
+pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+/// Everything there is one of, by name.
+pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Keys and values, where a mode keeps them in the database.
+pub const DATA: TableDefinition<&[u8], &[u8]> = TableDefinition::new("data");
+
+const CACHE_BYTES: usize = 16 << 20;
+
+/// A data folder that cannot be used, or no longer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DiskError {
+    /// The folder cannot be made.
+    #[error("cannot make the data folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// The database cannot be opened: unwritable, held by another process, or damaged.
+    #[error("cannot open the database {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<redb::Error>,
+    },
+    /// The thread that owns the database could not start.
+    #[error("cannot start the thread that owns the database {}", path.display())]
+    Thread {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// A transaction failed.
+    #[error("cannot {operation} the database {}", path.display())]
+    Transaction {
+        /// What was being done.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<redb::Error>,
+    },
+    /// What is stored is not what this program writes.
+    #[error("the record {record} in the database {} cannot be understood", path.display())]
+    Record {
+        /// Which record.
+        record: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: postcard::Error,
+    },
+    /// The folder belongs to another node or another cluster.
+    #[error("the data folder {} belongs to \"{found}\", not to \"{expected}\"", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Who owns it.
+        found: String,
+        /// Who opens it.
+        expected: String,
+    },
+    /// The database was closed.
+    #[error("the database is closed")]
+    Closed,
+}
+
+type Change = Box<dyn FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send>;
+type Completion = Box<dyn FnOnce(Result<(), DiskError>) + Send>;
+
+enum Job {
+    Commit(Change, Completion),
+    Close(oneshot::Sender<()>),
+}
+
+/// A handle on the thread that owns a database. Cheap to clone.
+#[derive(Clone)]
+pub struct Disk {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Disk {
+    /// Opens the database in a data folder, making both if missing.
+    ///
+    /// `owner` is written into a new database and must match an old one's: a node that starts on the data of another
+    /// would vote twice. `load` reads what is there before anything can change it.
+    ///
+    /// # Errors
+    /// The folder or the database cannot be used, or belongs to another owner; or what `load` returns.
+    pub fn open<T>(
+        folder: &Path,
+        owner: &str,
+        bug: Option<Bug>,
+        load: impl FnOnce(&Contents<'_>) -> Result<T, DiskError>,
+    ) -> Result<(Self, T), DiskError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|cause| DiskError::Folder { path: folder.into(), cause: Arc::new(cause) })?;
+        let path = folder.join("store.redb");
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(&path)
+            .map_err(|cause| DiskError::Open { path: path.clone(), cause: Arc::new(cause.into()) })?;
+        claim(&database, &path, owner)?;
+        let loaded = load(&Contents { database: &database, path: &path })?;
+        let (jobs, queue) = mpsc::channel();
+        let durability = match bug {
+            Some(Bug::FsyncSkipped) => Durability::None,
+            _ => Durability::Immediate,
+        };
+        let thread_path = path.clone();
+        thread::Builder::new()
+            .name("disk".into())
+            .spawn(move || run(database, &thread_path, durability, &queue))
+            .map_err(|cause| DiskError::Thread { path, cause: Arc::new(cause) })?;
+        Ok((Self { jobs }, loaded))
+    }
+
+    /// Queues a change; `completion` is called once it is durable, or has failed, on the database's thread.
+    pub fn submit(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static,
+        completion: impl FnOnce(Result<(), DiskError>) + Send + 'static,
+    ) {
+        let job = Job::Commit(Box::new(change), Box::new(completion));
+        if let Err(mpsc::SendError(Job::Commit(_, completion))) = self.jobs.send(job) {
+            completion(Err(DiskError::Closed));
+        }
+    }
+
+    /// Makes a change and waits until it is durable.
+    ///
+    /// # Errors
+    /// The transaction failed, or the database is closed.
+    pub async fn commit(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static,
+    ) -> Result<(), DiskError> {
+        let (sender, receiver) = oneshot::channel();
+        // A caller that no longer waits does not need the result.
+        self.submit(change, move |result| drop(sender.send(result)));
+        receiver.await.unwrap_or(Err(DiskError::Closed))
+    }
+
+    /// Commits what is queued, closes the database and releases its lock. Later changes fail with
+    /// [`DiskError::Closed`].
+    pub async fn close(&self) {
+        let (sender, receiver) = oneshot::channel();
+        if self.jobs.send(Job::Close(sender)).is_ok() {
+            // An error means that the thread ended on its own, which is what was asked for.
+            receiver.await.ok();
+        }
+    }
+}
+
+/// The contents of a database that was just opened.
+pub struct Contents<'a> {
+    database: &'a Database,
+    path: &'a Path,
+}
+
+impl Contents<'_> {
+    /// Decodes the record of a name in [`META`], if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be read, or the record cannot be decoded.
+    pub fn meta<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, DiskError> {
+        let mut found = None;
+        self.read(|transaction| {
+            found = transaction.open_table(META)?.get(name)?.map(|record| record.value().to_vec());
+            Ok(())
+        })?;
+        found.map(|record| self.decode(&format!("meta/{name}"), &record)).transpose()
+    }
+
+    /// Decodes every entry of [`LOG`], in order of index.
+    ///
+    /// # Errors
+    /// The database cannot be read, or an entry cannot be decoded.
+    pub fn log<T: serde::de::DeserializeOwned>(&self) -> Result<Vec<(u64, T)>, DiskError> {
+        let mut records = Vec::new();
+        self.read(|transaction| {
+            for record in transaction.open_table(LOG)?.range::<u64>(..)? {
+                let (index, bytes) = record?;
+                records.push((index.value(), bytes.value().to_vec()));
+            }
+            Ok(())
+        })?;
+        records
+            .into_iter()
+            .map(|(index, bytes)| Ok((index, self.decode(&format!("log/{index}"), &bytes)?)))
+            .collect()
+    }
+
+    /// Visits every pair of [`DATA`], in order of key.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn data(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), DiskError> {
+        self.read(|transaction| {
+            for record in transaction.open_table(DATA)?.range::<&[u8]>(..)? {
+                let (key, value) = record?;
+                visit(key.value(), value.value());
+            }
+            Ok(())
+        })
+    }
+
+    fn read(
+        &self,
+        body: impl FnOnce(&redb::ReadTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), DiskError> {
+        use redb::ReadableDatabase;
+        let result = self.database.begin_read().map_err(redb::Error::from).and_then(|t| body(&t));
+        result.map_err(|cause| transaction_failed("read", self.path, cause))
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(&self, record: &str, bytes: &[u8]) -> Result<T, DiskError> {
+        postcard::from_bytes(bytes)
+            .map_err(|cause| DiskError::Record { record: record.into(), path: self.path.into(), cause })
+    }
+}
+
+/// Makes the tables, and writes or compares the owner.
+fn claim(database: &Database, path: &Path, owner: &str) -> Result<(), DiskError> {
+    let body = || -> Result<Option<Vec<u8>>, redb::Error> {
+        let transaction = database.begin_write()?;
+        let found = {
+            transaction.open_table(LOG)?;
+            transaction.open_table(DATA)?;
+            let mut meta = transaction.open_table(META)?;
+            let found = meta.get("owner")?.map(|record| record.value().to_vec());
+            if found.is_none() {
+                meta.insert("owner", owner.as_bytes())?;
+            }
+            found
+        };
+        transaction.commit()?;
+        Ok(found)
+    };
+    match body() {
+        Err(cause) => Err(transaction_failed("prepare", path, cause)),
+        Ok(Some(found)) if found != owner.as_bytes() => Err(DiskError::Owner {
+            path: path.into(),
+            found: String::from_utf8_lossy(&found).into_owned(),
+            expected: owner.into(),
+        }),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn transaction_failed(operation: &'static str, path: &Path, cause: redb::Error) -> DiskError {
+    DiskError::Transaction { operation, path: path.into(), cause: Arc::new(cause) }
+}
+
+fn run(database: Database, path: &Path, durability: Durability, queue: &mpsc::Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let mut changes = Vec::new();
+        let mut completions = Vec::new();
+        let mut closing = None;
+        for job in std::iter::once(first).chain(queue.try_iter()) {
+            match job {
+                Job::Commit(change, completion) => {
+                    changes.push(change);
+                    completions.push(completion);
+                }
+                Job::Close(sender) => {
+                    closing = Some(sender);
+                    break;
+                }
+            }
+        }
+        if !changes.is_empty() {
+            let result = commit_all(&database, durability, changes)
+                .map_err(|cause| transaction_failed("write to", path, cause));
+            for completion in completions {
+                completion(result.clone());
+            }
+        }
+        if let Some(sender) = closing {
+            drop(database);
+            // Nobody waiting for the close is no reason to keep the database open.
+            sender.send(()).ok();
+            return;
+        }
+    }
+}
+
+fn commit_all(database: &Database, durability: Durability, changes: Vec<Change>) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(durability)?;
+    for change in changes {
+        change(&transaction)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(name: &'static str, value: u32) -> impl FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send {
+        move |transaction| {
+            let bytes = postcard::to_stdvec(&value).expect("an integer can be encoded");
+            transaction.open_table(META)?.insert(name, &bytes[..])?;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, before) = Disk::open(folder.path(), "n1", None, |c| c.meta::<u32>("x")).unwrap();
+        assert_eq!(before, None);
+        disk.commit(put("x", 7)).await.unwrap();
+        disk.close().await;
+        assert!(matches!(disk.commit(put("x", 8)).await, Err(DiskError::Closed)));
+        let (_disk, after) = Disk::open(folder.path(), "n1", None, |c| c.meta::<u32>("x")).unwrap();
+        assert_eq!(after, Some(7));
+    }
+
+    #[tokio::test]
+    async fn another_nodes_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, ()) = Disk::open(folder.path(), "n1 of n1,n2", None, |_| Ok(())).unwrap();
+        disk.close().await;
+        let error = Disk::open(folder.path(), "n2 of n1,n2", None, |_| Ok(())).err().unwrap();
+        assert!(error.to_string().contains("belongs to \"n1 of n1,n2\", not to \"n2 of n1,n2\""), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_database_is_one_clear_error() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("store.redb"), b"not a database at all").unwrap();
+        let error = Disk::open(folder.path(), "n1", None, |_| Ok(())).err().unwrap();
+        assert!(matches!(error, DiskError::Open { .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,42 @@
+//! A replicated key-value store that speaks RESP: a system under test.
+//!
+//! It is a real program, with durable storage and a protocol any Redis client speaks, and it knows nothing
+//! of what will be done to it. In reading order:
+//!
+//! - [`config`]: what one node is told: its name, addresses, peers, data folder, [`Mode`] and perhaps a [`Bug`].
+//! - [`serve`](mod@serve): runs one node until it is asked to stop.
+//! - [`command`]: the commands and queries, and the state they act on.
+//! - [`outcome`]: the contract of errors: what certainly did not happen, and what may have.
+//! - [`resp`]: clients' connections.
+//! - [`peer`]: nodes' connections to each other.
+//! - [`disk`]: durable group commit.
+//! - [`raft`]: the mode `raft`, consensus.
+//! - [`bug`]: the seeded defects, each off unless asked for.
+//!
+//! ```no_run
+//! use duress_store::{Config, Mode};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::new("n1".parse()?, "127.0.0.1:6379".parse()?, "127.0.0.1:7379".parse()?, "data/n1".into())
+//!     .with_mode("raft".parse::<Mode>()?)
+//!     .with_peer("n2".parse()?, "127.0.0.1:7380".parse()?)
+//!     .with_peer("n3".parse()?, "127.0.0.1:7381".parse()?);
+//! duress_store::serve(config).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod bug;
+pub mod command;
+pub mod config;
+pub mod disk;
+mod node;
+pub mod outcome;
+pub mod peer;
+pub mod raft;
+pub mod resp;
+pub mod serve;
+
+pub use bug::Bug;
+pub use config::{Config, Mode, NodeName, Peer, ReadFrom};
+pub use serve::{ServeError, serve, serve_until};

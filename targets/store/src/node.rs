@@ -1,0 +1,72 @@
+//! A node of any mode, as clients' connections see it.
+
+use openraft::error::Fatal;
+
+use crate::command::{Answer, Command, Query, Reply};
+use crate::outcome::Failure;
+use crate::raft::RaftNode;
+
+/// What a node knows of itself, for `INFO`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The mode.
+    pub mode: &'static str,
+    /// `leader`, `follower`, `candidate`, `primary` or `replica`; `stopped` while it goes down.
+    pub role: &'static str,
+    /// The leader or primary it knows of.
+    pub leader: Option<String>,
+    /// The number of keys it holds.
+    pub keys: usize,
+    /// Positions and terms, by name.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+/// A running node. Cheap to clone.
+#[derive(Clone)]
+pub enum Node {
+    /// Of the mode `raft`.
+    Raft(RaftNode),
+}
+
+impl Node {
+    /// Executes writes, in order.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn write(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
+        match self {
+            Self::Raft(node) => node.write(commands).await,
+        }
+    }
+
+    /// Answers queries.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, Failure> {
+        match self {
+            Self::Raft(node) => node.read(queries).await,
+        }
+    }
+
+    /// What the node knows of itself.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Raft(node) => node.status(),
+        }
+    }
+
+    /// Returns when the node has failed on its own.
+    pub async fn failed(&self) -> Fatal<u64> {
+        match self {
+            Self::Raft(node) => node.failed().await,
+        }
+    }
+
+    /// Stops the node and closes its data folder.
+    pub async fn stop(&self) {
+        match self {
+            Self::Raft(node) => node.stop().await,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Nodes' connections to each other.
+//!
+//! Each node keeps one TCP connection to each peer for its own requests, and answers the peer's on the connection
+//! the peer keeps. Requests carry a number and are answered in any order.
+//!
+//! - [`frame`]: what travels: `length · number · payload`.
+//! - [`link`](mod@link): the asking side, which knows whether a failed request may have left.
+//! - [`listener`]: the answering side.
+
+pub mod frame;
+pub mod link;
+pub mod listener;
+
+pub use link::{CallError, Link};
+pub use listener::{Handler, Listener};

@@ -1,0 +1,75 @@
+//! How pristine nodes become a cluster.
+//!
+//! The membership is fixed, so every node would write the same first entry and openraft allows any number of them to;
+//! but each that does also stands for election at once, and five candidates of the same term elect nobody. So the
+//! first reachable node by number forms the cluster, once a majority can hear it; the others wait to be contacted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft::BasicNode;
+use openraft::error::{Fatal, InitializeError, RaftError};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::message::{Formation, Request, Response, decode, encode};
+use super::network::Links;
+use super::types::Raft;
+use crate::config::NodeName;
+
+const ASK_EVERY: Duration = Duration::from_millis(20);
+const ANSWER_MAX: Duration = Duration::from_millis(200);
+
+/// Returns when this node is part of a cluster, forming it if that falls to this node.
+///
+/// `members` are all nodes in order; `node` is this one's place among them.
+///
+/// # Errors
+/// The consensus has stopped.
+pub async fn form(raft: &Raft, node: u64, members: &[NodeName], links: &Links) -> Result<(), Fatal<u64>> {
+    let mut ask = interval(ASK_EVERY);
+    ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ask.tick().await;
+        if raft.is_initialized().await? {
+            return Ok(());
+        }
+        let peers = ask_peers(links).await;
+        let majority = peers.len() + 1 > members.len() / 2;
+        let someone_has_formed = peers.values().any(|formation| *formation == Formation::Formed);
+        let first = peers.keys().next().is_none_or(|lowest| node < *lowest);
+        if !majority || someone_has_formed || !first {
+            continue;
+        }
+        let nodes: BTreeMap<u64, BasicNode> =
+            (0..).zip(members).map(|(number, name)| (number, BasicNode::new(name))).collect();
+        return match raft.initialize(nodes).await {
+            Ok(()) => {
+                tracing::info!(members = members.len(), "cluster formed");
+                Ok(())
+            }
+            // Somebody else was faster.
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
+                unreachable!("a node is one of its own members: {error}")
+            }
+            Err(RaftError::Fatal(fatal)) => Err(fatal),
+        };
+    }
+}
+
+async fn ask_peers(links: &Links) -> BTreeMap<u64, Formation> {
+    let deadline = Instant::now() + ANSWER_MAX;
+    let question = encode(&Request::Formation);
+    let answers = links.iter().map(|(number, link)| {
+        let question = question.clone();
+        async move {
+            let payload = link.call(question, deadline).await.ok()?;
+            match decode(&payload)? {
+                Response::Formation(formation) => Some((*number, formation)),
+                _ => None,
+            }
+        }
+    });
+    join_all(answers).await.into_iter().flatten().collect()
+}

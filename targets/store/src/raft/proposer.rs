@@ -1,0 +1,208 @@
+//! Writes into the log, many requests to an entry.
+//!
+//! Whatever waits is proposed as one entry; a few entries may be under way at once. A request's commands are never
+//! split, so they stay in order and take effect together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::{ClientWriteError, Fatal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::state_machine::StateView;
+use super::types::{Appended, Batch, Raft, Replies};
+use crate::bug::Bug;
+use crate::command::{Command, Condition, Reply};
+use crate::outcome::{Failure, NotExecuted, Unknown};
+
+const REQUESTS_PER_ENTRY: usize = 256;
+const COMMANDS_PER_ENTRY: usize = 4_096;
+const ENTRIES_UNDER_WAY: usize = 4;
+const QUEUE_MAX: usize = 4_096;
+
+/// One request's commands on their way into the log.
+#[derive(Debug)]
+pub struct Proposal {
+    commands: Vec<Command>,
+    reply: oneshot::Sender<Result<Vec<Reply>, Failure>>,
+}
+
+/// Where requests are handed to the proposer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Proposals {
+    queue: mpsc::Sender<Proposal>,
+}
+
+/// The task that proposes.
+pub struct Proposer {
+    queue: mpsc::Receiver<Proposal>,
+    raft: Raft,
+    view: StateView,
+    bug: Option<Bug>,
+    entry_timeout: Duration,
+}
+
+impl Proposals {
+    /// Proposes commands and waits, without limit, until they are executed or their fate is unknown.
+    ///
+    /// # Errors
+    /// See [`crate::outcome`].
+    pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Proposal { commands, reply }).await.map_err(|_| NotExecuted::ShuttingDown)?;
+        answer.await.unwrap_or(Err(Unknown::Stopped.into()))
+    }
+}
+
+impl Proposer {
+    /// A proposer and the handle to it. `entry_timeout` bounds how long an entry that never commits holds its place.
+    pub fn new(raft: Raft, view: StateView, bug: Option<Bug>, entry_timeout: Duration) -> (Proposals, Self) {
+        let (sender, queue) = mpsc::channel(QUEUE_MAX);
+        (Proposals { queue: sender }, Self { queue, raft, view, bug, entry_timeout })
+    }
+
+    /// Proposes until every handle is dropped or the consensus has stopped.
+    pub async fn run(mut self) {
+        let places = Arc::new(Semaphore::new(ENTRIES_UNDER_WAY));
+        let mut waiting = Vec::new();
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let place = Arc::new(place);
+            if self.queue.recv_many(&mut waiting, REQUESTS_PER_ENTRY).await == 0 {
+                return;
+            }
+            // Whoever gave up while the proposal waited has been told "unknown"; not executing it is allowed, and
+            // after a lost quorum it keeps a flood of dead requests out of the log.
+            waiting.retain(|proposal| !proposal.reply.is_closed());
+            let mut batches: Vec<Vec<Proposal>> = Vec::new();
+            let mut size = 0;
+            for proposal in waiting.drain(..) {
+                size += proposal.commands.len();
+                match batches.last_mut() {
+                    Some(batch) if size <= COMMANDS_PER_ENTRY => batch.push(proposal),
+                    _ => {
+                        size = proposal.commands.len();
+                        batches.push(vec![proposal]);
+                    }
+                }
+            }
+            for batch in batches {
+                self.propose(batch, Arc::clone(&place)).await;
+            }
+        }
+    }
+
+    async fn propose(&self, mut proposals: Vec<Proposal>, place: Arc<OwnedSemaphorePermit>) {
+        if self.bug == Some(Bug::CasBeforeOrder) {
+            proposals = proposals.into_iter().filter_map(|p| compare_before_order(&self.view, p)).collect();
+        }
+        let commands: Vec<Command> = proposals.iter().flat_map(|p| p.commands.iter().cloned()).collect();
+        let marker = Arc::new(Appended::default());
+        let batch = Batch::new(&commands).with_marker(Arc::clone(&marker));
+        let receiver = match self.raft.client_write_ff(batch).await {
+            Ok(receiver) => receiver,
+            Err(fatal) => return fail_all(proposals, &stopped(&fatal)),
+        };
+        let acknowledge_early = self.bug == Some(Bug::AckBeforeCommit);
+        let entry_timeout = self.entry_timeout;
+        tokio::spawn(async move {
+            if acknowledge_early {
+                proposals = acknowledge_appended(proposals, &marker, entry_timeout).await;
+            }
+            match timeout(entry_timeout, receiver).await {
+                Ok(Ok(Ok(response))) => distribute(proposals, response.data),
+                Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) if marker.is_handed_to_log() => {
+                    fail_all(proposals, &Unknown::LeaderChanged.into());
+                }
+                Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => {
+                    fail_all(proposals, &NotExecuted::NotLeader.into());
+                }
+                Ok(Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_)) => {
+                    fail_all(proposals, &Unknown::Stopped.into());
+                }
+                Err(_) => fail_all(proposals, &Unknown::TimedOut.into()),
+            }
+            drop(place);
+        });
+    }
+}
+
+fn stopped(fatal: &Fatal<u64>) -> Failure {
+    match fatal {
+        // The message was refused by a core that had ended, so nothing was proposed.
+        Fatal::Stopped => NotExecuted::ShuttingDown.into(),
+        _ => Unknown::Stopped.into(),
+    }
+}
+
+fn distribute(proposals: Vec<Proposal>, replies: Replies) {
+    let mut replies = replies.0.into_iter();
+    for proposal in proposals {
+        let mine: Vec<Reply> = replies.by_ref().take(proposal.commands.len()).collect();
+        debug_assert_eq!(mine.len(), proposal.commands.len(), "every command has a reply");
+        // A requester that gave up has dropped its receiver.
+        proposal.reply.send(Ok(mine)).ok();
+    }
+}
+
+fn fail_all(proposals: Vec<Proposal>, failure: &Failure) {
+    for proposal in proposals {
+        // A requester that gave up has dropped its receiver.
+        proposal.reply.send(Err(failure.clone())).ok();
+    }
+}
+
+/// The bug `ack-before-commit`: answers requests of unconditional writes once the entry is in this node's log, and
+/// returns those whose replies depend on the order.
+async fn acknowledge_appended(
+    proposals: Vec<Proposal>,
+    marker: &Appended,
+    entry_timeout: Duration,
+) -> Vec<Proposal> {
+    let unconditional =
+        |command: &Command| matches!(command, Command::Set { condition: Condition::Always, .. });
+    if !proposals.iter().any(|p| p.commands.iter().all(unconditional))
+        || timeout(entry_timeout, marker.durable()).await.is_err()
+    {
+        return proposals;
+    }
+    // Those answered here keep their place, with a closed channel, so that replies are dealt out in order.
+    proposals
+        .into_iter()
+        .map(|proposal| {
+            if proposal.commands.iter().all(unconditional) {
+                proposal.reply.send(Ok(vec![Reply::Done; proposal.commands.len()])).ok();
+                let (closed, _) = oneshot::channel();
+                Proposal { reply: closed, ..proposal }
+            } else {
+                proposal
+            }
+        })
+        .collect()
+}
+
+/// The bug `cas-before-order`: compares with what is applied now, and orders a blind write.
+///
+/// `None` if the comparison failed, which is answered here. Only a pipelined command whose comparison fails is still
+/// ordered as it is, because its neighbours' replies are.
+fn compare_before_order(view: &StateView, mut proposal: Proposal) -> Option<Proposal> {
+    let mut refused = false;
+    for command in &mut proposal.commands {
+        if let Command::Set { key, condition, .. } = command
+            && let Condition::IfEqual(expected) = condition
+        {
+            let equal = view.read(|applied| applied.values.get(key) == Some(expected));
+            if equal {
+                *condition = Condition::Always;
+            } else {
+                refused = true;
+            }
+        }
+    }
+    if refused && proposal.commands.len() == 1 {
+        proposal.reply.send(Ok(vec![Reply::NotDone])).ok();
+        return None;
+    }
+    Some(proposal)
+}

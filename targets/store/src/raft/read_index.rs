@@ -1,0 +1,100 @@
+//! Linearizable reads by ReadIndex, many reads to a round.
+//!
+//! A leader that answers a read must know that nobody had replaced it when the read arrived. It notes its committed
+//! position, has a quorum confirm its leadership, waits until that position is applied, and answers ("In Search of an
+//! Understandable Consensus Algorithm", extended version, section 8). One round serves every read that arrived
+//! before it began; a read that arrives during a round waits for the next.
+
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::error::{CheckIsLeaderError, RaftError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::state_machine::StateView;
+use super::types::Raft;
+use crate::bug::Bug;
+use crate::command::{Answer, Query};
+use crate::outcome::{Failure, NotExecuted, Unknown};
+
+const READS_PER_ROUND: usize = 1_024;
+const QUEUE_MAX: usize = 4_096;
+
+#[derive(Debug)]
+struct Read {
+    queries: Vec<Query>,
+    reply: oneshot::Sender<Result<Vec<Answer>, Failure>>,
+}
+
+/// Where reads are handed in. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reads {
+    queue: mpsc::Sender<Read>,
+}
+
+/// The task that runs the rounds.
+pub struct ReadIndex {
+    queue: mpsc::Receiver<Read>,
+    raft: Raft,
+    view: StateView,
+    bug: Option<Bug>,
+    round_timeout: Duration,
+}
+
+impl Reads {
+    /// Answers queries as of one moment after the call.
+    ///
+    /// # Errors
+    /// This node is not the leader, or cannot make sure of it.
+    pub async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Read { queries, reply }).await.map_err(|_| NotExecuted::ShuttingDown)?;
+        answer.await.unwrap_or(Err(Unknown::Stopped.into()))
+    }
+}
+
+impl ReadIndex {
+    /// The rounds and the handle to them.
+    pub fn new(raft: Raft, view: StateView, bug: Option<Bug>, round_timeout: Duration) -> (Reads, Self) {
+        let (sender, queue) = mpsc::channel(QUEUE_MAX);
+        (Reads { queue: sender }, Self { queue, raft, view, bug, round_timeout })
+    }
+
+    /// Runs rounds until every handle is dropped.
+    pub async fn run(mut self) {
+        let mut reads = Vec::new();
+        while self.queue.recv_many(&mut reads, READS_PER_ROUND).await > 0 {
+            reads.retain(|read: &Read| !read.reply.is_closed());
+            if reads.is_empty() {
+                continue;
+            }
+            let confirmed = self.confirm_leadership().await;
+            for read in reads.drain(..) {
+                let answers = match &confirmed {
+                    Ok(()) => Ok(self.view.read(|applied| {
+                        read.queries.iter().map(|query| applied.values.answer(query)).collect()
+                    })),
+                    Err(reason) => Err(reason.clone().into()),
+                };
+                // A reader that gave up has dropped its receiver.
+                read.reply.send(answers).ok();
+            }
+        }
+    }
+
+    async fn confirm_leadership(&self) -> Result<(), NotExecuted> {
+        if self.bug == Some(Bug::StaleLeaderRead) {
+            let believes_to_lead = self.raft.server_metrics().borrow().state == ServerState::Leader;
+            return if believes_to_lead { Ok(()) } else { Err(NotExecuted::NotLeader) };
+        }
+        match timeout(self.round_timeout, self.raft.ensure_linearizable()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_)))) => Err(NotExecuted::NotLeader),
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) | Err(_) => {
+                Err(NotExecuted::NoQuorum)
+            }
+            Ok(Err(RaftError::Fatal(_))) => Err(NotExecuted::ShuttingDown),
+        }
+    }
+}

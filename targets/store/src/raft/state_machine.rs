@@ -1,0 +1,217 @@
+//! The replicated state and its snapshots.
+//!
+//! The state is in memory; what survives a restart is the last snapshot, in the database, and the log after it.
+
+use std::io::Cursor;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use openraft::storage::RaftStateMachine;
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError,
+};
+use serde::{Deserialize, Serialize};
+
+use super::types::{Entry, LogId, Replies, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
+use crate::command::KeyValues;
+use crate::disk::{Contents, Disk, DiskError, META};
+
+const SNAPSHOT: &str = "snapshot";
+
+/// The state as of a position in the log.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Applied {
+    /// The position.
+    pub last_applied: Option<LogId>,
+    /// The members as of it.
+    pub membership: StoredMembership,
+    /// The keys and values as of it.
+    pub values: KeyValues,
+}
+
+/// A snapshot as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredSnapshot {
+    meta: SnapshotMeta,
+    data: Vec<u8>,
+}
+
+impl StoredSnapshot {
+    /// Reads the last snapshot, if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be read or understood.
+    pub fn load(contents: &Contents<'_>) -> Result<Option<Self>, DiskError> {
+        contents.meta(SNAPSHOT)
+    }
+
+    fn to_openraft(&self) -> Snapshot<TypeConfig> {
+        Snapshot { meta: self.meta.clone(), snapshot: Box::new(Cursor::new(self.data.clone())) }
+    }
+}
+
+/// A shared view of the state. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct StateView {
+    // Clients' reads look while the state machine's task applies; the lock is held for one look or one batch and
+    // never across an await.
+    applied: Arc<RwLock<Applied>>,
+}
+
+impl StateView {
+    /// Looks at the state.
+    pub fn read<T>(&self, look: impl FnOnce(&Applied) -> T) -> T {
+        look(&self.applied.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Applied) -> T) -> T {
+        change(&mut self.applied.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Applies entries, builds and installs snapshots.
+pub struct StateMachine {
+    disk: Disk,
+    view: StateView,
+    snapshot: LastSnapshot,
+}
+
+impl StateMachine {
+    /// A state machine that continues from the last snapshot.
+    ///
+    /// # Errors
+    /// The snapshot cannot be understood.
+    pub fn new(disk: Disk, snapshot: Option<StoredSnapshot>) -> Result<Self, postcard::Error> {
+        let applied = match &snapshot {
+            Some(snapshot) => postcard::from_bytes(&snapshot.data)?,
+            None => Applied::default(),
+        };
+        Ok(Self {
+            disk,
+            view: StateView { applied: Arc::new(RwLock::new(applied)) },
+            snapshot: Arc::new(RwLock::new(snapshot.map(Arc::new))),
+        })
+    }
+
+    /// The shared view of the state.
+    pub fn view(&self) -> StateView {
+        self.view.clone()
+    }
+}
+
+/// The last snapshot; written by the database's thread, so that memory and disk agree which one is the last.
+type LastSnapshot = Arc<RwLock<Option<Arc<StoredSnapshot>>>>;
+
+async fn store(disk: &Disk, last: &LastSnapshot, snapshot: Arc<StoredSnapshot>) -> Result<(), StorageError> {
+    let signature = snapshot.meta.signature();
+    let last = Arc::clone(last);
+    disk.commit(move |transaction| {
+        let mut last = last.write().unwrap_or_else(PoisonError::into_inner);
+        // A build and an install may overlap; the one that covers less must not replace the other, because the log
+        // is purged up to the greater.
+        if last.as_ref().is_some_and(|old| old.meta.last_log_id > snapshot.meta.last_log_id) {
+            return Ok(());
+        }
+        let record = postcard::to_stdvec(&*snapshot).expect("snapshots have no part that cannot be encoded");
+        transaction.open_table(META)?.insert(SNAPSHOT, &record[..])?;
+        *last = Some(snapshot);
+        Ok(())
+    })
+    .await
+    .map_err(|error| StorageIOError::write_snapshot(Some(signature), &error).into())
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        Ok(self.view.read(|applied| (applied.last_applied, applied.membership.clone())))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Replies>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        self.view.write(|applied| {
+            let mut all = Vec::new();
+            for entry in entries {
+                let mut replies = Replies::default();
+                match &entry.payload {
+                    EntryPayload::Blank => {}
+                    EntryPayload::Membership(members) => {
+                        applied.membership = StoredMembership::new(Some(entry.log_id), members.clone());
+                    }
+                    EntryPayload::Normal(batch) => {
+                        let commands =
+                            batch.commands().map_err(|error| StorageIOError::apply(entry.log_id, &error))?;
+                        replies.0.extend(commands.iter().map(|command| applied.values.apply(command)));
+                    }
+                }
+                applied.last_applied = Some(entry.log_id);
+                all.push(replies);
+            }
+            Ok(all)
+        })
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            disk: self.disk.clone(),
+            applied: self.view.read(Applied::clone),
+            snapshot: Arc::clone(&self.snapshot),
+        }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Cursor<Vec<u8>>>, StorageError> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Box<Cursor<Vec<u8>>>,
+    ) -> Result<(), StorageError> {
+        let data = snapshot.into_inner();
+        let installed: Applied = postcard::from_bytes(&data)
+            .map_err(|error| StorageIOError::read_snapshot(Some(meta.signature()), &error))?;
+        let stored = Arc::new(StoredSnapshot { meta: meta.clone(), data });
+        store(&self.disk, &self.snapshot, stored).await?;
+        tracing::info!(position = ?meta.last_log_id.map(|id| id.index), keys = installed.values.len(), "snapshot installed");
+        self.view.write(|applied| {
+            *applied = Applied {
+                last_applied: meta.last_log_id,
+                membership: meta.last_membership.clone(),
+                values: installed.values,
+            }
+        });
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+        let current = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(current.as_deref().map(StoredSnapshot::to_openraft))
+    }
+}
+
+/// Turns a copy of the state into a snapshot while the original goes on.
+pub struct SnapshotBuilder {
+    disk: Disk,
+    applied: Applied,
+    snapshot: LastSnapshot,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
+        let applied = std::mem::take(&mut self.applied);
+        let position = applied.last_applied;
+        let id = position.map_or_else(|| "empty".into(), |id| format!("{}-{}", id.leader_id, id.index));
+        let meta =
+            SnapshotMeta { last_log_id: position, last_membership: applied.membership.clone(), snapshot_id: id };
+        let data = postcard::to_stdvec(&applied)
+            .map_err(|error| StorageIOError::write_snapshot(Some(meta.signature()), &error))?;
+        let stored = Arc::new(StoredSnapshot { meta, data });
+        store(&self.disk, &self.snapshot, Arc::clone(&stored)).await?;
+        tracing::info!(position = ?position.map(|id| id.index), keys = applied.values.len(), bytes = stored.data.len(), "snapshot taken");
+        Ok(stored.to_openraft())
+    }
+}

@@ -1,0 +1,248 @@
+//! One client, pipelining included.
+//!
+//! What a client has sent is answered in order. Neighbouring writes become one proposal and neighbouring reads one
+//! read, so a pipeline costs as many rounds as it changes between the two.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use redis_protocol::error::RedisProtocolError;
+use redis_protocol::resp2::decode::decode_bytes_mut;
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::info::info;
+use super::reply::RespReply;
+use super::request::{Request, RequestError, Session, Version};
+use crate::command::{Command, Query};
+use crate::config::NodeName;
+use crate::node::Node;
+
+const INBOX_BYTES_MAX: usize = 64 << 20;
+const PIPELINE_MAX: usize = 1_024;
+
+/// Why a connection ended before the client closed it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The socket failed.
+    #[error("the client's connection failed")]
+    Socket(#[from] io::Error),
+    /// The client does not speak the protocol.
+    #[error("the client does not speak RESP")]
+    Protocol(#[from] RedisProtocolError),
+    /// A request above any limit.
+    #[error("the client's request is longer than {INBOX_BYTES_MAX} bytes")]
+    TooLong,
+}
+
+/// What a connection needs to know of the node it is served by.
+#[derive(Clone)]
+pub struct Service {
+    /// The node.
+    pub node: Node,
+    /// Its name.
+    pub name: NodeName,
+    /// Notified when a client asks the node to shut down.
+    pub shutdown: Arc<Notify>,
+}
+
+/// Whether to go on after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Close,
+}
+
+struct Connection {
+    service: Service,
+    id: u64,
+    version: Version,
+    outbox: BytesMut,
+}
+
+/// Serves one client until it leaves, quits, or the connection fails.
+///
+/// # Errors
+/// The socket failed, or what came in is no RESP.
+pub async fn serve_client(mut stream: TcpStream, id: u64, service: Service) -> Result<(), ConnectionError> {
+    stream.set_nodelay(true)?;
+    let mut inbox = BytesMut::with_capacity(4 << 10);
+    let mut connection = Connection { service, id, version: Version::Two, outbox: BytesMut::new() };
+    loop {
+        let mut requests = Vec::new();
+        let mut broken = None;
+        while requests.len() < PIPELINE_MAX {
+            match take_request(&mut inbox) {
+                Ok(Some(words)) if words.is_empty() => {}
+                Ok(Some(words)) => requests.push(Request::parse(words)),
+                Ok(None) => break,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+        }
+        let full = requests.len() == PIPELINE_MAX;
+        let next = connection.answer(requests).await?;
+        if let Some(error) = &broken {
+            RespReply::Error(format!("ERR Protocol error: {}", error.details()))
+                .encode(connection.version, &mut connection.outbox)?;
+        }
+        if !connection.outbox.is_empty() {
+            stream.write_all(&connection.outbox).await?;
+            connection.outbox.clear();
+        }
+        match (broken, next) {
+            (Some(error), _) => return Err(error.into()),
+            (None, Next::Close) => return Ok(()),
+            (None, Next::GoOn) if full => continue,
+            (None, Next::GoOn) => {}
+        }
+        if inbox.len() > INBOX_BYTES_MAX {
+            return Err(ConnectionError::TooLong);
+        }
+        if stream.read_buf(&mut inbox).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes the words of one request from the front of what has come in, if it is all there.
+///
+/// Requests are arrays of bulk strings in both versions of the protocol; a line of plain words is accepted too, as
+/// Redis does for people with telnet.
+fn take_request(inbox: &mut BytesMut) -> Result<Option<Vec<Bytes>>, RedisProtocolError> {
+    let Some(first) = inbox.first() else { return Ok(None) };
+    if *first != b'*' {
+        let Some(end) = inbox.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
+        let line = inbox.split_to(end + 1).freeze();
+        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        return Ok(Some(words.map(|word| line.slice_ref(word)).collect()));
+    }
+    let Some((frame, _, _)) = decode_bytes_mut(inbox)? else { return Ok(None) };
+    let not_bulk = || RedisProtocolError::new(redis_protocol::error::RedisProtocolErrorKind::DecodeError, "expected '$'");
+    let BytesFrame::Array(items) = frame else { return Err(not_bulk()) };
+    let word = |item| match item {
+        BytesFrame::BulkString(bytes) => Ok(bytes),
+        _ => Err(not_bulk()),
+    };
+    items.into_iter().map(word).collect::<Result<_, _>>().map(Some)
+}
+
+/// Neighbouring requests of one kind, which are executed together.
+#[derive(Debug, Default)]
+enum Run {
+    #[default]
+    None,
+    Writes(Vec<Command>),
+    Reads(Vec<Query>),
+}
+
+impl Connection {
+    async fn answer(
+        &mut self,
+        requests: Vec<Result<Request, RequestError>>,
+    ) -> Result<Next, RedisProtocolError> {
+        let mut run = Run::None;
+        for request in requests {
+            match (request, &mut run) {
+                (Ok(Request::Write(command)), Run::Writes(commands)) => commands.push(command),
+                (Ok(Request::Read(query)), Run::Reads(queries)) => queries.push(query),
+                (Ok(Request::Write(command)), _) => {
+                    self.finish(std::mem::replace(&mut run, Run::Writes(vec![command]))).await?;
+                }
+                (Ok(Request::Read(query)), _) => {
+                    self.finish(std::mem::replace(&mut run, Run::Reads(vec![query]))).await?;
+                }
+                (Ok(Request::Session(session)), _) => {
+                    self.finish(std::mem::take(&mut run)).await?;
+                    if self.session(session)? == Next::Close {
+                        return Ok(Next::Close);
+                    }
+                }
+                (Err(error), _) => {
+                    self.finish(std::mem::take(&mut run)).await?;
+                    self.reply(RespReply::Error(error.to_string()))?;
+                }
+            }
+        }
+        self.finish(run).await?;
+        Ok(Next::GoOn)
+    }
+
+    async fn finish(&mut self, run: Run) -> Result<(), RedisProtocolError> {
+        match run {
+            Run::None => Ok(()),
+            Run::Writes(commands) => {
+                let count = commands.len();
+                let result = self.service.node.write(commands).await;
+                self.reply_all(count, result)
+            }
+            Run::Reads(queries) => {
+                let count = queries.len();
+                let result = self.service.node.read(queries).await;
+                self.reply_all(count, result)
+            }
+        }
+    }
+
+    fn reply_all<T: Into<RespReply>>(
+        &mut self,
+        count: usize,
+        result: Result<Vec<T>, crate::outcome::Failure>,
+    ) -> Result<(), RedisProtocolError> {
+        match result {
+            Ok(replies) => replies.into_iter().try_for_each(|reply| self.reply(reply.into())),
+            Err(failure) => (0..count).try_for_each(|_| self.reply(failure.clone().into())),
+        }
+    }
+
+    fn reply(&mut self, reply: RespReply) -> Result<(), RedisProtocolError> {
+        reply.encode(self.version, &mut self.outbox)
+    }
+
+    fn session(&mut self, session: Session) -> Result<Next, RedisProtocolError> {
+        let reply = match session {
+            Session::Ping(None) => RespReply::Status("PONG"),
+            Session::Ping(Some(message)) | Session::Echo(message) => RespReply::Bulk(message),
+            Session::Hello(version) => {
+                self.version = version.unwrap_or(self.version);
+                self.hello()
+            }
+            Session::Info => RespReply::Bulk(info(&self.service.name, &self.service.node.status()).into()),
+            Session::ConfigGet => RespReply::Map(Vec::new()),
+            Session::Commands => RespReply::Array(Vec::new()),
+            Session::Accepted => RespReply::OK,
+            Session::ClientId => RespReply::Integer(self.id as i64),
+            Session::ClientName => RespReply::Null,
+            Session::Quit => {
+                self.reply(RespReply::OK)?;
+                return Ok(Next::Close);
+            }
+            Session::Shutdown => {
+                // As in Redis, the closing connection is the answer.
+                self.service.shutdown.notify_one();
+                return Ok(Next::Close);
+            }
+        };
+        self.reply(reply)?;
+        Ok(Next::GoOn)
+    }
+
+    fn hello(&self) -> RespReply {
+        let text = |text: &'static str| RespReply::Bulk(text.into());
+        let status = self.service.node.status();
+        RespReply::Map(vec![
+            ("server", text("redis")),
+            ("version", text("7.2.0")),
+            ("proto", RespReply::Integer(if self.version == Version::Two { 2 } else { 3 })),
+            ("id", RespReply::Integer(self.id as i64)),
+            ("mode", text("standalone")),
+            ("role", text(status.role)),
+            ("modules", RespReply::Array(Vec::new())),
+        ])
+    }
+}

@@ -1,0 +1,115 @@
+//! How answers look in both versions of the protocol.
+
+use bytes::{Bytes, BytesMut};
+use redis_protocol::error::RedisProtocolError;
+use redis_protocol::resp2::encode::extend_encode as encode2;
+use redis_protocol::resp2::types::BytesFrame as Frame2;
+use redis_protocol::resp3::encode::complete::extend_encode as encode3;
+use redis_protocol::resp3::types::{BytesFrame as Frame3, FrameMap};
+
+use super::request::Version;
+use crate::command::{Answer, Reply};
+use crate::outcome::Failure;
+
+/// An answer, before it is known which version of the protocol the client speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RespReply {
+    /// A status, such as `OK`.
+    Status(&'static str),
+    /// An error, its first word the kind.
+    Error(String),
+    /// An integer.
+    Integer(i64),
+    /// Bytes.
+    Bulk(Bytes),
+    /// No value.
+    Null,
+    /// A list.
+    Array(Vec<RespReply>),
+    /// Names and values; in RESP2 a list of both in turn.
+    Map(Vec<(&'static str, RespReply)>),
+}
+
+impl RespReply {
+    /// `OK`.
+    pub const OK: Self = Self::Status("OK");
+
+    /// Appends the reply to `out` as the client expects it.
+    ///
+    /// # Errors
+    /// The encoder refuses it.
+    pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), RedisProtocolError> {
+        match version {
+            Version::Two => encode2(out, &self.into_frame2(), false)?,
+            Version::Three => encode3(out, &self.into_frame3(), false)?,
+        };
+        Ok(())
+    }
+
+    fn into_frame2(self) -> Frame2 {
+        match self {
+            Self::Status(text) => Frame2::SimpleString(Bytes::from_static(text.as_bytes())),
+            Self::Error(text) => Frame2::Error(text.into()),
+            Self::Integer(number) => Frame2::Integer(number),
+            Self::Bulk(bytes) => Frame2::BulkString(bytes),
+            Self::Null => Frame2::Null,
+            Self::Array(items) => Frame2::Array(items.into_iter().map(Self::into_frame2).collect()),
+            Self::Map(pairs) => {
+                let flat = pairs
+                    .into_iter()
+                    .flat_map(|(name, value)| [Frame2::BulkString(name.into()), value.into_frame2()]);
+                Frame2::Array(flat.collect())
+            }
+        }
+    }
+
+    fn into_frame3(self) -> Frame3 {
+        let bulk = |data: Bytes| Frame3::BlobString { data, attributes: None };
+        match self {
+            Self::Status(text) => {
+                Frame3::SimpleString { data: Bytes::from_static(text.as_bytes()), attributes: None }
+            }
+            Self::Error(text) => Frame3::SimpleError { data: text.into(), attributes: None },
+            Self::Integer(data) => Frame3::Number { data, attributes: None },
+            Self::Bulk(data) => bulk(data),
+            Self::Null => Frame3::Null,
+            Self::Array(items) => {
+                Frame3::Array { data: items.into_iter().map(Self::into_frame3).collect(), attributes: None }
+            }
+            Self::Map(pairs) => {
+                let data: FrameMap<Frame3, Frame3> =
+                    pairs.into_iter().map(|(name, value)| (bulk(name.into()), value.into_frame3())).collect();
+                Frame3::Map { data, attributes: None }
+            }
+        }
+    }
+}
+
+impl From<Reply> for RespReply {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Done => Self::OK,
+            Reply::NotDone => Self::Null,
+            Reply::Integer(number) => Self::Integer(number),
+            Reply::NotAnInteger => Self::Error("ERR value is not an integer or out of range".into()),
+            Reply::Overflow => Self::Error("ERR increment or decrement would overflow".into()),
+        }
+    }
+}
+
+impl From<Answer> for RespReply {
+    fn from(answer: Answer) -> Self {
+        let value = |value: Option<Bytes>| value.map_or(Self::Null, Self::Bulk);
+        match answer {
+            Answer::Value(one) => value(one),
+            Answer::Values(many) => Self::Array(many.into_iter().map(value).collect()),
+            Answer::Count(count) => Self::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
+        }
+    }
+}
+
+impl From<Failure> for RespReply {
+    fn from(failure: Failure) -> Self {
+        Self::Error(failure.to_string())
+    }
+}

@@ -1,0 +1,272 @@
+//! What clients may ask, and how Redis words its refusals.
+
+use bytes::Bytes;
+
+use crate::command::{Command, Condition, Query, parse_integer};
+
+const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// A well-formed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Changes the state.
+    Write(Command),
+    /// Looks at the state.
+    Read(Query),
+    /// Concerns the connection or the node alone.
+    Session(Session),
+}
+
+/// A request that concerns the connection or the node alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Session {
+    /// `PING [message]`.
+    Ping(Option<Bytes>),
+    /// `ECHO message`.
+    Echo(Bytes),
+    /// `HELLO [version]`; without one the version stays.
+    Hello(Option<Version>),
+    /// `INFO`.
+    Info,
+    /// `CONFIG GET`: nothing can be configured.
+    ConfigGet,
+    /// `COMMAND`: no descriptions are kept.
+    Commands,
+    /// Anything that is answered `OK` because nothing hangs on it: `SELECT 0`, `CLIENT SETNAME`…
+    Accepted,
+    /// `CLIENT ID`.
+    ClientId,
+    /// `CLIENT GETNAME`.
+    ClientName,
+    /// `QUIT`.
+    Quit,
+    /// `SHUTDOWN`.
+    Shutdown,
+}
+
+/// A version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// RESP2.
+    Two,
+    /// RESP3.
+    Three,
+}
+
+/// A request that was not executed because it is malformed; the text is the error reply, Redis's where it has one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No command of this name.
+    #[error("ERR unknown command '{name}', with args beginning with: {args}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The first arguments, quoted.
+        args: String,
+    },
+    /// Too few or too many arguments.
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(String),
+    /// Options that do not exist or contradict each other.
+    #[error("ERR syntax error")]
+    Syntax,
+    /// An argument that should be an integer.
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    /// A version that is not spoken.
+    #[error("NOPROTO unsupported protocol version")]
+    Version,
+    /// There is one database.
+    #[error("ERR DB index is out of range")]
+    Database,
+    /// There are no users.
+    #[error("ERR AUTH is not supported: there are no users and no passwords")]
+    Auth,
+    /// A key or value above the limit.
+    #[error("ERR a key or value is longer than {VALUE_BYTES_MAX} bytes")]
+    TooLong,
+    /// No such subcommand.
+    #[error("ERR unknown subcommand '{given}'. Try {command} HELP.")]
+    Subcommand {
+        /// The subcommand asked for.
+        given: String,
+        /// The command.
+        command: &'static str,
+    },
+}
+
+impl Request {
+    /// Understands a request from its words, the first of which is the command.
+    ///
+    /// # Errors
+    /// The words are no request; nothing is executed.
+    pub fn parse(mut words: Vec<Bytes>) -> Result<Self, RequestError> {
+        if words.iter().any(|word| word.len() > VALUE_BYTES_MAX) {
+            return Err(RequestError::TooLong);
+        }
+        if words.is_empty() {
+            return Err(RequestError::Unknown { name: String::new(), args: String::new() });
+        }
+        let given = words.remove(0);
+        let name = given.to_ascii_lowercase();
+        let args = words;
+        let arity = |fits: bool| {
+            if fits { Ok(()) } else { Err(RequestError::Arity(String::from_utf8_lossy(&name).into_owned())) }
+        };
+        match &name[..] {
+            b"get" => {
+                arity(args.len() == 1)?;
+                Ok(Self::Read(Query::Get(args[0].clone())))
+            }
+            b"mget" => {
+                arity(!args.is_empty())?;
+                Ok(Self::Read(Query::GetMany(args)))
+            }
+            b"exists" => {
+                arity(!args.is_empty())?;
+                Ok(Self::Read(Query::CountPresent(args)))
+            }
+            b"set" => {
+                arity(args.len() >= 2)?;
+                set(&args).map(Self::Write)
+            }
+            b"del" | b"unlink" => {
+                arity(!args.is_empty())?;
+                Ok(Self::Write(Command::Delete { keys: args }))
+            }
+            b"incr" => {
+                arity(args.len() == 1)?;
+                Ok(Self::Write(Command::Increment { key: args[0].clone(), by: 1 }))
+            }
+            b"decr" => {
+                arity(args.len() == 1)?;
+                Ok(Self::Write(Command::Increment { key: args[0].clone(), by: -1 }))
+            }
+            b"incrby" => {
+                arity(args.len() == 2)?;
+                let by = parse_integer(&args[1]).ok_or(RequestError::NotAnInteger)?;
+                Ok(Self::Write(Command::Increment { key: args[0].clone(), by }))
+            }
+            b"ping" => {
+                arity(args.len() <= 1)?;
+                Ok(Self::Session(Session::Ping(args.first().cloned())))
+            }
+            b"echo" => {
+                arity(args.len() == 1)?;
+                Ok(Self::Session(Session::Echo(args[0].clone())))
+            }
+            b"hello" => hello(&args).map(Self::Session),
+            b"info" => Ok(Self::Session(Session::Info)),
+            b"config" => {
+                arity(!args.is_empty())?;
+                subcommand(&args[0], "CONFIG", &[("get", Session::ConfigGet)])
+            }
+            b"command" => Ok(Self::Session(Session::Commands)),
+            b"client" => {
+                arity(!args.is_empty())?;
+                let known = [
+                    ("setname", Session::Accepted),
+                    ("setinfo", Session::Accepted),
+                    ("no-evict", Session::Accepted),
+                    ("no-touch", Session::Accepted),
+                    ("id", Session::ClientId),
+                    ("getname", Session::ClientName),
+                ];
+                subcommand(&args[0], "CLIENT", &known)
+            }
+            b"select" => {
+                arity(args.len() == 1)?;
+                match parse_integer(&args[0]).ok_or(RequestError::NotAnInteger)? {
+                    0 => Ok(Self::Session(Session::Accepted)),
+                    _ => Err(RequestError::Database),
+                }
+            }
+            b"auth" => Err(RequestError::Auth),
+            b"quit" => Ok(Self::Session(Session::Quit)),
+            b"shutdown" => Ok(Self::Session(Session::Shutdown)),
+            _ => {
+                let quoted = args.iter().take(4).map(|arg| format!("'{}' ", String::from_utf8_lossy(arg)));
+                Err(RequestError::Unknown {
+                    name: String::from_utf8_lossy(&given).into_owned(),
+                    args: quoted.collect(),
+                })
+            }
+        }
+    }
+}
+
+fn subcommand(
+    given: &Bytes,
+    command: &'static str,
+    known: &[(&'static str, Session)],
+) -> Result<Request, RequestError> {
+    let found = known.iter().find(|(name, _)| given.eq_ignore_ascii_case(name.as_bytes()));
+    found.map(|(_, session)| Request::Session(session.clone())).ok_or_else(|| RequestError::Subcommand {
+        given: String::from_utf8_lossy(given).into_owned(),
+        command,
+    })
+}
+
+/// `SET key value [NX | XX | IFEQ old]`.
+fn set(args: &[Bytes]) -> Result<Command, RequestError> {
+    let condition = match &args[2..] {
+        [] => Condition::Always,
+        [only] if only.eq_ignore_ascii_case(b"nx") => Condition::IfAbsent,
+        [only] if only.eq_ignore_ascii_case(b"xx") => Condition::IfPresent,
+        [word, old] if word.eq_ignore_ascii_case(b"ifeq") => Condition::IfEqual(old.clone()),
+        _ => return Err(RequestError::Syntax),
+    };
+    Ok(Command::Set { key: args[0].clone(), value: args[1].clone(), condition })
+}
+
+/// `HELLO [2 | 3 [SETNAME name]]`.
+fn hello(args: &[Bytes]) -> Result<Session, RequestError> {
+    let Some(version) = args.first() else { return Ok(Session::Hello(None)) };
+    let version = match &version[..] {
+        b"2" => Version::Two,
+        b"3" => Version::Three,
+        _ => return Err(RequestError::Version),
+    };
+    match &args[1..] {
+        [] => Ok(Session::Hello(Some(version))),
+        [word, _] if word.eq_ignore_ascii_case(b"setname") => Ok(Session::Hello(Some(version))),
+        [word, ..] if word.eq_ignore_ascii_case(b"auth") => Err(RequestError::Auth),
+        _ => Err(RequestError::Syntax),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Request, RequestError> {
+        Request::parse(text.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect())
+    }
+
+    #[test]
+    fn refusals_are_worded_as_redis_words_them() {
+        for (text, refusal) in [
+            ("GET", "ERR wrong number of arguments for 'get' command"),
+            ("set k", "ERR wrong number of arguments for 'set' command"),
+            ("SET k v IFEQ", "ERR syntax error"),
+            ("SET k v NX XX", "ERR syntax error"),
+            ("INCRBY k ten", "ERR value is not an integer or out of range"),
+            ("LPUSH l a b", "ERR unknown command 'LPUSH', with args beginning with: 'l' 'a' 'b' "),
+            ("SELECT 1", "ERR DB index is out of range"),
+            ("HELLO 4", "NOPROTO unsupported protocol version"),
+        ] {
+            assert_eq!(parse(text).unwrap_err().to_string(), refusal, "{text}");
+        }
+    }
+
+    #[test]
+    fn conditions_of_set() {
+        let set = |condition| {
+            Ok(Request::Write(Command::Set { key: "k".into(), value: "v".into(), condition }))
+        };
+        assert_eq!(parse("SET k v"), set(Condition::Always));
+        assert_eq!(parse("set k v nx"), set(Condition::IfAbsent));
+        assert_eq!(parse("set k v Xx"), set(Condition::IfPresent));
+        assert_eq!(parse("SET k v IFEQ o"), set(Condition::IfEqual("o".into())));
+    }
+}

@@ -1,0 +1,178 @@
+//! Runs one node until it is asked to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use openraft::error::Fatal;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::config::{Config, ConfigError, Mode};
+use crate::node::Node;
+use crate::peer::Listener;
+use crate::peer::frame::Hello;
+use crate::peer::listener::is_of_one_connection;
+use crate::raft::RaftNode;
+use crate::raft::node::StartError;
+use crate::resp::connection::{Service, serve_client};
+
+/// Why a node does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration contradicts itself.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The mode is not built yet.
+    #[error("the mode {0} is not available yet")]
+    Mode(&'static str),
+    /// A port is taken, or the address is not this machine's.
+    #[error("cannot listen on {address} for {who}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Who would connect there.
+        who: &'static str,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// Connections can no longer be accepted.
+    #[error("cannot accept {who} on {address}")]
+    Accept {
+        /// The address.
+        address: SocketAddr,
+        /// Who connects there.
+        who: &'static str,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// The node cannot start from its data folder.
+    #[error("the node {node} cannot start")]
+    Start {
+        /// Its name.
+        node: String,
+        /// Why not.
+        #[source]
+        cause: StartError,
+    },
+    /// The consensus or its storage failed while the node ran.
+    #[error("the node {node} has failed")]
+    Failed {
+        /// Its name.
+        node: String,
+        /// Why.
+        #[source]
+        cause: Fatal<u64>,
+    },
+    /// Signals cannot be received.
+    #[error("cannot wait for signals")]
+    Signal(#[source] io::Error),
+}
+
+/// Runs one node until SIGTERM, SIGINT or a client's `SHUTDOWN`.
+///
+/// One worker thread is enough. Reports through `tracing`; at the level `info` only changes of role, formation and
+/// snapshots. openraft's own events are verbose, down to several per request, and say nothing a user needs: filter
+/// the target `openraft` away.
+///
+/// # Errors
+/// The node cannot start, or failed while it ran.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    serve_until(config, stop).await
+}
+
+/// Runs one node until `stop` is ready or a client says `SHUTDOWN`; then stops it cleanly and closes its data
+/// folder.
+///
+/// # Errors
+/// The node cannot start, or failed while it ran.
+pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    config.validate()?;
+    let members = config.members()?;
+    let clients = listen(config.listen, "clients").await?;
+    let peers = listen(config.peer_listen, "peers").await?;
+    let names: Vec<&str> = members.iter().map(|name| name.as_str()).collect();
+    let hello =
+        Hello { cluster: format!("{} {}", config.mode.name(), names.join(",")), node: config.node.clone() };
+    let mut tasks = JoinSet::new();
+    let node = match &config.mode {
+        Mode::Raft(options) => {
+            let node = RaftNode::start(&config, options, members, &hello, &mut tasks).await.map_err(|cause| {
+                ServeError::Start { node: config.node.to_string(), cause }
+            })?;
+            spawn_peer_listener(peers, hello, node.clone(), config.peer_listen, &mut tasks);
+            Node::Raft(node)
+        }
+        Mode::Primary(_) => return Err(ServeError::Mode(config.mode.name())),
+    };
+    tracing::info!(node = %config.node, mode = config.mode.name(), clients = %config.listen, bug = config.bug.map(|b| b.name()), "serving");
+
+    let shutdown = Arc::new(Notify::new());
+    let service = Service { node: node.clone(), name: config.node.clone(), shutdown: Arc::clone(&shutdown) };
+    let result = tokio::select! {
+        () = stop => Ok(()),
+        () = shutdown.notified() => Ok(()),
+        cause = node.failed() => Err(ServeError::Failed { node: config.node.to_string(), cause }),
+        cause = accept_clients(&clients, service) => {
+            Err(ServeError::Accept { address: config.listen, who: "clients", cause })
+        }
+    };
+    node.stop().await;
+    tasks.shutdown().await;
+    tracing::info!(node = %config.node, "stopped");
+    result
+}
+
+async fn listen(address: SocketAddr, who: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { address, who, cause })
+}
+
+fn spawn_peer_listener(
+    socket: TcpListener,
+    hello: Hello,
+    handler: impl crate::peer::Handler,
+    address: SocketAddr,
+    tasks: &mut JoinSet<()>,
+) {
+    tasks.spawn(async move {
+        if let Err(error) = (Listener { socket, hello, handler }).run().await {
+            tracing::error!(%address, %error, "cannot accept peers any more");
+        }
+    });
+}
+
+/// Accepts clients until that fails; dropping the future ends their connections.
+async fn accept_clients(socket: &TcpListener, service: Service) -> io::Error {
+    let mut connections = JoinSet::new();
+    let mut id = 0;
+    loop {
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, address)) => {
+                    id += 1;
+                    let client = serve_client(stream, id, service.clone());
+                    connections.spawn(async move {
+                        if let Err(error) = client.await {
+                            tracing::debug!(%address, error = &error as &dyn std::error::Error, "client lost");
+                        }
+                    });
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => return error,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
