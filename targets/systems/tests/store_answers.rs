@@ -1,0 +1,252 @@
+//! What the store's client makes of every kind of answer, and of none.
+
+mod scripted;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use duress_history::NodeId;
+use duress_history::register::{Register, RegisterOp};
+use duress_targets::{Connect, OwnNetwork, RegisterClient, Role};
+use redis_protocol::resp2::decode::decode;
+use scripted::{Reply, Scripted, cas, read, request, short, single, write};
+use tokio::net::{TcpListener, TcpStream};
+
+const LONG: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(150);
+
+fn whole(bytes: &[u8]) -> bool {
+    decode(bytes).unwrap().is_some()
+}
+
+fn client(place: Arc<dyn Connect>, timeout: Duration) -> Box<dyn RegisterClient> {
+    let (store, topology) = single("store");
+    let settings = store.resolve(&request(&[])).unwrap();
+    store.register_client(&settings, &topology, &NodeId::new("n1"), place, timeout).unwrap()
+}
+
+/// The outcome of one operation whose request is met by `reply`.
+async fn outcome(asked: &Register, timeout: Duration, reply: Reply) -> String {
+    let server = Scripted::play(whole, vec![vec![reply]]).await;
+    let mut client = client(server.place(), timeout);
+    let outcome = short(asked, &client.invoke(asked).await);
+    drop(client);
+    server.requests().await;
+    outcome
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn whole_replies() {
+    for (reply, to_read, to_write, to_cas) in [
+        ("$1\r\n5\r\n", "ok 5", "info unreadable", "info unreadable"),
+        ("$2\r\n-7\r\n", "ok -7", "info unreadable", "info unreadable"),
+        ("$5\r\nhello\r\n", "ok hello", "info unreadable", "info unreadable"),
+        ("$1\r\n\u{7f}\r\n", "ok \u{7f}", "info unreadable", "info unreadable"),
+        ("$-1\r\n", "ok nil", "info unreadable", "fail precondition"),
+        ("+OK\r\n", "fail unreadable", "ok", "ok"),
+        ("+QUEUED\r\n", "fail unreadable", "info unreadable", "info unreadable"),
+        (":1\r\n", "fail unreadable", "info unreadable", "info unreadable"),
+        ("*0\r\n", "fail unreadable", "info unreadable", "info unreadable"),
+        ("-CLUSTERDOWN no leader is known\r\n", "fail no-leader", "fail no-leader", "fail no-leader"),
+        ("-ERR syntax error\r\n", "fail rejected", "fail rejected", "fail rejected"),
+        ("-UNKNOWN no answer in time\r\n", "fail unknown", "info unknown", "info unknown"),
+        // Words the contract does not have, or has only as the beginning of another.
+        ("-TRYAGAIN later\r\n", "fail unknown", "info unknown", "info unknown"),
+        ("-CLUSTERDOWNISH\r\n", "fail unknown", "info unknown", "info unknown"),
+        ("-OOM out of memory\r\n", "fail unknown", "info unknown", "info unknown"),
+        // More than was asked for: it cannot be known what answers what.
+        ("+OK\r\n+OK\r\n", "fail unreadable", "info unreadable", "info unreadable"),
+        // Another protocol.
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "fail unreadable", "info unreadable", "info unreadable"),
+    ] {
+        for (asked, expected) in [(read(), to_read), (write(), to_write), (cas(), to_cas)] {
+            let seen = outcome(&asked, LONG, Reply::Send(bytes(reply))).await;
+            assert_eq!(seen, expected, "{asked:?} answered {reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reply_in_pieces_is_a_whole_reply() {
+    let halves = |first: &str, second: &str| Reply::Halves(bytes(first), bytes(second));
+    assert_eq!(outcome(&read(), LONG, halves("$5\r\nhe", "llo\r\n")).await, "ok hello");
+    assert_eq!(outcome(&write(), LONG, halves("+O", "K\r\n")).await, "ok");
+    assert_eq!(outcome(&cas(), LONG, halves("$", "-1\r\n")).await, "fail precondition");
+}
+
+#[tokio::test]
+async fn half_an_answer_is_none() {
+    for half in ["", "$", "$5\r\nhe", "+O", "+OK\r", "-CLUSTERDOWN no lea", "-ERR"] {
+        for (asked, word) in [(read(), "fail"), (write(), "info"), (cas(), "info")] {
+            let closed = outcome(&asked, LONG, Reply::Close(bytes(half))).await;
+            assert_eq!(closed, format!("{word} connection-lost"), "{asked:?}, closed after {half:?}");
+            let reset = outcome(&asked, LONG, Reply::Reset(bytes(half))).await;
+            assert_eq!(reset, format!("{word} connection-lost"), "{asked:?}, reset after {half:?}");
+            let silent = outcome(&asked, SHORT, Reply::Silence(bytes(half))).await;
+            assert_eq!(silent, format!("{word} timeout"), "{asked:?}, silent after {half:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_counts_even_if_the_connection_breaks_after_it() {
+    assert_eq!(outcome(&write(), LONG, Reply::Close(bytes("+OK\r\n"))).await, "ok");
+    assert_eq!(outcome(&read(), LONG, Reply::Close(bytes("$1\r\n5\r\n"))).await, "ok 5");
+}
+
+#[tokio::test]
+async fn commands_are_those_of_the_table() {
+    let operations = [
+        read(),
+        write(),
+        cas(),
+        Register { key: 7.into(), op: RegisterOp::Cas { old: None, new: "a b".into() } },
+    ];
+    let replies = ["$-1\r\n", "+OK\r\n", "+OK\r\n", "$-1\r\n"];
+    let script = replies.iter().map(|reply| Reply::Send(bytes(reply))).collect();
+    let server = Scripted::play(whole, vec![script]).await;
+    let mut client = client(server.place(), LONG);
+    for operation in &operations {
+        client.invoke(operation).await;
+    }
+    drop(client);
+    let sent: Vec<String> =
+        server.requests().await.into_iter().map(|request| String::from_utf8(request).unwrap()).collect();
+    assert_eq!(
+        sent,
+        [
+            "*2\r\n$3\r\nGET\r\n$1\r\nx\r\n",
+            "*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n1\r\n",
+            "*5\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n2\r\n$4\r\nIFEQ\r\n$1\r\n1\r\n",
+            "*4\r\n$3\r\nSET\r\n$1\r\n7\r\n$3\r\na b\r\n$2\r\nNX\r\n",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_connection_is_kept_after_a_clean_answer_and_dropped_after_any_other() {
+    let ok = || Reply::Send(bytes("+OK\r\n"));
+    let server = Scripted::play(
+        whole,
+        vec![
+            vec![
+                ok(),
+                Reply::Send(bytes("-UNKNOWN no answer in time\r\n")),
+                ok(),
+                Reply::Silence(bytes("+")),
+            ],
+            vec![ok(), Reply::Send(bytes(":1\r\n"))],
+            vec![ok()],
+        ],
+    )
+    .await;
+    let mut client = client(server.place(), SHORT);
+    let mut seen = Vec::new();
+    for _ in 0..7 {
+        seen.push(short(&write(), &client.invoke(&write()).await));
+    }
+    drop(client);
+    assert_eq!(seen, ["ok", "info unknown", "ok", "info timeout", "ok", "info unreadable", "ok"]);
+    assert_eq!(server.requests().await.len(), 7, "nothing is sent twice");
+}
+
+#[tokio::test]
+async fn a_killed_node_is_a_definite_failure_even_for_a_client_that_was_connected() {
+    let server = Scripted::play(whole, vec![vec![Reply::Close(bytes("+OK\r\n"))]]).await;
+    let place = server.place();
+    let mut client = client(place, LONG);
+    assert_eq!(short(&write(), &client.invoke(&write()).await), "ok");
+    // The script is over: the connection is closed, and nobody listens.
+    server.requests().await;
+    assert_eq!(short(&write(), &client.invoke(&write()).await), "fail refused");
+    assert_eq!(short(&read(), &client.invoke(&read()).await), "fail refused");
+}
+
+#[tokio::test]
+async fn no_connection_in_time_is_a_definite_failure() {
+    // The backlog of a listener that accepts nothing is filled until the system answers no more.
+    struct Never;
+    #[async_trait]
+    impl Connect for Never {
+        async fn connect(&self, _: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
+            match tokio::time::timeout(deadline, std::future::pending::<()>()).await {
+                Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
+                Ok(()) => unreachable!("nothing ends what is pending"),
+            }
+        }
+    }
+    let began = Instant::now();
+    let mut client = client(Arc::new(Never), SHORT);
+    assert_eq!(short(&write(), &client.invoke(&write()).await), "fail connect-timeout");
+    assert!(began.elapsed() >= SHORT && began.elapsed() < LONG, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn nothing_accepted_by_the_connection_is_a_definite_failure() {
+    /// Connections whose sending half is closed from the start.
+    struct Mute(SocketAddr);
+    #[async_trait]
+    impl Connect for Mute {
+        async fn connect(&self, _: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
+            let stream = OwnNetwork.connect(self.0, deadline).await?.into_std()?;
+            stream.shutdown(std::net::Shutdown::Write)?;
+            TcpStream::from_std(stream)
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = client(Arc::new(Mute(listener.local_addr().unwrap())), LONG);
+    assert_eq!(short(&write(), &client.invoke(&write()).await), "fail connection-lost");
+}
+
+#[tokio::test]
+async fn a_half_written_request_is_open() {
+    // A value that no socket's buffers hold, to a server that never reads.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    struct To(SocketAddr);
+    #[async_trait]
+    impl Connect for To {
+        async fn connect(&self, _: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
+            OwnNetwork.connect(self.0, deadline).await
+        }
+    }
+    let mut client = client(Arc::new(To(listener.local_addr().unwrap())), SHORT);
+    let big = Register { key: "x".into(), op: RegisterOp::Write("v".repeat(64 << 20).as_str().into()) };
+    assert_eq!(short(&big, &client.invoke(&big).await), "info timeout");
+}
+
+#[tokio::test]
+async fn a_text_that_would_be_read_back_as_a_number_is_not_sent() {
+    let server = Scripted::play(whole, vec![]).await;
+    let mut client = client(server.place(), LONG);
+    let ambiguous = Register { key: "x".into(), op: RegisterOp::Write("1".into()) };
+    assert_eq!(short(&ambiguous, &client.invoke(&ambiguous).await), "fail rejected");
+    assert!(server.requests().await.is_empty());
+}
+
+#[tokio::test]
+async fn readiness_and_status() {
+    let info = "role:leader\r\nleader:n1\r\nterm:3\r\n";
+    let replies =
+        ["$-1\r\n", "-CLUSTERDOWN no leader is known\r\n", &format!("${}\r\n{info}\r\n", info.len())];
+    let script = replies.iter().map(|reply| vec![Reply::Close(bytes(reply))]).collect();
+    let server = Scripted::play(whole, script).await;
+    let (store, topology) = single("store");
+    let settings = store.resolve(&request(&[])).unwrap();
+    let (node, place) = (NodeId::new("n1"), server.place());
+
+    store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap();
+    let not_ready = store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap_err();
+    assert_eq!(not_ready.cause.text, "CLUSTERDOWN no leader is known");
+    let status = store.status(&settings, &topology, &node, &*place, LONG).await.unwrap();
+    assert_eq!((status.role, status.leader, status.term), (Role::Leader, Some(node), Some(3)));
+    server.requests().await;
+    let gone = store.ready(&settings, &topology, &NodeId::new("n1"), &*place, LONG).await.unwrap_err();
+    assert_eq!(gone.cause.kind, duress_targets::CauseKind::Refused);
+}
