@@ -1,0 +1,130 @@
+//! What the systems offer holds together, and what a user asks is answered with settings or with a useful error.
+
+use duress_targets::{Promise, Request, System, Values, find, systems};
+
+fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Request {
+    Request {
+        mode: mode.map(str::to_owned),
+        options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        bug: bug.map(str::to_owned),
+        nodes: 5,
+    }
+}
+
+fn refused(system: &dyn System, request: &Request) -> String {
+    system.resolve(request).unwrap_err().to_string()
+}
+
+#[test]
+fn every_default_and_every_scenario_can_be_run() {
+    for system in systems() {
+        for mode in system.modes() {
+            let settings = system.resolve(&ask(Some(mode.name), &[], None)).unwrap();
+            assert_eq!(system.promise(&settings), mode.promise, "{} {}", system.name(), mode.name);
+            for option in system.options().iter().filter(|option| option.modes.contains(&mode.name)) {
+                assert_eq!(settings.option(option.name), Some(option.default));
+            }
+        }
+        for option in system.options() {
+            assert!(option.values.accept(option.default), "{} {}", system.name(), option.name);
+            assert!(option.modes.iter().all(|name| system.modes().iter().any(|mode| mode.name == *name)));
+        }
+        for bug in system.bugs() {
+            let scenario = bug.scenario;
+            assert!(bug.modes.contains(&scenario.mode), "{}", bug.name);
+            let settings =
+                system.resolve(&ask(Some(scenario.mode), scenario.options, Some(bug.name))).unwrap();
+            assert_eq!(settings.bug.as_deref(), Some(bug.name));
+            assert_eq!(system.resolve(&ask(None, &[], Some(bug.name))).unwrap(), settings, "{}", bug.name);
+        }
+    }
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let store = find("store").unwrap();
+    let settings = store.resolve(&ask(None, &[], None)).unwrap();
+    assert_eq!(settings.mode, "raft");
+    assert_eq!(settings.option("snapshot_every"), Some("5000"));
+    assert_eq!(settings.option("read"), None, "an option of another mode");
+    assert_eq!(store.tolerates(&settings, 5), 2);
+    assert_eq!(store.tolerates(&settings, 4), 1);
+
+    let stale = store.resolve(&ask(Some("primary"), &[("read", "any")], None)).unwrap();
+    assert_eq!(store.promise(&stale), Promise::StaleReads);
+    assert_eq!(store.tolerates(&stale, 5), 0);
+    let local = find("etcd").unwrap().resolve(&ask(None, &[("read", "serializable")], None)).unwrap();
+    assert_eq!(find("etcd").unwrap().promise(&local), Promise::StaleReads);
+}
+
+#[test]
+fn settings_survive_a_plan() {
+    let settings = find("store").unwrap().resolve(&ask(None, &[], Some("stale-leader-read"))).unwrap();
+    let saved = serde_json::to_string(&settings).unwrap();
+    assert_eq!(saved, r#"{"mode":"raft","options":{"snapshot_every":"5000"},"bug":"stale-leader-read"}"#);
+    assert_eq!(serde_json::from_str::<duress_targets::Settings>(&saved).unwrap(), settings);
+}
+
+#[test]
+fn errors_list_what_is_accepted() {
+    let (store, etcd) = (find("store").unwrap(), find("etcd").unwrap());
+    for (seen, expected) in [
+        (
+            refused(store, &ask(Some("rafft"), &[], None)),
+            "store has no mode \"rafft\" (did you mean \"raft\"?); accepted: raft, primary",
+        ),
+        (
+            refused(store, &ask(None, &[], Some("stale-read"))),
+            "store has no bug \"stale-read\"; accepted: ack-before-commit, stale-leader-read, vote-not-persisted, \
+             fsync-skipped, cas-before-order",
+        ),
+        (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
+        (
+            refused(store, &ask(Some("primary"), &[("raed", "any")], None)),
+            "store has no option \"raed\" (did you mean \"read\"?); accepted: read, log_keep",
+        ),
+        (
+            refused(etcd, &ask(None, &[("read", "linearisable")], None)),
+            "option read of etcd cannot be \"linearisable\" (did you mean \"linearizable\"?); accepted: linearizable, \
+             serializable",
+        ),
+        (
+            refused(store, &ask(None, &[("snapshot_every", "0")], None)),
+            "option snapshot_every of store cannot be \"0\"; accepted: a whole number from 1 to 1000000000",
+        ),
+        (
+            refused(store, &ask(None, &[("read", "any")], None)),
+            "option \"read\" of store does not apply to mode raft, only to primary",
+        ),
+        (
+            refused(store, &ask(Some("primary"), &[], Some("vote-not-persisted"))),
+            "bug \"vote-not-persisted\" of store does not apply to mode primary, only to raft",
+        ),
+        (refused(store, &Request::default()), "store needs at least one node"),
+    ] {
+        assert_eq!(seen, expected);
+    }
+    let Err(unknown) = find("ectd") else { panic!("there is no such system") };
+    assert_eq!(
+        unknown.to_string(),
+        "there is no system \"ectd\" (did you mean \"etcd\"?); known: store, etcd"
+    );
+}
+
+#[test]
+fn whole_numbers_are_plain_decimals() {
+    let values = Values::Whole { min: 1, max: 100 };
+    assert!(["1", "100", "007"].iter().all(|value| values.accept(value)));
+    assert!(
+        !["0", "101", "+5", "-5", "5.0", "", "five", "18446744073709551616"].iter().any(|v| values.accept(v))
+    );
+}
+
+#[test]
+fn a_scenario_is_a_command_line() {
+    let store = find("store").unwrap();
+    let words =
+        |name: &str| store.bugs().iter().find(|bug| bug.name == name).unwrap().scenario.words().join(" ");
+    assert_eq!(words("ack-before-commit"), "--mode raft --nodes 5 --faults partition,kill");
+    assert_eq!(words("cas-before-order"), "--mode raft --nodes 5 --faults none");
+}
