@@ -1,1 +1,37 @@
-//! Under construction.
+//! What it means: pure functions from a history to a verdict with a witness.
+//!
+//! In reading order:
+//! - [`verdict`]: what a checker answers, down to the operations and sentences that prove an anomaly;
+//! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
+//!
+//! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is data.
+//!
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use duress_checkers::linearizable::{Budget, check_registers};
+//! use duress_checkers::verdict::{AnomalyKind, Verdict};
+//! use duress_history::{jsonl, pairs, register::Register};
+//!
+//! // 1 is written, then 2; a read that begins after both have been acknowledged still sees 1.
+//! let text = r#"{"process":0,"type":"invoke","f":"write","value":["x",1]}
+//! {"process":0,"type":"ok","f":"write","value":["x",1]}
+//! {"process":0,"type":"invoke","f":"write","value":["x",2]}
+//! {"process":0,"type":"ok","f":"write","value":["x",2]}
+//! {"process":1,"type":"invoke","f":"read","value":["x",null]}
+//! {"process":1,"type":"ok","f":"read","value":["x",1]}
+//! {"process":2,"type":"invoke","f":"read","value":["x",null]}
+//! {"process":2,"type":"ok","f":"read","value":["x",2]}
+//! "#;
+//! let history = jsonl::read_from::<Register>(text.as_bytes())?;
+//! let operations = pairs::pair(&history.events)?;
+//! let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(false));
+//! let Verdict::Invalid(anomalies) = report.verdict else { panic!("a stale read must be found") };
+//! assert_eq!(anomalies[0].kind, AnomalyKind::StaleRead);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod linearizable;
+pub mod verdict;
+
+pub use verdict::{Anomaly, AnomalyKind, CheckReport, Verdict};

@@ -1,0 +1,211 @@
+//! Linearizability: is there one order of all operations that agrees with real time and with every answer?
+//!
+//! A history is linearizable when each operation can be given one moment between its invocation and its completion
+//! such that, taken in the order of these moments, every answer is what the sequential object would have given.
+//! An operation that failed did not happen; one of unknown outcome may have happened at any moment after its
+//! invocation, or never.
+//!
+//! Sources:
+//! - Herlihy, Wing: "Linearizability: a correctness condition for concurrent objects", TOPLAS 1990 (the definition;
+//!   locality: a history is linearizable when its restriction to each object is);
+//! - Wing, Gong: "Testing and verifying concurrent objects", JPDC 1993 (the search);
+//! - Lowe: "Testing for linearizability", CCPE 2017 (configurations remembered, just-in-time linearization);
+//! - Horn, Kroening: "Faster linearizability checking via P-compositionality", FORTE 2015 (one search per key);
+//! - Gibbons, Korach: "Testing shared memories", SIAM J. Comput. 1997 (near-linear where values are unique).
+//!
+//! In reading order:
+//! - [`call`]: an operation as the algorithms see it; registers, compare-and-set registers and locks are one machine;
+//! - [`partition`]: a history taken apart by key;
+//! - [`crashed`]: what can be said of operations of unknown outcome before any search;
+//! - [`chains`]: near-linear, where every value is written once; [`search`] with its [`memo`]: everything else;
+//! - [`witness`]: a violation made small, soundly; [`explain`]: named, and put into sentences.
+//!
+//! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
+//! after a time-out or a lost election too. Knossos does the same.
+
+mod call;
+mod chains;
+mod crashed;
+mod explain;
+mod memo;
+mod orders;
+mod partition;
+mod search;
+mod witness;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use duress_history::mutex::Mutex;
+use duress_history::register::{CasRegister, Register};
+use duress_history::{Operation, Scalar};
+use rayon::prelude::*;
+
+use crate::verdict::{Anomaly, CheckReport, Reason, Skipped, Statistics, Verdict};
+use partition::Partition;
+use search::{Decision, Undecided};
+
+/// What a check may cost before it answers `Unknown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Configurations that may be explored for one key.
+    pub configurations_max: u64,
+    /// Bytes that remembered configurations may take, for all keys together.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for Budget {
+    /// Two hundred million configurations a key, and two gigabytes.
+    fn default() -> Self {
+        Self { configurations_max: 200_000_000, memory_bytes_max: 2 << 30 }
+    }
+}
+
+/// What the search on every key shares: the budget, what is left of it, and whether to stop.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    pub(crate) budget: &'a Budget,
+    pub(crate) memory_bytes: &'a AtomicUsize,
+    pub(crate) interrupt: &'a AtomicBool,
+}
+
+impl Limits<'_> {
+    fn interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+}
+
+/// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
+///
+/// `initial` is what every register holds at first; `None` is the register that was never written, which reads as
+/// null. Where `initial` is given, a read that answers null says nothing, and is counted as skipped.
+/// `interrupt` may be set at any time; what is not decided then is `Unknown`.
+#[must_use]
+pub fn check_registers(
+    operations: &[Operation<Register>],
+    initial: Option<Scalar>,
+    budget: &Budget,
+    interrupt: &AtomicBool,
+) -> CheckReport {
+    check(partition::registers(operations, initial.as_ref()), budget, interrupt)
+}
+
+/// Checks the one register of `operations`, which are in order of invocation.
+///
+/// See [`check_registers`] for `initial` and `interrupt`.
+#[must_use]
+pub fn check_cas_register(
+    operations: &[Operation<CasRegister>],
+    initial: Option<Scalar>,
+    budget: &Budget,
+    interrupt: &AtomicBool,
+) -> CheckReport {
+    check(partition::cas_register(operations, initial.as_ref()), budget, interrupt)
+}
+
+/// Checks the one lock of `operations`, which are in order of invocation; it is free at first.
+///
+/// The lock knows no owner: any process may release what another acquired.
+#[must_use]
+pub fn check_mutex(operations: &[Operation<Mutex>], budget: &Budget, interrupt: &AtomicBool) -> CheckReport {
+    check(partition::mutex(operations), budget, interrupt)
+}
+
+/// What one key came to.
+struct KeyReport {
+    anomaly: Option<Anomaly>,
+    reason: Option<Reason>,
+    operations: u64,
+    skipped: Skipped,
+    statistics: Statistics,
+}
+
+/// Checks every part and adds up.
+fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> CheckReport {
+    let memory_bytes = AtomicUsize::new(0);
+    let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
+    // Collected in the order of `parts`, which is by key: the report does not depend on which thread was faster.
+    let reports: Vec<KeyReport> = parts.par_iter().map(|part| check_key(part, limits)).collect();
+    let mut total = CheckReport {
+        verdict: Verdict::Valid,
+        keys: reports.len() as u64,
+        operations: 0,
+        skipped: Skipped::default(),
+        statistics: Statistics::default(),
+    };
+    let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
+    for report in reports {
+        total.operations += report.operations;
+        total.skipped.add(report.skipped);
+        let (sum, one) = (&mut total.statistics, report.statistics);
+        sum.keys_by_chains += one.keys_by_chains;
+        sum.keys_by_search += one.keys_by_search;
+        sum.configurations += one.configurations;
+        sum.configurations_of_one_key_max = sum.configurations_of_one_key_max.max(one.configurations);
+        anomalies.extend(report.anomaly);
+        reasons.extend(report.reason);
+    }
+    if !anomalies.is_empty() {
+        total.verdict = Verdict::Invalid(anomalies);
+    } else if !reasons.is_empty() {
+        total.verdict = Verdict::Unknown(reasons);
+    }
+    total
+}
+
+fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
+    let key = || part.key.cloned();
+    let mut report = KeyReport {
+        anomaly: None,
+        reason: None,
+        operations: 0,
+        skipped: Skipped::default(),
+        statistics: Statistics::default(),
+    };
+    if limits.interrupted() {
+        report.reason = Some(Reason::Interrupted { key: key(), explored: 0 });
+        return report;
+    }
+    let Some(interned) = part.intern() else {
+        let operations = part.operations.len() as u64;
+        report.reason = Some(Reason::TooLong { key: key(), operations });
+        return report;
+    };
+    report.skipped = interned.skipped;
+    report.operations = interned.problem.calls.len() as u64;
+    let reduced = crashed::reduce(&interned.problem);
+    report.skipped.unobserved = reduced.unobserved;
+    report.operations -= reduced.unobserved;
+
+    if let Some(answer) = chains::check(&interned.problem, &reduced) {
+        report.statistics.keys_by_chains = 1;
+        if let Err(violation) = answer {
+            report.anomaly = Some(explain::anomaly(
+                part,
+                &interned,
+                witness::of_chain(&interned.problem, &violation, limits),
+            ));
+        }
+        return report;
+    }
+    report.statistics.keys_by_search = 1;
+    let (decision, explored) = search::search(&interned.problem, &reduced, limits);
+    report.statistics.configurations = explored;
+    match decision {
+        Decision::Linearizable => {}
+        Decision::Stuck { rank } => {
+            report.anomaly =
+                Some(explain::anomaly(part, &interned, witness::of_prefix(&interned.problem, rank, limits)));
+        }
+        Decision::Undecided(Undecided::Configurations) => {
+            report.reason = Some(Reason::Configurations { key: key(), explored });
+        }
+        Decision::Undecided(Undecided::Memory) => {
+            let bytes_max = limits.budget.memory_bytes_max;
+            report.reason = Some(Reason::Memory { key: key(), explored, bytes_max });
+        }
+        Decision::Undecided(Undecided::Interrupted) => {
+            report.reason = Some(Reason::Interrupted { key: key(), explored });
+        }
+    }
+    report
+}

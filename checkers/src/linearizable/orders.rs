@@ -1,0 +1,98 @@
+//! Why no order of a witness's operations fits: each that can be begun is followed to where it ends.
+
+use super::call::{Call, Effect, Problem, Start, State};
+use super::explain::{Case, step};
+use crate::verdict::Step;
+
+/// As many beginnings are followed; a witness with more is told in short.
+const STEPS_MAX: usize = 24;
+
+/// A beginning of an order.
+struct Beginning {
+    /// In the order taken.
+    taken: Vec<usize>,
+    /// What the register holds then; `None` while nobody has said.
+    state: Option<State>,
+}
+
+/// One step for each beginning that cannot be continued, and one that says what follows.
+pub(super) fn refute(case: &Case<'_>) -> Vec<Step> {
+    let calls = &case.problem.calls;
+    let start = match case.problem.start {
+        Start::Known(state) => Some(state),
+        Start::Any => None,
+    };
+    let mut steps = Vec::new();
+    let mut known: Vec<(Vec<usize>, Option<State>)> = Vec::new();
+    let mut work = vec![Beginning { taken: Vec::new(), state: start }];
+    while let Some(beginning) = work.pop() {
+        let mut set = beginning.taken.clone();
+        set.sort_unstable();
+        let configuration = (set, beginning.state);
+        if known.contains(&configuration) {
+            continue;
+        }
+        known.push(configuration);
+        if steps.len() == STEPS_MAX {
+            let sentence =
+                "Every other order ends in the same way, as the search has established.".to_owned();
+            steps.push(step(sentence, &[]));
+            return steps;
+        }
+        let next = candidates(&case.problem, &beginning.taken);
+        let (fitting, failing): (Vec<usize>, Vec<usize>) =
+            next.iter().partition(|at| fits(&calls[**at], beginning.state));
+        if fitting.is_empty() {
+            steps.push(dead_end(case, &beginning, &failing));
+        }
+        for at in fitting.into_iter().rev() {
+            let mut taken = beginning.taken.clone();
+            taken.push(at);
+            let state = match calls[at].effect {
+                Effect::Read(value) | Effect::Write(value) | Effect::Cas(_, value) => Some(value),
+            };
+            work.push(Beginning { taken, state });
+        }
+    }
+    steps.push(step("There is no other order to try.".to_owned(), &[]));
+    steps
+}
+
+/// Whether `call` can take effect in `state`.
+fn fits(call: &Call, state: Option<State>) -> bool {
+    match (call.effect.observed(), state) {
+        (Some(observed), Some(state)) => observed == state,
+        _ => true,
+    }
+}
+
+/// The operations that can come next: not taken, and with none left that completed before they began.
+fn candidates(problem: &Problem, taken: &[usize]) -> Vec<usize> {
+    let left = || (0..problem.calls.len()).filter(|at| !taken.contains(at));
+    let bound = left().filter_map(|at| problem.calls[at].complete).min();
+    left().filter(|at| bound.is_none_or(|bound| problem.calls[*at].invoke < bound)).collect()
+}
+
+/// `After A, B the register holds 7; next must come C (read -> 3), which saw 3.`
+fn dead_end(case: &Case<'_>, beginning: &Beginning, failing: &[usize]) -> Step {
+    let calls = &case.problem.calls;
+    let names: Vec<String> = beginning.taken.iter().map(|at| case.named(*at, &calls[*at])).collect();
+    let held = beginning.state.map_or_else(|| "some value".to_owned(), |state| case.value(state));
+    let holds = if case.is_lock() { "is" } else { "holds" };
+    let then = if names.is_empty() {
+        format!("At the beginning {} {holds} {held}", case.subject())
+    } else {
+        format!("After {} {} {holds} {held}", names.join(", then "), case.subject())
+    };
+    let whys: Vec<String> = failing
+        .iter()
+        .map(|at| {
+            let needs = calls[*at].effect.observed().map_or_else(String::new, |value| case.value(value));
+            let verb = if case.is_lock() { "needs it" } else { "needs" };
+            format!("{} {verb} {needs}", case.named(*at, &calls[*at]))
+        })
+        .collect();
+    let mut labels = beginning.taken.clone();
+    labels.extend_from_slice(failing);
+    step(format!("{then}; next can only come what does not fit: {}.", whys.join("; ")), &labels)
+}

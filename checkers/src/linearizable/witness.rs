@@ -1,0 +1,211 @@
+//! A violation made small, in ways that are sound.
+//!
+//! What is left of a history must still be impossible *because the whole is*: so each change may only allow more
+//! linearizations, never fewer. Four do:
+//! - leaving out everything after an event (what is open there becomes an operation that may or may not happen);
+//! - leaving out a read;
+//! - turning an operation that happened into one that may have happened, and dropping it where its value is not
+//!   observed (see [`super::crashed`]);
+//! - leaving out everything that completed before some moment, supposing that the register then held *some* value;
+//!   what is open at that moment becomes an operation that may or may not happen.
+//!
+//! Leaving out a write that completed is not among them: what read its value would become impossible, and an innocent
+//! operation would be blamed.
+
+use std::sync::atomic::AtomicUsize;
+
+use super::call::{Call, Problem, Start};
+use super::chains::Violation;
+use super::search::{self, Decision};
+use super::{Budget, Limits, crashed};
+
+/// Each trial of shrinking may explore this many configurations; one that needs more is not made.
+const TRIAL_CONFIGURATIONS_MAX: u64 = 1 << 17;
+
+/// Memory for one trial.
+const TRIAL_MEMORY_BYTES_MAX: usize = 256 << 20;
+
+/// From this many operations on, a witness is tried without its beginning.
+const LONG: usize = 6;
+
+/// Operations that cannot be linearized, each as it stands in the history.
+#[derive(Clone, Debug)]
+pub(crate) struct Witness {
+    /// By invocation; those whose completion does not matter have none.
+    pub(crate) problem: Problem,
+}
+
+/// A small witness out of a violation of chains.
+pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<'_>) -> Witness {
+    let mut producers = vec![None; problem.states as usize];
+    for (number, call) in problem.calls.iter().enumerate() {
+        if let Some(value) = call.effect.produced() {
+            producers[value as usize] = Some(number as u32);
+        }
+    }
+    // With every operation also the one that it read from: without it, it would be impossible for another reason.
+    let mut numbers = violation.calls.clone();
+    let mut work = violation.calls.clone();
+    while let Some(number) = work.pop() {
+        let observed = problem.calls[number as usize].effect.observed();
+        let producer = observed.and_then(|value| producers[value as usize]);
+        if let Some(producer) = producer.filter(|producer| !numbers.contains(producer)) {
+            numbers.push(producer);
+            work.push(producer);
+        }
+    }
+    numbers.sort_unstable();
+    let calls = numbers.iter().map(|number| problem.calls[*number as usize]).collect();
+    let small = Problem { calls, ..*problem };
+    let trial = Trial { limits };
+    if trial.is_impossible(&small) { trial.shrink(small) } else { Witness { problem: problem.clone() } }
+}
+
+/// A small witness out of a problem that is impossible up to the event of rank `rank`, and possible before it.
+pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Witness {
+    let calls = problem.calls.iter().filter(|call| call.invoke <= rank).filter_map(|call| {
+        let complete = call.complete.filter(|complete| *complete <= rank);
+        relaxed(&Call { complete, ..*call })
+    });
+    let prefix = Problem { calls: calls.collect(), ..*problem };
+    let trial = Trial { limits };
+    match trial.cut(&prefix, rank) {
+        Some(cut) => trial.shrink(cut),
+        None => trial.shrink(prefix),
+    }
+}
+
+/// `call`, unless it is a read that never completed.
+fn relaxed(call: &Call) -> Option<Call> {
+    (call.complete.is_some() || call.effect.produced().is_some()).then_some(*call)
+}
+
+/// `problem` without what completed before the event of rank `from`, on a register that holds some value.
+fn without_beginning(problem: &Problem, from: u32) -> Problem {
+    let calls = problem.calls.iter().filter_map(|call| match call.complete {
+        Some(complete) if complete < from => None,
+        Some(_) if call.invoke < from => relaxed(&Call { complete: None, ..*call }),
+        _ => Some(*call),
+    });
+    Problem { calls: calls.collect(), start: Start::Any, ..*problem }
+}
+
+/// Tries whether relaxed problems are still impossible.
+struct Trial<'a> {
+    limits: Limits<'a>,
+}
+
+impl Trial<'_> {
+    /// Whether the search proves that `problem` cannot be linearized, quickly.
+    fn is_impossible(&self, problem: &Problem) -> bool {
+        let memory_bytes = AtomicUsize::new(0);
+        let budget = Budget {
+            configurations_max: TRIAL_CONFIGURATIONS_MAX.max(4 * problem.calls.len() as u64),
+            memory_bytes_max: TRIAL_MEMORY_BYTES_MAX,
+        };
+        let limits =
+            Limits { budget: &budget, memory_bytes: &memory_bytes, interrupt: self.limits.interrupt };
+        if limits.interrupted() {
+            return false;
+        }
+        matches!(search::search(problem, &crashed::reduce(problem), limits).0, Decision::Stuck { .. })
+    }
+
+    /// The shortest end of `problem`, whose last event has rank `last`, that is impossible whatever came before.
+    ///
+    /// The later the beginning, the weaker the problem: so it is found by doubling, then halving.
+    fn cut(&self, problem: &Problem, last: u32) -> Option<Problem> {
+        let mut length = 2;
+        let mut impossible = loop {
+            let from = last.saturating_sub(length);
+            let end = without_beginning(problem, from);
+            if self.is_impossible(&end) {
+                break (from, end);
+            }
+            if from == 0 || self.limits.interrupted() {
+                return None;
+            }
+            length *= 2;
+        };
+        let mut possible = last.saturating_sub(length / 2);
+        while possible - impossible.0 > 1 {
+            let from = impossible.0 + (possible - impossible.0) / 2;
+            let end = without_beginning(problem, from);
+            if self.is_impossible(&end) {
+                impossible = (from, end);
+            } else {
+                possible = from;
+            }
+        }
+        Some(impossible.1)
+    }
+
+    /// Shrinks `problem` until no single relaxation is left that keeps it impossible.
+    fn shrink(&self, problem: Problem) -> Witness {
+        let mut problem = self.relax(problem);
+        if problem.calls.len() > LONG && matches!(problem.start, Start::Known(_)) {
+            let last = problem.calls.iter().filter_map(|call| call.complete).max().unwrap_or(0);
+            if let Some(cut) = self.cut(&problem, last) {
+                let cut = self.relax(cut);
+                if cut.calls.len() < problem.calls.len() {
+                    problem = cut;
+                }
+            }
+        }
+        Witness { problem }
+    }
+
+    /// Leaves out reads and relaxes writes: large parts at once, then smaller ones, down to single operations.
+    ///
+    /// This is the delta debugging of Zeller and Hildebrandt (TSE 2002) on the completed operations.
+    fn relax(&self, mut problem: Problem) -> Problem {
+        problem = observed_only(&problem);
+        let mut part = completed(&problem).len().div_ceil(2);
+        while part > 0 {
+            let mut shrunk = false;
+            let mut from = 0;
+            loop {
+                let numbers = completed(&problem);
+                if from >= numbers.len() {
+                    break;
+                }
+                let chosen = &numbers[from..(from + part).min(numbers.len())];
+                let candidate = without(&problem, chosen);
+                if self.is_impossible(&candidate) {
+                    problem = observed_only(&candidate);
+                    shrunk = true;
+                } else {
+                    from += part;
+                }
+            }
+            if !shrunk || part > 1 {
+                part = if part == 1 { 0 } else { part.div_ceil(2).min(part - 1) };
+            }
+        }
+        problem
+    }
+}
+
+/// The numbers of the calls of `problem` that completed.
+fn completed(problem: &Problem) -> Vec<usize> {
+    (0..problem.calls.len()).filter(|number| problem.calls[*number].complete.is_some()).collect()
+}
+
+/// `problem` with the calls `chosen`, rising, relaxed.
+fn without(problem: &Problem, chosen: &[usize]) -> Problem {
+    let calls =
+        problem.calls.iter().enumerate().filter_map(|(number, call)| match chosen.binary_search(&number) {
+            Ok(_) => relaxed(&Call { complete: None, ..*call }),
+            Err(_) => Some(*call),
+        });
+    Problem { calls: calls.collect(), ..*problem }
+}
+
+/// `problem` without the crashed calls that nobody can have observed.
+fn observed_only(problem: &Problem) -> Problem {
+    let reduced = crashed::reduce(problem);
+    let grouped = reduced.groups.iter().flat_map(|group| group.calls.iter().copied());
+    let mut kept: Vec<u32> = reduced.required.iter().map(|call| call.call).chain(grouped).collect();
+    kept.sort_unstable();
+    Problem { calls: kept.iter().map(|number| problem.calls[*number as usize]).collect(), ..*problem }
+}
