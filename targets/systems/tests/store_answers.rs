@@ -250,3 +250,22 @@ async fn readiness_and_status() {
     let gone = store.ready(&settings, &topology, &NodeId::new("n1"), &*place, LONG).await.unwrap_err();
     assert_eq!(gone.cause.kind, duress_targets::CauseKind::Refused);
 }
+
+#[tokio::test]
+async fn a_replica_that_answers_from_its_own_copy_is_ready_once_it_follows() {
+    let info = |link: &str| {
+        let text = format!("# Replication\r\nrole:replica\r\nleader:n1\r\nprimary_link_status:{link}\r\n");
+        bytes(&format!("${}\r\n{text}\r\n", text.len()))
+    };
+    let script = ["down", "up"].map(|link| vec![Reply::Send(bytes("$-1\r\n")), Reply::Send(info(link))]);
+    let server = Scripted::play(whole, script.into()).await;
+    let (store, topology) = single("store");
+    let mut request = request(&[("read", "any")]);
+    request.mode = Some("primary".to_owned());
+    let settings = store.resolve(&request).unwrap();
+    let (node, place) = (NodeId::new("n1"), server.place());
+    let cut_off = store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap_err();
+    assert_eq!(cut_off.cause.text, "the replica is not connected to its primary");
+    store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap();
+    server.requests().await;
+}

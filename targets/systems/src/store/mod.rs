@@ -121,16 +121,16 @@ impl System for Store {
 
     async fn ready(
         &self,
-        _: &Settings,
+        settings: &Settings,
         topology: &Topology,
         node: &NodeId,
         from: &dyn Connect,
         deadline: Duration,
     ) -> Result<(), NotReady> {
         let (to, deadline) = (client_address(topology, node)?, Instant::now() + deadline);
-        status::ready(from, to, deadline).await.map_err(|failure| NotReady {
+        status::ready(from, to, settings, deadline).await.map_err(|failure| NotReady {
             node: node.clone(),
-            operation: "a first read",
+            operation: "a probe by GET",
             cause: failure.cause,
         })
     }

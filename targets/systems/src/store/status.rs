@@ -9,20 +9,39 @@ use tokio::time::Instant;
 use crate::connect::Connect;
 use crate::outcome::{CauseKind, RequestError};
 use crate::resp::RespConnection;
+use crate::settings::Settings;
 use crate::store::client::error_reply;
 use crate::system::{NodeStatus, Role};
 
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &[u8] = b"duress:probe";
 
-/// Reads one key through the node: in every mode but `read=any` that takes the leader or primary, and its quorum.
-pub(super) async fn ready(from: &dyn Connect, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
+/// The line of `INFO` by which a replica says that it has no connection to its primary.
+const CUT_OFF: &str = "\nprimary_link_status:down\r";
+
+/// Reads one key through the node, which in most settings takes the leader or primary, and its quorum.
+///
+/// A replica that answers reads from its own copy says nothing of the others by answering, so it is asked whether it is
+/// connected to its primary too.
+pub(super) async fn ready(
+    from: &dyn Connect,
+    to: SocketAddr,
+    settings: &Settings,
+    deadline: Instant,
+) -> Result<(), RequestError> {
     let mut connection = RespConnection::open(from, to, deadline).await?;
     match connection.call(&[b"GET", PROBE_KEY], deadline).await? {
-        BytesFrame::BulkString(_) | BytesFrame::Null => Ok(()),
-        BytesFrame::Error(error) => Err(error_reply(&error)),
-        other => Err(unreadable(&other)),
+        BytesFrame::BulkString(_) | BytesFrame::Null => {}
+        BytesFrame::Error(error) => return Err(error_reply(&error)),
+        other => return Err(unreadable(&other)),
     }
+    if settings.option("read") == Some("any") && info(&mut connection, deadline).await?.contains(CUT_OFF) {
+        return Err(RequestError::definite(
+            CauseKind::NoLeader,
+            "the replica is not connected to its primary",
+        ));
+    }
+    Ok(())
 }
 
 /// Asks the node for its role.
@@ -32,8 +51,12 @@ pub(super) async fn ask(
     deadline: Instant,
 ) -> Result<NodeStatus, RequestError> {
     let mut connection = RespConnection::open(from, to, deadline).await?;
+    info(&mut connection, deadline).await.map(|text| parse(&text))
+}
+
+async fn info(connection: &mut RespConnection, deadline: Instant) -> Result<String, RequestError> {
     match connection.call(&[b"INFO"], deadline).await? {
-        BytesFrame::BulkString(text) => Ok(parse(&String::from_utf8_lossy(&text))),
+        BytesFrame::BulkString(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
         BytesFrame::Error(error) => Err(error_reply(&error)),
         other => Err(unreadable(&other)),
     }
