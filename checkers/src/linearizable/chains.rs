@@ -84,10 +84,10 @@ pub(crate) fn check(problem: &Problem, reduced: &Reduced) -> Option<Result<(), V
     let grouped = reduced.groups.iter().flat_map(|group| group.calls.iter().copied());
     let numbers = || reduced.required.iter().map(|call| call.call).chain(grouped.clone());
     for number in numbers() {
-        if let Some(value) = problem.calls[number as usize].effect.produced() {
-            if value == INITIAL || clusters[value as usize].producer.replace(number).is_some() {
-                return None;
-            }
+        if let Some(value) = problem.calls[number as usize].effect.produced()
+            && (value == INITIAL || clusters[value as usize].producer.replace(number).is_some())
+        {
+            return None;
         }
     }
     let mut found = Found { problem, best: None };
@@ -107,25 +107,25 @@ pub(crate) fn check(problem: &Problem, reduced: &Reduced) -> Option<Result<(), V
             let cluster = &mut clusters[value as usize];
             cluster.observed = Some(cluster.observed.map_or(number, |other| found.earlier(other, number)));
         }
-        if let Effect::Cas(old, _) = call.effect {
-            if let Some(other) = clusters[old as usize].successor.replace(number) {
-                found.violation(&[other, number]);
-            }
+        if let Effect::Cas(old, _) = call.effect
+            && let Some(other) = clusters[old as usize].successor.replace(number)
+        {
+            found.violation(&[other, number]);
         }
-        if let Effect::Read(value) = call.effect {
-            if let Some(producer) = clusters[value as usize].producer {
-                let begun = position(problem.calls[producer as usize].invoke);
-                if completion.position < begun {
-                    found.violation(&[number, producer]);
-                }
+        if let Effect::Read(value) = call.effect
+            && let Some(producer) = clusters[value as usize].producer
+        {
+            let begun = position(problem.calls[producer as usize].invoke);
+            if completion.position < begun {
+                found.violation(&[number, producer]);
             }
         }
     }
     for (value, cluster) in clusters.iter().enumerate() {
-        if let (None, Some(observer)) = (cluster.producer, cluster.observed) {
-            if value != INITIAL as usize {
-                found.violation(&[observer]);
-            }
+        if let (None, Some(observer)) = (cluster.producer, cluster.observed)
+            && value != INITIAL as usize
+        {
+            found.violation(&[observer]);
         }
     }
     if found.best.is_none() {
@@ -267,10 +267,10 @@ fn contradict(mut chains: Vec<Zone>, found: &mut Found<'_>) {
     // Where forward ones overlap there is a violation already, and another need not be found.
     for chain in &backward {
         let after = forward.partition_point(|other| other.first_completion < chain.last_invocation);
-        if let Some(other) = after.checked_sub(1).map(|at| forward[at]) {
-            if chain.first_completion < other.last_invocation {
-                blame(*chain, other, found);
-            }
+        if let Some(other) = after.checked_sub(1).map(|at| forward[at])
+            && chain.first_completion < other.last_invocation
+        {
+            blame(*chain, other, found);
         }
     }
 }

@@ -1,0 +1,262 @@
+//! The checker says what the definition says, on histories small enough to try the definition out.
+
+mod oracle;
+mod simulation;
+
+use std::sync::atomic::AtomicBool;
+
+use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::verdict::{Anomaly, CheckReport, Verdict, WitnessStart};
+use duress_history::mutex::Mutex;
+use duress_history::register::{CasRegister, Register, RegisterOp};
+use duress_history::{Completion, Operation, Process, Scalar};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use simulation::{Defect, Shape, Values};
+
+fn check(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> CheckReport {
+    check_cas_register(operations, initial, &Budget::default(), &AtomicBool::new(false))
+}
+
+/// What happens to one of the operations of random histories.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Ok,
+    Fail,
+    Info,
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    prop_oneof![8 => Just(Move::Ok), 1 => Just(Move::Fail), 2 => Just(Move::Info)]
+}
+
+/// Operations that begin and end at random, whatever was answered: mostly impossible.
+fn garbage<A: Clone + std::fmt::Debug>(
+    action: impl Strategy<Value = A>,
+    most: usize,
+) -> impl Strategy<Value = Vec<Operation<A>>> {
+    vec((action, moves(), 0_u64..20, 1_u64..8), 1..most).prop_map(|actions| {
+        // Moments in order, invocations and completions mixed; ties broken by place.
+        let mut moments: Vec<(u64, usize, bool)> = Vec::new();
+        for (at, (_, _, begin, length)) in actions.iter().enumerate() {
+            moments.push((*begin, at, false));
+            moments.push((begin + length, at, true));
+        }
+        moments.sort();
+        let mut operations: Vec<Operation<A>> = Vec::new();
+        for (index, (_, at, completion)) in moments.iter().enumerate() {
+            let (action, ends, ..) = &actions[*at];
+            let (index, time) = (index as u64, index as u64 * 10);
+            if !completion {
+                operations.push(Operation {
+                    process: Process(*at as u64),
+                    node: None,
+                    index,
+                    time,
+                    action: action.clone(),
+                    completion: Completion::Info { at: None, error: None },
+                });
+                continue;
+            }
+            let operation = operations
+                .iter_mut()
+                .find(|operation| operation.process.0 == *at as u64)
+                .expect("it was invoked before");
+            operation.completion = match ends {
+                Move::Ok => Completion::Ok { index, time, answer: action.clone() },
+                Move::Fail => Completion::Fail { index, time, error: None },
+                Move::Info => Completion::Info { at: Some((index, time)), error: None },
+            };
+        }
+        operations
+    })
+}
+
+fn small_value() -> impl Strategy<Value = Scalar> {
+    (0_i64..3).prop_map(Scalar::Int)
+}
+
+fn register_action() -> impl Strategy<Value = CasRegister> {
+    prop_oneof![
+        3 => proptest::option::weighted(0.9, small_value()).prop_map(|value| CasRegister(RegisterOp::Read(value))),
+        2 => small_value().prop_map(|value| CasRegister(RegisterOp::Write(value))),
+        2 => (proptest::option::weighted(0.9, small_value()), small_value())
+            .prop_map(|(old, new)| CasRegister(RegisterOp::Cas { old, new })),
+    ]
+}
+
+/// Values 0 to 11, each produced at most once: by a write or a compare-and-set.
+fn unique_actions() -> impl Strategy<Value = Vec<CasRegister>> {
+    let producers = vec((any::<bool>(), proptest::option::weighted(0.95, 0_i64..6)), 1..6);
+    let reads = vec(proptest::option::weighted(0.95, 0_i64..6), 0..6);
+    (producers, reads).prop_map(|(producers, reads)| {
+        let mut actions: Vec<CasRegister> = producers
+            .into_iter()
+            .enumerate()
+            .map(|(value, (cas, old))| {
+                let new = Scalar::Int(value as i64);
+                CasRegister(match (cas, old.map(Scalar::Int)) {
+                    (true, old) if old.as_ref() != Some(&new) => RegisterOp::Cas { old, new },
+                    _ => RegisterOp::Write(new),
+                })
+            })
+            .collect();
+        actions.extend(reads.into_iter().map(|value| CasRegister(RegisterOp::Read(value.map(Scalar::Int)))));
+        actions
+    })
+}
+
+fn unique_garbage() -> impl Strategy<Value = Vec<Operation<CasRegister>>> {
+    (unique_actions(), garbage(Just(()), 13)).prop_map(|(actions, shape)| {
+        shape
+            .into_iter()
+            .zip(actions)
+            .map(|(shape, action)| Operation {
+                process: shape.process,
+                node: None,
+                index: shape.index,
+                time: shape.time,
+                completion: match shape.completion {
+                    Completion::Ok { index, time, .. } => {
+                        Completion::Ok { index, time, answer: action.clone() }
+                    }
+                    Completion::Fail { index, time, error } => Completion::Fail { index, time, error },
+                    Completion::Info { at, error } => Completion::Info { at, error },
+                },
+                action,
+            })
+            .collect()
+    })
+}
+
+/// The operations that `anomaly` shows.
+fn shown<A: Clone>(anomaly: &Anomaly, operations: &[Operation<A>]) -> Vec<Operation<A>> {
+    let index = |operation: &Operation<A>| operation.index;
+    anomaly
+        .operations
+        .iter()
+        .map(|shown| {
+            let at = operations.iter().position(|operation| index(operation) == shown.index);
+            operations[at.expect("a witness is made of the history's own operations")].clone()
+        })
+        .collect()
+}
+
+/// The verdict is the definition's, and a witness alone is impossible by the definition.
+fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Result<(), TestCaseError> {
+    let expected = oracle::linearizable(operations, initial.clone());
+    match check(operations, initial.clone()).verdict {
+        Verdict::Valid => prop_assert!(expected, "valid, but no order is right"),
+        Verdict::Unknown(reasons) => prop_assert!(false, "not decided: {reasons:?}"),
+        Verdict::Invalid(anomalies) => {
+            prop_assert!(!expected, "invalid, but some order is right: {anomalies:#?}");
+            prop_assert_eq!(anomalies.len(), 1);
+            let anomaly = &anomalies[0];
+            prop_assert!(!anomaly.steps.is_empty() && !anomaly.operations.is_empty());
+            let witness = shown(anomaly, operations);
+            let starts = match &anomaly.start {
+                WitnessStart::Initial(value) => vec![value.clone()],
+                WitnessStart::Any => (-1..12).map(|value| Some(Scalar::Int(value))).chain([None]).collect(),
+            };
+            for start in starts {
+                let possible = oracle::linearizable(&witness, start.clone());
+                prop_assert!(!possible, "the witness is possible from {:?}: {:#?}", start, anomaly);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn as_one_register(operations: Vec<Operation<Register>>) -> Vec<Operation<CasRegister>> {
+    operations
+        .into_iter()
+        .map(|operation| Operation {
+            process: operation.process,
+            node: operation.node,
+            index: operation.index,
+            time: operation.time,
+            action: CasRegister(operation.action.op),
+            completion: match operation.completion {
+                Completion::Ok { index, time, answer } => {
+                    Completion::Ok { index, time, answer: CasRegister(answer.op) }
+                }
+                Completion::Fail { index, time, error } => Completion::Fail { index, time, error },
+                Completion::Info { at, error } => Completion::Info { at, error },
+            },
+        })
+        .collect()
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let values = prop_oneof![Just(Values::Unique), Just(Values::Below(2)), Just(Values::Below(4))];
+    let defects = prop_oneof![
+        Just(Defect::None),
+        Just(Defect::StaleRead),
+        Just(Defect::LostWrite),
+        Just(Defect::StaleCas)
+    ];
+    (1_usize..26, 1_u64..6, 0_u32..400, values, defects).prop_map(
+        |(operations, processes, crashed_per_mille, values, defect)| Shape {
+            operations,
+            keys: 1,
+            processes,
+            crashed_per_mille,
+            values,
+            defect,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn garbage_registers(operations in garbage(register_action(), 9)) {
+        agree(&operations, None)?;
+    }
+
+    #[test]
+    fn garbage_registers_with_an_initial_value(operations in garbage(register_action(), 9)) {
+        let empty = |action: &CasRegister| action.0 == RegisterOp::Read(None);
+        let operations: Vec<_> = operations.into_iter().filter(|operation| !empty(&operation.action)).collect();
+        agree(&operations, Some(Scalar::Int(1)))?;
+    }
+
+    #[test]
+    fn garbage_registers_with_unique_values(operations in unique_garbage()) {
+        agree(&operations, None)?;
+    }
+
+    #[test]
+    fn simulated_registers(seed in any::<u64>(), shape in shapes()) {
+        agree(&as_one_register(simulation::operations(seed, shape)), None)?;
+    }
+
+    #[test]
+    fn simulated_registers_without_defect_are_valid(seed in any::<u64>(), shape in shapes()) {
+        let shape = Shape { defect: Defect::None, operations: shape.operations * 20, keys: 3, ..shape };
+        let operations = simulation::operations(seed, shape);
+        let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(false));
+        prop_assert_eq!(report.verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn garbage_locks(operations in garbage(prop_oneof![Just(Mutex::Acquire), Just(Mutex::Release)], 9)) {
+        let expected = oracle::linearizable(&operations, false);
+        match check_mutex(&operations, &Budget::default(), &AtomicBool::new(false)).verdict {
+            Verdict::Valid => prop_assert!(expected),
+            Verdict::Unknown(reasons) => prop_assert!(false, "not decided: {reasons:?}"),
+            Verdict::Invalid(anomalies) => {
+                prop_assert!(!expected, "{anomalies:#?}");
+                let witness = shown(&anomalies[0], &operations);
+                let starts = match anomalies[0].start {
+                    WitnessStart::Initial(_) => vec![false],
+                    WitnessStart::Any => vec![false, true],
+                };
+                for start in starts {
+                    prop_assert!(!oracle::linearizable(&witness, start), "{anomalies:#?}");
+                }
+            }
+        }
+    }
+}
