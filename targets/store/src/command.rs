@@ -48,6 +48,16 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The keys it may change.
+    pub fn keys(&self) -> &[Bytes] {
+        match self {
+            Self::Set { key, .. } | Self::Increment { key, .. } => std::slice::from_ref(key),
+            Self::Delete { keys } => keys,
+        }
+    }
+}
+
 /// The reply to a [`Command`] that was executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
@@ -116,6 +126,19 @@ impl KeyValues {
                 Answer::Count(keys.iter().filter(|key| self.values.contains_key(&key[..])).count() as u64)
             }
         }
+    }
+
+    /// Gives a key a value or takes it away, whatever there was.
+    pub fn put(&mut self, key: Bytes, value: Option<Bytes>) {
+        match value {
+            Some(value) => self.values.insert(key, value),
+            None => self.values.remove(&key),
+        };
+    }
+
+    /// All keys and their values, in order of key.
+    pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.values.iter()
     }
 
     /// Executes a command.

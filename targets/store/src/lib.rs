@@ -7,10 +7,11 @@
 //! - [`serve`](mod@serve): runs one node until it is asked to stop.
 //! - [`command`]: the commands and queries, and the state they act on.
 //! - [`outcome`]: the contract of errors: what certainly did not happen, and what may have.
-//! - [`resp`]: clients' connections.
+//! - [`resp`]: clients' connections; [`node`]: what they are served by.
 //! - [`peer`]: nodes' connections to each other.
 //! - [`disk`]: durable group commit.
 //! - [`raft`]: the mode `raft`, consensus.
+//! - [`primary`]: the mode `primary`, asynchronous replication.
 //! - [`bug`]: the seeded defects, each off unless asked for.
 //!
 //! ```no_run
@@ -30,9 +31,10 @@ pub mod bug;
 pub mod command;
 pub mod config;
 pub mod disk;
-mod node;
+pub mod node;
 pub mod outcome;
 pub mod peer;
+pub mod primary;
 pub mod raft;
 pub mod resp;
 pub mod serve;

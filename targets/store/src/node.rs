@@ -2,6 +2,8 @@
 
 use openraft::error::Fatal;
 
+use crate::disk::DiskError;
+use crate::primary::PrimaryNode;
 use crate::command::{Answer, Command, Query, Reply};
 use crate::outcome::Failure;
 use crate::raft::RaftNode;
@@ -21,11 +23,24 @@ pub struct Status {
     pub fields: Vec<(&'static str, String)>,
 }
 
+/// Why a node has failed on its own.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeFailure {
+    /// The consensus, or the storage under it.
+    #[error("the consensus has stopped")]
+    Consensus(#[source] Fatal<u64>),
+    /// The storage.
+    #[error("the storage has failed")]
+    Disk(#[source] DiskError),
+}
+
 /// A running node. Cheap to clone.
 #[derive(Clone)]
 pub enum Node {
     /// Of the mode `raft`.
     Raft(RaftNode),
+    /// Of the mode `primary`.
+    Primary(PrimaryNode),
 }
 
 impl Node {
@@ -36,6 +51,7 @@ impl Node {
     pub async fn write(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
         match self {
             Self::Raft(node) => node.write(commands).await,
+            Self::Primary(node) => node.write(commands).await,
         }
     }
 
@@ -46,6 +62,7 @@ impl Node {
     pub async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, Failure> {
         match self {
             Self::Raft(node) => node.read(queries).await,
+            Self::Primary(node) => node.read(queries).await,
         }
     }
 
@@ -53,13 +70,15 @@ impl Node {
     pub fn status(&self) -> Status {
         match self {
             Self::Raft(node) => node.status(),
+            Self::Primary(node) => node.status(),
         }
     }
 
     /// Returns when the node has failed on its own.
-    pub async fn failed(&self) -> Fatal<u64> {
+    pub async fn failed(&self) -> NodeFailure {
         match self {
-            Self::Raft(node) => node.failed().await,
+            Self::Raft(node) => NodeFailure::Consensus(node.failed().await),
+            Self::Primary(node) => NodeFailure::Disk(node.failed().await),
         }
     }
 
@@ -67,6 +86,7 @@ impl Node {
     pub async fn stop(&self) {
         match self {
             Self::Raft(node) => node.stop().await,
+            Self::Primary(node) => node.stop().await,
         }
     }
 }

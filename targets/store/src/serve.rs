@@ -4,17 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use openraft::error::Fatal;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError, Mode};
-use crate::node::Node;
+use crate::node::{Node, NodeFailure};
 use crate::peer::Listener;
 use crate::peer::frame::Hello;
 use crate::peer::listener::is_of_one_connection;
+use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 use crate::raft::node::StartError;
 use crate::resp::connection::{Service, serve_client};
@@ -25,9 +25,6 @@ pub enum ServeError {
     /// The configuration contradicts itself.
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
-    /// The mode is not built yet.
-    #[error("the mode {0} is not available yet")]
-    Mode(&'static str),
     /// A port is taken, or the address is not this machine's.
     #[error("cannot listen on {address} for {who}")]
     Listen {
@@ -59,14 +56,14 @@ pub enum ServeError {
         #[source]
         cause: StartError,
     },
-    /// The consensus or its storage failed while the node ran.
+    /// The consensus or the storage failed while the node ran.
     #[error("the node {node} has failed")]
     Failed {
         /// Its name.
         node: String,
         /// Why.
         #[source]
-        cause: Fatal<u64>,
+        cause: NodeFailure,
     },
     /// Signals cannot be received.
     #[error("cannot wait for signals")]
@@ -115,7 +112,12 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
             spawn_peer_listener(peers, hello, node.clone(), config.peer_listen, &mut tasks);
             Node::Raft(node)
         }
-        Mode::Primary(_) => return Err(ServeError::Mode(config.mode.name())),
+        Mode::Primary(options) => {
+            let node = PrimaryNode::start(&config, options, members, &hello, &mut tasks)
+                .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause: cause.into() })?;
+            spawn_peer_listener(peers, hello, node.clone(), config.peer_listen, &mut tasks);
+            Node::Primary(node)
+        }
     };
     tracing::info!(node = %config.node, mode = config.mode.name(), clients = %config.listen, bug = config.bug.map(|b| b.name()), "serving");
 

@@ -6,10 +6,12 @@
 //! - [`frame`]: what travels: `length · number · payload`.
 //! - [`link`](mod@link): the asking side, which knows whether a failed request may have left.
 //! - [`listener`]: the answering side.
+//! - [`payload`]: how a mode's messages become payloads.
 
 pub mod frame;
 pub mod link;
 pub mod listener;
+pub mod payload;
 
 pub use link::{CallError, Link};
 pub use listener::{Handler, Listener};

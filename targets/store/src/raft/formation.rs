@@ -12,10 +12,11 @@ use openraft::BasicNode;
 use openraft::error::{Fatal, InitializeError, RaftError};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::message::{Formation, Request, Response, decode, encode};
+use super::message::{Formation, Request, Response};
 use super::network::Links;
 use super::types::Raft;
 use crate::config::NodeName;
+use crate::peer::payload::{decode, encode};
 
 const ASK_EVERY: Duration = Duration::from_millis(20);
 const ANSWER_MAX: Duration = Duration::from_millis(200);

@@ -1,12 +1,10 @@
 //! What nodes ask each other in the mode `raft`.
 
-use bytes::Bytes;
 use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
     VoteResponse,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::types::TypeConfig;
@@ -54,16 +52,4 @@ pub enum Formation {
     Pristine,
     /// It has a log.
     Formed,
-}
-
-/// Encodes a message.
-pub fn encode<T: Serialize>(message: &T) -> Bytes {
-    postcard::to_stdvec(message).expect("messages have no part that cannot be encoded").into()
-}
-
-/// Decodes a message; `None` if it is none.
-pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
-    postcard::from_bytes(payload)
-        .inspect_err(|error| tracing::warn!(%error, "a peer's message cannot be understood"))
-        .ok()
 }

@@ -16,8 +16,9 @@ use openraft::raft::{
 use openraft::BasicNode;
 use tokio::time::Instant;
 
-use super::message::{Request, Response, decode, encode};
+use super::message::{Request, Response};
 use super::types::TypeConfig;
+use crate::peer::payload::{decode, encode};
 use crate::peer::{CallError, Link};
 
 /// The links to all peers, by the number of the node.

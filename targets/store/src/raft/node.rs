@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::formation::form;
 use super::log_store::{LoadedLog, LogStore};
-use super::message::{Formation, Request, Response, decode, encode};
+use super::message::{Formation, Request, Response};
 use super::network::{Links, PeerNetworks};
 use super::proposer::{Proposals, Proposer};
 use super::read_index::{ReadIndex, Reads};
@@ -24,6 +24,7 @@ use crate::disk::{Disk, DiskError};
 use crate::node::Status;
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use crate::peer::frame::Hello;
+use crate::peer::payload::{decode, encode};
 use crate::peer::{CallError, Handler, Link};
 
 /// How long a request waits for a leader to appear before it is refused. Longer than it takes to hear of a leader
@@ -161,7 +162,7 @@ impl RaftNode {
         let mut fields = vec![
             ("term", metrics.current_term.to_string()),
             ("last_log_index", metrics.last_log_index.unwrap_or(0).to_string()),
-            ("applied_index", index(metrics.last_applied).to_string()),
+            ("applied", index(metrics.last_applied).to_string()),
             ("snapshot_index", index(metrics.snapshot).to_string()),
             ("purged_index", index(metrics.purged).to_string()),
         ];

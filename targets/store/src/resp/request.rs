@@ -28,8 +28,8 @@ pub enum Session {
     Hello(Option<Version>),
     /// `INFO`.
     Info,
-    /// `CONFIG GET`: nothing can be configured.
-    ConfigGet,
+    /// `CONFIG GET pattern`.
+    ConfigGet(Bytes),
     /// `COMMAND`: no descriptions are kept.
     Commands,
     /// Anything that is answered `OK` because nothing hangs on it: `SELECT 0`, `CLIENT SETNAME`…
@@ -159,7 +159,8 @@ impl Request {
             b"info" => Ok(Self::Session(Session::Info)),
             b"config" => {
                 arity(!args.is_empty())?;
-                subcommand(&args[0], "CONFIG", &[("get", Session::ConfigGet)])
+                let pattern = args.get(1).cloned().unwrap_or_default();
+                subcommand(&args[0], "CONFIG", &[("get", Session::ConfigGet(pattern))])
             }
             b"command" => Ok(Self::Session(Session::Commands)),
             b"client" => {

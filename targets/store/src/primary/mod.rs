@@ -1,0 +1,19 @@
+//! The mode `primary`: one node takes all writes, the others copy them asynchronously.
+//!
+//! The first node by name is the primary; there is no failover. It acknowledges a write once it is durable on its own
+//! disk. Replicas pull the ordered changes, make them durable and then visible, so a replica's state is always one
+//! the primary once had.
+//!
+//! - [`ledger`]: a node's state, its offset and its latest changes, in memory and on disk.
+//! - [`message`]: what nodes say to each other.
+//! - [`writer`]: how the primary executes writes.
+//! - [`replica`]: how a replica follows.
+//! - [`node`]: all of it together.
+
+pub mod ledger;
+pub mod message;
+pub mod node;
+pub mod replica;
+pub mod writer;
+
+pub use node::PrimaryNode;

@@ -1,0 +1,49 @@
+//! How a replica follows: it asks for what comes after its offset, again and again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ledger::{Following, Ledger};
+use super::message::{Request, Response};
+use crate::disk::DiskError;
+use crate::peer::payload::{decode, encode};
+use crate::peer::{CallError, Link};
+
+/// How long the primary keeps a follower that is up to date waiting; below the silence a link takes for a loss.
+pub const FOLLOW_WAIT: Duration = Duration::from_millis(200);
+/// How many changes travel in one answer.
+pub const CHANGES_MAX: usize = 2_000;
+
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Follows the primary until the ledger fails.
+///
+/// # Errors
+/// The ledger cannot be written.
+pub async fn follow(ledger: Ledger, primary: Link) -> Result<(), DiskError> {
+    loop {
+        primary.connected().await;
+        let request = encode(&Request::Follow(ledger.position()));
+        let answer = match primary.call(request, Instant::now() + ANSWER_MAX).await {
+            Ok(payload) => decode(&payload),
+            Err(CallError::NotSent | CallError::Lost | CallError::TimedOut) => {
+                // The link may be up and its queue full; whoever empties it must get to run.
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        match answer {
+            Some(Response::Follow(Following::Changes(changes))) => ledger.append(changes).await?,
+            Some(Response::Follow(Following::Copy { position, pairs })) => {
+                tracing::info!(offset = position.offset, keys = pairs.len(), "full copy received");
+                ledger.replace(position, pairs).await?;
+            }
+            // A primary of another opinion will not change it soon; the next connection may be to a better one.
+            _ => {
+                tracing::warn!("the primary does not let itself be followed");
+                tokio::time::sleep(FOLLOW_WAIT).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A cluster of real processes on loopback, whose links go through proxies.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use duress_store::{Bug, Config, Mode, Peer, serve};
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::proxy::{Pass, Proxy};
+
+pub const NODE_ARGUMENTS: &str = "STORE_TEST_NODE";
+
+/// How long anything a test waits for may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a node from its arguments, as `Cluster::start` wrote them.
+pub fn run_node(arguments: &str) {
+    let mut words = arguments.split(' ');
+    let mut next = || words.next().unwrap();
+    let mut mode: Mode = next().parse().unwrap();
+    let mut config = Config::new(
+        next().parse().unwrap(),
+        next().parse().unwrap(),
+        next().parse().unwrap(),
+        next().into(),
+    );
+    for word in words {
+        if let Some(bug) = word.strip_prefix("bug:") {
+            config = config.with_bug(bug.parse().unwrap());
+        } else if let Some(option) = word.strip_prefix("option:") {
+            mode.set_option(option).unwrap();
+        } else {
+            config.peers.push(word.parse::<Peer>().unwrap());
+        }
+    }
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    if let Err(error) = runtime.block_on(serve(config.with_mode(mode))) {
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            eprintln!("error: {error}");
+            cause = error.source();
+        }
+        std::process::exit(1);
+    }
+}
+
+struct Node {
+    client_port: u16,
+    peer_port: u16,
+    child: Option<Child>,
+}
+
+/// A cluster; its processes are killed when it is dropped.
+pub struct Cluster {
+    mode: &'static str,
+    options: Vec<String>,
+    bug: Option<Bug>,
+    nodes: Vec<Node>,
+    /// The link that `.0` keeps to `.1`.
+    proxies: BTreeMap<(usize, usize), Proxy>,
+    folder: TempDir,
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Cluster {
+    /// Starts nodes `n1`…; the nodes are numbered from 1 here too.
+    pub async fn start(mode: &'static str, size: usize, options: &[&str], bug: Option<Bug>) -> Self {
+        let node = || Node { client_port: free_port(), peer_port: free_port(), child: None };
+        let nodes: Vec<Node> = (0..size).map(|_| node()).collect();
+        let mut proxies = BTreeMap::new();
+        for from in 1..=size {
+            for to in (1..=size).filter(|to| *to != from) {
+                let address = SocketAddr::from(([127, 0, 0, 1], nodes[to - 1].peer_port));
+                proxies.insert((from, to), Proxy::start(address).await);
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let options = options.iter().map(ToString::to_string).collect();
+        let mut cluster = Self { mode, options, bug, nodes, proxies, folder };
+        (1..=size).for_each(|node| cluster.start_node(node));
+        cluster
+    }
+
+    pub fn data(&self, node: usize) -> std::path::PathBuf {
+        self.folder.path().join(format!("n{node}"))
+    }
+
+    pub fn port(&self, node: usize) -> u16 {
+        self.nodes[node - 1].client_port
+    }
+
+    pub fn start_node(&mut self, node: usize) {
+        self.start_node_with(node, &[]);
+    }
+
+    pub fn start_node_with(&mut self, node: usize, options: &[&str]) {
+        let this = &self.nodes[node - 1];
+        let mut arguments = format!(
+            "{} n{node} 127.0.0.1:{} 127.0.0.1:{} {}",
+            self.mode,
+            this.client_port,
+            this.peer_port,
+            self.data(node).display()
+        );
+        for ((_, to), proxy) in self.proxies.range((node, 0)..(node + 1, 0)) {
+            arguments += &format!(" n{to}={}", proxy.address);
+        }
+        for option in self.options.iter().map(String::as_str).chain(options.iter().copied()) {
+            arguments += &format!(" option:{option}");
+        }
+        if let Some(bug) = self.bug {
+            arguments += &format!(" bug:{bug}");
+        }
+        self.nodes[node - 1].child = Some(spawn(&arguments, &self.folder.path().join(format!("n{node}.log"))));
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        let mut child = self.nodes[node - 1].child.take().expect("the node runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Another signal, by name.
+    pub fn signal(&self, node: usize, signal: &str) {
+        let pid = self.nodes[node - 1].child.as_ref().expect("the node runs").id();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
+    }
+
+    /// Waits for the process to end, and says whether it ended well.
+    pub async fn ended(&mut self, node: usize) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        let child = self.nodes[node - 1].child.as_mut().expect("the node ran");
+        let mut poll = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                self.nodes[node - 1].child = None;
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "node {node} does not end");
+            poll.tick().await;
+        }
+    }
+
+    /// Cuts or mends the links between two nodes, both ways.
+    pub fn set_link(&self, a: usize, b: usize, pass: Pass) {
+        self.proxies[&(a, b)].set(pass);
+        self.proxies[&(b, a)].set(pass);
+    }
+
+    pub fn isolate(&self, node: usize, pass: Pass) {
+        for other in (1..=self.nodes.len()).filter(|other| *other != node) {
+            self.set_link(node, other, pass);
+        }
+    }
+
+    /// A connection to a node, as soon as it accepts one.
+    pub async fn client(&self, node: usize) -> Client {
+        let deadline = Instant::now() + PATIENCE;
+        let mut poll = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            poll.tick().await;
+            if let Ok(client) = Client::connect(self.port(node)).await {
+                return client;
+            }
+            assert!(Instant::now() < deadline, "node {node} does not accept clients; {}", self.logs());
+        }
+    }
+
+    /// Asks a node until the reply is as wanted, and returns it.
+    pub async fn until(&self, node: usize, command: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        let mut last = String::new();
+        loop {
+            let mut client = self.client(node).await;
+            while let Ok(reply) = client.ask(command).await {
+                if wanted(&reply) {
+                    return reply;
+                }
+                last = reply;
+                assert!(Instant::now() < deadline, "{command} at n{node} still says {last}; {}", self.logs());
+                poll.tick().await;
+            }
+            assert!(Instant::now() < deadline, "{command} at n{node} still says {last}; {}", self.logs());
+        }
+    }
+
+    /// Waits until a node names a leader among `among`, and returns it.
+    pub async fn leader(&self, asked: usize, among: &[usize]) -> usize {
+        let named = |info: &str| {
+            let name = info.lines().find_map(|line| line.strip_prefix("leader:n"))?.trim().parse().ok()?;
+            among.contains(&name).then_some(name)
+        };
+        let info = self.until(asked, "INFO", |info| named(info).is_some()).await;
+        named(&info).expect("just seen")
+    }
+
+    /// One number of a node's `INFO`.
+    pub async fn info(&self, node: usize, key: &str) -> u64 {
+        let info = self.client(node).await.ask("INFO").await.unwrap();
+        let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("no {key} in {info}")).trim().parse().unwrap()
+    }
+
+    fn logs(&self) -> String {
+        let read = |node| std::fs::read_to_string(self.folder.path().join(format!("n{node}.log"))).unwrap_or_default();
+        (1..=self.nodes.len()).map(|node| format!("--- n{node}\n{}", read(node))).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for child in self.nodes.iter_mut().filter_map(|node| node.child.as_mut()) {
+            // A process that has ended by itself cannot be killed, which is as good.
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+/// Starts a node as a process; its standard error goes to the file.
+pub fn spawn(arguments: &str, log: &Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "node_process", "--nocapture"])
+        .env(NODE_ARGUMENTS, arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// The arguments of a single node of the mode `raft`, its folder, and its client port.
+pub fn free_node(name: &str) -> (String, TempDir, u16) {
+    let folder = tempfile::tempdir().unwrap();
+    let (client, peer) = (free_port(), free_port());
+    let data = folder.path().join("data");
+    (format!("raft {name} 127.0.0.1:{client} 127.0.0.1:{peer} {}", data.display()), folder, client)
+}
