@@ -4,12 +4,12 @@
 //! an invocation is stamped and handed to the system before its worker can learn of it, and a completion is stamped
 //! after its worker got the answer: the real-time order in the history is never tighter than it was.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use duress_history::recorder::RecordError;
 use duress_history::register::Register;
-use duress_history::{Event, NodeId, OpType, Process, Recorder};
+use duress_history::{Event, NodeId, OpType, Process, Recorder, Scalar};
 use duress_targets::{CauseKind, Outcome, RegisterClient, RequestError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -87,6 +87,7 @@ pub struct Dispatcher {
     slots: Vec<Slot>,
     free: VecDeque<usize>,
     next_process: u64,
+    keys: BTreeSet<Scalar>,
     ended: mpsc::UnboundedReceiver<Ended>,
     nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     stop: watch::Receiver<Stop>,
@@ -145,6 +146,7 @@ impl Dispatcher {
             clock,
             free: (0..slots.len()).collect(),
             next_process: slots.len() as u64,
+            keys: BTreeSet::new(),
             slots,
             ended,
             nemesis,
@@ -213,6 +215,12 @@ impl Dispatcher {
         Ok(others_result.expect("the loop ends only with it"))
     }
 
+    /// Every key that an operation was begun on, in order.
+    #[must_use]
+    pub fn keys(&self) -> BTreeSet<Scalar> {
+        self.keys.clone()
+    }
+
     /// Ends the workers and closes the history.
     ///
     /// # Errors
@@ -235,6 +243,9 @@ impl Dispatcher {
                 Next::Op(action) => {
                     self.free.pop_front();
                     let event = self.record(slot, OpType::Invoke, action.clone(), None)?;
+                    if !self.keys.contains(&action.key) {
+                        self.keys.insert(action.key.clone());
+                    }
                     generator.update(&event);
                     self.slots[slot].state = State::Busy(action.clone());
                     begun.push((slot, action));

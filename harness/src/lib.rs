@@ -1,1 +1,28 @@
-//! duress
+//! The harness: runs a cluster in an arena, breaks it on a schedule, drives it with clients, records and judges.
+//!
+//! In reading order:
+//! - [`plan`]: everything about a run, resolved before anything starts; [`folder`]: what a run leaves behind;
+//! - [`generator`]: what clients are asked to do; [`dispatcher`]: gives it to processes and records it;
+//! - [`world`]: the arena and the cluster in it; [`cluster_access`]: speaks to it as an operator would;
+//! - [`conductor`]: plays the fault schedule, through the [`nemesis_thread`];
+//! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
+//! - [`verdict`], [`report`], [`progress`], [`log`]: what a person sees;
+//! - [`cli`]: the command line; [`exit`]: how the program ends.
+
+pub mod cli;
+pub mod clock;
+pub mod cluster_access;
+pub mod conductor;
+pub mod dispatcher;
+pub mod exit;
+pub mod folder;
+pub mod generator;
+pub mod judge;
+pub mod log;
+pub mod nemesis_thread;
+pub mod plan;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod verdict;
+pub mod world;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `duress`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    duress::cli::main().into()
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
-use duress_nemesis::arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec, SwitchError};
+use duress_nemesis::arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
 use duress_nemesis::cluster::{Cluster, Crash};
 use duress_nemesis::nemesis::{Nemesis, NemesisError};
 use duress_targets::{LaunchError, Node, NotReady, System, Topology};
@@ -68,14 +68,12 @@ pub enum WorldError {
         #[source]
         source: NotReady,
     },
-    /// The switch failed.
-    #[error("the network failed")]
-    Switch(#[from] SwitchError),
 }
 
 /// The arena and the cluster in it.
 pub struct World {
-    arena: Arena,
+    /// The hosts and the network.
+    pub arena: Arena,
     /// Breaks and heals.
     pub nemesis: NemesisThread,
     /// Speaks to the cluster.
@@ -124,17 +122,6 @@ impl World {
         nemesis.start_nodes().await?;
         await_all(&nemesis, &cluster).await?;
         Ok(Self { arena, nemesis, cluster, ready_after: began.elapsed() })
-    }
-
-    /// Ends the cluster's processes and stops the network.
-    ///
-    /// # Errors
-    /// [`WorldError`] when something would not end, or had ended before.
-    pub fn close(self) -> Result<(), WorldError> {
-        let Self { arena, nemesis, .. } = self;
-        nemesis.close()?;
-        arena.close()?;
-        Ok(())
     }
 }
 

@@ -51,7 +51,7 @@ pub enum ClusterError {
         node: NodeId,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: ControlError,
     },
     /// A signal had no effect.
     #[error("failed to {what} node {node}")]

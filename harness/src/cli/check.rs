@@ -1,0 +1,78 @@
+//! `duress check`: a recorded history against a model.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use duress_checkers::verdict::Verdict;
+use duress_history::Scalar;
+use duress_history::jsonl::ReadError;
+
+use super::output::print;
+use super::words::duration;
+use crate::exit::{Exit, Failure};
+use crate::judge::{JudgeError, Model, check_file};
+use crate::report::text::Told;
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The history: .jsonl (ours), .json (an array), .edn (Jepsen's), or a run's folder
+    history: PathBuf,
+    /// What it must be explained by
+    #[arg(long, value_enum, default_value = "register")]
+    model: Model,
+    /// The value that registers hold at first: a whole number or a text [default: none, nil]
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    initial: Option<String>,
+    /// Stop after this and call the rest unknown
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    check_limit: Duration,
+    /// Print the checker's whole answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
+    let path = if args.history.is_dir() { args.history.join("history.jsonl") } else { args.history.clone() };
+    let initial = args.initial.as_ref().map(|text| match text.parse::<i64>() {
+        Ok(number) => Scalar::Int(number),
+        Err(_) => Scalar::from(text.as_str()),
+    });
+    let report = check_file(&path, args.model, initial, args.check_limit).map_err(|error| {
+        let fits = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
+        let failure = Failure::usage(anyhow::Error::new(error).context(format!("{}", path.display())));
+        if fits { failure.hint("--model says what the history holds: register, cas-register or mutex") } else { failure }
+    })?;
+    let exit = match &report.verdict {
+        Verdict::Valid => Exit::Valid,
+        Verdict::Invalid(_) => Exit::Anomaly,
+        Verdict::Unknown(_) => Exit::Unknown,
+    };
+    if args.json {
+        let json = serde_json::to_string_pretty(&report).map_err(Failure::internal)?;
+        print(format_args!("{json}\n"))?;
+        return Ok(exit);
+    }
+    let mut text = String::new();
+    let checked = format!("{} operations on {} keys", report.operations, report.keys);
+    // Writing to a String cannot fail.
+    let _ = match &report.verdict {
+        Verdict::Valid => writeln!(text, "VALID: linearizable: {checked}"),
+        Verdict::Invalid(anomalies) => {
+            let mut written = Ok(());
+            for (number, anomaly) in anomalies.iter().enumerate() {
+                written = writeln!(text, "{}", Told { number: number + 1, anomaly });
+            }
+            written.and(writeln!(text, "INVALID: not linearizable: {} of {} keys", anomalies.len(), report.keys))
+        }
+        Verdict::Unknown(reasons) => {
+            for reason in reasons {
+                let _ = writeln!(text, "  - {reason}");
+            }
+            writeln!(text, "UNKNOWN: no anomaly was found, but not everything was decided: {checked}")
+        }
+    };
+    print(text)?;
+    Ok(exit)
+}

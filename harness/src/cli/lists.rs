@@ -1,0 +1,91 @@
+//! `duress targets`, `workloads`, `faults` and `bugs`.
+
+use std::fmt::Write as _;
+
+use duress_nemesis::Family;
+use duress_targets::{Findable, Values, systems};
+
+use super::output::print;
+use crate::exit::{Exit, Failure};
+
+/// Appends a line. Writing to a String cannot fail.
+macro_rules! say {
+    ($text:expr, $($line:tt)*) => { let _ = writeln!($text, $($line)*); };
+}
+
+pub fn targets() -> Result<Exit, Failure> {
+    let mut text = String::new();
+    for system in systems() {
+        say!(text, "{}: {}", system.name(), system.summary());
+        if let Err(missing) = system.available() {
+            say!(text, "  not available: {missing}");
+        }
+        for (at, mode) in system.modes().iter().enumerate() {
+            let default = if at == 0 { " (default)" } else { "" };
+            say!(text, "  --mode {}{default}: {}", mode.name, mode.summary);
+            say!(text, "      promises: {}", mode.promises);
+            for option in system.options().iter().filter(|option| option.modes.contains(&mode.name)) {
+                say!(
+                    text,
+                    "      -o {}={} ({}): {}",
+                    option.name,
+                    option.default,
+                    values(&option.values),
+                    option.summary
+                );
+            }
+        }
+        say!(text, "  workloads: {}\n", system.workloads().join(", "));
+    }
+    print(text)?;
+    Ok(Exit::Valid)
+}
+
+fn values(values: &Values) -> String {
+    values.to_string()
+}
+
+pub fn workloads() -> Result<Exit, Failure> {
+    print(
+        "register: reads, writes and compare-and-sets over many keys. Each value written to a key is unique; a key is left for\n  \
+         a fresh one after --operations-per-key operations; at the end every key is read once more.\n  \
+         Checked: is each key linearizable?\n",
+    )?;
+    Ok(Exit::Valid)
+}
+
+pub fn faults() -> Result<Exit, Failure> {
+    let mut text = String::new();
+    for family in Family::ALL {
+        let [does, proof, heals] = family.describe();
+        say!(text, "{}: {does}", family.name());
+        say!(text, "  variants:  {}", family.variants());
+        say!(text, "  evidence:  {proof}");
+        say!(text, "  healing:   {heals}");
+    }
+    say!(text, "\nA mix is a list: --faults partition:majority,kill,pause:leader. A family without a variant draws one from the seed.");
+    say!(text, "A fault without evidence makes the run BROKEN (exit 3), never a pass.");
+    print(text)?;
+    Ok(Exit::Valid)
+}
+
+pub fn bugs() -> Result<Exit, Failure> {
+    let mut text = String::new();
+    for system in systems() {
+        for bug in system.bugs() {
+            say!(text, "{} ({})", bug.name, system.name());
+            say!(text, "  defect:   {}", bug.defect);
+            say!(text, "  anomaly:  {}", bug.anomaly);
+            match bug.findable {
+                Findable::Now => {
+                    say!(text, "  found by: duress run {} --bug {} {}", system.name(), bug.name, bug.scenario.words().join(" "));
+                }
+                Findable::Needs(what) => {
+                    say!(text, "  found by: nothing yet; it needs {what}");
+                }
+            }
+        }
+    }
+    print(text)?;
+    Ok(Exit::Valid)
+}

@@ -1,0 +1,70 @@
+//! The command line: one file per command.
+
+mod check;
+mod doctor;
+mod lists;
+mod output;
+mod run;
+mod store;
+mod words;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{Exit, Failure};
+
+/// Puts a distributed system under duress and says whether it kept its promises.
+#[derive(Debug, Parser)]
+#[command(name = "duress", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a cluster, break it, drive it with clients, and judge what they saw
+    Run(Box<run::RunArgs>),
+    /// Run a saved plan again: the same schedule and the same generated operations
+    Replay(run::ReplayArgs),
+    /// Check a recorded history (.jsonl, .json, .edn)
+    Check(check::CheckArgs),
+    /// Run one node of our own key-value store by hand
+    Store(store::StoreArgs),
+    /// List the systems that can be run, with their modes and options
+    Targets,
+    /// List the workloads
+    Workloads,
+    /// List the faults, with the evidence that each must leave
+    Faults,
+    /// List the seeded bugs, with the anomaly and the run that finds each
+    Bugs,
+    /// Say what this machine allows, and what that costs in faults
+    Doctor,
+}
+
+/// Runs the program and says how it ends. Must be called first thing, while there is one thread.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; nobody reading either is no error of ours.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Valid };
+        }
+    };
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => run::replay(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Store(args) => store::store(&args),
+        Command::Targets => lists::targets(),
+        Command::Workloads => lists::workloads(),
+        Command::Faults => lists::faults(),
+        Command::Bugs => lists::bugs(),
+        Command::Doctor => doctor::doctor(),
+    };
+    result.unwrap_or_else(|failure: Failure| {
+        eprintln!("duress: {failure}");
+        failure.exit
+    })
+}

@@ -1,0 +1,461 @@
+//! `duress run` and `duress replay`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use duress_history::recorder::RecordError;
+use duress_nemesis::FaultSpec;
+use duress_nemesis::arena::{self, PortKind, Role};
+use duress_nemesis::schedule::{MixOptions, Overlap, expand};
+use duress_targets::{Request, Settings, System, find};
+use rand::RngExt;
+
+use super::output::print;
+use super::words::{Concurrency, duration, option};
+use crate::dispatcher::Stop;
+use crate::exit::{Exit, Failure};
+use crate::folder::RunFolder;
+use crate::generator::register::RegisterOptions;
+use crate::judge;
+use crate::plan::{ArenaPlan, DataLocation, Plan, VERSION, Workload, hosts};
+use crate::report::faults::faults;
+use crate::report::statistics::statistics;
+use crate::report::text::RunReport;
+use crate::run::{Outcome, RunError};
+use crate::verdict::RunVerdict;
+
+/// The fault mix of a run that names none.
+const DEFAULT_FAULTS: &str = "partition,kill,pause";
+/// The number of nodes of a run that names none.
+const DEFAULT_NODES: usize = 5;
+/// The ceiling of TCP's retransmission time-out in the hosts.
+const TCP_RTO_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The system under test (`duress targets` lists them)
+    target: String,
+    /// Its mode of operation [default: the target's first]
+    #[arg(long)]
+    mode: Option<String>,
+    /// An option of the target, as key=value; may be repeated
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
+    options: Vec<(String, String)>,
+    /// Switch on one seeded bug (`duress bugs` lists them); its scenario then fills in what is not given
+    #[arg(long, value_name = "NAME")]
+    bug: Option<String>,
+    /// What clients do
+    #[arg(long, default_value = "register")]
+    workload: String,
+    /// The faults, as family or family:variant, separated by commas (`duress faults` lists them); none, or all
+    /// [default: partition,kill,pause]
+    #[arg(long, value_name = "MIX")]
+    faults: Option<String>,
+    /// Mean time from one fault to the next
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
+    interval: Duration,
+    /// Let faults of different items of the mix be in force at once
+    #[arg(long)]
+    overlap: bool,
+    /// No fault starts before this
+    #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
+    warm_up: Duration,
+    /// How many nodes the cluster has [default: 5]
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// How many processes there are at a time: a number, or 3n for three a node
+    #[arg(long, value_name = "NUMBER", default_value = "3n", value_parser = Concurrency::parse)]
+    concurrency: Concurrency,
+    /// Operations a second over all processes [default: each process as fast as it is answered]
+    #[arg(long, value_name = "HZ")]
+    rate: Option<f64>,
+    /// How long clients run
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    time_limit: Duration,
+    /// When a client gives up on an operation
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    timeout: Duration,
+    /// What every random decision is drawn from [default: random, and printed]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many keys are in use at a time
+    #[arg(long, default_value_t = RegisterOptions::default().keys)]
+    keys: u32,
+    /// After how many operations a key is left for a fresh one
+    #[arg(long, value_name = "NUMBER", default_value_t = RegisterOptions::default().operations_per_key)]
+    operations_per_key: u32,
+    /// Where nodes keep their data
+    #[arg(long, value_enum, default_value = "tmpfs")]
+    data: DataLocation,
+    /// How hosts are attached to the network
+    #[arg(long, value_enum, default_value = "auto")]
+    port: PortChoice,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Print the plan and end
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The plan: a plan.json, or a run's folder
+    plan: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+struct OutputArgs {
+    /// Where run folders are made
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    runs: PathBuf,
+    /// Keep a copy of every node's data in the run's folder
+    #[arg(long)]
+    keep_data: bool,
+    /// Stop checking after this and call the rest unknown
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    check_limit: Duration,
+}
+
+/// How hosts are attached.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PortChoice {
+    /// The best that works here
+    Auto,
+    /// TUN devices
+    Tun,
+    /// veth pairs and packet sockets
+    Packet,
+}
+
+/// `duress run`.
+pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    // Everything that can be wrong with the command line is found before anything is started.
+    let (mut plan, system) = plan(args)?;
+    if args.dry_run {
+        if let Some(port) = fixed(args.port) {
+            plan.arena.port = port;
+        }
+        print(plan.to_json())?;
+        return Ok(Exit::Valid);
+    }
+    isolated(&args.output, move || {
+        plan.arena.port = match fixed(args.port) {
+            Some(port) => port,
+            None => best_port()?,
+        };
+        Ok((plan, system))
+    })
+}
+
+/// `duress replay`.
+pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
+    let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
+    let system = find(&plan.target).map_err(Failure::usage)?;
+    let request = Request {
+        mode: Some(plan.settings.mode.clone()),
+        options: plan.settings.options.clone(),
+        bug: plan.settings.bug.clone(),
+        nodes: plan.nodes.len(),
+    };
+    system.resolve(&request).map_err(Failure::usage)?;
+    system.available().map_err(missing)?;
+    isolated(&args.output, move || {
+        let mut plan = plan;
+        // A plan made where TUN devices work must also run where they do not.
+        if plan.arena.port == PortKind::Tun {
+            plan.arena.port = best_port()?;
+        }
+        Ok((plan, system))
+    })
+}
+
+fn missing(error: duress_targets::MissingSystem) -> Failure {
+    Failure { exit: Exit::Broken, error: error.into(), hint: None }
+}
+
+fn fixed(choice: PortChoice) -> Option<PortKind> {
+    match choice {
+        PortChoice::Auto => None,
+        PortChoice::Tun => Some(PortKind::Tun),
+        PortChoice::Packet => Some(PortKind::Packet),
+    }
+}
+
+fn best_port() -> Result<PortKind, Failure> {
+    PortKind::best().map_err(|error| {
+        let error = anyhow::Error::new(error).context("cannot find out how hosts can be attached to a network");
+        Failure { exit: Exit::Broken, error, hint: Some("`duress doctor` says what this machine allows".to_owned()) }
+    })
+}
+
+/// Resolves the command line into a plan; the port is the better one, until it is known which works.
+fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
+    let system = find(&args.target).map_err(Failure::usage)?;
+    if !system.workloads().contains(&args.workload.as_str()) {
+        let error = anyhow::anyhow!(
+            "{} has no workload \"{}\"; it has {}",
+            system.name(),
+            args.workload,
+            system.workloads().join(", ")
+        );
+        return Err(Failure::usage(error));
+    }
+    let bug = args.bug.as_ref().and_then(|name| system.bugs().iter().find(|bug| bug.name == name));
+    let scenario = bug.map(|bug| bug.scenario);
+    let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
+    let request = Request {
+        mode: args.mode.clone(),
+        options: args.options.iter().cloned().collect::<BTreeMap<_, _>>(),
+        bug: args.bug.clone(),
+        nodes: node_count,
+    };
+    let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
+    let faults = match (&args.faults, scenario) {
+        (Some(mix), _) => mix.clone(),
+        (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
+        (None, Some(scenario)) => scenario.faults.join(","),
+        (None, None) if node_count == 1 => "kill,pause".to_owned(),
+        (None, None) => DEFAULT_FAULTS.to_owned(),
+    };
+    let mix = FaultSpec::parse_mix(&faults).map_err(Failure::usage)?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
+    let mut plan = Plan {
+        version: VERSION,
+        target: system.name().to_owned(),
+        settings,
+        nodes: hosts("n", node_count, 0),
+        clients: hosts("c", node_count, 100),
+        workload: Workload::Register(RegisterOptions {
+            keys: args.keys,
+            operations_per_key: args.operations_per_key,
+            ..RegisterOptions::default()
+        }),
+        concurrency: args.concurrency.processes(node_count),
+        rate_hz: args.rate,
+        time_limit_ms: millis(args.time_limit),
+        operation_timeout_ms: millis(args.timeout),
+        seed,
+        faults,
+        fault_interval_ms: millis(args.interval),
+        overlap: if args.overlap { Overlap::Items } else { Overlap::Never },
+        schedule: Vec::new(),
+        arena: ArenaPlan {
+            port: PortKind::Tun,
+            data: args.data,
+            tcp_rto_max_ms: Some(millis(TCP_RTO_MAX)),
+        },
+    };
+    if node_count == 0 || node_count > crate::plan::NODES_MAX {
+        return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
+    }
+    if args.interval < Duration::from_millis(100) {
+        return Err(Failure::usage(anyhow::anyhow!("--interval must be at least 100ms")));
+    }
+    plan.validate().map_err(Failure::usage)?;
+    let (nodes, clients) = (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
+    plan.schedule = expand(
+        &mix,
+        &MixOptions {
+            nodes: &nodes,
+            clients: &clients,
+            seed,
+            interval: args.interval,
+            warm_up: args.warm_up,
+            time_limit: args.time_limit,
+            overlap: plan.overlap,
+        },
+    )
+    .map_err(Failure::usage)?;
+    if !args.dry_run {
+        system.available().map_err(missing)?;
+    }
+    Ok((plan, system))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Moves into the arena's namespaces, completes the plan there, runs it and judges it.
+fn isolated(
+    output: &OutputArgs,
+    complete: impl FnOnce() -> Result<(Plan, &'static dyn System), Failure>,
+) -> Result<Exit, Failure> {
+    let role = arena::isolate().map_err(|error| Failure {
+        exit: Exit::Broken,
+        error: error.into(),
+        hint: Some("`duress doctor` says what this machine allows".to_owned()),
+    })?;
+    match role {
+        Role::Outer(status) => outer(status),
+        Role::Runner => {
+            let (plan, system) = complete()?;
+            perform(&plan, system, output)
+        }
+    }
+}
+
+/// The end of the outer process: as the runner ended.
+fn outer(status: ExitStatus) -> Result<Exit, Failure> {
+    let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
+    if let Some(exit) = status.code().and_then(|code| known.into_iter().find(|exit| i32::from(exit.code()) == code)) {
+        return Ok(exit);
+    }
+    let how = match status.signal() {
+        Some(signal) => format!("was killed by signal {signal}"),
+        None => format!("ended unexpectedly ({status})"),
+    };
+    Err(Failure::internal(anyhow::anyhow!("the run {how}; what was recorded before is in its folder")))
+}
+
+fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Result<Exit, Failure> {
+    let stamp = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
+    folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
+    crate::log::to_file(&folder.file("duress.log"))
+        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
+    let shown = shown(folder.path());
+    eprintln!(
+        "{}: {} nodes, {} processes, {} s, faults {} ({} planned), seed {}\nrecording into {shown}",
+        plan.name(),
+        plan.nodes.len(),
+        plan.concurrency,
+        plan.time_limit().as_secs_f64(),
+        plan.faults,
+        plan.schedule.len(),
+        plan.seed,
+    );
+    let outcome = crate::run::run(plan, system, &folder).map_err(|error| run_failure(error, &shown))?;
+    if output.keep_data {
+        keep_data(plan, &folder)?;
+    }
+    let report = judge_run(plan, system, &folder, outcome, output, shown)?;
+    folder
+        .write("verdict.json", &verdict_json(&report))
+        .and_then(|()| folder.write("report.txt", &report.to_string()))
+        .map_err(Failure::internal)?;
+    print(&report)?;
+    Ok(report.verdict.exit())
+}
+
+fn run_failure(error: RunError, shown: &str) -> Failure {
+    let full = matches!(&error, RunError::Record(RecordError::Append { .. }));
+    let failure = Failure::internal(error);
+    if full { failure.hint(format!("make room, then check what was recorded: duress check {shown}")) } else { failure }
+}
+
+fn judge_run(
+    plan: &Plan,
+    system: &'static dyn System,
+    folder: &RunFolder,
+    outcome: Outcome,
+    output: &OutputArgs,
+    shown: String,
+) -> Result<RunReport, Failure> {
+    let path = folder.file("history.jsonl");
+    let mut broken = outcome.broken;
+    // A cluster that never came up leaves no history, and nothing to judge.
+    let (events, operations) = match fs::metadata(&path) {
+        Ok(metadata) if metadata.len() > 0 => {
+            let (history, operations) = judge::read(&path).map_err(Failure::internal)?;
+            (history.nemesis, operations)
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
+    let until = u64::try_from(outcome.clients_until.as_nanos()).unwrap_or(u64::MAX);
+    let figures = statistics(&operations, until);
+    if figures.counts.ok == 0 && broken.is_empty() {
+        broken.push("no operation succeeded".to_owned());
+    }
+    let mut notes = outcome.notes;
+    match outcome.stop {
+        Stop::No => {}
+        Stop::Early => notes.push("the run was ended early; what was recorded until then was checked".to_owned()),
+        Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
+    }
+    let check = judge::check_run(&operations, output.check_limit);
+    let faults = faults(&events);
+    if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
+        broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
+    }
+    let subject = format!(
+        "{} ({}{}{}), {} nodes, workload {}, faults {}",
+        plan.target,
+        plan.settings.mode,
+        plan.settings.options.iter().map(|(key, value)| format!(", {key}={value}")).collect::<String>(),
+        plan.settings.bug.as_ref().map(|bug| format!(", bug {bug}")).unwrap_or_default(),
+        plan.nodes.len(),
+        plan.workload.name(),
+        plan.faults,
+    );
+    Ok(RunReport {
+        subject,
+        promise: system.promise(&plan.settings).to_string(),
+        verdict: RunVerdict::new(&check, broken),
+        check,
+        statistics: figures,
+        faults,
+        notes,
+        seed: plan.seed,
+        replay: format!("duress replay {shown}"),
+        folder: shown,
+    })
+}
+
+/// `verdict.json`: the verdict with its witnesses, and everything the report's figures say.
+fn verdict_json(report: &RunReport) -> String {
+    let mut json = serde_json::json!(report.verdict);
+    json["subject"] = serde_json::json!(report.subject);
+    json["promise"] = serde_json::json!(report.promise);
+    json["seed"] = serde_json::json!(report.seed);
+    json["replay"] = serde_json::json!(report.replay);
+    json["check"] = serde_json::json!({
+        "keys": report.check.keys,
+        "operations": report.check.operations,
+        "skipped": report.check.skipped,
+        "statistics": report.check.statistics,
+    });
+    json["statistics"] = serde_json::json!(report.statistics);
+    json["faults"] = serde_json::json!(report.faults);
+    json["notes"] = serde_json::json!(report.notes);
+    format!("{json:#}\n")
+}
+
+/// Copies the nodes' data out of memory, before it is gone with the namespaces.
+fn keep_data(plan: &Plan, folder: &RunFolder) -> Result<(), Failure> {
+    for host in &plan.nodes {
+        let home = folder.node(&host.name);
+        copy_tree(&home.join("data"), &home.join("kept-data")).map_err(|error| {
+            let context = format!("cannot keep the data of node {}", host.name);
+            Failure::internal(anyhow::Error::new(error).context(context))
+        })?;
+    }
+    Ok(())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// `path` as the user would type it from here.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,63 @@
+//! The faults of a run and their evidence, read back from the history.
+
+use std::collections::BTreeMap;
+
+use duress_history::NemesisEvent;
+use serde::{Deserialize, Serialize};
+
+/// A fault as the history tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// Its number in the schedule.
+    pub id: u64,
+    /// What it was.
+    pub what: String,
+    /// When it was in force, in milliseconds since clients began.
+    pub start_ms: Option<u64>,
+    /// When it was healed.
+    pub stop_ms: Option<u64>,
+    /// What proved that it took hold.
+    pub took_hold: Option<String>,
+    /// What proved that it healed.
+    pub healed: Option<String>,
+    /// Nodes started again and how long each took until it served, in milliseconds.
+    pub served_after_ms: Vec<(String, u64)>,
+    /// What went wrong with it.
+    pub errors: Vec<String>,
+}
+
+/// Gathers what the nemesis recorded, fault by fault, in order of their numbers.
+#[must_use]
+pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
+    let mut faults: BTreeMap<u64, FaultRecord> = BTreeMap::new();
+    for event in events {
+        let Some(id) = event.value["fault"].as_u64() else { continue };
+        let fault = faults.entry(id).or_insert_with(|| FaultRecord { id, ..FaultRecord::default() });
+        if let Some(what) = event.value["what"].as_str() {
+            what.clone_into(&mut fault.what);
+        }
+        if let Some(error) = &event.error {
+            fault.errors.push(format!("{}: {error}", event.f));
+        }
+        let summary = event.value["summary"].as_str().map(str::to_owned);
+        let at = event.time / 1_000_000;
+        if event.f.starts_with("start-") {
+            if let Some(leader) = event.value["leader"].as_str()
+                && !fault.what.ends_with(')')
+            {
+                fault.what = format!("{} ({leader})", fault.what);
+            }
+            if summary.is_some() {
+                (fault.start_ms, fault.took_hold) = (Some(at), summary);
+            }
+        } else if event.f.starts_with("stop-") && summary.is_some() {
+            (fault.stop_ms, fault.healed) = (Some(at), summary);
+        } else if event.f == "ready"
+            && event.error.is_none()
+            && let (Some(node), Some(after)) = (event.value["node"].as_str(), event.value["after_ms"].as_u64())
+        {
+            fault.served_after_ms.push((node.to_owned(), after));
+        }
+    }
+    faults.into_values().collect()
+}

@@ -1,0 +1,141 @@
+//! Counts, latencies and availability.
+
+use std::collections::BTreeMap;
+
+use duress_history::register::Register;
+use duress_history::{Completion, NodeId, Operation, Payload};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// Latencies beyond an hour count as an hour.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+
+/// How many operations ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Happened.
+    pub ok: u64,
+    /// Did not happen.
+    pub fail: u64,
+    /// May have happened.
+    pub info: u64,
+}
+
+impl Counts {
+    fn add<A>(&mut self, completion: &Completion<A>) {
+        match completion {
+            Completion::Ok { .. } => self.ok += 1,
+            Completion::Fail { .. } => self.fail += 1,
+            Completion::Info { .. } => self.info += 1,
+        }
+    }
+
+    /// All together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.ok + self.fail + self.info
+    }
+}
+
+/// One kind of operation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kind {
+    /// By outcome.
+    pub counts: Counts,
+    /// Median latency of those that happened, in microseconds.
+    pub p50_us: u64,
+    /// 99th percentile, in microseconds.
+    pub p99_us: u64,
+    /// The slowest, in microseconds.
+    pub max_us: u64,
+}
+
+/// What one node's clients saw of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Availability {
+    /// By outcome.
+    pub counts: Counts,
+    /// Thousandths of the run's 100 ms slots in which an operation on this node happened.
+    pub available_permille: u64,
+    /// The longest time between two operations that happened, in milliseconds, the run's ends included.
+    pub longest_gap_ms: u64,
+}
+
+/// All figures of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStatistics {
+    /// All operations.
+    pub counts: Counts,
+    /// By `f`.
+    pub by_f: BTreeMap<String, Kind>,
+    /// By node.
+    pub by_node: BTreeMap<NodeId, Availability>,
+    /// Reasons of failed and unknown operations, most frequent first.
+    pub reasons: Vec<(String, u64)>,
+    /// When the last operation ended, in milliseconds since clients began.
+    pub lasted_ms: u64,
+    /// When the first operation happened, in milliseconds since clients began.
+    pub first_ok_ms: Option<u64>,
+}
+
+/// The width of the slots that availability is counted in.
+const SLOT_NS: u64 = 100_000_000;
+
+/// Computes the figures; `until_ns` is when clients stopped, so that final reads do not count as availability.
+#[must_use]
+pub fn statistics(operations: &[Operation<Register>], until_ns: u64) -> RunStatistics {
+    let mut all = RunStatistics::default();
+    let mut latencies: BTreeMap<&'static str, Histogram<u64>> = BTreeMap::new();
+    let mut ok_times: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for operation in operations {
+        all.counts.add(&operation.completion);
+        all.by_f.entry(operation.action.f().to_owned()).or_default().counts.add(&operation.completion);
+        if let Some(node) = &operation.node {
+            all.by_node.entry(node.clone()).or_default().counts.add(&operation.completion);
+        }
+        match &operation.completion {
+            Completion::Ok { time, .. } => {
+                let histogram = latencies
+                    .entry(operation.action.f())
+                    .or_insert_with(|| Histogram::new(2).expect("2 significant digits are supported"));
+                histogram.saturating_record((time - operation.time).min(LATENCY_NS_MAX));
+                if let Some(node) = &operation.node
+                    && *time <= until_ns
+                {
+                    ok_times.entry(node.clone()).or_default().push(*time);
+                }
+                let first = time / 1_000_000;
+                all.first_ok_ms = Some(all.first_ok_ms.map_or(first, |before| before.min(first)));
+                all.lasted_ms = all.lasted_ms.max(time / 1_000_000);
+            }
+            Completion::Fail { error, .. } | Completion::Info { error, .. } => {
+                let reason = error.as_deref().unwrap_or("no answer before the history ends");
+                // The cause's kind stands before its first colon.
+                let kind = reason.split(':').next().unwrap_or(reason);
+                *reasons.entry(kind.to_owned()).or_default() += 1;
+            }
+        }
+    }
+    for (f, histogram) in latencies {
+        let kind = all.by_f.entry(f.to_owned()).or_default();
+        kind.p50_us = histogram.value_at_quantile(0.5) / 1000;
+        kind.p99_us = histogram.value_at_quantile(0.99) / 1000;
+        kind.max_us = histogram.max() / 1000;
+    }
+    for (node, times) in &mut ok_times {
+        times.sort_unstable();
+        let entry = all.by_node.entry(node.clone()).or_default();
+        let mut slots: Vec<u64> = times.iter().map(|time| time / SLOT_NS).collect();
+        slots.dedup();
+        entry.available_permille = (slots.len() as u64 * 1000) / (until_ns.div_ceil(SLOT_NS)).max(1);
+        let mut last = 0;
+        for time in times.iter().copied().chain([until_ns]) {
+            entry.longest_gap_ms = entry.longest_gap_ms.max(time.saturating_sub(last) / 1_000_000);
+            last = time;
+        }
+    }
+    all.reasons = reasons.into_iter().collect();
+    all.reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    all
+}

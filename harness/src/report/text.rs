@@ -1,0 +1,236 @@
+//! The report printed at the end of a run.
+
+use std::fmt::{self, Display, Formatter};
+
+use duress_checkers::CheckReport;
+use duress_checkers::verdict::{Anomaly, WitnessStart};
+
+use super::faults::FaultRecord;
+use super::statistics::RunStatistics;
+use crate::verdict::RunVerdict;
+
+/// Anomalies beyond this many are counted, not told: `verdict.json` has them all.
+const ANOMALIES_TOLD: usize = 3;
+
+/// Everything that the text of a run's report says.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// What was run, in words: `store (raft), 5 nodes, register`.
+    pub subject: String,
+    /// What it promises, in words.
+    pub promise: String,
+    /// The verdict.
+    pub verdict: RunVerdict,
+    /// The checker's account.
+    pub check: CheckReport,
+    /// Figures.
+    pub statistics: RunStatistics,
+    /// Faults with their evidence.
+    pub faults: Vec<FaultRecord>,
+    /// Things a reader should know besides.
+    pub notes: Vec<String>,
+    /// The seed.
+    pub seed: u64,
+    /// The run's folder, as the user would type it.
+    pub folder: String,
+    /// The command that runs it again.
+    pub replay: String,
+}
+
+impl Display for RunReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.headline())?;
+        if let RunVerdict::Broken { reasons } | RunVerdict::Unknown { reasons } = &self.verdict {
+            for reason in reasons {
+                writeln!(f, "  - {reason}")?;
+            }
+        }
+        if let RunVerdict::Invalid { anomalies } = &self.verdict {
+            for (number, anomaly) in anomalies.iter().take(ANOMALIES_TOLD).enumerate() {
+                writeln!(f)?;
+                write!(f, "{}", Told { number: number + 1, anomaly })?;
+            }
+            if anomalies.len() > ANOMALIES_TOLD {
+                writeln!(f, "\n… and {} more, in verdict.json.", anomalies.len() - ANOMALIES_TOLD)?;
+            }
+        }
+        writeln!(f)?;
+        self.operations(f)?;
+        writeln!(f)?;
+        self.fault_table(f)?;
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        writeln!(f, "\nrun folder  {}", self.folder)?;
+        writeln!(f, "seed        {}", self.seed)?;
+        writeln!(f, "run again   {}", self.replay)?;
+        writeln!(f, "check again duress check {}/history.jsonl --model register", self.folder)?;
+        writeln!(f, "\n{}: {}", self.verdict.word(), self.subject)
+    }
+}
+
+impl RunReport {
+    fn headline(&self) -> String {
+        let (subject, promise) = (&self.subject, &self.promise);
+        match &self.verdict {
+            RunVerdict::Valid => format!(
+                "VALID: {subject}: every answer fits one order of the operations ({promise}); {} keys, {} operations checked.",
+                self.check.keys, self.check.operations
+            ),
+            RunVerdict::Invalid { anomalies } => format!(
+                "INVALID: {subject}: the record is not linearizable: {} of {} keys.",
+                anomalies.len(),
+                self.check.keys
+            ),
+            RunVerdict::Unknown { .. } => {
+                format!("UNKNOWN: {subject}: no anomaly was found, but not everything was decided:")
+            }
+            RunVerdict::Broken { .. } => format!("BROKEN: {subject}: this run proves nothing:"),
+        }
+    }
+
+    fn operations(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let statistics = &self.statistics;
+        let counts = statistics.counts;
+        let seconds = (statistics.lasted_ms as f64 / 1000.0).max(0.001);
+        writeln!(
+            f,
+            "{} operations in {seconds:.1} s ({:.0}/s): {} ok, {} fail, {} info",
+            counts.total(),
+            counts.total() as f64 / seconds,
+            counts.ok,
+            counts.fail,
+            counts.info
+        )?;
+        writeln!(
+            f,
+            "  {:<8} {:>9} {:>8} {:>7} {:>11} {:>11} {:>11}",
+            "", "ok", "fail", "info", "p50", "p99", "max"
+        )?;
+        for (name, kind) in &statistics.by_f {
+            let counts = kind.counts;
+            writeln!(
+                f,
+                "  {name:<8} {:>9} {:>8} {:>7} {:>8.2} ms {:>8.2} ms {:>8.2} ms",
+                counts.ok,
+                counts.fail,
+                counts.info,
+                kind.p50_us as f64 / 1000.0,
+                kind.p99_us as f64 / 1000.0,
+                kind.max_us as f64 / 1000.0
+            )?;
+        }
+        writeln!(f, "  node            ok     fail    info   available   longest gap")?;
+        for (node, seen) in &statistics.by_node {
+            let counts = seen.counts;
+            writeln!(
+                f,
+                "  {node:<8} {:>9} {:>8} {:>7} {:>9.1} % {:>10.1} s",
+                counts.ok,
+                counts.fail,
+                counts.info,
+                seen.available_permille as f64 / 10.0,
+                seen.longest_gap_ms as f64 / 1000.0
+            )?;
+        }
+        if !statistics.reasons.is_empty() {
+            let reasons: Vec<String> =
+                statistics.reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            writeln!(f, "  not ok because: {}", reasons.join(", "))?;
+        }
+        Ok(())
+    }
+
+    fn fault_table(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.faults.is_empty() {
+            return writeln!(f, "no faults were injected");
+        }
+        let proven = self
+            .faults
+            .iter()
+            .filter(|fault| fault.took_hold.is_some() && fault.healed.is_some() && fault.errors.is_empty());
+        writeln!(
+            f,
+            "{} faults, {} of them with evidence that they took hold and that they healed",
+            self.faults.len(),
+            proven.count()
+        )?;
+        for fault in &self.faults {
+            let at = |ms: Option<u64>| match ms {
+                Some(ms) => format!("{:.3}", ms as f64 / 1000.0),
+                None => "-".to_owned(),
+            };
+            writeln!(
+                f,
+                "  {:>3}. {:>7} s to {:>7} s  {}",
+                fault.id,
+                at(fault.start_ms),
+                at(fault.stop_ms),
+                fault.what
+            )?;
+            if let Some(evidence) = &fault.took_hold {
+                writeln!(f, "       took hold: {evidence}")?;
+            }
+            if let Some(evidence) = &fault.healed {
+                let served: Vec<String> = fault
+                    .served_after_ms
+                    .iter()
+                    .map(|(node, after)| format!("{node} served after {after} ms"))
+                    .collect();
+                let served = if served.is_empty() { served.join("") } else { format!("; {}", served.join(", ")) };
+                writeln!(f, "       healed:    {evidence}{served}")?;
+            }
+            for error in &fault.errors {
+                writeln!(f, "       ERROR:     {error}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One anomaly, told on paper.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Its number in the list.
+    pub number: usize,
+    /// The anomaly.
+    pub anomaly: &'a Anomaly,
+}
+
+impl Display for Told<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { number, anomaly } = self;
+        let key = anomaly.key.as_ref().map(|key| format!(" on key {key}")).unwrap_or_default();
+        writeln!(f, "anomaly {number}: {}{key}", anomaly.kind)?;
+        writeln!(f, "  {}", anomaly.summary)?;
+        let start = match &anomaly.start {
+            WitnessStart::Initial(None) => "the key was never written before".to_owned(),
+            WitnessStart::Initial(Some(value)) => format!("the key held {value}"),
+            WitnessStart::Any => "whatever the key held before".to_owned(),
+        };
+        writeln!(f, "  these operations alone are impossible ({start}):")?;
+        for operation in &anomaly.operations {
+            let node = operation.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+            let seconds = |ns: u64| format!("{:.6} s", ns as f64 / 1e9);
+            let end = operation.completion_time.map_or_else(|| "never answered".to_owned(), seconds);
+            let lines = match operation.completion_index {
+                Some(completion) => format!("index {} and {completion}", operation.index),
+                None => format!("index {}", operation.index),
+            };
+            writeln!(
+                f,
+                "    {:<2} {:<16} {:>4}  {} to {end}  process {}{node} ({lines})",
+                operation.label,
+                operation.action,
+                format!("{:?}", operation.outcome).to_lowercase(),
+                seconds(operation.time),
+                operation.process,
+            )?;
+        }
+        writeln!(f, "  why:")?;
+        for (number, step) in anomaly.steps.iter().enumerate() {
+            writeln!(f, "    {}. {}", number + 1, step.sentence)?;
+        }
+        Ok(())
+    }
+}

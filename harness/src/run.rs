@@ -1,0 +1,201 @@
+//! A run: world up, clients and nemesis side by side, heal, final reads, teardown, check.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use duress_history::recorder::RecordError;
+use duress_history::Recorder;
+use duress_targets::System;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::clock::Clock;
+use crate::conductor::{Breakage, Conductor, chain};
+use crate::dispatcher::{Dispatcher, DispatcherParts, Stop};
+use crate::folder::RunFolder;
+use crate::generator::final_reads::FinalReads;
+use crate::generator::limit::TimeLimit;
+use crate::generator::register::RegisterMix;
+use crate::generator::stagger::Stagger;
+use crate::plan::{Plan, Workload};
+use crate::progress::Progress;
+use crate::world::{World, WorldError};
+
+/// How long the final reads may take in all.
+const FINAL_READS: Duration = Duration::from_secs(20);
+
+/// What a run left, besides its history.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why the run proves nothing, if so.
+    pub broken: Vec<String>,
+    /// What a reader should know besides.
+    pub notes: Vec<String>,
+    /// When clients stopped and the final phase began.
+    pub clients_until: Duration,
+    /// How the run was asked to end, if it was.
+    pub stop: Stop,
+}
+
+/// Why a run could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The runtime could not be started.
+    #[error("cannot start the asynchronous runtime")]
+    Runtime(#[source] std::io::Error),
+    /// The history could not be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Runs `plan`, recording into `folder`. Inside the namespaces.
+///
+/// # Errors
+/// [`RunError`]. What goes wrong with the world or the faults is part of the [`Outcome`]: the run is broken.
+pub fn run(plan: &Plan, system: &'static dyn System, folder: &RunFolder) -> Result<Outcome, RunError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
+    LocalSet::new().block_on(&runtime, run_plan(plan, system, folder))
+}
+
+async fn run_plan(
+    plan: &Plan,
+    system: &'static dyn System,
+    folder: &RunFolder,
+) -> Result<Outcome, RunError> {
+    let (stop_tx, stop) = watch::channel(Stop::No);
+    let listener = tokio::task::spawn_local(listen(stop_tx));
+    let history = folder.file("history.jsonl");
+    let mut outcome = Outcome {
+        broken: Vec::new(),
+        notes: Vec::new(),
+        clients_until: Duration::ZERO,
+        stop: Stop::No,
+    };
+    let mut early = stop.clone();
+    let built = tokio::select! {
+        built = World::build(plan, system, folder) => built,
+        // The sender lives as long as this function.
+        _ = early.changed() => {
+            outcome.broken.push("it was stopped before the cluster was ready".to_owned());
+            outcome.stop = *early.borrow();
+            return Ok(outcome);
+        }
+    };
+    match built {
+        Ok(world) => {
+            let ready = format!(
+                "{} nodes were ready {:.2} s after the arena began to be built",
+                plan.nodes.len(),
+                world.ready_after.as_secs_f64()
+            );
+            tracing::info!("{ready}");
+            outcome.notes.push(ready);
+            exercise(plan, world, &history, stop.clone(), &mut outcome).await?;
+        }
+        Err(error) => outcome.broken.push(world_failure(&error)),
+    }
+    outcome.stop = *stop.borrow();
+    listener.abort();
+    Ok(outcome)
+}
+
+fn world_failure(error: &WorldError) -> String {
+    tracing::error!(error = %chain(error), "no world");
+    chain(error)
+}
+
+/// Clients and nemesis side by side, then the final phase, then teardown.
+async fn exercise(
+    plan: &Plan,
+    world: World,
+    history: &Path,
+    stop: watch::Receiver<Stop>,
+    outcome: &mut Outcome,
+) -> Result<(), RunError> {
+    let clock = Clock::start();
+    let (records_tx, records) = mpsc::unbounded_channel();
+    let cluster = Rc::clone(&world.cluster);
+    let mut dispatcher = Dispatcher::start(DispatcherParts {
+        recorder: Recorder::create(history)?,
+        clock,
+        nodes: (0..plan.concurrency).map(|slot| cluster.node_of_slot(slot).clone()).collect(),
+        make_client: Box::new(move |slot| cluster.client(slot)),
+        operation_timeout: plan.operation_timeout(),
+        nemesis: records,
+        stop: stop.clone(),
+        progress: Progress::new(plan.time_limit()),
+    });
+    let World { arena, nemesis, cluster, .. } = world;
+    let mut conductor = Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone() };
+
+    let Workload::Register(options) = plan.workload;
+    let limit = plan.time_limit();
+    let mix = RegisterMix::new(options, plan.seed);
+    let broken = match plan.rate_hz {
+        None => {
+            let mut generator = TimeLimit::new(mix, limit);
+            dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
+        }
+        Some(rate) => {
+            let mut generator = TimeLimit::new(Stagger::new(mix, rate), limit);
+            dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
+        }
+    };
+    outcome.broken.extend(broken.iter().map(|breakage: &Breakage| chain(breakage)));
+    outcome.clients_until = clock.now().min(limit);
+
+    if *stop.borrow() < Stop::Now {
+        let keys = dispatcher.keys();
+        let asked = keys.len();
+        let mut finals = FinalReads::new(keys, clock.now() + FINAL_READS);
+        dispatcher.run(&mut finals, Stop::Now, async {}).await?;
+        let unanswered = finals.unanswered();
+        if unanswered > 0 {
+            outcome.notes.push(format!(
+                "{unanswered} of {asked} keys were not read at the end: a write lost there would not be seen"
+            ));
+        }
+    }
+    dispatcher.close().await?;
+    let Conductor { nemesis, .. } = conductor;
+    if let Err(error) = nemesis.close() {
+        outcome.broken.push(chain(&error));
+    }
+    if let Err(error) = arena.close() {
+        outcome.broken.push(format!("the network failed: {}", chain(&error)));
+    }
+    Ok(())
+}
+
+/// Turns the signals that ask a program to end into a [`Stop`]: the first ends the run early, the second at once.
+async fn listen(stop: watch::Sender<Stop>) {
+    let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
+        .map(signal);
+    let Ok([mut interrupt, mut terminate, mut hangup, mut quit]) = streams.into_iter().collect::<Result<Vec<_>, _>>().map(|streams| {
+        <[_; 4]>::try_from(streams).expect("as many streams as kinds")
+    }) else {
+        tracing::warn!("signals cannot be listened to: the run can only be ended by killing it");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
+        }
+        stop.send_modify(|stop| {
+            *stop = match *stop {
+                Stop::No => Stop::Early,
+                Stop::Early | Stop::Now => Stop::Now,
+            };
+        });
+        match *stop.borrow() {
+            Stop::Early => eprintln!("\nending early: healing, reading, checking (again to leave at once)"),
+            _ => eprintln!("\nleaving at once; the history is kept"),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The verdict on a whole run: the checker's, unless the run itself proves nothing.
+
+use duress_checkers::CheckReport;
+use duress_checkers::verdict::{Anomaly, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+
+/// What a run came to. In order of dominance: an anomaly is an anomaly however broken the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum RunVerdict {
+    /// The promise was broken, and each anomaly proves it.
+    Invalid {
+        /// The proofs.
+        anomalies: Vec<Anomaly>,
+    },
+    /// The run itself proves nothing.
+    Broken {
+        /// Why, one sentence each.
+        reasons: Vec<String>,
+    },
+    /// Not everything was decided.
+    Unknown {
+        /// Why, one sentence each.
+        reasons: Vec<String>,
+    },
+    /// Everything was checked, and holds.
+    Valid,
+}
+
+impl RunVerdict {
+    /// The verdict on a run whose history `check` speaks of, and in which `broken` went wrong.
+    #[must_use]
+    pub fn new(check: &CheckReport, broken: Vec<String>) -> Self {
+        match (&check.verdict, broken) {
+            (Verdict::Invalid(anomalies), _) => Self::Invalid { anomalies: anomalies.clone() },
+            (_, reasons) if !reasons.is_empty() => Self::Broken { reasons },
+            (Verdict::Unknown(reasons), _) => {
+                Self::Unknown { reasons: reasons.iter().map(ToString::to_string).collect() }
+            }
+            (Verdict::Valid, _) => Self::Valid,
+        }
+    }
+
+    /// The exit code it calls for.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Valid => Exit::Valid,
+            Self::Invalid { .. } => Exit::Anomaly,
+            Self::Unknown { .. } => Exit::Unknown,
+            Self::Broken { .. } => Exit::Broken,
+        }
+    }
+
+    /// The verdict as one word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::Invalid { .. } => "INVALID",
+            Self::Unknown { .. } => "UNKNOWN",
+            Self::Broken { .. } => "BROKEN",
+        }
+    }
+}
