@@ -1,0 +1,192 @@
+//! A cluster of real processes on loopback, and the words its tests are written in.
+
+use std::fs::File;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duress_history::register::{Register, RegisterOp};
+use duress_history::{NodeId, Scalar};
+use duress_targets::{
+    Node, NotReady, Outcome, OwnNetwork, RegisterClient, Request, Role, Settings, System, Topology,
+};
+
+/// How long anything may take that must happen in the end.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long one question to a node may take.
+pub const ATTEMPT: Duration = Duration::from_secs(1);
+/// How long a node is left alone before it is asked again.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
+
+/// A cluster whose nodes are killed when it goes out of scope.
+pub struct Cluster {
+    system: &'static dyn System,
+    settings: Settings,
+    topology: Topology,
+    running: Vec<(NodeId, Child)>,
+}
+
+impl Cluster {
+    /// As many nodes as `request` says, started. Each test has a `subnet` of its own.
+    pub fn start(
+        system: &'static dyn System,
+        request: &Request,
+        executable: PathBuf,
+        folder: &Path,
+        subnet: u8,
+    ) -> Self {
+        // Other runs of this test on the same machine must not share addresses.
+        let [high, low] = (std::process::id() as u16).to_be_bytes();
+        let nodes = (1..=request.nodes).map(|number| {
+            let name = NodeId::new(format!("n{number}"));
+            let data = folder.join(name.as_str());
+            std::fs::create_dir(&data).unwrap();
+            Node {
+                address: Ipv4Addr::new(127, subnet.wrapping_add(high), low, number.try_into().unwrap()),
+                stdout: data.join("stdout"),
+                stderr: data.join("stderr"),
+                data,
+                name,
+            }
+        });
+        let topology = Topology { nodes: nodes.collect(), executable };
+        let settings = system.resolve(request).unwrap();
+        let mut cluster = Self { system, settings, topology, running: Vec::new() };
+        for node in cluster.names() {
+            cluster.spawn(&node);
+        }
+        cluster
+    }
+
+    /// The names of its nodes, in order.
+    pub fn names(&self) -> Vec<NodeId> {
+        self.topology.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// Starts `node`, for the first time or again.
+    pub fn spawn(&mut self, node: &NodeId) {
+        let spec = self.system.process(&self.settings, &self.topology, node).unwrap();
+        let append = |path| File::options().create(true).append(true).open(path).unwrap();
+        let child = Command::new(&spec.program)
+            .args(&spec.args)
+            .envs(spec.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(append(&spec.stdout))
+            .stderr(append(&spec.stderr))
+            .spawn()
+            .unwrap();
+        self.running.push((node.clone(), child));
+    }
+
+    /// Kills `node` as `kill -9` does.
+    pub fn kill(&mut self, node: &NodeId) {
+        let position = self.running.iter().position(|(name, _)| name == node).expect("it runs");
+        let (_, mut child) = self.running.remove(position);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Waits until `node` takes part.
+    pub async fn ready(&self, node: &NodeId) {
+        until(|| self.attempt(node), |()| true).await;
+    }
+
+    /// Makes one attempt to see `node` take part.
+    pub async fn attempt(&self, node: &NodeId) -> Result<(), NotReady> {
+        self.system.ready(&self.settings, &self.topology, node, &OwnNetwork, ATTEMPT).await
+    }
+
+    /// The leader that every node of `nodes` agrees on.
+    pub async fn leader(&self, nodes: &[NodeId]) -> NodeId {
+        let agreed = || async {
+            let mut leaders = Vec::new();
+            for node in nodes {
+                let status =
+                    self.system.status(&self.settings, &self.topology, node, &OwnNetwork, ATTEMPT).await?;
+                let expected =
+                    if status.leader.as_ref() == Some(node) { Role::Leader } else { Role::Follower };
+                assert!(status.leader.is_none() || status.role == expected, "{status:?}");
+                leaders.push(status.leader);
+            }
+            leaders.dedup();
+            Ok(if let [Some(leader)] = leaders.as_slice() { Some(leader.clone()) } else { None })
+        };
+        until(agreed, |leader| leader.as_ref().is_some_and(|leader| nodes.contains(leader))).await.unwrap()
+    }
+
+    /// A client of `node`.
+    pub fn client(&self, node: &NodeId, timeout: Duration) -> Box<dyn RegisterClient> {
+        self.system
+            .register_client(&self.settings, &self.topology, node, Arc::new(OwnNetwork), timeout)
+            .unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for (node, child) in &mut self.running {
+            if let Err(error) = child.kill().and_then(|()| child.wait()) {
+                eprintln!("{node} may still run: {error}");
+            }
+        }
+    }
+}
+
+/// Repeats `attempt` until it succeeds with what `fits`, within the deadline.
+async fn until<T, F: Future<Output = Result<T, NotReady>>>(
+    attempt: impl Fn() -> F,
+    fits: impl Fn(&T) -> bool,
+) -> T {
+    let began = Instant::now();
+    loop {
+        let seen = attempt().await;
+        match seen {
+            Ok(seen) if fits(&seen) => return seen,
+            _ if began.elapsed() < DEADLINE => tokio::time::sleep(BETWEEN_ATTEMPTS).await,
+            Ok(_) => panic!("not so within {DEADLINE:?}"),
+            Err(error) => panic!("{error} ({:?}) after {DEADLINE:?}", error.cause),
+        }
+    }
+}
+
+/// Reads `key`.
+pub fn read(key: &str) -> Register {
+    Register { key: key.into(), op: RegisterOp::Read(None) }
+}
+
+/// Writes `value` to `key`.
+pub fn write(key: &str, value: impl Into<Scalar>) -> Register {
+    Register { key: key.into(), op: RegisterOp::Write(value.into()) }
+}
+
+/// Replaces `old` by `new` at `key`.
+pub fn cas(key: &str, old: Option<i64>, new: i64) -> Register {
+    Register { key: key.into(), op: RegisterOp::Cas { old: old.map(Scalar::from), new: new.into() } }
+}
+
+/// An outcome in short: `ok`, `ok 5`, `ok nil`, `fail precondition`, `info timeout`.
+pub fn short(outcome: &Outcome<Register>) -> String {
+    match outcome {
+        Outcome::Ok(Register { op: RegisterOp::Read(Some(value)), .. }) => format!("ok {value}"),
+        Outcome::Ok(Register { op: RegisterOp::Read(None), .. }) => "ok nil".to_owned(),
+        Outcome::Ok(_) => "ok".to_owned(),
+        Outcome::Fail(cause) => format!("fail {}", cause.kind),
+        Outcome::Info(cause) => format!("info {}", cause.kind),
+    }
+}
+
+/// Does `operation` until it comes out as `expected`, in short: an election may be under way, or a replica behind.
+pub async fn insist(client: &mut dyn RegisterClient, operation: &Register, expected: &str) {
+    let began = Instant::now();
+    loop {
+        let outcome = client.invoke(operation).await;
+        if short(&outcome) == expected {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "{operation:?} never came out as {expected}: {outcome:?}");
+        tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+    }
+}

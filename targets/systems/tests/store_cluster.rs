@@ -1,0 +1,122 @@
+//! Real nodes of our store on loopback, launched as the harness launches them.
+//!
+//! The store is a subcommand of `duress`, which a build of this crate alone does not make: it is looked for beside this
+//! test (`cargo test --workspace` puts it there), or at the path in `DURESS_EXECUTABLE`. Skipped, with the reason, where
+//! it is not.
+
+mod cluster;
+
+use std::path::PathBuf;
+
+use cluster::{ATTEMPT, Cluster, cas, insist, read, short, write};
+use duress_history::NodeId;
+use duress_targets::{Request, find};
+
+fn executable() -> Option<PathBuf> {
+    let given = std::env::var_os("DURESS_EXECUTABLE").map(PathBuf::from);
+    let beside = || {
+        let test = std::env::current_exe().ok()?;
+        Some(test.parent()?.parent()?.join("duress")).filter(|file| file.is_file())
+    };
+    let found = given.or_else(beside);
+    if found.is_none() {
+        eprintln!("skipped: no program `duress` beside this test; build it, or set DURESS_EXECUTABLE");
+    }
+    found
+}
+
+fn request(mode: &str, options: &[(&str, &str)]) -> Request {
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Request { mode: Some(mode.to_owned()), options, bug: None, nodes: 3 }
+}
+
+#[tokio::test]
+async fn raft_keeps_registers_through_the_loss_of_a_leader() {
+    let Some(executable) = executable() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster =
+        Cluster::start(find("store").unwrap(), &request("raft", &[]), executable, folder.path(), 81);
+    let names = cluster.names();
+    for node in &names {
+        cluster.ready(node).await;
+    }
+    let leader = cluster.leader(&names).await;
+
+    let mut clients: Vec<_> = names.iter().map(|node| cluster.client(node, 2 * ATTEMPT)).collect();
+    let mut seen = Vec::new();
+    for (number, operation) in [
+        read("x"),
+        cas("x", Some(1), 2),
+        cas("x", None, 1),
+        cas("x", None, 5),
+        read("x"),
+        cas("x", Some(1), 2),
+        cas("x", Some(1), 3),
+        write("x", -4),
+        read("x"),
+        write("y", ""),
+        read("y"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        seen.push(short(&clients[number % 3].invoke(operation).await));
+    }
+    let precondition = "fail precondition";
+    let expected =
+        ["ok nil", precondition, "ok", precondition, "ok 1", "ok", precondition, "ok", "ok -4", "ok", "ok "];
+    assert_eq!(seen, expected);
+
+    cluster.kill(&leader);
+    let position = names.iter().position(|node| *node == leader).unwrap();
+    // What a kept connection says depends on whether the runtime has looked at it since; a new one says it plainly.
+    let kept = short(&clients[position].invoke(&write("x", 9)).await);
+    assert!(["fail refused", "info connection-lost"].contains(&kept.as_str()), "{kept}");
+    assert_eq!(short(&clients[position].invoke(&write("x", 9)).await), "fail refused");
+    let survivors: Vec<NodeId> = names.iter().filter(|node| **node != leader).cloned().collect();
+    assert_ne!(cluster.leader(&survivors).await, leader);
+    insist(&mut *cluster.client(&survivors[0], 2 * ATTEMPT), &write("x", 10), "ok").await;
+
+    cluster.spawn(&leader);
+    cluster.ready(&leader).await;
+    assert_eq!(short(&clients[position].invoke(&read("x")).await), "ok 10");
+
+    // Alone, a node reads nothing, and may or may not say for sure that it wrote nothing: it must not say that it did.
+    for node in &survivors {
+        cluster.kill(node);
+    }
+    let mut alone = cluster.client(&leader, ATTEMPT);
+    let written = short(&alone.invoke(&write("x", 11)).await);
+    assert!(!written.starts_with("ok"), "{written}");
+    let seen = short(&alone.invoke(&read("x")).await);
+    assert!(seen.starts_with("fail"), "{seen}");
+    cluster.attempt(&leader).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_primary_and_replicas_that_answer_by_themselves() {
+    let Some(executable) = executable() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let request = request("primary", &[("read", "any")]);
+    let mut cluster = Cluster::start(find("store").unwrap(), &request, executable, folder.path(), 82);
+    let names = cluster.names();
+    for node in &names {
+        cluster.ready(node).await;
+    }
+    assert_eq!(cluster.leader(&names).await, names[0]);
+
+    // Written through a replica, ordered by the primary, and in the end read everywhere.
+    let mut clients: Vec<_> = names.iter().map(|node| cluster.client(node, ATTEMPT)).collect();
+    assert_eq!(short(&clients[1].invoke(&write("x", 1)).await), "ok");
+    assert_eq!(short(&clients[2].invoke(&cas("x", Some(1), 2)).await), "ok");
+    assert_eq!(short(&clients[0].invoke(&read("x")).await), "ok 2");
+    for client in &mut clients {
+        insist(&mut **client, &read("x"), "ok 2").await;
+    }
+
+    // Without the primary nothing is written, and what was is still read.
+    cluster.kill(&names[0]);
+    let lost = short(&clients[1].invoke(&write("x", 3)).await);
+    assert!(!lost.starts_with("ok"), "{lost}");
+    assert_eq!(short(&clients[1].invoke(&read("x")).await), "ok 2");
+}
