@@ -28,7 +28,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Config, Box<dyn Error
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,openraft=off".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,openraft=off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let outcome = match parse(std::env::args().skip(1)) {
         Ok(config) => serve(config).await.map_err(Into::into),

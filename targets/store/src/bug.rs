@@ -44,8 +44,13 @@ pub enum Bug {
 
 impl Bug {
     /// Every seeded bug, in the order of the table.
-    pub const ALL: [Self; 5] =
-        [Self::AckBeforeCommit, Self::StaleLeaderRead, Self::VoteNotPersisted, Self::FsyncSkipped, Self::CasBeforeOrder];
+    pub const ALL: [Self; 5] = [
+        Self::AckBeforeCommit,
+        Self::StaleLeaderRead,
+        Self::VoteNotPersisted,
+        Self::FsyncSkipped,
+        Self::CasBeforeOrder,
+    ];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
@@ -68,7 +73,9 @@ impl Bug {
                 "reads served by whoever believes it leads, as in Consul's default reads and early etcd"
             }
             Self::VoteNotPersisted => "a Raft whose term and vote do not survive a restart",
-            Self::FsyncSkipped => "acknowledging before the data is durable, as Redis does with appendfsync everysec",
+            Self::FsyncSkipped => {
+                "acknowledging before the data is durable, as Redis does with appendfsync everysec"
+            }
             Self::CasBeforeOrder => "check-then-act: the comparison is made before the write is ordered",
         }
     }
@@ -76,8 +83,12 @@ impl Bug {
     /// The anomaly a client can observe, in one sentence.
     pub const fn anomaly(self) -> &'static str {
         match self {
-            Self::AckBeforeCommit => "acknowledged writes are lost after a failover, or not seen by later reads",
-            Self::StaleLeaderRead => "a deposed leader returns values that were overwritten before the read began",
+            Self::AckBeforeCommit => {
+                "acknowledged writes are lost after a failover, or not seen by later reads"
+            }
+            Self::StaleLeaderRead => {
+                "a deposed leader returns values that were overwritten before the read began"
+            }
             Self::VoteNotPersisted => "a committed write is deleted by a leader of an older term",
             Self::FsyncSkipped => "acknowledged writes are lost when enough nodes are killed",
             Self::CasBeforeOrder => "two compare-and-sets from the same value both succeed",
@@ -102,6 +113,9 @@ impl FromStr for Bug {
     type Err = ParseBugError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| ParseBugError { given: name.into() })
+        Self::ALL
+            .into_iter()
+            .find(|bug| bug.name() == name)
+            .ok_or_else(|| ParseBugError { given: name.into() })
     }
 }

@@ -200,7 +200,11 @@ mod tests {
     use super::*;
 
     fn set(key: &'static str, value: &'static str, condition: Condition) -> Command {
-        Command::Set { key: Bytes::from_static(key.as_bytes()), value: Bytes::from_static(value.as_bytes()), condition }
+        Command::Set {
+            key: Bytes::from_static(key.as_bytes()),
+            value: Bytes::from_static(value.as_bytes()),
+            condition,
+        }
     }
 
     #[test]
@@ -245,7 +249,10 @@ mod tests {
     fn deleting_counts_only_what_was_there() {
         let mut state = KeyValues::default();
         state.apply(&set("a", "1", Condition::Always));
-        assert_eq!(state.apply(&Command::Delete { keys: vec!["a".into(), "b".into(), "a".into()] }), Reply::Integer(1));
+        assert_eq!(
+            state.apply(&Command::Delete { keys: vec!["a".into(), "b".into(), "a".into()] }),
+            Reply::Integer(1)
+        );
         assert_eq!(state.answer(&Query::CountPresent(vec!["a".into()])), Answer::Count(0));
     }
 }

@@ -121,7 +121,9 @@ impl FromStr for ReadFrom {
         match text {
             "primary" => Ok(Self::Primary),
             "any" => Ok(Self::Any),
-            _ => Err(OptionError::Value { key: "read".into(), given: text.into(), expected: "primary or any" }),
+            _ => {
+                Err(OptionError::Value { key: "read".into(), given: text.into(), expected: "primary or any" })
+            }
         }
     }
 }
@@ -215,7 +217,11 @@ impl Mode {
                 "read" => options.read = value.parse()?,
                 "log_keep" => options.log_keep = positive(key, value)?,
                 _ => {
-                    return Err(OptionError::Key { mode: "primary", given: key.into(), known: "read, log_keep" });
+                    return Err(OptionError::Key {
+                        mode: "primary",
+                        given: key.into(),
+                        known: "read, log_keep",
+                    });
                 }
             },
         }
@@ -224,7 +230,8 @@ impl Mode {
 }
 
 fn positive(key: &str, value: &str) -> Result<u64, OptionError> {
-    let wrong = || OptionError::Value { key: key.into(), given: value.into(), expected: "a whole number above 0" };
+    let wrong =
+        || OptionError::Value { key: key.into(), given: value.into(), expected: "a whole number above 0" };
     value.parse().ok().filter(|number| *number > 0).ok_or_else(wrong)
 }
 
@@ -413,7 +420,10 @@ mod tests {
 
     #[test]
     fn errors_list_what_is_accepted() {
-        assert_eq!("paxos".parse::<Mode>().unwrap_err().to_string(), "unknown mode \"paxos\"; the modes are raft, primary");
+        assert_eq!(
+            "paxos".parse::<Mode>().unwrap_err().to_string(),
+            "unknown mode \"paxos\"; the modes are raft, primary"
+        );
         let bug = "none".parse::<Bug>().unwrap_err().to_string();
         assert!(Bug::ALL.iter().all(|known| bug.contains(known.name())), "{bug}");
         let mut mode: Mode = "primary".parse().unwrap();
@@ -433,6 +443,10 @@ mod tests {
     fn a_peer_is_a_name_and_an_address() {
         let peer: Peer = "n2=10.77.0.2:7379".parse().unwrap();
         assert_eq!((peer.name.as_str(), peer.address.port()), ("n2", 7379));
-        assert!("n2".parse::<Peer>().is_err() && "n2=host".parse::<Peer>().is_err() && "=1.2.3.4:5".parse::<Peer>().is_err());
+        assert!(
+            "n2".parse::<Peer>().is_err()
+                && "n2=host".parse::<Peer>().is_err()
+                && "=1.2.3.4:5".parse::<Peer>().is_err()
+        );
     }
 }

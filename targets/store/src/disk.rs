@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use redb::{Database, Durability, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
 use crate::bug::Bug;
@@ -22,6 +22,7 @@ pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Keys and values, where a mode keeps them in the database.
 pub const DATA: TableDefinition<&[u8], &[u8]> = TableDefinition::new("data");
 
+const OWNER: &str = "owner";
 const CACHE_BYTES: usize = 16 << 20;
 
 /// A data folder that cannot be used, or no longer.
@@ -122,11 +123,11 @@ impl Disk {
         std::fs::create_dir_all(folder)
             .map_err(|cause| DiskError::Folder { path: folder.into(), cause: Arc::new(cause) })?;
         let path = folder.join("store.redb");
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|cause| DiskError::Open { path: path.clone(), cause: Arc::new(cause.into()) })?;
-        claim(&database, &path, owner)?;
+        if !path.exists() {
+            create(folder, &path, owner)?;
+        }
+        let database = open_database(&path)?;
+        check_owner(&database, &path, owner)?;
         let loaded = load(&Contents { database: &database, path: &path })?;
         let (jobs, queue) = mpsc::channel();
         let durability = match bug {
@@ -235,43 +236,68 @@ impl Contents<'_> {
         &self,
         body: impl FnOnce(&redb::ReadTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), DiskError> {
-        use redb::ReadableDatabase;
         let result = self.database.begin_read().map_err(redb::Error::from).and_then(|t| body(&t));
         result.map_err(|cause| transaction_failed("read", self.path, cause))
     }
 
     fn decode<T: serde::de::DeserializeOwned>(&self, record: &str, bytes: &[u8]) -> Result<T, DiskError> {
-        postcard::from_bytes(bytes)
-            .map_err(|cause| DiskError::Record { record: record.into(), path: self.path.into(), cause })
+        postcard::from_bytes(bytes).map_err(|cause| DiskError::Record {
+            record: record.into(),
+            path: self.path.into(),
+            cause,
+        })
     }
 }
 
-/// Makes the tables, and writes or compares the owner.
-fn claim(database: &Database, path: &Path, owner: &str) -> Result<(), DiskError> {
-    let body = || -> Result<Option<Vec<u8>>, redb::Error> {
-        let transaction = database.begin_write()?;
-        let found = {
-            transaction.open_table(LOG)?;
-            transaction.open_table(DATA)?;
-            let mut meta = transaction.open_table(META)?;
-            let found = meta.get("owner")?.map(|record| record.value().to_vec());
-            if found.is_none() {
-                meta.insert("owner", owner.as_bytes())?;
-            }
-            found
-        };
-        transaction.commit()?;
-        Ok(found)
-    };
-    match body() {
-        Err(cause) => Err(transaction_failed("prepare", path, cause)),
-        Ok(Some(found)) if found != owner.as_bytes() => Err(DiskError::Owner {
-            path: path.into(),
-            found: String::from_utf8_lossy(&found).into_owned(),
-            expected: owner.into(),
-        }),
-        Ok(_) => Ok(()),
+/// Makes a database with its tables and its owner.
+///
+/// It gets its name when it is whole: a node killed while redb lays out a new file would otherwise leave one that
+/// cannot be opened any more.
+fn create(folder: &Path, path: &Path, owner: &str) -> Result<(), DiskError> {
+    let unfinished = folder.join("store.redb.new");
+    let failed = |cause| DiskError::Folder { path: folder.into(), cause: Arc::new(cause) };
+    match std::fs::remove_file(&unfinished) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(cause)),
+        _ => {}
     }
+    let database = open_database(&unfinished)?;
+    let lay_out = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        transaction.open_table(LOG)?;
+        transaction.open_table(DATA)?;
+        transaction.open_table(META)?.insert(OWNER, owner.as_bytes())?;
+        transaction.commit()?;
+        Ok(())
+    };
+    lay_out().map_err(|cause| transaction_failed("lay out", &unfinished, cause))?;
+    drop(database);
+    std::fs::rename(&unfinished, path).map_err(failed)?;
+    // The new name must survive a power loss as everything in the file does.
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+fn open_database(path: &Path) -> Result<Database, DiskError> {
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|cause| DiskError::Open { path: path.into(), cause: Arc::new(cause.into()) })
+}
+
+fn check_owner(database: &Database, path: &Path, owner: &str) -> Result<(), DiskError> {
+    let read = || -> Result<Vec<u8>, redb::Error> {
+        let found =
+            database.begin_read()?.open_table(META)?.get(OWNER)?.map(|record| record.value().to_vec());
+        Ok(found.unwrap_or_default())
+    };
+    let found = read().map_err(|cause| transaction_failed("read", path, cause))?;
+    if found == owner.as_bytes() {
+        return Ok(());
+    }
+    Err(DiskError::Owner {
+        path: path.into(),
+        found: String::from_utf8_lossy(&found).into_owned(),
+        expected: owner.into(),
+    })
 }
 
 fn transaction_failed(operation: &'static str, path: &Path, cause: redb::Error) -> DiskError {
@@ -325,7 +351,10 @@ fn commit_all(database: &Database, durability: Durability, changes: Vec<Change>)
 mod tests {
     use super::*;
 
-    fn put(name: &'static str, value: u32) -> impl FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send {
+    fn put(
+        name: &'static str,
+        value: u32,
+    ) -> impl FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send {
         move |transaction| {
             let bytes = postcard::to_stdvec(&value).expect("an integer can be encoded");
             transaction.open_table(META)?.insert(name, &bytes[..])?;
@@ -352,6 +381,14 @@ mod tests {
         disk.close().await;
         let error = Disk::open(folder.path(), "n2 of n1,n2", None, |_| Ok(())).err().unwrap();
         assert!(error.to_string().contains("belongs to \"n1 of n1,n2\", not to \"n2 of n1,n2\""), "{error}");
+    }
+
+    #[test]
+    fn a_database_that_was_never_finished_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("store.redb.new"), vec![0; 4096]).unwrap();
+        Disk::open(folder.path(), "n1", None, |_| Ok(())).unwrap();
+        assert!(!folder.path().join("store.redb.new").exists());
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use openraft::error::Fatal;
 
-use crate::disk::DiskError;
-use crate::primary::PrimaryNode;
 use crate::command::{Answer, Command, Query, Reply};
+use crate::disk::DiskError;
 use crate::outcome::Failure;
+use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 
 /// What a node knows of itself, for `INFO`.

@@ -106,9 +106,9 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     let mut tasks = JoinSet::new();
     let node = match &config.mode {
         Mode::Raft(options) => {
-            let node = RaftNode::start(&config, options, members, &hello, &mut tasks).await.map_err(|cause| {
-                ServeError::Start { node: config.node.to_string(), cause }
-            })?;
+            let node = RaftNode::start(&config, options, members, &hello, &mut tasks)
+                .await
+                .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause })?;
             spawn_peer_listener(peers, hello, node.clone(), config.peer_listen, &mut tasks);
             Node::Raft(node)
         }

@@ -68,6 +68,9 @@ pub fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// A request that is being answered: its number and, in the end, its answer.
+type Answering = Pin<Box<dyn Future<Output = Option<(u64, Bytes)>> + Send>>;
+
 async fn serve<H: Handler>(mut stream: TcpStream, hello: Hello, handler: H) {
     let mut inbox = BytesMut::with_capacity(16 << 10);
     let introduced = timeout(SILENCE_MAX, introduce(&mut stream, &mut inbox, &hello)).await;
@@ -76,8 +79,7 @@ async fn serve<H: Handler>(mut stream: TcpStream, hello: Hello, handler: H) {
 
     let (mut reader, mut writer) = stream.split();
     let mut outbox = BytesMut::new();
-    let mut in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Option<(u64, Bytes)>> + Send>>> =
-        FuturesUnordered::new();
+    let mut in_flight: FuturesUnordered<Answering> = FuturesUnordered::new();
     loop {
         loop {
             match frame::take(&mut inbox) {

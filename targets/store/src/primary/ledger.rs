@@ -77,7 +77,8 @@ impl Ledger {
     /// It cannot be used, or belongs to another node.
     pub fn open(config: &Config, owner: &str, keep: u64, bug: Option<Bug>) -> Result<Self, DiskError> {
         let load = |contents: &Contents<'_>| {
-            let mut state = State { position: contents.meta(POSITION)?.unwrap_or_default(), ..State::default() };
+            let mut state =
+                State { position: contents.meta(POSITION)?.unwrap_or_default(), ..State::default() };
             contents.data(|key, value| {
                 state.values.put(Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
             })?;

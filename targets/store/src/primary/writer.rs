@@ -60,7 +60,8 @@ impl Writer {
             let mut changes = Vec::new();
             let mut replies = Vec::with_capacity(writes.len());
             for write in &writes {
-                let executed = write.commands.iter().map(|command| execute(&mut ahead, command, &mut changes));
+                let executed =
+                    write.commands.iter().map(|command| execute(&mut ahead, command, &mut changes));
                 replies.push(executed.collect::<Vec<Reply>>());
             }
             if let Err(error) = self.ledger.append(changes).await {

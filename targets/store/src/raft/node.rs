@@ -100,8 +100,9 @@ impl RaftNode {
         let view = state_machine.view();
         let networks = PeerNetworks { node: number, links: Arc::clone(&links) };
         let settings = Arc::new(consensus_config(options).validate().map_err(StartError::Config)?);
-        let raft =
-            Raft::new(number, settings, networks, log_store, state_machine).await.map_err(StartError::Consensus)?;
+        let raft = Raft::new(number, settings, networks, log_store, state_machine)
+            .await
+            .map_err(StartError::Consensus)?;
 
         let (proposals, proposer) =
             Proposer::new(raft.clone(), view.clone(), config.bug, config.request_timeout);
@@ -255,7 +256,9 @@ impl RaftNode {
     }
 
     async fn forward(&self, leader: u64, request: &Request, deadline: Instant) -> Result<Response, Failure> {
-        let Some(link) = self.inner.links.get(&leader) else { return Err(NotExecuted::LeaderUnreachable.into()) };
+        let Some(link) = self.inner.links.get(&leader) else {
+            return Err(NotExecuted::LeaderUnreachable.into());
+        };
         let payload = link.call(encode(request), deadline).await.map_err(|error| match error {
             CallError::NotSent => Failure::from(NotExecuted::LeaderUnreachable),
             CallError::Lost => Unknown::ConnectionLost.into(),

@@ -90,7 +90,9 @@ impl ReadIndex {
         }
         match timeout(self.round_timeout, self.raft.ensure_linearizable()).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_)))) => Err(NotExecuted::NotLeader),
+            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_)))) => {
+                Err(NotExecuted::NotLeader)
+            }
             Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) | Err(_) => {
                 Err(NotExecuted::NoQuorum)
             }

@@ -6,9 +6,7 @@ use std::io::Cursor;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use openraft::storage::RaftStateMachine;
-use openraft::{
-    EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError,
-};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
 use serde::{Deserialize, Serialize};
 
 use super::types::{Entry, LogId, Replies, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
@@ -26,6 +24,25 @@ pub struct Applied {
     pub membership: StoredMembership,
     /// The keys and values as of it.
     pub values: KeyValues,
+}
+
+impl Applied {
+    /// Applies the next entry.
+    fn apply(&mut self, entry: Entry) -> Result<Replies, postcard::Error> {
+        let mut replies = Replies::default();
+        match entry.payload {
+            EntryPayload::Blank => {}
+            EntryPayload::Membership(members) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), members);
+            }
+            EntryPayload::Normal(batch) => {
+                let commands = batch.commands()?;
+                replies.0.extend(commands.iter().map(|command| self.values.apply(command)));
+            }
+        }
+        self.last_applied = Some(entry.log_id);
+        Ok(replies)
+    }
 }
 
 /// A snapshot as it is stored.
@@ -132,25 +149,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        self.view.write(|applied| {
+        let applied = self.view.write(|applied| {
             let mut all = Vec::new();
             for entry in entries {
-                let mut replies = Replies::default();
-                match &entry.payload {
-                    EntryPayload::Blank => {}
-                    EntryPayload::Membership(members) => {
-                        applied.membership = StoredMembership::new(Some(entry.log_id), members.clone());
-                    }
-                    EntryPayload::Normal(batch) => {
-                        let commands =
-                            batch.commands().map_err(|error| StorageIOError::apply(entry.log_id, &error))?;
-                        replies.0.extend(commands.iter().map(|command| applied.values.apply(command)));
-                    }
-                }
-                applied.last_applied = Some(entry.log_id);
-                all.push(replies);
+                let position = entry.log_id;
+                all.push(applied.apply(entry).map_err(|error| (position, error))?);
             }
             Ok(all)
+        });
+        applied.map_err(|(position, error): (LogId, postcard::Error)| {
+            StorageIOError::apply(position, &error).into()
         })
     }
 
@@ -205,8 +213,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let applied = std::mem::take(&mut self.applied);
         let position = applied.last_applied;
         let id = position.map_or_else(|| "empty".into(), |id| format!("{}-{}", id.leader_id, id.index));
-        let meta =
-            SnapshotMeta { last_log_id: position, last_membership: applied.membership.clone(), snapshot_id: id };
+        let meta = SnapshotMeta {
+            last_log_id: position,
+            last_membership: applied.membership.clone(),
+            snapshot_id: id,
+        };
         let data = postcard::to_stdvec(&applied)
             .map_err(|error| StorageIOError::write_snapshot(Some(meta.signature()), &error))?;
         let stored = Arc::new(StoredSnapshot { meta, data });

@@ -123,7 +123,9 @@ fn take_request(inbox: &mut BytesMut) -> Result<Option<Vec<Bytes>>, RedisProtoco
         return Ok(Some(words.map(|word| line.slice_ref(word)).collect()));
     }
     let Some((frame, _, _)) = decode_bytes_mut(inbox)? else { return Ok(None) };
-    let not_bulk = || RedisProtocolError::new(redis_protocol::error::RedisProtocolErrorKind::DecodeError, "expected '$'");
+    let not_bulk = || {
+        RedisProtocolError::new(redis_protocol::error::RedisProtocolErrorKind::DecodeError, "expected '$'")
+    };
     let BytesFrame::Array(items) = frame else { return Err(not_bulk()) };
     let word = |item| match item {
         BytesFrame::BulkString(bytes) => Ok(bytes),

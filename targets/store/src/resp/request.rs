@@ -262,9 +262,8 @@ mod tests {
 
     #[test]
     fn conditions_of_set() {
-        let set = |condition| {
-            Ok(Request::Write(Command::Set { key: "k".into(), value: "v".into(), condition }))
-        };
+        let set =
+            |condition| Ok(Request::Write(Command::Set { key: "k".into(), value: "v".into(), condition }));
         assert_eq!(parse("SET k v"), set(Condition::Always));
         assert_eq!(parse("set k v nx"), set(Condition::IfAbsent));
         assert_eq!(parse("set k v Xx"), set(Condition::IfPresent));

@@ -52,7 +52,9 @@ impl Client {
 
 pub fn show(frame: &BytesFrame) -> String {
     match frame {
-        BytesFrame::SimpleString(text) | BytesFrame::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
+        BytesFrame::SimpleString(text) | BytesFrame::BulkString(text) => {
+            String::from_utf8_lossy(text).into_owned()
+        }
         BytesFrame::Error(text) => format!("-{text}"),
         BytesFrame::Integer(number) => format!("(integer) {number}"),
         BytesFrame::Null => "(nil)".into(),

@@ -22,12 +22,8 @@ pub fn run_node(arguments: &str) {
     let mut words = arguments.split(' ');
     let mut next = || words.next().unwrap();
     let mut mode: Mode = next().parse().unwrap();
-    let mut config = Config::new(
-        next().parse().unwrap(),
-        next().parse().unwrap(),
-        next().parse().unwrap(),
-        next().into(),
-    );
+    let mut config =
+        Config::new(next().parse().unwrap(), next().parse().unwrap(), next().parse().unwrap(), next().into());
     for word in words {
         if let Some(bug) = word.strip_prefix("bug:") {
             config = config.with_bug(bug.parse().unwrap());
@@ -120,7 +116,8 @@ impl Cluster {
         if let Some(bug) = self.bug {
             arguments += &format!(" bug:{bug}");
         }
-        self.nodes[node - 1].child = Some(spawn(&arguments, &self.folder.path().join(format!("n{node}.log"))));
+        self.nodes[node - 1].child =
+            Some(spawn(&arguments, &self.folder.path().join(format!("n{node}.log"))));
     }
 
     /// SIGKILL.
@@ -133,7 +130,9 @@ impl Cluster {
     /// Another signal, by name.
     pub fn signal(&self, node: usize, signal: &str) {
         let pid = self.nodes[node - 1].child.as_ref().expect("the node runs").id();
-        assert!(Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success()
+        );
     }
 
     /// Waits for the process to end, and says whether it ended well.
@@ -213,7 +212,9 @@ impl Cluster {
     }
 
     fn logs(&self) -> String {
-        let read = |node| std::fs::read_to_string(self.folder.path().join(format!("n{node}.log"))).unwrap_or_default();
+        let read = |node| {
+            std::fs::read_to_string(self.folder.path().join(format!("n{node}.log"))).unwrap_or_default()
+        };
         (1..=self.nodes.len()).map(|node| format!("--- n{node}\n{}", read(node))).collect()
     }
 }

@@ -49,7 +49,8 @@ async fn a_pipeline_is_answered_in_order() {
     let cluster = Cluster::start("raft", 1, &[], None).await;
     cluster.until(1, "SET warm up", |reply| reply == "OK").await;
     let mut client = cluster.client(1).await;
-    let pipeline = "SET a 1\r\nINCR a\r\nGET a\r\nNONSENSE\r\nSET a 9 IFEQ 2\r\nGET a\r\nDEL a\r\nGET a\r\nPING\r\n";
+    let pipeline =
+        "SET a 1\r\nINCR a\r\nGET a\r\nNONSENSE\r\nSET a 9 IFEQ 2\r\nGET a\r\nDEL a\r\nGET a\r\nPING\r\n";
     client.send(pipeline.as_bytes()).await.unwrap();
     let mut replies = Vec::new();
     for _ in 0..9 {
@@ -85,7 +86,10 @@ async fn shutdown_and_sigterm_end_the_process_cleanly_and_data_stays() {
     for mode in ["raft", "primary"] {
         let mut cluster = Cluster::start(mode, 1, &[], None).await;
         cluster.until(1, "SET k 1", |reply| reply == "OK").await;
-        assert!(cluster.client(1).await.ask("SHUTDOWN").await.is_err(), "the closing connection is the answer");
+        assert!(
+            cluster.client(1).await.ask("SHUTDOWN").await.is_err(),
+            "the closing connection is the answer"
+        );
         assert!(cluster.ended(1).await, "{mode}: SHUTDOWN");
         cluster.start_node(1);
         cluster.until(1, "INCR k", |reply| reply == "(integer) 2").await;

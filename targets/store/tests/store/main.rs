@@ -4,6 +4,7 @@ mod bugs;
 mod client;
 mod cluster;
 mod commands;
+mod contract;
 mod primary;
 mod proxy;
 mod raft;

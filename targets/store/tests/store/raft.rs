@@ -106,7 +106,10 @@ async fn a_follower_that_fell_behind_the_log_gets_a_snapshot() {
     for count in 1..=300 {
         assert_eq!(client.ask("INCR n").await.unwrap(), format!("(integer) {count}"));
     }
-    assert!(cluster.info(leader, "purged_index").await > stopped_at, "the leader no longer has what it would need");
+    assert!(
+        cluster.info(leader, "purged_index").await > stopped_at,
+        "the leader no longer has what it would need"
+    );
     cluster.start_node(behind);
     let applied = cluster.info(leader, "applied").await;
     let caught_up = |info: &str| {

@@ -28,7 +28,10 @@ async fn redis_cli_speaks_both_versions() {
         let Some(said) = run("redis-cli", cluster.port(2), &[version, "SET", "k", "a value"]) else { return };
         assert_eq!(said.trim(), "OK");
         assert_eq!(run("redis-cli", cluster.port(1), &[version, "GET", "k"]).unwrap().trim(), "a value");
-        assert_eq!(run("redis-cli", cluster.port(3), &[version, "SET", "k", "x", "IFEQ", "y"]).unwrap().trim(), "");
+        assert_eq!(
+            run("redis-cli", cluster.port(3), &[version, "SET", "k", "x", "IFEQ", "y"]).unwrap().trim(),
+            ""
+        );
     }
 }
 
