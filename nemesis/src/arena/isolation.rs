@@ -26,6 +26,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::{Pid, getegid, geteuid, pipe2, read, setpgid, write};
+use serde::{Deserialize, Serialize};
 
 use crate::sys::child::{
     ForkError, Forked, end_forked, fork_single_threaded, ignore, reap_any, restore_default,
@@ -92,8 +93,9 @@ pub enum IsolationError {
     },
 }
 
-/// Which namespaces [`isolate`] obtains, and by which right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// By which right namespaces are had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum NamespaceKind {
     /// Without a user namespace, by the administrator's capabilities.
     Privileged,
@@ -199,23 +201,33 @@ fn become_init(
 }
 
 /// In the runner: mounts, network and identity of its own.
-pub(super) fn furnish() -> Result<(), IsolationError> {
+fn furnish() -> Result<(), IsolationError> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(failed("make a process group"))?;
     // The runner's group is not the terminal's foreground group; progress should be shown even under `stty tostop`.
     ignore(Signal::SIGTTOU).map_err(|source| system("ignore SIGTTOU", source))?;
+    unshare_surroundings()?;
+    mount_proc()?;
+    Interface::named("lo")
+        .and_then(|loopback| loopback.raise(Neighbours::Default))
+        .map_err(|error| unfurnished("bring up the loopback interface", error))
+}
+
+/// Gives the calling process mounts, a network, IPC and a host name of its own.
+pub(super) fn unshare_surroundings() -> Result<(), IsolationError> {
     let spaces = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
     unshare(spaces).map_err(refused)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .map_err(|errno| unfurnished("make mounts private", errno.into()))?;
+        .map_err(|errno| unfurnished("make mounts private", errno.into()))
+}
+
+/// Mounts a /proc that shows the PID namespace of the calling process.
+pub(super) fn mount_proc() -> Result<(), IsolationError> {
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), plain, None::<&str>)
-        .map_err(|errno| unfurnished("mount /proc", errno.into()))?;
-    Interface::named("lo")
-        .and_then(|loopback| loopback.raise(Neighbours::Default))
-        .map_err(|error| unfurnished("bring up the loopback interface", error))
+        .map_err(|errno| unfurnished("mount /proc", errno.into()))
 }
 
 /// Waits for `child` to end, reaping every other child meanwhile and passing stop signals on to it.

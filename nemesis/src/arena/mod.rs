@@ -1,12 +1,14 @@
 //! The arena: what a node sees as its world, made of ordinary Linux parts.
 //!
 //! - [`isolation`]: one call at program start, so that nothing outlives the program.
+//! - [`capabilities`]: what this machine allows, found by trying.
 //! - [`host`]: a network namespace with one address; processes and connections start inside it.
 //! - [`process`]: start, kill, pause and resume everything that runs on a host, and prove it.
 //! - [`switch`]: the network between the hosts, one policy for each directed pair.
 //!
 //! An arena stands only inside the namespaces that [`isolation::isolate`] makes.
 
+pub mod capabilities;
 pub mod host;
 pub mod isolation;
 pub mod process;
@@ -24,6 +26,7 @@ use std::time::Duration;
 use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
+pub use capabilities::{Availability, Capabilities};
 pub use host::Host;
 pub use isolation::{IsolationError, NamespaceKind, Role, isolate};
 pub use nix::unistd::Pid;

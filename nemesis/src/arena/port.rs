@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -22,9 +22,6 @@ const MTU: u16 = 1500;
 const PREFIX: u8 = 24;
 /// Bytes of Ethernet in front of the IP packet on a packet port.
 const ETHERNET_HEADER: usize = 14;
-/// Packets a host's interface may have waiting for the switch. The switch is one thread on a machine busy with
-/// everything else: with the kernel's default of 500 it would lose packets whenever it is kept waiting.
-const QUEUE_LENGTH: u16 = 2000;
 /// The hardware address of *every* host on packet ports. Hosts do not resolve neighbours, so they send to the
 /// address they have themselves; since all have the same one, the switch may forward frames untouched.
 const HARDWARE_ADDRESS: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
@@ -104,7 +101,6 @@ fn attach_tun(address: Ipv4Addr) -> io::Result<Port> {
     let file = tun::open(INTERFACE)?;
     let interface = Interface::named(INTERFACE)?;
     interface.set_mtu(MTU)?;
-    interface.set_queue_length(QUEUE_LENGTH)?;
     interface.set_address(address, PREFIX)?;
     interface.raise(Neighbours::Default)?;
     Ok(Port { file, link_header: 0 })
@@ -153,8 +149,7 @@ fn netlink_error(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-/// A borrowed view for polling.
-impl std::os::fd::AsFd for Port {
+impl AsFd for Port {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

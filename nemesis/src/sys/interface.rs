@@ -49,13 +49,6 @@ impl Interface {
         self.request(libc::SIOCSIFMTU, request).map(drop)
     }
 
-    /// Sets how many packets the interface's transmit queue holds.
-    pub fn set_queue_length(&self, packets: u16) -> io::Result<()> {
-        // The kernel calls the field ifr_qlen; it shares its place and type with the MTU.
-        let request = libc::__c_anonymous_ifr_ifru { ifru_mtu: i32::from(packets) };
-        self.request(libc::SIOCSIFTXQLEN, request).map(drop)
-    }
-
     /// Sets the Ethernet address.
     pub fn set_hardware_address(&self, address: [u8; 6]) -> io::Result<()> {
         // SAFETY: sockaddr is plain old data, for which all zeroes is a valid value.
