@@ -20,16 +20,17 @@
 //! [`Torn::LastLine`]; anything else that cannot be understood is an error naming its line.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Error as _, Unexpected, Visitor};
+use serde::de::{Unexpected, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::edn::EdnError;
 use crate::event::{Entry, Event, History, NemesisEvent, OpType, Payload, PayloadError, Process, Torn};
 use crate::node::NodeId;
 
@@ -105,12 +106,13 @@ pub enum ReadError {
         before: u64,
     },
     /// The EDN in it is malformed.
-    #[error("line {line}: {reason}")]
+    #[error("line {line} is not the EDN of a history")]
     Edn {
         /// The line.
         line: u64,
         /// What is wrong with it.
-        reason: String,
+        #[source]
+        source: EdnError,
     },
 }
 
@@ -163,29 +165,73 @@ pub(crate) struct Line<'a> {
 
 /// `error` as text, whatever it is: other recorders write keywords and vectors there.
 fn error_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer).map_err(D::Error::custom)?;
-    Ok(match value {
+    // Handed on as it is: a custom error would hide that the text ended, and a torn line be taken for a wrong one.
+    Ok(match serde_json::Value::deserialize(deserializer)? {
         serde_json::Value::Null => None,
         serde_json::Value::String(text) => Some(text),
         other => Some(other.to_string()),
     })
 }
 
+/// Who wrote a history, which says how much may be asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Our recorder: time never falls, and completions repeat what was invoked.
+    Recorder,
+    /// Others. Time may step back, and is raised to the time before; an `info` or `fail` may lack its value, and has
+    /// that of its invocation.
+    Foreign,
+}
+
 /// Turns lines into entries and watches their order.
 pub(crate) struct Assembler<A> {
+    origin: Origin,
     next_index: u64,
     last_time: u64,
-    vocabulary: PhantomData<A>,
+    /// What each process has invoked and not completed; kept for foreign histories only.
+    open: HashMap<u64, A>,
 }
 
 impl<A: Payload> Assembler<A> {
-    pub(crate) fn new() -> Self {
-        Self { next_index: 0, last_time: 0, vocabulary: PhantomData }
+    pub(crate) fn new(origin: Origin) -> Self {
+        Self { origin, next_index: 0, last_time: 0, open: HashMap::new() }
+    }
+
+    /// The action of an event of `process`.
+    fn action(
+        &mut self,
+        number: u64,
+        process: u64,
+        op_type: OpType,
+        f: &str,
+        value: Option<&RawValue>,
+    ) -> Result<A, ReadError> {
+        let parsed = A::parse(op_type, f, value);
+        if self.origin == Origin::Recorder {
+            return parsed.map_err(|source| ReadError::Payload { line: number, source });
+        }
+        let empty = value.is_none_or(|raw| raw.get() == "null");
+        let invoked = match op_type {
+            OpType::Invoke => None,
+            OpType::Ok | OpType::Fail | OpType::Info => self.open.remove(&process),
+        };
+        let action = match (parsed, invoked) {
+            (Err(PayloadError::Shape { .. }), Some(invoked))
+                if empty && op_type != OpType::Ok && invoked.f() == f =>
+            {
+                invoked
+            }
+            (parsed, _) => parsed.map_err(|source| ReadError::Payload { line: number, source })?,
+        };
+        if op_type == OpType::Invoke {
+            self.open.insert(process, action.clone());
+        }
+        Ok(action)
     }
 
     /// The entry that the JSON text `line`, the `number`th of its file, stands for.
     pub(crate) fn entry(&mut self, number: u64, line: &str) -> Result<Entry<A>, ReadError> {
-        let line: Line<'_> =
+        let mut line: Line<'_> =
             serde_json::from_str(line).map_err(|source| ReadError::Line { line: number, source })?;
         let index = line.index.unwrap_or(self.next_index);
         if index < self.next_index {
@@ -193,8 +239,11 @@ impl<A: Payload> Assembler<A> {
             return Err(ReadError::Order { line: number, field: "index", found: index, before });
         }
         if line.time < self.last_time {
-            let before = self.last_time;
-            return Err(ReadError::Order { line: number, field: "time", found: line.time, before });
+            if self.origin == Origin::Recorder {
+                let before = self.last_time;
+                return Err(ReadError::Order { line: number, field: "time", found: line.time, before });
+            }
+            line.time = self.last_time;
         }
         let entry = match line.process {
             Who::Nemesis => Entry::Nemesis(NemesisEvent {
@@ -213,13 +262,12 @@ impl<A: Payload> Assembler<A> {
                 time: line.time,
                 process: Process(process),
                 op_type: line.op_type,
-                action: A::parse(line.op_type, &line.f, line.value)
-                    .map_err(|source| ReadError::Payload { line: number, source })?,
+                action: self.action(number, process, line.op_type, &line.f, line.value)?,
                 node: line.node,
                 error: line.error,
             }),
         };
-        self.next_index = index + 1;
+        self.next_index = index.saturating_add(1);
         self.last_time = line.time;
         Ok(entry)
     }
@@ -237,7 +285,13 @@ pub struct Reader<R, A> {
 impl<R: BufRead, A: Payload> Reader<R, A> {
     /// Reads from `input`.
     pub fn new(input: R) -> Self {
-        Self { input, line: String::new(), number: 0, torn: Torn::No, assembler: Assembler::new() }
+        Self {
+            input,
+            line: String::new(),
+            number: 0,
+            torn: Torn::No,
+            assembler: Assembler::new(Origin::Recorder),
+        }
     }
 
     /// Whether the last line was torn; known once the iterator has ended.
@@ -265,7 +319,11 @@ impl<R: BufRead, A: Payload> Reader<R, A> {
             match String::from_utf8(bytes) {
                 Ok(text) => self.line = text,
                 // A cut through a character is as good as a cut anywhere else in the last line.
-                Err(error) if !whole && error.utf8_error().error_len().is_none() && line > 1 => {
+                Err(error)
+                    if !whole
+                        && error.utf8_error().error_len().is_none()
+                        && (line > 1 || error.as_bytes().starts_with(b"{")) =>
+                {
                     self.torn = Torn::LastLine;
                     return Ok(None);
                 }
@@ -323,14 +381,14 @@ pub fn read_from<A: Payload>(input: impl BufRead) -> Result<History<A>, ReadErro
     for entry in &mut reader {
         entries.push(entry?);
     }
-    collect(entries, reader.torn())
-}
-
-/// Parts a list of entries into a history.
-pub(crate) fn collect<A: Payload>(entries: Vec<Entry<A>>, torn: Torn) -> Result<History<A>, ReadError> {
     if entries.is_empty() {
         return Err(ReadError::Empty);
     }
+    Ok(collect(entries, reader.torn()))
+}
+
+/// Parts a list of entries into a history.
+pub(crate) fn collect<A>(entries: Vec<Entry<A>>, torn: Torn) -> History<A> {
     let mut history = History { events: Vec::with_capacity(entries.len()), nemesis: Vec::new(), torn };
     for entry in entries {
         match entry {
@@ -338,7 +396,7 @@ pub(crate) fn collect<A: Payload>(entries: Vec<Entry<A>>, torn: Torn) -> Result<
             Entry::Nemesis(event) => history.nemesis.push(event),
         }
     }
-    Ok(history)
+    history
 }
 
 /// `value` of a payload, for serde.

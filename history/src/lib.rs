@@ -8,7 +8,7 @@
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
 //! - [`register`] and [`mutex`]: the vocabularies;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field, and its reader;
-//! - [`edn`]: Jepsen's `history.edn`, read and written;
+//! - [`edn`]: Jepsen's `history.edn`, read and written; [`import`]: a file in any format;
 //! - [`pairs`]: invocations paired with their completions.
 //!
 //! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
@@ -27,6 +27,7 @@
 
 pub mod edn;
 pub mod event;
+pub mod import;
 pub mod jsonl;
 pub mod mutex;
 pub mod node;

@@ -1,0 +1,384 @@
+//! Every format reads back what was written, and says clearly what it cannot read.
+
+use std::fs;
+use std::path::PathBuf;
+
+use duress_history::edn::{self, EdnError};
+use duress_history::event::Torn;
+use duress_history::import::{Format, format, read_any, read_array};
+use duress_history::jsonl::{self, ReadError};
+use duress_history::mutex::Mutex;
+use duress_history::register::{CasRegister, Register, RegisterOp};
+use duress_history::{Event, History, NemesisEvent, NodeId, OpType, Payload, Process, Scalar};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn scalar() -> impl Strategy<Value = Scalar> {
+    prop_oneof![
+        any::<i64>().prop_map(Scalar::Int),
+        "[a-z]{0,6}".prop_map(|text| Scalar::from(text.as_str())),
+        any::<String>().prop_map(|text| Scalar::from(text.as_str())),
+    ]
+}
+
+fn register() -> impl Strategy<Value = Register> {
+    let op = prop_oneof![
+        proptest::option::of(scalar()).prop_map(RegisterOp::Read),
+        scalar().prop_map(RegisterOp::Write),
+        (proptest::option::of(scalar()), scalar()).prop_map(|(old, new)| RegisterOp::Cas { old, new }),
+    ];
+    (scalar(), op).prop_map(|(key, op)| Register { key, op })
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        // Eighths are read exactly; the last digit of other fractions is serde_json's to round.
+        (-1_000_000..1_000_000).prop_map(|eighths: i32| serde_json::Value::from(f64::from(eighths) / 8.0)),
+        any::<String>().prop_map(serde_json::Value::from),
+    ];
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+            proptest::collection::btree_map(any::<String>(), inner, 0..4)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// What one event has beside its place.
+type Content = Result<(u64, OpType, Register, Option<String>, Option<String>), (String, serde_json::Value)>;
+
+fn history() -> impl Strategy<Value = History<Register>> {
+    let op_type = prop_oneof![Just(OpType::Invoke), Just(OpType::Ok), Just(OpType::Fail), Just(OpType::Info)];
+    let text = || proptest::option::of("[a-z0-9 \"\\\\]{1,8}");
+    let content = prop_oneof![
+        4 => (0_u64..9, op_type, register(), text(), text())
+            .prop_map(|(process, op_type, register, node, error)| Ok((process, op_type, register, node, error))),
+        1 => ("[a-z-]{1,9}( x)?", json()).prop_map(Err),
+    ];
+    vec((content, 0_u64..1_000_000), 1..30).prop_map(|contents: Vec<(Content, u64)>| {
+        let mut history = History { events: Vec::new(), nemesis: Vec::new(), torn: Torn::No };
+        let mut time = 0;
+        for (index, (content, pause)) in contents.into_iter().enumerate() {
+            time += pause;
+            let index = index as u64;
+            match content {
+                Ok((process, op_type, action, node, error)) => history.events.push(Event {
+                    index,
+                    time,
+                    process: Process(process),
+                    op_type,
+                    action,
+                    node: node.map(NodeId::new),
+                    error,
+                }),
+                Err((f, value)) => {
+                    history.nemesis.push(NemesisEvent { index, time, f, value, error: None });
+                }
+            }
+        }
+        history
+    })
+}
+
+fn lines(history: &History<Register>) -> Vec<String> {
+    let client = history.events.iter().map(|event| (event.index, serde_json::to_string(event)));
+    let nemesis = history.nemesis.iter().map(|event| (event.index, serde_json::to_string(event)));
+    let mut lines: Vec<(u64, String)> =
+        client.chain(nemesis).map(|(index, line)| (index, line.expect("an event has a line"))).collect();
+    lines.sort();
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+fn read_edn<A: Payload>(text: &str) -> History<A> {
+    edn::read_str(text).unwrap_or_else(|error| panic!("{text}: {error:?}"))
+}
+
+proptest! {
+    #[test]
+    fn json_lines_round_trip(history in history()) {
+        let text = lines(&history).join("\n") + "\n";
+        let read = jsonl::read_from::<Register>(text.as_bytes()).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+        prop_assert_eq!(read, history);
+    }
+
+    #[test]
+    fn a_json_array_round_trips(history in history()) {
+        let text = format!("[{}]", lines(&history).join(",\n"));
+        let read = read_array::<Register>(&text).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+        prop_assert_eq!(read, history);
+    }
+
+    #[test]
+    fn edn_round_trips(history in history()) {
+        let mut bytes = Vec::new();
+        edn::write(&history, &mut bytes)?;
+        let read = edn::read_from::<Register>(&bytes[..]).map_err(|e| {
+            TestCaseError::fail(format!("{e:?}: {}", String::from_utf8_lossy(&bytes)))
+        })?;
+        prop_assert_eq!(read, history);
+    }
+
+    #[test]
+    fn a_file_torn_anywhere_loses_its_last_line_only(history in history(), cut in any::<proptest::sample::Index>()) {
+        let text = lines(&history).join("\n") + "\n";
+        let cut = cut.index(text.len());
+        let kept = &text.as_bytes()[..cut];
+        let whole = kept.iter().filter(|byte| **byte == b'\n').count();
+        let begun = kept.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        // A line that lacks only its end is whole: nothing of the event is missing.
+        let complete = text.as_bytes()[cut] == b'\n';
+        let torn = !complete && begun < cut;
+        let expected = whole + usize::from(complete && begun < cut);
+        match jsonl::read_from::<Register>(kept) {
+            Ok(read) => {
+                prop_assert_eq!(read.events.len() + read.nemesis.len(), expected);
+                prop_assert_eq!(read.torn == Torn::LastLine, torn);
+                let before = |index: u64| (index as usize) < expected;
+                prop_assert!(read.events.iter().eq(history.events.iter().filter(|event| before(event.index))));
+            }
+            Err(ReadError::Empty) => prop_assert_eq!(expected, 0),
+            // Cut inside the first character of the first line: there is no telling it from another kind of file.
+            Err(error) => prop_assert!(false, "{error:?}"),
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in vec(any::<u8>(), 0..200), text in "[\\[\\](){}#_:;\\\\\"a-z0-9 ,/^.N-]{0,80}") {
+        let _ = edn::read_from::<Register>(&bytes[..]);
+        let _ = jsonl::read_from::<Register>(&bytes[..]);
+        let _ = edn::read_str::<CasRegister>(&text);
+        let _ = read_array::<CasRegister>(&text);
+    }
+
+    #[test]
+    fn no_mutation_makes_a_reader_panic(
+        history in history(),
+        at in any::<proptest::sample::Index>(),
+        length in 0_usize..9,
+        insert in "[\\[\\](){}#_:;\\\\\"a-z0-9 ,/^é-]{0,5}",
+    ) {
+        let mut edn_bytes = Vec::new();
+        edn::write(&history, &mut edn_bytes)?;
+        let json = lines(&history);
+        let array = format!("[{}]", json.join(",\n")).into_bytes();
+        for mut bytes in [edn_bytes, json.join("\n").into_bytes(), array] {
+            let at = at.index(bytes.len());
+            let end = (at + length).min(bytes.len());
+            bytes.splice(at..end, insert.bytes());
+            let _ = edn::read_from::<Register>(&bytes[..]);
+            let _ = jsonl::read_from::<Register>(&bytes[..]);
+            if let Ok(text) = String::from_utf8(bytes) {
+                let _ = read_array::<Register>(&text);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_cut_of_a_recorded_file_is_read() {
+    let text = concat!(
+        "{\"index\":0,\"time\":10,\"process\":0,\"type\":\"invoke\",\"f\":\"write\",\"value\":[\"é\",1],\"node\":\"n1\"}\n",
+        "{\"index\":1,\"time\":25,\"process\":0,\"type\":\"ok\",\"f\":\"write\",\"value\":[\"é\",1],\"node\":\"n1\"}\n",
+        "{\"index\":2,\"time\":30,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"kill\",\"value\":{\"n\":[1]}}\n",
+    );
+    for cut in 1..=text.len() {
+        let kept = &text.as_bytes()[..cut];
+        let whole = kept.iter().filter(|byte| **byte == b'\n').count();
+        let complete = usize::from(text.as_bytes().get(cut) == Some(&b'\n'));
+        match jsonl::read_from::<Register>(kept) {
+            Ok(history) => {
+                assert_eq!(history.events.len() + history.nemesis.len(), whole + complete, "cut at {cut}");
+                assert_eq!(
+                    history.torn == Torn::LastLine,
+                    complete == 0 && !kept.ends_with(b"\n"),
+                    "cut at {cut}"
+                );
+            }
+            Err(error) => {
+                assert!(matches!(error, ReadError::Empty) && whole + complete == 0, "{cut}: {error:?}")
+            }
+        }
+    }
+}
+
+/// Everything that a form can be, read as the nemesis's value.
+fn value(form: &str) -> serde_json::Value {
+    let history = read_edn::<Register>(&format!("{{:process :nemesis, :type :info, :f :x, :value {form}}}"));
+    history.nemesis[0].value.clone()
+}
+
+#[test]
+fn every_form_of_edn_is_read() {
+    use serde_json::json;
+    for (form, expected) in [
+        ("nil", json!(null)),
+        ("true", json!(true)),
+        (":a/b", json!("a/b")),
+        ("sym.bol->x", json!("sym.bol->x")),
+        ("-", json!("-")),
+        ("+7", json!(7)),
+        ("-7", json!(-7)),
+        ("1N", json!(1)),
+        ("1.5M", json!(1.5)),
+        ("1.", json!(1.0)),
+        ("1e3", json!(1000.0)),
+        ("-1/2", json!("-1/2")),
+        ("##NaN", json!("NaN")),
+        ("##-Inf", json!("-Inf")),
+        (r#""a\"\\\n\tA""#, json!("a\"\\\n\tA")),
+        (r"\a", json!("a")),
+        (r"\newline", json!("\n")),
+        (r"[\] \, \u0041]", json!(["]", ",", "A"])),
+        ("(1, 2 [3])", json!([1, 2, [3]])),
+        ("#{1 2}", json!([1, 2])),
+        ("{:a 1, 2 [x], \"c\" {}}", json!({"a": 1, "2": ["x"], "c": {}})),
+        ("#inst \"2026-11-23\"", json!("2026-11-23")),
+        ("#jepsen.history.Op{:a 1}", json!({"a": 1})),
+        ("[1 #_ 2 #_#_ 3 4 5]", json!([1, 5])),
+        ("[1 ; 2\n 3]", json!([1, 3])),
+        ("^{:m 1} [1]", json!([1])),
+    ] {
+        assert_eq!(value(form), expected, "{form}");
+    }
+}
+
+#[test]
+fn histories_in_every_shape_are_read() {
+    let one = "{:type :invoke, :f :read, :value nil, :process 1}";
+    let other = "{:type :ok, :f :read, :value 3, :process 1 :extra {:a #{1}}}";
+    let tagged = format!("#jepsen.history.Op{one}\n#jepsen.history.Op{other}");
+    for text in [
+        format!("{one}\n{other}\n"),
+        format!("; recorded\n[{one}\n{other}]\n"),
+        format!("({one} {other})"),
+        format!("[#jepsen.history.Op{one},#jepsen.history.Op{other}]"),
+        tagged,
+    ] {
+        let history = read_edn::<CasRegister>(&text);
+        assert_eq!(history.events.len(), 2, "{text}");
+        assert_eq!(history.events[1].index, 1);
+        assert_eq!(history.events[1].action, CasRegister(RegisterOp::Read(Some(Scalar::Int(3)))));
+    }
+    let keyed =
+        read_edn::<Register>("{:type :ok :f :cas :value [:x [nil \"b\"]] :process 0 :time 5 :node \"n1\"}");
+    let op = RegisterOp::Cas { old: None, new: Scalar::from("b") };
+    assert_eq!(keyed.events[0].action, Register { key: Scalar::from("x"), op });
+    assert_eq!(keyed.events[0].node, Some(NodeId::new("n1")));
+}
+
+#[test]
+fn a_completion_without_value_has_that_of_its_invocation() {
+    let text =
+        "{:type :invoke, :f :cas, :value [1 2], :process 1}\n{:type :info, :f :cas, :value nil, :process 1}";
+    let history = read_edn::<CasRegister>(text);
+    assert_eq!(history.events[1].action, history.events[0].action);
+    let text = text.replace(":info", ":ok");
+    assert!(matches!(edn::read_str::<CasRegister>(&text), Err(ReadError::Payload { line: 2, .. })));
+}
+
+#[test]
+fn a_clock_that_steps_back_is_held() {
+    let text =
+        "{:type :invoke, :f :read, :process 1, :time 9}{:type :ok, :f :read, :value 1, :process 1, :time 7}";
+    let history = read_edn::<CasRegister>(text);
+    assert_eq!([history.events[0].time, history.events[1].time], [9, 9]);
+}
+
+#[test]
+fn the_nemesis_may_invoke() {
+    let text = "{:process :nemesis, :type :invoke, :f :start, :value nil, :error [:x 1]}";
+    let history = read_edn::<Mutex>(text);
+    assert_eq!((history.nemesis.len(), history.nemesis[0].f.as_str()), (1, "start"));
+    assert_eq!(history.nemesis[0].error.as_deref(), Some("[\"x\",1]"));
+}
+
+#[test]
+fn what_is_no_history_is_refused_with_its_line() {
+    let edn = |text: &str| edn::read_str::<CasRegister>(text);
+    let good = "{:type :invoke, :f :read, :value nil, :process 1}\n";
+    let cut = EdnError::Unterminated { what: "an operation", began: 2 };
+    let bad = |error: Result<History<CasRegister>, ReadError>| match error {
+        Err(ReadError::Edn { line, source }) => (line, source),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bad(edn(&format!("{good}{{:type :ok\n"))), (3, cut));
+    assert_eq!(
+        bad(edn("[{:type :ok :f :read :process 1}")).1,
+        EdnError::Unterminated { what: "the history", began: 1 }
+    );
+    assert_eq!(bad(edn("42")).1, EdnError::NotAnOperation { found: "42".to_owned() });
+    assert_eq!(bad(edn("{:type :ok :f}")).1, EdnError::OddMap);
+    assert_eq!(bad(edn("{:type :ok :f :read}")).1, EdnError::Missing { field: ":process" });
+    assert_eq!(bad(edn("{:type 0x1}")).1, EdnError::Number { token: "0x1".to_owned() });
+    assert_eq!(bad(edn(&"[".repeat(100_000))).1, EdnError::TooDeep);
+    assert_eq!(bad(edn(&format!("{{:a {}", "[".repeat(100_000)))).1, EdnError::TooDeep);
+    assert_eq!(bad(edn(&"#_".repeat(100_000))).1, EdnError::TooDeep);
+    assert!(matches!(edn(""), Err(ReadError::Empty)));
+    assert!(matches!(edn("{:type :ok :f :read :process :c1}"), Err(ReadError::Line { line: 1, .. })));
+    assert!(matches!(edn("{:type :okay :f :read :process 1}"), Err(ReadError::Line { line: 1, .. })));
+    assert!(matches!(edn("{:type :ok :f :add :process 1}"), Err(ReadError::Payload { line: 1, .. })));
+    assert!(matches!(edn::read_from::<Mutex>(&b"\n{\x00}"[..]), Err(ReadError::Binary { line: 2, byte: 0 })));
+    assert!(matches!(
+        edn::read_from::<Mutex>(&b"{\xff}"[..]),
+        Err(ReadError::Binary { line: 1, byte: 0xff })
+    ));
+    let order = "{:type :ok :f :read :process 1 :index 3}\n{:type :ok :f :read :process 1 :index 3}";
+    assert!(matches!(edn(order), Err(ReadError::Order { line: 2, field: "index", found: 3, before: 3 })));
+}
+
+#[test]
+fn a_history_in_which_nothing_happened_is_no_error() {
+    for text in ["[]", "\n", "()", "; nothing\n"] {
+        assert!(read_edn::<CasRegister>(text).events.is_empty(), "{text:?}");
+    }
+    assert!(read_array::<CasRegister>("[]").is_ok_and(|history| history.events.is_empty()));
+}
+
+#[test]
+fn the_format_is_told_from_extension_and_beginning() {
+    assert_eq!(format("json", "[{\"type\":1}]"), Format::JsonArray);
+    assert_eq!(format("json", "{\"type\":1}"), Format::JsonLines);
+    assert_eq!(format("", " [\n {\"type\""), Format::JsonArray);
+    assert_eq!(format("", "{\"type\""), Format::JsonLines);
+    assert_eq!(format("txt", "[{:type"), Format::Edn);
+    assert_eq!(format("txt", "#jepsen.history.Op{"), Format::Edn);
+    assert_eq!(format("edn", "{\"type\" 1}"), Format::Edn);
+}
+
+#[test]
+fn files_of_every_format_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let edn_text =
+        "{:type :invoke, :f :read, :value nil, :process 1}\n{:type :ok, :f :read, :value 3, :process 1}\n";
+    let expected = read_edn::<CasRegister>(edn_text);
+    let line = |value: &str, op_type: &str| {
+        format!("{{\"type\":\"{op_type}\",\"f\":\"read\",\"value\":{value},\"process\":1}}")
+    };
+    let (one, other) = (line("null", "invoke"), line("3", "ok"));
+    for (name, text) in [
+        ("h.edn", edn_text.to_owned()),
+        ("h", edn_text.to_owned()),
+        ("h.jsonl", format!("{one}\n{other}\n")),
+        ("h.json", format!("[{one},\n{other}]\n")),
+        ("lines.json", format!("{one}\n{other}\n")),
+    ] {
+        let path: PathBuf = folder.path().join(name);
+        fs::write(&path, text).expect("the file is written");
+        assert_eq!(
+            read_any::<CasRegister>(&path).unwrap_or_else(|error| panic!("{name}: {error:?}")),
+            expected
+        );
+    }
+    let missing = folder.path().join("missing.edn");
+    assert!(matches!(read_any::<CasRegister>(&missing), Err(ReadError::Open { .. })));
+    assert!(matches!(read_any::<CasRegister>(folder.path()), Err(ReadError::Open { .. })));
+    for name in ["empty.edn", "empty.json", "empty.jsonl"] {
+        fs::write(folder.path().join(name), "").expect("the file is written");
+        let read = read_any::<CasRegister>(&folder.path().join(name));
+        assert!(matches!(read, Err(ReadError::Empty)), "{name}: {read:?}");
+    }
+}
