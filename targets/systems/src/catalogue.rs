@@ -113,14 +113,14 @@ pub struct Scenario {
     pub mode: &'static str,
     /// The options that are not the mode's defaults.
     pub options: &'static [(&'static str, &'static str)],
-    /// The kinds of fault.
+    /// The fault mix, item by item: a family, or `family:variant`.
     pub faults: &'static [&'static str],
     /// The number of nodes.
     pub nodes: usize,
 }
 
 impl Scenario {
-    /// The scenario as words of a command line: `--mode raft --nodes 5 --faults partition,pause`.
+    /// The scenario as words of a command line: `--mode raft --nodes 3 --faults kill:all,partition`.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![

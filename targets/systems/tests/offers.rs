@@ -1,6 +1,7 @@
 //! What the systems offer holds together, and what a user asks is answered with settings or with a useful error.
 
-use duress_targets::{Promise, Request, System, Values, find, systems};
+use duress_nemesis::FaultSpec;
+use duress_targets::{Findable, Promise, Request, System, Values, find, systems};
 
 fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Request {
     Request {
@@ -32,6 +33,9 @@ fn every_default_and_every_scenario_can_be_run() {
         for bug in system.bugs() {
             let scenario = bug.scenario;
             assert!(bug.modes.contains(&scenario.mode), "{}", bug.name);
+            if bug.findable == Findable::Now {
+                FaultSpec::parse_mix(&scenario.faults.join(",")).unwrap();
+            }
             let settings =
                 system.resolve(&ask(Some(scenario.mode), scenario.options, Some(bug.name))).unwrap();
             assert_eq!(settings.bug.as_deref(), Some(bug.name));
@@ -125,6 +129,6 @@ fn a_scenario_is_a_command_line() {
     let store = find("store").unwrap();
     let words =
         |name: &str| store.bugs().iter().find(|bug| bug.name == name).unwrap().scenario.words().join(" ");
-    assert_eq!(words("ack-before-commit"), "--mode raft --nodes 5 --faults partition,kill");
+    assert_eq!(words("ack-before-commit"), "--mode raft --nodes 5 --faults partition:isolate-leader");
     assert_eq!(words("cas-before-order"), "--mode raft --nodes 5 --faults none");
 }

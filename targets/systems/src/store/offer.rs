@@ -48,7 +48,7 @@ pub(super) static BUGS: [BugSpec; 5] = [
         defect: "the leader acknowledges a write once it is in its own log, as with MongoDB's write concern 1",
         anomaly: "acknowledged writes are lost after a failover, or not seen by later reads",
         modes: &["raft"],
-        scenario: Scenario { mode: "raft", options: &[], faults: &["partition", "kill"], nodes: 5 },
+        scenario: Scenario { mode: "raft", options: &[], faults: &["partition:isolate-leader"], nodes: 5 },
         findable: Findable::Now,
     },
     BugSpec {
@@ -56,15 +56,16 @@ pub(super) static BUGS: [BugSpec; 5] = [
         defect: "whoever believes it leads answers reads without asking a quorum, as Consul's default reads do",
         anomaly: "a deposed leader returns values that were overwritten before the read began",
         modes: &["raft"],
-        scenario: Scenario { mode: "raft", options: &[], faults: &["partition", "pause"], nodes: 5 },
+        scenario: Scenario { mode: "raft", options: &[], faults: &["partition:isolate-leader"], nodes: 5 },
         findable: Findable::Now,
     },
     BugSpec {
         name: "vote-not-persisted",
         defect: "a Raft whose term and vote do not survive a restart",
-        anomaly: "a committed write is deleted by a leader of an older term",
+        anomaly: "acknowledged writes are deleted by a leader of an older term, and values come back that were replaced",
         modes: &["raft"],
-        scenario: Scenario { mode: "raft", options: &[], faults: &["partition", "kill"], nodes: 3 },
+        // When all forget at once, terms start again below those in the logs, and older entries outrank newer ones.
+        scenario: Scenario { mode: "raft", options: &[], faults: &["kill:all", "partition"], nodes: 3 },
         findable: Findable::Now,
     },
     BugSpec {
@@ -73,7 +74,7 @@ pub(super) static BUGS: [BugSpec; 5] = [
         anomaly: "acknowledged writes are lost when enough nodes are killed",
         modes: &["raft", "primary"],
         // A kill is enough: what was not made durable is still in the process's own memory.
-        scenario: Scenario { mode: "raft", options: &[], faults: &["kill"], nodes: 3 },
+        scenario: Scenario { mode: "raft", options: &[], faults: &["kill:all"], nodes: 3 },
         findable: Findable::Now,
     },
     BugSpec {
