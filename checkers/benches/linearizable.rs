@@ -1,2 +1,53 @@
 //! How the check grows with the length and the shape of a history.
-fn main() {}
+//!
+//! The histories are simulated, the same in every run: 15 processes, one operation in a hundred never answered.
+
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
+
+use std::hint::black_box;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use duress_checkers::linearizable::{Budget, check_registers};
+use duress_checkers::verdict::Verdict;
+use simulation::{Defect, Shape, Values};
+
+/// A shape's name, and the shape for so many operations.
+type Named = (&'static str, fn(usize) -> Shape);
+
+const SHAPES: [Named; 6] = [
+    ("many-keys-unique", |operations| shape(operations, operations as i64 / 100, Values::Unique, 10)),
+    ("many-keys-repeated", |operations| shape(operations, operations as i64 / 100, Values::Below(5), 10)),
+    ("one-key-unique", |operations| shape(operations, 1, Values::Unique, 10)),
+    ("one-key-repeated", |operations| shape(operations, 1, Values::Below(5), 0)),
+    ("one-key-repeated-1-percent-crashed", |operations| shape(operations, 1, Values::Below(5), 10)),
+    ("one-key-unique-20-percent-crashed", |operations| shape(operations, 1, Values::Unique, 200)),
+];
+
+const fn shape(operations: usize, keys: i64, values: Values, crashed_per_mille: u32) -> Shape {
+    Shape { operations, keys, processes: 15, crashed_per_mille, values, defect: Defect::None }
+}
+
+fn check(criterion: &mut Criterion) {
+    for (name, shape) in SHAPES {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(10).warm_up_time(Duration::from_millis(200));
+        for operations in [1_000, 10_000, 100_000, 1_000_000] {
+            let history = simulation::operations(1, shape(operations));
+            group.throughput(Throughput::Elements(operations as u64));
+            group.bench_function(BenchmarkId::from_parameter(operations), |bencher| {
+                bencher.iter(|| {
+                    let interrupt = AtomicBool::new(false);
+                    let report = check_registers(black_box(&history), None, &Budget::default(), &interrupt);
+                    assert_eq!(report.verdict, Verdict::Valid);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, check);
+criterion_main!(benches);

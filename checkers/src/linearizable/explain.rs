@@ -19,6 +19,7 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, witness: Wi
         .or_else(|| case.lock())
         .or_else(|| case.lost_update())
         .or_else(|| case.overwritten())
+        .or_else(|| case.replaced())
         .unwrap_or_else(|| case.any());
     let operations = proof.shown.iter().enumerate().map(|(at, call)| case.operation(at, call)).collect();
     Anomaly {
@@ -453,14 +454,10 @@ impl<'a> Case<'a> {
         let overwriter = self.producer(new).unwrap_or(evidence);
         let newer = calls[overwriter].effect.produced().map_or_else(String::new, |value| self.value(value));
         let verb = if matches!(calls[late].effect, Effect::Cas(..)) { "find" } else { "see" };
-        let mut labels: Vec<usize> = first.into_iter().collect();
-        labels.extend([overwriter, late]);
-        labels.sort_unstable();
+        let after = first.map(|first| self.producer(seen).unwrap_or(first));
+        let mut labels: Vec<usize> = after.into_iter().chain([overwriter, late]).collect();
         labels.dedup();
-        let after = first.map_or_else(String::new, |first| match self.producer(seen) {
-            Some(producer) if producer != first => format!("after {} and ", label(producer)),
-            _ => format!("after {} and ", label(first)),
-        });
+        let after = after.map_or_else(String::new, |after| format!("after {} and ", label(after)));
         steps.push(step(
             format!(
                 "So {} took effect {after}before {}, which had to {verb} {newer} or something newer, but saw {text}.",
@@ -491,6 +488,44 @@ impl<'a> Case<'a> {
         Proof { kind, summary, shown: calls.clone(), steps }
     }
 
+    /// A write and then a read of another value, on a register whose values come again.
+    fn replaced(&self) -> Option<Proof> {
+        let [write, read] = self.problem.calls[..] else { return None };
+        let (Effect::Write(new), Effect::Read(old)) = (write.effect, read.effect) else { return None };
+        if new == old || self.problem.start != Start::Any || write.complete? > read.invoke {
+            return None;
+        }
+        // Stale is what was there before; of a value that was not there before, nothing simple can be said.
+        let earlier = |call: &Call| call.effect.produced() == Some(old) && call.invoke < write.invoke;
+        if old != INITIAL && !self.interned.problem.calls.iter().any(earlier) {
+            return None;
+        }
+        let (text, subject) = (self.value(old), self.subject());
+        let (writer, reader) = (self.named(0, &write), self.named(1, &read));
+        Some(Proof {
+            kind: AnomalyKind::StaleRead,
+            summary: format!("{reader} saw {text} in {subject}, which {writer} had already replaced"),
+            shown: vec![write, read],
+            steps: vec![
+                self.before(0, 1),
+                step(
+                    format!(
+                        "So {reader} had to see {}, or something newer, but it saw {text}.",
+                        self.value(new)
+                    ),
+                    &[0, 1],
+                ),
+                step(
+                    format!(
+                        "No newer {text} was to be had: every operation that brings {text} into {subject} had \
+                         completed before {writer} began, or began after {reader} had been answered.",
+                    ),
+                    &[0, 1],
+                ),
+            ],
+        })
+    }
+
     /// Every order that can be begun, and why it ends.
     fn any(&self) -> Proof {
         let calls = &self.problem.calls;
@@ -509,36 +544,11 @@ impl<'a> Case<'a> {
             }
         }
         steps.extend(orders::refute(self));
-        let kind = self.kind_without_argument();
-        let summary = match kind {
-            AnomalyKind::StaleRead => {
-                let late = calls.len() - 1;
-                format!(
-                    "{} saw a value of {} that had been replaced before it began",
-                    self.named(late, &calls[late]),
-                    self.subject()
-                )
-            }
-            _ => format!(
-                "no order of {} agrees with real time and with every answer on {}",
-                labels.join(", "),
-                self.subject()
-            ),
-        };
-        Proof { kind, summary, shown: calls.clone(), steps }
-    }
-
-    /// A read alone after one write, whatever came before, that saw another value written earlier: it is stale.
-    fn kind_without_argument(&self) -> AnomalyKind {
-        let [write, read] = self.problem.calls[..] else { return AnomalyKind::Nonlinearizable };
-        let (Effect::Write(new), Effect::Read(old)) = (write.effect, read.effect) else {
-            return AnomalyKind::Nonlinearizable;
-        };
-        let replaced = write.complete.is_some_and(|complete| complete < read.invoke) && new != old;
-        let earlier = old == INITIAL
-            || self.interned.problem.calls.iter().any(|call| {
-                call.effect.produced() == Some(old) && call.complete.is_some_and(|at| at < write.invoke)
-            });
-        if replaced && earlier { AnomalyKind::StaleRead } else { AnomalyKind::Nonlinearizable }
+        let summary = format!(
+            "no order of {} agrees with real time and with every answer on {}",
+            labels.join(", "),
+            self.subject()
+        );
+        Proof { kind: AnomalyKind::Nonlinearizable, summary, shown: calls.clone(), steps }
     }
 }

@@ -14,7 +14,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use super::call::{Call, Problem, Start};
+use super::call::{Call, Effect, Problem, Start};
 use super::chains::Violation;
 use super::search::{self, Decision};
 use super::{Budget, Limits, crashed};
@@ -27,6 +27,9 @@ const TRIAL_MEMORY_BYTES_MAX: usize = 256 << 20;
 
 /// From this many operations on, a witness is tried without its beginning.
 const LONG: usize = 6;
+
+/// So many of the last operations are each tried as the beginning of a witness.
+const CLOSE: usize = 32;
 
 /// Operations that cannot be linearized, each as it stands in the history.
 #[derive(Clone, Debug)]
@@ -111,59 +114,63 @@ impl Trial<'_> {
         matches!(search::search(problem, &crashed::reduce(problem), limits).0, Decision::Stuck { .. })
     }
 
-    /// The shortest end of `problem`, whose last event has rank `last`, that is impossible whatever came before.
+    /// A short end of `problem`, whose last event has rank `last`, that is impossible whatever came before.
     ///
-    /// The later the beginning, the weaker the problem: so it is found by doubling, then halving.
+    /// A later beginning is not always a weaker problem: what is open there loses its completion, what completed just
+    /// before is gone. So each of the last beginnings is tried in turn, and before those ever longer ends.
     fn cut(&self, problem: &Problem, last: u32) -> Option<Problem> {
-        let mut length = 2;
-        let mut impossible = loop {
-            let from = last.saturating_sub(length);
-            let end = without_beginning(problem, from);
+        let mut beginnings: Vec<u32> =
+            problem.calls.iter().map(|call| call.invoke).filter(|invoke| *invoke <= last).collect();
+        beginnings.sort_unstable_by(|one, other| other.cmp(one));
+        let doubling =
+            std::iter::successors(Some(2 * CLOSE), |at| Some(2 * at)).take_while(|at| *at < beginnings.len());
+        let tried = (0..beginnings.len().min(CLOSE)).chain(doubling).chain(beginnings.len().checked_sub(1));
+        for at in tried {
+            let end = without_beginning(problem, beginnings[at]);
             if self.is_impossible(&end) {
-                break (from, end);
+                return Some(end);
             }
-            if from == 0 || self.limits.interrupted() {
-                return None;
-            }
-            length *= 2;
-        };
-        let mut possible = last.saturating_sub(length / 2);
-        while possible - impossible.0 > 1 {
-            let from = impossible.0 + (possible - impossible.0) / 2;
-            let end = without_beginning(problem, from);
-            if self.is_impossible(&end) {
-                impossible = (from, end);
-            } else {
-                possible = from;
+            if self.limits.interrupted() {
+                break;
             }
         }
-        Some(impossible.1)
+        None
     }
 
-    /// Shrinks `problem` until no single relaxation is left that keeps it impossible.
+    /// Shrinks `problem` until no single relaxation of a completed operation keeps it impossible.
     fn shrink(&self, problem: Problem) -> Witness {
         let mut problem = self.relax(problem);
-        if problem.calls.len() > LONG && matches!(problem.start, Start::Known(_)) {
+        while problem.calls.len() > LONG || problem.start == Start::Any {
             let last = problem.calls.iter().filter_map(|call| call.complete).max().unwrap_or(0);
-            if let Some(cut) = self.cut(&problem, last) {
-                let cut = self.relax(cut);
-                if cut.calls.len() < problem.calls.len() {
-                    problem = cut;
-                }
+            let Some(cut) = self.cut(&problem, last) else { break };
+            let cut = self.relax(cut);
+            if cut.calls.len() >= problem.calls.len() {
+                break;
             }
+            problem = cut;
         }
         Witness { problem }
     }
 
-    /// Leaves out reads and relaxes writes: large parts at once, then smaller ones, down to single operations.
+    /// Leaves out reads, then relaxes writes too. Reads first: a write that was acknowledged says more than a read that
+    /// happened to see it.
+    fn relax(&self, problem: Problem) -> Problem {
+        let problem = self.minimize(observed_only(&problem), |call| matches!(call.effect, Effect::Read(_)));
+        self.minimize(problem, |_| true)
+    }
+
+    /// Relaxes calls that are `eligible`: large parts at once, then smaller ones, down to single ones, until none of
+    /// those is left that can be.
     ///
-    /// This is the delta debugging of Zeller and Hildebrandt (TSE 2002) on the completed operations.
-    fn relax(&self, mut problem: Problem) -> Problem {
-        problem = observed_only(&problem);
+    /// This is the delta debugging of Zeller and Hildebrandt (TSE 2002).
+    fn minimize(&self, mut problem: Problem, eligible: impl Fn(&Call) -> bool) -> Problem {
+        let completed = |problem: &Problem| -> Vec<usize> {
+            let counts = |call: &Call| call.complete.is_some() && eligible(call);
+            (0..problem.calls.len()).filter(|number| counts(&problem.calls[*number])).collect()
+        };
         let mut part = completed(&problem).len().div_ceil(2);
         while part > 0 {
-            let mut shrunk = false;
-            let mut from = 0;
+            let (mut shrunk, mut from) = (false, 0);
             loop {
                 let numbers = completed(&problem);
                 if from >= numbers.len() {
@@ -178,17 +185,14 @@ impl Trial<'_> {
                     from += part;
                 }
             }
-            if !shrunk || part > 1 {
-                part = if part == 1 { 0 } else { part.div_ceil(2).min(part - 1) };
+            if part > 1 {
+                part = part.div_ceil(2);
+            } else if !shrunk {
+                part = 0;
             }
         }
         problem
     }
-}
-
-/// The numbers of the calls of `problem` that completed.
-fn completed(problem: &Problem) -> Vec<usize> {
-    (0..problem.calls.len()).filter(|number| problem.calls[*number].complete.is_some()).collect()
 }
 
 /// `problem` with the calls `chosen`, rising, relaxed.
