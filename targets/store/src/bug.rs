@@ -5,11 +5,11 @@
 //!
 //! | name | modes | what is wrong | what it resembles | anomaly |
 //! |---|---|---|---|---|
-//! | `ack-before-commit` | raft | the leader answers `OK` to an unconditional `SET` as soon as the entry is durable in its own log | MongoDB's default write concern 1; Redis replication | acknowledged writes lost after a failover, and reads that do not see an acknowledged write |
-//! | `stale-leader-read` | raft | a node that believes it is the leader answers reads from its own state without asking a quorum | etcd before 0.5 and Consul's default reads; MongoDB before linearizable reads | stale reads from a deposed leader |
-//! | `vote-not-persisted` | raft | the vote (term and candidate) lives in memory only | several young Raft libraries; LogCabin and etcd both test for it | committed writes lost: see below |
+//! | `ack-before-commit` | raft | the leader answers `OK` to an unconditional `SET` as soon as the entry is durable in its own log | MongoDB's write concern 1, its default before 5.0; Redis replication | acknowledged writes lost after a failover, and reads that do not see an acknowledged write |
+//! | `stale-leader-read` | raft | a node that believes it is the leader answers reads from its own state without asking a quorum | etcd 0.4 and Consul as Jepsen found them in 2014: whoever believed to lead answered | stale reads from a deposed leader |
+//! | `vote-not-persisted` | raft | the vote (term and candidate) lives in memory only | a Raft that does not save `currentTerm` and `votedFor` before it answers, as the paper's figure 2 demands | committed writes lost: see below |
 //! | `fsync-skipped` | raft, primary | commits are not made durable before they are acknowledged | Redis `appendfsync everysec`; Elasticsearch's asynchronous translog | acknowledged writes lost when enough nodes are killed |
-//! | `cas-before-order` | raft | `SET key new IFEQ old` is compared with the local state when it arrives, then a blind `SET` is ordered | check-then-act in a replicated service; the first etcd v2 compare-and-swap forwarding | two compare-and-sets from the same value both succeed: lost update |
+//! | `cas-before-order` | raft | `SET key new IFEQ old` is compared with the local state when it arrives, then a blind `SET` is ordered | check-then-act: a condition tested by whoever received the request, not where the order is made | two compare-and-sets from the same value both succeed: lost update |
 //!
 //! # How a forgotten vote loses a committed write
 //!
@@ -67,10 +67,10 @@ impl Bug {
     pub const fn resembles(self) -> &'static str {
         match self {
             Self::AckBeforeCommit => {
-                "write concern 1: acknowledged by the leader alone, as MongoDB did by default and Redis replication does"
+                "write concern 1: acknowledged by the leader alone, MongoDB's default before 5.0"
             }
             Self::StaleLeaderRead => {
-                "reads served by whoever believes it leads, as in Consul's default reads and early etcd"
+                "reads served by whoever believes to lead, as etcd 0.4 and Consul did in 2014"
             }
             Self::VoteNotPersisted => "a Raft whose term and vote do not survive a restart",
             Self::FsyncSkipped => {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -11,7 +11,10 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
     Open,
+    /// Connections are closed, and new ones too: both sides know at once.
     Cut,
+    /// Bytes wait, connections stay: neither side knows, as when packets are dropped.
+    Silent,
 }
 
 pub struct Proxy {
@@ -28,16 +31,13 @@ impl Proxy {
         let switch = Arc::clone(&pass);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
-            while let Ok((mut inner, _)) = listener.accept().await {
+            while let Ok((inner, _)) = listener.accept().await {
                 let mut pass = switch.subscribe();
                 connections.spawn(async move {
-                    if *pass.borrow() == Pass::Cut {
-                        return;
-                    }
-                    let Ok(mut outer) = TcpStream::connect(to).await else { return };
-                    // Whichever ends first, the other is dropped with it.
+                    let open = pass.clone();
+                    // Whichever ends first, both connections are dropped with it.
                     tokio::select! {
-                        _ = copy_bidirectional(&mut inner, &mut outer) => {}
+                        () = carry(inner, to, open) => {}
                         _ = pass.wait_for(|pass| *pass == Pass::Cut) => {}
                     }
                 });
@@ -54,5 +54,32 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn carry(mut inner: TcpStream, to: SocketAddr, mut pass: watch::Receiver<Pass>) {
+    if pass.wait_for(|pass| *pass == Pass::Open).await.is_err() {
+        return;
+    }
+    let Ok(mut outer) = TcpStream::connect(to).await else { return };
+    let (inner_in, inner_out) = inner.split();
+    let (outer_in, outer_out) = outer.split();
+    tokio::select! {
+        () = pump(inner_in, outer_out, pass.clone()) => {}
+        () = pump(outer_in, inner_out, pass) => {}
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut pass: watch::Receiver<Pass>,
+) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let opened = pass.wait_for(|pass| *pass == Pass::Open).await.is_ok();
+        if !opened || to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The mode `raft` while nodes are cut off, paused, killed and restarted.
 
+use std::time::{Duration, Instant};
+
 use crate::cluster::Cluster;
 use crate::proxy::Pass;
 
@@ -147,6 +149,41 @@ pub async fn race_compare_and_set(cluster: &Cluster, round: usize, clients: usiz
     let replies = racing.join_all().await;
     assert!(replies.iter().all(|reply| reply == "OK" || reply == "(nil)"), "{replies:?}");
     replies.iter().filter(|reply| *reply == "OK").count()
+}
+
+#[tokio::test]
+async fn a_silent_partition_is_noticed_and_heals_at_once() {
+    let cluster = Cluster::start("raft", 3, &[], None).await;
+    cluster.until(1, "SET k old", |reply| reply == "OK").await;
+    let leader = cluster.leader(1, &[1, 2, 3]).await;
+    let others: Vec<usize> = (1..=3).filter(|node| *node != leader).collect();
+    cluster.isolate(leader, Pass::Silent);
+    cluster.leader(others[0], &others).await;
+    cluster.until(others[0], "SET k new", |reply| reply == "OK").await;
+    // A connection nobody closed: the link itself must find out that the peer no longer answers.
+    let refused = cluster.until(leader, "SET k lost", |reply| reply.starts_with("-CLUSTERDOWN ")).await;
+    assert_eq!(refused, "-CLUSTERDOWN the leader has lost its quorum");
+    let healed = Instant::now();
+    cluster.isolate(leader, Pass::Open);
+    cluster.until(leader, "GET k", |reply| reply == "new").await;
+    // Far below what TCP's backed-off retransmissions would take after such a pause.
+    assert!(healed.elapsed() < Duration::from_secs(2), "healing took {:?}", healed.elapsed());
+}
+
+/// openraft lets a restarted leader go on leading if nobody has replaced it, reading up to the committed position it
+/// had saved; ours is saved late, so such a leader would not see the last writes it acknowledged.
+#[tokio::test]
+async fn a_leader_that_restarts_at_once_reads_everything_it_acknowledged() {
+    let mut cluster = Cluster::start("raft", 3, &[], None).await;
+    cluster.until(1, "SET n 0", |reply| reply == "OK").await;
+    for round in 1..=4 {
+        let leader = cluster.leader(1 + round % 3, &[1, 2, 3]).await;
+        cluster.until(leader, &format!("SET n {round}"), |reply| reply == "OK").await;
+        cluster.kill(leader);
+        cluster.start_node(leader);
+        let read = cluster.until(leader, "GET n", |reply| !reply.starts_with('-')).await;
+        assert_eq!(read, round.to_string());
+    }
 }
 
 #[tokio::test]
