@@ -12,7 +12,7 @@ use duress_history::jsonl::ReadError;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::{PairError, pair};
 use duress_history::register::{CasRegister, Register};
-use duress_history::{History, Operation, Payload, Scalar, jsonl};
+use duress_history::{History, Operation, Payload, Scalar, import};
 
 /// What a history is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +41,7 @@ pub enum JudgeError {
 /// # Errors
 /// [`JudgeError`].
 pub fn read<A: Payload>(path: &Path) -> Result<(History<A>, Vec<Operation<A>>), JudgeError> {
-    let history = jsonl::read::<A>(path)?;
+    let history = import::read_any::<A>(path)?;
     let operations = pair(&history.events)?;
     Ok((history, operations))
 }

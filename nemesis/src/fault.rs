@@ -65,10 +65,10 @@ impl Family {
     pub fn variants(self) -> &'static str {
         match self {
             Self::Partition => {
-                "one, majority, halves, majorities-ring, bridge, one-way, isolate-leader, clients, or nodes as n1+n2"
+                "one, majority, halves, majorities-ring, bridge, one-way, isolate-leader, rolling-leader, clients, or nodes as n1+n2"
             }
             Self::Kill | Self::Pause => {
-                "one, minority, majority, all, leader, followers, or nodes as n1+n2"
+                "one, minority, majority, all, leader, follower, followers, or nodes as n1+n2"
             }
         }
     }
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_mix_prints_as_it_is_parsed() {
-        let text = "partition,partition:one-way,partition:n1+n3,kill:minority,pause:leader,pause:n2";
+        let text = "partition,partition:one-way,partition:rolling-leader,partition:n1+n3,kill:minority,kill:follower,pause:leader,pause:n2";
         let mix = FaultSpec::parse_mix(text).expect("a good mix");
         let printed: Vec<String> = mix.iter().map(FaultSpec::to_string).collect();
         assert_eq!(printed.join(","), text);

@@ -27,6 +27,9 @@ pub enum PartitionShape {
     OneWay,
     /// The node that leads when the fault starts is cut from all others.
     IsolateLeader,
+    /// As `isolate-leader`, again and again, and each isolation begins before the one before it heals: a deposed
+    /// leader comes back without ever hearing of its successor, who is cut off by then.
+    RollingLeader,
     /// Some client hosts are cut from some nodes.
     Clients,
     /// These nodes are cut from all others.
@@ -47,6 +50,7 @@ impl PartitionShape {
             "bridge" => Self::Bridge,
             "one-way" => Self::OneWay,
             "isolate-leader" => Self::IsolateLeader,
+            "rolling-leader" => Self::RollingLeader,
             "clients" => Self::Clients,
             names => Self::Nodes(parse_nodes(names)?),
         })
@@ -90,7 +94,9 @@ impl PartitionShape {
                 let direction = if rng.random_bool(0.5) { Direction::Out } else { Direction::In };
                 split(&order, rng.random_range(1..=minority_max), direction)
             }
-            Self::IsolateLeader => return Cut::IsolateLeader { otherwise: order.swap_remove(0) },
+            Self::IsolateLeader | Self::RollingLeader => {
+                return Cut::IsolateLeader { otherwise: order.swap_remove(0) };
+            }
             Self::Clients => {
                 let mut hosts = clients.to_vec();
                 hosts.shuffle(rng);
@@ -114,6 +120,7 @@ impl fmt::Display for PartitionShape {
             Self::Bridge => "bridge",
             Self::OneWay => "one-way",
             Self::IsolateLeader => "isolate-leader",
+            Self::RollingLeader => "rolling-leader",
             Self::Clients => "clients",
             Self::Nodes(nodes) => return f.write_str(&join_nodes(nodes)),
         })

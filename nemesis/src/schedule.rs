@@ -96,12 +96,15 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     }
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     rng.set_stream(STREAM);
-    let mut faults = match options.overlap {
-        Overlap::Never => sequence(mix, options, &mut rng),
-        Overlap::Items => {
-            mix.chunks(1).flat_map(|item| sequence(item, options, &mut rng)).collect::<Vec<_>>()
-        }
+    // Rolling isolations leave no quiet period for anything else to stand in, so they have a sequence of their own.
+    let (rolling, others): (Vec<_>, Vec<_>) = mix.iter().partition(|spec| is_rolling(spec));
+    let mut faults: Vec<ScheduledFault> =
+        rolling.chunks(1).flat_map(|item| sequence(item, options, Pace::Rolling, &mut rng)).collect();
+    let group = match options.overlap {
+        Overlap::Never => others.len().max(1),
+        Overlap::Items => 1,
     };
+    faults.extend(others.chunks(group).flat_map(|items| sequence(items, options, Pace::Apart, &mut rng)));
     faults.sort_by_key(|fault| (fault.start_ms, fault.stop_ms));
     let mut kept: Vec<ScheduledFault> = Vec::with_capacity(faults.len());
     for fault in faults {
@@ -145,29 +148,58 @@ fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
     }
 }
 
+fn is_rolling(spec: &FaultSpec) -> bool {
+    matches!(spec, FaultSpec::Partition(Some(PartitionShape::RollingLeader)))
+}
+
+/// How the faults of one sequence follow each other.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// With a quiet period after each: about half of the time under a fault, half in peace, so that recovery is
+    /// exercised too.
+    Apart,
+    /// Each begins [`HANDOVER_MS`] before the one before it ends.
+    Rolling,
+}
+
+/// How long two rolling faults are in force together.
+const HANDOVER_MS: u64 = 150;
+
 /// Faults one after another, each item of `mix` once before any comes again.
-fn sequence(mix: &[FaultSpec], options: &MixOptions<'_>, rng: &mut ChaCha8Rng) -> Vec<ScheduledFault> {
+fn sequence(
+    mix: &[&FaultSpec],
+    options: &MixOptions<'_>,
+    pace: Pace,
+    rng: &mut ChaCha8Rng,
+) -> Vec<ScheduledFault> {
     let interval = millis(options.interval).max(1);
     let limit = millis(options.time_limit);
     let mut faults = Vec::new();
     let mut bag: Vec<&FaultSpec> = Vec::new();
     let mut at = millis(options.warm_up) + rng.random_range(0..=interval / 4);
     while !mix.is_empty() {
-        // About half of the interval under the fault, half in peace, so that recovery is exercised too.
-        let lasts = rng.random_range(interval * 2 / 5..=interval * 3 / 5).max(1);
-        let quiet = rng.random_range(interval * 2 / 5..=interval * 3 / 5).max(1);
+        let (lasts, step) = match pace {
+            Pace::Apart => {
+                let lasts = rng.random_range(interval * 2 / 5..=interval * 3 / 5).max(1);
+                (lasts, lasts + rng.random_range(interval * 2 / 5..=interval * 3 / 5).max(1))
+            }
+            Pace::Rolling => {
+                let lasts = rng.random_range(interval * 4 / 5..=interval * 6 / 5).max(2 * HANDOVER_MS);
+                (lasts, lasts - HANDOVER_MS)
+            }
+        };
         if at + lasts > limit {
             break;
         }
         if bag.is_empty() {
-            bag = mix.iter().collect();
+            bag = mix.to_vec();
             bag.shuffle(rng);
         }
         if let Some(spec) = bag.pop() {
             let fault = draw(spec, options, rng);
             faults.push(ScheduledFault { id: 0, start_ms: at, stop_ms: at + lasts, fault });
         }
-        at += lasts + quiet;
+        at += step;
     }
     faults
 }
@@ -250,6 +282,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn rolling_isolations_leave_no_moment_in_peace() {
+        let faults = expanded("partition:rolling-leader,kill:follower", 3, Overlap::Never).expect("expands");
+        let rolling: Vec<_> =
+            faults.iter().filter(|fault| fault.fault.family() == crate::fault::Family::Partition).collect();
+        assert!(rolling.len() > 5, "{} isolations", rolling.len());
+        assert!(rolling.windows(2).all(|pair| pair[1].start_ms + HANDOVER_MS == pair[0].stop_ms));
+        assert!(faults.iter().any(|fault| fault.fault.family() == crate::fault::Family::Kill));
     }
 
     #[test]

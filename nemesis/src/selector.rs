@@ -20,7 +20,9 @@ pub enum Selector {
     All,
     /// The node that leads when the fault starts.
     Leader,
-    /// Every node but that one.
+    /// One node at random of those that do not lead then.
+    Follower,
+    /// Every node but the leader.
     Followers,
     /// These.
     Nodes(Vec<NodeId>),
@@ -49,6 +51,7 @@ impl Selector {
             "majority" => Self::Majority,
             "all" => Self::All,
             "leader" => Self::Leader,
+            "follower" => Self::Follower,
             "followers" => Self::Followers,
             names => Self::Nodes(parse_nodes(names)?),
         })
@@ -70,13 +73,13 @@ impl Selector {
             }
             Self::Majority => some(nodes.len() / 2 + 1, rng),
             Self::All => Targets::Nodes(nodes.to_vec()),
-            Self::Leader | Self::Followers => {
+            Self::Leader | Self::Follower | Self::Followers => {
                 let mut order = nodes.to_vec();
                 order.shuffle(rng);
-                let otherwise = order.swap_remove(0);
                 match self {
-                    Self::Leader => Targets::Leader { otherwise },
-                    _ => Targets::Followers { otherwise },
+                    Self::Follower => Targets::Follower { preferred: order },
+                    Self::Leader => Targets::Leader { otherwise: order.swap_remove(0) },
+                    _ => Targets::Followers { otherwise: order.swap_remove(0) },
                 }
             }
             Self::Nodes(nodes) => Targets::Nodes(nodes.clone()),
@@ -92,6 +95,7 @@ impl fmt::Display for Selector {
             Self::Majority => f.write_str("majority"),
             Self::All => f.write_str("all"),
             Self::Leader => f.write_str("leader"),
+            Self::Follower => f.write_str("follower"),
             Self::Followers => f.write_str("followers"),
             Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
         }
@@ -108,6 +112,11 @@ pub enum Targets {
     Leader {
         /// Struck instead while no node says that it leads.
         otherwise: NodeId,
+    },
+    /// The first of these that does not lead when the fault starts.
+    Follower {
+        /// Every node, in an order drawn from the seed.
+        preferred: Vec<NodeId>,
     },
     /// All but the leader when the fault starts.
     Followers {
@@ -129,6 +138,9 @@ impl Targets {
         match self {
             Self::Nodes(nodes) => nodes.clone(),
             Self::Leader { otherwise } => vec![leader.unwrap_or(otherwise).clone()],
+            Self::Follower { preferred } => {
+                preferred.iter().find(|node| Some(*node) != leader).into_iter().cloned().collect()
+            }
             Self::Followers { otherwise } => {
                 let spared = leader.unwrap_or(otherwise);
                 all.iter().filter(|node| *node != spared).cloned().collect()
@@ -142,6 +154,7 @@ impl fmt::Display for Targets {
         match self {
             Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
             Self::Leader { .. } => f.write_str("leader"),
+            Self::Follower { .. } => f.write_str("one follower"),
             Self::Followers { .. } => f.write_str("followers"),
         }
     }

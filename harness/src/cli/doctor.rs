@@ -1,7 +1,89 @@
-//! `duress doctor`: what this machine allows.
+//! `duress doctor`: what this machine allows, what is used instead, and what that costs in faults.
 
+use std::fmt::Write as _;
+
+use duress_nemesis::arena::capabilities::{Availability, User, probe};
+use duress_nemesis::arena::NamespaceKind;
+use duress_targets::systems;
+
+use super::output::print;
 use crate::exit::{Exit, Failure};
 
+/// A thing that was tried, and what its absence means.
+struct Finding<'a> {
+    name: &'static str,
+    found: &'a Availability,
+    /// What is lost, or used instead, without it.
+    without: &'static str,
+}
+
 pub fn doctor() -> Result<Exit, Failure> {
-    Ok(Exit::Valid)
+    let found = probe().map_err(Failure::internal)?;
+    let mut text = String::new();
+    let user = match found.user {
+        User::Root => "root",
+        User::Unprivileged => "an ordinary user",
+    };
+    let how = match found.namespace_kind {
+        Some(NamespaceKind::Privileged) => ", with namespaces by the administrator's right",
+        Some(NamespaceKind::User) => ", with namespaces inside a user namespace of its own",
+        None => "",
+    };
+    let _ = writeln!(text, "running as {user}{how}\n");
+    let findings = [
+        Finding {
+            name: "namespaces (PID, mount, network)",
+            found: &found.namespaces,
+            without: "there is no arena: `duress run` cannot work; `duress check` does",
+        },
+        Finding {
+            name: "a /proc of one's own",
+            found: &found.proc,
+            without: "processes cannot be controlled: `duress run` cannot work",
+        },
+        Finding {
+            name: "TUN ports (/dev/net/tun)",
+            found: &found.tun,
+            without: "hosts are attached by veth pairs and packet sockets instead; no fault is lost",
+        },
+        Finding {
+            name: "packet ports (AF_PACKET on veth)",
+            found: &found.packet_on_veth,
+            without: "nothing is lost while TUN ports work; without both there is no network",
+        },
+        Finding {
+            name: "tmpfs",
+            found: &found.tmpfs,
+            without: "nodes' data must be on disk (--data disk): runs are slower",
+        },
+        Finding {
+            name: "net.ipv4.tcp_rto_max_ms",
+            found: &found.tcp_rto_max,
+            without: "connections may take several seconds to recover after a healed partition; no fault is lost",
+        },
+    ];
+    for Finding { name, found, without } in &findings {
+        let _ = match found {
+            Availability::Available => writeln!(text, "  yes  {name}"),
+            Availability::Unavailable(reason) => {
+                writeln!(text, "  no   {name}: {reason}\n         without it: {without}")
+            }
+        };
+    }
+    let network = found.tun.is_available() || found.packet_on_veth.is_available();
+    let fit = found.namespaces.is_available() && found.proc.is_available() && network;
+    let _ = writeln!(text, "\nsystems:");
+    for system in systems() {
+        let _ = match system.available() {
+            Ok(()) => writeln!(text, "  yes  {}", system.name()),
+            Err(missing) => writeln!(text, "  no   {missing}"),
+        };
+    }
+    let _ = match (fit, found.tun.is_available()) {
+        (true, true) => writeln!(text, "\nduress can run here, with TUN ports; partition, kill and pause work."),
+        (true, false) => writeln!(text, "\nduress can run here, with packet ports; partition, kill and pause work."),
+        (false, _) => writeln!(text, "\nduress cannot run clusters here; it can check recorded histories."),
+    };
+    print(text)?;
+    Ok(if fit { Exit::Valid } else { Exit::Broken })
 }

@@ -12,6 +12,8 @@ pub struct FaultRecord {
     pub id: u64,
     /// What it was.
     pub what: String,
+    /// The node that led when it started, where it struck by that.
+    pub leader: Option<String>,
     /// When it was in force, in milliseconds since clients began.
     pub start_ms: Option<u64>,
     /// When it was healed.
@@ -42,10 +44,8 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
         let summary = event.value["summary"].as_str().map(str::to_owned);
         let at = event.time / 1_000_000;
         if event.f.starts_with("start-") {
-            if let Some(leader) = event.value["leader"].as_str()
-                && !fault.what.ends_with(')')
-            {
-                fault.what = format!("{} ({leader})", fault.what);
+            if let Some(leader) = event.value["leader"].as_str() {
+                fault.leader = Some(leader.to_owned());
             }
             if summary.is_some() {
                 (fault.start_ms, fault.took_hold) = (Some(at), summary);

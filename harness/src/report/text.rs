@@ -162,11 +162,12 @@ impl RunReport {
             };
             writeln!(
                 f,
-                "  {:>3}. {:>7} s to {:>7} s  {}",
+                "  {:>3}. {:>7} s to {:>7} s  {}{}",
                 fault.id,
                 at(fault.start_ms),
                 at(fault.stop_ms),
-                fault.what
+                fault.what,
+                fault.leader.as_ref().map(|leader| format!(" (it was {leader})")).unwrap_or_default()
             )?;
             if let Some(evidence) = &fault.took_hold {
                 writeln!(f, "       took hold: {evidence}")?;
