@@ -5,12 +5,14 @@
 //! - [`host`]: a network namespace with one address; processes and connections start inside it.
 //! - [`process`]: start, kill, pause and resume everything that runs on a host, and prove it.
 //! - [`switch`]: the network between the hosts, one policy for each directed pair.
+//! - [`disk`]: a data folder that can lose what was not synced, fail, fill up and rot.
 //! - [`clock`]: a wall clock for each node, moved while its programs run.
 //!
 //! An arena stands only inside the namespaces that [`isolation::isolate`] makes.
 
 pub mod capabilities;
 pub mod clock;
+pub mod disk;
 pub mod host;
 pub mod isolation;
 pub mod process;

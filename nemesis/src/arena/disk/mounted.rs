@@ -1,0 +1,465 @@
+//! A mounted disk: served by its own threads, broken and healed through its handle.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use nix::errno::Errno;
+use nix::unistd::syncfs;
+
+use super::deferred::Deferred;
+use super::device::{self, MountError};
+use super::fault::{DiskEvidence, DiskFault, IoKind, Keep, Lasting, ProbeSeen, Trigger, Undone};
+use super::filesystem::{Served, lock};
+use super::options::DiskOptions;
+use super::probe::{PROBE_BYTES, Probe};
+use super::state::{Disk, PROBE};
+use super::tree::{Body, Inode, LIMBO, ROOT};
+
+/// How long a power loss waits for the files of processes that were just killed to be closed.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// What went wrong with a disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// The kernel would not have it.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The backing folder cannot be prepared.
+    #[error("cannot {action} {}", path.display())]
+    Backing {
+        /// What was being done.
+        action: &'static str,
+        /// To which folder.
+        path: PathBuf,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// The threads that serve it could not start, or did not end well.
+    #[error("cannot {action} the threads that serve {}", mount_point.display())]
+    Serve {
+        /// What was being done.
+        action: &'static str,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A fault could not be injected; of a power loss, the files may be half undone.
+    #[error("cannot {action} on the disk at {}", mount_point.display())]
+    Inject {
+        /// What was being done.
+        action: &'static str,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// A fault of this kind is in force already.
+    #[error("{fault} is in force already on the disk at {}", mount_point.display())]
+    AlreadyInForce {
+        /// Which.
+        fault: Lasting,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
+    },
+    /// There is nothing to heal.
+    #[error("{fault} is not in force on the disk at {}", mount_point.display())]
+    NotInForce {
+        /// Which.
+        fault: Lasting,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
+    },
+    /// No durable byte of a file that matches could be damaged.
+    #[error("no file on the disk at {} matches \"{files}\" and holds enough durable bytes to damage", mount_point.display())]
+    NothingToDamage {
+        /// The pattern.
+        files: String,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
+    },
+    /// A fault is in force, and the disk's own probe does not meet it.
+    #[error("{fault} has no effect on the disk at {}: {seen:?}", mount_point.display())]
+    NoEffect {
+        /// Which.
+        fault: Lasting,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
+        /// What the probe met.
+        seen: ProbeSeen,
+    },
+    /// No fault is in force any more, and the disk's own probe still meets one.
+    #[error("the disk at {} is not healed of {fault}: {seen:?}", mount_point.display())]
+    NotHealed {
+        /// Of which.
+        fault: Lasting,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
+        /// What the probe met.
+        seen: ProbeSeen,
+    },
+}
+
+/// A mounted disk. Dropping it unmounts; [`FaultDisk::close`] does too, and tells whether it went well.
+///
+/// All calls block, some for as long as the disk's own fsync takes, and none may be made by the threads that serve it: they can be
+/// made from any other thread.
+#[derive(Debug)]
+pub struct FaultDisk {
+    mount_point: PathBuf,
+    backing: PathBuf,
+    disk: Arc<Mutex<Disk>>,
+    released: Arc<Condvar>,
+    notifier: Notifier,
+    deferred: Deferred,
+    /// Present until it is unmounted.
+    threads: Option<Threads>,
+}
+
+#[derive(Debug)]
+struct Threads {
+    session: JoinHandle<io::Result<()>>,
+    fsync: JoinHandle<()>,
+}
+
+impl FaultDisk {
+    /// Mounts a disk on `mount_point`, an existing folder. What is written to it lives in `backing/files`, where it can be looked at but
+    /// must not be changed; `backing/undo` is the disk's own, and holds what was removed and could come back. Both are
+    /// made when they are missing.
+    ///
+    /// Mounting needs CAP_SYS_ADMIN in the mount namespace: as root, or inside a user namespace of our own.
+    ///
+    /// # Errors
+    /// [`DiskError::Mount`], with what to do about it, when the machine does not allow it; [`DiskError::Backing`];
+    /// [`DiskError::Serve`].
+    pub fn mount(mount_point: &Path, backing: &Path, options: DiskOptions) -> Result<Self, DiskError> {
+        // First, since it is what most often is not there.
+        let device = device::open()?;
+        let root = open_folder(&backing.join("files"))?;
+        let undo = backing.join("undo");
+        let limbo = open_folder(&undo)?;
+        let disk = Disk::new(root, limbo, options).map_err(|errno| DiskError::Backing {
+            action: "read",
+            path: undo,
+            source: errno.into(),
+        })?;
+        let disk = Arc::new(Mutex::new(disk));
+        let released = Arc::new(Condvar::new());
+        let failed =
+            |source| DiskError::Serve { action: "start", mount_point: mount_point.to_owned(), source };
+        device::attach(&device, mount_point)?;
+        let served = |deferred| Served { disk: Arc::clone(&disk), released: Arc::clone(&released), deferred };
+        match serve(device.into(), served, Arc::clone(&disk)) {
+            Ok((notifier, deferred, threads)) => Ok(Self {
+                mount_point: mount_point.to_owned(),
+                backing: backing.to_owned(),
+                disk,
+                released,
+                notifier,
+                deferred,
+                threads: Some(threads),
+            }),
+            Err(source) => {
+                device::detach(mount_point)?;
+                Err(failed(source))
+            }
+        }
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.mount_point
+    }
+
+    /// Where its files are in the backing folder.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.backing.join("files")
+    }
+
+    /// How it behaves.
+    #[must_use]
+    pub fn options(&self) -> DiskOptions {
+        lock(&self.disk).options
+    }
+
+    /// How many times files of it are open.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        lock(&self.disk).tree.opens()
+    }
+
+    /// Injects `fault`. One that lasts is in force when this returns; the evidence is what the disk's own probe met, or that of the fault
+    /// itself when it is over at once.
+    ///
+    /// # Errors
+    /// [`DiskError::AlreadyInForce`], [`DiskError::NothingToDamage`], [`DiskError::NoEffect`], [`DiskError::Inject`].
+    pub fn inject(&self, fault: &DiskFault) -> Result<DiskEvidence, DiskError> {
+        if let Some(lasting) = fault.lasting()
+            && lock(&self.disk).active.is_active(lasting)
+        {
+            return Err(DiskError::AlreadyInForce { fault: lasting, mount_point: self.mount_point.clone() });
+        }
+        match fault {
+            DiskFault::PowerLoss { keep } => self.power_loss(*keep).map(DiskEvidence::Undone),
+            DiskFault::LyingFsync => {
+                lock(&self.disk).active.lie();
+                self.probed(Lasting::LyingFsync, |seen| !seen.durable)
+            }
+            DiskFault::SlowFsync { delay } => {
+                lock(&self.disk).active.slow_down(*delay);
+                self.probed(Lasting::SlowFsync, |seen| seen.fsync_took >= *delay)
+            }
+            DiskFault::Errors { on, trigger, files } => {
+                lock(&self.disk).active.fail(*on, *trigger, files.clone());
+                if *on == IoKind::Reads {
+                    self.forget_cached(&self.matching_inodes(files))?;
+                }
+                let lasting = Lasting::Errors(*on);
+                // A probe would use up the one operation that fails, or meet nothing by chance.
+                let certain = matches!(trigger, Trigger::Probability(probability) if *probability >= 1.0);
+                if certain && files.matches(PROBE) {
+                    self.probed(lasting, |seen| match on {
+                        IoKind::Reads => seen.read_errno == Errno::EIO as i32,
+                        IoKind::Writes => seen.write_errno == Errno::EIO as i32,
+                        IoKind::Fsync => seen.fsync_errno == Errno::EIO as i32,
+                    })
+                } else {
+                    self.touched(lasting)
+                }
+            }
+            DiskFault::NoSpace { free_bytes } => {
+                lock(&self.disk).active.fill(*free_bytes);
+                if *free_bytes < PROBE_BYTES {
+                    self.probed(Lasting::NoSpace, |seen| seen.write_errno == Errno::ENOSPC as i32)
+                } else {
+                    self.touched(Lasting::NoSpace)
+                }
+            }
+            DiskFault::BitFlip { files, bits } => {
+                let flipped = lock(&self.disk).flip_bits(files, *bits);
+                let (bits, touched) = flipped.map_err(|errno| self.failed("flip bits", errno.into()))?;
+                if bits.is_empty() {
+                    return Err(self.nothing_to_damage(&files.0));
+                }
+                self.forget_cached(&touched)?;
+                Ok(DiskEvidence::Flipped { bits })
+            }
+            DiskFault::Truncate { files, bytes } => {
+                let cut = lock(&self.disk).cut_files(files, *bytes);
+                let (cut, touched) = cut.map_err(|errno| self.failed("cut files", errno.into()))?;
+                if cut.is_empty() {
+                    return Err(self.nothing_to_damage(&files.0));
+                }
+                self.forget_cached(&touched)?;
+                Ok(DiskEvidence::Cut { files: cut })
+            }
+        }
+    }
+
+    /// What a fault in force has touched so far.
+    ///
+    /// # Errors
+    /// [`DiskError::NotInForce`].
+    pub fn touched(&self, fault: Lasting) -> Result<DiskEvidence, DiskError> {
+        match lock(&self.disk).active.touched(fault) {
+            Some(touched) => Ok(DiskEvidence::Touched {
+                operations: touched.operations,
+                delayed: touched.delayed,
+                probe: None,
+            }),
+            None => Err(DiskError::NotInForce { fault, mount_point: self.mount_point.clone() }),
+        }
+    }
+
+    /// Heals `fault`, and probes that it is gone. Answers what it touched while it was in force, and what the probe met.
+    ///
+    /// What a lying fsync left undone stays so until the next fsync of the same file.
+    ///
+    /// # Errors
+    /// [`DiskError::NotInForce`]; [`DiskError::NotHealed`] when no fault is in force and the probe meets one;
+    /// [`DiskError::Inject`] when the probe cannot be made.
+    pub fn heal(&self, fault: Lasting) -> Result<DiskEvidence, DiskError> {
+        let (touched, others) = {
+            let mut disk = lock(&self.disk);
+            (disk.active.end(fault), disk.active.any())
+        };
+        let Some(touched) = touched else {
+            return Err(DiskError::NotInForce { fault, mount_point: self.mount_point.clone() });
+        };
+        if fault == Lasting::SlowFsync {
+            self.deferred.release();
+        }
+        let seen = self.probe()?;
+        if !others && !seen.is_healthy() {
+            return Err(DiskError::NotHealed { fault, mount_point: self.mount_point.clone(), seen });
+        }
+        Ok(DiskEvidence::Touched {
+            operations: touched.operations,
+            delayed: touched.delayed,
+            probe: Some(seen),
+        })
+    }
+
+    /// Loses the power: undoes everything that is not durable, but for what `keep` says.
+    ///
+    /// Every process that uses the disk must be dead: a machine without power runs none. Their files are closed a moment after
+    /// they are reaped, which is waited for. What is open even then is counted in [`Undone::stale_handles`], and fails with
+    /// `EIO` from then on. The disk itself is up again when this returns, lasting faults included, as if the machine had been
+    /// started.
+    ///
+    /// # Errors
+    /// [`DiskError::Inject`].
+    pub fn power_loss(&self, keep: Keep) -> Result<Undone, DiskError> {
+        // Pages that were changed in memory only are written first, so that a torn power loss may find them on the disk, and none comes
+        // afterwards. What came of it does not matter: a page that is not written is one the power loss took.
+        if let Ok(root) = std::fs::File::open(&self.mount_point) {
+            let _lost = syncfs(&root);
+        }
+        let guard = lock(&self.disk);
+        let waited = self.released.wait_timeout_while(guard, CLOSING, |disk| disk.tree.opens() > 0);
+        let (mut disk, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let names: Vec<OsString> = disk.tree.children(ROOT).map(|(name, _)| name.to_owned()).collect();
+        let undone = disk.lose_power(keep);
+        drop(disk);
+        self.deferred.release();
+        let undone = undone.map_err(|errno| self.failed("undo what is not durable", errno.into()))?;
+        // The kernel must ask for every name again, and gets a new number for it: nothing it has cached is found any more.
+        for name in names {
+            let forgotten = self.notifier.inval_entry(INodeNo(ROOT.0), &name);
+            forgotten.map_err(|source| self.failed("make the kernel forget a name", source))?;
+        }
+        self.forget_cached(&BTreeSet::from([ROOT]))?;
+        Ok(undone)
+    }
+
+    /// Unmounts and waits until the threads have ended. What still uses the disk is cut off. The files stay in the backing folder
+    /// as they are, durable or not.
+    ///
+    /// # Errors
+    /// [`DiskError::Mount`], [`DiskError::Serve`], [`DiskError::Backing`].
+    pub fn close(mut self) -> Result<(), DiskError> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), DiskError> {
+        let Some(threads) = self.threads.take() else { return Ok(()) };
+        device::detach(&self.mount_point)?;
+        self.deferred.stop();
+        let ended = threads.session.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+        let fsync = threads.fsync.join().map_err(|_| io::Error::other("a thread panicked"));
+        ended.and(fsync).map_err(|source| DiskError::Serve {
+            action: "end",
+            mount_point: self.mount_point.clone(),
+            source,
+        })?;
+        let undo = self.backing.join("undo");
+        let emptied = lock(&self.disk).empty_limbo().map_err(io::Error::from);
+        emptied.and_then(|()| std::fs::remove_dir(&undo)).map_err(|source| DiskError::Backing {
+            action: "remove",
+            path: undo,
+            source,
+        })
+    }
+
+    /// Probes, and demands that the fault shows.
+    fn probed(
+        &self,
+        fault: Lasting,
+        shows: impl FnOnce(&ProbeSeen) -> bool,
+    ) -> Result<DiskEvidence, DiskError> {
+        let seen = self.probe()?;
+        if !shows(&seen) {
+            return Err(DiskError::NoEffect { fault, mount_point: self.mount_point.clone(), seen });
+        }
+        match self.touched(fault)? {
+            DiskEvidence::Touched { operations, delayed, .. } => {
+                Ok(DiskEvidence::Touched { operations, delayed, probe: Some(seen) })
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn probe(&self) -> Result<ProbeSeen, DiskError> {
+        let failed = |source| self.failed("probe", source);
+        let probe = Probe::create(&self.mount_point).map_err(failed)?;
+        let inode = lock(&self.disk).lookup(ROOT, PROBE.as_ref()).map_err(|errno| failed(errno.into()))?;
+        let is_durable = || {
+            let disk = lock(&self.disk);
+            disk.tree.node(inode).is_ok_and(|node| matches!(node.body, Body::Regular { log: None, .. }))
+        };
+        let drop_cache = || self.notifier.inval_inode(INodeNo(inode.0), 0, 0);
+        probe.run(drop_cache, is_durable).map_err(failed)
+    }
+
+    /// Every file the kernel may have cached that matches.
+    fn matching_inodes(&self, files: &super::fault::FilePattern) -> BTreeSet<Inode> {
+        let disk = lock(&self.disk);
+        let known = disk.tree.nodes().map(|(inode, _)| inode).filter(|inode| *inode > LIMBO);
+        known.filter(|inode| disk.tree.path(*inode).is_some_and(|path| files.matches(&path))).collect()
+    }
+
+    /// Makes the kernel read these files again.
+    fn forget_cached(&self, inodes: &BTreeSet<Inode>) -> Result<(), DiskError> {
+        for inode in inodes {
+            let forgotten = self.notifier.inval_inode(INodeNo(inode.0), 0, 0);
+            forgotten.map_err(|source| self.failed("make the kernel forget what it cached", source))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> DiskError {
+        DiskError::Inject { action, mount_point: self.mount_point.clone(), source }
+    }
+
+    fn nothing_to_damage(&self, files: &str) -> DiskError {
+        DiskError::NothingToDamage { files: files.to_owned(), mount_point: self.mount_point.clone() }
+    }
+}
+
+impl Drop for FaultDisk {
+    fn drop(&mut self) {
+        // The safety net: whoever wants to know calls `close`.
+        let _unheard = self.shut_down();
+    }
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, DiskError> {
+    let failed = |action| move |source| DiskError::Backing { action, path: path.to_owned(), source };
+    std::fs::create_dir_all(path).map_err(failed("create"))?;
+    Ok(std::fs::File::open(path).map_err(failed("open"))?.into())
+}
+
+fn serve(
+    device: OwnedFd,
+    served: impl FnOnce(Deferred) -> Served,
+    disk: Arc<Mutex<Disk>>,
+) -> io::Result<(Notifier, Deferred, Threads)> {
+    let (deferred, fsync) = Deferred::start(disk)?;
+    let session = Session::from_fd(served(deferred.clone()), device, SessionACL::All, Config::default());
+    let running = session.and_then(|session| {
+        let notifier = session.notifier();
+        let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || session.run())?;
+        Ok((notifier, thread))
+    });
+    match running {
+        Ok((notifier, session)) => Ok((notifier, deferred, Threads { session, fsync })),
+        Err(source) => {
+            deferred.stop();
+            fsync.join().map_err(|_| io::Error::other("a thread panicked"))?;
+            Err(source)
+        }
+    }
+}

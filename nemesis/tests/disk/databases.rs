@@ -1,0 +1,3 @@
+//! Being written.
+use libtest_mimic::Trial;
+pub fn register(_trials: &mut Vec<Trial>) {}
