@@ -47,8 +47,18 @@ pub(crate) struct Call {
     pub(crate) invoke: u32,
     /// The rank of its completion; `None` when it may take effect at any later time, or never.
     pub(crate) complete: Option<u32>,
+    pub(crate) duty: Duty,
     /// Which of the operations of its key it stands for.
     pub(crate) source: u32,
+}
+
+/// Whether a completed operation must take effect before its completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// It must.
+    Required,
+    /// It may: in a witness without its beginning, it may have taken effect before that.
+    Optional,
 }
 
 /// The operations on one register, and what it holds first.

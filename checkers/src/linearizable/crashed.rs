@@ -23,7 +23,7 @@
 //! always be taken first: none has a deadline, so swapping two of them in a linearization gives another one. What
 //! remains is grouped by effect, and a search need only count.
 
-use super::call::{Call, Effect, Problem, Start, State};
+use super::call::{Call, Duty, Effect, Problem, Start, State};
 
 /// Twice the rank of an event, so that a deadline fits before a completion.
 pub(crate) type Position = u32;
@@ -40,6 +40,7 @@ pub(crate) struct Required {
     pub(crate) invoke: Position,
     /// By when it took effect: its completion, or just before that of its first observer.
     pub(crate) deadline: Position,
+    pub(crate) duty: Duty,
     /// Which call of the problem it is.
     pub(crate) call: u32,
 }
@@ -70,7 +71,7 @@ pub(crate) struct Reduced {
 struct Usefulness {
     /// The latest completion of its observers; 0 when nobody needs it.
     until: Position,
-    /// The earliest completion of its observers, when there are any.
+    /// The earliest completion of its observers that must take effect, when there are any.
     first: Option<Position>,
     producers: u32,
     /// The last crashed producer seen; the sole one where `producers` is 1.
@@ -87,7 +88,9 @@ pub(crate) fn reduce(problem: &Problem) -> Reduced {
         if let (Some(value), Some(complete)) = (call.effect.observed(), call.complete) {
             let (value, complete) = (&mut values[value as usize], position(complete));
             value.until = value.until.max(complete);
-            value.first = Some(value.first.map_or(complete, |first| first.min(complete)));
+            if call.duty == Duty::Required {
+                value.first = Some(value.first.map_or(complete, |first| first.min(complete)));
+            }
         }
     }
     let crashed: Vec<u32> =
@@ -129,7 +132,9 @@ pub(crate) fn reduce(problem: &Problem) -> Reduced {
             }
         };
         if let Some(deadline) = deadline {
-            reduced.required.push(Required { effect: call.effect, invoke, deadline, call: at as u32 });
+            // One that never completed has a deadline because it did take effect.
+            let duty = if call.complete.is_some() { call.duty } else { Duty::Required };
+            reduced.required.push(Required { effect: call.effect, invoke, deadline, duty, call: at as u32 });
         } else if kept(call, &values) {
             remaining.push((call.effect, invoke, at as u32));
         } else {

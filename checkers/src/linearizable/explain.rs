@@ -19,6 +19,7 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, witness: Wi
         .or_else(|| case.lock())
         .or_else(|| case.lost_update())
         .or_else(|| case.overwritten())
+        .or_else(|| case.chained())
         .or_else(|| case.replaced())
         .unwrap_or_else(|| case.any());
     let operations = proof.shown.iter().enumerate().map(|(at, call)| case.operation(at, call)).collect();
@@ -88,6 +89,7 @@ impl<'a> Case<'a> {
         let all = &interned.problem.calls;
         for call in &mut problem.calls {
             let at = all.partition_point(|other| other.invoke < call.invoke);
+            // Whether it may have taken effect before the witness begins remains.
             call.complete = all[at].complete;
         }
         Self { part, interned, problem }
@@ -488,42 +490,122 @@ impl<'a> Case<'a> {
         Proof { kind, summary, shown: calls.clone(), steps }
     }
 
-    /// A write and then a read of another value, on a register whose values come again.
+    /// An operation that leaves one value and then one that needs another, on a register whose values come again.
     fn replaced(&self) -> Option<Proof> {
-        let [write, read] = self.problem.calls[..] else { return None };
-        let (Effect::Write(new), Effect::Read(old)) = (write.effect, read.effect) else { return None };
-        if new == old || self.problem.start != Start::Any || write.complete? > read.invoke {
+        let [first, second] = self.problem.calls[..] else { return None };
+        let (Effect::Read(held) | Effect::Write(held) | Effect::Cas(_, held)) = first.effect;
+        let needed = second.effect.observed()?;
+        if self.is_lock()
+            || held == needed
+            || self.problem.start != Start::Any
+            || first.complete? > second.invoke
+        {
             return None;
         }
         // Stale is what was there before; of a value that was not there before, nothing simple can be said.
-        let earlier = |call: &Call| call.effect.produced() == Some(old) && call.invoke < write.invoke;
-        if old != INITIAL && !self.interned.problem.calls.iter().any(earlier) {
+        let earlier = |call: &Call| call.effect.produced() == Some(needed) && call.invoke < first.invoke;
+        if needed != INITIAL && !self.interned.problem.calls.iter().any(earlier) {
             return None;
         }
-        let (text, subject) = (self.value(old), self.subject());
-        let (writer, reader) = (self.named(0, &write), self.named(1, &read));
+        let (text, subject) = (self.value(needed), self.subject());
+        let (one, other) = (self.named(0, &first), self.named(1, &second));
+        let (kind, did) = match second.effect {
+            Effect::Cas(..) => (AnomalyKind::StaleCas, "found"),
+            Effect::Read(_) | Effect::Write(_) => (AnomalyKind::StaleRead, "saw"),
+        };
+        let newer = self.value(held);
+        let summary = match first.effect {
+            Effect::Read(_) => {
+                format!("{other} {did} {text} in {subject}, although {one} had already seen {newer}")
+            }
+            Effect::Write(_) | Effect::Cas(..) => {
+                format!("{other} {did} {text} in {subject}, which {one} had already replaced")
+            }
+        };
+        let none = format!(
+            "No newer {text} was to be had: every operation that brings {text} into {subject} had completed before \
+             {one} began, or began after {other} had been answered.",
+        );
         Some(Proof {
-            kind: AnomalyKind::StaleRead,
-            summary: format!("{reader} saw {text} in {subject}, which {writer} had already replaced"),
-            shown: vec![write, read],
+            kind,
+            summary,
+            shown: vec![first, second],
             steps: vec![
                 self.before(0, 1),
                 step(
-                    format!(
-                        "So {reader} had to see {}, or something newer, but it saw {text}.",
-                        self.value(new)
-                    ),
+                    format!("So {other} had to find {newer}, or something newer, but it {did} {text}."),
                     &[0, 1],
                 ),
-                step(
-                    format!(
-                        "No newer {text} was to be had: every operation that brings {text} into {subject} had \
-                         completed before {writer} began, or began after {reader} had been answered.",
-                    ),
-                    &[0, 1],
-                ),
+                step(none, &[0, 1]),
             ],
         })
+    }
+
+    /// Within a chain of compare-and-sets: an operation that began after one that must come later had completed.
+    fn chained(&self) -> Option<Proof> {
+        if !self.unique() || self.is_lock() {
+            return None;
+        }
+        let calls = &self.problem.calls;
+        let home = |at: usize| match calls[at].effect {
+            Effect::Read(value) | Effect::Write(value) | Effect::Cas(_, value) => value,
+        };
+        // The compare-and-sets that lead from `from` to `to`, the last first.
+        let path = |from: State, to: State| {
+            let (mut value, mut path) = (to, Vec::new());
+            while value != from && path.len() < calls.len() {
+                let producer = self.producer(value)?;
+                path.push(producer);
+                value = calls[producer].effect.observed()?;
+            }
+            (value == from && !path.is_empty()).then_some(path)
+        };
+        let pairs = (0..calls.len()).flat_map(|late| (0..calls.len()).map(move |done| (late, done)));
+        let (late, done, mut path) = pairs
+            .filter(|(late, done)| {
+                calls[*done].complete.is_some_and(|complete| complete < calls[*late].invoke)
+            })
+            .find_map(|(late, done)| Some((late, done, path(home(late), home(done))?)))?;
+        path.reverse();
+        let (subject, seen) = (self.subject(), self.value(home(late)));
+        let name = |at: usize| self.named(at, &calls[at]);
+        let is_read = matches!(calls[late].effect, Effect::Read(_));
+        let mut steps = vec![if is_read {
+            step(format!("{} saw {seen}, which came into {subject} only once.", name(late)), &[late])
+        } else {
+            step(format!("{} alone brought {seen} into {subject}.", name(late)), &[late])
+        }];
+        for at in &path {
+            let old = calls[*at].effect.observed().map_or_else(String::new, |value| self.value(value));
+            let sentence = format!("{} took effect, so it came after everything that saw {old}.", name(*at));
+            steps.push(step(sentence, &[*at]));
+        }
+        let last = path.last().copied().unwrap_or(done);
+        if last != done {
+            steps.push(step(
+                format!("{} saw what {} wrote, so it came after it.", name(done), name(last)),
+                &[done, last],
+            ));
+        }
+        steps.push(self.before(done, late));
+        let conclusion = format!(
+            "So {} had to come before {}, which had completed before it began.",
+            label(late),
+            label(done)
+        );
+        steps.push(step(conclusion, &[late, done]));
+        let replacer = path.first().copied().unwrap_or(done);
+        let (kind, summary) = if is_read {
+            let replaced = name(replacer);
+            (
+                AnomalyKind::StaleRead,
+                format!("{} saw {seen} in {subject}, which {replaced} had already replaced", name(late)),
+            )
+        } else {
+            let done = name(done);
+            (AnomalyKind::FutureRead, format!("{done} saw what comes of {} before that began", name(late)))
+        };
+        Some(Proof { kind, summary, shown: calls.clone(), steps })
     }
 
     /// Every order that can be begun, and why it ends.

@@ -1,6 +1,6 @@
 //! Why no order of a witness's operations fits: each that can be begun is followed to where it ends.
 
-use super::call::{Call, Effect, Problem, Start, State};
+use super::call::{Call, Duty, Effect, Problem, Start, State};
 use super::explain::{Case, step};
 use crate::verdict::Step;
 
@@ -11,6 +11,8 @@ const STEPS_MAX: usize = 24;
 struct Beginning {
     /// In the order taken.
     taken: Vec<usize>,
+    /// How many of those had taken effect before the witness begins.
+    earlier: usize,
     /// What the register holds then; `None` while nobody has said.
     state: Option<State>,
 }
@@ -24,7 +26,7 @@ pub(super) fn refute(case: &Case<'_>) -> Vec<Step> {
     };
     let mut steps = Vec::new();
     let mut known: Vec<(Vec<usize>, Option<State>)> = Vec::new();
-    let mut work = vec![Beginning { taken: Vec::new(), state: start }];
+    let mut work = beginnings(&case.problem, start);
     while let Some(beginning) = work.pop() {
         let mut set = beginning.taken.clone();
         set.sort_unstable();
@@ -42,6 +44,10 @@ pub(super) fn refute(case: &Case<'_>) -> Vec<Step> {
         let next = candidates(&case.problem, &beginning.taken);
         let (fitting, failing): (Vec<usize>, Vec<usize>) =
             next.iter().partition(|at| fits(&calls[**at], beginning.state));
+        if failing.is_empty() && fitting.is_empty() {
+            // Never for a true witness: an order that takes everything is a linearization.
+            continue;
+        }
         if fitting.is_empty() {
             steps.push(dead_end(case, &beginning, &failing));
         }
@@ -51,11 +57,27 @@ pub(super) fn refute(case: &Case<'_>) -> Vec<Step> {
             let state = match calls[at].effect {
                 Effect::Read(value) | Effect::Write(value) | Effect::Cas(_, value) => Some(value),
             };
-            work.push(Beginning { taken, state });
+            work.push(Beginning { taken, earlier: beginning.earlier, state });
         }
     }
     steps.push(step("There is no other order to try.".to_owned(), &[]));
     steps
+}
+
+/// One for each choice of the operations that may have taken effect before.
+fn beginnings(problem: &Problem, state: Option<State>) -> Vec<Beginning> {
+    let mut beginnings = vec![Beginning { taken: Vec::new(), earlier: 0, state }];
+    for (at, _) in problem.calls.iter().enumerate().filter(|(_, call)| call.duty == Duty::Optional) {
+        if beginnings.len() > STEPS_MAX {
+            break;
+        }
+        let with = |beginning: &Beginning| {
+            let taken: Vec<usize> = beginning.taken.iter().copied().chain([at]).collect();
+            Beginning { earlier: taken.len(), taken, state }
+        };
+        beginnings.extend(beginnings.iter().map(with).collect::<Vec<_>>());
+    }
+    beginnings
 }
 
 /// Whether `call` can take effect in `state`.
@@ -76,13 +98,25 @@ fn candidates(problem: &Problem, taken: &[usize]) -> Vec<usize> {
 /// `After A, B the register holds 7; next must come C (read -> 3), which saw 3.`
 fn dead_end(case: &Case<'_>, beginning: &Beginning, failing: &[usize]) -> Step {
     let calls = &case.problem.calls;
-    let names: Vec<String> = beginning.taken.iter().map(|at| case.named(*at, &calls[*at])).collect();
+    let name = |at: &usize| case.named(*at, &calls[*at]);
+    let (earlier, taken) = beginning.taken.split_at(beginning.earlier);
+    let earlier: Vec<String> = earlier.iter().map(name).collect();
+    let names: Vec<String> = taken.iter().map(name).collect();
     let held = beginning.state.map_or_else(|| "some value".to_owned(), |state| case.value(state));
     let holds = if case.is_lock() { "is" } else { "holds" };
     let then = if names.is_empty() {
         format!("At the beginning {} {holds} {held}", case.subject())
     } else {
-        format!("After {} {} {holds} {held}", names.join(", then "), case.subject())
+        format!("After {}, {} {holds} {held}", names.join(", then "), case.subject())
+    };
+    let then = match earlier[..] {
+        [] => then,
+        _ => format!(
+            "If {} took effect earlier: {}{}",
+            earlier.join(" and "),
+            then[..1].to_lowercase(),
+            &then[1..]
+        ),
     };
     let whys: Vec<String> = failing
         .iter()

@@ -8,7 +8,7 @@ use duress_history::register::{CasRegister, Register, RegisterOp};
 use duress_history::{Completion, NodeId, Operation, Process, Scalar};
 use rustc_hash::FxHashMap;
 
-use super::call::{Call, Effect, INITIAL, Problem, Start, State};
+use super::call::{Call, Duty, Effect, INITIAL, Problem, Start, State};
 use crate::verdict::Skipped;
 
 /// More events than this on one key are not numbered: positions are doubled in 32 bits.
@@ -197,7 +197,13 @@ impl<'a> Partition<'a> {
             let number = calls.len() as u32;
             events.push((operation.index, false, number));
             events.extend(complete.map(|index| (index, true, number)));
-            calls.push(Call { effect, invoke: 0, complete: None, source: place as u32 });
+            calls.push(Call {
+                effect,
+                invoke: 0,
+                complete: None,
+                duty: Duty::Required,
+                source: place as u32,
+            });
         }
         if lock {
             interner.values.resize(2, None);

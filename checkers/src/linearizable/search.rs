@@ -18,7 +18,7 @@
 //!   follows, or nothing, and it can as well be left out.
 
 use super::Limits;
-use super::call::{Effect, Problem, Start, State};
+use super::call::{Duty, Effect, Problem, Start, State};
 use super::crashed::{Group, Reduced, Required};
 use super::memo::{Insertion, Memo};
 
@@ -92,6 +92,8 @@ enum Choice {
     Dead,
     /// Use one crashed operation of this group.
     Crashed(u32),
+    /// Let the time of this optional operation pass without it.
+    Skip(u32),
 }
 
 /// A configuration on the way to the present one, and its choices not yet tried: those from `next` on.
@@ -108,6 +110,7 @@ struct Frame {
 /// An operation, with its place in the walk.
 struct Placed {
     effect: Effect,
+    duty: Duty,
     slot: u32,
     invoke: u32,
     complete: u32,
@@ -208,7 +211,7 @@ impl<'a> Search<'a> {
             frame.next += 1;
             frame.group = match choice {
                 Choice::Crashed(group) => Some(group),
-                Choice::Required(_) | Choice::Dead => None,
+                Choice::Required(_) | Choice::Dead | Choice::Skip(_) => None,
             };
             self.take(choice);
             self.settle();
@@ -308,6 +311,8 @@ impl<'a> Search<'a> {
                 self.take_dead();
                 self.state = DEAD;
             }
+            // From here on it is as if it had been taken: it observes nothing any more.
+            Choice::Skip(number) => self.linearize(number),
             Choice::Crashed(group) => {
                 let effect = self.groups[group as usize].effect;
                 if let Effect::Write(_) = effect {
@@ -416,7 +421,7 @@ impl<'a> Search<'a> {
                 let call = &calls[*number as usize];
                 (wanted.is_some() && call.effect.produced() != wanted, call.complete)
             }
-            Choice::Dead | Choice::Crashed(_) => (true, u32::MAX),
+            Choice::Dead | Choice::Crashed(_) | Choice::Skip(_) => (true, u32::MAX),
         });
         if dead {
             self.choices.push(Choice::Dead);
@@ -424,6 +429,9 @@ impl<'a> Search<'a> {
                 let last = self.choices.len() - 1;
                 self.choices.swap(start, last);
             }
+        }
+        if self.calls[waiting as usize].duty == Duty::Optional {
+            self.choices.push(Choice::Skip(waiting));
         }
         let crashed = self.choices.len();
         for (group, effect) in self.groups.iter().map(|group| group.effect).enumerate() {
@@ -434,7 +442,7 @@ impl<'a> Search<'a> {
         let groups = self.groups;
         self.choices[crashed..].sort_by_key(|choice| match choice {
             Choice::Crashed(group) => groups[*group as usize].effect.produced() != wanted,
-            Choice::Required(_) | Choice::Dead => false,
+            Choice::Required(_) | Choice::Dead | Choice::Skip(_) => false,
         });
     }
 
@@ -480,8 +488,10 @@ fn walk(required: &[Required]) -> (Vec<Placed>, Vec<Event>, Vec<u32>, usize) {
     // Positions of invocations are odd and all different, deadlines that coincide are interchangeable; sorted stably
     // only so that a run can be repeated exactly.
     order.sort_by_key(|(position, _)| *position);
-    let mut placed: Vec<Placed> =
-        required.iter().map(|call| Placed { effect: call.effect, slot: 0, invoke: 0, complete: 0 }).collect();
+    let mut placed: Vec<Placed> = required
+        .iter()
+        .map(|call| Placed { effect: call.effect, duty: call.duty, slot: 0, invoke: 0, complete: 0 })
+        .collect();
     let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
     let mut slots = 0;
     for (at, (_, event)) in order.iter().enumerate() {

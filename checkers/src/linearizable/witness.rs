@@ -7,14 +7,14 @@
 //! - turning an operation that happened into one that may have happened, and dropping it where its value is not
 //!   observed (see [`super::crashed`]);
 //! - leaving out everything that completed before some moment, supposing that the register then held *some* value;
-//!   what is open at that moment becomes an operation that may or may not happen.
+//!   what is open at that moment may happen until its completion, or may have happened before.
 //!
 //! Leaving out a write that completed is not among them: what read its value would become impossible, and an innocent
 //! operation would be blamed.
 
 use std::sync::atomic::AtomicUsize;
 
-use super::call::{Call, Effect, Problem, Start};
+use super::call::{Call, Duty, Effect, Problem, Start};
 use super::chains::Violation;
 use super::search::{self, Decision};
 use super::{Budget, Limits, crashed};
@@ -72,6 +72,13 @@ pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Wit
     });
     let prefix = Problem { calls: calls.collect(), ..*problem };
     let trial = Trial { limits };
+    // Where the last operation is impossible all by itself, the others say nothing.
+    let others: Vec<usize> =
+        (0..prefix.calls.len()).filter(|number| prefix.calls[*number].complete != Some(rank)).collect();
+    let alone = without(&prefix, &others);
+    if trial.is_impossible(&alone) {
+        return trial.shrink(alone);
+    }
     match trial.cut(&prefix, rank) {
         Some(cut) => trial.shrink(cut),
         None => trial.shrink(prefix),
@@ -87,7 +94,8 @@ fn relaxed(call: &Call) -> Option<Call> {
 fn without_beginning(problem: &Problem, from: u32) -> Problem {
     let calls = problem.calls.iter().filter_map(|call| match call.complete {
         Some(complete) if complete < from => None,
-        Some(_) if call.invoke < from => relaxed(&Call { complete: None, ..*call }),
+        Some(_) if call.invoke < from && call.effect.produced().is_none() => None,
+        Some(_) if call.invoke < from => Some(Call { duty: Duty::Optional, ..*call }),
         _ => Some(*call),
     });
     Problem { calls: calls.collect(), start: Start::Any, ..*problem }
@@ -116,8 +124,7 @@ impl Trial<'_> {
 
     /// A short end of `problem`, whose last event has rank `last`, that is impossible whatever came before.
     ///
-    /// A later beginning is not always a weaker problem: what is open there loses its completion, what completed just
-    /// before is gone. So each of the last beginnings is tried in turn, and before those ever longer ends.
+    /// Each of the last beginnings is tried in turn, and before those ever longer ends.
     fn cut(&self, problem: &Problem, last: u32) -> Option<Problem> {
         let mut beginnings: Vec<u32> =
             problem.calls.iter().map(|call| call.invoke).filter(|invoke| *invoke <= last).collect();
