@@ -17,7 +17,7 @@ use crate::dispatcher::{NemesisRecord, Stop};
 use crate::nemesis_thread::NemesisThread;
 
 /// How long a node may take to serve again after a fault was healed.
-const RECOVERY_DEADLINE: Duration = Duration::from_secs(30);
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(15);
 /// How often processes are looked after between faults.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
 

@@ -9,7 +9,11 @@ use tracing_subscriber::EnvFilter;
 /// The variable that chooses what is logged, in the syntax of `tracing`'s filters.
 pub const VARIABLE: &str = "DURESS_LOG";
 
-/// Logs to the file `path` from now on, at `info` unless [`VARIABLE`] says otherwise.
+/// What is logged unless [`VARIABLE`] says otherwise. The consensus library tells every step of its own at `info`: more
+/// than the rest together.
+const DEFAULT_FILTER: &str = "info,openraft=error";
+
+/// Logs to the file `path` from now on, [`DEFAULT_FILTER`] unless [`VARIABLE`] says otherwise.
 ///
 /// # Errors
 /// When the file cannot be made.
@@ -28,7 +32,7 @@ fn start<W>(writer: W)
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer);
     // Refused only when a subscriber is set already, which then keeps logging.
     let _ = subscriber.try_init();

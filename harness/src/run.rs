@@ -24,7 +24,9 @@ use crate::progress::Progress;
 use crate::world::{World, WorldError};
 
 /// How long the final reads may take in all.
-const FINAL_READS: Duration = Duration::from_secs(20);
+const FINAL_READS: Duration = Duration::from_secs(15);
+/// How long, when something is broken already: what still answers is read, and nothing is waited for.
+const FINAL_READS_BROKEN: Duration = Duration::from_secs(3);
 
 /// What a run left, besides its history.
 #[derive(Debug)]
@@ -150,7 +152,8 @@ async fn exercise(
     if *stop.borrow() < Stop::Now {
         let keys = dispatcher.keys();
         let asked = keys.len();
-        let mut finals = FinalReads::new(keys, clock.now() + FINAL_READS);
+        let patience = if outcome.broken.is_empty() { FINAL_READS } else { FINAL_READS_BROKEN };
+        let mut finals = FinalReads::new(keys, clock.now() + patience);
         dispatcher.run(&mut finals, Stop::Now, async {}).await?;
         let unanswered = finals.unanswered();
         if unanswered > 0 {

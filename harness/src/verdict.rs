@@ -1,7 +1,7 @@
 //! The verdict on a whole run: the checker's, unless the run itself proves nothing.
 
 use duress_checkers::CheckReport;
-use duress_checkers::verdict::{Anomaly, Verdict};
+use duress_checkers::verdict::{Anomaly, AnomalyKind, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
@@ -34,7 +34,14 @@ impl RunVerdict {
     #[must_use]
     pub fn new(check: &CheckReport, broken: Vec<String>) -> Self {
         match (&check.verdict, broken) {
-            (Verdict::Invalid(anomalies), _) => Self::Invalid { anomalies: anomalies.clone() },
+            (Verdict::Invalid(anomalies), _) => {
+                let mut anomalies = anomalies.clone();
+                // The easiest to follow comes first: one with a name of its own, and with few operations.
+                anomalies.sort_by_key(|anomaly| {
+                    (anomaly.kind == AnomalyKind::Nonlinearizable, anomaly.operations.len())
+                });
+                Self::Invalid { anomalies }
+            }
             (_, reasons) if !reasons.is_empty() => Self::Broken { reasons },
             (Verdict::Unknown(reasons), _) => {
                 Self::Unknown { reasons: reasons.iter().map(ToString::to_string).collect() }
