@@ -31,6 +31,8 @@ mod memo;
 mod orders;
 mod partition;
 mod search;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -12,6 +12,7 @@
 //! Leaving out a write that completed is not among them: what read its value would become impossible, and an innocent
 //! operation would be blamed.
 
+use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
 
 use super::call::{Call, Duty, Effect, Problem, Start};
@@ -21,6 +22,9 @@ use super::{Budget, Limits, crashed};
 
 /// Each trial of shrinking may explore this many configurations; one that needs more is not made.
 const TRIAL_CONFIGURATIONS_MAX: u64 = 1 << 17;
+
+/// After so many calls and configurations looked at, a witness is small enough as it is.
+const WORK_MAX: u64 = 50_000_000;
 
 /// Memory for one trial.
 const TRIAL_MEMORY_BYTES_MAX: usize = 256 << 20;
@@ -41,27 +45,44 @@ pub(crate) struct Witness {
 /// A small witness out of a violation of chains.
 pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<'_>) -> Witness {
     let mut producers = vec![None; problem.states as usize];
+    let mut observers: Vec<Option<u32>> = vec![None; problem.states as usize];
+    let completion = |number: u32| problem.calls[number as usize].complete.unwrap_or(u32::MAX);
     for (number, call) in problem.calls.iter().enumerate() {
+        let number = number as u32;
         if let Some(value) = call.effect.produced() {
-            producers[value as usize] = Some(number as u32);
+            producers[value as usize] = Some(number);
+        }
+        if let Some(value) = call.effect.observed() {
+            let first = &mut observers[value as usize];
+            *first =
+                Some(first.map_or(number, |first| {
+                    if completion(number) < completion(first) { number } else { first }
+                }));
         }
     }
-    // With every operation also the one that it read from: without it, it would be impossible for another reason.
+    // With every operation also the one that it read from: without it, it would be impossible for another reason. And
+    // with one of unknown outcome also one that saw its value: without it, nothing says that it happened.
     let mut numbers = violation.calls.clone();
     let mut work = violation.calls.clone();
+    let mut taken = vec![false; problem.calls.len()];
+    numbers.iter().for_each(|number| taken[*number as usize] = true);
     while let Some(number) = work.pop() {
-        let observed = problem.calls[number as usize].effect.observed();
-        let producer = observed.and_then(|value| producers[value as usize]);
-        if let Some(producer) = producer.filter(|producer| !numbers.contains(producer)) {
-            numbers.push(producer);
-            work.push(producer);
+        let call = &problem.calls[number as usize];
+        let origin = call.effect.observed().and_then(|value| producers[value as usize]);
+        let unknown = call.complete.is_none();
+        let seen = call.effect.produced().filter(|_| unknown).and_then(|value| observers[value as usize]);
+        for needed in origin.into_iter().chain(seen) {
+            if !std::mem::replace(&mut taken[needed as usize], true) {
+                numbers.push(needed);
+                work.push(needed);
+            }
         }
     }
     numbers.sort_unstable();
     let calls = numbers.iter().map(|number| problem.calls[*number as usize]).collect();
     let small = Problem { calls, ..*problem };
-    let trial = Trial { limits };
-    if trial.is_impossible(&small) { trial.shrink(small) } else { Witness { problem: problem.clone() } }
+    let trial = Trial::new(limits);
+    trial.shrink(if trial.is_impossible(&small) { small } else { problem.clone() })
 }
 
 /// A small witness out of a problem that is impossible up to the event of rank `rank`, and possible before it.
@@ -71,7 +92,7 @@ pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Wit
         relaxed(&Call { complete, ..*call })
     });
     let prefix = Problem { calls: calls.collect(), ..*problem };
-    let trial = Trial { limits };
+    let trial = Trial::new(limits);
     // Where the last operation is impossible all by itself, the others say nothing.
     let others: Vec<usize> =
         (0..prefix.calls.len()).filter(|number| prefix.calls[*number].complete != Some(rank)).collect();
@@ -104,9 +125,15 @@ fn without_beginning(problem: &Problem, from: u32) -> Problem {
 /// Tries whether relaxed problems are still impossible.
 struct Trial<'a> {
     limits: Limits<'a>,
+    /// Calls and configurations looked at so far.
+    work: Cell<u64>,
 }
 
-impl Trial<'_> {
+impl<'a> Trial<'a> {
+    fn new(limits: Limits<'a>) -> Self {
+        Self { limits, work: Cell::new(0) }
+    }
+
     /// Whether the search proves that `problem` cannot be linearized, quickly.
     fn is_impossible(&self, problem: &Problem) -> bool {
         let memory_bytes = AtomicUsize::new(0);
@@ -116,10 +143,12 @@ impl Trial<'_> {
         };
         let limits =
             Limits { budget: &budget, memory_bytes: &memory_bytes, interrupt: self.limits.interrupt };
-        if limits.interrupted() {
+        if limits.interrupted() || self.work.get() > WORK_MAX {
             return false;
         }
-        matches!(search::search(problem, &crashed::reduce(problem), limits).0, Decision::Stuck { .. })
+        let (decision, explored) = search::search(problem, &crashed::reduce(problem), limits);
+        self.work.set(self.work.get() + problem.calls.len() as u64 + explored);
+        matches!(decision, Decision::Stuck { .. })
     }
 
     /// A short end of `problem`, whose last event has rank `last`, that is impossible whatever came before.
@@ -145,11 +174,20 @@ impl Trial<'_> {
     }
 
     /// Shrinks `problem` until no single relaxation of a completed operation keeps it impossible.
-    fn shrink(&self, problem: Problem) -> Witness {
+    ///
+    /// Where shrinking takes too long or is interrupted, the witness is larger than it need be, and as true.
+    fn shrink(&self, mut problem: Problem) -> Witness {
+        let last =
+            |problem: &Problem| problem.calls.iter().filter_map(|call| call.complete).max().unwrap_or(0);
+        // A long chain of compare-and-sets holds together: only without its beginning does it become short.
+        if problem.calls.len() > 2 * CLOSE
+            && let Some(cut) = self.cut(&problem, last(&problem))
+        {
+            problem = cut;
+        }
         let mut problem = self.relax(problem);
         while problem.calls.len() > LONG || problem.start == Start::Any {
-            let last = problem.calls.iter().filter_map(|call| call.complete).max().unwrap_or(0);
-            let Some(cut) = self.cut(&problem, last) else { break };
+            let Some(cut) = self.cut(&problem, last(&problem)) else { break };
             let cut = self.relax(cut);
             if cut.calls.len() >= problem.calls.len() {
                 break;

@@ -1,0 +1,146 @@
+//! What cannot be seen from outside: the two algorithms agree, the prefix is the shortest, the witness is minimal.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::call::{Call, Duty, Effect, INITIAL, Problem, Start};
+use super::search::{self, Decision};
+use super::witness::{self, Witness};
+use super::{Budget, Limits, chains, crashed};
+
+const BUDGET: Budget = Budget { configurations_max: 1 << 20, memory_bytes_max: 1 << 28 };
+
+fn with_limits<T>(run: impl FnOnce(Limits<'_>) -> T) -> T {
+    let (memory_bytes, interrupt) = (AtomicUsize::new(0), AtomicBool::new(false));
+    run(Limits { budget: &BUDGET, memory_bytes: &memory_bytes, interrupt: &interrupt })
+}
+
+fn decide(problem: &Problem) -> Decision {
+    with_limits(|limits| search::search(problem, &crashed::reduce(problem), limits).0)
+}
+
+fn possible(problem: &Problem) -> bool {
+    match decide(problem) {
+        Decision::Linearizable => true,
+        Decision::Stuck { .. } => false,
+        Decision::Undecided(why) => panic!("{why:?} on {problem:?}"),
+    }
+}
+
+/// Calls at random times; those whose number is odd may be crashed.
+fn problem(effects: Vec<Effect>, times: Vec<(u8, u8, bool)>) -> Problem {
+    let mut events: Vec<(u16, bool, usize)> = Vec::new();
+    let mut calls = Vec::new();
+    for (source, (effect, (begin, length, crash))) in effects.into_iter().zip(times).enumerate() {
+        if crash && effect.produced().is_none() {
+            continue;
+        }
+        events.push((begin.into(), false, calls.len()));
+        if !crash {
+            events.push((u16::from(begin) + u16::from(length), true, calls.len()));
+        }
+        calls.push(Call { effect, invoke: 0, complete: None, duty: Duty::Required, source: source as u32 });
+    }
+    events.sort_unstable();
+    for (rank, (_, completion, number)) in events.into_iter().enumerate() {
+        if completion {
+            calls[number].complete = Some(rank as u32);
+        } else {
+            calls[number].invoke = rank as u32;
+        }
+    }
+    calls.sort_unstable_by_key(|call| call.invoke);
+    Problem { calls, states: 12, start: Start::Known(INITIAL) }
+}
+
+fn times() -> impl Strategy<Value = Vec<(u8, u8, bool)>> {
+    vec((0_u8..24, 1_u8..8, proptest::bool::weighted(0.2)), 14)
+}
+
+fn repeated() -> impl Strategy<Value = Problem> {
+    let effect = prop_oneof![
+        3 => (0_u32..3).prop_map(Effect::Read),
+        2 => (0_u32..3).prop_map(Effect::Write),
+        2 => (0_u32..3, 1_u32..3).prop_map(|(old, step)| Effect::Cas(old, (old + step) % 3)),
+    ];
+    (vec(effect, 1..14), times()).prop_map(|(effects, times)| problem(effects, times))
+}
+
+fn unique() -> impl Strategy<Value = Problem> {
+    let producers = vec(proptest::option::of(0_u32..8), 1..8);
+    let reads = vec(0_u32..8, 0..7);
+    (producers, reads, times(), any::<prop::sample::Index>()).prop_map(|(producers, reads, times, turn)| {
+        let produce = |(at, old): (usize, Option<u32>)| {
+            let new = at as u32 + 1;
+            old.filter(|old| *old != new).map_or(Effect::Write(new), |old| Effect::Cas(old, new))
+        };
+        let mut effects: Vec<Effect> = producers.into_iter().enumerate().map(produce).collect();
+        effects.extend(reads.into_iter().map(Effect::Read));
+        let turn = turn.index(effects.len());
+        effects.rotate_left(turn);
+        problem(effects, times)
+    })
+}
+
+/// The prefix of `problem` up to the event of rank `rank`.
+fn prefix(problem: &Problem, rank: u32) -> Problem {
+    let calls = problem
+        .calls
+        .iter()
+        .filter(|call| call.invoke <= rank)
+        .map(|call| Call { complete: call.complete.filter(|complete| *complete <= rank), ..*call });
+    let calls = calls.filter(|call| call.complete.is_some() || call.effect.produced().is_some()).collect();
+    Problem { calls, ..*problem }
+}
+
+/// No single completed call of the witness can be relaxed, and every crashed one may have been observed.
+fn minimal(Witness { problem: witness }: &Witness) -> Result<(), TestCaseError> {
+    prop_assert!(!possible(witness), "the witness is possible: {:?}", witness);
+    for at in (0..witness.calls.len()).filter(|at| witness.calls[*at].complete.is_some()) {
+        let mut calls = witness.calls.clone();
+        if calls[at].effect.produced().is_some() {
+            calls[at].complete = None;
+        } else {
+            calls.remove(at);
+        }
+        let relaxed = Problem { calls, ..*witness };
+        prop_assert!(possible(&relaxed), "{:?} is not needed in {:?}", witness.calls[at], witness);
+    }
+    prop_assert_eq!(crashed::reduce(witness).unobserved, 0);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn chains_agree_with_the_search(problem in unique()) {
+        let reduced = crashed::reduce(&problem);
+        let Some(answer) = chains::check(&problem, &reduced) else {
+            return Err(TestCaseError::reject("not unique"));
+        };
+        prop_assert_eq!(answer.is_ok(), possible(&problem), "{:?}", answer);
+        if let Err(violation) = answer {
+            minimal(&with_limits(|limits| witness::of_chain(&problem, &violation, limits)))?;
+        }
+    }
+
+    #[test]
+    fn the_search_stops_at_the_shortest_impossible_prefix(problem in prop_oneof![repeated(), unique()]) {
+        if let Decision::Stuck { rank } = decide(&problem) {
+            prop_assert!(!possible(&prefix(&problem, rank)), "not impossible up to {rank}");
+            if let Some(before) = rank.checked_sub(1) {
+                prop_assert!(possible(&prefix(&problem, before)), "impossible before {rank}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_witness_of_the_search_is_minimal(problem in prop_oneof![repeated(), unique()]) {
+        if let Decision::Stuck { rank } = decide(&problem) {
+            minimal(&with_limits(|limits| witness::of_prefix(&problem, rank, limits)))?;
+        }
+    }
+}

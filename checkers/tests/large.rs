@@ -1,0 +1,194 @@
+//! Large histories: one answer made wrong is found and named, and no limit passes for a verdict.
+
+mod simulation;
+
+use std::sync::atomic::AtomicBool;
+
+use duress_checkers::linearizable::{Budget, check_registers};
+use duress_checkers::verdict::{AnomalyKind, CheckReport, Reason, Verdict};
+use duress_history::register::{Register, RegisterOp};
+use duress_history::{Completion, Operation, Process, Scalar};
+use simulation::{Defect, Shape, Values};
+
+const SHAPE: Shape = Shape {
+    operations: 20_000,
+    keys: 20,
+    processes: 15,
+    crashed_per_mille: 10,
+    values: Values::Unique,
+    defect: Defect::None,
+};
+
+fn check(operations: &[Operation<Register>], budget: &Budget) -> CheckReport {
+    check_registers(operations, None, budget, &AtomicBool::new(false))
+}
+
+/// The acknowledged writes of `key`, as index of completion and value.
+fn writes(operations: &[Operation<Register>], key: &Scalar) -> Vec<(u64, u64, Scalar)> {
+    operations
+        .iter()
+        .filter(|operation| operation.action.key == *key)
+        .filter_map(|operation| match (&operation.completion, &operation.action.op) {
+            (Completion::Ok { index, .. }, RegisterOp::Write(value)) => {
+                Some((operation.index, *index, value.clone()))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn one_stale_read_among_twenty_thousand_operations_is_named() {
+    for seed in 0..20 {
+        let mut operations = simulation::operations(seed, SHAPE);
+        assert_eq!(check(&operations, &Budget::default()).verdict, Verdict::Valid, "seed {seed}");
+        // A read in the second half gets the value of a write that was surely overwritten before the read began.
+        let half = operations.len() / 2 + seed as usize * 100;
+        let at = (half..operations.len())
+            .find(|at| {
+                let operation = &operations[*at];
+                matches!(
+                    &operation.completion,
+                    Completion::Ok { answer: Register { op: RegisterOp::Read(Some(_)), .. }, .. }
+                ) && writes(&operations, &operation.action.key).len() > 20
+            })
+            .expect("there is such a read");
+        let key = operations[at].action.key.clone();
+        let began = operations[at].index;
+        let before: Vec<_> =
+            writes(&operations, &key).into_iter().filter(|(_, completed, _)| *completed < began).collect();
+        let (_, completed, stale) = &before[before.len() / 2];
+        assert!(before.iter().any(|(invoked, ..)| invoked > completed), "another write follows it");
+        if let Completion::Ok { answer, .. } = &mut operations[at].completion {
+            answer.op = RegisterOp::Read(Some(stale.clone()));
+        }
+        let Verdict::Invalid(anomalies) = check(&operations, &Budget::default()).verdict else {
+            panic!("seed {seed}: the stale read at index {began} was not found");
+        };
+        let [anomaly] = &anomalies[..] else { panic!("seed {seed}: {anomalies:#?}") };
+        assert!(matches!(anomaly.kind, AnomalyKind::StaleRead | AnomalyKind::LostWrite), "{anomaly:#?}");
+        assert_eq!(anomaly.key.as_ref(), Some(&key));
+        assert!(anomaly.operations.iter().any(|shown| shown.index == began), "seed {seed}: {anomaly:#?}");
+        assert!(anomaly.operations.len() <= 5, "seed {seed}: {anomaly:#?}");
+    }
+}
+
+#[test]
+fn thousands_of_crashed_operations_are_no_burden() {
+    let crashed = Shape { crashed_per_mille: 400, keys: 2, ..SHAPE };
+    for values in [Values::Unique, Values::Below(5)] {
+        let operations = simulation::operations(7, Shape { values, ..crashed });
+        let of_unknown_outcome = operations
+            .iter()
+            .filter(|operation| matches!(operation.completion, Completion::Info { .. }))
+            .count();
+        assert!(of_unknown_outcome > 4_000, "{of_unknown_outcome}");
+        let report = check(&operations, &Budget::default());
+        assert_eq!(report.verdict, Verdict::Valid, "{values:?}");
+        assert!(report.statistics.configurations < 200_000, "{:?}", report.statistics);
+    }
+}
+
+#[test]
+fn what_was_not_decided_is_unknown_and_says_which_key() {
+    let operations = simulation::operations(3, Shape { values: Values::Below(3), keys: 2, ..SHAPE });
+    let few = Budget { configurations_max: 100, ..Budget::default() };
+    let Verdict::Unknown(reasons) = check(&operations, &few).verdict else { panic!("100 are too few") };
+    assert_eq!(reasons.len(), 2);
+    assert!(matches!(&reasons[0], Reason::Configurations { key: Some(key), .. } if *key == Scalar::Int(0)));
+    assert!(reasons[0].to_string().contains("key 0 was not decided"), "{}", reasons[0]);
+
+    let little = Budget { memory_bytes_max: 4_096, ..Budget::default() };
+    let Verdict::Unknown(reasons) = check(&operations, &little).verdict else {
+        panic!("4 kB are too little")
+    };
+    assert!(
+        reasons.iter().all(|reason| matches!(reason, Reason::Memory { bytes_max: 4_096, .. })),
+        "{reasons:?}"
+    );
+
+    let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(true));
+    let Verdict::Unknown(reasons) = report.verdict else { panic!("stopped before it began") };
+    assert!(
+        reasons.iter().all(|reason| matches!(reason, Reason::Interrupted { explored: 0, .. })),
+        "{reasons:?}"
+    );
+    assert_eq!(report.statistics.configurations, 0);
+}
+
+#[test]
+fn an_anomaly_outranks_what_was_not_decided() {
+    let anomaly = {
+        let mut operations =
+            simulation::operations(1, Shape { operations: 200, keys: 1, crashed_per_mille: 0, ..SHAPE });
+        for operation in &mut operations {
+            if let Completion::Ok { answer: Register { op: RegisterOp::Read(value), .. }, .. } =
+                &mut operation.completion
+            {
+                *value = Some(Scalar::from("nobody wrote this"));
+            }
+        }
+        check(&operations, &Budget::default()).verdict
+    };
+    assert!(matches!(&anomaly, Verdict::Invalid(found) if found[0].kind == AnomalyKind::PhantomRead));
+    let unknown = Verdict::Unknown(vec![Reason::Interrupted { key: None, explored: 1 }]);
+    assert_eq!(anomaly.clone().merge(unknown.clone()), anomaly);
+    assert_eq!(unknown.clone().merge(anomaly.clone()), anomaly);
+    assert_eq!(Verdict::Valid.merge(unknown.clone()), unknown);
+    assert_eq!(Verdict::Valid.merge(Verdict::Valid), Verdict::Valid);
+}
+
+#[test]
+fn reports_are_the_same_every_time_and_survive_being_saved() {
+    let operations = simulation::operations(5, Shape { defect: Defect::StaleRead, ..SHAPE });
+    let report = check(&operations, &Budget::default());
+    assert!(matches!(&report.verdict, Verdict::Invalid(anomalies) if anomalies.len() > 5));
+    assert_eq!(check(&operations, &Budget::default()), report);
+    let saved = serde_json::to_string(&report).expect("a report is data");
+    assert_eq!(serde_json::from_str::<CheckReport>(&saved).expect("it reads back"), report);
+}
+
+#[test]
+fn a_stale_read_at_the_end_of_a_long_chain_has_a_short_witness() {
+    let operation = |at: u64, op: RegisterOp| Operation {
+        process: Process(0),
+        node: None,
+        index: 2 * at,
+        time: at,
+        action: Register { key: Scalar::from("x"), op: op.clone() },
+        completion: Completion::Ok {
+            index: 2 * at + 1,
+            time: at,
+            answer: Register { key: Scalar::from("x"), op },
+        },
+    };
+    let long = 100_000;
+    let value = |at: u64| Scalar::Int(at as i64);
+    let mut operations = vec![operation(0, RegisterOp::Write(value(0)))];
+    operations.extend(
+        (1..long).map(|at| operation(at, RegisterOp::Cas { old: Some(value(at - 1)), new: value(at) })),
+    );
+    assert_eq!(check(&operations, &Budget::default()).verdict, Verdict::Valid);
+    operations.push(operation(long, RegisterOp::Read(Some(value(long / 2)))));
+    let Verdict::Invalid(anomalies) = check(&operations, &Budget::default()).verdict else {
+        panic!("half of the chain was missed");
+    };
+    assert_eq!(anomalies[0].kind, AnomalyKind::StaleRead);
+    assert_eq!(anomalies[0].operations.len(), 2, "{:#?}", anomalies[0]);
+}
+
+#[test]
+fn absurd_operations_do_not_panic() {
+    let operations = simulation::operations(2, Shape { operations: 300, keys: 1, ..SHAPE });
+    let mut absurd = operations.clone();
+    for (at, operation) in absurd.iter_mut().enumerate() {
+        // Indices that coincide, fall, and end at the very top.
+        operation.index = if at % 3 == 0 { u64::MAX } else { (300 - at as u64) / 4 };
+        if let Completion::Ok { index, .. } = &mut operation.completion {
+            *index = if at % 5 == 0 { 0 } else { u64::MAX };
+        }
+    }
+    let report = check(&absurd, &Budget::default());
+    assert_eq!(report.keys, 1);
+    assert_eq!(check(&[], &Budget::default()).verdict, Verdict::Valid);
+}
