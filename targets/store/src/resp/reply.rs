@@ -1,11 +1,11 @@
 //! How answers look in both versions of the protocol.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use redis_protocol::error::RedisProtocolError;
 use redis_protocol::resp2::encode::extend_encode as encode2;
 use redis_protocol::resp2::types::BytesFrame as Frame2;
 use redis_protocol::resp3::encode::complete::extend_encode as encode3;
-use redis_protocol::resp3::types::{BytesFrame as Frame3, FrameMap};
+use redis_protocol::resp3::types::BytesFrame as Frame3;
 
 use super::request::Version;
 use crate::command::{Answer, Reply};
@@ -26,7 +26,7 @@ pub enum RespReply {
     Null,
     /// A list.
     Array(Vec<RespReply>),
-    /// Names and values; in RESP2 a list of both in turn.
+    /// Names and values, in this order; in RESP2 a list of both in turn. Only at the top of a reply.
     Map(Vec<(&'static str, RespReply)>),
 }
 
@@ -39,11 +39,18 @@ impl RespReply {
     /// # Errors
     /// The encoder refuses it.
     pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), RedisProtocolError> {
-        match version {
-            Version::Two => encode2(out, &self.into_frame2(), false)?,
-            Version::Three => encode3(out, &self.into_frame3(), false)?,
-        };
-        Ok(())
+        match (version, self) {
+            (Version::Two, reply) => encode2(out, &reply.into_frame2(), false).map(drop),
+            // The codec's map is a hash map, whose order would differ from reply to reply.
+            (Version::Three, Self::Map(pairs)) => {
+                out.put_slice(format!("%{}\r\n", pairs.len()).as_bytes());
+                pairs.into_iter().try_for_each(|(name, value)| {
+                    Self::Bulk(name.into()).encode(version, out)?;
+                    value.encode(version, out)
+                })
+            }
+            (Version::Three, reply) => encode3(out, &reply.into_frame3(), false).map(drop),
+        }
     }
 
     fn into_frame2(self) -> Frame2 {
@@ -76,11 +83,7 @@ impl RespReply {
             Self::Array(items) => {
                 Frame3::Array { data: items.into_iter().map(Self::into_frame3).collect(), attributes: None }
             }
-            Self::Map(pairs) => {
-                let data: FrameMap<Frame3, Frame3> =
-                    pairs.into_iter().map(|(name, value)| (bulk(name.into()), value.into_frame3())).collect();
-                Frame3::Map { data, attributes: None }
-            }
+            Self::Map(_) => unreachable!("maps are only at the top, where `encode` takes them apart"),
         }
     }
 }

@@ -95,10 +95,6 @@ impl Cluster {
     }
 
     pub fn start_node(&mut self, node: usize) {
-        self.start_node_with(node, &[]);
-    }
-
-    pub fn start_node_with(&mut self, node: usize, options: &[&str]) {
         let this = &self.nodes[node - 1];
         let mut arguments = format!(
             "{} n{node} 127.0.0.1:{} 127.0.0.1:{} {}",
@@ -110,7 +106,7 @@ impl Cluster {
         for ((_, to), proxy) in self.proxies.range((node, 0)..(node + 1, 0)) {
             arguments += &format!(" n{to}={}", proxy.address);
         }
-        for option in self.options.iter().map(String::as_str).chain(options.iter().copied()) {
+        for option in &self.options {
             arguments += &format!(" option:{option}");
         }
         if let Some(bug) = self.bug {

@@ -1,7 +1,10 @@
 //! Commands and their errors, on one node.
 
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
 use crate::client::{Client, show};
-use crate::cluster::{Cluster, free_node, spawn};
+use crate::cluster::{Cluster, PATIENCE, free_node, spawn};
 
 #[tokio::test]
 async fn commands_answer_as_redis_does() {
@@ -66,8 +69,8 @@ async fn resp3_is_spoken_after_hello_3() {
     cluster.until(1, "SET k v", |reply| reply == "OK").await;
     let mut client = cluster.client(1).await;
     client.send(b"HELLO 3\r\n").await.unwrap();
-    let hello = client.receive_raw(b"modules").await;
-    assert!(hello.starts_with('%'), "a map: {hello}");
+    let hello = client.receive_raw(b"modules\r\n*0\r\n").await;
+    assert!(hello.starts_with("%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n"), "a map in order: {hello}");
     client.send(b"GET none\r\n").await.unwrap();
     assert_eq!(client.receive_raw(b"_\r\n").await, "_\r\n", "RESP3's null");
 }
@@ -100,6 +103,22 @@ async fn shutdown_and_sigterm_end_the_process_cleanly_and_data_stays() {
     }
 }
 
+/// Waits for a node to end by itself.
+async fn ends(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        poll.tick().await;
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("the node goes on running");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_port_in_use_or_a_bad_folder_is_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -108,21 +127,21 @@ async fn a_port_in_use_or_a_bad_folder_is_one_clear_error() {
     let address = taken.local_addr().unwrap();
     let data = folder.path().join("data");
     let mut child = spawn(&format!("raft n1 {address} 127.0.0.1:0 {}", data.display()), &log);
-    assert!(!child.wait().unwrap().success());
+    assert!(!ends(&mut child).await.success());
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(said.contains(&format!("error: cannot listen on {address} for clients")), "{said}");
 
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(data.join("store.redb"), b"rubbish").unwrap();
     let mut child = spawn(&format!("raft n1 127.0.0.1:0 127.0.0.1:0 {}", data.display()), &log);
-    assert!(!child.wait().unwrap().success());
+    assert!(!ends(&mut child).await.success());
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(said.contains("error: cannot open the database"), "{said}");
 
     let file = folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
     let mut child = spawn(&format!("primary n1 127.0.0.1:0 127.0.0.1:0 {}", file.display()), &log);
-    assert!(!child.wait().unwrap().success());
+    assert!(!ends(&mut child).await.success());
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(said.contains("error: cannot make the data folder"), "{said}");
 }
@@ -132,15 +151,22 @@ async fn another_nodes_data_is_refused() {
     let (arguments, folder, port) = free_node("n1");
     let log = folder.path().join("log");
     let mut child = spawn(&arguments, &log);
-    let mut poll = tokio::time::interval(std::time::Duration::from_millis(20));
-    while Client::connect(port).await.is_err() {
-        assert!(child.try_wait().unwrap().is_none(), "{}", std::fs::read_to_string(&log).unwrap());
+    // The port is open before the folder is; an answer means that both are.
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    loop {
         poll.tick().await;
+        if let Ok(mut client) = Client::connect(port).await
+            && client.ask("PING").await.is_ok()
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(&log).unwrap());
     }
     child.kill().unwrap();
     child.wait().unwrap();
     let mut child = spawn(&arguments.replace("raft n1 ", "raft n2 "), &log);
-    assert!(!child.wait().unwrap().success());
+    assert!(!ends(&mut child).await.success());
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(said.contains("belongs to \"n1 of raft n1\", not to \"n2 of raft n2\""), "{said}");
 }
