@@ -14,9 +14,10 @@ use nix::errno::Errno;
 use crate::fixture::Stage;
 
 type Outcome = Result<(), Failed>;
+type Test = (&'static str, fn() -> Outcome);
 
 pub fn register(trials: &mut Vec<Trial>) {
-    let tests: [(&str, fn() -> Outcome); 9] = [
+    let tests: [Test; 9] = [
         ("a_slow_fsync_is_slow_and_nothing_else_is", slow),
         ("errors_on_writes", write_errors),
         ("errors_on_reads_reach_what_was_cached", read_errors),

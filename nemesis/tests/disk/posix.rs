@@ -18,9 +18,10 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::fixture::{Stage, number};
 
 type Outcome = Result<(), Failed>;
+type Test = (&'static str, fn() -> Outcome);
 
 pub fn register(trials: &mut Vec<Trial>) {
-    let tests: [(&str, fn() -> Outcome); 13] = [
+    let tests: [Test; 14] = [
         ("random_operations_end_as_on_the_bare_folder", random_operations),
         ("appends_go_to_the_end", appends),
         ("open_flags", open_flags),
@@ -34,6 +35,7 @@ pub fn register(trials: &mut Vec<Trial>) {
         ("modes_owners_and_times_are_kept", attributes),
         ("pipes_sockets_and_links", special),
         ("the_file_system_tells_its_size", size),
+        ("several_threads_at_once", threads),
     ];
     for (name, test) in tests {
         trials.push(Trial::test(format!("posix::{name}"), test));
@@ -358,5 +360,35 @@ fn size() -> Outcome {
     let [disk, bare] = [stage.path(""), stage.beside("")].map(|path| nix::sys::statvfs::statvfs(&path));
     let (disk, bare) = (disk?, bare?);
     assert_eq!((disk.blocks(), disk.fragment_size()), (bare.blocks(), bare.fragment_size()));
+    Ok(())
+}
+
+fn threads() -> Outcome {
+    let stage = Stage::new();
+    let work = |thread: usize| -> io::Result<()> {
+        let folder = stage.path(&thread.to_string());
+        fs::create_dir(&folder)?;
+        for round in 0..100_usize {
+            let (temporary, last) = (folder.join("temporary"), folder.join("last"));
+            let mut file = create(&temporary);
+            file.write_all(&vec![1; round * 50])?;
+            file.sync_data()?;
+            fs::rename(&temporary, &last)?;
+            File::open(&folder)?.sync_all()?;
+            if fs::read(&last)? != vec![1; round * 50] {
+                return Err(io::Error::other("another content than was written"));
+            }
+            let shared = OpenOptions::new().append(true).create(true).open(stage.path("shared"))?;
+            (&shared).write_all(b"x")?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || work(thread))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a thread that does not panic"))
+    })?;
+    assert_eq!(fs::metadata(stage.path("shared"))?.len(), 400);
+    let undone = stage.disk().power_loss(duress_nemesis::arena::disk::Keep::Nothing)?;
+    assert_eq!(undone.stale_handles, 0);
     Ok(())
 }

@@ -1,11 +1,15 @@
 //! Programs for the tests to run: this one again, with a scene to play as its argument.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use redb::{Database, ReadableTable, TableDefinition};
 
 /// Where [`Scene::Redb`] counts: every number it has committed.
@@ -68,6 +72,12 @@ impl Mortal {
         )
     }
 
+    /// SIGSTOP, not waited for: what waits for the disk stops when the disk has answered.
+    pub fn stop(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a process id"));
+        kill(pid, Signal::SIGSTOP).expect("our own child");
+    }
+
     /// SIGKILL, and reaped.
     pub fn kill(&mut self) {
         self.0.kill().expect("our own child");
@@ -79,6 +89,29 @@ impl Drop for Mortal {
     fn drop(&mut self) {
         let _gone_already = self.0.kill();
         let _reaped_already = self.0.wait();
+    }
+}
+
+/// The lines a child prints, read by a thread of their own so that waiting for one can end. It ends with the child.
+pub struct Lines(Receiver<String>);
+
+impl Lines {
+    /// The lines of `output`.
+    pub fn of(output: impl Read + Send + 'static) -> Self {
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(receiver)
+    }
+
+    /// The next one; none when there are no more, or it does not come in time.
+    pub fn next(&mut self, patience: Duration) -> Option<String> {
+        self.0.recv_timeout(patience).ok()
     }
 }
 

@@ -60,6 +60,7 @@ impl Disk {
     /// # Errors
     /// `EIO` when it is stale or a fault says so, and what the backing file answers.
     pub(super) fn read(&mut self, inode: Inode, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.check_power()?;
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Reads, || tree.path(inode))?;
         read_up_to(&*self.tree.file(inode)?, offset, buffer)
@@ -70,6 +71,7 @@ impl Disk {
     /// # Errors
     /// `EIO` when it is stale or a fault says so, `ENOSPC`, and what the backing file answers.
     pub(super) fn write(&mut self, inode: Inode, offset: u64, data: &[u8]) -> Result<usize, Errno> {
+        self.check_power()?;
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
@@ -102,6 +104,7 @@ impl Disk {
     /// # Errors
     /// As [`Disk::write`].
     pub(super) fn truncate(&mut self, inode: Inode, to: u64) -> Result<(), Errno> {
+        self.check_power()?;
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
@@ -147,6 +150,7 @@ impl Disk {
         if !supported.contains(&flags) {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.check_power()?;
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
@@ -193,6 +197,7 @@ impl Disk {
     /// # Errors
     /// `EIO` when it is stale or a fault says so.
     pub(super) fn sync(&mut self, inode: Inode) -> Result<Sync, Errno> {
+        self.check_power()?;
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Fsync, || tree.path(inode))?;
         self.tree.node(inode)?;

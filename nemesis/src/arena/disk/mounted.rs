@@ -313,6 +313,18 @@ impl FaultDisk {
         })
     }
 
+    /// Takes the power away: from now on nothing becomes durable and every operation fails with `EIO`, those that are being
+    /// waited for at once. Only [`FaultDisk::power_loss`] ends this.
+    ///
+    /// This is for a power loss in the middle of an fsync. A process that waits for the disk does not die, nor stop, before the
+    /// disk has answered: killed alone, it would always find its fsync done. So: send the node's processes SIGSTOP and do
+    /// not wait for its effect, take the power away, kill the processes, lose the power. They must have been sent SIGSTOP first,
+    /// since processes on a machine without power see no errors, and tell nobody of them.
+    pub fn cut_power(&self) {
+        lock(&self.disk).cut_power();
+        self.deferred.release();
+    }
+
     /// Loses the power: undoes everything that is not durable, but for what `keep` says.
     ///
     /// Every process that uses the disk must be dead: a machine without power runs none. Their files are closed a moment after

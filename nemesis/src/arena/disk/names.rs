@@ -60,6 +60,7 @@ impl Disk {
         new: New<'_>,
         creator: Creator,
     ) -> Result<Inode, Errno> {
+        self.check_power()?;
         if !Self::is_probe(parent, name) {
             self.active.create()?;
         }
@@ -99,6 +100,7 @@ impl Disk {
     /// # Errors
     /// `EEXIST`, `ENOSPC`; `EIO` when something is stale; what the backing folder answers.
     pub(super) fn link(&mut self, inode: Inode, parent: Inode, name: &OsStr) -> Result<(), Errno> {
+        self.check_power()?;
         self.active.create()?;
         let (directory, old) = self.tree.place(inode)?;
         linkat(directory, old, self.tree.directory(parent)?, name, AtFlags::empty())?;
@@ -112,6 +114,7 @@ impl Disk {
     /// # Errors
     /// `ENOENT`, `EISDIR`; `EIO` when `parent` is stale; what the backing folder answers.
     pub(super) fn unlink(&mut self, parent: Inode, name: &OsStr) -> Result<(), Errno> {
+        self.check_power()?;
         let inode = self.tree.lookup(parent, name)?;
         if matches!(self.tree.node(inode)?.body, Body::Directory { .. }) {
             return Err(Errno::EISDIR);
@@ -136,6 +139,7 @@ impl Disk {
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`; `EIO` when something is stale; what the backing folder answers.
     pub(super) fn remove_directory(&mut self, parent: Inode, name: &OsStr) -> Result<(), Errno> {
+        self.check_power()?;
         let inode = self.tree.lookup(parent, name)?;
         self.check_empty(inode)?;
         self.move_to_limbo(inode, parent, name)?;
@@ -154,6 +158,7 @@ impl Disk {
         to: (Inode, &OsStr),
         flags: fuser::RenameFlags,
     ) -> Result<(), Errno> {
+        self.check_power()?;
         let moved = self.tree.lookup(from.0, from.1)?;
         let target = self.tree.find(to.0, to.1)?;
         let names = |target_after: Option<Inode>| {
@@ -218,6 +223,7 @@ impl Disk {
         uid: Option<u32>,
         gid: Option<u32>,
     ) -> Result<(), Errno> {
+        self.check_power()?;
         let before = self.ownership(inode)?;
         let (owner, group) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
         let mode = mode.map(Mode::from_bits_truncate);

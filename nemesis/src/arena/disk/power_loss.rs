@@ -17,7 +17,7 @@ use super::fault::{Keep, Undone};
 use super::file_log::{BLOCK, FileLog};
 use super::journal::Chance;
 use super::options::Semantics;
-use super::state::{Disk, signed, write_all};
+use super::state::{Disk, Power, signed, write_all};
 use super::tree::{Body, Inode, LIMBO, Node, ROOT};
 
 impl Chance for ChaCha8Rng {
@@ -32,6 +32,7 @@ impl Disk {
     /// # Errors
     /// What the backing folder answers; the files are then in no defined state.
     pub(super) fn lose_power(&mut self, keep: Keep) -> Result<Undone, Errno> {
+        self.power = Power::On;
         let before = self.journal.len();
         if keep == Keep::RandomSubset {
             let sizes = match self.options.semantics {

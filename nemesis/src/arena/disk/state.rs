@@ -41,8 +41,19 @@ pub(super) struct Disk {
     pub(super) random: ChaCha8Rng,
     /// How often the power was lost; what was asked before is not answered after.
     pub(super) epoch: u64,
+    /// Whether the power is off: nothing is done until it has been lost for good.
+    pub(super) power: Power,
     next_handle: u64,
     next_limbo: u64,
+}
+
+/// Whether a disk works at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Power {
+    /// It does.
+    On,
+    /// Every operation fails, and nothing becomes durable.
+    Off,
 }
 
 /// An entry of a directory that is being read.
@@ -66,12 +77,27 @@ impl Disk {
             listings: BTreeMap::new(),
             random: ChaCha8Rng::seed_from_u64(options.seed),
             epoch: 0,
+            power: Power::On,
             next_handle: 1,
             next_limbo: 0,
             options,
         };
         disk.empty_limbo()?;
         Ok(disk)
+    }
+
+    /// Whether anything can be done at all.
+    ///
+    /// # Errors
+    /// `EIO` when the power is off.
+    pub(super) fn check_power(&self) -> Result<(), Errno> {
+        if self.power == Power::On { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    /// Takes the power away: what was asked for and is not done yet will not be.
+    pub(super) fn cut_power(&mut self) {
+        self.power = Power::Off;
+        self.epoch += 1;
     }
 
     /// A handle that has not been given before.
