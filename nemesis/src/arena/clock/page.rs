@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::sys::segment::{EntryValues, Segment, SlotValues};
-use super::sys::stub::{self, CLOCK_CLASSES, ClockClass};
+use super::sys::stub::{self, ClockClass};
 
 /// The slowest drift, in parts per billion: the clock runs at a tenth of its pace. A clock that stands or
 /// runs backwards makes programs spin for ever rather than fail.
@@ -19,12 +20,11 @@ pub const DRIFT_MAX_PPB: i64 = 10_000_000_000;
 /// overflow.
 const LATEST_NS: i64 = 1 << 62;
 
-/// How far apart reading the clocks and putting the new parameters in force may be. A clock whose rate
-/// changes by r jumps by r times this, which must stay below what a reader can notice: the ~200 ns that a
-/// reading takes.
-const PUBLISH_WITHIN_NS: i64 = 5_000;
-/// How often that is tried when the machine is busy, before it is accepted as it is.
-const PUBLISH_ATTEMPTS: usize = 64;
+/// How far ahead a change of the monotonic clocks' rate is published. It takes effect at an instant that all
+/// readers compare their reading with, so that the clock bends there and does not jump, and in particular
+/// never goes back. That holds as long as it is published before the instant, hence a time much longer than a
+/// busy machine keeps a thread waiting.
+const BEND_AHEAD_NS: i64 = 20_000_000;
 
 /// Whether clocks that count from start-up drift along with the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,8 @@ const PUBLISH_ATTEMPTS: usize = 64;
 pub enum MonotonicClocks {
     /// They keep their pace, as when a time daemon steers the wall clock.
     KeepPace,
-    /// They drift at the same rate, as with a crystal that is off. Sleeps and time-outs in the kernel do not.
+    /// They drift at the same rate, as with a crystal that is off; this begins and ends 20 ms later than the
+    /// wall clock's drift. Sleeps and time-outs in the kernel do not.
     Drift,
 }
 
@@ -48,8 +49,8 @@ pub struct ClockSetting {
     pub offset_ns: i64,
     /// What the node's wall clock gains, in nanoseconds a second (parts per billion).
     pub drift_ppb: i64,
-    /// What the node's monotonic clocks are ahead by. Only drift changes it, and nothing takes it back: a
-    /// monotonic clock does not step.
+    /// What the node's monotonic clocks were ahead by when their rate last changed. Only drift moves them,
+    /// and nothing takes it back: a monotonic clock does not step.
     pub monotonic_offset_ns: i64,
     /// Whether monotonic clocks drift too.
     pub monotonic: MonotonicClocks,
@@ -153,7 +154,8 @@ impl ClockPage {
     }
 
     /// Makes the node's wall clock gain `drift_ppb` nanoseconds every second from now on, instead of whatever
-    /// it gained before; 20 ms a second are 20,000,000. It does not step. Returns what is in force now.
+    /// it gained before; 20 ms a second are 20,000,000. It does not step. Returns what is in force now. Waits up
+    /// to 20 ms if the pace of monotonic clocks has to change and did so only just before.
     ///
     /// # Errors
     /// [`ClockPageError::DriftOutOfRange`] outside [`DRIFT_MIN_PPB`] to [`DRIFT_MAX_PPB`].
@@ -175,23 +177,34 @@ impl ClockPage {
 
     fn change(&self, change: Change) -> Result<ClockSetting, ClockPageError> {
         let mut in_force = self.lock();
-        for attempt in 1.. {
+        loop {
             let next = next(&in_force, change)?;
             self.segment.prepare(&next.values);
-            let late = read(ClockClass::Realtime)? - next.setting.since_ns > PUBLISH_WITHIN_NS;
-            if late && attempt < PUBLISH_ATTEMPTS {
+            if next.bends_monotonic_clocks(&in_force) && next.monotonic_bend_in_ns()? < BEND_AHEAD_NS / 2 {
+                // This thread was kept waiting; the instant is too near to be sure to be in time.
                 continue;
             }
             let generation = self.segment.publish();
             *in_force = InForce { setting: ClockSetting { generation, ..next.setting }, ..next };
-            break;
+            return Ok(in_force.setting);
         }
-        Ok(in_force.setting)
     }
 
     fn lock(&self) -> MutexGuard<'_, InForce> {
         // Whoever panicked while holding the lock had not changed it yet: it is assigned as a whole.
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl InForce {
+    /// How long it is until the monotonic clocks' last change of rate takes effect; negative once it has.
+    fn monotonic_bend_in_ns(&self) -> Result<i64, ClockPageError> {
+        Ok(self.values[ClockClass::Monotonic as usize].reference - read(ClockClass::Monotonic)?)
+    }
+
+    fn bends_monotonic_clocks(&self, before: &Self) -> bool {
+        let rate = |setting: &Self| setting.values[ClockClass::Monotonic as usize].rate;
+        rate(self) != rate(before)
     }
 }
 
@@ -202,30 +215,12 @@ enum Change {
     Reset,
 }
 
-/// What `change` makes of what is in force, counted from now: drift so far becomes part of the offsets.
+/// What `change` makes of what is in force.
 fn next(before: &InForce, change: Change) -> Result<InForce, ClockPageError> {
-    let mut values = before.values;
     let mut setting = before.setting;
-    // The wall clock is read first: its time also says how long ago all of this was.
-    for class in CLOCK_CLASSES {
-        let now = read(class)?;
-        let entry = &mut values[class as usize];
-        let offset = entry.offset + gained(now - entry.reference, entry.rate);
-        *entry = EntryValues { offset, reference: now, rate: entry.rate };
-    }
+    let mut delta_ns = 0;
     match change {
-        Change::Bump { delta_ns } => {
-            for class in [ClockClass::Realtime, ClockClass::Tai] {
-                let entry = &mut values[class as usize];
-                let shown = entry.offset.checked_add(delta_ns);
-                entry.offset = shown
-                    .filter(|offset| {
-                        let time = entry.reference.checked_add(*offset);
-                        time.is_some_and(|time| (0..=LATEST_NS).contains(&time))
-                    })
-                    .ok_or(ClockPageError::OutOfRange { delta_ns })?;
-            }
-        }
+        Change::Bump { delta_ns: asked_ns } => delta_ns = asked_ns,
         Change::Drift { drift_ppb, monotonic } => {
             setting.drift_ppb = drift_ppb;
             setting.monotonic = monotonic;
@@ -233,8 +228,6 @@ fn next(before: &InForce, change: Change) -> Result<InForce, ClockPageError> {
         Change::Reset => {
             setting.drift_ppb = 0;
             setting.monotonic = MonotonicClocks::KeepPace;
-            values[ClockClass::Realtime as usize].offset = 0;
-            values[ClockClass::Tai as usize].offset = 0;
         }
     }
     let wall_rate = rate(setting.drift_ppb);
@@ -242,16 +235,42 @@ fn next(before: &InForce, change: Change) -> Result<InForce, ClockPageError> {
         MonotonicClocks::KeepPace => 0,
         MonotonicClocks::Drift => wall_rate,
     };
-    for class in CLOCK_CLASSES {
-        values[class as usize].rate = match class {
-            ClockClass::Realtime | ClockClass::Tai => wall_rate,
-            ClockClass::Monotonic | ClockClass::Boottime | ClockClass::MonotonicRaw => monotonic_rate,
+    let mut values = before.values;
+    for class in [ClockClass::Realtime, ClockClass::Tai] {
+        let entry = &mut values[class as usize];
+        // Drift so far becomes part of the offset, and the rate counts from now.
+        let now = read(class)?;
+        let offset = match change {
+            Change::Reset => 0,
+            _ => step(entry.offset + gained(now - entry.reference, entry.rate), delta_ns, now)?,
         };
+        *entry = EntryValues { offset, reference: now, rate: wall_rate, earlier_rate: wall_rate };
+    }
+    if monotonic_rate != values[ClockClass::Monotonic as usize].rate {
+        // An entry joins two lines, not three: the last change of rate has to be past.
+        while let bend_in_ns @ 1.. = before.monotonic_bend_in_ns()? {
+            std::thread::sleep(Duration::from_nanos(bend_in_ns.unsigned_abs()));
+        }
+        for class in [ClockClass::Monotonic, ClockClass::Boottime, ClockClass::MonotonicRaw] {
+            let entry = &mut values[class as usize];
+            let bend = read(class)? + BEND_AHEAD_NS;
+            let offset = entry.offset + gained(bend - entry.reference, entry.rate);
+            let earlier_rate = entry.rate;
+            *entry = EntryValues { offset, reference: bend, rate: monotonic_rate, earlier_rate };
+        }
     }
     setting.since_ns = values[ClockClass::Realtime as usize].reference;
     setting.offset_ns = values[ClockClass::Realtime as usize].offset;
     setting.monotonic_offset_ns = values[ClockClass::Monotonic as usize].offset;
     Ok(InForce { values, setting })
+}
+
+/// `offset` moved by `delta_ns`, if the clock then shows a time it may show.
+fn step(offset: i64, delta_ns: i64, now: i64) -> Result<i64, ClockPageError> {
+    let stepped = offset.checked_add(delta_ns);
+    stepped
+        .filter(|offset| now.checked_add(*offset).is_some_and(|time| (0..=LATEST_NS).contains(&time)))
+        .ok_or(ClockPageError::OutOfRange { delta_ns })
 }
 
 /// Parts per billion in units of 2^-32, rounded to the nearest.

@@ -19,8 +19,10 @@ pub struct EntryValues {
     pub offset: i64,
     /// The kernel's reading of this clock from which the rate counts, in nanoseconds.
     pub reference: i64,
-    /// What the clock gains per nanosecond, in units of 2^-32.
+    /// What the clock gains per nanosecond from the reference on, in units of 2^-32.
     pub rate: i64,
+    /// What it gains per nanosecond until then.
+    pub earlier_rate: i64,
 }
 
 /// The parameters of every clock class, in the order of [`CLOCK_CLASSES`].
@@ -31,7 +33,7 @@ struct Entry {
     offset: AtomicI64,
     reference: AtomicI64,
     rate: AtomicI64,
-    reserved: AtomicI64,
+    earlier_rate: AtomicI64,
 }
 
 #[repr(C, align(256))]
@@ -120,6 +122,7 @@ impl Segment {
             entry.offset.store(values.offset, Ordering::Relaxed);
             entry.reference.store(values.reference, Ordering::Relaxed);
             entry.rate.store(values.rate, Ordering::Relaxed);
+            entry.earlier_rate.store(values.earlier_rate, Ordering::Relaxed);
         }
     }
 

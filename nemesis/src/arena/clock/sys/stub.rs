@@ -9,14 +9,15 @@
 //! segment + 4096    u64 generation; slot (generation & 1) is in force
 //! segment + 4352    slot 0: one entry for each clock class, 32 bytes each
 //! segment + 4608    slot 1
-//! entry             i64 offset (ns) | i64 reference (ns) | i64 rate (2^-32) | reserved
+//! entry             i64 offset (ns) | i64 reference (ns) | i64 rate (2^-32) | i64 earlier rate (2^-32)
 //! ```
 //!
-//! A clock reading `x` (ns) becomes `x + offset + (x - reference) * rate`. The writer fills the slot that is
-//! not in force and then advances the generation; a reader that finds the generation changed reads again.
-//! Unlike a sequence lock with an odd "being written" state, a writer that dies half-way blocks nobody. The
-//! kernel's clock is read *between* the two looks at the generation, so that a value never mixes an old
-//! offset with a time after the step.
+//! A clock reading `x` (ns) becomes `x + offset + (x - reference) * rate`, with the earlier rate if `x` is
+//! before the reference: so a change of rate can be published ahead and joins the two lines exactly. The
+//! writer fills the slot that is not in force and then advances the generation; a reader that finds the
+//! generation changed reads again. Unlike a sequence lock with an odd "being written" state, a writer that
+//! dies half-way blocks nobody. The kernel's clock is read *between* the two looks at the generation, so that
+//! a value never mixes an old offset with a time after the step.
 //!
 //! The code keeps to what callers of a vDSO may expect: it changes only registers that the C calling
 //! convention lets a callee change, no vector register, and takes at most 56 bytes of stack (Go calls it on
@@ -92,12 +93,13 @@ core::arch::global_asm!(
     "mov rcx, qword ptr [rsi]",
     "imul rcx, rcx, 1000000000",
     "add rcx, qword ptr [rsi + 8]",
-    "mov r11, qword ptr [rdx]",
     "mov rax, rcx",
+    "add rcx, qword ptr [rdx]",
     "sub rax, qword ptr [rdx + 8]",
-    "imul qword ptr [rdx + 16]", // rdx:rax, 128 bits
+    "mov r11, qword ptr [rdx + 16]", // Moves leave the flags alone.
+    "cmovs r11, qword ptr [rdx + 24]",
+    "imul r11", // rdx:rax, 128 bits
     "shrd rax, rdx, 32",
-    "add rcx, r11",
     "add rcx, rax",
     "cmp r10, qword ptr [r9]",
     "jne 2b",
@@ -163,7 +165,7 @@ core::arch::global_asm!(
     "mov rsi, rsp",
     "call duress_clock_gettime",
     "test eax, eax",
-    "movsxd rax, eax", // Moves leave the flags alone.
+    "movsxd rax, eax",
     "jnz 6f",
     "mov rax, qword ptr [rsp]",
     "mov rdi, qword ptr [rsp + 16]",
