@@ -36,7 +36,10 @@ pub use isolation::{IsolationError, NamespaceKind, Role, isolate};
 pub use nix::unistd::Pid;
 pub use port::PortKind;
 pub use process::{ControlError, NodeProcess, ProcessSpec, ProcessState, SpawnError};
-pub use switch::{LinkCounters, LinkPolicy, Passage, ProbeOutcome, ProbeResult, Switch, SwitchError};
+pub use switch::{
+    Corrupt, Damage, LinkCounters, LinkPolicy, Passage, Probability, ProbeOutcome, ProbeResult, Reorder, Switch,
+    SwitchError,
+};
 
 /// Everything an arena is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -120,6 +120,8 @@ fn attach_veth(address: Ipv4Addr, switch_side: &OwnedFd) -> io::Result<Port> {
     let far_end = Interface::named(&far_end)?;
     far_end.set_mtu(MTU)?;
     far_end.raise(Neighbours::Unresolved)?;
+    interface.settle()?;
+    far_end.settle()?;
     Ok(Port { file: packet_socket::open(far_end.index()?)?, link_header: ETHERNET_HEADER })
 }
 

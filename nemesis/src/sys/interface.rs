@@ -73,6 +73,20 @@ impl Interface {
         self.request(libc::SIOCSIFFLAGS, request).map(drop)
     }
 
+    /// Puts a change of the link into force that the kernel would get round to later: an interface that was
+    /// raised before its far end would drop what is sent through it until then.
+    ///
+    /// # Errors
+    /// `NotConnected` when the link is down; what the ioctl reports otherwise.
+    pub fn settle(&self) -> io::Result<()> {
+        let mut query = LinkQuery { command: GET_LINK, up: 0 };
+        self.request(libc::SIOCETHTOOL, libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut query).cast() })?;
+        match query.up {
+            0 => Err(io::Error::new(io::ErrorKind::NotConnected, "the link is down")),
+            _ => Ok(()),
+        }
+    }
+
     /// The interface's index in its namespace.
     pub fn index(&self) -> io::Result<i32> {
         let reply = self.request(libc::SIOCGIFINDEX, libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 })?;
@@ -87,10 +101,21 @@ impl Interface {
     ) -> io::Result<libc::__c_anonymous_ifr_ifru> {
         let mut request = libc::ifreq { ifr_name: self.name, ifr_ifru: payload };
         // SAFETY: every code used in this file takes a pointer to an ifreq, which `request` is and stays for the
-        // duration of the call; its name is NUL-terminated by construction.
+        // duration of the call; its name is NUL-terminated by construction. Where the payload is a pointer, in
+        // `settle`, it is to a LinkQuery on the stack of that function, which outlives the call.
         let result = unsafe { libc::ioctl(self.control.as_raw_fd(), code as _, &raw mut request) };
         if result == -1 { Err(io::Error::last_os_error()) } else { Ok(request.ifr_ifru) }
     }
+}
+
+/// ETHTOOL_GLINK of linux/ethtool.h: asks for the link's state, and settles it first.
+const GET_LINK: u32 = 0x0a;
+
+/// struct ethtool_value of linux/ethtool.h.
+#[repr(C)]
+struct LinkQuery {
+    command: u32,
+    up: u32,
 }
 
 /// `name` as the kernel wants it: NUL-padded, with at least one NUL.

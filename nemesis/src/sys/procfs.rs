@@ -28,12 +28,31 @@ pub fn processes() -> io::Result<Vec<Pid>> {
     Ok(pids)
 }
 
-/// The inode that identifies the network namespace of `pid`; `None` once the process has ended or left it.
+/// The inode that identifies the network namespace of `pid`; `None` once the process is ending or has ended.
 ///
 /// # Errors
 /// Any failure but the process's absence: a namespace that cannot be read must not pass for another one.
 pub fn network_namespace(pid: Pid) -> io::Result<Option<u64>> {
-    absent_is_none(fs::metadata(format!("/proc/{pid}/ns/net")).map(|namespace| namespace.ino()))
+    // The kernel answers "permission denied" also for a process that is just ending, or that went between two of
+    // its own steps. Such a one has no memory any more. Asked more than once, since the number may pass to a
+    // new process between the two questions.
+    let mut denied = None;
+    for _ in 0..3 {
+        match absent_is_none(fs::metadata(format!("/proc/{pid}/ns/net")).map(|namespace| namespace.ino())) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(error),
+            answer => return answer,
+        }
+        if !has_memory(pid)? {
+            return Ok(None);
+        }
+    }
+    denied.map_or(Ok(None), Err)
+}
+
+/// Whether `pid` has an address space: every program has one until it begins to end.
+fn has_memory(pid: Pid) -> io::Result<bool> {
+    let pages = absent_is_none(fs::read_to_string(format!("/proc/{pid}/statm")))?;
+    Ok(pages.is_some_and(|pages| !pages.starts_with("0 ")))
 }
 
 /// The inode that identifies the calling thread's network namespace.
@@ -82,6 +101,25 @@ fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_a_namespace_until_it_ends() {
+        let own = own_network_namespace().unwrap().1;
+        for _ in 0..50 {
+            let mut child = std::process::Command::new("true").spawn().unwrap();
+            let pid = Pid::from_raw(child.id().cast_signed());
+            // Looked at all the way through its end: there may be no error at any moment.
+            while let Some(namespace) = network_namespace(pid).unwrap() {
+                assert_eq!(namespace, own);
+            }
+            assert!(
+                threads(pid).unwrap().iter().all(|&state| state == ThreadState::Dead)
+                    || !has_memory(pid).unwrap()
+            );
+            child.wait().unwrap();
+            assert_eq!(network_namespace(pid).unwrap(), None);
+        }
+    }
 
     #[test]
     fn a_command_name_cannot_pose_as_a_state() {

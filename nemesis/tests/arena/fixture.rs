@@ -9,7 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
-use duress_nemesis::arena::{Arena, ArenaSpec, Host, HostSpec, PortKind, ProcessSpec};
+use duress_nemesis::arena::{
+    Arena, ArenaSpec, Availability, Capabilities, Host, HostSpec, PortKind, ProbeOutcome, ProcessSpec, Switch,
+};
+use libtest_mimic::{Completion, Trial};
 
 /// Longer than anything here takes, even on a machine busy with other work.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -101,4 +104,34 @@ pub fn round_trip(stream: &mut TcpStream, mark: u8) {
     let mut back = [0; 64];
     stream.read_exact(&mut back).expect("an answer");
     assert_eq!(back, [mark; 64]);
+}
+
+/// What became of one probe from `from` to `to`.
+pub fn probe(switch: &Switch, from: u8, to: u8) -> ProbeOutcome {
+    switch.probe(&[(node(from), node(to))], PATIENCE).expect("the switch runs")[0].outcome
+}
+
+pub fn arrives(switch: &Switch, from: u8, to: u8) -> bool {
+    matches!(probe(switch, from, to), ProbeOutcome::Arrived(_))
+}
+
+/// A test that is run over either kind of port.
+pub type PortTest = (&'static str, fn(PortKind));
+
+/// Registers `tests` once for each kind of port; a kind that is not available skips them, and says why.
+pub fn for_both_ports(trials: &mut Vec<Trial>, allowed: &Capabilities, tests: &[PortTest]) {
+    for (kind, name, availability) in
+        [(PortKind::Tun, "tun", &allowed.tun), (PortKind::Packet, "packet", &allowed.packet_on_veth)]
+    {
+        for &(test, run) in tests {
+            let availability = availability.clone();
+            trials.push(Trial::ignorable_test(format!("{name}::{test}"), move || match availability {
+                Availability::Available => {
+                    run(kind);
+                    Ok(Completion::Completed)
+                }
+                Availability::Unavailable(reason) => Ok(Completion::ignored_with(reason)),
+            }));
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod lifetime;
 mod network;
 mod processes;
 mod scene;
+mod shaping;
 mod unprivileged;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(1);
     let mut trials: Vec<Trial> = Vec::new();
     network::register(&mut trials, &allowed);
+    shaping::register(&mut trials, &allowed);
     processes::register(&mut trials);
     lifetime::register(&mut trials);
     unprivileged::register(&mut trials);

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use duress_nemesis::arena::{
-    Availability, Capabilities, LinkPolicy, PortKind, ProbeOutcome, Switch, SwitchError,
-};
-use libtest_mimic::{Completion, Trial};
+use duress_nemesis::arena::{Capabilities, LinkPolicy, PortKind, ProbeOutcome, Switch, SwitchError};
+use libtest_mimic::Trial;
 
-use crate::fixture::{PATIENCE, arena, connect, echo_once, host, node, round_trip, wait_until};
+use crate::fixture::{
+    self, PATIENCE, arena, arrives, connect, echo_once, host, node, probe, round_trip, wait_until,
+};
 
 pub fn register(trials: &mut Vec<Trial>, allowed: &Capabilities) {
-    type Test = (&'static str, fn(PortKind));
-    let tests: [Test; 7] = [
+    let tests: [fixture::PortTest; 8] = [
+        ("the_first_packet_arrives", the_first_packet_arrives),
         ("tcp_passes_whole", tcp_passes_whole),
         ("a_cut_is_one_way_and_heals", a_cut_is_one_way_and_heals),
         ("a_connection_outlives_a_cut", a_connection_outlives_a_cut),
@@ -24,20 +24,7 @@ pub fn register(trials: &mut Vec<Trial>, allowed: &Capabilities) {
         ("counters_tell_links_apart", counters_tell_links_apart),
         ("a_stopped_switch_says_so", a_stopped_switch_says_so),
     ];
-    for (kind, name, availability) in
-        [(PortKind::Tun, "tun", &allowed.tun), (PortKind::Packet, "packet", &allowed.packet_on_veth)]
-    {
-        for (test, run) in tests {
-            let availability = availability.clone();
-            trials.push(Trial::ignorable_test(format!("{name}::{test}"), move || match availability {
-                Availability::Available => {
-                    run(kind);
-                    Ok(Completion::Completed)
-                }
-                Availability::Unavailable(reason) => Ok(Completion::ignored_with(reason)),
-            }));
-        }
-    }
+    fixture::for_both_ports(trials, allowed, &tests);
     let available = if allowed.tun.is_available() { PortKind::Tun } else { PortKind::Packet };
     trials.push(Trial::test("the_best_port_is_the_one_found_available", move || {
         assert_eq!(PortKind::best()?, available);
@@ -45,13 +32,25 @@ pub fn register(trials: &mut Vec<Trial>, allowed: &Capabilities) {
     }));
 }
 
-/// What became of one probe from `from` to `to`.
-fn probe(switch: &Switch, from: u8, to: u8) -> ProbeOutcome {
-    switch.probe(&[(node(from), node(to))], PATIENCE).expect("the switch runs")[0].outcome
-}
-
-fn arrives(switch: &Switch, from: u8, to: u8) -> bool {
-    matches!(probe(switch, from, to), ProbeOutcome::Arrived(_))
+/// An arena that has been built must carry packets at once: a probe that is not sent again shows whether it does.
+fn the_first_packet_arrives(kind: PortKind) {
+    for _ in 0..20 {
+        let arena = arena(3, kind);
+        let pairs = [(node(1), node(2)), (node(2), node(3)), (node(3), node(1))];
+        arena.switch().probe(&pairs, PATIENCE).unwrap();
+        for (from, to) in &pairs {
+            // Twice would mean that the first was lost.
+            assert_eq!(arena.switch().counters(from, to).unwrap().forwarded_packets, 1);
+        }
+        let dropped = |number| {
+            let text = host(&arena, number)
+                .enter(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap())
+                .unwrap();
+            let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap().to_owned();
+            line.split_whitespace().nth(11).unwrap().to_owned()
+        };
+        assert!((1..=3).all(|number| dropped(number) == "0"), "an interface drops what is sent through it");
+    }
 }
 
 /// 16 MiB, so that data travels in large units and queues fill; every byte depends on its position.

@@ -11,8 +11,14 @@ pub struct LinkCounters {
     pub forwarded_bytes: u64,
     /// Packets dropped because the link's policy said so.
     pub dropped_packets: u64,
-    /// Packets dropped because the destination host's queue was full: congestion, not a fault.
+    /// Packets dropped because a queue was full, the destination host's or a rate-limited link's: congestion.
     pub overflowed_packets: u64,
+    /// Packets that the link's policy made late.
+    pub delayed_packets: u64,
+    /// Packets that arrived twice because the link's policy said so.
+    pub duplicated_packets: u64,
+    /// Packets that were damaged because the link's policy said so.
+    pub damaged_packets: u64,
     /// Of the packets dropped by policy, those that a probe had sent.
     pub dropped_probes: u64,
 }
@@ -24,6 +30,9 @@ pub(super) struct LinkTally {
     pub forwarded_bytes: Tally,
     pub dropped_packets: Tally,
     pub overflowed_packets: Tally,
+    pub delayed_packets: Tally,
+    pub duplicated_packets: Tally,
+    pub damaged_packets: Tally,
     pub dropped_probes: Tally,
 }
 
@@ -34,6 +43,9 @@ impl LinkTally {
             forwarded_bytes: self.forwarded_bytes.read(),
             dropped_packets: self.dropped_packets.read(),
             overflowed_packets: self.overflowed_packets.read(),
+            delayed_packets: self.delayed_packets.read(),
+            duplicated_packets: self.duplicated_packets.read(),
+            damaged_packets: self.damaged_packets.read(),
             dropped_probes: self.dropped_probes.read(),
         }
     }

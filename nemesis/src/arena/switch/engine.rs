@@ -8,14 +8,19 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::frame::{CAPACITY, Frame};
 use super::policy::{LinkPolicy, Passage};
 use super::probe::PROBE_PORT;
+use super::queue::Queue;
+use super::segment::{self, Damaged};
+use super::shaper::{Departure, Fate, Shaper};
 use super::{LinkIndex, Shared};
 use crate::arena::port::Port;
 
@@ -23,6 +28,8 @@ use crate::arena::port::Port;
 const BATCH: usize = 64;
 /// The epoll token of the wake-up descriptor; ports have their position.
 const WAKE: u64 = u64::MAX;
+/// The epoll token of the timer.
+const TIMER: u64 = u64::MAX - 1;
 
 /// What the switch thread is told.
 pub enum Message {
@@ -30,6 +37,14 @@ pub enum Message {
     Apply { changes: Vec<(LinkIndex, LinkPolicy)>, applied: Sender<Instant> },
     /// End.
     Stop,
+}
+
+/// A directed link, as the switch thread sees it.
+#[derive(Default)]
+struct Link {
+    passage: Passage,
+    /// Absent on a link whose packets pass at once.
+    shaper: Option<Box<Shaper>>,
 }
 
 /// The switch thread's own state.
@@ -40,7 +55,13 @@ pub struct Forwarder {
     routes: [Option<u8>; 256],
     /// The first three bytes of every host's address.
     network: [u8; 3],
-    policies: Vec<LinkPolicy>,
+    links: Vec<Link>,
+    /// Packets on their way along shaped links.
+    queue: Queue,
+    /// Goes off when the next of them is due. An epoll time-out would do, if it counted in less than milliseconds.
+    timer: TimerFd,
+    /// When the timer is set to go off.
+    alarm: Option<Instant>,
     shared: Arc<Shared>,
     messages: Receiver<Message>,
 }
@@ -58,8 +79,13 @@ impl Forwarder {
             // A /24 holds at most 254 hosts, so the position fits.
             routes[usize::from(last)] = u8::try_from(position).ok();
         }
-        let policies = vec![LinkPolicy::OPEN; ports.len() * ports.len()];
-        Ok(Self { epoll, ports, routes, network, policies, shared, messages })
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let links: Vec<Link> =
+            std::iter::repeat_with(Link::default).take(ports.len() * ports.len()).collect();
+        let queue = Queue::new(links.len());
+        Ok(Self { epoll, ports, routes, network, links, queue, timer, alarm: None, shared, messages })
     }
 
     /// Forwards until told to stop.
@@ -77,10 +103,20 @@ impl Forwarder {
                 return Ok(());
             }
             for event in &events[..ready] {
-                if event.data() != WAKE {
-                    self.drain(event.data() as usize, &mut buffer)?;
+                match event.data() {
+                    WAKE => {}
+                    TIMER => {
+                        // Read, so that it stops being ready.
+                        match self.timer.wait() {
+                            Ok(()) | Err(Errno::EAGAIN) => {}
+                            Err(errno) => return Err(errno.into()),
+                        }
+                        self.alarm = None;
+                    }
+                    port => self.drain(port as usize, &mut buffer)?,
                 }
             }
+            self.release()?;
         }
     }
 
@@ -91,7 +127,9 @@ impl Forwarder {
                 Message::Stop => return Ok(Next::Stop),
                 Message::Apply { changes, applied } => {
                     for (link, policy) in changes {
-                        self.policies[link.0] = policy;
+                        let shaper = || Box::new(Shaper::new(policy, link.0 as u64));
+                        self.links[link.0] =
+                            Link { passage: policy.passage, shaper: policy.is_shaped().then(shaper) };
                     }
                     // Whoever asked may have given up waiting; the policies are in force all the same.
                     let _ = applied.send(Instant::now());
@@ -115,27 +153,104 @@ impl Forwarder {
     }
 
     /// The one place through which every packet goes.
-    fn forward(&self, from: usize, bytes: &[u8]) {
+    fn forward(&mut self, from: usize, bytes: &[u8]) {
         let Some(frame) = Frame::parse(bytes, self.ports[from].link_header) else { return };
         let Some(to) = self.route(frame.destination()) else { return };
         let link = self.shared.link(from, to);
-        let tally = &self.shared.tallies[link.0];
-        match self.policies[link.0].passage {
-            Passage::Cut => {
-                tally.dropped_packets.add(frame.segments());
-                if frame.is_datagram_to(PROBE_PORT) {
-                    tally.dropped_probes.add(1);
-                }
+        if self.links[link.0].passage == Passage::Cut {
+            self.drop_by_policy(link, &frame);
+        } else if self.links[link.0].shaper.is_some() || self.queue.holds(link) {
+            for packet in segment::packets(&frame) {
+                self.shape(link, packet);
             }
-            Passage::Open => match (&self.ports[to].file).write(frame.bytes) {
-                Ok(_) => {
-                    tally.forwarded_packets.add(frame.segments());
-                    tally.forwarded_bytes.add(frame.length() as u64);
-                }
-                // A port refuses a packet when its queue is full or its host is going down; either way the packet
-                // is lost as on a real network, and TCP will send it again.
-                Err(_) => tally.overflowed_packets.add(frame.segments()),
-            },
+        } else {
+            self.deliver(link, &frame);
+        }
+    }
+
+    /// Decides on one packet of a shaped link, or of a link on which packets still wait.
+    fn shape(&mut self, link: LinkIndex, mut packet: Vec<u8>) {
+        let now = Instant::now();
+        let link_header = self.ports[self.shared.target(link)].link_header;
+        let Some(frame) = Frame::parse(&packet, link_header) else { return };
+        let tally = &self.shared.tallies[link.0];
+        let fate = match &mut self.links[link.0].shaper {
+            Some(shaper) => shaper.decide(now, frame.length()),
+            // Behind the last that waits: of packets due together, the first to come is the first to go.
+            None => Fate::Leaves(Departure {
+                at: self.queue.last_due(link).unwrap_or(now),
+                copies: 1,
+                damage: None,
+            }),
+        };
+        let departure = match fate {
+            Fate::Lost => return self.drop_by_policy(link, &frame),
+            Fate::Overflowed => return tally.overflowed_packets.add(1),
+            Fate::Leaves(departure) => departure,
+        };
+        if let Some((damage, random)) = departure.damage
+            && segment::damage(&mut packet, link_header, damage, random) == Damaged::Yes
+        {
+            tally.damaged_packets.add(1);
+        }
+        if departure.at > now {
+            tally.delayed_packets.add(1);
+        }
+        if departure.copies > 1 {
+            tally.duplicated_packets.add(1);
+        }
+        for _ in 0..departure.copies {
+            if self.queue.push(departure.at, link, packet.clone()).is_err() {
+                self.shared.tallies[link.0].overflowed_packets.add(1);
+            }
+        }
+    }
+
+    /// Delivers every packet that is due, and sets the timer for the next.
+    fn release(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        while let Some(waiting) = self.queue.pop_due(now) {
+            let link_header = self.ports[self.shared.target(waiting.link)].link_header;
+            let Some(frame) = Frame::parse(&waiting.bytes, link_header) else { continue };
+            // A cut also takes what was on its way: nothing arrives after it is in force.
+            if self.links[waiting.link.0].passage == Passage::Cut {
+                self.drop_by_policy(waiting.link, &frame);
+            } else {
+                self.deliver(waiting.link, &frame);
+            }
+        }
+        let next = self.queue.next_due();
+        if let Some(due) = next
+            && self.alarm.is_none_or(|alarm| due < alarm)
+        {
+            // Never zero, which would switch the timer off.
+            let wait = due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+            self.timer.set(Expiration::OneShot(TimeSpec::from(wait)), TimerSetTimeFlags::empty())?;
+            self.alarm = Some(due);
+        }
+        Ok(())
+    }
+
+    fn drop_by_policy(&self, link: LinkIndex, frame: &Frame<'_>) {
+        let tally = &self.shared.tallies[link.0];
+        tally.dropped_packets.add(frame.segments());
+        if frame.is_datagram_to(PROBE_PORT) {
+            tally.dropped_probes.add(1);
+        }
+    }
+
+    fn deliver(&self, link: LinkIndex, frame: &Frame<'_>) {
+        let tally = &self.shared.tallies[link.0];
+        match (&self.ports[self.shared.target(link)].file).write(frame.bytes) {
+            // One packet a write, whole or not at all.
+            Ok(length) => {
+                debug_assert_eq!(length, frame.bytes.len());
+                tally.forwarded_packets.add(frame.segments());
+                tally.forwarded_bytes.add(frame.length() as u64);
+            }
+            // A port refuses a packet when its queue is full or its host is going down; either way the packet
+            // is lost as on a real network, and TCP will send it again.
+            Err(_) => tally.overflowed_packets.add(frame.segments()),
         }
     }
 

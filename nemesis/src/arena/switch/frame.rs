@@ -18,7 +18,7 @@ pub struct Frame<'a> {
     /// Everything, as it was read and is to be written.
     pub bytes: &'a [u8],
     /// Where the IP header begins.
-    ip: usize,
+    pub ip: usize,
 }
 
 impl<'a> Frame<'a> {

@@ -7,6 +7,9 @@ mod engine;
 mod frame;
 mod policy;
 mod probe;
+mod queue;
+mod segment;
+mod shaper;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +23,7 @@ use duress_history::NodeId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 pub use counters::LinkCounters;
-pub use policy::{LinkPolicy, Passage};
+pub use policy::{Corrupt, Damage, LinkPolicy, Passage, Probability, ProbabilityError, Reorder};
 pub use probe::{ProbeOutcome, ProbeResult};
 
 use counters::LinkTally;
@@ -64,7 +67,7 @@ pub struct Switch {
 }
 
 /// The position of a directed link in the tables.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LinkIndex(usize);
 
 /// What the switch thread and the handles have in common.
@@ -80,6 +83,11 @@ struct Shared {
 impl Shared {
     fn link(&self, from: usize, to: usize) -> LinkIndex {
         LinkIndex(from * self.hosts.len() + to)
+    }
+
+    /// The position of the host to which `link` leads.
+    fn target(&self, link: LinkIndex) -> usize {
+        link.0 % self.hosts.len()
     }
 
     fn position(&self, name: &NodeId) -> Result<usize, SwitchError> {
