@@ -18,6 +18,8 @@ use crate::nemesis_thread::NemesisThread;
 
 /// How long a node may take to serve again after a fault was healed.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(15);
+/// How many times a node that ended by itself is started again.
+const RESTARTS_MAX: usize = 5;
 /// How often processes are looked after between faults.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
 
@@ -129,12 +131,26 @@ impl Conductor {
         match self.nemesis.crashes().await {
             Ok(crashes) => {
                 for crash in crashes {
-                    let value = json!({"node": crash.node, "status": crash.status.to_string()});
-                    self.record("crash", value, None).await;
-                    broken.push(Breakage::Crashed { crash });
+                    self.crashed(crash, broken).await;
                 }
             }
             Err(error) => broken.push(error.into()),
+        }
+    }
+
+    /// Records a crash, and starts the node again as a supervisor would: what a node does after it fell over is worth
+    /// seeing too, while a node that falls over again and again is left down.
+    async fn crashed(&self, crash: Crash, broken: &mut Vec<Breakage>) {
+        let value = json!({"node": crash.node, "status": crash.status.to_string()});
+        self.record("crash", value, None).await;
+        let node = crash.node.clone();
+        let before = broken.iter().filter(|breakage| {
+            matches!(breakage, Breakage::Crashed { crash } if crash.node == node)
+        });
+        let again = before.count() < RESTARTS_MAX;
+        broken.push(Breakage::Crashed { crash });
+        if again && let Err(error) = self.nemesis.start_node(node).await {
+            broken.push(error.into());
         }
     }
 

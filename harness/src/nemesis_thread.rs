@@ -13,6 +13,7 @@ type Reply<T> = oneshot::Sender<Result<T, NemesisError>>;
 
 enum Command {
     StartNodes(Reply<()>),
+    StartNode { node: NodeId, reply: Reply<()> },
     Inject { id: u32, fault: Box<Fault>, leader: Option<NodeId>, reply: Reply<Evidence> },
     Heal { id: u32, reply: Reply<Evidence> },
     InForce(oneshot::Sender<Vec<u32>>),
@@ -48,6 +49,14 @@ impl NemesisThread {
     /// [`NemesisError`].
     pub async fn start_nodes(&self) -> Result<(), NemesisError> {
         self.ask(Command::StartNodes).await
+    }
+
+    /// Starts one node that ended by itself.
+    ///
+    /// # Errors
+    /// [`NemesisError`].
+    pub async fn start_node(&self, node: NodeId) -> Result<(), NemesisError> {
+        self.ask(|reply| Command::StartNode { node, reply }).await
     }
 
     /// Injects a fault; see [`Nemesis::inject`].
@@ -125,6 +134,7 @@ fn serve(mut nemesis: Nemesis, inbox: &mpsc::Receiver<Command>) -> Result<(), Ne
     while let Ok(command) = inbox.recv() {
         match command {
             Command::StartNodes(reply) => drop(reply.send(nemesis.start_nodes())),
+            Command::StartNode { node, reply } => drop(reply.send(nemesis.start_node(&node))),
             Command::Inject { id, fault, leader, reply } => {
                 drop(reply.send(nemesis.inject(id, &fault, leader.as_ref())));
             }

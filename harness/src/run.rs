@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::clock::Clock;
-use crate::conductor::{Breakage, Conductor, chain};
+use crate::conductor::{Conductor, chain};
 use crate::dispatcher::{Dispatcher, DispatcherParts, Stop};
 use crate::folder::RunFolder;
 use crate::generator::final_reads::FinalReads;
@@ -146,7 +146,13 @@ async fn exercise(
             dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
         }
     };
-    outcome.broken.extend(broken.iter().map(|breakage: &Breakage| chain(breakage)));
+    for breakage in &broken {
+        let reason = chain(breakage);
+        // A node that fell over five times is one reason, not five.
+        if !outcome.broken.contains(&reason) {
+            outcome.broken.push(reason);
+        }
+    }
     outcome.clients_until = clock.now().min(limit);
 
     if *stop.borrow() < Stop::Now {

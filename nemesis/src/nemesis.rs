@@ -84,6 +84,14 @@ impl Nemesis {
         Ok(())
     }
 
+    /// Starts `node` unless it runs: one that ended by itself, as a supervisor would.
+    ///
+    /// # Errors
+    /// [`NemesisError::Cluster`].
+    pub fn start_node(&mut self, node: &NodeId) -> Result<(), NemesisError> {
+        Ok(self.cluster.start(node)?)
+    }
+
     /// Injects `fault` as number `id`; `leader` is the node that leads now, where the fault asks for it.
     ///
     /// # Errors
