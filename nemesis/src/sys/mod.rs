@@ -1,6 +1,6 @@
 //! System calls that no safe wrapper covers, each behind a safe function.
 //!
-//! Every `unsafe` block of this crate is in this folder.
+//! Hosts, switch and processes have every `unsafe` block of theirs in this folder.
 
 pub mod child;
 pub mod interface;
