@@ -22,7 +22,7 @@ fn record(criterion: &mut Criterion) {
                 let index = recorder
                     .record(now, Process(3), OpType::Invoke, black_box(action), Some(node.clone()), None)
                     .expect("kept");
-                if index % events_per_flush == 0 {
+                if index.is_multiple_of(events_per_flush) {
                     recorder.flush().expect("handed over");
                 }
             });

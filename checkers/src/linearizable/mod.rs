@@ -14,11 +14,11 @@
 //! - Gibbons, Korach: "Testing shared memories", SIAM J. Comput. 1997 (near-linear where values are unique).
 //!
 //! In reading order:
-//! - [`call`]: an operation as the algorithms see it; registers, compare-and-set registers and locks are one machine;
-//! - [`partition`]: a history taken apart by key;
-//! - [`crashed`]: what can be said of operations of unknown outcome before any search;
-//! - [`chains`]: near-linear, where every value is written once; [`search`] with its [`memo`]: everything else;
-//! - [`witness`]: a violation made small, soundly; [`explain`]: named, and put into sentences.
+//! - `call`: an operation as the algorithms see it; registers, compare-and-set registers and locks are one machine;
+//! - `partition`: a history taken apart by key;
+//! - `crashed`: what can be said of operations of unknown outcome before any search;
+//! - `chains`: near-linear, where every value is written once; `search` with its `memo`: everything else;
+//! - `witness`: a violation made small, soundly; `explain`: named, and put into sentences.
 //!
 //! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
 //! after a time-out or a lost election too. Knossos does the same.
