@@ -18,7 +18,8 @@
 //! - `partition`: a history taken apart by key;
 //! - `crashed`: what can be said of operations of unknown outcome before any search;
 //! - `chains`: near-linear, where every value is written once; `search` with its `memo`: everything else;
-//! - `witness`: a violation made small, soundly; `explain`: named, and put into sentences.
+//! - `witness`: a violation made small, soundly; `explain`: named, and put into sentences, by
+//!   `replacement` where one operation replaced what another saw, by `orders` where only trying all of them shows it.
 //!
 //! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
 //! after a time-out or a lost election too. Knossos does the same.
@@ -30,6 +31,7 @@ mod explain;
 mod memo;
 mod orders;
 mod partition;
+mod replacement;
 mod search;
 #[cfg(test)]
 mod tests;

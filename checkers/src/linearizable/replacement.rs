@@ -1,0 +1,321 @@
+//! Arguments for what an operation saw and cannot have seen, because another had already replaced it.
+//!
+//! They are about which operation read from which, and which completed before which began.
+
+use super::call::{Call, Effect, INITIAL, Start, State};
+use super::explain::{Case, Proof, label, step};
+use crate::verdict::AnomalyKind;
+
+impl Case<'_> {
+    /// The only call of the witness that produces `value`; `None` also when it was held first and is not produced.
+    fn producer(&self, value: State) -> Option<usize> {
+        self.problem.calls.iter().position(|call| call.effect.produced() == Some(value))
+    }
+
+    /// Whether each value of the witness comes about once only.
+    fn unique(&self) -> bool {
+        let mut seen = vec![false; self.problem.states as usize];
+        if self.problem.start == Start::Known(INITIAL) {
+            seen[INITIAL as usize] = true;
+        }
+        let produced = self.problem.calls.iter().filter_map(|call| call.effect.produced());
+        let mut unique = true;
+        for value in produced {
+            unique &= !std::mem::replace(&mut seen[value as usize], true);
+        }
+        unique && self.problem.start == Start::Known(INITIAL)
+    }
+
+    /// Two compare-and-sets that took effect from one write.
+    pub(super) fn lost_update(&self) -> Option<Proof> {
+        if !self.unique() || self.is_lock() {
+            return None;
+        }
+        let calls = &self.problem.calls;
+        let cas = |at: &usize| matches!(calls[*at].effect, Effect::Cas(..));
+        let all: Vec<usize> = (0..calls.len()).filter(cas).collect();
+        let (one, other) = all.iter().enumerate().find_map(|(place, one)| {
+            let twin = |other: &&usize| calls[**other].effect.observed() == calls[*one].effect.observed();
+            all[place + 1..].iter().find(twin).map(|other| (*one, *other))
+        })?;
+        // Both must have happened: completed, or seen by others of the witness.
+        let value = calls[one].effect.observed()?;
+        let (text, subject) = (self.value(value), self.subject());
+        let (first, second) = (self.named(one, &calls[one]), self.named(other, &calls[other]));
+        let origin = match self.producer(value) {
+            Some(producer) => step(
+                format!("{} alone brought {text} into {subject}.", self.named(producer, &calls[producer])),
+                &[producer],
+            ),
+            None => step(format!("At first {subject} held {text}, and nothing wrote it again."), &[]),
+        };
+        Some(Proof {
+            kind: AnomalyKind::LostUpdate,
+            summary: format!(
+                "{first} and {second} both took effect from one {text} in {subject}: one update is lost"
+            ),
+            shown: calls.clone(),
+            steps: vec![
+                origin,
+                step(format!("{first} took effect, so it replaced that {text}."), &[one]),
+                step(format!("{second} took effect, so it replaced that {text} as well."), &[other]),
+                step(
+                    "Whichever came second found another value, and cannot have succeeded.".to_owned(),
+                    &[one, other],
+                ),
+            ],
+        })
+    }
+
+    /// The value that the clusters linked by compare-and-sets up to the one of call `at` begin with.
+    fn head(&self, at: usize) -> State {
+        let mut value = match self.problem.calls[at].effect {
+            Effect::Read(value) | Effect::Write(value) | Effect::Cas(_, value) => value,
+        };
+        for _ in 0..self.problem.calls.len() {
+            match self.producer(value).map(|producer| self.problem.calls[producer].effect) {
+                Some(Effect::Cas(old, _)) => value = old,
+                _ => break,
+            }
+        }
+        value
+    }
+
+    /// An observation that another write must have come between: the contradiction of two chains.
+    pub(super) fn overwritten(&self) -> Option<Proof> {
+        if !self.unique() {
+            return None;
+        }
+        let calls = &self.problem.calls;
+        let heads: Vec<State> = (0..calls.len()).map(|at| self.head(at)).collect();
+        let ends = |head: State| {
+            let own = || (0..calls.len()).filter(|at| heads[*at] == head);
+            let first = own().filter(|at| calls[*at].complete.is_some()).min_by_key(|at| calls[*at].complete);
+            (first, own().max_by_key(|at| calls[*at].invoke))
+        };
+        let mut different = heads.clone();
+        different.sort_unstable();
+        different.dedup();
+        // `late` observed, although real time puts `middle`, of another chain, between it and what it belongs to.
+        for old in &different {
+            for new in different.iter().filter(|new| *new != old) {
+                let ((old_first, Some(late)), (Some(witness), Some(middle))) = (ends(*old), ends(*new))
+                else {
+                    continue;
+                };
+                if calls[late].invoke < calls[middle].invoke || calls[late].effect.observed().is_none() {
+                    continue;
+                }
+                let first = if *old == INITIAL { None } else { Some(old_first?) };
+                let begins = first.is_none_or(|first| calls[first].complete < Some(calls[middle].invoke));
+                let ends_late = calls[witness].complete < Some(calls[late].invoke);
+                if begins && ends_late {
+                    return Some(self.overwritten_proof(first, middle, witness, late, *new));
+                }
+            }
+        }
+        None
+    }
+
+    fn overwritten_proof(
+        &self,
+        first: Option<usize>,
+        middle: usize,
+        evidence: usize,
+        late: usize,
+        new: State,
+    ) -> Proof {
+        let calls = &self.problem.calls;
+        let subject = self.subject();
+        let name = |at: usize| self.named(at, &calls[at]);
+        let seen = calls[late].effect.observed().unwrap_or(INITIAL);
+        let text = self.value(seen);
+        let mut steps = vec![match self.producer(seen) {
+            Some(producer) => step(
+                format!(
+                    "{} saw {text}, which only {} wrote: between the two {subject} held nothing else.",
+                    name(late),
+                    name(producer)
+                ),
+                &[late, producer],
+            ),
+            None => step(
+                format!(
+                    "{} saw {text}, which {subject} held at first and nothing wrote again: until then it held \
+                     nothing else.",
+                    name(late)
+                ),
+                &[late],
+            ),
+        }];
+        for (at, call) in calls.iter().enumerate() {
+            // How operations that are not writes of their own belong to one of the two sides.
+            if at == late || call.effect.observed().is_none() {
+                continue;
+            }
+            let value = call.effect.observed().unwrap_or(INITIAL);
+            if let Some(producer) = self.producer(value) {
+                let sentence =
+                    format!("{} saw what {} wrote, so it came after it.", name(at), name(producer));
+                steps.push(step(sentence, &[at, producer]));
+            }
+        }
+        if let Some(first) = first {
+            steps.push(self.before(first, middle));
+        }
+        steps.push(self.before(evidence, late));
+        let overwriter = self.producer(new).unwrap_or(evidence);
+        let newer = calls[overwriter].effect.produced().map_or_else(String::new, |value| self.value(value));
+        let verb = if matches!(calls[late].effect, Effect::Cas(..)) { "find" } else { "see" };
+        let after = first.map(|first| self.producer(seen).unwrap_or(first));
+        let mut labels: Vec<usize> = after.into_iter().chain([overwriter, late]).collect();
+        labels.dedup();
+        let after = after.map_or_else(String::new, |after| format!("after {} and ", label(after)));
+        steps.push(step(
+            format!(
+                "So {} took effect {after}before {}, which had to {verb} {newer} or something newer, but saw {text}.",
+                label(overwriter),
+                label(late),
+            ),
+            &labels,
+        ));
+        let all = &self.interned.problem.calls;
+        let value = calls[overwriter].effect.produced();
+        let observed = all.iter().any(|call| value.is_some() && call.effect.observed() == value);
+        let kind = match calls[late].effect {
+            Effect::Cas(..) => AnomalyKind::StaleCas,
+            _ if !observed && calls[overwriter].complete.is_some() => AnomalyKind::LostWrite,
+            _ => AnomalyKind::StaleRead,
+        };
+        let missed = name(overwriter);
+        let summary = match kind {
+            AnomalyKind::LostWrite => format!(
+                "{missed} was acknowledged and never seen by anybody; {}, which began later, saw {text} in {subject}",
+                name(late)
+            ),
+            AnomalyKind::StaleCas => {
+                format!("{} succeeded, but {missed} had already replaced {text} in {subject}", name(late))
+            }
+            _ => format!("{} saw {text} in {subject}, which {missed} had already replaced", name(late)),
+        };
+        Proof { kind, summary, shown: calls.clone(), steps }
+    }
+
+    /// An operation that leaves one value and then one that needs another, on a register whose values come again.
+    pub(super) fn replaced(&self) -> Option<Proof> {
+        let [first, second] = self.problem.calls[..] else { return None };
+        let (Effect::Read(held) | Effect::Write(held) | Effect::Cas(_, held)) = first.effect;
+        let needed = second.effect.observed()?;
+        if self.is_lock()
+            || held == needed
+            || self.problem.start != Start::Any
+            || first.complete? > second.invoke
+        {
+            return None;
+        }
+        // Stale is what was there before; of a value that was not there before, nothing simple can be said.
+        let earlier = |call: &Call| call.effect.produced() == Some(needed) && call.invoke < first.invoke;
+        if needed != INITIAL && !self.interned.problem.calls.iter().any(earlier) {
+            return None;
+        }
+        let (text, subject) = (self.value(needed), self.subject());
+        let (one, other) = (self.named(0, &first), self.named(1, &second));
+        let (kind, did) = match second.effect {
+            Effect::Cas(..) => (AnomalyKind::StaleCas, "found"),
+            Effect::Read(_) | Effect::Write(_) => (AnomalyKind::StaleRead, "saw"),
+        };
+        let newer = self.value(held);
+        let summary = match first.effect {
+            Effect::Read(_) => {
+                format!("{other} {did} {text} in {subject}, although {one} had already seen {newer}")
+            }
+            Effect::Write(_) | Effect::Cas(..) => {
+                format!("{other} {did} {text} in {subject}, which {one} had already replaced")
+            }
+        };
+        let none = format!(
+            "No newer {text} was to be had: every operation that brings {text} into {subject} had completed before \
+             {one} began, or began after {other} had been answered.",
+        );
+        Some(Proof {
+            kind,
+            summary,
+            shown: vec![first, second],
+            steps: vec![
+                self.before(0, 1),
+                step(
+                    format!("So {other} had to find {newer}, or something newer, but it {did} {text}."),
+                    &[0, 1],
+                ),
+                step(none, &[0, 1]),
+            ],
+        })
+    }
+
+    /// Within a chain of compare-and-sets: an operation that began after one that must come later had completed.
+    pub(super) fn chained(&self) -> Option<Proof> {
+        if !self.unique() || self.is_lock() {
+            return None;
+        }
+        let calls = &self.problem.calls;
+        let home = |at: usize| match calls[at].effect {
+            Effect::Read(value) | Effect::Write(value) | Effect::Cas(_, value) => value,
+        };
+        // The compare-and-sets that lead from `from` to `to`, the last first.
+        let path = |from: State, to: State| {
+            let (mut value, mut path) = (to, Vec::new());
+            while value != from && path.len() < calls.len() {
+                let producer = self.producer(value)?;
+                path.push(producer);
+                value = calls[producer].effect.observed()?;
+            }
+            (value == from && !path.is_empty()).then_some(path)
+        };
+        let pairs = (0..calls.len()).flat_map(|late| (0..calls.len()).map(move |done| (late, done)));
+        let (late, done, mut path) = pairs
+            .filter(|(late, done)| {
+                calls[*done].complete.is_some_and(|complete| complete < calls[*late].invoke)
+            })
+            .find_map(|(late, done)| Some((late, done, path(home(late), home(done))?)))?;
+        path.reverse();
+        let (subject, seen) = (self.subject(), self.value(home(late)));
+        let name = |at: usize| self.named(at, &calls[at]);
+        let is_read = matches!(calls[late].effect, Effect::Read(_));
+        let mut steps = vec![if is_read {
+            step(format!("{} saw {seen}, which came into {subject} only once.", name(late)), &[late])
+        } else {
+            step(format!("{} alone brought {seen} into {subject}.", name(late)), &[late])
+        }];
+        for at in &path {
+            let old = calls[*at].effect.observed().map_or_else(String::new, |value| self.value(value));
+            let sentence = format!("{} took effect, so it came after everything that saw {old}.", name(*at));
+            steps.push(step(sentence, &[*at]));
+        }
+        let last = path.last().copied().unwrap_or(done);
+        if last != done {
+            steps.push(step(
+                format!("{} saw what {} wrote, so it came after it.", name(done), name(last)),
+                &[done, last],
+            ));
+        }
+        steps.push(self.before(done, late));
+        let conclusion = format!(
+            "So {} had to come before {}, which had completed before it began.",
+            label(late),
+            label(done)
+        );
+        steps.push(step(conclusion, &[late, done]));
+        let replacer = path.first().copied().unwrap_or(done);
+        let (kind, summary) = if is_read {
+            let replaced = name(replacer);
+            (
+                AnomalyKind::StaleRead,
+                format!("{} saw {seen} in {subject}, which {replaced} had already replaced", name(late)),
+            )
+        } else {
+            let done = name(done);
+            (AnomalyKind::FutureRead, format!("{done} saw what comes of {} before that began", name(late)))
+        };
+        Some(Proof { kind, summary, shown: calls.clone(), steps })
+    }
+}
