@@ -172,6 +172,13 @@ fn nonlinearizable() {
 }
 
 #[test]
+fn a_dead_write_may_come_before_a_crashed_one_that_restores_the_value() {
+    // 0 replaces 1, the write of unknown outcome brings 1 back, the compare-and-set takes it.
+    check("0iw1 0ow1 1iw0 3iw1 0ic1:2 3?w1 0oc1:2 1ow0 2ir_ 2or2", "valid");
+    check("0iw1 0ow1 1iw0 0ic1:2 0oc1:2 2ir_ 2or2 1ow0", "valid");
+}
+
+#[test]
 fn a_failed_cas_is_no_observation() {
     check("0iw1 0ow1 1ic1:2 1fc1:2 2ir_ 2or1", "valid");
     check("0iw1 0ow1 1ic1:2 1fc1:2 2ir_ 2or2", "aborted-read(read -> 2)");

@@ -12,8 +12,8 @@
 //! Choices that another choice makes needless are left out. Each is an exchange in a linearization:
 //! - *A read that fits is taken at once.* It changes nothing, and nothing must come before it any more.
 //! - *A write that nobody observes any more* (none of the operations not yet linearized observes its value) is dead:
-//!   whenever the value is overwritten anyway, every open dead write is taken just before. Only where a dead write is
-//!   itself what must be linearized is there the choice to take all dead writes and nothing else.
+//!   whenever the value is overwritten anyway, every open dead write is taken just before. Where no other write is
+//!   chosen, taking all dead writes together is one choice.
 //! - *A crashed operation is only taken when an operation that observes its value can follow*: otherwise a write
 //!   follows, or nothing, and it can as well be left out.
 
@@ -401,13 +401,14 @@ impl<'a> Search<'a> {
             Some(value) if value != self.state => Some(value),
             _ => None,
         };
+        let mut dead = false;
         for word in 0..self.open.len() {
             let mut bits = self.open[word] & !self.done[word];
             while bits != 0 {
                 let number = self.occupant[word * 64 + bits.trailing_zeros() as usize];
                 bits &= bits - 1;
                 match self.calls[number as usize].effect {
-                    Effect::Write(_) if self.is_dead(number) => {}
+                    Effect::Write(_) if self.is_dead(number) => dead = true,
                     Effect::Write(_) => self.choices.push(Choice::Required(number)),
                     Effect::Cas(old, _) if old == self.state => self.choices.push(Choice::Required(number)),
                     Effect::Cas(..) | Effect::Read(_) => {}
@@ -422,8 +423,14 @@ impl<'a> Search<'a> {
             }
             Choice::Dead | Choice::Crashed(_) | Choice::Skip(_) => (true, u32::MAX),
         });
-        if self.is_dead(waiting) {
-            self.choices.insert(start, Choice::Dead);
+        // Also where a live operation is waited for: a crashed write of the very value that the register holds is no
+        // choice, but becomes one when dead writes have replaced that value.
+        if dead {
+            self.choices.push(Choice::Dead);
+            if self.is_dead(waiting) {
+                let last = self.choices.len() - 1;
+                self.choices.swap(start, last);
+            }
         }
         if self.calls[waiting as usize].duty == Duty::Optional {
             self.choices.push(Choice::Skip(waiting));
