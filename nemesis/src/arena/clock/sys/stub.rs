@@ -65,6 +65,11 @@ pub struct Replacement {
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".pushsection .rodata.duress_clock,\"a\",@progbits",
+    // Visible to other compilation units of this program, and to nothing beyond it.
+    ".globl duress_clock_code, duress_clock_code_end, duress_clock_syscall",
+    ".hidden duress_clock_code, duress_clock_code_end, duress_clock_syscall",
+    ".globl duress_clock_gettime, duress_clock_gettimeofday, duress_clock_time",
+    ".hidden duress_clock_gettime, duress_clock_gettimeofday, duress_clock_time",
     ".balign 64",
     "duress_clock_code:",
     // int clock_gettime(clockid_t edi, struct timespec *rsi)
