@@ -1,5 +1,5 @@
-//! Databases that were not made for this disk: killed, cut off from power and started again, they keep what they
-//! acknowledged, and with a lying fsync they do not.
+//! Databases that were not made for this disk: killed, cut off from power and started again, they keep what
+//! they acknowledged, and with a lying fsync they do not.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -102,8 +102,8 @@ impl Counting for Sqlite {
     }
 }
 
-/// Counts until so many numbers are acknowledged; then everything stops, as it does when the power goes, and then the
-/// processes are dead. The last number that was acknowledged before.
+/// Counts until so many numbers are acknowledged; then everything stops, as it does when the power goes, and
+/// then the processes are dead. The last number that was acknowledged before.
 fn count_until_power_cut(
     database: &dyn Counting,
     stage: &Stage,
@@ -137,7 +137,8 @@ fn survive(database: &dyn Counting) -> Result<(), Failed> {
     stage.disk().inject(&DiskFault::SlowFsync { delay: Duration::from_millis(1) })?;
     let mut random = ChaCha8Rng::seed_from_u64(11);
     let (mut undone, mut kept) = (0, 0);
-    for round in 0..number("DURESS_DISK_ROUNDS", 20) {
+    let rounds = number("DURESS_DISK_ROUNDS", 20);
+    for round in 0..rounds {
         let wanted = random.random_range(1..80);
         let acknowledged = count_until_power_cut(database, &stage, wanted, &mut random)?;
         let keep = if round % 2 == 0 { Keep::Nothing } else { Keep::RandomSubset };
@@ -150,7 +151,11 @@ fn survive(database: &dyn Counting) -> Result<(), Failed> {
         assert_eq!(missing, None, "round {round}: acknowledged up to {acknowledged}");
         assert!(counted.len() as u64 <= acknowledged + 1, "round {round}: at most one more was on its way");
     }
-    assert!(undone > 0 && kept > 0, "the power losses had something to undo ({undone}) and to keep ({kept})");
+    // Few power losses may all have fallen between two commits.
+    assert!(
+        rounds < 20 || (undone > 0 && kept > 0),
+        "{undone} blocks and names undone, {kept} kept by chance"
+    );
     Ok(())
 }
 

@@ -112,3 +112,8 @@ pub fn number(variable: &str, otherwise: u32) -> u32 {
         Err(_) => otherwise,
     }
 }
+
+/// The content of a file as runs of the same byte, so that it can be read when a test fails.
+pub fn runs(content: &[u8]) -> Vec<(usize, u8)> {
+    content.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect()
+}

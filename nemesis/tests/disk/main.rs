@@ -1,11 +1,12 @@
-//! The fault disk against a real kernel: POSIX as programs expect it, power loss held against a model, and databases
-//! that were not made for it.
+//! The fault disk against a real kernel: POSIX as programs expect it, power loss held against a model, and
+//! databases that were not made for it.
 //!
-//! Mounting needs namespaces, and those a single-threaded start: this has a `main` of its own, which isolates itself first.
-//! Whatever happens to it, its mounts and processes end with it. What the machine forbids is skipped, with the reason.
+//! Mounting needs namespaces, and those a single-threaded start: this has a `main` of its own, which isolates
+//! itself first. Whatever happens to it, its mounts and processes end with it. What the machine forbids is
+//! skipped, with the reason.
 //!
-//! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20; etcd a quarter of them), and `DURESS_DISK_CASES` how many
-//! random histories are tried (60).
+//! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20; etcd a quarter of them),
+//! and `DURESS_DISK_CASES` how many random histories are tried (60).
 
 mod databases;
 mod faults;

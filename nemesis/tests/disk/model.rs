@@ -1,9 +1,11 @@
 //! Random histories on a disk and on a model of one: files, directories, fsyncs and power losses.
 //!
-//! The model knows nothing of blocks or logs. A file is its bytes and its durable bytes; names are a tree and a durable tree.
+//! The model knows nothing of blocks or logs. A file is its bytes and its durable bytes; names are a tree and
+//! a durable tree.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,7 @@ use libtest_mimic::Trial;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use crate::fixture::{Stage, number, tree};
+use crate::fixture::{Stage, number, runs, tree};
 
 const BLOCK: usize = 4096;
 
@@ -43,6 +45,7 @@ enum Moves {
 enum Operation {
     Create(usize),
     Write { file: usize, offset: usize, length: usize, fill: u8 },
+    Append { file: usize, length: usize, fill: u8 },
     Truncate { file: usize, size: usize },
     Fsync(usize),
     FsyncDirectory(usize),
@@ -60,13 +63,16 @@ const FILES: [&str; 7] = ["a", "b", "d/a", "d/b", "d/e/a", "f/a", "f/b"];
 const DIRECTORIES: [&str; 5] = ["", "d", "d/e", "f", "f/g"];
 
 fn operation(moves: Moves) -> impl Strategy<Value = Operation> {
-    let file = || 0..FILES.len();
+    // Some files more often than others, so that much happens to the same.
+    let file = || prop_oneof![3 => 0..2_usize, 1 => 0..FILES.len()];
     let directory = || 1..DIRECTORIES.len();
     let size = || prop_oneof![0..20_000_usize, Just(0), Just(BLOCK), Just(2 * BLOCK)];
     prop_oneof![
         8 => file().prop_map(Operation::Create),
         16 => (file(), size(), 1..9_000_usize, 1..=255_u8)
             .prop_map(|(file, offset, length, fill)| Operation::Write { file, offset, length, fill }),
+        8 => (file(), 1..3_000_usize, 1..=255_u8)
+            .prop_map(|(file, length, fill)| Operation::Append { file, length, fill }),
         5 => (file(), size()).prop_map(|(file, size)| Operation::Truncate { file, size }),
         5 => file().prop_map(Operation::Fsync),
         3 => (0..DIRECTORIES.len()).prop_map(Operation::FsyncDirectory),
@@ -123,10 +129,6 @@ fn run(semantics: Semantics, moves: Moves, keep: Keep) {
 
 /// Long contents as a few runs, so that a failure can be read.
 fn shorten(tree: &[(String, Vec<u8>)]) -> Vec<(String, Vec<(usize, u8)>)> {
-    let runs = |content: &[u8]| {
-        let chunks = content.chunk_by(|a, b| a == b);
-        chunks.map(|run| (run.len(), run[0])).collect()
-    };
     tree.iter().map(|(name, content)| (name.clone(), runs(content))).collect()
 }
 
@@ -138,6 +140,9 @@ fn apply(path: &dyn Fn(&str) -> PathBuf, operation: &Operation) -> std::io::Resu
         Operation::Create(name) => OpenOptions::new().write(true).create_new(true).open(file(name)).map(drop),
         Operation::Write { file, offset, length, fill } => {
             open(file)?.write_all_at(&vec![fill; length], offset as u64)
+        }
+        Operation::Append { file: name, length, fill } => {
+            OpenOptions::new().append(true).open(file(name))?.write_all(&vec![fill; length])
         }
         Operation::Truncate { file, size } => open(file)?.set_len(size as u64),
         Operation::Fsync(file) => open(file)?.sync_all(),
@@ -165,8 +170,16 @@ type Names = BTreeMap<u32, BTreeMap<String, u32>>;
 struct Contents {
     current: Vec<u8>,
     durable: Vec<u8>,
-    /// Sizes set and not durable yet, each with the number of the metadata operation that did it.
-    resized: Vec<(usize, usize)>,
+    /// Sizes set and not durable yet.
+    resized: Vec<Resized>,
+}
+
+#[derive(Clone, Copy)]
+struct Resized {
+    /// The number of the metadata operation that did it.
+    place: usize,
+    size: usize,
+    shrinks: bool,
 }
 
 struct Model {
@@ -201,12 +214,16 @@ impl Model {
                 contents.current.resize(contents.current.len().max(offset + length), 0);
                 contents.current[offset..offset + length].fill(fill);
             }
+            Operation::Append { file, length, fill } => {
+                let contents = self.file(FILES[file])?;
+                contents.current.resize(contents.current.len() + length, fill);
+            }
             Operation::Truncate { file, size } => {
                 let place = self.history.len();
                 let contents = self.file(FILES[file])?;
                 if contents.current.len() != size {
+                    contents.resized.push(Resized { place, size, shrinks: size < contents.current.len() });
                     contents.current.resize(size, 0);
-                    contents.resized.push((place, size));
                     self.note();
                 }
             }
@@ -430,8 +447,8 @@ impl Contents {
     /// The durable bytes once the metadata operations before `committed` are.
     fn durable_after(&self, committed: usize) -> Vec<u8> {
         let mut durable = self.durable.clone();
-        for (_, size) in self.resized.iter().filter(|(place, _)| *place < committed) {
-            durable.resize(*size, 0);
+        for resized in self.resized.iter().filter(|resized| resized.place < committed) {
+            durable.resize(resized.size, 0);
         }
         durable
     }
@@ -444,8 +461,12 @@ impl Contents {
     /// Whether every block of `content` is the durable one or the current one, and the size between the two.
     fn may_be_torn_to(&self, committed: usize, content: &[u8]) -> Result<(), String> {
         let durable = self.durable_after(committed);
-        let sizes = [durable.len(), self.current.len()];
-        let (least, most) = (sizes[0], sizes[1].max(sizes[0]));
+        // What comes after a cut is written to another place: without the cut, neither it nor the new size
+        // can be found.
+        let cuts = self.resized.iter().filter(|resized| resized.place >= committed && resized.shrinks);
+        let first_cut = cuts.map(|resized| resized.size.div_ceil(BLOCK)).min();
+        let least = durable.len();
+        let most = if first_cut.is_some() { least } else { self.current.len().max(least) };
         if content.len() < least || content.len() > most {
             return Err(format!("{} bytes are not between {least} and {most}", content.len()));
         }

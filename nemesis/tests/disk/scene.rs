@@ -16,12 +16,14 @@ use redb::{Database, ReadableTable, TableDefinition};
 pub const COUNTED: TableDefinition<u64, u64> = TableDefinition::new("counted");
 const PREFIX: &str = "--scene=";
 
-/// What the program may be asked to play instead of running tests. The path of the second argument is what it works on.
+/// What the program may be asked to play instead of running tests. The path of the second argument is what it
+/// works on.
 #[derive(Clone, Copy)]
 pub enum Scene {
     /// Commits numbers to a redb database without end, and prints each when it is committed.
     Redb,
-    /// Changes a file through a shared mapping: the first page is synced, the second is not. Then says so, and stays.
+    /// Changes a file through a shared mapping: the first page is synced, the second is not. Then says so,
+    /// and stays.
     Mapping,
 }
 
@@ -92,7 +94,8 @@ impl Drop for Mortal {
     }
 }
 
-/// The lines a child prints, read by a thread of their own so that waiting for one can end. It ends with the child.
+/// The lines a child prints, read by a thread of their own so that waiting for one can end. It ends with the
+/// child.
 pub struct Lines(Receiver<String>);
 
 impl Lines {
@@ -151,8 +154,8 @@ impl Play {
     fn map(&self) -> ExitCode {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(&self.path).expect("the file");
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: the mapping is new, at an address the kernel chooses, and lives until the process ends; the file is as
-        // long, and nobody cuts it meanwhile.
+        // SAFETY: the mapping is new, at an address the kernel chooses, and lives until the process ends; the
+        // file is as long, and nobody cuts it meanwhile.
         let mapping =
             unsafe { libc::mmap(std::ptr::null_mut(), 8192, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(mapping, libc::MAP_FAILED, "{}", io::Error::last_os_error());

@@ -40,7 +40,7 @@ fn second_round(is_root: bool, mode: u32) -> Result<Completion, Failed> {
     let folder = TempDir::new()?;
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
     // The build's own folder may be closed to other users.
-    let program = folder.path().join("disk");
+    let program = folder.path().join("disk-test");
     fs::copy(std::env::current_exe()?, &program)?;
     let Ok(_device) = StandIn::put(folder.path(), mode) else {
         return Ok(Completion::ignored_with("device nodes may not be made here: not really root"));
@@ -66,8 +66,8 @@ fn second_round(is_root: bool, mode: u32) -> Result<Completion, Failed> {
     Ok(Completion::Completed)
 }
 
-/// A device node of the same kind over the machine's own, with the mode that is wanted. The mount is these namespaces'
-/// alone, so that the machine's own node stays as it is.
+/// A device node of the same kind over the machine's own, with the mode that is wanted. The mount is these
+/// namespaces' alone, so that the machine's own node stays as it is.
 struct StandIn;
 
 impl StandIn {

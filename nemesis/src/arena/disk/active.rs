@@ -140,7 +140,8 @@ impl Active {
         SyncAnswer::Commit(self.slow)
     }
 
-    /// Takes up to `wanted` bytes of the space that is left. Answers how many there were; something wanted, nothing left is refused.
+    /// Takes up to `wanted` bytes of the space that is left. Answers how many there were; something wanted,
+    /// nothing left is refused.
     ///
     /// # Errors
     /// `ENOSPC`.

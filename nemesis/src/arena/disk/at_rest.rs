@@ -14,8 +14,9 @@ use super::tree::{Body, Inode, ROOT};
 const TRIES_PER_BIT: usize = 200;
 
 impl Disk {
-    /// Flips `bits` bits of durable blocks, spread at random over the files that match. Answers which, and which files the kernel
-    /// must read again; fewer bits, or none, when there are no durable blocks to be found.
+    /// Flips `bits` bits of durable blocks, spread at random over the files that match. Answers which, and
+    /// which files the kernel must read again; fewer bits, or none, when there are no durable blocks to be
+    /// found.
     ///
     /// # Errors
     /// What the backing folder answers; `EIO` when a bit reads back as it was.
@@ -56,8 +57,8 @@ impl Disk {
         Ok((flipped, touched))
     }
 
-    /// Takes `bytes` bytes off the end of the files that match and are not empty. Answers which, and which files the kernel must
-    /// read again.
+    /// Takes `bytes` bytes off the end of the files that match and are not empty. Answers which, and which
+    /// files the kernel must read again.
     ///
     /// # Errors
     /// What the backing folder answers; `EIO` when a file is as long as before.

@@ -1,4 +1,5 @@
-//! What is done to the content of files: written through to the backing folder, and noted in the file's undo log first.
+//! What is done to the content of files: written through to the backing folder, and noted in the file's undo
+//! log first.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -81,8 +82,8 @@ impl Disk {
         let wanted = offset.checked_add(data.len() as u64).ok_or(Errno::EFBIG)?;
         let growth = wanted.saturating_sub(*size);
         let granted = self.active.grow(growth)?;
-        // Where there is space for some of it, that much is written, as on a disk that fills up; where it does not even reach
-        // from the end of the file to the offset, nothing is.
+        // Where there is space for some of it, that much is written, as on a disk that fills up; where it
+        // does not even reach from the end of the file to the offset, nothing is.
         let end = wanted - (growth - granted);
         if end <= offset && !data.is_empty() {
             self.active.shrink(granted);
@@ -133,7 +134,8 @@ impl Disk {
     /// Reserves, zeroes or gives back a range of a file, as fallocate(2).
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for a mode that is not one of these or that the backing folder cannot do; else as [`Disk::write`].
+    /// `EOPNOTSUPP` for a mode that is not one of these or that the backing folder cannot do; else as
+    /// [`Disk::write`].
     pub(super) fn fallocate(
         &mut self,
         inode: Inode,
@@ -192,7 +194,8 @@ impl Disk {
         lseek(&*self.tree.file(inode)?, offset, whence)
     }
 
-    /// An fsync, fdatasync or, of a directory, fsyncdir: done, answered without being done, or to be done later.
+    /// An fsync, fdatasync or, of a directory, fsyncdir: done, answered without being done, or to be done
+    /// later.
     ///
     /// # Errors
     /// `EIO` when it is stale or a fault says so.

@@ -1,4 +1,5 @@
-//! The thread that answers fsyncs later: those that are made slow, and those that wait for the machine's own disk.
+//! The thread that answers fsyncs later: those that are made slow, and those that wait for the machine's own
+//! disk.
 //!
 //! The thread that serves the kernel must not wait, or a slow fsync would hold up every read.
 

@@ -114,7 +114,8 @@ pub(super) fn detach(mount_point: &Path) -> Result<(), MountError> {
     unmount(MntFlags::empty())
         .or_else(|errno| match errno {
             Errno::EBUSY => match unmount(MntFlags::MNT_FORCE) {
-                // Forced, every request is aborted and the serving threads end, busy or not; what is left is the name.
+                // Forced, every request is aborted and the serving threads end, busy or not; what is left is
+                // the name.
                 Err(Errno::EBUSY) => unmount(MntFlags::MNT_DETACH),
                 result => result,
             },

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum DiskFault {
-    /// The power is lost: what was not made durable is undone. At once; the node's processes must have been killed.
+    /// The power is lost: what was not made durable is undone. At once; the node's processes must have been
+    /// killed.
     PowerLoss {
         /// What survives of what was not durable.
         keep: Keep,
@@ -69,8 +70,8 @@ pub enum IoKind {
     Reads,
     /// Writes and truncations.
     Writes,
-    /// fsync and fdatasync of files, and fsync of directories. What they were to make durable stays as it is, and a
-    /// later fsync that succeeds does make it durable.
+    /// fsync and fdatasync of files, and fsync of directories. What they were to make durable stays as it is,
+    /// and a later fsync that succeeds does make it durable.
     Fsync,
 }
 
@@ -189,8 +190,8 @@ pub struct Undone {
     pub blocks_kept: u64,
     /// Changes of metadata that were not durable and survived by chance.
     pub metadata_operations_kept: u64,
-    /// Files that something still had open. Zero when every process of the node was dead, as it must be; later operations
-    /// on these handles fail with `EIO`.
+    /// Files that something still had open. Zero when every process of the node was dead, as it must be;
+    /// later operations on these handles fail with `EIO`.
     pub stale_handles: u64,
 }
 
@@ -245,7 +246,8 @@ impl ProbeSeen {
 pub enum DiskEvidence {
     /// Of a power loss.
     Undone(Undone),
-    /// Of a fault that lasts, since it began: how many operations it touched, the disk's own probe among them.
+    /// Of a fault that lasts, since it began: how many operations it touched, the disk's own probe among
+    /// them.
     Touched {
         /// Operations that failed, were delayed, or were answered without being done.
         operations: u64,

@@ -1,7 +1,8 @@
 //! What a file held when it was last made durable: pre-images of blocks, and its size.
 //!
-//! The log of a file starts empty at each fsync. Before bytes of the file change, the blocks they are in are noted
-//! here with what they held; undoing a block puts that back. Nothing here reads or writes a file: the caller does.
+//! The log of a file starts empty at each fsync. Before bytes of the file change, the blocks they are in are
+//! noted here with what they held; undoing a block puts that back. Nothing here reads or writes a file: the
+//! caller does.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,8 +16,8 @@ pub(super) const BLOCK: u64 = 4096;
 /// The durable content of a block that has changed since. What is not named is zero, up to the durable size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Before {
-    /// The first so many bytes have not changed: they are still in the file, and the rest was zero or not there.
-    /// This is what an append leaves, and the reason why an append copies nothing.
+    /// The first so many bytes have not changed: they are still in the file, and the rest was zero or not
+    /// there. This is what an append leaves, and the reason why an append copies nothing.
     Intact(usize),
     /// These bytes.
     Bytes(Box<[u8]>),
@@ -36,8 +37,8 @@ impl Before {
 pub(super) struct DirtyBlock {
     /// What to put back.
     before: Before,
-    /// The shrinking of the file that came before the change and is not durable itself. A file system writes such
-    /// a block to a new place, so it cannot be found on the disk while the shrinking cannot.
+    /// The shrinking of the file that came before the change and is not durable itself. A file system writes
+    /// such a block to a new place, so it cannot be found on the disk while the shrinking cannot.
     after_shrink: Option<Sequence>,
 }
 
@@ -92,8 +93,8 @@ impl FileLog {
         !range.is_empty() && self.blocks.range(range.start / BLOCK..=(range.end - 1) / BLOCK).next().is_some()
     }
 
-    /// Notes that the bytes of `range` are about to be replaced. `read` fills a buffer from an offset of the file
-    /// and is called only for bytes that are durable and not noted yet.
+    /// Notes that the bytes of `range` are about to be replaced. `read` fills a buffer from an offset of the
+    /// file and is called only for bytes that are durable and not noted yet.
     ///
     /// # Errors
     /// What `read` answers; the log is then as if the remaining blocks did not change.
@@ -134,8 +135,8 @@ impl FileLog {
         Ok(())
     }
 
-    /// Makes a change of size durable: the one that operation `sequence` of the journal made, to `size` bytes.
-    /// `current` is the size of the file now.
+    /// Makes a change of size durable: the one that operation `sequence` of the journal made, to `size`
+    /// bytes. `current` is the size of the file now.
     pub(super) fn commit_size(&mut self, size: u64, sequence: Sequence, current: u64) {
         if size < self.durable_size {
             let mut gone = Vec::new();
@@ -169,7 +170,8 @@ impl FileLog {
         self.durable_size = size;
     }
 
-    /// Cuts the durable file itself to `size` bytes, as damage at rest does; `current` is the size of the file now.
+    /// Cuts the durable file itself to `size` bytes, as damage at rest does; `current` is the size of the
+    /// file now.
     pub(super) fn damage_size(&mut self, size: u64, current: u64) {
         if size < self.durable_size {
             // No operation has the number 0, so no shrinking becomes durable by it.

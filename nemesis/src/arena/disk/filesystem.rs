@@ -1,8 +1,8 @@
 //! What the kernel asks, translated for the disk, and the disk's answers translated back.
 //!
-//! Left out, so that the kernel does it better by itself: locks (held locally), access checks (`default_permissions`),
-//! extended attributes (answered once as not supported), flush at close (there is nothing to do), copies between
-//! files (done as reads and writes). O_TMPFILE is not supported.
+//! Left out, so that the kernel does it better by itself: locks (held locally), access checks
+//! (`default_permissions`), extended attributes (answered once as not supported), flush at close (there is
+//! nothing to do), copies between files (done as reads and writes). O_TMPFILE is not supported.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -29,7 +29,8 @@ use super::names::{Creator, New};
 use super::state::Disk;
 use super::tree::{Inode, ROOT};
 
-/// How long the kernel may remember names and attributes. Nothing changes behind its back but by a fault, and the fault tells it.
+/// How long the kernel may remember names and attributes. Nothing changes behind its back but by a fault, and
+/// the fault tells it.
 const REMEMBER: Duration = Duration::from_secs(86_400);
 /// Numbers are never used again, so one generation is enough.
 const GENERATION: Generation = Generation(0);
@@ -41,7 +42,8 @@ thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes the disk. A thread that panicked while it had it leaves the answers wrong, but not unsafe, and has told why.
+/// Takes the disk. A thread that panicked while it had it leaves the answers wrong, but not unsafe, and has
+/// told why.
 pub(super) fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
     disk.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,8 @@
 //! What a crash would leave of names, sizes and attributes: the metadata log since the last commit.
 //!
-//! Two things are kept of everything that has happened since: the operations in order, and the durable image, that is,
-//! what each name and attribute touched would be after a crash. Committing an operation advances the image by it.
+//! Two things are kept of everything that has happened since: the operations in order, and the durable image,
+//! that is, what each name and attribute touched would be after a crash. Committing an operation advances the
+//! image by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -135,7 +136,8 @@ impl Journal {
         sizes
     }
 
-    /// Makes durable what is kept in `domain` alone: the names of a directory, or the size and attributes of a file.
+    /// Makes durable what is kept in `domain` alone: the names of a directory, or the size and attributes of
+    /// a file.
     pub(super) fn commit_domain(&mut self, domain: Inode) {
         self.names.retain(|(directory, _), _| *directory != domain);
         self.attributes.remove(&domain);
@@ -145,7 +147,8 @@ impl Journal {
         self.operations.retain(|operation| !operation.changes.is_empty());
     }
 
-    /// Commits the operations up to one chosen by `chance`: a crash finds a journal committed up to some point.
+    /// Commits the operations up to one chosen by `chance`: a crash finds a journal committed up to some
+    /// point.
     pub(super) fn commit_prefix(&mut self, chance: &mut impl Chance) -> Vec<CommittedSize> {
         let count = chance.up_to(self.operations.len());
         let mut sizes = Vec::new();
@@ -189,7 +192,8 @@ impl Journal {
         sizes
     }
 
-    /// The names that are not as a crash would leave them, or were not at some time, with what they would mean.
+    /// The names that are not as a crash would leave them, or were not at some time, with what they would
+    /// mean.
     pub(super) fn durable_names(&self) -> impl Iterator<Item = (Inode, &OsStr, Option<Inode>)> {
         self.names.iter().map(|((directory, name), target)| (*directory, name.as_os_str(), *target))
     }

@@ -1,20 +1,23 @@
-//! A disk that can fail: a node's data folder on a file system of our own, which can lose what was not synced.
+//! A disk that can fail: a node's data folder on a file system of our own, which can lose what was not
+//! synced.
 //!
-//! Unmodified programs use it as any file system, memory-mapped files included. What they write goes straight to a
-//! backing folder; what it replaces is kept in an undo log until an fsync makes it durable. Losing the power undoes
-//! the log. Since nothing that is tested depends on the machine's own disk, an fsync need not wait for it.
+//! Unmodified programs use it as any file system, memory-mapped files included. What they write goes straight
+//! to a backing folder; what it replaces is kept in an undo log until an fsync makes it durable. Losing the
+//! power undoes the log. Since nothing that is tested depends on the machine's own disk, an fsync need not
+//! wait for it.
 //!
 //! - [`DiskOptions`]: how the disk behaves without faults; [`Semantics`]: what an fsync makes durable;
 //! - [`FaultDisk`]: a mounted disk, its faults injected and healed;
 //! - [`DiskFault`]: what can be done to it; [`DiskEvidence`]: what was seen of it.
 //!
-//! Departures from a real disk: the undo log has no time limit, while a kernel writes back by itself within half a minute;
-//! fdatasync commits as fsync does; syncfs(2) and sync(2) make nothing durable, since the kernel tells a FUSE
-//! file system nothing of them; times of files are not undone. The log is in memory: it grows with the durable bytes that
-//! are overwritten or cut off between two fsyncs, not with what is appended.
+//! Departures from a real disk: the undo log has no time limit, while a kernel writes back by itself within
+//! half a minute; fdatasync commits as fsync does; syncfs(2) and sync(2) make nothing durable, since the
+//! kernel tells a FUSE file system nothing of them; times of files are not undone. The log is in memory: it
+//! grows with the durable bytes that are overwritten or cut off between two fsyncs, not with what is
+//! appended.
 //!
-//! Every file a node has open, and every directory it has looked into, is held open here too: many nodes with many files need a
-//! higher limit on open files (`ulimit -n`) in the program that serves them.
+//! Every file a node has open, and every directory it has looked into, is held open here too: many nodes with
+//! many files need a higher limit on open files (`ulimit -n`) in the program that serves them.
 
 mod active;
 mod at_rest;

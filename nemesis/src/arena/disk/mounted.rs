@@ -113,8 +113,8 @@ pub enum DiskError {
 
 /// A mounted disk. Dropping it unmounts; [`FaultDisk::close`] does too, and tells whether it went well.
 ///
-/// All calls block, some for as long as the disk's own fsync takes, and none may be made by the threads that serve it: they can be
-/// made from any other thread.
+/// All calls block, some for as long as the disk's own fsync takes, and none may be made by the threads that
+/// serve it: they can be made from any other thread.
 #[derive(Debug)]
 pub struct FaultDisk {
     mount_point: PathBuf,
@@ -134,15 +134,15 @@ struct Threads {
 }
 
 impl FaultDisk {
-    /// Mounts a disk on `mount_point`, an existing folder. What is written to it lives in `backing/files`, where it can be looked at but
-    /// must not be changed; `backing/undo` is the disk's own, and holds what was removed and could come back. Both are
-    /// made when they are missing.
+    /// Mounts a disk on `mount_point`, an existing folder. What is written to it lives in `backing/files`,
+    /// where it can be looked at but must not be changed; `backing/undo` is the disk's own, and holds what
+    /// was removed and could come back. Both are made when they are missing.
     ///
     /// Mounting needs CAP_SYS_ADMIN in the mount namespace: as root, or inside a user namespace of our own.
     ///
     /// # Errors
-    /// [`DiskError::Mount`], with what to do about it, when the machine does not allow it; [`DiskError::Backing`];
-    /// [`DiskError::Serve`].
+    /// [`DiskError::Mount`], with what to do about it, when the machine does not allow it;
+    /// [`DiskError::Backing`]; [`DiskError::Serve`].
     pub fn mount(mount_point: &Path, backing: &Path, options: DiskOptions) -> Result<Self, DiskError> {
         // First, since it is what most often is not there.
         let device = device::open()?;
@@ -201,11 +201,12 @@ impl FaultDisk {
         lock(&self.disk).tree.opens()
     }
 
-    /// Injects `fault`. One that lasts is in force when this returns; the evidence is what the disk's own probe met, or that of the fault
-    /// itself when it is over at once.
+    /// Injects `fault`. One that lasts is in force when this returns; the evidence is what the disk's own
+    /// probe met, or that of the fault itself when it is over at once.
     ///
     /// # Errors
-    /// [`DiskError::AlreadyInForce`], [`DiskError::NothingToDamage`], [`DiskError::NoEffect`], [`DiskError::Inject`].
+    /// [`DiskError::AlreadyInForce`], [`DiskError::NothingToDamage`], [`DiskError::NoEffect`],
+    /// [`DiskError::Inject`].
     pub fn inject(&self, fault: &DiskFault) -> Result<DiskEvidence, DiskError> {
         if let Some(lasting) = fault.lasting()
             && lock(&self.disk).active.is_active(lasting)
@@ -284,7 +285,8 @@ impl FaultDisk {
         }
     }
 
-    /// Heals `fault`, and probes that it is gone. Answers what it touched while it was in force, and what the probe met.
+    /// Heals `fault`, and probes that it is gone. Answers what it touched while it was in force, and what the
+    /// probe met.
     ///
     /// What a lying fsync left undone stays so until the next fsync of the same file.
     ///
@@ -313,13 +315,14 @@ impl FaultDisk {
         })
     }
 
-    /// Takes the power away: from now on nothing becomes durable and every operation fails with `EIO`, those that are being
-    /// waited for at once. Only [`FaultDisk::power_loss`] ends this.
+    /// Takes the power away: from now on nothing becomes durable and every operation fails with `EIO`, those
+    /// that are being waited for at once. Only [`FaultDisk::power_loss`] ends this.
     ///
-    /// This is for a power loss in the middle of an fsync. A process that waits for the disk does not die, nor stop, before the
-    /// disk has answered: killed alone, it would always find its fsync done. So: send the node's processes SIGSTOP and do
-    /// not wait for its effect, take the power away, kill the processes, lose the power. They must have been sent SIGSTOP first,
-    /// since processes on a machine without power see no errors, and tell nobody of them.
+    /// This is for a power loss in the middle of an fsync. A process that waits for the disk does not die,
+    /// nor stop, before the disk has answered: killed alone, it would always find its fsync done. So: send
+    /// the node's processes SIGSTOP and do not wait for its effect, take the power away, kill the processes,
+    /// lose the power. They must have been sent SIGSTOP first, since processes on a machine without power see
+    /// no errors, and tell nobody of them.
     pub fn cut_power(&self) {
         lock(&self.disk).cut_power();
         self.deferred.release();
@@ -327,16 +330,17 @@ impl FaultDisk {
 
     /// Loses the power: undoes everything that is not durable, but for what `keep` says.
     ///
-    /// Every process that uses the disk must be dead: a machine without power runs none. Their files are closed a moment after
-    /// they are reaped, which is waited for. What is open even then is counted in [`Undone::stale_handles`], and fails with
-    /// `EIO` from then on. The disk itself is up again when this returns, lasting faults included, as if the machine had been
-    /// started.
+    /// Every process that uses the disk must be dead: a machine without power runs none. Their files are
+    /// closed a moment after they are reaped, which is waited for. What is open even then is counted in
+    /// [`Undone::stale_handles`], and fails with `EIO` from then on. The disk itself is up again when this
+    /// returns, lasting faults included, as if the machine had been started.
     ///
     /// # Errors
     /// [`DiskError::Inject`].
     pub fn power_loss(&self, keep: Keep) -> Result<Undone, DiskError> {
-        // Pages that were changed in memory only are written first, so that a torn power loss may find them on the disk, and none comes
-        // afterwards. What came of it does not matter: a page that is not written is one the power loss took.
+        // Pages that were changed in memory only are written first, so that a torn power loss may find them
+        // on the disk, and none comes afterwards. What came of it does not matter: a page that is not written
+        // is one the power loss took.
         if let Ok(root) = std::fs::File::open(&self.mount_point) {
             let _lost = syncfs(&root);
         }
@@ -348,7 +352,8 @@ impl FaultDisk {
         drop(disk);
         self.deferred.release();
         let undone = undone.map_err(|errno| self.failed("undo what is not durable", errno.into()))?;
-        // The kernel must ask for every name again, and gets a new number for it: nothing it has cached is found any more.
+        // The kernel must ask for every name again, and gets a new number for it: nothing it has cached is
+        // found any more.
         for name in names {
             let forgotten = self.notifier.inval_entry(INodeNo(ROOT.0), &name);
             forgotten.map_err(|source| self.failed("make the kernel forget a name", source))?;
@@ -357,8 +362,8 @@ impl FaultDisk {
         Ok(undone)
     }
 
-    /// Unmounts and waits until the threads have ended. What still uses the disk is cut off. The files stay in the backing folder
-    /// as they are, durable or not.
+    /// Unmounts and waits until the threads have ended. What still uses the disk is cut off. The files stay
+    /// in the backing folder as they are, durable or not.
     ///
     /// # Errors
     /// [`DiskError::Mount`], [`DiskError::Serve`], [`DiskError::Backing`].

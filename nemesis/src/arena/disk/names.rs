@@ -1,4 +1,5 @@
-//! What is done to names: files made, linked, renamed and removed in the backing folder, and entered in the journal.
+//! What is done to names: files made, linked, renamed and removed in the backing folder, and entered in the
+//! journal.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -150,8 +151,8 @@ impl Disk {
     /// Renames, replacing what the new name means unless `flags` say otherwise.
     ///
     /// # Errors
-    /// `ENOENT`, `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for flags not supported; `EIO` when something is
-    /// stale; what the backing folder answers.
+    /// `ENOENT`, `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for flags not supported; `EIO` when
+    /// something is stale; what the backing folder answers.
     pub(super) fn rename(
         &mut self,
         from: (Inode, &OsStr),
@@ -350,11 +351,13 @@ enum Found<'a> {
     Named(BorrowedFd<'a>, &'a OsStr),
 }
 
-/// Gives a new file the owner and the mode it was asked to have, which the umask and user of this process are not.
+/// Gives a new file the owner and the mode it was asked to have, which the umask and user of this process are
+/// not.
 fn own(directory: BorrowedFd<'_>, name: &OsStr, creator: Creator, is_symlink: bool) -> Result<(), Errno> {
     let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let set_group = fstatat(directory, "", AtFlags::AT_EMPTY_PATH)?.st_mode & libc::S_ISGID != 0;
-    // In a directory with the set-group bit, a new file has the directory's group: the backing folder has seen to it.
+    // In a directory with the set-group bit, a new file has the directory's group: the backing folder has
+    // seen to it.
     let gid = if set_group { stat.st_gid } else { creator.gid };
     if stat.st_uid != creator.uid || stat.st_gid != gid {
         let (uid, gid) = (Some(Uid::from_raw(creator.uid)), Some(Gid::from_raw(gid)));

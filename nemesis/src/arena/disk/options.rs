@@ -26,11 +26,12 @@ impl DiskOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Semantics {
-    /// An fsync or fdatasync of anything makes durable every earlier change of names, sizes set by truncation, and
-    /// attributes, in order, as ext4 and XFS do. The content of other files is not: it was not asked for.
+    /// An fsync or fdatasync of anything makes durable every earlier change of names, sizes set by
+    /// truncation, and attributes, in order, as ext4 and XFS do. The content of other files is not: it was
+    /// not asked for.
     Journal,
-    /// As POSIX has it and no more: names are durable after an fsync of their directory, size and attributes after an
-    /// fsync of the file. Many databases do not survive this, and do not claim to.
+    /// As POSIX has it and no more: names are durable after an fsync of their directory, size and attributes
+    /// after an fsync of the file. Many databases do not survive this, and do not claim to.
     Strict,
 }
 
@@ -38,7 +39,8 @@ pub enum Semantics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RealFsync {
-    /// It is answered from the undo log: nothing that is tested here depends on the real disk, which need not wait.
+    /// It is answered from the undo log: nothing that is tested here depends on the real disk, which need not
+    /// wait.
     Kept,
     /// It is passed on, so that it takes as long as on the bare folder.
     Forwarded,

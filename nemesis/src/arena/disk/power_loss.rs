@@ -1,7 +1,7 @@
 //! Losing the power: the backing folder is put back to what the disk had promised to keep.
 //!
-//! Names first, so that it is known which files remain; then the content of those; then attributes. Whatever the kernel
-//! knew by number is stale afterwards.
+//! Names first, so that it is known which files remain; then the content of those; then attributes. Whatever
+//! the kernel knew by number is stale afterwards.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -87,8 +87,8 @@ impl Disk {
                 .is_ok_and(|node| node.links.iter().any(|link| self.is_visible(link.parent)))
     }
 
-    /// Gives every name its durable meaning. All that must go is taken to limbo before anything is put back: a directory
-    /// is then never in the way of its own parent.
+    /// Gives every name its durable meaning. All that must go is taken to limbo before anything is put back:
+    /// a directory is then never in the way of its own parent.
     fn undo_names(&mut self) -> Result<(), Errno> {
         let names: Vec<(Inode, OsString, Option<Inode>)> = self
             .journal
@@ -193,7 +193,8 @@ fn bytes_in(number: u64, size: u64) -> u64 {
     size.saturating_sub(number * BLOCK).min(BLOCK)
 }
 
-/// A size a crash may leave of a file that has grown: the durable one, the current one, or the end of a block between them.
+/// A size a crash may leave of a file that has grown: the durable one, the current one, or the end of a block
+/// between them.
 fn random_size(random: &mut impl Chance, durable: u64, current: u64) -> u64 {
     if current <= durable {
         return durable;

@@ -1,5 +1,5 @@
-//! A disk's own probe: a small file written, synced and read back through the mount, so that a fault proves that it took hold,
-//! and its healing that it is gone, even while the node does nothing.
+//! A disk's own probe: a small file written, synced and read back through the mount, so that a fault proves
+//! that it took hold, and its healing that it is gone, even while the node does nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -37,7 +37,8 @@ impl Probe {
         Ok(Self { path, file })
     }
 
-    /// Writes, syncs and reads. `drop_cache` makes the kernel forget what it has read; `is_durable` tells what became of the sync.
+    /// Writes, syncs and reads. `drop_cache` makes the kernel forget what it has read; `is_durable` tells
+    /// what became of the sync.
     pub(super) fn run(
         mut self,
         drop_cache: impl FnOnce() -> io::Result<()>,

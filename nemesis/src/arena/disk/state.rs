@@ -1,7 +1,8 @@
 //! The one owner of everything a disk knows: its files, its undo log, and the faults in force.
 //!
-//! The thread that answers the kernel, the one that delays fsyncs and the one that injects faults take turns at it.
-//! Nothing in here calls into the mounted file system: that would wait for an answer only the owner can give.
+//! The thread that answers the kernel, the one that delays fsyncs and the one that injects faults take turns
+//! at it. Nothing in here calls into the mounted file system: that would wait for an answer only the owner
+//! can give.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -25,8 +26,8 @@ use super::journal::{Attributes, Journal};
 use super::options::{DiskOptions, Semantics};
 use super::tree::{Body, Inode, LIMBO, ROOT, Tree, file_type};
 
-/// The file by which a disk probes itself, in the root of the mount. It is listed in no directory, and what happens to it
-/// is not in the journal.
+/// The file by which a disk probes itself, in the root of the mount. It is listed in no directory, and what
+/// happens to it is not in the journal.
 pub(super) const PROBE: &str = ".duress-probe";
 
 /// What a disk knows.
@@ -183,6 +184,9 @@ impl Disk {
 
     /// Removes from limbo what no power loss can bring back any more.
     fn purge_limbo(&mut self) -> Result<(), Errno> {
+        if self.tree.children(LIMBO).next().is_none() {
+            return Ok(());
+        }
         let referenced = self.journal.referenced();
         let gone: Vec<(OsString, Inode)> = self
             .tree

@@ -1,7 +1,9 @@
-//! The files and directories the kernel has heard of: by number, by name, and where they are in the backing folder.
+//! The files and directories the kernel has heard of: by number, by name, and where they are in the backing
+//! folder.
 //!
-//! A number is given once and keeps its meaning until the file is gone, or the power is lost. Every directory is held open,
-//! so that what is in it can be named without its path, and a file is held open while the kernel has it open.
+//! A number is given once and keeps its meaning until the file is gone, or the power is lost. Every directory
+//! is held open, so that what is in it can be named without its path, and a file is held open while the
+//! kernel has it open.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -22,7 +24,8 @@ pub(super) struct Inode(pub(super) u64);
 
 /// The root of the file system.
 pub(super) const ROOT: Inode = Inode(1);
-/// Where unlinked files stay while a power loss could bring them back: a directory beside the root, not below it.
+/// Where unlinked files stay while a power loss could bring them back: a directory beside the root, not below
+/// it.
 pub(super) const LIMBO: Inode = Inode(2);
 
 /// How directories are held open.
@@ -96,7 +99,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Forgets everything but the root and limbo. Numbers are not used again: what the kernel still calls by an old one is stale.
+    /// Forgets everything but the root and limbo. Numbers are not used again: what the kernel still calls by
+    /// an old one is stale.
     pub(super) fn forget_all(&mut self) {
         self.nodes.retain(|inode, _| *inode <= LIMBO);
         for node in self.nodes.values_mut() {
@@ -176,7 +180,8 @@ impl Tree {
         }
     }
 
-    /// Gives a number to what is in the backing folder under `name` of `parent`; the one it has if it is known by another name.
+    /// Gives a number to what is in the backing folder under `name` of `parent`; the one it has if it is
+    /// known by another name.
     ///
     /// # Errors
     /// When a directory cannot be held open.
@@ -278,7 +283,8 @@ impl Tree {
     /// Holds the regular file `inode` open, or answers the one that is.
     ///
     /// # Errors
-    /// `EIO` as [`Tree::node`]; `EISDIR` or `EINVAL` for what is no regular file; what the backing folder answers.
+    /// `EIO` as [`Tree::node`]; `EISDIR` or `EINVAL` for what is no regular file; what the backing folder
+    /// answers.
     pub(super) fn file(&mut self, inode: Inode) -> Result<Arc<OwnedFd>, Errno> {
         match &self.node(inode)?.body {
             Body::Regular { file: Some(file), .. } => return Ok(Arc::clone(file)),
@@ -331,7 +337,8 @@ impl Tree {
         }
     }
 
-    /// Only if the name still means `inode`: an exchange sets the other meaning before it takes this one away.
+    /// Only if the name still means `inode`: an exchange sets the other meaning before it takes this one
+    /// away.
     fn remove_child(&mut self, parent: Inode, name: &OsStr, inode: Inode) {
         if let Some(Node { body: Body::Directory { children, .. }, .. }) = self.nodes.get_mut(&parent)
             && children.get(name) == Some(&inode)
