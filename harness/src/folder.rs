@@ -71,6 +71,18 @@ impl RunFolder {
         self.path.join("nodes").join(node.as_str())
     }
 
+    /// Where a node sees its data.
+    #[must_use]
+    pub fn data(&self, node: &NodeId) -> PathBuf {
+        self.node(node).join("data")
+    }
+
+    /// What is under a node's data where its disk can be broken.
+    #[must_use]
+    pub fn backing(&self, node: &NodeId) -> PathBuf {
+        self.node(node).join("backing")
+    }
+
     /// Makes a folder of the run.
     ///
     /// # Errors

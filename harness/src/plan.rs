@@ -40,6 +40,19 @@ pub enum DataLocation {
     Tmpfs,
     /// In the run's folder.
     Disk,
+    /// On a file system of our own that can be broken: what disk faults need. It keeps what it holds in memory.
+    Breakable,
+}
+
+/// Whose time nodes read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClockSource {
+    /// The machine's.
+    #[default]
+    Machine,
+    /// Each its own, which can be moved: what clock faults need. Reading it costs a system call.
+    Own,
 }
 
 /// What nodes see as their world.
@@ -50,6 +63,9 @@ pub struct ArenaPlan {
     pub port: PortKind,
     /// Where nodes keep their data.
     pub data: DataLocation,
+    /// Whose time nodes read.
+    #[serde(default)]
+    pub clock: ClockSource,
     /// The ceiling set on TCP's retransmission time-out in every host, where this kernel has one: without it a
     /// connection may need many seconds after a healed partition to try again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,12 +213,22 @@ impl Plan {
         let weights = [reads, writes, cas];
         let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
         range("sum of weights", &sum, (1..=1_000_000).contains(&sum), "at least one weight is positive, all at most a million")?;
+        for fault in &self.schedule {
+            let inside = fault.start_ms < fault.stop_ms && fault.stop_ms <= limit;
+            range("stop_ms of a fault", &fault.stop_ms, inside, "after its start_ms and within the time limit")?;
+            let known = fault.fault.named_hosts().iter().all(|name| self.has_host(name));
+            range("fault", &fault.fault, known, "it names only hosts of the plan")?;
+        }
         let hosts = || self.nodes.iter().chain(&self.clients);
         for host in hosts() {
             let same = hosts().filter(|other| other.name == host.name || other.address == host.address);
             range("hosts", &host.name, same.count() == 1, "names and addresses of hosts are unique")?;
         }
         Ok(())
+    }
+
+    fn has_host(&self, name: &NodeId) -> bool {
+        self.nodes.iter().chain(&self.clients).any(|host| host.name == *name)
     }
 
     /// How long clients run before the final reads.

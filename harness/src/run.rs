@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use duress_history::recorder::RecordError;
 use duress_history::Recorder;
+use duress_nemesis::arena::clock::Tracer;
 use duress_targets::System;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -54,18 +55,26 @@ pub enum RunError {
 
 /// Runs `plan`, recording into `folder`. Inside the namespaces.
 ///
+/// `tracer` starts nodes with clocks of their own, where the plan has them so.
+///
 /// # Errors
 /// [`RunError`]. What goes wrong with the world or the faults is part of the [`Outcome`]: the run is broken.
-pub fn run(plan: &Plan, system: &'static dyn System, folder: &RunFolder) -> Result<Outcome, RunError> {
+pub fn run(
+    plan: &Plan,
+    system: &'static dyn System,
+    folder: &RunFolder,
+    tracer: Option<Tracer>,
+) -> Result<Outcome, RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
-    LocalSet::new().block_on(&runtime, run_plan(plan, system, folder))
+    LocalSet::new().block_on(&runtime, run_plan(plan, system, folder, tracer))
 }
 
 async fn run_plan(
     plan: &Plan,
     system: &'static dyn System,
     folder: &RunFolder,
+    tracer: Option<Tracer>,
 ) -> Result<Outcome, RunError> {
     let (stop_tx, stop) = watch::channel(Stop::No);
     let listener = tokio::task::spawn_local(listen(stop_tx));
@@ -78,7 +87,7 @@ async fn run_plan(
     };
     let mut early = stop.clone();
     let built = tokio::select! {
-        built = World::build(plan, system, folder) => built,
+        built = World::build(plan, system, folder, tracer) => built,
         // The sender lives as long as this function.
         _ = early.changed() => {
             outcome.broken.push("it was stopped before the cluster was ready".to_owned());

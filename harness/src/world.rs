@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
 use duress_nemesis::arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
-use duress_nemesis::cluster::{Cluster, Crash};
+use duress_nemesis::arena::clock::{ClockPage, ClockPageError, Tracer};
+use duress_nemesis::arena::disk::{DiskError, DiskOptions, FaultDisk};
+use duress_nemesis::cluster::{Cluster, Crash, Member};
 use duress_nemesis::nemesis::{Nemesis, NemesisError};
 use duress_targets::{LaunchError, Node, NotReady, System, Topology};
 use tokio::task::JoinSet;
@@ -16,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::cluster_access::ClusterAccess;
 use crate::folder::{FolderError, RunFolder};
 use crate::nemesis_thread::NemesisThread;
-use crate::plan::{DataLocation, Plan, PlannedHost, hosts};
+use crate::plan::{ClockSource, DataLocation, Plan, PlannedHost, hosts};
 
 /// How long the whole cluster may take to come up.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -37,6 +39,18 @@ pub enum WorldError {
     /// The nodes' data could not be put into memory.
     #[error("cannot keep the nodes' data in memory (--data disk keeps it in the run's folder)")]
     Data(#[from] duress_nemesis::arena::storage::MountError),
+    /// A disk that can be broken could not be made.
+    #[error("cannot give node {node} a disk that can be broken (faults without disk need none)")]
+    Disk {
+        /// Which node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// A clock could not be made.
+    #[error("cannot give nodes clocks of their own (faults without clock need none)")]
+    Clock(#[from] ClockPageError),
     /// The command of a node could not be made.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -91,6 +105,7 @@ impl World {
         plan: &Plan,
         system: &'static dyn System,
         folder: &RunFolder,
+        tracer: Option<Tracer>,
     ) -> Result<Self, WorldError> {
         let began = Instant::now();
         let operator = hosts("op", 1, 200);
@@ -106,10 +121,19 @@ impl World {
         let topology = topology(plan, folder)?;
         let settings = plan.settings.clone();
         let mut members = Vec::new();
-        for host in &plan.nodes {
-            members.push((find(host), system.process(&settings, &topology, &host.name)?));
+        for (number, host) in (0..).zip(&plan.nodes) {
+            members.push(Member {
+                host: find(host),
+                spec: system.process(&settings, &topology, &host.name)?,
+                clock: match plan.arena.clock {
+                    ClockSource::Machine => None,
+                    ClockSource::Own => Some(Arc::new(ClockPage::create()?)),
+                },
+                // Each disk has a stream of chance of its own.
+                disk: disk(plan, folder, &host.name, plan.seed.wrapping_add(number))?,
+            });
         }
-        let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members));
+        let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
         let cluster = Rc::new(ClusterAccess {
             system,
@@ -131,7 +155,7 @@ fn topology(plan: &Plan, folder: &RunFolder) -> Result<Topology, WorldError> {
     let mut nodes = Vec::new();
     for host in &plan.nodes {
         let home = folder.node(&host.name);
-        let data = home.join("data");
+        let data = folder.data(&host.name);
         folder.make(&data)?;
         if plan.arena.data == DataLocation::Tmpfs {
             duress_nemesis::arena::storage::mount_tmpfs(&data)?;
@@ -140,6 +164,19 @@ fn topology(plan: &Plan, folder: &RunFolder) -> Result<Topology, WorldError> {
         nodes.push(Node { name: host.name.clone(), address: host.address, data, stdout, stderr });
     }
     Ok(Topology { nodes, executable })
+}
+
+/// The breakable disk of `node`, mounted where its data is, if the plan has one.
+fn disk(plan: &Plan, folder: &RunFolder, node: &NodeId, seed: u64) -> Result<Option<FaultDisk>, WorldError> {
+    if plan.arena.data != DataLocation::Breakable {
+        return Ok(None);
+    }
+    let (data, backing) = (folder.data(node), folder.backing(node));
+    folder.make(&backing)?;
+    duress_nemesis::arena::storage::mount_tmpfs(&backing)?;
+    FaultDisk::mount(&data, &backing, DiskOptions::new(seed))
+        .map(Some)
+        .map_err(|source| WorldError::Disk { node: node.clone(), source })
 }
 
 async fn await_all(nemesis: &NemesisThread, cluster: &Rc<ClusterAccess>) -> Result<(), WorldError> {

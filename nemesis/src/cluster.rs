@@ -7,13 +7,27 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::arena::{Host, NodeProcess, ControlError, ProcessSpec, SpawnError};
+use crate::arena::clock::{ClockPage, Tracer};
+use crate::arena::disk::FaultDisk;
+use crate::arena::{ControlError, Host, NodeProcess, ProcessSpec, SpawnError};
 
-/// A node of the cluster: where it lives, how it is started, and whether it runs.
+/// A node of the cluster: where it lives, and how it is started.
 #[derive(Debug)]
-struct Member {
-    host: Arc<Host>,
-    spec: ProcessSpec,
+pub struct Member {
+    /// The host it lives on.
+    pub host: Arc<Host>,
+    /// Its command.
+    pub spec: ProcessSpec,
+    /// Its clock, if it has one of its own.
+    pub clock: Option<Arc<ClockPage>>,
+    /// Its disk, if it has one that can be broken.
+    pub disk: Option<FaultDisk>,
+}
+
+/// A node and whether it runs.
+#[derive(Debug)]
+struct Placed {
+    member: Member,
     process: Option<NodeProcess>,
 }
 
@@ -67,20 +81,18 @@ pub enum ClusterError {
 }
 
 /// The nodes of a cluster and their processes. One owner; its calls block, each within a deadline.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cluster {
-    members: BTreeMap<NodeId, Member>,
+    members: BTreeMap<NodeId, Placed>,
+    tracer: Option<Tracer>,
 }
 
 impl Cluster {
-    /// A cluster of nodes that do not run yet, each with its host and its command.
+    /// A cluster of nodes that do not run yet. With a tracer, nodes that have a clock follow it.
     #[must_use]
-    pub fn new(members: impl IntoIterator<Item = (Arc<Host>, ProcessSpec)>) -> Self {
-        let members = members
-            .into_iter()
-            .map(|(host, spec)| (host.name().clone(), Member { host, spec, process: None }))
-            .collect();
-        Self { members }
+    pub fn new(members: impl IntoIterator<Item = Member>, tracer: Option<Tracer>) -> Self {
+        let placed = |member: Member| (member.host.name().clone(), Placed { member, process: None });
+        Self { members: members.into_iter().map(placed).collect(), tracer }
     }
 
     /// The nodes, in order of name.
@@ -101,20 +113,23 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Start`].
     pub fn start(&mut self, node: &NodeId) -> Result<(), ClusterError> {
-        let member = self.member(node)?;
-        if member.process.is_none() {
-            let process = member
-                .host
-                .spawn(&member.spec)
-                .map_err(|source| ClusterError::Start { node: node.clone(), source })?;
-            member.process = Some(process);
+        let placed =
+            self.members.get_mut(node).ok_or_else(|| ClusterError::UnknownNode { node: node.clone() })?;
+        if placed.process.is_none() {
+            let Member { host, spec, clock, .. } = &placed.member;
+            let started = match (&self.tracer, clock) {
+                (Some(tracer), Some(page)) => host.spawn_with_clock(spec, tracer, page),
+                _ => host.spawn(spec),
+            };
+            placed.process =
+                Some(started.map_err(|source| ClusterError::Start { node: node.clone(), source })?);
         }
         Ok(())
     }
 
     /// The process of `node`, if it runs.
     pub(crate) fn process(&mut self, node: &NodeId) -> Result<Option<&mut NodeProcess>, ClusterError> {
-        Ok(self.member(node)?.process.as_mut())
+        Ok(self.placed(node)?.process.as_mut())
     }
 
     /// Forgets the process of `node`, which is gone.
@@ -160,7 +175,23 @@ impl Cluster {
         first
     }
 
-    fn member(&mut self, node: &NodeId) -> Result<&mut Member, ClusterError> {
+    /// The tracer, and the clock of `node` with its host, where both are there.
+    pub(crate) fn clock(&self, node: &NodeId) -> Option<(&Tracer, &Arc<ClockPage>, &Arc<Host>)> {
+        let member = &self.members.get(node)?.member;
+        Some((self.tracer.as_ref()?, member.clock.as_ref()?, &member.host))
+    }
+
+    /// The disk of `node`, where it has one that can be broken.
+    pub(crate) fn disk(&self, node: &NodeId) -> Option<&FaultDisk> {
+        self.members.get(node)?.member.disk.as_ref()
+    }
+
+    /// Takes the disks out, to be closed.
+    pub(crate) fn take_disks(&mut self) -> Vec<FaultDisk> {
+        self.members.values_mut().filter_map(|placed| placed.member.disk.take()).collect()
+    }
+
+    fn placed(&mut self, node: &NodeId) -> Result<&mut Placed, ClusterError> {
         self.members.get_mut(node).ok_or_else(|| ClusterError::UnknownNode { node: node.clone() })
     }
 }

@@ -3,7 +3,13 @@
 use std::fmt;
 
 use duress_history::NodeId;
+
+use crate::arena::clock::ClockEvidence;
+use crate::arena::disk::DiskEvidence;
 use serde::{Deserialize, Serialize};
+
+/// How far a process's clock may be from what was asked, beyond the uncertainty of the reading.
+pub(crate) const CLOCK_TOLERANCE_NS: i64 = 2_000_000;
 
 /// What was seen of one node's processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +18,29 @@ pub struct NodeProcesses {
     pub node: NodeId,
     /// How many processes were struck and seen in the expected state; 0 when the node had none left.
     pub processes: usize,
+}
+
+/// What was seen of one node's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeClock {
+    /// Which node.
+    pub node: NodeId,
+    /// What its processes see.
+    pub clock: ClockEvidence,
+    /// How many steps a strobing clock made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+}
+
+/// What was seen of one node's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDisk {
+    /// Which node.
+    pub node: NodeId,
+    /// How many of its processes were killed for it.
+    pub processes: usize,
+    /// What the disk tells, fault by fault.
+    pub disk: Vec<DiskEvidence>,
 }
 
 /// What was seen, written beside the fault in the history.
@@ -35,6 +64,48 @@ pub enum Evidence {
         still_cut: usize,
         /// Packets of the target and the clients that were dropped on these links while the cut lasted.
         packets_dropped: u64,
+    },
+    /// Links do something to packets: the policy is in force.
+    Shaped {
+        /// How many directed links.
+        links: usize,
+        /// How many probes crossed them under it.
+        probes_arrived: usize,
+        /// How long the median of those took, in microseconds.
+        probe_us: u64,
+    },
+    /// Links are open again, or do what other faults want: a probe crossed each of them that is not cut.
+    Unshaped {
+        /// How many directed links.
+        links: usize,
+        /// How many probes arrived.
+        probes_arrived: usize,
+        /// Links that a partition cuts.
+        still_cut: usize,
+        /// Packets that met the effect while it was in force.
+        packets_met: u64,
+    },
+    /// Wall clocks show what was asked, as the nodes' own processes read them.
+    ClockSet {
+        /// What was seen.
+        nodes: Vec<NodeClock>,
+    },
+    /// Disks were struck.
+    DiskStruck {
+        /// What was seen.
+        nodes: Vec<NodeDisk>,
+    },
+    /// Disks are sound again.
+    DiskHealed {
+        /// What was seen.
+        nodes: Vec<NodeDisk>,
+        /// The nodes started again.
+        started: Vec<NodeId>,
+    },
+    /// Processes ended when they were asked to.
+    Ended {
+        /// What ended.
+        nodes: Vec<NodeProcesses>,
     },
     /// Processes are gone.
     Killed {
@@ -65,8 +136,22 @@ impl Evidence {
         let proven = match self {
             Self::Cut { links, probes_dropped } => *links > 0 && probes_dropped == links,
             Self::Joined { links, probes_arrived, still_cut, .. } => probes_arrived + still_cut == *links,
-            Self::Killed { nodes } | Self::Paused { nodes } => nodes.iter().any(|node| node.processes > 0),
+            Self::Killed { nodes } | Self::Paused { nodes } | Self::Ended { nodes } => {
+                nodes.iter().any(|node| node.processes > 0)
+            }
             Self::Started { .. } | Self::Resumed { .. } => true,
+            Self::Shaped { links, .. } => *links > 0,
+            Self::Unshaped { links, probes_arrived, still_cut, packets_met } => {
+                probes_arrived + still_cut == *links && *packets_met > 0
+            }
+            // A node that is down or paused cannot be asked; one of them must have answered, and none otherwise.
+            Self::ClockSet { nodes } => {
+                let asked = |node: &&NodeClock| !node.clock.seen.is_empty() || !node.clock.unpatched.is_empty();
+                nodes.iter().any(|node| asked(&node))
+                    && nodes.iter().filter(asked).all(|node| node.clock.proves(CLOCK_TOLERANCE_NS))
+            }
+            // The disk itself answers with an error when a fault or its healing has no effect.
+            Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => !nodes.is_empty(),
         };
         if proven { Proof::Proven } else { Proof::Missing }
     }
@@ -79,6 +164,53 @@ pub enum Proof {
     Proven,
     /// It does not: the run proves nothing.
     Missing,
+}
+
+impl fmt::Display for NodeClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.clock.seen.first() {
+            Some(seen) => write!(f, "{} {:+.3} s", self.node, seen.delta_ns as f64 / 1e9)?,
+            None => write!(f, "{} could not be asked", self.node)?,
+        }
+        if let Some(steps) = self.steps {
+            write!(f, " after {steps} steps")?;
+        }
+        for unpatched in &self.clock.unpatched {
+            write!(f, " (process {} \"{}\" does not follow: {})", unpatched.pid, unpatched.program, unpatched.why)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for NodeDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.node)?;
+        if self.processes > 0 {
+            f.write_str(" processes gone,")?;
+        }
+        if self.disk.is_empty() {
+            f.write_str(" disk sound")?;
+        }
+        for (at, evidence) in self.disk.iter().enumerate() {
+            f.write_str(if at == 0 { " " } else { ", " })?;
+            match evidence {
+                DiskEvidence::Undone(undone) => write!(
+                    f,
+                    "{} bytes in {} files and {} metadata operations undone",
+                    undone.bytes, undone.files, undone.metadata_operations
+                )?,
+                DiskEvidence::Touched { operations, delayed, .. } if delayed.is_zero() => {
+                    write!(f, "{operations} operations met the fault")?;
+                }
+                DiskEvidence::Touched { operations, delayed, .. } => {
+                    write!(f, "{operations} operations delayed by {:.1} s in all", delayed.as_secs_f64())?;
+                }
+                DiskEvidence::Flipped { bits } => write!(f, "{} bits flipped", bits.len())?,
+                DiskEvidence::Cut { files } => write!(f, "{} files cut short", files.len())?,
+            }
+        }
+        Ok(())
+    }
 }
 
 fn list(nodes: &[NodeProcesses]) -> String {
@@ -106,6 +238,35 @@ impl fmt::Display for Evidence {
                 }
                 Ok(())
             }
+            Self::Shaped { links, probes_arrived, probe_us } => {
+                let millis = *probe_us as f64 / 1000.0;
+                write!(f, "in force on {links} links; {probes_arrived} probes crossed, the median in {millis:.1} ms")
+            }
+            Self::Unshaped { links, probes_arrived, still_cut, packets_met } => {
+                write!(f, "{packets_met} packets had met it; {probes_arrived} of {links} probes arrived")?;
+                if *still_cut > 0 {
+                    write!(f, "; {still_cut} links are cut by a partition")?;
+                }
+                Ok(())
+            }
+            Self::ClockSet { nodes } => {
+                let told: Vec<String> = nodes.iter().map(NodeClock::to_string).collect();
+                write!(f, "wall clocks as the nodes read them: {}", told.join(", "))
+            }
+            Self::DiskStruck { nodes } => {
+                let told: Vec<String> = nodes.iter().map(NodeDisk::to_string).collect();
+                f.write_str(&told.join("; "))
+            }
+            Self::DiskHealed { nodes, started } => {
+                let told: Vec<String> = nodes.iter().map(NodeDisk::to_string).collect();
+                f.write_str(&told.join("; "))?;
+                if !started.is_empty() {
+                    let started: Vec<&str> = started.iter().map(NodeId::as_str).collect();
+                    write!(f, "; started again: {}", started.join(", "))?;
+                }
+                Ok(())
+            }
+            Self::Ended { nodes } => write!(f, "ended as asked: {}", list(nodes)),
             Self::Killed { nodes } => write!(f, "processes gone: {}", list(nodes)),
             Self::Started { nodes } => {
                 let nodes: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();

@@ -1,14 +1,23 @@
 //! The nemesis: injects faults into a running cluster and heals them, with evidence for both.
 
+mod strikes;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::arena::{LinkPolicy, NodeProcess, ProbeOutcome, ControlError, Switch, SwitchError};
+use crate::arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
+use crate::arena::disk::DiskError;
+use crate::arena::{ControlError, LinkCounters, NodeProcess, ProbeOutcome, Switch, SwitchError};
 use crate::cluster::{Cluster, ClusterError, Crash};
+use crate::clock_fault::ClockEffect;
+use crate::disk_fault::DiskEffect;
 use crate::evidence::{Evidence, NodeProcesses, Proof};
 use crate::fault::Fault;
+use crate::links::Links;
+use crate::packet::PacketEffect;
 use crate::partition::Link;
 
 /// How long a signal may take to have its effect on every process of a node.
@@ -27,6 +36,56 @@ pub enum NemesisError {
     /// A node's processes did not obey.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// A node's disk did not do what was asked.
+    #[error("failed to {what} the disk of node {node}")]
+    Disk {
+        /// Which node.
+        node: NodeId,
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: DiskError,
+    },
+    /// The node's disk is not one that can be broken.
+    #[error("node {node} has no disk that can be broken: the plan puts its data elsewhere")]
+    NoDisk {
+        /// Which node.
+        node: NodeId,
+    },
+    /// The node's clock is the machine's.
+    #[error("node {node} has no clock of its own: the plan gives it none")]
+    NoClock {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A clock could not be set.
+    #[error("failed to set the clock of node {node}")]
+    Clock {
+        /// Which node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: ClockPageError,
+    },
+    /// A clock could not be made to swing, or to stop.
+    #[error("failed to strobe the clock of node {node}")]
+    Strobe {
+        /// Which node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: StrobeError,
+    },
+    /// Nodes cannot be asked for their time.
+    #[error("failed to read the clock of node {node} as its processes see it")]
+    ReadClock {
+        /// Which node.
+        node: NodeId,
+        /// Why.
+        #[source]
+        source: TracerError,
+    },
     /// It was done, and nothing shows that it took hold.
     #[error("the fault \"{fault}\" left no evidence: {evidence}")]
     NoEvidence {
@@ -48,10 +107,16 @@ pub enum NemesisError {
 enum Active {
     /// The links, and how many packets each had dropped before.
     Partition { links: Vec<(Link, u64)> },
-    /// The nodes killed.
-    Kill { nodes: Vec<NodeId> },
+    /// The links, and what they had counted before.
+    Packet { effect: PacketEffect, links: Vec<(Link, LinkCounters)> },
+    /// The nodes whose processes were ended.
+    Down { nodes: Vec<NodeId> },
     /// The nodes paused.
     Pause { nodes: Vec<NodeId> },
+    /// The nodes whose clocks were moved, and the strobes that move them still.
+    Clock { clocks: Vec<(NodeId, Arc<ClockPage>, Option<Strobe>)> },
+    /// The nodes whose disks were struck.
+    Disk { effect: DiskEffect, nodes: Vec<NodeId> },
 }
 
 /// Owns the cluster's processes and the network's policies. Its calls block, each within a deadline.
@@ -60,17 +125,16 @@ pub struct Nemesis {
     switch: Switch,
     cluster: Cluster,
     nodes: Vec<NodeId>,
-    /// How many partitions in force cut each link: it forwards again when the last one heals.
-    cuts: BTreeMap<Link, u32>,
+    links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
 }
 
 impl Nemesis {
-    /// Takes over a cluster and its network.
+    /// Takes over a cluster and its network; chance on the links is drawn from `seed`.
     #[must_use]
-    pub fn new(switch: Switch, cluster: Cluster) -> Self {
+    pub fn new(switch: Switch, cluster: Cluster, seed: u64) -> Self {
         let nodes = cluster.nodes();
-        Self { switch, cluster, nodes, cuts: BTreeMap::new(), active: BTreeMap::new() }
+        Self { switch, cluster, nodes, links: Links::new(seed), active: BTreeMap::new() }
     }
 
     /// Starts every node that does not run.
@@ -102,26 +166,39 @@ impl Nemesis {
         fault: &Fault,
         leader: Option<&NodeId>,
     ) -> Result<Evidence, NemesisError> {
+        let targets = |targets: &crate::selector::Targets| targets.resolve(&self.nodes, leader);
         let evidence = match fault {
             Fault::Partition { cut, .. } => {
                 let links = cut.resolve(&self.nodes, leader);
-                let mut counted = Vec::with_capacity(links.len());
-                for (from, to) in &links {
-                    let dropped = self.dropped(from, to)?;
-                    counted.push(((from.clone(), to.clone()), dropped));
-                }
-                self.active.insert(id, (fault.clone(), Active::Partition { links: counted }));
-                self.cut(&links)?
+                self.inject_partition(id, fault, links)?
             }
-            Fault::Kill { targets } => {
-                let nodes = targets.resolve(&self.nodes, leader);
-                self.active.insert(id, (fault.clone(), Active::Kill { nodes: nodes.clone() }));
-                self.kill(&nodes)?
+            Fault::Packet { effect, targets: chosen } => {
+                let nodes = targets(chosen);
+                self.inject_packet(id, fault, *effect, &nodes)?
             }
-            Fault::Pause { targets } => {
-                let nodes = targets.resolve(&self.nodes, leader);
+            Fault::Kill { targets: chosen } => {
+                let nodes = targets(chosen);
+                self.active.insert(id, (fault.clone(), Active::Down { nodes: nodes.clone() }));
+                Evidence::Killed { nodes: self.kill(&nodes)? }
+            }
+            Fault::Restart { targets: chosen } => {
+                let nodes = targets(chosen);
+                self.active.insert(id, (fault.clone(), Active::Down { nodes: nodes.clone() }));
+                Evidence::Ended { nodes: self.end(&nodes)? }
+            }
+            Fault::Pause { targets: chosen } => {
+                let nodes = targets(chosen);
                 self.active.insert(id, (fault.clone(), Active::Pause { nodes: nodes.clone() }));
-                self.pause(&nodes)?
+                Evidence::Paused { nodes: self.pause(&nodes)? }
+            }
+            Fault::Clock { effect, targets: chosen } => {
+                let nodes = targets(chosen);
+                self.inject_clock(id, fault, *effect, &nodes)?
+            }
+            Fault::Disk { effect, targets: chosen } => {
+                let nodes = targets(chosen);
+                self.active.insert(id, (fault.clone(), Active::Disk { effect: *effect, nodes: nodes.clone() }));
+                Evidence::DiskStruck { nodes: self.strike_disks(*effect, &nodes)? }
             }
         };
         prove(fault, evidence)
@@ -134,14 +211,15 @@ impl Nemesis {
     pub fn heal(&mut self, id: u32) -> Result<Evidence, NemesisError> {
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
         let evidence = match active {
-            Active::Partition { links } => self.join(&links)?,
-            Active::Kill { nodes } => {
-                for node in &nodes {
-                    self.cluster.start(node)?;
-                }
+            Active::Partition { links } => self.heal_partition(&links)?,
+            Active::Packet { effect, links } => self.heal_packet(id, effect, &links)?,
+            Active::Down { nodes } => {
+                self.start(&nodes)?;
                 Evidence::Started { nodes }
             }
-            Active::Pause { nodes } => self.resume(&nodes)?,
+            Active::Pause { nodes } => Evidence::Resumed { nodes: self.resume(&nodes)? },
+            Active::Clock { clocks } => self.heal_clock(clocks)?,
+            Active::Disk { effect, nodes } => self.heal_disks(effect, nodes)?,
         };
         prove(&fault, evidence)
     }
@@ -166,87 +244,59 @@ impl Nemesis {
         Ok(self.cluster.crashes()?)
     }
 
-    /// Ends every process of the cluster.
+    /// Ends every process of the cluster, and unmounts the disks.
     ///
     /// # Errors
-    /// [`NemesisError::Cluster`].
+    /// The first [`NemesisError`]; everything is tried.
     pub fn teardown(mut self) -> Result<(), NemesisError> {
-        Ok(self.cluster.kill_all(SIGNAL_DEADLINE)?)
-    }
-
-    fn cut(&mut self, links: &[Link]) -> Result<Evidence, NemesisError> {
-        let changes = links.iter().map(|(a, b)| (a.clone(), b.clone(), LinkPolicy::CUT)).collect();
-        for link in links {
-            *self.cuts.entry(link.clone()).or_default() += 1;
+        let mut ended: Result<(), NemesisError> = self.cluster.kill_all(SIGNAL_DEADLINE).map_err(Into::into);
+        for disk in self.cluster.take_disks() {
+            let node = NodeId::new(disk.mount_point().display().to_string());
+            let closed =
+                disk.close().map_err(|source| NemesisError::Disk { node, what: "unmount", source });
+            ended = ended.and(closed);
         }
-        self.switch.apply(changes)?;
-        let probes = self.switch.probe(links, PROBE_DEADLINE)?;
-        let probes_dropped = probes.iter().filter(|probe| probe.outcome == ProbeOutcome::Dropped).count();
-        Ok(Evidence::Cut { links: links.len(), probes_dropped })
+        ended
     }
 
-    fn join(&mut self, links: &[(Link, u64)]) -> Result<Evidence, NemesisError> {
-        let mut joined = Vec::new();
-        let mut packets_dropped = 0;
-        for (link, before) in links {
-            packets_dropped += self.dropped(&link.0, &link.1)?.saturating_sub(*before);
-            match self.cuts.get_mut(link) {
-                Some(count) if *count > 1 => *count -= 1,
-                _ => {
-                    self.cuts.remove(link);
-                    joined.push(link.clone());
-                }
-            }
+    fn start(&mut self, nodes: &[NodeId]) -> Result<(), NemesisError> {
+        for node in nodes {
+            self.cluster.start(node)?;
         }
-        let changes = joined.iter().map(|(a, b)| (a.clone(), b.clone(), LinkPolicy::OPEN)).collect();
-        self.switch.apply(changes)?;
-        let mut lost = joined.clone();
-        for _ in 0..PROBE_ROUNDS {
-            if lost.is_empty() {
-                break;
-            }
-            // A probe is a datagram: under load one may be lost without a cut, so the lost ones are sent again.
-            let probes = self.switch.probe(&lost, PROBE_DEADLINE)?;
-            lost = probes
-                .into_iter()
-                .filter(|probe| !matches!(probe.outcome, ProbeOutcome::Arrived(_)))
-                .map(|probe| (probe.from, probe.to))
-                .collect();
-        }
-        Ok(Evidence::Joined {
-            links: links.len(),
-            probes_arrived: joined.len() - lost.len(),
-            still_cut: links.len() - joined.len(),
-            packets_dropped,
-        })
+        Ok(())
     }
 
-    /// Packets of the target and the clients that the link's policy has dropped so far: all but our own probes.
-    fn dropped(&self, from: &NodeId, to: &NodeId) -> Result<u64, SwitchError> {
-        let counters = self.switch.counters(from, to)?;
-        Ok(counters.dropped_packets.saturating_sub(counters.dropped_probes))
-    }
-
-    fn kill(&mut self, nodes: &[NodeId]) -> Result<Evidence, NemesisError> {
-        let seen = self.strike(nodes, "kill", |process| Ok(process.kill(SIGNAL_DEADLINE)?.pids))?;
+    fn kill(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
+        let seen = self.each(nodes, "kill", |process| Ok(process.kill(SIGNAL_DEADLINE)?.pids))?;
         for node in nodes {
             self.cluster.forget(node);
         }
-        Ok(Evidence::Killed { nodes: seen })
+        Ok(seen)
     }
 
-    fn pause(&mut self, nodes: &[NodeId]) -> Result<Evidence, NemesisError> {
-        let nodes = self.strike(nodes, "pause", |process| Ok(process.pause(SIGNAL_DEADLINE)?.pids))?;
-        Ok(Evidence::Paused { nodes })
+    /// Ends nodes with SIGTERM; what does not end in time is killed, and told as such by its number of processes.
+    fn end(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
+        let seen = self.each(nodes, "end", |process| {
+            let ended = process.terminate(SIGNAL_DEADLINE)?;
+            let left = if ended.left > 0 { process.kill(SIGNAL_DEADLINE)?.pids } else { 0 };
+            Ok(1 + left)
+        })?;
+        for node in nodes {
+            self.cluster.forget(node);
+        }
+        Ok(seen)
     }
 
-    fn resume(&mut self, nodes: &[NodeId]) -> Result<Evidence, NemesisError> {
-        let nodes = self.strike(nodes, "resume", |process| Ok(process.resume(SIGNAL_DEADLINE)?.pids))?;
-        Ok(Evidence::Resumed { nodes })
+    fn pause(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
+        self.each(nodes, "pause", |process| Ok(process.pause(SIGNAL_DEADLINE)?.pids))
+    }
+
+    fn resume(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
+        self.each(nodes, "resume", |process| Ok(process.resume(SIGNAL_DEADLINE)?.pids))
     }
 
     /// Does `act` to each of `nodes` that runs; `act` tells how many processes it struck.
-    fn strike(
+    fn each(
         &mut self,
         nodes: &[NodeId],
         what: &'static str,

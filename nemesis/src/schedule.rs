@@ -8,9 +8,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Fault, FaultSpec};
+use crate::clock_fault::ClockEffect;
+use crate::disk_fault::DiskEffect;
+use crate::fault::Fault;
+use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
-use crate::selector::Selector;
+use crate::selector::{Selector, Targets};
+use crate::spec::FaultSpec;
 
 /// The random stream that schedules draw from, so that other uses of the seed do not disturb it.
 const STREAM: u64 = 1;
@@ -19,6 +23,7 @@ const STREAM: u64 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduledFault {
     /// Its number in the schedule, from 1.
+    #[serde(default)]
     pub id: u32,
     /// When it is injected.
     pub start_ms: u64,
@@ -124,16 +129,13 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
 }
 
 fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
-    let (needed, named): (usize, &[NodeId]) = match spec {
-        FaultSpec::Partition(shape) => {
-            let needed = shape.as_ref().map_or(2, PartitionShape::nodes_min);
-            match shape {
-                Some(PartitionShape::Nodes(nodes)) => (needed, nodes),
-                _ => (needed, &[]),
-            }
-        }
-        FaultSpec::Kill(Some(Selector::Nodes(nodes))) | FaultSpec::Pause(Some(Selector::Nodes(nodes))) => (1, nodes),
-        FaultSpec::Kill(_) | FaultSpec::Pause(_) => (1, &[]),
+    let (needed, named): (usize, &[NodeId]) = match (spec, spec.selector()) {
+        (FaultSpec::Partition(Some(PartitionShape::Nodes(nodes))), _) => (2, nodes),
+        (FaultSpec::Partition(shape), _) => (shape.as_ref().map_or(2, PartitionShape::nodes_min), &[]),
+        (FaultSpec::Packet(..), None) => (2, &[]),
+        (FaultSpec::Packet(..), Some(Selector::Nodes(nodes))) => (2, nodes),
+        (_, Some(Selector::Nodes(nodes))) => (1, nodes),
+        _ => (1, &[]),
     };
     if options.nodes.len() < needed {
         return Err(MixError::TooFewNodes { fault: spec.to_string(), needed, nodes: options.nodes.len() });
@@ -205,19 +207,40 @@ fn sequence(
 }
 
 fn draw(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut ChaCha8Rng) -> Fault {
-    let targets = |selector: &Option<Selector>, rng: &mut ChaCha8Rng| {
-        let drawn = [Selector::One, Selector::Minority, Selector::Leader];
-        let selector = selector.clone().unwrap_or_else(|| drawn[rng.random_range(0..drawn.len())].clone());
-        selector.draw(options.nodes, rng)
-    };
+    fn targets(
+        selector: Option<&Selector>,
+        otherwise: &[Selector],
+        options: &MixOptions<'_>,
+        rng: &mut ChaCha8Rng,
+    ) -> Targets {
+        let drawn = &otherwise[rng.random_range(0..otherwise.len())];
+        selector.unwrap_or(drawn).draw(options.nodes, rng)
+    }
+    // A few nodes, so that the rest can go on; clocks and links have no rest to spare.
+    const FEW: [Selector; 3] = [Selector::One, Selector::Minority, Selector::Leader];
+    const ANY: [Selector; 4] = [Selector::One, Selector::Minority, Selector::Leader, Selector::All];
+    let selector = spec.selector();
     match spec {
         FaultSpec::Partition(shape) => {
             let shape = shape.clone().unwrap_or_else(|| PartitionShape::draw(options.nodes.len(), rng));
             let cut = shape.cut(options.nodes, options.clients, rng);
             Fault::Partition { shape, cut }
         }
-        FaultSpec::Kill(selector) => Fault::Kill { targets: targets(selector, rng) },
-        FaultSpec::Pause(selector) => Fault::Pause { targets: targets(selector, rng) },
+        FaultSpec::Packet(effect, _) => {
+            let effect = effect.unwrap_or_else(|| PacketEffect::draw(rng));
+            Fault::Packet { effect, targets: targets(selector, &ANY, options, rng) }
+        }
+        FaultSpec::Kill(_) => Fault::Kill { targets: targets(selector, &FEW, options, rng) },
+        FaultSpec::Pause(_) => Fault::Pause { targets: targets(selector, &FEW, options, rng) },
+        FaultSpec::Restart(_) => Fault::Restart { targets: targets(selector, &FEW, options, rng) },
+        FaultSpec::Clock(effect, _) => {
+            let effect = effect.unwrap_or_else(|| ClockEffect::draw(rng));
+            Fault::Clock { effect, targets: targets(selector, &ANY, options, rng) }
+        }
+        FaultSpec::Disk(effect, _) => {
+            let effect = effect.unwrap_or_else(|| DiskEffect::draw(rng));
+            Fault::Disk { effect, targets: targets(selector, &ANY, options, rng) }
+        }
     }
 }
 
@@ -228,6 +251,7 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::Family;
 
     fn names(prefix: &str) -> Vec<NodeId> {
         (1..=5).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
@@ -264,7 +288,7 @@ mod tests {
             assert!(faults.len() >= 7, "{} faults", faults.len());
             assert!(faults[0].start_ms >= 2000 && faults.iter().all(|fault| fault.stop_ms <= 30_000));
             assert!(faults.windows(2).all(|pair| pair[0].stop_ms < pair[1].start_ms));
-            for family in crate::fault::Family::ALL {
+            for family in [Family::Partition, Family::Kill, Family::Pause] {
                 assert!(faults.iter().any(|fault| fault.fault.family() == family), "no {}", family.name());
             }
         }
@@ -288,10 +312,10 @@ mod tests {
     fn rolling_isolations_leave_no_moment_in_peace() {
         let faults = expanded("partition:rolling-leader,kill:follower", 3, Overlap::Never).expect("expands");
         let rolling: Vec<_> =
-            faults.iter().filter(|fault| fault.fault.family() == crate::fault::Family::Partition).collect();
+            faults.iter().filter(|fault| fault.fault.family() == Family::Partition).collect();
         assert!(rolling.len() > 5, "{} isolations", rolling.len());
         assert!(rolling.windows(2).all(|pair| pair[1].start_ms + HANDOVER_MS == pair[0].stop_ms));
-        assert!(faults.iter().any(|fault| fault.fault.family() == crate::fault::Family::Kill));
+        assert!(faults.iter().any(|fault| fault.fault.family() == Family::Kill));
     }
 
     #[test]

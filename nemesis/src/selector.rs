@@ -132,6 +132,15 @@ impl Targets {
         !matches!(self, Self::Nodes(_))
     }
 
+    /// Every node that is named.
+    #[must_use]
+    pub fn named(&self) -> Vec<NodeId> {
+        match self {
+            Self::Nodes(nodes) | Self::Follower { preferred: nodes } => nodes.clone(),
+            Self::Leader { otherwise } | Self::Followers { otherwise } => vec![otherwise.clone()],
+        }
+    }
+
     /// The nodes to strike among `all`, now that `leader` (or nobody) leads.
     #[must_use]
     pub fn resolve(&self, all: &[NodeId], leader: Option<&NodeId>) -> Vec<NodeId> {

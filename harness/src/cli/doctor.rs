@@ -57,6 +57,16 @@ pub fn doctor() -> Result<Exit, Failure> {
             without: "nodes' data must be on disk (--data disk): runs are slower",
         },
         Finding {
+            name: "FUSE (/dev/fuse)",
+            found: &found.fuse,
+            without: "there are no disk faults",
+        },
+        Finding {
+            name: "tracing one's own children (ptrace)",
+            found: &found.ptrace,
+            without: "there are no clock faults",
+        },
+        Finding {
             name: "net.ipv4.tcp_rto_max_ms",
             found: &found.tcp_rto_max,
             without: "connections may take several seconds to recover after a healed partition; no fault is lost",
@@ -79,10 +89,18 @@ pub fn doctor() -> Result<Exit, Failure> {
             Err(missing) => writeln!(text, "  no   {missing}"),
         };
     }
-    let _ = match (fit, found.tun.is_available()) {
-        (true, true) => writeln!(text, "\nduress can run here, with TUN ports; partition, kill and pause work."),
-        (true, false) => writeln!(text, "\nduress can run here, with packet ports; partition, kill and pause work."),
-        (false, _) => writeln!(text, "\nduress cannot run clusters here; it can check recorded histories."),
+    let _ = if fit {
+        let mut faults = vec!["partition", "packet", "kill", "pause", "restart"];
+        if found.ptrace.is_available() && cfg!(target_arch = "x86_64") {
+            faults.push("clock");
+        }
+        if found.fuse.is_available() {
+            faults.push("disk");
+        }
+        let ports = if found.tun.is_available() { "TUN" } else { "packet" };
+        writeln!(text, "\nduress can run here, with {ports} ports; faults: {}.", faults.join(", "))
+    } else {
+        writeln!(text, "\nduress cannot run clusters here; it can check recorded histories.")
     };
     print(text)?;
     Ok(if fit { Exit::Valid } else { Exit::Broken })

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use duress_history::recorder::RecordError;
-use duress_nemesis::FaultSpec;
+use duress_nemesis::arena::clock::Tracer;
+use duress_nemesis::{Fault, FaultSpec, ScheduledFault};
 use duress_nemesis::arena::{self, PortKind, Role};
 use duress_nemesis::schedule::{MixOptions, Overlap, expand};
 use duress_targets::{Request, Settings, System, find};
@@ -22,7 +23,7 @@ use crate::exit::{Exit, Failure};
 use crate::folder::RunFolder;
 use crate::generator::register::RegisterOptions;
 use crate::judge;
-use crate::plan::{ArenaPlan, DataLocation, Plan, VERSION, Workload, hosts};
+use crate::plan::{ArenaPlan, ClockSource, DataLocation, Plan, VERSION, Workload, hosts};
 use crate::report::faults::faults;
 use crate::report::statistics::statistics;
 use crate::report::text::RunReport;
@@ -56,6 +57,9 @@ pub struct RunArgs {
     /// [default: partition,kill,pause]
     #[arg(long, value_name = "MIX")]
     faults: Option<String>,
+    /// A schedule written by hand instead of a mix: a JSON list of faults, as in plan.json
+    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
+    schedule: Option<PathBuf>,
     /// Mean time from one fault to the next
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     interval: Duration,
@@ -218,13 +222,17 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     };
     let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
     let faults = match (&args.faults, scenario) {
+        _ if args.schedule.is_some() => "by hand".to_owned(),
         (Some(mix), _) => mix.clone(),
         (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
         (None, Some(scenario)) => scenario.faults.join(","),
         (None, None) if node_count == 1 => "kill,pause".to_owned(),
         (None, None) => DEFAULT_FAULTS.to_owned(),
     };
-    let mix = FaultSpec::parse_mix(&faults).map_err(Failure::usage)?;
+    let mix = match &args.schedule {
+        Some(_) => Vec::new(),
+        None => FaultSpec::parse_mix(&faults).map_err(Failure::usage)?,
+    };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let mut plan = Plan {
         version: VERSION,
@@ -249,6 +257,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         arena: ArenaPlan {
             port: PortKind::Tun,
             data: args.data,
+            clock: ClockSource::Machine,
             tcp_rto_max_ms: Some(millis(TCP_RTO_MAX)),
         },
     };
@@ -259,24 +268,55 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         return Err(Failure::usage(anyhow::anyhow!("--interval must be at least 100ms")));
     }
     plan.validate().map_err(Failure::usage)?;
+    plan.schedule = match &args.schedule {
+        Some(path) => read_schedule(path)?,
+        None => expanded(&plan, &mix, args)?,
+    };
+    plan.validate().map_err(Failure::usage)?;
+    // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
+    let any = |is: fn(&Fault) -> bool| plan.schedule.iter().any(|fault| is(&fault.fault));
+    if any(|fault| matches!(fault, Fault::Clock { .. })) {
+        plan.arena.clock = ClockSource::Own;
+    }
+    if any(|fault| matches!(fault, Fault::Disk { .. })) {
+        plan.arena.data = DataLocation::Breakable;
+    }
+    if !args.dry_run {
+        system.available().map_err(missing)?;
+    }
+    Ok((plan, system))
+}
+
+/// The schedule that `mix` expands to.
+fn expanded(plan: &Plan, mix: &[FaultSpec], args: &RunArgs) -> Result<Vec<ScheduledFault>, Failure> {
     let (nodes, clients) = (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
-    plan.schedule = expand(
-        &mix,
+    expand(
+        mix,
         &MixOptions {
             nodes: &nodes,
             clients: &clients,
-            seed,
+            seed: plan.seed,
             interval: args.interval,
             warm_up: args.warm_up,
             time_limit: args.time_limit,
             overlap: plan.overlap,
         },
     )
-    .map_err(Failure::usage)?;
-    if !args.dry_run {
-        system.available().map_err(missing)?;
+    .map_err(Failure::usage)
+}
+
+/// Reads a schedule written by hand: a JSON list of faults, as `plan.json` has it.
+fn read_schedule(path: &Path) -> Result<Vec<ScheduledFault>, Failure> {
+    let named = |error: anyhow::Error| Failure::usage(error.context(format!("cannot read the schedule {}", path.display())));
+    let text = fs::read_to_string(path).map_err(|error| named(error.into()))?;
+    let mut schedule: Vec<ScheduledFault> = serde_json::from_str(&text).map_err(|error| {
+        named(error.into()).hint("a schedule is a list of faults as in plan.json: `duress run … --dry-run` prints one")
+    })?;
+    schedule.sort_by_key(|fault| (fault.start_ms, fault.stop_ms));
+    for (id, fault) in (1..).zip(&mut schedule) {
+        fault.id = id;
     }
-    Ok((plan, system))
+    Ok(schedule)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -332,7 +372,16 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
         plan.schedule.len(),
         plan.seed,
     );
-    let outcome = crate::run::run(plan, system, &folder).map_err(|error| run_failure(error, &shown))?;
+    // Forked here, while there is one thread.
+    let tracer = match plan.arena.clock {
+        ClockSource::Machine => None,
+        ClockSource::Own => Some(Tracer::start().map_err(|error| Failure {
+            exit: Exit::Broken,
+            error: anyhow::Error::new(error).context("cannot give nodes clocks of their own"),
+            hint: Some("`duress doctor` says what this machine allows".to_owned()),
+        })?),
+    };
+    let outcome = crate::run::run(plan, system, &folder, tracer).map_err(|error| run_failure(error, &shown))?;
     if output.keep_data {
         keep_data(plan, &folder)?;
     }
@@ -432,7 +481,11 @@ fn verdict_json(report: &RunReport) -> String {
 fn keep_data(plan: &Plan, folder: &RunFolder) -> Result<(), Failure> {
     for host in &plan.nodes {
         let home = folder.node(&host.name);
-        copy_tree(&home.join("data"), &home.join("kept-data")).map_err(|error| {
+        let data = match plan.arena.data {
+            DataLocation::Breakable => folder.backing(&host.name).join("files"),
+            DataLocation::Tmpfs | DataLocation::Disk => folder.data(&host.name),
+        };
+        copy_tree(&data, &home.join("kept-data")).map_err(|error| {
             let context = format!("cannot keep the data of node {}", host.name);
             Failure::internal(anyhow::Error::new(error).context(context))
         })?;

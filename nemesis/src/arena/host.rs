@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::clock::{ClockPage, Tracer};
 use super::port::{self, Port, Workshop};
 use super::process::{NodeProcess, ProcessSpec, SpawnError};
 use super::{ArenaError, HostSpec};
@@ -99,7 +100,20 @@ impl Host {
     /// # Errors
     /// [`SpawnError`] names the program or file that is at fault.
     pub fn spawn(self: &Arc<Self>, spec: &ProcessSpec) -> Result<NodeProcess, SpawnError> {
-        NodeProcess::spawn(Arc::clone(self), spec)
+        NodeProcess::spawn(Arc::clone(self), spec, None)
+    }
+
+    /// Starts a process on the host that follows the clock of `page`, as does whatever it starts.
+    ///
+    /// # Errors
+    /// [`SpawnError`] names the program or file that is at fault.
+    pub fn spawn_with_clock(
+        self: &Arc<Self>,
+        spec: &ProcessSpec,
+        tracer: &Tracer,
+        page: &ClockPage,
+    ) -> Result<NodeProcess, SpawnError> {
+        NodeProcess::spawn(Arc::clone(self), spec, Some((tracer, page)))
     }
 
     /// Every living process on the host, in ascending order: those started here, and whatever they forked.

@@ -21,6 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::clock::{ClockPage, StartUp, Tracer, TracerError};
 use super::host::Host;
 use crate::sys::child::prepare_node;
 use crate::sys::pidfd::PidFd;
@@ -82,6 +83,17 @@ pub enum SpawnError {
         /// The refusal.
         #[source]
         source: io::Error,
+    },
+    /// The program is missing, or cannot be made to follow the node's clock.
+    #[error("cannot start {program} on host {host} with a clock of its own")]
+    Clock {
+        /// The host.
+        host: NodeId,
+        /// The program.
+        program: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: TracerError,
     },
 }
 
@@ -185,7 +197,12 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    pub(super) fn spawn(host: Arc<Host>, spec: &ProcessSpec) -> Result<Self, SpawnError> {
+    /// Starts a process on `host`; with a clock, it and whatever it starts follow the clock's page.
+    pub(super) fn spawn(
+        host: Arc<Host>,
+        spec: &ProcessSpec,
+        clock: Option<(&Tracer, &ClockPage)>,
+    ) -> Result<Self, SpawnError> {
         let name = || host.name().clone();
         let output = |path: &PathBuf| {
             let file = OpenOptions::new().append(true).create(true).open(path);
@@ -205,11 +222,15 @@ impl NodeProcess {
             command.current_dir(path);
         }
         prepare_node(&mut command, host.namespace());
-        let child = command.spawn().map_err(|source| SpawnError::Program {
-            host: name(),
-            program: spec.program.clone(),
-            source,
-        })?;
+        let program = || spec.program.clone();
+        let child = match clock {
+            None => command
+                .spawn()
+                .map_err(|source| SpawnError::Program { host: name(), program: program(), source })?,
+            Some((tracer, page)) => tracer
+                .spawn(command, page, StartUp::default())
+                .map_err(|source| SpawnError::Clock { host: name(), program: program(), source })?,
+        };
         let started = Instant::now();
         let pid = Pid::from_raw(child.id().cast_signed());
         Ok(Self { host, child, pid, started })

@@ -1,0 +1,132 @@
+//! Disk faults as a schedule has them.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+
+use crate::arena::disk::{DiskFault, FilePattern, IoKind, Keep, Trigger};
+use crate::quantity;
+
+/// Bytes that a nearly full disk has left.
+const FREE_BYTES: u64 = 16 * 1024;
+/// How likely an operation on a failing disk fails.
+const EIO_PROBABILITY: f64 = 0.05;
+/// How many bits flip at rest.
+const FLIPPED_BITS: u32 = 8;
+/// How much files lose at rest, in bytes.
+const TRUNCATED_BYTES: u64 = 4096;
+
+/// One effect on a node's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskEffect {
+    /// The node loses its power: its processes are gone, and nothing that was not synced survives.
+    PowerLoss,
+    /// The same, but a random part of what was not synced survives.
+    Torn,
+    /// fsync answers that it is done, and does nothing; the node loses its power at the end.
+    LyingFsync,
+    /// fsync takes so much longer.
+    SlowFsync(Duration),
+    /// Some writes and fsyncs fail with EIO.
+    Eio,
+    /// The disk is full, but for a few blocks.
+    Enospc,
+    /// The node is killed, and a few bits of its files flip.
+    Bitflip,
+    /// The node is killed, and its files lose their ends.
+    Truncate,
+}
+
+impl DiskEffect {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "power-loss" => Self::PowerLoss,
+            "torn" => Self::Torn,
+            "lying-fsync" => Self::LyingFsync,
+            "eio" => Self::Eio,
+            "enospc" => Self::Enospc,
+            "bitflip" => Self::Bitflip,
+            "truncate" => Self::Truncate,
+            other => Self::SlowFsync(quantity::duration(other.strip_prefix("slow-fsync=")?)?),
+        })
+    }
+
+    /// An effect that a correct system survives: no disk is asked to lie, fail or rot.
+    pub fn draw(rng: &mut impl Rng) -> Self {
+        match rng.random_range(0..3) {
+            0 => Self::PowerLoss,
+            1 => Self::Torn,
+            _ => Self::SlowFsync(Duration::from_millis(rng.random_range(5..=50))),
+        }
+    }
+
+    /// Whether the node's processes are killed at the start, and started again at the end.
+    #[must_use]
+    pub fn strikes(self) -> Strikes {
+        match self {
+            Self::PowerLoss | Self::Torn | Self::Bitflip | Self::Truncate => Strikes::DeadNode,
+            Self::LyingFsync | Self::SlowFsync(_) | Self::Eio | Self::Enospc => Strikes::LiveNode,
+        }
+    }
+
+    /// What survives, where it is a power loss.
+    #[must_use]
+    pub fn keep(self) -> Option<Keep> {
+        match self {
+            Self::PowerLoss => Some(Keep::Nothing),
+            Self::Torn => Some(Keep::RandomSubset),
+            _ => None,
+        }
+    }
+
+    /// What the disk is told, where it is not a power loss.
+    #[must_use]
+    pub fn faults(self) -> Vec<DiskFault> {
+        let files = FilePattern::all;
+        match self {
+            Self::PowerLoss | Self::Torn => Vec::new(),
+            Self::LyingFsync => vec![DiskFault::LyingFsync],
+            Self::SlowFsync(delay) => vec![DiskFault::SlowFsync { delay }],
+            Self::Eio => [IoKind::Writes, IoKind::Fsync]
+                .map(|on| DiskFault::Errors {
+                    on,
+                    trigger: Trigger::Probability(EIO_PROBABILITY),
+                    files: files(),
+                })
+                .to_vec(),
+            Self::Enospc => vec![DiskFault::NoSpace { free_bytes: FREE_BYTES }],
+            Self::Bitflip => vec![DiskFault::BitFlip { files: files(), bits: FLIPPED_BITS }],
+            Self::Truncate => vec![DiskFault::Truncate { files: files(), bytes: TRUNCATED_BYTES }],
+        }
+    }
+}
+
+/// In what state a node must be for its disk to be struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strikes {
+    /// Its processes are killed first, and started again when it is healed.
+    DeadNode,
+    /// It goes on.
+    LiveNode,
+}
+
+impl fmt::Display for DiskEffect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PowerLoss => "power-loss",
+            Self::Torn => "torn",
+            Self::LyingFsync => "lying-fsync",
+            Self::SlowFsync(delay) => {
+                let nanos = i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX);
+                return write!(f, "slow-fsync={}", quantity::show_nanos(nanos));
+            }
+            Self::Eio => "eio",
+            Self::Enospc => "enospc",
+            Self::Bitflip => "bitflip",
+            Self::Truncate => "truncate",
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! The links of the arena's network, and everything that is in force on each.
+
+use std::collections::BTreeMap;
+
+use duress_history::NodeId;
+
+use crate::arena::LinkPolicy;
+use crate::packet::PacketEffect;
+use crate::partition::Link;
+
+/// What is in force on one link: it is open when the last of it heals.
+#[derive(Clone, Debug, Default)]
+struct LinkState {
+    /// How many partitions cut it.
+    cuts: u32,
+    /// Effects on its packets, by the number of the fault.
+    effects: BTreeMap<u32, PacketEffect>,
+}
+
+/// Composes partitions and packet faults into one policy for each link.
+#[derive(Clone, Debug)]
+pub struct Links {
+    seed: u64,
+    states: BTreeMap<Link, LinkState>,
+}
+
+impl Links {
+    /// All links open; chance on them is drawn from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed, states: BTreeMap::new() }
+    }
+
+    /// Cuts `link` once more.
+    pub fn cut(&mut self, link: &Link) {
+        self.states.entry(link.clone()).or_default().cuts += 1;
+    }
+
+    /// Takes one cut of `link` back.
+    pub fn join(&mut self, link: &Link) {
+        let state = self.states.entry(link.clone()).or_default();
+        state.cuts = state.cuts.saturating_sub(1);
+    }
+
+    /// Whether a partition cuts `link`.
+    #[must_use]
+    pub fn is_cut(&self, link: &Link) -> bool {
+        self.states.get(link).is_some_and(|state| state.cuts > 0)
+    }
+
+    /// Adds the effect of fault `id` to `link`.
+    pub fn shape(&mut self, link: &Link, id: u32, effect: PacketEffect) {
+        self.states.entry(link.clone()).or_default().effects.insert(id, effect);
+    }
+
+    /// Takes the effect of fault `id` off `link`.
+    pub fn unshape(&mut self, link: &Link, id: u32) {
+        self.states.entry(link.clone()).or_default().effects.remove(&id);
+    }
+
+    /// The policy of `link` now.
+    #[must_use]
+    pub fn policy(&self, link: &Link) -> LinkPolicy {
+        let Some(state) = self.states.get(link) else { return LinkPolicy::OPEN };
+        if state.cuts > 0 {
+            return LinkPolicy::CUT;
+        }
+        let seed = self.seed ^ fingerprint(link);
+        state.effects.values().fold(LinkPolicy { seed, ..LinkPolicy::OPEN }, |policy, effect| effect.onto(policy))
+    }
+
+    /// The policies of `links`, as the switch takes them.
+    #[must_use]
+    pub fn policies(&self, links: &[Link]) -> Vec<(NodeId, NodeId, LinkPolicy)> {
+        links.iter().map(|link| (link.0.clone(), link.1.clone(), self.policy(link))).collect()
+    }
+}
+
+/// A number for each link, the same on every machine (FNV-1a), so that links of one seed draw different chances.
+fn fingerprint(link: &Link) -> u64 {
+    let bytes = link.0.as_str().bytes().chain([b'>']).chain(link.1.as_str().bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Passage;
+
+    #[test]
+    fn a_link_forwards_again_when_its_last_cut_heals() {
+        let link = (NodeId::new("n1"), NodeId::new("n2"));
+        let mut links = Links::new(1);
+        let loss = PacketEffect::parse("loss=10%").expect("an effect");
+        links.cut(&link);
+        links.cut(&link);
+        links.shape(&link, 3, loss);
+        links.join(&link);
+        assert_eq!(links.policy(&link), LinkPolicy::CUT);
+        links.join(&link);
+        assert_eq!(links.policy(&link).passage, Passage::Open);
+        assert_ne!(links.policy(&link).loss, LinkPolicy::OPEN.loss);
+        links.unshape(&link, 3);
+        assert_eq!(links.policy(&link).loss, LinkPolicy::OPEN.loss);
+    }
+}
