@@ -124,6 +124,10 @@ impl ClockEvidence {
     }
 
     fn not_following(&mut self, pid: i32, why: String) {
+        // A process that ends while it is looked at lacks one thing after the other.
+        if has_no_memory(pid) {
+            return;
+        }
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         self.unpatched.push(Unpatched { pid, program: name.trim_end().to_owned(), why });
     }
@@ -139,7 +143,6 @@ enum Inspection {
 fn inspect(pid: i32, page: &ClockPage) -> Inspection {
     let segment = match vdso::segment_address(pid, page.id()) {
         Ok(Some(segment)) => segment,
-        Ok(None) if is_gone(pid) => return Inspection::Gone,
         Ok(None) => return Inspection::Unpatched("its memory does not hold the clock's page".to_owned()),
         Err(error) if ended(&error) => return Inspection::Gone,
         Err(error) => return Inspection::Unpatched(format!("its memory map cannot be read: {error}")),
@@ -159,9 +162,7 @@ fn ended(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH))
 }
 
-/// Whether the process has ended and only waits to be collected; it has no memory left then.
-fn is_gone(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
-    })
+/// Whether the process is ending, or has ended and only waits to be collected.
+fn has_no_memory(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/maps")).map_or_else(|error| ended(&error), |maps| maps.is_empty())
 }

@@ -67,6 +67,13 @@ struct Start {
     answers: Option<OwnedFd>,
 }
 
+impl Start {
+    /// When it is over if nothing more is exec'ed; not before the first program is in place.
+    fn over(&self) -> Option<Instant> {
+        self.answers.is_none().then(|| self.last_exec + self.quiet)
+    }
+}
+
 #[derive(Debug)]
 struct Question {
     pid: i32,
@@ -143,7 +150,7 @@ impl Server {
 
     /// How long nothing is due.
     fn until_due(&self) -> PollTimeout {
-        let quiet = self.starts.values().map(|start| start.last_exec + start.quiet);
+        let quiet = self.starts.values().filter_map(Start::over);
         let questions = self.tracees.values().filter_map(|tracee| Some(tracee.question.as_ref()?.until));
         let unclaimed = self.unclaimed.values().map(|since| *since + UNCLAIMED_LIMIT);
         let Some(due) = quiet.chain(questions).chain(unclaimed).min() else {
@@ -289,8 +296,11 @@ impl Server {
                 Entry::Occupied(_) => {}
                 Entry::Vacant(place) => {
                     if let Err(error) = ptrace::seize(thread, ptrace::VISIT) {
-                        // A first thread that has ended while others run is such a case.
-                        refusal = TraceFault::system("attach to the process", &error);
+                        // A thread that is ending cannot be attached to, and the kernel calls that forbidden:
+                        // the first of a process whose others run on, or all of them.
+                        if !is_ending(pid, thread) {
+                            refusal = TraceFault::system("attach to the process", &error);
+                        }
                         continue;
                     }
                     place.insert(Tracee { start: None, leaving: false, question: None });
@@ -337,7 +347,7 @@ impl Server {
         let over: Vec<u64> = self
             .starts
             .iter()
-            .filter(|(_, start)| now >= start.last_exec + start.quiet)
+            .filter(|(_, start)| start.over().is_some_and(|over| now >= over))
             .map(|(number, _)| *number)
             .collect();
         for (thread, tracee) in &mut self.tracees {
@@ -384,6 +394,14 @@ fn threads(pid: i32) -> Result<Vec<i32>, TraceFault> {
         folder.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     threads.sort_by_key(|thread| (*thread != pid, *thread));
     Ok(threads)
+}
+
+/// Whether a thread is gone or about to be.
+fn is_ending(pid: i32, thread: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).map_or(true, |stat| {
+        // The name, in parentheses, may contain anything.
+        stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']))
+    })
 }
 
 /// Answers; whoever asked may have given up and closed the socket.

@@ -113,9 +113,13 @@ pub fn is_patched(pid: i32, segment: u64) -> Result<bool, VdsoError> {
 /// Where segment number `id` is mapped in process `pid`, if it is.
 ///
 /// # Errors
-/// What reading /proc/`pid`/maps reports.
+/// What reading /proc/`pid`/maps reports; ESRCH as well once the process is ending and has no memory any
+/// more.
 pub fn segment_address(pid: i32, id: i32) -> io::Result<Option<u64>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    if maps.is_empty() {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
     Ok(maps.lines().find_map(|line| {
         // address perms offset dev inode path; System V segments show their number as inode.
         let mut fields = line.split_ascii_whitespace();

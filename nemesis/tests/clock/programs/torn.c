@@ -1,5 +1,5 @@
 /* Four threads read the wall clock between two plain system calls, and the monotonic clock beside it, until standard
- * input ends. Prints "before seen after" in nanoseconds for the first readings of each thread, and then how often a
+ * input ends. Prints "before seen after" in nanoseconds for the last readings of each thread, and then how often a
  * thread saw the monotonic clock go back. All the while a timer interrupts the first thread with signals, which must
  * arrive as the kernel sent them. */
 #define _GNU_SOURCE
@@ -43,8 +43,7 @@ static void *read_on(void *number) {
     while (!done) {
         struct reading one = {machine(), ask(CLOCK_REALTIME), machine()};
         long long monotonic = ask(CLOCK_MONOTONIC);
-        if (counts[thread] < KEPT)
-            kept[thread][counts[thread]++] = one;
+        kept[thread][counts[thread]++ % KEPT] = one;
         if (monotonic < last)
             backwards++;
         last = monotonic;
@@ -79,7 +78,7 @@ int main(void) {
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     for (int i = 0; i < THREADS; i++)
-        for (long j = 0; j < counts[i]; j++)
+        for (long j = 0; j < counts[i] && j < KEPT; j++)
             printf("%lld %lld %lld\n", kept[i][j].before, kept[i][j].seen, kept[i][j].after);
     printf("backwards=%ld\n", backwards);
     return 0;
