@@ -175,7 +175,7 @@ impl Conductor {
         self.record(&f, said.clone(), None).await;
         let result = self.nemesis.heal(fault.id).await;
         let started = match &result {
-            Ok(Evidence::Started { nodes }) => nodes.clone(),
+            Ok(Evidence::Started { nodes } | Evidence::DiskHealed { started: nodes, .. }) => nodes.clone(),
             _ => Vec::new(),
         };
         self.conclude(&f, said, result, fault.id, "healed", broken).await;

@@ -30,6 +30,9 @@ pub struct NodeClock {
     /// How many steps a strobing clock made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// How far ahead it was just before it was set right, in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached_ns: Option<i64>,
 }
 
 /// What was seen of one node's disk.
@@ -174,6 +177,9 @@ impl fmt::Display for NodeClock {
         }
         if let Some(steps) = self.steps {
             write!(f, " after {steps} steps")?;
+        }
+        if let Some(reached) = self.reached_ns {
+            write!(f, " (from {:+.3} s)", reached as f64 / 1e9)?;
         }
         for unpatched in &self.clock.unpatched {
             write!(f, " (process {} \"{}\" does not follow: {})", unpatched.pid, unpatched.program, unpatched.why)?;

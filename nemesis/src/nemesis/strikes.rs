@@ -170,9 +170,9 @@ impl Nemesis {
             };
             clocks.push((node, page, strobe));
         }
-        let seen = clocks.iter().map(|(node, ..)| (node.clone(), None)).collect::<Vec<_>>();
+        let seen = clocks.iter().map(|(node, ..)| (node.clone(), Moved::default())).collect();
         self.active.insert(id, (fault.clone(), Active::Clock { clocks }));
-        self.read_clocks(&seen)
+        self.read_clocks(seen)
     }
 
     pub(super) fn heal_clock(
@@ -181,6 +181,8 @@ impl Nemesis {
     ) -> Result<Evidence, NemesisError> {
         let mut seen = Vec::with_capacity(clocks.len());
         for (node, page, strobe) in clocks {
+            // How far it went, before it is set right: what a drift came to.
+            let reached_ns = self.read_clock(&node)?.seen.first().map(|seen| seen.delta_ns);
             let steps = match strobe {
                 Some(strobe) => {
                     let (account, _) = strobe
@@ -191,37 +193,38 @@ impl Nemesis {
                 None => None,
             };
             page.reset().map_err(|source| NemesisError::Clock { node: node.clone(), source })?;
-            seen.push((node, steps));
+            seen.push((node, Moved { steps, reached_ns }));
         }
-        self.read_clocks(&seen)
+        self.read_clocks(seen)
     }
 
     /// What the processes of each node read.
-    fn read_clocks(&self, nodes: &[(NodeId, Option<u64>)]) -> Result<Evidence, NemesisError> {
+    fn read_clocks(&self, nodes: Vec<(NodeId, Moved)>) -> Result<Evidence, NemesisError> {
         let mut seen = Vec::with_capacity(nodes.len());
-        for (node, steps) in nodes {
-            let (tracer, page, host) =
-                self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
-            let pids = host.pids().map_err(|source| {
-                let action = "look at";
-                let source = ControlError::System { action, host: node.clone(), source };
-                NemesisError::Cluster(ClusterError::Signal { node: node.clone(), what: action, source })
-            })?;
-            let gather = || {
-                ClockEvidence::gather(tracer, page, &pids, CLOCK_DEADLINE)
-                    .map_err(|source| NemesisError::ReadClock { node: node.clone(), source })
-            };
-            let mut clock = gather()?;
+        for (node, Moved { steps, reached_ns }) in nodes {
+            let mut clock = self.read_clock(&node)?;
             for _ in 1..CLOCK_READINGS {
                 if clock.proves(CLOCK_TOLERANCE_NS) {
                     break;
                 }
                 // A strobe may have stepped between the look at the setting and the look at the process.
-                clock = gather()?;
+                clock = self.read_clock(&node)?;
             }
-            seen.push(NodeClock { node: node.clone(), clock, steps: *steps });
+            seen.push(NodeClock { node, clock, steps, reached_ns });
         }
         Ok(Evidence::ClockSet { nodes: seen })
+    }
+
+    fn read_clock(&self, node: &NodeId) -> Result<ClockEvidence, NemesisError> {
+        let (tracer, page, host) =
+            self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
+        let pids = host.pids().map_err(|source| {
+            let action = "look at";
+            let source = ControlError::System { action, host: node.clone(), source };
+            NemesisError::Cluster(ClusterError::Signal { node: node.clone(), what: action, source })
+        })?;
+        ClockEvidence::gather(tracer, page, &pids, CLOCK_DEADLINE)
+            .map_err(|source| NemesisError::ReadClock { node: node.clone(), source })
     }
 
     pub(super) fn strike_disks(
@@ -295,6 +298,15 @@ impl Nemesis {
     fn disk(&self, node: &NodeId) -> Result<&crate::arena::disk::FaultDisk, NemesisError> {
         self.cluster.disk(node).ok_or_else(|| NemesisError::NoDisk { node: node.clone() })
     }
+}
+
+/// What a clock did while a fault was in force.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    /// How many steps a strobe made.
+    steps: Option<u64>,
+    /// How far ahead of the machine's clock it was at the end, in nanoseconds.
+    reached_ns: Option<i64>,
 }
 
 fn disk_error(node: &NodeId, what: &'static str, source: DiskError) -> NemesisError {
