@@ -93,4 +93,3 @@ impl ClusterAccess {
             .expect("the slot's node is one of the topology's")
     }
 }
-

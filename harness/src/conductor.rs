@@ -144,9 +144,9 @@ impl Conductor {
         let value = json!({"node": crash.node, "status": crash.status.to_string()});
         self.record("crash", value, None).await;
         let node = crash.node.clone();
-        let before = broken.iter().filter(|breakage| {
-            matches!(breakage, Breakage::Crashed { crash } if crash.node == node)
-        });
+        let before = broken
+            .iter()
+            .filter(|breakage| matches!(breakage, Breakage::Crashed { crash } if crash.node == node));
         let again = before.count() < RESTARTS_MAX;
         broken.push(Breakage::Crashed { crash });
         if again && let Err(error) = self.nemesis.start_node(node).await {

@@ -206,16 +206,27 @@ impl Plan {
         if let Some(rate) = self.rate_hz {
             range("rate", &rate, (0.001..=1e6).contains(&rate), "0.001 to 1000000 operations a second")?;
         }
-        let Workload::Register(RegisterOptions { keys, operations_per_key, reads, writes, cas }) = self.workload;
+        let Workload::Register(RegisterOptions { keys, operations_per_key, reads, writes, cas }) =
+            self.workload;
         range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys at a time")?;
         let per_key = operations_per_key;
         range("operations per key", &per_key, (1..=10_000_000).contains(&per_key), "1 to 10000000")?;
         let weights = [reads, writes, cas];
         let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        range("sum of weights", &sum, (1..=1_000_000).contains(&sum), "at least one weight is positive, all at most a million")?;
+        range(
+            "sum of weights",
+            &sum,
+            (1..=1_000_000).contains(&sum),
+            "at least one weight is positive, all at most a million",
+        )?;
         for fault in &self.schedule {
             let inside = fault.start_ms < fault.stop_ms && fault.stop_ms <= limit;
-            range("stop_ms of a fault", &fault.stop_ms, inside, "after its start_ms and within the time limit")?;
+            range(
+                "stop_ms of a fault",
+                &fault.stop_ms,
+                inside,
+                "after its start_ms and within the time limit",
+            )?;
             let known = fault.fault.named_hosts().iter().all(|name| self.has_host(name));
             range("fault", &fault.fault, known, "it names only hosts of the plan")?;
         }

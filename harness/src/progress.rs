@@ -35,10 +35,8 @@ impl Progress {
     #[must_use]
     pub fn new(limit: Duration) -> Self {
         let style = if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::with_draw_target(
-                Some(limit.as_secs()),
-                ProgressDrawTarget::stderr_with_hz(4),
-            );
+            let bar =
+                ProgressBar::with_draw_target(Some(limit.as_secs()), ProgressDrawTarget::stderr_with_hz(4));
             let style = ProgressStyle::with_template("{bar:24} {pos:>3}/{len} s  {wide_msg}")
                 .expect("the template is well formed");
             bar.set_style(style);
@@ -56,14 +54,7 @@ impl Progress {
     }
 
     fn with(style: Style, limit: Duration) -> Self {
-        Self {
-            style,
-            limit,
-            counts: [0; 3],
-            last: (Duration::ZERO, 0),
-            rate: 0.0,
-            faults: BTreeMap::new(),
-        }
+        Self { style, limit, counts: [0; 3], last: (Duration::ZERO, 0), rate: 0.0, faults: BTreeMap::new() }
     }
 
     /// Counts a completion.

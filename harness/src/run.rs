@@ -4,8 +4,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use duress_history::recorder::RecordError;
 use duress_history::Recorder;
+use duress_history::recorder::RecordError;
 use duress_nemesis::arena::clock::Tracer;
 use duress_targets::System;
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,12 +79,8 @@ async fn run_plan(
     let (stop_tx, stop) = watch::channel(Stop::No);
     let listener = tokio::task::spawn_local(listen(stop_tx));
     let history = folder.file("history.jsonl");
-    let mut outcome = Outcome {
-        broken: Vec::new(),
-        notes: Vec::new(),
-        clients_until: Duration::ZERO,
-        stop: Stop::No,
-    };
+    let mut outcome =
+        Outcome { broken: Vec::new(), notes: Vec::new(), clients_until: Duration::ZERO, stop: Stop::No };
     let mut early = stop.clone();
     let built = tokio::select! {
         built = World::build(plan, system, folder, tracer) => built,
@@ -190,11 +186,14 @@ async fn exercise(
 
 /// Turns the signals that ask a program to end into a [`Stop`]: the first ends the run early, the second at once.
 async fn listen(stop: watch::Sender<Stop>) {
-    let streams = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
-        .map(signal);
-    let Ok([mut interrupt, mut terminate, mut hangup, mut quit]) = streams.into_iter().collect::<Result<Vec<_>, _>>().map(|streams| {
-        <[_; 4]>::try_from(streams).expect("as many streams as kinds")
-    }) else {
+    let streams =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()]
+            .map(signal);
+    let Ok([mut interrupt, mut terminate, mut hangup, mut quit]) = streams
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map(|streams| <[_; 4]>::try_from(streams).expect("as many streams as kinds"))
+    else {
         tracing::warn!("signals cannot be listened to: the run can only be ended by killing it");
         return;
     };

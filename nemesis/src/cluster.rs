@@ -147,9 +147,8 @@ impl Cluster {
         let mut crashes = Vec::new();
         for (node, member) in &mut self.members {
             let Some(process) = &mut member.process else { continue };
-            let ended = process
-                .try_wait()
-                .map_err(|source| ClusterError::Watch { node: node.clone(), source })?;
+            let ended =
+                process.try_wait().map_err(|source| ClusterError::Watch { node: node.clone(), source })?;
             if let Some(status) = ended {
                 member.process = None;
                 crashes.push(Crash { node: node.clone(), status });

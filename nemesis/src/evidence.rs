@@ -149,7 +149,8 @@ impl Evidence {
             }
             // A node that is down or paused cannot be asked; one of them must have answered, and none otherwise.
             Self::ClockSet { nodes } => {
-                let asked = |node: &&NodeClock| !node.clock.seen.is_empty() || !node.clock.unpatched.is_empty();
+                let asked =
+                    |node: &&NodeClock| !node.clock.seen.is_empty() || !node.clock.unpatched.is_empty();
                 nodes.iter().any(|node| asked(&node))
                     && nodes.iter().filter(asked).all(|node| node.clock.proves(CLOCK_TOLERANCE_NS))
             }
@@ -182,7 +183,11 @@ impl fmt::Display for NodeClock {
             write!(f, " (from {:+.3} s)", reached as f64 / 1e9)?;
         }
         for unpatched in &self.clock.unpatched {
-            write!(f, " (process {} \"{}\" does not follow: {})", unpatched.pid, unpatched.program, unpatched.why)?;
+            write!(
+                f,
+                " (process {} \"{}\" does not follow: {})",
+                unpatched.pid, unpatched.program, unpatched.why
+            )?;
         }
         Ok(())
     }
@@ -246,7 +251,10 @@ impl fmt::Display for Evidence {
             }
             Self::Shaped { links, probes_arrived, probe_us } => {
                 let millis = *probe_us as f64 / 1000.0;
-                write!(f, "in force on {links} links; {probes_arrived} probes crossed, the median in {millis:.1} ms")
+                write!(
+                    f,
+                    "in force on {links} links; {probes_arrived} probes crossed, the median in {millis:.1} ms"
+                )
             }
             Self::Unshaped { links, probes_arrived, still_cut, packets_met } => {
                 write!(f, "{packets_met} packets had met it; {probes_arrived} of {links} probes arrived")?;

@@ -95,15 +95,8 @@ const ENTRIES: [Entry; 7] = [
 
 impl Family {
     /// Every family, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
-        Self::Partition,
-        Self::Packet,
-        Self::Kill,
-        Self::Pause,
-        Self::Restart,
-        Self::Clock,
-        Self::Disk,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Partition, Self::Packet, Self::Kill, Self::Pause, Self::Restart, Self::Clock, Self::Disk];
 
     fn entry(self) -> &'static Entry {
         ENTRIES.iter().find(|entry| entry.family == self).expect("every family has an entry")

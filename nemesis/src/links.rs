@@ -66,7 +66,10 @@ impl Links {
             return LinkPolicy::CUT;
         }
         let seed = self.seed ^ fingerprint(link);
-        state.effects.values().fold(LinkPolicy { seed, ..LinkPolicy::OPEN }, |policy, effect| effect.onto(policy))
+        state
+            .effects
+            .values()
+            .fold(LinkPolicy { seed, ..LinkPolicy::OPEN }, |policy, effect| effect.onto(policy))
     }
 
     /// The policies of `links`, as the switch takes them.

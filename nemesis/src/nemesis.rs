@@ -11,8 +11,8 @@ use duress_history::NodeId;
 use crate::arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
 use crate::arena::disk::DiskError;
 use crate::arena::{ControlError, LinkCounters, NodeProcess, ProbeOutcome, Switch, SwitchError};
-use crate::cluster::{Cluster, ClusterError, Crash};
 use crate::clock_fault::ClockEffect;
+use crate::cluster::{Cluster, ClusterError, Crash};
 use crate::disk_fault::DiskEffect;
 use crate::evidence::{Evidence, NodeProcesses, Proof};
 use crate::fault::Fault;
@@ -197,7 +197,8 @@ impl Nemesis {
             }
             Fault::Disk { effect, targets: chosen } => {
                 let nodes = targets(chosen);
-                self.active.insert(id, (fault.clone(), Active::Disk { effect: *effect, nodes: nodes.clone() }));
+                self.active
+                    .insert(id, (fault.clone(), Active::Disk { effect: *effect, nodes: nodes.clone() }));
                 Evidence::DiskStruck { nodes: self.strike_disks(*effect, &nodes)? }
             }
         };
@@ -252,8 +253,7 @@ impl Nemesis {
         let mut ended: Result<(), NemesisError> = self.cluster.kill_all(SIGNAL_DEADLINE).map_err(Into::into);
         for disk in self.cluster.take_disks() {
             let node = NodeId::new(disk.mount_point().display().to_string());
-            let closed =
-                disk.close().map_err(|source| NemesisError::Disk { node, what: "unmount", source });
+            let closed = disk.close().map_err(|source| NemesisError::Disk { node, what: "unmount", source });
             ended = ended.and(closed);
         }
         ended
@@ -305,8 +305,11 @@ impl Nemesis {
         let mut seen = Vec::with_capacity(nodes.len());
         for node in nodes {
             let processes = match self.cluster.process(node)? {
-                Some(process) => act(process)
-                    .map_err(|source| ClusterError::Signal { node: node.clone(), what, source })?,
+                Some(process) => act(process).map_err(|source| ClusterError::Signal {
+                    node: node.clone(),
+                    what,
+                    source,
+                })?,
                 None => 0,
             };
             seen.push(NodeProcesses { node: node.clone(), processes });

@@ -75,9 +75,7 @@ impl PacketEffect {
             Self::Delay(delay) => LinkPolicy { delay: policy.delay + delay, ..policy },
             Self::Jitter(jitter) => LinkPolicy { jitter: policy.jitter + jitter, ..policy },
             Self::Loss(loss) => LinkPolicy { loss: policy.loss.max(loss), ..policy },
-            Self::Duplicate(duplicate) => {
-                LinkPolicy { duplicate: policy.duplicate.max(duplicate), ..policy }
-            }
+            Self::Duplicate(duplicate) => LinkPolicy { duplicate: policy.duplicate.max(duplicate), ..policy },
             Self::Reorder(probability) => {
                 LinkPolicy { reorder: Some(Reorder { probability, hold: HOLD }), ..policy }
             }
@@ -103,7 +101,8 @@ impl PacketEffect {
         match self {
             Self::Delay(_) | Self::Jitter(_) | Self::Reorder(_) => delayed,
             Self::Rate(_) => {
-                delayed + after.overflowed_packets.saturating_sub(before.overflowed_packets)
+                delayed
+                    + after.overflowed_packets.saturating_sub(before.overflowed_packets)
                     + after.dropped_packets.saturating_sub(before.dropped_packets)
             }
             Self::Loss(_) => after.dropped_packets.saturating_sub(before.dropped_packets),
@@ -117,12 +116,16 @@ impl PacketEffect {
 
 impl fmt::Display for PacketEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |duration: &Duration| quantity::show_nanos(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX));
+        let time = |duration: &Duration| {
+            quantity::show_nanos(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+        };
         match self {
             Self::Delay(delay) => write!(f, "delay={}", time(delay)),
             Self::Jitter(jitter) => write!(f, "jitter={}", time(jitter)),
             Self::Loss(probability) => write!(f, "loss={}", quantity::show_probability(*probability)),
-            Self::Duplicate(probability) => write!(f, "duplicate={}", quantity::show_probability(*probability)),
+            Self::Duplicate(probability) => {
+                write!(f, "duplicate={}", quantity::show_probability(*probability))
+            }
             Self::Reorder(probability) => write!(f, "reorder={}", quantity::show_probability(*probability)),
             Self::Corrupt(probability) => write!(f, "corrupt={}", quantity::show_probability(*probability)),
             Self::CorruptUndetected(probability) => {

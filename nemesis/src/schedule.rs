@@ -68,7 +68,9 @@ pub struct MixOptions<'a> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MixError {
     /// The shape needs more nodes.
-    #[error("the fault \"{fault}\" needs at least {needed} nodes, and the cluster has {nodes}: give --nodes {needed}")]
+    #[error(
+        "the fault \"{fault}\" needs at least {needed} nodes, and the cluster has {nodes}: give --nodes {needed}"
+    )]
     TooFewNodes {
         /// The item.
         fault: String,

@@ -136,7 +136,9 @@ impl FromStr for FaultSpec {
         ) -> Result<Option<T>, FaultSpecError> {
             text.map(|text| parse(text).ok_or_else(|| unknown(text))).transpose()
         }
-        if let (Some(nodes), Family::Partition | Family::Kill | Family::Pause | Family::Restart) = (nodes, family) {
+        if let (Some(nodes), Family::Partition | Family::Kill | Family::Pause | Family::Restart) =
+            (nodes, family)
+        {
             return Err(unknown(&format!("@{nodes}")));
         }
         let selector = |text| parsed(text, Selector::parse, unknown);
@@ -191,8 +193,19 @@ mod tests {
         let error = FaultSpec::parse_mix("partition,kil").expect_err("no such family");
         assert!(error.to_string().contains("\"kil\"") && error.to_string().contains("kill"), "{error}");
         let error = FaultSpec::parse_mix("kill:halves").expect_err("no such variant");
-        assert!(error.to_string().contains("\"halves\"") && error.to_string().contains("minority"), "{error}");
-        for bad in ["packet:loss=110%", "packet:delay=5", "clock:drift=20ms", "disk:explode", "disk@", "kill@n1", "clock:bump=1s@x"] {
+        assert!(
+            error.to_string().contains("\"halves\"") && error.to_string().contains("minority"),
+            "{error}"
+        );
+        for bad in [
+            "packet:loss=110%",
+            "packet:delay=5",
+            "clock:drift=20ms",
+            "disk:explode",
+            "disk@",
+            "kill@n1",
+            "clock:bump=1s@x",
+        ] {
             assert!(FaultSpec::parse_mix(bad).is_err(), "{bad}");
         }
     }

@@ -42,7 +42,11 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let report = check_file(&path, args.model, initial, args.check_limit).map_err(|error| {
         let fits = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
         let failure = Failure::usage(anyhow::Error::new(error).context(format!("{}", path.display())));
-        if fits { failure.hint("--model says what the history holds: register, cas-register or mutex") } else { failure }
+        if fits {
+            failure.hint("--model says what the history holds: register, cas-register or mutex")
+        } else {
+            failure
+        }
     })?;
     let exit = match &report.verdict {
         Verdict::Valid => Exit::Valid,
@@ -64,7 +68,12 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             for (number, anomaly) in anomalies.iter().enumerate() {
                 written = writeln!(text, "{}", Told { number: number + 1, anomaly });
             }
-            written.and(writeln!(text, "INVALID: not linearizable: {} of {} keys", anomalies.len(), report.keys))
+            written.and(writeln!(
+                text,
+                "INVALID: not linearizable: {} of {} keys",
+                anomalies.len(),
+                report.keys
+            ))
         }
         Verdict::Unknown(reasons) => {
             for reason in reasons {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use duress_nemesis::arena::capabilities::{Availability, User, probe};
 use duress_nemesis::arena::NamespaceKind;
+use duress_nemesis::arena::capabilities::{Availability, User, probe};
 use duress_targets::systems;
 
 use super::output::print;
@@ -56,11 +56,7 @@ pub fn doctor() -> Result<Exit, Failure> {
             found: &found.tmpfs,
             without: "nodes' data must be on disk (--data disk): runs are slower",
         },
-        Finding {
-            name: "FUSE (/dev/fuse)",
-            found: &found.fuse,
-            without: "there are no disk faults",
-        },
+        Finding { name: "FUSE (/dev/fuse)", found: &found.fuse, without: "there are no disk faults" },
         Finding {
             name: "tracing one's own children (ptrace)",
             found: &found.ptrace,

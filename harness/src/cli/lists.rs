@@ -63,7 +63,10 @@ pub fn faults() -> Result<Exit, Failure> {
         say!(text, "  evidence:  {proof}");
         say!(text, "  healing:   {heals}");
     }
-    say!(text, "\nA mix is a list: --faults partition:majority,kill,pause:leader. A family without a variant draws one from the seed.");
+    say!(
+        text,
+        "\nA mix is a list: --faults partition:majority,kill,pause:leader. A family without a variant draws one from the seed."
+    );
     say!(text, "A fault without evidence makes the run BROKEN (exit 3), never a pass.");
     print(text)?;
     Ok(Exit::Valid)
@@ -78,7 +81,13 @@ pub fn bugs() -> Result<Exit, Failure> {
             say!(text, "  anomaly:  {}", bug.anomaly);
             match bug.findable {
                 Findable::Now => {
-                    say!(text, "  found by: duress run {} --bug {} {}", system.name(), bug.name, bug.scenario.words().join(" "));
+                    say!(
+                        text,
+                        "  found by: duress run {} --bug {} {}",
+                        system.name(),
+                        bug.name,
+                        bug.scenario.words().join(" ")
+                    );
                 }
                 Findable::Needs(what) => {
                     say!(text, "  found by: nothing yet; it needs {what}");

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use duress_history::recorder::RecordError;
+use duress_nemesis::arena::capabilities::probe;
 use duress_nemesis::arena::clock::Tracer;
-use duress_nemesis::{Fault, FaultSpec, ScheduledFault};
 use duress_nemesis::arena::{self, PortKind, Role};
 use duress_nemesis::schedule::{MixOptions, Overlap, expand};
+use duress_nemesis::{Family, Fault, FaultSpec, ScheduledFault};
 use duress_targets::{Request, Settings, System, find};
 use rand::RngExt;
 
@@ -194,8 +195,13 @@ fn fixed(choice: PortChoice) -> Option<PortKind> {
 
 fn best_port() -> Result<PortKind, Failure> {
     PortKind::best().map_err(|error| {
-        let error = anyhow::Error::new(error).context("cannot find out how hosts can be attached to a network");
-        Failure { exit: Exit::Broken, error, hint: Some("`duress doctor` says what this machine allows".to_owned()) }
+        let error =
+            anyhow::Error::new(error).context("cannot find out how hosts can be attached to a network");
+        Failure {
+            exit: Exit::Broken,
+            error,
+            hint: Some("`duress doctor` says what this machine allows".to_owned()),
+        }
     })
 }
 
@@ -229,6 +235,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         (None, None) if node_count == 1 => "kill,pause".to_owned(),
         (None, None) => DEFAULT_FAULTS.to_owned(),
     };
+    let faults = if faults == "all" { all_allowed()? } else { faults };
     let mix = match &args.schedule {
         Some(_) => Vec::new(),
         None => FaultSpec::parse_mix(&faults).map_err(Failure::usage)?,
@@ -287,9 +294,30 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     Ok((plan, system))
 }
 
+/// Every family of faults that this machine allows, as a mix.
+fn all_allowed() -> Result<String, Failure> {
+    let found = probe().map_err(Failure::internal)?;
+    let allowed = |family: &Family| match family {
+        Family::Clock => found.ptrace.is_available() && cfg!(target_arch = "x86_64"),
+        Family::Disk => found.fuse.is_available(),
+        _ => true,
+    };
+    let (allowed, forbidden): (Vec<Family>, Vec<Family>) = Family::ALL.into_iter().partition(allowed);
+    let names =
+        |families: &[Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(",");
+    if !forbidden.is_empty() {
+        eprintln!(
+            "left out of all faults, since this machine forbids them (see duress doctor): {}",
+            names(&forbidden)
+        );
+    }
+    Ok(names(&allowed))
+}
+
 /// The schedule that `mix` expands to.
 fn expanded(plan: &Plan, mix: &[FaultSpec], args: &RunArgs) -> Result<Vec<ScheduledFault>, Failure> {
-    let (nodes, clients) = (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
+    let (nodes, clients) =
+        (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
     expand(
         mix,
         &MixOptions {
@@ -307,10 +335,13 @@ fn expanded(plan: &Plan, mix: &[FaultSpec], args: &RunArgs) -> Result<Vec<Schedu
 
 /// Reads a schedule written by hand: a JSON list of faults, as `plan.json` has it.
 fn read_schedule(path: &Path) -> Result<Vec<ScheduledFault>, Failure> {
-    let named = |error: anyhow::Error| Failure::usage(error.context(format!("cannot read the schedule {}", path.display())));
+    let named = |error: anyhow::Error| {
+        Failure::usage(error.context(format!("cannot read the schedule {}", path.display())))
+    };
     let text = fs::read_to_string(path).map_err(|error| named(error.into()))?;
     let mut schedule: Vec<ScheduledFault> = serde_json::from_str(&text).map_err(|error| {
-        named(error.into()).hint("a schedule is a list of faults as in plan.json: `duress run … --dry-run` prints one")
+        named(error.into())
+            .hint("a schedule is a list of faults as in plan.json: `duress run … --dry-run` prints one")
     })?;
     schedule.sort_by_key(|fault| (fault.start_ms, fault.stop_ms));
     for (id, fault) in (1..).zip(&mut schedule) {
@@ -345,7 +376,9 @@ fn isolated(
 /// The end of the outer process: as the runner ended.
 fn outer(status: ExitStatus) -> Result<Exit, Failure> {
     let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
-    if let Some(exit) = status.code().and_then(|code| known.into_iter().find(|exit| i32::from(exit.code()) == code)) {
+    if let Some(exit) =
+        status.code().and_then(|code| known.into_iter().find(|exit| i32::from(exit.code()) == code))
+    {
         return Ok(exit);
     }
     let how = match status.signal() {
@@ -381,7 +414,8 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
             hint: Some("`duress doctor` says what this machine allows".to_owned()),
         })?),
     };
-    let outcome = crate::run::run(plan, system, &folder, tracer).map_err(|error| run_failure(error, &shown))?;
+    let outcome =
+        crate::run::run(plan, system, &folder, tracer).map_err(|error| run_failure(error, &shown))?;
     if output.keep_data {
         keep_data(plan, &folder)?;
     }
@@ -397,7 +431,11 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
 fn run_failure(error: RunError, shown: &str) -> Failure {
     let full = matches!(&error, RunError::Record(RecordError::Append { .. }));
     let failure = Failure::internal(error);
-    if full { failure.hint(format!("make room, then check what was recorded: duress check {shown}")) } else { failure }
+    if full {
+        failure.hint(format!("make room, then check what was recorded: duress check {shown}"))
+    } else {
+        failure
+    }
 }
 
 fn judge_run(
@@ -426,7 +464,9 @@ fn judge_run(
     let mut notes = outcome.notes;
     match outcome.stop {
         Stop::No => {}
-        Stop::Early => notes.push("the run was ended early; what was recorded until then was checked".to_owned()),
+        Stop::Early => {
+            notes.push("the run was ended early; what was recorded until then was checked".to_owned())
+        }
         Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
     }
     let check = judge::check_run(&operations, output.check_limit);

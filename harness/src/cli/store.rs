@@ -41,7 +41,8 @@ pub fn store(args: &StoreArgs) -> Result<Exit, Failure> {
     for option in &args.options {
         mode.set_option(option).map_err(Failure::usage)?;
     }
-    let mut config = Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone()).with_mode(mode);
+    let mut config =
+        Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone()).with_mode(mode);
     for peer in &args.peers {
         config = config.with_peer(peer.name.clone(), peer.address);
     }
@@ -51,11 +52,10 @@ pub fn store(args: &StoreArgs) -> Result<Exit, Failure> {
     config.validate().map_err(Failure::usage)?;
     crate::log::to_stderr();
     // One thread a node: a whole cluster shares the machine with its clients.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(
+            |error| Failure::internal(anyhow::Error::new(error).context("cannot start the runtime")),
+        )?;
     runtime.block_on(duress_store::serve(config)).map_err(Failure::internal)?;
     Ok(Exit::Valid)
 }

@@ -54,7 +54,8 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
             (fault.stop_ms, fault.healed) = (Some(at), summary);
         } else if event.f == "ready"
             && event.error.is_none()
-            && let (Some(node), Some(after)) = (event.value["node"].as_str(), event.value["after_ms"].as_u64())
+            && let (Some(node), Some(after)) =
+                (event.value["node"].as_str(), event.value["after_ms"].as_u64())
         {
             fault.served_after_ms.push((node.to_owned(), after));
         }

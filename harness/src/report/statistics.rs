@@ -96,9 +96,9 @@ pub fn statistics(operations: &[Operation<Register>], until_ns: u64) -> RunStati
         }
         match &operation.completion {
             Completion::Ok { time, .. } => {
-                let histogram = latencies
-                    .entry(operation.action.f())
-                    .or_insert_with(|| Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are in order"));
+                let histogram = latencies.entry(operation.action.f()).or_insert_with(|| {
+                    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 2).expect("the bounds are in order")
+                });
                 histogram.saturating_record((time - operation.time).min(LATENCY_NS_MAX));
                 if let Some(node) = &operation.node
                     && *time <= until_ns

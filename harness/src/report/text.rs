@@ -55,8 +55,10 @@ impl Display for RunReport {
             }
         }
         writeln!(f)?;
-        self.operations(f)?;
-        writeln!(f)?;
+        if self.statistics.counts.total() > 0 {
+            self.operations(f)?;
+            writeln!(f)?;
+        }
         self.fault_table(f)?;
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
@@ -178,7 +180,8 @@ impl RunReport {
                     .iter()
                     .map(|(node, after)| format!("{node} served after {after} ms"))
                     .collect();
-                let served = if served.is_empty() { served.join("") } else { format!("; {}", served.join(", ")) };
+                let served =
+                    if served.is_empty() { served.join("") } else { format!("; {}", served.join(", ")) };
                 writeln!(f, "       healed:    {evidence}{served}")?;
             }
             for error in &fault.errors {

@@ -224,9 +224,11 @@ impl NodeProcess {
         prepare_node(&mut command, host.namespace());
         let program = || spec.program.clone();
         let child = match clock {
-            None => command
-                .spawn()
-                .map_err(|source| SpawnError::Program { host: name(), program: program(), source })?,
+            None => command.spawn().map_err(|source| SpawnError::Program {
+                host: name(),
+                program: program(),
+                source,
+            })?,
             Some((tracer, page)) => tracer
                 .spawn(command, page, StartUp::default())
                 .map_err(|source| SpawnError::Clock { host: name(), program: program(), source })?,

@@ -150,7 +150,8 @@ impl Nemesis {
     ) -> Result<Evidence, NemesisError> {
         let mut pages = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let (_, page, _) = self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
+            let (_, page, _) =
+                self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
             pages.push((node.clone(), Arc::clone(page)));
         }
         let mut clocks = Vec::with_capacity(nodes.len());
@@ -290,7 +291,9 @@ impl Nemesis {
         let mut seen = killed(self.kill(nodes)?);
         for NodeDisk { node, disk, .. } in &mut seen {
             let undone = self.disk(node)?.power_loss(keep);
-            disk.push(DiskEvidence::Undone(undone.map_err(|source| disk_error(node, "take the power from", source))?));
+            disk.push(DiskEvidence::Undone(
+                undone.map_err(|source| disk_error(node, "take the power from", source))?,
+            ));
         }
         Ok(seen)
     }
@@ -318,6 +321,7 @@ fn blank(nodes: &[NodeId]) -> Vec<NodeDisk> {
 }
 
 fn killed(seen: Vec<NodeProcesses>) -> Vec<NodeDisk> {
-    let disk = |seen: NodeProcesses| NodeDisk { node: seen.node, processes: seen.processes, disk: Vec::new() };
+    let disk =
+        |seen: NodeProcesses| NodeDisk { node: seen.node, processes: seen.processes, disk: Vec::new() };
     seen.into_iter().map(disk).collect()
 }
