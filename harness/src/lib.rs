@@ -6,7 +6,7 @@
 //! - [`world`]: the arena and the cluster in it; [`cluster_access`]: speaks to it as an operator would;
 //! - [`conductor`]: plays the fault schedule, through the [`nemesis_thread`];
 //! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
-//! - [`verdict`], [`report`], [`progress`], [`log`]: what a person sees;
+//! - [`verdict`], [`report`], [`progress`], [`log`], [`output`]: what a person sees;
 //! - [`cli`]: the command line; [`exit`]: how the program ends.
 
 pub mod cli;
@@ -20,6 +20,7 @@ pub mod generator;
 pub mod judge;
 pub mod log;
 pub mod nemesis_thread;
+pub mod output;
 pub mod plan;
 pub mod progress;
 pub mod report;

@@ -8,6 +8,8 @@ use duress_history::OpType;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
+use crate::output::tell;
+
 /// How often a plain line is printed.
 const PLAIN_PERIOD: Duration = Duration::from_secs(5);
 
@@ -100,7 +102,8 @@ impl Progress {
             }
             Style::Plain { next } if now >= *next => {
                 *next += PLAIN_PERIOD;
-                eprintln!("{:>5.0} s  {}", now.as_secs_f64(), line(self.rate, self.counts, &self.faults));
+                let line = line(self.rate, self.counts, &self.faults);
+                tell(format_args!("{:>5.0} s  {line}", now.as_secs_f64()));
             }
             Style::Plain { .. } => {}
         }
@@ -116,7 +119,7 @@ impl Progress {
     fn say(&self, text: &str) {
         match &self.style {
             Style::Terminal(bar) => bar.println(text),
-            Style::Plain { .. } => eprintln!("{text}"),
+            Style::Plain { .. } => tell(text),
             Style::Quiet => {}
         }
     }

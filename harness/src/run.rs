@@ -20,6 +20,7 @@ use crate::generator::final_reads::FinalReads;
 use crate::generator::limit::TimeLimit;
 use crate::generator::register::RegisterMix;
 use crate::generator::stagger::Stagger;
+use crate::output::tell;
 use crate::plan::{Plan, Workload};
 use crate::progress::Progress;
 use crate::world::{World, WorldError};
@@ -211,8 +212,8 @@ async fn listen(stop: watch::Sender<Stop>) {
             };
         });
         match *stop.borrow() {
-            Stop::Early => eprintln!("\nending early: healing, reading, checking (again to leave at once)"),
-            _ => eprintln!("\nleaving at once; the history is kept"),
+            Stop::Early => tell("\nending early: healing, reading, checking (again to leave at once)"),
+            _ => tell("\nleaving at once; the history is kept"),
         }
     }
 }

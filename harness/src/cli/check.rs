@@ -9,10 +9,10 @@ use duress_checkers::verdict::Verdict;
 use duress_history::Scalar;
 use duress_history::jsonl::ReadError;
 
-use super::output::print;
 use super::words::duration;
 use crate::exit::{Exit, Failure};
 use crate::judge::{JudgeError, Model, check_file};
+use crate::output::print;
 use crate::report::text::Told;
 
 #[derive(Debug, Args)]
@@ -40,9 +40,11 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         Err(_) => Scalar::from(text.as_str()),
     });
     let report = check_file(&path, args.model, initial, args.check_limit).map_err(|error| {
-        let fits = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
-        let failure = Failure::usage(anyhow::Error::new(error).context(format!("{}", path.display())));
-        if fits {
+        let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
+        let named = matches!(&error, JudgeError::Read(ReadError::Open { .. }));
+        let error = anyhow::Error::new(error);
+        let failure = Failure::usage(if named { error } else { error.context(path.display().to_string()) });
+        if other_model {
             failure.hint("--model says what the history holds: register, cas-register or mutex")
         } else {
             failure

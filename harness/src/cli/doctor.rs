@@ -6,8 +6,8 @@ use duress_nemesis::arena::NamespaceKind;
 use duress_nemesis::arena::capabilities::{Availability, User, probe};
 use duress_targets::systems;
 
-use super::output::print;
 use crate::exit::{Exit, Failure};
+use crate::output::print;
 
 /// A thing that was tried, and what its absence means.
 struct Finding<'a> {

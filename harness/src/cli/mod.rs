@@ -3,7 +3,6 @@
 mod check;
 mod doctor;
 mod lists;
-mod output;
 mod run;
 mod store;
 mod words;
@@ -11,6 +10,7 @@ mod words;
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
+use crate::output::tell;
 
 /// Puts a distributed system under duress and says whether it kept its promises.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start a cluster, break it, drive it with clients, and judge what they saw
+    // So that `--seed -1` is told what is wrong with -1, and not that there is no option -1.
+    #[command(allow_negative_numbers = true)]
     Run(Box<run::RunArgs>),
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
@@ -64,7 +66,7 @@ pub fn main() -> Exit {
         Command::Doctor => doctor::doctor(),
     };
     result.unwrap_or_else(|failure: Failure| {
-        eprintln!("duress: {failure}");
+        tell(format_args!("duress: {failure}"));
         failure.exit
     })
 }

@@ -17,14 +17,14 @@ use duress_nemesis::{Family, Fault, FaultSpec, ScheduledFault};
 use duress_targets::{Request, Settings, System, find};
 use rand::RngExt;
 
-use super::output::print;
 use super::words::{Concurrency, duration, option};
 use crate::dispatcher::Stop;
 use crate::exit::{Exit, Failure};
 use crate::folder::RunFolder;
 use crate::generator::register::RegisterOptions;
 use crate::judge;
-use crate::plan::{ArenaPlan, ClockSource, DataLocation, Plan, VERSION, Workload, hosts};
+use crate::output::{print, tell};
+use crate::plan::{ArenaPlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, Workload, hosts};
 use crate::report::faults::faults;
 use crate::report::statistics::statistics;
 use crate::report::text::RunReport;
@@ -220,6 +220,9 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     let bug = args.bug.as_ref().and_then(|name| system.bugs().iter().find(|bug| bug.name == name));
     let scenario = bug.map(|bug| bug.scenario);
     let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
+    if !(1..=NODES_MAX).contains(&node_count) {
+        return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
+    }
     let request = Request {
         mode: args.mode.clone(),
         options: args.options.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -229,6 +232,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
     let faults = match (&args.faults, scenario) {
         _ if args.schedule.is_some() => "by hand".to_owned(),
+        (Some(mix), _) if mix.trim().is_empty() => "none".to_owned(),
         (Some(mix), _) => mix.clone(),
         (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
         (None, Some(scenario)) => scenario.faults.join(","),
@@ -268,9 +272,6 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
             tcp_rto_max_ms: Some(millis(TCP_RTO_MAX)),
         },
     };
-    if node_count == 0 || node_count > crate::plan::NODES_MAX {
-        return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
-    }
     if args.interval < Duration::from_millis(100) {
         return Err(Failure::usage(anyhow::anyhow!("--interval must be at least 100ms")));
     }
@@ -395,7 +396,7 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
     crate::log::to_file(&folder.file("duress.log"))
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
     let shown = shown(folder.path());
-    eprintln!(
+    tell(format_args!(
         "{}: {} nodes, {} processes, {} s, faults {} ({} planned), seed {}\nrecording into {shown}",
         plan.name(),
         plan.nodes.len(),
@@ -404,7 +405,7 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
         plan.faults,
         plan.schedule.len(),
         plan.seed,
-    );
+    ));
     // Forked here, while there is one thread.
     let tracer = match plan.arena.clock {
         ClockSource::Machine => None,

@@ -1,4 +1,4 @@
-//! Standard output that may be closed early, as by `| head`.
+//! Standard output and error, either of which may be closed early, as by `| head`.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -17,4 +17,11 @@ pub fn print(text: impl Display) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Says `line` on standard error. Unlike `eprintln!` it does not panic when nobody can be told: a run goes on without
+/// listeners.
+pub fn tell(line: impl Display) {
+    // One write, so that lines of several processes stay whole.
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,0 +1,78 @@
+//! Broken promises are found, and what is found is proved.
+
+use serde_json::Value;
+
+use crate::Test;
+use crate::stage::{PATIENCE, Stage};
+use crate::witness::assert_proves;
+
+pub const TESTS: &[Test] = &[
+    ("reads_of_any_replica_are_stale", reads_of_any_replica_are_stale),
+    ("cas_before_order_is_found", || is_found("cas-before-order", "--time-limit 4")),
+    ("stale_leader_read_is_found", || is_found("stale-leader-read", ISOLATED_LEADERS)),
+    ("ack_before_commit_is_found", || is_found("ack-before-commit", ISOLATED_LEADERS)),
+    ("isolated_leaders_without_a_bug_break_nothing", isolated_leaders_without_a_bug_break_nothing),
+    ("no_faults_and_no_bug_break_nothing", no_faults_and_no_bug_break_nothing),
+];
+
+/// Leaders are isolated for long enough that another is elected, and clients give up soon enough on the one that was to
+/// ask it something else meanwhile.
+const ISOLATED_LEADERS: &str = "--time-limit 9 --interval 4s --timeout 300ms";
+
+/// A bug is found with a probability, not always: this often it is tried, each time with another seed.
+const TRIALS: u64 = 3;
+
+/// Runs `line`; where that finds anomalies, checks their proofs and answers their kinds.
+#[track_caller]
+fn found(line: &str) -> Option<Vec<String>> {
+    let stage = Stage::set();
+    let run = stage.run(line, PATIENCE);
+    stage.assert_vanished();
+    if run.code() == 0 {
+        return None;
+    }
+    let run = run.exits(1);
+    assert!(run.stdout.starts_with("INVALID: "), "{run}");
+    let record = stage.latest();
+    let verdict = record.json("verdict.json");
+    assert_eq!(verdict["verdict"], "invalid");
+    let history = record.history();
+    let anomalies: &Vec<Value> = verdict["anomalies"].as_array().unwrap();
+    let tried = anomalies.iter().filter(|anomaly| assert_proves(anomaly, &history)).count();
+    assert!(tried > 0, "all of {} witnesses are too large to be followed", anomalies.len());
+    let kinds = anomalies.iter().map(|anomaly| anomaly["kind"].as_str().unwrap().to_owned()).collect();
+    // The record alone says the same.
+    stage.run(&format!("check {}", record.path().display()), PATIENCE).exits(1);
+    Some(kinds)
+}
+
+fn reads_of_any_replica_are_stale() {
+    let line =
+        "run store --mode primary -o read=any --faults partition --interval 1s --time-limit 5 --seed 3";
+    let kinds = found(line).expect("replicas lag");
+    // A stale read of a write that nobody else saw looks like a lost write.
+    let stale = kinds.iter().filter(|kind| ["stale-read", "lost-write"].contains(&kind.as_str())).count();
+    assert!(stale > 0, "{kinds:?}");
+}
+
+fn is_found(bug: &str, options: &str) {
+    let trial = |seed| found(&format!("run store --bug {bug} {options} --seed {seed}"));
+    assert!((1..=TRIALS).any(|seed| trial(seed).is_some()), "{bug} was not found in {TRIALS} trials");
+}
+
+fn holds(line: &str) {
+    let stage = Stage::set();
+    let run = stage.run(line, PATIENCE).exits(0);
+    assert!(run.stdout.starts_with("VALID: "), "{run}");
+    assert_eq!(stage.latest().json("verdict.json")["verdict"], "valid");
+}
+
+/// The scenario of two of the bugs.
+fn isolated_leaders_without_a_bug_break_nothing() {
+    holds(&format!("run store --faults partition:isolate-leader {ISOLATED_LEADERS} --seed 1"));
+}
+
+/// The scenario of the third.
+fn no_faults_and_no_bug_break_nothing() {
+    holds("run store --faults none --time-limit 6 --seed 1");
+}

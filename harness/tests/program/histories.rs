@@ -1,0 +1,128 @@
+//! `duress check`: a history is judged by what is in it, and what is no history is refused in one line.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::Test;
+use crate::stage::{PATIENCE, Stage};
+
+pub const TESTS: &[Test] = &[
+    ("one_older_answer_is_named", one_older_answer_is_named),
+    ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
+    ("what_is_no_history_is_refused", what_is_no_history_is_refused),
+    ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
+];
+
+/// Two processes on two keys; the last read of `x` is the last line.
+const GOOD: &str = r#"{"index":0,"time":1000,"process":0,"type":"invoke","f":"write","value":["x",1],"node":"n1"}
+{"index":1,"time":2000,"process":0,"type":"ok","f":"write","value":["x",1],"node":"n1"}
+{"index":2,"time":3000,"process":1,"type":"invoke","f":"read","value":["x",null],"node":"n2"}
+{"index":3,"time":3500,"process":"nemesis","type":"info","f":"start-pause","value":{"fault":1,"what":"pause n1"}}
+{"index":4,"time":4000,"process":1,"type":"ok","f":"read","value":["x",1],"node":"n2"}
+{"index":5,"time":5000,"process":0,"type":"invoke","f":"cas","value":["x",[1,2]],"node":"n1"}
+{"index":6,"time":5500,"process":1,"type":"invoke","f":"write","value":["y",7],"node":"n2"}
+{"index":7,"time":6000,"process":0,"type":"ok","f":"cas","value":["x",[1,2]],"node":"n1"}
+{"index":8,"time":7000,"process":1,"type":"info","f":"write","value":["y",7],"node":"n2","error":"timeout"}
+{"index":9,"time":8000,"process":2,"type":"invoke","f":"read","value":["x",null],"node":"n2"}
+{"index":10,"time":9000,"process":2,"type":"ok","f":"read","value":["x",2],"node":"n2"}
+"#;
+
+fn one_older_answer_is_named() {
+    let stage = Stage::set();
+    stage.write("good.jsonl", GOOD);
+    let good = stage.run("check good.jsonl", PATIENCE).exits(0);
+    assert!(good.stdout.starts_with("VALID: "), "{good}");
+    stage.write("bad.jsonl", older_answer());
+    let bad = stage.run("check bad.jsonl", PATIENCE).exits(1);
+    assert!(bad.stdout.contains("stale-read on key x") && bad.stdout.contains("(index 9 and 10)"), "{bad}");
+    assert!(bad.stdout.ends_with("INVALID: not linearizable: 1 of 2 keys\n"), "{bad}");
+    let json = stage.run("check bad.jsonl --json", PATIENCE).exits(1).stdout;
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let anomaly = &report["verdict"]["invalid"][0];
+    assert_eq!((&anomaly["kind"], &anomaly["key"]), (&"stale-read".into(), &"x".into()), "{json}");
+    let history: Vec<Value> =
+        older_answer().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(crate::witness::assert_proves(anomaly, &history));
+}
+
+/// The good history, in which the last read is answered with the value that was replaced before it began.
+fn older_answer() -> String {
+    let bad = GOOD.replace(r#""f":"read","value":["x",2]"#, r#""f":"read","value":["x",1]"#);
+    assert_ne!(bad, GOOD);
+    bad
+}
+
+fn a_torn_last_line_is_left_out() {
+    let stage = Stage::set();
+    for cut in [1, 2, 20, 60] {
+        stage.write("torn.jsonl", &GOOD[..GOOD.len() - cut]);
+        stage.run("check torn.jsonl", PATIENCE).exits(0);
+        // What stands before it is judged all the same.
+        let invoked = r#"{"index":11,"time":9500,"process":3,"type":"invoke","f":"read","value":["x",null]}"#;
+        stage.write("torn.jsonl", older_answer() + &invoked[..invoked.len() - cut]);
+        stage.run("check torn.jsonl", PATIENCE).exits(1);
+    }
+}
+
+fn what_is_no_history_is_refused() {
+    let stage = Stage::set();
+    let line = |number: usize, with: &str| -> Vec<u8> {
+        let lines = GOOD.lines().enumerate().map(|(at, line)| if at + 1 == number { with } else { line });
+        lines.flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()
+    };
+    let half = GOOD.lines().nth(4).map(|line| &line[..line.len() / 2]).unwrap();
+    let typed = |from: &str, to: &str| {
+        let fifth = GOOD.lines().nth(4).unwrap();
+        assert!(fifth.contains(from), "{from}");
+        line(5, &fifth.replace(from, to))
+    };
+    let tries: [(&str, Vec<u8>, &str); 17] = [
+        ("empty", Vec::new(), "empty"),
+        ("blank", b"\n\n  \n".to_vec(), "empty"),
+        ("torn from the start", GOOD.as_bytes()[..40].to_vec(), "empty"),
+        ("binary", (0..=255).cycle().take(4096).collect(), "line 1"),
+        ("binary with braces", b"{\"index\":0\x00\xff\xfe}\n".to_vec(), "line 1"),
+        ("prose", b"It was the best of times.\nIt was the worst of times.\n".to_vec(), "line 1"),
+        ("cut in the middle", line(5, half), "line 5"),
+        ("a number for a line", line(5, "17"), "line 5"),
+        ("a process that is no number", typed("\"process\":1", "\"process\":\"one\""), "line 5"),
+        ("a negative process", typed("\"process\":1", "\"process\":-1"), "line 5"),
+        ("a time that is text", typed("\"time\":4000", "\"time\":\"late\""), "line 5"),
+        ("an unknown type", typed("\"type\":\"ok\"", "\"type\":\"okay\""), "line 5"),
+        ("an unknown operation", typed("\"f\":\"read\"", "\"f\":\"peek\""), "line 5"),
+        ("a value without its key", typed("[\"x\",1]", "1"), "line 5"),
+        ("time that falls", typed("\"time\":4000", "\"time\":1"), "line 5"),
+        ("an index twice", typed("\"index\":4", "\"index\":3"), "line 5"),
+        ("an answer to no question", typed("\"process\":1", "\"process\":5"), "never invoked"),
+    ];
+    for (what, bytes, word) in tries {
+        stage.write("history.jsonl", bytes);
+        refused(&stage, "check history.jsonl", what, word);
+    }
+    fs::remove_file(stage.path().join("history.jsonl")).unwrap();
+    fs::create_dir(stage.path().join("folder")).unwrap();
+    refused(&stage, "check folder", "a folder without a history", "folder/history.jsonl");
+    refused(&stage, "check nowhere.jsonl", "a missing file", "nowhere.jsonl");
+    stage.write("good.jsonl", GOOD);
+    refused(&stage, "check good.jsonl/history.jsonl", "a file for a folder", "good.jsonl");
+    refused(&stage, "check good.jsonl --model mutex", "another model", "line 1");
+}
+
+#[track_caller]
+fn refused(stage: &Stage, line: &str, what: &str, word: &str) {
+    let run = stage.run(line, PATIENCE).exits(254);
+    let error = run.one_error();
+    assert!(error.contains(word), "{what}: \"{word}\" is not in {run}");
+    assert!(error.contains(line.split_whitespace().nth(1).unwrap()), "{what}: no file is named in {run}");
+    assert_eq!(run.stdout, "", "{what}");
+}
+
+fn other_formats_get_the_same_answer() {
+    let stage = Stage::set();
+    for (history, code) in [(GOOD.to_owned(), 0), (older_answer(), 1)] {
+        let lines: Vec<&str> = history.lines().collect();
+        stage.write("history.json", format!("[{}]", lines.join(",\n")));
+        stage.run("check history.json", PATIENCE).exits(code);
+    }
+}

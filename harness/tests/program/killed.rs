@@ -1,0 +1,115 @@
+//! However a run is killed, nothing of it is left, and what was recorded can be checked.
+
+use std::fs;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::Test;
+use crate::record::{Record, nemesis};
+use crate::stage::{PATIENCE, Stage, Started, wait_until};
+
+pub const TESTS: &[Test] = &[
+    ("outer_as_it_starts", || strike(Family::Outer, Moment::Isolated)),
+    ("outer_while_nodes_start", || strike(Family::Outer, Moment::NodesStarting)),
+    ("outer_as_clients_begin", || strike(Family::Outer, Moment::ClientsBegin)),
+    ("outer_during_a_fault", || strike(Family::Outer, Moment::FaultInForce)),
+    ("outer_at_the_end", || strike(Family::Outer, Moment::Recovered)),
+    ("init_during_a_fault", || strike(Family::Init, Moment::FaultInForce)),
+    ("runner_as_it_starts", || strike(Family::Runner, Moment::Isolated)),
+    ("runner_during_a_fault", || strike(Family::Runner, Moment::FaultInForce)),
+];
+
+/// The processes that the program is made of: what the shell started; process 1 of the PID namespace that everything
+/// else lives in; and process 2, which runs everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Outer,
+    Init,
+    Runner,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// Init and the runner are there.
+    Isolated,
+    /// The first node has been started.
+    NodesStarting,
+    /// The first operation is recorded.
+    ClientsBegin,
+    /// The first fault has evidence.
+    FaultInForce,
+    /// Everything was healed; the final reads begin.
+    Recovered,
+}
+
+fn strike(victim: Family, moment: Moment) {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --time-limit 3 --seed 9 --warm-up 500ms --interval 1500ms --faults pause:all,partition";
+    let started = stage.start(stage.duress(line));
+    wait_until("the moment has come", PATIENCE, || has_come(moment, &stage, &started));
+    if matches!(moment, Moment::ClientsBegin | Moment::FaultInForce | Moment::Recovered) {
+        let members = stage.members().len();
+        assert!(members >= 6, "the family and three nodes are seen from here: {members}");
+    }
+    let pid = member(&stage, &started, victim).expect("a family of three");
+    // Killed because it was still there: the test would show nothing otherwise.
+    kill(pid, Signal::SIGKILL).unwrap();
+    let struck = Instant::now();
+    stage.assert_vanished();
+    println!("nothing was left after {:?}", struck.elapsed());
+    let run = started.wait(PATIENCE);
+    if victim != Family::Outer {
+        let run = run.exits(255);
+        let last = run.stderr.lines().last().unwrap_or_default();
+        assert!(last.starts_with("duress: ") && last.contains("killed"), "{run}");
+    }
+    let Some(record) = record(&stage) else { return };
+    let empty = record.history().is_empty();
+    let check = stage.run(&format!("check {}", record.path().display()), PATIENCE);
+    if empty {
+        // Nothing was recorded, and that is said.
+        check.exits(254).one_error();
+    } else {
+        check.exits(0);
+    }
+    assert!(empty || !matches!(moment, Moment::Isolated | Moment::NodesStarting), "clients before nodes");
+}
+
+fn has_come(moment: Moment, stage: &Stage, started: &Started) -> bool {
+    if matches!(moment, Moment::Isolated) {
+        return member(stage, started, Family::Runner).is_some();
+    }
+    let Some(record) = record(stage) else { return false };
+    match moment {
+        Moment::Isolated => true,
+        Moment::NodesStarting => record.path().join("nodes/n1/stdout.log").exists(),
+        Moment::ClientsBegin => !record.history().is_empty(),
+        Moment::FaultInForce => {
+            nemesis(&record.history(), "start-").iter().any(|event| event["value"]["evidence"].is_object())
+        }
+        Moment::Recovered => !nemesis(&record.history(), "recovered").is_empty(),
+    }
+}
+
+/// The run's record, once it has a folder.
+fn record(stage: &Stage) -> Option<Record> {
+    fs::canonicalize(stage.path().join("runs/latest")).ok().map(Record::new)
+}
+
+fn member(stage: &Stage, started: &Started, wanted: Family) -> Option<Pid> {
+    let number = match wanted {
+        Family::Outer => return Some(started.pid()),
+        Family::Init => "1",
+        Family::Runner => "2",
+    };
+    // Numbers as the innermost namespace counts them.
+    let is_wanted = |pid: Pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        numbers.split_whitespace().last() == Some(number)
+    };
+    stage.members().into_iter().find(|pid| *pid != started.pid() && is_wanted(*pid))
+}

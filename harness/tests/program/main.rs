@@ -1,0 +1,92 @@
+//! The program as a stranger meets it: the real binary, real clusters, files and exit codes.
+//!
+//! Everything is started in a folder of its own, has a deadline, and does not outlive its test. What the machine
+//! forbids is skipped, with the reason.
+
+mod anomalies;
+mod histories;
+mod killed;
+mod ordinary_user;
+mod output;
+mod record;
+mod repeated;
+mod runs;
+mod stage;
+mod stopped;
+mod surroundings;
+mod usage;
+mod witness;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::stage::Stage;
+
+/// A test and its name.
+type Test = (&'static str, fn());
+
+/// A test that may find that this machine does not allow it, and its name.
+type TestIfAllowed = (&'static str, fn() -> Result<(), Skipped>);
+
+/// Why something was not tested.
+#[derive(Clone, Debug)]
+struct Skipped(String);
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One at a time: each of these may run a whole cluster, and the machine is small.
+    arguments.test_threads = Some(1);
+    let mut trials = Vec::new();
+    for (group, tests) in
+        [("usage", usage::TESTS), ("histories", histories::TESTS), ("output", output::TESTS)]
+    {
+        for &(name, test) in tests {
+            trials.push(Trial::test(format!("{group}::{name}"), move || {
+                test();
+                Ok::<(), Failed>(())
+            }));
+        }
+    }
+    let fit = fit();
+    let of_clusters = [
+        ("runs", runs::TESTS),
+        ("anomalies", anomalies::TESTS),
+        ("repeated", repeated::TESTS),
+        ("stopped", stopped::TESTS),
+        ("killed", killed::TESTS),
+        ("output", output::TESTS_OF_CLUSTERS),
+    ];
+    for (group, tests) in of_clusters {
+        for &(name, test) in tests {
+            let fit = fit.clone();
+            trials.push(skippable(group, name, move || fit.map(|()| test())));
+        }
+    }
+    let by_leave = [
+        ("runs", runs::TESTS_IF_ALLOWED),
+        ("ordinary_user", ordinary_user::TESTS_IF_ALLOWED),
+        ("surroundings", surroundings::TESTS_IF_ALLOWED),
+    ];
+    for (group, tests) in by_leave {
+        for &(name, test) in tests {
+            let fit = fit.clone();
+            trials.push(skippable(group, name, move || fit.and_then(|()| test())));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Whether clusters can be run here, as the program itself says.
+fn fit() -> Result<(), Skipped> {
+    let doctor = Stage::set().run("doctor", Duration::from_secs(60));
+    if doctor.code() == 0 { Ok(()) } else { Err(Skipped(format!("no cluster can be run here: {doctor}"))) }
+}
+
+fn skippable(group: &str, name: &str, test: impl FnOnce() -> Result<(), Skipped> + Send + 'static) -> Trial {
+    Trial::ignorable_test(format!("{group}::{name}"), move || match test() {
+        Ok(()) => Ok(Completion::Completed),
+        Err(Skipped(reason)) => Ok(Completion::ignored_with(reason)),
+    })
+}

@@ -1,0 +1,112 @@
+//! What is wrong with a command line is named, before anything is started.
+
+use crate::Test;
+use crate::stage::{PATIENCE, Stage};
+
+pub const TESTS: &[Test] = &[
+    ("what_is_unknown_is_named", what_is_unknown_is_named),
+    ("what_is_out_of_range_is_named", what_is_out_of_range_is_named),
+    ("plans_are_refused_by_what_is_wrong_with_them", plans_are_refused_by_what_is_wrong_with_them),
+    ("a_plan_is_printed_and_nothing_is_started", a_plan_is_printed_and_nothing_is_started),
+];
+
+/// Fails the test unless the first line that `line` gets for an answer has all of `words`.
+#[track_caller]
+fn refused(line: &str, words: &[&str]) {
+    let stage = Stage::set();
+    let run = stage.run(line, PATIENCE).exits(254);
+    let first = run.stderr.lines().next().unwrap_or_default();
+    for word in words {
+        assert!(first.contains(word), "\"{word}\" is not in the first line of {run}");
+    }
+    assert!(run.stdout.is_empty(), "{run}");
+    assert!(!stage.path().join("runs").exists(), "something was begun by {run}");
+}
+
+fn what_is_unknown_is_named() {
+    refused("run nosuch", &["\"nosuch\"", "store, etcd"]);
+    refused("run stor", &["\"stor\"", "did you mean \"store\"?"]);
+    refused("run store --mode rft", &["\"rft\"", "did you mean \"raft\"?", "raft, primary"]);
+    refused("run store -o speed=1", &["\"speed\"", "snapshot_every"]);
+    refused("run store -o read=any", &["\"read\"", "primary"]);
+    refused("run store --mode primary -o read=ani", &["\"ani\"", "did you mean \"any\"?"]);
+    refused("run store -o read", &["'read'", "key=value"]);
+    refused("run store --bug nope", &["\"nope\"", "stale-leader-read"]);
+    refused("run store --mode primary --bug stale-leader-read", &["\"stale-leader-read\"", "raft"]);
+    refused("run store --workload cache", &["\"cache\"", "register"]);
+    refused("run store --faults flood", &["\"flood\"", "partition, kill, pause"]);
+    refused("run store --faults kill,,pause", &["\"\"", "partition, kill, pause"]);
+    refused("run store --faults partition:moon", &["\"moon\"", "majority"]);
+    refused("run store --faults kill:n9", &["n9", "n1, n2, n3, n4, n5"]);
+    refused("run store --faults pause:n4 --nodes 3", &["n4", "n1, n2, n3"]);
+    refused("run store --port carrier-pigeon", &["'carrier-pigeon'", "--port"]);
+    refused("run store --speed 3", &["'--speed'"]);
+    refused("frobnicate", &["'frobnicate'"]);
+    refused("run", &["required"]);
+    refused("check", &["required"]);
+    refused("check history.jsonl --model nosuch", &["'nosuch'", "--model"]);
+}
+
+fn what_is_out_of_range_is_named() {
+    refused("run store --seed twelve", &["'twelve'", "--seed"]);
+    refused("run store --seed -1", &["'-1'", "--seed"]);
+    refused("run store --seed 18446744073709551616", &["'18446744073709551616'", "--seed"]);
+    refused("run store --nodes 0", &["--nodes", "0", "1 to 99"]);
+    refused("run store --nodes -3", &["'-3'", "--nodes"]);
+    refused("run store --nodes 1000", &["--nodes", "1000", "1 to 99"]);
+    refused("run store --nodes 1 --faults partition", &["partition", "--nodes 2"]);
+    refused("run store --rate -5", &["rate", "-5"]);
+    refused("run store --rate nan", &["rate", "NaN"]);
+    refused("run store --rate 0", &["rate", "0"]);
+    refused("run store --time-limit -8", &["-8", "--time-limit"]);
+    refused("run store --time-limit 0", &["time limit", "0"]);
+    refused("run store --time-limit 3weeks", &["3weeks", "--time-limit"]);
+    refused("run store --timeout 0", &["time-out", "0"]);
+    refused("run store --interval 1ms", &["--interval", "100ms"]);
+    refused("run store --concurrency 0", &["'0'", "--concurrency"]);
+    refused("run store --concurrency -2", &["'-2'", "--concurrency"]);
+    refused("run store --concurrency 200n --nodes 99", &["concurrency", "19800"]);
+    refused("run store --keys 0", &["keys", "0"]);
+    refused("run store --operations-per-key 0", &["operations per key", "0"]);
+}
+
+fn plans_are_refused_by_what_is_wrong_with_them() {
+    let stage = Stage::set();
+    let plan = stage.run("run store --dry-run --seed 1", PATIENCE).exits(0).stdout;
+    let tries = [
+        ("missing.json", None, "missing.json"),
+        ("empty.json", Some(String::new()), "empty.json"),
+        ("half.json", Some(plan[..plan.len() / 2].to_owned()), "half.json"),
+        ("other.json", Some("[1, 2, 3]\n".to_owned()), "other.json"),
+        ("future.json", Some(plan.replace("\"version\": 1", "\"version\": 99")), "version is 99"),
+        ("extra.json", Some(plan.replacen('{', "{\"surprise\": 1,", 1)), "surprise"),
+        ("target.json", Some(plan.replace("\"target\": \"store\"", "\"target\": \"stone\"")), "\"stone\""),
+        ("seed.json", Some(plan.replace("\"seed\": 1", "\"seed\": -1")), "-1"),
+        ("twins.json", Some(plan.replace("\"10.77.0.2\"", "\"10.77.0.1\"")), "hosts is n1"),
+    ];
+    for (name, text, word) in tries {
+        if let Some(text) = text {
+            assert_ne!(text, plan, "{name} is not changed");
+            stage.write(name, text);
+        }
+        let run = stage.run(&format!("replay {name}"), PATIENCE).exits(254);
+        assert!(run.one_error().contains(word), "\"{word}\" is not in {run}");
+    }
+    assert!(!stage.path().join("runs").exists(), "something was begun");
+}
+
+fn a_plan_is_printed_and_nothing_is_started() {
+    let stage = Stage::set();
+    let line = "run store --dry-run --seed 7 --faults partition,kill,pause,partition:bridge --overlap --time-limit 60";
+    let [first, second] = [(); 2].map(|()| stage.run(line, PATIENCE).exits(0));
+    assert!(first.stdout == second.stdout, "the same seed, and two plans:\n{first}\n{second}");
+    let other = stage.run(&line.replace("--seed 7", "--seed 8"), PATIENCE).exits(0);
+    assert!(first.stdout != other.stdout, "another seed, and the same plan");
+    let plan: serde_json::Value = serde_json::from_str(&first.stdout).unwrap();
+    assert!(plan["schedule"].as_array().unwrap().len() > 10, "{plan:#}");
+    // A random seed is in the plan, and makes it again.
+    let random = stage.run("run store --dry-run", PATIENCE).exits(0).stdout;
+    let seed = serde_json::from_str::<serde_json::Value>(&random).unwrap()["seed"].as_u64().unwrap();
+    assert_eq!(stage.run(&format!("run store --dry-run --seed {seed}"), PATIENCE).exits(0).stdout, random);
+    assert!(!stage.path().join("runs").exists(), "something was begun");
+}
