@@ -34,8 +34,8 @@ fn what_is_unknown_is_named() {
     refused("run store --bug nope", &["\"nope\"", "stale-leader-read"]);
     refused("run store --mode primary --bug stale-leader-read", &["\"stale-leader-read\"", "raft"]);
     refused("run store --workload cache", &["\"cache\"", "register"]);
-    refused("run store --faults flood", &["\"flood\"", "partition, kill, pause"]);
-    refused("run store --faults kill,,pause", &["\"\"", "partition, kill, pause"]);
+    refused("run store --faults flood", &["\"flood\"", "the faults are partition, "]);
+    refused("run store --faults kill,,pause", &["\"\"", "the faults are partition, "]);
     refused("run store --faults partition:moon", &["\"moon\"", "majority"]);
     refused("run store --faults kill:n9", &["n9", "n1, n2, n3, n4, n5"]);
     refused("run store --faults pause:n4 --nodes 3", &["n4", "n1, n2, n3"]);
