@@ -307,10 +307,10 @@ fn all_allowed() -> Result<String, Failure> {
     let names =
         |families: &[Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(",");
     if !forbidden.is_empty() {
-        eprintln!(
+        tell(format_args!(
             "left out of all faults, since this machine forbids them (see duress doctor): {}",
             names(&forbidden)
-        );
+        ));
     }
     Ok(names(&allowed))
 }
