@@ -36,9 +36,14 @@ impl RunVerdict {
         match (&check.verdict, broken) {
             (Verdict::Invalid(anomalies), _) => {
                 let mut anomalies = anomalies.clone();
-                // The easiest to follow comes first: one with a name of its own, and with few operations.
+                // The easiest to follow comes first: a stale read, then others with names, each with few operations.
                 anomalies.sort_by_key(|anomaly| {
-                    (anomaly.kind == AnomalyKind::Nonlinearizable, anomaly.operations.len())
+                    let rank = match anomaly.kind {
+                        AnomalyKind::StaleRead => 0,
+                        AnomalyKind::Nonlinearizable => 2,
+                        _ => 1,
+                    };
+                    (rank, anomaly.operations.len())
                 });
                 Self::Invalid { anomalies }
             }

@@ -164,13 +164,16 @@ impl<'a> Case<'a> {
             Effect::Read(_) => "was answered",
             Effect::Write(_) | Effect::Cas(..) => "was acknowledged",
         };
-        let sentence = format!(
-            "{} {done} at {}, before {} began at {}.",
-            self.named(one, first),
-            self.completed(first),
-            self.named(other, second),
-            self.begun(second),
-        );
+        let (first_named, second_named) = (self.named(one, first), self.named(other, second));
+        let (completed, begun) = (self.completed(first), self.begun(second));
+        let sentence = match self.source(first).end {
+            // Times that read alike, or were never recorded, say nothing: the events' order does.
+            End::Ok { index, .. } if completed == begun => format!(
+                "{first_named} {done} by event {index}, before {second_named} began with event {}.",
+                self.source(second).index,
+            ),
+            _ => format!("{first_named} {done} at {completed}, before {second_named} began at {begun}."),
+        };
         step(sentence, &[one, other])
     }
 

@@ -215,7 +215,8 @@ impl Display for Told<'_> {
         writeln!(f, "  these operations alone are impossible ({start}):")?;
         for operation in &anomaly.operations {
             let node = operation.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-            let seconds = |ns: u64| format!("{:.6} s", ns as f64 / 1e9);
+            // Cut off, not rounded, as in the steps below.
+            let seconds = |ns: u64| format!("{}.{:06} s", ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
             let end = operation.completion_time.map_or_else(|| "never answered".to_owned(), seconds);
             let lines = match operation.completion_index {
                 Some(completion) => format!("index {} and {completion}", operation.index),
