@@ -463,6 +463,9 @@ fn judge_run(
         broken.push("no operation succeeded".to_owned());
     }
     let mut notes = outcome.notes;
+    if let Some(first) = figures.first_ok_ms {
+        notes.push(format!("the first operation was answered within {} ms of the clients' start", first + 1));
+    }
     match outcome.stop {
         Stop::No => {}
         Stop::Early => {
