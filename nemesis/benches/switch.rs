@@ -1,8 +1,10 @@
 //! What the switch costs: round trips and bulk transfer over both kinds of port, beside loopback.
 //!
 //! The same server and the same client on every path, in one run, so that the figures compare. The loopback is
-//! that of one host: no switch, no namespaces to cross.
+//! that of one host: no switch, no namespaces to cross. What it costs the switch
+//! to capture packets as well is measured at the end.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
@@ -12,7 +14,9 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use duress_history::NodeId;
-use duress_nemesis::arena::{Arena, ArenaSpec, Host, HostSpec, PortKind, Role, isolate};
+use duress_nemesis::arena::{
+    Arena, ArenaSpec, CaptureSpec, Host, HostSpec, PortKind, Role, RunStart, isolate,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Bytes of one message, either way.
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         println!("tun ports cannot be measured: /dev/net/tun cannot be used");
     }
     measure(&mut criterion, "packet", &Path::between_hosts(PortKind::Packet));
+    measure_capture(best);
     criterion.final_summary();
     ExitCode::SUCCESS
 }
@@ -173,4 +178,61 @@ fn measure(criterion: &mut Criterion, name: &str, path: &Path) {
         "{name}: {} packets forwarded, {} overflowed",
         counters.forwarded_packets, counters.overflowed_packets
     );
+}
+
+/// What the switch thread itself spends on a small packet while packets are captured, or not: in turns, between the
+/// same hosts, since it is little beside what else happens on the machine.
+fn measure_capture(port: PortKind) {
+    const ROUNDS: u32 = 300;
+    const CONNECTIONS: usize = 32;
+    const TURNS: usize = 31;
+    let path = Path::between_hosts(port);
+    let switch = path.arena.switch();
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let (address, server) = path.serve(MESSAGE, MESSAGE);
+    let mut streams: Vec<_> = (0..CONNECTIONS).map(|_| path.connect(address)).collect();
+    let mut buffer = [0; MESSAGE];
+    let [client, server_name] = ["client", "server"].map(NodeId::new);
+    let packets = || {
+        let count = |from, to| switch.counters(from, to).expect("both are hosts").forwarded_packets;
+        count(&client, &server_name) + count(&server_name, &client)
+    };
+    let kinds = [("off", CaptureSpec::OFF), ("ring", CaptureSpec::RING), ("whole", CaptureSpec::WHOLE)];
+    let mut costs = kinds.map(|_| Vec::new());
+    for _ in 0..TURNS {
+        for ((_, spec), costs) in kinds.iter().zip(&mut costs) {
+            let file = folder.path().join("network.pcapng");
+            let capture = switch.capture(spec, RunStart::now(), &file).expect("the switch runs");
+            let before = (switch_nanoseconds(), packets());
+            for _ in 0..ROUNDS {
+                for stream in &mut streams {
+                    stream.write_all(&[7; MESSAGE]).expect("room in the send buffer");
+                }
+                for stream in &mut streams {
+                    stream.read_exact(&mut buffer).expect("an answer");
+                }
+            }
+            costs.push((switch_nanoseconds() - before.0) / (packets() - before.1));
+            // A ring is forgotten, a file completed.
+            drop(capture);
+        }
+    }
+    for ((kind, _), costs) in kinds.iter().zip(&mut costs) {
+        costs.sort();
+        let [low, middle, high] = [TURNS / 4, TURNS / 2, TURNS * 3 / 4].map(|rank| costs[rank]);
+        println!("capture {kind}: {middle} ns of the switch thread a packet (middle half {low} to {high})");
+    }
+    drop(streams);
+    server.join().expect("the server has seen nothing unexpected");
+}
+
+/// How long the one switch thread of this process has been on a processor.
+fn switch_nanoseconds() -> u64 {
+    let threads = fs::read_dir("/proc/self/task").expect("proc is mounted");
+    let switch = threads
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim_end() == "switch"));
+    let spent = fs::read_to_string(switch.expect("the switch runs").join("schedstat"));
+    spent.expect("a living thread").split(' ').next().and_then(|spent| spent.parse().ok()).expect("a number")
 }

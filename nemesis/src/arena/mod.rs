@@ -37,8 +37,8 @@ pub use nix::unistd::Pid;
 pub use port::PortKind;
 pub use process::{ControlError, NodeProcess, ProcessSpec, ProcessState, SpawnError};
 pub use switch::{
-    Corrupt, Damage, LinkCounters, LinkPolicy, Passage, Probability, ProbeOutcome, ProbeResult, Reorder,
-    Switch, SwitchError,
+    Capture, CaptureError, CaptureSpec, CaptureSummary, Corrupt, Damage, Extent, LinkCounters, LinkPolicy,
+    Passage, Probability, ProbeOutcome, ProbeResult, Reorder, RunStart, Switch, SwitchError,
 };
 
 /// Everything an arena is made from.

@@ -5,9 +5,11 @@
 //!
 //! Some tests need a program to run: this one is started again, with a scene to play as its argument.
 
+mod capture;
 mod fixture;
 mod lifetime;
 mod network;
+mod pcapng;
 mod processes;
 mod scene;
 mod shaping;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = Vec::new();
     network::register(&mut trials, &allowed);
     shaping::register(&mut trials, &allowed);
+    capture::register(&mut trials, &allowed);
     processes::register(&mut trials);
     lifetime::register(&mut trials);
     unprivileged::register(&mut trials);

@@ -15,6 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use super::capture::{Capturing, Outcome};
 use super::frame::{CAPACITY, Frame};
 use super::policy::{LinkPolicy, Passage};
 use super::probe::PROBE_PORT;
@@ -23,6 +24,7 @@ use super::segment::{self, Damaged};
 use super::shaper::{Departure, Fate, Shaper};
 use super::{LinkIndex, Shared};
 use crate::arena::port::Port;
+use crate::sys::tun::OFFLOAD_HEADER;
 
 /// Packets taken from one port before the others have their turn, and before changes are looked at again.
 const BATCH: usize = 64;
@@ -35,6 +37,12 @@ const TIMER: u64 = u64::MAX - 1;
 pub enum Message {
     /// Put these policies in force, and say when they were.
     Apply { changes: Vec<(LinkIndex, LinkPolicy)>, applied: Sender<Instant> },
+    /// Begin to capture packets, and say when that is done.
+    Capture { capturing: Capturing, begun: Sender<()> },
+    /// Capture no more.
+    EndCapture,
+    /// Mark this moment among the captured packets, and say when it was.
+    Mark { text: String, marked: Sender<Instant> },
     /// End.
     Stop,
 }
@@ -64,6 +72,8 @@ pub struct Forwarder {
     alarm: Option<Instant>,
     shared: Arc<Shared>,
     messages: Receiver<Message>,
+    /// Present while packets are captured.
+    capturing: Option<Capturing>,
 }
 
 impl Forwarder {
@@ -85,11 +95,31 @@ impl Forwarder {
         let links: Vec<Link> =
             std::iter::repeat_with(Link::default).take(ports.len() * ports.len()).collect();
         let queue = Queue::new(links.len());
-        Ok(Self { epoll, ports, routes, network, links, queue, timer, alarm: None, shared, messages })
+        Ok(Self {
+            epoll,
+            ports,
+            routes,
+            network,
+            links,
+            queue,
+            timer,
+            alarm: None,
+            shared,
+            messages,
+            capturing: None,
+        })
     }
 
     /// Forwards until told to stop.
     pub fn run(mut self) -> io::Result<()> {
+        let ended = self.work();
+        if let Some(capturing) = self.capturing.take() {
+            capturing.end();
+        }
+        ended
+    }
+
+    fn work(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 32];
         let mut buffer = vec![0; CAPACITY];
         loop {
@@ -134,6 +164,23 @@ impl Forwarder {
                     // Whoever asked may have given up waiting; the policies are in force all the same.
                     let _ = applied.send(Instant::now());
                 }
+                // Nobody has to be waiting any more for these answers either.
+                Message::Capture { capturing, begun } => {
+                    self.capturing = Some(capturing);
+                    let _ = begun.send(());
+                }
+                Message::EndCapture => {
+                    if let Some(capturing) = self.capturing.take() {
+                        capturing.end();
+                    }
+                }
+                Message::Mark { text, marked } => {
+                    let now = Instant::now();
+                    if let Some(capturing) = &mut self.capturing {
+                        capturing.recorder.mark(now, text);
+                    }
+                    let _ = marked.send(now);
+                }
             }
         }
         Ok(Next::Continue)
@@ -154,22 +201,43 @@ impl Forwarder {
 
     /// The one place through which every packet goes.
     fn forward(&mut self, from: usize, bytes: &[u8]) {
-        let Some(frame) = Frame::parse(bytes, self.ports[from].link_header) else { return };
-        let Some(to) = self.route(frame.destination()) else { return };
-        let link = self.shared.link(from, to);
-        if self.links[link.0].passage == Passage::Cut {
-            self.drop_by_policy(link, &frame);
-        } else if self.links[link.0].shaper.is_some() || self.queue.holds(link) {
-            for packet in segment::packets(&frame) {
-                self.shape(link, packet);
+        // Before it is handed on: nothing may seem to answer a packet before it came.
+        let entered = self.capturing.is_some().then(Instant::now);
+        let link_header = self.ports[from].link_header;
+        let outcome = Frame::parse(bytes, link_header).and_then(|frame| {
+            let to = self.route(frame.destination())?;
+            Some(self.decide(self.shared.link(from, to), &frame))
+        });
+        if let (Some(capturing), Some(entered)) = (&mut self.capturing, entered) {
+            let packet = bytes.get(OFFLOAD_HEADER + link_header..).unwrap_or_default();
+            match outcome {
+                Some(outcome) => capturing.recorder.entered(entered, from, packet, outcome),
+                None => capturing.recorder.unroutable(entered, from, packet),
             }
-        } else {
-            self.deliver(link, &frame);
         }
     }
 
-    /// Decides on one packet of a shaped link, or of a link on which packets still wait.
-    fn shape(&mut self, link: LinkIndex, mut packet: Vec<u8>) {
+    /// Does to a packet what the policy of its link says.
+    fn decide(&mut self, link: LinkIndex, frame: &Frame<'_>) -> Outcome {
+        if self.links[link.0].passage == Passage::Cut {
+            self.drop_by_policy(link, frame);
+            let packets = saturating(frame.segments());
+            Outcome { packets, cut: packets, ..Outcome::default() }
+        } else if self.links[link.0].shaper.is_some() || self.queue.holds(link) {
+            let mut outcome = Outcome::default();
+            for packet in segment::packets(frame) {
+                count(&mut outcome.packets);
+                self.shape(link, packet, &mut outcome);
+            }
+            outcome
+        } else {
+            self.deliver(link, frame)
+        }
+    }
+
+    /// Decides on one packet of a shaped link, or of a link on which packets still wait, and adds to `outcome`
+    /// what became of it.
+    fn shape(&mut self, link: LinkIndex, mut packet: Vec<u8>, outcome: &mut Outcome) {
         let now = Instant::now();
         let link_header = self.ports[self.shared.target(link)].link_header;
         let Some(frame) = Frame::parse(&packet, link_header) else { return };
@@ -184,24 +252,37 @@ impl Forwarder {
             }),
         };
         let departure = match fate {
-            Fate::Lost => return self.drop_by_policy(link, &frame),
-            Fate::Overflowed => return tally.overflowed_packets.add(1),
+            Fate::Lost => {
+                count(&mut outcome.lost);
+                return self.drop_by_policy(link, &frame);
+            }
+            Fate::Overflowed => {
+                count(&mut outcome.overflowed);
+                return tally.overflowed_packets.add(1);
+            }
             Fate::Leaves(departure) => departure,
         };
         if let Some((damage, random)) = departure.damage
             && segment::damage(&mut packet, link_header, damage, random) == Damaged::Yes
         {
             tally.damaged_packets.add(1);
+            count(&mut outcome.damaged);
         }
         if departure.at > now {
             tally.delayed_packets.add(1);
+            count(&mut outcome.delayed);
+            outcome.delay = outcome.delay.max(departure.at - now);
         }
         if departure.copies > 1 {
             tally.duplicated_packets.add(1);
+            count(&mut outcome.duplicated);
         }
-        for _ in 0..departure.copies {
+        for copy in 0..departure.copies {
             if self.queue.push(departure.at, link, packet.clone()).is_err() {
-                self.shared.tallies[link.0].overflowed_packets.add(1);
+                tally.overflowed_packets.add(1);
+                count(&mut outcome.overflowed);
+            } else if copy == 0 {
+                count(&mut outcome.forwarded);
             }
         }
     }
@@ -213,10 +294,17 @@ impl Forwarder {
             let link_header = self.ports[self.shared.target(waiting.link)].link_header;
             let Some(frame) = Frame::parse(&waiting.bytes, link_header) else { continue };
             // A cut also takes what was on its way: nothing arrives after it is in force.
-            if self.links[waiting.link.0].passage == Passage::Cut {
+            let outcome = if self.links[waiting.link.0].passage == Passage::Cut {
                 self.drop_by_policy(waiting.link, &frame);
+                Outcome { packets: 1, cut: 1, ..Outcome::default() }
             } else {
-                self.deliver(waiting.link, &frame);
+                self.deliver(waiting.link, &frame)
+            };
+            if let Some(capturing) = &mut self.capturing
+                && outcome.forwarded == 0
+            {
+                let to = self.shared.target(waiting.link);
+                capturing.recorder.undelivered(Instant::now(), to, &frame.bytes[frame.ip..], outcome);
             }
         }
         let next = self.queue.next_due();
@@ -239,18 +327,24 @@ impl Forwarder {
         }
     }
 
-    fn deliver(&self, link: LinkIndex, frame: &Frame<'_>) {
+    fn deliver(&self, link: LinkIndex, frame: &Frame<'_>) -> Outcome {
         let tally = &self.shared.tallies[link.0];
+        let segments = frame.segments();
+        let packets = saturating(segments);
         match (&self.ports[self.shared.target(link)].file).write(frame.bytes) {
             // One packet a write, whole or not at all.
             Ok(length) => {
                 debug_assert_eq!(length, frame.bytes.len());
-                tally.forwarded_packets.add(frame.segments());
+                tally.forwarded_packets.add(segments);
                 tally.forwarded_bytes.add(frame.length() as u64);
+                Outcome { packets, forwarded: packets, ..Outcome::default() }
             }
             // A port refuses a packet when its queue is full or its host is going down; either way the packet
             // is lost as on a real network, and TCP will send it again.
-            Err(_) => tally.overflowed_packets.add(frame.segments()),
+            Err(_) => {
+                tally.overflowed_packets.add(segments);
+                Outcome { packets, overflowed: packets, ..Outcome::default() }
+            }
         }
     }
 
@@ -262,6 +356,16 @@ impl Forwarder {
         }
         self.routes[usize::from(last)].map(usize::from)
     }
+}
+
+/// Counts one more.
+fn count(packets: &mut u16) {
+    *packets = packets.saturating_add(1);
+}
+
+/// A unit of 64 KiB stands for fewer packets than this can count.
+fn saturating(packets: u64) -> u16 {
+    u16::try_from(packets).unwrap_or(u16::MAX)
 }
 
 #[derive(PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! In userspace because few kernels in reach have `netem`, and because the switch can then say exactly what it did.
 
+mod capture;
 mod counters;
 mod engine;
 mod frame;
@@ -14,14 +15,17 @@ mod shaper;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+pub use capture::{Capture, CaptureError, CaptureSpec, CaptureSummary, Extent, RunStart};
 pub use counters::LinkCounters;
 pub use policy::{Corrupt, Damage, LinkPolicy, Passage, Probability, ProbabilityError, Reorder};
 pub use probe::{ProbeOutcome, ProbeResult};
@@ -33,9 +37,9 @@ use probe::Prober;
 use super::host::Host;
 use super::port::Port;
 
-/// How long the switch thread may take to put policies in force. It does so between two packets; only a machine
-/// that does not let it run can make it this late.
-const APPLY_WITHIN: Duration = Duration::from_secs(5);
+/// How long the switch thread may take to do what it is told. It does so between two packets; only a machine that
+/// does not let it run can make it this late.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the switch could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +52,7 @@ pub enum SwitchError {
     #[error("the switch has stopped")]
     Stopped,
     /// The switch thread did not answer in time.
-    #[error("the switch did not put policies in force within {APPLY_WITHIN:?}")]
+    #[error("the switch did not do what it was told within {ANSWER_WITHIN:?}")]
     Late,
     /// The switch thread met an error and ended.
     #[error("the switch failed")]
@@ -76,8 +80,16 @@ struct Shared {
     hosts: Vec<Arc<Host>>,
     positions: BTreeMap<NodeId, usize>,
     tallies: Vec<LinkTally>,
+    /// Whether somebody captures packets; one at a time may.
+    is_capturing: AtomicBool,
     /// Wakes the switch thread to look for messages.
     wake: EventFd,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} hosts", self.hosts.len())
+    }
 }
 
 impl Shared {
@@ -115,7 +127,7 @@ pub(super) fn start(ports: Vec<(Arc<Host>, Port)>) -> Result<(Switch, Engine), S
         hosts.iter().enumerate().map(|(position, host)| (host.name().clone(), position)).collect();
     let tallies = std::iter::repeat_with(LinkTally::default).take(hosts.len() * hosts.len()).collect();
     let prober = Arc::new(Prober::open(&hosts).map_err(SwitchError::Start)?);
-    let shared = Arc::new(Shared { hosts, positions, tallies, wake });
+    let shared = Arc::new(Shared { hosts, positions, tallies, is_capturing: AtomicBool::new(false), wake });
     let (sender, receiver) = mpsc::channel();
     let forwarder = Forwarder::new(ports, Arc::clone(&shared), receiver).map_err(SwitchError::Start)?;
     let thread = thread::Builder::new()
@@ -141,11 +153,7 @@ impl Switch {
             .collect::<Result<_, SwitchError>>()?;
         let (applied, answer) = mpsc::channel();
         self.tell(Message::Apply { changes, applied })?;
-        match answer.recv_timeout(APPLY_WITHIN) {
-            Ok(since) => Ok(since),
-            Err(mpsc::RecvTimeoutError::Timeout) => Err(SwitchError::Late),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(SwitchError::Stopped),
-        }
+        self.await_answer(&answer)
     }
 
     /// What has happened so far on the link from `from` to `to`.
@@ -171,6 +179,39 @@ impl Switch {
         self.prober.probe(&self.shared, pairs, deadline)
     }
 
+    /// Captures every packet that comes into the switch from now on, in pcapng at `file`, until the capture is
+    /// finished: an interface for each host, what became of each packet as its comment, and timestamps from which
+    /// the run's own time follows. One capture goes on at a time.
+    ///
+    /// # Errors
+    /// [`CaptureError`]; nothing is captured then.
+    pub fn capture(
+        &self,
+        spec: &CaptureSpec,
+        run_start: RunStart,
+        file: &Path,
+    ) -> Result<Capture, CaptureError> {
+        Capture::begin(self, spec, run_start, file)
+    }
+
+    /// Marks this moment in the capture that goes on, if one does, and says when it was: packets that came into
+    /// the switch before it stand before the mark, later ones behind it.
+    ///
+    /// # Errors
+    /// [`SwitchError::Stopped`] and [`SwitchError::Late`].
+    pub fn mark(&self, text: impl Into<String>) -> Result<Instant, SwitchError> {
+        let (marked, answer) = mpsc::channel();
+        self.tell(Message::Mark { text: text.into(), marked })?;
+        self.await_answer(&answer)
+    }
+
+    fn await_answer<T>(&self, answer: &Receiver<T>) -> Result<T, SwitchError> {
+        answer.recv_timeout(ANSWER_WITHIN).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => SwitchError::Late,
+            mpsc::RecvTimeoutError::Disconnected => SwitchError::Stopped,
+        })
+    }
+
     fn tell(&self, message: Message) -> Result<(), SwitchError> {
         self.messages.send(message).map_err(|_| SwitchError::Stopped)?;
         self.shared.wake.write(1).map_err(|errno| SwitchError::Failed(errno.into()))?;
@@ -180,7 +221,7 @@ impl Switch {
 
 impl fmt::Debug for Switch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Switch({} hosts)", self.shared.hosts.len())
+        write!(f, "Switch({:?})", self.shared)
     }
 }
 
