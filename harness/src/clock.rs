@@ -15,6 +15,12 @@ impl Clock {
         Self { origin: Instant::now() }
     }
 
+    /// When it started, on the monotonic clock.
+    #[must_use]
+    pub fn origin(&self) -> Instant {
+        self.origin
+    }
+
     /// Time since it started.
     #[must_use]
     pub fn now(&self) -> Duration {

@@ -55,6 +55,19 @@ pub enum ClockSource {
     Own,
 }
 
+/// Which packets are kept in `network.pcapng`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CapturePlan {
+    /// None.
+    Off,
+    /// The last ones, as many as fit into a ring of 16 MiB, the first 256 bytes of each.
+    #[default]
+    Ring,
+    /// All, whole.
+    Whole,
+}
+
 /// What nodes see as their world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +79,9 @@ pub struct ArenaPlan {
     /// Whose time nodes read.
     #[serde(default)]
     pub clock: ClockSource,
+    /// Which packets are kept.
+    #[serde(default)]
+    pub capture: CapturePlan,
     /// The ceiling set on TCP's retransmission time-out in every host, where this kernel has one: without it a
     /// connection may need many seconds after a healed partition to try again.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use duress_history::Recorder;
 use duress_history::recorder::RecordError;
 use duress_nemesis::arena::clock::Tracer;
+use duress_nemesis::arena::{Capture, CaptureSpec, RunStart};
 use duress_targets::System;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -21,7 +22,7 @@ use crate::generator::limit::TimeLimit;
 use crate::generator::register::RegisterMix;
 use crate::generator::stagger::Stagger;
 use crate::output::tell;
-use crate::plan::{Plan, Workload};
+use crate::plan::{CapturePlan, Plan, Workload};
 use crate::progress::Progress;
 use crate::world::{World, WorldError};
 
@@ -137,6 +138,17 @@ async fn exercise(
         progress: Progress::new(plan.time_limit()),
     });
     let World { arena, nemesis, cluster, .. } = world;
+    let capture = match arena.switch().capture(
+        &capture_spec(plan.arena.capture),
+        RunStart::at(clock.origin()),
+        &history.with_file_name("network.pcapng"),
+    ) {
+        Ok(capture) => Some(capture),
+        Err(error) => {
+            outcome.notes.push(format!("packets were not captured: {}", chain(&error)));
+            None
+        }
+    };
     let mut conductor = Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone() };
 
     let Workload::Register(options) = plan.workload;
@@ -182,7 +194,25 @@ async fn exercise(
     if let Err(error) = arena.close() {
         outcome.broken.push(format!("the network failed: {}", chain(&error)));
     }
+    match capture.map(Capture::finish).transpose() {
+        Ok(summary) => outcome.notes.extend(summary.flatten().map(|summary| {
+            let missing = match summary.missing {
+                0 => String::new(),
+                missing => format!(" ({missing} more are not in it)"),
+            };
+            format!("network.pcapng has {} packets{missing}", summary.packets)
+        })),
+        Err(error) => outcome.notes.push(format!("the packets were not kept: {}", chain(&error))),
+    }
     Ok(())
+}
+
+fn capture_spec(plan: CapturePlan) -> CaptureSpec {
+    match plan {
+        CapturePlan::Off => CaptureSpec::OFF,
+        CapturePlan::Ring => CaptureSpec::RING,
+        CapturePlan::Whole => CaptureSpec::WHOLE,
+    }
 }
 
 /// Turns the signals that ask a program to end into a [`Stop`]: the first ends the run early, the second at once.

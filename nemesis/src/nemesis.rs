@@ -166,6 +166,7 @@ impl Nemesis {
         fault: &Fault,
         leader: Option<&NodeId>,
     ) -> Result<Evidence, NemesisError> {
+        self.switch.mark(format!("fault {id} starts: {fault}"))?;
         let targets = |targets: &crate::selector::Targets| targets.resolve(&self.nodes, leader);
         let evidence = match fault {
             Fault::Partition { cut, .. } => {
@@ -211,6 +212,7 @@ impl Nemesis {
     /// [`NemesisError`].
     pub fn heal(&mut self, id: u32) -> Result<Evidence, NemesisError> {
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
+        self.switch.mark(format!("fault {id} is healed: {fault}"))?;
         let evidence = match active {
             Active::Partition { links } => self.heal_partition(&links)?,
             Active::Packet { effect, links } => self.heal_packet(id, effect, &links)?,

@@ -24,7 +24,9 @@ use crate::folder::RunFolder;
 use crate::generator::register::RegisterOptions;
 use crate::judge;
 use crate::output::{print, tell};
-use crate::plan::{ArenaPlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, Workload, hosts};
+use crate::plan::{
+    ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, Workload, hosts,
+};
 use crate::report::faults::faults;
 use crate::report::statistics::statistics;
 use crate::report::text::RunReport;
@@ -97,6 +99,9 @@ pub struct RunArgs {
     /// Where nodes keep their data
     #[arg(long, value_enum, default_value = "tmpfs")]
     data: DataLocation,
+    /// Which packets are kept in network.pcapng
+    #[arg(long, value_enum, default_value = "ring")]
+    capture: CapturePlan,
     /// How hosts are attached to the network
     #[arg(long, value_enum, default_value = "auto")]
     port: PortChoice,
@@ -269,6 +274,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
             port: PortKind::Tun,
             data: args.data,
             clock: ClockSource::Machine,
+            capture: args.capture,
             tcp_rto_max_ms: Some(millis(TCP_RTO_MAX)),
         },
     };

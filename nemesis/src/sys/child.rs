@@ -116,10 +116,20 @@ pub fn prepare_node(command: &mut Command, netns: Arc<File>) {
 }
 
 fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is valid for every signal; for those that cannot be changed (SIGKILL, SIGSTOP, the two
-        // that the C library keeps) the call fails and changes nothing, which is what is wanted.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    /// Signals that the kernel knows.
+    const SIGNALS: libc::c_int = 64;
+    /// The kernel's own `struct sigaction` has a handler, flags, a restorer and a mask, eight bytes each or fewer: all
+    /// zero is SIG_DFL without flags on every architecture.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in 1..=SIGNALS {
+        // The C library refuses to change two real-time signals that it keeps for itself, and a parent may have left them
+        // ignored: hence the bare system call.
+        // SAFETY: the action is valid storage of at least the kernel's size, a null third argument means that the old
+        // action is not wanted, and 8 is the size of the kernel's mask. For SIGKILL and SIGSTOP it fails and changes
+        // nothing, which is what is wanted.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null::<u64>(), 8usize);
+        }
     }
     // SAFETY: an all-zero sigset_t is valid storage for sigemptyset, which initialises it before it is used;
     // a null third argument is allowed and means that the old mask is not wanted.
