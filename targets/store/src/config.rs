@@ -128,7 +128,52 @@ impl FromStr for ReadFrom {
     }
 }
 
-/// Options of the mode `raft`.
+/// How a node of the mode `raft` makes sure that what it reads is the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReadBy {
+    /// The leader has a quorum confirm it. Linearizable, whatever clocks do.
+    #[default]
+    Index,
+    /// The leader relies on having been confirmed a moment ago, by its wall clock. Linearizable while that clock does
+    /// not fall behind the others by more than a bound: see [`crate::raft::lease`].
+    Lease,
+    /// Not at all: each node answers from its own copy, however old.
+    Local,
+}
+
+impl ReadBy {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Index, Self::Lease, Self::Local];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Lease => "lease",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl fmt::Display for ReadBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for ReadBy {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|way| way.name() == text).ok_or_else(|| OptionError::Value {
+            key: "reads".into(),
+            given: text.into(),
+            expected: "index, lease or local",
+        })
+    }
+}
+
+/// Options of the mode `raft`; the same on every node, since nodes rely on each other's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RaftOptions {
     /// How often a leader sends heartbeats.
@@ -140,6 +185,14 @@ pub struct RaftOptions {
     pub election_max: Duration,
     /// Entries after which a snapshot is taken and the log before it purged.
     pub snapshot_every: u64,
+    /// How reads are made sure of.
+    pub read_by: ReadBy,
+    /// How long a leader relies on a quorum that followed it, from the sending of what the quorum acknowledged.
+    /// For reads by lease.
+    pub lease: Duration,
+    /// How far the leader's wall clock may fall behind the other nodes' clocks during a lease without reads becoming
+    /// stale. With `lease` at most `election_max`, before which nobody else is elected. For reads by lease.
+    pub drift_bound: Duration,
 }
 
 impl Default for RaftOptions {
@@ -149,6 +202,9 @@ impl Default for RaftOptions {
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(700),
             snapshot_every: 5_000,
+            read_by: ReadBy::Index,
+            lease: Duration::from_millis(400),
+            drift_bound: Duration::from_millis(300),
         }
     }
 }
@@ -172,7 +228,8 @@ impl Default for PrimaryOptions {
 /// How the nodes replicate, with the options of that way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// Consensus: every operation is linearizable; there is progress while a majority is connected.
+    /// Consensus: every operation is linearizable, reads too unless asked otherwise; there is progress while a majority
+    /// is connected.
     Raft(RaftOptions),
     /// The first node is the primary; the others copy its writes asynchronously. No failover.
     Primary(PrimaryOptions),
@@ -192,8 +249,8 @@ impl Mode {
 
     /// Sets one option, written `key=value`.
     ///
-    /// Mode `raft`: `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `snapshot_every`. Mode `primary`: `read`
-    /// (`primary` or `any`), `log_keep`.
+    /// Mode `raft`: `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `snapshot_every`, `reads` (`index`, `lease`
+    /// or `local`), `lease_ms`, `drift_bound_ms`. Mode `primary`: `read` (`primary` or `any`), `log_keep`.
     ///
     /// # Errors
     /// The text has no `=`, this mode has no such option, or the option cannot have that value.
@@ -205,11 +262,15 @@ impl Mode {
                 "election_min_ms" => options.election_min = Duration::from_millis(positive(key, value)?),
                 "election_max_ms" => options.election_max = Duration::from_millis(positive(key, value)?),
                 "snapshot_every" => options.snapshot_every = positive(key, value)?,
+                "reads" => options.read_by = value.parse()?,
+                "lease_ms" => options.lease = Duration::from_millis(positive(key, value)?),
+                "drift_bound_ms" => options.drift_bound = Duration::from_millis(positive(key, value)?),
                 _ => {
                     return Err(OptionError::Key {
                         mode: "raft",
                         given: key.into(),
-                        known: "heartbeat_ms, election_min_ms, election_max_ms, snapshot_every",
+                        known: "heartbeat_ms, election_min_ms, election_max_ms, snapshot_every, reads, lease_ms, \
+                                drift_bound_ms",
                     });
                 }
             },
@@ -357,8 +418,8 @@ impl Config {
     /// Checks what the types cannot.
     ///
     /// # Errors
-    /// A name occurs twice; the election times are not above the heartbeat or not a range; the bug does not exist in
-    /// this mode.
+    /// A name occurs twice; the election times are not above the heartbeat or not a range; a lease could outlast the
+    /// promise it relies on; the bug does not exist in this mode.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.members()?;
         if let Mode::Raft(options) = &self.mode
@@ -370,9 +431,22 @@ impl Config {
                 election_max: options.election_max,
             });
         }
+        if let Mode::Raft(options) = &self.mode
+            && options.read_by == ReadBy::Lease
+            && options.lease.saturating_add(options.drift_bound) > options.election_max
+        {
+            return Err(ConfigError::Lease {
+                lease: options.lease,
+                drift_bound: options.drift_bound,
+                election_max: options.election_max,
+            });
+        }
         match (&self.mode, self.bug) {
             (Mode::Primary(_), Some(bug)) if bug != Bug::FsyncSkipped => {
                 Err(ConfigError::Bug { bug, mode: self.mode.name() })
+            }
+            (Mode::Raft(RaftOptions { read_by: ReadBy::Local, .. }), Some(bug @ Bug::StaleLeaderRead)) => {
+                Err(ConfigError::Bug { bug, mode: "raft with reads=local" })
             }
             _ => Ok(()),
         }
@@ -395,6 +469,18 @@ pub enum ConfigError {
         /// Shortest silence.
         election_min: Duration,
         /// Longest silence.
+        election_max: Duration,
+    },
+    /// A lease and its margin are longer than other nodes wait before they elect somebody.
+    #[error(
+        "lease ({lease:?}) and drift_bound ({drift_bound:?}) together must be at most election_max ({election_max:?}), before which nobody else is elected"
+    )]
+    Lease {
+        /// How long a lease lasts.
+        lease: Duration,
+        /// The margin for clocks.
+        drift_bound: Duration,
+        /// How long nobody else is elected.
         election_max: Duration,
     },
     /// The bug is a defect of another mode.
@@ -437,6 +523,32 @@ mod tests {
         );
         mode.set_option("read=any").unwrap();
         assert_eq!(mode, Mode::Primary(PrimaryOptions { read: ReadFrom::Any, ..Default::default() }));
+    }
+
+    #[test]
+    fn a_lease_must_end_before_anybody_else_can_lead() {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let config = |options: &[&str]| {
+            let mut mode: Mode = "raft".parse().unwrap();
+            options.iter().for_each(|option| mode.set_option(option).unwrap());
+            Config::new("n1".parse().unwrap(), address, address, "data".into()).with_mode(mode)
+        };
+        config(&["reads=lease"]).validate().unwrap();
+        assert_eq!(
+            config(&["reads=lease", "lease_ms=401"]).validate().unwrap_err().to_string(),
+            "lease (401ms) and drift_bound (300ms) together must be at most election_max (700ms), before which nobody \
+             else is elected"
+        );
+        config(&["reads=index", "lease_ms=401"]).validate().unwrap();
+        let error = config(&["reads=local"]).with_bug(Bug::StaleLeaderRead).validate().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the bug stale-leader-read does not exist in the mode raft with reads=local"
+        );
+        assert_eq!(
+            "raft".parse::<Mode>().unwrap().set_option("reads=any").unwrap_err().to_string(),
+            "the option reads cannot be \"any\"; it takes index, lease or local"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! - [`outcome`]: the contract of errors: what certainly did not happen, and what may have.
 //! - [`resp`]: clients' connections; [`node`]: what they are served by.
 //! - [`peer`]: nodes' connections to each other.
-//! - [`disk`]: durable group commit.
+//! - [`disk`]: durable group commit; [`wall_clock`]: the time of day.
 //! - [`raft`]: the mode `raft`, consensus.
 //! - [`primary`]: the mode `primary`, asynchronous replication.
 //! - [`bug`]: the seeded defects, each off unless asked for.
@@ -38,7 +38,9 @@ pub mod primary;
 pub mod raft;
 pub mod resp;
 pub mod serve;
+pub mod wall_clock;
 
 pub use bug::Bug;
-pub use config::{Config, Mode, NodeName, Peer, ReadFrom};
-pub use serve::{ServeError, serve, serve_until};
+pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom};
+pub use serve::{ServeError, serve, serve_until, serve_with_clock};
+pub use wall_clock::{SystemClock, WallClock};

@@ -18,6 +18,7 @@ use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 use crate::raft::node::StartError;
 use crate::resp::connection::{Service, serve_client};
+use crate::wall_clock::{SystemClock, WallClock};
 
 /// Why a node does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,18 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
 /// # Errors
 /// The node cannot start, or failed while it ran.
 pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    serve_with_clock(config, Arc::new(SystemClock), stop).await
+}
+
+/// As [`serve_until`], with a clock to read the time of day from.
+///
+/// # Errors
+/// The node cannot start, or failed while it ran.
+pub async fn serve_with_clock(
+    config: Config,
+    clock: Arc<dyn WallClock>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     config.validate()?;
     let members = config.members()?;
     let clients = listen(config.listen, "clients").await?;
@@ -106,7 +119,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     let mut tasks = JoinSet::new();
     let node = match &config.mode {
         Mode::Raft(options) => {
-            let node = RaftNode::start(&config, options, members, &hello, &mut tasks)
+            let node = RaftNode::start(&config, options, clock, members, &hello, &mut tasks)
                 .await
                 .map_err(|cause| ServeError::Start { node: config.node.to_string(), cause })?;
             spawn_peer_listener(peers, hello, node.clone(), config.peer_listen, &mut tasks);

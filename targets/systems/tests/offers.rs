@@ -51,9 +51,16 @@ fn defaults_are_filled_in() {
     assert_eq!(settings.mode, "raft");
     assert_eq!(settings.option("snapshot_every"), Some("5000"));
     assert_eq!(settings.option("read"), None, "an option of another mode");
+    assert_eq!(settings.option("reads"), Some("index"));
     assert_eq!(store.tolerates(&settings, 5), 2);
     assert_eq!(store.tolerates(&settings, 4), 1);
 
+    for (reads, promise) in
+        [("index", Promise::Linearizable), ("lease", Promise::Linearizable), ("local", Promise::StaleReads)]
+    {
+        let settings = store.resolve(&ask(None, &[("reads", reads)], None)).unwrap();
+        assert_eq!(store.promise(&settings), promise, "{reads}");
+    }
     let stale = store.resolve(&ask(Some("primary"), &[("read", "any")], None)).unwrap();
     assert_eq!(store.promise(&stale), Promise::StaleReads);
     assert_eq!(store.tolerates(&stale, 5), 0);
@@ -65,7 +72,8 @@ fn defaults_are_filled_in() {
 fn settings_survive_a_plan() {
     let settings = find("store").unwrap().resolve(&ask(None, &[], Some("stale-leader-read"))).unwrap();
     let saved = serde_json::to_string(&settings).unwrap();
-    assert_eq!(saved, r#"{"mode":"raft","options":{"snapshot_every":"5000"},"bug":"stale-leader-read"}"#);
+    let options = r#"{"drift_bound_ms":"300","lease_ms":"400","reads":"index","snapshot_every":"5000"}"#;
+    assert_eq!(saved, format!(r#"{{"mode":"raft","options":{options},"bug":"stale-leader-read"}}"#));
     assert_eq!(serde_json::from_str::<duress_targets::Settings>(&saved).unwrap(), settings);
 }
 

@@ -5,9 +5,11 @@
 //! - [`message`], [`network`]: what nodes say to each other.
 //! - [`formation`]: how pristine nodes become a cluster.
 //! - [`proposer`], [`read_index`]: how a leader writes and reads.
+//! - [`lease`]: how it reads without asking anybody.
 //! - [`node`]: all of it together, and how any node serves by way of the leader.
 
 pub mod formation;
+pub mod lease;
 pub mod log_store;
 pub mod message;
 pub mod network;

@@ -17,6 +17,7 @@ use openraft::raft::{
 };
 use tokio::time::Instant;
 
+use super::lease::Lease;
 use super::message::{Request, Response};
 use super::types::TypeConfig;
 use crate::peer::payload::{decode, encode};
@@ -35,13 +36,16 @@ pub struct PeerNetworks {
     pub node: u64,
     /// The links to the others.
     pub links: Links,
+    /// The lease that acknowledged appends renew, if reads use one.
+    pub lease: Option<Arc<Lease>>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for PeerNetworks {
     type Network = PeerNetwork;
 
     async fn new_client(&mut self, target: u64, _: &BasicNode) -> PeerNetwork {
-        PeerNetwork { node: self.node, target, link: self.links.get(&target).cloned() }
+        let (link, lease) = (self.links.get(&target).cloned(), self.lease.clone());
+        PeerNetwork { node: self.node, target, link, lease }
     }
 }
 
@@ -51,6 +55,7 @@ pub struct PeerNetwork {
     node: u64,
     target: u64,
     link: Option<Link>,
+    lease: Option<Arc<Lease>>,
 }
 
 /// A message that was answered with something else.
@@ -93,16 +98,25 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
+        let sending = self.lease.as_ref().map(|lease| lease.sending());
+        let leader = *rpc.vote.leader_id();
         let entries = rpc.entries.len() as u64;
         let payload = encode(&Request::Append(rpc));
         if payload.len() > APPEND_BYTES_MAX && entries > 1 {
             return Err(RPCError::PayloadTooLarge(PayloadTooLarge::new_entries_hint(entries / 2)));
         }
-        self.ask(RPCTypes::AppendEntries, payload, &option, |response| match response {
-            Response::Append(result) => Some(result),
-            _ => None,
-        })
-        .await
+        let answer = self
+            .ask(RPCTypes::AppendEntries, payload, &option, |response| match response {
+                Response::Append(result) => Some(result),
+                _ => None,
+            })
+            .await?;
+        if let (Some(lease), Some(sending)) = (&self.lease, sending)
+            && follows(&answer)
+        {
+            lease.acknowledged(leader, self.target, sending);
+        }
+        Ok(answer)
     }
 
     async fn install_snapshot(
@@ -124,6 +138,9 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
+        if let Some(lease) = &self.lease {
+            lease.cede(*rpc.vote.leader_id());
+        }
         let payload = encode(&Request::Vote(rpc));
         self.ask(RPCTypes::Vote, payload, &option, |response| match response {
             Response::Vote(result) => Some(result),
@@ -135,5 +152,15 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
     fn backoff(&self) -> Backoff {
         // A link that is down refuses at once and reconnects on its own; asking it often costs nothing.
         Backoff::new(std::iter::repeat(UNREACHABLE_RETRY))
+    }
+}
+
+/// Whether who answers an append so follows the leader that sent it. One that lacks earlier entries does too.
+fn follows(answer: &AppendEntriesResponse<u64>) -> bool {
+    match answer {
+        AppendEntriesResponse::Success
+        | AppendEntriesResponse::PartialSuccess(_)
+        | AppendEntriesResponse::Conflict => true,
+        AppendEntriesResponse::HigherVote(_) => false,
     }
 }

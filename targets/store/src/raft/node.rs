@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::error::Fatal;
+use openraft::error::{Fatal, RaftError};
+use openraft::raft::{VoteRequest, VoteResponse};
 use openraft::{ServerState, SnapshotPolicy};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::formation::form;
+use super::lease::Lease;
 use super::log_store::{LoadedLog, LogStore};
 use super::message::{Formation, Request, Response};
 use super::network::{Links, PeerNetworks};
@@ -19,13 +21,14 @@ use super::read_index::{ReadIndex, Reads};
 use super::state_machine::{StateMachine, StateView, StoredSnapshot};
 use super::types::Raft;
 use crate::command::{Answer, Command, Query, Reply};
-use crate::config::{Config, NodeName, RaftOptions};
+use crate::config::{Config, NodeName, RaftOptions, ReadBy};
 use crate::disk::{Disk, DiskError};
 use crate::node::Status;
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use crate::peer::frame::Hello;
 use crate::peer::payload::{decode, encode};
 use crate::peer::{CallError, Handler, Link};
+use crate::wall_clock::WallClock;
 
 /// How long a request waits for a leader to appear before it is refused. Longer than it takes to hear of a leader
 /// that exists, shorter than an election: a client is told early rather than kept.
@@ -63,6 +66,8 @@ struct Inner {
     links: Links,
     disk: Disk,
     proposals: Proposals,
+    read_by: ReadBy,
+    lease: Option<Arc<Lease>>,
     reads: Reads,
     view: StateView,
     request_timeout: Duration,
@@ -70,13 +75,15 @@ struct Inner {
 }
 
 impl RaftNode {
-    /// Opens the data folder and starts the consensus. The node's tasks run in `tasks`.
+    /// Opens the data folder and starts the consensus. The node's tasks run in `tasks`; reads by lease are timed by
+    /// `clock`.
     ///
     /// # Errors
     /// The data folder cannot be used, or the consensus cannot start from what it holds.
     pub async fn start(
         config: &Config,
         options: &RaftOptions,
+        clock: Arc<dyn WallClock>,
         members: Vec<NodeName>,
         hello: &Hello,
         tasks: &mut JoinSet<()>,
@@ -95,11 +102,17 @@ impl RaftNode {
         }
         let links = Arc::new(links);
 
+        let lease = match options.read_by {
+            ReadBy::Lease => Some(Arc::new(Lease::new(options.lease, members.len(), clock))),
+            ReadBy::Index | ReadBy::Local => None,
+        };
+
         let log_store = LogStore::new(disk.clone(), log, number, config.bug);
         let state_machine = StateMachine::new(disk.clone(), snapshot).map_err(StartError::Snapshot)?;
         let view = state_machine.view();
-        let networks = PeerNetworks { node: number, links: Arc::clone(&links) };
-        let settings = Arc::new(consensus_config(options).validate().map_err(StartError::Config)?);
+        let networks = PeerNetworks { node: number, links: Arc::clone(&links), lease: lease.clone() };
+        let settings = consensus_config(options);
+        let settings = Arc::new(settings.validate().map_err(StartError::Config)?);
         let raft = Raft::new(number, settings, networks, log_store, state_machine)
             .await
             .map_err(StartError::Consensus)?;
@@ -117,6 +130,8 @@ impl RaftNode {
             links,
             disk,
             proposals,
+            read_by: options.read_by,
+            lease,
             reads,
             view,
             request_timeout: config.request_timeout,
@@ -142,11 +157,14 @@ impl RaftNode {
         }
     }
 
-    /// Answers queries, all as of one moment between the call and its return.
+    /// Answers queries, all as of one moment: between the call and its return, or any earlier one if reads are local.
     ///
     /// # Errors
     /// See [`crate::outcome`].
     pub async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, Failure> {
+        if self.inner.read_by == ReadBy::Local {
+            return Ok(self.inner.view.read(|applied| applied.answer(&queries)));
+        }
         let deadline = Instant::now() + self.inner.request_timeout;
         let request = Request::Read(queries);
         match self.at_leader(&request, deadline).await? {
@@ -166,7 +184,12 @@ impl RaftNode {
             ("applied", index(metrics.last_applied).to_string()),
             ("snapshot_index", index(metrics.snapshot).to_string()),
             ("purged_index", index(metrics.purged).to_string()),
+            ("reads", self.inner.read_by.to_string()),
+            ("read_rounds", self.inner.reads.rounds().to_string()),
         ];
+        if let Some(lease) = &self.inner.lease {
+            fields.push(("lease_reads", lease.answered().to_string()));
+        }
         if let Some(millis) = metrics.millis_since_quorum_ack {
             fields.push(("quorum_ack_ms", millis.to_string()));
         }
@@ -240,11 +263,20 @@ impl RaftNode {
         let answered = async {
             match request {
                 Request::Write(commands) => Response::Written(self.propose(commands.clone()).await),
-                Request::Read(queries) => Response::Read(self.inner.reads.read(queries.clone()).await),
+                Request::Read(queries) => Response::Read(self.read_as_leader(queries).await),
                 _ => unreachable!("only clients' requests are for the leader"),
             }
         };
         timeout_at(deadline, answered).await.map_err(|_| Unknown::TimedOut.into())
+    }
+
+    async fn read_as_leader(&self, queries: &[Query]) -> Result<Vec<Answer>, Failure> {
+        if let Some(lease) = &self.inner.lease
+            && let Some(answers) = lease.read(&self.inner.view, queries)
+        {
+            return Ok(answers);
+        }
+        self.inner.reads.read(queries.to_vec()).await
     }
 
     async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
@@ -303,7 +335,7 @@ impl Handler for RaftNode {
         let raft = &self.inner.raft;
         let response = match decode(&payload)? {
             Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await),
-            Request::Vote(rpc) => Response::Vote(raft.vote(rpc).await),
+            Request::Vote(rpc) => Response::Vote(self.vote(rpc).await),
             Request::Snapshot(rpc) => Response::Snapshot(raft.install_snapshot(rpc).await),
             Request::Formation => Response::Formation(match raft.is_initialized().await {
                 Ok(false) => Formation::Pristine,
@@ -339,6 +371,16 @@ impl Handler for RaftNode {
 }
 
 impl RaftNode {
+    async fn vote(&self, request: VoteRequest<u64>) -> Result<VoteResponse<u64>, RaftError<u64>> {
+        let response = self.inner.raft.vote(request).await?;
+        if let Some(lease) = &self.inner.lease
+            && response.vote_granted
+        {
+            lease.cede(*response.vote.leader_id());
+        }
+        Ok(response)
+    }
+
     fn leads(&self) -> bool {
         self.inner.raft.server_metrics().borrow().state == ServerState::Leader
     }

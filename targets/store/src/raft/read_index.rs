@@ -5,6 +5,8 @@
 //! Understandable Consensus Algorithm", extended version, section 8). One round serves every read that arrived
 //! before it began; a read that arrives during a round waits for the next.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::ServerState;
@@ -31,6 +33,7 @@ struct Read {
 #[derive(Debug, Clone)]
 pub struct Reads {
     queue: mpsc::Sender<Read>,
+    rounds: Arc<AtomicU64>,
 }
 
 /// The task that runs the rounds.
@@ -40,6 +43,7 @@ pub struct ReadIndex {
     view: StateView,
     bug: Option<Bug>,
     round_timeout: Duration,
+    rounds: Arc<AtomicU64>,
 }
 
 impl Reads {
@@ -52,13 +56,20 @@ impl Reads {
         self.queue.send(Read { queries, reply }).await.map_err(|_| NotExecuted::ShuttingDown)?;
         answer.await.unwrap_or(Err(Unknown::Stopped.into()))
     }
+
+    /// How many times a quorum has been asked since the node started.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Relaxed)
+    }
 }
 
 impl ReadIndex {
     /// The rounds and the handle to them.
     pub fn new(raft: Raft, view: StateView, bug: Option<Bug>, round_timeout: Duration) -> (Reads, Self) {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        (Reads { queue: sender }, Self { queue, raft, view, bug, round_timeout })
+        let rounds = Arc::new(AtomicU64::new(0));
+        let reads = Reads { queue: sender, rounds: Arc::clone(&rounds) };
+        (reads, Self { queue, raft, view, bug, round_timeout, rounds })
     }
 
     /// Runs rounds until every handle is dropped.
@@ -72,9 +83,7 @@ impl ReadIndex {
             let confirmed = self.confirm_leadership().await;
             for read in reads.drain(..) {
                 let answers = match &confirmed {
-                    Ok(()) => Ok(self.view.read(|applied| {
-                        read.queries.iter().map(|query| applied.values.answer(query)).collect()
-                    })),
+                    Ok(()) => Ok(self.view.read(|applied| applied.answer(&read.queries))),
                     Err(reason) => Err(reason.clone().into()),
                 };
                 // A reader that gave up has dropped its receiver.
@@ -88,6 +97,7 @@ impl ReadIndex {
             let believes_to_lead = self.raft.server_metrics().borrow().state == ServerState::Leader;
             return if believes_to_lead { Ok(()) } else { Err(NotExecuted::NotLeader) };
         }
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         match timeout(self.round_timeout, self.raft.ensure_linearizable()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_)))) => {

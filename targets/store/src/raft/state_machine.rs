@@ -10,7 +10,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, Storag
 use serde::{Deserialize, Serialize};
 
 use super::types::{Entry, LogId, Replies, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
-use crate::command::KeyValues;
+use crate::command::{Answer, KeyValues, Query};
 use crate::disk::{Contents, Disk, DiskError, META};
 
 const SNAPSHOT: &str = "snapshot";
@@ -27,6 +27,11 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// Answers queries, all as of this state.
+    pub fn answer(&self, queries: &[Query]) -> Vec<Answer> {
+        queries.iter().map(|query| self.values.answer(query)).collect()
+    }
+
     /// Applies the next entry.
     fn apply(&mut self, entry: Entry) -> Result<Replies, postcard::Error> {
         let mut replies = Replies::default();

@@ -27,6 +27,8 @@ pub type Raft = openraft::Raft<TypeConfig>;
 pub type Entry = openraft::Entry<TypeConfig>;
 /// The position of an entry: the leader that wrote it, and its index.
 pub type LogId = openraft::LogId<u64>;
+/// A term and the node that leads it, or wants to. Later terms are greater.
+pub type LeaderId = openraft::LeaderId<u64>;
 /// A term, its candidate, and whether a quorum granted it.
 pub type Vote = openraft::Vote<u64>;
 /// The members as of a position in the log.

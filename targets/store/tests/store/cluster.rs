@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
-use duress_store::{Bug, Config, Mode, Peer, serve};
+use duress_store::{Bug, Config, Mode, Peer, WallClock, serve, serve_with_clock};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -24,8 +26,11 @@ pub fn run_node(arguments: &str) {
     let mut mode: Mode = next().parse().unwrap();
     let mut config =
         Config::new(next().parse().unwrap(), next().parse().unwrap(), next().parse().unwrap(), next().into());
+    let mut clock = None;
     for word in words {
-        if let Some(bug) = word.strip_prefix("bug:") {
+        if let Some(path) = word.strip_prefix("clock:") {
+            clock = Some(Arc::new(SteppedClock { step: path.into() }));
+        } else if let Some(bug) = word.strip_prefix("bug:") {
             config = config.with_bug(bug.parse().unwrap());
         } else if let Some(option) = word.strip_prefix("option:") {
             mode.set_option(option).unwrap();
@@ -36,7 +41,13 @@ pub fn run_node(arguments: &str) {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    if let Err(error) = runtime.block_on(serve(config.with_mode(mode))) {
+    let config = config.with_mode(mode);
+    let outcome = match clock {
+        // Such a node ends when it is killed.
+        Some(clock) => runtime.block_on(serve_with_clock(config, clock, std::future::pending())),
+        None => runtime.block_on(serve(config)),
+    };
+    if let Err(error) = outcome {
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = cause {
             eprintln!("error: {error}");
@@ -44,6 +55,28 @@ pub fn run_node(arguments: &str) {
         }
         std::process::exit(1);
     }
+}
+
+/// The machine's time of day and a step, in milliseconds, which a file holds; none until there is the file.
+#[derive(Debug)]
+struct SteppedClock {
+    step: PathBuf,
+}
+
+impl WallClock for SteppedClock {
+    fn now(&self) -> SystemTime {
+        let step = std::fs::read_to_string(&self.step).map_or(0, |text| text.parse::<i64>().unwrap());
+        let (now, size) = (SystemTime::now(), Duration::from_millis(step.unsigned_abs()));
+        if step < 0 { now - size } else { now + size }
+    }
+}
+
+/// What nodes read the time of day from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clocks {
+    Machine,
+    /// A clock per node that [`Cluster::step_clock`] sets.
+    Stepped,
 }
 
 struct Node {
@@ -57,19 +90,42 @@ pub struct Cluster {
     mode: &'static str,
     options: Vec<String>,
     bug: Option<Bug>,
+    clocks: Clocks,
     nodes: Vec<Node>,
     /// The link that `.0` keeps to `.1`.
     proxies: BTreeMap<(usize, usize), Proxy>,
     folder: TempDir,
 }
 
+/// A port nobody listens on. It lies below those that the system gives to connections: one of those could be given
+/// away before the node is there, or while it is down.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Another run of these tests at the same time begins elsewhere.
+    let first = std::process::id().wrapping_mul(331);
+    loop {
+        let place = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let port = u16::try_from(PORTS.start + place).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Cluster {
     /// Starts nodes `n1`…; the nodes are numbered from 1 here too.
     pub async fn start(mode: &'static str, size: usize, options: &[&str], bug: Option<Bug>) -> Self {
+        Self::start_with_clocks(mode, size, options, bug, Clocks::Machine).await
+    }
+
+    pub async fn start_with_clocks(
+        mode: &'static str,
+        size: usize,
+        options: &[&str],
+        bug: Option<Bug>,
+        clocks: Clocks,
+    ) -> Self {
         let node = || Node { client_port: free_port(), peer_port: free_port(), child: None };
         let nodes: Vec<Node> = (0..size).map(|_| node()).collect();
         let mut proxies = BTreeMap::new();
@@ -81,12 +137,12 @@ impl Cluster {
         }
         let folder = tempfile::tempdir().unwrap();
         let options = options.iter().map(ToString::to_string).collect();
-        let mut cluster = Self { mode, options, bug, nodes, proxies, folder };
+        let mut cluster = Self { mode, options, bug, clocks, nodes, proxies, folder };
         (1..=size).for_each(|node| cluster.start_node(node));
         cluster
     }
 
-    pub fn data(&self, node: usize) -> std::path::PathBuf {
+    pub fn data(&self, node: usize) -> PathBuf {
         self.folder.path().join(format!("n{node}"))
     }
 
@@ -112,8 +168,23 @@ impl Cluster {
         if let Some(bug) = self.bug {
             arguments += &format!(" bug:{bug}");
         }
+        if self.clocks == Clocks::Stepped {
+            arguments += &format!(" clock:{}", self.clock(node).display());
+        }
         self.nodes[node - 1].child =
             Some(spawn(&arguments, &self.folder.path().join(format!("n{node}.log"))));
+    }
+
+    fn clock(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("n{node}.clock"))
+    }
+
+    /// Sets a node's clock this far from the machine's.
+    pub fn step_clock(&self, node: usize, milliseconds: i64) {
+        // Renamed into its place, so that the node never reads half of it.
+        let written = self.clock(node).with_extension("next");
+        std::fs::write(&written, milliseconds.to_string()).unwrap();
+        std::fs::rename(written, self.clock(node)).unwrap();
     }
 
     /// SIGKILL.
@@ -129,6 +200,24 @@ impl Cluster {
         assert!(
             Command::new("kill").args([&format!("-{signal}"), &pid.to_string()]).status().unwrap().success()
         );
+    }
+
+    /// SIGSTOP, and returns when no thread of the process runs any more: the signal alone leaves them a moment.
+    pub async fn pause(&self, node: usize) {
+        self.signal(node, "STOP");
+        let pid = self.nodes[node - 1].child.as_ref().expect("the node runs").id();
+        let stopped = |task: &Path| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap();
+            // The state comes after the name, which may hold anything.
+            stat.rsplit(") ").next().unwrap().starts_with('T')
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let mut poll = tokio::time::interval(Duration::from_millis(1));
+        let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        while !tasks().all(|task| stopped(&task.unwrap().path())) {
+            assert!(Instant::now() < deadline, "node {node} does not stop");
+            poll.tick().await;
+        }
     }
 
     /// Waits for the process to end, and says whether it ended well.

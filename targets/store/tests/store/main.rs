@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod commands;
 mod contract;
+mod lease;
 mod primary;
 mod proxy;
 mod raft;

@@ -72,7 +72,7 @@ async fn a_paused_leader_that_wakes_up_does_not_answer_stale() {
     let leader = cluster.leader(1, &[1, 2, 3]).await;
     let others: Vec<usize> = (1..=3).filter(|node| *node != leader).collect();
     let mut client = cluster.client(leader).await;
-    cluster.signal(leader, "STOP");
+    cluster.pause(leader).await;
     // The read is in the socket before the leader wakes up, so it is the first thing the leader sees.
     client.send(b"GET k\r\n").await.unwrap();
     cluster.leader(others[0], &others).await;

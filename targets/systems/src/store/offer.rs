@@ -6,7 +6,9 @@ pub(super) static MODES: [Mode; 2] = [
     Mode {
         name: "raft",
         summary: "consensus: every node holds every key, a majority decides",
-        promises: "linearizable; progress while a majority is connected",
+        promises: "linearizable; progress while a majority is connected. With reads=lease reads are linearizable while the \
+                   leader's wall clock falls behind the others' clocks by no more than drift_bound_ms; with reads=local \
+                   they may be stale",
         promise: Promise::Linearizable,
     },
     Mode {
@@ -18,7 +20,7 @@ pub(super) static MODES: [Mode; 2] = [
     },
 ];
 
-pub(super) static OPTIONS: [OptionSpec; 3] = [
+pub(super) static OPTIONS: [OptionSpec; 6] = [
     OptionSpec {
         name: "read",
         values: Values::Words(&["primary", "any"]),
@@ -38,6 +40,29 @@ pub(super) static OPTIONS: [OptionSpec; 3] = [
         values: Values::Whole { min: 1, max: 1_000_000_000 },
         default: "5000",
         summary: "log entries after which a snapshot is taken and the log before it purged",
+        modes: &["raft"],
+    },
+    OptionSpec {
+        name: "reads",
+        values: Values::Words(&["index", "lease", "local"]),
+        default: "index",
+        summary: "how a read is made sure of: a quorum confirms the leader, or did so within its lease, or nobody does and \
+                  each node answers from its own copy",
+        modes: &["raft"],
+    },
+    OptionSpec {
+        name: "lease_ms",
+        values: Values::Whole { min: 1, max: 699 },
+        default: "400",
+        summary: "with reads=lease, how long a leader relies on a quorum, by its wall clock",
+        modes: &["raft"],
+    },
+    OptionSpec {
+        name: "drift_bound_ms",
+        values: Values::Whole { min: 1, max: 699 },
+        default: "300",
+        summary: "with reads=lease, how far that clock may fall behind the others' during a lease; together at most 700, \
+                  since nobody else is elected for so long",
         modes: &["raft"],
     },
 ];

@@ -21,8 +21,8 @@ const CUT_OFF: &str = "\nprimary_link_status:down\r";
 
 /// Reads one key through the node, which in most settings takes the leader or primary, and its quorum.
 ///
-/// A replica that answers reads from its own copy says nothing of the others by answering, so it is asked whether it is
-/// connected to its primary too.
+/// A node that answers reads from its own copy says nothing of the others by answering, so it is asked whether it is
+/// connected to its primary, or knows a leader, too.
 pub(super) async fn ready(
     from: &dyn Connect,
     to: SocketAddr,
@@ -35,13 +35,21 @@ pub(super) async fn ready(
         BytesFrame::Error(error) => return Err(error_reply(&error)),
         other => return Err(unreadable(&other)),
     }
-    if settings.option("read") == Some("any") && info(&mut connection, deadline).await?.contains(CUT_OFF) {
-        return Err(RequestError::definite(
-            CauseKind::NoLeader,
-            "the replica is not connected to its primary",
-        ));
+    let missing = match (settings.option("read"), settings.option("reads")) {
+        (Some("any"), _) => info(&mut connection, deadline)
+            .await?
+            .contains(CUT_OFF)
+            .then_some("the replica is not connected to its primary"),
+        (_, Some("local")) => parse(&info(&mut connection, deadline).await?)
+            .leader
+            .is_none()
+            .then_some("the node knows no leader"),
+        _ => None,
+    };
+    match missing {
+        Some(why) => Err(RequestError::definite(CauseKind::NoLeader, why)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Asks the node for its role.

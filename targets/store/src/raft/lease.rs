@@ -1,0 +1,266 @@
+//! Reads by lease: a leader that a quorum has just followed answers from its own state, without asking again.
+//!
+//! Ongaro, "Consensus: Bridging Theory and Practice", section 6.4.1: a leader may rely on not having been replaced for
+//! a while after a quorum heard from it, because those who heard from it elect nobody for a while. It saves a round per
+//! read and costs an assumption about clocks.
+//!
+//! # Which clock decides
+//!
+//! - The **leader's wall clock** decides how long a lease lasts. The leader reads it before it sends an append (a
+//!   heartbeat is one). Once a quorum, itself included, has acknowledged appends of its term, the oldest of the latest
+//!   such sending times, plus `lease`, is the end of the lease. Many real systems do the same; a monotonic clock would
+//!   be the better one.
+//! - The **followers' monotonic clocks** decide when somebody else may lead. A node that hears from a leader neither
+//!   grants a vote nor stands for election for `election_max` after it: openraft keeps that rule, and reads no wall
+//!   clock. A node that restarts still knows whom it followed, since its vote is durable before it answers an append,
+//!   and counts from its start.
+//!
+//! # The assumption, and why it is enough
+//!
+//! `lease + drift_bound` is at most `election_max`, the same on every node. The assumption is that while a lease lasts,
+//! the leader's wall clock does not fall behind any follower's monotonic clock by more than `drift_bound`, whether it
+//! runs slow or is set back.
+//!
+//! Let the leader L of term T send appends at *s* by its clock, acknowledged by a quorum Q, and let another leader be
+//! elected in a later term by a quorum that shares the node F with Q.
+//!
+//! - If F is not L, it handled the append after *s*, and in term T, so before it granted its vote; it granted it not
+//!   before `election_max` had passed on its monotonic clock. By the assumption L's clock has by then passed
+//!   `s + election_max - drift_bound`, which is at or after `s + lease`: the lease is over.
+//! - If F is L itself, it has ceded its lease ([`Lease::cede`]) before its vote left.
+//!
+//! So while the lease holds, nobody else has committed anything, and everything that was ever acknowledged is in the
+//! state of L, provided that L has applied an entry of its own term. The state is looked at first and the clock is read
+//! afterwards: a leader that is paused between the two finds the lease over, and one that is paused later answers what
+//! was true during the request.
+//!
+//! A leader whose clock is set back while it is cut off takes its lease for valid again, until its clock has made up
+//! for the step. There is no defence against that here: it is what the assumption is about. A step while the leader
+//! is followed does no harm beyond the next heartbeats, since later sending times replace earlier ones.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::state_machine::StateView;
+use super::types::LeaderId;
+use crate::command::{Answer, Query};
+use crate::wall_clock::WallClock;
+
+/// When an append was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sending {
+    /// Counts sendings: their order, which the wall clock does not tell.
+    number: u64,
+    at: SystemTime,
+}
+
+/// The lease of this node, if it is the leader.
+#[derive(Debug)]
+pub struct Lease {
+    duration: Duration,
+    /// How many others make a quorum together with this node.
+    others_needed: usize,
+    clock: Arc<dyn WallClock>,
+    sendings: AtomicU64,
+    answered: AtomicU64,
+    // Replication to each peer renews the lease, votes cede it and reads look at it; the lock is held for a few
+    // comparisons and never across an await.
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// The leader, and its term, that the acknowledgements are of.
+    leader: LeaderId,
+    /// The latest sending that each peer has acknowledged.
+    acknowledged: BTreeMap<u64, Sending>,
+    /// When the lease is over, by the wall clock.
+    end: Option<SystemTime>,
+    /// The greatest leader this node has helped or tried to elect.
+    ceded: LeaderId,
+}
+
+impl Lease {
+    /// The lease of a node in a cluster of `members` nodes; not held yet.
+    pub fn new(duration: Duration, members: usize, clock: Arc<dyn WallClock>) -> Self {
+        Self {
+            duration,
+            others_needed: members / 2,
+            clock,
+            sendings: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            held: Mutex::default(),
+        }
+    }
+
+    /// An append is about to be sent.
+    pub fn sending(&self) -> Sending {
+        let at = self.clock.now();
+        Sending { number: self.sendings.fetch_add(1, Ordering::Relaxed), at }
+    }
+
+    /// A peer has handled an append of `leader`, which is this node in one of its terms, and knew of no later leader.
+    pub fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Sending) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if leader < held.leader {
+            return;
+        }
+        if leader > held.leader {
+            *held = Held { leader, ceded: held.ceded, ..Held::default() };
+        }
+        let latest = held.acknowledged.entry(peer).or_insert(sending);
+        if sending.number > latest.number {
+            *latest = sending;
+        }
+        let mut latest: Vec<Sending> = held.acknowledged.values().copied().collect();
+        latest.sort_unstable_by_key(|sending| std::cmp::Reverse(sending.number));
+        // A time nobody can count to is no end of a lease.
+        held.end = self
+            .others_needed
+            .checked_sub(1)
+            .and_then(|place| latest.get(place))
+            .and_then(|oldest| oldest.at.checked_add(self.duration));
+    }
+
+    /// This node has granted a vote for `leader`, or asks for votes itself: no lease of an earlier leader holds from
+    /// now on. To be called before anybody can learn of the vote.
+    pub fn cede(&self, leader: LeaderId) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.ceded = held.ceded.max(leader);
+    }
+
+    /// Answers queries from the applied state, if it is certain by the lease that it was the latest one: `None` if
+    /// not.
+    pub fn read(&self, view: &StateView, queries: &[Query]) -> Option<Vec<Answer>> {
+        let (answers, applied) =
+            view.read(|applied| (applied.answer(queries), applied.last_applied.map(|id| id.leader_id)));
+        // The clock comes after the state, and the order matters: see the module's documentation.
+        self.holds(applied?).then(|| {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            answers
+        })
+    }
+
+    /// Whether this node holds the lease now, as the leader that wrote the last applied entry.
+    fn holds(&self, applied: LeaderId) -> bool {
+        let now = self.clock.now();
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        applied == held.leader && held.ceded <= held.leader && held.end.is_some_and(|end| now < end)
+    }
+
+    /// How many requests have been answered by lease since the node started.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that stands still until it is set, in milliseconds.
+    #[derive(Debug, Default)]
+    struct SetClock(AtomicU64);
+
+    impl WallClock for SetClock {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    const LEASE_MS: u64 = 400;
+    const TERM_1: LeaderId = LeaderId { term: 1, node_id: 0 };
+    const TERM_2: LeaderId = LeaderId { term: 2, node_id: 3 };
+    const TERM_3: LeaderId = LeaderId { term: 3, node_id: 0 };
+
+    /// Node 0 of five, whose clock shows 1000.
+    fn lease() -> (Lease, Arc<SetClock>) {
+        let clock = Arc::new(SetClock(AtomicU64::new(1_000)));
+        (Lease::new(Duration::from_millis(LEASE_MS), 5, clock.clone()), clock)
+    }
+
+    fn set(clock: &SetClock, now: u64) {
+        clock.0.store(now, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn it_lasts_from_the_sending_that_completes_a_quorum() {
+        let (lease, clock) = lease();
+        let (first, _) = (lease.sending(), set(&clock, 1_100));
+        let (second, _) = (lease.sending(), set(&clock, 1_200));
+        lease.acknowledged(TERM_1, 1, second);
+        assert!(!lease.holds(TERM_1), "two of five are no quorum");
+        lease.acknowledged(TERM_1, 2, first);
+        assert!(lease.holds(TERM_1));
+        for (now, held) in [(1_399, true), (1_400, false)] {
+            set(&clock, now);
+            assert_eq!(
+                lease.holds(TERM_1),
+                held,
+                "it counts from the older of the two, not from the answer: {now}"
+            );
+        }
+        lease.acknowledged(TERM_1, 3, second);
+        for (now, held) in [(1_499, true), (1_500, false)] {
+            set(&clock, now);
+            assert_eq!(lease.holds(TERM_1), held, "the oldest of three is not needed: {now}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_overtakes_another_counts_once() {
+        let (lease, clock) = lease();
+        let (first, _) = (lease.sending(), set(&clock, 1_100));
+        let second = lease.sending();
+        for (peer, sending) in [(1, second), (2, second), (1, first), (2, first)] {
+            lease.acknowledged(TERM_1, peer, sending);
+        }
+        set(&clock, 1_499);
+        assert!(lease.holds(TERM_1));
+    }
+
+    #[test]
+    fn it_is_of_one_term_only() {
+        let (lease, _) = lease();
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        assert!(!lease.holds(TERM_3), "the leader has acknowledgements of term 1 only");
+        lease.acknowledged(TERM_3, 1, lease.sending());
+        lease.acknowledged(TERM_1, 2, lease.sending());
+        assert!(
+            !lease.holds(TERM_1) && !lease.holds(TERM_3),
+            "one acknowledgement of term 3, and an old one"
+        );
+        lease.acknowledged(TERM_3, 2, lease.sending());
+        assert!(!lease.holds(TERM_1), "the state lacks an entry of term 3");
+        assert!(lease.holds(TERM_3));
+    }
+
+    #[test]
+    fn a_vote_for_another_ends_it_and_its_own_next_term_begins_anew() {
+        let (lease, _) = lease();
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        lease.cede(TERM_2);
+        assert!(!lease.holds(TERM_1));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        assert!(!lease.holds(TERM_1), "whoever still follows it, this node itself may have elected another");
+        lease.cede(TERM_3);
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_3, peer, lease.sending()));
+        assert!(lease.holds(TERM_3));
+    }
+
+    #[test]
+    fn a_clock_set_back_prolongs_it_by_the_step_until_it_is_acknowledged_again() {
+        let (lease, clock) = lease();
+        (1..=4).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        set(&clock, 1_400);
+        assert!(!lease.holds(TERM_1));
+        set(&clock, 1_400 - 300);
+        assert!(lease.holds(TERM_1));
+        set(&clock, 500);
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        set(&clock, 900);
+        assert!(!lease.holds(TERM_1), "what the two others acknowledged before the step no longer counts");
+    }
+}

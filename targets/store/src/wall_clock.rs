@@ -1,0 +1,24 @@
+//! The time of day, as a node reads it.
+//!
+//! Only lease reads ask for it. Everything else that takes time here is measured with monotonic clocks.
+
+use std::fmt;
+use std::time::SystemTime;
+
+/// Reads the time of day.
+///
+/// It may be set, forwards or backwards, between two readings.
+pub trait WallClock: fmt::Debug + Send + Sync {
+    /// The time of day now.
+    fn now(&self) -> SystemTime;
+}
+
+/// The clock of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SystemClock;
+
+impl WallClock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
