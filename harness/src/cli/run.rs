@@ -14,7 +14,7 @@ use duress_nemesis::arena::clock::Tracer;
 use duress_nemesis::arena::{self, PortKind, Role};
 use duress_nemesis::schedule::{MixOptions, Overlap, expand};
 use duress_nemesis::{Family, Fault, FaultSpec, ScheduledFault};
-use duress_targets::{Request, Settings, System, find};
+use duress_targets::{Request, Scenario, Settings, System, find};
 use rand::RngExt;
 
 use super::words::{Concurrency, duration, option};
@@ -37,6 +37,10 @@ use crate::verdict::RunVerdict;
 const DEFAULT_FAULTS: &str = "partition,kill,pause";
 /// The number of nodes of a run that names none.
 const DEFAULT_NODES: usize = 5;
+/// The mean time between the faults of a run that names none.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(3);
+/// How long clients run when the run names no limit.
+const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The ceiling of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
@@ -63,9 +67,9 @@ pub struct RunArgs {
     /// A schedule written by hand instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
-    /// Mean time from one fault to the next
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
-    interval: Duration,
+    /// Mean time from one fault to the next [default: 3s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    interval: Option<Duration>,
     /// Let faults of different items of the mix be in force at once
     #[arg(long)]
     overlap: bool,
@@ -81,9 +85,9 @@ pub struct RunArgs {
     /// Operations a second over all processes [default: each process as fast as it is answered]
     #[arg(long, value_name = "HZ")]
     rate: Option<f64>,
-    /// How long clients run
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    time_limit: Duration,
+    /// How long clients run [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    time_limit: Option<Duration>,
     /// When a client gives up on an operation
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     timeout: Duration,
@@ -249,6 +253,11 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         Some(_) => Vec::new(),
         None => FaultSpec::parse_mix(&faults).map_err(Failure::usage)?,
     };
+    let seconds =
+        |of: fn(&Scenario) -> u64| scenario.as_ref().map(|scenario| Duration::from_secs(of(scenario)));
+    let interval = args.interval.or(seconds(|scenario| scenario.interval_s)).unwrap_or(DEFAULT_INTERVAL);
+    let time_limit =
+        args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let mut plan = Plan {
         version: VERSION,
@@ -263,11 +272,11 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         }),
         concurrency: args.concurrency.processes(node_count),
         rate_hz: args.rate,
-        time_limit_ms: millis(args.time_limit),
+        time_limit_ms: millis(time_limit),
         operation_timeout_ms: millis(args.timeout),
         seed,
         faults,
-        fault_interval_ms: millis(args.interval),
+        fault_interval_ms: millis(interval),
         overlap: if args.overlap { Overlap::Items } else { Overlap::Never },
         schedule: Vec::new(),
         arena: ArenaPlan {
@@ -278,7 +287,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
             tcp_rto_max_ms: Some(millis(TCP_RTO_MAX)),
         },
     };
-    if args.interval < Duration::from_millis(100) {
+    if interval < Duration::from_millis(100) {
         return Err(Failure::usage(anyhow::anyhow!("--interval must be at least 100ms")));
     }
     plan.validate().map_err(Failure::usage)?;
@@ -331,9 +340,9 @@ fn expanded(plan: &Plan, mix: &[FaultSpec], args: &RunArgs) -> Result<Vec<Schedu
             nodes: &nodes,
             clients: &clients,
             seed: plan.seed,
-            interval: args.interval,
+            interval: Duration::from_millis(plan.fault_interval_ms),
             warm_up: args.warm_up,
-            time_limit: args.time_limit,
+            time_limit: plan.time_limit(),
             overlap: plan.overlap,
         },
     )

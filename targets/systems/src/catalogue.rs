@@ -117,10 +117,14 @@ pub struct Scenario {
     pub faults: &'static [&'static str],
     /// The number of nodes.
     pub nodes: usize,
+    /// Mean time from one fault to the next, in seconds.
+    pub interval_s: u64,
+    /// How long clients run, in seconds.
+    pub time_limit_s: u64,
 }
 
 impl Scenario {
-    /// The scenario as words of a command line: `--mode raft --nodes 3 --faults kill:all,partition`.
+    /// The scenario as words of a command line: `--mode raft --nodes 3 --faults kill:all --interval 3s --time-limit 30s`.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![
@@ -131,6 +135,10 @@ impl Scenario {
             "--faults".to_owned(),
             if self.faults.is_empty() { "none".to_owned() } else { self.faults.join(",") },
         ];
+        if !self.faults.is_empty() {
+            words.extend(["--interval".to_owned(), format!("{}s", self.interval_s)]);
+        }
+        words.extend(["--time-limit".to_owned(), format!("{}s", self.time_limit_s)]);
         for (name, value) in self.options {
             words.extend(["-o".to_owned(), format!("{name}={value}")]);
         }

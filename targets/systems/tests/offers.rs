@@ -137,6 +137,9 @@ fn a_scenario_is_a_command_line() {
     let store = find("store").unwrap();
     let words =
         |name: &str| store.bugs().iter().find(|bug| bug.name == name).unwrap().scenario.words().join(" ");
-    assert_eq!(words("ack-before-commit"), "--mode raft --nodes 5 --faults partition:isolate-leader");
-    assert_eq!(words("cas-before-order"), "--mode raft --nodes 5 --faults none");
+    assert_eq!(
+        words("ack-before-commit"),
+        "--mode raft --nodes 5 --faults partition:isolate-leader --interval 5s --time-limit 30s"
+    );
+    assert_eq!(words("cas-before-order"), "--mode raft --nodes 5 --faults none --time-limit 20s");
 }

@@ -73,7 +73,14 @@ pub(super) static BUGS: [BugSpec; 5] = [
         defect: "the leader acknowledges a write once it is in its own log, as with MongoDB's write concern 1",
         anomaly: "acknowledged writes are lost after a failover, or not seen by later reads",
         modes: &["raft"],
-        scenario: Scenario { mode: "raft", options: &[], faults: &["partition:isolate-leader"], nodes: 5 },
+        scenario: Scenario {
+            mode: "raft",
+            options: &[],
+            faults: &["partition:isolate-leader"],
+            nodes: 5,
+            interval_s: 5,
+            time_limit_s: 30,
+        },
         findable: Findable::Now,
     },
     BugSpec {
@@ -81,7 +88,14 @@ pub(super) static BUGS: [BugSpec; 5] = [
         defect: "whoever believes it leads answers reads without asking a quorum, as Consul's default reads do",
         anomaly: "a deposed leader returns values that were overwritten before the read began",
         modes: &["raft"],
-        scenario: Scenario { mode: "raft", options: &[], faults: &["partition:isolate-leader"], nodes: 5 },
+        scenario: Scenario {
+            mode: "raft",
+            options: &[],
+            faults: &["partition:isolate-leader"],
+            nodes: 5,
+            interval_s: 5,
+            time_limit_s: 30,
+        },
         findable: Findable::Now,
     },
     BugSpec {
@@ -89,8 +103,16 @@ pub(super) static BUGS: [BugSpec; 5] = [
         defect: "a Raft whose term and vote do not survive a restart",
         anomaly: "acknowledged writes are deleted by a leader of an older term, and values come back that were replaced",
         modes: &["raft"],
-        // When all forget at once, terms start again below those in the logs, and older entries outrank newer ones.
-        scenario: Scenario { mode: "raft", options: &[], faults: &["kill:all", "partition"], nodes: 3 },
+        // A deposed leader comes back while its successor is cut off, and meets a follower that was just started again and
+        // has forgotten the successor: together they are a majority, and delete what the successor had committed.
+        scenario: Scenario {
+            mode: "raft",
+            options: &[],
+            faults: &["partition:rolling-leader", "kill:follower"],
+            nodes: 3,
+            interval_s: 3,
+            time_limit_s: 40,
+        },
         findable: Findable::Now,
     },
     BugSpec {
@@ -98,8 +120,14 @@ pub(super) static BUGS: [BugSpec; 5] = [
         defect: "acknowledging before the data is durable, as Redis does with appendfsync everysec",
         anomaly: "acknowledged writes are lost when enough nodes are killed",
         modes: &["raft", "primary"],
-        // A kill is enough: what was not made durable is still in the process's own memory.
-        scenario: Scenario { mode: "raft", options: &[], faults: &["kill:all"], nodes: 3 },
+        scenario: Scenario {
+            mode: "raft",
+            options: &[],
+            faults: &["disk:power-loss@all"],
+            nodes: 3,
+            interval_s: 3,
+            time_limit_s: 30,
+        },
         findable: Findable::Now,
     },
     BugSpec {
@@ -107,7 +135,14 @@ pub(super) static BUGS: [BugSpec; 5] = [
         defect: "check-then-act: the comparison of a compare-and-set is made before the write is ordered",
         anomaly: "two compare-and-sets from the same value both succeed",
         modes: &["raft"],
-        scenario: Scenario { mode: "raft", options: &[], faults: &[], nodes: 5 },
+        scenario: Scenario {
+            mode: "raft",
+            options: &[],
+            faults: &[],
+            nodes: 5,
+            interval_s: 3,
+            time_limit_s: 20,
+        },
         findable: Findable::Now,
     },
 ];
