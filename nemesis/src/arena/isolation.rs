@@ -279,8 +279,9 @@ impl SignalsToForward {
     fn block() -> Result<Self, IsolationError> {
         let mut waited = SigSet::empty();
         for signal in FORWARDED {
-            // A signal that the caller ignores (SIGHUP under nohup) stays ignored.
-            if !is_ignored(signal)? {
+            // SIGHUP that the caller ignores, as nohup does, stays ignored. SIGINT and SIGQUIT do not: shells start
+            // background jobs with them ignored, and whoever sends one to a job by its number means it.
+            if signal != Signal::SIGHUP || !is_ignored(signal)? {
                 waited.add(signal);
             }
         }
