@@ -1,9 +1,8 @@
 //! From a history to a verdict: pairs the operations, and checks them within a time.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use duress_checkers::CheckReport;
@@ -13,6 +12,10 @@ use duress_history::mutex::Mutex;
 use duress_history::pairs::{PairError, pair};
 use duress_history::register::{CasRegister, Register};
 use duress_history::{History, Operation, Payload, Scalar, import};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 /// What a history is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -34,6 +37,9 @@ pub enum JudgeError {
     /// Its events do not pair.
     #[error("the history is malformed")]
     Pair(#[from] PairError),
+    /// Nothing could be made to end the check in time.
+    #[error("cannot watch over the time of the check")]
+    Watch(#[source] io::Error),
 }
 
 /// Reads the history at `path`, of any format, and its operations.
@@ -46,7 +52,8 @@ pub fn read<A: Payload>(path: &Path) -> Result<(History<A>, Vec<Operation<A>>), 
     Ok((history, operations))
 }
 
-/// Checks the history at `path` against `model`, from `initial`; what is undecided after `limit` is unknown.
+/// Checks the history at `path` against `model`, from `initial`; what is undecided after `limit`, or when the
+/// program is asked to end, is unknown.
 ///
 /// # Errors
 /// [`JudgeError`].
@@ -57,7 +64,7 @@ pub fn check_file(
     limit: Duration,
 ) -> Result<CheckReport, JudgeError> {
     let budget = Budget::default();
-    Ok(match model {
+    match model {
         Model::Register => {
             let (_, operations) = read::<Register>(path)?;
             within(limit, |interrupt| check_registers(&operations, initial, &budget, interrupt))
@@ -70,29 +77,45 @@ pub fn check_file(
             let (_, operations) = read::<Mutex>(path)?;
             within(limit, |interrupt| check_mutex(&operations, &budget, interrupt))
         }
-    })
+    }
 }
 
-/// Checks operations on many registers that start without a value.
-#[must_use]
-pub fn check_run(operations: &[Operation<Register>], limit: Duration) -> CheckReport {
+/// Checks operations on many registers that start without a value; what is undecided after `limit` is unknown.
+///
+/// # Errors
+/// [`JudgeError::Watch`].
+pub fn check_run(operations: &[Operation<Register>], limit: Duration) -> Result<CheckReport, JudgeError> {
     within(limit, |interrupt| check_registers(operations, None, &Budget::default(), interrupt))
 }
 
-/// Calls `check` with a flag that is raised once `limit` has passed.
-fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> T {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    let (done, waits) = mpsc::channel::<()>();
-    let raised = Arc::clone(&interrupt);
-    let watch = std::thread::spawn(move || {
-        if waits.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-            raised.store(true, Ordering::Relaxed);
+/// Calls `check` with a flag that is raised once `limit` has passed, or when the program is asked to end.
+fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Result<T, JudgeError> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(JudgeError::Watch)?;
+    // Registered before the check begins, so that there is no moment at which a request would be lost.
+    let (mut interrupts, mut terminations) = {
+        let _inside = runtime.enter();
+        let on = |kind| signal(kind).map_err(JudgeError::Watch);
+        (on(SignalKind::interrupt())?, on(SignalKind::terminate())?)
+    };
+    let interrupt = AtomicBool::new(false);
+    let (done, ended) = oneshot::channel::<()>();
+    let watch = async {
+        tokio::select! {
+            // The check is over, or has panicked: there is nobody to tell.
+            _ = ended => return,
+            () = sleep(limit) => {}
+            _ = interrupts.recv() => {}
+            _ = terminations.recv() => {}
         }
-    });
-    let result = check(&interrupt);
-    drop(done);
-    if watch.join().is_err() {
-        unreachable!("the watch only waits and stores");
-    }
-    result
+        interrupt.store(true, Ordering::Relaxed);
+    };
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn_scoped(scope, || runtime.block_on(watch))
+            .map_err(JudgeError::Watch)?;
+        let result = check(&interrupt);
+        drop(done);
+        Ok(result)
+    })
 }

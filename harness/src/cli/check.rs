@@ -42,7 +42,11 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let report = check_file(&path, args.model, initial, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
         let named = matches!(&error, JudgeError::Read(ReadError::Open { .. }));
+        let internal = matches!(&error, JudgeError::Watch(_));
         let error = anyhow::Error::new(error);
+        if internal {
+            return Failure::internal(error);
+        }
         let failure = Failure::usage(if named { error } else { error.context(path.display().to_string()) });
         if other_model {
             failure.hint("--model says what the history holds: register, cas-register or mutex")

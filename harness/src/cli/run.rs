@@ -488,7 +488,7 @@ fn judge_run(
         }
         Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
     }
-    let check = judge::check_run(&operations, output.check_limit);
+    let check = judge::check_run(&operations, output.check_limit).map_err(Failure::internal)?;
     let faults = faults(&events);
     if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
         broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
