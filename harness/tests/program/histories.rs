@@ -1,17 +1,22 @@
 //! `duress check`: a history is judged by what is in it, and what is no history is refused in one line.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::Test;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, wait_until};
+use crate::witness::{assert_proves, explained};
 
 pub const TESTS: &[Test] = &[
     ("one_older_answer_is_named", one_older_answer_is_named),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
+    ("what_is_not_decided_in_time_is_unknown", what_is_not_decided_in_time_is_unknown),
+    ("a_check_can_be_interrupted", a_check_can_be_interrupted),
 ];
 
 /// Two processes on two keys; the last read of `x` is the last line.
@@ -43,7 +48,12 @@ fn one_older_answer_is_named() {
     assert_eq!((&anomaly["kind"], &anomaly["key"]), (&"stale-read".into(), &"x".into()), "{json}");
     let history: Vec<Value> =
         older_answer().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(crate::witness::assert_proves(anomaly, &history));
+    assert!(assert_proves(anomaly, &history));
+    // Had the read been answered as it was before the edit, nobody could complain.
+    let mut operations = anomaly["operations"].as_array().unwrap().clone();
+    let read = operations.iter_mut().find(|operation| operation["action"] == "read -> 1").unwrap();
+    read["action"] = "read -> 2".into();
+    assert!(explained(&operations, &anomaly["start"]["initial"]), "{operations:#?}");
 }
 
 /// The good history, in which the last read is answered with the value that was replaced before it began.
@@ -124,5 +134,53 @@ fn other_formats_get_the_same_answer() {
         let lines: Vec<&str> = history.lines().collect();
         stage.write("history.json", format!("[{}]", lines.join(",\n")));
         stage.run("check history.json", PATIENCE).exits(code);
+    }
+}
+
+/// Compare-and-sets that all overlap, over five values each of which is written many times: no order of them ends in what is
+/// read afterwards, and there are too many orders to try.
+fn endless() -> String {
+    const OVERLAPPING: u64 = 60;
+    let mut lines = Vec::new();
+    let mut event = |process: u64, op_type: &str, f: &str, value: String| {
+        let index = lines.len();
+        lines.push(format!(
+            r#"{{"index":{index},"time":{index},"process":{process},"type":"{op_type}","f":"{f}","value":["x",{value}]}}"#
+        ));
+    };
+    for op_type in ["invoke", "ok"] {
+        event(900, op_type, "write", "0".to_owned());
+    }
+    for op_type in ["invoke", "ok"] {
+        for process in 0..OVERLAPPING {
+            event(process, op_type, "cas", format!("[{},{}]", process % 5, (process + 1 + process / 5) % 5));
+        }
+    }
+    event(901, "invoke", "read", "null".to_owned());
+    event(901, "ok", "read", "4".to_owned());
+    lines.join("\n") + "\n"
+}
+
+fn what_is_not_decided_in_time_is_unknown() {
+    let stage = Stage::set();
+    stage.write("endless.jsonl", endless());
+    let began = Instant::now();
+    let check = stage.run("check endless.jsonl --check-limit 200ms", PATIENCE).exits(2);
+    assert!(check.stdout.contains("UNKNOWN: ") && check.stdout.contains("key x was not decided"), "{check}");
+    assert!(began.elapsed() >= Duration::from_millis(200), "not tried for as long as it may take");
+}
+
+fn a_check_can_be_interrupted() {
+    let stage = Stage::set();
+    stage.write("endless.jsonl", endless());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let started = stage.start(stage.duress("check endless.jsonl --check-limit 1h"));
+        wait_until("the check listens", PATIENCE, || started.catches(signal));
+        started.signal(signal);
+        let check = started.wait(PATIENCE).exits(2);
+        assert!(
+            check.stdout.contains("UNKNOWN: ") && check.stdout.contains("the check was stopped"),
+            "{check}"
+        );
     }
 }

@@ -40,7 +40,10 @@ fn runs_a_cluster() -> Result<(), Skipped> {
     if doctor.code() != 0 {
         return Err(Skipped(format!("an ordinary user can run no cluster here: {doctor}")));
     }
-    let run = stage.start(as_user("run store --time-limit 5 --seed 5 --interval 1s")).wait(PATIENCE).exits(0);
+    let run = stage
+        .start(as_user("run store --time-limit 5 --seed 5 --interval 1s --faults all"))
+        .wait(PATIENCE)
+        .exits(0);
     stage.assert_vanished();
     assert!(run.stdout.starts_with("VALID: store"), "{run}");
     let record = stage.latest();

@@ -42,6 +42,12 @@ impl Record {
         serde_json::from_str(&self.text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// Whether the history has `text` in it by now: soon known, however long it is.
+    pub fn has(&self, text: &str) -> bool {
+        let bytes = fs::read(self.folder.join("history.jsonl")).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
     /// The whole lines of the history so far; none where it has not begun.
     #[track_caller]
     pub fn history(&self) -> Vec<Value> {

@@ -83,7 +83,7 @@ fn effect(action: &str) -> (Option<Value>, Option<Value>) {
 
 /// Whether some order of `operations`, from `start`, agrees with real time and every answer: each that is ok once, each
 /// that is unknown at most once.
-fn explained(operations: &[Value], start: &Value) -> bool {
+pub fn explained(operations: &[Value], start: &Value) -> bool {
     let ok = |at: usize| operations[at]["outcome"] == "ok";
     // What has no end may take effect at any time after it began.
     let end = |at: usize| match ok(at) {
