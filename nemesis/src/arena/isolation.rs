@@ -282,6 +282,8 @@ impl SignalsToForward {
             // SIGHUP that the caller ignores, as nohup does, stays ignored. SIGINT and SIGQUIT do not: shells start
             // background jobs with them ignored, and whoever sends one to a job by its number means it.
             if signal != Signal::SIGHUP || !is_ignored(signal)? {
+                // Once it is passed on it must have an effect, whether or not the runner listens to it.
+                restore_default(signal).map_err(|source| system("reset a signal", source))?;
                 waited.add(signal);
             }
         }
