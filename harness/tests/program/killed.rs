@@ -56,14 +56,20 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
     let options = "--nodes 3 --time-limit 3 --seed 9 --warm-up 500ms --interval 1500ms";
     let started = stage.start(stage.duress(&format!("run store {options} --faults {faults}")));
     wait_until("the moment has come", PATIENCE, || has_come(moment, &stage, &started));
-    if matches!(moment, Moment::ClientsBegin | Moment::FaultInForce) {
-        let members = stage.members().len();
-        assert!(members >= 6, "the family and three nodes are seen from here: {members}");
+    if matches!(moment, Moment::ClientsBegin) {
+        // Looked for more than once, since /proc shows no environment of a process that is just being exec'ed.
+        wait_until("the family and three nodes are seen", PATIENCE, || stage.members().len() >= 6);
     }
     let pid = member(&stage, &started, victim).expect("a family of three");
     kill(pid, Signal::SIGKILL).unwrap();
     stage.assert_vanished();
     let run = started.wait(PATIENCE);
+    if matches!(moment, Moment::Recovered) && run.status.signal().is_none() {
+        // The final reads take a fraction of a second: it may have been quicker than the kill.
+        println!("it had ended by itself before it was killed");
+        run.exits(0);
+        return;
+    }
     if victim == Family::Outer {
         // It was still there: the test would show nothing otherwise.
         assert_eq!(run.status.signal(), Some(Signal::SIGKILL as i32), "{run}");
