@@ -497,7 +497,12 @@ fn judge_run(
         "{} ({}{}{}), {} nodes, workload {}, faults {}",
         plan.target,
         plan.settings.mode,
-        plan.settings.options.iter().map(|(key, value)| format!(", {key}={value}")).collect::<String>(),
+        plan.settings
+            .options
+            .iter()
+            .filter(|(key, value)| !is_default(system, key, value))
+            .map(|(key, value)| format!(", {key}={value}"))
+            .collect::<String>(),
         plan.settings.bug.as_ref().map(|bug| format!(", bug {bug}")).unwrap_or_default(),
         plan.nodes.len(),
         plan.workload.name(),
@@ -515,6 +520,11 @@ fn judge_run(
         replay: format!("duress replay {shown}"),
         folder: shown,
     })
+}
+
+/// Whether an option of the target has the value it has when none is given.
+fn is_default(system: &dyn System, key: &str, value: &str) -> bool {
+    system.options().iter().any(|option| option.name == key && option.default == value)
 }
 
 /// `verdict.json`: the verdict with its witnesses, and everything the report's figures say.
