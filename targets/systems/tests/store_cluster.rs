@@ -120,3 +120,26 @@ async fn a_primary_and_replicas_that_answer_by_themselves() {
     assert!(!lost.starts_with("ok"), "{lost}");
     assert_eq!(short(&clients[1].invoke(&read("x")).await), "ok 2");
 }
+
+#[tokio::test]
+async fn raft_nodes_that_answer_by_themselves() {
+    let Some(executable) = executable() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let request = request("raft", &[("reads", "local")]);
+    let mut cluster = Cluster::start(find("store").unwrap(), &request, executable, folder.path(), 83);
+    let names = cluster.names();
+    // Any node would answer a read at once; it is ready when it knows a leader.
+    for node in &names {
+        cluster.ready(node).await;
+    }
+    let mut clients: Vec<_> = names.iter().map(|node| cluster.client(node, 2 * ATTEMPT)).collect();
+    insist(&mut *clients[0], &write("x", 1), "ok").await;
+    for client in &mut clients {
+        insist(&mut **client, &read("x"), "ok 1").await;
+    }
+    cluster.kill(&names[0]);
+    cluster.kill(&names[1]);
+    let lost = short(&clients[2].invoke(&write("x", 2)).await);
+    assert!(!lost.starts_with("ok"), "{lost}");
+    assert_eq!(short(&clients[2].invoke(&read("x")).await), "ok 1");
+}
