@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,7 @@ impl Generator<Register> for Counted {
 /// Takes `operations` operations through the spine, and says how long that took.
 fn closed_loop(processes: usize, operations: u64) -> Duration {
     let folder = tempfile::tempdir().expect("a folder can be made");
+    let history = folder.path().join("history.jsonl");
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     MEMORY.with_borrow_mut(|memory| memory.0.clear());
     LocalSet::new().block_on(&runtime, async {
@@ -93,7 +95,7 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
         let (_stop, stop) = watch::channel(Stop::No);
         let nodes: Vec<NodeId> = (1..=NODES).map(|number| NodeId::new(format!("n{number}"))).collect();
         let mut dispatcher = Dispatcher::start(DispatcherParts {
-            recorder: Recorder::create(&folder.path().join("history.jsonl")).expect("a new history"),
+            recorder: Recorder::create(&history).expect("a new history"),
             clock: Clock::start(),
             nodes: (0..processes).map(|slot| nodes[slot % NODES].clone()).collect(),
             make_client: Box::new(|_| Box::new(MemoryClient)),
@@ -108,6 +110,9 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
         dispatcher.run(&mut generator, Stop::Early, async {}).await.expect("the history can be written");
         let took = began.elapsed();
         dispatcher.close().await.expect("the history can be closed");
+        let recorded = fs::read(&history).expect("the history is there");
+        let events = recorded.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(events as u64, 2 * operations, "every operation began and ended");
         took
     })
 }
