@@ -17,7 +17,7 @@ use duress::generator::{Generator, Next};
 use duress::progress::Progress;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, NodeId, Recorder, Scalar};
-use duress_targets::{CauseKind, Outcome, RegisterClient, RequestError};
+use duress_targets::{CauseKind, Client, Outcome, RequestError};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -37,7 +37,7 @@ thread_local! {
 struct MemoryClient;
 
 #[async_trait::async_trait]
-impl RegisterClient for MemoryClient {
+impl Client<Register> for MemoryClient {
     async fn invoke(&mut self, action: &Register) -> Outcome<Register> {
         MEMORY.with_borrow_mut(|memory| memory.answer(action))
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duress_history::NodeId;
+use duress_history::register::Register;
 use duress_nemesis::arena::Host;
-use duress_targets::{NotReady, RegisterClient, Role, Settings, System, Topology};
+use duress_targets::{Client, NotReady, Role, Settings, System, Topology};
 use tokio::time::{Instant, sleep};
 
 /// One question to a node takes at most this long.
@@ -85,7 +86,7 @@ impl ClusterAccess {
 
     /// A fresh client for the process slot `slot`.
     #[must_use]
-    pub fn client(&self, slot: usize) -> Box<dyn RegisterClient> {
+    pub fn client(&self, slot: usize) -> Box<dyn Client<Register>> {
         let host = Arc::clone(&self.clients[slot % self.clients.len()]);
         let node = self.node_of_slot(slot);
         self.system

@@ -10,7 +10,7 @@ use std::time::Duration;
 use duress_history::recorder::RecordError;
 use duress_history::register::Register;
 use duress_history::{Event, NodeId, OpType, Process, Recorder, Scalar};
-use duress_targets::{CauseKind, Outcome, RegisterClient, RequestError};
+use duress_targets::{CauseKind, Client, Outcome, RequestError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -38,7 +38,7 @@ pub enum Stop {
 }
 
 /// Makes the client of a process slot; called again when its process is retired.
-pub type MakeClient = Box<dyn Fn(usize) -> Box<dyn RegisterClient>>;
+pub type MakeClient = Box<dyn Fn(usize) -> Box<dyn Client<Register>>>;
 
 /// Something to record that is not a client's: what the nemesis did.
 #[derive(Debug)]
@@ -347,7 +347,7 @@ async fn work(
     slot: usize,
     mut todo: mpsc::UnboundedReceiver<Request>,
     ended: mpsc::UnboundedSender<Ended>,
-    make: impl Fn() -> Box<dyn RegisterClient>,
+    make: impl Fn() -> Box<dyn Client<Register>>,
     deadline: Duration,
 ) {
     let mut client = make();

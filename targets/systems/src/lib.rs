@@ -36,5 +36,5 @@ pub use connect::{Connect, OwnNetwork};
 pub use outcome::{Cause, CauseKind, Outcome, Reach, RequestError};
 pub use registry::{UnknownSystem, find, systems};
 pub use settings::{Request, Settings, SettingsError};
-pub use system::{LaunchError, MissingSystem, NodeStatus, NotReady, RegisterClient, Role, System};
+pub use system::{Client, LaunchError, MissingSystem, NodeStatus, NotReady, Role, System};
 pub use topology::{Node, Topology, UnknownNode};

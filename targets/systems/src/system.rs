@@ -107,17 +107,17 @@ pub trait System: Send + Sync {
         node: &NodeId,
         from: Arc<dyn Connect>,
         timeout: Duration,
-    ) -> Result<Box<dyn RegisterClient>, UnknownNode>;
+    ) -> Result<Box<dyn Client<Register>>, UnknownNode>;
 }
 
-/// A client of the `register` workload: one logical connection, one operation at a time.
+/// A client of a workload whose operations are `A`s: one logical connection, one operation at a time.
 ///
 /// It connects when it has to, keeps the connection after a clean answer, drops it after anything else, and never
 /// repeats a request by itself. Dropping the returned future drops the connection too.
 #[async_trait]
-pub trait RegisterClient: Send {
+pub trait Client<A: Sync>: Send {
     /// Does `action` and says what became of it, by the rules of [`crate::outcome`].
-    async fn invoke(&mut self, action: &Register) -> Outcome<Register>;
+    async fn invoke(&mut self, action: &A) -> Outcome<A>;
 }
 
 /// What a node says of itself.

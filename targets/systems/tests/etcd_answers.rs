@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
-use duress_targets::{Connect, RegisterClient, Role};
+use duress_targets::{Client, Connect, Role};
 use scripted::{Reply, Scripted, cas, read, request, short, single, write};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn error(status: &str, code: u32, message: &str) -> Vec<u8> {
     http(status, &json!({"error": message, "message": message, "code": code}).to_string())
 }
 
-fn client(place: Arc<dyn Connect>, options: &[(&str, &str)], timeout: Duration) -> Box<dyn RegisterClient> {
+fn client(place: Arc<dyn Connect>, options: &[(&str, &str)], timeout: Duration) -> Box<dyn Client<Register>> {
     let (etcd, topology) = single("etcd");
     let settings = etcd.resolve(&request(options)).unwrap();
     etcd.register_client(&settings, &topology, &NodeId::new("n1"), place, timeout).unwrap()

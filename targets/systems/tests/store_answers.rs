@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
-use duress_targets::{Connect, OwnNetwork, RegisterClient, Role};
+use duress_targets::{Client, Connect, OwnNetwork, Role};
 use redis_protocol::resp2::decode::decode;
 use scripted::{Reply, Scripted, cas, read, request, short, single, write};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ fn whole(bytes: &[u8]) -> bool {
     decode(bytes).unwrap().is_some()
 }
 
-fn client(place: Arc<dyn Connect>, timeout: Duration) -> Box<dyn RegisterClient> {
+fn client(place: Arc<dyn Connect>, timeout: Duration) -> Box<dyn Client<Register>> {
     let (store, topology) = single("store");
     let settings = store.resolve(&request(&[])).unwrap();
     store.register_client(&settings, &topology, &NodeId::new("n1"), place, timeout).unwrap()

@@ -24,7 +24,7 @@ use crate::etcd::answer::{self, Put, Range, Txn};
 use crate::etcd::gateway::{Answer, Gateway};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 use crate::settings::Settings;
-use crate::system::RegisterClient;
+use crate::system::Client;
 use crate::text;
 
 /// How a read is answered.
@@ -88,7 +88,7 @@ impl EtcdClient {
 }
 
 #[async_trait]
-impl RegisterClient for EtcdClient {
+impl Client<Register> for EtcdClient {
     async fn invoke(&mut self, action: &Register) -> Outcome<Register> {
         self.request(action).await.unwrap_or_else(|failure| Outcome::failed(action, failure))
     }

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_history::NodeId;
+use duress_history::register::Register;
 use duress_nemesis::arena::ProcessSpec;
 use tokio::time::Instant;
 
 use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise, Values};
 use crate::connect::Connect;
 use crate::settings::Settings;
-use crate::system::{LaunchError, MissingSystem, NodeStatus, NotReady, RegisterClient, System};
+use crate::system::{Client, LaunchError, MissingSystem, NodeStatus, NotReady, System};
 use crate::topology::{Topology, UnknownNode};
 
 /// etcd, 3.4 or later.
@@ -125,7 +126,7 @@ impl System for Etcd {
         node: &NodeId,
         from: Arc<dyn Connect>,
         timeout: Duration,
-    ) -> Result<Box<dyn RegisterClient>, UnknownNode> {
+    ) -> Result<Box<dyn Client<Register>>, UnknownNode> {
         let to = client_address(topology, node)?;
         Ok(Box::new(client::EtcdClient::new(from, to, client::ReadLevel::of(settings), timeout)))
     }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::connect::Connect;
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 use crate::resp::RespConnection;
-use crate::system::RegisterClient;
+use crate::system::Client;
 use crate::text;
 
 /// A client that speaks to one node.
@@ -57,7 +57,7 @@ impl StoreClient {
 }
 
 #[async_trait]
-impl RegisterClient for StoreClient {
+impl Client<Register> for StoreClient {
     async fn invoke(&mut self, action: &Register) -> Outcome<Register> {
         self.request(action).await.unwrap_or_else(|failure| Outcome::failed(action, failure))
     }

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_history::NodeId;
+use duress_history::register::Register;
 use duress_nemesis::arena::ProcessSpec;
 use tokio::time::Instant;
 
 use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise};
 use crate::connect::Connect;
 use crate::settings::Settings;
-use crate::system::{LaunchError, MissingSystem, NodeStatus, NotReady, RegisterClient, System};
+use crate::system::{Client, LaunchError, MissingSystem, NodeStatus, NotReady, System};
 use crate::topology::{Topology, UnknownNode};
 
 /// Where a node listens for clients: Redis's port.
@@ -159,7 +160,7 @@ impl System for Store {
         node: &NodeId,
         from: Arc<dyn Connect>,
         timeout: Duration,
-    ) -> Result<Box<dyn RegisterClient>, UnknownNode> {
+    ) -> Result<Box<dyn Client<Register>>, UnknownNode> {
         Ok(Box::new(client::StoreClient::new(from, client_address(topology, node)?, timeout)))
     }
 }

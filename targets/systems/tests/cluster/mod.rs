@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{NodeId, Scalar};
 use duress_targets::{
-    Node, NotReady, Outcome, OwnNetwork, RegisterClient, Request, Role, Settings, System, Topology,
+    Client, Node, NotReady, Outcome, OwnNetwork, Request, Role, Settings, System, Topology,
 };
 
 /// How long anything may take that must happen in the end.
@@ -118,7 +118,7 @@ impl Cluster {
     }
 
     /// A client of `node`.
-    pub fn client(&self, node: &NodeId, timeout: Duration) -> Box<dyn RegisterClient> {
+    pub fn client(&self, node: &NodeId, timeout: Duration) -> Box<dyn Client<Register>> {
         self.system
             .register_client(&self.settings, &self.topology, node, Arc::new(OwnNetwork), timeout)
             .unwrap()
@@ -179,7 +179,7 @@ pub fn short(outcome: &Outcome<Register>) -> String {
 }
 
 /// Does `operation` until it comes out as `expected`, in short: an election may be under way, or a replica behind.
-pub async fn insist(client: &mut dyn RegisterClient, operation: &Register, expected: &str) {
+pub async fn insist(client: &mut dyn Client<Register>, operation: &Register, expected: &str) {
     let began = Instant::now();
     loop {
         let outcome = client.invoke(operation).await;

@@ -1,0 +1,1 @@
+//! A replicated log broker that speaks the Kafka protocol: a subject made to be broken.
