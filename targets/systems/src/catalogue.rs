@@ -26,15 +26,88 @@ pub enum Promise {
     /// Writes and compare-and-sets of a key take effect in one order that respects real time; a read returns some earlier
     /// value, or the initial one, and may be arbitrarily old.
     StaleReads,
+    /// Messages are kept in partitions, each with one order, and handed to groups of consumers.
+    Messages {
+        /// How often an acknowledged message is in its partition, as whoever reads all of it sees.
+        stored: Delivery,
+        /// How often an acknowledged message is handed to a group that consumes by subscription, over all its members.
+        consumed: Delivery,
+    },
 }
 
 impl fmt::Display for Promise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Linearizable => f.pad("linearizable"),
+            Self::StaleReads => f.pad("stale reads"),
+            Self::Messages { stored, consumed } => f.pad(&format!("stored {stored}, consumed {consumed}")),
+        }
+    }
+}
+
+/// How strongly delivery is guaranteed, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// A message may be lost, and may be delivered again.
+    BestEffort,
+    /// A message may be lost, and is never delivered again.
+    AtMostOnce,
+    /// No acknowledged message is lost, and any may be delivered again.
+    AtLeastOnce,
+    /// Every acknowledged message is delivered, and none again.
+    ExactlyOnce,
+}
+
+impl Delivery {
+    /// The strongest guarantee of what may lose and may repeat as told.
+    #[must_use]
+    pub fn of(loss: Allowed, repetition: Allowed) -> Self {
+        match (loss, repetition) {
+            (Allowed::Yes, Allowed::Yes) => Self::BestEffort,
+            (Allowed::Yes, Allowed::No) => Self::AtMostOnce,
+            (Allowed::No, Allowed::Yes) => Self::AtLeastOnce,
+            (Allowed::No, Allowed::No) => Self::ExactlyOnce,
+        }
+    }
+
+    /// Whether an acknowledged message may be lost.
+    #[must_use]
+    pub fn loss(self) -> Allowed {
+        match self {
+            Self::BestEffort | Self::AtMostOnce => Allowed::Yes,
+            Self::AtLeastOnce | Self::ExactlyOnce => Allowed::No,
+        }
+    }
+
+    /// Whether a message may be delivered again.
+    #[must_use]
+    pub fn repetition(self) -> Allowed {
+        match self {
+            Self::BestEffort | Self::AtLeastOnce => Allowed::Yes,
+            Self::AtMostOnce | Self::ExactlyOnce => Allowed::No,
+        }
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Linearizable => "linearizable",
-            Self::StaleReads => "stale reads",
+            Self::BestEffort => "best effort",
+            Self::AtMostOnce => "at most once",
+            Self::AtLeastOnce => "at least once",
+            Self::ExactlyOnce => "exactly once",
         })
     }
+}
+
+/// Whether a promise leaves room for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// It may happen.
+    Yes,
+    /// It breaks the promise.
+    No,
 }
 
 /// An option: `-o name=value`.
@@ -109,6 +182,8 @@ pub struct BugSpec {
 /// The run that finds a defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scenario {
+    /// The workload.
+    pub workload: &'static str,
     /// The mode.
     pub mode: &'static str,
     /// The options that are not the mode's defaults.
@@ -124,10 +199,13 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The scenario as words of a command line: `--mode raft --nodes 3 --faults kill:all --interval 3s --time-limit 30s`.
+    /// The scenario as words of a command line:
+    /// `--workload register --mode raft --nodes 3 --faults kill:all --interval 3s --time-limit 30s`.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![
+            "--workload".to_owned(),
+            self.workload.to_owned(),
             "--mode".to_owned(),
             self.mode.to_owned(),
             "--nodes".to_owned(),

@@ -1,7 +1,8 @@
 //! How a system is launched and spoken to: one interface, one folder per system.
 //!
 //! In reading order:
-//! - [`system`]: the interface behind which every target stands, and [`topology`]: where its nodes are;
+//! - [`system`]: the interface behind which every target stands, [`topology`]: where its nodes are, and [`workload`]: what
+//!   they have ready before clients begin;
 //! - [`catalogue`]: what a system offers (modes, options, defects), and [`settings`]: what the user asked of it;
 //! - [`outcome`]: what a client may say of an operation, and why each rule is sound;
 //! - [`connect`]: where a client's connections come from;
@@ -30,11 +31,13 @@ pub mod store;
 pub mod system;
 mod text;
 pub mod topology;
+pub mod workload;
 
-pub use catalogue::{BugSpec, Findable, Mode, OptionSpec, Promise, Scenario, Values};
+pub use catalogue::{Allowed, BugSpec, Delivery, Findable, Mode, OptionSpec, Promise, Scenario, Values};
 pub use connect::{Connect, OwnNetwork};
-pub use outcome::{Cause, CauseKind, Outcome, Reach, RequestError};
+pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use registry::{UnknownSystem, find, systems};
 pub use settings::{Request, Settings, SettingsError};
-pub use system::{Client, LaunchError, MissingSystem, NodeStatus, NotReady, Role, System};
+pub use system::{Client, ClientError, LaunchError, MissingSystem, NodeStatus, NotReady, Role, System};
 pub use topology::{Node, Topology, UnknownNode};
+pub use workload::{TABLE_TOPIC, WorkloadSetup};

@@ -38,13 +38,37 @@ pub enum Outcome<A> {
     Info(Cause),
 }
 
-impl Outcome<Register> {
+impl<A: Action> Outcome<A> {
     /// The outcome of `asked` when its request failed for the reason in `failure`.
     #[must_use]
-    pub fn failed(asked: &Register, failure: RequestError) -> Self {
-        match (&asked.op, failure.reach) {
-            (RegisterOp::Read(_), _) | (_, Reach::Nothing) => Self::Fail(failure.cause),
-            (RegisterOp::Write(_) | RegisterOp::Cas { .. }, Reach::Unknown) => Self::Info(failure.cause),
+    pub fn failed(asked: &A, failure: RequestError) -> Self {
+        match (asked.effect(), failure.reach) {
+            (Effect::None, _) | (_, Reach::Nothing) => Self::Fail(failure.cause),
+            (Effect::Some, Reach::Unknown) => Self::Info(failure.cause),
+        }
+    }
+}
+
+/// What a client is asked to do.
+pub trait Action {
+    /// Whether doing it changes anything that another operation could see.
+    fn effect(&self) -> Effect;
+}
+
+/// Whether an operation can change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It only reads.
+    None,
+    /// It may change something.
+    Some,
+}
+
+impl Action for Register {
+    fn effect(&self) -> Effect {
+        match self.op {
+            RegisterOp::Read(_) => Effect::None,
+            RegisterOp::Write(_) | RegisterOp::Cas { .. } => Effect::Some,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::connect::Connect;
 use crate::outcome::{Cause, CauseKind, Outcome};
 use crate::settings::{Request, Settings, SettingsError};
 use crate::topology::{Topology, UnknownNode};
+use crate::workload::WorkloadSetup;
 
 /// A system under test. No target is special: our store and etcd stand behind the same trait.
 #[async_trait]
@@ -94,20 +95,55 @@ pub trait System: Send + Sync {
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady>;
 
-    /// A client of the `register` workload that speaks to `node` from the place `from`, and connects on its first call.
+    /// Makes what the workload needs before its clients begin, such as topics.
     ///
-    /// `timeout` bounds each operation in total, connecting included.
+    /// Called once, when every node is ready. Most systems need nothing.
     ///
     /// # Errors
-    /// [`UnknownNode`] when `node` is no node of this cluster.
+    /// [`NotReady`], within the deadline: it may be called again.
+    async fn prepare(
+        &self,
+        _settings: &Settings,
+        _topology: &Topology,
+        _workload: &WorkloadSetup,
+        _from: &dyn Connect,
+        _deadline: Duration,
+    ) -> Result<(), NotReady> {
+        Ok(())
+    }
+
+    /// A client of the `register` workload that speaks to a node from the place given, and connects on its first call.
+    ///
+    /// The time-out bounds each operation in total, connecting included.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the node is no node of this cluster, or the system has no such clients.
     fn register_client(
         &self,
-        settings: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: Arc<dyn Connect>,
-        timeout: Duration,
-    ) -> Result<Box<dyn Client<Register>>, UnknownNode>;
+        _settings: &Settings,
+        _topology: &Topology,
+        _node: &NodeId,
+        _from: Arc<dyn Connect>,
+        _timeout: Duration,
+    ) -> Result<Box<dyn Client<Register>>, ClientError> {
+        Err(ClientError::None { system: self.name(), vocabulary: "register" })
+    }
+}
+
+/// Why there is no client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The node is not in the topology.
+    #[error(transparent)]
+    UnknownNode(#[from] UnknownNode),
+    /// The system has no clients whose operations are these.
+    #[error("{system} has no clients with operations of the vocabulary {vocabulary}")]
+    None {
+        /// The system.
+        system: &'static str,
+        /// What the client was to understand.
+        vocabulary: &'static str,
+    },
 }
 
 /// A client of a workload whose operations are `A`s: one logical connection, one operation at a time.

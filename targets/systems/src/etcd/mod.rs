@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise, Values};
 use crate::connect::Connect;
 use crate::settings::Settings;
-use crate::system::{Client, LaunchError, MissingSystem, NodeStatus, NotReady, System};
+use crate::system::{Client, ClientError, LaunchError, MissingSystem, NodeStatus, NotReady, System};
 use crate::topology::{Topology, UnknownNode};
 
 /// etcd, 3.4 or later.
@@ -126,7 +126,7 @@ impl System for Etcd {
         node: &NodeId,
         from: Arc<dyn Connect>,
         timeout: Duration,
-    ) -> Result<Box<dyn Client<Register>>, UnknownNode> {
+    ) -> Result<Box<dyn Client<Register>>, ClientError> {
         let to = client_address(topology, node)?;
         Ok(Box::new(client::EtcdClient::new(from, to, client::ReadLevel::of(settings), timeout)))
     }

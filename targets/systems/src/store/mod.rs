@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise};
 use crate::connect::Connect;
 use crate::settings::Settings;
-use crate::system::{Client, LaunchError, MissingSystem, NodeStatus, NotReady, System};
+use crate::system::{Client, ClientError, LaunchError, MissingSystem, NodeStatus, NotReady, System};
 use crate::topology::{Topology, UnknownNode};
 
 /// Where a node listens for clients: Redis's port.
@@ -160,7 +160,7 @@ impl System for Store {
         node: &NodeId,
         from: Arc<dyn Connect>,
         timeout: Duration,
-    ) -> Result<Box<dyn Client<Register>>, UnknownNode> {
+    ) -> Result<Box<dyn Client<Register>>, ClientError> {
         Ok(Box::new(client::StoreClient::new(from, client_address(topology, node)?, timeout)))
     }
 }

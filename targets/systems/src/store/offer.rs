@@ -74,6 +74,7 @@ pub(super) static BUGS: [BugSpec; 5] = [
         anomaly: "acknowledged writes are lost after a failover, or not seen by later reads",
         modes: &["raft"],
         scenario: Scenario {
+            workload: "register",
             mode: "raft",
             options: &[],
             faults: &["partition:isolate-leader"],
@@ -89,6 +90,7 @@ pub(super) static BUGS: [BugSpec; 5] = [
         anomaly: "a deposed leader returns values that were overwritten before the read began",
         modes: &["raft"],
         scenario: Scenario {
+            workload: "register",
             mode: "raft",
             options: &[],
             faults: &["partition:isolate-leader"],
@@ -106,6 +108,7 @@ pub(super) static BUGS: [BugSpec; 5] = [
         // A deposed leader comes back while its successor is cut off, and meets a follower that was just started again and
         // has forgotten the successor: together they are a majority, and delete what the successor had committed.
         scenario: Scenario {
+            workload: "register",
             mode: "raft",
             options: &[],
             faults: &["partition:rolling-leader", "kill:follower"],
@@ -121,6 +124,7 @@ pub(super) static BUGS: [BugSpec; 5] = [
         anomaly: "acknowledged writes are lost when enough nodes are killed",
         modes: &["raft", "primary"],
         scenario: Scenario {
+            workload: "register",
             mode: "raft",
             options: &[],
             faults: &["disk:power-loss@all"],
@@ -136,6 +140,7 @@ pub(super) static BUGS: [BugSpec; 5] = [
         anomaly: "two compare-and-sets from the same value both succeed",
         modes: &["raft"],
         scenario: Scenario {
+            workload: "register",
             mode: "raft",
             options: &[],
             faults: &[],
