@@ -6,7 +6,7 @@
 //! In reading order:
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
-//! - [`register`] and [`mutex`]: the vocabularies;
+//! - [`register`], [`mutex`], [`log`] and [`table`]: the vocabularies;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field, and its reader;
 //! - [`edn`]: Jepsen's `history.edn`, read and written; [`import`]: a file in any format;
 //! - [`pairs`]: invocations paired with their completions.
@@ -29,12 +29,14 @@ pub mod edn;
 pub mod event;
 pub mod import;
 pub mod jsonl;
+pub mod log;
 pub mod mutex;
 pub mod node;
 pub mod pairs;
 pub mod recorder;
 pub mod register;
 pub mod scalar;
+pub mod table;
 
 pub use event::{Entry, Event, History, NemesisEvent, OpType, Payload, PayloadError, Process};
 pub use node::NodeId;

@@ -1,0 +1,433 @@
+//! The `log` vocabulary: partitions of an append-only log, with Jepsen's shapes of operations.
+//!
+//! A *key* names one partition: a topic and a partition of it as one text (`"t0-2"`), or, in histories of others, a
+//! whole number. Values are what is sent; a run sends each value once. An *offset* is a message's place in its partition.
+//!
+//! | `f` | `value` invoked | `value` answered |
+//! |---|---|---|
+//! | `send`, `poll`, `txn` | `[micro, …]` | the same, each with its answer |
+//! | `assign` | `[k, …]` to continue, `{"keys": [k, …], "from": "beginning"}` to begin again | the same |
+//! | `subscribe` | `[topic, …]` | the same |
+//! | `seek` | `{k: offset, …}` | the same |
+//! | `commit`, `committed`, `end-offsets` | `null` | `{k: offset, …}` |
+//! | `crash` | `null` | never: it is always of unknown outcome |
+//!
+//! | micro-operation | invoked | answered |
+//! |---|---|---|
+//! | send a value to a key | `["send", k, v]` | `["send", k, [offset, v]]`, or as invoked where the offset was not told |
+//! | poll once | `["poll"]` | `["poll", {k: [[offset, v], …], …}]` |
+//!
+//! JSON's objects have texts for keys, EDN's maps have anything. So that one partition has one name, a key that is
+//! written like a whole number is that number wherever it stands: `["send", "0", 7]` sends to the key of `{"0": …}` and
+//! of EDN's `{0 …}`, which is [`Scalar::Int`]; see [`canonical_key`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::event::{OpType, Payload, PayloadError};
+use crate::scalar::Scalar;
+
+const KNOWN: &str = "send, poll, txn, assign, subscribe, seek, commit, committed, end-offsets, crash";
+
+/// A message's place in its partition, from 0. Also the place that will be given next: a committed offset and an end
+/// offset are one more than that of the last message they cover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Offset(pub u64);
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Offsets by partition.
+pub type Offsets = BTreeMap<Scalar, Offset>;
+
+/// What one poll answered: by partition, its messages in the order in which the client got them.
+pub type Polled = BTreeMap<Scalar, Vec<(Offset, Scalar)>>;
+
+/// One step of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogMicro {
+    /// Append `value` to the partition `key`.
+    Send {
+        /// The partition.
+        key: Scalar,
+        /// The message.
+        value: Scalar,
+        /// Where it was put; `None` in an invocation, and where the answer did not say.
+        offset: Option<Offset>,
+    },
+    /// Ask for messages once; `None` in an invocation.
+    Poll(Option<Polled>),
+}
+
+/// Where a consumer begins in partitions that it assigns to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the beginning of each.
+    Beginning,
+    /// After what this client has polled of it; at the beginning where it has polled nothing.
+    Position,
+}
+
+/// An operation on a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// Sends only.
+    Send(Vec<LogMicro>),
+    /// Polls only.
+    Poll(Vec<LogMicro>),
+    /// Sends and polls, in one transaction.
+    Txn(Vec<LogMicro>),
+    /// Consume exactly these partitions from now on.
+    Assign {
+        /// The partitions.
+        keys: Vec<Scalar>,
+        /// Where to begin.
+        from: Start,
+    },
+    /// Consume these topics as a member of the run's consumer group, which decides who gets which partition.
+    Subscribe(Vec<Scalar>),
+    /// Go to these offsets.
+    Seek(Offsets),
+    /// Commit what this client has consumed; the answer says which offsets that were.
+    Commit(Option<Offsets>),
+    /// Ask for the group's committed offsets; a partition without one is not in the answer.
+    Committed(Option<Offsets>),
+    /// Ask how far each partition can be read: the offset after its last message.
+    EndOffsets(Option<Offsets>),
+    /// The client dies without a word to the cluster.
+    Crash,
+}
+
+impl Log {
+    /// The steps of a `send`, `poll` or `txn`; none for the others.
+    #[must_use]
+    pub fn micros(&self) -> &[LogMicro] {
+        match self {
+            Self::Send(micros) | Self::Poll(micros) | Self::Txn(micros) => micros,
+            _ => &[],
+        }
+    }
+}
+
+impl LogMicro {
+    fn completed_by(&self, completion: &Self) -> bool {
+        match (self, completion) {
+            (
+                Self::Send { key, value, .. },
+                Self::Send { key: completed_key, value: completed_value, .. },
+            ) => key == completed_key && value == completed_value,
+            (Self::Poll(_), Self::Poll(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// `key` by its one name: a text that is written like a whole number is that number.
+///
+/// `"12"` and `"-3"` are numbers; `"012"`, `"+3"` and what does not fit 64 bits are texts.
+#[must_use]
+pub fn canonical_key(key: Scalar) -> Scalar {
+    match &key {
+        Scalar::Text(text) => number(text).map_or(key, Scalar::Int),
+        Scalar::Int(_) => key,
+    }
+}
+
+/// `text` as the number whose decimal form it is.
+fn number(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    // Most keys are names: they are told apart by their first character.
+    if !digits.starts_with(|first: char| first.is_ascii_digit()) || (digits.starts_with('0') && text != "0") {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// A key, by its one name.
+pub(crate) struct Key(pub(crate) Scalar);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Scalar::deserialize(deserializer).map(|key| Self(canonical_key(key)))
+    }
+}
+
+/// Keys, by their one names.
+pub(crate) fn keys(keys: Vec<Key>) -> Vec<Scalar> {
+    keys.into_iter().map(|key| key.0).collect()
+}
+
+/// A map by key.
+pub(crate) struct ByKey<T>(pub(crate) BTreeMap<Scalar, T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByKey<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ByKeyVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ByKeyVisitor<T> {
+            type Value = ByKey<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map by key")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut access: M) -> Result<ByKey<T>, M::Error> {
+                let mut map = BTreeMap::new();
+                while let Some((Key(key), value)) = access.next_entry::<Key, T>()? {
+                    if map.contains_key(&key) {
+                        return Err(M::Error::custom(format_args!("the key {key} stands there twice")));
+                    }
+                    map.insert(key, value);
+                }
+                Ok(ByKey(map))
+            }
+        }
+        deserializer.deserialize_map(ByKeyVisitor(std::marker::PhantomData))
+    }
+}
+
+/// Writes a map by key, whose keys become texts.
+pub(crate) fn serialize_by_key<T: Serialize, S: Serializer>(
+    map: &BTreeMap<Scalar, T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter().map(|(key, value)| (KeyText(key), value)))
+}
+
+/// A key as it stands in an object.
+struct KeyText<'a>(&'a Scalar);
+
+impl Serialize for KeyText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Scalar::Int(number) => serializer.collect_str(number),
+            Scalar::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+/// A map by key as a value.
+struct MapValue<'a, T>(&'a BTreeMap<Scalar, T>);
+
+impl<T: Serialize> Serialize for MapValue<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_by_key(self.0, serializer)
+    }
+}
+
+impl Serialize for LogMicro {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Send { key, value, offset: None } => ("send", key, value).serialize(serializer),
+            Self::Send { key, value, offset: Some(offset) } => {
+                ("send", key, (offset, value)).serialize(serializer)
+            }
+            Self::Poll(None) => ("poll",).serialize(serializer),
+            Self::Poll(Some(polled)) => ("poll", MapValue(polled)).serialize(serializer),
+        }
+    }
+}
+
+/// The value of a send, with its offset where it is known.
+struct Sent(Option<Offset>, Scalar);
+
+impl<'de> Deserialize<'de> for Sent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SentVisitor;
+        impl<'de> Visitor<'de> for SentVisitor {
+            type Value = Sent;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value, or [offset, value]")
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Sent, E> {
+                Ok(Sent(None, Scalar::Int(number)))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Sent, E> {
+                let number = i64::try_from(number)
+                    .map_err(|_| E::custom(format_args!("{number} is too large: at most {}", i64::MAX)))?;
+                Ok(Sent(None, Scalar::Int(number)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Sent, E> {
+                Ok(Sent(None, Scalar::from(text)))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Sent, A::Error> {
+                let offset = access.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let value = access.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+                end(&mut access)?;
+                Ok(Sent(offset, value))
+            }
+        }
+        deserializer.deserialize_any(SentVisitor)
+    }
+}
+
+/// Refuses elements beyond those expected.
+fn end<'de, A: SeqAccess<'de>>(access: &mut A) -> Result<(), A::Error> {
+    match access.next_element::<IgnoredAny>()? {
+        None => Ok(()),
+        Some(_) => Err(A::Error::custom("there are more elements than expected")),
+    }
+}
+
+impl<'de> Deserialize<'de> for LogMicro {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MicroVisitor;
+        impl<'de> Visitor<'de> for MicroVisitor {
+            type Value = LogMicro;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[\"send\", key, value], [\"poll\"] or their answers")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<LogMicro, A::Error> {
+                let micro = match access.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))? {
+                    Name::Send => {
+                        let Key(key) =
+                            access.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+                        let Sent(offset, value) =
+                            access.next_element()?.ok_or_else(|| A::Error::invalid_length(2, &self))?;
+                        LogMicro::Send { key, value, offset }
+                    }
+                    Name::Poll => {
+                        let polled: Option<Option<ByKey<_>>> = access.next_element()?;
+                        LogMicro::Poll(polled.flatten().map(|polled| polled.0))
+                    }
+                };
+                end(&mut access)?;
+                Ok(micro)
+            }
+        }
+        deserializer.deserialize_seq(MicroVisitor)
+    }
+}
+
+/// What a micro-operation is.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Name {
+    Send,
+    Poll,
+}
+
+/// The value of an `assign`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Assignment {
+    Continue(Vec<Key>),
+    From { keys: Vec<Key>, from: StartName },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StartName {
+    Beginning,
+    Position,
+}
+
+fn parse_json<'a, T: Deserialize<'a>>(
+    f: &'static str,
+    value: Option<&'a RawValue>,
+    expected: &'static str,
+) -> Result<T, PayloadError> {
+    serde_json::from_str(value.map_or("null", RawValue::get))
+        .map_err(|source| PayloadError::shape(Log::NAME, f, value, expected, source))
+}
+
+fn offsets(f: &'static str, value: Option<&RawValue>) -> Result<Option<Offsets>, PayloadError> {
+    let map: Option<ByKey<Offset>> = parse_json(f, value, "null or {key: offset, …}")?;
+    Ok(map.map(|map| map.0))
+}
+
+impl Payload for Log {
+    const NAME: &'static str = "log";
+
+    fn f(&self) -> &'static str {
+        match self {
+            Self::Send(_) => "send",
+            Self::Poll(_) => "poll",
+            Self::Txn(_) => "txn",
+            Self::Assign { .. } => "assign",
+            Self::Subscribe(_) => "subscribe",
+            Self::Seek(_) => "seek",
+            Self::Commit(_) => "commit",
+            Self::Committed(_) => "committed",
+            Self::EndOffsets(_) => "end-offsets",
+            Self::Crash => "crash",
+        }
+    }
+
+    fn serialize_value<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Send(micros) | Self::Poll(micros) | Self::Txn(micros) => {
+                let mut sequence = serializer.serialize_seq(Some(micros.len()))?;
+                for micro in micros {
+                    sequence.serialize_element(micro)?;
+                }
+                sequence.end()
+            }
+            Self::Assign { keys, from: Start::Position } | Self::Subscribe(keys) => {
+                keys.serialize(serializer)
+            }
+            Self::Assign { keys, from: Start::Beginning } => {
+                let mut map = serializer.serialize_map(Some(2))?;
+                map.serialize_entry("keys", keys)?;
+                map.serialize_entry("from", "beginning")?;
+                map.end()
+            }
+            Self::Seek(offsets) => serialize_by_key(offsets, serializer),
+            Self::Commit(offsets) | Self::Committed(offsets) | Self::EndOffsets(offsets) => match offsets {
+                Some(offsets) => serialize_by_key(offsets, serializer),
+                None => serializer.serialize_unit(),
+            },
+            Self::Crash => serializer.serialize_unit(),
+        }
+    }
+
+    fn parse(_: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
+        const MICROS: &str = "[micro-operation, …], each [\"send\", key, value] or [\"poll\"], or its answer";
+        match f {
+            "send" => Ok(Self::Send(parse_json("send", value, MICROS)?)),
+            "poll" => Ok(Self::Poll(parse_json("poll", value, MICROS)?)),
+            "txn" => Ok(Self::Txn(parse_json("txn", value, MICROS)?)),
+            "assign" => {
+                let expected = "[key, …] or {\"keys\": [key, …], \"from\": \"beginning\" or \"position\"}";
+                let (named, from) = match parse_json("assign", value, expected)? {
+                    Assignment::Continue(named) => (named, Start::Position),
+                    Assignment::From { keys, from: StartName::Position } => (keys, Start::Position),
+                    Assignment::From { keys, from: StartName::Beginning } => (keys, Start::Beginning),
+                };
+                Ok(Self::Assign { keys: keys(named), from })
+            }
+            "subscribe" => Ok(Self::Subscribe(keys(parse_json("subscribe", value, "[topic, …]")?))),
+            "seek" => {
+                let map: ByKey<Offset> = parse_json("seek", value, "{key: offset, …}")?;
+                Ok(Self::Seek(map.0))
+            }
+            "commit" => Ok(Self::Commit(offsets("commit", value)?)),
+            "committed" => Ok(Self::Committed(offsets("committed", value)?)),
+            "end-offsets" => Ok(Self::EndOffsets(offsets("end-offsets", value)?)),
+            // Whatever the value: others write there what they like.
+            "crash" => Ok(Self::Crash),
+            _ => Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known: KNOWN }),
+        }
+    }
+
+    fn completed_by(&self, completion: &Self) -> bool {
+        match (self, completion) {
+            (Self::Send(asked), Self::Send(answered))
+            | (Self::Poll(asked), Self::Poll(answered))
+            | (Self::Txn(asked), Self::Txn(answered)) => {
+                asked.len() == answered.len()
+                    && asked.iter().zip(answered).all(|(asked, answered)| asked.completed_by(answered))
+            }
+            (Self::Commit(_), Self::Commit(_))
+            | (Self::Committed(_), Self::Committed(_))
+            | (Self::EndOffsets(_), Self::EndOffsets(_)) => true,
+            _ => self == completion,
+        }
+    }
+}
