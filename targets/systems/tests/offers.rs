@@ -139,7 +139,10 @@ fn a_scenario_is_a_command_line() {
         |name: &str| store.bugs().iter().find(|bug| bug.name == name).unwrap().scenario.words().join(" ");
     assert_eq!(
         words("ack-before-commit"),
-        "--mode raft --nodes 5 --faults partition:isolate-leader --interval 5s --time-limit 30s"
+        "--workload register --mode raft --nodes 5 --faults partition:isolate-leader --interval 5s --time-limit 30s"
     );
-    assert_eq!(words("cas-before-order"), "--mode raft --nodes 5 --faults none --time-limit 20s");
+    assert_eq!(
+        words("cas-before-order"),
+        "--workload register --mode raft --nodes 5 --faults none --time-limit 20s"
+    );
 }
