@@ -1,6 +1,6 @@
 //! What became of an operation: it happened, it certainly did not, or nobody can know.
 //!
-//! | what the client saw | read | write, compare-and-set |
+//! | what the client saw | what only reads | what may change something |
 //! |---|---|---|
 //! | a definite answer | `Ok` | `Ok` |
 //! | an answer saying that the comparison failed | – | `Fail` (precondition) |
@@ -24,7 +24,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
+use duress_history::table::Table;
 use serde::{Deserialize, Serialize};
 
 /// How an operation ended.
@@ -69,6 +71,31 @@ impl Action for Register {
         match self.op {
             RegisterOp::Read(_) => Effect::None,
             RegisterOp::Write(_) | RegisterOp::Cas { .. } => Effect::Some,
+        }
+    }
+}
+
+impl Action for Log {
+    /// A poll may commit what earlier polls were answered, but hands nothing to anybody unless it is answered itself.
+    /// Assigning, subscribing and seeking are between the client and itself.
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Send(_) | Self::Txn(_) | Self::Commit(_) | Self::Crash => Effect::Some,
+            Self::Poll(_)
+            | Self::Assign { .. }
+            | Self::Subscribe(_)
+            | Self::Seek(_)
+            | Self::Committed(_)
+            | Self::EndOffsets(_) => Effect::None,
+        }
+    }
+}
+
+impl Action for Table {
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Put { .. } | Self::Delete { .. } => Effect::Some,
+            Self::ReadLog(_) | Self::EndOffsets(_) => Effect::None,
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_history::NodeId;
+use duress_history::log::Log;
 use duress_history::register::Register;
+use duress_history::table::Table;
 use duress_nemesis::arena::ProcessSpec;
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +129,37 @@ pub trait System: Send + Sync {
         _timeout: Duration,
     ) -> Result<Box<dyn Client<Register>>, ClientError> {
         Err(ClientError::None { system: self.name(), vocabulary: "register" })
+    }
+
+    /// A client of the workloads on logs (`log`, `queue`), otherwise as [`Self::register_client`].
+    ///
+    /// # Errors
+    /// [`ClientError`] when the node is no node of this cluster, or the system has no such clients.
+    fn log_client(
+        &self,
+        _settings: &Settings,
+        _topology: &Topology,
+        _node: &NodeId,
+        _from: Arc<dyn Connect>,
+        _timeout: Duration,
+    ) -> Result<Box<dyn Client<Log>>, ClientError> {
+        Err(ClientError::None { system: self.name(), vocabulary: "log" })
+    }
+
+    /// A client of the `table` workload, whose topic is [`TABLE_TOPIC`](crate::TABLE_TOPIC), otherwise as
+    /// [`Self::register_client`].
+    ///
+    /// # Errors
+    /// [`ClientError`] when the node is no node of this cluster, or the system has no such clients.
+    fn table_client(
+        &self,
+        _settings: &Settings,
+        _topology: &Topology,
+        _node: &NodeId,
+        _from: Arc<dyn Connect>,
+        _timeout: Duration,
+    ) -> Result<Box<dyn Client<Table>>, ClientError> {
+        Err(ClientError::None { system: self.name(), vocabulary: "table" })
     }
 }
 
