@@ -22,6 +22,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// What is proved; nothing unless it is `Invalid`.
+    #[must_use]
+    pub fn anomalies(&self) -> &[Anomaly] {
+        match self {
+            Self::Invalid(anomalies) => anomalies,
+            Self::Valid | Self::Unknown(_) => &[],
+        }
+    }
+
     /// The verdict on both halves of a history: `Invalid` dominates, then `Unknown`.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {

@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use duress::clock::Clock;
 use duress::dispatcher::{Dispatcher, DispatcherParts, Stop};
 use duress::generator::register::{RegisterMix, RegisterOptions};
-use duress::generator::{Generator, Next};
+use duress::generator::{Context, Generator, Next};
 use duress::progress::Progress;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, NodeId, Recorder, Scalar};
@@ -71,12 +71,12 @@ struct Counted {
 }
 
 impl Generator<Register> for Counted {
-    fn next(&mut self, now: Duration) -> Next<Register> {
+    fn next(&mut self, context: &Context) -> Next<Register> {
         if self.left == 0 {
             return Next::Done;
         }
         self.left -= 1;
-        self.mix.next(now)
+        self.mix.next(context)
     }
 
     fn update(&mut self, event: &Event<Register>) {

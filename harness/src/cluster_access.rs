@@ -84,9 +84,9 @@ impl ClusterAccess {
         &self.topology.nodes[slot % self.topology.nodes.len()].name
     }
 
-    /// A fresh client for the process slot `slot`.
+    /// A fresh client of registers for the process slot `slot`.
     #[must_use]
-    pub fn client(&self, slot: usize) -> Box<dyn Client<Register>> {
+    pub fn register_client(&self, slot: usize) -> Box<dyn Client<Register>> {
         let host = Arc::clone(&self.clients[slot % self.clients.len()]);
         let node = self.node_of_slot(slot);
         self.system

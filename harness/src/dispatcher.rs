@@ -4,18 +4,17 @@
 //! an invocation is stamped and handed to the system before its worker can learn of it, and a completion is stamped
 //! after its worker got the answer: the real-time order in the history is never tighter than it was.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use duress_history::recorder::RecordError;
-use duress_history::register::Register;
-use duress_history::{Event, NodeId, OpType, Process, Recorder, Scalar};
-use duress_targets::{CauseKind, Client, Outcome, RequestError};
+use duress_history::{Event, NodeId, OpType, Payload, Process, Recorder};
+use duress_targets::{Cause, CauseKind, Client, Outcome};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, nanos};
-use crate::generator::{Generator, Next};
+use crate::generator::{Context, Generator, Next};
 use crate::progress::Progress;
 
 /// How long a process rests after a failure, so that a dead node is not hammered and does not drown the record.
@@ -38,7 +37,7 @@ pub enum Stop {
 }
 
 /// Makes the client of a process slot; called again when its process is retired.
-pub type MakeClient = Box<dyn Fn(usize) -> Box<dyn Client<Register>>>;
+pub type MakeClient<A> = Box<dyn Fn(usize) -> Box<dyn Client<A>>>;
 
 /// Something to record that is not a client's: what the nemesis did.
 #[derive(Debug)]
@@ -54,41 +53,45 @@ pub struct NemesisRecord {
 }
 
 /// What a worker is asked to do.
-enum Request {
-    Invoke(Register),
+enum Request<A> {
+    Invoke(A),
     /// The process was retired: its successor gets a fresh client.
     Renew,
 }
 
 /// An operation that ended.
-struct Ended {
+struct Ended<A> {
     slot: usize,
-    outcome: Outcome<Register>,
+    outcome: Outcome<A>,
 }
 
-enum State {
+enum State<A> {
     Free,
-    Busy(Register),
+    Busy(A),
     /// Free again at this time.
     Resting(Duration),
 }
 
-struct Slot {
+struct Slot<A> {
     process: Process,
     node: NodeId,
-    state: State,
-    requests: mpsc::UnboundedSender<Request>,
+    state: State<A>,
+    requests: mpsc::UnboundedSender<Request<A>>,
 }
 
-/// Runs generators against clients.
-pub struct Dispatcher {
+/// The operations of a workload, as a dispatcher needs them: it hands them to workers and shares them with clients.
+pub trait Vocabulary: Payload + Send + Sync + 'static {}
+
+impl<A: Payload + Send + Sync + 'static> Vocabulary for A {}
+
+/// Runs generators against clients of the workload whose operations are `A`s.
+pub struct Dispatcher<A> {
     recorder: Recorder,
     clock: Clock,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<A>>,
     free: VecDeque<usize>,
     next_process: u64,
-    keys: BTreeSet<Scalar>,
-    ended: mpsc::UnboundedReceiver<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended<A>>,
     nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     stop: watch::Receiver<Stop>,
     progress: Progress,
@@ -97,7 +100,7 @@ pub struct Dispatcher {
 }
 
 /// What a dispatcher is made of.
-pub struct DispatcherParts {
+pub struct DispatcherParts<A> {
     /// Where everything is recorded.
     pub recorder: Recorder,
     /// The run's clock.
@@ -105,7 +108,7 @@ pub struct DispatcherParts {
     /// The node that each process slot speaks to; as many slots as processes at a time.
     pub nodes: Vec<NodeId>,
     /// Makes clients.
-    pub make_client: MakeClient,
+    pub make_client: MakeClient<A>,
     /// When an operation is given up, as the clients know it too.
     pub operation_timeout: Duration,
     /// What the nemesis wants recorded.
@@ -116,10 +119,10 @@ pub struct DispatcherParts {
     pub progress: Progress,
 }
 
-impl Dispatcher {
+impl<A: Vocabulary> Dispatcher<A> {
     /// Starts a worker for each slot on the current thread's runtime, inside a `LocalSet`.
     #[must_use]
-    pub fn start(parts: DispatcherParts) -> Self {
+    pub fn start(parts: DispatcherParts<A>) -> Self {
         let DispatcherParts {
             recorder,
             clock,
@@ -146,7 +149,6 @@ impl Dispatcher {
             clock,
             free: (0..slots.len()).collect(),
             next_process: slots.len() as u64,
-            keys: BTreeSet::new(),
             slots,
             ended,
             nemesis,
@@ -164,7 +166,7 @@ impl Dispatcher {
     /// [`RecordError`] when the history cannot be kept: there is no use in going on.
     pub async fn run<T>(
         &mut self,
-        generator: &mut impl Generator<Register>,
+        generator: &mut impl Generator<A>,
         until: Stop,
         others: impl Future<Output = T>,
     ) -> Result<T, RecordError> {
@@ -215,10 +217,10 @@ impl Dispatcher {
         Ok(others_result.expect("the loop ends only with it"))
     }
 
-    /// Every key that an operation was begun on, in order.
+    /// The time since clients began.
     #[must_use]
-    pub fn keys(&self) -> BTreeSet<Scalar> {
-        self.keys.clone()
+    pub fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// Ends the workers and closes the history.
@@ -235,34 +237,30 @@ impl Dispatcher {
     fn begin(
         &mut self,
         now: Duration,
-        generator: &mut impl Generator<Register>,
-    ) -> Result<(Vec<(usize, Register)>, Wake), RecordError> {
+        generator: &mut impl Generator<A>,
+    ) -> Result<(Vec<(usize, A)>, Wake), RecordError> {
         let mut begun = Vec::new();
-        while let Some(&slot) = self.free.front() {
-            match generator.next(now) {
+        // Those before this one in the queue of free processes were offered, and are not wanted now.
+        let mut offered = 0;
+        while let Some(&slot) = self.free.get(offered) {
+            let context = Context { now, slot, slots: self.slots.len(), process: self.slots[slot].process };
+            match generator.next(&context) {
                 Next::Op(action) => {
-                    self.free.pop_front();
+                    self.free.remove(offered);
                     let event = self.record(slot, OpType::Invoke, action.clone(), None)?;
-                    if !self.keys.contains(&action.key) {
-                        self.keys.insert(action.key.clone());
-                    }
                     generator.update(&event);
                     self.slots[slot].state = State::Busy(action.clone());
                     begun.push((slot, action));
                 }
                 Next::At(at) => return Ok((begun, Wake::At(at))),
-                Next::Pending => return Ok((begun, Wake::Event)),
+                Next::Pending => offered += 1,
                 Next::Done => return Ok((begun, Wake::Never)),
             }
         }
         Ok((begun, Wake::Event))
     }
 
-    fn complete(
-        &mut self,
-        ended: Ended,
-        generator: &mut impl Generator<Register>,
-    ) -> Result<(), RecordError> {
+    fn complete(&mut self, ended: Ended<A>, generator: &mut impl Generator<A>) -> Result<(), RecordError> {
         let Ended { slot, outcome } = ended;
         let State::Busy(asked) = std::mem::replace(&mut self.slots[slot].state, State::Free) else {
             unreachable!("a worker answers once per request")
@@ -295,9 +293,9 @@ impl Dispatcher {
         &mut self,
         slot: usize,
         op_type: OpType,
-        action: Register,
+        action: A,
         error: Option<String>,
-    ) -> Result<Event<Register>, RecordError> {
+    ) -> Result<Event<A>, RecordError> {
         let Slot { process, node, .. } = &self.slots[slot];
         let (process, node) = (*process, Some(node.clone()));
         let time = nanos(self.clock.now());
@@ -343,11 +341,11 @@ enum Wake {
 }
 
 /// A process slot's client at work, one request at a time.
-async fn work(
+async fn work<A: Vocabulary>(
     slot: usize,
-    mut todo: mpsc::UnboundedReceiver<Request>,
-    ended: mpsc::UnboundedSender<Ended>,
-    make: impl Fn() -> Box<dyn Client<Register>>,
+    mut todo: mpsc::UnboundedReceiver<Request<A>>,
+    ended: mpsc::UnboundedSender<Ended<A>>,
+    make: impl Fn() -> Box<dyn Client<A>>,
     deadline: Duration,
 ) {
     let mut client = make();
@@ -359,8 +357,8 @@ async fn work(
                     Ok(outcome) => outcome,
                     Err(_) => {
                         client = make();
-                        let late = RequestError::open(CauseKind::Timeout, "the client kept no deadline");
-                        Outcome::failed(&action, late)
+                        // What the client did until then only it knew.
+                        Outcome::Info(Cause::new(CauseKind::Timeout, "the client kept no deadline"))
                     }
                 };
                 if ended.send(Ended { slot, outcome }).is_err() {

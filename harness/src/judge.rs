@@ -1,21 +1,27 @@
 //! From a history to a verdict: pairs the operations, and checks them within a time.
 
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{fs, io};
 
-use duress_checkers::CheckReport;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::verdict::Verdict;
 use duress_history::jsonl::ReadError;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::{PairError, pair};
 use duress_history::register::{CasRegister, Register};
-use duress_history::{History, Operation, Payload, Scalar, import};
+use duress_history::{History, NemesisEvent, Operation, Payload, Scalar, import};
+use duress_targets::Promise;
+use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
+
+use crate::clock::nanos;
+use crate::report::statistics::{RunStatistics, statistics};
+use crate::workload::WorkloadKind;
 
 /// What a history is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -52,6 +58,61 @@ pub fn read<A: Payload>(path: &Path) -> Result<(History<A>, Vec<Operation<A>>), 
     Ok((history, operations))
 }
 
+/// What a checker said of a history, whichever checker it was, and the words for it.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What it said.
+    pub verdict: Verdict,
+    /// What was checked for, as an adjective: `linearizable`.
+    pub property: String,
+    /// What is so when it holds, as a clause: `every answer fits one order of the operations`.
+    pub holds: String,
+    /// What is so when it does not: `not linearizable: 1 of 6 keys`.
+    pub broken: String,
+    /// How much was checked: `1200 operations on 6 keys`.
+    pub checked: String,
+    /// What else was found out, a line each.
+    pub findings: Vec<String>,
+    /// The checker's whole answer, its verdict among it.
+    pub report: Value,
+}
+
+/// What a run's history came to.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// What the nemesis did.
+    pub nemesis: Vec<NemesisEvent>,
+    /// Figures.
+    pub statistics: RunStatistics,
+    /// What the checker said.
+    pub judgement: Judgement,
+}
+
+/// Judges the history of a run at `path`, whose clients stopped `until` after they began, against what was promised;
+/// what is undecided after `limit` is unknown.
+///
+/// A cluster that never came up leaves no history, and nothing to judge.
+///
+/// # Errors
+/// [`JudgeError`].
+pub fn judge_run<W: WorkloadKind>(
+    path: &Path,
+    promise: Promise,
+    until: Duration,
+    limit: Duration,
+) -> Result<Judged, JudgeError> {
+    let (nemesis, operations) = match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > 0 => {
+            let (history, operations) = read::<W::Action>(path)?;
+            (history.nemesis, operations)
+        }
+        _ => (Vec::new(), Vec::new()),
+    };
+    let statistics = statistics(&operations, nanos(until));
+    let judgement = W::judge(&operations, promise, limit)?;
+    Ok(Judged { nemesis, statistics, judgement })
+}
+
 /// Checks the history at `path` against `model`, from `initial`; what is undecided after `limit`, or when the
 /// program is asked to end, is unknown.
 ///
@@ -62,7 +123,7 @@ pub fn check_file(
     model: Model,
     initial: Option<Scalar>,
     limit: Duration,
-) -> Result<CheckReport, JudgeError> {
+) -> Result<Judgement, JudgeError> {
     let budget = Budget::default();
     match model {
         Model::Register => {
@@ -78,18 +139,14 @@ pub fn check_file(
             within(limit, |interrupt| check_mutex(&operations, &budget, interrupt))
         }
     }
-}
-
-/// Checks operations on many registers that start without a value; what is undecided after `limit` is unknown.
-///
-/// # Errors
-/// [`JudgeError::Watch`].
-pub fn check_run(operations: &[Operation<Register>], limit: Duration) -> Result<CheckReport, JudgeError> {
-    within(limit, |interrupt| check_registers(operations, None, &Budget::default(), interrupt))
+    .map(Judgement::from)
 }
 
 /// Calls `check` with a flag that is raised once `limit` has passed, or when the program is asked to end.
-fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Result<T, JudgeError> {
+///
+/// # Errors
+/// [`JudgeError::Watch`].
+pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Result<T, JudgeError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(JudgeError::Watch)?;
     // Registered before the check begins, so that there is no moment at which a request would be lost.
     let (mut interrupts, mut terminations) = {

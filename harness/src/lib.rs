@@ -2,7 +2,8 @@
 //!
 //! In reading order:
 //! - [`plan`]: everything about a run, resolved before anything starts; [`folder`]: what a run leaves behind;
-//! - [`generator`]: what clients are asked to do; [`dispatcher`]: gives it to processes and records it;
+//! - [`workload`]: what clients do, and how it is judged; [`generator`]: the operations, one after the other;
+//!   [`dispatcher`]: gives them to processes and records them;
 //! - [`world`]: the arena and the cluster in it; [`cluster_access`]: speaks to it as an operator would;
 //! - [`conductor`]: plays the fault schedule, through the [`nemesis_thread`];
 //! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
@@ -26,4 +27,5 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod verdict;
+pub mod workload;
 pub mod world;

@@ -9,10 +9,12 @@ use duress_history::NodeId;
 use duress_nemesis::ScheduledFault;
 use duress_nemesis::arena::PortKind;
 use duress_nemesis::schedule::Overlap;
-use duress_targets::Settings;
+use duress_targets::{Promise, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::generator::register::RegisterOptions;
+use crate::judge::{JudgeError, Judged, judge_run};
+use crate::workload::WorkloadKind;
 
 /// The version of the format of `plan.json`.
 pub const VERSION: u32 = 1;
@@ -104,6 +106,28 @@ impl Workload {
             Self::Register(_) => "register",
         }
     }
+
+    fn validate(&self) -> Result<(), PlanError> {
+        match self {
+            Self::Register(options) => options.validate(),
+        }
+    }
+
+    /// Judges a run's history at `path`; see [`judge_run`].
+    ///
+    /// # Errors
+    /// [`JudgeError`].
+    pub fn judge(
+        &self,
+        path: &Path,
+        promise: Promise,
+        until: Duration,
+        limit: Duration,
+    ) -> Result<Judged, JudgeError> {
+        match self {
+            Self::Register(_) => judge_run::<RegisterOptions>(path, promise, until, limit),
+        }
+    }
 }
 
 /// Everything about a run. The same plan gives the same schedule and the same generated operations.
@@ -177,6 +201,35 @@ pub enum PlanError {
     },
 }
 
+impl PlanError {
+    /// An error that quotes `value` unless it is `fine`.
+    ///
+    /// # Errors
+    /// [`PlanError::Range`].
+    pub fn range(
+        what: &'static str,
+        value: &dyn ToString,
+        fine: bool,
+        expected: &'static str,
+    ) -> Result<(), Self> {
+        if fine { Ok(()) } else { Err(Self::Range { what, value: value.to_string(), expected }) }
+    }
+
+    /// Whether something can be drawn by these weights.
+    ///
+    /// # Errors
+    /// [`PlanError::Range`].
+    pub fn weights(weights: &[u32]) -> Result<(), Self> {
+        let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        Self::range(
+            "sum of weights",
+            &sum,
+            (1..=1_000_000).contains(&sum),
+            "at least one weight is positive, all at most a million",
+        )
+    }
+}
+
 impl Plan {
     /// Reads a plan, given its file or the run's folder.
     ///
@@ -205,9 +258,7 @@ impl Plan {
     /// # Errors
     /// [`PlanError::Range`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), PlanError> {
-        let range = |what, value: &dyn ToString, fine: bool, expected| {
-            if fine { Ok(()) } else { Err(PlanError::Range { what, value: value.to_string(), expected }) }
-        };
+        let range = PlanError::range;
         range("version", &self.version, self.version == VERSION, "this duress knows version 1")?;
         let nodes = self.nodes.len();
         range("nodes", &nodes, (1..=NODES_MAX).contains(&nodes), "a cluster has 1 to 99 nodes")?;
@@ -222,19 +273,7 @@ impl Plan {
         if let Some(rate) = self.rate_hz {
             range("rate", &rate, (0.001..=1e6).contains(&rate), "0.001 to 1000000 operations a second")?;
         }
-        let Workload::Register(RegisterOptions { keys, operations_per_key, reads, writes, cas }) =
-            self.workload;
-        range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys at a time")?;
-        let per_key = operations_per_key;
-        range("operations per key", &per_key, (1..=10_000_000).contains(&per_key), "1 to 10000000")?;
-        let weights = [reads, writes, cas];
-        let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        range(
-            "sum of weights",
-            &sum,
-            (1..=1_000_000).contains(&sum),
-            "at least one weight is positive, all at most a million",
-        )?;
+        self.workload.validate()?;
         for fault in &self.schedule {
             let inside = fault.start_ms < fault.stop_ms && fault.stop_ms <= limit;
             range(

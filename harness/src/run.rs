@@ -17,13 +17,12 @@ use crate::clock::Clock;
 use crate::conductor::{Conductor, chain};
 use crate::dispatcher::{Dispatcher, DispatcherParts, Stop};
 use crate::folder::RunFolder;
-use crate::generator::final_reads::FinalReads;
 use crate::generator::limit::TimeLimit;
-use crate::generator::register::RegisterMix;
 use crate::generator::stagger::Stagger;
 use crate::output::tell;
 use crate::plan::{CapturePlan, Plan, Workload};
 use crate::progress::Progress;
+use crate::workload::WorkloadKind;
 use crate::world::{World, WorldError};
 
 /// How long the final reads may take in all.
@@ -102,7 +101,10 @@ async fn run_plan(
             );
             tracing::info!("{ready}");
             outcome.notes.push(ready);
-            exercise(plan, world, &history, stop.clone(), &mut outcome).await?;
+            let stop = stop.clone();
+            match &plan.workload {
+                Workload::Register(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
+            }
         }
         Err(error) => outcome.broken.push(world_failure(&error)),
     }
@@ -117,7 +119,8 @@ fn world_failure(error: &WorldError) -> String {
 }
 
 /// Clients and nemesis side by side, then the final phase, then teardown.
-async fn exercise(
+async fn exercise<W: WorkloadKind>(
+    work: &W,
     plan: &Plan,
     world: World,
     history: &Path,
@@ -131,7 +134,7 @@ async fn exercise(
         recorder: Recorder::create(history)?,
         clock,
         nodes: (0..plan.concurrency).map(|slot| cluster.node_of_slot(slot).clone()).collect(),
-        make_client: Box::new(move |slot| cluster.client(slot)),
+        make_client: Box::new(move |slot| W::client(&cluster, slot)),
         operation_timeout: plan.operation_timeout(),
         nemesis: records,
         stop: stop.clone(),
@@ -151,16 +154,15 @@ async fn exercise(
     };
     let mut conductor = Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone() };
 
-    let Workload::Register(options) = plan.workload;
     let limit = plan.time_limit();
-    let mix = RegisterMix::new(options, plan.seed);
+    let mut mix = work.mix(plan.seed);
     let broken = match plan.rate_hz {
         None => {
-            let mut generator = TimeLimit::new(mix, limit);
+            let mut generator = TimeLimit::new(&mut mix, limit);
             dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
         }
         Some(rate) => {
-            let mut generator = TimeLimit::new(Stagger::new(mix, rate), limit);
+            let mut generator = TimeLimit::new(Stagger::new(&mut mix, rate), limit);
             dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
         }
     };
@@ -174,17 +176,9 @@ async fn exercise(
     outcome.clients_until = clock.now().min(limit);
 
     if *stop.borrow() < Stop::Now {
-        let keys = dispatcher.keys();
-        let asked = keys.len();
         let patience = if outcome.broken.is_empty() { FINAL_READS } else { FINAL_READS_BROKEN };
-        let mut finals = FinalReads::new(keys, clock.now() + patience);
-        dispatcher.run(&mut finals, Stop::Now, async {}).await?;
-        let unanswered = finals.unanswered();
-        if unanswered > 0 {
-            outcome.notes.push(format!(
-                "{unanswered} of {asked} keys were not read at the end: a write lost there would not be seen"
-            ));
-        }
+        let deadline = clock.now() + patience;
+        outcome.notes.extend(W::finish(&mix, &mut dispatcher, deadline).await?);
     }
     dispatcher.close().await?;
     let Conductor { nemesis, .. } = conductor;

@@ -1,6 +1,5 @@
 //! The verdict on a whole run: the checker's, unless the run itself proves nothing.
 
-use duress_checkers::CheckReport;
 use duress_checkers::verdict::{Anomaly, AnomalyKind, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +29,10 @@ pub enum RunVerdict {
 }
 
 impl RunVerdict {
-    /// The verdict on a run whose history `check` speaks of, and in which `broken` went wrong.
+    /// The verdict on a run of whose history a checker says `checked`, and in which `broken` went wrong.
     #[must_use]
-    pub fn new(check: &CheckReport, broken: Vec<String>) -> Self {
-        match (&check.verdict, broken) {
+    pub fn new(checked: &Verdict, broken: Vec<String>) -> Self {
+        match (checked, broken) {
             (Verdict::Invalid(anomalies), _) => {
                 let mut anomalies = anomalies.clone();
                 // The easiest to follow comes first: a stale read, then others with names, each with few operations.

@@ -11,7 +11,7 @@ use duress_history::jsonl::ReadError;
 
 use super::words::duration;
 use crate::exit::{Exit, Failure};
-use crate::judge::{JudgeError, Model, check_file};
+use crate::judge::{JudgeError, Judgement, Model, check_file};
 use crate::output::print;
 use crate::report::text::Told;
 
@@ -39,7 +39,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         Ok(number) => Scalar::Int(number),
         Err(_) => Scalar::from(text.as_str()),
     });
-    let report = check_file(&path, args.model, initial, args.check_limit).map_err(|error| {
+    let judgement = check_file(&path, args.model, initial, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
         let named = matches!(&error, JudgeError::Read(ReadError::Open { .. }));
         let internal = matches!(&error, JudgeError::Watch(_));
@@ -54,40 +54,44 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             failure
         }
     })?;
-    let exit = match &report.verdict {
+    let exit = match &judgement.verdict {
         Verdict::Valid => Exit::Valid,
         Verdict::Invalid(_) => Exit::Anomaly,
         Verdict::Unknown(_) => Exit::Unknown,
     };
     if args.json {
-        let json = serde_json::to_string_pretty(&report).map_err(Failure::internal)?;
+        let json = serde_json::to_string_pretty(&judgement.report).map_err(Failure::internal)?;
         print(format_args!("{json}\n"))?;
         return Ok(exit);
     }
     let mut text = String::new();
-    let checked = format!("{} operations on {} keys", report.operations, report.keys);
+    let Judgement { property, broken, checked, findings, .. } = &judgement;
     // Writing to a String cannot fail.
-    let _ = match &report.verdict {
-        Verdict::Valid => writeln!(text, "VALID: linearizable: {checked}"),
-        Verdict::Invalid(anomalies) => {
-            let mut written = Ok(());
-            for (number, anomaly) in anomalies.iter().enumerate() {
-                written = writeln!(text, "{}", Told { number: number + 1, anomaly });
-            }
-            written.and(writeln!(
-                text,
-                "INVALID: not linearizable: {} of {} keys",
-                anomalies.len(),
-                report.keys
-            ))
+    macro_rules! say {
+        ($($line:tt)*) => { let _ = writeln!(text, $($line)*); };
+    }
+    if let Verdict::Invalid(anomalies) = &judgement.verdict {
+        for (number, anomaly) in anomalies.iter().enumerate() {
+            say!("{}", Told { number: number + 1, anomaly });
+        }
+    }
+    for finding in findings {
+        say!("{finding}");
+    }
+    match &judgement.verdict {
+        Verdict::Valid => {
+            say!("VALID: {property}: {checked}");
+        }
+        Verdict::Invalid(_) => {
+            say!("INVALID: {broken}");
         }
         Verdict::Unknown(reasons) => {
             for reason in reasons {
-                let _ = writeln!(text, "  - {reason}");
+                say!("  - {reason}");
             }
-            writeln!(text, "UNKNOWN: no anomaly was found, but not everything was decided: {checked}")
+            say!("UNKNOWN: no anomaly was found, but not everything was decided: {checked}");
         }
-    };
+    }
     print(text)?;
     Ok(exit)
 }

@@ -22,13 +22,12 @@ use crate::dispatcher::Stop;
 use crate::exit::{Exit, Failure};
 use crate::folder::RunFolder;
 use crate::generator::register::RegisterOptions;
-use crate::judge;
+use crate::judge::Judged;
 use crate::output::{print, tell};
 use crate::plan::{
     ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, Workload, hosts,
 };
 use crate::report::faults::faults;
-use crate::report::statistics::statistics;
 use crate::report::text::RunReport;
 use crate::run::{Outcome, RunError};
 use crate::verdict::RunVerdict;
@@ -464,16 +463,11 @@ fn judge_run(
 ) -> Result<RunReport, Failure> {
     let path = folder.file("history.jsonl");
     let mut broken = outcome.broken;
-    // A cluster that never came up leaves no history, and nothing to judge.
-    let (events, operations) = match fs::metadata(&path) {
-        Ok(metadata) if metadata.len() > 0 => {
-            let (history, operations) = judge::read(&path).map_err(Failure::internal)?;
-            (history.nemesis, operations)
-        }
-        _ => (Vec::new(), Vec::new()),
-    };
-    let until = u64::try_from(outcome.clients_until.as_nanos()).unwrap_or(u64::MAX);
-    let figures = statistics(&operations, until);
+    let judged = plan
+        .workload
+        .judge(&path, system.promise(&plan.settings), outcome.clients_until, output.check_limit)
+        .map_err(Failure::internal)?;
+    let Judged { nemesis: events, statistics: figures, judgement } = judged;
     if figures.counts.ok == 0 && broken.is_empty() {
         broken.push("no operation succeeded".to_owned());
     }
@@ -488,7 +482,6 @@ fn judge_run(
         }
         Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
     }
-    let check = judge::check_run(&operations, output.check_limit).map_err(Failure::internal)?;
     let faults = faults(&events);
     if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
         broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
@@ -511,8 +504,9 @@ fn judge_run(
     Ok(RunReport {
         subject,
         promise: system.promise(&plan.settings).to_string(),
-        verdict: RunVerdict::new(&check, broken),
-        check,
+        verdict: RunVerdict::new(&judgement.verdict, broken),
+        judgement,
+        model: plan.workload.name(),
         statistics: figures,
         faults,
         notes,
@@ -534,12 +528,11 @@ fn verdict_json(report: &RunReport) -> String {
     json["promise"] = serde_json::json!(report.promise);
     json["seed"] = serde_json::json!(report.seed);
     json["replay"] = serde_json::json!(report.replay);
-    json["check"] = serde_json::json!({
-        "keys": report.check.keys,
-        "operations": report.check.operations,
-        "skipped": report.check.skipped,
-        "statistics": report.check.statistics,
-    });
+    json["check"] = report.judgement.report.clone();
+    if let Some(check) = json["check"].as_object_mut() {
+        // It stands above, the run's own breakages included.
+        check.remove("verdict");
+    }
     json["statistics"] = serde_json::json!(report.statistics);
     json["faults"] = serde_json::json!(report.faults);
     json["notes"] = serde_json::json!(report.notes);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, OpType, Scalar};
 
-use super::{Generator, Next};
+use super::{Context, Generator, Next};
 
 /// Reads each key once; a read that fails is asked again until a deadline.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ impl FinalReads {
 }
 
 impl Generator<Register> for FinalReads {
-    fn next(&mut self, now: Duration) -> Next<Register> {
-        if now >= self.deadline || self.unanswered() == 0 {
+    fn next(&mut self, context: &Context) -> Next<Register> {
+        if context.now >= self.deadline || self.unanswered() == 0 {
             return Next::Done;
         }
         match self.todo.pop_front() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duress_history::{Event, Payload};
 
-use super::{Generator, Next};
+use super::{Context, Generator, Next};
 
 /// Passes `inner` through until `limit`.
 #[derive(Debug)]
@@ -21,13 +21,12 @@ impl<G> TimeLimit<G> {
 }
 
 impl<A: Payload, G: Generator<A>> Generator<A> for TimeLimit<G> {
-    fn next(&mut self, now: Duration) -> Next<A> {
-        if now >= self.limit {
+    fn next(&mut self, context: &Context) -> Next<A> {
+        if context.now >= self.limit {
             return Next::Done;
         }
-        match self.inner.next(now) {
+        match self.inner.next(context) {
             Next::At(at) => Next::At(at.min(self.limit)),
-            Next::Pending => Next::At(self.limit),
             other => other,
         }
     }

@@ -1,6 +1,6 @@
 //! Reads, writes and compare-and-sets over a rotating set of registers.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, Scalar};
@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Generator, Next};
+use super::{Context, Generator, Next};
 
 /// The random stream that workloads draw from, apart from the schedule's.
 const STREAM: u64 = 2;
@@ -75,6 +75,14 @@ impl RegisterMix {
         Scalar::from(format!("r{number}").as_str())
     }
 
+    /// Every key that an operation was drawn for.
+    #[must_use]
+    pub fn keys(&self) -> BTreeSet<Scalar> {
+        let unused: BTreeSet<u64> =
+            self.active.iter().filter(|active| active.operations == 0).map(|active| active.key).collect();
+        (0..self.keys_used).filter(|key| !unused.contains(key)).map(Self::key).collect()
+    }
+
     /// The next operation; there always is one.
     pub fn draw(&mut self) -> Register {
         let at = self.rng.random_range(0..self.active.len());
@@ -105,7 +113,7 @@ impl RegisterMix {
 }
 
 impl Generator<Register> for RegisterMix {
-    fn next(&mut self, _: Duration) -> Next<Register> {
+    fn next(&mut self, _: &Context) -> Next<Register> {
         Next::Op(self.draw())
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duress_history::{Event, Payload};
 
-use super::{Generator, Next};
+use super::{Context, Generator, Next};
 
 /// Lets an operation of `inner` begin every `period`, whether or not earlier ones have ended.
 ///
@@ -25,11 +25,11 @@ impl<G> Stagger<G> {
 }
 
 impl<A: Payload, G: Generator<A>> Generator<A> for Stagger<G> {
-    fn next(&mut self, now: Duration) -> Next<A> {
-        if now < self.due {
+    fn next(&mut self, context: &Context) -> Next<A> {
+        if context.now < self.due {
             return Next::At(self.due);
         }
-        let next = self.inner.next(now);
+        let next = self.inner.next(context);
         if matches!(next, Next::Op(_)) {
             self.due += self.period;
         }
@@ -44,16 +44,19 @@ impl<A: Payload, G: Generator<A>> Generator<A> for Stagger<G> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use duress_history::Process;
+
     use crate::generator::register::{RegisterMix, RegisterOptions};
 
     #[test]
     fn operations_are_due_one_period_apart_and_catch_up() {
+        let at = |ms| Context { now: Duration::from_millis(ms), slot: 0, slots: 1, process: Process(0) };
         let mut stagger = Stagger::new(RegisterMix::new(RegisterOptions::default(), 1), 100.0);
-        assert!(matches!(stagger.next(Duration::ZERO), Next::Op(_)));
-        assert_eq!(stagger.next(Duration::from_millis(3)), Next::At(Duration::from_millis(10)));
+        assert!(matches!(stagger.next(&at(0)), Next::Op(_)));
+        assert_eq!(stagger.next(&at(3)), Next::At(Duration::from_millis(10)));
         for _ in 0..3 {
-            assert!(matches!(stagger.next(Duration::from_millis(35)), Next::Op(_)));
+            assert!(matches!(stagger.next(&at(35)), Next::Op(_)));
         }
-        assert_eq!(stagger.next(Duration::from_millis(35)), Next::At(Duration::from_millis(40)));
+        assert_eq!(stagger.next(&at(35)), Next::At(Duration::from_millis(40)));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use duress_history::register::Register;
 use duress_history::{Completion, NodeId, Operation, Payload};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -83,7 +82,7 @@ const SLOT_NS: u64 = 100_000_000;
 
 /// Computes the figures; `until_ns` is when clients stopped, so that final reads do not count as availability.
 #[must_use]
-pub fn statistics(operations: &[Operation<Register>], until_ns: u64) -> RunStatistics {
+pub fn statistics<A: Payload>(operations: &[Operation<A>], until_ns: u64) -> RunStatistics {
     let mut all = RunStatistics::default();
     let mut latencies: BTreeMap<&'static str, Histogram<u64>> = BTreeMap::new();
     let mut ok_times: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();

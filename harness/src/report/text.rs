@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use duress_checkers::CheckReport;
 use duress_checkers::verdict::{Anomaly, WitnessStart};
 
 use super::faults::FaultRecord;
 use super::statistics::RunStatistics;
+use crate::judge::Judgement;
 use crate::verdict::RunVerdict;
 
 /// Anomalies beyond this many are counted, not told: `verdict.json` has them all.
@@ -22,7 +22,9 @@ pub struct RunReport {
     /// The verdict.
     pub verdict: RunVerdict,
     /// The checker's account.
-    pub check: CheckReport,
+    pub judgement: Judgement,
+    /// What `duress check` calls what the history holds.
+    pub model: &'static str,
     /// Figures.
     pub statistics: RunStatistics,
     /// Faults with their evidence.
@@ -55,6 +57,9 @@ impl Display for RunReport {
             }
         }
         writeln!(f)?;
+        for finding in &self.judgement.findings {
+            writeln!(f, "{finding}")?;
+        }
         if self.statistics.counts.total() > 0 {
             self.operations(f)?;
             writeln!(f)?;
@@ -66,7 +71,7 @@ impl Display for RunReport {
         writeln!(f, "\nrun folder  {}", self.folder)?;
         writeln!(f, "seed        {}", self.seed)?;
         writeln!(f, "run again   {}", self.replay)?;
-        writeln!(f, "check again duress check {}/history.jsonl --model register", self.folder)?;
+        writeln!(f, "check again duress check {}/history.jsonl --model {}", self.folder, self.model)?;
         writeln!(f, "\n{}: {}", self.verdict.word(), self.subject)
     }
 }
@@ -74,16 +79,10 @@ impl Display for RunReport {
 impl RunReport {
     fn headline(&self) -> String {
         let (subject, promise) = (&self.subject, &self.promise);
+        let Judgement { holds, broken, checked, .. } = &self.judgement;
         match &self.verdict {
-            RunVerdict::Valid => format!(
-                "VALID: {subject}: every answer fits one order of the operations ({promise}); {} keys, {} operations checked.",
-                self.check.keys, self.check.operations
-            ),
-            RunVerdict::Invalid { anomalies } => format!(
-                "INVALID: {subject}: the record is not linearizable: {} of {} keys.",
-                anomalies.len(),
-                self.check.keys
-            ),
+            RunVerdict::Valid => format!("VALID: {subject}: {holds} ({promise}); {checked} were checked."),
+            RunVerdict::Invalid { .. } => format!("INVALID: {subject}: the record is {broken}."),
             RunVerdict::Unknown { .. } => {
                 format!("UNKNOWN: {subject}: no anomaly was found, but not everything was decided:")
             }

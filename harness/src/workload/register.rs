@@ -1,0 +1,81 @@
+//! The workload `register`: reads, writes and compare-and-sets over many keys, each of which must be linearizable.
+
+use std::time::Duration;
+
+use duress_checkers::CheckReport;
+use duress_checkers::linearizable::{Budget, check_registers};
+use duress_history::Operation;
+use duress_history::recorder::RecordError;
+use duress_history::register::Register;
+use duress_targets::{Client, Promise};
+
+use super::WorkloadKind;
+use crate::cluster_access::ClusterAccess;
+use crate::dispatcher::{Dispatcher, Stop};
+use crate::generator::final_reads::FinalReads;
+use crate::generator::register::{RegisterMix, RegisterOptions};
+use crate::judge::{JudgeError, Judgement, within};
+use crate::plan::PlanError;
+
+impl WorkloadKind for RegisterOptions {
+    type Action = Register;
+    type Mix = RegisterMix;
+
+    fn validate(&self) -> Result<(), PlanError> {
+        let Self { keys, operations_per_key, reads, writes, cas } = *self;
+        PlanError::range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys at a time")?;
+        let fine = (1..=10_000_000).contains(&operations_per_key);
+        PlanError::range("operations per key", &operations_per_key, fine, "1 to 10000000")?;
+        PlanError::weights(&[reads, writes, cas])
+    }
+
+    fn client(cluster: &ClusterAccess, slot: usize) -> Box<dyn Client<Register>> {
+        cluster.register_client(slot)
+    }
+
+    fn mix(&self, seed: u64) -> RegisterMix {
+        RegisterMix::new(*self, seed)
+    }
+
+    async fn finish(
+        mix: &RegisterMix,
+        dispatcher: &mut Dispatcher<Register>,
+        deadline: Duration,
+    ) -> Result<Vec<String>, RecordError> {
+        let keys = mix.keys();
+        let asked = keys.len();
+        let mut finals = FinalReads::new(keys, deadline);
+        dispatcher.run(&mut finals, Stop::Now, async {}).await?;
+        Ok(match finals.unanswered() {
+            0 => Vec::new(),
+            unanswered => vec![format!(
+                "{unanswered} of {asked} keys were not read at the end: a write lost there would not be seen"
+            )],
+        })
+    }
+
+    fn judge(
+        operations: &[Operation<Register>],
+        _: Promise,
+        limit: Duration,
+    ) -> Result<Judgement, JudgeError> {
+        // Registers start without a value.
+        within(limit, |interrupt| check_registers(operations, None, &Budget::default(), interrupt))
+            .map(Judgement::from)
+    }
+}
+
+/// A check of linearizability, in words.
+impl From<CheckReport> for Judgement {
+    fn from(report: CheckReport) -> Self {
+        Self {
+            property: "linearizable".to_owned(),
+            holds: "every answer fits one order of the operations".to_owned(),
+            broken: format!("not linearizable: {} of {} keys", report.verdict.anomalies().len(), report.keys),
+            checked: format!("{} operations on {} keys", report.operations, report.keys),
+            findings: Vec::new(),
+            report: serde_json::json!(report),
+            verdict: report.verdict,
+        }
+    }
+}
