@@ -27,6 +27,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use duress_consensus::disk::Syncing;
+
 /// A seeded defect. The table at the top of this module says what each one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bug {
@@ -93,6 +95,14 @@ impl Bug {
             Self::FsyncSkipped => "acknowledged writes are lost when enough nodes are killed",
             Self::CasBeforeOrder => "two compare-and-sets from the same value both succeed",
         }
+    }
+}
+
+/// When a node with this bug, or none, takes a commit for complete.
+pub fn syncing(bug: Option<Bug>) -> Syncing {
+    match bug {
+        Some(Bug::FsyncSkipped) => Syncing::Skipped,
+        _ => Syncing::Durable,
     }
 }
 

@@ -8,9 +8,8 @@
 //! - [`command`]: the commands and queries, and the state they act on.
 //! - [`outcome`]: the contract of errors: what certainly did not happen, and what may have.
 //! - [`resp`]: clients' connections; [`node`]: what they are served by.
-//! - [`peer`]: nodes' connections to each other.
-//! - [`disk`]: durable group commit; [`wall_clock`]: the time of day.
-//! - [`raft`]: the mode `raft`, consensus.
+//! - [`wall_clock`]: the time of day.
+//! - [`raft`]: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
 //! - [`primary`]: the mode `primary`, asynchronous replication.
 //! - [`bug`]: the seeded defects, each off unless asked for.
 //!
@@ -30,10 +29,8 @@
 pub mod bug;
 pub mod command;
 pub mod config;
-pub mod disk;
 pub mod node;
 pub mod outcome;
-pub mod peer;
 pub mod primary;
 pub mod raft;
 pub mod resp;

@@ -3,10 +3,10 @@
 use openraft::error::Fatal;
 
 use crate::command::{Answer, Command, Query, Reply};
-use crate::disk::DiskError;
 use crate::outcome::Failure;
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
+use duress_consensus::disk::DiskError;
 
 /// What a node knows of itself, for `INFO`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError, Mode};
 use crate::node::{Node, NodeFailure};
-use crate::peer::Listener;
-use crate::peer::frame::Hello;
-use crate::peer::listener::is_of_one_connection;
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 use crate::raft::node::StartError;
 use crate::resp::connection::{Service, serve_client};
 use crate::wall_clock::{SystemClock, WallClock};
+use duress_consensus::peer::Listener;
+use duress_consensus::peer::frame::Hello;
+use duress_consensus::peer::listener::is_of_one_connection;
 
 /// Why a node does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +157,7 @@ async fn listen(address: SocketAddr, who: &'static str) -> Result<TcpListener, S
 fn spawn_peer_listener(
     socket: TcpListener,
     hello: Hello,
-    handler: impl crate::peer::Handler,
+    handler: impl duress_consensus::peer::Handler,
     address: SocketAddr,
     tasks: &mut JoinSet<()>,
 ) {

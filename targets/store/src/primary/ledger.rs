@@ -12,10 +12,10 @@ use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::bug::Bug;
+use crate::bug::{Bug, syncing};
 use crate::command::KeyValues;
 use crate::config::Config;
-use crate::disk::{Contents, DATA, Disk, DiskError, LOG, META};
+use duress_consensus::disk::{Contents, DATA, Disk, DiskError, LOG, META};
 
 const POSITION: &str = "position";
 
@@ -85,7 +85,7 @@ impl Ledger {
             state.recent = contents.log::<Change>()?.into_iter().map(|(_, change)| change).collect();
             Ok(state)
         };
-        let (disk, state) = Disk::open(&config.data, owner, bug, load)?;
+        let (disk, state) = Disk::open(&config.data, owner, syncing(bug), load)?;
         let (moved, _) = watch::channel(state.position.offset);
         Ok(Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep })
     }

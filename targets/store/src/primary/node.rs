@@ -15,12 +15,12 @@ use super::replica::{CHANGES_MAX, FOLLOW_WAIT, follow};
 use super::writer::{Writer, Writes};
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, PrimaryOptions, ReadFrom};
-use crate::disk::DiskError;
 use crate::node::Status;
 use crate::outcome::{Failure, NotExecuted, Unknown};
-use crate::peer::frame::Hello;
-use crate::peer::payload::{decode, encode};
-use crate::peer::{CallError, Handler, Link};
+use duress_consensus::disk::DiskError;
+use duress_consensus::peer::frame::Hello;
+use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::peer::{CallError, Handler, Link};
 
 /// How long a request waits for a connection to the primary before it is refused.
 const CONNECTION_WAIT: Duration = Duration::from_millis(300);

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::ledger::{Following, Ledger};
 use super::message::{Request, Response};
-use crate::disk::DiskError;
-use crate::peer::payload::{decode, encode};
-use crate::peer::{CallError, Link};
+use duress_consensus::disk::DiskError;
+use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::peer::{CallError, Link};
 
 /// How long the primary keeps a follower that is up to date waiting; below the silence a link takes for a loss.
 pub const FOLLOW_WAIT: Duration = Duration::from_millis(200);

@@ -4,8 +4,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ledger::{Change, Ledger};
 use crate::command::{Command, KeyValues, Reply};
-use crate::disk::DiskError;
 use crate::outcome::{Failure, NotExecuted, Unknown};
+use duress_consensus::disk::DiskError;
 
 const REQUESTS_PER_COMMIT: usize = 512;
 const QUEUE_MAX: usize = 4_096;

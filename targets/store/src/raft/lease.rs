@@ -43,8 +43,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::state_machine::StateView;
-use super::types::LeaderId;
+use duress_consensus::network::Observer;
+
+use super::types::{LeaderId, StateView, answer_all};
 use crate::command::{Answer, Query};
 use crate::wall_clock::WallClock;
 
@@ -135,7 +136,7 @@ impl Lease {
     /// not.
     pub fn read(&self, view: &StateView, queries: &[Query]) -> Option<Vec<Answer>> {
         let (answers, applied) =
-            view.read(|applied| (applied.answer(queries), applied.last_applied.map(|id| id.leader_id)));
+            view.read(|applied| (answer_all(applied, queries), applied.last_applied.map(|id| id.leader_id)));
         // The clock comes after the state, and the order matters: see the module's documentation.
         self.holds(applied?).then(|| {
             self.answered.fetch_add(1, Ordering::Relaxed);
@@ -153,6 +154,30 @@ impl Lease {
     /// How many requests have been answered by lease since the node started.
     pub fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// The lease that a leader's network renews and cedes, if reads use one.
+#[derive(Debug, Clone)]
+pub struct LeaseRenewal(pub Option<Arc<Lease>>);
+
+impl Observer for LeaseRenewal {
+    type Sending = Option<Sending>;
+
+    fn sending(&self) -> Option<Sending> {
+        self.0.as_ref().map(|lease| lease.sending())
+    }
+
+    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Option<Sending>) {
+        if let (Some(lease), Some(sending)) = (&self.0, sending) {
+            lease.acknowledged(leader, peer, sending);
+        }
+    }
+
+    fn asking_for_vote(&self, leader: LeaderId) {
+        if let Some(lease) = &self.0 {
+            lease.cede(leader);
+        }
     }
 }
 

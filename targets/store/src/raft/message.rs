@@ -1,10 +1,6 @@
-//! What nodes ask each other in the mode `raft`.
+//! What nodes forward to the leader in the mode `raft`.
 
-use openraft::error::{InstallSnapshotError, RaftError};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
-    VoteRequest, VoteResponse,
-};
+use duress_consensus::message;
 use serde::{Deserialize, Serialize};
 
 use super::types::TypeConfig;
@@ -12,44 +8,24 @@ use crate::command::{Answer, Command, Query, Reply};
 use crate::outcome::Failure;
 
 /// A request to another node.
+pub type Request = message::Request<TypeConfig, Forwarded>;
+/// The answer, in the variant of the request.
+pub type Response = message::Response<Answered>;
+
+/// A client's request, for the leader.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Request {
-    /// Consensus: append these entries.
-    Append(AppendEntriesRequest<TypeConfig>),
-    /// Consensus: vote for me.
-    Vote(VoteRequest<u64>),
-    /// Consensus: a piece of a snapshot.
-    Snapshot(InstallSnapshotRequest<TypeConfig>),
-    /// A client's writes, for the leader.
+pub enum Forwarded {
+    /// Writes.
     Write(Vec<Command>),
-    /// A client's reads, for the leader.
+    /// Reads.
     Read(Vec<Query>),
-    /// Whether you are part of a cluster already.
-    Formation,
 }
 
 /// The answer, in the variant of the request.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Response {
-    /// To [`Request::Append`].
-    Append(Result<AppendEntriesResponse<u64>, RaftError<u64>>),
-    /// To [`Request::Vote`].
-    Vote(Result<VoteResponse<u64>, RaftError<u64>>),
-    /// To [`Request::Snapshot`].
-    Snapshot(Result<InstallSnapshotResponse<u64>, RaftError<u64, InstallSnapshotError>>),
-    /// To [`Request::Write`].
+pub enum Answered {
+    /// To [`Forwarded::Write`].
     Written(Result<Vec<Reply>, Failure>),
-    /// To [`Request::Read`].
+    /// To [`Forwarded::Read`].
     Read(Result<Vec<Answer>, Failure>),
-    /// To [`Request::Formation`].
-    Formation(Formation),
-}
-
-/// Whether a node is part of a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Formation {
-    /// Its log is empty and it has never voted.
-    Pristine,
-    /// It has a log.
-    Formed,
 }

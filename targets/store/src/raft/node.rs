@@ -11,24 +11,26 @@ use openraft::{ServerState, SnapshotPolicy};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::formation::form;
-use super::lease::Lease;
-use super::log_store::{LoadedLog, LogStore};
-use super::message::{Formation, Request, Response};
-use super::network::{Links, PeerNetworks};
+use super::lease::{Lease, LeaseRenewal};
+use super::message::{Answered, Forwarded, Request, Response};
 use super::proposer::{Proposals, Proposer};
 use super::read_index::{ReadIndex, Reads};
-use super::state_machine::{StateMachine, StateView, StoredSnapshot};
-use super::types::Raft;
+use super::types::{Raft, StateMachine, StateView, answer_all};
+use crate::bug::{Bug, syncing};
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, RaftOptions, ReadBy};
-use crate::disk::{Disk, DiskError};
 use crate::node::Status;
 use crate::outcome::{Failure, NotExecuted, Unknown};
-use crate::peer::frame::Hello;
-use crate::peer::payload::{decode, encode};
-use crate::peer::{CallError, Handler, Link};
 use crate::wall_clock::WallClock;
+use duress_consensus::disk::{Disk, DiskError};
+use duress_consensus::formation::form;
+use duress_consensus::log_store::{LoadedLog, LogStore, VoteKeeping};
+use duress_consensus::message::Formation;
+use duress_consensus::network::{Links, PeerNetworks};
+use duress_consensus::peer::frame::Hello;
+use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::peer::{CallError, Handler, Link};
+use duress_consensus::state_machine::StoredSnapshot;
 
 /// How long a request waits for a leader to appear before it is refused. Longer than it takes to hear of a leader
 /// that exists, shorter than an election: a client is told early rather than kept.
@@ -89,7 +91,7 @@ impl RaftNode {
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let owner = format!("{} of {}", config.node, hello.cluster);
-        let (disk, (log, snapshot)) = Disk::open(&config.data, &owner, config.bug, |contents| {
+        let (disk, (log, snapshot)) = Disk::open(&config.data, &owner, syncing(config.bug), |contents| {
             Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
         })?;
         let number_of = |name: &NodeName| members.binary_search(name).expect("members are all nodes") as u64;
@@ -107,10 +109,15 @@ impl RaftNode {
             ReadBy::Index | ReadBy::Local => None,
         };
 
-        let log_store = LogStore::new(disk.clone(), log, number, config.bug);
+        let keeping = match config.bug {
+            Some(Bug::VoteNotPersisted) => VoteKeeping::InMemory,
+            _ => VoteKeeping::Durable,
+        };
+        let log_store = LogStore::new(disk.clone(), log, number, keeping);
         let state_machine = StateMachine::new(disk.clone(), snapshot).map_err(StartError::Snapshot)?;
         let view = state_machine.view();
-        let networks = PeerNetworks { node: number, links: Arc::clone(&links), lease: lease.clone() };
+        let networks =
+            PeerNetworks { node: number, links: Arc::clone(&links), observer: LeaseRenewal(lease.clone()) };
         let settings = consensus_config(options);
         let settings = Arc::new(settings.validate().map_err(StartError::Config)?);
         let raft = Raft::new(number, settings, networks, log_store, state_machine)
@@ -149,10 +156,10 @@ impl RaftNode {
     /// See [`crate::outcome`].
     pub async fn write(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
         let deadline = Instant::now() + self.inner.request_timeout;
-        let request = Request::Write(commands);
-        let response = self.at_leader(&request, deadline).await?;
+        let request = Forwarded::Write(commands);
+        let response = self.at_leader(request, deadline).await?;
         match response {
-            Response::Written(result) => result,
+            Answered::Written(result) => result,
             _ => Err(Unknown::ConnectionLost.into()),
         }
     }
@@ -163,12 +170,12 @@ impl RaftNode {
     /// See [`crate::outcome`].
     pub async fn read(&self, queries: Vec<Query>) -> Result<Vec<Answer>, Failure> {
         if self.inner.read_by == ReadBy::Local {
-            return Ok(self.inner.view.read(|applied| applied.answer(&queries)));
+            return Ok(self.inner.view.read(|applied| answer_all(applied, &queries)));
         }
         let deadline = Instant::now() + self.inner.request_timeout;
-        let request = Request::Read(queries);
-        match self.at_leader(&request, deadline).await? {
-            Response::Read(result) => result,
+        let request = Forwarded::Read(queries);
+        match self.at_leader(request, deadline).await? {
+            Answered::Read(result) => result,
             _ => Err(Unknown::ConnectionLost.into()),
         }
     }
@@ -197,7 +204,7 @@ impl RaftNode {
             mode: "raft",
             role: role(metrics.state),
             leader: metrics.current_leader.and_then(name),
-            keys: self.inner.view.read(|applied| applied.values.len()),
+            keys: self.inner.view.read(|applied| applied.state.len()),
             fields,
         }
     }
@@ -224,20 +231,21 @@ impl RaftNode {
 
     /// Has the leader answer a request, be it this node or another. Repeats an attempt only if it is certain that it
     /// had no effect.
-    async fn at_leader(&self, request: &Request, deadline: Instant) -> Result<Response, Failure> {
+    async fn at_leader(&self, request: Forwarded, deadline: Instant) -> Result<Answered, Failure> {
+        let request = Request::Own(request);
         let give_up = deadline.min(Instant::now() + LEADER_WAIT);
         loop {
             let leader = self.inner.raft.server_metrics().borrow().current_leader;
             let attempt = match leader {
                 None => Err(NotExecuted::NoLeader.into()),
-                Some(number) if number == self.inner.number => self.here(request, deadline).await,
-                Some(number) => self.forward(number, request, deadline).await,
+                Some(number) if number == self.inner.number => self.here(&request, deadline).await,
+                Some(number) => self.forward(number, &request, deadline).await,
             };
             let reason = match attempt {
                 Err(Failure::NotExecuted(reason)) if reason != NotExecuted::ShuttingDown => reason,
                 // An answer that says "not executed" comes from a node that no longer leads.
-                Ok(Response::Written(Err(Failure::NotExecuted(reason)))) => reason,
-                Ok(Response::Read(Err(Failure::NotExecuted(reason)))) => reason,
+                Ok(Answered::Written(Err(Failure::NotExecuted(reason)))) => reason,
+                Ok(Answered::Read(Err(Failure::NotExecuted(reason)))) => reason,
                 other => return other,
             };
             if timeout_at(give_up, self.leadership_differs(leader)).await.is_err() {
@@ -259,11 +267,13 @@ impl RaftNode {
         }
     }
 
-    async fn here(&self, request: &Request, deadline: Instant) -> Result<Response, Failure> {
+    async fn here(&self, request: &Request, deadline: Instant) -> Result<Answered, Failure> {
         let answered = async {
             match request {
-                Request::Write(commands) => Response::Written(self.propose(commands.clone()).await),
-                Request::Read(queries) => Response::Read(self.read_as_leader(queries).await),
+                Request::Own(Forwarded::Write(commands)) => {
+                    Answered::Written(self.propose(commands.clone()).await)
+                }
+                Request::Own(Forwarded::Read(queries)) => Answered::Read(self.read_as_leader(queries).await),
                 _ => unreachable!("only clients' requests are for the leader"),
             }
         };
@@ -287,7 +297,7 @@ impl RaftNode {
         self.inner.proposals.propose(commands).await
     }
 
-    async fn forward(&self, leader: u64, request: &Request, deadline: Instant) -> Result<Response, Failure> {
+    async fn forward(&self, leader: u64, request: &Request, deadline: Instant) -> Result<Answered, Failure> {
         let Some(link) = self.inner.links.get(&leader) else {
             return Err(NotExecuted::LeaderUnreachable.into());
         };
@@ -296,7 +306,10 @@ impl RaftNode {
             CallError::Lost => Unknown::ConnectionLost.into(),
             CallError::TimedOut => Unknown::TimedOut.into(),
         })?;
-        decode(&payload).ok_or_else(|| Unknown::ConnectionLost.into())
+        match decode(&payload) {
+            Some(Response::Own(answered)) => Ok(answered),
+            _ => Err(Unknown::ConnectionLost.into()),
+        }
     }
 
     async fn form_cluster(self) {
@@ -341,23 +354,7 @@ impl Handler for RaftNode {
                 Ok(false) => Formation::Pristine,
                 Ok(true) | Err(_) => Formation::Formed,
             }),
-            // A request is forwarded at most once, so that nodes which believe in each other do not pass it around.
-            request @ Request::Write(_) if !self.leads() => {
-                drop(request);
-                Response::Written(Err(NotExecuted::NotLeader.into()))
-            }
-            request @ Request::Read(_) if !self.leads() => {
-                drop(request);
-                Response::Read(Err(NotExecuted::NotLeader.into()))
-            }
-            request => {
-                let deadline = Instant::now() + self.inner.request_timeout;
-                match (self.here(&request, deadline).await, &request) {
-                    (Ok(response), _) => response,
-                    (Err(failure), Request::Write(_)) => Response::Written(Err(failure)),
-                    (Err(failure), _) => Response::Read(Err(failure)),
-                }
-            }
+            request @ Request::Own(_) => Response::Own(self.forwarded(request).await),
         };
         Some(encode(&response))
     }
@@ -371,6 +368,20 @@ impl Handler for RaftNode {
 }
 
 impl RaftNode {
+    /// Serves what another node forwarded. A request is forwarded at most once, so that nodes which believe in each
+    /// other do not pass it around.
+    async fn forwarded(&self, request: Request) -> Answered {
+        let result = if self.leads() {
+            self.here(&request, Instant::now() + self.inner.request_timeout).await
+        } else {
+            Err(NotExecuted::NotLeader.into())
+        };
+        result.unwrap_or_else(|failure| match request {
+            Request::Own(Forwarded::Write(_)) => Answered::Written(Err(failure)),
+            _ => Answered::Read(Err(failure)),
+        })
+    }
+
     async fn vote(&self, request: VoteRequest<u64>) -> Result<VoteResponse<u64>, RaftError<u64>> {
         let response = self.inner.raft.vote(request).await?;
         if let Some(lease) = &self.inner.lease

@@ -10,8 +10,7 @@ use openraft::error::{ClientWriteError, Fatal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::state_machine::StateView;
-use super::types::{Appended, Batch, Raft, Replies};
+use super::types::{Appended, Batch, Raft, Replies, StateView};
 use crate::bug::Bug;
 use crate::command::{Command, Condition, Reply};
 use crate::outcome::{Failure, NotExecuted, Unknown};
@@ -192,7 +191,7 @@ fn compare_before_order(view: &StateView, mut proposal: Proposal) -> Option<Prop
         if let Command::Set { key, condition, .. } = command
             && let Condition::IfEqual(expected) = condition
         {
-            let equal = view.read(|applied| applied.values.get(key) == Some(expected));
+            let equal = view.read(|applied| applied.state.get(key) == Some(expected));
             if equal {
                 *condition = Condition::Always;
             } else {

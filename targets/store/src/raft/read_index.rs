@@ -14,8 +14,7 @@ use openraft::error::{CheckIsLeaderError, RaftError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::state_machine::StateView;
-use super::types::Raft;
+use super::types::{Raft, StateView, answer_all};
 use crate::bug::Bug;
 use crate::command::{Answer, Query};
 use crate::outcome::{Failure, NotExecuted, Unknown};
@@ -83,7 +82,7 @@ impl ReadIndex {
             let confirmed = self.confirm_leadership().await;
             for read in reads.drain(..) {
                 let answers = match &confirmed {
-                    Ok(()) => Ok(self.view.read(|applied| applied.answer(&read.queries))),
+                    Ok(()) => Ok(self.view.read(|applied| answer_all(applied, &read.queries))),
                     Err(reason) => Err(reason.clone().into()),
                 };
                 // A reader that gave up has dropped its receiver.

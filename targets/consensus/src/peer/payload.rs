@@ -1,4 +1,4 @@
-//! How a mode's messages become payloads.
+//! How messages become payloads.
 
 use bytes::Bytes;
 use serde::Serialize;

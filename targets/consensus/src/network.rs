@@ -17,11 +17,10 @@ use openraft::raft::{
 };
 use tokio::time::Instant;
 
-use super::lease::Lease;
-use super::message::{Request, Response};
-use super::types::TypeConfig;
+use crate::message::{Nothing, Request, Response};
 use crate::peer::payload::{decode, encode};
 use crate::peer::{CallError, Link};
+use crate::types::{Consensus, LeaderId};
 
 /// The links to all peers, by the number of the node.
 pub type Links = Arc<BTreeMap<u64, Link>>;
@@ -29,33 +28,58 @@ pub type Links = Arc<BTreeMap<u64, Link>>;
 const UNREACHABLE_RETRY: Duration = Duration::from_millis(50);
 const APPEND_BYTES_MAX: usize = 16 << 20;
 
+/// Who watches what a leader sends and what of it was acknowledged; reads by lease live on that. `()` does not care.
+pub trait Observer: Clone + Send + Sync + 'static {
+    /// What is remembered of a sending.
+    type Sending: Send;
+
+    /// An append is about to be sent.
+    fn sending(&self) -> Self::Sending;
+
+    /// A peer has handled an append of `leader`, which is this node, and knew of no later leader.
+    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Self::Sending);
+
+    /// This node is about to ask for a vote for `leader`, which is itself.
+    fn asking_for_vote(&self, leader: LeaderId);
+}
+
+impl Observer for () {
+    type Sending = ();
+
+    fn sending(&self) {}
+
+    fn acknowledged(&self, _: LeaderId, _: u64, (): ()) {}
+
+    fn asking_for_vote(&self, _: LeaderId) {}
+}
+
 /// Makes a [`PeerNetwork`] per peer.
 #[derive(Debug, Clone)]
-pub struct PeerNetworks {
+pub struct PeerNetworks<O> {
     /// This node's number.
     pub node: u64,
     /// The links to the others.
     pub links: Links,
-    /// The lease that acknowledged appends renew, if reads use one.
-    pub lease: Option<Arc<Lease>>,
+    /// Who watches.
+    pub observer: O,
 }
 
-impl RaftNetworkFactory<TypeConfig> for PeerNetworks {
-    type Network = PeerNetwork;
+impl<C: Consensus, O: Observer> RaftNetworkFactory<C> for PeerNetworks<O> {
+    type Network = PeerNetwork<O>;
 
-    async fn new_client(&mut self, target: u64, _: &BasicNode) -> PeerNetwork {
-        let (link, lease) = (self.links.get(&target).cloned(), self.lease.clone());
-        PeerNetwork { node: self.node, target, link, lease }
+    async fn new_client(&mut self, target: u64, _: &BasicNode) -> PeerNetwork<O> {
+        let (link, observer) = (self.links.get(&target).cloned(), self.observer.clone());
+        PeerNetwork { node: self.node, target, link, observer }
     }
 }
 
 /// Sends consensus messages to one peer.
 #[derive(Debug)]
-pub struct PeerNetwork {
+pub struct PeerNetwork<O> {
     node: u64,
     target: u64,
     link: Option<Link>,
-    lease: Option<Arc<Lease>>,
+    observer: O,
 }
 
 /// A message that was answered with something else.
@@ -65,13 +89,13 @@ struct AnswerError;
 
 type RpcError<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
-impl PeerNetwork {
+impl<O> PeerNetwork<O> {
     async fn ask<T, E: std::error::Error>(
         &self,
         kind: RPCTypes,
         payload: Bytes,
         option: &RPCOption,
-        pick: impl FnOnce(Response) -> Option<Result<T, RaftError<u64, E>>>,
+        pick: impl FnOnce(Response<Nothing>) -> Option<Result<T, RaftError<u64, E>>>,
     ) -> Result<T, RpcError<E>> {
         let timeout = option.hard_ttl();
         let result = match &self.link {
@@ -85,23 +109,23 @@ impl PeerNetwork {
                 RPCError::Timeout(Timeout { action: kind, id: self.node, target: self.target, timeout })
             }
         })?;
-        decode::<Response>(&payload)
+        decode::<Response<Nothing>>(&payload)
             .and_then(pick)
             .ok_or_else(|| RPCError::Network(NetworkError::new(&AnswerError)))?
             .map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
     }
 }
 
-impl RaftNetwork<TypeConfig> for PeerNetwork {
+impl<C: Consensus, O: Observer> RaftNetwork<C> for PeerNetwork<O> {
     async fn append_entries(
         &mut self,
-        rpc: AppendEntriesRequest<TypeConfig>,
+        rpc: AppendEntriesRequest<C>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
-        let sending = self.lease.as_ref().map(|lease| lease.sending());
+        let sending = self.observer.sending();
         let leader = *rpc.vote.leader_id();
         let entries = rpc.entries.len() as u64;
-        let payload = encode(&Request::Append(rpc));
+        let payload = encode(&Request::<C, Nothing>::Append(rpc));
         if payload.len() > APPEND_BYTES_MAX && entries > 1 {
             return Err(RPCError::PayloadTooLarge(PayloadTooLarge::new_entries_hint(entries / 2)));
         }
@@ -111,21 +135,19 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
                 _ => None,
             })
             .await?;
-        if let (Some(lease), Some(sending)) = (&self.lease, sending)
-            && follows(&answer)
-        {
-            lease.acknowledged(leader, self.target, sending);
+        if follows(&answer) {
+            self.observer.acknowledged(leader, self.target, sending);
         }
         Ok(answer)
     }
 
     async fn install_snapshot(
         &mut self,
-        rpc: InstallSnapshotRequest<TypeConfig>,
+        rpc: InstallSnapshotRequest<C>,
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, BasicNode, RaftError<u64, InstallSnapshotError>>>
     {
-        let payload = encode(&Request::Snapshot(rpc));
+        let payload = encode(&Request::<C, Nothing>::Snapshot(rpc));
         self.ask(RPCTypes::InstallSnapshot, payload, &option, |response| match response {
             Response::Snapshot(result) => Some(result),
             _ => None,
@@ -138,10 +160,8 @@ impl RaftNetwork<TypeConfig> for PeerNetwork {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
-        if let Some(lease) = &self.lease {
-            lease.cede(*rpc.vote.leader_id());
-        }
-        let payload = encode(&Request::Vote(rpc));
+        self.observer.asking_for_vote(*rpc.vote.leader_id());
+        let payload = encode(&Request::<C, Nothing>::Vote(rpc));
         self.ask(RPCTypes::Vote, payload, &option, |response| match response {
             Response::Vote(result) => Some(result),
             _ => None,

@@ -14,28 +14,36 @@ use std::ops::RangeBounds;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader, RaftTypeConfig, StorageIOError};
+use openraft::{Entry, EntryPayload, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use redb::{ReadableTable, WriteTransaction};
 use serde::Serialize;
 
-use super::types::{Entry, LogId, StorageError, TypeConfig, Vote};
-use crate::bug::Bug;
 use crate::disk::{Contents, Disk, DiskError, LOG, META};
+use crate::types::{Consensus, LogId, StorageError, Vote};
 
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 
+/// Whether a node's vote survives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VoteKeeping {
+    /// It is durable before it is used, as Raft demands.
+    Durable,
+    /// It is forgotten when the node ends: a defect.
+    InMemory,
+}
+
 /// What the database held when it was opened.
 #[derive(Debug)]
-pub struct LoadedLog {
-    entries: BTreeMap<u64, Entry>,
+pub struct LoadedLog<C: Consensus> {
+    entries: BTreeMap<u64, Entry<C>>,
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
 }
 
-impl LoadedLog {
+impl<C: Consensus> LoadedLog<C> {
     /// Reads the log, the vote and the committed position.
     ///
     /// # Errors
@@ -50,55 +58,55 @@ impl LoadedLog {
     }
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    entries: BTreeMap<u64, Entry>,
+#[derive(Debug)]
+struct Memory<C: Consensus> {
+    entries: BTreeMap<u64, Entry<C>>,
     purged: Option<LogId>,
 }
 
 /// Reads entries of the log. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct LogReader {
+#[derive(Debug, Clone)]
+pub struct LogReader<C: Consensus> {
     // Replication to each peer, the consensus core and the state machine read the log at once, and only the core
     // writes it; the lock is held for the copy of a few references and never across an await.
-    memory: Arc<RwLock<Memory>>,
+    memory: Arc<RwLock<Memory<C>>>,
 }
 
-impl LogReader {
-    fn read<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
+impl<C: Consensus> LogReader<C> {
+    fn read<T>(&self, look: impl FnOnce(&Memory<C>) -> T) -> T {
         look(&self.memory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+    fn write<T>(&self, change: impl FnOnce(&mut Memory<C>) -> T) -> T {
         change(&mut self.memory.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl RaftLogReader<TypeConfig> for LogReader {
+impl<C: Consensus> RaftLogReader<C> for LogReader<C> {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
-    ) -> Result<Vec<Entry>, StorageError> {
+    ) -> Result<Vec<Entry<C>>, StorageError> {
         Ok(self.read(|memory| memory.entries.range(range).map(|(_, entry)| entry.clone()).collect()))
     }
 }
 
 /// The log and the vote of one node.
-pub struct LogStore {
+pub struct LogStore<C: Consensus> {
     disk: Disk,
-    reader: LogReader,
+    reader: LogReader<C>,
     vote: Option<Vote>,
     committed: Option<LogId>,
     committed_saved: Option<LogId>,
-    bug: Option<Bug>,
+    keeping: VoteKeeping,
 }
 
-impl LogStore {
+impl<C: Consensus> LogStore<C> {
     /// A log that continues what was loaded.
-    pub fn new(disk: Disk, loaded: LoadedLog, node: u64, bug: Option<Bug>) -> Self {
-        let vote = match bug {
-            Some(Bug::VoteNotPersisted) => None,
-            _ => loaded.vote.map(|vote| resumed(vote, node)),
+    pub fn new(disk: Disk, loaded: LoadedLog<C>, node: u64, keeping: VoteKeeping) -> Self {
+        let vote = match keeping {
+            VoteKeeping::InMemory => None,
+            VoteKeeping::Durable => loaded.vote.map(|vote| resumed(vote, node)),
         };
         let memory = Memory { entries: loaded.entries, purged: loaded.purged };
         Self {
@@ -107,7 +115,7 @@ impl LogStore {
             vote,
             committed: loaded.committed,
             committed_saved: loaded.committed,
-            bug,
+            keeping,
         }
     }
 }
@@ -133,32 +141,32 @@ fn to_io(error: DiskError) -> std::io::Error {
     std::io::Error::other(error)
 }
 
-impl RaftLogReader<TypeConfig> for LogStore {
+impl<C: Consensus> RaftLogReader<C> for LogStore<C> {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
-    ) -> Result<Vec<Entry>, StorageError> {
+    ) -> Result<Vec<Entry<C>>, StorageError> {
         self.reader.try_get_log_entries(range).await
     }
 }
 
-impl RaftLogStorage<TypeConfig> for LogStore {
-    type LogReader = LogReader;
+impl<C: Consensus> RaftLogStorage<C> for LogStore<C> {
+    type LogReader = LogReader<C>;
 
-    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
+    async fn get_log_state(&mut self) -> Result<LogState<C>, StorageError> {
         Ok(self.reader.read(|memory| LogState {
             last_purged_log_id: memory.purged,
             last_log_id: memory.entries.values().next_back().map(|entry| entry.log_id).or(memory.purged),
         }))
     }
 
-    async fn get_log_reader(&mut self) -> LogReader {
+    async fn get_log_reader(&mut self) -> LogReader<C> {
         self.reader.clone()
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         self.vote = Some(*vote);
-        if self.bug == Some(Bug::VoteNotPersisted) {
+        if self.keeping == VoteKeeping::InMemory {
             return Ok(());
         }
         let vote = *vote;
@@ -184,9 +192,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(self.committed.min(last))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError>
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<C>) -> Result<(), StorageError>
     where
-        I: IntoIterator<Item = <TypeConfig as RaftTypeConfig>::Entry> + OptionalSend,
+        I: IntoIterator<Item = Entry<C>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let mut records = Vec::new();

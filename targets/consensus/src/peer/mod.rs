@@ -6,7 +6,7 @@
 //! - [`frame`]: what travels: `length · number · payload`.
 //! - [`link`](mod@link): the asking side, which knows whether a failed request may have left.
 //! - [`listener`]: the answering side.
-//! - [`payload`]: how a mode's messages become payloads.
+//! - [`payload`]: how messages become payloads.
 
 pub mod frame;
 pub mod link;

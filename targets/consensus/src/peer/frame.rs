@@ -6,7 +6,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::config::NodeName;
+use crate::name::NodeName;
 
 /// The number of the first frame in each direction.
 pub const HELLO: u64 = 0;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::frame::{self, HELLO, Hello};
 use super::link::SILENCE_MAX;
-use crate::config::NodeName;
+use crate::name::NodeName;
 
 const IN_FLIGHT_MAX: usize = 1_024;
 const OUTBOX_BYTES_MAX: usize = 8 << 20;

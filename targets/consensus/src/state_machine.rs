@@ -3,50 +3,63 @@
 //! The state is in memory; what survives a restart is the last snapshot, in the database, and the log after it.
 
 use std::io::Cursor;
+use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use openraft::storage::RaftStateMachine;
-use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
+use openraft::{Entry, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use super::types::{Entry, LogId, Replies, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
-use crate::command::{Answer, KeyValues, Query};
 use crate::disk::{Contents, Disk, DiskError, META};
+use crate::types::{Batch, Consensus, LogId, SnapshotMeta, StorageError, StoredMembership};
 
 const SNAPSHOT: &str = "snapshot";
 
+/// What a subject agrees on.
+///
+/// Nothing but the commands may decide what becomes of it: no clock, no chance, no order of a hash table.
+pub trait State<C: Consensus>:
+    Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// Executes the commands of one entry, which is at `index` of the log, in their order.
+    ///
+    /// # Errors
+    /// The commands cannot be decoded.
+    fn apply(&mut self, index: u64, batch: &Batch) -> Result<C::R, postcard::Error>;
+
+    /// The answer to an entry without commands.
+    fn nothing_applied() -> C::R;
+}
+
 /// The state as of a position in the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Applied {
+pub struct Applied<S> {
     /// The position.
     pub last_applied: Option<LogId>,
     /// The members as of it.
     pub membership: StoredMembership,
-    /// The keys and values as of it.
-    pub values: KeyValues,
+    /// What was agreed on, as of it.
+    pub state: S,
 }
 
-impl Applied {
-    /// Answers queries, all as of this state.
-    pub fn answer(&self, queries: &[Query]) -> Vec<Answer> {
-        queries.iter().map(|query| self.values.answer(query)).collect()
-    }
-
+impl<S> Applied<S> {
     /// Applies the next entry.
-    fn apply(&mut self, entry: Entry) -> Result<Replies, postcard::Error> {
-        let mut replies = Replies::default();
-        match entry.payload {
-            EntryPayload::Blank => {}
+    fn apply<C: Consensus>(&mut self, entry: Entry<C>) -> Result<C::R, postcard::Error>
+    where
+        S: State<C>,
+    {
+        let reply = match entry.payload {
+            EntryPayload::Blank => S::nothing_applied(),
             EntryPayload::Membership(members) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), members);
+                S::nothing_applied()
             }
-            EntryPayload::Normal(batch) => {
-                let commands = batch.commands()?;
-                replies.0.extend(commands.iter().map(|command| self.values.apply(command)));
-            }
-        }
+            EntryPayload::Normal(batch) => self.state.apply(entry.log_id.index, &batch)?,
+        };
         self.last_applied = Some(entry.log_id);
-        Ok(replies)
+        Ok(reply)
     }
 }
 
@@ -66,38 +79,46 @@ impl StoredSnapshot {
         contents.meta(SNAPSHOT)
     }
 
-    fn to_openraft(&self) -> Snapshot<TypeConfig> {
+    fn to_openraft<C: Consensus>(&self) -> Snapshot<C> {
         Snapshot { meta: self.meta.clone(), snapshot: Box::new(Cursor::new(self.data.clone())) }
     }
 }
 
 /// A shared view of the state. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct StateView {
-    // Clients' reads look while the state machine's task applies; the lock is held for one look or one batch and
+#[derive(Debug, Clone)]
+pub struct StateView<S> {
+    // Readers look while the state machine's task applies; a look holds a lock inside, for one look or one batch and
     // never across an await.
-    applied: Arc<RwLock<Applied>>,
+    applied: Arc<watch::Sender<Applied<S>>>,
 }
 
-impl StateView {
+impl<S> StateView<S> {
     /// Looks at the state.
-    pub fn read<T>(&self, look: impl FnOnce(&Applied) -> T) -> T {
-        look(&self.applied.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn read<T>(&self, look: impl FnOnce(&Applied<S>) -> T) -> T {
+        look(&self.applied.borrow())
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Applied) -> T) -> T {
-        change(&mut self.applied.write().unwrap_or_else(PoisonError::into_inner))
+    /// Tells when the state has changed.
+    pub fn changes(&self) -> watch::Receiver<Applied<S>> {
+        self.applied.subscribe()
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Applied<S>) -> T) -> T {
+        let mut result = None;
+        self.applied.send_modify(|applied| result = Some(change(applied)));
+        result.expect("the change was made")
     }
 }
 
 /// Applies entries, builds and installs snapshots.
-pub struct StateMachine {
+pub struct StateMachine<C, S> {
     disk: Disk,
-    view: StateView,
+    view: StateView<S>,
     snapshot: LastSnapshot,
+    consensus: PhantomData<C>,
 }
 
-impl StateMachine {
+impl<C: Consensus, S: State<C>> StateMachine<C, S> {
     /// A state machine that continues from the last snapshot.
     ///
     /// # Errors
@@ -109,13 +130,14 @@ impl StateMachine {
         };
         Ok(Self {
             disk,
-            view: StateView { applied: Arc::new(RwLock::new(applied)) },
+            view: StateView { applied: Arc::new(watch::Sender::new(applied)) },
             snapshot: Arc::new(RwLock::new(snapshot.map(Arc::new))),
+            consensus: PhantomData,
         })
     }
 
     /// The shared view of the state.
-    pub fn view(&self) -> StateView {
+    pub fn view(&self) -> StateView<S> {
         self.view.clone()
     }
 }
@@ -142,16 +164,16 @@ async fn store(disk: &Disk, last: &LastSnapshot, snapshot: Arc<StoredSnapshot>) 
     .map_err(|error| StorageIOError::write_snapshot(Some(signature), &error).into())
 }
 
-impl RaftStateMachine<TypeConfig> for StateMachine {
-    type SnapshotBuilder = SnapshotBuilder;
+impl<C: Consensus, S: State<C>> RaftStateMachine<C> for StateMachine<C, S> {
+    type SnapshotBuilder = SnapshotBuilder<C, S>;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
         Ok(self.view.read(|applied| (applied.last_applied, applied.membership.clone())))
     }
 
-    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Replies>, StorageError>
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<C::R>, StorageError>
     where
-        I: IntoIterator<Item = Entry> + OptionalSend,
+        I: IntoIterator<Item = Entry<C>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let applied = self.view.write(|applied| {
@@ -167,11 +189,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         })
     }
 
-    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<C, S> {
         SnapshotBuilder {
             disk: self.disk.clone(),
             applied: self.view.read(Applied::clone),
             snapshot: Arc::clone(&self.snapshot),
+            consensus: PhantomData,
         }
     }
 
@@ -185,36 +208,37 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
         let data = snapshot.into_inner();
-        let installed: Applied = postcard::from_bytes(&data)
+        let installed: Applied<S> = postcard::from_bytes(&data)
             .map_err(|error| StorageIOError::read_snapshot(Some(meta.signature()), &error))?;
         let stored = Arc::new(StoredSnapshot { meta: meta.clone(), data });
         store(&self.disk, &self.snapshot, stored).await?;
-        tracing::info!(position = ?meta.last_log_id.map(|id| id.index), keys = installed.values.len(), "snapshot installed");
+        tracing::info!(position = ?meta.last_log_id.map(|id| id.index), "snapshot installed");
         self.view.write(|applied| {
             *applied = Applied {
                 last_applied: meta.last_log_id,
                 membership: meta.last_membership.clone(),
-                values: installed.values,
+                state: installed.state,
             }
         });
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<C>>, StorageError> {
         let current = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
         Ok(current.as_deref().map(StoredSnapshot::to_openraft))
     }
 }
 
 /// Turns a copy of the state into a snapshot while the original goes on.
-pub struct SnapshotBuilder {
+pub struct SnapshotBuilder<C, S> {
     disk: Disk,
-    applied: Applied,
+    applied: Applied<S>,
     snapshot: LastSnapshot,
+    consensus: PhantomData<C>,
 }
 
-impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
-    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
+impl<C: Consensus, S: State<C>> RaftSnapshotBuilder<C> for SnapshotBuilder<C, S> {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<C>, StorageError> {
         let applied = std::mem::take(&mut self.applied);
         let position = applied.last_applied;
         let id = position.map_or_else(|| "empty".into(), |id| format!("{}-{}", id.leader_id, id.index));
@@ -227,7 +251,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             .map_err(|error| StorageIOError::write_snapshot(Some(meta.signature()), &error))?;
         let stored = Arc::new(StoredSnapshot { meta, data });
         store(&self.disk, &self.snapshot, Arc::clone(&stored)).await?;
-        tracing::info!(position = ?position.map(|id| id.index), keys = applied.values.len(), bytes = stored.data.len(), "snapshot taken");
+        tracing::info!(position = ?position.map(|id| id.index), bytes = stored.data.len(), "snapshot taken");
         Ok(stored.to_openraft())
     }
 }

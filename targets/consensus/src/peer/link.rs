@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use super::frame::{self, HELLO, Hello};
-use crate::config::NodeName;
+use crate::name::NodeName;
 
 /// How long a peer may owe an answer and say nothing before its connection is given up.
 pub const SILENCE_MAX: Duration = Duration::from_millis(500);

@@ -13,8 +13,6 @@ use std::thread;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
-use crate::bug::Bug;
-
 /// Entries of a log by index.
 pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 /// Everything there is one of, by name.
@@ -92,6 +90,15 @@ pub enum DiskError {
     Closed,
 }
 
+/// When a commit is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syncing {
+    /// Once it is on the disk.
+    Durable,
+    /// Once the database has it, in memory: lost with the process.
+    Skipped,
+}
+
 type Change = Box<dyn FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send>;
 type Completion = Box<dyn FnOnce(Result<(), DiskError>) + Send>;
 
@@ -117,7 +124,7 @@ impl Disk {
     pub fn open<T>(
         folder: &Path,
         owner: &str,
-        bug: Option<Bug>,
+        syncing: Syncing,
         load: impl FnOnce(&Contents<'_>) -> Result<T, DiskError>,
     ) -> Result<(Self, T), DiskError> {
         std::fs::create_dir_all(folder)
@@ -130,9 +137,9 @@ impl Disk {
         check_owner(&database, &path, owner)?;
         let loaded = load(&Contents { database: &database, path: &path })?;
         let (jobs, queue) = mpsc::channel();
-        let durability = match bug {
-            Some(Bug::FsyncSkipped) => Durability::None,
-            _ => Durability::Immediate,
+        let durability = match syncing {
+            Syncing::Durable => Durability::Immediate,
+            Syncing::Skipped => Durability::None,
         };
         let thread_path = path.clone();
         thread::Builder::new()
@@ -365,21 +372,23 @@ mod tests {
     #[tokio::test]
     async fn what_was_committed_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, before) = Disk::open(folder.path(), "n1", None, |c| c.meta::<u32>("x")).unwrap();
+        let (disk, before) =
+            Disk::open(folder.path(), "n1", Syncing::Durable, |c| c.meta::<u32>("x")).unwrap();
         assert_eq!(before, None);
         disk.commit(put("x", 7)).await.unwrap();
         disk.close().await;
         assert!(matches!(disk.commit(put("x", 8)).await, Err(DiskError::Closed)));
-        let (_disk, after) = Disk::open(folder.path(), "n1", None, |c| c.meta::<u32>("x")).unwrap();
+        let (_disk, after) =
+            Disk::open(folder.path(), "n1", Syncing::Durable, |c| c.meta::<u32>("x")).unwrap();
         assert_eq!(after, Some(7));
     }
 
     #[tokio::test]
     async fn another_nodes_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, ()) = Disk::open(folder.path(), "n1 of n1,n2", None, |_| Ok(())).unwrap();
+        let (disk, ()) = Disk::open(folder.path(), "n1 of n1,n2", Syncing::Durable, |_| Ok(())).unwrap();
         disk.close().await;
-        let error = Disk::open(folder.path(), "n2 of n1,n2", None, |_| Ok(())).err().unwrap();
+        let error = Disk::open(folder.path(), "n2 of n1,n2", Syncing::Durable, |_| Ok(())).err().unwrap();
         assert!(error.to_string().contains("belongs to \"n1 of n1,n2\", not to \"n2 of n1,n2\""), "{error}");
     }
 
@@ -387,7 +396,7 @@ mod tests {
     fn a_database_that_was_never_finished_is_begun_again() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("store.redb.new"), vec![0; 4096]).unwrap();
-        Disk::open(folder.path(), "n1", None, |_| Ok(())).unwrap();
+        Disk::open(folder.path(), "n1", Syncing::Durable, |_| Ok(())).unwrap();
         assert!(!folder.path().join("store.redb.new").exists());
     }
 
@@ -395,7 +404,7 @@ mod tests {
     fn a_damaged_database_is_one_clear_error() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("store.redb"), b"not a database at all").unwrap();
-        let error = Disk::open(folder.path(), "n1", None, |_| Ok(())).err().unwrap();
+        let error = Disk::open(folder.path(), "n1", Syncing::Durable, |_| Ok(())).err().unwrap();
         assert!(matches!(error, DiskError::Open { .. }), "{error:?}");
     }
 }

@@ -1,0 +1,23 @@
+//! What our subjects share to agree: a durable log and state machine under openraft, and links between nodes.
+//!
+//! A subject brings its own state ([`state_machine::State`]), its own messages beside those of the consensus, and its
+//! own rules of who may propose and read what. In reading order:
+//!
+//! - [`name`]: the names of nodes, and where they listen for each other.
+//! - [`peer`]: nodes' connections to each other; [`message`]: what they ask.
+//! - [`disk`]: durable group commit.
+//! - [`types`](mod@types): what the log holds.
+//! - [`log_store`]: the log and the vote; [`state_machine`]: the state and its snapshots.
+//! - [`network`]: consensus messages over the links; [`formation`]: how pristine nodes become a cluster.
+
+pub mod disk;
+pub mod formation;
+pub mod log_store;
+pub mod message;
+pub mod name;
+pub mod network;
+pub mod peer;
+pub mod state_machine;
+pub mod types;
+
+pub use name::{NodeName, ParseNodeNameError, ParsePeerError, Peer};
