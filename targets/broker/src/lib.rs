@@ -1,1 +1,3 @@
 //! A replicated log broker that speaks the Kafka protocol: a subject made to be broken.
+
+pub mod log;

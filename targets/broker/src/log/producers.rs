@@ -1,0 +1,146 @@
+//! Sequence numbers of producers: which batches have been appended already.
+//!
+//! A producer numbers its records. The log remembers, of each producer id, its epoch and its last five batches (as many
+//! as a client may have in flight). A batch that is there already is answered with its old place, so that a retry makes
+//! no duplicate; one that leaves a gap is refused, so that nothing is reordered. Source: Kafka improvement proposal 98,
+//! and 360 for what happens when the log knows nothing of a producer any more: any first number is taken.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{BatchHeader, advance_sequence};
+
+/// As many batches as a producer may have in flight.
+pub const BATCHES_REMEMBERED: usize = 5;
+
+/// Why a numbered batch is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SequenceFault {
+    /// Numbers are missing before it.
+    #[error("producer {producer_id}: sequence {found} where {expected} comes next")]
+    OutOfOrder {
+        /// The producer.
+        producer_id: i64,
+        /// The number that comes next.
+        expected: i32,
+        /// The batch's first number.
+        found: i32,
+    },
+    /// A producer with the same id and a later epoch has been here.
+    #[error("producer {producer_id}: epoch {found} after {current}")]
+    Fenced {
+        /// The producer.
+        producer_id: i64,
+        /// The epoch in force.
+        current: i16,
+        /// The batch's epoch.
+        found: i16,
+    },
+}
+
+/// One batch of a producer and where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequencedBatch {
+    /// Number of its first record.
+    pub first_sequence: i32,
+    /// Number of its last record.
+    pub last_sequence: i32,
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// Offset of its last record.
+    pub last_offset: i64,
+    /// Its largest timestamp, ms.
+    pub timestamp: i64,
+}
+
+/// What is known of one producer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerState {
+    /// Its epoch.
+    pub epoch: i16,
+    /// Its last batches of that epoch, oldest first; at least one, at most [`BATCHES_REMEMBERED`].
+    pub batches: VecDeque<SequencedBatch>,
+}
+
+/// What is to be done with a numbered batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Append it.
+    New,
+    /// It is there.
+    Duplicate(SequencedBatch),
+}
+
+/// All producers of one log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Producers {
+    states: BTreeMap<i64, ProducerState>,
+}
+
+impl Producers {
+    /// Looks at a batch that wants to be appended.
+    pub(super) fn admit(&self, header: &BatchHeader) -> Result<Admission, SequenceFault> {
+        let Some(state) = self.states.get(&header.producer_id) else {
+            return Ok(Admission::New);
+        };
+        let (producer_id, found) = (header.producer_id, header.base_sequence);
+        if header.producer_epoch < state.epoch {
+            let (current, found) = (state.epoch, header.producer_epoch);
+            return Err(SequenceFault::Fenced { producer_id, current, found });
+        }
+        if header.producer_epoch > state.epoch {
+            return match found {
+                0 => Ok(Admission::New),
+                _ => Err(SequenceFault::OutOfOrder { producer_id, expected: 0, found }),
+            };
+        }
+        let repeated = state.batches.iter().find(|batch| {
+            batch.first_sequence == header.base_sequence && batch.last_sequence == header.last_sequence()
+        });
+        if let Some(batch) = repeated {
+            return Ok(Admission::Duplicate(*batch));
+        }
+        let last = state.batches.back().map_or(-1, |batch| batch.last_sequence);
+        let expected = advance_sequence(last, 1);
+        if found == expected {
+            Ok(Admission::New)
+        } else {
+            Err(SequenceFault::OutOfOrder { producer_id, expected, found })
+        }
+    }
+
+    /// Takes note of a batch that is in the log now.
+    pub(super) fn note(&mut self, header: &BatchHeader) {
+        if !header.is_sequenced() {
+            return;
+        }
+        let fresh = || ProducerState { epoch: header.producer_epoch, batches: VecDeque::new() };
+        let state = self.states.entry(header.producer_id).or_insert_with(fresh);
+        if state.epoch != header.producer_epoch {
+            *state = fresh();
+        }
+        if state.batches.len() == BATCHES_REMEMBERED {
+            state.batches.pop_front();
+        }
+        state.batches.push_back(SequencedBatch {
+            first_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            timestamp: header.max_timestamp,
+        });
+    }
+
+    /// Forgets producers whose last batch is before `log_start_offset`.
+    pub(super) fn forget_before(&mut self, log_start_offset: i64) {
+        self.states.retain(|_, state| {
+            state.batches.back().is_some_and(|batch| batch.last_offset >= log_start_offset)
+        });
+    }
+
+    /// All states by producer id.
+    pub(super) fn states(&self) -> &BTreeMap<i64, ProducerState> {
+        &self.states
+    }
+}
