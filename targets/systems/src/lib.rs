@@ -22,6 +22,7 @@
 pub mod catalogue;
 pub mod connect;
 pub mod etcd;
+pub mod kafka;
 mod nearest;
 pub mod outcome;
 pub mod registry;

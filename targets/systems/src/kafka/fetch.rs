@@ -1,0 +1,304 @@
+//! Reads partitions from given positions: one request to each leader, all at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use duress_history::log::Offset;
+use futures_util::future::join_all;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest};
+use kafka_protocol::records::RecordBatchDecoder;
+use tokio::time::Instant;
+
+use crate::kafka::cluster::{Cluster, Leader, share};
+use crate::kafka::partition::{Partition, by_topic, topic_name};
+use crate::kafka::refusal::{Asked, check, refusal};
+use crate::outcome::{CauseKind, RequestError};
+
+/// How long a broker may wait for records when it has none.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+/// How long to wait for a partition to have a leader: the others have something to read meanwhile.
+const ELECTION_PATIENCE: Duration = Duration::from_millis(500);
+/// How many bytes of one partition a broker may send, unless its first batch is longer.
+const PARTITION_BYTES_MAX: i32 = 64 << 10;
+/// How many bytes a broker may send.
+const RESPONSE_BYTES_MAX: i32 = 1 << 20;
+/// How many records of one partition are handed out at once; the rest is fetched again.
+const PARTITION_RECORDS_MAX: usize = 500;
+/// A batch's header, in bytes, up to and including its last offset.
+const HEADER_BYTES: usize = 27;
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fetched {
+    /// Its offset.
+    pub(super) offset: Offset,
+    /// Its key.
+    pub(super) key: Option<Bytes>,
+    /// Its value.
+    pub(super) value: Option<Bytes>,
+}
+
+/// What was read of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Portion {
+    /// The records, in the order of their offsets.
+    pub(super) records: Vec<Fetched>,
+    /// Where to read on.
+    pub(super) next: u64,
+}
+
+/// Reads each partition from its position on; what has nothing to read is not in the answer.
+///
+/// A position before the beginning of a log, whose head was deleted, moves to the beginning. One past its end stays:
+/// whoever has handed out records that the log has lost must not hand out others in their places unnoticed, and a leader
+/// that only lags behind must not make a consumer begin again.
+///
+/// # Errors
+/// The first [`RequestError`], when nothing was read and something went wrong.
+pub(super) async fn fetch(
+    cluster: &mut Cluster,
+    positions: &BTreeMap<Partition, u64>,
+    deadline: Instant,
+) -> Result<BTreeMap<Partition, Portion>, RequestError> {
+    let mut portions = BTreeMap::new();
+    let mut failures = Vec::new();
+    let mut by_leader: BTreeMap<SocketAddr, Vec<(&Partition, u64, Leader)>> = BTreeMap::new();
+    let mut left = positions.len() + 1;
+    for (partition, position) in positions {
+        let patience = share(deadline, left).min(Instant::now() + ELECTION_PATIENCE);
+        match cluster.leader(partition, patience).await {
+            Ok(leader) => by_leader.entry(leader.address).or_default().push((partition, *position, leader)),
+            Err(failure) => failures.push(failure),
+        }
+        left -= 1;
+    }
+
+    // A leader that does not answer must not keep what others have from being handed out in time.
+    let patience = if by_leader.len() > 1 { share(deadline, 2) } else { deadline };
+    let exchanges: Vec<_> = by_leader
+        .into_iter()
+        .map(|(address, wanted)| {
+            let connection = cluster.take(address, patience);
+            async move {
+                let answer = async {
+                    let mut connection = connection.await?;
+                    let answer = connection.call(&request(&wanted, patience), patience).await?;
+                    Ok((connection, answer))
+                };
+                (address, answer.await, wanted)
+            }
+        })
+        .collect();
+    let mut out_of_range = Vec::new();
+    for (address, answer, wanted) in join_all(exchanges).await {
+        let answer = match answer {
+            Ok((connection, answer)) => {
+                cluster.keep(address, connection);
+                answer
+            }
+            Err(failure) => {
+                wanted.iter().for_each(|(partition, ..)| cluster.doubt(partition));
+                failures.push(failure);
+                continue;
+            }
+        };
+        for (partition, position, _) in wanted {
+            let Some(data) = data_of(&answer, partition) else {
+                let text = format!("a response to Fetch without {partition}");
+                failures.push(RequestError::open(CauseKind::Unreadable, text));
+                continue;
+            };
+            if data.error_code == ResponseError::OffsetOutOfRange.code() {
+                out_of_range.push((partition, position, address));
+                continue;
+            }
+            match portion(partition, position, data) {
+                Ok(portion) if portion.next > position => {
+                    portions.insert(partition.clone(), portion);
+                }
+                Ok(_) => {}
+                Err(failure) => {
+                    cluster.doubt(partition);
+                    failures.push(failure);
+                }
+            }
+        }
+    }
+    for (partition, position, leader) in out_of_range {
+        match beginning(cluster, partition, leader, deadline).await {
+            Ok(beginning) if position < beginning => {
+                portions.insert(partition.clone(), Portion { records: Vec::new(), next: beginning });
+            }
+            Ok(_) => {
+                cluster.doubt(partition);
+                let code = ResponseError::OffsetOutOfRange.code();
+                failures.push(refusal(Asked::Other, code, &format!("reading {partition} from {position}")));
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    match failures.into_iter().next() {
+        Some(failure) if portions.is_empty() => Err(failure),
+        _ => Ok(portions),
+    }
+}
+
+fn request(wanted: &[(&Partition, u64, Leader)], deadline: Instant) -> FetchRequest {
+    let items = wanted.iter().map(|(partition, position, leader)| (*partition, (*position, leader.epoch)));
+    let topics = by_topic(items).into_iter().map(|(topic, partitions)| {
+        let partitions = partitions.into_iter().map(|(index, (position, epoch))| {
+            FetchPartition::default()
+                .with_partition(index)
+                .with_current_leader_epoch(epoch)
+                .with_fetch_offset(i64::try_from(position).unwrap_or(i64::MAX))
+                .with_partition_max_bytes(PARTITION_BYTES_MAX)
+        });
+        FetchTopic::default().with_topic(topic_name(topic)).with_partitions(partitions.collect())
+    });
+    // The answer must have time to arrive.
+    let left = deadline.saturating_duration_since(Instant::now()) / 2;
+    FetchRequest::default()
+        .with_replica_id((-1).into())
+        .with_max_wait_ms(i32::try_from(WAIT_MAX.min(left).as_millis()).unwrap_or_default())
+        .with_min_bytes(1)
+        .with_max_bytes(RESPONSE_BYTES_MAX)
+        .with_session_epoch(-1)
+        .with_topics(topics.collect())
+}
+
+fn data_of<'a>(answer: &'a FetchResponse, partition: &Partition) -> Option<&'a PartitionData> {
+    answer
+        .responses
+        .iter()
+        .filter(|topic| topic.topic.0.as_str() == &*partition.topic)
+        .flat_map(|topic| &topic.partitions)
+        .find(|data| data.partition_index == partition.index)
+}
+
+/// The records of `data` from `position` on.
+fn portion(partition: &Partition, position: u64, data: &PartitionData) -> Result<Portion, RequestError> {
+    check(Asked::Other, data.error_code, &format!("reading {partition} from {position}"))?;
+    let mut portion = Portion { records: Vec::new(), next: position };
+    let mut rest = data.records.clone().unwrap_or_default();
+    while let Some((mut batch, last_offset)) = next_batch(&mut rest) {
+        if last_offset < position {
+            continue;
+        }
+        let decoded = RecordBatchDecoder::decode(&mut batch).map_err(|cause| {
+            RequestError::open(CauseKind::Unreadable, format!("a batch of {partition}: {cause}"))
+        })?;
+        for record in decoded.records {
+            let Ok(offset) = u64::try_from(record.offset) else { continue };
+            if record.control || offset < portion.next {
+                continue;
+            }
+            if portion.records.len() == PARTITION_RECORDS_MAX {
+                return Ok(portion);
+            }
+            portion.records.push(Fetched { offset: Offset(offset), key: record.key, value: record.value });
+            portion.next = offset + 1;
+        }
+        // Compaction may have taken the last records of a batch: there is nothing to wait for at their offsets.
+        portion.next = portion.next.max(last_offset + 1);
+    }
+    Ok(portion)
+}
+
+/// Splits off the next batch, with its last offset. What follows the last whole batch was cut off by the limit of bytes.
+fn next_batch(rest: &mut Bytes) -> Option<(Bytes, u64)> {
+    let header = rest.get(..HEADER_BYTES)?;
+    let base_offset = i64::from_be_bytes(header[..8].try_into().ok()?);
+    let length = i32::from_be_bytes(header[8..12].try_into().ok()?);
+    let last_delta = i32::from_be_bytes(header[23..27].try_into().ok()?);
+    let whole = usize::try_from(length).ok()?.checked_add(12)?;
+    if rest.len() < whole {
+        return None;
+    }
+    let last_offset = u64::try_from(base_offset.checked_add(last_delta.into())?).ok()?;
+    Some((rest.split_to(whole), last_offset))
+}
+
+/// Which end of a log is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The offset of the first record there is.
+    Beginning,
+    /// The offset after the last record that can be read.
+    End,
+}
+
+async fn beginning(
+    cluster: &mut Cluster,
+    partition: &Partition,
+    leader: SocketAddr,
+    deadline: Instant,
+) -> Result<u64, RequestError> {
+    let request = list_offsets(End::Beginning, &[(partition, -1)]);
+    let answer = cluster.call(leader, &request, deadline).await?;
+    let told = answer.topics.iter().flat_map(|topic| &topic.partitions).next().ok_or_else(nothing_told)?;
+    check(Asked::Other, told.error_code, &format!("asking for the beginning of {partition}"))?;
+    u64::try_from(told.offset).map_err(|_| nothing_told())
+}
+
+fn nothing_told() -> RequestError {
+    RequestError::open(CauseKind::Unreadable, "a response to ListOffsets without an offset")
+}
+
+fn list_offsets(end: End, partitions: &[(&Partition, i32)]) -> ListOffsetsRequest {
+    let items = partitions.iter().map(|(partition, epoch)| (*partition, *epoch));
+    let topics = by_topic(items).into_iter().map(|(topic, partitions)| {
+        let partitions = partitions.into_iter().map(|(index, epoch)| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index)
+                .with_current_leader_epoch(epoch)
+                .with_timestamp(match end {
+                    End::Beginning => -2,
+                    End::End => -1,
+                })
+        });
+        ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(partitions.collect())
+    });
+    ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(topics.collect())
+}
+
+/// The end of each partition: the offset after its last record that can be read.
+///
+/// # Errors
+/// The first [`RequestError`]: either all ends are told or none.
+pub(super) async fn ends(
+    cluster: &mut Cluster,
+    partitions: &[Partition],
+    deadline: Instant,
+) -> Result<BTreeMap<Partition, u64>, RequestError> {
+    let mut by_leader: BTreeMap<SocketAddr, Vec<(&Partition, i32)>> = BTreeMap::new();
+    for partition in partitions {
+        let leader = cluster.leader(partition, deadline).await?;
+        by_leader.entry(leader.address).or_default().push((partition, leader.epoch));
+    }
+    let mut ends = BTreeMap::new();
+    for (leader, wanted) in by_leader {
+        let doubt = |cluster: &mut Cluster| wanted.iter().for_each(|(partition, _)| cluster.doubt(partition));
+        let answer = cluster.call(leader, &list_offsets(End::End, &wanted), deadline).await;
+        let answer = answer.inspect_err(|_| doubt(cluster))?;
+        for (partition, _) in &wanted {
+            let told = answer
+                .topics
+                .iter()
+                .filter(|topic| topic.name.0.as_str() == &*partition.topic)
+                .flat_map(|topic| &topic.partitions)
+                .find(|told| told.partition_index == partition.index)
+                .ok_or_else(nothing_told)?;
+            check(Asked::Other, told.error_code, &format!("asking for the end of {partition}"))
+                .inspect_err(|_| doubt(cluster))?;
+            let end = u64::try_from(told.offset).map_err(|_| nothing_told())?;
+            ends.insert((*partition).clone(), end);
+        }
+    }
+    Ok(ends)
+}

@@ -1,0 +1,81 @@
+//! Clients of whatever speaks the Kafka protocol.
+//!
+//! The codec is a crate's; everything that decides what an operation did is here, since a client that repeats a request
+//! by itself, or calls an error definite that is not, would make the history lie.
+//!
+//! - [`LogClient`] and [`TableClient`] are what the workloads call, [`create_topics`] makes what they need;
+//! - beneath them: a producer, a consumer with its group membership, and the view of the cluster they share, with one
+//!   connection to each broker in use.
+//!
+//! # What becomes of an operation
+//!
+//! | what the client saw | sends, puts, deletes | `commit` | polls and other reads |
+//! |---|---|---|---|
+//! | acknowledged | `Ok`, with the offset | `Ok` | `Ok` |
+//! | `acks=0`: written to the connection | `Ok`, offset unknown: nobody will ever say more | – | – |
+//! | no connection, no leader known, nothing written yet | `Fail` | `Fail` | `Fail` |
+//! | time-out, broken connection after that | `Info` | `Info` | `Fail` |
+//! | an error of the lists below | `Fail` | `Fail` | `Fail` |
+//! | any other error | `Info` | `Info` | `Fail` |
+//!
+//! *Appended nothing*: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, CORRUPT_MESSAGE, MESSAGE_TOO_LARGE,
+//! RECORD_LIST_TOO_LARGE, INVALID_RECORD, INVALID_TIMESTAMP, INVALID_TOPIC_EXCEPTION, INVALID_REQUIRED_ACKS,
+//! INVALID_REQUEST, UNSUPPORTED_VERSION, UNSUPPORTED_FOR_MESSAGE_FORMAT, UNSUPPORTED_COMPRESSION_TYPE, POLICY_VIOLATION,
+//! the failed authorizations, NOT_ENOUGH_REPLICAS, OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH,
+//! UNKNOWN_PRODUCER_ID, PRODUCER_FENCED. A leader finds these before it appends: Kafka's `ReplicaManager` and
+//! `ProducerStateManager` validate first, and the protocol's table of errors says of NOT_ENOUGH_REPLICAS that messages
+//! "are rejected". Jepsen's tests of Redpanda complete the same ones as failed. Not among them, though they sound like it:
+//! - NOT_LEADER_OR_FOLLOWER: a leader that is deposed while it waits for its followers answers so for what it has
+//!   appended (KAFKA-13574);
+//! - NOT_ENOUGH_REPLICAS_AFTER_APPEND: its name says it;
+//! - REQUEST_TIMED_OUT, NETWORK_EXCEPTION, UNKNOWN_SERVER_ERROR, KAFKA_STORAGE_ERROR, and errors without a name.
+//!
+//! DUPLICATE_SEQUENCE_NUMBER is an acknowledgement without an offset: only this producer has the number.
+//!
+//! *Committed nothing*: COORDINATOR_LOAD_IN_PROGRESS, ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS,
+//! FENCED_INSTANCE_ID, INVALID_GROUP_ID, OFFSET_METADATA_TOO_LARGE, UNKNOWN_TOPIC_OR_PARTITION, INVALID_REQUEST,
+//! UNSUPPORTED_VERSION and the failed authorizations, which a coordinator finds before it writes. COORDINATOR_NOT_AVAILABLE
+//! and NOT_COORDINATOR leave it open: Kafka's coordinator answers so when the append of a commit to its own log fails,
+//! with NOT_ENOUGH_REPLICAS_AFTER_APPEND and NOT_LEADER_OR_FOLLOWER too (`GroupMetadataManager`).
+//!
+//! A poll is a read even where it commits what earlier polls were answered: it hands out nothing unless it is answered.
+//!
+//! # Retries
+//!
+//! None, unless the user asks for `retries`: then the same batch is sent again, as one operation, which is `Ok` if one
+//! attempt was acknowledged, and `Fail` only if none of them can have had an effect.
+
+mod assignor;
+mod cluster;
+mod connection;
+mod consumer;
+mod fetch;
+mod group;
+mod log_client;
+mod murmur2;
+mod offsets;
+mod partition;
+mod producer;
+mod refusal;
+mod table_client;
+mod topics;
+mod versions;
+
+pub use consumer::Committing;
+pub use log_client::LogClient;
+pub use producer::{Acks, Idempotence};
+pub use table_client::TableClient;
+pub use topics::{NewTopic, create_topics};
+
+/// How a client sends and consumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// What a leader must have done before it acknowledges what is sent.
+    pub acks: Acks,
+    /// Whether what is sent bears sequence numbers. With [`Acks::None`] it never does.
+    pub idempotence: Idempotence,
+    /// How often the same batch is sent again at most.
+    pub retries: u32,
+    /// When a member of the group commits.
+    pub committing: Committing,
+}

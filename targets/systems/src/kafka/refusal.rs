@@ -1,0 +1,90 @@
+//! Which of Kafka's errors say that a request certainly had no effect.
+//!
+//! See the table of [the parent module](super): anything that is not listed there leaves it open.
+
+use kafka_protocol::ResponseError;
+
+use crate::outcome::{CauseKind, RequestError};
+
+/// What was asked for, as far as it decides what an error means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To append records.
+    Produce,
+    /// To commit offsets.
+    OffsetCommit,
+    /// Something that only reads, or only prepares.
+    Other,
+}
+
+/// What the error `code` says of a request; nothing for the code of no error.
+pub(super) fn check(asked: Asked, code: i16, about: &str) -> Result<(), RequestError> {
+    match code {
+        0 => Ok(()),
+        _ => Err(refusal(asked, code, about)),
+    }
+}
+
+/// What the error `code` says of a request about `about`.
+pub(super) fn refusal(asked: Asked, code: i16, about: &str) -> RequestError {
+    let text = match ResponseError::try_from_code(code) {
+        Some(error) => format!("{about}: {error:?} ({code})"),
+        None => format!("{about}: error {code}"),
+    };
+    let definite = match (asked, ResponseError::try_from_code(code)) {
+        (_, None) => false,
+        (Asked::Produce, Some(error)) => appended_nothing(error),
+        (Asked::OffsetCommit, Some(error)) => committed_nothing(error),
+        (Asked::Other, Some(error)) => error != ResponseError::UnknownServerError,
+    };
+    match definite {
+        true => RequestError::definite(CauseKind::Rejected, text),
+        false => RequestError::open(CauseKind::Unknown, text),
+    }
+}
+
+fn appended_nothing(error: ResponseError) -> bool {
+    matches!(
+        error,
+        ResponseError::UnknownTopicOrPartition
+            | ResponseError::CorruptMessage
+            | ResponseError::MessageTooLarge
+            | ResponseError::InvalidTopicException
+            | ResponseError::RecordListTooLarge
+            | ResponseError::NotEnoughReplicas
+            | ResponseError::InvalidRequiredAcks
+            | ResponseError::TopicAuthorizationFailed
+            | ResponseError::ClusterAuthorizationFailed
+            | ResponseError::TransactionalIdAuthorizationFailed
+            | ResponseError::InvalidTimestamp
+            | ResponseError::UnsupportedVersion
+            | ResponseError::InvalidRequest
+            | ResponseError::UnsupportedForMessageFormat
+            | ResponseError::UnsupportedCompressionType
+            | ResponseError::PolicyViolation
+            | ResponseError::OutOfOrderSequenceNumber
+            | ResponseError::InvalidProducerEpoch
+            | ResponseError::UnknownProducerId
+            | ResponseError::ProducerFenced
+            | ResponseError::InvalidRecord
+            | ResponseError::UnknownTopicId
+    )
+}
+
+fn committed_nothing(error: ResponseError) -> bool {
+    matches!(
+        error,
+        ResponseError::CoordinatorLoadInProgress
+            | ResponseError::OffsetMetadataTooLarge
+            | ResponseError::IllegalGeneration
+            | ResponseError::InvalidGroupId
+            | ResponseError::UnknownMemberId
+            | ResponseError::RebalanceInProgress
+            | ResponseError::TopicAuthorizationFailed
+            | ResponseError::GroupAuthorizationFailed
+            | ResponseError::UnsupportedVersion
+            | ResponseError::InvalidRequest
+            | ResponseError::FencedInstanceId
+            | ResponseError::UnknownTopicOrPartition
+    )
+}
