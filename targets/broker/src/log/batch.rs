@@ -242,6 +242,12 @@ impl BatchHeader {
         }
     }
 
+    /// Sets when tombstones in this batch may be forgotten. Timestamps of records are relative to it from then on.
+    pub(super) fn set_delete_horizon_ms(&mut self, horizon_ms: i64) {
+        self.attributes |= DELETE_HORIZON;
+        self.base_timestamp = horizon_ms;
+    }
+
     /// Encodes a batch of this header and these records. Size and checksum are computed, not taken from `self`.
     pub(super) fn encode(&self, records: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len());

@@ -26,6 +26,7 @@
 //! Offsets are `i64` and leader epochs `i32`, as the protocol has them; both count from 0.
 
 mod batch;
+mod compaction;
 mod disk;
 mod epochs;
 mod error;
@@ -35,10 +36,12 @@ mod partition_log;
 mod producers;
 mod record;
 mod recovery;
+mod retention;
 mod segment;
 mod walk;
 
 pub use batch::{BatchFault, BatchHeader, HEADER_BYTES, NO_PRODUCER};
+pub use compaction::Compaction;
 pub use disk::DiskError;
 pub use epochs::{EpochEnd, EpochStart};
 pub use error::{AppendError, LogError};

@@ -72,6 +72,8 @@ pub struct PartitionLog {
     pub(super) epochs: EpochCache,
     pub(super) producers: Producers,
     pub(super) last_sync_ms: i64,
+    /// Offset before which everything has been compacted since the log was opened.
+    pub(super) compacted_to: i64,
     pub(super) health: Health,
 }
 
@@ -385,7 +387,7 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn active(&self) -> &Segment {
+    pub(super) fn active(&self) -> &Segment {
         self.segments.last().expect("a log has a segment")
     }
 
@@ -395,11 +397,13 @@ impl PartitionLog {
     }
 
     /// Closes the active segment if a batch of `size` bytes would be too much for it, or if it is too old.
-    fn make_room(&mut self, size: usize, now_ms: i64) -> Result<(), LogError> {
+    pub(super) fn make_room(&mut self, size: usize, now_ms: i64) -> Result<(), LogError> {
         let active = self.active();
         let full = active.size > 0 && active.size + size as u64 > self.options.segment_bytes_max;
         let age_max = millis(self.options.segment_age_max);
-        let old = active.first_append_ms.is_some_and(|first| now_ms.saturating_sub(first) >= age_max);
+        // Appended to by an earlier process, it is at least as old as its newest record.
+        let since = active.first_append_ms.or((active.max_timestamp >= 0).then_some(active.max_timestamp));
+        let old = active.size > 0 && since.is_some_and(|since| now_ms.saturating_sub(since) >= age_max);
         if full || old { self.roll() } else { Ok(()) }
     }
 

@@ -139,6 +139,12 @@ impl Producers {
         });
     }
 
+    /// Offset of the last record of each producer's last batch.
+    pub(super) fn last_offsets(&self) -> BTreeMap<i64, i64> {
+        let last = |state: &ProducerState| state.batches.back().map(|batch| batch.last_offset);
+        self.states.iter().filter_map(|(id, state)| Some((*id, last(state)?))).collect()
+    }
+
     /// All states by producer id.
     pub(super) fn states(&self) -> &BTreeMap<i64, ProducerState> {
         &self.states

@@ -18,6 +18,28 @@ pub struct RecordView<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; none is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The whole record with its length.
+    whole: &'a [u8],
+    /// Everything after the timestamp delta.
+    after_timestamp: &'a [u8],
+    attributes: u8,
+}
+
+impl RecordView<'_> {
+    /// The record's bytes as they are.
+    pub(super) fn copy_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.whole);
+    }
+
+    /// The record's bytes with another timestamp delta.
+    pub(super) fn copy_with_delta(&self, timestamp_delta: i64, out: &mut Vec<u8>) {
+        let mut head = vec![self.attributes];
+        put_varint(timestamp_delta, &mut head);
+        let length = head.len() + self.after_timestamp.len();
+        put_varint(i64::try_from(length).expect("a record is shorter than its batch"), out);
+        out.extend_from_slice(&head);
+        out.extend_from_slice(self.after_timestamp);
+    }
 }
 
 /// Decodes the records of a whole, uncompressed batch, in order.
@@ -56,12 +78,15 @@ pub fn records<'a>(
 }
 
 fn decode<'a>(rest: &mut &'a [u8]) -> Option<RecordView<'a>> {
+    let start = *rest;
     let length = usize::try_from(take_varint(rest)?).ok()?;
     let mut body = rest.get(..length)?;
     *rest = &rest[length..];
-    let (_attributes, after) = body.split_first()?;
+    let whole = &start[..start.len() - rest.len()];
+    let (&attributes, after) = body.split_first()?;
     body = after;
     let timestamp_delta = take_varint(&mut body)?;
+    let after_timestamp = body;
     let offset_delta = i32::try_from(take_varint(&mut body)?).ok()?;
     let key = take_bytes(&mut body)?;
     let value = take_bytes(&mut body)?;
@@ -70,7 +95,15 @@ fn decode<'a>(rest: &mut &'a [u8]) -> Option<RecordView<'a>> {
         take_bytes(&mut body)??;
         take_bytes(&mut body)?;
     }
-    (headers >= 0 && body.is_empty()).then_some(RecordView { offset_delta, timestamp_delta, key, value })
+    (headers >= 0 && body.is_empty()).then_some(RecordView {
+        offset_delta,
+        timestamp_delta,
+        key,
+        value,
+        whole,
+        after_timestamp,
+        attributes,
+    })
 }
 
 /// Outer none: not decodable. Inner none: absent.

@@ -12,13 +12,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::batch::BatchFault;
+use super::compaction::{CLEANED, finish_swaps};
 use super::disk::{self, Disk, DiskError, Doing, TEMPORARY};
 use super::epochs::EpochCache;
 use super::error::LogError;
 use super::options::{FsyncPolicy, LogOptions};
 use super::partition_log::{CHECKPOINT, Checkpoint, Health, PartitionLog};
 use super::producers::Producers;
-use super::segment::{LOG, NextOffset, SealFound, Segment, path_of};
+use super::segment::{INDEX, LOG, NextOffset, SealFound, Segment, path_of};
 use super::walk::WalkError;
 
 /// Extension of what was known of producers before some offset.
@@ -73,6 +74,7 @@ impl PartitionLog {
             epochs: EpochCache::default(),
             producers: Producers::default(),
             last_sync_ms: 0,
+            compacted_to: 0,
             health: Health::Known,
             options,
             dir,
@@ -94,6 +96,8 @@ impl PartitionLog {
     /// Opens the segments in order, as far as they are whole and follow each other.
     fn take_in_segments(&mut self, trust: &mut SealFound) -> Result<Recovery, LogError> {
         let mut recovery = Recovery::default();
+        finish_swaps(self.disk, &self.dir)?;
+        self.remove_before_start()?;
         let bases = offsets_of(&self.dir, LOG)?;
         let mut broken = None;
         let mut keep = 0;
@@ -140,6 +144,19 @@ impl PartitionLog {
         }
         self.remove_segments_from(keep)?;
         Ok(recovery)
+    }
+
+    /// Removes segments that retention gave up but did not get to, or whose removal a power loss has undone: the segments
+    /// after them may be gone for good.
+    fn remove_before_start(&self) -> Result<(), LogError> {
+        let bases = offsets_of(&self.dir, LOG)?;
+        let given_up = bases.partition_point(|base| *base <= self.log_start_offset).saturating_sub(1);
+        for base in &bases[..given_up] {
+            let path = path_of(&self.dir, *base, LOG);
+            disk::remove(&path.with_extension(INDEX))?;
+            disk::remove(&path)?;
+        }
+        Ok(())
     }
 
     /// Makes the first and the last offset fit what was found.
@@ -205,11 +222,14 @@ pub(super) fn offsets_of(dir: &Path, extension: &str) -> Result<Vec<i64>, DiskEr
     Ok(offsets)
 }
 
-/// Removes replacements that were never finished.
+/// Removes replacements of files that were never finished.
 fn remove_temporary(dir: &Path) -> Result<(), DiskError> {
     for entry in fs::read_dir(dir).doing("list", dir)? {
         let path = entry.doing("list", dir)?.path();
-        if path.as_os_str().as_encoded_bytes().ends_with(TEMPORARY.as_bytes()) {
+        let name = path.as_os_str().as_encoded_bytes();
+        if name.ends_with(TEMPORARY.as_bytes())
+            || path.extension().is_some_and(|extension| extension == CLEANED)
+        {
             disk::remove(&path)?;
         }
     }
