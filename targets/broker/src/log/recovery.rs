@@ -168,8 +168,8 @@ impl PartitionLog {
             // It was being started anew, or lost more than may be read.
             return self.start_at(self.log_start_offset);
         }
-        self.epochs.truncate_from(self.log_end_offset);
         self.epochs.forget_before(self.log_start_offset);
+        self.epochs.truncate_from(self.log_end_offset);
         Ok(())
     }
 

@@ -1,0 +1,9 @@
+//! The storage engine against plain models of what it promises.
+
+mod appends;
+mod compaction;
+mod model;
+mod retention;
+mod sequences;
+mod torn_tail;
+mod wire;
