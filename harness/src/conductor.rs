@@ -4,17 +4,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use duress_history::NodeId;
-use duress_nemesis::cluster::Crash;
-use duress_nemesis::nemesis::NemesisError;
+use duress_nemesis::nemesis::{Crash, Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, ScheduledFault};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::agenda::{Agenda, Cue};
 use crate::clock::Clock;
 use crate::cluster_access::ClusterAccess;
 use crate::dispatcher::{NemesisRecord, Stop};
 use crate::nemesis_thread::NemesisThread;
+use crate::scout::{self, Scout};
 
 /// How long a node may take to serve again after a fault was healed.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(15);
@@ -22,6 +23,8 @@ const RECOVERY_DEADLINE: Duration = Duration::from_secs(15);
 const RESTARTS_MAX: usize = 5;
 /// How often processes are looked after between faults.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
+/// How long before its time a fault is recorded and handed to the nemesis, which keeps the time.
+const HAND_OVER: Duration = Duration::from_millis(20);
 
 /// Why the run proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -72,42 +75,54 @@ pub struct Conductor {
     pub stop: watch::Receiver<Stop>,
 }
 
-/// A moment in the schedule.
-enum Cue<'a> {
-    Start(&'a ScheduledFault),
-    Stop(&'a ScheduledFault),
-}
-
 impl Conductor {
     /// Plays `schedule`, then heals what is in force, starts what is down, and awaits every node; returns what went wrong.
     ///
     /// A stop ends the playing early, and `Stop::Now` the recovery too.
     pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
-        let mut cues: Vec<(u64, Cue<'_>)> = schedule
-            .iter()
-            .flat_map(|fault| [(fault.start_ms, Cue::Start(fault)), (fault.stop_ms, Cue::Stop(fault))])
-            .collect();
-        // Stops before starts at the same moment: the sort is stable, and a fault's own stop is later than its start.
-        cues.sort_by_key(|(at, cue)| (*at, matches!(cue, Cue::Start(_))));
+        let mut agenda = Agenda::new(schedule, until);
         let mut broken = Vec::new();
         let mut recoveries = JoinSet::new();
-        for (at, cue) in cues {
-            if !self.sleep_until(Duration::from_millis(at), &mut broken).await {
-                break;
-            }
+        while let Some((at, cue)) = agenda.next() {
             match cue {
-                Cue::Start(fault) => self.inject(fault, &mut broken).await,
-                Cue::Stop(fault) => self.heal(fault, &mut broken, &mut recoveries).await,
+                Cue::Start(fault) => {
+                    let mut leader = None;
+                    if fault.fault.needs_leader() {
+                        let ahead = at.saturating_sub(scout::AHEAD);
+                        if !self.sleep_until(ahead, &mut broken, &mut recoveries).await {
+                            break;
+                        }
+                        leader = Some(Scout::send(Rc::clone(&self.cluster)));
+                    }
+                    let handed = at.saturating_sub(HAND_OVER);
+                    if !self.sleep_until(handed, &mut broken, &mut recoveries).await {
+                        break;
+                    }
+                    self.inject(fault, at, leader, &mut broken).await;
+                    agenda.started(fault, self.clock.now());
+                }
+                Cue::Stop(fault) => {
+                    if !self.sleep_until(at, &mut broken, &mut recoveries).await {
+                        break;
+                    }
+                    self.heal(fault, &mut broken, &mut recoveries).await;
+                    agenda.stopped(fault);
+                }
             }
         }
-        self.sleep_until(until, &mut broken).await;
+        self.sleep_until(until, &mut broken, &mut recoveries).await;
         recoveries.shutdown().await;
         self.recover(schedule, &mut broken).await;
         broken
     }
 
     /// Sleeps, looking after the processes meanwhile. False when the run is to end before its time.
-    async fn sleep_until(&mut self, at: Duration, broken: &mut Vec<Breakage>) -> bool {
+    async fn sleep_until(
+        &mut self,
+        at: Duration,
+        broken: &mut Vec<Breakage>,
+        recoveries: &mut JoinSet<()>,
+    ) -> bool {
         loop {
             if *self.stop.borrow_and_update() > Stop::No {
                 return false;
@@ -122,16 +137,16 @@ impl Conductor {
                 // The sender lives as long as the run.
                 Ok(()) = self.stop.changed() => {}
             }
-            self.watch(broken).await;
+            self.watch(broken, recoveries).await;
         }
     }
 
     /// Records nodes that ended by themselves.
-    async fn watch(&self, broken: &mut Vec<Breakage>) {
+    async fn watch(&self, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
         match self.nemesis.crashes().await {
             Ok(crashes) => {
                 for crash in crashes {
-                    self.crashed(crash, broken).await;
+                    self.crashed(crash, broken, recoveries).await;
                 }
             }
             Err(error) => broken.push(error.into()),
@@ -140,32 +155,58 @@ impl Conductor {
 
     /// Records a crash, and starts the node again as a supervisor would: what a node does after it fell over is worth
     /// seeing too, while a node that falls over again and again is left down.
-    async fn crashed(&self, crash: Crash, broken: &mut Vec<Breakage>) {
-        let value = json!({"node": crash.node, "status": crash.status.to_string()});
+    ///
+    /// A node that a fault has ended, one whose nature that is, does as it should; without such a fault the run is
+    /// broken.
+    async fn crashed(&self, crash: Crash, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
+        let mut value = json!({"node": crash.node, "status": crash.status.to_string()});
+        if let Some(fault) = crash.because {
+            value["fault"] = json!(fault);
+        }
         self.record("crash", value, None).await;
-        let node = crash.node.clone();
+        let Crash { node, because, restart, .. } = crash.clone();
         let before = broken
             .iter()
             .filter(|breakage| matches!(breakage, Breakage::Crashed { crash } if crash.node == node));
         let again = before.count() < RESTARTS_MAX;
-        broken.push(Breakage::Crashed { crash });
-        if again && let Err(error) = self.nemesis.start_node(node).await {
-            broken.push(error.into());
+        if because.is_none() {
+            broken.push(Breakage::Crashed { crash });
+        }
+        if !again || restart == Restart::WhenHealed {
+            return;
+        }
+        match (self.nemesis.start_node(node.clone()).await, because) {
+            (Ok(()), Some(fault)) => self.await_served(fault, node, recoveries),
+            (Ok(()), None) => {}
+            (Err(error), _) => broken.push(error.into()),
         }
     }
 
-    async fn inject(&self, fault: &ScheduledFault, broken: &mut Vec<Breakage>) {
+    /// Injects `fault` at the moment `at`, or at once where that is over.
+    async fn inject(
+        &self,
+        fault: &ScheduledFault,
+        at: Duration,
+        scout: Option<Scout>,
+        broken: &mut Vec<Breakage>,
+    ) {
         let f = format!("start-{}", fault.fault.family().name());
-        let leader = match fault.fault.needs_leader() {
-            true => self.cluster.leader().await,
-            false => None,
-        };
         let mut said = json!({"fault": fault.id, "what": fault.fault.to_string()});
-        if fault.fault.needs_leader() {
+        let mut leader = None;
+        if let Some(scout) = scout {
+            leader = scout.leader().await;
             said["leader"] = json!(leader);
         }
         self.record(&f, said.clone(), None).await;
-        let result = self.nemesis.inject(fault.id, &fault.fault, leader).await;
+        let due = self.clock.origin() + at;
+        let result = self.nemesis.inject(fault.id, &fault.fault, leader, due).await;
+        let result = result.map(|Injected { evidence, since }| {
+            let since = since.saturating_duration_since(self.clock.origin());
+            let late = since.saturating_sub(Duration::from_millis(fault.start_ms));
+            said["since_us"] = json!(micros(since));
+            said["late_us"] = json!(micros(late));
+            evidence
+        });
         self.conclude(&f, said, result, fault.id, "injected", broken).await;
     }
 
@@ -180,16 +221,20 @@ impl Conductor {
         };
         self.conclude(&f, said, result, fault.id, "healed", broken).await;
         for node in started {
-            let (cluster, records, clock, id) =
-                (Rc::clone(&self.cluster), self.records.clone(), self.clock, fault.id);
-            recoveries.spawn_local(async move {
-                let began = clock.now();
-                let outcome = cluster.await_ready(&node, RECOVERY_DEADLINE).await;
-                let took_ms = (clock.now() - began).as_millis();
-                let value = json!({"fault": id, "node": node, "after_ms": took_ms});
-                record(&records, "ready", value, outcome.err().map(|error| chain(&error))).await;
-            });
+            self.await_served(fault.id, node, recoveries);
         }
+    }
+
+    /// Sees, and records, how long `node` takes to serve after it was started again because of fault `id`.
+    fn await_served(&self, id: u32, node: NodeId, recoveries: &mut JoinSet<()>) {
+        let (cluster, records, clock) = (Rc::clone(&self.cluster), self.records.clone(), self.clock);
+        recoveries.spawn_local(async move {
+            let began = clock.now();
+            let outcome = cluster.await_ready(&node, RECOVERY_DEADLINE).await;
+            let took_ms = (clock.now() - began).as_millis();
+            let value = json!({"fault": id, "node": node, "after_ms": took_ms});
+            record(&records, "ready", value, outcome.err().map(|error| chain(&error))).await;
+        });
     }
 
     async fn conclude(
@@ -222,9 +267,9 @@ impl Conductor {
                 self.heal(fault, broken, &mut unwanted).await;
             }
         }
+        self.watch(broken, &mut unwanted).await;
         // The recovery below awaits every node, these too.
         unwanted.shutdown().await;
-        self.watch(broken).await;
         if let Err(error) = self.nemesis.start_nodes().await {
             broken.push(error.into());
         }
@@ -280,6 +325,10 @@ async fn record(
     if records.send(NemesisRecord { f: f.to_owned(), value, error, kept }).is_ok() {
         let _ = stands.await;
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// An error and its causes in one line.

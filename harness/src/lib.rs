@@ -5,11 +5,13 @@
 //! - [`workload`]: what clients do, and how it is judged; [`generator`]: the operations, one after the other;
 //!   [`dispatcher`]: gives them to processes and records them;
 //! - [`world`]: the arena and the cluster in it; [`cluster_access`]: speaks to it as an operator would;
-//! - [`conductor`]: plays the fault schedule, through the [`nemesis_thread`];
+//! - [`conductor`]: plays the fault schedule, through the [`nemesis_thread`]: its [`agenda`], and the [`scout`] that finds
+//!   out who leads;
 //! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
 //! - [`verdict`], [`report`], [`progress`], [`log`], [`output`]: what a person sees;
 //! - [`cli`]: the command line; [`exit`]: how the program ends.
 
+pub mod agenda;
 pub mod cli;
 pub mod clock;
 pub mod cluster_access;
@@ -26,6 +28,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod scout;
 pub mod verdict;
 pub mod workload;
 pub mod world;

@@ -2,10 +2,10 @@
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use duress_history::NodeId;
-use duress_nemesis::cluster::Crash;
-use duress_nemesis::nemesis::{Nemesis, NemesisError};
+use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError};
 use duress_nemesis::{Evidence, Fault};
 use tokio::sync::oneshot;
 
@@ -14,7 +14,7 @@ type Reply<T> = oneshot::Sender<Result<T, NemesisError>>;
 enum Command {
     StartNodes(Reply<()>),
     StartNode { node: NodeId, reply: Reply<()> },
-    Inject { id: u32, fault: Box<Fault>, leader: Option<NodeId>, reply: Reply<Evidence> },
+    Inject { id: u32, fault: Box<Fault>, leader: Option<NodeId>, due: Instant, reply: Reply<Injected> },
     Heal { id: u32, reply: Reply<Evidence> },
     InForce(oneshot::Sender<Vec<u32>>),
     Running(oneshot::Sender<Vec<NodeId>>),
@@ -59,7 +59,9 @@ impl NemesisThread {
         self.ask(|reply| Command::StartNode { node, reply }).await
     }
 
-    /// Injects a fault; see [`Nemesis::inject`].
+    /// Injects a fault at the moment `due`, or at once where that is over; see [`Nemesis::inject`].
+    ///
+    /// The thread itself keeps the time, so that clients do not delay it; until then it does nothing else.
     ///
     /// # Errors
     /// [`NemesisError`].
@@ -68,9 +70,10 @@ impl NemesisThread {
         id: u32,
         fault: &Fault,
         leader: Option<NodeId>,
-    ) -> Result<Evidence, NemesisError> {
+        due: Instant,
+    ) -> Result<Injected, NemesisError> {
         let fault = Box::new(fault.clone());
-        self.ask(|reply| Command::Inject { id, fault, leader, reply }).await
+        self.ask(|reply| Command::Inject { id, fault, leader, due, reply }).await
     }
 
     /// Heals a fault; see [`Nemesis::heal`].
@@ -135,8 +138,8 @@ fn serve(mut nemesis: Nemesis, inbox: &mpsc::Receiver<Command>) -> Result<(), Ne
         match command {
             Command::StartNodes(reply) => drop(reply.send(nemesis.start_nodes())),
             Command::StartNode { node, reply } => drop(reply.send(nemesis.start_node(&node))),
-            Command::Inject { id, fault, leader, reply } => {
-                drop(reply.send(nemesis.inject(id, &fault, leader.as_ref())));
+            Command::Inject { id, fault, leader, due, reply } => {
+                drop(reply.send(nemesis.inject(id, &fault, leader.as_ref(), due)));
             }
             Command::Heal { id, reply } => drop(reply.send(nemesis.heal(id))),
             Command::InForce(reply) => drop(reply.send(nemesis.in_force())),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use std::{fs, io};
 
 use duress_history::NodeId;
-use duress_nemesis::ScheduledFault;
 use duress_nemesis::arena::PortKind;
 use duress_nemesis::schedule::Overlap;
+use duress_nemesis::{LossLimit, ScheduledFault};
 use duress_targets::{Promise, Settings};
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +162,9 @@ pub struct Plan {
     pub fault_interval_ms: u64,
     /// Whether faults may overlap.
     pub overlap: Overlap,
+    /// How many nodes the faults that were drawn may take away at once; absent where none were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub losses: Option<LossLimit>,
     /// The faults and their times.
     pub schedule: Vec<ScheduledFault>,
     /// What nodes see as their world.

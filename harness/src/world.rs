@@ -10,8 +10,8 @@ use duress_history::NodeId;
 use duress_nemesis::arena::clock::{ClockPage, ClockPageError, Tracer};
 use duress_nemesis::arena::disk::{DiskError, DiskOptions, FaultDisk};
 use duress_nemesis::arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
-use duress_nemesis::cluster::{Cluster, Crash, Member};
-use duress_nemesis::nemesis::{Nemesis, NemesisError};
+use duress_nemesis::cluster::{Cluster, Member};
+use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
 use duress_targets::{LaunchError, Node, NotReady, System, Topology};
 use tokio::task::JoinSet;
 

@@ -33,7 +33,7 @@ struct Placed {
 
 /// A node that ended without being asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crash {
+pub struct Ending {
     /// Which node.
     pub node: NodeId,
     /// How its process ended.
@@ -143,18 +143,18 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError::Watch`].
-    pub fn crashes(&mut self) -> Result<Vec<Crash>, ClusterError> {
-        let mut crashes = Vec::new();
+    pub fn ended(&mut self) -> Result<Vec<Ending>, ClusterError> {
+        let mut endings = Vec::new();
         for (node, member) in &mut self.members {
             let Some(process) = &mut member.process else { continue };
             let ended =
                 process.try_wait().map_err(|source| ClusterError::Watch { node: node.clone(), source })?;
             if let Some(status) = ended {
                 member.process = None;
-                crashes.push(Crash { node: node.clone(), status });
+                endings.push(Ending { node: node.clone(), status });
             }
         }
-        Ok(crashes)
+        Ok(endings)
     }
 
     /// Kills everything that runs. Tries every node, and reports the first failure.

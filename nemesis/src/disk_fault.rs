@@ -72,6 +72,12 @@ impl DiskEffect {
         }
     }
 
+    /// Whether a node that meets it may well end, and be right to: its disk refuses what it cannot go on without.
+    #[must_use]
+    pub fn may_end_node(self) -> bool {
+        matches!(self, Self::Eio | Self::Enospc)
+    }
+
     /// What survives, where it is a power loss.
     #[must_use]
     pub fn keep(self) -> Option<Keep> {
@@ -120,8 +126,7 @@ impl fmt::Display for DiskEffect {
             Self::Torn => "torn",
             Self::LyingFsync => "lying-fsync",
             Self::SlowFsync(delay) => {
-                let nanos = i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX);
-                return write!(f, "slow-fsync={}", quantity::show_nanos(nanos));
+                return write!(f, "slow-fsync={}", quantity::show_duration(*delay));
             }
             Self::Eio => "eio",
             Self::Enospc => "enospc",

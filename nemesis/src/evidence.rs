@@ -57,6 +57,17 @@ pub enum Evidence {
         /// How many probes the switch dropped; all of them, or there is no evidence.
         probes_dropped: usize,
     },
+    /// Links are cut and open by turns: a probe was dropped on each of them, and another crossed it.
+    Flapping {
+        /// How many directed links.
+        links: usize,
+        /// On how many a probe was dropped; all of them, or there is no evidence.
+        seen_cut: usize,
+        /// How many a probe crossed; all of them, or there is no evidence.
+        seen_open: usize,
+        /// How long it takes from one cut to the next, in milliseconds.
+        period_ms: u64,
+    },
     /// Links forward again: a probe crossed each of them.
     Joined {
         /// How many directed links.
@@ -138,6 +149,9 @@ impl Evidence {
     pub fn proves(&self) -> Proof {
         let proven = match self {
             Self::Cut { links, probes_dropped } => *links > 0 && probes_dropped == links,
+            Self::Flapping { links, seen_cut, seen_open, .. } => {
+                *links > 0 && seen_cut == links && seen_open == links
+            }
             Self::Joined { links, probes_arrived, still_cut, .. } => probes_arrived + still_cut == *links,
             Self::Killed { nodes } | Self::Paused { nodes } | Self::Ended { nodes } => {
                 nodes.iter().any(|node| node.processes > 0)
@@ -154,8 +168,9 @@ impl Evidence {
                 nodes.iter().any(|node| asked(&node))
                     && nodes.iter().filter(asked).all(|node| node.clock.proves(CLOCK_TOLERANCE_NS))
             }
-            // The disk itself answers with an error when a fault or its healing has no effect.
-            Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => !nodes.is_empty(),
+            Self::DiskStruck { nodes } => nodes.iter().any(NodeDisk::was_struck),
+            // The disk itself answers with an error when healing has no effect, or nothing has met the fault.
+            Self::DiskHealed { nodes, .. } => !nodes.is_empty(),
         };
         if proven { Proof::Proven } else { Proof::Missing }
     }
@@ -168,6 +183,27 @@ pub enum Proof {
     Proven,
     /// It does not: the run proves nothing.
     Missing,
+}
+
+impl NodeDisk {
+    /// Whether what was seen shows that the disk, or its node, was struck.
+    ///
+    /// A power loss takes two things at once: the processes, and what was not durable. Of a node that had made
+    /// everything durable nothing can be undone, and the loss of its power is seen by its processes alone: it is the
+    /// same event, and what the disk held is what it must hold. Only a node that did not run and lost nothing was not
+    /// struck.
+    fn was_struck(&self) -> bool {
+        let shows = |evidence: &DiskEvidence| match evidence {
+            DiskEvidence::Undone(undone) => {
+                self.processes > 0 || undone.bytes > 0 || undone.metadata_operations > 0
+            }
+            // The disk itself answers with an error when a fault does not show.
+            DiskEvidence::Touched { .. } => true,
+            DiskEvidence::Flipped { bits } => !bits.is_empty(),
+            DiskEvidence::Cut { files } => !files.is_empty(),
+        };
+        !self.disk.is_empty() && self.disk.iter().all(shows)
+    }
 }
 
 impl fmt::Display for NodeClock {
@@ -205,6 +241,9 @@ impl fmt::Display for NodeDisk {
         for (at, evidence) in self.disk.iter().enumerate() {
             f.write_str(if at == 0 { " " } else { ", " })?;
             match evidence {
+                DiskEvidence::Undone(undone) if undone.bytes == 0 && undone.metadata_operations == 0 => {
+                    f.write_str("everything was durable and nothing is undone")?;
+                }
                 DiskEvidence::Undone(undone) => write!(
                     f,
                     "{} bytes in {} files and {} metadata operations undone",
@@ -239,6 +278,10 @@ impl fmt::Display for Evidence {
             Self::Cut { links, probes_dropped } => {
                 write!(f, "{probes_dropped} of {links} probes dropped on the cut links")
             }
+            Self::Flapping { links, seen_cut, seen_open, period_ms } => write!(
+                f,
+                "on {links} links, cut and open every {period_ms} ms: probes were dropped on {seen_cut} and crossed {seen_open}"
+            ),
             Self::Joined { links, probes_arrived, still_cut, packets_dropped } => {
                 write!(
                     f,

@@ -39,9 +39,9 @@ const ENTRIES: [Entry; 7] = [
         family: Family::Partition,
         name: "partition",
         does: "cuts directed links between hosts: packets are dropped in the switch",
-        evidence: "a probe on each cut link is dropped, and the packets the cut swallowed are counted",
+        evidence: "a probe on each cut link is dropped (one that flaps: dropped and let through), and the packets the cut swallowed are counted",
         heals: "the links forward again: a probe crosses each of them",
-        variants: "one, majority, halves, majorities-ring, bridge, one-way, isolate-leader, rolling-leader, clients, or nodes as n1+n2",
+        variants: "one, majority, halves, majorities-ring, bridge, one-way, isolate-leader, rolling-leader, flapping or flapping=400ms (cut and open by turns), clients, or hosts as n1+n2 or c1",
     },
     Entry {
         family: Family::Packet,
@@ -49,7 +49,7 @@ const ENTRIES: [Entry; 7] = [
         does: "makes the links between chosen nodes and all others delay, lose, duplicate, reorder, damage or hold up packets",
         evidence: "the switch counts the packets that met the effect",
         heals: "the links are open again: a probe crosses each of them",
-        variants: "delay=50ms, jitter=20ms, loss=10%, duplicate=10%, reorder=10%, corrupt=5% (bad checksum), corrupt-undetected=5%, rate=1mbit; @nodes chooses, as for kill",
+        variants: "delay=50ms, jitter=20ms, loss=10%, duplicate=10%, reorder=10%, corrupt=5% (bad checksum), corrupt-undetected=5%, rate=1mbit; @nodes chooses, as for kill, and so do @clients and @c1",
     },
     Entry {
         family: Family::Kill,
@@ -81,7 +81,7 @@ const ENTRIES: [Entry; 7] = [
         does: "steps the wall clock of the chosen nodes, makes it drift, or swings it to and fro",
         evidence: "the node's own processes read the time as it was set",
         heals: "the clock is set right in one step: the processes read the machine's time",
-        variants: "bump=500ms, bump=-2s, drift=20ms/s, drift=-20ms/s, strobe=200ms; @nodes chooses, as for kill",
+        variants: "bump=500ms, bump=-2s, drift=20ms/s, drift=-20ms/s, strobe=200ms; @nodes chooses, as for kill. Where the promise rests on clocks, the leader is cut off meanwhile",
     },
     Entry {
         family: Family::Disk,

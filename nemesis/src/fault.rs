@@ -111,18 +111,23 @@ impl Fault {
         }
     }
 
-    /// The nodes whose processes it is known to end or stop before the run; empty where only the leader decides.
+    /// Whether it needs nodes that run: it ends or stops their processes, or asks them for what they see.
     #[must_use]
-    pub fn fixed_nodes(&self) -> &[NodeId] {
-        let ends_processes = match self {
+    pub fn needs_live_nodes(&self) -> bool {
+        match self {
             Self::Partition { .. } | Self::Packet { .. } => false,
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Clock { .. } => true,
             Self::Disk { effect, .. } => {
                 effect.strikes() == Strikes::DeadNode || *effect == DiskEffect::LyingFsync
             }
-        };
+        }
+    }
+
+    /// The nodes that it is known before the run to need alive; empty where only the leader decides.
+    #[must_use]
+    pub fn fixed_nodes(&self) -> &[NodeId] {
         match self.targets() {
-            Some(Targets::Nodes(nodes)) if ends_processes => nodes,
+            Some(Targets::Nodes(nodes)) if self.needs_live_nodes() => nodes,
             _ => &[],
         }
     }

@@ -1,10 +1,11 @@
 //! The links of the arena's network, and everything that is in force on each.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::arena::LinkPolicy;
+use crate::arena::{LinkPolicy, Passage};
 use crate::packet::PacketEffect;
 use crate::partition::Link;
 
@@ -13,6 +14,8 @@ use crate::partition::Link;
 struct LinkState {
     /// How many partitions cut it.
     cuts: u32,
+    /// Periods with which partitions open and close it, by the number of the fault.
+    flaps: BTreeMap<u32, Duration>,
     /// Effects on its packets, by the number of the fault.
     effects: BTreeMap<u32, PacketEffect>,
 }
@@ -42,10 +45,20 @@ impl Links {
         state.cuts = state.cuts.saturating_sub(1);
     }
 
-    /// Whether a partition cuts `link`.
+    /// Fault `id` opens and closes `link` with this period.
+    pub fn flap(&mut self, link: &Link, id: u32, period: Duration) {
+        self.states.entry(link.clone()).or_default().flaps.insert(id, period);
+    }
+
+    /// Fault `id` opens and closes `link` no more.
+    pub fn unflap(&mut self, link: &Link, id: u32) {
+        self.states.entry(link.clone()).or_default().flaps.remove(&id);
+    }
+
+    /// Whether a partition cuts `link`, now or by turns.
     #[must_use]
     pub fn is_cut(&self, link: &Link) -> bool {
-        self.states.get(link).is_some_and(|state| state.cuts > 0)
+        self.states.get(link).is_some_and(|state| state.cuts > 0 || !state.flaps.is_empty())
     }
 
     /// Adds the effect of fault `id` to `link`.
@@ -65,11 +78,13 @@ impl Links {
         if state.cuts > 0 {
             return LinkPolicy::CUT;
         }
+        // Of two that flap the link, the first has it; the other is found without evidence.
+        let passage = state.flaps.values().next().map_or(Passage::Open, |period| Passage::Flapping(*period));
         let seed = self.seed ^ fingerprint(link);
         state
             .effects
             .values()
-            .fold(LinkPolicy { seed, ..LinkPolicy::OPEN }, |policy, effect| effect.onto(policy))
+            .fold(LinkPolicy { seed, passage, ..LinkPolicy::OPEN }, |policy, effect| effect.onto(policy))
     }
 
     /// The policies of `links`, as the switch takes them.
@@ -88,7 +103,6 @@ fn fingerprint(link: &Link) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arena::Passage;
 
     #[test]
     fn a_link_forwards_again_when_its_last_cut_heals() {
@@ -105,5 +119,19 @@ mod tests {
         assert_ne!(links.policy(&link).loss, LinkPolicy::OPEN.loss);
         links.unshape(&link, 3);
         assert_eq!(links.policy(&link).loss, LinkPolicy::OPEN.loss);
+    }
+
+    #[test]
+    fn a_cut_covers_a_link_that_flaps() {
+        let link = (NodeId::new("n1"), NodeId::new("n2"));
+        let mut links = Links::new(1);
+        links.flap(&link, 1, Duration::from_secs(1));
+        assert_eq!(links.policy(&link).passage, Passage::Flapping(Duration::from_secs(1)));
+        links.cut(&link);
+        assert_eq!(links.policy(&link), LinkPolicy::CUT);
+        links.join(&link);
+        assert!(links.is_cut(&link));
+        links.unflap(&link, 1);
+        assert!(!links.is_cut(&link) && links.policy(&link).passage == Passage::Open);
     }
 }

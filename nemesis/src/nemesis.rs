@@ -1,24 +1,31 @@
 //! The nemesis: injects faults into a running cluster and heals them, with evidence for both.
 
-mod strikes;
+mod clocks;
+mod disks;
+mod networks;
+mod processes;
 
 use std::collections::BTreeMap;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
 
+use self::clocks::MovedClock;
+use self::disks::Aftermath;
 use crate::arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
 use crate::arena::disk::DiskError;
 use crate::arena::{ControlError, LinkCounters, NodeProcess, ProbeOutcome, Switch, SwitchError};
 use crate::clock_fault::ClockEffect;
-use crate::cluster::{Cluster, ClusterError, Crash};
-use crate::disk_fault::DiskEffect;
+use crate::cluster::{Cluster, ClusterError, Ending};
+use crate::disk_fault::{DiskEffect, Strikes};
 use crate::evidence::{Evidence, NodeProcesses, Proof};
 use crate::fault::Fault;
 use crate::links::Links;
 use crate::packet::PacketEffect;
 use crate::partition::Link;
+use crate::selector::Targets;
 
 /// How long a signal may take to have its effect on every process of a node.
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -58,6 +65,14 @@ pub enum NemesisError {
     NoClock {
         /// Which node.
         node: NodeId,
+    },
+    /// The node's clock is moved already, and cannot be set right for one fault alone.
+    #[error("the clock of node {node} is moved by fault {by} already, and one fault at a time can have it")]
+    ClockTaken {
+        /// Which node.
+        node: NodeId,
+        /// The fault that has it.
+        by: u32,
     },
     /// A clock could not be set.
     #[error("failed to set the clock of node {node}")]
@@ -102,6 +117,29 @@ pub enum NemesisError {
     },
 }
 
+/// A node that ended without being asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// Which node.
+    pub node: NodeId,
+    /// How its process ended.
+    pub status: ExitStatus,
+    /// The fault that explains it: one whose nature it is to end nodes, and that this node had met. Without one, the
+    /// node fell over by itself.
+    pub because: Option<u32>,
+    /// When it can be started again.
+    pub restart: Restart,
+}
+
+/// When a node that ended can be started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// At once.
+    Now,
+    /// As the fault that ended it is healed, which does it.
+    WhenHealed,
+}
+
 /// What a fault in force needs for its healing.
 #[derive(Debug)]
 enum Active {
@@ -114,9 +152,18 @@ enum Active {
     /// The nodes paused.
     Pause { nodes: Vec<NodeId> },
     /// The nodes whose clocks were moved, and the strobes that move them still.
-    Clock { clocks: Vec<(NodeId, Arc<ClockPage>, Option<Strobe>)> },
-    /// The nodes whose disks were struck.
-    Disk { effect: DiskEffect, nodes: Vec<NodeId> },
+    Clock { clocks: Vec<MovedClock> },
+    /// The nodes whose disks were struck, and those of them that have ended because of it.
+    Disk { effect: DiskEffect, nodes: Vec<NodeId>, ended: Vec<NodeId> },
+}
+
+/// A fault that was injected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Injected {
+    /// What shows that it took hold.
+    pub evidence: Evidence,
+    /// Since when it is in force, everywhere it strikes: the last of it was done then, and looked at afterwards.
+    pub since: Instant,
 }
 
 /// Owns the cluster's processes and the network's policies. Its calls block, each within a deadline.
@@ -127,6 +174,10 @@ pub struct Nemesis {
     nodes: Vec<NodeId>,
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
+    /// Disks that were healed a moment ago.
+    aftermath: Vec<Aftermath>,
+    /// Nodes that ended by themselves, and have not been asked for yet.
+    crashes: Vec<Crash>,
 }
 
 impl Nemesis {
@@ -134,7 +185,15 @@ impl Nemesis {
     #[must_use]
     pub fn new(switch: Switch, cluster: Cluster, seed: u64) -> Self {
         let nodes = cluster.nodes();
-        Self { switch, cluster, nodes, links: Links::new(seed), active: BTreeMap::new() }
+        Self {
+            switch,
+            cluster,
+            nodes,
+            links: Links::new(seed),
+            active: BTreeMap::new(),
+            aftermath: Vec::new(),
+            crashes: Vec::new(),
+        }
     }
 
     /// Starts every node that does not run.
@@ -156,7 +215,8 @@ impl Nemesis {
         Ok(self.cluster.start(node)?)
     }
 
-    /// Injects `fault` as number `id`; `leader` is the node that leads now, where the fault asks for it.
+    /// Injects `fault` as number `id` at the moment `due`, or at once where that is over; `leader` is the node that leads
+    /// now, where the fault asks for it.
     ///
     /// # Errors
     /// [`NemesisError`]; the fault then counts as in force, so that healing undoes what was half done.
@@ -165,32 +225,40 @@ impl Nemesis {
         id: u32,
         fault: &Fault,
         leader: Option<&NodeId>,
-    ) -> Result<Evidence, NemesisError> {
+        due: Instant,
+    ) -> Result<Injected, NemesisError> {
+        self.sweep()?;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         self.switch.mark(format!("fault {id} starts: {fault}"))?;
-        let targets = |targets: &crate::selector::Targets| targets.resolve(&self.nodes, leader);
-        let evidence = match fault {
-            Fault::Partition { cut, .. } => {
+        let taken = self.down();
+        let targets = |targets: &Targets| targets.resolve(&self.nodes, leader, &taken);
+        let down = |nodes: &[NodeId]| (fault.clone(), Active::Down { nodes: nodes.to_vec() });
+        let injected = match fault {
+            Fault::Partition { shape, cut } => {
                 let links = cut.resolve(&self.nodes, leader);
-                self.inject_partition(id, fault, links)?
+                self.inject_partition(id, fault, shape, links)?
             }
             Fault::Packet { effect, targets: chosen } => {
-                let nodes = targets(chosen);
-                self.inject_packet(id, fault, *effect, &nodes)?
+                let hosts = targets(chosen);
+                self.inject_packet(id, fault, *effect, &hosts)?
             }
             Fault::Kill { targets: chosen } => {
                 let nodes = targets(chosen);
-                self.active.insert(id, (fault.clone(), Active::Down { nodes: nodes.clone() }));
-                Evidence::Killed { nodes: self.kill(&nodes)? }
+                self.active.insert(id, down(&nodes));
+                let (nodes, since) = self.kill(&nodes)?;
+                Injected { evidence: Evidence::Killed { nodes }, since }
             }
             Fault::Restart { targets: chosen } => {
                 let nodes = targets(chosen);
-                self.active.insert(id, (fault.clone(), Active::Down { nodes: nodes.clone() }));
-                Evidence::Ended { nodes: self.end(&nodes)? }
+                self.active.insert(id, down(&nodes));
+                let (nodes, since) = self.end(&nodes)?;
+                Injected { evidence: Evidence::Ended { nodes }, since }
             }
             Fault::Pause { targets: chosen } => {
                 let nodes = targets(chosen);
                 self.active.insert(id, (fault.clone(), Active::Pause { nodes: nodes.clone() }));
-                Evidence::Paused { nodes: self.pause(&nodes)? }
+                let (nodes, since) = self.pause(&nodes)?;
+                Injected { evidence: Evidence::Paused { nodes }, since }
             }
             Fault::Clock { effect, targets: chosen } => {
                 let nodes = targets(chosen);
@@ -198,12 +266,13 @@ impl Nemesis {
             }
             Fault::Disk { effect, targets: chosen } => {
                 let nodes = targets(chosen);
-                self.active
-                    .insert(id, (fault.clone(), Active::Disk { effect: *effect, nodes: nodes.clone() }));
-                Evidence::DiskStruck { nodes: self.strike_disks(*effect, &nodes)? }
+                let active = Active::Disk { effect: *effect, nodes: nodes.clone(), ended: Vec::new() };
+                self.active.insert(id, (fault.clone(), active));
+                self.strike_disks(*effect, &nodes)?
             }
         };
-        prove(fault, evidence)
+        let Injected { evidence, since } = injected;
+        Ok(Injected { evidence: prove(fault, evidence)?, since })
     }
 
     /// Heals fault `id`.
@@ -211,10 +280,12 @@ impl Nemesis {
     /// # Errors
     /// [`NemesisError`].
     pub fn heal(&mut self, id: u32) -> Result<Evidence, NemesisError> {
+        // What ended until now did so while the fault was in force.
+        self.sweep()?;
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
         self.switch.mark(format!("fault {id} is healed: {fault}"))?;
         let evidence = match active {
-            Active::Partition { links } => self.heal_partition(&links)?,
+            Active::Partition { links } => self.heal_partition(id, &fault, &links)?,
             Active::Packet { effect, links } => self.heal_packet(id, effect, &links)?,
             Active::Down { nodes } => {
                 self.start(&nodes)?;
@@ -222,9 +293,20 @@ impl Nemesis {
             }
             Active::Pause { nodes } => Evidence::Resumed { nodes: self.resume(&nodes)? },
             Active::Clock { clocks } => self.heal_clock(clocks)?,
-            Active::Disk { effect, nodes } => self.heal_disks(effect, nodes)?,
+            Active::Disk { effect, nodes, ended } => self.heal_disks(id, effect, nodes, ended)?,
         };
         prove(&fault, evidence)
+    }
+
+    /// The nodes that faults in force have ended or stopped.
+    fn down(&self) -> Vec<NodeId> {
+        let of = |active: &Active| match active {
+            Active::Down { nodes } | Active::Pause { nodes } => nodes.clone(),
+            Active::Disk { effect, nodes, .. } if effect.strikes() == Strikes::DeadNode => nodes.clone(),
+            Active::Disk { ended, .. } => ended.clone(),
+            Active::Partition { .. } | Active::Packet { .. } | Active::Clock { .. } => Vec::new(),
+        };
+        self.active.values().flat_map(|(_, active)| of(active)).collect()
     }
 
     /// The numbers of the faults in force.
@@ -239,12 +321,32 @@ impl Nemesis {
         self.cluster.running()
     }
 
-    /// The nodes that ended by themselves since the last call.
+    /// The nodes that ended by themselves since the last call. Those that a fault in force has ended are started again
+    /// as it is healed; the others, whenever somebody does so.
     ///
     /// # Errors
     /// [`NemesisError::Cluster`] when the system does not tell.
     pub fn crashes(&mut self) -> Result<Vec<Crash>, NemesisError> {
-        Ok(self.cluster.crashes()?)
+        self.sweep()?;
+        Ok(std::mem::take(&mut self.crashes))
+    }
+
+    /// Takes note of the nodes that have ended by themselves, and of the faults that explain it.
+    fn sweep(&mut self) -> Result<(), NemesisError> {
+        for Ending { node, status } in self.cluster.ended()? {
+            let because = self.explains(&node);
+            let active = because.and_then(|fault| self.active.get_mut(&fault));
+            let restart = match active {
+                Some((_, Active::Disk { ended, .. })) => {
+                    ended.push(node.clone());
+                    Restart::WhenHealed
+                }
+                _ => Restart::Now,
+            };
+            self.crashes.push(Crash { node, status, because, restart });
+        }
+        self.aftermath.retain(|after| !after.is_over());
+        Ok(())
     }
 
     /// Ends every process of the cluster, and unmounts the disks.
@@ -259,64 +361,6 @@ impl Nemesis {
             ended = ended.and(closed);
         }
         ended
-    }
-
-    fn start(&mut self, nodes: &[NodeId]) -> Result<(), NemesisError> {
-        for node in nodes {
-            self.cluster.start(node)?;
-        }
-        Ok(())
-    }
-
-    fn kill(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
-        let seen = self.each(nodes, "kill", |process| Ok(process.kill(SIGNAL_DEADLINE)?.pids))?;
-        for node in nodes {
-            self.cluster.forget(node);
-        }
-        Ok(seen)
-    }
-
-    /// Ends nodes with SIGTERM; what does not end in time is killed, and told as such by its number of processes.
-    fn end(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
-        let seen = self.each(nodes, "end", |process| {
-            let ended = process.terminate(SIGNAL_DEADLINE)?;
-            let left = if ended.left > 0 { process.kill(SIGNAL_DEADLINE)?.pids } else { 0 };
-            Ok(1 + left)
-        })?;
-        for node in nodes {
-            self.cluster.forget(node);
-        }
-        Ok(seen)
-    }
-
-    fn pause(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
-        self.each(nodes, "pause", |process| Ok(process.pause(SIGNAL_DEADLINE)?.pids))
-    }
-
-    fn resume(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
-        self.each(nodes, "resume", |process| Ok(process.resume(SIGNAL_DEADLINE)?.pids))
-    }
-
-    /// Does `act` to each of `nodes` that runs; `act` tells how many processes it struck.
-    fn each(
-        &mut self,
-        nodes: &[NodeId],
-        what: &'static str,
-        act: impl Fn(&mut NodeProcess) -> Result<usize, ControlError>,
-    ) -> Result<Vec<NodeProcesses>, NemesisError> {
-        let mut seen = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            let processes = match self.cluster.process(node)? {
-                Some(process) => act(process).map_err(|source| ClusterError::Signal {
-                    node: node.clone(),
-                    what,
-                    source,
-                })?,
-                None => 0,
-            };
-            seen.push(NodeProcesses { node: node.clone(), processes });
-        }
-        Ok(seen)
     }
 }
 

@@ -116,9 +116,7 @@ impl PacketEffect {
 
 impl fmt::Display for PacketEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |duration: &Duration| {
-            quantity::show_nanos(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
-        };
+        let time = |duration: &Duration| quantity::show_duration(*duration);
         match self {
             Self::Delay(delay) => write!(f, "delay={}", time(delay)),
             Self::Jitter(jitter) => write!(f, "jitter={}", time(jitter)),

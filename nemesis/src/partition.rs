@@ -1,13 +1,22 @@
 //! Partitions: which directed links between hosts are cut.
 
 use std::fmt;
+use std::time::Duration;
 
 use duress_history::NodeId;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::quantity;
 use crate::selector::{join_nodes, parse_nodes};
+
+/// The period of links that flap, where none is given: longer than most elections, shorter than most faults.
+const FLAPPING: Duration = Duration::from_secs(1);
+/// The shortest period that can be seen to be kept.
+const FLAPPING_MIN: Duration = Duration::from_millis(20);
+/// The longest: both states are waited for before the fault counts as injected.
+const FLAPPING_MAX: Duration = Duration::from_secs(4);
 
 /// How the cut links are chosen. Names follow Jepsen's where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +39,8 @@ pub enum PartitionShape {
     /// As `isolate-leader`, again and again, and each isolation begins before the one before it heals: a deposed
     /// leader comes back without ever hearing of its successor, who is cut off by then.
     RollingLeader,
+    /// The links of one of the drawn shapes are cut and open by turns, each for half of this period.
+    Flapping(Duration),
     /// Some client hosts are cut from some nodes.
     Clients,
     /// These nodes are cut from all others.
@@ -52,6 +63,11 @@ impl PartitionShape {
             "isolate-leader" => Self::IsolateLeader,
             "rolling-leader" => Self::RollingLeader,
             "clients" => Self::Clients,
+            "flapping" => Self::Flapping(FLAPPING),
+            text if text.starts_with("flapping=") => {
+                let period = quantity::duration(text.strip_prefix("flapping=")?)?;
+                (FLAPPING_MIN..=FLAPPING_MAX).contains(&period).then_some(Self::Flapping(period))?
+            }
             names => Self::Nodes(parse_nodes(names)?),
         })
     }
@@ -67,19 +83,32 @@ impl PartitionShape {
         }
     }
 
-    /// One of the shapes a cluster of `nodes` nodes (at least two) allows.
-    pub fn draw(nodes: usize, rng: &mut impl Rng) -> Self {
-        let mut shapes: Vec<Self> =
-            Self::DRAWN.into_iter().filter(|shape| shape.nodes_min() <= nodes).collect();
+    /// One of the shapes that a cluster of `nodes` nodes (at least two) allows, and that leave no more than `most` of
+    /// them (at least one) without the others.
+    pub fn draw(nodes: usize, most: usize, rng: &mut impl Rng) -> Self {
+        let fits = |shape: &Self| shape.nodes_min() <= nodes && shape.fewest_lost(nodes) <= most;
+        let mut shapes: Vec<Self> = Self::DRAWN.into_iter().filter(fits).collect();
         let at = rng.random_range(0..shapes.len());
         shapes.swap_remove(at)
     }
 
-    /// Draws the links to cut. `nodes` are at least [`PartitionShape::nodes_min`].
-    pub fn cut(&self, nodes: &[NodeId], clients: &[NodeId], rng: &mut impl Rng) -> Cut {
+    /// How many of `nodes` nodes are without the others at the least.
+    fn fewest_lost(&self, nodes: usize) -> usize {
+        match self {
+            Self::Halves => nodes / 2,
+            Self::MajoritiesRing => nodes - (2 * ring_reach(nodes) + 1).min(nodes),
+            // The bridge has everybody.
+            Self::Bridge => 0,
+            _ => 1,
+        }
+    }
+
+    /// Draws the links to cut, where a minority is at most `most` nodes. `nodes` are at least
+    /// [`PartitionShape::nodes_min`].
+    pub fn cut(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Cut {
         let mut order = nodes.to_vec();
         order.shuffle(rng);
-        let minority_max = (nodes.len().saturating_sub(1) / 2).max(1);
+        let minority_max = (nodes.len().saturating_sub(1) / 2).min(most).max(1);
         let links = match self {
             Self::One => split(&order, 1, Direction::Both),
             Self::Majority => split(&order, rng.random_range(1..=minority_max), Direction::Both),
@@ -93,6 +122,9 @@ impl PartitionShape {
             Self::OneWay => {
                 let direction = if rng.random_bool(0.5) { Direction::Out } else { Direction::In };
                 split(&order, rng.random_range(1..=minority_max), direction)
+            }
+            Self::Flapping(_) => {
+                return Self::draw(nodes.len(), most, rng).cut(nodes, clients, most, rng);
             }
             Self::IsolateLeader | Self::RollingLeader => {
                 return Cut::IsolateLeader { otherwise: order.swap_remove(0) };
@@ -122,6 +154,7 @@ impl fmt::Display for PartitionShape {
             Self::IsolateLeader => "isolate-leader",
             Self::RollingLeader => "rolling-leader",
             Self::Clients => "clients",
+            Self::Flapping(period) => return write!(f, "flapping={}", quantity::show_duration(*period)),
             Self::Nodes(nodes) => return f.write_str(&join_nodes(nodes)),
         })
     }
@@ -233,8 +266,7 @@ fn between(one: &[NodeId], other: &[NodeId], direction: Direction) -> Vec<Link> 
 /// Puts the nodes on a ring and keeps only links to the nearest neighbours, just enough of them for a majority.
 fn majorities_ring(order: &[NodeId]) -> Vec<Link> {
     let n = order.len();
-    // A majority is n/2 + 1 nodes with itself, so n/2 others: half of them, rounded up, on either side.
-    let reach = (n / 2).div_ceil(2);
+    let reach = ring_reach(n);
     let mut links = Vec::new();
     for a in 0..n {
         for b in 0..n {
@@ -245,6 +277,12 @@ fn majorities_ring(order: &[NodeId]) -> Vec<Link> {
         }
     }
     links
+}
+
+/// How many neighbours on either side a node of a ring of `nodes` keeps: a majority is n/2 + 1 nodes with itself, so
+/// n/2 others, half of them, rounded up, on either side.
+fn ring_reach(nodes: usize) -> usize {
+    (nodes / 2).div_ceil(2)
 }
 
 fn sorted(mut links: Vec<Link>) -> Vec<Link> {
@@ -273,7 +311,7 @@ mod tests {
 
     fn draw(shape: &PartitionShape, n: usize, seed: u64) -> Vec<Link> {
         let nodes = names(n, "n");
-        let cut = shape.cut(&nodes, &names(n, "c"), &mut ChaCha8Rng::seed_from_u64(seed));
+        let cut = shape.cut(&nodes, &names(n, "c"), n, &mut ChaCha8Rng::seed_from_u64(seed));
         cut.resolve(&nodes, None)
     }
 

@@ -61,6 +61,11 @@ pub(crate) fn show_nanos(nanos: i64) -> String {
     }
 }
 
+/// A duration in the unit that reads best.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    show_nanos(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
+}
+
 /// A probability as `10%`.
 pub(crate) fn show_probability(probability: Probability) -> String {
     format!("{}%", f64::from(probability.millionths()) / 10_000.0)

@@ -1,5 +1,7 @@
 //! The schedule: a fault mix expanded, from a seed, into a plain list of timed faults.
 
+mod draw;
+
 use std::time::Duration;
 
 use duress_history::NodeId;
@@ -8,12 +10,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::clock_fault::ClockEffect;
-use crate::disk_fault::DiskEffect;
+use self::draw::draw;
+use crate::clock_bound::ClockBound;
 use crate::fault::Fault;
-use crate::packet::PacketEffect;
+use crate::loss::{Loss, LossLimit};
 use crate::partition::PartitionShape;
-use crate::selector::{Selector, Targets};
+use crate::selector::Selector;
 use crate::spec::FaultSpec;
 
 /// The random stream that schedules draw from, so that other uses of the seed do not disturb it.
@@ -29,6 +31,10 @@ pub struct ScheduledFault {
     pub start_ms: u64,
     /// When it is healed; later than `start_ms`.
     pub stop_ms: u64,
+    /// How long it is in force at the least, from when its evidence was complete, in milliseconds: a fault whose
+    /// injection took longer than was planned is healed later. Never past the end of the clients.
+    #[serde(default)]
+    pub hold_ms: u64,
     /// What it is.
     #[serde(flatten)]
     pub fault: Fault,
@@ -62,6 +68,10 @@ pub struct MixOptions<'a> {
     pub time_limit: Duration,
     /// Whether faults may overlap.
     pub overlap: Overlap,
+    /// How many nodes faults that are drawn may take away at once.
+    pub losses: LossLimit,
+    /// What the target's promise demands of clocks, where it rests on them.
+    pub clock_bound: Option<ClockBound>,
 }
 
 /// A mix that this cluster cannot have.
@@ -97,7 +107,7 @@ pub enum MixError {
 ///
 /// # Errors
 /// [`MixError`] for an item that the cluster cannot have.
-pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<ScheduledFault>, MixError> {
+pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Expansion, MixError> {
     for spec in mix {
         check(spec, options)?;
     }
@@ -105,29 +115,91 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     rng.set_stream(STREAM);
     // Rolling isolations leave no quiet period for anything else to stand in, so they have a sequence of their own.
     let (rolling, others): (Vec<_>, Vec<_>) = mix.iter().partition(|spec| is_rolling(spec));
-    let mut faults: Vec<ScheduledFault> =
+    let mut faults: Vec<Planned> =
         rolling.chunks(1).flat_map(|item| sequence(item, options, Pace::Rolling, &mut rng)).collect();
     let group = match options.overlap {
         Overlap::Never => others.len().max(1),
         Overlap::Items => 1,
     };
     faults.extend(others.chunks(group).flat_map(|items| sequence(items, options, Pace::Apart, &mut rng)));
-    faults.sort_by_key(|fault| (fault.start_ms, fault.stop_ms));
-    let mut kept: Vec<ScheduledFault> = Vec::with_capacity(faults.len());
-    for fault in faults {
-        // Two process faults on one node at once would leave the later one nothing to do, or heal the earlier one.
-        let clash = kept.iter().any(|other| {
-            fault.start_ms <= other.stop_ms
-                && other.fault.fixed_nodes().iter().any(|node| fault.fault.fixed_nodes().contains(node))
-        });
-        if !clash {
-            kept.push(fault);
+    faults.sort_by_key(|planned| (planned.fault.start_ms, planned.fault.stop_ms));
+    let mut kept: Vec<Planned> = Vec::with_capacity(faults.len());
+    let mut beyond = 0;
+    for planned in faults {
+        let meanwhile = kept.iter().filter(|other| planned.fault.start_ms <= other.fault.stop_ms);
+        match fit(&planned, meanwhile, options) {
+            Fit::Fits => kept.push(planned),
+            Fit::Clashes => {}
+            Fit::TooMany => beyond += 1,
         }
     }
-    for (id, fault) in (1..).zip(&mut kept) {
+    let mut faults: Vec<ScheduledFault> = kept.into_iter().map(|planned| planned.fault).collect();
+    for (id, fault) in (1..).zip(&mut faults) {
         fault.id = id;
     }
-    Ok(kept)
+    Ok(Expansion { faults, beyond })
+}
+
+/// A mix expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expansion {
+    /// The faults, ordered by start.
+    pub faults: Vec<ScheduledFault>,
+    /// How many more there would be if they might take away more nodes at once than [`MixOptions::losses`] allows.
+    pub beyond: usize,
+}
+
+/// A fault of a schedule, and whether its size was asked for.
+struct Planned {
+    fault: ScheduledFault,
+    size: Size,
+}
+
+/// Who decided how many nodes a fault strikes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Size {
+    /// The user: `all`, `leader`, `n1+n2`, a shape of a partition.
+    Named,
+    /// Chance.
+    Drawn,
+}
+
+/// Whether a fault can be in force together with others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Fits,
+    /// It would strike what another strikes.
+    Clashes,
+    /// Together they would take away too many nodes.
+    TooMany,
+}
+
+fn fit<'a>(planned: &Planned, meanwhile: impl Iterator<Item = &'a Planned>, options: &MixOptions<'_>) -> Fit {
+    let fault = &planned.fault.fault;
+    let mut loss = Loss::of(fault, options.nodes);
+    let away = !loss.is_none();
+    let mut alone = true;
+    for other in meanwhile {
+        alone = false;
+        let other = &other.fault.fault;
+        // Two process faults on one node at once would leave the later one nothing to do, or heal the earlier one.
+        let shared = other.fixed_nodes().iter().any(|node| fault.fixed_nodes().contains(node));
+        // Where a leader decides, nobody knows beforehand whether it is the same node. A fault that follows the leader
+        // keeps clear of nodes that are down, and one of fixed nodes cannot.
+        let live = fault.needs_live_nodes() && other.needs_live_nodes();
+        let maybe_shared = live && fault.needs_leader() != other.needs_leader();
+        // A clock is set right for one fault only.
+        let is_clock = |fault: &Fault| matches!(fault, Fault::Clock { .. });
+        let same_clock = is_clock(fault) && is_clock(other) && fault.needs_leader();
+        if shared || maybe_shared || same_clock {
+            return Fit::Clashes;
+        }
+        loss.add(&Loss::of(other, options.nodes));
+    }
+    // Alone, each was drawn within the limit.
+    let free = alone || !away || planned.size == Size::Named;
+    let within = free || loss.nodes() <= options.losses.most(options.nodes.len());
+    if within { Fit::Fits } else { Fit::TooMany }
 }
 
 fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
@@ -135,19 +207,28 @@ fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
         (FaultSpec::Partition(Some(PartitionShape::Nodes(nodes))), _) => (2, nodes),
         (FaultSpec::Partition(shape), _) => (shape.as_ref().map_or(2, PartitionShape::nodes_min), &[]),
         (FaultSpec::Packet(..), None) => (2, &[]),
-        (FaultSpec::Packet(..), Some(Selector::Nodes(nodes))) => (2, nodes),
+        (FaultSpec::Packet(..), Some(Selector::Nodes(hosts))) => {
+            // A client's links lead to the nodes, of which one is enough.
+            (if hosts.iter().any(|host| options.nodes.contains(host)) { 2 } else { 1 }, hosts)
+        }
         (_, Some(Selector::Nodes(nodes))) => (1, nodes),
         _ => (1, &[]),
     };
     if options.nodes.len() < needed {
         return Err(MixError::TooFewNodes { fault: spec.to_string(), needed, nodes: options.nodes.len() });
     }
-    match named.iter().find(|node| !options.nodes.contains(node)) {
+    // Links end at clients as well as at nodes.
+    let clients = match spec {
+        FaultSpec::Partition(_) | FaultSpec::Packet(..) => options.clients,
+        _ => &[],
+    };
+    let hosts = || options.nodes.iter().chain(clients);
+    match named.iter().find(|node| !hosts().any(|host| host == *node)) {
         None => Ok(()),
         Some(node) => Err(MixError::UnknownNode {
             fault: spec.to_string(),
             node: node.clone(),
-            known: options.nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", "),
+            known: hosts().map(NodeId::as_str).collect::<Vec<_>>().join(", "),
         }),
     }
 }
@@ -166,16 +247,14 @@ enum Pace {
     Rolling,
 }
 
+/// The longest time for which a fault is held after its evidence, whatever that took.
+const HOLD_MS_MAX: u64 = 1000;
+
 /// How long two rolling faults are in force together.
 const HANDOVER_MS: u64 = 150;
 
 /// Faults one after another, each item of `mix` once before any comes again.
-fn sequence(
-    mix: &[&FaultSpec],
-    options: &MixOptions<'_>,
-    pace: Pace,
-    rng: &mut ChaCha8Rng,
-) -> Vec<ScheduledFault> {
+fn sequence(mix: &[&FaultSpec], options: &MixOptions<'_>, pace: Pace, rng: &mut ChaCha8Rng) -> Vec<Planned> {
     let interval = millis(options.interval).max(1);
     let limit = millis(options.time_limit);
     let mut faults = Vec::new();
@@ -199,51 +278,22 @@ fn sequence(
             bag = mix.to_vec();
             bag.shuffle(rng);
         }
-        if let Some(spec) = bag.pop() {
-            let fault = draw(spec, options, rng);
-            faults.push(ScheduledFault { id: 0, start_ms: at, stop_ms: at + lasts, fault });
+        let Some(spec) = bag.pop() else { break };
+        let drawn = draw(spec, options, rng);
+        let longer = drawn.lasts_min.map_or(0, millis).saturating_sub(lasts);
+        let (lasts, step) = (lasts + longer, step + longer);
+        if at + lasts > limit {
+            break;
+        }
+        let size = if spec.names_its_size() { Size::Named } else { Size::Drawn };
+        for fault in drawn.faults {
+            let hold_ms = HOLD_MS_MAX.min(lasts / 2);
+            let fault = ScheduledFault { id: 0, start_ms: at, stop_ms: at + lasts, hold_ms, fault };
+            faults.push(Planned { fault, size });
         }
         at += step;
     }
     faults
-}
-
-fn draw(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut ChaCha8Rng) -> Fault {
-    fn targets(
-        selector: Option<&Selector>,
-        otherwise: &[Selector],
-        options: &MixOptions<'_>,
-        rng: &mut ChaCha8Rng,
-    ) -> Targets {
-        let drawn = &otherwise[rng.random_range(0..otherwise.len())];
-        selector.unwrap_or(drawn).draw(options.nodes, rng)
-    }
-    // A few nodes, so that the rest can go on; clocks and links have no rest to spare.
-    const FEW: [Selector; 3] = [Selector::One, Selector::Minority, Selector::Leader];
-    const ANY: [Selector; 4] = [Selector::One, Selector::Minority, Selector::Leader, Selector::All];
-    let selector = spec.selector();
-    match spec {
-        FaultSpec::Partition(shape) => {
-            let shape = shape.clone().unwrap_or_else(|| PartitionShape::draw(options.nodes.len(), rng));
-            let cut = shape.cut(options.nodes, options.clients, rng);
-            Fault::Partition { shape, cut }
-        }
-        FaultSpec::Packet(effect, _) => {
-            let effect = effect.unwrap_or_else(|| PacketEffect::draw(rng));
-            Fault::Packet { effect, targets: targets(selector, &ANY, options, rng) }
-        }
-        FaultSpec::Kill(_) => Fault::Kill { targets: targets(selector, &FEW, options, rng) },
-        FaultSpec::Pause(_) => Fault::Pause { targets: targets(selector, &FEW, options, rng) },
-        FaultSpec::Restart(_) => Fault::Restart { targets: targets(selector, &FEW, options, rng) },
-        FaultSpec::Clock(effect, _) => {
-            let effect = effect.unwrap_or_else(|| ClockEffect::draw(rng));
-            Fault::Clock { effect, targets: targets(selector, &ANY, options, rng) }
-        }
-        FaultSpec::Disk(effect, _) => {
-            let effect = effect.unwrap_or_else(|| DiskEffect::draw(rng));
-            Fault::Disk { effect, targets: targets(selector, &ANY, options, rng) }
-        }
-    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -254,23 +304,46 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::family::Family;
+    use crate::packet::PacketEffect;
+    use crate::selector::Targets;
 
     fn names(prefix: &str) -> Vec<NodeId> {
-        (1..=5).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
+        (1..=NODES).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
     }
 
-    fn expanded(text: &str, seed: u64, overlap: Overlap) -> Result<Vec<ScheduledFault>, MixError> {
+    const NODES: usize = 5;
+
+    fn expansion(text: &str, seed: u64, change: impl Fn(&mut MixOptions<'_>)) -> Result<Expansion, MixError> {
         let (nodes, clients) = (names("n"), names("c"));
-        let options = MixOptions {
+        let mut options = MixOptions {
             nodes: &nodes,
             clients: &clients,
             seed,
             interval: Duration::from_secs(3),
             warm_up: Duration::from_secs(2),
             time_limit: Duration::from_secs(30),
-            overlap,
+            overlap: Overlap::Never,
+            losses: LossLimit::tolerated(2),
+            clock_bound: None,
         };
+        change(&mut options);
         expand(&FaultSpec::parse_mix(text).expect("a good mix"), &options)
+    }
+
+    fn expanded(text: &str, seed: u64, overlap: Overlap) -> Result<Vec<ScheduledFault>, MixError> {
+        Ok(expansion(text, seed, |options| options.overlap = overlap)?.faults)
+    }
+
+    /// The most nodes that `faults` take away at any moment.
+    fn most_lost(faults: &[ScheduledFault]) -> usize {
+        let lost_at = |moment: u64| {
+            let mut loss = Loss::default();
+            for fault in faults.iter().filter(|fault| (fault.start_ms..=fault.stop_ms).contains(&moment)) {
+                loss.add(&Loss::of(&fault.fault, &names("n")));
+            }
+            loss.nodes()
+        };
+        faults.iter().map(|fault| lost_at(fault.start_ms)).max().unwrap_or_default()
     }
 
     #[test]
@@ -304,7 +377,12 @@ mod tests {
                 for other in &faults[..at] {
                     let shared =
                         fault.fault.fixed_nodes().iter().any(|node| other.fault.fixed_nodes().contains(node));
-                    assert!(!shared || fault.start_ms > other.stop_ms, "{fault:?} {other:?}");
+                    let apart = fault.start_ms > other.stop_ms;
+                    assert!(!shared || apart, "{fault:?} {other:?}");
+                    // Whoever leads may be the node that the other strikes.
+                    let live = fault.fault.needs_live_nodes() && other.fault.needs_live_nodes();
+                    let mixed = fault.fault.needs_leader() != other.fault.needs_leader();
+                    assert!(!(live && mixed) || apart, "{fault:?} {other:?}");
                 }
             }
         }
@@ -324,5 +402,70 @@ mod tests {
     fn what_the_cluster_lacks_is_said() {
         let error = expanded("kill:n9", 1, Overlap::Never).expect_err("no such node");
         assert!(error.to_string().contains("n9") && error.to_string().contains("n1, n2"), "{error}");
+    }
+
+    #[test]
+    fn a_mix_stays_within_what_is_tolerated_unless_more_is_asked_for() {
+        for seed in 0..100 {
+            for (tolerated, most) in [(2, 2), (1, 1), (0, 1)] {
+                let within = |options: &mut MixOptions<'_>| {
+                    options.overlap = Overlap::Items;
+                    options.losses = LossLimit::tolerated(tolerated);
+                };
+                let mix = "partition,kill,pause:minority,restart,disk:eio,clock,packet";
+                let faults = expansion(mix, seed, within).expect("expands").faults;
+                assert!(most_lost(&faults) <= most, "seed {seed}, {tolerated} tolerated");
+                // What was asked for by name is as large as that says.
+                let named = expansion("kill:all", seed, within).expect("expands");
+                assert_eq!((most_lost(&named.faults), named.beyond), (NODES, 0));
+            }
+        }
+        let beyond = |seed| {
+            let change = |options: &mut MixOptions<'_>| options.losses = LossLimit::Beyond;
+            most_lost(&expansion("kill", seed, change).expect("expands").faults)
+        };
+        assert_eq!((0..20).map(beyond).max(), Some(NODES));
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let change = |options: &mut MixOptions<'_>| {
+            options.overlap = Overlap::Items;
+            options.losses = LossLimit::tolerated(1);
+        };
+        let expansion = expansion("partition:halves,kill", 1, change).expect("expands");
+        assert!(expansion.beyond > 0);
+    }
+
+    #[test]
+    fn clocks_that_a_promise_rests_on_are_wrong_while_the_leader_is_cut_off() {
+        let bound = ClockBound { lease: Duration::from_millis(400), slack: Duration::from_millis(300) };
+        let change = |options: &mut MixOptions<'_>| options.clock_bound = Some(bound);
+        for (mix, seed) in [("clock", 1), ("clock:drift=-20ms/s", 2), ("clock:bump=-1s@leader", 3)] {
+            let faults = expansion(mix, seed, change).expect("expands").faults;
+            assert!(faults.len() >= 8, "{} faults", faults.len());
+            for pair in faults.chunks(2) {
+                let [cut, clock] = pair else { panic!("a fault without its companion: {pair:?}") };
+                assert!(matches!(cut.fault, Fault::Partition { shape: PartitionShape::IsolateLeader, .. }));
+                assert!(matches!(clock.fault, Fault::Clock { .. }));
+                assert_eq!((cut.start_ms, cut.stop_ms), (clock.start_ms, clock.stop_ms));
+                assert!(Duration::from_millis(cut.stop_ms - cut.start_ms) >= bound.isolation_min());
+            }
+        }
+        let plain = expanded("clock", 1, Overlap::Never).expect("expands");
+        assert!(plain.iter().all(|fault| fault.fault.family() == Family::Clock));
+    }
+
+    #[test]
+    fn links_of_clients_can_be_named_and_clients_have_nothing_else() {
+        let faults = expanded("packet:loss=10%@clients,packet@c2,partition:c1", 1, Overlap::Never);
+        let faults = faults.expect("expands");
+        let of_all = Fault::Packet {
+            effect: PacketEffect::parse("loss=10%").expect("an effect"),
+            targets: Targets::Nodes(names("c")),
+        };
+        assert!(faults.iter().any(|fault| fault.fault == of_all));
+        let error = expanded("kill:c1", 1, Overlap::Never).expect_err("no node");
+        assert!(error.to_string().contains("c1"), "{error}");
     }
 }

@@ -24,6 +24,8 @@ pub enum Selector {
     Follower,
     /// Every node but the leader.
     Followers,
+    /// Every host of clients, for faults of links.
+    Clients,
     /// These.
     Nodes(Vec<NodeId>),
 }
@@ -53,12 +55,24 @@ impl Selector {
             "leader" => Self::Leader,
             "follower" => Self::Follower,
             "followers" => Self::Followers,
+            "clients" => Self::Clients,
             names => Self::Nodes(parse_nodes(names)?),
         })
     }
 
-    /// Draws the targets among `nodes`, which are not empty. A minority of fewer than three nodes is one node.
-    pub fn draw(&self, nodes: &[NodeId], rng: &mut impl Rng) -> Targets {
+    /// Whether it chooses hosts of clients, which have no processes, clocks or disks of the target's.
+    pub(crate) fn is_of_clients(&self) -> bool {
+        *self == Self::Clients
+    }
+
+    /// Whether it leaves nothing to chance but which nodes of their kind.
+    pub(crate) fn names_its_size(&self) -> bool {
+        !matches!(self, Self::One | Self::Minority)
+    }
+
+    /// Draws the targets among `nodes`, which are not empty, or `clients`. A minority is at most `most` nodes, and at
+    /// least one.
+    pub fn draw(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Targets {
         let some = |count: usize, rng: &mut _| {
             let mut chosen: Vec<NodeId> = nodes.sample(rng, count).cloned().collect();
             chosen.sort();
@@ -67,12 +81,13 @@ impl Selector {
         match self {
             Self::One => some(1, rng),
             Self::Minority => {
-                let most = nodes.len().saturating_sub(1) / 2;
+                let most = (nodes.len().saturating_sub(1) / 2).min(most);
                 let count = rng.random_range(1..=most.max(1));
                 some(count, rng)
             }
             Self::Majority => some(nodes.len() / 2 + 1, rng),
             Self::All => Targets::Nodes(nodes.to_vec()),
+            Self::Clients => Targets::Nodes(clients.to_vec()),
             Self::Leader | Self::Follower | Self::Followers => {
                 let mut order = nodes.to_vec();
                 order.shuffle(rng);
@@ -97,6 +112,7 @@ impl fmt::Display for Selector {
             Self::Leader => f.write_str("leader"),
             Self::Follower => f.write_str("follower"),
             Self::Followers => f.write_str("followers"),
+            Self::Clients => f.write_str("clients"),
             Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
         }
     }
@@ -141,18 +157,30 @@ impl Targets {
         }
     }
 
-    /// The nodes to strike among `all`, now that `leader` (or nobody) leads.
+    /// The nodes to strike among `all`, now that `leader` (or nobody) leads and others have taken those that are `down`.
+    ///
+    /// Fixed nodes are struck, down or not. A rule keeps clear of those that are down, while there are others: whoever
+    /// was just killed may still count as the leader.
     #[must_use]
-    pub fn resolve(&self, all: &[NodeId], leader: Option<&NodeId>) -> Vec<NodeId> {
+    pub fn resolve(&self, all: &[NodeId], leader: Option<&NodeId>, down: &[NodeId]) -> Vec<NodeId> {
+        let up = |node: &&NodeId| !down.contains(node);
         match self {
             Self::Nodes(nodes) => nodes.clone(),
-            Self::Leader { otherwise } => vec![leader.unwrap_or(otherwise).clone()],
+            Self::Leader { otherwise } => {
+                let leader = leader.unwrap_or(otherwise);
+                let next = || [otherwise].into_iter().chain(all).find(up);
+                vec![Some(leader).filter(up).or_else(next).unwrap_or(leader).clone()]
+            }
             Self::Follower { preferred } => {
-                preferred.iter().find(|node| Some(*node) != leader).into_iter().cloned().collect()
+                let mut followers = preferred.iter().filter(|node| Some(*node) != leader);
+                let first = followers.clone().next();
+                followers.find(up).or(first).into_iter().cloned().collect()
             }
             Self::Followers { otherwise } => {
                 let spared = leader.unwrap_or(otherwise);
-                all.iter().filter(|node| *node != spared).cloned().collect()
+                let followers = all.iter().filter(|node| *node != spared);
+                let left: Vec<NodeId> = followers.clone().filter(up).cloned().collect();
+                if left.is_empty() { followers.cloned().collect() } else { left }
             }
         }
     }
@@ -166,5 +194,28 @@ impl fmt::Display for Targets {
             Self::Follower { .. } => f.write_str("one follower"),
             Self::Followers { .. } => f.write_str("followers"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_keeps_clear_of_nodes_that_are_down() {
+        let [n1, n2, n3] = ["n1", "n2", "n3"].map(NodeId::new);
+        let all = vec![n1.clone(), n2.clone(), n3.clone()];
+        let struck = |targets: &Targets, leader: Option<&NodeId>, down: &[NodeId]| {
+            targets.resolve(&all, leader, down).iter().map(NodeId::to_string).collect::<Vec<_>>().join("+")
+        };
+        let leader = Targets::Leader { otherwise: n2.clone() };
+        assert_eq!(struck(&leader, Some(&n1), &[]), "n1");
+        assert_eq!(struck(&leader, Some(&n1), std::slice::from_ref(&n1)), "n2");
+        assert_eq!(struck(&leader, Some(&n1), &all), "n1");
+        let follower = Targets::Follower { preferred: all.clone() };
+        assert_eq!(struck(&follower, Some(&n1), std::slice::from_ref(&n2)), "n3");
+        let followers = Targets::Followers { otherwise: n1 };
+        assert_eq!(struck(&followers, None, std::slice::from_ref(&n3)), "n2");
+        assert_eq!(struck(&Targets::Nodes(vec![n3.clone()]), None, &[n3]), "n3");
     }
 }

@@ -59,6 +59,18 @@ impl FaultSpec {
         }
     }
 
+    /// Whether the user decided how many nodes it strikes, so that no limit does.
+    #[must_use]
+    pub(crate) fn names_its_size(&self) -> bool {
+        match self {
+            Self::Partition(shape) => {
+                use PartitionShape::{Flapping, Majority, One, OneWay};
+                !matches!(shape, None | Some(One | Majority | OneWay | Flapping(_)))
+            }
+            other => other.selector().is_some_and(Selector::names_its_size),
+        }
+    }
+
     /// Any fault of `family`.
     #[must_use]
     pub fn any(family: Family) -> Self {
@@ -141,10 +153,12 @@ impl FromStr for FaultSpec {
         {
             return Err(unknown(&format!("@{nodes}")));
         }
-        let selector = |text| parsed(text, Selector::parse, unknown);
+        let links_of = |text| parsed(text, Selector::parse, unknown);
+        let of_nodes = |text: &str| Selector::parse(text).filter(|selector| !selector.is_of_clients());
+        let selector = |text| parsed(text, of_nodes, unknown);
         Ok(match family {
             Family::Partition => Self::Partition(parsed(variant, PartitionShape::parse, unknown)?),
-            Family::Packet => Self::Packet(parsed(variant, PacketEffect::parse, unknown)?, selector(nodes)?),
+            Family::Packet => Self::Packet(parsed(variant, PacketEffect::parse, unknown)?, links_of(nodes)?),
             Family::Kill => Self::Kill(selector(variant)?),
             Family::Pause => Self::Pause(selector(variant)?),
             Family::Restart => Self::Restart(selector(variant)?),
@@ -178,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_mix_prints_as_it_is_parsed() {
-        let text = "partition,partition:one-way,partition:rolling-leader,partition:n1+n3,kill:minority,kill:follower,\
+        let text = "partition,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:rolling-leader,partition:n1+n3,kill:minority,kill:follower,\
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\
                     clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms";
         let mix = FaultSpec::parse_mix(text).expect("a good mix");
@@ -205,6 +219,10 @@ mod tests {
             "disk@",
             "kill@n1",
             "clock:bump=1s@x",
+            "clock:bump=1s@clients",
+            "kill:clients",
+            "partition:flapping=1ms",
+            "partition:flapping=1h",
         ] {
             assert!(FaultSpec::parse_mix(bad).is_err(), "{bad}");
         }

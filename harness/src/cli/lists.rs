@@ -67,6 +67,12 @@ pub fn faults() -> Result<Exit, Failure> {
         text,
         "\nA mix is a list: --faults partition:majority,kill,pause:leader. A family without a variant draws one from the seed."
     );
+    say!(
+        text,
+        "What is drawn, and one and minority, take away no more nodes at once than the target promises to survive losing \
+         (at least one); --beyond-tolerance lifts that. What names its size, such as kill:all, is as large as it says, and \
+         a power loss may strike all nodes at once."
+    );
     say!(text, "A fault without evidence makes the run BROKEN (exit 3), never a pass.");
     print(text)?;
     Ok(Exit::Valid)

@@ -12,8 +12,8 @@ use duress_history::recorder::RecordError;
 use duress_nemesis::arena::capabilities::probe;
 use duress_nemesis::arena::clock::Tracer;
 use duress_nemesis::arena::{self, PortKind, Role};
-use duress_nemesis::schedule::{MixOptions, Overlap, expand};
-use duress_nemesis::{Family, Fault, FaultSpec, ScheduledFault};
+use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
+use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
 use duress_targets::{Request, Scenario, Settings, System, find};
 use rand::RngExt;
 
@@ -27,6 +27,7 @@ use crate::output::{print, tell};
 use crate::plan::{
     ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, Workload, hosts,
 };
+use crate::report::clocks::clock_note;
 use crate::report::faults::faults;
 use crate::report::text::RunReport;
 use crate::run::{Outcome, RunError};
@@ -72,6 +73,9 @@ pub struct RunArgs {
     /// Let faults of different items of the mix be in force at once
     #[arg(long)]
     overlap: bool,
+    /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
+    #[arg(long)]
+    beyond_tolerance: bool,
     /// No fault starts before this
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
@@ -277,6 +281,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         faults,
         fault_interval_ms: millis(interval),
         overlap: if args.overlap { Overlap::Items } else { Overlap::Never },
+        losses: None,
         schedule: Vec::new(),
         arena: ArenaPlan {
             port: PortKind::Tun,
@@ -292,7 +297,13 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     plan.validate().map_err(Failure::usage)?;
     plan.schedule = match &args.schedule {
         Some(path) => read_schedule(path)?,
-        None => expanded(&plan, &mix, args)?,
+        None => {
+            let tolerated = system.tolerates(&plan.settings, node_count);
+            let losses =
+                if args.beyond_tolerance { LossLimit::Beyond } else { LossLimit::tolerated(tolerated) };
+            plan.losses = Some(losses);
+            expanded(&plan, losses, system, &mix, args)?
+        }
     };
     plan.validate().map_err(Failure::usage)?;
     // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
@@ -330,10 +341,16 @@ fn all_allowed() -> Result<String, Failure> {
 }
 
 /// The schedule that `mix` expands to.
-fn expanded(plan: &Plan, mix: &[FaultSpec], args: &RunArgs) -> Result<Vec<ScheduledFault>, Failure> {
+fn expanded(
+    plan: &Plan,
+    losses: LossLimit,
+    system: &dyn System,
+    mix: &[FaultSpec],
+    args: &RunArgs,
+) -> Result<Vec<ScheduledFault>, Failure> {
     let (nodes, clients) =
         (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
-    expand(
+    let Expansion { faults, beyond } = expand(
         mix,
         &MixOptions {
             nodes: &nodes,
@@ -343,9 +360,19 @@ fn expanded(plan: &Plan, mix: &[FaultSpec], args: &RunArgs) -> Result<Vec<Schedu
             warm_up: args.warm_up,
             time_limit: plan.time_limit(),
             overlap: plan.overlap,
+            losses,
+            clock_bound: system.clock_bound(&plan.settings),
         },
     )
-    .map_err(Failure::usage)
+    .map_err(Failure::usage)?;
+    if beyond > 0 {
+        tell(format_args!(
+            "left out: {beyond} faults that, together with others, would take away more nodes than {} survives losing \
+             (--beyond-tolerance keeps them)",
+            plan.target
+        ));
+    }
+    Ok(faults)
 }
 
 /// Reads a schedule written by hand: a JSON list of faults, as `plan.json` has it.
@@ -482,6 +509,7 @@ fn judge_run(
         }
         Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
     }
+    notes.extend(system.clock_bound(&plan.settings).map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
     if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
         broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));

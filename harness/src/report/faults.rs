@@ -18,12 +18,18 @@ pub struct FaultRecord {
     pub start_ms: Option<u64>,
     /// When it was healed.
     pub stop_ms: Option<u64>,
+    /// How much later than planned it was in force, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_us: Option<u64>,
     /// What proved that it took hold.
     pub took_hold: Option<String>,
     /// What proved that it healed.
     pub healed: Option<String>,
     /// Nodes started again and how long each took until it served, in milliseconds.
     pub served_after_ms: Vec<(String, u64)>,
+    /// Nodes that ended because of it, by themselves, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<(String, String)>,
     /// What went wrong with it.
     pub errors: Vec<String>,
 }
@@ -48,7 +54,10 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
                 fault.leader = Some(leader.to_owned());
             }
             if summary.is_some() {
-                (fault.start_ms, fault.took_hold) = (Some(at), summary);
+                // In force earlier than all the evidence was together.
+                let since = event.value["since_us"].as_u64().map_or(at, |since_us| since_us / 1000);
+                (fault.start_ms, fault.took_hold) = (Some(since), summary);
+                fault.late_us = event.value["late_us"].as_u64();
             }
         } else if event.f.starts_with("stop-") && summary.is_some() {
             (fault.stop_ms, fault.healed) = (Some(at), summary);
@@ -58,7 +67,21 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
                 (event.value["node"].as_str(), event.value["after_ms"].as_u64())
         {
             fault.served_after_ms.push((node.to_owned(), after));
+        } else if event.f == "crash"
+            && let (Some(node), Some(status)) = (event.value["node"].as_str(), event.value["status"].as_str())
+        {
+            fault.ended.push((node.to_owned(), status.to_owned()));
         }
     }
     faults.into_values().collect()
+}
+
+/// How much later than planned faults were in force, in microseconds: the median, the 99th percentile and the latest.
+#[must_use]
+pub fn lateness(faults: &[FaultRecord]) -> Option<[u64; 3]> {
+    let mut late: Vec<u64> = faults.iter().filter_map(|fault| fault.late_us).collect();
+    late.sort_unstable();
+    // The nearest rank: of few faults, the 99th percentile is the latest.
+    let rank = |percent: usize| late.get((late.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+    Some([rank(50)?, rank(99)?, rank(100)?])
 }

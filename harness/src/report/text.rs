@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use duress_checkers::verdict::{Anomaly, WitnessStart};
 
-use super::faults::FaultRecord;
+use super::faults::{FaultRecord, lateness};
 use super::statistics::RunStatistics;
 use crate::judge::Judgement;
 use crate::verdict::RunVerdict;
@@ -183,9 +183,21 @@ impl RunReport {
                     if served.is_empty() { served.join("") } else { format!("; {}", served.join(", ")) };
                 writeln!(f, "       healed:    {evidence}{served}")?;
             }
+            if !fault.ended.is_empty() {
+                let ended: Vec<String> =
+                    fault.ended.iter().map(|(node, status)| format!("{node} ({status})")).collect();
+                writeln!(f, "       ended by it, as it may: {}", ended.join(", "))?;
+            }
             for error in &fault.errors {
                 writeln!(f, "       ERROR:     {error}")?;
             }
+        }
+        if let Some(late) = lateness(&self.faults) {
+            let [p50, p99, max] = late.map(|micros| micros as f64 / 1000.0);
+            writeln!(
+                f,
+                "in force after their time by {p50:.1} ms (p50), {p99:.1} ms (p99), {max:.1} ms (max)"
+            )?;
         }
         Ok(())
     }

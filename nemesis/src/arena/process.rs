@@ -280,6 +280,20 @@ impl NodeProcess {
         Ok(Killed { pids: killed, exit, took: control.elapsed() })
     }
 
+    /// Sends `signal` to everything that lives on the host now, and awaits nothing: so that many hosts are struck at
+    /// once, before the effect on each of them is confirmed. Returns how many processes there were.
+    ///
+    /// # Errors
+    /// [`ControlError::System`]; some processes may have got the signal even so.
+    pub fn strike(&self, signal: Signal) -> Result<usize, ControlError> {
+        let control = Control::begin("signal", &self.host, Duration::ZERO);
+        let targets = control.find_alive()?;
+        for (_, target) in &targets {
+            control.send(target, signal)?;
+        }
+        Ok(targets.len())
+    }
+
     /// Stops everything on the host with SIGSTOP, and returns when every thread was seen stopped.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use duress_history::NodeId;
 use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::table::Table;
+use duress_nemesis::ClockBound;
 use duress_nemesis::arena::ProcessSpec;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,11 @@ pub trait System: Send + Sync {
 
     /// How many of `nodes` nodes it promises to survive losing, and still make progress.
     fn tolerates(&self, settings: &Settings, nodes: usize) -> usize;
+
+    /// What it demands of clocks, if its promise rests on them under these settings.
+    fn clock_bound(&self, _: &Settings) -> Option<ClockBound> {
+        None
+    }
 
     /// How `node` is started, the first time and every time after.
     ///

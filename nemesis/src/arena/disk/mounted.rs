@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
 use nix::unistd::syncfs;
 
 use super::deferred::Deferred;
@@ -22,6 +23,8 @@ use super::probe::{PROBE_BYTES, Probe};
 use super::state::{Disk, PROBE};
 use super::tree::{Body, Inode, LIMBO, ROOT};
 
+/// How many probes a fault that strikes by chance is tried with: at 5 % it is missed once in five million.
+const PROBES_MAX: usize = 300;
 /// How long a power loss waits for the files of processes that were just killed to be closed.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -98,6 +101,16 @@ pub enum DiskError {
         mount_point: PathBuf,
         /// What the probe met.
         seen: ProbeSeen,
+    },
+    /// The disk is to be full, and says that it is not.
+    #[error("the disk at {} says that {available} bytes are left, where {free_bytes} should be", mount_point.display())]
+    SpaceLeft {
+        /// What was to be left, in bytes.
+        free_bytes: u64,
+        /// What it says.
+        available: u64,
+        /// Where the disk is mounted.
+        mount_point: PathBuf,
     },
     /// No fault is in force any more, and the disk's own probe still meets one.
     #[error("the disk at {} is not healed of {fault}: {seen:?}", mount_point.display())]
@@ -208,46 +221,14 @@ impl FaultDisk {
     /// [`DiskError::AlreadyInForce`], [`DiskError::NothingToDamage`], [`DiskError::NoEffect`],
     /// [`DiskError::Inject`].
     pub fn inject(&self, fault: &DiskFault) -> Result<DiskEvidence, DiskError> {
-        if let Some(lasting) = fault.lasting()
-            && lock(&self.disk).active.is_active(lasting)
-        {
-            return Err(DiskError::AlreadyInForce { fault: lasting, mount_point: self.mount_point.clone() });
-        }
         match fault {
             DiskFault::PowerLoss { keep } => self.power_loss(*keep).map(DiskEvidence::Undone),
-            DiskFault::LyingFsync => {
-                lock(&self.disk).active.lie();
-                self.probed(Lasting::LyingFsync, |seen| !seen.durable)
-            }
-            DiskFault::SlowFsync { delay } => {
-                lock(&self.disk).active.slow_down(*delay);
-                self.probed(Lasting::SlowFsync, |seen| seen.fsync_took >= *delay)
-            }
-            DiskFault::Errors { on, trigger, files } => {
-                lock(&self.disk).active.fail(*on, *trigger, files.clone());
-                if *on == IoKind::Reads {
-                    self.forget_cached(&self.matching_inodes(files))?;
-                }
-                let lasting = Lasting::Errors(*on);
-                // A probe would use up the one operation that fails, or meet nothing by chance.
-                let certain = matches!(trigger, Trigger::Probability(probability) if *probability >= 1.0);
-                if certain && files.matches(PROBE) {
-                    self.probed(lasting, |seen| match on {
-                        IoKind::Reads => seen.read_errno == Errno::EIO as i32,
-                        IoKind::Writes => seen.write_errno == Errno::EIO as i32,
-                        IoKind::Fsync => seen.fsync_errno == Errno::EIO as i32,
-                    })
-                } else {
-                    self.touched(lasting)
-                }
-            }
-            DiskFault::NoSpace { free_bytes } => {
-                lock(&self.disk).active.fill(*free_bytes);
-                if *free_bytes < PROBE_BYTES {
-                    self.probed(Lasting::NoSpace, |seen| seen.write_errno == Errno::ENOSPC as i32)
-                } else {
-                    self.touched(Lasting::NoSpace)
-                }
+            DiskFault::LyingFsync
+            | DiskFault::SlowFsync { .. }
+            | DiskFault::Errors { .. }
+            | DiskFault::NoSpace { .. } => {
+                self.begin(fault)?;
+                self.show(fault)
             }
             DiskFault::BitFlip { files, bits } => {
                 let flipped = lock(&self.disk).flip_bits(files, *bits);
@@ -267,6 +248,100 @@ impl FaultDisk {
                 self.forget_cached(&touched)?;
                 Ok(DiskEvidence::Cut { files: cut })
             }
+        }
+    }
+
+    /// Puts `fault` in force, if it is one that lasts, without looking for evidence: that is [`FaultDisk::show`]'s.
+    ///
+    /// # Errors
+    /// [`DiskError::AlreadyInForce`]; [`DiskError::Inject`] when the kernel does not forget what it has cached.
+    pub fn begin(&self, fault: &DiskFault) -> Result<(), DiskError> {
+        let Some(lasting) = fault.lasting() else { return Ok(()) };
+        {
+            let active = &mut lock(&self.disk).active;
+            if active.is_active(lasting) {
+                return Err(DiskError::AlreadyInForce {
+                    fault: lasting,
+                    mount_point: self.mount_point.clone(),
+                });
+            }
+            match fault {
+                DiskFault::LyingFsync => active.lie(),
+                DiskFault::SlowFsync { delay } => active.slow_down(*delay),
+                DiskFault::Errors { on, trigger, files } => active.fail(*on, *trigger, files.clone()),
+                DiskFault::NoSpace { free_bytes } => active.fill(*free_bytes),
+                DiskFault::PowerLoss { .. } | DiskFault::BitFlip { .. } | DiskFault::Truncate { .. } => {}
+            }
+        }
+        match fault {
+            DiskFault::Errors { on: IoKind::Reads, files, .. } => {
+                self.forget_cached(&self.matching_inodes(files))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows that `fault`, which lasts and is in force, has its effect.
+    ///
+    /// # Errors
+    /// [`DiskError::NoEffect`]; [`DiskError::NotInForce`]; [`DiskError::Inject`] when it cannot be tried.
+    pub fn show(&self, fault: &DiskFault) -> Result<DiskEvidence, DiskError> {
+        match fault {
+            DiskFault::LyingFsync => self.probed(Lasting::LyingFsync, |seen| !seen.durable),
+            DiskFault::SlowFsync { delay } => {
+                self.probed(Lasting::SlowFsync, |seen| seen.fsync_took >= *delay)
+            }
+            DiskFault::Errors { on, trigger, files } => {
+                let lasting = Lasting::Errors(*on);
+                // A probe would use up the one operation that fails, or meet nothing by chance.
+                let certain = matches!(trigger, Trigger::Probability(probability) if *probability >= 1.0);
+                if certain && files.matches(PROBE) {
+                    self.probed(lasting, |seen| match on {
+                        IoKind::Reads => seen.read_errno == Errno::EIO as i32,
+                        IoKind::Writes => seen.write_errno == Errno::EIO as i32,
+                        IoKind::Fsync => seen.fsync_errno == Errno::EIO as i32,
+                    })
+                } else {
+                    self.touched(lasting)
+                }
+            }
+            DiskFault::NoSpace { free_bytes } if *free_bytes < PROBE_BYTES => {
+                self.probed(Lasting::NoSpace, |seen| seen.write_errno == Errno::ENOSPC as i32)
+            }
+            DiskFault::NoSpace { free_bytes } => {
+                // A probe would take the space that is left: what every program is told of it is asked for instead.
+                let told = statvfs(&self.mount_point)
+                    .map_err(|errno| self.failed("ask for the space", errno.into()))?;
+                let available = told.blocks_available() * told.fragment_size();
+                if available > *free_bytes {
+                    let mount_point = self.mount_point.clone();
+                    return Err(DiskError::SpaceLeft { free_bytes: *free_bytes, available, mount_point });
+                }
+                self.touched(Lasting::NoSpace)
+            }
+            DiskFault::PowerLoss { .. } | DiskFault::BitFlip { .. } | DiskFault::Truncate { .. } => {
+                Err(self.failed("show what is over", io::ErrorKind::InvalidInput.into()))
+            }
+        }
+    }
+
+    /// Probes until an operation meets `fault`, one that fails operations by chance: for the end of a fault that no
+    /// operation of the node has met. Up to [`PROBES_MAX`] probes.
+    ///
+    /// # Errors
+    /// [`DiskError::NoEffect`] when none meets it; [`DiskError::NotInForce`]; [`DiskError::Inject`] when a probe cannot
+    /// be made.
+    pub fn meet(&self, fault: Lasting) -> Result<(), DiskError> {
+        let mut last = None;
+        for _ in 0..PROBES_MAX {
+            if !matches!(self.touched(fault)?, DiskEvidence::Touched { operations: 0, .. }) {
+                return Ok(());
+            }
+            last = Some(self.probe()?);
+        }
+        match last {
+            Some(seen) => Err(DiskError::NoEffect { fault, mount_point: self.mount_point.clone(), seen }),
+            None => Ok(()),
         }
     }
 

@@ -48,11 +48,23 @@ pub enum Message {
 }
 
 /// A directed link, as the switch thread sees it.
-#[derive(Default)]
 struct Link {
     passage: Passage,
+    /// Since when the passage has been as it is.
+    since: Instant,
     /// Absent on a link whose packets pass at once.
     shaper: Option<Box<Shaper>>,
+}
+
+impl Link {
+    fn open() -> Self {
+        Self { passage: Passage::Open, since: Instant::now(), shaper: None }
+    }
+
+    /// Whether packets are dropped now.
+    fn is_cut(&self) -> bool {
+        self.passage.is_cut(self.since)
+    }
 }
 
 /// The switch thread's own state.
@@ -92,8 +104,7 @@ impl Forwarder {
         let timer =
             TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
-        let links: Vec<Link> =
-            std::iter::repeat_with(Link::default).take(ports.len() * ports.len()).collect();
+        let links: Vec<Link> = std::iter::repeat_with(Link::open).take(ports.len() * ports.len()).collect();
         let queue = Queue::new(links.len());
         Ok(Self {
             epoll,
@@ -156,10 +167,15 @@ impl Forwarder {
             match message {
                 Message::Stop => return Ok(Next::Stop),
                 Message::Apply { changes, applied } => {
+                    // One moment for all, so that links which flap do so together.
+                    let now = Instant::now();
                     for (link, policy) in changes {
                         let shaper = || Box::new(Shaper::new(policy, link.0 as u64));
+                        let before = &self.links[link.0];
+                        // A change of something else does not set a flapping link back to its beginning.
+                        let since = if before.passage == policy.passage { before.since } else { now };
                         self.links[link.0] =
-                            Link { passage: policy.passage, shaper: policy.is_shaped().then(shaper) };
+                            Link { passage: policy.passage, since, shaper: policy.is_shaped().then(shaper) };
                     }
                     // Whoever asked may have given up waiting; the policies are in force all the same.
                     let _ = applied.send(Instant::now());
@@ -219,7 +235,7 @@ impl Forwarder {
 
     /// Does to a packet what the policy of its link says.
     fn decide(&mut self, link: LinkIndex, frame: &Frame<'_>) -> Outcome {
-        if self.links[link.0].passage == Passage::Cut {
+        if self.links[link.0].is_cut() {
             self.drop_by_policy(link, frame);
             let packets = saturating(frame.segments());
             Outcome { packets, cut: packets, ..Outcome::default() }
@@ -294,7 +310,7 @@ impl Forwarder {
             let link_header = self.ports[self.shared.target(waiting.link)].link_header;
             let Some(frame) = Frame::parse(&waiting.bytes, link_header) else { continue };
             // A cut also takes what was on its way: nothing arrives after it is in force.
-            let outcome = if self.links[waiting.link.0].passage == Passage::Cut {
+            let outcome = if self.links[waiting.link.0].is_cut() {
                 self.drop_by_policy(waiting.link, &frame);
                 Outcome { packets: 1, cut: 1, ..Outcome::default() }
             } else {

@@ -1,6 +1,6 @@
 //! What happens to packets on one directed link.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,23 @@ pub enum Passage {
     Open,
     /// Every packet is dropped, silently, as by a broken cable.
     Cut,
+    /// A loose contact: by turns cut and open, each for half of this period, beginning cut when the policy comes into
+    /// force.
+    Flapping(Duration),
+}
+
+impl Passage {
+    /// Whether packets are dropped now, `since` the policy came into force.
+    pub(super) fn is_cut(self, since: Instant) -> bool {
+        match self {
+            Self::Open => false,
+            Self::Cut => true,
+            Self::Flapping(period) => {
+                let half = (period / 2).max(Duration::from_nanos(1));
+                (since.elapsed().as_nanos() / half.as_nanos()).is_multiple_of(2)
+            }
+        }
+    }
 }
 
 /// How likely something is, in millionths: an exact value, so that policies can be compared and saved.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duress_history::NodeId;
 use duress_history::register::Register;
+use duress_nemesis::ClockBound;
 use duress_nemesis::arena::ProcessSpec;
 use tokio::time::Instant;
 
@@ -76,6 +77,16 @@ impl System for Store {
             "raft" => nodes.saturating_sub(1) / 2,
             // Without failover nothing is written while the primary is away.
             _ => 0,
+        }
+    }
+
+    fn clock_bound(&self, settings: &Settings) -> Option<ClockBound> {
+        let milliseconds = |option| settings.option(option)?.parse().ok().map(Duration::from_millis);
+        match settings.option("reads") {
+            Some("lease") => {
+                Some(ClockBound { lease: milliseconds("lease_ms")?, slack: milliseconds("drift_bound_ms")? })
+            }
+            _ => None,
         }
     }
 

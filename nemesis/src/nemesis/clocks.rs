@@ -1,0 +1,152 @@
+//! Moving the nodes' wall clocks, and setting them right.
+
+use super::*;
+use crate::arena::clock::{ClockEvidence, MonotonicClocks};
+use crate::evidence::{CLOCK_TOLERANCE_NS, NodeClock};
+
+/// How long the processes of one node may take to tell their time.
+const CLOCK_DEADLINE: Duration = Duration::from_secs(2);
+/// How many times a clock is read before it counts as not showing what it was set to.
+const CLOCK_READINGS: usize = 4;
+
+/// A clock that a fault has moved.
+#[derive(Debug)]
+pub(super) struct MovedClock {
+    node: NodeId,
+    page: Arc<ClockPage>,
+    /// What moves it still.
+    strobe: Option<Strobe>,
+}
+
+impl Nemesis {
+    pub(super) fn inject_clock(
+        &mut self,
+        id: u32,
+        fault: &Fault,
+        effect: ClockEffect,
+        nodes: &[NodeId],
+    ) -> Result<Injected, NemesisError> {
+        let mut pages = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let (_, page, _) =
+                self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
+            // Healing sets a clock right altogether: two faults cannot have the same.
+            if let Some(by) = self.moved_by(node) {
+                return Err(NemesisError::ClockTaken { node: node.clone(), by });
+            }
+            pages.push((node.clone(), Arc::clone(page)));
+        }
+        let mut moved = Vec::with_capacity(nodes.len());
+        let mut failed = None;
+        for (node, page) in pages {
+            let set = |source| NemesisError::Clock { node: node.clone(), source };
+            let strobe = match effect {
+                ClockEffect::Bump { delta_ns } => page.bump(delta_ns).map(|_| None).map_err(set),
+                ClockEffect::Drift { ppb } => {
+                    page.drift(ppb, MonotonicClocks::KeepPace).map(|_| None).map_err(set)
+                }
+                ClockEffect::Strobe { delta_ns } => {
+                    Strobe::start(Arc::clone(&page), delta_ns, ClockEffect::STROBE_PERIOD)
+                        .map(Some)
+                        .map_err(|source| NemesisError::Strobe { node: node.clone(), source })
+                }
+            };
+            match strobe {
+                Ok(strobe) => moved.push(MovedClock { node, page, strobe }),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        let since = Instant::now();
+        let seen = moved.iter().map(|clock| (clock.node.clone(), Account::default())).collect();
+        // Whatever failed: healing sets right what was moved before.
+        self.active.insert(id, (fault.clone(), Active::Clock { clocks: moved }));
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Injected { evidence: self.read_clocks(seen)?, since }),
+        }
+    }
+
+    /// The fault in force that has moved the clock of `node`.
+    fn moved_by(&self, node: &NodeId) -> Option<u32> {
+        let moves = |active: &Active| match active {
+            Active::Clock { clocks } => clocks.iter().any(|clock| clock.node == *node),
+            _ => false,
+        };
+        self.active.iter().find(|(_, (_, active))| moves(active)).map(|(id, _)| *id)
+    }
+
+    /// Sets every clock right, whatever goes wrong with another; the first error is told.
+    pub(super) fn heal_clock(&mut self, clocks: Vec<MovedClock>) -> Result<Evidence, NemesisError> {
+        let mut seen = Vec::with_capacity(clocks.len());
+        let mut first = None;
+        for MovedClock { node, page, strobe } in clocks {
+            // How far it went, before it is set right: what a drift came to.
+            let reached = self.read_clock(&node);
+            let steps = strobe.map(|strobe| stop_strobe(&node, strobe)).transpose();
+            let reset = page.reset().map_err(|source| NemesisError::Clock { node: node.clone(), source });
+            match (reached, steps, reset) {
+                (Ok(reached), Ok(steps), Ok(_)) => {
+                    let reached_ns = reached.seen.first().map(|seen| seen.delta_ns);
+                    seen.push((node, Account { steps, reached_ns }));
+                }
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        match first {
+            Some(error) => Err(error),
+            None => self.read_clocks(seen),
+        }
+    }
+
+    /// What the processes of each node read.
+    fn read_clocks(&self, nodes: Vec<(NodeId, Account)>) -> Result<Evidence, NemesisError> {
+        let mut seen = Vec::with_capacity(nodes.len());
+        for (node, Account { steps, reached_ns }) in nodes {
+            let mut clock = self.read_clock(&node)?;
+            for _ in 1..CLOCK_READINGS {
+                if clock.proves(CLOCK_TOLERANCE_NS) {
+                    break;
+                }
+                // A strobe may have stepped between the look at the setting and the look at the process.
+                clock = self.read_clock(&node)?;
+            }
+            seen.push(NodeClock { node, clock, steps, reached_ns });
+        }
+        Ok(Evidence::ClockSet { nodes: seen })
+    }
+
+    fn read_clock(&self, node: &NodeId) -> Result<ClockEvidence, NemesisError> {
+        let (tracer, page, host) =
+            self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
+        let pids = host.pids().map_err(|source| {
+            let action = "look at";
+            let source = ControlError::System { action, host: node.clone(), source };
+            NemesisError::Cluster(ClusterError::Signal { node: node.clone(), what: action, source })
+        })?;
+        ClockEvidence::gather(tracer, page, &pids, CLOCK_DEADLINE)
+            .map_err(|source| NemesisError::ReadClock { node: node.clone(), source })
+    }
+}
+
+/// What a clock did while a fault was in force.
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    /// How many steps a strobe made.
+    steps: Option<u64>,
+    /// How far ahead of the machine's clock it was at the end, in nanoseconds.
+    reached_ns: Option<i64>,
+}
+
+/// Stops a strobe; how many steps it made. One that gave up by itself did not do what was asked.
+fn stop_strobe(node: &NodeId, strobe: Strobe) -> Result<u64, NemesisError> {
+    let (account, _) = strobe.stop().map_err(|source| NemesisError::Strobe { node: node.clone(), source })?;
+    match account.failure {
+        None => Ok(account.steps),
+        Some(source) => Err(NemesisError::Strobe { node: node.clone(), source: source.into() }),
+    }
+}

@@ -1,0 +1,192 @@
+//! Injecting and healing faults of links: partitions and what happens to packets.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::partition::PartitionShape;
+
+/// How many turns of a flapping link are looked at for both of its states, before it counts as not flapping.
+const FLAPS_SEEN_MAX: u32 = 8;
+
+impl Nemesis {
+    pub(super) fn inject_partition(
+        &mut self,
+        id: u32,
+        fault: &Fault,
+        shape: &PartitionShape,
+        links: Vec<Link>,
+    ) -> Result<Injected, NemesisError> {
+        let mut counted = Vec::with_capacity(links.len());
+        for link in &links {
+            counted.push((link.clone(), self.dropped(link)?));
+        }
+        self.active.insert(id, (fault.clone(), Active::Partition { links: counted }));
+        for link in &links {
+            match shape {
+                PartitionShape::Flapping(period) => self.links.flap(link, id, *period),
+                _ => self.links.cut(link),
+            }
+        }
+        let since = self.switch.apply(self.links.policies(&links))?;
+        if let PartitionShape::Flapping(period) = shape {
+            return self.see_flapping(&links, since, *period);
+        }
+        let probes = self.switch.probe(&links, PROBE_DEADLINE)?;
+        let probes_dropped = probes.iter().filter(|probe| probe.outcome == ProbeOutcome::Dropped).count();
+        Ok(Injected { evidence: Evidence::Cut { links: links.len(), probes_dropped }, since })
+    }
+
+    /// Probes `links`, which flap `since`, in one state after the other, until each was seen in both.
+    fn see_flapping(
+        &self,
+        links: &[Link],
+        since: Instant,
+        period: Duration,
+    ) -> Result<Injected, NemesisError> {
+        let (mut seen_cut, mut seen_open) = (BTreeSet::new(), BTreeSet::new());
+        let half = period / 2;
+        for turn in 0..FLAPS_SEEN_MAX {
+            // Each probe in the first half of a turn, so that it is answered within the same.
+            let due = since + half * turn;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            for probe in self.switch.probe(links, half.min(PROBE_DEADLINE))? {
+                let link = (probe.from, probe.to);
+                match probe.outcome {
+                    ProbeOutcome::Dropped => seen_cut.insert(link),
+                    ProbeOutcome::Arrived(_) => seen_open.insert(link),
+                    ProbeOutcome::Silent => false,
+                };
+            }
+            if seen_cut.len() == links.len() && seen_open.len() == links.len() {
+                break;
+            }
+        }
+        let evidence = Evidence::Flapping {
+            links: links.len(),
+            seen_cut: seen_cut.len(),
+            seen_open: seen_open.len(),
+            period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
+        };
+        Ok(Injected { evidence, since })
+    }
+
+    pub(super) fn heal_partition(
+        &mut self,
+        id: u32,
+        fault: &Fault,
+        links: &[(Link, u64)],
+    ) -> Result<Evidence, NemesisError> {
+        let flaps = matches!(fault, Fault::Partition { shape: PartitionShape::Flapping(_), .. });
+        let mut packets_dropped = 0;
+        let mut all = Vec::with_capacity(links.len());
+        for (link, before) in links {
+            packets_dropped += self.dropped(link)?.saturating_sub(*before);
+            if flaps {
+                self.links.unflap(link, id);
+            } else {
+                self.links.join(link);
+            }
+            all.push(link.clone());
+        }
+        self.switch.apply(self.links.policies(&all))?;
+        let (probes_arrived, still_cut) = self.probe_open(&all)?;
+        Ok(Evidence::Joined { links: all.len(), probes_arrived, still_cut, packets_dropped })
+    }
+
+    pub(super) fn inject_packet(
+        &mut self,
+        id: u32,
+        fault: &Fault,
+        effect: PacketEffect,
+        hosts: &[NodeId],
+    ) -> Result<Injected, NemesisError> {
+        let mut links = BTreeSet::new();
+        for host in hosts {
+            for other in self.nodes.iter().filter(|other| *other != host) {
+                links.insert((host.clone(), other.clone()));
+                links.insert((other.clone(), host.clone()));
+            }
+        }
+        let links: Vec<Link> = links.into_iter().collect();
+        let mut counted = Vec::with_capacity(links.len());
+        for link in &links {
+            counted.push((link.clone(), self.switch.counters(&link.0, &link.1)?));
+        }
+        self.active.insert(id, (fault.clone(), Active::Packet { effect, links: counted }));
+        for link in &links {
+            self.links.shape(link, id, effect);
+        }
+        let since = self.switch.apply(self.links.policies(&links))?;
+        let mut times: Vec<Duration> = self
+            .switch
+            .probe(&links, PROBE_DEADLINE)?
+            .into_iter()
+            .filter_map(|probe| match probe.outcome {
+                ProbeOutcome::Arrived(after) => Some(after),
+                ProbeOutcome::Dropped | ProbeOutcome::Silent => None,
+            })
+            .collect();
+        times.sort();
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
+        let probe_us = u64::try_from(median.as_micros()).unwrap_or(u64::MAX);
+        let evidence = Evidence::Shaped { links: links.len(), probes_arrived: times.len(), probe_us };
+        Ok(Injected { evidence, since })
+    }
+
+    pub(super) fn heal_packet(
+        &mut self,
+        id: u32,
+        effect: PacketEffect,
+        links: &[(Link, LinkCounters)],
+    ) -> Result<Evidence, NemesisError> {
+        let all: Vec<Link> = links.iter().map(|(link, _)| link.clone()).collect();
+        let mut packets_met = self.met(effect, links)?;
+        for _ in 0..PROBE_ROUNDS {
+            if packets_met > 0 {
+                break;
+            }
+            // The target was silent on these links: probes show that the effect is there.
+            self.switch.probe(&all, PROBE_DEADLINE)?;
+            packets_met = self.met(effect, links)?;
+        }
+        for link in &all {
+            self.links.unshape(link, id);
+        }
+        self.switch.apply(self.links.policies(&all))?;
+        let (probes_arrived, still_cut) = self.probe_open(&all)?;
+        Ok(Evidence::Unshaped { links: all.len(), probes_arrived, still_cut, packets_met })
+    }
+
+    fn met(&self, effect: PacketEffect, links: &[(Link, LinkCounters)]) -> Result<u64, NemesisError> {
+        let mut met = 0;
+        for (link, before) in links {
+            met += effect.met(before, &self.switch.counters(&link.0, &link.1)?);
+        }
+        Ok(met)
+    }
+
+    /// How many of `links` a probe crosses, and how many a partition cuts.
+    fn probe_open(&self, links: &[Link]) -> Result<(usize, usize), NemesisError> {
+        let open: Vec<Link> = links.iter().filter(|link| !self.links.is_cut(link)).cloned().collect();
+        let mut lost = open.clone();
+        for _ in 0..PROBE_ROUNDS {
+            if lost.is_empty() {
+                break;
+            }
+            // A probe is a datagram: under load one may be lost without a cut, so the lost ones are sent again.
+            let probes = self.switch.probe(&lost, PROBE_DEADLINE)?;
+            lost = probes
+                .into_iter()
+                .filter(|probe| !matches!(probe.outcome, ProbeOutcome::Arrived(_)))
+                .map(|probe| (probe.from, probe.to))
+                .collect();
+        }
+        Ok((open.len() - lost.len(), links.len() - open.len()))
+    }
+
+    /// Packets of the target and the clients that the link's policy has dropped so far: all but our own probes.
+    fn dropped(&self, link: &Link) -> Result<u64, NemesisError> {
+        let counters = self.switch.counters(&link.0, &link.1)?;
+        Ok(counters.dropped_packets.saturating_sub(counters.dropped_probes))
+    }
+}

@@ -1,0 +1,83 @@
+//! Killing, ending, pausing and resuming nodes.
+
+use nix::sys::signal::Signal;
+
+use super::*;
+
+impl Nemesis {
+    pub(super) fn start(&mut self, nodes: &[NodeId]) -> Result<(), NemesisError> {
+        for node in nodes {
+            self.cluster.start(node)?;
+        }
+        Ok(())
+    }
+
+    /// Kills everything that lives on `nodes`, on all of them at once, and sees it gone.
+    pub(super) fn kill(&mut self, nodes: &[NodeId]) -> Result<(Vec<NodeProcesses>, Instant), NemesisError> {
+        let struck = self.strike(nodes, Signal::SIGKILL)?;
+        let since = Instant::now();
+        let mut seen = self.each(nodes, "kill", |process| Ok(process.kill(SIGNAL_DEADLINE)?.pids))?;
+        // What ended between the signal and the look at it was killed all the same.
+        for (seen, struck) in seen.iter_mut().zip(struck) {
+            seen.processes = seen.processes.max(struck);
+        }
+        for node in nodes {
+            self.cluster.forget(node);
+        }
+        Ok((seen, since))
+    }
+
+    /// Ends nodes with SIGTERM; what does not end in time is killed, and told as such by its number of processes.
+    pub(super) fn end(&mut self, nodes: &[NodeId]) -> Result<(Vec<NodeProcesses>, Instant), NemesisError> {
+        let since = Instant::now();
+        let seen = self.each(nodes, "end", |process| {
+            let ended = process.terminate(SIGNAL_DEADLINE)?;
+            let left = if ended.left > 0 { process.kill(SIGNAL_DEADLINE)?.pids } else { 0 };
+            Ok(1 + left)
+        })?;
+        for node in nodes {
+            self.cluster.forget(node);
+        }
+        Ok((seen, since))
+    }
+
+    /// Stops everything that lives on `nodes`, on all of them at once, and sees every thread stopped.
+    pub(super) fn pause(&mut self, nodes: &[NodeId]) -> Result<(Vec<NodeProcesses>, Instant), NemesisError> {
+        self.strike(nodes, Signal::SIGSTOP)?;
+        let since = Instant::now();
+        let seen = self.each(nodes, "pause", |process| Ok(process.pause(SIGNAL_DEADLINE)?.pids))?;
+        Ok((seen, since))
+    }
+
+    pub(super) fn resume(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
+        self.each(nodes, "resume", |process| Ok(process.resume(SIGNAL_DEADLINE)?.pids))
+    }
+
+    /// Sends `signal` to everything that lives on `nodes`; tells how many processes each had.
+    pub(super) fn strike(&mut self, nodes: &[NodeId], signal: Signal) -> Result<Vec<usize>, NemesisError> {
+        let struck = self.each(nodes, "signal", |process| process.strike(signal))?;
+        Ok(struck.into_iter().map(|node| node.processes).collect())
+    }
+
+    /// Does `act` to each of `nodes` that runs; `act` tells how many processes it struck.
+    fn each(
+        &mut self,
+        nodes: &[NodeId],
+        what: &'static str,
+        act: impl Fn(&mut NodeProcess) -> Result<usize, ControlError>,
+    ) -> Result<Vec<NodeProcesses>, NemesisError> {
+        let mut seen = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let processes = match self.cluster.process(node)? {
+                Some(process) => act(process).map_err(|source| ClusterError::Signal {
+                    node: node.clone(),
+                    what,
+                    source,
+                })?,
+                None => 0,
+            };
+            seen.push(NodeProcesses { node: node.clone(), processes });
+        }
+        Ok(seen)
+    }
+}
