@@ -3,6 +3,7 @@
 //! In reading order:
 //! - [`verdict`]: what a checker answers, down to the operations and sentences that prove an anomaly;
 //! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
+//! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is data.
 //!
@@ -31,7 +32,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod delivery;
 pub mod linearizable;
 pub mod verdict;
+mod words;
 
 pub use verdict::{Anomaly, AnomalyKind, CheckReport, Verdict};

@@ -7,6 +7,8 @@ use std::fmt;
 use duress_history::{NodeId, Process, Scalar};
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::DeliveryReport;
+
 /// What a checker says of a history.
 ///
 /// `Unknown` is no pass: something was not decided, and the reasons say what.
@@ -86,17 +88,33 @@ pub enum Reason {
         /// How many operations it has.
         operations: u64,
     },
+    /// Acknowledged messages that nobody read, in a partition that nobody read far enough to show that they are gone.
+    Unseen {
+        /// The partition.
+        key: Option<Scalar>,
+        /// How many messages.
+        messages: u64,
+    },
+    /// A value that was sent to one partition more than once: its messages cannot be told apart.
+    RepeatedValue {
+        /// The partition.
+        key: Option<Scalar>,
+        /// The value.
+        value: Scalar,
+    },
 }
 
 impl Reason {
-    /// The register that was not decided, where there is more than one.
+    /// The register or partition that was not decided, where there is more than one.
     #[must_use]
     pub fn key(&self) -> Option<&Scalar> {
         match self {
             Self::Configurations { key, .. }
             | Self::Memory { key, .. }
             | Self::Interrupted { key, .. }
-            | Self::TooLong { key, .. } => key.as_ref(),
+            | Self::TooLong { key, .. }
+            | Self::Unseen { key, .. }
+            | Self::RepeatedValue { key, .. } => key.as_ref(),
         }
     }
 }
@@ -126,6 +144,13 @@ impl fmt::Display for Reason {
             Self::TooLong { operations, .. } => {
                 write!(f, "{operations} operations on one register are more than can be numbered")
             }
+            Self::Unseen { messages, .. } => write!(
+                f,
+                "{messages} acknowledged messages were never read, and nobody read far enough to say that they are lost"
+            ),
+            Self::RepeatedValue { value, .. } => {
+                write!(f, "{value} was sent more than once, and only what is sent once can be told apart")
+            }
         }
     }
 }
@@ -136,13 +161,14 @@ impl fmt::Display for Reason {
 pub enum AnomalyKind {
     /// A read saw a value that nothing ever wrote.
     PhantomRead,
-    /// A read saw a value whose only writers had failed, that is, certainly had not happened.
+    /// A read or poll saw a value whose only writers had failed, that is, certainly had not happened.
     AbortedRead,
     /// A read saw a value before anybody began to write it.
     FutureRead,
     /// A read saw a value that had been overwritten before it began.
     StaleRead,
-    /// An acknowledged write was never seen by anybody, and a read that began afterwards saw an older value.
+    /// Registers: an acknowledged write was never seen by anybody, and a read that began afterwards saw an older value.
+    /// Logs: a message that was acknowledged or read is not in its partition.
     LostWrite,
     /// Two compare-and-sets took effect from one and the same write: one of them is lost.
     LostUpdate,
@@ -154,6 +180,38 @@ pub enum AnomalyKind {
     UnheldRelease,
     /// No order of the operations agrees with real time and with every answer; no simpler name fits.
     Nonlinearizable,
+    /// A poll gave a message that nobody had sent to that partition by then.
+    NeverSent,
+    /// One message stands at more than one offset of its partition.
+    Duplicate,
+    /// Two answers disagree about which message stands at an offset.
+    InconsistentOffsets,
+    /// Within one operation, a poll left out a message that others were given.
+    IntPollSkip,
+    /// Within one operation, a poll gave offsets that do not rise.
+    IntNonmonotonicPoll,
+    /// From one operation to the next, a consumer that kept its place left out a message that others were given.
+    PollSkip,
+    /// From one operation to the next, a consumer that kept its place was given what lies before it.
+    NonmonotonicPoll,
+    /// Within one operation, messages were put in another order than they were sent in.
+    IntNonmonotonicSend,
+    /// Within one operation, messages of others came between those sent.
+    IntSendSkip,
+    /// A process sent a message after another was acknowledged to it, and it was put before that one.
+    NonmonotonicSend,
+    /// A message sent after another was acknowledged or read, by somebody else, was put before that one.
+    Reordered,
+    /// A group's committed offset went back, and nobody can have committed the lower one.
+    CommittedOffsetBack,
+    /// A group committed an offset beyond a message that none of its members was ever given.
+    Undelivered,
+    /// A group's members were given a message of one offset more than once.
+    Redelivered,
+    /// Folding what remained of a log gives a key a value that it no longer had.
+    TableDiverged,
+    /// The latest record of a key is gone from the log, and no other of it remains.
+    LatestLost,
 }
 
 impl AnomalyKind {
@@ -171,6 +229,22 @@ impl AnomalyKind {
             Self::DoubleAcquire => "double-acquire",
             Self::UnheldRelease => "unheld-release",
             Self::Nonlinearizable => "nonlinearizable",
+            Self::NeverSent => "never-sent",
+            Self::Duplicate => "duplicate",
+            Self::InconsistentOffsets => "inconsistent-offsets",
+            Self::IntPollSkip => "int-poll-skip",
+            Self::IntNonmonotonicPoll => "int-nonmonotonic-poll",
+            Self::PollSkip => "poll-skip",
+            Self::NonmonotonicPoll => "nonmonotonic-poll",
+            Self::IntNonmonotonicSend => "int-nonmonotonic-send",
+            Self::IntSendSkip => "int-send-skip",
+            Self::NonmonotonicSend => "nonmonotonic-send",
+            Self::Reordered => "reordered",
+            Self::CommittedOffsetBack => "committed-offset-back",
+            Self::Undelivered => "undelivered",
+            Self::Redelivered => "redelivered",
+            Self::TableDiverged => "table-diverged",
+            Self::LatestLost => "latest-lost",
         }
     }
 }
@@ -186,12 +260,12 @@ impl fmt::Display for AnomalyKind {
 pub struct Anomaly {
     /// Its name.
     pub kind: AnomalyKind,
-    /// The register, where there is more than one.
+    /// The register, where there is more than one; of logs, the partition; of tables, the record's key.
     pub key: Option<Scalar>,
     /// The anomaly in one sentence.
     pub summary: String,
-    /// What the register held before the first of `operations`.
-    pub start: WitnessStart,
+    /// What the register held before the first of `operations`; null for logs and tables, whose witnesses suppose nothing.
+    pub start: Option<WitnessStart>,
     /// The witness, by invocation: these operations alone, with the rest of the history left out in ways that can
     /// only make it easier to explain, are already impossible.
     pub operations: Vec<WitnessOperation>,
@@ -226,7 +300,7 @@ pub struct WitnessOperation {
     pub time: u64,
     /// When it completed, nanoseconds since the run began, if it did.
     pub completion_time: Option<u64>,
-    /// What it did: `write 7`, `read -> 3`, `cas 3 -> 4`.
+    /// What it did: `write 7`, `read -> 3`, `cas 3 -> 4`; `send 7 to t0-2 -> 15`, `poll t0-2 -> 7@15`.
     pub action: String,
     /// How it ended.
     pub outcome: Outcome,
@@ -238,6 +312,8 @@ pub struct WitnessOperation {
 pub enum Outcome {
     /// It happened.
     Ok,
+    /// It certainly did not happen.
+    Fail,
     /// It may have happened.
     Info,
 }
@@ -256,7 +332,7 @@ pub struct Step {
 pub struct CheckReport {
     /// What it says of the history.
     pub verdict: Verdict,
-    /// How many registers there are.
+    /// How many registers there are; of logs and tables, partitions.
     pub keys: u64,
     /// How many operations took part in the check.
     pub operations: u64,
@@ -264,6 +340,9 @@ pub struct CheckReport {
     pub skipped: Skipped,
     /// What the check cost.
     pub statistics: Statistics,
+    /// Which guarantee of delivery the record shows, with counts; of logs and queues only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryReport>,
 }
 
 /// Operations that took no part in a check.

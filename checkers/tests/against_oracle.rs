@@ -154,7 +154,7 @@ fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Resu
             let anomaly = &anomalies[0];
             prop_assert!(!anomaly.steps.is_empty() && !anomaly.operations.is_empty());
             let witness = shown(anomaly, operations);
-            let starts = match &anomaly.start {
+            let starts = match anomaly.start.as_ref().expect("a witness of a register says where it starts") {
                 WitnessStart::Initial(value) => vec![value.clone()],
                 WitnessStart::Any => (-1..12).map(|value| Some(Scalar::Int(value))).chain([None]).collect(),
             };
@@ -249,7 +249,7 @@ proptest! {
             Verdict::Invalid(anomalies) => {
                 prop_assert!(!expected, "{anomalies:#?}");
                 let witness = shown(&anomalies[0], &operations);
-                let starts = match anomalies[0].start {
+                let starts = match anomalies[0].start.as_ref().expect("a witness of a lock says where it starts") {
                     WitnessStart::Initial(_) => vec![false],
                     WitnessStart::Any => vec![false, true],
                 };

@@ -10,6 +10,7 @@ use super::orders;
 use super::partition::{Action, End, Interned, Partition, Source};
 use super::witness::Witness;
 use crate::verdict::{Anomaly, AnomalyKind, Outcome, Step, WitnessOperation, WitnessStart};
+use crate::words::{label, seconds};
 
 /// The witness of `part`, whose numbered form is `interned`, as an anomaly.
 pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, witness: Witness) -> Anomaly {
@@ -27,10 +28,10 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, witness: Wi
         kind: proof.kind,
         key: part.key.cloned(),
         summary: proof.summary,
-        start: match case.problem.start {
+        start: Some(match case.problem.start {
             Start::Known(_) => WitnessStart::Initial(part.initial.cloned()),
             Start::Any => WitnessStart::Any,
-        },
+        }),
         operations,
         steps: proof.steps,
     }
@@ -51,17 +52,6 @@ pub(super) struct Case<'a> {
     pub(super) interned: &'a Interned<'a>,
     /// The witness.
     pub(super) problem: Problem,
-}
-
-/// `A`, `B`, … `Z`, `A1`, `B1`, …
-pub(super) fn label(at: usize) -> String {
-    let letter = char::from(b'A' + (at % 26) as u8);
-    if at < 26 { letter.to_string() } else { format!("{letter}{}", at / 26) }
-}
-
-/// Nanoseconds as seconds, to the microsecond where the millisecond does not tell.
-fn seconds(time: u64) -> String {
-    format!("{}.{:06} s", time / 1_000_000_000, time % 1_000_000_000 / 1_000)
 }
 
 pub(super) fn step(sentence: String, labels: &[usize]) -> Step {

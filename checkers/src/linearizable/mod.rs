@@ -135,6 +135,7 @@ fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> 
         operations: 0,
         skipped: Skipped::default(),
         statistics: Statistics::default(),
+        delivery: None,
     };
     let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
     for report in reports {

@@ -3,8 +3,9 @@
 //! They are about which operation read from which, and which completed before which began.
 
 use super::call::{Call, Effect, INITIAL, Start, State};
-use super::explain::{Case, Proof, label, step};
+use super::explain::{Case, Proof, step};
 use crate::verdict::AnomalyKind;
+use crate::words::label;
 
 impl Case<'_> {
     /// The only call of the witness that produces `value`; `None` also when it was held first and is not produced.

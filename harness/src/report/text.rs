@@ -219,11 +219,12 @@ impl Display for Told<'_> {
         writeln!(f, "anomaly {number}: {}{key}", anomaly.kind)?;
         writeln!(f, "  {}", anomaly.summary)?;
         let start = match &anomaly.start {
-            WitnessStart::Initial(None) => "the key was never written before".to_owned(),
-            WitnessStart::Initial(Some(value)) => format!("the key held {value}"),
-            WitnessStart::Any => "whatever the key held before".to_owned(),
+            Some(WitnessStart::Initial(None)) => " (the key was never written before)".to_owned(),
+            Some(WitnessStart::Initial(Some(value))) => format!(" (the key held {value})"),
+            Some(WitnessStart::Any) => " (whatever the key held before)".to_owned(),
+            None => String::new(),
         };
-        writeln!(f, "  these operations alone are impossible ({start}):")?;
+        writeln!(f, "  these operations alone are impossible{start}:")?;
         for operation in &anomaly.operations {
             let node = operation.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
             // Cut off, not rounded, as in the steps below.

@@ -1,0 +1,152 @@
+//! Committed offset going back: a group has forgotten how far it had come.
+//!
+//! The members of a group commit offsets that only rise: each is given a partition at its committed offset and reads on
+//! from there, and who has lost a partition can commit nothing of it any more. So when a lower offset, or none, is read
+//! as committed after a higher one had been read or acknowledged as committed, the higher commit is gone.
+//!
+//! It is no anomaly when somebody can have committed the lower one. That can be: a commit whose answer names it; a
+//! commit of unknown outcome by a consumer outside the group, whom nobody fences; and any commit after a member went
+//! back with `seek`.
+
+use duress_history::log::{Log, Offset};
+use duress_history::pairs::Completion;
+use rustc_hash::FxHashMap;
+
+use super::cast::Cast;
+use super::facts::{Facts, Op};
+use super::findings::Findings;
+use super::members::Members;
+use crate::verdict::AnomalyKind;
+
+/// Somebody was told that this is committed.
+#[derive(Clone, Copy)]
+struct Told {
+    op: Op,
+    begun: u64,
+    answered: u64,
+    offset: u64,
+}
+
+/// A commit, by what it committed; `u64::MAX` for the end of one that was never answered.
+struct Commit {
+    begun: u64,
+    ended: u64,
+}
+
+/// What is known of the committed offset of one partition.
+#[derive(Default)]
+struct Course {
+    /// By answer: what was told, and the highest so far.
+    told: Vec<(Told, u64)>,
+    commits: FxHashMap<u64, Vec<Commit>>,
+    /// From the beginning of this event on, anything may have been committed.
+    free_from: Option<u64>,
+}
+
+/// Finds committed offsets that went back. Time O(n log n) in the commits, without anomalies.
+pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut Findings) {
+    let courses = courses(facts, members);
+    for (op, operation) in facts.operations.iter().enumerate() {
+        let Completion::Ok { index: answered, answer: Log::Committed(Some(offsets)), .. } =
+            &operation.completion
+        else {
+            continue;
+        };
+        let op = op as Op;
+        for (partition, course) in facts.partitions.iter().zip(&courses) {
+            let read = offsets.get(partition.key).map(|Offset(offset)| *offset);
+            let Some(before) = course.above(operation.index, *answered, read) else { continue };
+            findings.add(AnomalyKind::CommittedOffsetBack, || {
+                let key = partition.key;
+                let cast = Cast::new(facts, key, [before.op, op], []);
+                let now = read.map_or_else(|| "that there is none".to_owned(), |offset| offset.to_string());
+                let steps = vec![
+                    cast.step(
+                        format!("{} told that {} is committed.", cast.named(before.op), before.offset),
+                        &[before.op],
+                    ),
+                    cast.before(before.op, op),
+                    cast.step(
+                        format!("But {} told {now}, and nobody can have committed that.", cast.named(op)),
+                        &[op],
+                    ),
+                ];
+                let now = read.map_or_else(|| "nothing".to_owned(), |offset| offset.to_string());
+                let summary =
+                    format!("the committed offset of {key} went back from {} to {now}", before.offset);
+                cast.anomaly(AnomalyKind::CommittedOffsetBack, summary, steps)
+            });
+        }
+    }
+}
+
+impl Course {
+    /// What had been told before the event `begun` and is above `read`, unless somebody can have committed `read` by
+    /// the event `answered`.
+    fn above(&self, begun: u64, answered: u64, read: Option<u64>) -> Option<Told> {
+        if self.free_from.is_some_and(|from| from < answered) {
+            return None;
+        }
+        let known = &self.told[..self.told.partition_point(|(told, _)| told.answered < begun)];
+        let above = |offset: u64| read.is_none_or(|read| offset > read);
+        if !known.last().is_some_and(|(_, highest)| above(*highest)) {
+            return None;
+        }
+        // The one that began last leaves the least room for a commit after it.
+        let told = known.iter().map(|(told, _)| *told).filter(|told| above(told.offset));
+        let before = told.max_by_key(|told| told.begun)?;
+        let commits = read.and_then(|read| self.commits.get(&read));
+        let excused = commits.is_some_and(|commits| {
+            commits.iter().any(|commit| commit.begun < answered && commit.ended > before.begun)
+        });
+        (!excused).then_some(before)
+    }
+}
+
+fn courses(facts: &Facts<'_>, members: &Members) -> Vec<Course> {
+    let mut courses: Vec<Course> = facts.partitions.iter().map(|_| Course::default()).collect();
+    for (op, operation) in facts.operations.iter().enumerate() {
+        let (op, begun) = (op as Op, operation.index);
+        match (&operation.action, &operation.completion) {
+            (Log::Seek(offsets), Completion::Ok { .. } | Completion::Info { .. })
+                if members.is_member(op) =>
+            {
+                for course in offsets.keys().filter_map(|key| facts.partition(key)) {
+                    courses[course as usize].free_from.get_or_insert(begun);
+                }
+            }
+            (Log::Commit(_), Completion::Info { .. }) if !members.is_member(op) => {
+                for course in &mut courses {
+                    course.free_from.get_or_insert(begun);
+                }
+            }
+            (
+                _,
+                Completion::Ok {
+                    index: answered,
+                    answer: answer @ (Log::Commit(Some(offsets)) | Log::Committed(Some(offsets))),
+                    ..
+                },
+            ) => {
+                for (key, Offset(offset)) in offsets {
+                    let Some(at) = facts.partition(key) else { continue };
+                    let course = &mut courses[at as usize];
+                    course.told.push((Told { op, begun, answered: *answered, offset: *offset }, 0));
+                    if matches!(answer, Log::Commit(_)) {
+                        course.commits.entry(*offset).or_default().push(Commit { begun, ended: *answered });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for course in &mut courses {
+        course.told.sort_unstable_by_key(|(told, _)| told.answered);
+        let mut highest = 0;
+        for (told, so_far) in &mut course.told {
+            highest = highest.max(told.offset);
+            *so_far = highest;
+        }
+    }
+    courses
+}

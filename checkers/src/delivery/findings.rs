@@ -1,0 +1,42 @@
+//! What the analyses found: every anomaly counted, the first few of each kind with their witnesses.
+
+use std::collections::BTreeMap;
+
+use super::promise::{DeliveryPromise, Standing};
+use crate::verdict::{Anomaly, AnomalyKind};
+
+/// Anomalies of one kind that get a witness: a system that is broken in one way is broken so thousands of times, and
+/// nobody reads on.
+const WITNESSES_MAX: u64 = 8;
+
+/// What was found so far.
+pub(super) struct Findings {
+    promise: DeliveryPromise,
+    anomalies: Vec<Anomaly>,
+    found: BTreeMap<AnomalyKind, u64>,
+}
+
+impl Findings {
+    pub(super) fn new(promise: DeliveryPromise) -> Self {
+        Self { promise, anomalies: Vec::new(), found: BTreeMap::new() }
+    }
+
+    /// Counts an anomaly of `kind`, and has it explained if it breaks the promise and few like it were.
+    pub(super) fn add(&mut self, kind: AnomalyKind, explain: impl FnOnce() -> Anomaly) {
+        let count = self.found.entry(kind).or_default();
+        *count += 1;
+        if *count <= WITNESSES_MAX && self.promise.on(kind) == Standing::Forbidden {
+            self.anomalies.push(explain());
+        }
+    }
+
+    /// How many of `kind` were found.
+    pub(super) fn count(&self, kind: AnomalyKind) -> u64 {
+        self.found.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// The anomalies that break the promise, and how many there were of each kind in all.
+    pub(super) fn finish(self) -> (Vec<Anomaly>, BTreeMap<AnomalyKind, u64>) {
+        (self.anomalies, self.found)
+    }
+}

@@ -1,0 +1,206 @@
+//! What a consumer group was given: undelivered and redelivered messages.
+//!
+//! A group has consumed what lies below its committed offset: it will not be given that again.
+//!
+//! *Undelivered*: a message that is in the log lies below an offset that was committed, and no member was ever given it.
+//! A poll of unknown outcome is no excuse: what the application never got was not delivered, and committing it was wrong.
+//! Where acknowledgements tell no offsets, a message is undelivered when the committed offset reached an end that was
+//! told after the acknowledgement.
+//!
+//! *Redelivered*: two polls of members were given the message of one offset.
+//!
+//! A group begins at the beginning of every partition. Where somebody else commits for it, or a member goes elsewhere
+//! with `seek`, that its commits cover a message says nothing; what nobody was given is unseen then.
+
+use duress_history::log::{Log, Offset};
+use duress_history::pairs::Completion;
+
+use super::cast::Cast;
+use super::facts::{Facts, Op, Partition, Record, SendId, Sent};
+use super::findings::Findings;
+use super::lost::Losses;
+use super::members::Members;
+use super::promise::{Acknowledged, LogOptions};
+use crate::verdict::AnomalyKind;
+
+/// What the group was given of one partition.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Given {
+    /// Messages, each once.
+    pub(super) messages: u64,
+    /// Of them, those that were never acknowledged.
+    pub(super) unacknowledged: u64,
+    /// How many times.
+    pub(super) deliveries: u64,
+    /// Acknowledged messages that it was not given, and that are neither lost nor undelivered.
+    pub(super) unseen: u64,
+}
+
+/// Finds what the group was not given, or given twice. Time O(n log n).
+pub(super) fn deliveries(
+    facts: &Facts<'_>,
+    members: &Members,
+    losses: &[Losses],
+    options: &LogOptions,
+    findings: &mut Findings,
+) -> Vec<Given> {
+    let commits = commits(facts, members);
+    let mut given = Vec::with_capacity(facts.partitions.len());
+    for (at, (partition, losses)) in facts.partitions.iter().zip(losses).enumerate() {
+        let mut so_far = Given::default();
+        if partition.repeated.is_none() {
+            let mut delivered = vec![false; partition.sends.len()];
+            redelivered(facts, members, partition, &mut delivered, &mut so_far, findings);
+            let group = Group { facts, partition, options, commit: commits[at] };
+            group.undelivered(&delivered, losses, &mut so_far, findings);
+        }
+        given.push(so_far);
+    }
+    given
+}
+
+fn redelivered(
+    facts: &Facts<'_>,
+    members: &Members,
+    partition: &Partition<'_>,
+    delivered: &mut [bool],
+    given: &mut Given,
+    findings: &mut Findings,
+) {
+    let mut last: Option<&Record<'_>> = None;
+    let mut told: Option<(u64, SendId)> = None;
+    for record in partition.records.iter().filter(|record| members.is_member(record.op)) {
+        given.deliveries += 1;
+        let Some(send) = record.send else { continue };
+        if !std::mem::replace(&mut delivered[send as usize], true) {
+            given.messages += 1;
+            given.unacknowledged += u64::from(!partition.sends[send as usize].is_acknowledged());
+        }
+        let before = last.replace(record);
+        let again = before.filter(|before| {
+            before.offset == record.offset && before.send == record.send && before.op != record.op
+        });
+        let Some(before) = again else { continue };
+        if told == Some((record.offset, send)) {
+            continue;
+        }
+        told = Some((record.offset, send));
+        findings.add(AnomalyKind::Redelivered, || {
+            let (key, value, offset) = (partition.key, record.value, record.offset);
+            let ops = [before.op, record.op];
+            let joined = ops.iter().filter_map(|op| members.joined(*op));
+            let cast = Cast::new(facts, key, ops.into_iter().chain(joined), [offset]);
+            let by = |op: Op| {
+                let member = members.joined(op).map_or_else(String::new, |joined| {
+                    format!(", whose process is a member of the group by {}", cast.named(joined))
+                });
+                let about: Vec<Op> = [op].into_iter().chain(members.joined(op)).collect();
+                cast.step(format!("{} was given {value} at offset {offset}{member}.", cast.named(op)), &about)
+            };
+            let steps = vec![by(before.op), by(record.op)];
+            let summary = format!("the group was given {value} at offset {offset} of {key} more than once");
+            cast.anomaly(AnomalyKind::Redelivered, summary, steps)
+        });
+    }
+}
+
+/// The highest offset that the group is known to have committed, and who told so.
+type Commits = Option<(Op, u64)>;
+
+/// Commits by partition; `None` also where they say nothing.
+fn commits(facts: &Facts<'_>, members: &Members) -> Vec<Commits> {
+    let mut commits: Vec<Commits> = vec![None; facts.partitions.len()];
+    let mut void = vec![false; facts.partitions.len()];
+    for (op, operation) in facts.operations.iter().enumerate() {
+        let op = op as Op;
+        let failed = matches!(operation.completion, Completion::Fail { .. });
+        match &operation.action {
+            Log::Commit(_) if !failed && !members.is_member(op) => void.fill(true),
+            Log::Seek(offsets) if !failed && members.is_member(op) => {
+                offsets.keys().filter_map(|key| facts.partition(key)).for_each(|at| void[at as usize] = true);
+            }
+            _ => {}
+        }
+        let Completion::Ok { answer: Log::Commit(Some(offsets)) | Log::Committed(Some(offsets)), .. } =
+            &operation.completion
+        else {
+            continue;
+        };
+        for (key, Offset(offset)) in offsets {
+            let Some(at) = facts.partition(key) else { continue };
+            let highest = &mut commits[at as usize];
+            if highest.is_none_or(|(_, before)| *offset > before) {
+                *highest = Some((op, *offset));
+            }
+        }
+    }
+    commits.into_iter().zip(void).map(|(commit, void)| commit.filter(|_| !void)).collect()
+}
+
+struct Group<'a, 'b> {
+    facts: &'a Facts<'b>,
+    partition: &'a Partition<'b>,
+    options: &'a LogOptions,
+    commit: Commits,
+}
+
+impl<'b> Group<'_, 'b> {
+    fn undelivered(&self, delivered: &[bool], losses: &Losses, given: &mut Given, findings: &mut Findings) {
+        for (id, sent) in self.partition.sends.iter().enumerate() {
+            let is_there = sent.is_acknowledged() || sent.seen.is_some();
+            if delivered[id] || losses.lost[id] || !is_there {
+                continue;
+            }
+            match self.passed(sent) {
+                Some((commit, end)) => {
+                    findings.add(AnomalyKind::Undelivered, || self.explain(sent, commit, end));
+                }
+                None => given.unseen += u64::from(sent.is_acknowledged()),
+            }
+        }
+    }
+
+    /// Who told that the group is done with a message; and the end that shows it, where no offset does.
+    fn passed(&self, sent: &Sent<'b>) -> Option<(Op, Option<(Op, u64)>)> {
+        let (commit, committed) = self.commit?;
+        let offset = sent.offset();
+        if offset.is_some_and(|offset| offset < committed) {
+            return Some((commit, None));
+        }
+        // Without an offset, or with one that the end went back behind.
+        if offset.is_some() && (self.options.acknowledged == Acknowledged::Appended || sent.seen.is_some()) {
+            return None;
+        }
+        let after = |(op, end): &&(Op, u64)| *end <= committed && self.facts.precedes(sent.op, *op);
+        self.partition.ends.iter().find(after).map(|end| (commit, Some(*end)))
+    }
+
+    fn explain(&self, sent: &Sent<'b>, commit: Op, end: Option<(Op, u64)>) -> crate::verdict::Anomaly {
+        let (facts, key, value) = (self.facts, self.partition.key, sent.value);
+        let own = |record: &&Record<'_>| std::ptr::eq(record.value, sent.value) || record.value == sent.value;
+        let reader = match (sent.is_acknowledged(), sent.seen) {
+            (false, Some(seen)) => self.partition.at(seen.low).iter().find(own).map(|record| record.op),
+            _ => None,
+        };
+        let shows = reader.unwrap_or(sent.op);
+        let ops = [shows, commit].into_iter().chain(end.map(|(op, _)| op));
+        let cast = Cast::new(facts, key, ops, sent.offset());
+        let place = sent.offset().map_or_else(String::new, |offset| format!(" at offset {offset}"));
+        let mut steps =
+            vec![cast.step(format!("By {}, {value} is in {key}{place}.", cast.named(shows)), &[shows])];
+        if let Some((op, below)) = end {
+            let mut step = cast.before(sent.op, op);
+            step.sentence = format!("{} It told that everything lies below offset {below}.", step.sentence);
+            steps.push(step);
+        }
+        let committed = self.commit.map_or(0, |(_, committed)| committed);
+        steps.push(cast.step(
+            format!("By {}, the group is done with everything below offset {committed}.", cast.named(commit)),
+            &[commit],
+        ));
+        steps.push(cast.step(format!("No member of the group was ever given {value}."), &[]));
+        let summary =
+            format!("the group committed offset {committed} of {key} and was never given {value}{place}");
+        cast.anomaly(AnomalyKind::Undelivered, summary, steps)
+    }
+}

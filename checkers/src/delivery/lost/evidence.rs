@@ -1,0 +1,151 @@
+//! What shows that a message is lost: who passed it by, what was put in its place, and the final reading.
+
+use crate::delivery::facts::{Facts, Op, Partition, SendId, Sent};
+use crate::delivery::positions::{Jump, Reading};
+use crate::delivery::promise::Gaps;
+
+/// Readings of one partition that are tried as the final one, latest first.
+const READINGS_TRIED: usize = 16;
+
+/// Who passed by an offset.
+pub(super) struct Passes {
+    /// Forward jumps by where they began, each with the number of the one, up to itself, that goes furthest.
+    jumps: Vec<(Jump, usize)>,
+}
+
+impl Passes {
+    pub(super) fn new(jumps: &[Jump], gaps: Gaps) -> Self {
+        let proves = |jump: &&Jump| {
+            jump.to > jump.next
+                && match gaps {
+                    Gaps::Never => true,
+                    Gaps::BelowStart => jump.assigned.is_none(),
+                    Gaps::Anywhere => false,
+                }
+        };
+        let mut forward: Vec<(Jump, usize)> = jumps.iter().filter(proves).map(|jump| (*jump, 0)).collect();
+        forward.sort_by_key(|(jump, _)| (jump.next, jump.by));
+        let mut furthest = 0;
+        for at in 0..forward.len() {
+            if forward[at].0.to > forward[furthest].0.to {
+                furthest = at;
+            }
+            forward[at].1 = furthest;
+        }
+        Self { jumps: forward }
+    }
+
+    /// A jump over `offset`.
+    pub(super) fn over(&self, offset: u64) -> Option<Jump> {
+        let begun = self.jumps.partition_point(|(jump, _)| jump.next <= offset);
+        let (_, furthest) = self.jumps.get(begun.checked_sub(1)?)?;
+        let (jump, _) = self.jumps[*furthest];
+        (jump.to > offset).then_some(jump)
+    }
+}
+
+/// Where sends were put, by when they began.
+pub(super) struct Later {
+    /// The index of the invocation, the send, its offset; by invocation.
+    sends: Vec<(u64, SendId, u64)>,
+    /// From each of them on, the one with the lowest offset.
+    lowest: Vec<usize>,
+}
+
+impl Later {
+    pub(super) fn new(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
+        let placed = |(id, sent): (usize, &Sent<'_>)| {
+            sent.lowest().map(|offset| (facts.begun(sent.op), id as SendId, offset))
+        };
+        let sends: Vec<(u64, SendId, u64)> = partition.sends.iter().enumerate().filter_map(placed).collect();
+        let mut lowest: Vec<usize> = (0..sends.len()).collect();
+        for at in (0..sends.len().saturating_sub(1)).rev() {
+            if sends[lowest[at + 1]].2 <= sends[at].2 {
+                lowest[at] = lowest[at + 1];
+            }
+        }
+        Self { sends, lowest }
+    }
+
+    /// A send that began after `op` was answered, and was put at `offset` or below; with where it was put.
+    pub(super) fn at_or_below(&self, facts: &Facts<'_>, op: Op, offset: u64) -> Option<(SendId, u64)> {
+        let answered = facts.answered(op)?;
+        let after = self.sends.partition_point(|(begun, ..)| *begun < answered);
+        let (_, id, at) = self.sends[*self.lowest.get(after)?];
+        (at <= offset).then_some((id, at))
+    }
+}
+
+/// What a mark is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkKind {
+    /// The end of the partition, as it was told.
+    End,
+    /// A message that was appended.
+    Message,
+}
+
+/// An operation that tells how far there is something to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) op: Op,
+    /// What was acknowledged before the operation began lies below this offset.
+    pub(super) below: u64,
+    pub(super) kind: MarkKind,
+}
+
+/// The reading that says what is in the partition in the end.
+pub(super) struct FinalReading<'a> {
+    pub(super) reading: &'a Reading,
+    /// The latest mark that the reading reached.
+    pub(super) mark: Option<Mark>,
+    /// By send: whether the reading has it.
+    found: Vec<bool>,
+}
+
+impl<'a> FinalReading<'a> {
+    /// Of the latest readings the one that says most: that reached the latest mark.
+    pub(super) fn find(
+        facts: &Facts<'_>,
+        partition: &Partition<'_>,
+        readings: &'a [Reading],
+        gaps: Gaps,
+    ) -> Option<Self> {
+        if gaps == Gaps::Anywhere {
+            return None;
+        }
+        let acknowledged = partition.sends.iter().filter_map(|sent| {
+            let below = sent.acknowledged_at()?.saturating_add(1);
+            Some(Mark { op: sent.op, below, kind: MarkKind::Message })
+        });
+        let ends = partition.ends.iter().map(|(op, end)| Mark { op: *op, below: *end, kind: MarkKind::End });
+        let mut marks: Vec<Mark> = ends.chain(acknowledged).collect();
+        marks.sort_unstable_by_key(|mark| mark.op);
+        let mut best: Option<(u64, &Reading, Option<Mark>)> = None;
+        for reading in readings.iter().rev().filter(|reading| !reading.ops.is_empty()).take(READINGS_TRIED) {
+            let mark = marks.iter().rev().find(|mark| mark.below <= reading.reached).copied();
+            let until = mark.map_or(0, |mark| facts.begun(mark.op).min(facts.begun(reading.start)));
+            if best.is_none_or(|(before, ..)| until > before) {
+                best = Some((until, reading, mark));
+            }
+        }
+        let (_, reading, mark) = best?;
+        let mut last = Self { reading, mark, found: vec![false; partition.sends.len()] };
+        for record in &partition.records {
+            if let Some(send) = record.send.filter(|_| last.gave(record.op)) {
+                last.found[send as usize] = true;
+            }
+        }
+        Some(last)
+    }
+
+    /// Whether the reading has a message.
+    pub(super) fn contains(&self, id: SendId) -> bool {
+        self.found[id as usize]
+    }
+
+    /// Whether `op` is one of the polls of the reading.
+    pub(super) fn gave(&self, op: Op) -> bool {
+        self.reading.ops.binary_search(&op).is_ok()
+    }
+}

@@ -1,0 +1,173 @@
+//! Lost write: a message that was acknowledged, or that somebody read, is not in its partition.
+//!
+//! That nobody has read a message proves nothing: perhaps nobody has come that far. It is lost when one of these holds.
+//!
+//! Nobody ever read it, it was acknowledged, and
+//! - *overwritten*: a poll gave another message at its offset, and an offset holds one message;
+//! - *passed by*: a consumer that stood at or before its offset was next given a message beyond it;
+//! - *reused*: a message that was sent after the acknowledgement was put at its offset or before, and what is appended
+//!   comes after everything that is there;
+//! - *not in the final reading*: somebody read from the beginning up to a mark, and did not find it.
+//!
+//! Or it was read, and *vanished*: the final reading, which began after all this, was given another message at its offset,
+//! or came to an end before it. (A final reading that merely left it out has skipped it; see [`polls`](super::polls).)
+//!
+//! A *mark* is an offset below which the message must lie: the end that was told (`end-offsets`), or the offset of a
+//! message that was acknowledged, when the question was asked after the acknowledgement. A final phase therefore asks
+//! for the ends (or, better, sends one message more to each partition) and then reads each from the beginning up to
+//! there.
+//!
+//! Otherwise an acknowledged message that nobody read is *unseen*, and nothing is said of it. Jepsen's lost write needs
+//! somebody who read a higher offset, whoever it was; as consumers here also seek, it must be one who passed by.
+//!
+//! Departures for logs that lose messages by design: where retention takes the oldest, a consumer may be thrown
+//! forward, so passing by from one operation to the next is no proof, and a reading begins with its first message; where compaction
+//! takes any, only what is overwritten or reused is lost.
+
+mod evidence;
+mod explain;
+
+use super::facts::{Facts, Op, Partition, SendId, Sent};
+use super::findings::Findings;
+use super::positions::{Jump, Positions};
+use super::promise::{Acknowledged, LogOptions};
+use crate::verdict::AnomalyKind;
+use evidence::{FinalReading, Later, Mark, MarkKind, Passes};
+pub(super) use explain::stood;
+
+/// What is known of the messages of one partition that are not where they should be.
+#[derive(Debug)]
+pub(super) struct Losses {
+    /// By send: whether it is lost.
+    pub(super) lost: Vec<bool>,
+    /// How many acknowledged messages nobody read, without any being lost.
+    pub(super) unseen: u64,
+}
+
+/// Finds the lost messages of every partition, in their order.
+///
+/// Time O(n log n) in the sends and the messages read.
+pub(super) fn lost_writes(
+    facts: &Facts<'_>,
+    positions: &Positions,
+    options: &LogOptions,
+    findings: &mut Findings,
+) -> Vec<Losses> {
+    let mut losses = Vec::with_capacity(facts.partitions.len());
+    for (at, partition) in facts.partitions.iter().enumerate() {
+        if partition.repeated.is_some() {
+            losses.push(Losses { lost: vec![false; partition.sends.len()], unseen: 0 });
+            continue;
+        }
+        let search = Search {
+            facts,
+            partition,
+            options,
+            passes: Passes::new(&positions.jumps[at], options.gaps),
+            later: Later::new(facts, partition),
+            last: FinalReading::find(facts, partition, &positions.readings[at], options.gaps),
+        };
+        losses.push(search.all(findings));
+    }
+    losses
+}
+
+/// Why a message is lost.
+enum Proof {
+    /// This poll gave another message at its offset.
+    Overwritten(Op),
+    /// This consumer passed it by.
+    PassedBy(Jump),
+    /// This send, which began later, was put at this offset.
+    Reused(SendId, u64),
+    /// It is not in the final reading, although it must lie below the mark.
+    NotRead,
+    /// It was read by this poll, and lies beyond the end of the final reading, although it must lie below the mark.
+    Ended(Op),
+    /// It was read by the first poll; the second, of the final reading, gave another message at its offset.
+    Replaced(Op, Op),
+}
+
+struct Search<'a, 'b> {
+    facts: &'a Facts<'b>,
+    partition: &'a Partition<'b>,
+    options: &'a LogOptions,
+    passes: Passes,
+    later: Later,
+    last: Option<FinalReading<'a>>,
+}
+
+impl<'b> Search<'_, 'b> {
+    fn all(&self, findings: &mut Findings) -> Losses {
+        let mut losses = Losses { lost: vec![false; self.partition.sends.len()], unseen: 0 };
+        for (id, sent) in self.partition.sends.iter().enumerate() {
+            let id = id as SendId;
+            let proof = match sent.seen {
+                None if sent.is_acknowledged() => self.never_read(sent),
+                None => continue,
+                Some(_) => self.vanished(id, sent),
+            };
+            match proof {
+                Some(proof) => {
+                    losses.lost[id as usize] = true;
+                    findings.add(AnomalyKind::LostWrite, || self.explain(sent, &proof));
+                }
+                None => losses.unseen += u64::from(sent.seen.is_none()),
+            }
+        }
+        losses
+    }
+
+    fn never_read(&self, sent: &Sent<'b>) -> Option<Proof> {
+        if let Some(offset) = sent.acknowledged_at() {
+            if let Some(record) = self.partition.at(offset).first() {
+                return Some(Proof::Overwritten(record.op));
+            }
+            if let Some(jump) = self.passes.over(offset) {
+                return Some(Proof::PassedBy(jump));
+            }
+            if let Some((reuser, at)) = self.later.at_or_below(self.facts, sent.op, offset) {
+                return Some(Proof::Reused(reuser, at));
+            }
+        }
+        let last = self.last.as_ref()?;
+        let mark = last.mark.as_ref()?;
+        if !self.facts.precedes(sent.op, last.reading.start) || !self.facts.precedes(sent.op, mark.op) {
+            return None;
+        }
+        let proved = match sent.acknowledged_at() {
+            Some(offset) if offset < last.reading.low => false,
+            Some(offset) if offset >= last.reading.reached => self.holds(mark),
+            Some(_) => true,
+            // It may have been taken away, from below.
+            None => last.reading.low == 0,
+        };
+        proved.then_some(Proof::NotRead)
+    }
+
+    fn vanished(&self, id: SendId, sent: &Sent<'b>) -> Option<Proof> {
+        let (last, seen) = (self.last.as_ref()?, sent.seen?);
+        // What stands twice has its own name; what was never acknowledged may be read and vanish where that is allowed.
+        if last.contains(id) || seen.low != seen.high || !sent.stays(self.options.promise.reads) {
+            return None;
+        }
+        let start = last.reading.start;
+        let records = || self.partition.at(seen.low).iter().filter(|record| record.send == Some(id));
+        // Whoever read it while the final reading went on, or after it, shows that it is there.
+        if seen.low < last.reading.low || !records().all(|record| self.facts.precedes(record.op, start)) {
+            return None;
+        }
+        let read = records().next()?.op;
+        if let Some(other) = self.partition.at(seen.low).iter().find(|record| last.gave(record.op)) {
+            return Some(Proof::Replaced(read, other.op));
+        }
+        let mark = last.mark.as_ref()?;
+        let below = records().all(|record| self.facts.precedes(record.op, mark.op));
+        (seen.low >= last.reading.reached && below && self.holds(mark)).then_some(Proof::Ended(read))
+    }
+
+    /// Whether everything that was acknowledged or read before `mark` lies below it.
+    fn holds(&self, mark: &Mark) -> bool {
+        mark.kind == MarkKind::Message || self.options.acknowledged == Acknowledged::Readable
+    }
+}

@@ -1,0 +1,49 @@
+//! Who acts as a member of the consumer group.
+//!
+//! A process is a member from the answer of its `subscribe` until it assigns partitions to itself. A subscription of
+//! unknown outcome ends its process, so that it is nobody's.
+
+use duress_history::Process;
+use duress_history::log::Log;
+use duress_history::pairs::Completion;
+use rustc_hash::FxHashMap;
+
+use super::facts::{Facts, Op};
+
+/// Which operations were a member's.
+#[derive(Debug)]
+pub(super) struct Members {
+    /// By operation: the subscription of its process, if that was a member's.
+    joined: Vec<Option<Op>>,
+}
+
+impl Members {
+    /// Follows every process. Time O(operations).
+    pub(super) fn new(facts: &Facts<'_>) -> Self {
+        let mut members: FxHashMap<Process, Op> = FxHashMap::default();
+        let mut joined = Vec::with_capacity(facts.operations.len());
+        for (op, operation) in facts.operations.iter().enumerate() {
+            joined.push(members.get(&operation.process).copied());
+            match (&operation.action, &operation.completion) {
+                (Log::Subscribe(_), Completion::Ok { .. }) => {
+                    members.insert(operation.process, op as Op);
+                }
+                (Log::Assign { .. }, Completion::Ok { .. }) => {
+                    members.remove(&operation.process);
+                }
+                _ => {}
+            }
+        }
+        Self { joined }
+    }
+
+    /// The subscription by which the process of `op` was a member when `op` began; `None` where it was none.
+    pub(super) fn joined(&self, op: Op) -> Option<Op> {
+        self.joined[op as usize]
+    }
+
+    /// Whether the process of `op` was a member when `op` began.
+    pub(super) fn is_member(&self, op: Op) -> bool {
+        self.joined(op).is_some()
+    }
+}

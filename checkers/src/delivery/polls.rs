@@ -1,0 +1,135 @@
+//! Skipped and nonmonotonic polls: a consumer that kept its place was given what does not follow.
+//!
+//! *Poll skip*: it was given an offset beyond the next, and somebody else was given a message between the two.
+//! *Nonmonotonic poll*: it was given an offset before the next: again, or backwards. *Internal* (`int-`) where one
+//! operation gave both messages, *external* from one operation to the next; see [`positions`](super::positions) for who
+//! keeps a place.
+//!
+//! Departures: a message that is lost is no evidence of a skip, being there no more; one that nobody was ever given is
+//! lost or unseen, not skipped. Where retention takes the oldest messages, consumers may be thrown forward from one
+//! operation to the next; where compaction takes any, they may find any offset empty. After a `seek`, a consumer may be
+//! given lower offsets: those that it asked for may not exist yet. Where what was read may vanish, consumers that had come
+//! beyond the new end are sent back to it.
+
+use super::cast::Cast;
+use super::facts::{Facts, Partition, Record, SendId};
+use super::findings::Findings;
+use super::lost::{Losses, stood};
+use super::positions::{Jump, Origin, Positions};
+use super::promise::{Gaps, LogOptions, Reads};
+use crate::verdict::AnomalyKind;
+
+/// Finds what consumers were given out of order. Time O(jumps log n).
+pub(super) fn polls_out_of_order(
+    facts: &Facts<'_>,
+    positions: &Positions,
+    losses: &[Losses],
+    options: &LogOptions,
+    findings: &mut Findings,
+) {
+    for ((partition, jumps), losses) in facts.partitions.iter().zip(&positions.jumps).zip(losses) {
+        for jump in jumps {
+            if jump.to < jump.next {
+                if matches!(jump.origin, Origin::Record(_)) {
+                    nonmonotonic(facts, partition, jump, findings);
+                }
+            } else if skips_prove(jump, options.gaps)
+                && let Some(record) = skipped(partition, jump, losses, options.promise.reads)
+            {
+                skip(facts, partition, jump, record, findings);
+            }
+        }
+    }
+}
+
+fn skips_prove(jump: &Jump, gaps: Gaps) -> bool {
+    match gaps {
+        Gaps::Never => true,
+        Gaps::BelowStart => jump.assigned.is_none() && matches!(jump.origin, Origin::Record(_)),
+        Gaps::Anywhere => false,
+    }
+}
+
+/// A message that is there, and that `jump` left out.
+fn skipped<'b>(
+    partition: &'b Partition<'b>,
+    jump: &Jump,
+    losses: &Losses,
+    reads: Reads,
+) -> Option<&'b Record<'b>> {
+    let there = |record: &&Record<'_>| {
+        let stays = |send: SendId| !losses.lost[send as usize] && partition.sends[send as usize].stays(reads);
+        record.op != jump.by && record.send.is_some_and(stays)
+    };
+    partition.between(jump.next, jump.to).iter().find(there)
+}
+
+fn nonmonotonic(facts: &Facts<'_>, partition: &Partition<'_>, jump: &Jump, findings: &mut Findings) {
+    let kind = match jump.assigned {
+        None => AnomalyKind::IntNonmonotonicPoll,
+        Some(_) => AnomalyKind::NonmonotonicPoll,
+    };
+    findings.add(kind, || {
+        let key = partition.key;
+        let ops = [jump.by, jump.origin.op()].into_iter().chain(jump.assigned);
+        let cast = Cast::new(facts, key, ops, [jump.next.saturating_sub(1), jump.to]);
+        let steps = vec![
+            stood(&cast, jump),
+            cast.step(
+                format!(
+                    "The next message that it was given, by {}, has offset {}.",
+                    cast.named(jump.by),
+                    jump.to
+                ),
+                &[jump.by],
+            ),
+            cast.step("A consumer that keeps its place is given rising offsets.".to_owned(), &[]),
+        ];
+        let summary = format!(
+            "a consumer of {key} stood at offset {} and was given offset {}, which lies before it",
+            jump.next, jump.to
+        );
+        cast.anomaly(kind, summary, steps)
+    });
+}
+
+fn skip(
+    facts: &Facts<'_>,
+    partition: &Partition<'_>,
+    jump: &Jump,
+    record: &Record<'_>,
+    findings: &mut Findings,
+) {
+    let within = jump.assigned.is_none() && matches!(jump.origin, Origin::Record(_));
+    let kind = if within { AnomalyKind::IntPollSkip } else { AnomalyKind::PollSkip };
+    findings.add(kind, || {
+        let key = partition.key;
+        let ops = [jump.by, jump.origin.op(), record.op].into_iter().chain(jump.assigned);
+        let cast = Cast::new(facts, key, ops, [jump.next.wrapping_sub(1), jump.to, record.offset]);
+        let steps = vec![
+            stood(&cast, jump),
+            cast.step(
+                format!(
+                    "The next message that it was given, by {}, has offset {}.",
+                    cast.named(jump.by),
+                    jump.to
+                ),
+                &[jump.by],
+            ),
+            cast.step(
+                format!(
+                    "But {} was given {} at offset {}, which lies between: the consumer left it out.",
+                    cast.named(record.op),
+                    record.value,
+                    record.offset
+                ),
+                &[record.op],
+            ),
+        ];
+        let summary = format!(
+            "a consumer of {key} read from offset {} on to {} and left out {} at offset {}",
+            jump.next, jump.to, record.value, record.offset
+        );
+        cast.anomaly(kind, summary, steps)
+    });
+}

@@ -1,0 +1,255 @@
+//! Where each consumer stands, and where it jumped.
+//!
+//! A consumer that assigned partitions to itself reads each of them on from where it stands: after the last message
+//! that it was given, or where it went by `seek` or to the beginning. So each poll must begin where the last one ended,
+//! and within one poll every message follows the one before. Where it does not, that is a *jump*: from the offset that
+//! was next to another, which is lower or higher. A higher one alone proves nothing, since offsets may be empty; it
+//! says that this consumer found none of the offsets between.
+//!
+//! Consumers of a group are given partitions and lose them at any moment, and then begin where somebody committed. Of
+//! them, and of consumers of which it is not known how they consume, only what one poll gave is compared, as in
+//! Jepsen's analysis. As there, an assignment keeps the place in the partitions that it shares with the one before.
+//!
+//! A *reading* is the way of one consumer from the beginning of a partition onwards. It proves not only what is there,
+//! but also what is not.
+
+use duress_history::Process;
+use duress_history::log::{Log, LogMicro, Offset, Start};
+use duress_history::pairs::Completion;
+use rustc_hash::FxHashMap;
+
+use super::facts::{Facts, Op};
+use super::promise::Gaps;
+
+/// What put a consumer where it stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It went to the beginning with this operation.
+    Beginning(Op),
+    /// It went to an offset with this operation.
+    Seek(Op),
+    /// This operation gave it the message before.
+    Record(Op),
+}
+
+impl Origin {
+    pub(super) fn op(self) -> Op {
+        match self {
+            Self::Beginning(op) | Self::Seek(op) | Self::Record(op) => op,
+        }
+    }
+}
+
+/// A consumer that stood at one offset was given another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Jump {
+    /// Which was next.
+    pub(super) next: u64,
+    /// Which was given instead.
+    pub(super) to: u64,
+    pub(super) origin: Origin,
+    /// The operation that gave it.
+    pub(super) by: Op,
+    /// The assignment by which it kept its place; `None` where one operation gave both.
+    pub(super) assigned: Option<Op>,
+}
+
+/// The way of one consumer from the beginning of a partition.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The operation that went to the beginning.
+    pub(super) start: Op,
+    /// Where it began: the first offset below which it says nothing.
+    pub(super) low: u64,
+    /// The offset after the last message that it was given.
+    pub(super) reached: u64,
+    /// The operations that gave it messages of this partition.
+    pub(super) ops: Vec<Op>,
+}
+
+/// Jumps and readings, by partition.
+#[derive(Debug)]
+pub(super) struct Positions {
+    pub(super) jumps: Vec<Vec<Jump>>,
+    pub(super) readings: Vec<Vec<Reading>>,
+}
+
+/// How a process consumes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// By an assignment of its own.
+    Assigned(Op),
+    /// As a member of the group, or it is not known how.
+    Other,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    next: u64,
+    origin: Origin,
+    reading: Option<usize>,
+}
+
+struct Consumer {
+    mode: Mode,
+    places: FxHashMap<u32, Place>,
+}
+
+/// Follows every consumer. Time O(messages read).
+pub(super) fn follow(facts: &Facts<'_>, gaps: Gaps) -> Positions {
+    let mut walk = Walk {
+        facts,
+        gaps,
+        consumers: FxHashMap::default(),
+        found: Positions {
+            jumps: facts.partitions.iter().map(|_| Vec::new()).collect(),
+            readings: facts.partitions.iter().map(|_| Vec::new()).collect(),
+        },
+    };
+    for (op, operation) in facts.operations.iter().enumerate() {
+        // What failed left the consumer where it was; what is unknown ended it.
+        let Completion::Ok { answer, .. } = &operation.completion else { continue };
+        walk.answered(op as Op, operation.process, answer);
+    }
+    walk.found
+}
+
+struct Walk<'a, 'b> {
+    facts: &'a Facts<'b>,
+    gaps: Gaps,
+    consumers: FxHashMap<Process, Consumer>,
+    found: Positions,
+}
+
+impl Walk<'_, '_> {
+    fn answered(&mut self, op: Op, process: Process, answer: &Log) {
+        match answer {
+            Log::Assign { keys, from } => {
+                let consumer = consumer(&mut self.consumers, process);
+                let before = std::mem::take(&mut consumer.places);
+                let kept = consumer.mode != Mode::Other;
+                consumer.mode = Mode::Assigned(op);
+                for partition in keys.iter().filter_map(|key| self.facts.partition(key)) {
+                    match (from, before.get(&partition)) {
+                        (Start::Beginning, _) => {
+                            let place = beginning(&mut self.found.readings[partition as usize], op);
+                            consumer.places.insert(partition, place);
+                        }
+                        (Start::Position, Some(place)) if kept => {
+                            consumer.places.insert(partition, *place);
+                        }
+                        // It was never here, or has lost its place: it may begin anywhere.
+                        (Start::Position, _) => {}
+                    }
+                }
+            }
+            Log::Subscribe(_) => {
+                let consumer = consumer(&mut self.consumers, process);
+                consumer.mode = Mode::Other;
+                consumer.places.clear();
+            }
+            Log::Seek(offsets) => {
+                let consumer = consumer(&mut self.consumers, process);
+                if consumer.mode == Mode::Other {
+                    return;
+                }
+                for (key, Offset(offset)) in offsets {
+                    let Some(partition) = self.facts.partition(key) else { continue };
+                    let place = match offset {
+                        0 => beginning(&mut self.found.readings[partition as usize], op),
+                        _ => Place { next: *offset, origin: Origin::Seek(op), reading: None },
+                    };
+                    consumer.places.insert(partition, place);
+                }
+            }
+            Log::Send(micros) | Log::Poll(micros) | Log::Txn(micros) => {
+                for micro in micros {
+                    let LogMicro::Poll(Some(polled)) = micro else { continue };
+                    for (key, messages) in polled {
+                        if let Some(partition) = self.facts.partition(key) {
+                            self.polled(op, process, partition, messages);
+                        }
+                    }
+                }
+            }
+            Log::Commit(_) | Log::Committed(_) | Log::EndOffsets(_) | Log::Crash => {}
+        }
+    }
+
+    /// One poll of `op` gave `messages` of one partition.
+    fn polled(
+        &mut self,
+        op: Op,
+        process: Process,
+        partition: u32,
+        messages: &[(Offset, duress_history::Scalar)],
+    ) {
+        let (Some((Offset(first), _)), Some((Offset(last), _))) = (messages.first(), messages.last()) else {
+            return;
+        };
+        let consumer = consumer(&mut self.consumers, process);
+        let jumps = &mut self.found.jumps[partition as usize];
+        let assigned = match consumer.mode {
+            Mode::Assigned(op) => Some(op),
+            Mode::Other => None,
+        };
+        let mut place = assigned.and_then(|_| consumer.places.get(&partition).copied());
+        if let Some(stood) = &mut place
+            && stood.next != *first
+        {
+            // Where the oldest messages are taken away, the beginning is anywhere, and may overtake whoever lags behind.
+            if self.gaps != Gaps::Never
+                && *first > stood.next
+                && let Some(reading) = stood.reading
+            {
+                self.found.readings[partition as usize][reading].low = *first;
+            }
+            let unknown = self.gaps != Gaps::Never && matches!(stood.origin, Origin::Beginning(_));
+            if !unknown {
+                let within = stood.origin == Origin::Record(op);
+                jumps.push(Jump {
+                    next: stood.next,
+                    to: *first,
+                    origin: stood.origin,
+                    by: op,
+                    assigned: assigned.filter(|_| !within),
+                });
+            }
+        }
+        let mut falls = place.is_some_and(|stood| *first < stood.next);
+        for pair in messages.windows(2) {
+            let (Offset(one), Offset(other)) = (pair[0].0, pair[1].0);
+            let next = one.saturating_add(1);
+            falls |= other < next;
+            if other != next {
+                jumps.push(Jump { next, to: other, origin: Origin::Record(op), by: op, assigned: None });
+            }
+        }
+        if assigned.is_none() {
+            return;
+        }
+        let mut reading = place.and_then(|place| place.reading);
+        if let Some(at) = reading {
+            let reads = &mut self.found.readings[partition as usize][at];
+            reads.reached = last.saturating_add(1);
+            if reads.ops.last() != Some(&op) {
+                reads.ops.push(op);
+            }
+        }
+        // Who is thrown back does not read on from the beginning any more.
+        if falls {
+            reading = None;
+        }
+        let place = Place { next: last.saturating_add(1), origin: Origin::Record(op), reading };
+        consumer.places.insert(partition, place);
+    }
+}
+
+fn consumer(consumers: &mut FxHashMap<Process, Consumer>, process: Process) -> &mut Consumer {
+    consumers.entry(process).or_insert_with(|| Consumer { mode: Mode::Other, places: FxHashMap::default() })
+}
+
+fn beginning(readings: &mut Vec<Reading>, op: Op) -> Place {
+    readings.push(Reading { start: op, low: 0, reached: 0, ops: Vec::new() });
+    Place { next: 0, origin: Origin::Beginning(op), reading: Some(readings.len() - 1) }
+}

@@ -1,0 +1,193 @@
+//! Order of sends within a partition: what is sent later stands later.
+//!
+//! A message is appended after its send began, and what is appended stands after all that is there. So a message whose
+//! send began when another had already been acknowledged, or read, stands behind that one. Where it does not,
+//! the anomaly is
+//! - *nonmonotonic send* when one process sent both;
+//! - *reordered* when it was somebody else, or somebody who read the other.
+//!
+//! Within one operation, the messages sent to one partition stand in the order in which they were sent (*internal
+//! nonmonotonic send*); that others' come between them is counted (*internal send skip*) and breaks nothing.
+//!
+//! Departures from Jepsen: it compares the sends of each process with one another only; real time orders those of
+//! different processes as well. Messages that are lost are left out: that later ones took their place is how they were
+//! lost.
+
+use super::cast::Cast;
+use super::facts::{Facts, Op, Partition, SendId};
+use super::findings::Findings;
+use super::lost::Losses;
+use super::promise::Reads;
+use crate::verdict::AnomalyKind;
+
+/// Finds messages that stand before what they were sent after. Time O(n log n).
+pub(super) fn sends_out_of_order(
+    facts: &Facts<'_>,
+    losses: &[Losses],
+    reads: Reads,
+    findings: &mut Findings,
+) {
+    for (partition, losses) in facts.partitions.iter().zip(losses) {
+        if partition.repeated.is_none() {
+            within_operations(facts, partition, losses, findings);
+            between_operations(facts, partition, losses, reads, findings);
+        }
+    }
+}
+
+fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Losses, findings: &mut Findings) {
+    let mut last: Option<(Op, SendId, u64)> = None;
+    for (id, sent) in partition.sends.iter().enumerate() {
+        let Some(offset) = sent.offset().filter(|_| !losses.lost[id]) else { continue };
+        let before = last.replace((sent.op, id as SendId, offset));
+        let Some((_, before_id, before)) = before.filter(|(op, ..)| *op == sent.op) else { continue };
+        if offset <= before {
+            findings.add(AnomalyKind::IntNonmonotonicSend, || {
+                let one = &partition.sends[before_id as usize];
+                let key = partition.key;
+                let told = told(facts, partition, before_id, before).into_iter().chain(told(
+                    facts,
+                    partition,
+                    id as SendId,
+                    offset,
+                ));
+                let cast = Cast::new(facts, key, [sent.op].into_iter().chain(told), [before, offset]);
+                let steps = vec![
+                    cast.step(
+                        format!(
+                            "{} sent {} first and {} after it.",
+                            cast.named(sent.op),
+                            one.value,
+                            sent.value
+                        ),
+                        &[sent.op],
+                    ),
+                    stands(&cast, facts, partition, before_id, before),
+                    stands(&cast, facts, partition, id as SendId, offset),
+                ];
+                let summary = format!(
+                    "{} sent {} and then {} to {key}, which stand there the other way around",
+                    cast.named(sent.op),
+                    one.value,
+                    sent.value
+                );
+                cast.anomaly(AnomalyKind::IntNonmonotonicSend, summary, steps)
+            });
+        } else if partition.between(before + 1, offset).iter().any(|record| record.send.is_some()) {
+            findings.add(AnomalyKind::IntSendSkip, || {
+                let key = partition.key;
+                let cast = Cast::new(facts, key, [sent.op], [before, offset]);
+                let summary = format!(
+                    "messages of others came between those that {} sent to {key}",
+                    cast.named(sent.op)
+                );
+                let steps = vec![cast.step(summary.clone(), &[sent.op])];
+                cast.anomaly(AnomalyKind::IntSendSkip, summary, steps)
+            });
+        }
+    }
+}
+
+/// Something that shows that a message stands at an offset: its acknowledgement, or a poll.
+#[derive(Clone, Copy)]
+struct Evidence {
+    /// The index of the event that answered.
+    answered: u64,
+    offset: u64,
+    op: Op,
+    send: SendId,
+}
+
+fn between_operations(
+    facts: &Facts<'_>,
+    partition: &Partition<'_>,
+    losses: &Losses,
+    reads: Reads,
+    findings: &mut Findings,
+) {
+    let there = |send: SendId| !losses.lost[send as usize];
+    let mut evidence: Vec<Evidence> = Vec::with_capacity(partition.sends.len() + partition.records.len());
+    for (id, sent) in partition.sends.iter().enumerate() {
+        let send = id as SendId;
+        // An offset that only the acknowledgement tells is believed once somebody has read the message there, or
+        // nobody has read that far: who was told a wrong one is told so elsewhere.
+        let offset = sent
+            .acknowledged_at()
+            .filter(|told| sent.seen.is_none_or(|seen| seen.low == *told && seen.high == *told));
+        if let (Some(offset), Some(answered), true) = (offset, facts.answered(sent.op), there(send)) {
+            evidence.push(Evidence { answered, offset, op: sent.op, send });
+        }
+    }
+    for record in &partition.records {
+        if let (Some(send), Some(answered)) = (record.send, facts.answered(record.op))
+            && there(send)
+            && partition.sends[send as usize].stays(reads)
+        {
+            evidence.push(Evidence { answered, offset: record.offset, op: record.op, send });
+        }
+    }
+    evidence.sort_unstable_by_key(|evidence| (evidence.answered, evidence.offset));
+    // Of what was known when each send began, only what stands furthest matters.
+    let mut furthest: Option<Evidence> = None;
+    let mut known = evidence.into_iter().peekable();
+    for (id, sent) in partition.sends.iter().enumerate() {
+        let begun = facts.begun(sent.op);
+        while let Some(next) = known.next_if(|next| next.answered < begun) {
+            if furthest.is_none_or(|before| next.offset > before.offset) {
+                furthest = Some(next);
+            }
+        }
+        let send = id as SendId;
+        let (Some(before), Some(offset)) = (furthest, sent.lowest()) else { continue };
+        if offset > before.offset || before.send == send || !there(send) {
+            continue;
+        }
+        let process = |op: Op| facts.operation(op).process;
+        let sender = partition.sends[before.send as usize].op;
+        let own = before.op == sender && process(sender) == process(sent.op);
+        let kind = if own { AnomalyKind::NonmonotonicSend } else { AnomalyKind::Reordered };
+        findings.add(kind, || {
+            let (key, earlier) = (partition.key, partition.sends[before.send as usize].value);
+            let told = told(facts, partition, send, offset);
+            let cast = Cast::new(facts, key, [sent.op, before.op].into_iter().chain(told), [before.offset, offset]);
+            let steps = vec![
+                cast.step(
+                    format!("By {}, {earlier} stands at offset {} of {key}.", cast.named(before.op), before.offset),
+                    &[before.op],
+                ),
+                cast.before(before.op, sent.op),
+                stands(&cast, facts, partition, send, offset),
+                cast.step("What is appended comes after all that is there.".to_owned(), &[]),
+            ];
+            let summary = format!(
+                "{} was sent to {key} when {earlier} already stood at offset {}, and was put before it, at {offset}",
+                sent.value, before.offset
+            );
+            cast.anomaly(kind, summary, steps)
+        });
+    }
+}
+
+/// The poll that shows that a message stands at `offset`; `None` where its acknowledgement does.
+fn told(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64) -> Option<Op> {
+    let sent = &partition.sends[send as usize];
+    if sent.acknowledged_at() == Some(offset) && facts.answered(sent.op).is_some() {
+        return None;
+    }
+    partition.at(offset).iter().find(|record| record.send == Some(send)).map(|record| record.op)
+}
+
+fn stands(
+    cast: &Cast<'_>,
+    facts: &Facts<'_>,
+    partition: &Partition<'_>,
+    send: SendId,
+    offset: u64,
+) -> crate::verdict::Step {
+    let sent = &partition.sends[send as usize];
+    let (op, verb) = match told(facts, partition, send, offset) {
+        Some(poll) => (poll, "was given"),
+        None => (sent.op, "put"),
+    };
+    cast.step(format!("{} {verb} {} at offset {offset}.", cast.named(op), sent.value), &[op])
+}
