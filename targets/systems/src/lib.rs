@@ -6,7 +6,8 @@
 //! - [`catalogue`]: what a system offers (modes, options, defects), and [`settings`]: what the user asked of it;
 //! - [`outcome`]: what a client may say of an operation, and why each rule is sound;
 //! - [`connect`]: where a client's connections come from;
-//! - [`store`] and [`etcd`]: the systems, and [`registry`]: all of them by name.
+//! - [`kafka`]: clients of whatever speaks the Kafka protocol;
+//! - [`store`], [`broker`] and [`etcd`]: the systems, and [`registry`]: all of them by name.
 //!
 //! ```
 //! use duress_targets::{Promise, Request, find};
@@ -19,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod broker;
 pub mod catalogue;
 pub mod connect;
 pub mod etcd;

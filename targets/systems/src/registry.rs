@@ -1,12 +1,13 @@
 //! Every system there is, by name.
 
+use crate::broker::Broker;
 use crate::etcd::Etcd;
 use crate::nearest::nearest;
 use crate::settings::hint_words;
 use crate::store::Store;
 use crate::system::System;
 
-static SYSTEMS: [&dyn System; 2] = [&Store, &Etcd];
+static SYSTEMS: [&dyn System; 3] = [&Store, &Broker, &Etcd];
 
 /// Every system, in the order in which they are listed to the user.
 #[must_use]

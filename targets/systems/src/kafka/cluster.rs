@@ -7,18 +7,17 @@
 //! and whoever believes in it answer too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::MetadataRequest;
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::{MetadataResponse, MetadataResponseBroker};
+use kafka_protocol::messages::metadata_response::MetadataResponse;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connect::Connect;
 use crate::kafka::connection::Connection;
-use crate::kafka::partition::{Partition, topic_name};
+use crate::kafka::metadata::{Leadership, address, metadata_request};
+use crate::kafka::partition::Partition;
 use crate::kafka::versions::Spoken;
 use crate::outcome::{CauseKind, RequestError};
 
@@ -35,15 +34,6 @@ pub(super) struct Cluster {
     partitions: BTreeMap<Partition, Leadership>,
     /// Partitions whose leader turned out not to be it.
     doubted: BTreeSet<Partition>,
-}
-
-/// Who leads a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Leadership {
-    /// The leader's broker number, if there is a leader.
-    leader: Option<i32>,
-    /// Its epoch; -1 where the broker does not tell.
-    epoch: i32,
 }
 
 /// The leader of a partition.
@@ -183,8 +173,7 @@ impl Cluster {
             let name: Arc<str> = name.as_str().into();
             for told in &topic.partitions {
                 let partition = Partition { topic: Arc::clone(&name), index: told.partition_index };
-                let leader = Some(told.leader_id.0).filter(|id| *id >= 0);
-                let told = Leadership { leader, epoch: told.leader_epoch };
+                let told = Leadership::of(told);
                 let known = self.partitions.get(&partition);
                 if known.is_none_or(|known| told.epoch >= known.epoch) {
                     self.partitions.insert(partition, told);
@@ -268,28 +257,4 @@ pub(super) fn share(deadline: Instant, parts: usize) -> Instant {
     let now = Instant::now();
     let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
     now + deadline.saturating_duration_since(now) / parts
-}
-
-/// A request for metadata of `topics`, or of all of them, which makes none.
-pub(super) fn metadata_request(topics: Option<&BTreeSet<&str>>) -> MetadataRequest {
-    let named = topics.map(|topics| {
-        let named = topics.iter();
-        named.map(|topic| MetadataRequestTopic::default().with_name(Some(topic_name(topic)))).collect()
-    });
-    MetadataRequest::default().with_topics(named).with_allow_auto_topic_creation(false)
-}
-
-/// Where a broker says that it is. Names are not resolved, apart from the one that everybody knows: brokers that are
-/// started here advertise addresses.
-pub(super) fn address(broker: &MetadataResponseBroker) -> Option<SocketAddr> {
-    advertised(broker.host.as_str(), broker.port)
-}
-
-/// The address that `host` and `port` name, if they name one.
-pub(super) fn advertised(host: &str, port: i32) -> Option<SocketAddr> {
-    let ip = match host {
-        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        host => host.parse().ok()?,
-    };
-    Some(SocketAddr::new(ip, u16::try_from(port).ok()?))
 }

@@ -52,6 +52,7 @@ mod consumer;
 mod fetch;
 mod group;
 mod log_client;
+mod metadata;
 mod murmur2;
 mod offsets;
 mod partition;
@@ -63,6 +64,9 @@ mod versions;
 
 pub use consumer::Committing;
 pub use log_client::LogClient;
+#[cfg(test)]
+pub(crate) use metadata::Leadership;
+pub(crate) use metadata::{Metadata, metadata};
 pub use producer::{Acks, Idempotence};
 pub use table_client::TableClient;
 pub use topics::{NewTopic, create_topics};

@@ -11,7 +11,8 @@ use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest};
 use tokio::time::Instant;
 
-use crate::kafka::cluster::{Cluster, advertised};
+use crate::kafka::cluster::Cluster;
+use crate::kafka::metadata::advertised;
 use crate::kafka::partition::{Partition, by_topic, text, topic_name};
 use crate::kafka::refusal::{Asked, check};
 use crate::outcome::{CauseKind, RequestError};

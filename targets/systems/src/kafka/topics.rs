@@ -11,8 +11,9 @@ use kafka_protocol::messages::metadata_response::MetadataResponse;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connect::Connect;
-use crate::kafka::cluster::{self, metadata_request};
+
 use crate::kafka::connection::Connection;
+use crate::kafka::metadata::{address, ask};
 use crate::kafka::partition::{text, topic_name};
 use crate::kafka::refusal::Asked;
 use crate::kafka::refusal::refusal;
@@ -58,7 +59,7 @@ pub async fn create_topics(
     let names: BTreeSet<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
     for broker in brokers {
         loop {
-            let failure = match metadata(from, *broker, Some(&names), deadline).await {
+            let failure = match ask(from, *broker, Some(&names), deadline).await {
                 Ok(answer) => match missing(&answer, topics) {
                     None => break,
                     Some(missing) => RequestError::definite(CauseKind::NoLeader, missing),
@@ -81,20 +82,6 @@ async fn pause(failure: RequestError, deadline: Instant) -> Result<(), RequestEr
     Ok(())
 }
 
-/// Asks the broker at `to` about `topics`, or about all of them.
-///
-/// # Errors
-/// A [`RequestError`], by `deadline`.
-pub(crate) async fn metadata(
-    from: &dyn Connect,
-    to: SocketAddr,
-    topics: Option<&BTreeSet<&str>>,
-    deadline: Instant,
-) -> Result<MetadataResponse, RequestError> {
-    let mut connection = Connection::open(from, to, deadline).await?;
-    connection.call(&metadata_request(topics), deadline).await
-}
-
 /// Asks the controller once; a broker that is not the controller says who is.
 async fn attempt(
     from: &dyn Connect,
@@ -102,12 +89,12 @@ async fn attempt(
     topics: &[NewTopic],
     deadline: Instant,
 ) -> Result<(), RequestError> {
-    let answer = metadata(from, first, None, deadline).await?;
+    let answer = ask(from, first, None, deadline).await?;
     let controller = answer
         .brokers
         .iter()
         .find(|broker| broker.node_id == answer.controller_id)
-        .and_then(cluster::address)
+        .and_then(address)
         .ok_or_else(|| RequestError::definite(CauseKind::NoLeader, "no controller is known"))?;
     let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis();
     let request = CreateTopicsRequest::default()
