@@ -1,7 +1,7 @@
 //! What the systems offer holds together, and what a user asks is answered with settings or with a useful error.
 
 use duress_nemesis::FaultSpec;
-use duress_targets::{Findable, Promise, Request, System, Values, find, systems};
+use duress_targets::{Delivery, Findable, Promise, Request, System, Values, find, systems};
 
 fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Request {
     Request {
@@ -119,7 +119,7 @@ fn errors_list_what_is_accepted() {
     let Err(unknown) = find("ectd") else { panic!("there is no such system") };
     assert_eq!(
         unknown.to_string(),
-        "there is no system \"ectd\" (did you mean \"etcd\"?); known: store, etcd"
+        "there is no system \"ectd\" (did you mean \"etcd\"?); known: store, broker, etcd"
     );
 }
 
@@ -145,4 +145,46 @@ fn a_scenario_is_a_command_line() {
         words("cas-before-order"),
         "--workload register --mode raft --nodes 5 --faults none --time-limit 20s"
     );
+}
+
+#[test]
+fn the_brokers_settings_decide_what_delivery_it_promises() {
+    let broker = find("broker").unwrap();
+    for (options, stored, consumed) in [
+        (&[][..], Delivery::ExactlyOnce, Delivery::AtLeastOnce),
+        (&[("commit", "before")], Delivery::ExactlyOnce, Delivery::AtMostOnce),
+        (&[("acks", "1")], Delivery::AtMostOnce, Delivery::BestEffort),
+        (&[("acks", "0"), ("commit", "before")], Delivery::AtMostOnce, Delivery::AtMostOnce),
+        (&[("unclean", "on"), ("commit", "before")], Delivery::AtMostOnce, Delivery::BestEffort),
+        (&[("fsync", "never")], Delivery::AtMostOnce, Delivery::BestEffort),
+        (&[("retries", "3")], Delivery::ExactlyOnce, Delivery::AtLeastOnce),
+        (&[("idempotent", "off")], Delivery::ExactlyOnce, Delivery::AtLeastOnce),
+        (&[("retries", "3"), ("idempotent", "off")], Delivery::AtLeastOnce, Delivery::AtLeastOnce),
+        (
+            &[("retries", "3"), ("idempotent", "off"), ("acks", "1")],
+            Delivery::BestEffort,
+            Delivery::BestEffort,
+        ),
+    ] {
+        let settings = broker.resolve(&ask(None, options, None)).unwrap();
+        assert_eq!(broker.promise(&settings), Promise::Messages { stored, consumed }, "{options:?}");
+        for delivery in [stored, consumed] {
+            assert_eq!(Delivery::of(delivery.loss(), delivery.repetition()), delivery);
+        }
+    }
+}
+
+#[test]
+fn the_broker_tolerates_what_leaves_a_majority_and_enough_replicas() {
+    let broker = find("broker").unwrap();
+    let tolerated = |options: &[(&str, &str)], nodes| {
+        broker.tolerates(&broker.resolve(&ask(None, options, None)).unwrap(), nodes)
+    };
+    assert_eq!(tolerated(&[], 3), 1);
+    assert_eq!(tolerated(&[], 5), 1);
+    assert_eq!(tolerated(&[("min-insync", "1")], 5), 2);
+    assert_eq!(tolerated(&[("replication", "5")], 5), 2);
+    assert_eq!(tolerated(&[("replication", "1")], 5), 0);
+    assert_eq!(tolerated(&[("min-insync", "3")], 3), 0);
+    assert_eq!(tolerated(&[], 1), 0);
 }
