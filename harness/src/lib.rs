@@ -7,8 +7,9 @@
 //! - [`world`]: the arena and the cluster in it; [`cluster_access`]: speaks to it as an operator would;
 //! - [`conductor`]: plays the fault schedule, through the [`nemesis_thread`]: its [`agenda`], and the [`scout`] that finds
 //!   out who leads;
+//! - [`observer`]: notes who leads, what clocks show and how much nodes have written;
 //! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
-//! - [`verdict`], [`report`], [`progress`], [`log`], [`output`]: what a person sees;
+//! - [`verdict`], [`report`], [`machine`], [`progress`], [`log`], [`output`]: what a person sees;
 //! - [`cli`]: the command line; [`exit`]: how the program ends.
 
 pub mod agenda;
@@ -22,7 +23,9 @@ pub mod folder;
 pub mod generator;
 pub mod judge;
 pub mod log;
+pub mod machine;
 pub mod nemesis_thread;
+pub mod observer;
 pub mod output;
 pub mod plan;
 pub mod progress;

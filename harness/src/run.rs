@@ -19,6 +19,7 @@ use crate::dispatcher::{Dispatcher, DispatcherParts, Stop};
 use crate::folder::RunFolder;
 use crate::generator::limit::TimeLimit;
 use crate::generator::stagger::Stagger;
+use crate::observer::Observer;
 use crate::output::tell;
 use crate::plan::{CapturePlan, Plan, Workload};
 use crate::progress::Progress;
@@ -140,7 +141,7 @@ async fn exercise<W: WorkloadKind>(
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),
     });
-    let World { arena, nemesis, cluster, .. } = world;
+    let World { arena, nemesis, cluster, clocks, .. } = world;
     let capture = match arena.switch().capture(
         &capture_spec(plan.arena.capture),
         RunStart::at(clock.origin()),
@@ -152,6 +153,15 @@ async fn exercise<W: WorkloadKind>(
             None
         }
     };
+    let observer =
+        match history.parent().map(|folder| Observer::start(folder, Rc::clone(&cluster), clocks, clock)) {
+            Some(Ok(observer)) => Some(observer),
+            Some(Err(error)) => {
+                outcome.notes.push(format!("nodes were not observed: {}", chain(&error)));
+                None
+            }
+            None => None,
+        };
     let mut conductor = Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone() };
 
     let limit = plan.time_limit();
@@ -181,6 +191,11 @@ async fn exercise<W: WorkloadKind>(
         outcome.notes.extend(W::finish(&mix, &mut dispatcher, deadline).await?);
     }
     dispatcher.close().await?;
+    if let Some(observer) = observer
+        && let Err(error) = observer.finish().await
+    {
+        outcome.notes.push(format!("what was observed of the nodes is not all kept: {}", chain(&error)));
+    }
     let Conductor { nemesis, .. } = conductor;
     if let Err(error) = nemesis.close() {
         outcome.broken.push(chain(&error));

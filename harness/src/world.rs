@@ -1,5 +1,6 @@
 //! The world of a run: the arena, the cluster in it, and the ways to reach both.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -92,6 +93,8 @@ pub struct World {
     pub nemesis: NemesisThread,
     /// Speaks to the cluster.
     pub cluster: Rc<ClusterAccess>,
+    /// The clocks of the nodes that have one of their own.
+    pub clocks: BTreeMap<NodeId, Arc<ClockPage>>,
     /// How long it took from building the arena until every node was ready.
     pub ready_after: Duration,
 }
@@ -133,6 +136,10 @@ impl World {
                 disk: disk(plan, folder, &host.name, plan.seed.wrapping_add(number))?,
             });
         }
+        let clocks = members
+            .iter()
+            .filter_map(|member| Some((member.host.name().clone(), Arc::clone(member.clock.as_ref()?))))
+            .collect();
         let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
         let cluster = Rc::new(ClusterAccess {
@@ -145,7 +152,7 @@ impl World {
         });
         nemesis.start_nodes().await?;
         await_all(&nemesis, &cluster).await?;
-        Ok(Self { arena, nemesis, cluster, ready_after: began.elapsed() })
+        Ok(Self { arena, nemesis, cluster, clocks, ready_after: began.elapsed() })
     }
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod lists;
+mod report;
 mod run;
 mod store;
 mod words;
@@ -28,6 +29,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
+    /// Write the report of a run that is over: one page that opens offline
+    Report(report::ReportArgs),
     /// Check a recorded history (.jsonl, .json, .edn)
     Check(check::CheckArgs),
     /// Run one node of our own key-value store by hand
@@ -57,6 +60,7 @@ pub fn main() -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => run::replay(&args),
+        Command::Report(args) => report::report(&args),
         Command::Check(args) => check::check(&args),
         Command::Store(args) => store::store(&args),
         Command::Targets => lists::targets(),

@@ -18,17 +18,20 @@ use duress_targets::{Request, Scenario, Settings, System, find};
 use rand::RngExt;
 
 use super::words::{Concurrency, duration, option};
+use crate::conductor::chain;
 use crate::dispatcher::Stop;
 use crate::exit::{Exit, Failure};
 use crate::folder::RunFolder;
 use crate::generator::register::RegisterOptions;
 use crate::judge::Judged;
+use crate::machine::{self, Machine};
 use crate::output::{print, tell};
 use crate::plan::{
     ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, Workload, hosts,
 };
 use crate::report::clocks::clock_note;
 use crate::report::faults::faults;
+use crate::report::html;
 use crate::report::text::RunReport;
 use crate::run::{Outcome, RunError};
 use crate::verdict::RunVerdict;
@@ -434,6 +437,8 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
     let stamp = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
     let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
     folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
+    let machine = serde_json::json!(Machine::here());
+    folder.write(machine::FILE, &format!("{machine:#}\n")).map_err(Failure::internal)?;
     crate::log::to_file(&folder.file("duress.log"))
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
     let shown = shown(folder.path());
@@ -467,6 +472,11 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
         .and_then(|()| folder.write("report.txt", &report.to_string()))
         .map_err(Failure::internal)?;
     print(&report)?;
+    // The verdict stands, whatever becomes of its page.
+    match html::write(folder.path()) {
+        Ok(path) => tell(format_args!("report: {}", self::shown(&path))),
+        Err(error) => tell(format_args!("report.html was not written: {}", chain(&error))),
+    }
     Ok(report.verdict.exit())
 }
 

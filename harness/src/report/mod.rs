@@ -4,8 +4,11 @@
 //! - [`faults`]: the faults and their evidence, as the history has them;
 //! - [`clocks`]: what the clocks were asked for, where the promise rests on them;
 //! - [`text`]: the report printed at the end of a run.
+//! - [`text`]: the report printed at the end of a run;
+//! - [`html`]: the report that is a page, to be read by somebody who was not there.
 
 pub mod clocks;
 pub mod faults;
+pub mod html;
 pub mod statistics;
 pub mod text;

@@ -1,0 +1,322 @@
+//! The history as a report needs it: any vocabulary, each operation in one record.
+//!
+//! Lines are read raw: a report shows what was asked and answered, and never has to understand it. So it can be made of
+//! the history of any workload, and of one that was cut short.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Values and errors longer than this many bytes are cut; the history file has them whole.
+const TEXT_MAX: usize = 400;
+/// A longer line is not read: it would have to be kept in memory whole.
+const LINE_MAX: u64 = 64 << 20;
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It happened.
+    Ok = 0,
+    /// It did not happen.
+    Fail = 1,
+    /// It may have happened.
+    Info = 2,
+    /// The history ends before it did; it may have happened.
+    Open = 3,
+}
+
+/// One operation of a client.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Index of its invocation in the history.
+    pub index: u64,
+    /// When it was invoked, in nanoseconds since the run began.
+    pub start: u64,
+    /// When it ended; of one that never did, when it was invoked.
+    pub end: u64,
+    /// Its lane: a position in [`RunHistory::lanes`].
+    pub lane: u32,
+    /// What it was: a position in [`RunHistory::functions`].
+    pub function: u16,
+    /// How it ended.
+    pub ending: Ending,
+    /// Why it failed or is unknown: a position in [`RunHistory::errors`].
+    pub error: Option<u32>,
+    /// What was answered, or else what was asked, as JSON; cut to [`TEXT_MAX`] bytes.
+    pub value: Box<str>,
+}
+
+/// Who spoke to whom: a process, and the node it spoke to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lane {
+    /// The process's number.
+    pub process: u64,
+    /// A position in [`RunHistory::nodes`], if the history says to which node it spoke.
+    pub node: Option<u16>,
+}
+
+/// Something that the nemesis did.
+#[derive(Clone, Debug)]
+pub struct NemesisLine {
+    /// When, in nanoseconds since the run began.
+    pub time: u64,
+    /// What: `start-partition`, `ready`, …
+    pub f: String,
+    /// The particulars.
+    pub value: Value,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// The history of a run.
+#[derive(Clone, Debug, Default)]
+pub struct RunHistory {
+    /// Operations by invocation.
+    pub operations: Vec<Operation>,
+    /// Every pair of process and node, by first appearance.
+    pub lanes: Vec<Lane>,
+    /// The nodes: those of the plan in its order, then any others.
+    pub nodes: Vec<String>,
+    /// The names of operations, by first appearance.
+    pub functions: Vec<String>,
+    /// Every reason of failure or doubt.
+    pub errors: Vec<String>,
+    /// What the nemesis did.
+    pub nemesis: Vec<NemesisLine>,
+    /// When the last event was, in nanoseconds since the run began.
+    pub lasted: u64,
+    /// Lines that are no events.
+    pub unreadable: u64,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    index: Option<u64>,
+    #[serde(default)]
+    time: u64,
+    #[serde(borrow)]
+    process: &'a RawValue,
+    #[serde(rename = "type")]
+    kind: Kind,
+    f: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    node: Option<String>,
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Invoke,
+    Ok,
+    Fail,
+    Info,
+}
+
+/// Texts that come again and again, each kept once.
+#[derive(Default)]
+struct Interner {
+    places: HashMap<String, usize>,
+}
+
+impl Interner {
+    fn place(&mut self, all: &mut Vec<String>, text: &str) -> usize {
+        if let Some(place) = self.places.get(text) {
+            return *place;
+        }
+        all.push(text.to_owned());
+        self.places.insert(text.to_owned(), all.len() - 1);
+        all.len() - 1
+    }
+}
+
+/// Reads the history at `path`, whose cluster has the nodes `nodes`. A history that is not there is empty.
+///
+/// # Errors
+/// What the system says while reading.
+pub fn read(path: &Path, nodes: &[String]) -> io::Result<RunHistory> {
+    match File::open(path) {
+        Ok(file) => read_lines(BufReader::with_capacity(1 << 20, file), nodes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(RunHistory { nodes: nodes.to_vec(), ..RunHistory::default() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_lines(mut source: impl BufRead, nodes: &[String]) -> io::Result<RunHistory> {
+    let mut reading = Reading::new(nodes);
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        if io::Read::take(&mut source, LINE_MAX).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        match serde_json::from_slice::<Line<'_>>(&line) {
+            Ok(parsed) => reading.add(&parsed, number),
+            // The recorder may have been killed within the last line: that is no news.
+            Err(_) if line.last() != Some(&b'\n') || line.trim_ascii().is_empty() => {}
+            Err(_) => reading.history.unreadable += 1,
+        }
+        number += 1;
+    }
+    Ok(reading.history)
+}
+
+struct Reading {
+    history: RunHistory,
+    functions: Interner,
+    errors: Interner,
+    nodes: Interner,
+    lanes: HashMap<Lane, u32>,
+    pending: HashMap<u64, usize>,
+}
+
+impl Reading {
+    fn new(known: &[String]) -> Self {
+        let mut reading = Self {
+            history: RunHistory::default(),
+            functions: Interner::default(),
+            errors: Interner::default(),
+            nodes: Interner::default(),
+            lanes: HashMap::new(),
+            pending: HashMap::new(),
+        };
+        for node in known {
+            reading.nodes.place(&mut reading.history.nodes, node);
+        }
+        reading
+    }
+
+    fn add(&mut self, line: &Line<'_>, number: u64) {
+        self.history.lasted = self.history.lasted.max(line.time);
+        let Ok(process) = line.process.get().parse::<u64>() else {
+            let value = line.value.and_then(|value| serde_json::from_str(value.get()).ok());
+            self.history.nemesis.push(NemesisLine {
+                time: line.time,
+                f: line.f.clone().into_owned(),
+                value: value.unwrap_or_default(),
+                error: line.error.clone(),
+            });
+            return;
+        };
+        if line.kind == Kind::Invoke {
+            self.invoke(line, process, number);
+        } else {
+            self.complete(line, process);
+        }
+    }
+
+    fn invoke(&mut self, line: &Line<'_>, process: u64, number: u64) {
+        let history = &mut self.history;
+        let node = line.node.as_ref().map(|node| {
+            let place = self.nodes.place(&mut history.nodes, node);
+            u16::try_from(place).unwrap_or(u16::MAX)
+        });
+        let lane = Lane { process, node };
+        let lanes = &mut history.lanes;
+        let lane = *self.lanes.entry(lane.clone()).or_insert_with(|| {
+            lanes.push(lane);
+            u32::try_from(lanes.len() - 1).unwrap_or(u32::MAX)
+        });
+        let function = self.functions.place(&mut history.functions, &line.f);
+        history.operations.push(Operation {
+            index: line.index.unwrap_or(number),
+            start: line.time,
+            end: line.time,
+            lane,
+            function: u16::try_from(function).unwrap_or(u16::MAX),
+            ending: Ending::Open,
+            error: None,
+            value: cut(line.value.map_or("", RawValue::get)).into(),
+        });
+        self.pending.insert(process, history.operations.len() - 1);
+    }
+
+    fn complete(&mut self, line: &Line<'_>, process: u64) {
+        let Some(place) = self.pending.remove(&process) else {
+            self.history.unreadable += 1;
+            return;
+        };
+        let operation = &mut self.history.operations[place];
+        operation.end = line.time.max(operation.start);
+        operation.ending = match line.kind {
+            Kind::Ok | Kind::Invoke => Ending::Ok,
+            Kind::Fail => Ending::Fail,
+            Kind::Info => Ending::Info,
+        };
+        if let Some(value) = line.value.filter(|_| operation.ending == Ending::Ok) {
+            operation.value = cut(value.get()).into();
+        }
+        if let Some(error) = &line.error {
+            let place = self.errors.place(&mut self.history.errors, cut(error));
+            operation.error = u32::try_from(place).ok();
+        }
+    }
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(text: &str) -> RunHistory {
+        read_lines(text.as_bytes(), &["n1".to_owned()]).expect("reads from memory")
+    }
+
+    #[test]
+    fn operations_of_any_vocabulary_are_paired() {
+        let history = history(concat!(
+            r#"{"index":0,"time":10,"process":0,"type":"invoke","f":"poll","value":[["poll"]],"node":"n1"}"#,
+            "\n",
+            r#"{"index":1,"time":11,"process":"nemesis","type":"info","f":"start-kill","value":{"fault":1}}"#,
+            "\n",
+            r#"{"index":2,"time":12,"process":1,"type":"invoke","f":"send","value":[["send","t",1]],"node":"n2"}"#,
+            "\n",
+            r#"{"index":3,"time":20,"process":0,"type":"ok","f":"poll","value":[["poll",{"t":[[0,1]]}]],"node":"n1"}"#,
+            "\n",
+            r#"{"index":4,"time":30,"process":1,"type":"info","f":"send","error":"timeout: 1 s","node":"n2"}"#,
+            "\n",
+            r#"{"index":5,"time":31,"process":2,"type":"inv"#,
+        ));
+        assert_eq!(history.nodes, ["n1", "n2"]);
+        assert_eq!(history.functions, ["poll", "send"]);
+        assert_eq!((history.lasted, history.unreadable), (30, 0));
+        let [poll, send] = &history.operations[..] else { panic!("{:?}", history.operations) };
+        assert_eq!((poll.start, poll.end, poll.ending), (10, 20, Ending::Ok));
+        assert_eq!(&*poll.value, r#"[["poll",{"t":[[0,1]]}]]"#);
+        assert_eq!((send.end, send.ending, send.error), (30, Ending::Info, Some(0)));
+        assert_eq!(&*send.value, r#"[["send","t",1]]"#);
+        assert_eq!(history.nemesis[0].value["fault"], 1);
+    }
+
+    #[test]
+    fn an_operation_without_end_is_open_and_nonsense_is_counted() {
+        let history = history(
+            "{\"time\":5,\"process\":3,\"type\":\"invoke\",\"f\":\"read\"}\nnonsense\n\n{\"time\":9,\"process\":7,\"type\":\"ok\",\"f\":\"read\"}\n",
+        );
+        assert_eq!(history.operations[0].ending, Ending::Open);
+        // The nonsense, and an end without a beginning.
+        assert_eq!(history.unreadable, 2);
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        assert_eq!(cut(&"ä".repeat(300)).len(), TEXT_MAX);
+        assert_eq!(cut(&format!("x{}", "ä".repeat(300))).len(), TEXT_MAX - 1);
+    }
+}

@@ -1,0 +1,442 @@
+//! The page: its sections in the order in which somebody who was not there asks.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
+
+use super::bands::Band;
+use super::columns::Columns;
+use super::nodes::{Nodes, leaders_at, leaderships};
+use super::pack;
+use super::record::{AnomalyRecord, FaultRecord};
+use super::witness::witness;
+use super::words::{about, count, list, seconds, thousands};
+use super::{Embedded, RunRecord};
+
+/// Anomalies beyond this many are told in a sentence each, not drawn.
+const DRAWN: usize = 12;
+
+const STYLE: &str = include_str!("../../../assets/report/report.css");
+const CHART_STYLE: &str = include_str!("../../../assets/uplot/uPlot.min.css");
+const CHART_SCRIPT: &str = include_str!("../../../assets/uplot/uPlot.iife.min.js");
+const SCRIPTS: [&str; 6] = [
+    include_str!("../../../assets/report/unpack.js"),
+    include_str!("../../../assets/report/witness.js"),
+    include_str!("../../../assets/report/timeline.js"),
+    include_str!("../../../assets/report/charts.js"),
+    include_str!("../../../assets/report/surroundings.js"),
+    include_str!("../../../assets/report/page.js"),
+];
+
+/// Nothing may come from anywhere: a report opens offline, and what a target wrote cannot make it call home.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+
+/// Draws the page of `run` around its embedded data.
+#[must_use]
+pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
+    let verdict = Word::of(&run.verdict.verdict);
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                title { (verdict.word()) ": " (run.name()) " · duress" }
+                style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#main" { "To the report" }
+                header {
+                    div.top {
+                        span.brand { "duress" } span.muted { (run.name()) }
+                        @if !run.machine.date.is_empty() { span.muted { (run.machine.date) } }
+                    }
+                    h1 { span class={ "badge " (verdict.class()) } { (verdict.word()) } " " (sentence(run)) }
+                    nav aria-label="Sections" {
+                        @for (id, title) in sections(run) { a href={ "#" (id) } { (title) } }
+                    }
+                }
+                main id="main" {
+                    (what_happened(run))
+                    @if !run.verdict.anomalies.is_empty() { (anomalies(run)) }
+                    (timeline(run, &data.columns))
+                    section id="nodes" { h2 { "Nodes" } (nodes(run).section()) }
+                    (charts(run))
+                    (data.surroundings)
+                    (faults(&run.verdict.faults, &run.bands))
+                    (data.coverage)
+                    (the_run(run))
+                }
+                footer.muted { "Made by duress " (env!("CARGO_PKG_VERSION")) ". Everything shown is in this file; nothing is loaded from anywhere." }
+                (embedded(data))
+            }
+        }
+    }
+}
+
+fn nodes(run: &RunRecord) -> Nodes<'_> {
+    Nodes {
+        history: &run.history,
+        series: &run.series,
+        bands: &run.bands,
+        observations: &run.observations,
+        statistics: &run.verdict.statistics,
+    }
+}
+
+fn sections(run: &RunRecord) -> Vec<(&'static str, &'static str)> {
+    let mut all = vec![("what", "What happened")];
+    if !run.verdict.anomalies.is_empty() {
+        all.push(("witness", "Witness"));
+    }
+    all.extend([
+        ("timeline", "Timeline"),
+        ("nodes", "Nodes"),
+        ("charts", "Latency and rate"),
+        ("surroundings", "Logs and packets"),
+        ("faults", "Faults"),
+        ("coverage", "Not exercised"),
+        ("run", "The run"),
+    ]);
+    all
+}
+
+/// The verdict, as far as the page tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Valid,
+    Invalid,
+    Unknown,
+    Broken,
+    Missing,
+}
+
+impl Word {
+    fn of(verdict: &str) -> Self {
+        match verdict {
+            "valid" => Self::Valid,
+            "invalid" => Self::Invalid,
+            "unknown" => Self::Unknown,
+            "broken" => Self::Broken,
+            _ => Self::Missing,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "VALID",
+            Self::Invalid => "INVALID",
+            Self::Unknown => "UNKNOWN",
+            Self::Broken => "BROKEN",
+            Self::Missing => "NO VERDICT",
+        }
+    }
+
+    fn class(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Invalid => "invalid",
+            Self::Unknown => "unknown",
+            Self::Broken => "broken",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// The verdict in one sentence.
+fn sentence(run: &RunRecord) -> String {
+    let verdict = &run.verdict;
+    let subject = if verdict.subject.is_empty() { run.name() } else { verdict.subject.clone() };
+    let checked = |name: &str| verdict.check.get(name).and_then(Value::as_u64).unwrap_or(0);
+    match Word::of(&verdict.verdict) {
+        Word::Valid => format!(
+            "{subject} kept its promise: everything that was checked ({} operations, {} keys) holds.",
+            thousands(checked("operations")),
+            thousands(checked("keys"))
+        ),
+        Word::Invalid => {
+            let first = verdict.anomalies.first().map(|anomaly| anomaly.kind.clone()).unwrap_or_default();
+            let more = match verdict.anomalies.len() {
+                0 | 1 => String::new(),
+                several => format!(" and {}", count(several - 1, "more anomaly", "more anomalies")),
+            };
+            format!("{subject} broke its promise: {first}{more}.")
+        }
+        Word::Unknown => format!("no anomaly was found in {subject}, but not everything could be decided."),
+        Word::Broken => format!("this run of {subject} proves nothing."),
+        Word::Missing => format!("{subject}: the run ended before it was judged."),
+    }
+}
+
+fn what_happened(run: &RunRecord) -> Markup {
+    let verdict = &run.verdict;
+    let counts = &verdict.statistics["counts"];
+    let of = |name: &str| counts[name].as_u64().unwrap_or(0);
+    html! {
+        section id="what" {
+            h2 { "What happened" }
+            dl.facts {
+                @if !verdict.promise.is_empty() { dt { "The promise" } dd { (verdict.promise) } }
+                @if let Some(anomaly) = verdict.anomalies.first() {
+                    dt { "What went wrong" }
+                    dd { strong { (anomaly.kind) @if let Some(key) = anomaly.key_text() { " on " (key) } } ": " (anomaly.summary) "." }
+                    @if let Some(operation) = anomaly.contradicting() {
+                        dt { "When and where" }
+                        dd {
+                            (seconds(operation.time)) " s after the clients began"
+                            @if let Some(node) = &operation.node { ", on node " strong { (node) } }
+                            ", asked by process " (operation.process) "."
+                        }
+                    }
+                    dt { "Under which fault" }
+                    dd { (under(run, anomaly)) }
+                }
+                @for reason in &verdict.reasons { dt { "Because" } dd { (reason) } }
+                dt { "What was done" }
+                dd {
+                    (thousands(of("ok") + of("fail") + of("info"))) " operations in " (about(run.history.lasted)) ": "
+                    (thousands(of("ok"))) " happened, " (thousands(of("fail"))) " failed, " (thousands(of("info")))
+                    " may have happened; " (count(verdict.faults.len(), "fault", "faults")) "."
+                }
+                dt { "Run it again" }
+                dd { (command(run.replay())) }
+            }
+            @if !verdict.notes.is_empty() || run.history.unreadable > 0 {
+                details { summary { "Notes" } ul {
+                    @for note in &verdict.notes { li { (note) } }
+                    @if run.history.unreadable > 0 { li { (count(run.history.unreadable as usize, "line", "lines")) " of history.jsonl could not be read" } }
+                } }
+            }
+        }
+    }
+}
+
+/// A command that can be copied.
+fn command(text: &str) -> Markup {
+    html! { span.command { code { (text) } button.copy type="button" data-copy=(text) hidden { "copy" } } }
+}
+
+/// The faults in force around an anomaly, in words.
+fn under(run: &RunRecord, anomaly: &AnomalyRecord) -> Markup {
+    let Some((from, to)) = anomaly.span() else { return html! { "The verdict does not say when." } };
+    let in_force: Vec<&FaultRecord> =
+        run.verdict.faults.iter().filter(|fault| fault.overlaps(from, to)).collect();
+    let before = || {
+        let healed =
+            run.verdict.faults.iter().filter(|fault| fault.stop_ms.is_some_and(|ms| ms * 1_000_000 < from));
+        healed.max_by_key(|fault| fault.stop_ms)
+    };
+    let led = leaderships(&run.observations);
+    let leaders: Vec<String> = leaders_at(&led, anomaly.contradicting().map_or(from, |of| of.time))
+        .iter()
+        .map(|one| {
+            format!("{}{}", one.node, one.term.map(|term| format!(" (term {term})")).unwrap_or_default())
+        })
+        .collect();
+    html! {
+        @if in_force.is_empty() {
+            "None was in force"
+            @if let Some(fault) = before() {
+                "; the last before it, fault " (fault.id) " (" (fault.what) "), was healed at " (about(fault.stop_ms.unwrap_or(0) * 1_000_000))
+            }
+            "."
+        }
+        @for fault in in_force {
+            div {
+                "Fault " (fault.id) ", " strong { (fault.what) }
+                @if let Some(leader) = &fault.leader { " (the leader was " strong { (leader) } ")" }
+                ", from " (about(fault.start_ms.unwrap_or(0) * 1_000_000)) " to "
+                @if let Some(stop) = fault.stop_ms { (about(stop * 1_000_000)) } @else { "the end" }
+                @if let Some(evidence) = &fault.took_hold { "; evidence: " (evidence) } "."
+            }
+        }
+        @if !leaders.is_empty() {
+            div { (list(&leaders)) @if leaders.len() == 1 { " said then that it led." } @else { " said then, at the same time, that they led." } }
+        }
+    }
+}
+
+fn anomalies(run: &RunRecord) -> Markup {
+    let all = &run.verdict.anomalies;
+    html! {
+        section id="witness" {
+            h2 { "Witness" }
+            @for (at, anomaly) in all.iter().take(DRAWN).enumerate() {
+                @let number = at + 1;
+                details.anomaly open[at == 0] id={ "anomaly-" (number) } {
+                    summary {
+                        h3 { "Anomaly " (number) ": " (anomaly.kind) @if let Some(key) = anomaly.key_text() { " on " (key) } }
+                        p { (anomaly.summary) "." }
+                    }
+                    (witness(number, anomaly, &run.verdict.faults))
+                    @if let Some((from, to)) = anomaly.span() {
+                        p.buttons {
+                            button type="button" data-show="timeline" data-from=(from / 1000) data-to=(to / 1000) { "Show it in the timeline" }
+                            button type="button" data-show="surroundings" data-from=(from / 1000) data-to=(to / 1000) { "Logs and packets around it" }
+                        }
+                    }
+                }
+            }
+            @if all.len() > DRAWN {
+                details { summary { "The other " (all.len() - DRAWN) ", in a sentence each" } ol start=(DRAWN + 1) {
+                    @for anomaly in &all[DRAWN..] { li { (anomaly.kind) @if let Some(key) = anomaly.key_text() { " on " (key) } ": " (anomaly.summary) } }
+                } }
+            }
+        }
+    }
+}
+
+fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
+    html! {
+        section id="timeline" {
+            h2 { "Timeline" }
+            p.legend {
+                span.key { i.ok {} "happened (ok)" } span.key { i.fail {} "did not (fail)" } span.key { i.info {} "may have (info)" }
+                span.key { i.fault {} "fault on the node" } span.key { i.touched {} "links to it cut" }
+            }
+            div.toolbar role="toolbar" aria-label="Timeline" {
+                button type="button" data-timeline="in" { "+" span.wide { " zoom in" } }
+                button type="button" data-timeline="out" { "−" span.wide { " zoom out" } }
+                button type="button" data-timeline="left" aria-label="earlier" { "←" }
+                button type="button" data-timeline="right" aria-label="later" { "→" }
+                button type="button" data-timeline="whole" { "whole run" }
+                @if !run.verdict.anomalies.is_empty() { button type="button" data-timeline="anomaly" { "next anomaly" } }
+                @if !run.bands.is_empty() { button type="button" data-timeline="fault" { "next fault" } }
+                output id="timeline-range" {}
+            }
+            div id="timeline-view" tabindex="0" role="application" aria-describedby="timeline-help"
+                aria-label="All operations in time, by node" { canvas id="timeline-canvas" {} div id="timeline-tip" hidden {} }
+            canvas id="timeline-map" aria-hidden="true" {}
+            p.small.muted id="timeline-help" {
+                "Drag or use the arrow keys to move; + and − or Ctrl with the wheel to zoom; 0 for the whole run. Zoom in until single operations "
+                "appear, then point at one, or walk through them with Tab-free keys , and . — Enter shows one in full."
+            }
+            div id="operation" aria-live="polite" { p.muted { "No operation is chosen." } }
+            @if columns.left_out > 0 {
+                p.small.muted { "The values of " (thousands(columns.left_out as u64)) " operations are not in this page, for its size; history.jsonl has them." }
+            }
+            noscript { p { "The timeline is drawn by a script. Without it, the tables below tell the faults and the figures." } }
+        }
+    }
+}
+
+fn charts(run: &RunRecord) -> Markup {
+    let functions = &run.verdict.statistics["by_f"];
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let ms = |value: &Value| format!("{:.2} ms", number(value) as f64 / 1000.0);
+    html! {
+        section id="charts" {
+            h2 { "Latency and rate" }
+            p { label { "Operations: " select id="function" {
+                option value="all" { "all" }
+                @for name in &run.history.functions { option value=(name) { (name) } }
+            } } }
+            h4 { "Ended, a second, by outcome" }
+            div.chart id="rate" role="img" aria-label="Rate by outcome over time; the table below has the totals" {}
+            h4 { "Latency of those that happened" }
+            div.chart id="latency" role="img" aria-label="Latency quantiles over time; the table below has them for the whole run" {}
+            div.scroll tabindex="0" role="region" aria-label="Figures by operation" {
+                table {
+                    thead { tr { th scope="col" { "operation" } th scope="col" { "ok" } th scope="col" { "fail" } th scope="col" { "info" }
+                        th scope="col" { "median" } th scope="col" { "99 %" } th scope="col" { "slowest" } } }
+                    tbody { @for (name, kind) in functions.as_object().into_iter().flatten() {
+                        tr { th scope="row" { (name) }
+                            @for outcome in ["ok", "fail", "info"] { td.number { (thousands(number(&kind["counts"][outcome]))) } }
+                            @for quantile in ["p50_us", "p99_us", "max_us"] { td.number { (ms(&kind[quantile])) } }
+                        }
+                    } }
+                }
+            }
+            @if let Some(reasons) = run.verdict.statistics["reasons"].as_array().filter(|reasons| !reasons.is_empty()) {
+                p { "Not ok because: " (reasons.iter().map(|reason| {
+                    format!("{} ({})", reason[0].as_str().unwrap_or("?"), thousands(number(&reason[1])))
+                }).collect::<Vec<_>>().join(", ")) "." }
+            }
+        }
+    }
+}
+
+fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
+    let nodes = |id: u64| {
+        let struck = bands.iter().filter(|band| band.fault == id && band.struck);
+        struck.map(|band| band.node.clone()).collect::<Vec<_>>().join(", ")
+    };
+    let at = |ms: Option<u64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{:.3} s", ms as f64 / 1000.0));
+    html! {
+        section id="faults" {
+            h2 { "Faults" }
+            @if faults.is_empty() { p { "No faults were injected." } } @else {
+                div.scroll tabindex="0" role="region" aria-label="Faults" {
+                    table {
+                        thead { tr { th scope="col" { "" } th scope="col" { "from" } th scope="col" { "to" } th scope="col" { "what" }
+                            th scope="col" { "nodes" } th scope="col" { "evidence that it took hold, and that it healed" } } }
+                        tbody { @for fault in faults {
+                            tr {
+                                th scope="row" { (fault.id) }
+                                td.number { (at(fault.start_ms)) } td.number { (at(fault.stop_ms)) }
+                                td { (fault.what) @if let Some(leader) = &fault.leader { " (it was " (leader) ")" } }
+                                td { (nodes(fault.id)) }
+                                td {
+                                    @if let Some(evidence) = &fault.took_hold { div { (evidence) } } @else { div.bad { "none that it took hold" } }
+                                    @if let Some(evidence) = &fault.healed { div { (evidence) } } @else { div.bad { "none that it healed" } }
+                                    @for error in &fault.errors { div.bad { (error) } }
+                                }
+                            }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn the_run(run: &RunRecord) -> Markup {
+    let (plan, machine) = (&run.plan, &run.machine);
+    let options = |options: &mut dyn Iterator<Item = (String, String)>| {
+        options.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+    };
+    html! {
+        section id="run" {
+            h2 { "The run" }
+            dl.facts {
+                dt { "Run it again" } dd { (command(run.replay())) }
+                dt { "Seed" } dd { (plan.seed) }
+                dt { "Target" } dd {
+                    (plan.target) ", mode " (plan.settings.mode)
+                    @if let Some(bug) = &plan.settings.bug { ", with the seeded bug " strong { (bug) } }
+                    @if !plan.settings.options.is_empty() { "; " (options(&mut plan.settings.options.clone().into_iter())) }
+                }
+                dt { "Cluster" } dd { (count(plan.nodes.len(), "node", "nodes")) ": " (plan.nodes.iter().map(|host| format!("{} ({})", host.name, host.address)).collect::<Vec<_>>().join(", ")) }
+                dt { "Workload" } dd {
+                    (plan.workload_name()) "; "
+                    (options(&mut plan.workload.iter().filter(|(key, _)| *key != "name").map(|(key, value)| (key.clone(), value.to_string()))))
+                }
+                dt { "Clients" } dd {
+                    (count(plan.concurrency as usize, "process", "processes")) " at a time, "
+                    @if let Some(rate) = plan.rate_hz { (rate) " operations a second" } @else { "each as fast as it is answered" }
+                    ", for " (plan.time_limit_ms as f64 / 1000.0) " s; each gives up after " (plan.operation_timeout_ms) " ms"
+                }
+                dt { "Faults" } dd { (plan.faults) ", one about every " (plan.fault_interval_ms as f64 / 1000.0) " s, overlapping: " (plan.overlap) }
+                @if !machine.duress.is_empty() {
+                    dt { "Versions" } dd { "duress " (machine.duress) "; " (machine.kernel) "; " (machine.distribution) }
+                    dt { "Machine" } dd { (machine.architecture) ", " (count(machine.cores, "core", "cores")) " (" (machine.processor) "), " (thousands(machine.memory_mib)) " MiB of memory" }
+                }
+            }
+            details { summary { "The whole plan" } pre tabindex="0" { (run.plan_text) } }
+        }
+    }
+}
+
+fn embedded(data: &Embedded) -> Markup {
+    html! {
+        script type="application/json" id="data" { (PreEscaped(pack::json(&data.data))) }
+        script type="text/plain" id="tiles" { (data.tiles) }
+        @for (name, packed) in &data.columns.columns { script type="text/plain" id={ "column-" (name) } { (packed) } }
+        script type="text/plain" id="values" { (data.columns.values.join("\n")) }
+        script type="text/plain" id="lines" { (data.lines) }
+        script type="text/plain" id="packets" { (data.packets) }
+        script { (PreEscaped(CHART_SCRIPT)) }
+        @for script in SCRIPTS { script { (PreEscaped(script)) } }
+    }
+}
