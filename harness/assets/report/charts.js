@@ -33,7 +33,7 @@ report.charts = (() => {
   function draw(place, lines, values, scale, format) {
     const element = document.getElementById(place);
     if (!element) return null;
-    const axis = { stroke: report.colour("muted"), grid: { stroke: report.colour("line"), width: 1 }, ticks: { stroke: report.colour("line") } };
+    const axis = { stroke: report.colour("muted"), grid: { stroke: report.colour("grid"), width: 1 }, ticks: { stroke: report.colour("line") } };
     const [from, to] = report.timeline.view();
     const chart = new uPlot({
       width: element.clientWidth, height: 220, plugins: [faults],

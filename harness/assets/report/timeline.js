@@ -14,7 +14,7 @@ report.timeline = (() => {
   const detail = document.getElementById("operation");
   const context = canvas.getContext("2d", { alpha: false });
 
-  const AXIS = 22, NAME = 34, GAP = 8, BAND = 7;
+  const AXIS = 22, NAME = 34, GAP = 8, BAND = 16;
   // The most bars that are drawn one by one.
   const SINGLE = 6000;
   const OUTCOMES = ["ok", "fail", "info", "info"];
@@ -75,7 +75,7 @@ report.timeline = (() => {
     width = view.clientWidth;
     const others = tiles && tiles[0].counts.subarray(nodes.length * data.bins * 3).some((count) => count > 0);
     const names = others || nodes.length === 0 ? [...nodes, "other"] : nodes;
-    const lane = Math.max(34, Math.min(84, 430 / names.length));
+    const lane = Math.max(44, Math.min(92, 480 / names.length));
     lanes = names.map((name, at) => ({
       name, at: name === "other" && at === nodes.length ? nodes.length : at,
       top: AXIS + at * (lane + GAP), height: lane, bands: data.bands.filter((band) => band.node === name),
@@ -166,11 +166,17 @@ report.timeline = (() => {
       context.globalAlpha = band.struck ? 0.22 : 0.1;
       context.fillStyle = band.struck ? palette.fault : palette.touched;
       context.fillRect(left, lane.top, wide, lane.height);
+      context.globalAlpha = band.struck ? 1 : 0.5;
+      context.fillRect(left, lane.top + BAND - 3, wide, band.struck ? 3 : 2);
       context.globalAlpha = 1;
-      context.fillRect(left, lane.top, wide, band.struck ? 4 : 2);
-      if (band.struck && wide > 46) {
-        context.fillStyle = palette.text;
-        context.fillText(`${band.fault}: ${band.what}`, left + 3, lane.top + 15, wide - 6);
+      if (wide > 30) {
+        context.save();
+        context.beginPath();
+        context.rect(left, lane.top, wide, BAND);
+        context.clip();
+        context.fillStyle = band.struck ? palette.text : palette.muted;
+        context.fillText(`${band.fault}: ${band.struck ? band.what : "links cut"}`, left + 3, lane.top + 11);
+        context.restore();
       }
     }
   }
@@ -278,13 +284,15 @@ report.timeline = (() => {
     }
     const labels = new Map(data.anomalies.flatMap((anomaly) => anomaly.operations.map(([index, label]) => [index, `${anomaly.number}${label}`])));
     context.font = "bold 12px system-ui, sans-serif";
-    for (const bar of bars) {
+    const named = bars.filter((bar) => labels.has(operations.index[bar.i]));
+    for (const bar of named) {
       const label = labels.get(operations.index[bar.i]);
-      if (!label) continue;
       context.strokeStyle = palette.bad;
       context.lineWidth = 2;
       context.strokeRect(bar.x - 1, bar.y - 1, bar.w + 2, bar.h + 2);
       context.lineWidth = 1;
+      // Where there are many, their names would hide them.
+      if (named.length > 16) continue;
       const wide = context.measureText(label).width + 6;
       const left = Math.min(bar.x + bar.w + 3, width - wide);
       context.fillStyle = palette.bad;

@@ -159,7 +159,7 @@ fn unused_variants(family: Family, bands: &[Band]) -> Vec<String> {
     let known = family.variants().split(';').next().unwrap_or_default().split(',');
     let mut missing: Vec<String> = Vec::new();
     for variant in known.map(|word| bare(word.trim())) {
-        let is_name = !variant.contains('+') && !variant.is_empty();
+        let is_name = !variant.contains('+') && !variant.is_empty() && variant != "or";
         if is_name && !had.contains(&variant) && !missing.contains(&variant) {
             missing.push(variant);
         }

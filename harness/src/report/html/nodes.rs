@@ -1,6 +1,6 @@
 //! The section on nodes: how available each was, who led, and what its clock showed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use duress_targets::Role;
 use maud::{Markup, html};
@@ -187,11 +187,11 @@ impl Nodes<'_> {
                 p.muted { @if self.observations.is_empty() { "Nodes were not observed in this run." } @else { "No node said that it led." } }
             };
         }
-        let rivals = |one: &Leadership| -> Vec<String> {
+        let rivals = |one: &Leadership| -> BTreeSet<&str> {
             let others = leaderships.iter().filter(|other| other.node != one.node);
             others
                 .filter(|other| other.from < one.to && one.from < other.to)
-                .map(|other| other.node.clone())
+                .map(|other| other.node.as_str())
                 .collect()
         };
         html! {
@@ -205,7 +205,7 @@ impl Nodes<'_> {
                                 th scope="row" { (one.node) }
                                 td.number { @if let Some(term) = one.term { (term) } @else { "" } }
                                 td.number { (about(one.from)) } td.number { (about(one.to)) }
-                                td { (rivals(one).join(", ")) }
+                                td { (rivals(one).into_iter().collect::<Vec<_>>().join(", ")) }
                             }
                         }
                     }

@@ -151,7 +151,7 @@ fn sentence(run: &RunRecord) -> String {
     let checked = |name: &str| verdict.check.get(name).and_then(Value::as_u64).unwrap_or(0);
     match Word::of(&verdict.verdict) {
         Word::Valid => format!(
-            "{subject} kept its promise: everything that was checked ({} operations, {} keys) holds.",
+            "the promise was kept by {subject}: everything that was checked ({} operations, {} keys) holds.",
             thousands(checked("operations")),
             thousands(checked("keys"))
         ),
@@ -161,7 +161,7 @@ fn sentence(run: &RunRecord) -> String {
                 0 | 1 => String::new(),
                 several => format!(" and {}", count(several - 1, "more anomaly", "more anomalies")),
             };
-            format!("{subject} broke its promise: {first}{more}.")
+            format!("{first}{more}: the promise was broken by {subject}.")
         }
         Word::Unknown => format!("no anomaly was found in {subject}, but not everything could be decided."),
         Word::Broken => format!("this run of {subject} proves nothing."),
@@ -310,7 +310,7 @@ fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
             canvas id="timeline-map" aria-hidden="true" {}
             p.small.muted id="timeline-help" {
                 "Drag or use the arrow keys to move; + and − or Ctrl with the wheel to zoom; 0 for the whole run. Zoom in until single operations "
-                "appear, then point at one, or walk through them with Tab-free keys , and . — Enter shows one in full."
+                "appear; point at one or click it, or walk from one to the next with the keys , and ."
             }
             div id="operation" aria-live="polite" { p.muted { "No operation is chosen." } }
             @if columns.left_out > 0 {

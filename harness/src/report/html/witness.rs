@@ -151,6 +151,13 @@ fn drawing(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -> Ma
                 }
             }
             (ticks(&scale, top, bottom))
+            @for (before, after) in precedences(anomaly) {
+                @let (x1, x2) = (scale.x(before.completion_time.unwrap_or(before.time)), scale.x(after.time));
+                path.before d={ "M" (x1) " " (y(&before.label)) " L" (x2) " " (y(&after.label)) }
+                    marker-end={ "url(#arrow-" (number) ")" } {
+                    title { (before.label) " had ended before " (after.label) " began" }
+                }
+            }
             @for (at, row) in rows.iter().enumerate() {
                 @let y = top + at as f64 * ROW;
                 @if at == 0 || rows[at - 1].process != row.process {
@@ -161,13 +168,6 @@ fn drawing(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -> Ma
                     }
                 }
                 (bar(number, row, &scale, y, contradicting == Some(row.label.as_str())))
-            }
-            @for (before, after) in precedences(anomaly) {
-                @let (x1, x2) = (scale.x(before.completion_time.unwrap_or(before.time)), scale.x(after.time));
-                path.before d={ "M" (x1) " " (y(&before.label)) " L" (x2) " " (y(&after.label)) }
-                    marker-end={ "url(#arrow-" (number) ")" } {
-                    title { (before.label) " had ended before " (after.label) " began" }
-                }
             }
         }
     }
@@ -227,7 +227,8 @@ fn spoken(row: &WitnessRecord) -> String {
     )
 }
 
-/// Pairs of operations that a step speaks of together, of which one had ended before the other began.
+/// Pairs of operations that a step speaks of together, of which one had ended before the other began, and none stands
+/// between them in the same way.
 fn precedences(anomaly: &AnomalyRecord) -> Vec<(&WitnessRecord, &WitnessRecord)> {
     let mut pairs: Vec<(&WitnessRecord, &WitnessRecord)> = Vec::new();
     for step in &anomaly.steps {
@@ -240,6 +241,11 @@ fn precedences(anomaly: &AnomalyRecord) -> Vec<(&WitnessRecord, &WitnessRecord)>
             }
         }
     }
+    let known = pairs.clone();
+    let is = |before: &WitnessRecord, after: &WitnessRecord| {
+        known.iter().any(|(a, b)| a.label == before.label && b.label == after.label)
+    };
+    pairs.retain(|(a, b)| !anomaly.operations.iter().any(|between| is(a, between) && is(between, b)));
     pairs
 }
 
