@@ -1,0 +1,552 @@
+//! All groups of one broker: requests in, actions out.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::ConsumerProtocolAssignment;
+use kafka_protocol::protocol::Decodable;
+
+use super::error::GroupError;
+use super::member::{Described, JoinRequest, MemberIds};
+use super::membership::{Departure, Effect, Group, Joined, Synced};
+use super::record::{
+    Committed, Entry, Generation, OffsetsOnLoad, TopicPartition, UndecodableRecord, decode, group_record,
+    offset_record,
+};
+use crate::log::OwnRecord;
+
+/// Names a request that is answered later. Chosen by whoever calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Names records that are to be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(u64);
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To JoinGroup.
+    Join(Result<Joined, GroupError>),
+    /// To SyncGroup: the member's assignment.
+    Sync(Result<Bytes, GroupError>),
+    /// To Heartbeat.
+    Heartbeat(Result<(), GroupError>),
+    /// To LeaveGroup.
+    Leave(Result<(), GroupError>),
+    /// To OffsetCommit, for all its partitions.
+    Commit(Result<(), GroupError>),
+}
+
+/// What is to be done by whoever called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send this answer.
+    Reply(Token, Reply),
+    /// Append these records, in the order of the actions, as with `acks=all`; then call
+    /// [`appended`](Coordinator::appended) or [`append_failed`](Coordinator::append_failed).
+    Append {
+        /// What to call back with.
+        write: WriteId,
+        /// The partition of the internal topic.
+        partition: i32,
+        /// One batch.
+        records: Vec<OwnRecord>,
+    },
+    /// Find the high watermarks of these partitions and call
+    /// [`commit_departed`](Coordinator::commit_departed). Only with [`Departure::CommitsHighWatermarks`].
+    FindHighWatermarks {
+        /// The group whose member left them behind.
+        group: String,
+        /// Its partitions.
+        partitions: Vec<TopicPartition>,
+    },
+}
+
+/// How groups are kept.
+#[derive(Debug, Clone)]
+pub struct GroupOptions {
+    /// Partitions of the internal topic.
+    pub partitions: i32,
+    /// The shortest session time-out that a member may ask for.
+    pub session_timeout_min: Duration,
+    /// The longest.
+    pub session_timeout_max: Duration,
+    /// How long a group that begins waits for more members.
+    pub initial_delay: Duration,
+    /// Part of the names of members, different for every start of every broker: two members must never have the same.
+    pub names: String,
+    /// What becomes of the offsets of a member that leaves.
+    pub departure: Departure,
+    /// What becomes of committed offsets when a partition is loaded.
+    pub offsets_on_load: OffsetsOnLoad,
+}
+
+/// A partition of the internal topic that is being read. Made by [`Coordinator::begin_load`].
+#[derive(Debug)]
+pub struct Load {
+    partition: i32,
+    incarnation: u64,
+    groups: BTreeMap<String, Group>,
+    offsets_on_load: OffsetsOnLoad,
+}
+
+impl Load {
+    /// Takes in the next record; they come in order of their offsets.
+    ///
+    /// # Errors
+    /// It is not one of a group. What was taken in before stays.
+    pub fn replay(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        offset: i64,
+        now: Instant,
+    ) -> Result<(), UndecodableRecord> {
+        match decode(key, value).map_err(|cause| UndecodableRecord { offset, cause })? {
+            Entry::Offset { group, at, committed } => {
+                if self.offsets_on_load == OffsetsOnLoad::Replayed {
+                    let offsets = &mut self.groups.entry(group).or_insert_with(Group::new).offsets;
+                    match committed {
+                        Some(committed) => offsets.insert(at, (committed, 0)),
+                        None => offsets.remove(&at),
+                    };
+                }
+            }
+            Entry::Group { group, generation: Some(generation) } => {
+                self.groups.entry(group).or_insert_with(Group::new).restore(generation, now);
+            }
+            Entry::Group { group, generation: None } => {
+                self.groups.remove(&group);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The groups of a partition of the internal topic that this broker leads.
+#[derive(Debug)]
+enum Hosted {
+    Loading { incarnation: u64 },
+    Ready { groups: BTreeMap<String, Group> },
+}
+
+/// What happens when records have been appended.
+#[derive(Debug)]
+struct Write {
+    partition: i32,
+    group: String,
+    purpose: Purpose,
+}
+
+#[derive(Debug)]
+enum Purpose {
+    Commit { token: Option<Token>, offsets: Vec<(TopicPartition, Committed)> },
+    Assign(Generation),
+    KeepEmpty,
+}
+
+/// Coordinates the groups whose partitions of the internal topic this broker leads.
+#[derive(Debug)]
+pub struct Coordinator {
+    options: GroupOptions,
+    hosted: BTreeMap<i32, Hosted>,
+    writes: BTreeMap<WriteId, Write>,
+    writes_begun: u64,
+    loads_begun: u64,
+    names_given: u64,
+}
+
+impl Coordinator {
+    /// A coordinator of no groups yet.
+    pub fn new(options: GroupOptions) -> Self {
+        let (hosted, writes) = (BTreeMap::new(), BTreeMap::new());
+        Self { options, hosted, writes, writes_begun: 0, loads_begun: 0, names_given: 0 }
+    }
+
+    /// This broker leads a partition of the internal topic now. Requests about its groups are answered with
+    /// [`GroupError::Loading`] until everything in it has been replayed into what this returns.
+    pub fn begin_load(&mut self, partition: i32) -> Load {
+        self.loads_begun += 1;
+        let incarnation = self.loads_begun;
+        self.hosted.insert(partition, Hosted::Loading { incarnation });
+        let offsets_on_load = self.options.offsets_on_load;
+        Load { partition, incarnation, groups: BTreeMap::new(), offsets_on_load }
+    }
+
+    /// Everything has been replayed. Of no effect if the partition has been unloaded or loaded again meanwhile.
+    pub fn finish_load(&mut self, load: Load, now: Instant) {
+        if let Some(hosted) = self.hosted.get_mut(&load.partition)
+            && matches!(hosted, Hosted::Loading { incarnation } if *incarnation == load.incarnation)
+        {
+            let mut groups = load.groups;
+            groups.values_mut().for_each(|group| group.renew_sessions(now));
+            *hosted = Hosted::Ready { groups };
+        }
+    }
+
+    /// This broker does not lead a partition of the internal topic any more. Whoever waits is told.
+    pub fn unload(&mut self, partition: i32) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(Hosted::Ready { mut groups }) = self.hosted.remove(&partition) {
+            let mut effects = Vec::new();
+            groups.values_mut().for_each(|group| group.hand_over(&mut effects));
+            for effect in effects {
+                if let Effect::Reply(token, reply) = effect {
+                    actions.push(Action::Reply(token, reply));
+                }
+            }
+        }
+        self.writes.retain(|_, write| {
+            if write.partition != partition {
+                return true;
+            }
+            if let Purpose::Commit { token: Some(token), .. } = write.purpose {
+                actions.push(Action::Reply(token, Reply::Commit(Err(GroupError::NotCoordinator))));
+            }
+            false
+        });
+        actions
+    }
+
+    /// JoinGroup.
+    pub fn join(&mut self, request: JoinRequest, token: Token, now: Instant) -> Vec<Action> {
+        let refuse = |error| vec![Action::Reply(token, Reply::Join(Err(error)))];
+        let (allowed, session) =
+            (self.options.session_timeout_min..=self.options.session_timeout_max, request.session_timeout);
+        if !allowed.contains(&session) {
+            return refuse(GroupError::InvalidSessionTimeout);
+        }
+        let name = self.new_name(&request.client_id);
+        let delay = self.options.initial_delay;
+        let group_id = request.group.clone();
+        let group = match self.group_or_new(&group_id) {
+            Ok(group) => group,
+            Err(error) => return refuse(error),
+        };
+        let mut request = request;
+        if request.member_id.is_empty() {
+            if request.member_ids == MemberIds::Required {
+                group.give_name(name.clone(), session, now);
+                return refuse(GroupError::MemberIdRequired { member_id: name });
+            }
+            request.member_id = name;
+        } else if !group.may_join(&request.member_id) {
+            self.forget_if_nothing(&group_id);
+            return refuse(GroupError::UnknownMember);
+        }
+        let mut effects = Vec::new();
+        group.join(request, token, delay, now, &mut effects);
+        self.forget_if_nothing(&group_id);
+        self.act(&group_id, effects)
+    }
+
+    /// SyncGroup. The leader brings everybody's `assignments`, the others none.
+    pub fn sync(
+        &mut self,
+        group_id: &str,
+        member_id: &str,
+        generation: i32,
+        assignments: BTreeMap<String, Bytes>,
+        token: Token,
+        now: Instant,
+    ) -> Vec<Action> {
+        let reply = |token, reply| vec![Action::Reply(token, Reply::Sync(reply))];
+        let superseded_reply = |superseded: Option<Token>| {
+            let error = GroupError::RebalanceInProgress;
+            superseded.map(|old| Action::Reply(old, Reply::Sync(Err(error)))).into_iter().collect::<Vec<_>>()
+        };
+        let group = match self.member_group(group_id) {
+            Ok(group) => group,
+            Err(error) => return reply(token, Err(error)),
+        };
+        match group.sync(member_id, generation, token, now) {
+            Err(error) => reply(token, Err(error)),
+            Ok(Synced::Known(assignment)) => reply(token, Ok(assignment)),
+            Ok(Synced::Waits { superseded }) => superseded_reply(superseded),
+            Ok(Synced::ByLeader { superseded }) => {
+                let assigned = group.assigned(&assignments);
+                let mut actions = superseded_reply(superseded);
+                let is_under_way = self.writes.values().any(|write| {
+                    let same = |purpose: &Purpose| {
+                        matches!(purpose, Purpose::Assign(other) if other.generation == generation)
+                    };
+                    write.group == group_id && same(&write.purpose)
+                });
+                if !is_under_way {
+                    let record = group_record(group_id, &assigned);
+                    actions.push(self.append(group_id, vec![record], Purpose::Assign(assigned)));
+                }
+                actions
+            }
+        }
+    }
+
+    /// Heartbeat.
+    pub fn heartbeat(
+        &mut self,
+        group_id: &str,
+        member_id: &str,
+        generation: i32,
+        token: Token,
+        now: Instant,
+    ) -> Vec<Action> {
+        let answer =
+            self.member_group(group_id).and_then(|group| group.heartbeat(member_id, generation, now));
+        vec![Action::Reply(token, Reply::Heartbeat(answer))]
+    }
+
+    /// LeaveGroup.
+    pub fn leave(&mut self, group_id: &str, member_id: &str, token: Token, now: Instant) -> Vec<Action> {
+        let mut effects = Vec::new();
+        let answer = self.member_group(group_id).and_then(|group| group.leave(member_id, now, &mut effects));
+        let mut actions = self.act(group_id, effects);
+        actions.push(Action::Reply(token, Reply::Leave(answer)));
+        self.forget_if_nothing(group_id);
+        actions
+    }
+
+    /// OffsetCommit. `generation` is negative and `member_id` empty for someone who uses the group only to keep
+    /// offsets.
+    pub fn commit(
+        &mut self,
+        group_id: &str,
+        member_id: &str,
+        generation: i32,
+        offsets: Vec<(TopicPartition, Committed)>,
+        token: Token,
+        now: Instant,
+    ) -> Vec<Action> {
+        let checked = match self.group_or_new(group_id) {
+            Ok(group) => group.check_commit(member_id, generation, now),
+            Err(error) => Err(error),
+        };
+        self.forget_if_nothing(group_id);
+        if checked.is_err() || offsets.is_empty() {
+            return vec![Action::Reply(token, Reply::Commit(checked))];
+        }
+        let records = offsets.iter().map(|(at, committed)| offset_record(group_id, at, committed)).collect();
+        vec![self.append(group_id, records, Purpose::Commit { token: Some(token), offsets })]
+    }
+
+    /// The answer to [`Action::FindHighWatermarks`].
+    pub fn commit_departed(&mut self, group_id: &str, ends: Vec<(TopicPartition, i64)>) -> Vec<Action> {
+        if self.member_group(group_id).is_err() || ends.is_empty() {
+            return Vec::new();
+        }
+        let at_end = |(at, offset)| (at, Committed { offset, leader_epoch: -1, metadata: None });
+        let offsets: Vec<_> = ends.into_iter().map(at_end).collect();
+        let records = offsets.iter().map(|(at, committed)| offset_record(group_id, at, committed)).collect();
+        vec![self.append(group_id, records, Purpose::Commit { token: None, offsets })]
+    }
+
+    /// OffsetFetch: how far the group has come in these partitions, or in all that it has come anywhere in.
+    ///
+    /// # Errors
+    /// This broker does not know.
+    pub fn fetch(
+        &self,
+        group_id: &str,
+        partitions: Option<&[TopicPartition]>,
+    ) -> Result<Vec<(TopicPartition, Option<Committed>)>, GroupError> {
+        let group = self.groups_with(group_id)?.get(group_id);
+        let committed = |at: &TopicPartition| {
+            let (committed, _) = group?.offsets.get(at)?;
+            Some(committed.clone())
+        };
+        Ok(match (partitions, group) {
+            (Some(partitions), _) => partitions.iter().map(|at| (at.clone(), committed(at))).collect(),
+            (None, Some(group)) => group.offsets.keys().map(|at| (at.clone(), committed(at))).collect(),
+            (None, None) => Vec::new(),
+        })
+    }
+
+    /// DescribeGroups, for one of them. A group that does not exist is `Dead`.
+    ///
+    /// # Errors
+    /// This broker does not know.
+    pub fn describe(&self, group_id: &str) -> Result<Described, GroupError> {
+        Ok(match self.groups_with(group_id)?.get(group_id) {
+            Some(group) => group.describe(group_id),
+            None => Described {
+                group: group_id.to_owned(),
+                state: "Dead",
+                protocol_type: String::new(),
+                protocol: String::new(),
+                members: Vec::new(),
+            },
+        })
+    }
+
+    /// ListGroups: those that are coordinated here.
+    ///
+    /// # Errors
+    /// Some of them are still being loaded.
+    pub fn list(&self) -> Result<Vec<Described>, GroupError> {
+        let mut all = Vec::new();
+        for hosted in self.hosted.values() {
+            match hosted {
+                Hosted::Loading { .. } => return Err(GroupError::Loading),
+                Hosted::Ready { groups } => all.extend(groups.iter().map(|(id, group)| group.describe(id))),
+            }
+        }
+        Ok(all)
+    }
+
+    /// The records of an [`Action::Append`] are in the log and replicated.
+    pub fn appended(&mut self, id: WriteId, now: Instant) -> Vec<Action> {
+        let Some(write) = self.writes.remove(&id) else { return Vec::new() };
+        let Ok(group) = self.group_or_new(&write.group) else { return Vec::new() };
+        let mut effects = Vec::new();
+        match write.purpose {
+            Purpose::Assign(generation) => group.complete(&generation, now, &mut effects),
+            Purpose::Commit { token, offsets } => {
+                for (at, committed) in offsets {
+                    let is_newer = group.offsets.get(&at).is_none_or(|(_, by)| *by < id.0);
+                    if is_newer {
+                        group.offsets.insert(at, (committed, id.0));
+                    }
+                }
+                effects.extend(token.map(|token| Effect::Reply(token, Reply::Commit(Ok(())))));
+            }
+            Purpose::KeepEmpty => {}
+        }
+        self.act(&write.group, effects)
+    }
+
+    /// The records of an [`Action::Append`] could not be appended, or nobody knows whether they are replicated.
+    pub fn append_failed(&mut self, id: WriteId, error: &GroupError, now: Instant) -> Vec<Action> {
+        let Some(write) = self.writes.remove(&id) else { return Vec::new() };
+        let mut effects = Vec::new();
+        match write.purpose {
+            Purpose::Assign(generation) => {
+                if let Ok(group) = self.member_group(&write.group) {
+                    group.fail(generation.generation, error, now, &mut effects);
+                }
+            }
+            Purpose::Commit { token, .. } => {
+                effects.extend(token.map(|token| Effect::Reply(token, Reply::Commit(Err(error.clone())))));
+            }
+            Purpose::KeepEmpty => {}
+        }
+        self.act(&write.group, effects)
+    }
+
+    /// Does what time has made due: ends sessions and rebalances.
+    pub fn tick(&mut self, now: Instant) -> Vec<Action> {
+        let mut all = Vec::new();
+        for hosted in self.hosted.values_mut() {
+            let Hosted::Ready { groups } = hosted else { continue };
+            for (id, group) in groups {
+                let mut effects = Vec::new();
+                group.tick(now, &mut effects);
+                if !effects.is_empty() {
+                    all.push((id.clone(), effects));
+                }
+            }
+        }
+        all.into_iter().flat_map(|(id, effects)| self.act(&id, effects)).collect()
+    }
+
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn due(&self) -> Option<Instant> {
+        let ready = self.hosted.values().filter_map(|hosted| match hosted {
+            Hosted::Ready { groups } => Some(groups),
+            Hosted::Loading { .. } => None,
+        });
+        ready.flat_map(BTreeMap::values).filter_map(Group::due).min()
+    }
+
+    fn act(&mut self, group_id: &str, effects: Vec<Effect>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Reply(token, reply) => actions.push(Action::Reply(token, reply)),
+                Effect::KeepEmpty(generation) => {
+                    let record = group_record(group_id, &generation);
+                    actions.push(self.append(group_id, vec![record], Purpose::KeepEmpty));
+                }
+                Effect::Departed(assignment) => {
+                    let partitions = partitions_in(&assignment);
+                    if self.options.departure == Departure::CommitsHighWatermarks && !partitions.is_empty() {
+                        actions.push(Action::FindHighWatermarks { group: group_id.to_owned(), partitions });
+                    }
+                }
+            }
+        }
+        actions
+    }
+
+    fn append(&mut self, group_id: &str, records: Vec<OwnRecord>, purpose: Purpose) -> Action {
+        self.writes_begun += 1;
+        let write = WriteId(self.writes_begun);
+        let partition = partition_of(group_id, self.options.partitions);
+        self.writes.insert(write, Write { partition, group: group_id.to_owned(), purpose });
+        Action::Append { write, partition, records }
+    }
+
+    fn new_name(&mut self, client_id: &str) -> String {
+        self.names_given += 1;
+        format!("{client_id}-{}-{}", self.options.names, self.names_given)
+    }
+
+    fn groups_with(&self, group_id: &str) -> Result<&BTreeMap<String, Group>, GroupError> {
+        match self.hosted.get(&partition_of(group_id, self.options.partitions)) {
+            Some(Hosted::Ready { groups }) => Ok(groups),
+            Some(Hosted::Loading { .. }) => Err(GroupError::Loading),
+            None => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    fn groups_with_mut(&mut self, group_id: &str) -> Result<&mut BTreeMap<String, Group>, GroupError> {
+        match self.hosted.get_mut(&partition_of(group_id, self.options.partitions)) {
+            Some(Hosted::Ready { groups }) => Ok(groups),
+            Some(Hosted::Loading { .. }) => Err(GroupError::Loading),
+            None => Err(GroupError::NotCoordinator),
+        }
+    }
+
+    fn group_or_new(&mut self, group_id: &str) -> Result<&mut Group, GroupError> {
+        if group_id.is_empty() {
+            return Err(GroupError::InvalidGroup);
+        }
+        Ok(self.groups_with_mut(group_id)?.entry(group_id.to_owned()).or_insert_with(Group::new))
+    }
+
+    /// The group of somebody who says to be a member.
+    fn member_group(&mut self, group_id: &str) -> Result<&mut Group, GroupError> {
+        self.groups_with_mut(group_id)?.get_mut(group_id).ok_or(GroupError::UnknownMember)
+    }
+
+    fn forget_if_nothing(&mut self, group_id: &str) {
+        if let Ok(groups) = self.groups_with_mut(group_id)
+            && groups.get(group_id).is_some_and(Group::is_nothing)
+        {
+            groups.remove(group_id);
+        }
+    }
+}
+
+/// The partition of the internal topic that a group is kept in: the hash of its name as Java has it, so that clients'
+/// tools find it where they expect it.
+pub fn partition_of(group_id: &str, partitions: i32) -> i32 {
+    let hash =
+        group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    hash.checked_abs().unwrap_or(0) % partitions.max(1)
+}
+
+/// The partitions in an assignment, if it is one that consumers use.
+fn partitions_in(assignment: &Bytes) -> Vec<TopicPartition> {
+    let mut rest = assignment.clone();
+    let version = rest.split_to(rest.len().min(2));
+    let version = <[u8; 2]>::try_from(&version[..]).map(i16::from_be_bytes);
+    let decoded =
+        version.ok().and_then(|version| ConsumerProtocolAssignment::decode(&mut rest, version).ok());
+    let topics = decoded.map(|decoded| decoded.assigned_partitions).unwrap_or_default();
+    let of_topic = |topic: kafka_protocol::messages::consumer_protocol_assignment::TopicPartition| {
+        let name = topic.topic.to_string();
+        topic.partitions.into_iter().map(move |partition| TopicPartition { topic: name.clone(), partition })
+    };
+    topics.into_iter().flat_map(of_topic).collect()
+}

@@ -1,0 +1,5 @@
+//! The group coordinator, with members and a log that are simulated.
+
+mod invariants;
+mod scenarios;
+mod world;
