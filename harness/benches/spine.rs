@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress::clock::Clock;
 use duress::dispatcher::{Dispatcher, DispatcherParts, Stop};
+use duress::generator::log::{LogMix, LogOptions};
 use duress::generator::register::{RegisterMix, RegisterOptions};
 use duress::generator::{Context, Generator, Next};
 use duress::progress::Progress;
 use duress_history::register::{Register, RegisterOp};
-use duress_history::{Event, NodeId, Recorder, Scalar};
+use duress_history::{Event, NodeId, Process, Recorder, Scalar};
 use duress_targets::{CauseKind, Client, Outcome, RequestError};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
@@ -138,6 +139,16 @@ fn generator(criterion: &mut Criterion) {
     group.bench_function("register", |bencher| {
         let mut mix = RegisterMix::new(RegisterOptions::default(), 1);
         bencher.iter(|| black_box(mix.draw()));
+    });
+    group.bench_function("log", |bencher| {
+        let mut mix = LogMix::new(LogOptions::default(), 1);
+        let mut asked = 0;
+        bencher.iter(|| {
+            asked += 1;
+            let slot = asked % 15;
+            let now = Duration::from_micros(100 * asked as u64);
+            black_box(mix.next(&Context { now, slot, slots: 15, process: Process(slot as u64) }))
+        });
     });
     group.finish();
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duress_history::NodeId;
+use duress_history::log::Log;
 use duress_history::register::Register;
+use duress_history::table::Table;
 use duress_nemesis::arena::Host;
-use duress_targets::{Client, NotReady, Role, Settings, System, Topology};
+use duress_targets::{Client, ClientError, NotReady, Role, Settings, System, Topology, WorkloadSetup};
 use tokio::time::{Instant, sleep};
 
 /// One question to a node takes at most this long.
@@ -84,13 +86,62 @@ impl ClusterAccess {
         &self.topology.nodes[slot % self.topology.nodes.len()].name
     }
 
-    /// A fresh client of registers for the process slot `slot`.
+    /// Has the system make what `workload` needs, trying again until `deadline`.
+    ///
+    /// # Errors
+    /// The last [`NotReady`].
+    pub async fn prepare(&self, workload: &WorkloadSetup, deadline: Duration) -> Result<(), NotReady> {
+        let end = Instant::now() + deadline;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let operator = self.operator.as_ref();
+            match self.system.prepare(&self.settings, &self.topology, workload, operator, left).await {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() >= end => return Err(error),
+                Err(_) => sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// A fresh client of registers for the process slot `slot`. The system has the workload: the plan was held against it.
     #[must_use]
     pub fn register_client(&self, slot: usize) -> Box<dyn Client<Register>> {
+        self.client(slot, |system, settings, topology, node, host, timeout| {
+            system.register_client(settings, topology, node, host, timeout)
+        })
+    }
+
+    /// A fresh client of logs, likewise.
+    #[must_use]
+    pub fn log_client(&self, slot: usize) -> Box<dyn Client<Log>> {
+        self.client(slot, |system, settings, topology, node, host, timeout| {
+            system.log_client(settings, topology, node, host, timeout)
+        })
+    }
+
+    /// A fresh client of tables, likewise.
+    #[must_use]
+    pub fn table_client(&self, slot: usize) -> Box<dyn Client<Table>> {
+        self.client(slot, |system, settings, topology, node, host, timeout| {
+            system.table_client(settings, topology, node, host, timeout)
+        })
+    }
+
+    fn client<A>(
+        &self,
+        slot: usize,
+        make: impl FnOnce(
+            &dyn System,
+            &Settings,
+            &Topology,
+            &NodeId,
+            Arc<Host>,
+            Duration,
+        ) -> Result<Box<dyn Client<A>>, ClientError>,
+    ) -> Box<dyn Client<A>> {
         let host = Arc::clone(&self.clients[slot % self.clients.len()]);
         let node = self.node_of_slot(slot);
-        self.system
-            .register_client(&self.settings, &self.topology, node, host, self.operation_timeout)
-            .expect("the slot's node is one of the topology's")
+        make(self.system, &self.settings, &self.topology, node, host, self.operation_timeout)
+            .expect("the slot's node is one of the topology's, and the system has the plan's workload")
     }
 }

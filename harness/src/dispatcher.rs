@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use duress_history::recorder::RecordError;
 use duress_history::{Event, NodeId, OpType, Payload, Process, Recorder};
-use duress_targets::{Cause, CauseKind, Client, Outcome};
+use duress_targets::{Action, CauseKind, Client, Outcome, RequestError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -80,9 +80,9 @@ struct Slot<A> {
 }
 
 /// The operations of a workload, as a dispatcher needs them: it hands them to workers and shares them with clients.
-pub trait Vocabulary: Payload + Send + Sync + 'static {}
+pub trait Vocabulary: Payload + Action + Send + Sync + 'static {}
 
-impl<A: Payload + Send + Sync + 'static> Vocabulary for A {}
+impl<A: Payload + Action + Send + Sync + 'static> Vocabulary for A {}
 
 /// Runs generators against clients of the workload whose operations are `A`s.
 pub struct Dispatcher<A> {
@@ -217,10 +217,10 @@ impl<A: Vocabulary> Dispatcher<A> {
         Ok(others_result.expect("the loop ends only with it"))
     }
 
-    /// The time since clients began.
+    /// How many processes live at a time.
     #[must_use]
-    pub fn now(&self) -> Duration {
-        self.clock.now()
+    pub fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// Ends the workers and closes the history.
@@ -298,10 +298,7 @@ impl<A: Vocabulary> Dispatcher<A> {
     ) -> Result<Event<A>, RecordError> {
         let Slot { process, node, .. } = &self.slots[slot];
         let (process, node) = (*process, Some(node.clone()));
-        let time = nanos(self.clock.now());
-        let index =
-            self.recorder.record(time, process, op_type, action.clone(), node.clone(), error.clone())?;
-        Ok(Event { index, time, process, op_type, action, node, error })
+        self.recorder.record(nanos(self.clock.now()), process, op_type, action, node, error)
     }
 
     fn record_nemesis(&mut self, record: NemesisRecord) -> Result<(), RecordError> {
@@ -357,8 +354,8 @@ async fn work<A: Vocabulary>(
                     Ok(outcome) => outcome,
                     Err(_) => {
                         client = make();
-                        // What the client did until then only it knew.
-                        Outcome::Info(Cause::new(CauseKind::Timeout, "the client kept no deadline"))
+                        let late = RequestError::open(CauseKind::Timeout, "the client kept no deadline");
+                        Outcome::failed(&action, late)
                     }
                 };
                 if ended.send(Ended { slot, outcome }).is_err() {

@@ -12,7 +12,7 @@ use duress_history::mutex::Mutex;
 use duress_history::pairs::{PairError, pair};
 use duress_history::register::{CasRegister, Register};
 use duress_history::{History, NemesisEvent, Operation, Payload, Scalar, import};
-use duress_targets::Promise;
+use duress_targets::{Delivery, Promise};
 use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,8 +20,11 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::clock::nanos;
+use crate::generator::log::LogOptions;
+use crate::generator::queue::QueueOptions;
 use crate::report::statistics::{RunStatistics, statistics};
 use crate::workload::WorkloadKind;
+use crate::workload::register::linearizability;
 
 /// What a history is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -32,6 +35,21 @@ pub enum Model {
     CasRegister,
     /// One lock: acquire and release.
     Mutex,
+    /// A log: send, poll, assign, subscribe, …
+    Log,
+    /// The same operations, and every message is for one member of the group.
+    Queue,
+}
+
+/// Against what a history is checked.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// What it holds.
+    pub model: Model,
+    /// What registers hold at first; of no meaning for others.
+    pub initial: Option<Scalar>,
+    /// What is promised of delivery; of no meaning for registers and locks.
+    pub promise: Delivery,
 }
 
 /// Why a history cannot be judged.
@@ -73,6 +91,8 @@ pub struct Judgement {
     pub checked: String,
     /// What else was found out, a line each.
     pub findings: Vec<String>,
+    /// What `duress check --model` is to be given to find the same.
+    pub model: String,
     /// The checker's whole answer, its verdict among it.
     pub report: Value,
 }
@@ -113,33 +133,41 @@ pub fn judge_run<W: WorkloadKind>(
     Ok(Judged { nemesis, statistics, judgement })
 }
 
-/// Checks the history at `path` against `model`, from `initial`; what is undecided after `limit`, or when the
-/// program is asked to end, is unknown.
+/// Checks the history at `path`; what is undecided after `limit`, or when the program is asked to end, is unknown.
 ///
 /// # Errors
 /// [`JudgeError`].
-pub fn check_file(
-    path: &Path,
-    model: Model,
-    initial: Option<Scalar>,
-    limit: Duration,
-) -> Result<Judgement, JudgeError> {
+pub fn check_file(path: &Path, against: Against, limit: Duration) -> Result<Judgement, JudgeError> {
+    let Against { model, initial, promise } = against;
     let budget = Budget::default();
     match model {
         Model::Register => {
             let (_, operations) = read::<Register>(path)?;
             within(limit, |interrupt| check_registers(&operations, initial, &budget, interrupt))
+                .map(|report| linearizability(report, "register"))
         }
         Model::CasRegister => {
             let (_, operations) = read::<CasRegister>(path)?;
             within(limit, |interrupt| check_cas_register(&operations, initial, &budget, interrupt))
+                .map(|report| linearizability(report, "cas-register"))
         }
         Model::Mutex => {
             let (_, operations) = read::<Mutex>(path)?;
             within(limit, |interrupt| check_mutex(&operations, &budget, interrupt))
+                .map(|report| linearizability(report, "mutex"))
         }
+        Model::Log => check_messages::<LogOptions>(path, promise, limit),
+        Model::Queue => check_messages::<QueueOptions>(path, promise, limit),
     }
-    .map(Judgement::from)
+}
+
+fn check_messages<W: WorkloadKind>(
+    path: &Path,
+    promise: Delivery,
+    limit: Duration,
+) -> Result<Judgement, JudgeError> {
+    let (_, operations) = read::<W::Action>(path)?;
+    W::judge(&operations, Promise::Messages { stored: promise, consumed: promise }, limit)
 }
 
 /// Calls `check` with a flag that is raised once `limit` has passed, or when the program is asked to end.

@@ -9,9 +9,11 @@ use duress_history::NodeId;
 use duress_nemesis::arena::PortKind;
 use duress_nemesis::schedule::Overlap;
 use duress_nemesis::{LossLimit, ScheduledFault};
-use duress_targets::{Promise, Settings};
+use duress_targets::{Promise, Settings, WorkloadSetup};
 use serde::{Deserialize, Serialize};
 
+use crate::generator::log::LogOptions;
+use crate::generator::queue::QueueOptions;
 use crate::generator::register::RegisterOptions;
 use crate::judge::{JudgeError, Judged, judge_run};
 use crate::workload::WorkloadKind;
@@ -96,6 +98,10 @@ pub struct ArenaPlan {
 pub enum Workload {
     /// Registers over many keys.
     Register(RegisterOptions),
+    /// Messages in the partitions of topics.
+    Log(LogOptions),
+    /// Messages that a group works off.
+    Queue(QueueOptions),
 }
 
 impl Workload {
@@ -104,12 +110,26 @@ impl Workload {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Register(_) => "register",
+            Self::Log(_) => "log",
+            Self::Queue(_) => "queue",
         }
     }
 
     fn validate(&self) -> Result<(), PlanError> {
         match self {
             Self::Register(options) => options.validate(),
+            Self::Log(options) => options.validate(),
+            Self::Queue(options) => options.validate(),
+        }
+    }
+
+    /// What the system must have made before clients begin.
+    #[must_use]
+    pub fn setup(&self) -> WorkloadSetup {
+        match self {
+            Self::Register(options) => options.setup(),
+            Self::Log(options) => options.setup(),
+            Self::Queue(options) => options.setup(),
         }
     }
 
@@ -126,6 +146,8 @@ impl Workload {
     ) -> Result<Judged, JudgeError> {
         match self {
             Self::Register(_) => judge_run::<RegisterOptions>(path, promise, until, limit),
+            Self::Log(_) => judge_run::<LogOptions>(path, promise, until, limit),
+            Self::Queue(_) => judge_run::<QueueOptions>(path, promise, until, limit),
         }
     }
 }
@@ -277,6 +299,9 @@ impl Plan {
             range("rate", &rate, (0.001..=1e6).contains(&rate), "0.001 to 1000000 operations a second")?;
         }
         self.workload.validate()?;
+        if let Workload::Queue(_) = self.workload {
+            range("concurrency", &concurrency, concurrency > 1, "a queue needs who sends and who consumes")?;
+        }
         for fault in &self.schedule {
             let inside = fault.start_ms < fault.stop_ms && fault.stop_ms <= limit;
             range(

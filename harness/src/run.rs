@@ -23,19 +23,20 @@ use crate::observer::Observer;
 use crate::output::tell;
 use crate::plan::{CapturePlan, Plan, Workload};
 use crate::progress::Progress;
-use crate::workload::WorkloadKind;
+use crate::workload::{Ending, WorkloadKind};
 use crate::world::{World, WorldError};
 
-/// How long the final reads may take in all.
-const FINAL_READS: Duration = Duration::from_secs(15);
-/// How long, when something is broken already: what still answers is read, and nothing is waited for.
-const FINAL_READS_BROKEN: Duration = Duration::from_secs(3);
+/// How long the final phase may take when something is broken already: what still answers is read, and nothing is
+/// waited for.
+const FINISH_BROKEN: Duration = Duration::from_secs(3);
 
 /// What a run left, besides its history.
 #[derive(Debug)]
 pub struct Outcome {
     /// Why the run proves nothing, if so.
     pub broken: Vec<String>,
+    /// What was not looked at, so that the run cannot be called valid.
+    pub undecided: Vec<String>,
     /// What a reader should know besides.
     pub notes: Vec<String>,
     /// When clients stopped and the final phase began.
@@ -81,8 +82,13 @@ async fn run_plan(
     let (stop_tx, stop) = watch::channel(Stop::No);
     let listener = tokio::task::spawn_local(listen(stop_tx));
     let history = folder.file("history.jsonl");
-    let mut outcome =
-        Outcome { broken: Vec::new(), notes: Vec::new(), clients_until: Duration::ZERO, stop: Stop::No };
+    let mut outcome = Outcome {
+        broken: Vec::new(),
+        undecided: Vec::new(),
+        notes: Vec::new(),
+        clients_until: Duration::ZERO,
+        stop: Stop::No,
+    };
     let mut early = stop.clone();
     let built = tokio::select! {
         built = World::build(plan, system, folder, tracer) => built,
@@ -105,6 +111,8 @@ async fn run_plan(
             let stop = stop.clone();
             match &plan.workload {
                 Workload::Register(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
+                Workload::Log(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
+                Workload::Queue(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
             }
         }
         Err(error) => outcome.broken.push(world_failure(&error)),
@@ -186,9 +194,11 @@ async fn exercise<W: WorkloadKind>(
     outcome.clients_until = clock.now().min(limit);
 
     if *stop.borrow() < Stop::Now {
-        let patience = if outcome.broken.is_empty() { FINAL_READS } else { FINAL_READS_BROKEN };
+        let patience = if outcome.broken.is_empty() { W::FINISH } else { FINISH_BROKEN };
         let deadline = clock.now() + patience;
-        outcome.notes.extend(W::finish(&mix, &mut dispatcher, deadline).await?);
+        let Ending { notes, undecided } = W::finish(&mix, &mut dispatcher, deadline).await?;
+        outcome.notes.extend(notes);
+        outcome.undecided.extend(undecided);
     }
     dispatcher.close().await?;
     if let Some(observer) = observer

@@ -29,9 +29,10 @@ pub enum RunVerdict {
 }
 
 impl RunVerdict {
-    /// The verdict on a run of whose history a checker says `checked`, and in which `broken` went wrong.
+    /// The verdict on a run of whose history a checker says `checked`, in which `broken` went wrong, and in which
+    /// `undecided` was not looked at.
     #[must_use]
-    pub fn new(checked: &Verdict, broken: Vec<String>) -> Self {
+    pub fn new(checked: &Verdict, broken: Vec<String>, undecided: Vec<String>) -> Self {
         match (checked, broken) {
             (Verdict::Invalid(anomalies), _) => {
                 let mut anomalies = anomalies.clone();
@@ -47,9 +48,10 @@ impl RunVerdict {
                 Self::Invalid { anomalies }
             }
             (_, reasons) if !reasons.is_empty() => Self::Broken { reasons },
-            (Verdict::Unknown(reasons), _) => {
-                Self::Unknown { reasons: reasons.iter().map(ToString::to_string).collect() }
-            }
+            (Verdict::Unknown(reasons), _) => Self::Unknown {
+                reasons: undecided.into_iter().chain(reasons.iter().map(ToString::to_string)).collect(),
+            },
+            (Verdict::Valid, _) if !undecided.is_empty() => Self::Unknown { reasons: undecided },
             (Verdict::Valid, _) => Self::Valid,
         }
     }

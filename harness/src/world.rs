@@ -23,6 +23,8 @@ use crate::plan::{ClockSource, DataLocation, Plan, PlannedHost, hosts};
 
 /// How long the whole cluster may take to come up.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// How long it may take to make what the workload needs.
+const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
 /// How often starting nodes are looked after.
 const WATCH_PERIOD: Duration = Duration::from_millis(50);
 /// Lines of a node's output that an error quotes.
@@ -83,6 +85,9 @@ pub enum WorldError {
         #[source]
         source: NotReady,
     },
+    /// What the workload needs, such as topics, could not be made.
+    #[error("what the workload needs was not made within {} s", PREPARE_DEADLINE.as_secs())]
+    Prepare(#[source] NotReady),
 }
 
 /// The arena and the cluster in it.
@@ -152,6 +157,7 @@ impl World {
         });
         nemesis.start_nodes().await?;
         await_all(&nemesis, &cluster).await?;
+        cluster.prepare(&plan.workload.setup(), PREPARE_DEADLINE).await.map_err(WorldError::Prepare)?;
         Ok(Self { arena, nemesis, cluster, clocks, ready_after: began.elapsed() })
     }
 }

@@ -19,10 +19,10 @@ fn record(criterion: &mut Criterion) {
                 now += 1_000;
                 let op = RegisterOp::Write(Scalar::Int(now as i64));
                 let action = Register { key: Scalar::Int(7), op };
-                let index = recorder
+                let event = recorder
                     .record(now, Process(3), OpType::Invoke, black_box(action), Some(node.clone()), None)
                     .expect("kept");
-                if index.is_multiple_of(events_per_flush) {
+                if event.index.is_multiple_of(events_per_flush) {
                     recorder.flush().expect("handed over");
                 }
             });

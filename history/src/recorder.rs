@@ -62,7 +62,7 @@ impl Recorder {
         Ok(Self { path: path.to_owned(), file, buffer, next_index: 0, last_time: 0 })
     }
 
-    /// Stamps and keeps an event of a client; returns its index.
+    /// Stamps and keeps an event of a client, and returns it as it was kept.
     ///
     /// # Errors
     /// [`RecordError::Append`].
@@ -74,11 +74,11 @@ impl Recorder {
         action: A,
         node: Option<NodeId>,
         error: Option<String>,
-    ) -> Result<u64, RecordError> {
+    ) -> Result<Event<A>, RecordError> {
         let (index, time) = self.stamp(now);
         let event = Event { index, time, process, op_type, action, node, error };
         self.append(&event)?;
-        Ok(index)
+        Ok(event)
     }
 
     /// Stamps and keeps something that the nemesis did; returns its index.

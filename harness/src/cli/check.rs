@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use duress_checkers::verdict::Verdict;
 use duress_history::Scalar;
 use duress_history::jsonl::ReadError;
+use duress_targets::Delivery;
 
 use super::words::duration;
 use crate::exit::{Exit, Failure};
-use crate::judge::{JudgeError, Judgement, Model, check_file};
+use crate::judge::{Against, JudgeError, Judgement, Model, check_file};
 use crate::output::print;
 use crate::report::text::Told;
 
@@ -25,6 +26,9 @@ pub struct CheckArgs {
     /// The value that registers hold at first: a whole number or a text [default: none, nil]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     initial: Option<String>,
+    /// Of log, queue and table: what is promised of delivery
+    #[arg(long, value_enum, default_value = "exactly-once")]
+    promise: PromiseArg,
     /// Stop after this and call the rest unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
@@ -33,13 +37,38 @@ pub struct CheckArgs {
     json: bool,
 }
 
+/// What is promised of delivery.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PromiseArg {
+    /// Every acknowledged message is delivered, and none again
+    ExactlyOnce,
+    /// No acknowledged message is lost, and any may be delivered again
+    AtLeastOnce,
+    /// A message may be lost, and is never delivered again
+    AtMostOnce,
+    /// A message may be lost, and may be delivered again
+    BestEffort,
+}
+
+impl From<PromiseArg> for Delivery {
+    fn from(promise: PromiseArg) -> Self {
+        match promise {
+            PromiseArg::ExactlyOnce => Self::ExactlyOnce,
+            PromiseArg::AtLeastOnce => Self::AtLeastOnce,
+            PromiseArg::AtMostOnce => Self::AtMostOnce,
+            PromiseArg::BestEffort => Self::BestEffort,
+        }
+    }
+}
+
 pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let path = if args.history.is_dir() { args.history.join("history.jsonl") } else { args.history.clone() };
     let initial = args.initial.as_ref().map(|text| match text.parse::<i64>() {
         Ok(number) => Scalar::Int(number),
         Err(_) => Scalar::from(text.as_str()),
     });
-    let judgement = check_file(&path, args.model, initial, args.check_limit).map_err(|error| {
+    let against = Against { model: args.model, initial, promise: args.promise.into() };
+    let judgement = check_file(&path, against, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
         let named = matches!(&error, JudgeError::Read(ReadError::Open { .. }));
         let internal = matches!(&error, JudgeError::Watch(_));
@@ -49,7 +78,9 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         }
         let failure = Failure::usage(if named { error } else { error.context(path.display().to_string()) });
         if other_model {
-            failure.hint("--model says what the history holds: register, cas-register or mutex")
+            failure.hint(
+                "--model says what the history holds: register, cas-register, mutex, log, queue or table",
+            )
         } else {
             failure
         }

@@ -45,12 +45,21 @@ fn values(values: &Values) -> String {
     values.to_string()
 }
 
+const WORKLOADS: &str = "\
+register: reads, writes and compare-and-sets over many keys. Each value written to a key is unique; a key is left for
+  a fresh one after --operations-per-key operations; at the end every key is read once more.
+  Checked: is each key linearizable?
+log: sends to the partitions of --topics topics, each value once, and polls by processes that consume now by assignment,
+  from the beginning or where they were, now as members of a group; they seek, commit, and die without a word. At the
+  end every partition is polled from its beginning to its end.
+  Checked: is every acknowledged message in its partition, once, in its place, for everybody?
+queue: half of the processes send, the others are one group; its members die and are replaced. At the end the group
+  consumes until what it has committed is all there is.
+  Checked: is every acknowledged message given to a member of the group, and how often?
+";
+
 pub fn workloads() -> Result<Exit, Failure> {
-    print(
-        "register: reads, writes and compare-and-sets over many keys. Each value written to a key is unique; a key is left for\n  \
-         a fresh one after --operations-per-key operations; at the end every key is read once more.\n  \
-         Checked: is each key linearizable?\n",
-    )?;
+    print(WORKLOADS)?;
     Ok(Exit::Valid)
 }
 

@@ -7,6 +7,7 @@ mod report;
 mod run;
 mod store;
 mod words;
+mod workload;
 
 use clap::{Parser, Subcommand};
 

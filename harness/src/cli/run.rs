@@ -18,17 +18,15 @@ use duress_targets::{Request, Scenario, Settings, System, find};
 use rand::RngExt;
 
 use super::words::{Concurrency, duration, option};
+use super::workload::WorkloadArgs;
 use crate::conductor::chain;
 use crate::dispatcher::Stop;
 use crate::exit::{Exit, Failure};
 use crate::folder::RunFolder;
-use crate::generator::register::RegisterOptions;
 use crate::judge::Judged;
 use crate::machine::{self, Machine};
 use crate::output::{print, tell};
-use crate::plan::{
-    ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, Workload, hosts,
-};
+use crate::plan::{ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, hosts};
 use crate::report::clocks::clock_note;
 use crate::report::faults::faults;
 use crate::report::html;
@@ -60,9 +58,9 @@ pub struct RunArgs {
     /// Switch on one seeded bug (`duress bugs` lists them); its scenario then fills in what is not given
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
-    /// What clients do
-    #[arg(long, default_value = "register")]
-    workload: String,
+    /// What clients do (`duress workloads` lists it) [default: the bug's, or the target's first]
+    #[arg(long)]
+    workload: Option<String>,
     /// The faults, as family or family:variant, separated by commas (`duress faults` lists them); none, or all
     /// [default: partition,kill,pause]
     #[arg(long, value_name = "MIX")]
@@ -100,12 +98,8 @@ pub struct RunArgs {
     /// What every random decision is drawn from [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// How many keys are in use at a time
-    #[arg(long, default_value_t = RegisterOptions::default().keys)]
-    keys: u32,
-    /// After how many operations a key is left for a fresh one
-    #[arg(long, value_name = "NUMBER", default_value_t = RegisterOptions::default().operations_per_key)]
-    operations_per_key: u32,
+    #[command(flatten)]
+    workload_options: WorkloadArgs,
     /// Where nodes keep their data
     #[arg(long, value_enum, default_value = "tmpfs")]
     data: DataLocation,
@@ -185,6 +179,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         nodes: plan.nodes.len(),
     };
     system.resolve(&request).map_err(Failure::usage)?;
+    has_workload(system, plan.workload.name())?;
     system.available().map_err(missing)?;
     isolated(&args.output, move || {
         let mut plan = plan;
@@ -194,6 +189,19 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         }
         Ok((plan, system))
     })
+}
+
+/// Whether `system` has clients of the workload `name`.
+fn has_workload(system: &dyn System, name: &str) -> Result<(), Failure> {
+    let known = system.workloads();
+    if known.contains(&name) {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow::anyhow!(
+        "{} has no workload \"{name}\"; it has {}",
+        system.name(),
+        known.join(", ")
+    )))
 }
 
 fn missing(error: duress_targets::MissingSystem) -> Failure {
@@ -223,17 +231,15 @@ fn best_port() -> Result<PortKind, Failure> {
 /// Resolves the command line into a plan; the port is the better one, until it is known which works.
 fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     let system = find(&args.target).map_err(Failure::usage)?;
-    if !system.workloads().contains(&args.workload.as_str()) {
-        let error = anyhow::anyhow!(
-            "{} has no workload \"{}\"; it has {}",
-            system.name(),
-            args.workload,
-            system.workloads().join(", ")
-        );
-        return Err(Failure::usage(error));
-    }
     let bug = args.bug.as_ref().and_then(|name| system.bugs().iter().find(|bug| bug.name == name));
     let scenario = bug.map(|bug| bug.scenario);
+    let workload = match (&args.workload, scenario) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(scenario)) => scenario.workload,
+        (None, None) => system.workloads()[0],
+    };
+    has_workload(system, workload)?;
+    let workload = args.workload_options.resolve(workload)?;
     let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
@@ -271,11 +277,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         settings,
         nodes: hosts("n", node_count, 0),
         clients: hosts("c", node_count, 100),
-        workload: Workload::Register(RegisterOptions {
-            keys: args.keys,
-            operations_per_key: args.operations_per_key,
-            ..RegisterOptions::default()
-        }),
+        workload,
         concurrency: args.concurrency.processes(node_count),
         rate_hz: args.rate,
         time_limit_ms: millis(time_limit),
@@ -542,9 +544,8 @@ fn judge_run(
     Ok(RunReport {
         subject,
         promise: system.promise(&plan.settings).to_string(),
-        verdict: RunVerdict::new(&judgement.verdict, broken),
+        verdict: RunVerdict::new(&judgement.verdict, broken, outcome.undecided),
         judgement,
-        model: plan.workload.name(),
         statistics: figures,
         faults,
         notes,

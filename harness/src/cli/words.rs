@@ -65,6 +65,25 @@ pub fn option(text: &str) -> Result<(String, String), WordError> {
     }
 }
 
+/// How often an operation is drawn, beside the weights of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// The operation, as the workload calls it.
+    pub operation: String,
+    /// Its weight.
+    pub weight: u32,
+}
+
+impl Weight {
+    /// Parses `sends=3`.
+    pub fn parse(text: &str) -> Result<Self, WordError> {
+        let parsed = text.split_once('=').and_then(|(operation, weight)| {
+            Some(Self { operation: operation.to_owned(), weight: weight.parse().ok()? })
+        });
+        parsed.ok_or_else(|| WordError::Weight(text.to_owned()))
+    }
+}
+
 /// A word that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
@@ -77,6 +96,9 @@ pub enum WordError {
     /// No option.
     #[error("\"{0}\" is no option: write key=value")]
     Option(String),
+    /// No weight.
+    #[error("\"{0}\" is no weight: write operation=number")]
+    Weight(String),
 }
 
 #[cfg(test)]

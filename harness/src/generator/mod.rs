@@ -1,22 +1,31 @@
 //! Generators: what clients are asked to do, and when.
 //!
-//! A generator is pure: it is asked for the [`Generator::next`] operation at a time it is told, and is told of every event
-//! through [`Generator::update`]. It reads no clock and no entropy but its seed's, so the same seed gives the same
-//! sequence of operations, whatever the target's speed. It may be choosy about who does them: it is told which process is
-//! free, and may leave it free.
+//! A generator is pure: it is asked for the [`Generator::next`] operation for a process that is free, at a time that it is
+//! told, and is told of every event through [`Generator::update`]. It reads no clock and no entropy but its seed's, and may
+//! leave a process free. In the main phase what is written, and what is compared with, never depends on answers: the same
+//! seed writes the same sequence of values, whatever the target's speed.
 //!
 //! - [`register::RegisterMix`]: reads, writes and compare-and-sets over a rotating set of keys;
-//! - [`final_reads::FinalReads`]: reads of every key, each until it is answered;
+//!   [`final_reads::FinalReads`]: reads of every key, each until it is answered;
+//! - [`log::LogMix`]: sends and polls by consumers that come and go; [`final_polls::FinalPolls`]: everything once more;
+//! - [`queue::QueueMix`]: some send, a group consumes; [`drain::Drain`]: until nothing is left;
 //! - combinators: [`limit::TimeLimit`], [`stagger::Stagger`].
 
+pub mod drain;
+pub mod final_polls;
 pub mod final_reads;
 pub mod limit;
+pub mod log;
+pub mod queue;
 pub mod register;
 pub mod stagger;
 
 use std::time::Duration;
 
 use duress_history::{Event, Payload, Process};
+
+/// The random stream that workloads draw from, apart from the schedule's.
+const WORKLOAD_STREAM: u64 = 2;
 
 /// What a generator is told when it is asked for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Generator, Next};
+use super::{Context, Generator, Next, WORKLOAD_STREAM};
 
-/// The random stream that workloads draw from, apart from the schedule's.
-const STREAM: u64 = 2;
 /// A compare-and-set expects the latest value generated for its key this often; else an older one, so that it fails.
 const CAS_LATEST: f64 = 0.8;
 
@@ -63,7 +61,7 @@ impl RegisterMix {
     #[must_use]
     pub fn new(options: RegisterOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        rng.set_stream(STREAM);
+        rng.set_stream(WORKLOAD_STREAM);
         let active: Vec<Active> =
             (0..u64::from(options.keys)).map(|key| Active { key, operations: 0, latest: 0 }).collect();
         Self { options, rng, keys_used: active.len() as u64, active }

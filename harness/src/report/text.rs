@@ -23,8 +23,6 @@ pub struct RunReport {
     pub verdict: RunVerdict,
     /// The checker's account.
     pub judgement: Judgement,
-    /// What `duress check` calls what the history holds.
-    pub model: &'static str,
     /// Figures.
     pub statistics: RunStatistics,
     /// Faults with their evidence.
@@ -71,7 +69,11 @@ impl Display for RunReport {
         writeln!(f, "\nrun folder  {}", self.folder)?;
         writeln!(f, "seed        {}", self.seed)?;
         writeln!(f, "run again   {}", self.replay)?;
-        writeln!(f, "check again duress check {}/history.jsonl --model {}", self.folder, self.model)?;
+        writeln!(
+            f,
+            "check again duress check {}/history.jsonl --model {}",
+            self.folder, self.judgement.model
+        )?;
         writeln!(f, "\n{}: {}", self.verdict.word(), self.subject)
     }
 }

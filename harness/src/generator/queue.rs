@@ -1,0 +1,167 @@
+//! Some processes send; the others are one group, and each message is for one of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use duress_history::log::{Log, LogMicro};
+use duress_history::{Event, OpType, Process};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::log::{Partitions, Sends};
+use super::{Context, Generator, Next};
+
+/// The streams of chance of consumers follow this one, a stream for each process slot.
+const MEMBERSHIP_STREAM: u64 = 2000;
+/// A consumer that commits by itself does so after about so many polls.
+const POLLS_PER_COMMIT: u32 = 4;
+
+/// How a queue is exercised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueOptions {
+    /// How many topics there are; the group works off all of them.
+    pub topics: u32,
+    /// How many partitions each has.
+    pub partitions: u32,
+    /// The most messages of one operation.
+    pub sends_max: u32,
+    /// How long, on average, a consumer lives, in milliseconds.
+    pub membership_ms: u64,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self { topics: 1, partitions: 6, sends_max: 4, membership_ms: 10_000 }
+    }
+}
+
+/// What a process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It sends.
+    Producer,
+    /// It is a member of the group.
+    Consumer,
+}
+
+impl Part {
+    /// The part of a process slot: every other one consumes.
+    #[must_use]
+    pub fn of(slot: usize) -> Self {
+        if slot.is_multiple_of(2) { Self::Producer } else { Self::Consumer }
+    }
+}
+
+/// Sends without end by half of the processes, and polls by the others, which die now and then without a word.
+#[derive(Debug)]
+pub struct QueueMix {
+    options: QueueOptions,
+    partitions: Partitions,
+    seed: u64,
+    sends: Sends,
+    members: BTreeMap<usize, Member>,
+}
+
+/// A consumer's slot.
+#[derive(Debug)]
+struct Member {
+    rng: ChaCha8Rng,
+    dies: Duration,
+    /// The process that subscribed, or is about to.
+    subscribed: Option<Process>,
+}
+
+impl QueueMix {
+    /// A mix drawn from `seed`. Numbers in `options` are at least one.
+    #[must_use]
+    pub fn new(options: QueueOptions, seed: u64) -> Self {
+        let partitions = Partitions::new(options.topics, options.partitions);
+        let sends = Sends::new(partitions.keys.clone(), options.sends_max, seed);
+        Self { options, partitions, seed, sends, members: BTreeMap::new() }
+    }
+
+    /// The partitions.
+    #[must_use]
+    pub fn partitions(&self) -> &Partitions {
+        &self.partitions
+    }
+
+    fn consume(&mut self, context: &Context) -> Log {
+        let Context { now, slot, process, .. } = *context;
+        let (seed, mean) = (self.seed, self.options.membership_ms);
+        let member = self.members.entry(slot).or_insert_with(|| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(MEMBERSHIP_STREAM + slot as u64);
+            let dies = now + life(&mut rng, mean);
+            Member { rng, dies, subscribed: None }
+        });
+        if member.subscribed != Some(process) {
+            member.subscribed = Some(process);
+            return Log::Subscribe(self.partitions.topic_names());
+        }
+        if member.dies <= now {
+            member.dies = now + life(&mut member.rng, mean);
+            return Log::Crash;
+        }
+        if member.rng.random_ratio(1, POLLS_PER_COMMIT) {
+            Log::Commit(None)
+        } else {
+            Log::Poll(vec![LogMicro::Poll(None)])
+        }
+    }
+}
+
+fn life(rng: &mut ChaCha8Rng, mean_ms: u64) -> Duration {
+    Duration::from_millis(rng.random_range(mean_ms / 2..=mean_ms + mean_ms / 2).max(1))
+}
+
+impl Generator<Log> for QueueMix {
+    fn next(&mut self, context: &Context) -> Next<Log> {
+        Next::Op(match Part::of(context.slot) {
+            Part::Producer => self.sends.draw(),
+            Part::Consumer => self.consume(context),
+        })
+    }
+
+    fn update(&mut self, event: &Event<Log>) {
+        if event.op_type == OpType::Fail && matches!(event.action, Log::Subscribe(_)) {
+            for member in self.members.values_mut().filter(|member| member.subscribed == Some(event.process))
+            {
+                member.subscribed = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_them_send_and_the_others_consume_until_they_die() {
+        let mut mix = QueueMix::new(QueueOptions { membership_ms: 200, ..QueueOptions::default() }, 5);
+        let (mut sends, mut polls, mut crashes, mut process) = (0, 0, 0, Process(1));
+        for ms in 0..4000 {
+            let slot = ms as usize % 2;
+            let asker = if slot == 0 { Process(0) } else { process };
+            let now = Duration::from_millis(ms);
+            let Next::Op(action) = mix.next(&Context { now, slot, slots: 2, process: asker }) else {
+                panic!("there is always something to do")
+            };
+            match (slot, action) {
+                (0, Log::Send(micros)) => sends += micros.len(),
+                (1, Log::Poll(_)) => polls += 1,
+                (1, Log::Subscribe(_) | Log::Commit(_)) => {}
+                (1, Log::Crash) => {
+                    crashes += 1;
+                    process = Process(process.0 + 1);
+                }
+                (_, action) => panic!("slot {slot} does {action:?}"),
+            }
+        }
+        assert!(sends >= 2000 && polls > 1000, "{sends} {polls}");
+        assert!((14..=40).contains(&crashes), "{crashes} lives of 200 ms in 4 s");
+    }
+}

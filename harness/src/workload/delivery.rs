@@ -1,0 +1,135 @@
+//! What checks of delivery have in common: what is promised, and the words for what was found.
+
+use duress_checkers::CheckReport;
+use duress_checkers::delivery::{
+    Acknowledged, DeliveryCounts, DeliveryPromise, DeliveryReport, Duplicates, Loss, PartitionOrder, Reads,
+};
+use duress_checkers::verdict::AnomalyKind;
+use duress_targets::{Allowed, Delivery, Promise};
+
+use crate::judge::Judgement;
+
+/// What is promised of the partitions themselves, as whoever reads all of them sees it.
+///
+/// A system whose promise is not one of messages is held to everything.
+pub fn stored(promise: Promise) -> Delivery {
+    match promise {
+        Promise::Messages { stored, .. } => stored,
+        Promise::Linearizable | Promise::StaleReads => Delivery::ExactlyOnce,
+    }
+}
+
+/// What is promised of what a group consumes.
+pub fn consumed(promise: Promise) -> Delivery {
+    match promise {
+        Promise::Messages { consumed, .. } => consumed,
+        Promise::Linearizable | Promise::StaleReads => Delivery::ExactlyOnce,
+    }
+}
+
+/// The checkers' word for a promise of delivery.
+pub fn promised(delivery: Delivery) -> DeliveryPromise {
+    let (loss, repetition) = (delivery.loss(), delivery.repetition());
+    DeliveryPromise {
+        loss: match loss {
+            Allowed::No => Loss::Never,
+            Allowed::Yes => Loss::Allowed,
+        },
+        duplicates: match repetition {
+            Allowed::No => Duplicates::Never,
+            Allowed::Yes => Duplicates::Allowed,
+        },
+        // What may be sent again may overtake what was sent after it.
+        order: match repetition {
+            Allowed::No => PartitionOrder::Kept,
+            Allowed::Yes => PartitionOrder::Free,
+        },
+        // What may be lost may be lost after somebody has read it.
+        reads: match loss {
+            Allowed::No => Reads::Settled,
+            Allowed::Yes => Reads::Unsettled,
+        },
+    }
+}
+
+/// What an acknowledgement says under a promise: one that survives is one that can be read.
+pub fn acknowledged(delivery: Delivery) -> Acknowledged {
+    match delivery.loss() {
+        Allowed::No => Acknowledged::Readable,
+        Allowed::Yes => Acknowledged::Appended,
+    }
+}
+
+/// The words for a check of what `model` names, whose messages were to be `what` (stored, consumed) by `delivery`.
+pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &str) -> Judgement {
+    let mut kinds: Vec<(AnomalyKind, u64)> = Vec::new();
+    for anomaly in report.verdict.anomalies() {
+        match kinds.iter_mut().find(|(kind, _)| *kind == anomaly.kind) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((anomaly.kind, 1)),
+        }
+    }
+    let found = report.delivery.as_ref().map(|delivery| &delivery.found);
+    let broken: Vec<String> = kinds
+        .iter()
+        .map(|(kind, told)| {
+            // Only the first few of a kind have witnesses.
+            let count = found.and_then(|found| found.get(kind)).unwrap_or(told);
+            format!("{count} {kind}")
+        })
+        .collect();
+    Judgement {
+        property: format!("{what} {delivery}"),
+        holds: format!("the record fits {what} {delivery}"),
+        broken: format!("not {what} {delivery}: {}", broken.join(", ")),
+        checked: format!("{} operations on {} partitions", report.operations, report.keys),
+        findings: report.delivery.as_ref().map(findings).unwrap_or_default(),
+        model: match delivery {
+            Delivery::ExactlyOnce => model.to_owned(),
+            weaker => format!("{model} --promise {}", serde_json::json!(weaker).as_str().unwrap_or_default()),
+        },
+        report: serde_json::json!(report),
+        verdict: report.verdict,
+    }
+}
+
+/// The guarantee that a record shows, with its counts.
+fn findings(report: &DeliveryReport) -> Vec<String> {
+    let DeliveryCounts {
+        sent,
+        acknowledged,
+        failed,
+        unknown,
+        delivered,
+        unacknowledged_delivered,
+        deliveries,
+        lost,
+        unseen,
+        duplicated,
+        reordered,
+        undelivered,
+        redelivered,
+    } = report.counts;
+    let reached = match report.guarantee {
+        Some(guarantee) => format!("delivery reached: {guarantee}"),
+        None => "delivery reached: not known".to_owned(),
+    };
+    let mut lines = vec![
+        reached,
+        format!("  {sent} messages sent: {acknowledged} acknowledged, {failed} refused, {unknown} unknown"),
+        format!(
+            "  {delivered} messages delivered, in {deliveries} deliveries; {unacknowledged_delivered} of them were never acknowledged"
+        ),
+        format!("  {lost} lost, {duplicated} duplicated, {reordered} reordered, {unseen} unseen"),
+    ];
+    if undelivered + redelivered > 0 {
+        lines.push(format!(
+            "  {undelivered} committed but given to nobody, {redelivered} given to the group more than once"
+        ));
+    }
+    let found: Vec<String> = report.found.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    if !found.is_empty() {
+        lines.push(format!("  found, tolerated ones included: {}", found.join(", ")));
+    }
+    lines
+}
