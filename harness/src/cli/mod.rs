@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod broker;
 mod check;
 mod doctor;
 mod lists;
@@ -36,6 +37,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run one node of our own key-value store by hand
     Store(store::StoreArgs),
+    /// Run one node of our own broker by hand
+    Broker(broker::BrokerArgs),
     /// List the systems that can be run, with their modes and options
     Targets,
     /// List the workloads
@@ -64,6 +67,7 @@ pub fn main() -> Exit {
         Command::Report(args) => report::report(&args),
         Command::Check(args) => check::check(&args),
         Command::Store(args) => store::store(&args),
+        Command::Broker(args) => broker::broker(&args),
         Command::Targets => lists::targets(),
         Command::Workloads => lists::workloads(),
         Command::Faults => lists::faults(),

@@ -97,7 +97,9 @@ impl Bug {
             Self::UncleanElection => {
                 "a lagging replica elected, as Kafka did by default until 0.11 when no other was there"
             }
-            Self::TruncateToHighWatermark => "followers that cut to their high watermark, Kafka before KIP-101",
+            Self::TruncateToHighWatermark => {
+                "followers that cut to their high watermark, Kafka before KIP-101"
+            }
             Self::SequenceUnchecked => "a broker that ignores the sequence numbers of producers",
             Self::SequenceLostOnFailover => {
                 "producer state that lives beside the log and is not there after a failover"

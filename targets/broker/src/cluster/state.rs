@@ -395,7 +395,8 @@ impl ClusterState {
             return Err(Refusal::StalePartition);
         }
         let wanted: Vec<BrokerId> = wish.isr.iter().map(|(id, _)| *id).collect();
-        if !eligible || !wanted.contains(&leader) || !wanted.iter().all(|id| partition.replicas.contains(id)) {
+        if !eligible || !wanted.contains(&leader) || !wanted.iter().all(|id| partition.replicas.contains(id))
+        {
             return Err(Refusal::Ineligible);
         }
         partition.isr = partition.replicas.iter().copied().filter(|id| wanted.contains(id)).collect();
@@ -411,7 +412,8 @@ impl Partition {
             // Whoever leads goes on.
             Election::InSync if self.leader.as_ref().is_some_and(&live) => return,
             Election::InSync => {
-                let in_sync = self.replicas.iter().find(|replica| self.isr.contains(replica) && live(replica));
+                let in_sync =
+                    self.replicas.iter().find(|replica| self.isr.contains(replica) && live(replica));
                 match unclean {
                     Switch::Off => in_sync.copied(),
                     Switch::On => in_sync.or_else(|| self.replicas.iter().find(|r| live(r))).copied(),

@@ -1,0 +1,158 @@
+//! A running broker, as clients' connections see it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+
+use crate::cluster::state::{Assignment, Command, Refusal, Reply};
+use crate::cluster::{Controller, ProposeError};
+use crate::config::Config;
+use crate::replica::{Replicas, Role};
+use crate::topic_settings::TopicSettings;
+
+/// How many numbers for producers a broker sets aside at once.
+const PRODUCER_IDS: u32 = 1_000;
+/// How long a change of topics may take before its fate is unknown, unless the client says otherwise.
+pub const CHANGE_MAX: Duration = Duration::from_millis(3_000);
+
+/// A running broker. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    config: Config,
+    cluster: String,
+    controller: Controller,
+    replicas: Replicas,
+    /// The next number for a producer and how many are left. Held across the request for more, so that a crowd of
+    /// producers asks once.
+    producer_ids: Mutex<(i64, u32)>,
+}
+
+/// Why a change of topics was not made, or may not have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The controllers did not answer.
+    #[error(transparent)]
+    Proposal(#[from] ProposeError),
+}
+
+impl Broker {
+    /// A broker made of its parts.
+    pub fn new(config: Config, cluster: String, controller: Controller, replicas: Replicas) -> Self {
+        let producer_ids = Mutex::new((0, 0));
+        Self { parts: Arc::new(Parts { config, cluster, controller, replicas, producer_ids }) }
+    }
+
+    /// What it was told when it started.
+    pub fn config(&self) -> &Config {
+        &self.parts.config
+    }
+
+    /// The name of the cluster.
+    pub fn cluster(&self) -> &str {
+        &self.parts.cluster
+    }
+
+    /// What the brokers agree on.
+    pub fn controller(&self) -> &Controller {
+        &self.parts.controller
+    }
+
+    /// Its copies of partitions.
+    pub fn replicas(&self) -> &Replicas {
+        &self.parts.replicas
+    }
+
+    /// How many replicas a topic has that does not say.
+    pub fn default_replication(&self) -> u16 {
+        let brokers = u16::try_from(self.parts.config.peers.len() + 1).unwrap_or(u16::MAX);
+        self.parts.config.options.replication.min(brokers)
+    }
+
+    /// Has the controllers make a topic, and waits until this broker knows of it.
+    ///
+    /// # Errors
+    /// It was not made, or it is not known whether it was.
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        assignment: Assignment,
+        settings: TopicSettings,
+        deadline: Instant,
+    ) -> Result<(), ChangeError> {
+        let command = Command::CreateTopic { name: name.into(), assignment, settings };
+        self.change(command, deadline).await?;
+        let mut changes = self.parts.controller.changes();
+        let known = changes.wait_for(|applied| applied.state.topics.contains_key(name));
+        match tokio::time::timeout_at(deadline.into(), known).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(ProposeError::Unknown.into()),
+        }
+        // Whoever asks this broker next should not be told that it does not lead what it is about to lead. Brokers
+        // elsewhere may take a moment longer.
+        let mut roles = self.parts.replicas.roles();
+        let leading = roles.wait_for(|_| self.leads_what_it_should(name));
+        // A topic that was removed or led by another broker meanwhile is made nevertheless.
+        let _ = tokio::time::timeout_at(deadline.into(), leading).await;
+        Ok(())
+    }
+
+    fn leads_what_it_should(&self, topic: &str) -> bool {
+        let me = self.parts.controller.id();
+        self.parts.controller.read(|state| {
+            let partitions = state.topics.get(topic).map_or(&[][..], |topic| &topic.partitions);
+            let led = (0..).zip(partitions).filter(|(_, partition)| partition.leader == Some(me));
+            led.into_iter().all(|(number, _)| {
+                let copy = self.parts.replicas.by_name_in(state, topic, number);
+                copy.is_ok_and(|copy| matches!(copy.status().role, Role::Leader { .. }))
+            })
+        })
+    }
+
+    /// Has the controllers remove a topic, and waits until this broker no longer knows of it.
+    ///
+    /// # Errors
+    /// It was not removed, or it is not known whether it was.
+    pub async fn delete_topic(&self, name: &str, deadline: Instant) -> Result<(), ChangeError> {
+        self.change(Command::DeleteTopic { name: name.into() }, deadline).await?;
+        let mut changes = self.parts.controller.changes();
+        let gone = changes.wait_for(|applied| !applied.state.topics.contains_key(name));
+        match tokio::time::timeout_at(deadline.into(), gone).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown.into()),
+        }
+    }
+
+    async fn change(&self, command: Command, deadline: Instant) -> Result<Reply, ChangeError> {
+        match self.parts.controller.propose(command, deadline).await? {
+            Reply::Refused(refusal) => Err(refusal.into()),
+            reply => Ok(reply),
+        }
+    }
+
+    /// A number no other producer has.
+    ///
+    /// # Errors
+    /// There is none left here, and the controllers give no more.
+    pub async fn next_producer_id(&self, deadline: Instant) -> Result<i64, ChangeError> {
+        let mut ids = self.parts.producer_ids.lock().await;
+        if ids.1 == 0 {
+            // Numbers whose allocation is in doubt are simply never used.
+            let command = Command::AllocateProducerIds { count: PRODUCER_IDS };
+            match self.change(command, deadline).await? {
+                Reply::ProducerIds(first) => *ids = (first, PRODUCER_IDS),
+                _ => return Err(ProposeError::Unknown.into()),
+            }
+        }
+        let id = ids.0;
+        *ids = (id + 1, ids.1 - 1);
+        Ok(id)
+    }
+}

@@ -1,0 +1,386 @@
+//! This broker's part in the consensus, and the way to its leader.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duress_consensus::NodeName;
+use duress_consensus::disk::{Disk, DiskError, Syncing};
+use duress_consensus::formation::form;
+use duress_consensus::log_store::{LoadedLog, LogStore, VoteKeeping};
+use duress_consensus::message::Formation;
+use duress_consensus::network::{Links, PeerNetworks};
+use duress_consensus::peer::frame::Hello;
+use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::peer::{CallError, Link};
+use duress_consensus::state_machine::{Applied, StateMachine, StateView, StoredSnapshot};
+use duress_consensus::types::{Appended, Batch};
+use openraft::error::{ClientWriteError, Fatal, RaftError};
+use openraft::{ServerState, SnapshotPolicy};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
+
+use super::message::{Answer, HeartbeatAnswer, ProposalFailure, Question, Request, Response};
+use super::session::Sessions;
+use super::state::{BrokerEpoch, BrokerId, ClusterState, Command, Election, Liveness, Reply, TypeConfig};
+use crate::bug::Bug;
+use crate::config::{Config, Options};
+
+/// The handle on the running consensus.
+pub type Raft = openraft::Raft<TypeConfig>;
+
+const SNAPSHOT_EVERY: u64 = 5_000;
+const SNAPSHOT_PIECE_BYTES: u64 = 1 << 20;
+const SNAPSHOT_PIECE_TIMEOUT_MS: u64 = 2_000;
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+const SESSIONS_CHECKED_EVERY: Duration = Duration::from_millis(100);
+/// An attempt that takes longer is not waited for.
+const PROPOSAL_MAX: Duration = Duration::from_millis(1_500);
+
+/// A broker whose consensus or storage cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The last snapshot cannot be understood.
+    #[error("the last snapshot cannot be understood")]
+    Snapshot(#[source] postcard::Error),
+    /// The consensus refuses its configuration.
+    #[error("the consensus refuses its configuration")]
+    Config(#[source] openraft::ConfigError),
+    /// The consensus cannot start from what is stored.
+    #[error("the consensus cannot start")]
+    Consensus(#[source] Fatal<u64>),
+}
+
+/// Why a change has no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It was certainly not made and will not be.
+    #[error("no controller leads, or it cannot be reached")]
+    NotProposed,
+    /// It may have been made, or may be later.
+    #[error("it is not known whether the controllers agreed")]
+    Unknown,
+}
+
+/// This broker's part in the consensus. Cheap to clone.
+#[derive(Clone)]
+pub struct Controller {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: BrokerId,
+    members: Vec<NodeName>,
+    raft: Raft,
+    links: Links,
+    disk: Disk,
+    view: StateView<ClusterState>,
+    sessions: Sessions,
+    election: Election,
+}
+
+/// The number by which the consensus knows a broker.
+const fn raft_number(broker: BrokerId) -> u64 {
+    (broker.0 - 1) as u64
+}
+
+impl Controller {
+    /// Opens the data folder and starts the consensus. Its tasks run in `tasks`.
+    ///
+    /// # Errors
+    /// The data folder cannot be used, or the consensus cannot start from what it holds.
+    pub async fn start(
+        config: &Config,
+        members: Vec<NodeName>,
+        hello: &Hello,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, StartError> {
+        let owner = format!("{} of {}", config.node, hello.cluster);
+        let (disk, (log, snapshot)) =
+            Disk::open(&config.data.join("controller"), &owner, Syncing::Durable, |contents| {
+                Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
+            })?;
+        let id = Config::broker_id(&members, &config.node);
+        let mut links = BTreeMap::new();
+        for peer in &config.peers {
+            let (link, task) = Link::new(peer.name.clone(), peer.address, hello.clone());
+            tasks.spawn(task.run());
+            links.insert(raft_number(Config::broker_id(&members, &peer.name)), link);
+        }
+        let links: Links = Arc::new(links);
+
+        let log_store = LogStore::new(disk.clone(), log, raft_number(id), VoteKeeping::Durable);
+        let state_machine = StateMachine::<TypeConfig, ClusterState>::new(disk.clone(), snapshot)
+            .map_err(StartError::Snapshot)?;
+        let view = state_machine.view();
+        let networks = PeerNetworks { node: raft_number(id), links: Arc::clone(&links), observer: () };
+        let settings = consensus_config(&config.options).validate().map_err(StartError::Config)?;
+        let raft = Raft::new(raft_number(id), Arc::new(settings), networks, log_store, state_machine)
+            .await
+            .map_err(StartError::Consensus)?;
+        let election = if config.has(Bug::UncleanElection) { Election::Preferred } else { Election::InSync };
+        let sessions = Sessions::new(config.options.session);
+        let inner = Inner { id, members, raft, links, disk, view, sessions, election };
+        let controller = Self { inner: Arc::new(inner) };
+        tasks.spawn(controller.clone().form_cluster());
+        tasks.spawn(controller.clone().watch_sessions());
+        Ok(controller)
+    }
+
+    /// This broker's number.
+    pub fn id(&self) -> BrokerId {
+        self.inner.id
+    }
+
+    /// Who may be elected.
+    pub fn election(&self) -> Election {
+        self.inner.election
+    }
+
+    /// Looks at what is agreed on, as far as this broker knows.
+    pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
+        self.inner.view.read(|applied| look(&applied.state))
+    }
+
+    /// Tells when what is agreed on has changed.
+    pub fn changes(&self) -> watch::Receiver<Applied<ClusterState>> {
+        self.inner.view.changes()
+    }
+
+    /// Who leads the controllers, as far as this broker knows.
+    pub fn leader(&self) -> Option<BrokerId> {
+        let leader = self.inner.raft.server_metrics().borrow().current_leader?;
+        Some(BrokerId(i32::try_from(leader).ok()? + 1))
+    }
+
+    /// Has a change agreed on, by way of whoever leads the controllers. An attempt that certainly had no effect is
+    /// repeated until the deadline.
+    ///
+    /// # Errors
+    /// There is no reply; the variant says whether the change may be made nevertheless.
+    pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Reply, ProposeError> {
+        loop {
+            match self.attempt(&command, deadline).await {
+                Ok(reply) => return Ok(reply),
+                Err(ProposalFailure::Unknown) => return Err(ProposeError::Unknown),
+                Err(ProposalFailure::NotController) => {}
+            }
+            if Instant::now() + RETRY_AFTER >= deadline {
+                return Err(ProposeError::NotProposed);
+            }
+            self.leader_may_differ().await;
+        }
+    }
+
+    /// Waits a moment, or until another leader is known.
+    async fn leader_may_differ(&self) {
+        let mut metrics = self.inner.raft.server_metrics();
+        let tried = metrics.borrow_and_update().current_leader;
+        let another = metrics.wait_for(|metrics| metrics.current_leader != tried);
+        // Either way the next attempt finds out.
+        let _ = timeout(RETRY_AFTER, another).await;
+    }
+
+    async fn attempt(&self, command: &Command, deadline: Instant) -> Result<Reply, ProposalFailure> {
+        let leader = self.leader().ok_or(ProposalFailure::NotController)?;
+        if leader == self.inner.id {
+            return self.propose_here(command, deadline).await;
+        }
+        match self.ask(leader, Question::Propose(command.clone()), deadline).await {
+            Ok(Answer::Proposed(result)) => result,
+            Ok(_) => Err(ProposalFailure::Unknown),
+            Err(CallError::NotSent) => Err(ProposalFailure::NotController),
+            Err(CallError::Lost | CallError::TimedOut) => Err(ProposalFailure::Unknown),
+        }
+    }
+
+    async fn propose_here(&self, command: &Command, deadline: Instant) -> Result<Reply, ProposalFailure> {
+        let marker = Arc::new(Appended::default());
+        // One command to an entry: a topic is told from others by the index of its entry.
+        let batch = Batch::new(std::slice::from_ref(command)).with_marker(Arc::clone(&marker));
+        match timeout_at(deadline.into(), self.inner.raft.client_write(batch)).await {
+            Ok(Ok(written)) => written.data.0.into_iter().next().ok_or(ProposalFailure::Unknown),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))))
+                if !marker.is_handed_to_log() =>
+            {
+                Err(ProposalFailure::NotController)
+            }
+            Ok(Err(_)) | Err(_) => Err(ProposalFailure::Unknown),
+        }
+    }
+
+    async fn ask(
+        &self,
+        broker: BrokerId,
+        question: Question,
+        deadline: Instant,
+    ) -> Result<Answer, CallError> {
+        let link = self.inner.links.get(&raft_number(broker)).ok_or(CallError::NotSent)?;
+        let payload = link.call(encode(&Request::Own(question)), deadline.into()).await?;
+        match decode(&payload) {
+            Some(Response::Own(answer)) => Ok(answer),
+            _ => Err(CallError::Lost),
+        }
+    }
+
+    /// Tells whoever leads the controllers that this broker is there.
+    pub async fn send_heartbeat(&self, epoch: BrokerEpoch, deadline: Instant) -> HeartbeatAnswer {
+        let Some(leader) = self.leader() else { return HeartbeatAnswer::NotController };
+        if leader == self.inner.id {
+            return self.heartbeat(self.inner.id, epoch);
+        }
+        match self.ask(leader, Question::Heartbeat(self.inner.id, epoch), deadline).await {
+            Ok(Answer::Heartbeat(answer)) => answer,
+            Ok(_) | Err(_) => HeartbeatAnswer::NotController,
+        }
+    }
+
+    /// Notes a heartbeat, if this broker leads the controllers.
+    pub fn heartbeat(&self, broker: BrokerId, epoch: BrokerEpoch) -> HeartbeatAnswer {
+        if !self.leads() {
+            return HeartbeatAnswer::NotController;
+        }
+        let registered = self.read(|state| state.brokers.get(&broker).map(|broker| broker.epoch));
+        match registered {
+            Some(known) if known == epoch => {
+                self.inner.sessions.heard(broker, epoch, Instant::now());
+                HeartbeatAnswer::Noted
+            }
+            Some(known) if known > epoch => HeartbeatAnswer::StaleBroker,
+            // This leader has not applied the registration yet.
+            Some(_) | None => HeartbeatAnswer::NotController,
+        }
+    }
+
+    /// Answers a request of the consensus, or a proposal or heartbeat that another broker forwards; `None` for others.
+    pub async fn handle(&self, request: Request) -> Result<Response, Question> {
+        let raft = &self.inner.raft;
+        Ok(match request {
+            Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await),
+            Request::Vote(rpc) => Response::Vote(raft.vote(rpc).await),
+            Request::Snapshot(rpc) => Response::Snapshot(raft.install_snapshot(rpc).await),
+            Request::Formation => Response::Formation(match raft.is_initialized().await {
+                Ok(false) => Formation::Pristine,
+                Ok(true) | Err(_) => Formation::Formed,
+            }),
+            // Forwarded at most once, so that brokers which believe in each other do not pass it around.
+            Request::Own(Question::Propose(command)) => {
+                let result = if self.leads() {
+                    self.propose_here(&command, Instant::now() + PROPOSAL_MAX).await
+                } else {
+                    Err(ProposalFailure::NotController)
+                };
+                Response::Own(Answer::Proposed(result))
+            }
+            Request::Own(Question::Heartbeat(broker, epoch)) => {
+                Response::Own(Answer::Heartbeat(self.heartbeat(broker, epoch)))
+            }
+            Request::Own(other) => return Err(other),
+        })
+    }
+
+    /// A peer has connected: if this broker has no connection to it, it tries again now.
+    pub fn introduced(&self, peer: &NodeName) {
+        if let Ok(number) = self.inner.members.binary_search(peer)
+            && let Some(link) = self.inner.links.get(&(number as u64))
+        {
+            link.peer_is_back();
+        }
+    }
+
+    fn leads(&self) -> bool {
+        self.inner.raft.server_metrics().borrow().state == ServerState::Leader
+    }
+
+    /// Returns when the consensus has stopped on an error of its own, which is returned.
+    pub async fn failed(&self) -> Fatal<u64> {
+        let mut metrics = self.inner.raft.metrics();
+        loop {
+            if let Err(fatal) = &metrics.borrow_and_update().running_state {
+                return fatal.clone();
+            }
+            if metrics.changed().await.is_err() {
+                return Fatal::Stopped;
+            }
+        }
+    }
+
+    /// Stops the consensus and closes its data.
+    pub async fn stop(&self) {
+        // The only error is that the core's task panicked, which its log has said.
+        self.inner.raft.shutdown().await.ok();
+        self.inner.disk.close().await;
+    }
+
+    async fn form_cluster(self) {
+        let inner = &self.inner;
+        if let Err(fatal) = form(&inner.raft, raft_number(inner.id), &inner.members, &inner.links).await {
+            // `failed` reports the same error to whoever runs the broker.
+            tracing::debug!(error = %fatal, "no longer forming a cluster");
+        }
+    }
+
+    /// While this broker leads the controllers, fences who is no longer heard from and lets in who is.
+    async fn watch_sessions(self) {
+        let mut tick = interval(SESSIONS_CHECKED_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut led = false;
+        let mut before = Instant::now();
+        loop {
+            tick.tick().await;
+            let now = Instant::now();
+            let stood_still = now.duration_since(before) > SESSIONS_CHECKED_EVERY * 5;
+            before = now;
+            let leads = self.leads();
+            if leads && (!led || stood_still) {
+                tracing::info!(stood_still, "leading the controllers");
+                self.inner.sessions.begin_anew();
+            }
+            led = leads;
+            if !leads {
+                continue;
+            }
+            for (broker, epoch, liveness) in self.sessions_to_change(now) {
+                let command = Command::SetLiveness { broker, epoch, liveness, election: self.inner.election };
+                let outcome = self.propose_here(&command, Instant::now() + PROPOSAL_MAX).await;
+                tracing::info!(%broker, epoch, ?liveness, ?outcome, "a broker's session");
+                before = Instant::now();
+            }
+        }
+    }
+
+    fn sessions_to_change(&self, now: Instant) -> Vec<(BrokerId, BrokerEpoch, Liveness)> {
+        let sessions = &self.inner.sessions;
+        let brokers = self.read(|state| state.brokers.clone());
+        let changes = brokers.into_iter().filter_map(|(id, broker)| match broker.liveness {
+            Liveness::Active => {
+                sessions.is_over(id, broker.epoch, now).then_some((id, broker.epoch, Liveness::Fenced))
+            }
+            Liveness::Fenced => {
+                sessions.is_heard(id, broker.epoch, now).then_some((id, broker.epoch, Liveness::Active))
+            }
+        });
+        changes.collect()
+    }
+}
+
+fn consensus_config(options: &Options) -> openraft::Config {
+    let millis = |duration: Duration| duration.as_millis() as u64;
+    openraft::Config {
+        cluster_name: "broker".into(),
+        heartbeat_interval: millis(options.heartbeat),
+        election_timeout_min: millis(options.election_min),
+        election_timeout_max: millis(options.election_max),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        replication_lag_threshold: SNAPSHOT_EVERY * 2,
+        max_in_snapshot_log_to_keep: SNAPSHOT_EVERY / 5,
+        purge_batch_size: SNAPSHOT_EVERY / 10,
+        install_snapshot_timeout: SNAPSHOT_PIECE_TIMEOUT_MS,
+        snapshot_max_chunk_size: SNAPSHOT_PIECE_BYTES,
+        ..openraft::Config::default()
+    }
+}

@@ -1,0 +1,63 @@
+//! How a broker becomes part of the cluster and stays it: it registers this life of it, and sends heartbeats.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::controller::Controller;
+use super::message::HeartbeatAnswer;
+use super::state::{BrokerEpoch, Command, Reply};
+use crate::config::Config;
+
+const ATTEMPT_EVERY: Duration = Duration::from_millis(50);
+const REGISTER_MAX: Duration = Duration::from_millis(1_500);
+
+/// Registers this broker and sends heartbeats until dropped. `epoch` is told the life this broker is in, once it is
+/// agreed on *and* this broker itself knows everything that was agreed on before it; until then it acts on nothing.
+pub async fn take_part(controller: Controller, config: Config, epoch: watch::Sender<Option<BrokerEpoch>>) {
+    let every = config.options.session / 6;
+    loop {
+        let life = register(&controller, &config).await;
+        tracing::info!(broker = %controller.id(), epoch = life, "registered");
+        epoch.send_replace(Some(life));
+        let mut beat = interval(every);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            match controller.send_heartbeat(life, Instant::now() + every).await {
+                HeartbeatAnswer::Noted | HeartbeatAnswer::NotController => {}
+                HeartbeatAnswer::StaleBroker => break,
+            }
+        }
+        epoch.send_replace(None);
+    }
+}
+
+async fn register(controller: &Controller, config: &Config) -> BrokerEpoch {
+    let broker = controller.id();
+    // A life is told from others by chance: a clock may be set back between two of them.
+    let incarnation = random_number();
+    let command =
+        Command::Register { broker, incarnation, address: config.advertise, election: controller.election() };
+    let mut attempts = interval(ATTEMPT_EVERY);
+    attempts.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        attempts.tick().await;
+        // Repeating it is harmless: the same life is registered once.
+        let reply = controller.propose(command.clone(), Instant::now() + REGISTER_MAX).await;
+        let Ok(Reply::Registered(epoch)) = reply else { continue };
+        let mut changes = controller.changes();
+        let known = changes
+            .wait_for(|applied| applied.state.brokers.get(&broker).is_some_and(|known| known.epoch >= epoch));
+        if known.await.is_ok() {
+            return epoch;
+        }
+    }
+}
+
+/// A number that no two starts share: the keys of a new hash table's state are random.
+fn random_number() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,414 @@
+//! What a leader knows of its followers: who is in sync, and how far everybody is.
+//!
+//! # Why nothing that was acknowledged is lost
+//!
+//! The controllers elect from the in-sync set they agreed on. So a record may count as committed only if every member
+//! of *that* set has it. A leader learns of changes late, and its own wish for a change may be granted without it
+//! knowing. It therefore counts with the largest set that may be in force ([`Leading::effective`]): what was last
+//! agreed on as far as it knows, and everybody it has asked to add since. The controllers themselves only ever make
+//! the set smaller, which is harmless here.
+//!
+//! An attempt whose fate is unknown may still be granted later, as long as the partition epoch has not moved. Whoever
+//! it would add stays in the effective set until the partition epoch has moved; if the set must be got rid of, another
+//! change, be it to the same set, moves it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::fault::Fault;
+use super::partition::Written;
+use crate::cluster::state::Partition;
+use crate::cluster::{BrokerEpoch, BrokerId};
+
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Whether a leader waits for the controllers before it goes on without a follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shrinking {
+    /// It does.
+    Agreed,
+    /// Defect: having asked is enough.
+    AtOnce,
+}
+
+/// Where a leader's high watermark may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// Where every member of the in-sync set has come to.
+    InSyncSet,
+    /// Defect: where the leader itself has come to.
+    LeaderAlone,
+}
+
+/// A follower as its leader sees it.
+#[derive(Debug, Clone, Copy)]
+struct Follower {
+    life: BrokerEpoch,
+    /// Everything before it is durable there.
+    end: i64,
+    asked_at: Instant,
+    /// Where the leader was when it asked.
+    leader_end: i64,
+    caught_up_at: Instant,
+}
+
+/// A write that waits for the in-sync set.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Where it was put.
+    pub written: Written,
+    /// Who waits.
+    pub reply: oneshot::Sender<Result<Written, Fault>>,
+}
+
+/// What came of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WishOutcome {
+    /// It was granted: this is what was agreed on.
+    Granted(Partition),
+    /// It was certainly not, in this attempt.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A leader's wish for another in-sync set, decided on the state of a partition epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The state it was decided on.
+    pub partition_epoch: u32,
+    /// Who shall be in sync, and the life in which each was seen to be; the leader itself is not in it.
+    pub followers: Vec<(BrokerId, BrokerEpoch)>,
+}
+
+/// What a leader knows.
+#[derive(Debug)]
+pub struct Leading {
+    /// Its leader epoch.
+    pub epoch: i32,
+    /// Where its log ended when it began to lead.
+    pub began_at: i64,
+    me: BrokerId,
+    replicas: Vec<BrokerId>,
+    /// As last agreed on, as far as known.
+    isr: BTreeSet<BrokerId>,
+    partition_epoch: u32,
+    followers: BTreeMap<BrokerId, Follower>,
+    /// Whom attempts at this partition epoch may have added.
+    perhaps: BTreeSet<BrokerId>,
+    asking: bool,
+    /// Whether an attempt at this partition epoch has an unknown fate.
+    doubt: bool,
+    ask_not_before: Instant,
+    /// Writes in order of offset.
+    pub waiting: VecDeque<Waiting>,
+    shrinking: Shrinking,
+    commit: Commit,
+}
+
+impl Leading {
+    /// A leader that has just been elected.
+    pub fn new(
+        me: BrokerId,
+        agreed: &Partition,
+        began_at: i64,
+        now: Instant,
+        (shrinking, commit): (Shrinking, Commit),
+    ) -> Self {
+        Self {
+            epoch: agreed.leader_epoch,
+            began_at,
+            me,
+            replicas: agreed.replicas.clone(),
+            isr: agreed.isr.iter().copied().collect(),
+            partition_epoch: agreed.partition_epoch,
+            // Everybody in sync has the whole of `lag_max` to ask for the first time.
+            followers: agreed
+                .isr
+                .iter()
+                .filter(|id| **id != me)
+                .map(|id| {
+                    let unknown =
+                        Follower { life: 0, end: -1, asked_at: now, leader_end: began_at, caught_up_at: now };
+                    (*id, unknown)
+                })
+                .collect(),
+            perhaps: BTreeSet::new(),
+            asking: false,
+            doubt: false,
+            ask_not_before: now,
+            waiting: VecDeque::new(),
+            shrinking,
+            commit,
+        }
+    }
+
+    /// What was agreed on has changed while this broker leads on.
+    pub fn agreed(&mut self, agreed: &Partition) {
+        if agreed.partition_epoch <= self.partition_epoch {
+            return;
+        }
+        self.partition_epoch = agreed.partition_epoch;
+        self.isr = agreed.isr.iter().copied().collect();
+        self.perhaps.clear();
+        self.doubt = false;
+        self.asking = false;
+    }
+
+    /// How many replicas are in sync, as last agreed on.
+    pub fn in_sync(&self) -> usize {
+        self.isr.len()
+    }
+
+    /// Everybody that a record must be at to count as committed.
+    fn effective(&self) -> impl Iterator<Item = BrokerId> {
+        self.isr.union(&self.perhaps).copied()
+    }
+
+    /// Whether a broker has a copy.
+    pub fn is_replica(&self, broker: BrokerId) -> bool {
+        self.replicas.contains(&broker)
+    }
+
+    /// A follower has asked for `offset`: it has everything before it. `end` is the leader's log end.
+    pub fn follower_asked(
+        &mut self,
+        (id, life): (BrokerId, BrokerEpoch),
+        offset: i64,
+        end: i64,
+        now: Instant,
+    ) {
+        let known = self.followers.entry(id).or_insert(Follower {
+            life,
+            end: offset,
+            asked_at: now,
+            leader_end: end,
+            caught_up_at: now,
+        });
+        if life < known.life {
+            return;
+        }
+        // Kafka's rule: a follower was caught up when it last asked if it now has what the leader had then.
+        if offset >= end {
+            known.caught_up_at = now;
+        } else if offset >= known.leader_end && known.life == life {
+            known.caught_up_at = known.caught_up_at.max(known.asked_at);
+        }
+        *known =
+            Follower { life, end: offset, asked_at: now, leader_end: end, caught_up_at: known.caught_up_at };
+    }
+
+    /// Where the high watermark may be, given the durable end of the leader's own log; never less than `before`.
+    pub fn high_watermark(&self, own_end: i64, before: i64) -> i64 {
+        let reached = match self.commit {
+            Commit::LeaderAlone => own_end,
+            Commit::InSyncSet => self
+                .effective()
+                .map(|id| if id == self.me { own_end } else { self.followers.get(&id).map_or(-1, |f| f.end) })
+                .min()
+                .unwrap_or(-1)
+                .min(own_end),
+        };
+        reached.max(before)
+    }
+
+    /// The set this leader would like to have, if it is not the one in force and it is time to ask.
+    pub fn wish(&mut self, high_watermark: i64, lag_max: Duration, now: Instant) -> Option<Wish> {
+        if self.asking || now < self.ask_not_before {
+            return None;
+        }
+        let in_time = |follower: &Follower| now.saturating_duration_since(follower.caught_up_at) <= lag_max;
+        let wanted: BTreeSet<BrokerId> = self
+            .followers
+            .iter()
+            .filter(|(id, follower)| {
+                if self.isr.contains(id) {
+                    in_time(follower)
+                } else {
+                    in_time(follower)
+                        && follower.life > 0
+                        && follower.end >= high_watermark
+                        && follower.end >= self.began_at
+                }
+            })
+            .map(|(id, _)| *id)
+            .chain([self.me])
+            .collect();
+        if wanted == self.isr && !self.doubt {
+            return None;
+        }
+        if self.doubt && !self.perhaps.iter().all(|id| wanted.contains(id)) {
+            tracing::debug!(?wanted, perhaps = ?self.perhaps, "asking anew, to be certain of the in-sync set");
+        }
+        self.perhaps.extend(&wanted);
+        self.asking = true;
+        let life = |id: &BrokerId| self.followers.get(id).map_or(0, |follower| follower.life);
+        let followers = wanted.iter().filter(|id| **id != self.me).map(|id| (*id, life(id))).collect();
+        let wish = Wish { partition_epoch: self.partition_epoch, followers };
+        if self.shrinking == Shrinking::AtOnce {
+            self.isr.retain(|id| wanted.contains(id));
+            self.perhaps.retain(|id| wanted.contains(id));
+        }
+        Some(wish)
+    }
+
+    /// What came of a wish.
+    pub fn wish_came_to(&mut self, partition_epoch: u32, outcome: WishOutcome, now: Instant) {
+        if partition_epoch != self.partition_epoch {
+            return;
+        }
+        self.asking = false;
+        match outcome {
+            WishOutcome::Granted(agreed) => self.agreed(&agreed),
+            WishOutcome::Refused => {
+                if !self.doubt {
+                    self.perhaps.clear();
+                }
+                self.ask_not_before = now + ASK_AGAIN_AFTER;
+            }
+            WishOutcome::Unknown => {
+                self.doubt = true;
+                self.ask_not_before = now + ASK_AGAIN_AFTER;
+            }
+        }
+    }
+
+    /// This broker itself stood still: what it did not hear meanwhile says nothing about its followers.
+    pub fn stood_still(&mut self, now: Instant) {
+        for follower in self.followers.values_mut() {
+            follower.caught_up_at = now;
+        }
+    }
+
+    /// Answers every write that is committed, or can no longer be.
+    pub fn settle(&mut self, high_watermark: i64, min_insync: usize) {
+        while let Some(first) = self.waiting.front()
+            && first.written.last_offset < high_watermark
+        {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            let result = if self.in_sync() >= min_insync {
+                Ok(waiting.written)
+            } else {
+                Err(Fault::NotEnoughReplicasAfterAppend)
+            };
+            // Whoever gave up has dropped its receiver.
+            waiting.reply.send(result).ok();
+        }
+    }
+
+    /// This broker no longer leads: nobody knows what becomes of what waits.
+    pub fn abandon(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            waiting.reply.send(Err(Fault::NotLeader)).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: BrokerId = BrokerId(1);
+    const B2: BrokerId = BrokerId(2);
+    const B3: BrokerId = BrokerId(3);
+    const LAG: Duration = Duration::from_secs(2);
+
+    fn partition(isr: &[i32], partition_epoch: u32) -> Partition {
+        Partition {
+            replicas: vec![ME, B2, B3],
+            isr: isr.iter().map(|id| BrokerId(*id)).collect(),
+            leader: Some(ME),
+            leader_epoch: 4,
+            partition_epoch,
+        }
+    }
+
+    fn leading(isr: &[i32], now: Instant) -> Leading {
+        Leading::new(ME, &partition(isr, 7), 10, now, (Shrinking::Agreed, Commit::InSyncSet))
+    }
+
+    #[test]
+    fn a_record_is_committed_once_everybody_in_sync_has_it() {
+        let now = Instant::now();
+        let mut leading = leading(&[1, 2, 3], now);
+        assert_eq!(leading.high_watermark(20, 5), 5, "nobody has asked yet");
+        leading.follower_asked((B2, 1), 20, 20, now);
+        assert_eq!(leading.high_watermark(20, 5), 5);
+        leading.follower_asked((B3, 1), 15, 20, now);
+        assert_eq!(leading.high_watermark(20, 5), 15);
+        assert_eq!(leading.high_watermark(12, 5), 12, "nor before the leader's own disk has it");
+        leading.follower_asked((B3, 2), 0, 20, now);
+        assert_eq!(leading.high_watermark(20, 15), 15, "it never goes back");
+    }
+
+    #[test]
+    fn a_leader_alone_cannot_shrink_the_set() {
+        let start = Instant::now();
+        let mut leading = leading(&[1, 2, 3], start);
+        let later = start + LAG * 2;
+        let wish = leading.wish(10, LAG, later).unwrap();
+        assert_eq!(wish, Wish { partition_epoch: 7, followers: vec![] });
+        assert_eq!(leading.high_watermark(20, 10), 10);
+        leading.wish_came_to(7, WishOutcome::Unknown, later);
+        assert_eq!(leading.high_watermark(20, 10), 10);
+        leading.wish_came_to(7, WishOutcome::Granted(partition(&[1], 8)), later);
+        assert_eq!(leading.high_watermark(20, 10), 20);
+    }
+
+    #[test]
+    fn whoever_may_have_been_added_counts_until_the_partition_epoch_has_moved() {
+        let now = Instant::now();
+        let mut leading = leading(&[1, 2], now);
+        leading.follower_asked((B2, 1), 20, 20, now);
+        leading.follower_asked((B3, 1), 20, 20, now);
+        let wish = leading.wish(20, LAG, now).unwrap();
+        assert_eq!(wish.followers, [(B2, 1), (B3, 1)]);
+        leading.follower_asked((B2, 1), 30, 30, now);
+        assert_eq!(leading.high_watermark(30, 20), 20, "3 may be in sync by now, and has not got it");
+        leading.wish_came_to(7, WishOutcome::Unknown, now);
+        let later = now + ASK_AGAIN_AFTER * 2;
+        assert!(leading.wish(20, LAG, later).is_some(), "doubt is asked away");
+        leading.wish_came_to(7, WishOutcome::Refused, later);
+        assert_eq!(leading.high_watermark(30, 20), 20, "the first attempt may still be granted");
+        leading.agreed(&partition(&[1, 2], 8));
+        assert_eq!(leading.high_watermark(30, 20), 30);
+    }
+
+    #[test]
+    fn a_refused_wish_without_doubt_is_over() {
+        let now = Instant::now();
+        let mut leading = leading(&[1, 2], now);
+        leading.follower_asked((B2, 1), 20, 20, now);
+        leading.follower_asked((B3, 1), 20, 20, now);
+        leading.wish(20, LAG, now).unwrap();
+        leading.wish_came_to(7, WishOutcome::Refused, now);
+        leading.follower_asked((B2, 1), 30, 30, now);
+        assert_eq!(leading.high_watermark(30, 20), 30);
+    }
+
+    #[test]
+    fn a_follower_joins_once_it_has_everything_committed_and_of_earlier_leaders() {
+        let now = Instant::now();
+        let mut leading = leading(&[1, 2], now);
+        leading.follower_asked((B2, 1), 10, 10, now);
+        leading.follower_asked((B3, 1), 9, 10, now);
+        assert_eq!(leading.wish(5, LAG, now), None, "the leader's time began at 10");
+        leading.follower_asked((B3, 1), 10, 10, now);
+        assert!(leading.wish(5, LAG, now).is_some());
+    }
+
+    #[test]
+    fn a_follower_that_keeps_up_with_a_moving_end_is_in_time() {
+        let start = Instant::now();
+        let mut leading = leading(&[1, 2], start);
+        for step in 0..10u32 {
+            let end = 10 + i64::from(step) * 5;
+            // It always lacks the last five, and had everything that was there when it last asked.
+            leading.follower_asked((B2, 1), end, end + 5, start + LAG / 2 * step);
+        }
+        assert_eq!(leading.wish(10, LAG, start + LAG / 2 * 10), None);
+        assert!(leading.wish(10, LAG, start + LAG * 8).is_some());
+    }
+}

@@ -1,0 +1,786 @@
+//! One copy of a partition: a thread that owns its log and decides by its role what may be done to it.
+//!
+//! Everything that happens to a copy is a message to its thread, and happens in the order of the messages. The thread
+//! takes what has arrived, appends, makes all of it durable at once, and only then answers.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::checkpoint::Checkpoint;
+use super::fault::Fault;
+use super::leading::{Commit, Leading, Shrinking, Waiting, Wish, WishOutcome};
+use crate::cluster::message::{ReplicaPosition, ReplicaRecords};
+use crate::cluster::state::Partition;
+use crate::cluster::{BrokerEpoch, BrokerId, TopicId};
+use crate::log::{EpochEnd, LogError, LogOptions, PartitionLog, Recovery, TimedOffset};
+
+/// How often a thread looks at the time when nothing arrives.
+const TICK: Duration = Duration::from_millis(100);
+/// As Kafka's `replica.high.watermark.checkpoint.interval.ms`.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+const ASKS_AT_ONCE: usize = 512;
+
+/// Which copy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionName {
+    /// The topic, for people.
+    pub topic: String,
+    /// The topic, for certain.
+    pub id: TopicId,
+    /// The partition.
+    pub number: u32,
+}
+
+impl std::fmt::Display for PartitionName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.number)
+    }
+}
+
+/// How far a follower cuts its log when it begins to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncation {
+    /// To where its last epoch ended at the leader, which the leader is asked for.
+    ToEpochEnd,
+    /// Defect: to its own high watermark.
+    ToHighWatermark,
+}
+
+/// How far consumers may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visible {
+    /// What is committed.
+    ToHighWatermark,
+    /// Defect: whatever is there.
+    ToLogEnd,
+}
+
+/// How copies behave; the same for all of a broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// How long a follower may be behind.
+    pub lag_max: Duration,
+    /// How often the log is looked at for what may go.
+    pub cleanup_every: Duration,
+    /// Whether a leader waits before it goes on without a follower.
+    pub shrinking: Shrinking,
+    /// Where the high watermark may be.
+    pub commit: Commit,
+    /// How far a follower cuts its log.
+    pub truncation: Truncation,
+    /// How far consumers may read.
+    pub visible: Visible,
+}
+
+/// What is told of a copy that cannot go on.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the log of the partition {partition} has failed: {reason}")]
+pub struct PartitionFailure {
+    /// Which one.
+    pub partition: PartitionName,
+    /// Why, as text: it is told to several.
+    pub reason: String,
+}
+
+/// A wish of a leading copy for the controllers.
+#[derive(Debug)]
+pub struct WishOf {
+    /// Whose.
+    pub partition: PartitionName,
+    /// The leader epoch it leads in.
+    pub leader_epoch: i32,
+    /// The wish.
+    pub wish: Wish,
+}
+
+/// Where a copy says what is not an answer to anybody.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    /// Failures, which end the broker.
+    pub failures: mpsc::UnboundedSender<PartitionFailure>,
+    /// Wishes for another in-sync set.
+    pub wishes: mpsc::UnboundedSender<WishOf>,
+    /// Counts changes of role of any copy.
+    pub roles: watch::Sender<u64>,
+}
+
+/// The role of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It leads.
+    Leader {
+        /// In this epoch.
+        epoch: i32,
+        /// Where its log ended when it began to.
+        began_at: i64,
+    },
+    /// It follows, if anybody leads.
+    Follower {
+        /// Whom.
+        leader: Option<BrokerId>,
+        /// In this epoch.
+        epoch: i32,
+    },
+}
+
+/// What a copy tells everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Its role.
+    pub role: Role,
+    /// The first offset there is.
+    pub log_start: i64,
+    /// The offset after the last one that is committed, as far as it knows.
+    pub high_watermark: i64,
+    /// The offset that comes next; everything before it is durable, as far as the options say.
+    pub log_end: i64,
+    /// The epoch of its last record.
+    pub last_epoch: Option<i32>,
+}
+
+/// Whom a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// Nobody.
+    None,
+    /// The leader.
+    Leader,
+    /// Everybody in sync.
+    All,
+}
+
+/// Where a batch was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// Offset of its last record.
+    pub last_offset: i64,
+    /// The first offset there is.
+    pub log_start: i64,
+}
+
+/// What a consumer gets.
+#[derive(Debug, Clone)]
+pub struct Records {
+    /// Whole batches, perhaps none.
+    pub batches: Bytes,
+    /// The offset after the last one that is committed.
+    pub high_watermark: i64,
+    /// The first offset there is.
+    pub log_start: i64,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Fault>>;
+type Look = Box<dyn FnOnce(&PartitionLog, &Status) + Send>;
+
+enum Ask {
+    /// The controllers agreed on this.
+    Agreed(Partition),
+    Append {
+        batch: Bytes,
+        acks: Acks,
+        reply: Reply<Written>,
+    },
+    Read {
+        from: i64,
+        bytes_max: usize,
+        leader_epoch: Option<i32>,
+        reply: Reply<Records>,
+    },
+    FollowerRead {
+        follower: (BrokerId, BrokerEpoch),
+        position: ReplicaPosition,
+        reply: Reply<ReplicaRecords>,
+    },
+    Replicate {
+        epoch: i32,
+        offset: i64,
+        records: ReplicaRecords,
+        reply: oneshot::Sender<()>,
+    },
+    WishCameTo {
+        leader_epoch: i32,
+        partition_epoch: u32,
+        outcome: WishOutcome,
+    },
+    Look(Look),
+    Stop,
+}
+
+/// The way to a copy. Cheap to clone; the copy ends with [`PartitionHandle::stop`].
+#[derive(Debug, Clone)]
+pub struct PartitionHandle {
+    asks: Sender<Ask>,
+    status: watch::Receiver<Status>,
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ask")
+    }
+}
+
+impl PartitionHandle {
+    /// What the copy says of itself now.
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Tells when that changes.
+    pub fn changes(&self) -> watch::Receiver<Status> {
+        let mut changes = self.status.clone();
+        changes.mark_unchanged();
+        changes
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).map_err(|_| Fault::Stopped)?;
+        answer.await.unwrap_or(Err(Fault::Stopped))
+    }
+
+    /// Appends one batch and waits for whom `acks` says; with [`Acks::None`], until it was appended.
+    ///
+    /// # Errors
+    /// It was not appended, or it is not known what becomes of it; see [`Fault`].
+    pub async fn append(&self, batch: Bytes, acks: Acks) -> Result<Written, Fault> {
+        self.ask(|reply| Ask::Append { batch, acks, reply }).await
+    }
+
+    /// Whole batches for a consumer, from `from` on.
+    ///
+    /// # Errors
+    /// This broker does not lead, or not in that epoch; or there is no such offset.
+    pub async fn read(
+        &self,
+        from: i64,
+        bytes_max: usize,
+        leader_epoch: Option<i32>,
+    ) -> Result<Records, Fault> {
+        self.ask(|reply| Ask::Read { from, bytes_max, leader_epoch, reply }).await
+    }
+
+    /// Whole batches for a follower.
+    ///
+    /// # Errors
+    /// The log failed or the copy is stopped.
+    pub async fn read_for_follower(
+        &self,
+        follower: (BrokerId, BrokerEpoch),
+        position: ReplicaPosition,
+    ) -> Result<ReplicaRecords, Fault> {
+        self.ask(|reply| Ask::FollowerRead { follower, position, reply }).await
+    }
+
+    /// Gives a follower what its leader sent, in answer to a question of `epoch` for `offset`; returns once it is
+    /// durable, as far as the options say, or of no use.
+    pub async fn replicate(&self, epoch: i32, offset: i64, records: ReplicaRecords) {
+        let (reply, done) = oneshot::channel();
+        if self.asks.send(Ask::Replicate { epoch, offset, records, reply }).is_ok() {
+            // A copy that is stopped drops the question.
+            done.await.ok();
+        }
+    }
+
+    /// The first record of that time or later, for consumers.
+    ///
+    /// # Errors
+    /// This broker does not lead, or does not know yet what is committed, or the log failed.
+    pub async fn offset_for_time(&self, timestamp: i64) -> Result<Option<TimedOffset>, Fault> {
+        self.look(move |log, _| log.offset_for_time(timestamp)).await?.map_err(Fault::from)
+    }
+
+    /// Where an epoch ended in this log.
+    ///
+    /// # Errors
+    /// The copy is stopped.
+    pub async fn epoch_end(&self, epoch: i32) -> Result<Option<EpochEnd>, Fault> {
+        self.look(move |log, _| log.end_offset_for_epoch(epoch)).await
+    }
+
+    /// Looks at the log and the status, in order with everything else.
+    ///
+    /// # Errors
+    /// The copy is stopped.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&PartitionLog, &Status) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (reply, answer) = oneshot::channel();
+        // Whoever gave up has dropped its receiver.
+        let look: Look = Box::new(move |log, status| drop(reply.send(look(log, status))));
+        self.asks.send(Ask::Look(look)).map_err(|_| Fault::Stopped)?;
+        answer.await.map_err(|_| Fault::Stopped)
+    }
+
+    /// Tells the copy what the controllers agreed on.
+    pub fn agreed(&self, partition: Partition) {
+        // A copy that is stopped needs no role.
+        self.asks.send(Ask::Agreed(partition)).ok();
+    }
+
+    /// Tells a leading copy what came of its wish.
+    pub fn wish_came_to(&self, leader_epoch: i32, partition_epoch: u32, outcome: WishOutcome) {
+        // A copy that is stopped wishes nothing.
+        self.asks.send(Ask::WishCameTo { leader_epoch, partition_epoch, outcome }).ok();
+    }
+
+    /// Asks the copy to end.
+    pub fn stop(&self) {
+        // It has ended already.
+        self.asks.send(Ask::Stop).ok();
+    }
+}
+
+/// A copy as its thread has it.
+struct Copy {
+    me: BrokerId,
+    name: PartitionName,
+    rules: Rules,
+    min_insync: usize,
+    log: PartitionLog,
+    leading: Option<Leading>,
+    status: Status,
+    told: watch::Sender<Status>,
+    reports: Reports,
+    checkpoint: Checkpoint,
+    /// Written, not yet durable: who waits for that.
+    undurable: Vec<Undurable>,
+    dirty: bool,
+}
+
+enum Undurable {
+    Leader(Reply<Written>, Written),
+    InSync(Reply<Written>, Written),
+    Follower(oneshot::Sender<()>),
+}
+
+/// What a copy is made of.
+#[derive(Debug)]
+pub struct Origin {
+    /// This broker.
+    pub me: BrokerId,
+    /// Which copy.
+    pub name: PartitionName,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// How its log is kept.
+    pub log: LogOptions,
+    /// How it behaves.
+    pub rules: Rules,
+    /// How many must be in sync for a write with [`Acks::All`].
+    pub min_insync: usize,
+    /// Where it reports.
+    pub reports: Reports,
+}
+
+/// Opens a copy and starts its thread; it follows nobody until it is told what was agreed on.
+///
+/// # Errors
+/// The log cannot be opened, or the thread not started.
+pub fn start(origin: Origin) -> Result<(PartitionHandle, JoinHandle<()>), LogError> {
+    let Origin { me, name, folder, log, rules, min_insync, reports } = origin;
+    let (log, recovery) = PartitionLog::open(&folder, log)?;
+    report_recovery(&name, &recovery);
+    let checkpoint = Checkpoint::open(&folder);
+    let status = Status {
+        role: Role::Follower { leader: None, epoch: -1 },
+        log_start: log.log_start_offset(),
+        high_watermark: checkpoint.written().clamp(log.log_start_offset(), log.log_end_offset()),
+        log_end: log.log_end_offset(),
+        last_epoch: log.latest_epoch(),
+    };
+    let (told, status_receiver) = watch::channel(status);
+    let (asks, queue) = channel();
+    let copy = Copy {
+        me,
+        name,
+        rules,
+        min_insync,
+        log,
+        leading: None,
+        status,
+        told,
+        reports,
+        checkpoint,
+        undurable: Vec::new(),
+        dirty: false,
+    };
+    let thread = std::thread::Builder::new().name("partition".into()).stack_size(512 << 10);
+    let thread = thread.spawn(move || copy.run(&queue)).map_err(|cause| {
+        LogError::Disk(crate::log::DiskError { operation: "start the thread of", path: folder, cause })
+    })?;
+    Ok((PartitionHandle { asks, status: status_receiver }, thread))
+}
+
+fn report_recovery(name: &PartitionName, recovery: &Recovery) {
+    for cut in &recovery.cuts {
+        tracing::warn!(partition = %name, path = %cut.path.display(), bytes = cut.bytes, fault = %cut.fault, "cut off a torn tail");
+    }
+}
+
+/// The time of day, Unix milliseconds. Only timestamps of records and their age depend on it.
+fn wall_clock_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Copy {
+    fn run(mut self, queue: &Receiver<Ask>) {
+        let mut checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
+        let mut cleanup_at = Instant::now() + self.rules.cleanup_every;
+        let mut looked_at = Instant::now();
+        loop {
+            let first = match queue.recv_timeout(TICK) {
+                Ok(ask) => Some(ask),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
+            };
+            let started = Instant::now();
+            if started.duration_since(looked_at) > self.rules.lag_max / 2
+                && let Some(leading) = &mut self.leading
+            {
+                leading.stood_still(started);
+            }
+            for ask in first.into_iter().chain(queue.try_iter().take(ASKS_AT_ONCE)) {
+                match self.execute(ask) {
+                    Ok(Going::On) => {}
+                    Ok(Going::Ends) => return self.end(),
+                    Err(error) => return self.fail(&error),
+                }
+            }
+            if let Err(error) = self.settle() {
+                return self.fail(&error);
+            }
+            let now = Instant::now();
+            if now >= cleanup_at {
+                cleanup_at = now + self.rules.cleanup_every;
+                if let Err(error) = self.clean_up() {
+                    return self.fail(&error);
+                }
+            }
+            if now >= checkpoint_at {
+                checkpoint_at = now + CHECKPOINT_EVERY;
+                self.write_checkpoint();
+            }
+            looked_at = Instant::now();
+        }
+    }
+
+    fn end(mut self) {
+        if let Some(leading) = &mut self.leading {
+            leading.abandon();
+        }
+        if let Err(error) = self.log.flush() {
+            tracing::warn!(partition = %self.name, %error, "cannot sync the log at the end");
+        }
+        self.write_checkpoint();
+    }
+
+    fn fail(mut self, error: &LogError) {
+        if let Some(leading) = &mut self.leading {
+            leading.abandon();
+        }
+        let failure = PartitionFailure { partition: self.name, reason: chain(error) };
+        // Nobody listens any more when the broker is about to end anyway.
+        self.reports.failures.send(failure).ok();
+    }
+
+    fn write_checkpoint(&mut self) {
+        if let Err(error) = self.checkpoint.write(self.status.high_watermark) {
+            // It is only a hint.
+            tracing::debug!(partition = %self.name, %error, "cannot write the high watermark");
+        }
+    }
+
+    fn execute(&mut self, ask: Ask) -> Result<Going, LogError> {
+        match ask {
+            Ask::Agreed(partition) => self.take_role(&partition)?,
+            Ask::Append { batch, acks, reply } => self.append(&batch, acks, reply)?,
+            Ask::Read { from, bytes_max, leader_epoch, reply } => {
+                let result = self.read(from, bytes_max, leader_epoch);
+                answer(reply, result)?;
+            }
+            Ask::FollowerRead { follower, position, reply } => {
+                let result = self.read_for_follower(follower, position);
+                answer(reply, result)?;
+            }
+            Ask::Replicate { epoch, offset, records, reply } => {
+                self.replicate(epoch, offset, records, reply)?
+            }
+            Ask::WishCameTo { leader_epoch, partition_epoch, outcome } => {
+                if let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == leader_epoch) {
+                    tracing::debug!(partition = %self.name, partition_epoch, ?outcome, "in-sync set");
+                    leading.wish_came_to(partition_epoch, outcome, Instant::now());
+                }
+            }
+            Ask::Look(look) => look(&self.log, &self.status),
+            Ask::Stop => return Ok(Going::Ends),
+        }
+        Ok(Going::On)
+    }
+
+    fn take_role(&mut self, agreed: &Partition) -> Result<(), LogError> {
+        let epoch = agreed.leader_epoch;
+        let known = match self.status.role {
+            Role::Leader { epoch, .. } | Role::Follower { epoch, .. } => epoch,
+        };
+        if epoch < known {
+            return Ok(());
+        }
+        if epoch == known {
+            if let Some(leading) = &mut self.leading {
+                leading.agreed(agreed);
+            }
+            return Ok(());
+        }
+        // What was appended under the old role is made durable before anybody hears of the new one.
+        self.settle()?;
+        if let Some(mut leading) = self.leading.take() {
+            leading.abandon();
+        }
+        if agreed.leader == Some(self.me) {
+            self.log.begin_epoch(epoch)?;
+            let began_at = self.log.log_end_offset();
+            let defects = (self.rules.shrinking, self.rules.commit);
+            self.leading = Some(Leading::new(self.me, agreed, began_at, Instant::now(), defects));
+            self.status.role = Role::Leader { epoch, began_at };
+        } else {
+            if self.rules.truncation == Truncation::ToHighWatermark {
+                self.log.truncate_to(self.status.high_watermark)?;
+                self.status.last_epoch = None;
+            }
+            self.status.role = Role::Follower { leader: agreed.leader, epoch };
+        }
+        tracing::info!(partition = %self.name, role = ?self.status.role, isr = ?agreed.isr, log_end = self.log.log_end_offset(), high_watermark = self.status.high_watermark, "role");
+        self.tell();
+        self.reports.roles.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    fn append(&mut self, batch: &[u8], acks: Acks, reply: Reply<Written>) -> Result<(), LogError> {
+        let Some(leading) = &self.leading else { return answer(reply, Err(Fault::NotLeader)) };
+        if acks == Acks::All && leading.in_sync() < self.min_insync {
+            return answer(reply, Err(Fault::NotEnoughReplicas));
+        }
+        let appended = match self.log.append_leader(batch, leading.epoch, wall_clock_ms()) {
+            Ok(appended) => appended,
+            Err(error) => return answer(reply, Err(error.into())),
+        };
+        self.dirty = true;
+        let written = Written {
+            base_offset: appended.base_offset,
+            last_offset: appended.last_offset,
+            log_start: self.log.log_start_offset(),
+        };
+        self.status.last_epoch = Some(leading.epoch);
+        match acks {
+            // Whoever wants no acknowledgement does not wait, and nothing is promised.
+            Acks::None => drop(reply.send(Ok(written))),
+            Acks::Leader => self.undurable.push(Undurable::Leader(reply, written)),
+            Acks::All => self.undurable.push(Undurable::InSync(reply, written)),
+        }
+        Ok(())
+    }
+
+    fn read(&self, from: i64, bytes_max: usize, leader_epoch: Option<i32>) -> Result<Records, Fault> {
+        let leading = self.leading.as_ref().ok_or(Fault::NotLeader)?;
+        match leader_epoch {
+            Some(epoch) if epoch < leading.epoch => return Err(Fault::FencedEpoch),
+            Some(epoch) if epoch > leading.epoch => return Err(Fault::UnknownEpoch),
+            Some(_) | None => {}
+        }
+        let below = match self.rules.visible {
+            Visible::ToHighWatermark => self.status.high_watermark,
+            Visible::ToLogEnd => self.log.log_end_offset(),
+        };
+        let batches = self.log.read(from, bytes_max, below)?;
+        Ok(Records { batches, high_watermark: below, log_start: self.log.log_start_offset() })
+    }
+
+    fn read_for_follower(
+        &mut self,
+        follower: (BrokerId, BrokerEpoch),
+        position: ReplicaPosition,
+    ) -> Result<ReplicaRecords, Fault> {
+        let log_end = self.log.log_end_offset();
+        let high_watermark = self.status.high_watermark;
+        let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == position.leader_epoch) else {
+            return Ok(ReplicaRecords::NotLeader);
+        };
+        if !leading.is_replica(follower.0) {
+            return Ok(ReplicaRecords::NotLeader);
+        }
+        if let Some(last) = position.last_epoch
+            && let Some(end) = self.log.end_offset_for_epoch(last)
+            && (end.epoch < last || end.end_offset < position.offset)
+        {
+            return Ok(ReplicaRecords::Diverging { epoch: end.epoch, end_offset: end.end_offset });
+        }
+        if position.offset > log_end {
+            return Ok(ReplicaRecords::Diverging { epoch: leading.epoch, end_offset: log_end });
+        }
+        if position.offset < self.log.log_start_offset() {
+            return Ok(ReplicaRecords::OutOfRange { log_start: self.log.log_start_offset() });
+        }
+        leading.follower_asked(follower, position.offset, log_end, Instant::now());
+        let batches = self.log.read(position.offset, position.bytes_max as usize, i64::MAX)?;
+        Ok(ReplicaRecords::Records { batches, high_watermark })
+    }
+
+    fn replicate(
+        &mut self,
+        asked_in: i32,
+        offset: i64,
+        records: ReplicaRecords,
+        reply: oneshot::Sender<()>,
+    ) -> Result<(), LogError> {
+        let follows = matches!(self.status.role, Role::Follower { epoch, .. } if epoch == asked_in);
+        // An answer to a question of another role or another place is of no use; dropping `reply` says so.
+        if !follows || offset != self.log.log_end_offset() {
+            return Ok(());
+        }
+        match records {
+            ReplicaRecords::Records { batches, high_watermark } => {
+                let appended = self.log.append_follower(&batches, wall_clock_ms());
+                if let Some(error) = appended.as_ref().err() {
+                    tracing::warn!(partition = %self.name, error = %chain(error), "cannot append what the leader sent");
+                }
+                match appended {
+                    Ok(0) => {}
+                    Err(crate::log::AppendError::Log(error)) => return Err(error),
+                    Ok(_) | Err(_) => {
+                        self.dirty = true;
+                        self.status.last_epoch = self.log.latest_epoch();
+                    }
+                }
+                let known = high_watermark.min(self.log.log_end_offset());
+                self.status.high_watermark = self.status.high_watermark.max(known);
+            }
+            ReplicaRecords::Diverging { epoch, end_offset } => self.converge(epoch, end_offset)?,
+            ReplicaRecords::OutOfRange { log_start } => {
+                tracing::warn!(partition = %self.name, log_start, "the leader's log begins after the end of this one; beginning anew there");
+                self.log.start_at(log_start)?;
+                self.status.high_watermark = log_start;
+                self.status.last_epoch = None;
+            }
+            ReplicaRecords::NotLeader | ReplicaRecords::Busy => {}
+        }
+        self.undurable.push(Undurable::Follower(reply));
+        Ok(())
+    }
+
+    /// The leader's log and this one part after an epoch that ended at `end_offset` there: cuts off what the leader
+    /// does not have. What is left may still be too much; the next question will tell.
+    fn converge(&mut self, epoch: i32, end_offset: i64) -> Result<(), LogError> {
+        let own = self.log.end_offset_for_epoch(epoch);
+        let to =
+            own.map_or(end_offset, |own| own.end_offset.min(end_offset)).max(self.log.log_start_offset());
+        let log_end = self.log.log_end_offset();
+        if to < log_end {
+            if to < self.status.high_watermark {
+                tracing::warn!(partition = %self.name, to, log_end, high_watermark = self.status.high_watermark, "cutting off what was committed");
+            }
+            tracing::info!(partition = %self.name, to, log_end, epoch, "cutting off what the leader does not have");
+            self.log.truncate_to(to)?;
+        }
+        self.status.high_watermark = self.status.high_watermark.min(self.log.log_end_offset());
+        self.status.last_epoch = own.map(|own| own.epoch).filter(|_| self.log.log_end_offset() > 0);
+        Ok(())
+    }
+
+    /// Makes durable what was appended, moves the high watermark, and answers whoever waited for either.
+    fn settle(&mut self) -> Result<(), LogError> {
+        if self.dirty {
+            self.log.persist(wall_clock_ms())?;
+            self.dirty = false;
+        }
+        let own_end = self.log.log_end_offset();
+        let now = Instant::now();
+        for undurable in self.undurable.drain(..) {
+            match (undurable, &mut self.leading) {
+                // Whoever gave up has dropped its receiver.
+                (Undurable::Leader(reply, written), _) => drop(reply.send(Ok(written))),
+                (Undurable::Follower(reply), _) => drop(reply.send(())),
+                (Undurable::InSync(reply, written), Some(leading)) => {
+                    leading.waiting.push_back(Waiting { written, reply });
+                }
+                (Undurable::InSync(reply, _), None) => drop(reply.send(Err(Fault::NotLeader))),
+            }
+        }
+        if let Some(leading) = &mut self.leading {
+            let high_watermark = leading.high_watermark(own_end, self.status.high_watermark);
+            self.status.high_watermark = high_watermark;
+            leading.settle(high_watermark, self.min_insync);
+            if let Some(wish) = leading.wish(high_watermark, self.rules.lag_max, now) {
+                let partition = self.name.clone();
+                let wish = WishOf { partition, leader_epoch: leading.epoch, wish };
+                // Nobody listens any more when the broker is about to end.
+                self.reports.wishes.send(wish).ok();
+                let again = leading.high_watermark(own_end, high_watermark);
+                self.status.high_watermark = again;
+                leading.settle(again, self.min_insync);
+            }
+        }
+        self.tell();
+        Ok(())
+    }
+
+    fn clean_up(&mut self) -> Result<(), LogError> {
+        self.log.persist(wall_clock_ms())?;
+        self.tell();
+        Ok(())
+    }
+
+    fn tell(&mut self) {
+        self.status.log_start = self.log.log_start_offset();
+        self.status.log_end = self.log.log_end_offset();
+        self.status.high_watermark = self.status.high_watermark.max(self.status.log_start);
+        let status = self.status;
+        self.told.send_if_modified(|told| std::mem::replace(told, status) != status);
+    }
+}
+
+enum Going {
+    On,
+    Ends,
+}
+
+/// Answers, and passes on what must end the copy.
+fn answer<T>(reply: Reply<T>, result: Result<T, Fault>) -> Result<(), LogError> {
+    match result {
+        Err(fault) if fault.is_fatal() => match fault {
+            Fault::Log(error) => {
+                // Whoever gave up has dropped its receiver.
+                reply.send(Err(Fault::Stopped)).ok();
+                Err(error)
+            }
+            other => {
+                reply.send(Err(other)).ok();
+                Ok(())
+            }
+        },
+        result => {
+            reply.send(result).ok();
+            Ok(())
+        }
+    }
+}
+
+/// An error with its causes, as text.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

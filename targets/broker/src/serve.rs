@@ -1,0 +1,204 @@
+//! Runs one broker until it is asked to stop.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use duress_consensus::NodeName;
+use duress_consensus::peer::frame::Hello;
+use duress_consensus::peer::listener::is_of_one_connection;
+use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::peer::{Handler, Link, Listener};
+use openraft::error::Fatal;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::broker::Broker;
+use crate::cluster::membership::take_part;
+use crate::cluster::message::{Answer, Question, Request, Response};
+use crate::cluster::{Controller, StartError};
+use crate::config::{Config, ConfigError};
+use crate::replica::partition::PartitionFailure;
+use crate::replica::{Replicas, fetcher, serving};
+use crate::wire::connection::serve_client;
+
+/// Why a broker does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration contradicts itself.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// A port is taken, or the address is not this machine's.
+    #[error("cannot listen on {address} for {who}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Who would connect there.
+        who: &'static str,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// Connections can no longer be accepted.
+    #[error("cannot accept clients on {address}")]
+    Accept {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// The broker cannot start from its data folder.
+    #[error("the broker {node} cannot start")]
+    Start {
+        /// Its name.
+        node: String,
+        /// Why not.
+        #[source]
+        cause: StartError,
+    },
+    /// The consensus failed while the broker ran.
+    #[error("the consensus of the broker {node} has stopped")]
+    Consensus {
+        /// Its name.
+        node: String,
+        /// Why.
+        #[source]
+        cause: Fatal<u64>,
+    },
+    /// A log failed while the broker ran.
+    #[error("a log of the broker {node} has failed")]
+    Log {
+        /// Its name.
+        node: String,
+        /// Why.
+        #[source]
+        cause: PartitionFailure,
+    },
+    /// Signals cannot be received.
+    #[error("cannot wait for signals")]
+    Signal(#[source] io::Error),
+}
+
+/// Runs one broker until SIGTERM or SIGINT.
+///
+/// One worker thread is enough; every copy of a partition has a thread of its own besides. Reports through `tracing`.
+///
+/// # Errors
+/// The broker cannot start, or failed while it ran.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    serve_until(config, stop).await
+}
+
+/// Runs one broker until `stop` is ready; then stops it cleanly.
+///
+/// # Errors
+/// The broker cannot start, or failed while it ran.
+pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    config.validate()?;
+    let members = config.members()?;
+    let node = config.node.to_string();
+    let clients = listen(config.listen, "clients").await?;
+    let peers = listen(config.peer_listen, "the other brokers").await?;
+    let names: Vec<&str> = members.iter().map(NodeName::as_str).collect();
+    let cluster = names.join(",");
+    let hello = Hello { cluster: format!("broker {cluster}"), node: config.node.clone() };
+    let mut tasks = JoinSet::new();
+    let controller = Controller::start(&config, members.clone(), &hello, &mut tasks)
+        .await
+        .map_err(|cause| ServeError::Start { node: node.clone(), cause })?;
+    let (replicas, inbox) = Replicas::new(config.clone(), controller.clone());
+    let (life, life_now) = watch::channel(None);
+    for peer in &config.peers {
+        // Apart from the controllers' connection, so that records do not delay heartbeats.
+        let (link, task) = Link::new(peer.name.clone(), peer.address, hello.clone());
+        tasks.spawn(task.run());
+        let leader = Config::broker_id(&members, &peer.name);
+        tasks.spawn(fetcher::follow(leader, link, replicas.clone(), life_now.clone()));
+    }
+    let peer_service = PeerService { controller: controller.clone(), replicas: replicas.clone() };
+    let peer_listener = Listener { socket: peers, hello, handler: peer_service };
+    let peer_address = config.peer_listen;
+    tasks.spawn(async move {
+        if let Err(error) = peer_listener.run().await {
+            tracing::error!(address = %peer_address, %error, "cannot accept other brokers any more");
+        }
+    });
+    tasks.spawn(take_part(controller.clone(), config.clone(), life));
+    tracing::info!(%node, broker = %controller.id(), clients = %config.listen, bug = config.bug.map(|b| b.name()), "serving");
+
+    let broker = Broker::new(config.clone(), cluster, controller.clone(), replicas.clone());
+    let result = tokio::select! {
+        () = stop => Ok(()),
+        cause = controller.failed() => Err(ServeError::Consensus { node: node.clone(), cause }),
+        cause = replicas.clone().run(inbox, life_now) => Err(ServeError::Log { node: node.clone(), cause }),
+        cause = accept_clients(&clients, broker) => Err(ServeError::Accept { address: config.listen, cause }),
+    };
+    tasks.shutdown().await;
+    replicas.stop().await;
+    controller.stop().await;
+    tracing::info!(%node, "stopped");
+    result
+}
+
+async fn listen(address: SocketAddr, who: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { address, who, cause })
+}
+
+/// Accepts clients until that fails; dropping the future ends their connections.
+async fn accept_clients(socket: &TcpListener, broker: Broker) -> io::Error {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = socket.accept() => match accepted {
+                Ok((stream, address)) => {
+                    let client = serve_client(stream, broker.clone());
+                    connections.spawn(async move {
+                        if let Err(error) = client.await {
+                            tracing::debug!(%address, error = &error as &dyn std::error::Error, "client lost");
+                        }
+                    });
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => return error,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Answers the other brokers.
+#[derive(Clone)]
+struct PeerService {
+    controller: Controller,
+    replicas: Replicas,
+}
+
+impl Handler for PeerService {
+    async fn handle(&self, payload: Bytes) -> Option<Bytes> {
+        let request: Request = decode(&payload)?;
+        let response = match self.controller.handle(request).await {
+            Ok(response) => response,
+            Err(Question::Fetch(fetch)) => {
+                Response::Own(Answer::Fetched(serving::serve(&self.replicas, fetch).await))
+            }
+            // The controller answers every other one.
+            Err(Question::Propose(_) | Question::Heartbeat(..)) => return None,
+        };
+        Some(encode(&response))
+    }
+
+    fn introduced(&self, peer: &NodeName) {
+        self.controller.introduced(peer);
+    }
+}

@@ -1,0 +1,30 @@
+//! Which names topics may have.
+
+/// The topic that holds committed offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Whether a topic may have that name: Kafka's rule.
+pub fn is_valid_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Whether the brokers keep something of their own in that topic.
+pub fn is_internal(name: &str) -> bool {
+    name == OFFSETS_TOPIC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_in_paths() {
+        assert!(is_valid_topic("t0-2_a.b"));
+        for name in ["", ".", "..", "a/b", "ä", "a b", &"x".repeat(250)] {
+            assert!(!is_valid_topic(name), "{name}");
+        }
+    }
+}

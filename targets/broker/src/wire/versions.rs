@@ -1,0 +1,61 @@
+//! Which requests are served, and in which versions: no more than is implemented.
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse};
+
+/// A kind of request, and the least and greatest version that is served.
+pub struct Served {
+    /// The kind.
+    pub key: ApiKey,
+    /// The least version.
+    pub least: i16,
+    /// The greatest version.
+    pub greatest: i16,
+}
+
+const fn served(key: ApiKey, least: i16, greatest: i16) -> Served {
+    Served { key, least, greatest }
+}
+
+/// What is served. The greatest versions stay below those that name topics by identifier, which is not implemented.
+pub const SERVED: &[Served] = &[
+    served(ApiKey::Produce, PRODUCE_LEAST, 9),
+    served(ApiKey::Fetch, 4, 11),
+    served(ApiKey::ListOffsets, 1, 6),
+    served(ApiKey::Metadata, 0, 9),
+    served(ApiKey::ApiVersions, 0, 3),
+    served(ApiKey::CreateTopics, 2, 6),
+    served(ApiKey::DeleteTopics, 1, 5),
+    served(ApiKey::InitProducerId, 0, 4),
+    served(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    served(ApiKey::DescribeConfigs, 1, 4),
+    served(ApiKey::DescribeCluster, 0, 1),
+];
+
+/// Versions 0 to 2 carry formats of messages that are not kept here, and are answered with an error. They are advertised
+/// because librdkafka takes a broker without version 0 for one that cannot be produced to.
+const PRODUCE_LEAST: i16 = 0;
+
+/// The least version of Produce whose records can be kept.
+pub const PRODUCE_LEAST_KEPT: i16 = 3;
+
+/// Whether a request is served.
+pub fn is_served(key: ApiKey, version: i16) -> bool {
+    SERVED.iter().any(|s| s.key == key && (s.least..=s.greatest).contains(&version))
+}
+
+/// The answer to ApiVersions. It has no tagged fields: kcat 1.7 cannot read them.
+pub fn answer(error: Option<ResponseError>) -> ApiVersionsResponse {
+    let keys = SERVED.iter().map(|served| {
+        ApiVersion::default()
+            .with_api_key(served.key as i16)
+            .with_min_version(served.least)
+            .with_max_version(served.greatest)
+    });
+    ApiVersionsResponse::default()
+        .with_error_code(error.map_or(0, |error| error.code()))
+        .with_api_keys(keys.collect())
+        // The only one that is written where it says anything but this.
+        .with_finalized_features_epoch(-1)
+}
