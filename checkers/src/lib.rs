@@ -4,6 +4,7 @@
 //! - [`verdict`]: what a checker answers, down to the operations and sentences that prove an anomaly;
 //! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
 //! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
+//! - [`table`]: does what compaction leaves of a log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is data.
 //!
@@ -32,8 +33,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cast;
 pub mod delivery;
+mod findings;
 pub mod linearizable;
+pub mod table;
 pub mod verdict;
 mod words;
 

@@ -12,10 +12,10 @@ use duress_history::log::{Log, Offset};
 use duress_history::pairs::Completion;
 use rustc_hash::FxHashMap;
 
-use super::cast::Cast;
 use super::facts::{Facts, Op};
-use super::findings::Findings;
 use super::members::Members;
+use crate::cast::Cast;
+use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 
 /// Somebody was told that this is committed.
@@ -58,7 +58,7 @@ pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut 
             let Some(before) = course.above(operation.index, *answered, read) else { continue };
             findings.add(AnomalyKind::CommittedOffsetBack, || {
                 let key = partition.key;
-                let cast = Cast::new(facts, key, [before.op, op], []);
+                let cast = Cast::new(facts.operations, key, [before.op, op], []);
                 let now = read.map_or_else(|| "that there is none".to_owned(), |offset| offset.to_string());
                 let steps = vec![
                     cast.step(

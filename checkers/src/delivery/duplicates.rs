@@ -6,9 +6,9 @@
 //! Departures: where the acknowledged offset was read and holds another message, it is the answers that disagree; see
 //! [`offsets`](super::offsets).
 
-use super::cast::Cast;
 use super::facts::{Facts, Op, Partition, SendId, Sent};
-use super::findings::Findings;
+use crate::cast::Cast;
+use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 
 /// Finds messages that stand twice. Time O(n log n).
@@ -18,7 +18,7 @@ pub(super) fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
             if let Some((one, other)) = twice(partition, id as SendId, sent) {
                 findings.add(AnomalyKind::Duplicate, || {
                     let (key, value) = (partition.key, sent.value);
-                    let cast = Cast::new(facts, key, [sent.op, one.0, other.0], [one.1, other.1]);
+                    let cast = Cast::new(facts.operations, key, [sent.op, one.0, other.0], [one.1, other.1]);
                     let told = |(op, offset): (Op, u64)| {
                         let verb = if op == sent.op { "was acknowledged" } else { "was given it" };
                         cast.step(format!("{} {verb} at offset {offset}.", cast.named(op)), &[op])

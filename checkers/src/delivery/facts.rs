@@ -9,16 +9,14 @@ use duress_history::{Operation, Scalar};
 use rustc_hash::FxHashMap;
 
 use super::promise::Reads;
-
-/// The place of an operation in the list that is checked.
-pub(super) type Op = u32;
+pub(super) use crate::cast::Op;
 
 /// The place of a send in its partition's list.
 pub(super) type SendId = u32;
 
 /// What became of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It was acknowledged, with the offset if the answer told it.
     Acknowledged(Option<u64>),
     /// It certainly did not happen.

@@ -15,12 +15,12 @@
 use duress_history::log::{Log, Offset};
 use duress_history::pairs::Completion;
 
-use super::cast::Cast;
 use super::facts::{Facts, Op, Partition, Record, SendId, Sent};
-use super::findings::Findings;
 use super::lost::Losses;
 use super::members::Members;
 use super::promise::{Acknowledged, LogOptions};
+use crate::cast::Cast;
+use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 
 /// What the group was given of one partition.
@@ -89,7 +89,7 @@ fn redelivered(
             let (key, value, offset) = (partition.key, record.value, record.offset);
             let ops = [before.op, record.op];
             let joined = ops.iter().filter_map(|op| members.joined(*op));
-            let cast = Cast::new(facts, key, ops.into_iter().chain(joined), [offset]);
+            let cast = Cast::new(facts.operations, key, ops.into_iter().chain(joined), [offset]);
             let by = |op: Op| {
                 let member = members.joined(op).map_or_else(String::new, |joined| {
                     format!(", whose process is a member of the group by {}", cast.named(joined))
@@ -184,7 +184,7 @@ impl<'b> Group<'_, 'b> {
         };
         let shows = reader.unwrap_or(sent.op);
         let ops = [shows, commit].into_iter().chain(end.map(|(op, _)| op));
-        let cast = Cast::new(facts, key, ops, sent.offset());
+        let cast = Cast::new(facts.operations, key, ops, sent.offset());
         let place = sent.offset().map_or_else(String::new, |offset| format!(" at offset {offset}"));
         let mut steps =
             vec![cast.step(format!("By {}, {value} is in {key}{place}.", cast.named(shows)), &[shows])];

@@ -16,13 +16,11 @@
 //! - `facts`: sends and records by partition; `positions`: where consumers stood, and where they jumped;
 //! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `offsets`, `polls`, `sends`; of groups, with their
 //!   `members`, `committed` and `group`;
-//! - `cast` and `findings`: witnesses, told and counted.
+//! - `told`: how operations are told in a witness.
 
-mod cast;
 mod committed;
 mod duplicates;
-mod facts;
-mod findings;
+pub(crate) mod facts;
 mod group;
 mod lost;
 mod members;
@@ -31,6 +29,7 @@ mod polls;
 mod positions;
 pub mod promise;
 mod sends;
+pub(crate) mod told;
 mod unsent;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,9 +38,9 @@ use duress_history::Operation;
 use duress_history::log::Log;
 use duress_history::pairs::Completion;
 
+use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Reason, Skipped, Statistics, Verdict};
 use facts::{Facts, Fate};
-use findings::Findings;
 use group::Given;
 use lost::Losses;
 use members::Members;

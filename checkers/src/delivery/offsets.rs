@@ -8,9 +8,11 @@
 //! Departures from Jepsen: where a message was acknowledged at an offset, that offset holds another, and nobody ever
 //! read the first, that is a lost write and nothing else; see [`lost`](super::lost).
 
-use super::cast::Cast;
+use duress_history::log::Log;
+
 use super::facts::{Facts, Op, Partition, Record};
-use super::findings::Findings;
+use crate::cast::Cast;
+use crate::findings::Findings;
 use crate::verdict::{Anomaly, AnomalyKind};
 
 /// Finds offsets about which answers disagree; `lost` says by partition and send what is lost. Time O(n log n).
@@ -36,7 +38,7 @@ fn between_polls(facts: &Facts<'_>, partition: &Partition<'_>, findings: &mut Fi
         told = Some(one.offset);
         findings.add(AnomalyKind::InconsistentOffsets, || {
             let (key, offset) = (partition.key, one.offset);
-            let cast = Cast::new(facts, key, [one.op, other.op], [offset]);
+            let cast = Cast::new(facts.operations, key, [one.op, other.op], [offset]);
             let given = |record: &Record<'_>| {
                 cast.step(
                     format!("{} was given {} at offset {offset}.", cast.named(record.op), record.value),
@@ -71,7 +73,7 @@ fn between_acknowledgements(
         }
         findings.add(AnomalyKind::InconsistentOffsets, || {
             let key = partition.key;
-            let cast = Cast::new(facts, key, [one, other], [offset]);
+            let cast = Cast::new(facts.operations, key, [one, other], [offset]);
             let put = |op: Op, id: usize| {
                 let value = partition.sends[id].value;
                 cast.step(
@@ -112,7 +114,7 @@ fn disagreement(
 ) -> Anomaly {
     let (key, value, offset) = (partition.key, sent.value, stranger.offset);
     let ops = [sent.op, stranger.op, elsewhere.op];
-    let cast = Cast::new(facts, key, ops, [offset, elsewhere.offset]);
+    let cast = Cast::new(facts.operations, key, ops, [offset, elsewhere.offset]);
     let steps = vec![
         cast.step(
             format!("{} was acknowledged: {value} is at offset {offset}.", cast.named(sent.op)),
@@ -134,6 +136,6 @@ fn disagreement(
     cast.anomaly(AnomalyKind::InconsistentOffsets, summary, steps)
 }
 
-fn one_message(cast: &Cast<'_>) -> crate::verdict::Step {
+fn one_message(cast: &Cast<'_, Log>) -> crate::verdict::Step {
     cast.step("An offset holds one message, and what is appended is never changed.".to_owned(), &[])
 }

@@ -11,12 +11,12 @@
 //! given lower offsets: those that it asked for may not exist yet. Where what was read may vanish, consumers that had come
 //! beyond the new end are sent back to it.
 
-use super::cast::Cast;
 use super::facts::{Facts, Partition, Record, SendId};
-use super::findings::Findings;
 use super::lost::{Losses, stood};
 use super::positions::{Jump, Origin, Positions};
 use super::promise::{Gaps, LogOptions, Reads};
+use crate::cast::Cast;
+use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 
 /// Finds what consumers were given out of order. Time O(jumps log n).
@@ -72,7 +72,7 @@ fn nonmonotonic(facts: &Facts<'_>, partition: &Partition<'_>, jump: &Jump, findi
     findings.add(kind, || {
         let key = partition.key;
         let ops = [jump.by, jump.origin.op()].into_iter().chain(jump.assigned);
-        let cast = Cast::new(facts, key, ops, [jump.next.saturating_sub(1), jump.to]);
+        let cast = Cast::new(facts.operations, key, ops, [jump.next.saturating_sub(1), jump.to]);
         let steps = vec![
             stood(&cast, jump),
             cast.step(
@@ -105,7 +105,7 @@ fn skip(
     findings.add(kind, || {
         let key = partition.key;
         let ops = [jump.by, jump.origin.op(), record.op].into_iter().chain(jump.assigned);
-        let cast = Cast::new(facts, key, ops, [jump.next.wrapping_sub(1), jump.to, record.offset]);
+        let cast = Cast::new(facts.operations, key, ops, [jump.next.wrapping_sub(1), jump.to, record.offset]);
         let steps = vec![
             stood(&cast, jump),
             cast.step(

@@ -13,11 +13,13 @@
 //! different processes as well. Messages that are lost are left out: that later ones took their place is how they were
 //! lost.
 
-use super::cast::Cast;
+use duress_history::log::Log;
+
 use super::facts::{Facts, Op, Partition, SendId};
-use super::findings::Findings;
 use super::lost::Losses;
 use super::promise::Reads;
+use crate::cast::Cast;
+use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 
 /// Finds messages that stand before what they were sent after. Time O(n log n).
@@ -51,7 +53,8 @@ fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Loss
                     id as SendId,
                     offset,
                 ));
-                let cast = Cast::new(facts, key, [sent.op].into_iter().chain(told), [before, offset]);
+                let cast =
+                    Cast::new(facts.operations, key, [sent.op].into_iter().chain(told), [before, offset]);
                 let steps = vec![
                     cast.step(
                         format!(
@@ -76,7 +79,7 @@ fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Loss
         } else if partition.between(before + 1, offset).iter().any(|record| record.send.is_some()) {
             findings.add(AnomalyKind::IntSendSkip, || {
                 let key = partition.key;
-                let cast = Cast::new(facts, key, [sent.op], [before, offset]);
+                let cast = Cast::new(facts.operations, key, [sent.op], [before, offset]);
                 let summary = format!(
                     "messages of others came between those that {} sent to {key}",
                     cast.named(sent.op)
@@ -149,7 +152,7 @@ fn between_operations(
         findings.add(kind, || {
             let (key, earlier) = (partition.key, partition.sends[before.send as usize].value);
             let told = told(facts, partition, send, offset);
-            let cast = Cast::new(facts, key, [sent.op, before.op].into_iter().chain(told), [before.offset, offset]);
+            let cast = Cast::new(facts.operations, key, [sent.op, before.op].into_iter().chain(told), [before.offset, offset]);
             let steps = vec![
                 cast.step(
                     format!("By {}, {earlier} stands at offset {} of {key}.", cast.named(before.op), before.offset),
@@ -178,7 +181,7 @@ fn told(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64)
 }
 
 fn stands(
-    cast: &Cast<'_>,
+    cast: &Cast<'_, Log>,
     facts: &Facts<'_>,
     partition: &Partition<'_>,
     send: SendId,

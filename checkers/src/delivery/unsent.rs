@@ -8,9 +8,9 @@ use duress_history::Scalar;
 use duress_history::pairs::Completion;
 use rustc_hash::FxHashSet;
 
-use super::cast::Cast;
 use super::facts::{Facts, Fate, Partition, Record};
-use super::findings::Findings;
+use crate::cast::Cast;
+use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 use crate::words::seconds;
 
@@ -42,7 +42,7 @@ fn explain(
 ) -> crate::verdict::Anomaly {
     let (key, value) = (partition.key, record.value);
     let sender = record.send.map(|send| partition.sends[send as usize].op);
-    let cast = Cast::new(facts, key, [record.op].into_iter().chain(sender), [record.offset]);
+    let cast = Cast::new(facts.operations, key, [record.op].into_iter().chain(sender), [record.offset]);
     let poll = cast.named(record.op);
     let given =
         cast.step(format!("{poll} was given {value} at offset {} of {key}.", record.offset), &[record.op]);

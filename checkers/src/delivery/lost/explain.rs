@@ -1,8 +1,10 @@
 //! Lost writes in sentences.
 
+use duress_history::log::Log;
+
 use super::evidence::MarkKind;
 use super::{Proof, Search};
-use crate::delivery::cast::Cast;
+use crate::cast::Cast;
 use crate::delivery::facts::{Op, SendId, Sent};
 use crate::delivery::positions::{Jump, Origin};
 use crate::verdict::{Anomaly, AnomalyKind, Step};
@@ -13,7 +15,7 @@ impl<'b> Search<'_, 'b> {
         let at = sent.acknowledged_at();
         let place = at.map_or_else(String::new, |offset| format!(" at offset {offset}"));
         let unread = format!("No poll in the whole history was given {value} from {key}: it is lost.");
-        let acknowledged = |cast: &Cast<'_>| {
+        let acknowledged = |cast: &Cast<'_, Log>| {
             cast.step(
                 format!("{} was acknowledged: {value} is in {key}{place}.", cast.named(sent.op)),
                 &[sent.op],
@@ -21,7 +23,7 @@ impl<'b> Search<'_, 'b> {
         };
         match proof {
             Proof::Overwritten(poll) => {
-                let cast = Cast::new(facts, key, [sent.op, *poll], at);
+                let cast = Cast::new(facts.operations, key, [sent.op, *poll], at);
                 let other = self.partition.at(at.unwrap_or_default()).first().map(|record| record.value);
                 let other = other.map_or_else(String::new, ToString::to_string);
                 let given =
@@ -38,8 +40,12 @@ impl<'b> Search<'_, 'b> {
             }
             Proof::PassedBy(jump) => {
                 let ops = [sent.op, jump.by, jump.origin.op()].into_iter().chain(jump.assigned);
-                let cast =
-                    Cast::new(facts, key, ops, [jump.next.wrapping_sub(1), jump.to].into_iter().chain(at));
+                let cast = Cast::new(
+                    facts.operations,
+                    key,
+                    ops,
+                    [jump.next.wrapping_sub(1), jump.to].into_iter().chain(at),
+                );
                 let steps = vec![
                     acknowledged(&cast),
                     stood(&cast, jump),
@@ -64,7 +70,7 @@ impl<'b> Search<'_, 'b> {
                 let other = &self.partition.sends[*reuser as usize];
                 let reader = self.reader(*reuser, *offset);
                 let ops = [sent.op, other.op].into_iter().chain(reader);
-                let cast = Cast::new(facts, key, ops, at.into_iter().chain([*offset]));
+                let cast = Cast::new(facts.operations, key, ops, at.into_iter().chain([*offset]));
                 let mut steps = vec![acknowledged(&cast), cast.before(sent.op, other.op)];
                 let told = match reader {
                     Some(reader) => {
@@ -107,7 +113,7 @@ impl<'b> Search<'_, 'b> {
         let ends = [reading.reached.wrapping_sub(1)].into_iter().chain(known);
         let shows = poll.unwrap_or(sent.op);
         let ops = [shows, mark.op, reading.start].into_iter().chain(through.clone());
-        let cast = Cast::new(facts, key, ops, ends);
+        let cast = Cast::new(facts.operations, key, ops, ends);
         let place = known.map_or_else(String::new, |offset| format!(" at offset {offset}"));
         let shown = match poll {
             Some(_) => format!("{} was given {value}{place} of {key}.", cast.named(shows)),
@@ -150,7 +156,7 @@ impl<'b> Search<'_, 'b> {
         let other =
             self.partition.at(offset).iter().find(|record| record.op == by).map(|record| record.value);
         let other = other.map_or_else(String::new, ToString::to_string);
-        let cast = Cast::new(facts, key, [poll, start, by], [offset]);
+        let cast = Cast::new(facts.operations, key, [poll, start, by], [offset]);
         let steps = vec![
             cast.step(format!("{} was given {value} at offset {offset} of {key}.", cast.named(poll)), &[poll]),
             cast.before(poll, start),
@@ -170,7 +176,7 @@ impl<'b> Search<'_, 'b> {
 }
 
 /// Where the consumer stood before it jumped.
-pub(in crate::delivery) fn stood(cast: &Cast<'_>, jump: &Jump) -> Step {
+pub(in crate::delivery) fn stood(cast: &Cast<'_, Log>, jump: &Jump) -> Step {
     let origin = cast.named(jump.origin.op());
     let sentence = match (jump.origin, jump.assigned) {
         (Origin::Beginning(_), _) => format!("{origin} put its consumer at the beginning."),

@@ -28,9 +28,9 @@ mod evidence;
 mod explain;
 
 use super::facts::{Facts, Op, Partition, SendId, Sent};
-use super::findings::Findings;
 use super::positions::{Jump, Positions};
 use super::promise::{Acknowledged, LogOptions};
+use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 use evidence::{FinalReading, Later, Mark, MarkKind, Passes};
 pub(super) use explain::stood;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::promise::{DeliveryPromise, Standing};
+use crate::delivery::promise::{DeliveryPromise, Standing};
 use crate::verdict::{Anomaly, AnomalyKind};
 
 /// Anomalies of one kind that get a witness: a system that is broken in one way is broken so thousands of times, and
@@ -10,19 +10,19 @@ use crate::verdict::{Anomaly, AnomalyKind};
 const WITNESSES_MAX: u64 = 8;
 
 /// What was found so far.
-pub(super) struct Findings {
+pub(crate) struct Findings {
     promise: DeliveryPromise,
     anomalies: Vec<Anomaly>,
     found: BTreeMap<AnomalyKind, u64>,
 }
 
 impl Findings {
-    pub(super) fn new(promise: DeliveryPromise) -> Self {
+    pub(crate) fn new(promise: DeliveryPromise) -> Self {
         Self { promise, anomalies: Vec::new(), found: BTreeMap::new() }
     }
 
     /// Counts an anomaly of `kind`, and has it explained if it breaks the promise and few like it were.
-    pub(super) fn add(&mut self, kind: AnomalyKind, explain: impl FnOnce() -> Anomaly) {
+    pub(crate) fn add(&mut self, kind: AnomalyKind, explain: impl FnOnce() -> Anomaly) {
         let count = self.found.entry(kind).or_default();
         *count += 1;
         if *count <= WITNESSES_MAX && self.promise.on(kind) == Standing::Forbidden {
@@ -31,12 +31,12 @@ impl Findings {
     }
 
     /// How many of `kind` were found.
-    pub(super) fn count(&self, kind: AnomalyKind) -> u64 {
+    pub(crate) fn count(&self, kind: AnomalyKind) -> u64 {
         self.found.get(&kind).copied().unwrap_or_default()
     }
 
     /// The anomalies that break the promise, and how many there were of each kind in all.
-    pub(super) fn finish(self) -> (Vec<Anomaly>, BTreeMap<AnomalyKind, u64>) {
+    pub(crate) fn finish(self) -> (Vec<Anomaly>, BTreeMap<AnomalyKind, u64>) {
         (self.anomalies, self.found)
     }
 }

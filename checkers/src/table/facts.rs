@@ -1,0 +1,195 @@
+//! What a history says of a table's log: the writes, and what each read found.
+
+use duress_history::log::Offset;
+use duress_history::pairs::Completion;
+use duress_history::table::{PartitionRead, Place, Table, TableRecord};
+use duress_history::{Operation, Scalar};
+use rustc_hash::FxHashMap;
+
+use crate::cast::Op;
+use crate::delivery::facts::Fate;
+
+/// The place of a write in the list of writes.
+pub(super) type WriteId = u32;
+
+/// One put or deletion.
+#[derive(Debug)]
+pub(super) struct Write<'a> {
+    pub(super) op: Op,
+    pub(super) key: &'a Scalar,
+    /// `None` deletes.
+    pub(super) value: Option<&'a Scalar>,
+    pub(super) fate: Fate,
+    /// Where its acknowledgement says that it stands.
+    pub(super) place: Option<(u32, u64)>,
+    /// Where it was read, each place once with the first read. Of a deletion only where it was acknowledged, as all
+    /// deletions of a key are alike.
+    pub(super) seen: Vec<(u32, u64, Op)>,
+}
+
+/// What one read found of one partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read<'a> {
+    pub(super) op: Op,
+    pub(super) partition: u32,
+    pub(super) read: &'a PartitionRead,
+}
+
+/// What a history says of a table's log.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) operations: &'a [Operation<Table>],
+    /// Their names, in order.
+    pub(super) partitions: Vec<&'a Scalar>,
+    /// By invocation.
+    pub(super) writes: Vec<Write<'a>>,
+    /// By invocation.
+    pub(super) reads: Vec<Read<'a>>,
+    /// The ends that were told: the operation, the partition, the offset.
+    pub(super) ends: Vec<(Op, u32, u64)>,
+    /// Who put a value.
+    pub(super) puts: FxHashMap<(&'a Scalar, &'a Scalar), WriteId>,
+    /// Who deleted a key.
+    pub(super) deletions: FxHashMap<&'a Scalar, Vec<WriteId>>,
+    /// A key that was given a value twice.
+    pub(super) repeated: Option<(&'a Scalar, &'a Scalar)>,
+}
+
+impl<'a> Facts<'a> {
+    /// Everything that `operations`, in order of invocation, say.
+    pub(super) fn new(operations: &'a [Operation<Table>]) -> Self {
+        let mut facts = Self {
+            operations,
+            partitions: Vec::new(),
+            writes: Vec::new(),
+            reads: Vec::new(),
+            ends: Vec::new(),
+            puts: FxHashMap::default(),
+            deletions: FxHashMap::default(),
+            repeated: None,
+        };
+        facts.name_partitions();
+        for (op, operation) in operations.iter().enumerate() {
+            facts.operation(op as Op, operation);
+        }
+        facts.look_up();
+        facts
+    }
+
+    /// The index of the event with which `op` was answered; `None` where it was not.
+    pub(super) fn answered(&self, op: Op) -> Option<u64> {
+        match self.operations[op as usize].completion {
+            Completion::Ok { index, .. } => Some(index),
+            Completion::Fail { .. } | Completion::Info { .. } => None,
+        }
+    }
+
+    /// The index of the event with which `op` began.
+    pub(super) fn begun(&self, op: Op) -> u64 {
+        self.operations[op as usize].index
+    }
+
+    /// Whether `one` was answered before `other` began.
+    pub(super) fn precedes(&self, one: Op, other: Op) -> bool {
+        self.answered(one).is_some_and(|answered| answered < self.begun(other))
+    }
+
+    fn name_partitions(&mut self) {
+        for operation in self.operations {
+            let Completion::Ok { answer, .. } = &operation.completion else { continue };
+            match answer {
+                Table::Put { place: Some(place), .. } | Table::Delete { place: Some(place), .. } => {
+                    self.partitions.push(&place.partition);
+                }
+                Table::ReadLog(Some(read)) => self.partitions.extend(read.keys()),
+                Table::EndOffsets(Some(offsets)) => self.partitions.extend(offsets.keys()),
+                _ => {}
+            }
+            // Most answers name what has been named: kept short on the way.
+            if self.partitions.len() > 1 << 16 {
+                self.partitions.sort_unstable();
+                self.partitions.dedup();
+            }
+        }
+        self.partitions.sort_unstable();
+        self.partitions.dedup();
+    }
+
+    /// The number of the partition `name`, which some answer has named.
+    fn partition(&self, name: &Scalar) -> u32 {
+        self.partitions.partition_point(|other| *other < name) as u32
+    }
+
+    fn operation(&mut self, op: Op, operation: &'a Operation<Table>) {
+        let (known, fate) = match &operation.completion {
+            Completion::Ok { answer, .. } => (answer, Fate::Acknowledged(None)),
+            Completion::Fail { .. } => (&operation.action, Fate::Failed),
+            Completion::Info { .. } => (&operation.action, Fate::Unknown),
+        };
+        match known {
+            Table::Put { key, value, place } => self.write(op, key, Some(value), fate, place.as_ref()),
+            Table::Delete { key, place } => self.write(op, key, None, fate, place.as_ref()),
+            Table::ReadLog(Some(partitions)) => {
+                for (name, read) in partitions {
+                    self.reads.push(Read { op, partition: self.partition(name), read });
+                }
+            }
+            Table::EndOffsets(Some(offsets)) => {
+                for (name, Offset(end)) in offsets {
+                    self.ends.push((op, self.partition(name), *end));
+                }
+            }
+            Table::ReadLog(None) | Table::EndOffsets(None) => {}
+        }
+    }
+
+    fn write(
+        &mut self,
+        op: Op,
+        key: &'a Scalar,
+        value: Option<&'a Scalar>,
+        fate: Fate,
+        place: Option<&'a Place>,
+    ) {
+        let id = self.writes.len() as WriteId;
+        match value {
+            Some(value) => {
+                if self.puts.insert((key, value), id).is_some() {
+                    self.repeated.get_or_insert((key, value));
+                }
+            }
+            None => self.deletions.entry(key).or_default().push(id),
+        }
+        // Only answers tell places.
+        let place = place.filter(|_| matches!(fate, Fate::Acknowledged(_)));
+        let place = place.map(|place| (self.partition(&place.partition), place.offset.0));
+        let fate = match fate {
+            Fate::Acknowledged(_) => Fate::Acknowledged(place.map(|(_, offset)| offset)),
+            other => other,
+        };
+        self.writes.push(Write { op, key, value, fate, place, seen: Vec::new() });
+    }
+
+    /// Says of each write where it was read.
+    fn look_up(&mut self) {
+        let mut deletions: FxHashMap<(&Scalar, u32, u64), WriteId> = FxHashMap::default();
+        for (id, write) in self.writes.iter().enumerate() {
+            if let (None, Some((partition, offset))) = (write.value, write.place) {
+                deletions.insert((write.key, partition, offset), id as WriteId);
+            }
+        }
+        for read in &self.reads {
+            for TableRecord { offset: Offset(offset), key, value } in &read.read.records {
+                let write = match value {
+                    Some(value) => self.puts.get(&(key, value)),
+                    None => deletions.get(&(key, read.partition, *offset)),
+                };
+                let Some(write) = write else { continue };
+                let seen = &mut self.writes[*write as usize].seen;
+                if !seen.iter().any(|(partition, at, _)| (*partition, *at) == (read.partition, *offset)) {
+                    seen.push((read.partition, *offset, read.op));
+                }
+            }
+        }
+    }
+}

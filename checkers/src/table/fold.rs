@@ -1,0 +1,255 @@
+//! Tables that differ from the fold.
+//!
+//! Let `w` be the record of a key `k` that stands furthest in a partition, of those that were acknowledged or read before a
+//! read `R` of the partition began, and let `R` have read beyond it. Then `R` must have `w`, or a record of `k` behind it,
+//! unless `w` is a deletion and `R` has no record of `k` at all.
+//!
+//! - *Table diverged*: what `R` has of `k` stands before `w` and gives `k` a value, which it no longer had.
+//! - *Latest lost*: `R` has nothing that gives `k` a value, and `w` does.
+//!
+//! It is no anomaly when a record of `k` may stand where `R` did not come to, so that compaction took `w` for its sake:
+//! one that was told to stand there and whose write began before `R` was answered; or that of a write of `k` that began
+//! before then, and of which no place is known. This last excuse ends when somebody, after `R` was answered, was told an
+//! end that `R` had reached, or read to the very same end.
+//!
+//! A difference that may be excused in the last read of a partition is left open, and so is every acknowledged write that
+//! the last read did not come to.
+
+use duress_history::Scalar;
+use duress_history::log::Offset;
+use duress_history::table::{PartitionRead, TableRecord};
+use rustc_hash::FxHashMap;
+
+use super::facts::{Facts, Read, Write};
+use super::records::keyed;
+use super::told::told_content;
+use crate::cast::{Cast, Op};
+use crate::delivery::Loss;
+use crate::delivery::facts::Fate;
+use crate::findings::Findings;
+use crate::verdict::{Anomaly, AnomalyKind};
+
+/// A record of which somebody told that it stands somewhere.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    offset: u64,
+    value: Option<&'a Scalar>,
+    /// Who told so first.
+    op: Op,
+}
+
+/// A place that somebody told, as it became known.
+struct News<'a> {
+    answered: u64,
+    partition: u32,
+    key: &'a Scalar,
+    known: Known<'a>,
+}
+
+/// Finds tables that differ from the fold; what is left open, by partition.
+///
+/// `lost` says by write what is lost already. Where `loss` is allowed, only what was read counts as being there.
+pub(super) fn differences<'a>(
+    facts: &Facts<'a>,
+    lost: &[bool],
+    loss: Loss,
+    findings: &mut Findings,
+) -> Vec<(Option<Scalar>, u64)> {
+    let mut news = news(facts, lost, loss).into_iter().peekable();
+    let unplaced = unplaced(facts);
+    let mut tables: Vec<FxHashMap<&'a Scalar, Known<'a>>> =
+        vec![FxHashMap::default(); facts.partitions.len()];
+    let mut last: Vec<Option<usize>> = vec![None; facts.partitions.len()];
+    let mut open: Vec<u64> = vec![0; facts.partitions.len()];
+    let mut reads: Vec<usize> = (0..facts.reads.len()).collect();
+    reads.sort_by_key(|at| facts.begun(facts.reads[*at].op));
+    for at in reads {
+        let read = &facts.reads[at];
+        let begun = facts.begun(read.op);
+        while let Some(News { partition, key, known, .. }) = news.next_if(|news| news.answered < begun) {
+            let furthest = tables[partition as usize].entry(key).or_insert(known);
+            if known.offset > furthest.offset {
+                *furthest = known;
+            }
+        }
+        last[read.partition as usize] = Some(at);
+        let difference = Differences { facts, read, unplaced: &unplaced };
+        open[read.partition as usize] = difference.find(&tables[read.partition as usize], findings);
+    }
+    let mut unplaced = 0;
+    for (id, write) in facts.writes.iter().enumerate() {
+        if lost[id] || !matches!(write.fate, Fate::Acknowledged(_)) || !write.seen.is_empty() {
+            continue;
+        }
+        // Without a place it stands somewhere; that it was compacted looks the same as that it never was there.
+        let Some((partition, offset)) = write.place else {
+            unplaced += 1;
+            continue;
+        };
+        let read = last[partition as usize].map(|at| facts.reads[at]);
+        let reached = read.is_some_and(|read| offset < read.read.next.0 && facts.precedes(write.op, read.op));
+        open[partition as usize] += u64::from(!reached);
+    }
+    let named = facts.partitions.iter().map(|partition| Some((*partition).clone())).zip(open);
+    named.chain([(None, unplaced)]).filter(|(_, messages)| *messages > 0).collect()
+}
+
+/// Everything that was told to stand somewhere, in the order in which it became known.
+fn news<'a>(facts: &Facts<'a>, lost: &[bool], loss: Loss) -> Vec<News<'a>> {
+    let mut news = Vec::new();
+    for (write, lost) in facts.writes.iter().zip(lost) {
+        if let (Some((partition, offset)), Some(answered), false, Loss::Never) =
+            (write.place, facts.answered(write.op), *lost, loss)
+        {
+            let known = Known { offset, value: write.value, op: write.op };
+            news.push(News { answered, partition, key: write.key, known });
+        }
+    }
+    for read in &facts.reads {
+        let Some(answered) = facts.answered(read.op) else { continue };
+        for (key, record) in latest(read.read) {
+            let known = Known { offset: record.offset.0, value: record.value.as_ref(), op: read.op };
+            news.push(News { answered, partition: read.partition, key, known });
+        }
+    }
+    news.sort_by_key(|news| news.answered);
+    news
+}
+
+/// The last record of each key.
+fn latest(read: &PartitionRead) -> FxHashMap<&Scalar, &TableRecord> {
+    let mut latest: FxHashMap<&Scalar, &TableRecord> = FxHashMap::default();
+    for record in &read.records {
+        let last = latest.entry(&record.key).or_insert(record);
+        if record.offset > last.offset {
+            *last = record;
+        }
+    }
+    latest
+}
+
+/// Writes that may stand where no known record of theirs does, by key and invocation.
+fn unplaced<'a, 'b>(facts: &'b Facts<'a>) -> FxHashMap<&'a Scalar, Vec<&'b Write<'a>>> {
+    let mut unplaced: FxHashMap<&Scalar, Vec<&Write<'_>>> = FxHashMap::default();
+    for write in &facts.writes {
+        if write.fate != Fate::Failed {
+            unplaced.entry(write.key).or_default().push(write);
+        }
+    }
+    unplaced
+}
+
+struct Differences<'b, 'a> {
+    facts: &'b Facts<'a>,
+    read: &'b Read<'a>,
+    unplaced: &'b FxHashMap<&'a Scalar, Vec<&'b Write<'a>>>,
+}
+
+impl<'a> Differences<'_, 'a> {
+    /// Compares the read with what was known before it; how many keys are left open.
+    fn find(&self, table: &FxHashMap<&'a Scalar, Known<'a>>, findings: &mut Findings) -> u64 {
+        let found = latest(self.read.read);
+        let next = self.read.read.next.0;
+        let mut keys: Vec<(&Scalar, Known<'_>)> = table.iter().map(|(key, known)| (*key, *known)).collect();
+        keys.sort_unstable_by_key(|(key, _)| *key);
+        let mut open = 0;
+        for (key, known) in keys {
+            let has = found.get(key).copied();
+            // What lies beyond the read excuses everything before it, and is counted as not reached.
+            if known.offset >= next || has.is_some_and(|has| has.offset.0 >= known.offset) {
+                continue;
+            }
+            let value = has.and_then(|has| has.value.as_ref());
+            let kind = match (known.value, value) {
+                (_, Some(_)) => AnomalyKind::TableDiverged,
+                (Some(_), None) => AnomalyKind::LatestLost,
+                (None, None) => continue,
+            };
+            if self.excused(key) {
+                open += 1;
+            } else {
+                findings.add(kind, || self.explain(key, known, has, kind));
+            }
+        }
+        open
+    }
+
+    /// Whether a record of `key` may stand where the read did not come to.
+    fn excused(&self, key: &Scalar) -> bool {
+        let Some(answered) = self.facts.answered(self.read.op) else { return true };
+        let Read { partition, read, .. } = self.read;
+        let beyond = |place: &(u32, u64)| place.0 == *partition && place.1 >= read.next.0;
+        let writes = self.unplaced.get(key).map_or(&[][..], Vec::as_slice);
+        let begun = writes.iter().take_while(|write| self.facts.begun(write.op) < answered);
+        begun.into_iter().any(|write| {
+            let told =
+                write.seen.iter().map(|(partition, offset, _)| (*partition, *offset)).chain(write.place);
+            let mut places = told.peekable();
+            if places.peek().is_some() {
+                return places.any(|place| beyond(&place));
+            }
+            !self.nothing_beyond(answered)
+        })
+    }
+
+    /// Whether somebody found, after the read was answered, that nothing stands beyond it.
+    fn nothing_beyond(&self, answered: u64) -> bool {
+        let Read { partition, read, .. } = self.read;
+        let later = |op: Op, other: u32| other == *partition && self.facts.begun(op) > answered;
+        let told = |(op, other, end): &(Op, u32, u64)| later(*op, *other) && *end <= read.next.0;
+        self.facts.ends.iter().any(told)
+            || self
+                .facts
+                .reads
+                .iter()
+                .any(|again| later(again.op, again.partition) && again.read.next == read.next)
+    }
+
+    fn explain(
+        &self,
+        key: &Scalar,
+        known: Known<'a>,
+        has: Option<&TableRecord>,
+        kind: AnomalyKind,
+    ) -> Anomaly {
+        let (facts, read) = (self.facts, self.read);
+        let partition = facts.partitions[read.partition as usize];
+        let offsets = [known.offset].into_iter().chain(has.map(|has| has.offset.0));
+        let cast = Cast::new(facts.operations, partition, [known.op, read.op], offsets);
+        let content = told_content(key, known.value);
+        let next = read.read.next;
+        let left = match has {
+            Some(TableRecord { offset: Offset(offset), value, .. }) => format!(
+                "the last record of {key} that it found is {}, at offset {offset}",
+                told_content(key, value.as_ref())
+            ),
+            None => format!("it found no record of {key}"),
+        };
+        let steps = vec![
+            cast.step(
+                format!("By {}, {content} stands at offset {} of {partition}.", cast.named(known.op), known.offset),
+                &[known.op],
+            ),
+            cast.before(known.op, read.op),
+            cast.step(format!("{} read everything below offset {next}; {left}.", cast.named(read.op)), &[read.op]),
+            cast.step(
+                format!(
+                    "No other record of {key} can stand beyond offset {next} for whose sake that at offset {} may be gone.",
+                    known.offset
+                ),
+                &[],
+            ),
+        ];
+        let folded = match known.value {
+            Some(value) => value.to_string(),
+            None => "nothing".to_owned(),
+        };
+        let table = match has.and_then(|has| has.value.as_ref()) {
+            Some(value) => value.to_string(),
+            None => "nothing".to_owned(),
+        };
+        let summary =
+            format!("the log that remains gives {key} {table}, and the whole log gives it {folded}");
+        keyed(cast.anomaly(kind, summary, steps), key)
+    }
+}

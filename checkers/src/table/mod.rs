@@ -1,0 +1,128 @@
+//! Tables: does what compaction leaves of a log give the same table as the whole log?
+//!
+//! A log of records, each with a key and a value or a deletion, is also a table: the *fold* of the log gives each key the
+//! value of its last record. Compaction may take away every record that a later one of the same key follows, and
+//! deletions altogether once nothing is before them; it may never change what the fold gives.
+//!
+//! The whole log is nobody's to read, once it has been compacted. But each write that was acknowledged told where its
+//! record stands, and each read of what remains shows more; of what is known of a key, the record that stands furthest
+//! is the least that every later read must know of it: that record, or one that stands behind it.
+//!
+//! Values are put once each; where a key was given a value twice, nothing is said ([`Reason::RepeatedValue`]).
+//!
+//! In reading order: `facts`; `records`: what cannot stand in the log as it does; `fold`: tables that differ from the
+//! fold; `told`: how operations are told in a witness.
+//!
+//! A final phase asks for the ends, reads everything that remains, and then asks for the ends, or reads, once more: only
+//! what is asked afterwards excludes that a record beyond the read was the reason for an absence.
+
+mod facts;
+mod fold;
+mod records;
+mod told;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duress_history::Operation;
+use duress_history::pairs::Completion;
+use duress_history::table::Table;
+
+use crate::delivery::facts::Fate;
+use crate::delivery::{DeliveryCounts, DeliveryPromise, DeliveryReport, Loss};
+use crate::findings::Findings;
+use crate::verdict::{AnomalyKind, CheckReport, Reason, Skipped, Statistics, Verdict};
+use facts::Facts;
+
+/// Against what a history of a table is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableOptions {
+    /// What is promised of the log: of loss and of duplicates. Order within a partition is the condition of there being
+    /// a table at all. Where loss is allowed, only records that were read count as being there.
+    pub promise: DeliveryPromise,
+}
+
+impl Default for TableOptions {
+    /// Everything promised.
+    fn default() -> Self {
+        Self { promise: DeliveryPromise::EXACTLY_ONCE }
+    }
+}
+
+/// Checks that every read of the log that remains gives the table that the whole log gives.
+///
+/// `operations` are in order of invocation. `interrupt` may be set at any time; what is not decided then is `Unknown`.
+/// Time O(n log n) in the records written and read, and for each read O(keys).
+#[must_use]
+pub fn check_table(
+    operations: &[Operation<Table>],
+    options: &TableOptions,
+    interrupt: &AtomicBool,
+) -> CheckReport {
+    let facts = Facts::new(operations);
+    let keys = facts.partitions.len() as u64;
+    let mut findings = Findings::new(options.promise);
+    let mut reasons = Vec::new();
+    let mut unseen = 0;
+    if u32::try_from(operations.len()).is_err() {
+        reasons.push(Reason::TooLong { key: None, operations: operations.len() as u64 });
+    } else if let Some((key, value)) = facts.repeated {
+        reasons.push(Reason::RepeatedValue { key: Some(key.clone()), value: value.clone() });
+    } else {
+        let lost = records::impossible(&facts, &mut findings);
+        if interrupt.load(Ordering::Relaxed) {
+            reasons.push(Reason::Interrupted { key: None, explored: 0 });
+        } else {
+            let undecided = fold::differences(&facts, &lost, options.promise.loss, &mut findings);
+            for (key, messages) in undecided {
+                unseen += messages;
+                if options.promise.loss == Loss::Never {
+                    reasons.push(Reason::Unseen { key, messages });
+                }
+            }
+        }
+    }
+    let counts = counts(&facts, &findings, unseen);
+    let (anomalies, found) = findings.finish();
+    let verdict = match (anomalies.is_empty(), reasons.is_empty()) {
+        (false, _) => Verdict::Invalid(anomalies),
+        (true, false) => Verdict::Unknown(reasons),
+        (true, true) => Verdict::Valid,
+    };
+    let failed =
+        operations.iter().filter(|operation| matches!(operation.completion, Completion::Fail { .. }));
+    CheckReport {
+        verdict,
+        keys,
+        operations: operations.len() as u64,
+        skipped: Skipped { failed: failed.count() as u64, ..Skipped::default() },
+        statistics: Statistics::default(),
+        // Of what was compacted nobody knows whether it was there once, so that no guarantee is shown.
+        delivery: Some(DeliveryReport { promise: options.promise, guarantee: None, counts, found }),
+    }
+}
+
+fn counts(facts: &Facts<'_>, findings: &Findings, unseen: u64) -> DeliveryCounts {
+    let mut counts = DeliveryCounts {
+        lost: findings.count(AnomalyKind::LostWrite)
+            + findings.count(AnomalyKind::LatestLost)
+            + findings.count(AnomalyKind::TableDiverged),
+        duplicated: findings.count(AnomalyKind::Duplicate),
+        deliveries: facts.reads.iter().map(|read| read.read.records.len() as u64).sum(),
+        unseen,
+        ..DeliveryCounts::default()
+    };
+    for write in &facts.writes {
+        counts.sent += 1;
+        let seen = u64::from(!write.seen.is_empty());
+        counts.delivered += seen;
+        match write.fate {
+            Fate::Acknowledged(_) => counts.acknowledged += 1,
+            Fate::Failed => counts.failed += 1,
+            Fate::Unknown => {
+                counts.unknown += 1;
+                counts.unacknowledged_delivered += seen;
+            }
+        }
+    }
+    counts
+}

@@ -1,0 +1,303 @@
+//! Records that cannot stand as they do.
+//!
+//! - *Never sent*, *aborted read*: a record that nobody had written by the time it was read, or only a write that failed.
+//! - *Internal nonmonotonic poll*: within one read, offsets that do not rise, or that lie beyond where the read ended.
+//! - *Duplicate*: one put that stands at two places.
+//! - *Inconsistent offsets*: one place that was read as two records; a put that was acknowledged at one place, which
+//!   holds another record, and was read elsewhere; two writes of the same time that were acknowledged at one place.
+//! - *Lost write*: a write that was acknowledged, and was never read, at a place that was read as another record, or that
+//!   a write that began later was given, or one before it.
+
+use duress_history::Scalar;
+use duress_history::log::Offset;
+use duress_history::table::TableRecord;
+use rustc_hash::FxHashSet;
+
+use super::facts::{Facts, Read, Write, WriteId};
+use super::told::told_content;
+use crate::cast::{Cast, Op};
+use crate::delivery::facts::Fate;
+use crate::findings::Findings;
+use crate::verdict::{Anomaly, AnomalyKind};
+use crate::words::seconds;
+
+/// Finds records that cannot stand as they do; by write, whether it is lost.
+///
+/// Time O(n log n) in the records written and read.
+pub(super) fn impossible(facts: &Facts<'_>, findings: &mut Findings) -> Vec<bool> {
+    for read in &facts.reads {
+        order(facts, read, findings);
+    }
+    unwritten(facts, findings);
+    duplicates(facts, findings);
+    places(facts, findings)
+}
+
+fn order(facts: &Facts<'_>, read: &Read<'_>, findings: &mut Findings) {
+    let records = &read.read.records;
+    let beyond = records.iter().find(|record| record.offset >= read.read.next);
+    let falls = records.windows(2).find(|pair| pair[1].offset <= pair[0].offset);
+    let (one, other) = match (falls, beyond) {
+        (Some(pair), _) => (Some(pair[0].offset), pair[1].offset),
+        (None, Some(record)) => (None, record.offset),
+        (None, None) => return,
+    };
+    findings.add(AnomalyKind::IntNonmonotonicPoll, || {
+        let partition = facts.partitions[read.partition as usize];
+        let offsets = one.into_iter().chain([other]).map(|Offset(offset)| offset);
+        let cast = Cast::new(facts.operations, partition, [read.op], offsets);
+        let what = match one {
+            Some(one) => format!("gave offset {other} of {partition} after offset {one}"),
+            None => format!("gave offset {other} of {partition}, although it ended at {}", read.read.next),
+        };
+        let sentence = format!("{} {what}; offsets rise.", cast.named(read.op));
+        cast.anomaly(
+            AnomalyKind::IntNonmonotonicPoll,
+            format!("a read {what}"),
+            vec![cast.step(sentence, &[read.op])],
+        )
+    });
+}
+
+fn unwritten(facts: &Facts<'_>, findings: &mut Findings) {
+    let mut told: FxHashSet<(&Scalar, Option<&Scalar>)> = FxHashSet::default();
+    for read in &facts.reads {
+        for record in &read.read.records {
+            let (key, value) = (&record.key, record.value.as_ref());
+            let put = value.map(|value| facts.puts.get(&(key, value)));
+            let writers: &[WriteId] = match put {
+                Some(put) => put.map_or(&[], std::slice::from_ref),
+                None => facts.deletions.get(key).map_or(&[], Vec::as_slice),
+            };
+            let write = |id: &WriteId| &facts.writes[*id as usize];
+            let possible =
+                |id: &&WriteId| write(id).fate != Fate::Failed && !facts.precedes(read.op, write(id).op);
+            if writers.iter().any(|id| possible(&id)) || !told.insert((key, value)) {
+                continue;
+            }
+            let failed = writers.iter().map(write).find(|write| write.fate == Fate::Failed);
+            let kind = if failed.is_some() { AnomalyKind::AbortedRead } else { AnomalyKind::NeverSent };
+            let writer = failed.or_else(|| writers.first().map(write));
+            findings.add(kind, || explain_unwritten(facts, read, record, kind, writer));
+        }
+    }
+}
+
+fn explain_unwritten(
+    facts: &Facts<'_>,
+    read: &Read<'_>,
+    record: &TableRecord,
+    kind: AnomalyKind,
+    writer: Option<&Write<'_>>,
+) -> Anomaly {
+    let partition = facts.partitions[read.partition as usize];
+    let content = told_content(&record.key, record.value.as_ref());
+    let ops = [read.op].into_iter().chain(writer.map(|writer| writer.op));
+    let cast = Cast::new(facts.operations, partition, ops, [record.offset.0]);
+    let found = format!("{} found {content} at offset {}.", cast.named(read.op), record.offset);
+    let (why, short) = match writer {
+        None => ("No operation in the whole history writes that.".to_owned(), "nobody ever wrote that"),
+        Some(writer) if kind == AnomalyKind::AbortedRead => (
+            format!(
+                "Only {} wrote that, and it failed, that is, certainly did not happen.",
+                cast.named(writer.op)
+            ),
+            "its only write had failed",
+        ),
+        Some(writer) => (
+            format!(
+                "But {}, the first to write that, began at {}, after the read had been answered.",
+                cast.named(writer.op),
+                seconds(facts.operations[writer.op as usize].time)
+            ),
+            "nobody had begun to write that",
+        ),
+    };
+    let about: Vec<Op> = writer.map(|writer| writer.op).into_iter().collect();
+    let steps = vec![cast.step(found, &[read.op]), cast.step(why, &about)];
+    let summary = format!("{content} was read from {partition}, and {short}");
+    keyed(cast.anomaly(kind, summary, steps), &record.key)
+}
+
+fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
+    for write in &facts.writes {
+        let [(partition, one, first), (other_partition, other, second), ..] = write.seen[..] else {
+            continue;
+        };
+        findings.add(AnomalyKind::Duplicate, || {
+            let name = |partition: u32| facts.partitions[partition as usize];
+            let cast = Cast::new(facts.operations, name(partition), [write.op, first, second], [one, other]);
+            let content = told_content(write.key, write.value);
+            let found = |op: Op, partition: u32, offset: u64| {
+                let sentence =
+                    format!("{} found it at offset {offset} of {}.", cast.named(op), name(partition));
+                cast.step(sentence, &[op])
+            };
+            let once = format!("{} is the only one to write {content}.", cast.named(write.op));
+            let steps = vec![
+                cast.step(once, &[write.op]),
+                found(first, partition, one),
+                found(second, other_partition, other),
+            ];
+            let summary = format!(
+                "{content} was written once, and stands at offset {one} of {} and at offset {other} of {}",
+                name(partition),
+                name(other_partition)
+            );
+            keyed(cast.anomaly(AnomalyKind::Duplicate, summary, steps), write.key)
+        });
+    }
+}
+
+/// A place as one answer tells it.
+struct Told<'a> {
+    key: &'a Scalar,
+    value: Option<&'a Scalar>,
+    op: Op,
+    /// The write whose acknowledgement told it; `None` where a read did.
+    write: Option<WriteId>,
+}
+
+fn places(facts: &Facts<'_>, findings: &mut Findings) -> Vec<bool> {
+    let mut told: Vec<(u32, u64, Told<'_>)> = Vec::new();
+    for read in &facts.reads {
+        for TableRecord { offset: Offset(offset), key, value } in &read.read.records {
+            told.push((
+                read.partition,
+                *offset,
+                Told { key, value: value.as_ref(), op: read.op, write: None },
+            ));
+        }
+    }
+    for (id, write) in facts.writes.iter().enumerate() {
+        if let Some((partition, offset)) = write.place {
+            let (key, value, op) = (write.key, write.value, write.op);
+            told.push((partition, offset, Told { key, value, op, write: Some(id as WriteId) }));
+        }
+    }
+    // Reads before acknowledgements at each place.
+    told.sort_unstable_by_key(|(partition, offset, told)| {
+        (*partition, *offset, told.write.is_some(), told.op)
+    });
+    let mut lost = vec![false; facts.writes.len()];
+    for place in told.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+        let (partition, offset, first) = &place[0];
+        for (_, _, other) in &place[1..] {
+            if (other.key, other.value) == (first.key, first.value) {
+                continue;
+            }
+            let unread = |write: WriteId| facts.writes[write as usize].seen.is_empty();
+            let kind = match (first.write, other.write) {
+                (None, Some(write)) if unread(write) => {
+                    lost[write as usize] = true;
+                    AnomalyKind::LostWrite
+                }
+                // One was put where the other had been: told as reused, below.
+                (Some(_), _) if ordered(facts, first, other) => continue,
+                _ => AnomalyKind::InconsistentOffsets,
+            };
+            findings.add(kind, || contradiction(facts, (*partition, *offset), first, other, kind));
+        }
+    }
+    reused(facts, &mut lost, findings);
+    lost
+}
+
+fn ordered(facts: &Facts<'_>, one: &Told<'_>, other: &Told<'_>) -> bool {
+    facts.precedes(one.op, other.op) || facts.precedes(other.op, one.op)
+}
+
+fn contradiction(
+    facts: &Facts<'_>,
+    (partition, offset): (u32, u64),
+    one: &Told<'_>,
+    other: &Told<'_>,
+    kind: AnomalyKind,
+) -> Anomaly {
+    let partition = facts.partitions[partition as usize];
+    let cast = Cast::new(facts.operations, partition, [one.op, other.op], [offset]);
+    let sentence = |told: &Told<'_>| {
+        let content = told_content(told.key, told.value);
+        let verb = if told.write.is_some() { "put" } else { "found" };
+        cast.step(format!("{} {verb} {content} at offset {offset}.", cast.named(told.op)), &[told.op])
+    };
+    let mut steps = vec![sentence(one), sentence(other)];
+    let (first, second) = (told_content(one.key, one.value), told_content(other.key, other.value));
+    let summary = if kind == AnomalyKind::LostWrite {
+        steps.push(
+            cast.step(format!("An offset holds one record, and nobody ever read {second}: it is lost."), &[]),
+        );
+        format!("{second} was acknowledged at offset {offset} of {partition}, which holds {first}")
+    } else {
+        steps.push(
+            cast.step("An offset holds one record, and what is appended is never changed.".to_owned(), &[]),
+        );
+        format!("offset {offset} of {partition} holds {first}, and {second}")
+    };
+    keyed(cast.anomaly(kind, summary, steps), other.key)
+}
+
+/// Writes that were never read, and whose place, or one before it, was given to a write that began later.
+fn reused(facts: &Facts<'_>, lost: &mut [bool], findings: &mut Findings) {
+    let mut placed: Vec<(u32, u64, WriteId, u64)> = Vec::new();
+    for (id, write) in facts.writes.iter().enumerate() {
+        let seen = write.seen.iter().map(|(partition, offset, _)| (*partition, *offset));
+        if let Some((partition, offset)) = seen.chain(write.place).min() {
+            placed.push((partition, facts.begun(write.op), id as WriteId, offset));
+        }
+    }
+    placed.sort_unstable();
+    // From each on, within its partition, the one that stands first.
+    let mut first: Vec<usize> = (0..placed.len()).collect();
+    for at in (0..placed.len().saturating_sub(1)).rev() {
+        let next = first[at + 1];
+        if placed[next].0 == placed[at].0 && placed[next].3 <= placed[at].3 {
+            first[at] = next;
+        }
+    }
+    for (id, write) in facts.writes.iter().enumerate() {
+        let (Some((partition, offset)), Some(answered)) = (write.place, facts.answered(write.op)) else {
+            continue;
+        };
+        if lost[id] || !write.seen.is_empty() {
+            continue;
+        }
+        let after = placed.partition_point(|(other, begun, ..)| (*other, *begun) < (partition, answered));
+        let Some((other, _, later, at)) = first.get(after).map(|at| placed[*at]) else { continue };
+        if other != partition || at > offset {
+            continue;
+        }
+        lost[id] = true;
+        findings.add(AnomalyKind::LostWrite, || {
+            let partition = facts.partitions[partition as usize];
+            let later = &facts.writes[later as usize];
+            let reader = later.seen.iter().find(|(_, seen, _)| *seen == at && later.place.is_none());
+            let reader = reader.map(|(.., op)| *op);
+            let ops = [write.op, later.op].into_iter().chain(reader);
+            let cast = Cast::new(facts.operations, partition, ops, [offset, at]);
+            let content = told_content(write.key, write.value);
+            let steps = vec![
+                cast.step(format!("{} put {content} at offset {offset}.", cast.named(write.op)), &[write.op]),
+                cast.before(write.op, later.op),
+                cast.step(
+                    format!(
+                        "Yet {} stands at offset {at}, by {}, although what is appended comes after all that is there.",
+                        told_content(later.key, later.value),
+                        cast.named(reader.unwrap_or(later.op))
+                    ),
+                    &[reader.unwrap_or(later.op)],
+                ),
+                cast.step(format!("Nobody ever read {content}: it is lost."), &[]),
+            ];
+            let summary = format!(
+                "{content} was acknowledged at offset {offset} of {partition}, and a later record was put at {at}"
+            );
+            keyed(cast.anomaly(AnomalyKind::LostWrite, summary, steps), write.key)
+        });
+    }
+}
+
+/// `anomaly`, about a record's key rather than about the partition.
+pub(super) fn keyed(anomaly: Anomaly, key: &Scalar) -> Anomaly {
+    Anomaly { key: Some(key.clone()), ..anomaly }
+}

@@ -1,0 +1,217 @@
+//! Each anomaly of a table has a history in which it must be found, and near misses that must pass.
+//!
+//! A history is written as words, one or two events each: process, type, operation.
+//!
+//! - `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome; `0!` invokes and completes at once;
+//! - `a=7` puts 7 to the key a, `a=7@3` was answered with offset 3; `a-` deletes, `a-@4` was answered with offset 4;
+//! - `r` reads, `r5:a=7@3,b-@4` read below offset 5; `e5` was told the end 5.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicBool;
+
+use duress_checkers::delivery::{DeliveryPromise, Loss};
+use duress_checkers::table::{TableOptions, check_table};
+use duress_checkers::verdict::{Anomaly, CheckReport, Verdict};
+use duress_history::jsonl;
+use duress_history::pairs::pair;
+use duress_history::table::Table;
+
+/// A record: its key, its value as JSON, its offset.
+fn record(text: &str) -> (&str, Option<&str>, Option<&str>) {
+    let (content, offset) = match text.split_once('@') {
+        Some((content, offset)) => (content, Some(offset)),
+        None => (text, None),
+    };
+    match content.split_once('=') {
+        Some((key, value)) => (key, Some(value), offset),
+        None => (content.trim_end_matches('-'), None, offset),
+    }
+}
+
+fn operation(text: &str, answered: bool) -> (&'static str, String) {
+    if let Some(rest) = text.strip_prefix('e').filter(|rest| !rest.contains(['=', '-'])) {
+        return ("end-offsets", if answered { format!("{{\"t0-0\":{rest}}}") } else { "null".to_owned() });
+    }
+    if let Some(rest) = text.strip_prefix('r').filter(|rest| !rest.starts_with(['=', '-'])) {
+        if !answered {
+            return ("read-log", "null".to_owned());
+        }
+        let (next, records) = rest.split_once(':').unwrap_or((rest, ""));
+        let records: Vec<String> = records
+            .split(',')
+            .filter(|text| !text.is_empty())
+            .map(|text| {
+                let (key, value, offset) = record(text);
+                format!("[{},\"{key}\",{}]", offset.expect("a record has an offset"), value.unwrap_or("null"))
+            })
+            .collect();
+        return ("read-log", format!("{{\"t0-0\":{{\"next\":{next},\"records\":[{}]}}}}", records.join(",")));
+    }
+    let (key, value, offset) = record(text);
+    let place = match offset.filter(|_| answered) {
+        Some(offset) => format!(",[\"t0-0\",{offset}]"),
+        None => String::new(),
+    };
+    match value {
+        Some(value) => ("put", format!("[\"{key}\",{value}{place}]")),
+        None => ("delete", format!("[\"{key}\"{place}]")),
+    }
+}
+
+fn report(words: &str, options: &TableOptions) -> CheckReport {
+    let mut lines = String::new();
+    let mut at = 0;
+    for word in words.split_whitespace() {
+        let (process, rest) = word.split_at(1);
+        let (op_type, rest) = rest.split_at(1);
+        let types: &[&str] = match op_type {
+            "i" => &["invoke"],
+            "o" => &["ok"],
+            "f" => &["fail"],
+            "?" => &["info"],
+            "!" => &["invoke", "ok"],
+            other => panic!("no type {other}"),
+        };
+        for op_type in types {
+            let (f, value) = operation(rest, *op_type == "ok");
+            writeln!(
+                lines,
+                "{{\"index\":{at},\"time\":{},\"process\":{process},\"type\":\"{op_type}\",\"f\":\"{f}\",\"value\":{value}}}",
+                at * 1_000_000
+            )
+            .expect("a text grows");
+            at += 1;
+        }
+    }
+    let history =
+        jsonl::read_from::<Table>(lines.as_bytes()).unwrap_or_else(|error| panic!("{lines}: {error:?}"));
+    let operations = pair(&history.events).unwrap_or_else(|error| panic!("{words}: {error}"));
+    check_table(&operations, options, &AtomicBool::new(false))
+}
+
+fn answer(report: &CheckReport) -> String {
+    let told = |anomaly: &Anomaly| {
+        let shown: Vec<&str> = anomaly.operations.iter().map(|shown| shown.action.as_str()).collect();
+        format!("{}({})", anomaly.kind, shown.join("; "))
+    };
+    match &report.verdict {
+        Verdict::Valid => "valid".to_owned(),
+        Verdict::Unknown(reasons) => {
+            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+            format!("unknown: {}", reasons.join("; "))
+        }
+        Verdict::Invalid(anomalies) => anomalies.iter().map(told).collect::<Vec<String>>().join(" | "),
+    }
+}
+
+#[track_caller]
+fn check_as(words: &str, options: &TableOptions, expected: &str) {
+    let report = report(words, options);
+    assert_eq!(answer(&report), expected, "{words}\n{:#?}", report.verdict);
+}
+
+#[track_caller]
+fn check(words: &str, expected: &str) {
+    check_as(words, &TableOptions::default(), expected);
+}
+
+const ONE_OPEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and nobody read \
+                        far enough to say that they are lost";
+
+#[test]
+fn what_compaction_leaves_is_valid() {
+    check("0!a=1@0 0!a=2@1 0!b=3@2 1!r3:a=1@0,a=2@1,b=3@2", "valid");
+    check("0!a=1@0 0!a=2@1 0!b=3@2 1!r3:a=2@1,b=3@2", "valid");
+    check("0!a=1@0 0!a-@1 0!b=3@2 1!r3:a-@1,b=3@2", "valid");
+    check("0!a=1@0 0!a-@1 0!b=3@2 1!r3:b=3@2", "valid");
+    // A write of unknown outcome may be there, and take the place of the one before it, or not.
+    check("0!a=1@0 2ia=2 2?a=2 1!r2:a=2@1 1!e2", "valid");
+    check("0!a=1@0 2ia=2 2?a=2 1!r2:a=1@0 1!e2", "valid");
+    check("0!a=1@0 2ia- 2?a- 1!r2:a-@1 1!e2", "valid");
+}
+
+#[test]
+fn the_latest_record_is_gone() {
+    check("0!a=1@0 0!b=3@1 1!r2:b=3@1", "latest-lost(put a=1 -> t0-0@0; read-log t0-0 below 2)");
+    check(
+        "0!a=1@0 0!a-@1 0!a=2@2 0!b=3@3 1!r4:a-@1,b=3@3",
+        "latest-lost(put a=2 -> t0-0@2; read-log t0-0 below 4 -> a deleted@1)",
+    );
+}
+
+#[test]
+fn the_table_has_what_was_before() {
+    check(
+        "0!a=1@0 0!a=2@1 0!b=3@2 1!r3:a=1@0,b=3@2",
+        "table-diverged(put a=2 -> t0-0@1; read-log t0-0 below 3 -> a=1@0)",
+    );
+    check(
+        "0!a=1@0 0!a-@1 0!b=3@2 1!r3:a=1@0,b=3@2",
+        "table-diverged(delete a -> t0-0@1; read-log t0-0 below 3 -> a=1@0)",
+    );
+    // What was read by one is known to all who read after.
+    check(
+        "0ia=1 0?a=1 2ia=2 2?a=2 1!r2:a=1@0,a=2@1 1!r2:a=1@0 1!e2",
+        "table-diverged(read-log t0-0 below 2 -> a=1@0 a=2@1; read-log t0-0 below 2 -> a=1@0)",
+    );
+}
+
+#[test]
+fn a_later_record_excuses_an_absence() {
+    // It may stand beyond the read; that nothing stood there afterwards excludes it.
+    check("0!a=1@0 0!b=3@1 2ia=2 1!r2:b=3@1 2?a=2", ONE_OPEN);
+    let lost = "latest-lost(put a=1 -> t0-0@0; read-log t0-0 below 2)";
+    check("0!a=1@0 0!b=3@1 2ia=2 1!r2:b=3@1 2?a=2 1!e2", lost);
+    check("0!a=1@0 0!b=3@1 2ia=2 1!r2:b=3@1 2?a=2 1!e3", ONE_OPEN);
+    check("0!a=1@0 0!b=3@1 2ia=2 2fa=2 1!r2:b=3@1", lost);
+    check("0!a=1@0 0!b=3@1 1!r2:b=3@1 2!a=2@2 1!r3:b=3@1,a=2@2", lost);
+    check("0!a=1@0 0!b=3@1 2ia=2 1!r2:b=3@1 2oa=2@2 1!r3:b=3@1,a=2@2", "valid");
+}
+
+#[test]
+fn records_that_cannot_be_there() {
+    check("1!r1:a=1@0", "never-sent(read-log t0-0 below 1 -> a=1@0)");
+    check("1!r1:a-@0", "never-sent(read-log t0-0 below 1 -> a deleted@0)");
+    check("1!r1:a=1@0 0!a=1@0", "never-sent(read-log t0-0 below 1 -> a=1@0; put a=1 -> t0-0@0)");
+    check("0ia=1 0fa=1 1!r1:a=1@0", "aborted-read(put a=1; read-log t0-0 below 1 -> a=1@0)");
+    check("0ia=1 1!r1:a=1@0 0?a=1", "valid");
+    check("0!a=1@0 0!b=2@1 1!r2:b=2@1,a=1@0", "int-nonmonotonic-poll(read-log t0-0 below 2 -> b=2@1 a=1@0)");
+    check("0!a=1@0 0!b=2@1 1!r1:a=1@0,b=2@1", "int-nonmonotonic-poll(read-log t0-0 below 1 -> b=2@1)");
+}
+
+#[test]
+fn places_that_hold_two_records() {
+    check(
+        "0ia=1 0?a=1 2ib=2 2?b=2 1!r1:a=1@0 1!r1:b=2@0",
+        "inconsistent-offsets(read-log t0-0 below 1 -> a=1@0; read-log t0-0 below 1 -> b=2@0) | \
+         latest-lost(read-log t0-0 below 1 -> a=1@0; read-log t0-0 below 1 -> b=2@0)",
+    );
+    check("0!a=1@0 2ib=2 2?b=2 1!r1:b=2@0", "lost-write(put a=1 -> t0-0@0; read-log t0-0 below 1 -> b=2@0)");
+    check("0!a=1@0 0!b=2@0 1!r0", "lost-write(put a=1 -> t0-0@0; put b=2 -> t0-0@0)");
+    check("0ia=1 2ib=2 0oa=1@0 2ob=2@0 1!r0", "inconsistent-offsets(put a=1 -> t0-0@0; put b=2 -> t0-0@0)");
+    check("0ia=1 0?a=1 1!r2:a=1@0,a=1@1", "duplicate(put a=1; read-log t0-0 below 2 -> a=1@0 a=1@1)");
+}
+
+#[test]
+fn what_nobody_came_to_is_open() {
+    check("0!a=1@0 0!b=2@1 1!r1:a=1@0", ONE_OPEN);
+    check("0!a=1@0", ONE_OPEN);
+    check("0!a=1", &ONE_OPEN.replace("key t0-0 was not decided: ", ""));
+    let promise = DeliveryPromise { loss: Loss::Allowed, ..DeliveryPromise::EXACTLY_ONCE };
+    check_as("0!a=1@0 0!b=2@1 1!r1:a=1@0", &TableOptions { promise }, "valid");
+    // Only what was read is to stay.
+    check_as("0!a=1@0 0!b=3@1 1!r2:b=3@1", &TableOptions { promise }, "valid");
+    check_as(
+        "0!a=1@0 0!b=3@1 1!r2:a=1@0,b=3@1 1!r2:b=3@1",
+        &TableOptions { promise },
+        "latest-lost(read-log t0-0 below 2 -> a=1@0; read-log t0-0 below 2)",
+    );
+}
+
+#[test]
+fn a_value_put_twice_is_undecided() {
+    check(
+        "0!a=1@0 0!a=1@1 1!r2:a=1@1",
+        "unknown: key a was not decided: 1 was sent more than once, and only what is sent once can be told apart",
+    );
+}
