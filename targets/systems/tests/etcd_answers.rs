@@ -1,5 +1,6 @@
 //! What the etcd client makes of every kind of answer of the gateway, and of none.
 
+mod registers;
 mod scripted;
 
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
 use duress_targets::{Client, Connect, Role};
-use scripted::{Reply, Scripted, cas, read, request, short, single, write};
+use registers::{cas, read, request, short, single, write};
+use scripted::{Reply, Scripted};
 use serde_json::{Value, json};
 
 const LONG: Duration = Duration::from_secs(5);

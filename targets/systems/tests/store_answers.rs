@@ -1,5 +1,6 @@
 //! What the store's client makes of every kind of answer, and of none.
 
+mod registers;
 mod scripted;
 
 use std::io;
@@ -12,7 +13,8 @@ use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
 use duress_targets::{Client, Connect, OwnNetwork, Role};
 use redis_protocol::resp2::decode::decode;
-use scripted::{Reply, Scripted, cas, read, request, short, single, write};
+use registers::{cas, read, request, short, single, write};
+use scripted::{Reply, Scripted};
 use tokio::net::{TcpListener, TcpStream};
 
 const LONG: Duration = Duration::from_secs(5);

@@ -1,0 +1,57 @@
+//! Registers asked of a node whose answers are scripted, and outcomes in short.
+
+use duress_history::NodeId;
+use duress_history::register::{Register, RegisterOp};
+use duress_targets::{Node, Outcome, Request, System, Topology, find};
+
+/// A system with one node, `n1`, at an address that only a scripted server's place leads to.
+pub fn single(system: &str) -> (&'static dyn System, Topology) {
+    let node = Node {
+        name: NodeId::new("n1"),
+        address: [192, 0, 2, 1].into(),
+        data: "data".into(),
+        stdout: "stdout".into(),
+        stderr: "stderr".into(),
+    };
+    (find(system).unwrap(), Topology { nodes: vec![node], executable: "duress".into() })
+}
+
+/// The default settings of `system`, with `options`.
+pub fn request(options: &[(&str, &str)]) -> Request {
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Request { nodes: 1, options, ..Request::default() }
+}
+
+/// Read the key `x`.
+pub fn read() -> Register {
+    Register { key: "x".into(), op: RegisterOp::Read(None) }
+}
+
+/// Write 1 to the key `x`.
+pub fn write() -> Register {
+    Register { key: "x".into(), op: RegisterOp::Write(1.into()) }
+}
+
+/// Compare-and-set the key `x` from 1 to 2.
+pub fn cas() -> Register {
+    Register { key: "x".into(), op: RegisterOp::Cas { old: Some(1.into()), new: 2.into() } }
+}
+
+/// An outcome in short: `ok`, `ok 5`, `ok nil`, `fail precondition`, `info timeout`.
+pub fn short(asked: &Register, outcome: &Outcome<Register>) -> String {
+    match outcome {
+        Outcome::Ok(answered) => {
+            assert_eq!(answered.key, asked.key);
+            match &answered.op {
+                RegisterOp::Read(Some(value)) => format!("ok {value}"),
+                RegisterOp::Read(None) => "ok nil".to_owned(),
+                op => {
+                    assert_eq!(op, &asked.op, "what was asked is answered unchanged");
+                    "ok".to_owned()
+                }
+            }
+        }
+        Outcome::Fail(cause) => format!("fail {}", cause.kind),
+        Outcome::Info(cause) => format!("info {}", cause.kind),
+    }
+}
