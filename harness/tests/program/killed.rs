@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::Test;
 use crate::record::Record;
@@ -20,7 +23,15 @@ pub const TESTS: &[Test] = &[
     ("init_during_a_fault", || strike(Family::Init, Moment::FaultInForce)),
     ("runner_as_it_starts", || strike(Family::Runner, Moment::Isolated)),
     ("runner_during_a_fault", || strike(Family::Runner, Moment::FaultInForce)),
+    ("at_random_moments", at_random_moments),
 ];
+
+/// How many runs [`at_random_moments`] kills; a long search sets it to hundreds.
+const ROUNDS: (&str, u64) = ("DURESS_KILL_ROUNDS", 4);
+/// The number that it draws everything from, instead of one of its own.
+const SEED: &str = "DURESS_KILL_SEED";
+/// A run as it is started here lasts so long, in milliseconds, or a bit more.
+const LASTS_MS: u64 = 4500;
 
 /// The processes that the program is made of: what the shell started; process 1 of the PID namespace that everything
 /// else lives in; and process 2, which runs everything.
@@ -84,6 +95,40 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
         check.exits(0);
     }
     assert!(empty || !matches!(moment, Moment::Isolated | Moment::NodesStarting), "clients before nodes");
+}
+
+/// Kills runs under overlapping faults of every kind at moments that nobody chose, one member of the family or another.
+fn at_random_moments() {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
+    let rounds = number(ROUNDS.0).unwrap_or(ROUNDS.1);
+    let seed = number(SEED).unwrap_or_else(|| rand::rng().random());
+    println!("{rounds} rounds, {SEED}={seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    for round in 0..rounds {
+        let stage = Stage::set();
+        let options = "--nodes 3 --time-limit 3 --warm-up 100ms --interval 700ms --overlap --faults all";
+        let run_seed = random.random::<u32>();
+        let started = stage.start(stage.duress(&format!("run store {options} --seed {run_seed}")));
+        let after = Duration::from_millis(random.random_range(0..LASTS_MS));
+        let moment = Instant::now() + after;
+        let victim = [Family::Outer, Family::Outer, Family::Init, Family::Runner][random.random_range(0..4)];
+        wait_until("the moment has come", PATIENCE, || Instant::now() >= moment);
+        let Some(pid) = member(&stage, &started, victim) else {
+            // Too early for that one, or too late: the run ends by itself, and leaves nothing either.
+            started.wait(PATIENCE);
+            stage.assert_vanished();
+            continue;
+        };
+        // It may have ended on its own by now.
+        let _ = kill(pid, Signal::SIGKILL);
+        stage.assert_vanished();
+        let run = started.wait(PATIENCE);
+        println!("round {round}: {after:?} after the start, run seed {run_seed}: {}", run.status);
+        if let Some(record) = record(&stage).filter(|record| !record.history().is_empty()) {
+            let check = stage.run(&format!("check {}", record.path().display()), PATIENCE);
+            assert!(matches!(check.status.code(), Some(0 | 2)), "{check}");
+        }
+    }
 }
 
 fn has_come(moment: Moment, stage: &Stage, started: &Started) -> bool {

@@ -11,7 +11,7 @@ const STOP_BEFORE_POWER_LOSS: Duration = Duration::from_millis(50);
 /// A node that met a failing disk may take so long to end, even after the disk is sound again.
 const ENDING_AFTER_HEAL: Duration = Duration::from_secs(3);
 
-/// A node whose disk has failed some of its operations, and is sound again.
+/// A process whose disk has failed some of its operations, and is sound again.
 #[derive(Debug)]
 pub(super) struct Aftermath {
     node: NodeId,
@@ -79,7 +79,10 @@ impl Nemesis {
         let mut first = None;
         for NodeDisk { node, disk, .. } in &mut seen {
             for fault in effect.faults().iter().filter_map(|fault| fault.lasting()) {
-                match self.heal_disk(id, node, fault) {
+                if !ended.contains(node) {
+                    self.note_aftermath(id, node, fault);
+                }
+                match self.heal_disk(node, fault) {
                     Ok(evidence) => disk.push(evidence),
                     Err(error) => _ = first.get_or_insert(error),
                 }
@@ -94,27 +97,32 @@ impl Nemesis {
         }
     }
 
-    fn heal_disk(&mut self, id: u32, node: &NodeId, fault: Lasting) -> Result<DiskEvidence, NemesisError> {
-        let failed = |source| disk_error(node, "heal", source);
-        let disk = self.disk(node)?;
-        let own = operations(&disk.touched(fault).map_err(failed)?);
-        // The node asked nothing of its disk, or was lucky: the disk's own probe shows that it fails.
-        let met = match fault {
-            Lasting::Errors(_) if own == 0 => disk.meet(fault),
-            _ => Ok(()),
-        };
-        let healed = disk.heal(fault);
-        if own > 0 && matches!(fault, Lasting::Errors(_) | Lasting::NoSpace) {
+    /// Takes note that `node` runs on, and has met the fault: it may still end because of it.
+    fn note_aftermath(&mut self, id: u32, node: &NodeId, fault: Lasting) {
+        let met = self.cluster.disk(node).and_then(|disk| disk.touched(fault).ok());
+        let ends_nodes = matches!(fault, Lasting::Errors(_) | Lasting::NoSpace);
+        if ends_nodes && met.is_some_and(|met| operations(&met) > 0) {
             let until = Instant::now() + ENDING_AFTER_HEAL;
             self.aftermath.push(Aftermath { node: node.clone(), fault: id, until });
         }
+    }
+
+    fn heal_disk(&self, node: &NodeId, fault: Lasting) -> Result<DiskEvidence, NemesisError> {
+        let failed = |source| disk_error(node, "heal", source);
+        let disk = self.disk(node)?;
+        // The node asked nothing of its disk, or was lucky: the disk's own probe shows that it fails.
+        let met = match fault {
+            Lasting::Errors(_) => disk.meet(fault),
+            _ => Ok(()),
+        };
+        let healed = disk.heal(fault);
         met.map_err(failed)?;
         healed.map_err(failed)
     }
 
     /// The fault that explains why `node` has just ended by itself: one whose nature it is to end nodes, that is in
     /// force on it, or was until a moment ago, and has failed operations of its own.
-    pub(super) fn explains(&self, node: &NodeId) -> Option<u32> {
+    pub(super) fn explains(&mut self, node: &NodeId) -> Option<u32> {
         let in_force = self.active.iter().find_map(|(id, (_, active))| match active {
             Active::Disk { effect, nodes, .. } if effect.may_end_node() && nodes.contains(node) => {
                 let disk = self.cluster.disk(node)?;
@@ -127,8 +135,13 @@ impl Nemesis {
             }
             _ => None,
         });
-        let after = || self.aftermath.iter().find(|after| after.node == *node && !after.is_over());
-        in_force.or_else(|| after().map(|after| after.fault))
+        in_force.or_else(|| {
+            let at = self.aftermath.iter().position(|after| after.node == *node && !after.is_over())?;
+            let fault = self.aftermath.swap_remove(at).fault;
+            // The process that is started in its place has met nothing.
+            self.aftermath.retain(|after| after.node != *node);
+            Some(fault)
+        })
     }
 
     /// Takes the power from `nodes`, all at once: their processes are gone, and what was not synced is undone.

@@ -277,8 +277,8 @@ fn etcd() -> Result<Completion, Failed> {
     fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
     let mut random = ChaCha8Rng::seed_from_u64(12);
     let mut last = 0;
-    // It takes its time to start.
-    let rounds = number("DURESS_DISK_ROUNDS", 20).div_ceil(4);
+    // It takes its time to start, so that its rounds are counted apart.
+    let rounds = number("DURESS_ETCD_ROUNDS", 5);
     for round in 0..rounds {
         let mut etcd = Etcd::start(&data)?;
         let present = Etcd::present(last)?;

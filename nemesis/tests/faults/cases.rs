@@ -1,0 +1,333 @@
+//! What every fault claims, and whether it is so.
+
+use std::time::{Duration, Instant};
+
+use duress_nemesis::arena::ProbeOutcome;
+use duress_nemesis::arena::disk::DiskEvidence;
+use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
+use duress_nemesis::{Evidence, Proof};
+
+use crate::program::DISK_FAILED;
+use crate::stage::{Allowed, Needs, PATIENCE, Stage, name, wait_until};
+
+/// A test.
+pub struct Case {
+    pub name: &'static str,
+    pub needs: Needs,
+    pub run: fn(&Allowed),
+}
+
+macro_rules! cases {
+    ($($name:ident: $needs:ident;)*) => {
+        &[$(Case { name: stringify!($name), needs: Needs::$needs, run: $name }),*]
+    };
+}
+
+pub const CASES: &[Case] = cases! {
+    every_fault_of_links_and_processes_leaves_evidence_and_heals: Nothing;
+    every_clock_fault_leaves_evidence_and_heals: Clocks;
+    every_disk_fault_leaves_evidence_and_heals: Disks;
+    flapping_links_are_cut_half_of_the_time: Nothing;
+    a_cut_lies_over_a_flapping_link: Nothing;
+    links_of_clients_are_slow_and_no_others: Nothing;
+    faults_are_in_force_when_they_are_due: Nothing;
+    what_follows_the_leader_keeps_clear_of_nodes_that_are_down: Nothing;
+    a_clock_fault_that_fails_is_set_right_where_it_succeeded: Clocks;
+    a_clock_is_moved_by_one_fault_at_a_time: Clocks;
+    a_power_loss_that_undoes_nothing_is_told_as_such: Disks;
+    a_power_loss_of_a_node_that_is_down_is_no_evidence: Disks;
+    a_node_that_its_disk_fails_may_end: Disks;
+    a_node_that_ends_a_moment_later_may_too: Disks;
+    a_node_that_ends_for_no_reason_may_not: Disks;
+    errors_that_no_operation_met_are_met_by_a_probe: Disks;
+};
+
+/// Injects and heals each of `items`, with evidence that proves both.
+fn all_take_hold_and_heal(allowed: &Allowed, needs: Needs, items: &[&str]) {
+    let mut stage = Stage::set(allowed, needs);
+    for (id, item) in (1..).zip(items) {
+        let Injected { evidence, .. } =
+            stage.inject(id, item).unwrap_or_else(|error| panic!("{item}: {error}"));
+        assert_eq!(evidence.proves(), Proof::Proven, "{item}: {evidence}");
+        let healed = stage.heal(id);
+        assert_eq!(healed.proves(), Proof::Proven, "{item}: {healed}");
+        stage.await_written();
+    }
+    stage.close();
+}
+
+fn every_fault_of_links_and_processes_leaves_evidence_and_heals(allowed: &Allowed) {
+    let items = [
+        "partition:one",
+        "partition:majority",
+        "partition:halves",
+        "partition:bridge",
+        "partition:one-way",
+        "partition:isolate-leader",
+        "partition:clients",
+        "partition:c1",
+        "partition:flapping=100ms",
+        "packet:delay=20ms",
+        "packet:jitter=20ms@leader",
+        "packet:loss=30%@all",
+        "packet:duplicate=30%@one",
+        "packet:reorder=30%@clients",
+        "packet:corrupt=30%@n1",
+        "packet:rate=1mbit@c2",
+        "kill:all",
+        "kill:leader",
+        "pause:minority",
+        "pause:followers",
+        "restart:follower",
+    ];
+    all_take_hold_and_heal(allowed, Needs::Nothing, &items);
+}
+
+fn every_clock_fault_leaves_evidence_and_heals(allowed: &Allowed) {
+    let items = [
+        "clock:bump=-2s@all",
+        "clock:bump=30s@leader",
+        "clock:drift=-400ms/s@all",
+        "clock:drift=20ms/s@one",
+        "clock:strobe=300ms@minority",
+        "clock:strobe=-3s@all",
+    ];
+    all_take_hold_and_heal(allowed, Needs::Clocks, &items);
+}
+
+fn every_disk_fault_leaves_evidence_and_heals(allowed: &Allowed) {
+    let items = [
+        "disk:power-loss@all",
+        "disk:torn@one",
+        "disk:lying-fsync@one",
+        "disk:slow-fsync=20ms@all",
+        "disk:eio@one",
+        "disk:enospc@one",
+        "disk:bitflip@one",
+        "disk:truncate@leader",
+    ];
+    all_take_hold_and_heal(allowed, Needs::Disks, &items);
+}
+
+fn flapping_links_are_cut_half_of_the_time(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    let period = Duration::from_millis(200);
+    let Injected { evidence, .. } = stage.inject(1, "partition:flapping=200ms").expect("it flaps");
+    let Evidence::Flapping { links, seen_cut, seen_open, .. } = evidence else { panic!("{evidence}") };
+    assert_eq!((seen_cut, seen_open), (links, links));
+    let flapping = ["n1", "n2", "n3"].iter().flat_map(|from| ["n1", "n2", "n3"].map(|to| (*from, to))).find(
+        |(from, to)| {
+            // The link that drops something within a period is one of those that flap.
+            let until = Instant::now() + period * 2;
+            from != to
+                && std::iter::repeat_with(|| stage.probe(from, to))
+                    .take_while(|_| Instant::now() < until)
+                    .any(|outcome| outcome == ProbeOutcome::Dropped)
+        },
+    );
+    let (from, to) = flapping.expect("a link that flaps");
+    // Looked at without pause over whole periods: the time that passes in either state is measured.
+    let (mut cut, mut open, mut turns) = (Duration::ZERO, Duration::ZERO, 0);
+    let (mut last, mut was_cut) = (Instant::now(), false);
+    let until = last + period * 10;
+    while last < until {
+        let is_cut = stage.probe(from, to) == ProbeOutcome::Dropped;
+        let now = Instant::now();
+        *(if is_cut { &mut cut } else { &mut open }) += now - last;
+        turns += u32::from(is_cut != was_cut);
+        (last, was_cut) = (now, is_cut);
+    }
+    let share = cut.as_secs_f64() / (cut + open).as_secs_f64();
+    assert!((0.35..0.65).contains(&share), "cut for {share:.2} of the time");
+    // Two turns a period; a busy machine may overlook some.
+    assert!((10..=22).contains(&turns), "{turns} turns in ten periods");
+    stage.heal(1);
+    stage.close();
+}
+
+fn a_cut_lies_over_a_flapping_link(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "partition:flapping=100ms").expect("it flaps");
+    stage.inject(2, "partition:n1+n2").expect("it cuts");
+    let until = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < until {
+        assert_eq!(stage.probe("n1", "n3"), ProbeOutcome::Dropped);
+    }
+    let Evidence::Joined { still_cut, .. } = stage.heal(1) else { panic!("no partition") };
+    assert!(still_cut > 0, "the other cut shares links with every split of three nodes");
+    stage.heal(2);
+    stage.close();
+}
+
+fn links_of_clients_are_slow_and_no_others(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "packet:delay=60ms@clients").expect("it is slow");
+    for (from, to) in [("c1", "n1"), ("n3", "c2")] {
+        let after = stage.crossing(from, to);
+        assert!(after >= Duration::from_millis(60), "from {from} to {to} it takes {after:?}");
+    }
+    for (from, to) in [("n1", "n2"), ("c1", "c2")] {
+        let quickest = (0..5).map(|_| stage.crossing(from, to)).min().expect("five times");
+        assert!(quickest < Duration::from_millis(60), "from {from} to {to} it takes {quickest:?}");
+    }
+    let Evidence::Unshaped { links, packets_met, .. } = stage.heal(1) else { panic!("no shaping") };
+    // Two clients and three nodes, both ways.
+    assert_eq!(links, 12);
+    assert!(packets_met >= 12);
+    stage.close();
+}
+
+fn faults_are_in_force_when_they_are_due(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    for (id, item) in (1..).zip(["partition:one", "packet:delay=5ms", "kill:one", "pause:all", "restart:one"])
+    {
+        let due = Instant::now() + Duration::from_millis(30);
+        let fault = stage.fault(item);
+        let injected = stage.nemesis.inject(id, &fault, None, due).expect("it takes hold");
+        assert!(injected.since >= due, "{item} came too early");
+        let late = injected.since - due;
+        // Milliseconds on an idle machine; the bound is for a busy one.
+        assert!(late < Duration::from_millis(200), "{item} was {late:?} late");
+        stage.heal(id);
+    }
+    stage.close();
+}
+
+fn what_follows_the_leader_keeps_clear_of_nodes_that_are_down(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "kill:n1").expect("a kill");
+    // It counts as the leader still.
+    let Injected { evidence, .. } = stage.inject(2, "pause:leader").expect("another node is paused");
+    let Evidence::Paused { nodes } = evidence else { panic!("{evidence}") };
+    assert!(nodes.len() == 1 && nodes[0].node != name("n1") && nodes[0].processes == 1, "{nodes:?}");
+    stage.heal(2);
+    stage.heal(1);
+    stage.close();
+}
+
+fn a_clock_fault_that_fails_is_set_right_where_it_succeeded(allowed: &Allowed) {
+    const YEAR: i64 = 366 * 24 * 3600 * 1_000_000_000;
+    let mut stage = Stage::set(allowed, Needs::Clocks);
+    // The last of the clocks is so far ahead that it cannot be moved on.
+    stage.pages[2].bump(85 * YEAR).expect("a time that a clock can show");
+    let failed = stage.inject(1, "clock:bump=80000h@all").expect_err("a time that no clock can show");
+    assert!(matches!(&failed, NemesisError::Clock { node, .. } if *node == name("n3")), "{failed:?}");
+    assert_ne!(stage.pages[0].setting().offset_ns, 0, "the first was moved");
+    stage.heal(1);
+    assert_eq!(stage.pages[0].setting().offset_ns, 0, "and set right again");
+    assert_eq!(stage.pages[1].setting().offset_ns, 0);
+    stage.pages[2].reset().expect("a clock that can be read");
+    stage.close();
+}
+
+fn a_clock_is_moved_by_one_fault_at_a_time(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Clocks);
+    stage.inject(1, "clock:bump=-5s@n1+n2").expect("a step");
+    let refused = stage.inject(2, "clock:bump=1s@n2+n3").expect_err("n2 is moved");
+    assert!(matches!(refused, NemesisError::ClockTaken { by: 1, .. }), "{refused:?}");
+    assert_eq!(stage.pages[2].setting().offset_ns, 0, "nothing was moved for the one that was refused");
+    stage.heal(1);
+    stage.close();
+}
+
+/// What a power loss undid of its first node, and how it is told.
+fn undone(evidence: &Evidence) -> (u64, String) {
+    let Evidence::DiskStruck { nodes } = evidence else { panic!("{evidence}") };
+    match &nodes[0].disk[..] {
+        [DiskEvidence::Undone(undone)] => (undone.bytes + undone.metadata_operations, evidence.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_power_loss_that_undoes_nothing_is_told_as_such(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Disks);
+    // A paused node has its last record made durable or on its way; sooner or later one is met with nothing on its way.
+    for id in 1.. {
+        let Injected { evidence, .. } = stage.inject(id, "disk:power-loss@n1").expect("a power loss");
+        stage.heal(id);
+        stage.await_written();
+        if let (0, told) = undone(&evidence) {
+            assert!(told.contains("processes gone") && told.contains("nothing is undone"), "{told}");
+            break;
+        }
+        assert!(id < 100, "in a hundred power losses, the program was never between two writes");
+    }
+    stage.close();
+}
+
+fn a_power_loss_of_a_node_that_is_down_is_no_evidence(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Disks);
+    stage.inject(1, "disk:power-loss@n1").expect("a power loss");
+    let again = stage.inject(2, "disk:power-loss@n1").expect_err("there is nothing left to lose");
+    assert!(matches!(again, NemesisError::NoEvidence { .. }), "{again:?}");
+    stage.heal(2);
+    stage.heal(1);
+    stage.close();
+}
+
+fn a_node_that_its_disk_fails_may_end(allowed: &Allowed) {
+    for item in ["disk:eio@n2", "disk:enospc@n2"] {
+        let mut stage = Stage::set(allowed, Needs::Disks);
+        stage.inject(7, item).expect("a failing disk");
+        let crash = stage.await_crash();
+        assert_eq!((&crash.node, crash.because, crash.restart), (&name("n2"), Some(7), Restart::WhenHealed));
+        assert_eq!(crash.status.code(), Some(i32::from(DISK_FAILED)));
+        let Evidence::DiskHealed { started, .. } = stage.heal(7) else { panic!("no disk") };
+        assert_eq!(started, [name("n2")]);
+        stage.close();
+    }
+}
+
+fn a_node_that_ends_a_moment_later_may_too(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Disks);
+    stage.inject(1, "disk:eio@n2").expect("a failing disk");
+    // Stopped before it can have met anything, or just after: it cannot end before it goes on.
+    stage.inject(2, "pause:n2").expect("a pause");
+    stage.heal(1);
+    stage.heal(2);
+    let ended = |stage: &mut Stage| stage.nemesis.crashes().expect("the nodes can be looked after");
+    // Whatever became of it, it is not held against it.
+    let until = Instant::now() + Duration::from_millis(300);
+    wait_until("the moment is over", || {
+        let crashes = ended(&mut stage);
+        assert!(crashes.iter().all(|crash| crash.because == Some(1)), "{crashes:?}");
+        crashes.iter().for_each(|crash| stage.nemesis.start_node(&crash.node).expect("it starts"));
+        Instant::now() >= until
+    });
+    stage.close();
+}
+
+fn a_node_that_ends_for_no_reason_may_not(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Disks);
+    stage.inject(1, "disk:eio@n2").expect("a failing disk");
+    // Another node, whose disk is sound.
+    stage.end_by_hand("n3");
+    let crash = loop {
+        let crash = stage.await_crash();
+        if crash.node == name("n3") {
+            break crash;
+        }
+    };
+    assert_eq!((crash.because, crash.restart), (None, Restart::Now));
+    stage.heal(1);
+    // The node that the fault ended, and that was started again, has met nothing since.
+    stage.nemesis.start_nodes().expect("they start");
+    stage.await_written();
+    stage.end_by_hand("n3");
+    assert_eq!(stage.await_crash().because, None);
+    stage.nemesis.start_nodes().expect("they start");
+    stage.close();
+}
+
+fn errors_that_no_operation_met_are_met_by_a_probe(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Disks);
+    stage.inject(1, "kill:n2").expect("a kill");
+    stage.inject(2, "disk:eio@n2").expect("a failing disk");
+    let began = Instant::now();
+    let Evidence::DiskHealed { nodes, .. } = stage.heal(2) else { panic!("no disk") };
+    assert!(began.elapsed() < PATIENCE);
+    let met = |evidence: &DiskEvidence| matches!(evidence, DiskEvidence::Touched { operations: 1.., .. });
+    assert!(nodes[0].disk.len() == 2 && nodes[0].disk.iter().all(met), "{nodes:?}");
+    stage.heal(1);
+    stage.close();
+}

@@ -1,0 +1,63 @@
+//! The nemesis against a real cluster of small programs: every fault of the command line is injected and healed, what it
+//! claims is measured from outside, and so is what is left of it afterwards.
+//!
+//! Namespaces and the tracer need a single-threaded start, so that this has a `main` of its own: it isolates itself
+//! first, and runs the tests in the runner. What the machine forbids is skipped, with the reason. As root everything is
+//! run once more by an ordinary user.
+
+mod cases;
+mod program;
+mod stage;
+mod unprivileged;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use duress_nemesis::arena::clock::Tracer;
+use duress_nemesis::arena::{Role, capabilities, isolate};
+use libtest_mimic::{Arguments, Completion, Trial};
+
+use crate::stage::{Allowed, Needs};
+
+fn main() -> ExitCode {
+    if let Some(played) = program::play() {
+        return played;
+    }
+    let found = capabilities::probe().expect("a machine that can fork");
+    match isolate() {
+        Ok(Role::Runner) => {}
+        Ok(Role::Outer(status)) => {
+            return ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255));
+        }
+        Err(error) if !found.namespaces.is_available() || !found.proc.is_available() => {
+            println!("skipped, all of it: {error}: {found:?}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => panic!("namespaces are available, yet: {error:?}"),
+    }
+    // Forked while there is one thread.
+    let wanted = cases::CASES.iter().filter(|case| matches!(case.needs, Needs::Clocks));
+    let clocks: Result<Vec<Tracer>, _> = wanted.map(|_| Tracer::start()).collect();
+    let clocks = clocks.map(Mutex::new).map_err(|error| error.to_string());
+    let disks = match &found.fuse {
+        capabilities::Availability::Available => Ok(()),
+        capabilities::Availability::Unavailable(reason) => Err(reason.clone()),
+    };
+    let allowed = Arc::new(Allowed { clocks, disks });
+    let mut arguments = Arguments::from_args();
+    // One at a time: several of these tests measure, and the machine is small.
+    arguments.test_threads.get_or_insert(1);
+    let mut trials = Vec::new();
+    for case in cases::CASES {
+        let allowed = Arc::clone(&allowed);
+        trials.push(Trial::ignorable_test(case.name, move || match allowed.lacks(case.needs) {
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => {
+                (case.run)(&allowed);
+                Ok(Completion::Completed)
+            }
+        }));
+    }
+    unprivileged::register(&mut trials);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,229 @@
+//! A cluster of three nodes and two clients, each node with a clock and a disk of its own where the machine allows it.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use duress_history::NodeId;
+use duress_nemesis::arena::clock::{ClockPage, Tracer};
+use duress_nemesis::arena::disk::{DiskOptions, FaultDisk};
+use duress_nemesis::arena::{Arena, ArenaSpec, HostSpec, PortKind, ProbeOutcome, ProcessSpec, Switch};
+use duress_nemesis::cluster::{Cluster, Member};
+use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
+use duress_nemesis::schedule::{MixOptions, Overlap, expand};
+use duress_nemesis::{Evidence, Fault, FaultSpec, LossLimit};
+use nix::sys::signal::{Signal, kill};
+use tempfile::TempDir;
+
+use crate::program::{FILE, WRITE};
+
+/// Longer than anything here takes, even on a machine busy with other work.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What this machine allows, or why not.
+pub struct Allowed {
+    /// Tracers that give nodes clocks of their own, one for each stage.
+    pub clocks: Result<Mutex<Vec<Tracer>>, String>,
+    pub disks: Result<(), String>,
+}
+
+/// What a case needs beyond namespaces.
+#[derive(Clone, Copy)]
+pub enum Needs {
+    Nothing,
+    Clocks,
+    Disks,
+}
+
+impl Allowed {
+    /// Why what `needs` says cannot be had.
+    pub fn lacks(&self, needs: Needs) -> Option<String> {
+        match needs {
+            Needs::Nothing => None,
+            Needs::Clocks => self.clocks.as_ref().err().cloned(),
+            Needs::Disks => self.disks.as_ref().err().cloned(),
+        }
+    }
+}
+
+pub fn name(text: &str) -> NodeId {
+    NodeId::new(text)
+}
+
+/// The cluster, running.
+pub struct Stage {
+    pub nemesis: Nemesis,
+    pub switch: Switch,
+    pub pages: Vec<Arc<ClockPage>>,
+    nodes: Vec<NodeId>,
+    clients: Vec<NodeId>,
+    // Last, so that the hosts and folders outlive what uses them.
+    arena: Arena,
+    home: TempDir,
+}
+
+impl Stage {
+    /// Sets the stage; clocks and disks where `needs` says so.
+    pub fn set(allowed: &Allowed, needs: Needs) -> Self {
+        let home = tempfile::tempdir().expect("a folder");
+        let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(name).to_vec();
+        let clients: Vec<NodeId> = ["c1", "c2"].map(name).to_vec();
+        let hosts = nodes.iter().chain(&clients).zip(1..);
+        let spec = ArenaSpec {
+            hosts: hosts
+                .map(|(name, last)| HostSpec { name: name.clone(), address: Ipv4Addr::new(10, 77, 0, last) })
+                .collect(),
+            port: PortKind::best().expect("a kind of port"),
+            tcp_rto_max: None,
+        };
+        let arena = Arena::build(&spec).expect("the arena stands");
+        let mut pages = Vec::new();
+        let mut members = Vec::new();
+        for node in &nodes {
+            let folder = home.path().join(node.as_str());
+            let data = folder.join("data");
+            fs::create_dir_all(&data).expect("a folder");
+            let clock =
+                matches!(needs, Needs::Clocks).then(|| Arc::new(ClockPage::create().expect("a page")));
+            pages.extend(clock.clone());
+            let disk = matches!(needs, Needs::Disks).then(|| {
+                FaultDisk::mount(&data, &folder.join("backing"), DiskOptions::new(3)).expect("a disk")
+            });
+            let spec = ProcessSpec {
+                program: std::env::current_exe().expect("a program has a path"),
+                args: vec![format!("{WRITE}{}", data.display()).into()],
+                env: Vec::new(),
+                cwd: None,
+                stdout: folder.join("stdout"),
+                stderr: folder.join("stderr"),
+            };
+            let host = Arc::clone(arena.host(node).expect("a host of this arena"));
+            members.push(Member { host, spec, clock, disk });
+        }
+        let tracer = match (needs, &allowed.clocks) {
+            (Needs::Clocks, Ok(tracers)) => Some(
+                tracers.lock().expect("a lock held for a moment").pop().expect("a tracer for each stage"),
+            ),
+            _ => None,
+        };
+        let switch = arena.switch().clone();
+        let mut nemesis = Nemesis::new(switch.clone(), Cluster::new(members, tracer), 5);
+        nemesis.start_nodes().expect("the nodes start");
+        let mut stage = Self { nemesis, switch, pages, nodes, clients, arena, home };
+        stage.await_written();
+        stage
+    }
+
+    /// The first fault that `item` of a mix is expanded to.
+    pub fn fault(&self, item: &str) -> Fault {
+        let options = MixOptions {
+            nodes: &self.nodes,
+            clients: &self.clients,
+            seed: 11,
+            interval: Duration::from_secs(1),
+            warm_up: Duration::ZERO,
+            time_limit: Duration::from_secs(5),
+            overlap: Overlap::Never,
+            losses: LossLimit::tolerated(1),
+            clock_bound: None,
+        };
+        let mix = FaultSpec::parse_mix(item).expect("a good item");
+        expand(&mix, &options).expect("an item for this cluster").faults.remove(0).fault
+    }
+
+    /// Injects fault `id`; node n1 leads.
+    pub fn inject(&mut self, id: u32, item: &str) -> Result<Injected, NemesisError> {
+        let fault = self.fault(item);
+        self.nemesis.inject(id, &fault, Some(&name("n1")), Instant::now())
+    }
+
+    /// Heals fault `id`.
+    pub fn heal(&mut self, id: u32) -> Evidence {
+        self.nemesis.heal(id).expect("it heals")
+    }
+
+    /// What becomes of a probe along a link.
+    pub fn probe(&self, from: &str, to: &str) -> ProbeOutcome {
+        let link = [(name(from), name(to))];
+        self.switch.probe(&link, PATIENCE).expect("the switch runs")[0].outcome
+    }
+
+    /// How long a probe takes along a link that carries it.
+    pub fn crossing(&self, from: &str, to: &str) -> Duration {
+        match self.probe(from, to) {
+            ProbeOutcome::Arrived(after) => after,
+            other => panic!("from {from} to {to}: {other:?}"),
+        }
+    }
+
+    /// How much a node has written by now.
+    pub fn written(&self, node: &NodeId) -> u64 {
+        let file = self.home.path().join(node.as_str()).join("data").join(FILE);
+        fs::metadata(file).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Waits until every node has written more than it had. Nodes that a fault has ended are started again, as a
+    /// supervisor would; none may end without one.
+    pub fn await_written(&mut self) {
+        let before: Vec<u64> = self.nodes.iter().map(|node| self.written(node)).collect();
+        wait_until("every node has written", || {
+            for crash in self.nemesis.crashes().expect("the nodes can be looked after") {
+                assert!(crash.because.is_some(), "{crash:?}");
+                if crash.restart == Restart::Now {
+                    self.nemesis.start_node(&crash.node).expect("it starts");
+                }
+            }
+            self.nodes.iter().zip(&before).all(|(node, before)| self.written(node) > *before)
+        });
+    }
+
+    /// Waits until some node has ended by itself.
+    pub fn await_crash(&mut self) -> Crash {
+        let mut crashes = Vec::new();
+        wait_until("a node ends", || {
+            crashes.extend(self.nemesis.crashes().expect("the nodes can be looked after"));
+            !crashes.is_empty()
+        });
+        crashes.remove(0)
+    }
+
+    /// Kills everything on a node behind the nemesis's back.
+    pub fn end_by_hand(&self, node: &str) {
+        let host = self.arena.host(&name(node)).expect("a host of this arena");
+        for pid in host.pids().expect("/proc can be read") {
+            kill(pid, Signal::SIGKILL).expect("a process of this test's");
+        }
+    }
+
+    /// Demands that nothing is left of any fault, and ends everything.
+    pub fn close(mut self) {
+        assert!(self.nemesis.in_force().is_empty(), "a fault is in force");
+        assert_eq!(self.nemesis.running(), self.nodes);
+        let hosts: Vec<&NodeId> = self.nodes.iter().chain(&self.clients).collect();
+        for from in &hosts {
+            for to in hosts.iter().filter(|to| *to != from) {
+                let after = self.crossing(from.as_str(), to.as_str());
+                assert!(after < Duration::from_millis(20), "from {from} to {to} it takes {after:?}");
+            }
+        }
+        for page in &self.pages {
+            let setting = page.setting();
+            assert_eq!((setting.offset_ns, setting.drift_ppb), (0, 0), "a clock is still wrong");
+        }
+        self.await_written();
+        self.nemesis.teardown().expect("everything ends");
+        self.arena.close().expect("the network ends");
+    }
+}
+
+/// Waits until `condition` holds, and fails the test if it does not within [`PATIENCE`].
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+        thread::yield_now();
+    }
+}
