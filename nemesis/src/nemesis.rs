@@ -229,7 +229,7 @@ impl Nemesis {
     ) -> Result<Injected, NemesisError> {
         self.sweep()?;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        self.switch.mark(format!("fault {id} starts: {fault}"))?;
+        self.switch.announce(format!("fault {id} starts: {fault}"))?;
         let taken = self.down();
         let targets = |targets: &Targets| targets.resolve(&self.nodes, leader, &taken);
         let down = |nodes: &[NodeId]| (fault.clone(), Active::Down { nodes: nodes.to_vec() });

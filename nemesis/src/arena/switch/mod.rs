@@ -205,6 +205,16 @@ impl Switch {
         self.await_answer(&answer)
     }
 
+    /// As [`Switch::mark`], for whoever has no time to wait until it is done: what the switch is told afterwards takes
+    /// effect after the mark.
+    ///
+    /// # Errors
+    /// [`SwitchError::Stopped`].
+    pub fn announce(&self, text: impl Into<String>) -> Result<(), SwitchError> {
+        let (marked, _) = mpsc::channel();
+        self.tell(Message::Mark { text: text.into(), marked })
+    }
+
     fn await_answer<T>(&self, answer: &Receiver<T>) -> Result<T, SwitchError> {
         answer.recv_timeout(ANSWER_WITHIN).map_err(|error| match error {
             mpsc::RecvTimeoutError::Timeout => SwitchError::Late,
