@@ -22,6 +22,7 @@ use tokio::time::sleep;
 use crate::clock::nanos;
 use crate::generator::log::LogOptions;
 use crate::generator::queue::QueueOptions;
+use crate::generator::table::TableOptions;
 use crate::report::statistics::{RunStatistics, statistics};
 use crate::workload::WorkloadKind;
 use crate::workload::register::linearizability;
@@ -39,6 +40,8 @@ pub enum Model {
     Log,
     /// The same operations, and every message is for one member of the group.
     Queue,
+    /// A compacted log: put, delete, read-log.
+    Table,
 }
 
 /// Against what a history is checked.
@@ -158,6 +161,7 @@ pub fn check_file(path: &Path, against: Against, limit: Duration) -> Result<Judg
         }
         Model::Log => check_messages::<LogOptions>(path, promise, limit),
         Model::Queue => check_messages::<QueueOptions>(path, promise, limit),
+        Model::Table => check_messages::<TableOptions>(path, promise, limit),
     }
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::generator::log::LogOptions;
 use crate::generator::queue::QueueOptions;
 use crate::generator::register::RegisterOptions;
+use crate::generator::table::TableOptions;
 use crate::judge::{JudgeError, Judged, judge_run};
 use crate::workload::WorkloadKind;
 
@@ -102,6 +103,8 @@ pub enum Workload {
     Log(LogOptions),
     /// Messages that a group works off.
     Queue(QueueOptions),
+    /// A compacted log.
+    Table(TableOptions),
 }
 
 impl Workload {
@@ -112,6 +115,7 @@ impl Workload {
             Self::Register(_) => "register",
             Self::Log(_) => "log",
             Self::Queue(_) => "queue",
+            Self::Table(_) => "table",
         }
     }
 
@@ -120,6 +124,7 @@ impl Workload {
             Self::Register(options) => options.validate(),
             Self::Log(options) => options.validate(),
             Self::Queue(options) => options.validate(),
+            Self::Table(options) => options.validate(),
         }
     }
 
@@ -130,6 +135,7 @@ impl Workload {
             Self::Register(options) => options.setup(),
             Self::Log(options) => options.setup(),
             Self::Queue(options) => options.setup(),
+            Self::Table(options) => options.setup(),
         }
     }
 
@@ -148,6 +154,7 @@ impl Workload {
             Self::Register(_) => judge_run::<RegisterOptions>(path, promise, until, limit),
             Self::Log(_) => judge_run::<LogOptions>(path, promise, until, limit),
             Self::Queue(_) => judge_run::<QueueOptions>(path, promise, until, limit),
+            Self::Table(_) => judge_run::<TableOptions>(path, promise, until, limit),
         }
     }
 }

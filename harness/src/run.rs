@@ -113,6 +113,7 @@ async fn run_plan(
                 Workload::Register(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
                 Workload::Log(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
                 Workload::Queue(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
+                Workload::Table(work) => exercise(work, plan, world, &history, stop, &mut outcome).await?,
             }
         }
         Err(error) => outcome.broken.push(world_failure(&error)),

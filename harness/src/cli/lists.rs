@@ -56,6 +56,9 @@ log: sends to the partitions of --topics topics, each value once, and polls by p
 queue: half of the processes send, the others are one group; its members die and are replaced. At the end the group
   consumes until what it has committed is all there is.
   Checked: is every acknowledged message given to a member of the group, and how often?
+table: puts and deletes over --keys keys of a compacted topic, and reads of what remains of its log. At the end the
+  log is read to its end.
+  Checked: is what remains the table that the whole log makes?
 ";
 
 pub fn workloads() -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ use crate::exit::Failure;
 use crate::generator::log::LogOptions;
 use crate::generator::queue::QueueOptions;
 use crate::generator::register::RegisterOptions;
+use crate::generator::table::TableOptions;
 use crate::plan::Workload;
 
 /// Options of workloads; which workload has which is found out in [`WorkloadArgs::resolve`].
@@ -96,6 +97,14 @@ impl WorkloadArgs {
                 given.set_tenure(&mut options.membership_ms);
                 (Workload::Queue(options), given.weigh(&mut []))
             }
+            "table" => {
+                let mut options = TableOptions::default();
+                set(&mut options.keys, &mut given.keys);
+                set(&mut options.partitions, &mut given.partitions);
+                let TableOptions { puts, deletes, reads, .. } = &mut options;
+                let foreign = given.weigh(&mut [("puts", puts), ("deletes", deletes), ("reads", reads)]);
+                (Workload::Table(options), foreign)
+            }
             other => {
                 let error = anyhow::anyhow!("there is no workload \"{other}\"");
                 return Err(Failure::usage(error).hint("`duress workloads` lists them"));
@@ -107,6 +116,7 @@ impl WorkloadArgs {
                 "--topics, --partitions, --messages, --tenure, --weight of sends, polls, seeks, commits, committed"
             }
             Workload::Queue(_) => "--topics, --partitions, --messages, --tenure",
+            Workload::Table(_) => "--keys, --partitions, --weight of puts, deletes, reads",
         };
         match given.left().or(operations) {
             Some(option) => Err(Failure::usage(ForeignOption { workload: workload.name(), option, known })),

@@ -9,16 +9,19 @@
 //!   [`final_reads::FinalReads`]: reads of every key, each until it is answered;
 //! - [`log::LogMix`]: sends and polls by consumers that come and go; [`final_polls::FinalPolls`]: everything once more;
 //! - [`queue::QueueMix`]: some send, a group consumes; [`drain::Drain`]: until nothing is left;
+//! - [`table::TableMix`]: puts and deletes over a few keys; [`final_table::FinalTable`]: what remains;
 //! - combinators: [`limit::TimeLimit`], [`stagger::Stagger`].
 
 pub mod drain;
 pub mod final_polls;
 pub mod final_reads;
+pub mod final_table;
 pub mod limit;
 pub mod log;
 pub mod queue;
 pub mod register;
 pub mod stagger;
+pub mod table;
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
         .collect();
     Judgement {
         property: format!("{what} {delivery}"),
-        holds: format!("the record fits {what} {delivery}"),
+        holds: format!("every answer fits messages {what} {delivery}"),
         broken: format!("not {what} {delivery}: {}", broken.join(", ")),
         checked: format!("{} operations on {} partitions", report.operations, report.keys),
         findings: report.delivery.as_ref().map(findings).unwrap_or_default(),

@@ -6,11 +6,13 @@
 //! - [`register`]: is each key linearizable?
 //! - [`log`]: is every acknowledged message in its partition, once, in its place, for everybody?
 //! - [`queue`]: is every message given to a member of the group, and how often?
+//! - [`table`]: is what remains of a compacted log the table that the whole log made?
 
 mod delivery;
 pub mod log;
 pub mod queue;
 pub mod register;
+pub mod table;
 
 use std::time::Duration;
 
