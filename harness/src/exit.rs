@@ -14,6 +14,10 @@ pub enum Exit {
     Unknown,
     /// The run itself proves nothing.
     Broken,
+    /// An anomaly that a matrix expects did not appear, or too seldom.
+    MissingAnomaly,
+    /// Some of a matrix was not run: its budget was used up, or somebody interrupted.
+    NotRun,
     /// The command line or an input file is at fault.
     Usage,
     /// Our own fault, or the machine's.
@@ -29,6 +33,8 @@ impl Exit {
             Self::Anomaly => 1,
             Self::Unknown => 2,
             Self::Broken => 3,
+            Self::MissingAnomaly => 4,
+            Self::NotRun => 5,
             Self::Usage => 254,
             Self::Internal => 255,
         }

@@ -10,6 +10,7 @@
 //! - [`observer`]: notes who leads, what clocks show and how much nodes have written;
 //! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
 //! - [`verdict`], [`report`], [`machine`], [`progress`], [`log`], [`output`]: what a person sees;
+//! - [`matrix`]: many runs, each with an expectation, as a gate;
 //! - [`cli`]: the command line; [`exit`]: how the program ends.
 
 pub mod agenda;
@@ -24,6 +25,7 @@ pub mod generator;
 pub mod judge;
 pub mod log;
 pub mod machine;
+pub mod matrix;
 pub mod nemesis_thread;
 pub mod observer;
 pub mod output;

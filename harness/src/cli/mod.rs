@@ -4,10 +4,11 @@ mod broker;
 mod check;
 mod doctor;
 mod lists;
+mod matrix;
 mod report;
 mod run;
 mod store;
-mod words;
+pub(crate) mod words;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -19,6 +20,9 @@ use crate::output::tell;
 #[derive(Debug, Parser)]
 #[command(name = "duress", version, propagate_version = true, max_term_width = 110)]
 struct Cli {
+    /// End, as if asked to, when the process of this number does, which must be the parent
+    #[arg(long, hide = true, value_name = "PID")]
+    end_with_parent: Option<u32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -35,6 +39,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Check a recorded history (.jsonl, .json, .edn)
     Check(check::CheckArgs),
+    /// Run many cells, each with its expectation, from a file
+    Matrix(Box<matrix::MatrixArgs>),
     /// Run one node of our own key-value store by hand
     Store(store::StoreArgs),
     /// Run one node of our own broker by hand
@@ -61,11 +67,18 @@ pub fn main() -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Valid };
         }
     };
+    if let Some(parent) = cli.end_with_parent
+        && let Err(failure) = matrix::end_with(parent)
+    {
+        tell(format_args!("duress: {failure}"));
+        return failure.exit;
+    }
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => run::replay(&args),
         Command::Report(args) => report::report(&args),
         Command::Check(args) => check::check(&args),
+        Command::Matrix(args) => matrix::matrix(&args),
         Command::Store(args) => store::store(&args),
         Command::Broker(args) => broker::broker(&args),
         Command::Targets => lists::targets(),

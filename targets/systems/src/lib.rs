@@ -38,6 +38,7 @@ pub mod workload;
 
 pub use catalogue::{Allowed, BugSpec, Delivery, Findable, Mode, OptionSpec, Promise, Scenario, Values};
 pub use connect::{Connect, OwnNetwork};
+pub use nearest::nearest;
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use registry::{UnknownSystem, find, systems};
 pub use settings::{Request, Settings, SettingsError};

@@ -1,0 +1,239 @@
+//! A table of a matrix file: what it says of the run, and what of its outcome.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use duress_checkers::verdict::AnomalyKind;
+use duress_targets::nearest;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::cell::Named;
+use super::command::SET;
+use super::document::{Document, DocumentError, word};
+use super::key::{Key, RunOptions, Takes};
+use crate::cli::words::duration;
+
+/// A word of the file, and where it stands.
+pub type Word = (String, Range<usize>);
+
+/// The values of one key: one, or the list that stands for a cell each.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// The values, of which there is at least one.
+    pub values: Vec<Word>,
+    /// Whether they are written as a list, if only of one.
+    pub listed: bool,
+}
+
+/// A table of the file: what it says of the run, and what of its outcome.
+#[derive(Clone, Debug, Default)]
+pub struct Section {
+    /// Where it begins.
+    pub span: Range<usize>,
+    /// What it says of the run.
+    pub axes: BTreeMap<Key, Axis>,
+    /// What it says besides, by key.
+    pub own: BTreeMap<String, Vec<Word>>,
+}
+
+/// Reads the tables of a document whose cells may give these options.
+pub struct Reader<'a> {
+    /// The document.
+    pub document: &'a Document,
+    /// The options of `duress run`.
+    pub options: &'a RunOptions,
+}
+
+impl Reader<'_> {
+    /// The error that `message` is, at the line of `span`.
+    pub fn wrong(&self, span: Range<usize>, message: impl Into<String>) -> DocumentError {
+        self.document.wrong(span, message)
+    }
+
+    /// The error that `given` is none of the keys `known`.
+    pub fn unknown(&self, given: &str, span: Range<usize>, known: &[&str]) -> DocumentError {
+        let hint = match nearest(given, known) {
+            Some(near) => format!(" (did you mean \"{near}\"?)"),
+            None => String::new(),
+        };
+        self.wrong(span, format!("there is no key \"{given}\" here{hint}; known: {}", known.join(", ")))
+    }
+
+    /// The table that `value` must be.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`], as of everything here.
+    pub fn table<'t, 'i>(&self, value: &'t Spanned<DeValue<'i>>) -> Result<&'t DeTable<'i>, DocumentError> {
+        value.get_ref().as_table().ok_or_else(|| self.wrong(value.span(), "a table is expected here"))
+    }
+
+    /// One word, or several.
+    fn words(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Word>, DocumentError> {
+        let one = |value: &Spanned<DeValue<'_>>| {
+            let word = word(value.get_ref()).ok_or_else(|| {
+                self.wrong(
+                    value.span(),
+                    format!("{name} is a text, a number or a truth value, or a list of them"),
+                )
+            })?;
+            Ok((word, value.span()))
+        };
+        match value.get_ref().as_array() {
+            None => Ok(vec![one(value)?]),
+            Some(list) if list.is_empty() => {
+                Err(self.wrong(value.span(), format!("{name} is an empty list: no cell would be left")))
+            }
+            Some(list) => list.iter().map(one).collect(),
+        }
+    }
+
+    /// Reads a table in which these keys of its own may stand, beside those of the run.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`], naming the key.
+    pub fn section(
+        &self,
+        table: &DeTable<'_>,
+        span: Range<usize>,
+        own_keys: &[&str],
+    ) -> Result<Section, DocumentError> {
+        let mut section = Section { span, ..Section::default() };
+        for (key, value) in table {
+            let name: &str = key.get_ref();
+            let axis = |value: &Spanned<DeValue<'_>>| {
+                let listed = value.get_ref().is_array();
+                Ok::<_, DocumentError>(Axis { values: self.words(name, value)?, listed })
+            };
+            if own_keys.contains(&name) {
+                section.own.insert(name.to_owned(), self.words(name, value)?);
+            } else if name == "target" {
+                section.axes.insert(Key::Target, axis(value)?);
+            } else if name == "options" {
+                for (option, value) in self.table(value)? {
+                    section.axes.insert(Key::Option(option.get_ref().to_string()), axis(value)?);
+                }
+            } else if let Some(takes) = self.options.takes(name) {
+                let axis = axis(value)?;
+                for (value, span) in &axis.values {
+                    if takes == Takes::Nothing && value != SET && value != "false" {
+                        return Err(self.wrong(span.clone(), format!("{name} is true or false")));
+                    }
+                }
+                section.axes.insert(Key::flag(name), axis);
+            } else {
+                let mut known: Vec<&str> = own_keys.to_vec();
+                known.extend(["target", "options"]);
+                known.extend(self.options.names());
+                return Err(self.unknown(name, key.span(), &known));
+            }
+        }
+        Ok(section)
+    }
+}
+
+/// What a section says of the outcome, with the defaults behind it.
+pub struct Own<'a> {
+    /// Who reads it.
+    pub reader: &'a Reader<'a>,
+    /// The section.
+    pub section: &'a Section,
+    /// What holds where it says nothing.
+    pub defaults: &'a Section,
+}
+
+impl<'a> Own<'a> {
+    /// The values of a key; none where it does not stand there.
+    pub fn several(&self, name: &str) -> &'a [Word] {
+        self.section.own.get(name).or_else(|| self.defaults.own.get(name)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The value of a key that has only one.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`] for a list.
+    pub fn one(&self, name: &str) -> Result<Option<(&'a str, Range<usize>)>, DocumentError> {
+        match self.several(name) {
+            [] => Ok(None),
+            [(value, span)] => Ok(Some((value, span.clone()))),
+            [_, (_, span), ..] => {
+                Err(self.reader.wrong(span.clone(), format!("{name} is one value, not a list")))
+            }
+        }
+    }
+
+    /// The value of a key, as `parse` understands it.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`], saying what is expected.
+    pub fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, DocumentError> {
+        self.one(name)?
+            .map(|(value, span)| {
+                parse(value).ok_or_else(|| {
+                    self.reader.wrong(span, format!("{name} is \"{value}\": {expected} is expected"))
+                })
+            })
+            .transpose()
+    }
+
+    /// A duration.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`].
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>, DocumentError> {
+        self.parsed(name, "a duration as 30s or 2m", |value| duration(value).ok())
+    }
+
+    /// Whether a key is true; it is not where it does not stand there.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`].
+    pub fn truth(&self, name: &str) -> Result<bool, DocumentError> {
+        let truth = self.parsed(name, "true or false", |value| value.parse::<bool>().ok())?;
+        Ok(truth.unwrap_or(false))
+    }
+
+    /// A number from `least` on.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`].
+    pub fn count(&self, name: &str, least: u32) -> Result<Option<u32>, DocumentError> {
+        self.parsed(name, &format!("a whole number from {least} to 10000"), |value| {
+            value.parse().ok().filter(|count| (least..=10_000).contains(count))
+        })
+    }
+
+    fn kinds(&self, name: &str) -> Result<Vec<AnomalyKind>, DocumentError> {
+        self.several(name)
+            .iter()
+            .filter(|(word, _)| word != "valid")
+            .map(|(word, span)| {
+                serde_json::from_value(serde_json::Value::from(word.as_str()))
+                    .map_err(|error| self.reader.wrong(span.clone(), format!("{name}: {error}")))
+            })
+            .collect()
+    }
+
+    /// The anomalies that are expected and allowed; none expected means that valid is.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`], naming what is no anomaly.
+    pub fn named(&self) -> Result<Named, DocumentError> {
+        let wanted = self.several("expect");
+        if wanted.is_empty() {
+            let message = "what is expected is missing here: expect = \"valid\", or the anomalies of which one must appear";
+            return Err(self.reader.wrong(self.section.span.clone(), message));
+        }
+        if let (true, Some((_, span))) = (wanted.len() > 1, wanted.iter().find(|(word, _)| word == "valid")) {
+            let message = "valid cannot be expected together with anomalies: that would never fail";
+            return Err(self.reader.wrong(span.clone(), message));
+        }
+        Ok(Named { expected: self.kinds("expect")?, allowed: self.kinds("allow")? })
+    }
+}

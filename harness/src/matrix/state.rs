@@ -1,0 +1,237 @@
+//! What was run already: kept as it happens, so that an interrupted matrix goes on where it was.
+//!
+//! `state.jsonl` in the output folder has a line for each trial that ended, under a key made of its command, its deadline
+//! and the program itself. A rebuilt program or a changed cell therefore begins anew, and nothing else does. Trials that
+//! were cut off are not in it. Once everything that was asked for has been run, its lines are taken out: the next
+//! matrix runs everything again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::trial::{Trial, TrialSpec};
+
+/// What identifies a trial: equal keys stand for the same run of the same program.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TrialKey(String);
+
+/// What identifies the program: its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramKey(u64);
+
+impl ProgramKey {
+    /// The key of the program at `path`.
+    ///
+    /// The hash is the standard library's, which may change with it; but then the program has changed as well.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut reader = BufReader::new(File::open(path)?);
+        let mut hasher = DefaultHasher::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(Self(hasher.finish())),
+                read => hasher.write(&buffer[..read]),
+            }
+        }
+    }
+}
+
+impl TrialKey {
+    /// The key of `spec` run by `program`. Where its folder is does not matter.
+    #[must_use]
+    pub fn of(spec: &TrialSpec, program: ProgramKey) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for word in &spec.words {
+            hasher.write(word.as_bytes());
+            // So that two words and their concatenation differ.
+            hasher.write_u8(0xff);
+        }
+        hasher.write_u128(spec.deadline.as_nanos());
+        hasher.write_u64(program.0);
+        Self(format!("{:016x}", hasher.finish()))
+    }
+}
+
+/// A line of the state file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    key: TrialKey,
+    trial: Trial,
+}
+
+/// The trials that are known, and the file that keeps them.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    file: File,
+    known: BTreeMap<TrialKey, Trial>,
+}
+
+/// Whether what is there already counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// Go on where an interrupted matrix was.
+    Resume,
+    /// Begin anew.
+    Forget,
+}
+
+/// The state that cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot keep the state of the matrix in {}", path.display())]
+pub struct StateError {
+    /// The file.
+    path: PathBuf,
+    /// What the system said.
+    #[source]
+    source: io::Error,
+}
+
+/// The name of the file.
+const FILE: &str = "state.jsonl";
+
+impl State {
+    /// The state in `folder`, which exists.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn open(folder: &Path, past: Past) -> Result<Self, StateError> {
+        let path = folder.join(FILE);
+        let failed = |source| StateError { path: path.clone(), source };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) if past == Past::Resume => text,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => String::new(),
+        };
+        // A last line may be torn; one that is not understood is of another version, and is run again.
+        let known: BTreeMap<TrialKey, Trial> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Line>(line).ok())
+            .map(|line| (line.key, line.trial))
+            .collect();
+        let file = rewrite(&path, &known).map_err(failed)?;
+        Ok(Self { path, file, known })
+    }
+
+    /// What is known of a trial.
+    #[must_use]
+    pub fn get(&self, key: &TrialKey) -> Option<&Trial> {
+        self.known.get(key)
+    }
+
+    /// How many trials are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Keeps what a trial came to.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn keep(&mut self, key: TrialKey, trial: Trial) -> Result<(), StateError> {
+        let failed = |source| StateError { path: self.path.clone(), source };
+        let line = line(&key, &trial);
+        self.file.write_all(line.as_bytes()).map_err(failed)?;
+        self.known.insert(key, trial);
+        Ok(())
+    }
+
+    /// Forgets the trials of a matrix that has been run to its end.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn forget(&mut self, done: &BTreeSet<TrialKey>) -> Result<(), StateError> {
+        self.known.retain(|key, _| !done.contains(key));
+        let failed = |source| StateError { path: self.path.clone(), source };
+        self.file = rewrite(&self.path, &self.known).map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn line(key: &TrialKey, trial: &Trial) -> String {
+    let line = Line { key: key.clone(), trial: trial.clone() };
+    format!("{}\n", serde_json::to_string(&line).expect("a trial has only keys that are text"))
+}
+
+/// Writes the file anew, whole or not at all, and opens it to append.
+fn rewrite(path: &Path, known: &BTreeMap<TrialKey, Trial>) -> io::Result<File> {
+    let part = path.with_extension("jsonl.part");
+    let text: String = known.iter().map(|(key, trial)| line(key, trial)).collect();
+    fs::write(&part, text)?;
+    fs::rename(&part, path)?;
+    OpenOptions::new().append(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::trial::Finding;
+    use super::*;
+
+    fn spec(words: &[&str], folder: &str) -> TrialSpec {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        TrialSpec { words, seed: 1, folder: folder.into(), deadline: Duration::from_secs(60) }
+    }
+
+    fn trial(command: &str) -> Trial {
+        Trial {
+            command: command.to_owned(),
+            seed: 1,
+            finding: Finding::Valid,
+            seconds: 2.5,
+            folder: "there".into(),
+            home: "there".into(),
+            replay: None,
+        }
+    }
+
+    #[test]
+    fn a_key_is_of_the_command_and_the_program_and_not_of_the_folder() {
+        let (old, new) = (ProgramKey(1), ProgramKey(2));
+        let one = TrialKey::of(&spec(&["run", "store"], "a"), old);
+        assert_eq!(one, TrialKey::of(&spec(&["run", "store"], "b"), old));
+        assert_ne!(one, TrialKey::of(&spec(&["run", "store"], "a"), new));
+        assert_ne!(one, TrialKey::of(&spec(&["runstore"], "a"), old));
+        let mut longer = spec(&["run", "store"], "a");
+        longer.deadline = Duration::from_secs(61);
+        assert_ne!(one, TrialKey::of(&longer, old));
+    }
+
+    #[test]
+    fn what_was_kept_is_there_again_even_after_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (TrialKey("a".to_owned()), TrialKey("b".to_owned()));
+        let mut state = State::open(folder.path(), Past::Resume).unwrap();
+        assert!(state.is_empty());
+        state.keep(a.clone(), trial("a")).unwrap();
+        state.keep(b.clone(), trial("b")).unwrap();
+        drop(state);
+        let path = folder.path().join(FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &text[..text.len() - 5]).unwrap();
+        let mut state = State::open(folder.path(), Past::Resume).unwrap();
+        assert_eq!((state.len(), state.get(&a)), (1, Some(&trial("a"))));
+        state.keep(b.clone(), trial("b")).unwrap();
+        drop(state);
+        let mut state = State::open(folder.path(), Past::Resume).unwrap();
+        assert_eq!(state.len(), 2, "the torn line is not in the way of the next");
+        state.forget(&BTreeSet::from([a])).unwrap();
+        assert_eq!(State::open(folder.path(), Past::Resume).unwrap().get(&b), Some(&trial("b")));
+        assert!(State::open(folder.path(), Past::Forget).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,387 @@
+//! A trial: one `duress run` as a child process, ended when it must be, and what it left.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use duress_checkers::verdict::AnomalyKind;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::exit::Exit;
+
+/// After the first request to end, a run heals, reads everything and checks; then it is asked again.
+const GRACE_TO_FINISH: Duration = Duration::from_secs(40);
+/// After that, it only has to leave.
+const GRACE_TO_LEAVE: Duration = Duration::from_secs(15);
+/// When nobody wants its verdict any more, it is asked to leave so soon.
+const GRACE_UNWANTED: Duration = Duration::from_secs(1);
+
+/// What is run in one trial.
+#[derive(Clone, Debug)]
+pub struct TrialSpec {
+    /// The words after the program's name.
+    pub words: Vec<String>,
+    /// Its seed, which is among the words.
+    pub seed: u64,
+    /// The folder for its run's folder and for what it prints; it is made.
+    pub folder: PathBuf,
+    /// When it is ended, whatever it does.
+    pub deadline: Duration,
+}
+
+/// What a trial left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The words after the program's name, as they would be typed.
+    pub command: String,
+    /// Its seed.
+    pub seed: u64,
+    /// What it came to.
+    pub finding: Finding,
+    /// How long it took, in seconds, from start to end.
+    pub seconds: f64,
+    /// The run's folder, or that of what it printed where there is none.
+    pub folder: PathBuf,
+    /// The folder that was made for the trial, with the run's in it.
+    pub home: PathBuf,
+    /// The command that runs it again, where a plan was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
+}
+
+/// What a trial came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Finding {
+    /// The promise was kept.
+    Valid,
+    /// It was broken.
+    Invalid {
+        /// How, by name.
+        anomalies: Vec<Found>,
+    },
+    /// The check was not finished.
+    Unknown {
+        /// Why.
+        reasons: Vec<String>,
+    },
+    /// The run proves nothing.
+    Broken {
+        /// Why.
+        reasons: Vec<String>,
+    },
+    /// The program failed.
+    Error {
+        /// How.
+        message: String,
+    },
+}
+
+/// Anomalies of one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The name.
+    pub kind: AnomalyKind,
+    /// How many there are.
+    pub count: usize,
+    /// The first of them in one sentence.
+    pub summary: String,
+    /// When the first witness was complete, in seconds since the clients' start, where the witness says.
+    pub at_s: Option<f64>,
+}
+
+impl Trial {
+    /// The anomalies it found.
+    #[must_use]
+    pub fn anomalies(&self) -> &[Found] {
+        match &self.finding {
+            Finding::Invalid { anomalies } => anomalies,
+            _ => &[],
+        }
+    }
+
+    /// Where to read on: the run's report, or what the program printed.
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        let names = ["report.html", "report.txt", OUTPUT];
+        let found = names.iter().map(|name| self.folder.join(name)).find(|path| path.is_file());
+        found.unwrap_or_else(|| self.folder.clone())
+    }
+}
+
+/// Why a trial has no finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Go on.
+    No,
+    /// The time for the whole is up.
+    OutOfBudget,
+    /// Somebody asked the matrix to end.
+    Interrupted,
+}
+
+/// The file of what a trial printed.
+const OUTPUT: &str = "output.txt";
+
+/// Runs `program` as `spec` says, to its end or until its deadline; `None` when `halt` says to leave first.
+///
+/// The child is in a process group of its own, so that a Ctrl-C at the terminal is this program's to pass on.
+///
+/// # Errors
+/// Only when its folder cannot be made or the program cannot be started: what the run does wrong is its finding.
+pub async fn run(
+    program: &Path,
+    spec: &TrialSpec,
+    halt: &mut watch::Receiver<Halt>,
+) -> io::Result<Option<Trial>> {
+    // What an interrupted attempt left there is of no use.
+    match fs::remove_dir_all(&spec.folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir_all(&spec.folder)?,
+    }
+    let output = File::create(spec.folder.join(OUTPUT))?;
+    let began = Instant::now();
+    let child = Command::new(program)
+        .args(["--end-with-parent".to_owned(), std::process::id().to_string()])
+        .args(&spec.words)
+        .arg("--runs")
+        .arg(&spec.folder)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut child =
+        Started { pid: child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw), child };
+    let mut overdue = false;
+    let status = tokio::select! {
+        status = child.child.wait() => status?,
+        () = tokio::time::sleep(spec.deadline) => {
+            overdue = true;
+            child.end(GRACE_TO_FINISH).await?
+        }
+        // The sender outlives every trial; were it gone, there would be nobody to run for.
+        _ = halt.wait_for(|halt| *halt != Halt::No) => {
+            child.end(GRACE_UNWANTED).await?;
+            return Ok(None);
+        }
+    };
+    let left = Left::read(&spec.folder);
+    let mut finding = left.finding(status);
+    if overdue && !matches!(finding, Finding::Invalid { .. }) {
+        let reason = format!("it had not ended after {} s, and was ended", spec.deadline.as_secs());
+        finding = Finding::Broken { reasons: vec![reason] };
+    }
+    Ok(Some(Trial {
+        command: format!("duress {}", super::command::Shell(&spec.words)),
+        seed: spec.seed,
+        finding,
+        seconds: began.elapsed().as_secs_f64(),
+        folder: left.folder,
+        home: spec.folder.clone(),
+        replay: left.verdict.as_ref().and_then(|verdict| verdict.replay.clone()),
+    }))
+}
+
+struct Started {
+    child: Child,
+    /// `None` once it has been waited for.
+    pid: Option<Pid>,
+}
+
+impl Started {
+    /// Asks it to end, then to leave, then ends it; answers how it ended.
+    async fn end(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        for (signal, patience) in [(Signal::SIGINT, grace), (Signal::SIGTERM, GRACE_TO_LEAVE)] {
+            // It is not waited for before `wait` has answered, so that the number is still its own.
+            if let Some(pid) = self.pid {
+                // It may have ended just now, and then has nothing to be told.
+                let _ = kill(pid, signal);
+            }
+            if let Ok(status) = timeout(patience, self.child.wait()).await {
+                return status;
+            }
+        }
+        self.child.start_kill()?;
+        self.child.wait().await
+    }
+}
+
+/// What a run's folder says of it.
+struct Left {
+    folder: PathBuf,
+    verdict: Option<VerdictFile>,
+    printed: String,
+}
+
+/// As much of `verdict.json` as a matrix needs.
+#[derive(Debug, Deserialize)]
+struct VerdictFile {
+    verdict: String,
+    #[serde(default)]
+    anomalies: Vec<AnomalyFile>,
+    #[serde(default)]
+    reasons: Vec<String>,
+    replay: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AnomalyFile {
+    kind: AnomalyKind,
+    #[serde(default)]
+    summary: String,
+    #[serde(default)]
+    operations: Vec<OperationFile>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OperationFile {
+    time: Option<u64>,
+    completion_time: Option<u64>,
+}
+
+impl AnomalyFile {
+    /// When the witness was complete, in seconds.
+    fn at_s(&self) -> Option<f64> {
+        let times =
+            self.operations.iter().filter_map(|operation| operation.completion_time.max(operation.time));
+        times.max().map(|nanoseconds| nanoseconds as f64 / 1e9)
+    }
+}
+
+impl Left {
+    fn read(folder: &Path) -> Self {
+        let printed = fs::read(folder.join(OUTPUT)).unwrap_or_default();
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        // The newest run; there is only this one.
+        let run = fs::canonicalize(folder.join("latest")).unwrap_or_else(|_| folder.to_owned());
+        let here = std::env::current_dir().unwrap_or_default();
+        let shown = run.strip_prefix(&here).unwrap_or(&run).to_owned();
+        let verdict = fs::read(run.join("verdict.json")).ok();
+        let verdict = verdict.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { folder: shown, verdict, printed }
+    }
+
+    /// What the run came to. Its exit code and its verdict must say the same.
+    fn finding(&self, status: ExitStatus) -> Finding {
+        let error = |message: String| Finding::Error { message };
+        let Some(code) = status.code() else {
+            return error(format!("the run was killed ({status}); it said: {}", self.last_words()));
+        };
+        let exits = |exit: Exit| code == i32::from(exit.code());
+        match &self.verdict {
+            Some(file) => {
+                let (finding, exit) = match file.verdict.as_str() {
+                    "valid" => (Finding::Valid, Exit::Valid),
+                    "invalid" => (Finding::Invalid { anomalies: by_name(&file.anomalies) }, Exit::Anomaly),
+                    "unknown" => (Finding::Unknown { reasons: file.reasons.clone() }, Exit::Unknown),
+                    "broken" => (Finding::Broken { reasons: file.reasons.clone() }, Exit::Broken),
+                    other => return error(format!("verdict.json has the verdict \"{other}\"")),
+                };
+                if exits(exit) {
+                    finding
+                } else {
+                    error(format!(
+                        "it ended with {code}, though its verdict is {}: {}",
+                        file.verdict,
+                        self.last_words()
+                    ))
+                }
+            }
+            // It proved nothing before there was anything to judge.
+            None if exits(Exit::Broken) => Finding::Broken { reasons: vec![self.last_words()] },
+            None => error(format!("it ended with {code} and without a verdict: {}", self.last_words())),
+        }
+    }
+
+    /// The error that the program ended with, or else the last line it said.
+    fn last_words(&self) -> String {
+        let mut lines = self.printed.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+        let last = lines.clone().next().unwrap_or("nothing");
+        lines.find_map(|line| line.strip_prefix("duress: ")).unwrap_or(last).to_owned()
+    }
+}
+
+/// Anomalies grouped by their names, with the first of each.
+fn by_name(anomalies: &[AnomalyFile]) -> Vec<Found> {
+    let mut found: BTreeMap<AnomalyKind, Found> = BTreeMap::new();
+    for anomaly in anomalies {
+        let at_s = anomaly.at_s();
+        found
+            .entry(anomaly.kind)
+            .and_modify(|found| {
+                found.count += 1;
+                let both = [found.at_s, at_s];
+                found.at_s = both.into_iter().flatten().min_by(f64::total_cmp);
+            })
+            .or_insert_with(|| Found {
+                kind: anomaly.kind,
+                count: 1,
+                summary: anomaly.summary.clone(),
+                at_s,
+            });
+    }
+    found.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    fn left(verdict: Option<&str>, printed: &str) -> Left {
+        Left {
+            folder: PathBuf::from("there"),
+            verdict: verdict.map(|text| serde_json::from_str(text).unwrap()),
+            printed: printed.to_owned(),
+        }
+    }
+
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn anomalies_are_grouped_and_dated_by_their_first_complete_witness() {
+        let verdict = r#"{"verdict":"invalid","replay":"duress replay there","anomalies":[
+            {"kind":"stale-read","summary":"first","operations":[{"time":1,"completion_time":5000000000},{"time":7000000000}]},
+            {"kind":"lost-write","summary":"other","operations":[{"time":1,"completion_time":2}]},
+            {"kind":"stale-read","summary":"second","operations":[{"time":1,"completion_time":3000000000}]}]}"#;
+        let Finding::Invalid { anomalies } = left(Some(verdict), "").finding(exited(1)) else { panic!() };
+        let [stale, lost] = &anomalies[..] else { panic!("{anomalies:?}") };
+        assert_eq!((stale.kind, stale.count, stale.summary.as_str()), (AnomalyKind::StaleRead, 2, "first"));
+        assert_eq!(stale.at_s, Some(3.0));
+        assert_eq!((lost.kind, lost.count), (AnomalyKind::LostWrite, 1));
+    }
+
+    #[test]
+    fn a_verdict_and_an_exit_code_that_disagree_are_an_error() {
+        let valid = Some(r#"{"verdict":"valid"}"#);
+        assert_eq!(left(valid, "").finding(exited(0)), Finding::Valid);
+        for code in [1, 2, 3, 254, 255] {
+            assert!(matches!(left(valid, "").finding(exited(code)), Finding::Error { .. }), "{code}");
+        }
+        // Exit code 0 without a verdict is no pass either.
+        assert!(matches!(left(None, "").finding(exited(0)), Finding::Error { .. }));
+        assert!(matches!(left(valid, "").finding(ExitStatus::from_raw(9)), Finding::Error { .. }));
+    }
+
+    #[test]
+    fn what_the_program_said_is_passed_on() {
+        let said = "recording into x\nduress: no room\nhint: make some\n";
+        let Finding::Error { message } = left(None, said).finding(exited(255)) else { panic!() };
+        assert!(message.contains("no room"), "{message}");
+        let broken = left(None, "duress: etcd cannot be started\n").finding(exited(3));
+        assert_eq!(broken, Finding::Broken { reasons: vec!["etcd cannot be started".to_owned()] });
+    }
+}
