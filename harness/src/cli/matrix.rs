@@ -27,7 +27,7 @@ use crate::matrix::results::{BankResults, CellResult, Change, FORMAT, MatrixResu
 use crate::matrix::selection::{Glob, Shard};
 use crate::matrix::session::{self, Keep, Setup};
 use crate::matrix::state::{Past, ProgramKey, State};
-use crate::matrix::table::{Table, details};
+use crate::matrix::table::{Table, leads};
 use crate::output::{print, tell};
 
 #[derive(Debug, Args)]
@@ -351,8 +351,8 @@ fn closing(results: &MatrixResults, out: &Path) -> String {
     let mut text = String::new();
     for cell in results.cells.iter().filter(|cell| cell.outcome.failed()) {
         text.push_str(&format!("{}: {}: {}\n", cell.outcome.words(), cell.name, cell.message));
-        for detail in details(cell) {
-            text.push_str(&format!("    {detail}\n"));
+        for lead in leads(cell) {
+            text.push_str(&format!("    {lead}\n"));
         }
     }
     let skipped = results.cells.iter().filter(|cell| cell.outcome == Outcome::Skipped);

@@ -26,6 +26,9 @@ impl RunCommand {
     #[must_use]
     pub fn words(&self, takes_value: impl Fn(&str) -> bool, seed: u64) -> Vec<String> {
         let mut words = vec!["run".to_owned(), self.target.clone()];
+        if !self.flags.contains_key("mode") {
+            words.extend(self.target_options());
+        }
         let first = FIRST.iter().filter_map(|name| self.flags.get_key_value(*name));
         let rest = self.flags.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
         for (name, value) in first.chain(rest) {
@@ -37,9 +40,6 @@ impl RunCommand {
             if name == "mode" {
                 words.extend(self.target_options());
             }
-        }
-        if !self.flags.contains_key("mode") {
-            words.extend(self.target_options());
         }
         words.extend(["--seed".to_owned(), seed.to_string()]);
         words

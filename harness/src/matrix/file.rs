@@ -58,7 +58,7 @@ pub struct MatrixFile {
 /// Keys of a cell that say what must come of it, and not what is run.
 const CELL_KEYS: [&str; 7] = ["name", "expect", "allow", "found-within", "deadline", "fast", "may-skip"];
 /// The same of a bug.
-const BUG_KEYS: [&str; 11] = [
+const BUG_KEYS: [&str; 12] = [
     "name",
     "expect",
     "allow",
@@ -70,6 +70,7 @@ const BUG_KEYS: [&str; 11] = [
     "fast-trials",
     "deadline",
     "fast",
+    "may-skip",
 ];
 /// Keys that are taken from `[defaults]` as well.
 const DEFAULT_KEYS: [&str; 9] = [

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::outcome::Outcome;
 use super::results::{CellResult, MatrixResults};
-use super::table::details;
+use super::table::leads;
 
 /// Cells that failed beyond this many are listed, not told: a comment has a largest size.
 const TOLD: usize = 20;
@@ -31,11 +31,13 @@ pub fn markdown(results: &MatrixResults) -> String {
         if let Some(change) = &cell.change {
             say!(text, "{}\n", escaped(change));
         }
-        say!(text, "```sh");
-        for detail in details(cell) {
-            say!(text, "{}", detail.replace("```", "'''"));
+        for lead in leads(cell) {
+            if let Some(report) = &lead.report {
+                say!(text, "- report: {}", escaped(&report.display().to_string()));
+            }
+            say!(text, "- again: {}", code(&lead.again));
         }
-        say!(text, "```\n");
+        say!(text, "");
     }
     if failed.len() > TOLD {
         say!(text, "{} more cells failed.\n", failed.len() - TOLD);
@@ -126,3 +128,15 @@ pub fn escaped(text: &str) -> String {
     }
     escaped
 }
+
+/// `text` as code within a line, set off by more backticks than it has in a row.
+fn code(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let ticks = "`".repeat(longest + 1);
+    let text = text.replace(['\r', '\n'], " ");
+    // A space on either side is not shown, and keeps a backtick at the end apart.
+    if longest == 0 { format!("{ticks}{text}{ticks}") } else { format!("{ticks} {text} {ticks}") }
+}
+
+#[cfg(test)]
+mod tests;

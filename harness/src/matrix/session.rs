@@ -1,7 +1,7 @@
 //! A matrix at work: cells side by side, each with its trials, within the time there is.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,6 +98,7 @@ pub async fn run(
         table: RefCell::new(table),
         permits: Semaphore::new(setup.jobs),
         begun: RefCell::new(BTreeMap::new()),
+        needed: RefCell::new(BTreeSet::new()),
         halt,
         end,
     };
@@ -136,6 +137,8 @@ struct Session<'a> {
     permits: Semaphore,
     /// The trials begun or done: several cells may have one in common. `None` inside is one that was not run.
     begun: RefCell<BTreeMap<TrialKey, Rc<OnceCell<Option<Trial>>>>>,
+    /// The folders that a failed cell needs.
+    needed: RefCell<BTreeSet<PathBuf>>,
     halt: watch::Receiver<Halt>,
     end: Option<Instant>,
 }
@@ -305,7 +308,10 @@ impl Session<'_> {
         let home = self.home(&prepared.cell.name).join(format!("{}-seed-{seed}", series.name()));
         let spec =
             TrialSpec { words: self.words(command, seed), seed, folder: home, deadline: prepared.deadline() };
-        let key = TrialKey::of(&spec, self.setup.program_key);
+        // A folder is one cell's, which keeps it or takes it away. Bugs with one scenario have controls in common: what is
+        // wrong with such a run is wrong for all of them.
+        let owner = (series != SeriesName::Control).then_some(prepared.cell.name.as_str());
+        let key = TrialKey::of(&spec, owner, self.setup.program_key);
         if let Some(known) = self.state.borrow().get(&key) {
             self.begun.borrow_mut().entry(key).or_default();
             return Ok(Some(known.clone()));
@@ -351,10 +357,13 @@ impl Session<'_> {
                 (_, Outcome::NotRun) => trial.finding != Finding::Valid,
                 (Keep::Failed, outcome) => outcome.failed() && performed.remarkable.contains(&trial.home),
             };
-            if !wanted {
+            let mut needed = self.needed.borrow_mut();
+            if wanted {
+                needed.insert(trial.home.clone());
+            } else if !needed.contains(&trial.home) {
                 remove(&trial.home).map_err(failed)?;
             }
-            // Of a trial that cells have in common, one of them may have taken the folder away.
+            // Where cells have a trial in common, another one may have taken the folder away.
             let kept = wanted && trial.folder.is_dir();
             runs.push(RunResult { series: *series, trial: trial.clone(), kept });
         }

@@ -44,11 +44,12 @@ impl ProgramKey {
 }
 
 impl TrialKey {
-    /// The key of `spec` run by `program`. Where its folder is does not matter.
+    /// The key of `spec` run by `program` for the cell `owner`; without an owner, cells may have it in common. Where its
+    /// folder is does not matter.
     #[must_use]
-    pub fn of(spec: &TrialSpec, program: ProgramKey) -> Self {
+    pub fn of(spec: &TrialSpec, owner: Option<&str>, program: ProgramKey) -> Self {
         let mut hasher = DefaultHasher::new();
-        for word in &spec.words {
+        for word in owner.into_iter().chain(spec.words.iter().map(String::as_str)) {
             hasher.write(word.as_bytes());
             // So that two words and their concatenation differ.
             hasher.write_u8(0xff);
@@ -203,13 +204,14 @@ mod tests {
     #[test]
     fn a_key_is_of_the_command_and_the_program_and_not_of_the_folder() {
         let (old, new) = (ProgramKey(1), ProgramKey(2));
-        let one = TrialKey::of(&spec(&["run", "store"], "a"), old);
-        assert_eq!(one, TrialKey::of(&spec(&["run", "store"], "b"), old));
-        assert_ne!(one, TrialKey::of(&spec(&["run", "store"], "a"), new));
-        assert_ne!(one, TrialKey::of(&spec(&["runstore"], "a"), old));
+        let one = TrialKey::of(&spec(&["run", "store"], "a"), None, old);
+        assert_eq!(one, TrialKey::of(&spec(&["run", "store"], "b"), None, old));
+        assert_ne!(one, TrialKey::of(&spec(&["run", "store"], "a"), None, new));
+        assert_ne!(one, TrialKey::of(&spec(&["runstore"], "a"), None, old));
         let mut longer = spec(&["run", "store"], "a");
         longer.deadline = Duration::from_secs(61);
-        assert_ne!(one, TrialKey::of(&longer, old));
+        assert_ne!(one, TrialKey::of(&longer, None, old));
+        assert_ne!(one, TrialKey::of(&spec(&["run", "store"], "a"), Some("cell"), old));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! How a matrix goes, on standard error: a live table on a terminal, plain lines elsewhere.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::outcome::Outcome;
-use super::results::{CellResult, SeriesName};
+use super::results::{CellResult, RunResult, SeriesName};
 use super::trial::{Finding, Trial};
 use crate::output::tell;
 
@@ -85,8 +87,8 @@ impl Table {
         self.done += 1;
         self.failed += usize::from(result.outcome.failed());
         self.say(line(result, self.done, self.cells));
-        for detail in details(result) {
-            self.say(format!("        {detail}"));
+        for lead in leads(result) {
+            self.say(format!("        {lead}"));
         }
         if let Style::Terminal { whole, .. } = &self.style {
             whole.set_position(self.done as u64);
@@ -131,18 +133,34 @@ fn line(result: &CellResult, done: usize, cells: usize) -> String {
     format!("[{done:>width$}/{cells}] {mark}  {}: {} ({:.0} s)", result.name, result.message, result.seconds)
 }
 
-/// What whoever looks into a failure needs: the runs kept, with their reports, and the commands that run them again.
-pub fn details(result: &CellResult) -> Vec<String> {
+/// What whoever looks into a failed cell needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// The report of a run, where its folder was kept.
+    pub report: Option<PathBuf>,
+    /// The command that runs it again.
+    pub again: String,
+}
+
+impl fmt::Display for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(report) = &self.report {
+            write!(f, "report: {}; ", report.display())?;
+        }
+        write!(f, "again: {}", self.again)
+    }
+}
+
+/// The leads of a cell: a run each that was kept, or the command of its first. None where it did not fail.
+#[must_use]
+pub fn leads(result: &CellResult) -> Vec<Lead> {
     if !result.outcome.failed() {
         return Vec::new();
     }
-    let mut lines = Vec::new();
-    for run in result.kept() {
-        lines.push(format!("report: {}", run.trial.report().display()));
-        lines.push(format!("again:  {}", run.trial.replay.as_ref().unwrap_or(&run.trial.command)));
-    }
-    if lines.is_empty() {
-        lines.push(format!("again:  {}", result.command));
-    }
-    lines
+    let of_run = |run: &RunResult| Lead {
+        report: Some(run.trial.report()),
+        again: run.trial.replay.as_ref().unwrap_or(&run.trial.command).clone(),
+    };
+    let leads: Vec<Lead> = result.kept().map(of_run).collect();
+    if leads.is_empty() { vec![Lead { report: None, again: result.command.clone() }] } else { leads }
 }

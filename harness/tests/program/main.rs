@@ -6,6 +6,7 @@
 mod anomalies;
 mod histories;
 mod killed;
+mod matrix;
 mod ordinary_user;
 mod output;
 mod record;
@@ -39,9 +40,12 @@ fn main() -> ExitCode {
     // One at a time: each of these may run a whole cluster, and the machine is small.
     arguments.test_threads = Some(1);
     let mut trials = Vec::new();
-    for (group, tests) in
-        [("usage", usage::TESTS), ("histories", histories::TESTS), ("output", output::TESTS)]
-    {
+    for (group, tests) in [
+        ("usage", usage::TESTS),
+        ("histories", histories::TESTS),
+        ("output", output::TESTS),
+        ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
+    ] {
         for &(name, test) in tests {
             trials.push(Trial::test(format!("{group}::{name}"), move || {
                 test();
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         ("repeated", repeated::TESTS),
         ("stopped", stopped::TESTS),
         ("killed", killed::TESTS),
+        ("matrix", matrix::TESTS),
         ("output", output::TESTS_OF_CLUSTERS),
     ];
     for (group, tests) in of_clusters {

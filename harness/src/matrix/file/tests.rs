@@ -74,13 +74,13 @@ fn a_bug_is_run_in_its_scenario_but_for_what_is_written_beside_it() {
     let expected = [
         (
             "store/fsync-skipped",
-            "run store --mode raft --bug fsync-skipped --faults disk:power-loss@all --interval 3s --nodes 3 \
-             --rate 500 --time-limit 10s --seed 1",
+            "run store --mode raft --bug fsync-skipped --workload register --faults disk:power-loss@all --interval 3s \
+             --nodes 3 --rate 500 --time-limit 10s --seed 1",
         ),
         (
             "store/cas-before-order",
-            "run store --mode raft --bug cas-before-order --faults none --nodes 5 --rate 500 --time-limit 10s \
-             --seed 1",
+            "run store --mode raft --bug cas-before-order --workload register --faults none --nodes 5 --rate 500 \
+             --time-limit 10s --seed 1",
         ),
     ];
     assert_eq!(commands(text), expected.map(|(name, words)| (name.to_owned(), words.to_owned())));
