@@ -190,7 +190,8 @@ impl Session<'_> {
             expected: cell.aim.words(),
             outcome: performed.judgement.outcome,
             message: performed.judgement.message,
-            seconds: runs.iter().map(|run| run.trial.seconds).sum(),
+            // Of no runs, the sum would be -0.
+            seconds: runs.iter().map(|run| run.trial.seconds).fold(0.0, |sum, seconds| sum + seconds),
             command: format!("duress {}", Shell(&self.words(&cell.command, cell.seed))),
             runs,
             bug: performed.judgement.bug,
