@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use crate::cluster::state::{Assignment, Command, Refusal, Reply};
 use crate::cluster::{Controller, ProposeError};
 use crate::config::Config;
+use crate::coordination::Groups;
 use crate::replica::{Replicas, Role};
 use crate::topic_settings::TopicSettings;
 
@@ -27,6 +28,7 @@ struct Parts {
     cluster: String,
     controller: Controller,
     replicas: Replicas,
+    groups: Groups,
     /// The next number for a producer and how many are left. Held across the request for more, so that a crowd of
     /// producers asks once.
     producer_ids: Mutex<(i64, u32)>,
@@ -45,9 +47,15 @@ pub enum ChangeError {
 
 impl Broker {
     /// A broker made of its parts.
-    pub fn new(config: Config, cluster: String, controller: Controller, replicas: Replicas) -> Self {
+    pub fn new(
+        config: Config,
+        cluster: String,
+        controller: Controller,
+        replicas: Replicas,
+        groups: Groups,
+    ) -> Self {
         let producer_ids = Mutex::new((0, 0));
-        Self { parts: Arc::new(Parts { config, cluster, controller, replicas, producer_ids }) }
+        Self { parts: Arc::new(Parts { config, cluster, controller, replicas, groups, producer_ids }) }
     }
 
     /// What it was told when it started.
@@ -68,6 +76,11 @@ impl Broker {
     /// Its copies of partitions.
     pub fn replicas(&self) -> &Replicas {
         &self.parts.replicas
+    }
+
+    /// The coordinator of its groups.
+    pub fn groups(&self) -> &Groups {
+        &self.parts.groups
     }
 
     /// How many replicas a topic has that does not say.

@@ -8,7 +8,7 @@
 //! - [`cluster`]: what the brokers agree on, by consensus: who is there, who leads what, who is in sync.
 //! - [`replica`]: copies of partitions: leading, following, acknowledging.
 //! - [`log`]: the log of one partition on disk.
-//! - [`group`]: consumer groups and their committed offsets.
+//! - [`group`]: consumer groups and their committed offsets; [`coordination`]: their coordinator at work.
 //! - [`wire`]: clients' requests; [`broker`]: what they are served by.
 //! - [`topic_settings`]: what a topic was told when it was made.
 //! - [`bug`]: the seeded defects, each off unless asked for.
@@ -30,6 +30,7 @@ pub mod broker;
 pub mod bug;
 pub mod cluster;
 pub mod config;
+pub mod coordination;
 pub mod group;
 pub mod log;
 pub mod replica;

@@ -16,10 +16,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
-use crate::cluster::membership::take_part;
+use crate::cluster::membership::{random_number, take_part};
 use crate::cluster::message::{Answer, Question, Request, Response};
 use crate::cluster::{Controller, StartError};
 use crate::config::{Config, ConfigError};
+use crate::coordination::Coordination;
 use crate::replica::partition::PartitionFailure;
 use crate::replica::{Replicas, fetcher, serving};
 use crate::wire::connection::serve_client;
@@ -137,7 +138,10 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     tasks.spawn(take_part(controller.clone(), config.clone(), life));
     tracing::info!(%node, broker = %controller.id(), clients = %config.listen, bug = config.bug.map(|b| b.name()), "serving");
 
-    let broker = Broker::new(config.clone(), cluster, controller.clone(), replicas.clone());
+    let names = format!("{node}-{:016x}", random_number());
+    let (groups, coordination) = Coordination::new(&config, replicas.clone(), names);
+    tasks.spawn(coordination.run());
+    let broker = Broker::new(config.clone(), cluster, controller.clone(), replicas.clone(), groups);
     let result = tokio::select! {
         () = stop => Ok(()),
         cause = controller.failed() => Err(ServeError::Consensus { node: node.clone(), cause }),

@@ -80,7 +80,12 @@ struct Inner {
     disk: Disk,
     view: StateView<ClusterState>,
     sessions: Sessions,
+    session: Duration,
     election: Election,
+    /// When this broker, leading the controllers, was last followed by a majority, as far as it is certain.
+    quorum_at: watch::Sender<Option<Instant>>,
+    /// When this broker's own session was last confirmed.
+    confirmed_at: watch::Sender<Option<Instant>>,
 }
 
 /// The number by which the consensus knows a broker.
@@ -124,7 +129,19 @@ impl Controller {
             .map_err(StartError::Consensus)?;
         let election = if config.has(Bug::UncleanElection) { Election::Preferred } else { Election::InSync };
         let sessions = Sessions::new(config.options.session);
-        let inner = Inner { id, members, raft, links, disk, view, sessions, election };
+        let inner = Inner {
+            id,
+            members,
+            raft,
+            links,
+            disk,
+            view,
+            sessions,
+            session: config.options.session,
+            election,
+            quorum_at: watch::Sender::new(None),
+            confirmed_at: watch::Sender::new(None),
+        };
         let controller = Self { inner: Arc::new(inner) };
         tasks.spawn(controller.clone().form_cluster());
         tasks.spawn(controller.clone().watch_sessions());
@@ -247,13 +264,46 @@ impl Controller {
         let registered = self.read(|state| state.brokers.get(&broker).map(|broker| broker.epoch));
         match registered {
             Some(known) if known == epoch => {
-                self.inner.sessions.heard(broker, epoch, Instant::now());
-                HeartbeatAnswer::Noted
+                let now = Instant::now();
+                self.inner.sessions.heard(broker, epoch, now);
+                match *self.inner.quorum_at.borrow() {
+                    Some(at) => HeartbeatAnswer::Noted {
+                        quorum_age_ms: now.saturating_duration_since(at).as_millis() as u64 + 1,
+                    },
+                    None => HeartbeatAnswer::NotController,
+                }
             }
             Some(known) if known > epoch => HeartbeatAnswer::StaleBroker,
             // This leader has not applied the registration yet.
             Some(_) | None => HeartbeatAnswer::NotController,
         }
+    }
+
+    /// A heartbeat sent at `sent` was noted by a leader that a majority had followed `quorum_age` before.
+    pub fn session_confirmed(&self, sent: Instant, quorum_age: Duration) {
+        self.inner.confirmed_at.send_replace(sent.checked_sub(quorum_age));
+    }
+
+    /// Whether it is certain that nobody has been elected in this broker's place: its heartbeat was noted, by a leader
+    /// of the controllers that was followed by a majority, less than a session ago. Another leader of the controllers
+    /// is elected later than that, and gives everybody a whole session before it fences anybody. Monotonic clocks
+    /// decide; a tenth of a session is the margin for how they drift.
+    pub fn is_in_session(&self) -> bool {
+        let confirmed = *self.inner.confirmed_at.borrow();
+        confirmed.is_some_and(|at| at.elapsed() < self.inner.session - self.inner.session / 10)
+    }
+
+    /// Notes when a majority followed this leader of the controllers. The consensus tells how long ago that was as of
+    /// its last look at the time, which is at most a heartbeat old unless the whole process stood still.
+    fn note_quorum(&self, now: Instant) {
+        let age = self.inner.raft.metrics().borrow().millis_since_quorum_ack;
+        let alone = self.inner.members.len() == 1;
+        let at = match age {
+            _ if alone => Some(now),
+            Some(age) => now.checked_sub(Duration::from_millis(age) + SESSIONS_CHECKED_EVERY * 2),
+            None => None,
+        };
+        self.inner.quorum_at.send_replace(at);
     }
 
     /// Answers a request of the consensus, or a proposal or heartbeat that another broker forwards; `None` for others.
@@ -342,7 +392,11 @@ impl Controller {
             }
             led = leads;
             if !leads {
+                self.inner.quorum_at.send_replace(None);
                 continue;
+            }
+            if !stood_still {
+                self.note_quorum(now);
             }
             for (broker, epoch, liveness) in self.sessions_to_change(now) {
                 let command = Command::SetLiveness { broker, epoch, liveness, election: self.inner.election };

@@ -25,8 +25,12 @@ pub async fn take_part(controller: Controller, config: Config, epoch: watch::Sen
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
-            match controller.send_heartbeat(life, Instant::now() + every).await {
-                HeartbeatAnswer::Noted | HeartbeatAnswer::NotController => {}
+            let sent = Instant::now();
+            match controller.send_heartbeat(life, sent + every).await {
+                HeartbeatAnswer::Noted { quorum_age_ms } => {
+                    controller.session_confirmed(sent, Duration::from_millis(quorum_age_ms));
+                }
+                HeartbeatAnswer::NotController => {}
                 HeartbeatAnswer::StaleBroker => break,
             }
         }
@@ -57,7 +61,7 @@ async fn register(controller: &Controller, config: &Config) -> BrokerEpoch {
 }
 
 /// A number that no two starts share: the keys of a new hash table's state are random.
-fn random_number() -> u64 {
+pub fn random_number() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

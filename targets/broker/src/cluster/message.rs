@@ -47,8 +47,11 @@ pub enum ProposalFailure {
 /// What the leader of the controllers says to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeartbeatAnswer {
-    /// It was noted.
-    Noted,
+    /// It was noted by a leader that a majority followed this long ago, milliseconds.
+    Noted {
+        /// How long ago.
+        quorum_age_ms: u64,
+    },
     /// This life of the broker is over; it must register anew.
     StaleBroker,
     /// Somebody else leads.

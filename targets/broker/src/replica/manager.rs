@@ -147,6 +147,18 @@ impl Replicas {
         self.look(|hosted| hosted.iter().filter_map(|(key, hosted)| position(*key, hosted)).collect())
     }
 
+    /// Every partition of a topic that this broker leads: its number, which topic of that name, in which epoch, and the
+    /// copy.
+    pub fn led(&self, topic: &str) -> Vec<(i32, TopicId, i32, PartitionHandle)> {
+        let led = |((id, number), hosted): (&(TopicId, u32), &Hosted)| match hosted.handle.status().role {
+            Role::Leader { epoch, .. } if hosted.name.topic == topic => {
+                Some((i32::try_from(*number).ok()?, *id, epoch, hosted.handle.clone()))
+            }
+            Role::Leader { .. } | Role::Follower { .. } => None,
+        };
+        self.look(|hosted| hosted.iter().filter_map(led).collect())
+    }
+
     /// Keeps the copies as the controllers agreed, until one of them fails.
     pub async fn run(
         self,

@@ -253,6 +253,21 @@ impl PartitionHandle {
         self.ask(|reply| Ask::Append { batch, acks, reply }).await
     }
 
+    /// As [`append`](Self::append), in two steps: the batch is in its place among all others once this returns, and the
+    /// answer is awaited later.
+    ///
+    /// # Errors
+    /// The copy is stopped.
+    pub fn begin_append(
+        &self,
+        batch: Bytes,
+        acks: Acks,
+    ) -> Result<impl Future<Output = Result<Written, Fault>> + use<>, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(Ask::Append { batch, acks, reply }).map_err(|_| Fault::Stopped)?;
+        Ok(async move { answer.await.unwrap_or(Err(Fault::Stopped)) })
+    }
+
     /// Whole batches for a consumer, from `from` on.
     ///
     /// # Errors
@@ -426,7 +441,7 @@ fn report_recovery(name: &PartitionName, recovery: &Recovery) {
 }
 
 /// The time of day, Unix milliseconds. Only timestamps of records and their age depend on it.
-fn wall_clock_ms() -> i64 {
+pub fn wall_clock_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -733,7 +748,11 @@ impl Copy {
     }
 
     fn clean_up(&mut self) -> Result<(), LogError> {
-        self.log.persist(wall_clock_ms())?;
+        let now_ms = wall_clock_ms();
+        self.log.persist(now_ms)?;
+        let removed = self.log.retain(now_ms, self.status.high_watermark)?;
+        let compacted = self.log.compact(now_ms, self.status.high_watermark)?;
+        tracing::debug!(partition = %self.name, ?removed, ?compacted, "looked at what may go");
         self.tell();
         Ok(())
     }

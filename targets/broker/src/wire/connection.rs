@@ -12,8 +12,9 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::groups::{self, Client};
 use super::versions::{self, PRODUCE_LEAST_KEPT};
-use super::{describe, fetch, metadata, offsets, produce, producer_id, topics};
+use super::{describe, fetch, group_offsets, metadata, offsets, produce, producer_id, topics};
 use crate::broker::Broker;
 
 /// As Kafka's `socket.request.max.bytes`.
@@ -60,10 +61,11 @@ pub enum ConnectionError {
 /// The connection broke or the client does not speak this protocol.
 pub async fn serve_client(mut stream: TcpStream, broker: Broker) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
+    let mut client = Client { id: String::new(), address: stream.peer_addr()? };
     let mut inbox = BytesMut::with_capacity(16 << 10);
     loop {
         let Some(frame) = read_frame(&mut stream, &mut inbox).await? else { return Ok(()) };
-        if let Some(answer) = serve_request(frame, &broker).await? {
+        if let Some(answer) = serve_request(frame, &mut client, &broker).await? {
             stream.write_all(&answer).await?;
         }
     }
@@ -127,7 +129,11 @@ impl Incoming {
     }
 }
 
-async fn serve_request(mut frame: Bytes, broker: &Broker) -> Result<Option<BytesMut>, ConnectionError> {
+async fn serve_request(
+    mut frame: Bytes,
+    client: &mut Client,
+    broker: &Broker,
+) -> Result<Option<BytesMut>, ConnectionError> {
     let Some(prefix) = frame.first_chunk::<4>() else {
         return Err(ConnectionError::FrameLength(frame.len()));
     };
@@ -141,6 +147,7 @@ async fn serve_request(mut frame: Bytes, broker: &Broker) -> Result<Option<Bytes
     let header = RequestHeader::decode(&mut frame, key.request_header_version(version)).map_err(|error| {
         ConnectionError::Codec { operation: "read the header of", key, version, reason: error.to_string() }
     })?;
+    client.id = header.client_id.map_or_else(String::new, |id| id.to_string());
     let request = Incoming { key, version, correlation: header.correlation_id, body: frame };
     if !is_served {
         // A client that does not know what to ask for is told, in words that every client knows.
@@ -161,6 +168,19 @@ async fn serve_request(mut frame: Bytes, broker: &Broker) -> Result<Option<Bytes
         ApiKey::CreateTopics => request.encode(&topics::create(broker, request.decode()?).await),
         ApiKey::DeleteTopics => request.encode(&topics::delete(broker, request.decode()?).await),
         ApiKey::InitProducerId => request.encode(&producer_id::init(broker, &request.decode()?).await),
+        ApiKey::FindCoordinator => {
+            request.encode(&groups::find_coordinator(broker, &request.decode()?, version).await)
+        }
+        ApiKey::JoinGroup => request.encode(&groups::join(broker, client, request.decode()?, version).await),
+        ApiKey::SyncGroup => request.encode(&groups::sync(broker, request.decode()?).await),
+        ApiKey::Heartbeat => request.encode(&groups::heartbeat(broker, request.decode()?).await),
+        ApiKey::LeaveGroup => request.encode(&groups::leave(broker, request.decode()?).await),
+        ApiKey::ListGroups => request.encode(&groups::list(broker).await),
+        ApiKey::DescribeGroups => request.encode(&groups::describe(broker, request.decode()?).await),
+        ApiKey::OffsetCommit => request.encode(&group_offsets::commit(broker, request.decode()?).await),
+        ApiKey::OffsetFetch => {
+            request.encode(&group_offsets::fetch(broker, request.decode()?, version).await)
+        }
         ApiKey::DescribeCluster => request.encode(&describe::cluster(broker)),
         ApiKey::DescribeConfigs => request.encode(&describe::configs(broker, request.decode()?)),
         _ => Err(ConnectionError::Version { key, version }),

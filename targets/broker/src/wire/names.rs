@@ -1,7 +1,6 @@
 //! Which names topics may have.
 
-/// The topic that holds committed offsets.
-pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+use crate::group::OFFSETS_TOPIC;
 
 /// Whether a topic may have that name: Kafka's rule.
 pub fn is_valid_topic(name: &str) -> bool {

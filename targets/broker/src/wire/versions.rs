@@ -18,12 +18,22 @@ const fn served(key: ApiKey, least: i16, greatest: i16) -> Served {
     Served { key, least, greatest }
 }
 
-/// What is served. The greatest versions stay below those that name topics by identifier, which is not implemented.
+/// What is served. The greatest versions stay below those that name topics by identifier, or that bear the name of a
+/// static member of a group: neither is implemented.
 pub const SERVED: &[Served] = &[
     served(ApiKey::Produce, PRODUCE_LEAST, 9),
     served(ApiKey::Fetch, 4, 11),
     served(ApiKey::ListOffsets, 1, 6),
     served(ApiKey::Metadata, 0, 9),
+    served(ApiKey::OffsetCommit, 2, 6),
+    served(ApiKey::OffsetFetch, 1, 5),
+    served(ApiKey::FindCoordinator, 0, 3),
+    served(ApiKey::JoinGroup, 0, 4),
+    served(ApiKey::Heartbeat, 0, 2),
+    served(ApiKey::LeaveGroup, 0, 2),
+    served(ApiKey::SyncGroup, 0, 2),
+    served(ApiKey::DescribeGroups, 0, 3),
+    served(ApiKey::ListGroups, 0, 2),
     served(ApiKey::ApiVersions, 0, 3),
     served(ApiKey::CreateTopics, 2, 6),
     served(ApiKey::DeleteTopics, 1, 5),

@@ -1,0 +1,138 @@
+//! How far groups have come.
+
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
+use kafka_protocol::messages::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::metadata::topic_name;
+use crate::broker::Broker;
+use crate::coordination::is_leading;
+use crate::group::{Committed, GroupError, Reply, TopicPartition, partition_of};
+
+const NO_OFFSET: i64 = -1;
+/// The first version of OffsetFetch that has an error for all of it.
+const FETCH_HAS_ERROR: i16 = 2;
+
+/// Answers OffsetCommit.
+pub async fn commit(broker: &Broker, request: OffsetCommitRequest) -> OffsetCommitResponse {
+    let mut offsets = Vec::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            let at = TopicPartition { topic: topic.name.to_string(), partition: partition.partition_index };
+            let committed = Committed {
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.committed_metadata.as_ref().map(ToString::to_string),
+            };
+            offsets.push((at, committed));
+        }
+    }
+    let (group, member) = (request.group_id.to_string(), request.member_id.to_string());
+    let generation = request.generation_id_or_member_epoch;
+    let reply = broker
+        .groups()
+        .call(move |groups, token, now| groups.commit(&group, &member, generation, offsets, token, now))
+        .await;
+    let error = match reply {
+        Ok(Reply::Commit(Ok(()))) => 0,
+        Ok(Reply::Commit(Err(error))) | Err(error) => error.code().code(),
+        Ok(_) => kafka_protocol::ResponseError::UnknownServerError.code(),
+    };
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(error)
+        });
+        OffsetCommitResponseTopic::default().with_partitions(partitions.collect()).with_name(topic.name)
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
+}
+
+/// Answers OffsetFetch.
+pub async fn fetch(broker: &Broker, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
+    let asked = request.topics.map(|topics| {
+        let of = |name: &TopicName, partition: &i32| TopicPartition {
+            topic: name.to_string(),
+            partition: *partition,
+        };
+        topics
+            .iter()
+            .flat_map(|topic| topic.partition_indexes.iter().map(|partition| of(&topic.name, partition)))
+            .collect::<Vec<_>>()
+    });
+    let group = request.group_id.to_string();
+    match known(broker, group, asked.clone()).await {
+        Ok(offsets) => {
+            let topics = by_topic(offsets.into_iter().map(|(at, committed)| {
+                let answer = OffsetFetchResponsePartition::default().with_partition_index(at.partition);
+                let answer = match committed {
+                    Some(committed) => answer
+                        .with_committed_offset(committed.offset)
+                        .with_committed_leader_epoch(committed.leader_epoch)
+                        .with_metadata(Some(StrBytes::from_string(committed.metadata.unwrap_or_default()))),
+                    None => answer
+                        .with_committed_offset(NO_OFFSET)
+                        .with_committed_leader_epoch(-1)
+                        .with_metadata(Some(StrBytes::new())),
+                };
+                (at.topic, answer)
+            }));
+            OffsetFetchResponse::default().with_topics(topics)
+        }
+        Err(error) => {
+            let code = error.code().code();
+            let topics = by_topic(asked.into_iter().flatten().map(|at| {
+                let answer = OffsetFetchResponsePartition::default()
+                    .with_partition_index(at.partition)
+                    .with_committed_offset(NO_OFFSET)
+                    .with_metadata(Some(StrBytes::new()))
+                    .with_error_code(code);
+                (at.topic, answer)
+            }));
+            let answer = OffsetFetchResponse::default().with_topics(topics);
+            if version >= FETCH_HAS_ERROR { answer.with_error_code(code) } else { answer }
+        }
+    }
+}
+
+/// What the coordinator knows, if it is certain that it is still the coordinator.
+async fn known(
+    broker: &Broker,
+    group: String,
+    asked: Option<Vec<TopicPartition>>,
+) -> Result<Vec<(TopicPartition, Option<Committed>)>, GroupError> {
+    let number = partition_of(&group, i32::from(broker.config().options.offsets_partitions));
+    let offsets = broker.groups().look(move |groups| groups.fetch(&group, asked.as_deref())).await??;
+    // The clock comes after the state: a broker that was paused between the two finds its session over.
+    if is_leading(broker.replicas(), number) && broker.controller().is_in_session() {
+        Ok(offsets)
+    } else {
+        Err(GroupError::NotCoordinator)
+    }
+}
+
+/// Puts partitions of the same topic together, in order of first mention.
+fn by_topic(
+    partitions: impl Iterator<Item = (String, OffsetFetchResponsePartition)>,
+) -> Vec<OffsetFetchResponseTopic> {
+    let mut topics: Vec<OffsetFetchResponseTopic> = Vec::new();
+    for (name, partition) in partitions {
+        match topics.iter_mut().find(|topic| topic.name.as_str() == name) {
+            Some(topic) => topic.partitions.push(partition),
+            None => topics.push(
+                OffsetFetchResponseTopic::default()
+                    .with_name(topic_name(&name))
+                    .with_partitions(vec![partition]),
+            ),
+        }
+    }
+    topics
+}
