@@ -14,7 +14,7 @@
 //! | `offset-commit-lost-on-move` | committed offsets stay with the coordinator that took them | a cache that is not rebuilt from its log | committed offsets go back when the coordinator moves |
 //! | `offset-committed-before-delivery` | fetching commits what it returns for the group | auto-commit on receipt | messages are skipped when a consumer dies |
 //! | `compaction-drops-latest` | compaction keeps the first value of a key in the run it cleans, not the last | an offset map that is filled once | a key reads as an older value, or as deleted |
-//! | `torn-tail-kept` | whatever is at the end of a log after a crash stays | recovery without checksums | records that nobody wrote, or that cannot be read |
+//! | `torn-tail-kept` | what is readable behind a torn place in a log stays, as if nothing were missing | RocksDB's recovery mode `kSkipAnyCorruptedRecords` where `kPointInTimeRecovery` is meant | acknowledged writes are lost when a replica with holes leads |
 //! | `fsync-skipped` | syncing trusts the kernel and answers at once | lying about durability, as `fsync=off` or a disk that lies | acknowledged writes are lost when enough brokers lose power |
 //! | `fetch-beyond-high-watermark` | consumers are served up to the log end | reading uncommitted data from the leader | consumers see records that later are gone, or others in their place |
 

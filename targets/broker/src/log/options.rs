@@ -36,13 +36,12 @@ impl Cleanup {
     }
 }
 
-/// What opening does with the end of the last segment when it is not a whole batch.
+/// What becomes of a place in the log that a power loss has torn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TornTail {
-    /// Everything from the first batch that is not whole and valid is cut off.
+    /// Everything from the first batch that is not whole and valid is cut off when the log is opened.
     Cut,
-    /// Defect: the end of the file is taken for the end of the log. Batches are stepped over by their length alone, so
-    /// a torn one counts as there, and what is appended next follows its remains.
+    /// Defect: what cannot be read is skipped, and what is readable behind it stays, as if nothing were missing.
     Keep,
 }
 
@@ -78,7 +77,8 @@ pub enum SequenceCheck {
 pub enum FollowerProducers {
     /// It learns them from the batches that it copies.
     Tracked,
-    /// Defect: only the leader's path of appending does; a new leader knows no producer of the past.
+    /// Defect: only a leader does. A follower drops what it knew, which is going to be out of date, so that a new leader
+    /// knows no producer of the past.
     Ignored,
 }
 
@@ -107,7 +107,7 @@ pub struct LogOptions {
     pub dirty_ratio_min: f64,
     /// Memory for the keys of one compaction, bytes; what does not fit is left for the next one.
     pub key_map_bytes_max: usize,
-    /// What opening does with a torn tail.
+    /// What becomes of what a power loss has torn.
     pub torn_tail: TornTail,
     /// Which record of a key compaction keeps.
     pub compaction_keeps: CompactionKeeps,

@@ -158,8 +158,9 @@ impl PartitionLog {
             }
             self.make_room(header.size, now_ms)?;
             self.write(&header, &batch[..header.size], now_ms)?;
-            if self.options.follower_producers == FollowerProducers::Tracked {
-                self.producers.note(&header);
+            match self.options.follower_producers {
+                FollowerProducers::Tracked => self.producers.note(&header),
+                FollowerProducers::Ignored => self.producers = Producers::default(),
             }
             done += header.size;
         }
@@ -422,8 +423,8 @@ impl PartitionLog {
 
     /// Begins a segment at the log end.
     pub(super) fn add_segment(&mut self) -> Result<(), LogError> {
-        let interval = self.options.index_interval_bytes;
-        self.segments.push(Segment::open(self.disk, &self.dir, self.log_end_offset, interval)?);
+        let segment = Segment::open(self.disk, &self.dir, self.log_end_offset, &self.options)?;
+        self.segments.push(segment);
         self.disk.sync_dir(&self.dir)?;
         Ok(())
     }

@@ -16,7 +16,7 @@ use super::compaction::{CLEANED, finish_swaps};
 use super::disk::{self, Disk, DiskError, Doing, TEMPORARY};
 use super::epochs::EpochCache;
 use super::error::LogError;
-use super::options::{FsyncPolicy, LogOptions};
+use super::options::{FsyncPolicy, LogOptions, TornTail};
 use super::partition_log::{CHECKPOINT, Checkpoint, Health, PartitionLog};
 use super::producers::Producers;
 use super::segment::{INDEX, LOG, NextOffset, SealFound, Segment, path_of};
@@ -61,7 +61,7 @@ impl PartitionLog {
         remove_temporary(&dir)?;
         let checkpoint = disk::load::<Checkpoint>(&dir.join(CHECKPOINT))?;
         let next_offset = match &checkpoint {
-            _ if options.cleanup.compacts() => NextOffset::AtLeast,
+            _ if options.cleanup.compacts() || options.torn_tail == TornTail::Keep => NextOffset::AtLeast,
             Some(checkpoint) => checkpoint.next_offset,
             None => NextOffset::Exactly,
         };
@@ -102,7 +102,7 @@ impl PartitionLog {
         let mut broken = None;
         let mut keep = 0;
         for (at, &base) in bases.iter().enumerate() {
-            let mut segment = Segment::open(self.disk, &self.dir, base, self.options.index_interval_bytes)?;
+            let mut segment = Segment::open(self.disk, &self.dir, base, &self.options)?;
             let misplaced = self.segments.last().and_then(|before| match self.next_offset {
                 NextOffset::Exactly if base == before.next_offset => None,
                 NextOffset::AtLeast if base >= before.next_offset => None,
@@ -127,7 +127,7 @@ impl PartitionLog {
                 continue;
             }
             let epochs = &mut self.epochs;
-            let fault = segment.scan(self.options.torn_tail, self.next_offset, |header| {
+            let fault = segment.scan(self.next_offset, |header| {
                 recovery.batches_checked += 1;
                 epochs.note(header.leader_epoch, header.base_offset);
             })?;

@@ -11,7 +11,7 @@ use super::batch::{BatchFault, BatchHeader};
 use super::disk::{self, Disk, DiskError, Doing};
 use super::error::LogError;
 use super::index::{IndexEntry, Seal, SparseIndex, Synced};
-use super::options::TornTail;
+use super::options::{LogOptions, TornTail};
 use super::record::records;
 use super::walk::{Walk, WalkError};
 
@@ -46,6 +46,7 @@ pub(super) struct Segment {
     pub(super) first_append_ms: Option<i64>,
     index: SparseIndex,
     index_interval: u64,
+    torn_tail: TornTail,
 }
 
 impl Segment {
@@ -54,7 +55,7 @@ impl Segment {
         disk: Disk,
         dir: &Path,
         base_offset: i64,
-        index_interval: u64,
+        options: &LogOptions,
     ) -> Result<Self, DiskError> {
         let path = path_of(dir, base_offset, LOG);
         Ok(Self {
@@ -68,7 +69,8 @@ impl Segment {
             synced: Synced::Yes,
             first_append_ms: None,
             index: SparseIndex::default(),
-            index_interval,
+            index_interval: options.index_interval_bytes,
+            torn_tail: options.torn_tail,
         })
     }
 
@@ -103,16 +105,15 @@ impl Segment {
     /// told of them. Returns what is wrong with what follows, if anything does.
     pub(super) fn scan(
         &mut self,
-        torn_tail: TornTail,
         expected: NextOffset,
         mut each: impl FnMut(&BatchHeader),
     ) -> Result<Option<BatchFault>, DiskError> {
         let end = self.file_bytes()?;
         let file = self.file.try_clone().doing("open", &self.path)?;
         let path = self.path.clone();
-        let mut walk = Walk::new(&file, &path, 0, end);
+        let mut walk = Walk::new(&file, &path, 0, end, self.torn_tail);
         loop {
-            match self.scan_one(&mut walk, torn_tail, expected) {
+            match self.scan_one(&mut walk, expected) {
                 Ok(None) => break,
                 Ok(Some(header)) => {
                     self.take_in(&header, walk.position());
@@ -120,28 +121,19 @@ impl Segment {
                     each(&header);
                 }
                 Err(WalkError::Disk(error)) => return Err(error),
-                Err(WalkError::Batch { .. }) if torn_tail == TornTail::Keep => break,
                 Err(WalkError::Batch { fault, .. }) => return Ok(Some(fault)),
             }
         }
-        if torn_tail == TornTail::Keep {
-            self.size = end;
-        }
+        // What follows the last batch, if anything was skipped there, stays.
+        self.size = end;
         // Whoever wrote it may have ended before it was synced.
         self.synced = Synced::No;
         Ok(None)
     }
 
-    fn scan_one(
-        &self,
-        walk: &mut Walk<'_>,
-        torn_tail: TornTail,
-        expected: NextOffset,
-    ) -> Result<Option<BatchHeader>, WalkError> {
+    fn scan_one(&self, walk: &mut Walk<'_>, expected: NextOffset) -> Result<Option<BatchHeader>, WalkError> {
         let Some(header) = walk.header()? else { return Ok(None) };
-        if torn_tail == TornTail::Cut {
-            walk.batch(&header)?;
-        }
+        walk.batch(&header)?;
         let (next, found) = (self.next_offset, header.base_offset);
         let in_place = match expected {
             NextOffset::Exactly => found == next,
@@ -207,7 +199,7 @@ impl Segment {
         // What stays is taken in anew: how large its timestamps were is not known otherwise.
         let file = self.file.try_clone().doing("open", &self.path)?;
         let path = self.path.clone();
-        let mut walk = Walk::new(&file, &path, 0, self.size);
+        let mut walk = Walk::new(&file, &path, 0, self.size, self.torn_tail);
         (self.size, self.next_offset, self.max_timestamp, self.last_epoch) =
             (0, self.base_offset, i64::MIN, -1);
         self.index = SparseIndex::default();
@@ -231,7 +223,7 @@ impl Segment {
 
     /// All batches from `position` on.
     fn walk(&self, position: u64) -> Walk<'_> {
-        Walk::new(&self.file, &self.path, position, self.size)
+        Walk::new(&self.file, &self.path, position, self.size, self.torn_tail)
     }
 
     /// Whole batches, beginning with the one that holds `from` or is the first after it, up to `bytes_max` (at least

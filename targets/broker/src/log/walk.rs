@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::batch::{BatchFault, BatchHeader, HEADER_BYTES};
 use super::disk::{DiskError, Doing};
+use super::options::TornTail;
 
 /// Bytes read at once; more only for a batch that is larger.
 const WINDOW_BYTES: u64 = 64 << 10;
@@ -33,14 +34,15 @@ pub(super) struct Walk<'a> {
     position: u64,
     /// Where the file ends for this walk.
     end: u64,
+    torn_tail: TornTail,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl<'a> Walk<'a> {
     /// Begins at `position`, which is the beginning of a batch; nothing from `end` on is looked at.
-    pub(super) fn new(file: &'a File, path: &'a Path, position: u64, end: u64) -> Self {
-        Self { file, path, position, end, window: Vec::new(), window_at: position }
+    pub(super) fn new(file: &'a File, path: &'a Path, position: u64, end: u64, torn_tail: TornTail) -> Self {
+        Self { file, path, position, end, torn_tail, window: Vec::new(), window_at: position }
     }
 
     /// Where the next batch begins.
@@ -50,11 +52,26 @@ impl<'a> Walk<'a> {
 
     /// The header of the next batch, which is neither checked nor passed; none at the end.
     pub(super) fn header(&mut self) -> Result<Option<BatchHeader>, WalkError> {
+        if self.torn_tail == TornTail::Keep {
+            self.skip_unreadable()?;
+        }
         if self.position >= self.end {
             return Ok(None);
         }
         let parsed = BatchHeader::parse(self.bytes(HEADER_BYTES)?);
         parsed.map(Some).map_err(|fault| self.fault(fault))
+    }
+
+    /// Goes on to the next place where a whole and valid batch is.
+    fn skip_unreadable(&mut self) -> Result<(), DiskError> {
+        while self.position < self.end {
+            let size = BatchHeader::parse(self.bytes(HEADER_BYTES)?).map_or(0, |header| header.size);
+            if size > 0 && BatchHeader::verify(self.bytes(size)?).is_ok() {
+                break;
+            }
+            self.position += 1;
+        }
+        Ok(())
     }
 
     /// The bytes of the next batch, checked against their checksum; not passed.

@@ -1,14 +1,11 @@
 //! The end of the file after a power loss.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 
-use duress_broker::log::{BatchHeader, LogOptions, PartitionLog, TornTail};
+use duress_broker::log::{LogOptions, PartitionLog, TornTail};
 
 use crate::wire::{batch, copy_of, decode, read_all, segments, value};
-
-fn options(torn_tail: TornTail) -> LogOptions {
-    LogOptions { torn_tail, ..LogOptions::default() }
-}
 
 #[test]
 fn cut_at_any_byte_it_keeps_the_whole_batches_and_goes_on() {
@@ -42,21 +39,33 @@ fn cut_at_any_byte_it_keeps_the_whole_batches_and_goes_on() {
 }
 
 #[test]
-fn a_tail_that_is_kept_makes_what_follows_unreadable() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut log, _) = PartitionLog::open(dir.path(), options(TornTail::Keep)).unwrap();
-    log.append_leader(&batch(&[value("whole", 0)], None), 0, 0).unwrap();
-    log.append_leader(&batch(&[value("torn", 0)], None), 0, 0).unwrap();
-    let size = log.size_bytes();
-    drop(log);
-    OpenOptions::new().write(true).open(&segments(dir.path())[0]).unwrap().set_len(size - 3).unwrap();
+fn torn_in_the_middle_it_ends_there_unless_what_follows_is_kept() {
+    for (torn_tail, offsets) in [(TornTail::Cut, vec![0, 1]), (TornTail::Keep, vec![0, 1, 4, 5])] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LogOptions { torn_tail, ..LogOptions::default() };
+        let (mut log, _) = PartitionLog::open(dir.path(), options.clone()).unwrap();
+        let mut starts = Vec::new();
+        for at in 0..6 {
+            starts.push(log.size_bytes());
+            log.append_leader(&batch(&[value(at, 0)], None), 0, 0).unwrap();
+        }
+        drop(log);
+        // The blocks in the middle did not make it to the device, those behind did.
+        let file = OpenOptions::new().write(true).open(&segments(dir.path())[0]).unwrap();
+        let hole = vec![0; (starts[4] - starts[2]) as usize - 5];
+        file.write_all_at(&hole, starts[2] + 3).unwrap();
 
-    let (mut log, _) = PartitionLog::open(dir.path(), options(TornTail::Keep)).unwrap();
-    assert_eq!(log.log_end_offset(), 2, "the torn record counts as there");
-    log.append_leader(&batch(&[value("acknowledged", 0)], None), 0, 0).unwrap();
-    assert!(log.read(1, 1 << 20, 3).is_err());
-    drop(log);
-    let (log, _) = PartitionLog::open(dir.path(), LogOptions::default()).unwrap();
-    let read = log.read(0, 1 << 20, 3).unwrap();
-    assert_eq!(BatchHeader::verify(&read).unwrap().size, read.len(), "only the first batch is left");
+        for _ in 0..2 {
+            let (log, _) = PartitionLog::open(dir.path(), options.clone()).unwrap();
+            let read: Vec<_> = decode(&read_all(&log)).iter().map(|record| record.offset).collect();
+            assert_eq!(read, offsets, "{torn_tail:?}");
+            assert_eq!(log.log_end_offset(), offsets.last().unwrap() + 1);
+        }
+        let (mut log, _) = PartitionLog::open(dir.path(), options).unwrap();
+        let end = log.log_end_offset();
+        assert_eq!(log.append_leader(&batch(&[value("after", 0)], None), 0, 0).unwrap().base_offset, end);
+        assert_eq!(decode(&read_all(&log)).last().unwrap().value.as_deref(), Some(&b"after"[..]));
+        log.truncate_to(3).unwrap();
+        assert!(log.log_end_offset() <= 3);
+    }
 }
