@@ -18,7 +18,8 @@ report.surroundings = (() => {
     }
     all.sort((a, b) => a.time - b.time);
     const first = report.data.anomalies[0];
-    if (first) limit(first.from - 20000, first.to + 20000);
+    const near = first && all.some((line) => line.time >= first.from - 20000 && line.time <= first.to + 20000);
+    if (near) limit(first.from - 20000, first.to + 20000);
     filter();
     document.documentElement.dataset.lines = all.length;
   })();

@@ -536,10 +536,11 @@ report.timeline = (() => {
   const ready = (async () => {
     tiles = await readTiles();
     layout();
-    document.documentElement.dataset.tiles = "drawn";
+    performance.mark("tiles");
     operations = await report.operations;
     draw();
     document.documentElement.dataset.operations = operations.count;
+    performance.mark("operations");
   })();
 
   return { show, set, ready, describe, choose, view: () => [from, to] };

@@ -3,7 +3,6 @@
 //! - [`statistics`]: counts, latencies and availability, computed from the history alone;
 //! - [`faults`]: the faults and their evidence, as the history has them;
 //! - [`clocks`]: what the clocks were asked for, where the promise rests on them;
-//! - [`text`]: the report printed at the end of a run.
 //! - [`text`]: the report printed at the end of a run;
 //! - [`html`]: the report that is a page, to be read by somebody who was not there.
 

@@ -13,9 +13,11 @@ use std::path::Path;
 /// A longer block is none of ours.
 const BLOCK_MAX: u32 = 1 << 20;
 /// How many packets go into a page.
-const PACKETS_MAX: usize = 6000;
+const PACKETS_MAX: usize = 12_000;
 /// How far from a moment packets are kept, in nanoseconds.
 const REACH_NS: i64 = 500_000_000;
+/// What counts as its nearest surroundings, in nanoseconds.
+const NEAR_NS: i64 = 50_000_000;
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +63,17 @@ pub fn packets(folder: &Path, spans: &[(u64, u64)]) -> Packets {
         tracing::warn!(%error, "network.pcapng is read in part");
     }
     if packets.packets.len() > PACKETS_MAX {
-        // Those that something happened to say more than the others.
+        // What is told first comes first, with its nearest surroundings; then those that something happened to, which
+        // say more than the others.
+        let rank = |packet: &Packet| {
+            let near = spans.iter().position(|span| gap(packet.time, *span) <= NEAR_NS);
+            (near.unwrap_or(usize::MAX), !packet.fate.is_empty())
+        };
         let distance = |packet: &Packet| spans.iter().map(|span| gap(packet.time, *span)).min().unwrap_or(0);
-        packets.packets.sort_by_key(|packet| (packet.fate.is_empty(), distance(packet)));
+        packets.packets.sort_by_cached_key(|packet| {
+            let (near, told) = rank(packet);
+            (near, !told, distance(packet))
+        });
         packets.left_out = packets.packets.len() - PACKETS_MAX;
         packets.packets.truncate(PACKETS_MAX);
     }

@@ -151,21 +151,23 @@ fn sentence(run: &RunRecord) -> String {
     let checked = |name: &str| verdict.check.get(name).and_then(Value::as_u64).unwrap_or(0);
     match Word::of(&verdict.verdict) {
         Word::Valid => format!(
-            "the promise was kept by {subject}: everything that was checked ({} operations, {} keys) holds.",
+            "everything that was checked holds ({} operations, {} keys): {subject}.",
             thousands(checked("operations")),
             thousands(checked("keys"))
         ),
         Word::Invalid => {
             let first = verdict.anomalies.first().map(|anomaly| anomaly.kind.clone()).unwrap_or_default();
             let more = match verdict.anomalies.len() {
-                0 | 1 => String::new(),
-                several => format!(" and {}", count(several - 1, "more anomaly", "more anomalies")),
+                0 | 1 => " was found".to_owned(),
+                several => {
+                    format!(" and {} were found", count(several - 1, "more anomaly", "more anomalies"))
+                }
             };
-            format!("{first}{more}: the promise was broken by {subject}.")
+            format!("{first}{more}: {subject}.")
         }
-        Word::Unknown => format!("no anomaly was found in {subject}, but not everything could be decided."),
-        Word::Broken => format!("this run of {subject} proves nothing."),
-        Word::Missing => format!("{subject}: the run ended before it was judged."),
+        Word::Unknown => format!("no anomaly was found, but not everything could be decided: {subject}."),
+        Word::Broken => format!("this run proves nothing: {subject}."),
+        Word::Missing => format!("the run was not judged, or is not over: {subject}."),
     }
 }
 
@@ -179,7 +181,7 @@ fn what_happened(run: &RunRecord) -> Markup {
             dl.facts {
                 @if !verdict.promise.is_empty() { dt { "The promise" } dd { (verdict.promise) } }
                 @if let Some(anomaly) = verdict.anomalies.first() {
-                    dt { "What went wrong" }
+                    dt { "What was found" }
                     dd { strong { (anomaly.kind) @if let Some(key) = anomaly.key_text() { " on " (key) } } ": " (anomaly.summary) "." }
                     @if let Some(operation) = anomaly.contradicting() {
                         dt { "When and where" }

@@ -1,0 +1,212 @@
+//! A newcomer reads a report: of a real run that went wrong, and of a made-up one that tries to break out.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::page::{Page, Scheme};
+use crate::synthetic;
+use crate::{Skipped, Test};
+
+pub const TESTS: &[Test] = &[
+    ("a_failing_run_is_clicked_through", clicked_through),
+    ("what_a_target_wrote_cannot_break_out", hostile),
+    ("it_is_readable_light_and_dark_wide_and_narrow", readable),
+];
+
+/// The report of a real run whose replicas answer stale reads.
+fn failing_run() -> Result<(TempDir, PathBuf), Skipped> {
+    let folder = tempfile::Builder::new().prefix("duress-report-").tempdir().unwrap();
+    let duress = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_duress"));
+        command.args(words).current_dir(folder.path()).stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let doctor = duress(&["doctor"]);
+    if !doctor.status.success() {
+        return Err(Skipped("no cluster can be run here (see duress doctor)".to_owned()));
+    }
+    let words = [
+        "run",
+        "store",
+        "--mode",
+        "primary",
+        "-o",
+        "read=any",
+        "--faults",
+        "partition",
+        "--time-limit",
+        "8",
+        "--seed",
+        "7",
+    ];
+    let ended = duress(&words);
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("report.html"), "{said}");
+    let report = folder.path().join("runs/latest/report.html");
+    Ok((folder, report))
+}
+
+fn clicked_through() -> Result<(), Skipped> {
+    let (_folder, report) = failing_run()?;
+    let mut page = Page::open(&report, 1280, Scheme::Light);
+
+    // What went wrong, when, where, under which fault, and how to run it again.
+    let head = page.text("document.querySelector('h1').innerText");
+    assert!(head.starts_with("INVALID"), "{head}");
+    let facts = page.text("document.querySelector('#what').innerText");
+    for wanted in ["The promise", "on node n", "after the clients began", "duress replay runs/"] {
+        assert!(facts.contains(wanted), "{wanted:?} is not in {facts}");
+    }
+
+    // A step lights up its bars, and a bar its steps, by mouse and by keyboard.
+    let step = page.middle("#anomaly-1 .steps li");
+    page.mouse("mouseMoved", step, false);
+    page.until("document.querySelectorAll('#anomaly-1 .op.lit').length > 0");
+    assert_eq!(page.number("document.querySelectorAll('#anomaly-1 .op.contradicts').length"), 1.0);
+    page.mouse("mouseMoved", (2.0, 2.0), false);
+    page.until("document.querySelectorAll('.lit').length === 0");
+    page.ask("document.querySelector('#anomaly-1 .op.contradicts').focus()");
+    page.until("document.querySelectorAll('#anomaly-1 .steps li.lit').length > 0");
+
+    timeline(&mut page);
+    logs(&mut page);
+
+    assert_eq!(page.number("document.querySelectorAll('.chart canvas').length"), 2.0);
+    let left_out = page.text("document.querySelector('#coverage').innerText");
+    assert!(left_out.contains("kill") && left_out.contains("clock"), "{left_out}");
+    page.assert_quiet();
+    Ok(())
+}
+
+fn timeline(page: &mut Page) {
+    const VIEW: &str = "document.getElementById('timeline-view').dataset";
+    page.click("#anomaly-1 [data-show=timeline]");
+    page.until(&format!("{VIEW}.level === 'operations'"));
+    let near = page.number(&format!("{VIEW}.to - {VIEW}.from"));
+    assert!(near < page.number("report.data.lasted") / 2.0, "{near}");
+    // The keyboard is there already.
+    page.press(".");
+    page.until("document.querySelector('#operation h4') !== null");
+    let told = page.text("document.querySelector('#operation').innerText");
+    assert!(told.contains("by process") && told.contains("of history.jsonl"), "{told}");
+    // And by mouse: somewhere on the first lane is an operation.
+    page.ask("document.querySelector('#operation').replaceChildren()");
+    page.middle("#timeline-canvas");
+    let place = page.ask(
+        "(() => { const r = document.getElementById('timeline-canvas').getBoundingClientRect(); return [r.left, r.top, r.width]; })()",
+    );
+    let [left, top, width] = [0, 1, 2].map(|at| place[at].as_f64().unwrap());
+    let mut places =
+        (0..).map(|at| (left + 60.0 + f64::from(at) * 7.0, top + 48.0 + f64::from(at % 8) * 8.0));
+    while page.ask("document.querySelector('#operation h4') === null") == true {
+        let at = places.next().unwrap();
+        assert!(at.0 < left + width, "there is nothing to click on");
+        page.click_at(at);
+    }
+    page.ask("document.getElementById('timeline-view').focus()");
+    page.press("0");
+    page.until(&format!("{VIEW}.from === '0' && Number({VIEW}.to) >= report.data.lasted"));
+    page.press("+");
+    let half = format!("Number({VIEW}.to) - Number({VIEW}.from) < 0.6 * report.data.lasted");
+    page.until(&half);
+    // A drag to the left shows what is later.
+    let before = page.number(&format!("Number({VIEW}.from)"));
+    let (x, y) = page.middle("#timeline-canvas");
+    page.mouse("mousePressed", (x, y), true);
+    page.mouse("mouseMoved", (x - 100.0, y), true);
+    page.mouse("mouseReleased", (x - 100.0, y), false);
+    page.until(&format!("Number({VIEW}.from) > {before}"));
+    page.click("[data-timeline=whole]");
+    page.until(&format!("{VIEW}.from === '0'"));
+}
+
+fn logs(page: &mut Page) {
+    const ROWS: &str = "[...document.querySelectorAll('#lines-list tr')]";
+    page.click("#anomaly-1 [data-show=surroundings]");
+    page.until(&format!("{ROWS}.length > 0"));
+    let all = page.text("document.getElementById('lines-found').innerText");
+    page.click("#search-reset");
+    page.until(&format!("document.getElementById('lines-found').innerText !== {all:?}"));
+    // Packets out, then words in: only lines of logs and faults that have them are left.
+    page.click("#search [value=packet]");
+    page.until(&format!("!{ROWS}.some((row) => row.className === 'packet')"));
+    page.click("#search [name=text]");
+    page.type_text("partition");
+    page.until(&format!(
+        "{ROWS}.length > 0 && {ROWS}.every((row) => row.innerText.toLowerCase().includes('partition'))"
+    ));
+    page.until(&format!("{ROWS}.some((row) => row.className === 'nemesis')"));
+    page.ask("(() => { const e = document.querySelector('#search [name=text]'); e.value = 'serving'; e.dispatchEvent(new Event('input', {bubbles: true})); })()");
+    page.until(&format!("{ROWS}.some((row) => row.className === 'stderr')"));
+    page.click("#search [name=node][value=n1]");
+    page.until(&format!("!{ROWS}.some((row) => row.children[1].innerText === 'n1')"));
+}
+
+fn hostile() -> Result<(), Skipped> {
+    let folder = tempfile::Builder::new().prefix("duress-hostile-").tempdir().unwrap();
+    synthetic::run(folder.path(), 20_000);
+    let mut page = Page::open(&folder.path().join("report.html"), 1280, Scheme::Dark);
+    assert_eq!(page.ask("window.broken ?? null"), serde_json::Value::Null);
+    // What tried to is there to be read.
+    let escaped = serde_json::to_string(synthetic::HOSTILE).unwrap();
+    page.ask("document.getElementById('search-reset').click()");
+    page.until(&format!("document.querySelector('#lines-list').innerText.includes({escaped})"));
+    assert_eq!(page.ask(&format!("document.querySelector('#witness').innerText.includes({escaped})")), true);
+    page.assert_quiet();
+    Ok(())
+}
+
+fn readable() -> Result<(), Skipped> {
+    let (_folder, report) = failing_run()?;
+    for (name, width, scheme) in [
+        ("wide-light", 1280, Scheme::Light),
+        ("wide-dark", 1280, Scheme::Dark),
+        ("narrow-light", 390, Scheme::Light),
+        ("narrow-dark", 390, Scheme::Dark),
+    ] {
+        let mut page = Page::open(&report, width, scheme);
+        // Nothing but what scrolls by itself is wider than the page.
+        let over = page.number("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+        assert!(over <= 0.0, "{name} is {over} pixels too wide");
+        for (front, back, least) in [
+            ("text", "bg", 7.0),
+            ("muted", "bg", 4.5),
+            ("muted", "soft", 4.5),
+            ("accent", "bg", 4.5),
+            ("bad", "bg", 4.5),
+            ("on", "bad", 4.5),
+            ("on", "valid", 4.5),
+            ("on", "unknown", 4.5),
+            ("on", "broken", 4.5),
+            ("ok", "bg", 3.0),
+            ("info", "bg", 3.0),
+            ("fault", "bg", 3.0),
+            ("fail", "bg", 3.0),
+        ] {
+            let contrast = page.number(&format!("({CONTRAST})({front:?}, {back:?})"));
+            assert!(contrast >= least, "{name}: {front} on {back} has a contrast of {contrast:.2}");
+        }
+        // Whatever is drawn or pressed has a name.
+        let nameless = "[...document.querySelectorAll('svg[role], [role=img], button, input, select, [tabindex]')].filter((e) =>
+            !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label') || e.labels?.length)).map((e) => e.outerHTML.slice(0, 80))";
+        assert_eq!(page.ask(nameless), serde_json::json!([]), "{name}");
+        page.picture(name);
+        page.assert_quiet();
+    }
+    Ok(())
+}
+
+/// The contrast of two of the page's colours, as the Web Content Accessibility Guidelines define it.
+const CONTRAST: &str = "(front, back) => {
+    const light = (name) => {
+        const hex = report.colour(name).slice(1);
+        const [r, g, b] = [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const [a, b] = [light(front), light(back)].sort((x, y) => y - x);
+    return (a + 0.05) / (b + 0.05);
+}";
