@@ -131,7 +131,8 @@ fn history(path: &Path, operations: u64, faults: &[(u64, u64, u64)]) -> Value {
         };
         let index = recorder
             .record(now, Process(numbers[slot]), OpType::Invoke, of(asked), Some(node(slot as u64)), None)
-            .unwrap();
+            .unwrap()
+            .index;
         let took = STEP + draw(STEP * (PROCESSES - 2));
         under_way[slot] = Some((now + took, how, of(answered)));
         if is_stale {
