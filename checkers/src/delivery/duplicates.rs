@@ -50,7 +50,13 @@ fn twice(partition: &Partition<'_>, id: SendId, sent: &Sent<'_>) -> Option<((Op,
         given.map(|record| (record.op, offset))
     };
     if seen.low != seen.high {
-        return Some((reader(seen.low)?, reader(seen.high)?));
+        // The acknowledgement says as much as a poll, and has to be shown in any case.
+        let told = sent.acknowledged_at().filter(|told| *told == seen.low || *told == seen.high);
+        return Some(match told {
+            Some(told) if told == seen.low => ((sent.op, told), reader(seen.high)?),
+            Some(told) => (reader(seen.low)?, (sent.op, told)),
+            None => (reader(seen.low)?, reader(seen.high)?),
+        });
     }
     let acknowledged = sent.acknowledged_at()?;
     if acknowledged == seen.low || !partition.at(acknowledged).is_empty() {

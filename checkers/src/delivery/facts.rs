@@ -58,12 +58,10 @@ impl Sent<'_> {
         }
     }
 
-    /// The lowest offset that anybody told of the message.
+    /// The lowest offset at which the message was read, or, where nobody has read it, as acknowledged: where answers
+    /// disagree, who read it knows better.
     pub(super) fn lowest(&self) -> Option<u64> {
-        match (self.acknowledged_at(), self.seen) {
-            (Some(told), Some(seen)) => Some(told.min(seen.low)),
-            (told, seen) => told.or(seen.map(|seen| seen.low)),
-        }
+        self.seen.map(|seen| seen.low).or_else(|| self.acknowledged_at())
     }
 
     /// Whether the message, once it has been read, has to stay.
@@ -141,7 +139,7 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// The number of the partition `key`, if anybody sent to it or polled from it.
+    /// The number of the partition `key`, if anybody sent to it, was given a message of it, or was told an offset of it.
     pub(super) fn partition(&self, key: &Scalar) -> Option<u32> {
         self.index.get(key).copied()
     }
@@ -177,13 +175,20 @@ impl<'a> Facts<'a> {
             });
         };
         for operation in self.operations {
-            for micro in known(operation).micros() {
+            let known = known(operation);
+            for micro in known.micros() {
                 match micro {
                     LogMicro::Send { key, .. } => add(key),
                     LogMicro::Poll(polled) => {
                         polled.iter().flat_map(|polled| polled.keys()).for_each(&mut add)
                     }
                 }
+            }
+            if let Log::Commit(Some(offsets))
+            | Log::Committed(Some(offsets))
+            | Log::EndOffsets(Some(offsets)) = known
+            {
+                offsets.keys().for_each(&mut add);
             }
         }
         keys.sort_unstable();

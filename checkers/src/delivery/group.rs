@@ -4,21 +4,23 @@
 //!
 //! *Undelivered*: a message that is in the log lies below an offset that was committed, and no member was ever given it.
 //! A poll of unknown outcome is no excuse: what the application never got was not delivered, and committing it was wrong.
-//! Where acknowledgements tell no offsets, a message is undelivered when the committed offset reached an end that was
-//! told after the acknowledgement.
+//! Where acknowledgements tell no offsets, a message is undelivered when the committed offset reached a mark that came after
+//! the acknowledgement; see [`marks`](super::marks).
 //!
 //! *Redelivered*: two polls of members were given the message of one offset.
 //!
 //! A group begins at the beginning of every partition. Where somebody else commits for it, or a member goes elsewhere
 //! with `seek`, that its commits cover a message says nothing; what nobody was given is unseen then.
 
+use duress_history::Scalar;
 use duress_history::log::{Log, Offset};
 use duress_history::pairs::Completion;
 
-use super::facts::{Facts, Op, Partition, Record, SendId, Sent};
+use super::facts::{Facts, Op, Partition, Record, Sent};
 use super::lost::Losses;
+use super::marks::{self, Mark};
 use super::members::Members;
-use super::promise::{Acknowledged, LogOptions};
+use super::promise::LogOptions;
 use crate::cast::Cast;
 use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
@@ -51,7 +53,9 @@ pub(super) fn deliveries(
         if partition.repeated.is_none() {
             let mut delivered = vec![false; partition.sends.len()];
             redelivered(facts, members, partition, &mut delivered, &mut so_far, findings);
-            let group = Group { facts, partition, options, commit: commits[at] };
+            let commit = commits[at];
+            let mark = commit.and_then(|(_, below)| marks::latest(partition, below, options.acknowledged));
+            let group = Group { facts, partition, commit, mark };
             group.undelivered(&delivered, losses, &mut so_far, findings);
         }
         given.push(so_far);
@@ -68,23 +72,25 @@ fn redelivered(
     findings: &mut Findings,
 ) {
     let mut last: Option<&Record<'_>> = None;
-    let mut told: Option<(u64, SendId)> = None;
+    let mut told: Option<(u64, &Scalar)> = None;
     for record in partition.records.iter().filter(|record| members.is_member(record.op)) {
         given.deliveries += 1;
-        let Some(send) = record.send else { continue };
-        if !std::mem::replace(&mut delivered[send as usize], true) {
+        let sent = record.send.map(|send| (send, &partition.sends[send as usize]));
+        if let Some((send, sent)) = sent
+            && !std::mem::replace(&mut delivered[send as usize], true)
+        {
             given.messages += 1;
-            given.unacknowledged += u64::from(!partition.sends[send as usize].is_acknowledged());
+            given.unacknowledged += u64::from(!sent.is_acknowledged());
         }
         let before = last.replace(record);
         let again = before.filter(|before| {
-            before.offset == record.offset && before.send == record.send && before.op != record.op
+            before.offset == record.offset && before.value == record.value && before.op != record.op
         });
         let Some(before) = again else { continue };
-        if told == Some((record.offset, send)) {
+        if told == Some((record.offset, record.value)) {
             continue;
         }
-        told = Some((record.offset, send));
+        told = Some((record.offset, record.value));
         findings.add(AnomalyKind::Redelivered, || {
             let (key, value, offset) = (partition.key, record.value, record.offset);
             let ops = [before.op, record.op];
@@ -140,8 +146,9 @@ fn commits(facts: &Facts<'_>, members: &Members) -> Vec<Commits> {
 struct Group<'a, 'b> {
     facts: &'a Facts<'b>,
     partition: &'a Partition<'b>,
-    options: &'a LogOptions,
     commit: Commits,
+    /// The latest mark that the group has consumed.
+    mark: Option<Mark>,
 }
 
 impl<'b> Group<'_, 'b> {
@@ -152,30 +159,29 @@ impl<'b> Group<'_, 'b> {
                 continue;
             }
             match self.passed(sent) {
-                Some((commit, end)) => {
-                    findings.add(AnomalyKind::Undelivered, || self.explain(sent, commit, end));
+                Some((commit, mark)) => {
+                    findings.add(AnomalyKind::Undelivered, || self.explain(sent, commit, mark));
                 }
                 None => given.unseen += u64::from(sent.is_acknowledged()),
             }
         }
     }
 
-    /// Who told that the group is done with a message; and the end that shows it, where no offset does.
-    fn passed(&self, sent: &Sent<'b>) -> Option<(Op, Option<(Op, u64)>)> {
+    /// Who told that the group is done with a message; and the mark that shows it, where no offset does.
+    fn passed(&self, sent: &Sent<'b>) -> Option<(Op, Option<Mark>)> {
         let (commit, committed) = self.commit?;
-        let offset = sent.offset();
-        if offset.is_some_and(|offset| offset < committed) {
-            return Some((commit, None));
+        match sent.offset() {
+            Some(offset) if offset < committed => Some((commit, None)),
+            Some(_) if sent.seen.is_some() => None,
+            // Without an offset, or with one that the end went back behind.
+            _ => {
+                let mark = self.mark.filter(|mark| self.facts.precedes(sent.op, mark.op))?;
+                Some((commit, Some(mark)))
+            }
         }
-        // Without an offset, or with one that the end went back behind.
-        if offset.is_some() && (self.options.acknowledged == Acknowledged::Appended || sent.seen.is_some()) {
-            return None;
-        }
-        let after = |(op, end): &&(Op, u64)| *end <= committed && self.facts.precedes(sent.op, *op);
-        self.partition.ends.iter().find(after).map(|end| (commit, Some(*end)))
     }
 
-    fn explain(&self, sent: &Sent<'b>, commit: Op, end: Option<(Op, u64)>) -> crate::verdict::Anomaly {
+    fn explain(&self, sent: &Sent<'b>, commit: Op, mark: Option<Mark>) -> crate::verdict::Anomaly {
         let (facts, key, value) = (self.facts, self.partition.key, sent.value);
         let own = |record: &&Record<'_>| std::ptr::eq(record.value, sent.value) || record.value == sent.value;
         let reader = match (sent.is_acknowledged(), sent.seen) {
@@ -183,14 +189,16 @@ impl<'b> Group<'_, 'b> {
             _ => None,
         };
         let shows = reader.unwrap_or(sent.op);
-        let ops = [shows, commit].into_iter().chain(end.map(|(op, _)| op));
-        let cast = Cast::new(facts.operations, key, ops, sent.offset());
+        let by = mark.and_then(|mark| marks::shown_by(facts, self.partition, &mark));
+        let ops = [sent.op, shows, commit].into_iter().chain(mark.map(|mark| mark.op)).chain(by);
+        let offsets = sent.offset().into_iter().chain(mark.map(|mark| mark.below.wrapping_sub(1)));
+        let cast = Cast::new(facts.operations, key, ops, offsets);
         let place = sent.offset().map_or_else(String::new, |offset| format!(" at offset {offset}"));
         let mut steps =
             vec![cast.step(format!("By {}, {value} is in {key}{place}.", cast.named(shows)), &[shows])];
-        if let Some((op, below)) = end {
-            let mut step = cast.before(sent.op, op);
-            step.sentence = format!("{} It told that everything lies below offset {below}.", step.sentence);
+        if let Some(mark) = &mark {
+            let mut step = cast.before(sent.op, mark.op);
+            step.sentence = format!("{} {}", step.sentence, marks::told(mark));
             steps.push(step);
         }
         let committed = self.commit.map_or(0, |(_, committed)| committed);

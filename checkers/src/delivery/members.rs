@@ -13,7 +13,7 @@ use super::facts::{Facts, Op};
 /// Which operations were a member's.
 #[derive(Debug)]
 pub(super) struct Members {
-    /// By operation: the subscription of its process, if that was a member's.
+    /// By operation: the first subscription by which its process was a member then.
     joined: Vec<Option<Op>>,
 }
 
@@ -26,7 +26,7 @@ impl Members {
             joined.push(members.get(&operation.process).copied());
             match (&operation.action, &operation.completion) {
                 (Log::Subscribe(_), Completion::Ok { .. }) => {
-                    members.insert(operation.process, op as Op);
+                    members.entry(operation.process).or_insert(op as Op);
                 }
                 (Log::Assign { .. }, Completion::Ok { .. }) => {
                     members.remove(&operation.process);
@@ -37,7 +37,7 @@ impl Members {
         Self { joined }
     }
 
-    /// The subscription by which the process of `op` was a member when `op` began; `None` where it was none.
+    /// The first subscription by which the process of `op` was a member when `op` began; `None` where it was none.
     pub(super) fn joined(&self, op: Op) -> Option<Op> {
         self.joined[op as usize]
     }

@@ -14,6 +14,7 @@
 //! In reading order:
 //! - [`promise`]: what may be promised, and what was reached;
 //! - `facts`: sends and records by partition; `positions`: where consumers stood, and where they jumped;
+//! - `marks`: how far one must read to be sure;
 //! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `offsets`, `polls`, `sends`; of groups, with their
 //!   `members`, `committed` and `group`;
 //! - `told`: how operations are told in a witness.
@@ -23,6 +24,7 @@ mod duplicates;
 pub(crate) mod facts;
 mod group;
 mod lost;
+mod marks;
 mod members;
 mod offsets;
 mod polls;

@@ -71,7 +71,7 @@ fn nonmonotonic(facts: &Facts<'_>, partition: &Partition<'_>, jump: &Jump, findi
     };
     findings.add(kind, || {
         let key = partition.key;
-        let ops = [jump.by, jump.origin.op()].into_iter().chain(jump.assigned);
+        let ops = jump.ops();
         let cast = Cast::new(facts.operations, key, ops, [jump.next.saturating_sub(1), jump.to]);
         let steps = vec![
             stood(&cast, jump),
@@ -104,7 +104,8 @@ fn skip(
     let kind = if within { AnomalyKind::IntPollSkip } else { AnomalyKind::PollSkip };
     findings.add(kind, || {
         let key = partition.key;
-        let ops = [jump.by, jump.origin.op(), record.op].into_iter().chain(jump.assigned);
+        let sender = record.send.map(|send| partition.sends[send as usize].op);
+        let ops = jump.ops().chain([record.op]).chain(sender);
         let cast = Cast::new(facts.operations, key, ops, [jump.next.wrapping_sub(1), jump.to, record.offset]);
         let steps = vec![
             stood(&cast, jump),
@@ -118,12 +119,13 @@ fn skip(
             ),
             cast.step(
                 format!(
-                    "But {} was given {} at offset {}, which lies between: the consumer left it out.",
+                    "But {} was given {}{} at offset {}, which lies between: the consumer left it out.",
                     cast.named(record.op),
                     record.value,
+                    sender.map_or_else(String::new, |sender| format!(", which {} sent,", cast.named(sender))),
                     record.offset
                 ),
-                &[record.op],
+                &[&[record.op], sender.as_slice()].concat(),
             ),
         ];
         let summary = format!(

@@ -50,8 +50,23 @@ pub(super) struct Jump {
     pub(super) origin: Origin,
     /// The operation that gave it.
     pub(super) by: Op,
-    /// The assignment by which it kept its place; `None` where one operation gave both.
-    pub(super) assigned: Option<Op>,
+    /// The assignments by which it came to its place and kept it; `None` where one operation gave both.
+    pub(super) assigned: Option<Assignments>,
+}
+
+/// The assignment in force when a consumer came to its place, and the one in force when it read on: often the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Assignments {
+    pub(super) before: Op,
+    pub(super) now: Op,
+}
+
+impl Jump {
+    /// Every operation that takes part in it.
+    pub(super) fn ops(&self) -> impl Iterator<Item = Op> + use<> {
+        let assigned = self.assigned.map(|assigned| [assigned.before, assigned.now]);
+        [self.by, self.origin.op()].into_iter().chain(assigned.into_iter().flatten())
+    }
 }
 
 /// The way of one consumer from the beginning of a partition.
@@ -87,6 +102,8 @@ enum Mode {
 struct Place {
     next: u64,
     origin: Origin,
+    /// The assignment by which it is there.
+    assigned: Op,
     reading: Option<usize>,
 }
 
@@ -132,7 +149,7 @@ impl Walk<'_, '_> {
                 for partition in keys.iter().filter_map(|key| self.facts.partition(key)) {
                     match (from, before.get(&partition)) {
                         (Start::Beginning, _) => {
-                            let place = beginning(&mut self.found.readings[partition as usize], op);
+                            let place = beginning(&mut self.found.readings[partition as usize], op, op);
                             consumer.places.insert(partition, place);
                         }
                         (Start::Position, Some(place)) if kept => {
@@ -150,14 +167,12 @@ impl Walk<'_, '_> {
             }
             Log::Seek(offsets) => {
                 let consumer = consumer(&mut self.consumers, process);
-                if consumer.mode == Mode::Other {
-                    return;
-                }
+                let Mode::Assigned(assigned) = consumer.mode else { return };
                 for (key, Offset(offset)) in offsets {
                     let Some(partition) = self.facts.partition(key) else { continue };
                     let place = match offset {
-                        0 => beginning(&mut self.found.readings[partition as usize], op),
-                        _ => Place { next: *offset, origin: Origin::Seek(op), reading: None },
+                        0 => beginning(&mut self.found.readings[partition as usize], op, assigned),
+                        _ => Place { next: *offset, origin: Origin::Seek(op), assigned, reading: None },
                     };
                     consumer.places.insert(partition, place);
                 }
@@ -207,12 +222,14 @@ impl Walk<'_, '_> {
             let unknown = self.gaps != Gaps::Never && matches!(stood.origin, Origin::Beginning(_));
             if !unknown {
                 let within = stood.origin == Origin::Record(op);
+                let before = stood.assigned;
+                let kept = assigned.filter(|_| !within).map(|now| Assignments { before, now });
                 jumps.push(Jump {
                     next: stood.next,
                     to: *first,
                     origin: stood.origin,
                     by: op,
-                    assigned: assigned.filter(|_| !within),
+                    assigned: kept,
                 });
             }
         }
@@ -225,9 +242,7 @@ impl Walk<'_, '_> {
                 jumps.push(Jump { next, to: other, origin: Origin::Record(op), by: op, assigned: None });
             }
         }
-        if assigned.is_none() {
-            return;
-        }
+        let Some(assigned) = assigned else { return };
         let mut reading = place.and_then(|place| place.reading);
         if let Some(at) = reading {
             let reads = &mut self.found.readings[partition as usize][at];
@@ -240,7 +255,7 @@ impl Walk<'_, '_> {
         if falls {
             reading = None;
         }
-        let place = Place { next: last.saturating_add(1), origin: Origin::Record(op), reading };
+        let place = Place { next: last.saturating_add(1), origin: Origin::Record(op), assigned, reading };
         consumer.places.insert(partition, place);
     }
 }
@@ -249,7 +264,7 @@ fn consumer(consumers: &mut FxHashMap<Process, Consumer>, process: Process) -> &
     consumers.entry(process).or_insert_with(|| Consumer { mode: Mode::Other, places: FxHashMap::default() })
 }
 
-fn beginning(readings: &mut Vec<Reading>, op: Op) -> Place {
+fn beginning(readings: &mut Vec<Reading>, op: Op, assigned: Op) -> Place {
     readings.push(Reading { start: op, low: 0, reached: 0, ops: Vec::new() });
-    Place { next: 0, origin: Origin::Beginning(op), reading: Some(readings.len() - 1) }
+    Place { next: 0, origin: Origin::Beginning(op), assigned, reading: Some(readings.len() - 1) }
 }

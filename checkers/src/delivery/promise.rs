@@ -33,7 +33,7 @@ pub enum Duplicates {
 pub enum PartitionOrder {
     /// Yes: what is sent later stands later.
     Kept,
-    /// Resent messages may overtake others.
+    /// Messages may overtake others: resent ones, or those of producers that await no acknowledgement (`acks=0`).
     Free,
 }
 
@@ -117,8 +117,8 @@ pub enum Gaps {
 /// What an acknowledgement says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acknowledged {
-    /// That the message was appended (`acks=1`). Until it has been replicated it lies beyond the end that
-    /// `end-offsets` tells, so that an end below it is no proof of its loss.
+    /// That the message was appended (`acks=1`). Until it has been replicated it lies beyond the end that `end-offsets`
+    /// tells, so that to have read up to that end is no proof of anything.
     #[default]
     Appended,
     /// That the message can be read from now on (`acks=all`), and `end-offsets` never goes back behind it: Kafka

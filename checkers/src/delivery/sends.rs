@@ -15,7 +15,7 @@
 
 use duress_history::log::Log;
 
-use super::facts::{Facts, Op, Partition, SendId};
+use super::facts::{Facts, Fate, Op, Partition, Record, SendId};
 use super::lost::Losses;
 use super::promise::Reads;
 use crate::cast::Cast;
@@ -112,11 +112,15 @@ fn between_operations(
     let mut evidence: Vec<Evidence> = Vec::with_capacity(partition.sends.len() + partition.records.len());
     for (id, sent) in partition.sends.iter().enumerate() {
         let send = id as SendId;
-        // An offset that only the acknowledgement tells is believed once somebody has read the message there, or
-        // nobody has read that far: who was told a wrong one is told so elsewhere.
-        let offset = sent
-            .acknowledged_at()
-            .filter(|told| sent.seen.is_none_or(|seen| seen.low == *told && seen.high == *told));
+        // Where answers disagree about it, they prove nothing about others; where the acknowledgement told no offset,
+        // the message stood where it was read first.
+        let offset = match (sent.fate, sent.seen) {
+            (Fate::Acknowledged(Some(told)), seen) => {
+                Some(told).filter(|told| seen.is_none_or(|seen| (seen.low, seen.high) == (*told, *told)))
+            }
+            (Fate::Acknowledged(None), Some(seen)) => Some(seen.low),
+            _ => None,
+        };
         if let (Some(offset), Some(answered), true) = (offset, facts.answered(sent.op), there(send)) {
             evidence.push(Evidence { answered, offset, op: sent.op, send });
         }
@@ -152,12 +156,19 @@ fn between_operations(
         findings.add(kind, || {
             let (key, earlier) = (partition.key, partition.sends[before.send as usize].value);
             let told = told(facts, partition, send, offset);
-            let cast = Cast::new(facts.operations, key, [sent.op, before.op].into_iter().chain(told), [before.offset, offset]);
+            let own = |record: &&Record<'_>| record.send == Some(before.send);
+            let read = partition.at(before.offset).iter().find(own).map_or(before.op, |record| record.op);
+            let ops = [sent.op, before.op, sender, read].into_iter().chain(told);
+            let cast = Cast::new(facts.operations, key, ops, [before.offset, offset]);
+            let at = before.offset;
+            let (reader, sender_named) = (cast.named(read), cast.named(sender));
+            let there = if read == before.op {
+                format!("{reader} was given {earlier}, which {sender_named} sent, at offset {at}.")
+            } else {
+                format!("{sender_named} put {earlier} at offset {at}: {reader} was given it there.")
+            };
             let steps = vec![
-                cast.step(
-                    format!("By {}, {earlier} stands at offset {} of {key}.", cast.named(before.op), before.offset),
-                    &[before.op],
-                ),
+                cast.step(there, &[before.op, sender, read]),
                 cast.before(before.op, sent.op),
                 stands(&cast, facts, partition, send, offset),
                 cast.step("What is appended comes after all that is there.".to_owned(), &[]),

@@ -1,8 +1,9 @@
 //! What shows that a message is lost: who passed it by, what was put in its place, and the final reading.
 
 use crate::delivery::facts::{Facts, Op, Partition, SendId, Sent};
+use crate::delivery::marks::{self, Mark};
 use crate::delivery::positions::{Jump, Reading};
-use crate::delivery::promise::Gaps;
+use crate::delivery::promise::{Gaps, LogOptions};
 
 /// Readings of one partition that are tried as the final one, latest first.
 const READINGS_TRIED: usize = 16;
@@ -76,24 +77,6 @@ impl Later {
     }
 }
 
-/// What a mark is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MarkKind {
-    /// The end of the partition, as it was told.
-    End,
-    /// A message that was appended.
-    Message,
-}
-
-/// An operation that tells how far there is something to read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
-    pub(super) op: Op,
-    /// What was acknowledged before the operation began lies below this offset.
-    pub(super) below: u64,
-    pub(super) kind: MarkKind,
-}
-
 /// The reading that says what is in the partition in the end.
 pub(super) struct FinalReading<'a> {
     pub(super) reading: &'a Reading,
@@ -109,21 +92,14 @@ impl<'a> FinalReading<'a> {
         facts: &Facts<'_>,
         partition: &Partition<'_>,
         readings: &'a [Reading],
-        gaps: Gaps,
+        options: &LogOptions,
     ) -> Option<Self> {
-        if gaps == Gaps::Anywhere {
+        if options.gaps == Gaps::Anywhere {
             return None;
         }
-        let acknowledged = partition.sends.iter().filter_map(|sent| {
-            let below = sent.acknowledged_at()?.saturating_add(1);
-            Some(Mark { op: sent.op, below, kind: MarkKind::Message })
-        });
-        let ends = partition.ends.iter().map(|(op, end)| Mark { op: *op, below: *end, kind: MarkKind::End });
-        let mut marks: Vec<Mark> = ends.chain(acknowledged).collect();
-        marks.sort_unstable_by_key(|mark| mark.op);
         let mut best: Option<(u64, &Reading, Option<Mark>)> = None;
         for reading in readings.iter().rev().filter(|reading| !reading.ops.is_empty()).take(READINGS_TRIED) {
-            let mark = marks.iter().rev().find(|mark| mark.below <= reading.reached).copied();
+            let mark = marks::latest(partition, reading.reached, options.acknowledged);
             let until = mark.map_or(0, |mark| facts.begun(mark.op).min(facts.begun(reading.start)));
             if best.is_none_or(|(before, ..)| until > before) {
                 best = Some((until, reading, mark));

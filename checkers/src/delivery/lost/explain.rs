@@ -2,10 +2,10 @@
 
 use duress_history::log::Log;
 
-use super::evidence::MarkKind;
 use super::{Proof, Search};
 use crate::cast::Cast;
 use crate::delivery::facts::{Op, SendId, Sent};
+use crate::delivery::marks;
 use crate::delivery::positions::{Jump, Origin};
 use crate::verdict::{Anomaly, AnomalyKind, Step};
 
@@ -39,7 +39,7 @@ impl<'b> Search<'_, 'b> {
                 cast.anomaly(AnomalyKind::LostWrite, summary, steps)
             }
             Proof::PassedBy(jump) => {
-                let ops = [sent.op, jump.by, jump.origin.op()].into_iter().chain(jump.assigned);
+                let ops = jump.ops().chain([sent.op]);
                 let cast = Cast::new(
                     facts.operations,
                     key,
@@ -110,25 +110,24 @@ impl<'b> Search<'_, 'b> {
         let reading = last.reading;
         let known = sent.offset();
         let through = [reading.ops.first(), reading.ops.last()].into_iter().flatten().copied();
-        let ends = [reading.reached.wrapping_sub(1)].into_iter().chain(known);
+        let ends = [reading.reached.wrapping_sub(1), mark.below.wrapping_sub(1)].into_iter().chain(known);
         let shows = poll.unwrap_or(sent.op);
-        let ops = [shows, mark.op, reading.start].into_iter().chain(through.clone());
+        let ops = [sent.op, shows, mark.op, reading.start].into_iter().chain(through.clone());
+        let ops = ops.chain(marks::shown_by(facts, self.partition, mark));
         let cast = Cast::new(facts.operations, key, ops, ends);
         let place = known.map_or_else(String::new, |offset| format!(" at offset {offset}"));
         let shown = match poll {
-            Some(_) => format!("{} was given {value}{place} of {key}.", cast.named(shows)),
+            Some(_) => format!(
+                "{} was given {value}, which {} sent,{place} of {key}.",
+                cast.named(shows),
+                cast.named(sent.op)
+            ),
             None => format!("{} was acknowledged: {value} is in {key}{place}.", cast.named(shows)),
         };
-        let mut steps = vec![cast.step(shown, &[shows])];
+        let mut steps = vec![cast.step(shown, &[shows, sent.op])];
         if known.is_none_or(|offset| offset >= reading.reached) {
-            let told = match mark.kind {
-                MarkKind::Message => {
-                    format!("It was put at offset {}, after everything that was there.", mark.below - 1)
-                }
-                MarkKind::End => format!("It told that everything lies below offset {}.", mark.below),
-            };
             let mut step = cast.before(shows, mark.op);
-            step.sentence = format!("{} {told}", step.sentence);
+            step.sentence = format!("{} {}", step.sentence, marks::told(mark));
             steps.push(step);
         }
         steps.push(cast.before(shows, reading.start));
@@ -156,7 +155,7 @@ impl<'b> Search<'_, 'b> {
         let other =
             self.partition.at(offset).iter().find(|record| record.op == by).map(|record| record.value);
         let other = other.map_or_else(String::new, ToString::to_string);
-        let cast = Cast::new(facts.operations, key, [poll, start, by], [offset]);
+        let cast = Cast::new(facts.operations, key, [sent.op, poll, start, by], [offset]);
         let steps = vec![
             cast.step(format!("{} was given {value} at offset {offset} of {key}.", cast.named(poll)), &[poll]),
             cast.before(poll, start),
@@ -185,9 +184,9 @@ pub(in crate::delivery) fn stood(cast: &Cast<'_, Log>, jump: &Jump) -> Step {
         (Origin::Record(_), Some(assigned)) => format!(
             "{origin} was given the message before offset {}, and its consumer, by {}, keeps its place.",
             jump.next,
-            cast.named(assigned)
+            cast.named(assigned.now)
         ),
     };
-    let ops: Vec<Op> = [jump.origin.op()].into_iter().chain(jump.assigned).collect();
+    let ops: Vec<Op> = jump.ops().filter(|op| *op != jump.by).collect();
     cast.step(sentence, &ops)
 }

@@ -12,10 +12,8 @@
 //! Or it was read, and *vanished*: the final reading, which began after all this, was given another message at its offset,
 //! or came to an end before it. (A final reading that merely left it out has skipped it; see [`polls`](super::polls).)
 //!
-//! A *mark* is an offset below which the message must lie: the end that was told (`end-offsets`), or the offset of a
-//! message that was acknowledged, when the question was asked after the acknowledgement. A final phase therefore asks
-//! for the ends (or, better, sends one message more to each partition) and then reads each from the beginning up to
-//! there.
+//! For what a mark is see [`marks`](super::marks). A final phase sends one message more to each partition, and then reads
+//! each from the beginning until it has that.
 //!
 //! Otherwise an acknowledged message that nobody read is *unseen*, and nothing is said of it. Jepsen's lost write needs
 //! somebody who read a higher offset, whoever it was; as consumers here also seek, it must be one who passed by.
@@ -29,10 +27,10 @@ mod explain;
 
 use super::facts::{Facts, Op, Partition, SendId, Sent};
 use super::positions::{Jump, Positions};
-use super::promise::{Acknowledged, LogOptions};
+use super::promise::LogOptions;
 use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
-use evidence::{FinalReading, Later, Mark, MarkKind, Passes};
+use evidence::{FinalReading, Later, Passes};
 pub(super) use explain::stood;
 
 /// What is known of the messages of one partition that are not where they should be.
@@ -65,7 +63,7 @@ pub(super) fn lost_writes(
             options,
             passes: Passes::new(&positions.jumps[at], options.gaps),
             later: Later::new(facts, partition),
-            last: FinalReading::find(facts, partition, &positions.readings[at], options.gaps),
+            last: FinalReading::find(facts, partition, &positions.readings[at], options),
         };
         losses.push(search.all(findings));
     }
@@ -136,10 +134,9 @@ impl<'b> Search<'_, 'b> {
             return None;
         }
         let proved = match sent.acknowledged_at() {
-            Some(offset) if offset < last.reading.low => false,
-            Some(offset) if offset >= last.reading.reached => self.holds(mark),
-            Some(_) => true,
-            // It may have been taken away, from below.
+            // Within the reading somebody else stands there, or it was passed by; below it, it was taken away.
+            Some(offset) => offset >= last.reading.reached,
+            // Without an offset it may have been taken away from below, where anything was.
             None => last.reading.low == 0,
         };
         proved.then_some(Proof::NotRead)
@@ -163,11 +160,6 @@ impl<'b> Search<'_, 'b> {
         }
         let mark = last.mark.as_ref()?;
         let below = records().all(|record| self.facts.precedes(record.op, mark.op));
-        (seen.low >= last.reading.reached && below && self.holds(mark)).then_some(Proof::Ended(read))
-    }
-
-    /// Whether everything that was acknowledged or read before `mark` lies below it.
-    fn holds(&self, mark: &Mark) -> bool {
-        mark.kind == MarkKind::Message || self.options.acknowledged == Acknowledged::Readable
+        (seen.low >= last.reading.reached && below).then_some(Proof::Ended(read))
     }
 }

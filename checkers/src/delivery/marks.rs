@@ -1,0 +1,72 @@
+//! Marks: offsets below which everything must lie that was acknowledged before.
+//!
+//! Where acknowledgements tell no offset, or where messages at the end of a partition are missing, the question is how far
+//! one must have read to be sure. What was acknowledged is in the log; what is appended afterwards stands behind it. So a
+//! message whose send began after the acknowledgement, wherever it is known to stand, is a mark. The end that somebody was
+//! told is one only where acknowledged messages can be read at once ([`Acknowledged::Readable`]): otherwise the end may
+//! lag behind.
+
+use super::facts::{Facts, Op, Partition, Sent};
+use super::promise::Acknowledged;
+
+/// What a mark is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MarkKind {
+    /// The end of the partition, as it was told.
+    End,
+    /// A message that was appended.
+    Message,
+}
+
+/// An operation that tells how far one must read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) op: Op,
+    /// What was acknowledged before the operation began lies below this offset.
+    pub(super) below: u64,
+    pub(super) kind: MarkKind,
+}
+
+/// The latest mark of a partition that one who has read below `reached` has reached.
+///
+/// Time O(marks).
+pub(super) fn latest(partition: &Partition<'_>, reached: u64, acknowledged: Acknowledged) -> Option<Mark> {
+    let message = |sent: &Sent<'_>| {
+        let below = sent.lowest()?.saturating_add(1);
+        Some(Mark { op: sent.op, below, kind: MarkKind::Message })
+    };
+    let reaches = |mark: &Mark| mark.below <= reached;
+    // Both are in order of invocation.
+    let message = partition.sends.iter().rev().filter_map(message).find(reaches);
+    if acknowledged == Acknowledged::Appended {
+        return message;
+    }
+    let ends = partition.ends.iter().rev();
+    let end = ends.map(|(op, end)| Mark { op: *op, below: *end, kind: MarkKind::End }).find(reaches);
+    message.into_iter().chain(end).max_by_key(|mark| mark.op)
+}
+
+/// Where it is told in a witness what a mark says: after the sentence that it came after what is missing.
+pub(super) fn told(mark: &Mark) -> String {
+    match mark.kind {
+        MarkKind::Message => {
+            format!("Its message stands at offset {}, behind everything that was there.", mark.below - 1)
+        }
+        MarkKind::End => format!("It told that everything lies below offset {}.", mark.below),
+    }
+}
+
+/// The poll that shows where the message of a mark stands; `None` where the mark itself does.
+pub(super) fn shown_by(facts: &Facts<'_>, partition: &Partition<'_>, mark: &Mark) -> Option<Op> {
+    if mark.kind == MarkKind::End {
+        return None;
+    }
+    let offset = mark.below - 1;
+    let sends = partition.sends.partition_point(|sent| sent.op < mark.op);
+    let own = |sent: &&Sent<'_>| sent.op == mark.op;
+    let sent = partition.sends[sends..].iter().take_while(own).find(|sent| sent.lowest() == Some(offset))?;
+    if sent.acknowledged_at() == Some(offset) && facts.answered(mark.op).is_some() {
+        return None;
+    }
+    partition.at(offset).iter().find(|record| record.value == sent.value).map(|record| record.op)
+}
