@@ -10,7 +10,7 @@
 //! - [`observer`]: notes who leads, what clocks show and how much nodes have written;
 //! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
 //! - [`verdict`], [`report`], [`machine`], [`progress`], [`log`], [`output`]: what a person sees;
-//! - [`matrix`]: many runs, each with an expectation, as a gate;
+//! - [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
 //! - [`cli`]: the command line; [`exit`]: how the program ends.
 
 pub mod agenda;
@@ -23,6 +23,7 @@ pub mod exit;
 pub mod folder;
 pub mod generator;
 pub mod judge;
+pub mod lesson;
 pub mod log;
 pub mod machine;
 pub mod matrix;

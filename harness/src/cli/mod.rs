@@ -3,6 +3,7 @@
 mod broker;
 mod check;
 mod doctor;
+mod lesson;
 mod lists;
 mod matrix;
 mod report;
@@ -41,6 +42,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run many cells, each with its expectation, from a file
     Matrix(Box<matrix::MatrixArgs>),
+    /// Measure what settings are worth: runs of every combination, and a table of what became of messages
+    Lesson(lesson::LessonArgs),
     /// Run one node of our own key-value store by hand
     Store(store::StoreArgs),
     /// Run one node of our own broker by hand
@@ -79,6 +82,7 @@ pub fn main() -> Exit {
         Command::Report(args) => report::report(&args),
         Command::Check(args) => check::check(&args),
         Command::Matrix(args) => matrix::matrix(&args),
+        Command::Lesson(args) => lesson::lesson(&args),
         Command::Store(args) => store::store(&args),
         Command::Broker(args) => broker::broker(&args),
         Command::Targets => lists::targets(),

@@ -110,12 +110,11 @@ fn findings(report: &DeliveryReport) -> Vec<String> {
         undelivered,
         redelivered,
     } = report.counts;
-    let reached = match report.guarantee {
-        Some(guarantee) => format!("delivery reached: {guarantee}"),
-        None => "delivery reached: not known".to_owned(),
-    };
     let mut lines = vec![
-        reached,
+        match report.guarantee {
+            Some(guarantee) => format!("delivery reached: {guarantee}"),
+            None => "delivery reached: that cannot be said".to_owned(),
+        },
         format!("  {sent} messages sent: {acknowledged} acknowledged, {failed} refused, {unknown} unknown"),
         format!(
             "  {delivered} messages delivered, in {deliveries} deliveries; {unacknowledged_delivered} of them were never acknowledged"
