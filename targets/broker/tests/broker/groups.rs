@@ -1,0 +1,120 @@
+//! Committed offsets move with their coordinator.
+
+use std::time::{Duration, Instant};
+
+use duress_broker::Bug;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::client::topic_name;
+use crate::cluster::{Cluster, PATIENCE};
+use crate::proxy::Pass;
+
+const NOT_COORDINATOR: i16 = 16;
+
+fn group() -> GroupId {
+    GroupId(StrBytes::from_static_str("g"))
+}
+
+/// Who coordinates the group, as a broker says, once it is another one than `not`.
+async fn coordinator(cluster: &Cluster, asked: usize, not: Option<usize>) -> usize {
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    let mut client = cluster.client(asked).await;
+    loop {
+        poll.tick().await;
+        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
+        let answer = client.ask(&request, 2).await.unwrap();
+        let found = usize::try_from(answer.node_id.0).ok().filter(|node| Some(*node) != not);
+        if let (Some(node), 0) = (found, answer.error_code) {
+            return node;
+        }
+        assert!(Instant::now() < deadline, "no coordinator: {answer:?}; {}", cluster.logs());
+    }
+}
+
+/// Commits until a coordinator takes it.
+async fn commit(cluster: &Cluster, node: usize, offset: i64) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    let mut client = cluster.client(node).await;
+    let partition =
+        OffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(offset);
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(topic_name("t")).with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    loop {
+        poll.tick().await;
+        let answer = client.ask(&request, 6).await.unwrap();
+        let code = answer.topics[0].partitions[0].error_code;
+        if code == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the commit is answered with {code}; {}", cluster.logs());
+    }
+}
+
+/// What a broker says is committed, or its error.
+async fn committed(cluster: &Cluster, node: usize) -> Result<i64, i16> {
+    let topic = OffsetFetchRequestTopic::default().with_name(topic_name("t")).with_partition_indexes(vec![0]);
+    let request = OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![topic]));
+    let answer = cluster.client(node).await.ask(&request, 5).await.unwrap();
+    match answer.error_code {
+        0 => Ok(answer.topics[0].partitions[0].committed_offset),
+        code => Err(code),
+    }
+}
+
+async fn committed_soon(cluster: &Cluster, node: usize) -> i64 {
+    let deadline = Instant::now() + PATIENCE;
+    let mut poll = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        poll.tick().await;
+        match committed(cluster, node).await {
+            Ok(offset) => return offset,
+            Err(code) => assert!(Instant::now() < deadline, "still {code}; {}", cluster.logs()),
+        }
+    }
+}
+
+async fn after_a_move(bug: Option<Bug>) -> i64 {
+    let mut cluster = Cluster::start(3, &["min-insync=2"], bug).await;
+    let first = coordinator(&cluster, 1, None).await;
+    commit(&cluster, first, 42).await;
+    assert_eq!(committed_soon(&cluster, first).await, 42);
+    cluster.kill(first);
+    let second = coordinator(&cluster, first % 3 + 1, Some(first)).await;
+    committed_soon(&cluster, second).await
+}
+
+#[tokio::test]
+async fn what_was_committed_is_known_to_the_next_coordinator() {
+    assert_eq!(after_a_move(None).await, 42);
+}
+
+#[tokio::test]
+async fn offset_commit_lost_on_move_shows() {
+    assert_eq!(after_a_move(Some(Bug::OffsetCommitLostOnMove)).await, -1);
+}
+
+#[tokio::test]
+async fn a_coordinator_that_is_cut_off_says_nothing_of_offsets() {
+    let cluster = Cluster::start(3, &["min-insync=2"], None).await;
+    let first = coordinator(&cluster, 1, None).await;
+    commit(&cluster, first, 1).await;
+    assert_eq!(committed_soon(&cluster, first).await, 1);
+    cluster.isolate(first, Pass::Silent);
+    let second = coordinator(&cluster, first % 3 + 1, Some(first)).await;
+    // From the moment that somebody else may have taken its place.
+    assert_eq!(committed(&cluster, first).await, Err(NOT_COORDINATOR));
+    commit(&cluster, second, 2).await;
+    assert_eq!(committed(&cluster, first).await, Err(NOT_COORDINATOR));
+    assert_eq!(committed_soon(&cluster, second).await, 2);
+}
