@@ -104,6 +104,11 @@ pub enum Evidence {
         /// What was seen.
         nodes: Vec<NodeClock>,
     },
+    /// Wall clocks agree with the machine's again.
+    ClockReset {
+        /// What was seen; of a node that is down or paused nothing, and what is started there follows the clock as it is.
+        nodes: Vec<NodeClock>,
+    },
     /// Disks were struck.
     DiskStruck {
         /// What was seen.
@@ -163,10 +168,12 @@ impl Evidence {
             }
             // A node that is down or paused cannot be asked; one of them must have answered, and none otherwise.
             Self::ClockSet { nodes } => {
-                let asked =
-                    |node: &&NodeClock| !node.clock.seen.is_empty() || !node.clock.unpatched.is_empty();
-                nodes.iter().any(|node| asked(&node))
-                    && nodes.iter().filter(asked).all(|node| node.clock.proves(CLOCK_TOLERANCE_NS))
+                nodes.iter().any(NodeClock::was_asked) && nodes.iter().all(NodeClock::agrees)
+            }
+            Self::ClockReset { nodes } => {
+                let right =
+                    |node: &NodeClock| node.clock.asked.offset_ns == 0 && node.clock.asked.drift_ppb == 0;
+                nodes.iter().all(|node| right(node) && node.agrees())
             }
             Self::DiskStruck { nodes } => nodes.iter().any(NodeDisk::was_struck),
             // The disk itself answers with an error when healing has no effect, or nothing has met the fault.
@@ -183,6 +190,18 @@ pub enum Proof {
     Proven,
     /// It does not: the run proves nothing.
     Missing,
+}
+
+impl NodeClock {
+    /// Whether a process of the node could be asked.
+    fn was_asked(&self) -> bool {
+        !self.clock.seen.is_empty() || !self.clock.unpatched.is_empty()
+    }
+
+    /// Whether the node shows what its clock was set to, if it could be asked.
+    fn agrees(&self) -> bool {
+        !self.was_asked() || self.clock.proves(CLOCK_TOLERANCE_NS)
+    }
 }
 
 impl NodeDisk {
@@ -306,7 +325,7 @@ impl fmt::Display for Evidence {
                 }
                 Ok(())
             }
-            Self::ClockSet { nodes } => {
+            Self::ClockSet { nodes } | Self::ClockReset { nodes } => {
                 let told: Vec<String> = nodes.iter().map(NodeClock::to_string).collect();
                 write!(f, "wall clocks as the nodes read them: {}", told.join(", "))
             }

@@ -4,6 +4,7 @@
 //! forbids is skipped, with the reason.
 
 mod anomalies;
+mod faults;
 mod histories;
 mod killed;
 mod matrix;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     let of_clusters = [
         ("runs", runs::TESTS),
         ("anomalies", anomalies::TESTS),
+        ("faults", faults::TESTS),
         ("repeated", repeated::TESTS),
         ("stopped", stopped::TESTS),
         ("killed", killed::TESTS),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
     }
     let by_leave = [
         ("runs", runs::TESTS_IF_ALLOWED),
+        ("faults", faults::TESTS_IF_ALLOWED),
         ("ordinary_user", ordinary_user::TESTS_IF_ALLOWED),
         ("surroundings", surroundings::TESTS_IF_ALLOWED),
     ];

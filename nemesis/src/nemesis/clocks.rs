@@ -65,7 +65,10 @@ impl Nemesis {
         self.active.insert(id, (fault.clone(), Active::Clock { clocks: moved }));
         match failed {
             Some(error) => Err(error),
-            None => Ok(Injected { evidence: self.read_clocks(seen)?, since }),
+            None => {
+                let evidence = Evidence::ClockSet { nodes: self.read_clocks(seen)? };
+                Ok(Injected { evidence, since })
+            }
         }
     }
 
@@ -99,12 +102,12 @@ impl Nemesis {
         }
         match first {
             Some(error) => Err(error),
-            None => self.read_clocks(seen),
+            None => Ok(Evidence::ClockReset { nodes: self.read_clocks(seen)? }),
         }
     }
 
     /// What the processes of each node read.
-    fn read_clocks(&self, nodes: Vec<(NodeId, Account)>) -> Result<Evidence, NemesisError> {
+    fn read_clocks(&self, nodes: Vec<(NodeId, Account)>) -> Result<Vec<NodeClock>, NemesisError> {
         let mut seen = Vec::with_capacity(nodes.len());
         for (node, Account { steps, reached_ns }) in nodes {
             let mut clock = self.read_clock(&node)?;
@@ -117,7 +120,7 @@ impl Nemesis {
             }
             seen.push(NodeClock { node, clock, steps, reached_ns });
         }
-        Ok(Evidence::ClockSet { nodes: seen })
+        Ok(seen)
     }
 
     fn read_clock(&self, node: &NodeId) -> Result<ClockEvidence, NemesisError> {

@@ -34,6 +34,7 @@ pub const CASES: &[Case] = cases! {
     what_follows_the_leader_keeps_clear_of_nodes_that_are_down: Nothing;
     a_clock_fault_that_fails_is_set_right_where_it_succeeded: Clocks;
     a_clock_is_moved_by_one_fault_at_a_time: Clocks;
+    the_clock_of_a_node_that_was_killed_is_set_right: Clocks;
     a_power_loss_that_undoes_nothing_is_told_as_such: Disks;
     a_power_loss_of_a_node_that_is_down_is_no_evidence: Disks;
     a_node_that_its_disk_fails_may_end: Disks;
@@ -227,6 +228,20 @@ fn a_clock_is_moved_by_one_fault_at_a_time(allowed: &Allowed) {
     assert!(matches!(refused, NemesisError::ClockTaken { by: 1, .. }), "{refused:?}");
     assert_eq!(stage.pages[2].setting().offset_ns, 0, "nothing was moved for the one that was refused");
     stage.heal(1);
+    stage.close();
+}
+
+fn the_clock_of_a_node_that_was_killed_is_set_right(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Clocks);
+    stage.inject(1, "clock:bump=-5s@n1").expect("a step");
+    stage.inject(2, "kill:n1").expect("a kill");
+    // Nobody can be asked, which proves no fault, but whatever is started there reads the clock as it is.
+    let healed = stage.heal(1);
+    assert!(healed.to_string().contains("n1 could not be asked"), "{healed}");
+    let refused = stage.inject(3, "clock:bump=-5s@n1").expect_err("nobody sees it");
+    assert!(matches!(refused, NemesisError::NoEvidence { .. }), "{refused:?}");
+    stage.heal(3);
+    stage.heal(2);
     stage.close();
 }
 
