@@ -1,0 +1,103 @@
+//! Three brokers on loopback, which do not outlive whoever started them.
+
+use std::fs::{File, create_dir};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use duress_history::NodeId;
+use duress_targets::{Node, OwnNetwork, Request, Settings, System, Topology, find};
+use tempfile::TempDir;
+
+/// How long a cluster may take until it serves, on a machine busy with other work.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ATTEMPT: Duration = Duration::from_secs(2);
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(50);
+
+/// A cluster of brokers, started as a run would start it.
+pub struct Brokers {
+    broker: &'static dyn System,
+    settings: Settings,
+    topology: Topology,
+    running: Vec<Child>,
+    // Removed last, when nobody writes into it any more.
+    folder: TempDir,
+}
+
+impl Brokers {
+    /// Three brokers that serve, with these options. Each cluster of one program has a `subnet` of its own.
+    pub fn start(subnet: u8, options: &[(&str, &str)]) -> Self {
+        let broker = find("broker").unwrap();
+        let folder = tempfile::Builder::new().prefix("duress-clients-").tempdir().unwrap();
+        // Other runs of this test on the same machine must not share addresses.
+        let [high, low] = (std::process::id() as u16).to_be_bytes();
+        let nodes = (1..=3).map(|number| {
+            let name = NodeId::new(format!("n{number}"));
+            let data = folder.path().join(name.as_str());
+            create_dir(&data).unwrap();
+            let address = Ipv4Addr::new(127, subnet.wrapping_add(high), low, number);
+            Node { address, stdout: data.join("stdout"), stderr: data.join("stderr"), data, name }
+        });
+        let topology = Topology { nodes: nodes.collect(), executable: env!("CARGO_BIN_EXE_duress").into() };
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let request = Request { nodes: 3, options: options.collect(), ..Request::default() };
+        let settings = broker.resolve(&request).unwrap();
+        let mut brokers = Self { broker, settings, topology, running: Vec::new(), folder };
+        for node in &brokers.topology.nodes {
+            let spec = broker.process(&brokers.settings, &brokers.topology, &node.name).unwrap();
+            let child = Command::new(&spec.program)
+                .args(&spec.args)
+                .stdin(Stdio::null())
+                .stdout(File::create(&spec.stdout).unwrap())
+                .stderr(File::create(&spec.stderr).unwrap())
+                .spawn()
+                .unwrap();
+            brokers.running.push(child);
+        }
+        brokers.wait();
+        brokers
+    }
+
+    fn wait(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let until = Instant::now() + PATIENCE;
+        for node in &self.topology.nodes {
+            loop {
+                let attempt =
+                    self.broker.ready(&self.settings, &self.topology, &node.name, &OwnNetwork, ATTEMPT);
+                match runtime.block_on(attempt) {
+                    Ok(()) => break,
+                    Err(_) if Instant::now() < until => std::thread::sleep(BETWEEN_ATTEMPTS),
+                    Err(error) => panic!("{error}: {}\n{}", error.cause, self.words()),
+                }
+            }
+        }
+    }
+
+    /// Where clients begin, as every client library wants it written.
+    pub fn bootstrap(&self) -> String {
+        let addresses = self.topology.nodes.iter().map(|node| format!("{}:9092", node.address));
+        addresses.collect::<Vec<_>>().join(",")
+    }
+
+    /// What the brokers have said, for whoever has to find out what went wrong.
+    pub fn words(&self) -> String {
+        let words = self.topology.nodes.iter().map(|node| {
+            let said = std::fs::read_to_string(&node.stderr).unwrap_or_default();
+            let from = said.len().saturating_sub(4000);
+            let from = (from..said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or(said.len());
+            format!("{} said at last:\n{}", node.name, &said[from..])
+        });
+        words.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Brokers {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            if let Err(error) = child.kill().and_then(|()| child.wait()) {
+                eprintln!("a broker in {} may still run: {error}", self.folder.path().display());
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+"""confluent-kafka-python: produce, read, or tell the story of a group.
+
+Usage: with_confluent.py BOOTSTRAP create|produce|read|group TOPIC PARTITIONS COUNT
+"""
+
+import sys
+import time
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+import group_story
+
+bootstrap, action, topic, partitions, count = sys.argv[1:]
+partitions, count = int(partitions), int(count)
+
+
+class Member:
+    def __init__(self, group):
+        self.consumer = Consumer({
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 6000,
+        })
+        self.consumer.subscribe([topic])
+
+    def poll(self, seconds):
+        messages = self.consumer.consume(500, timeout=seconds)
+        for message in messages:
+            if message.error() is not None:
+                raise SystemExit(f"polling: {message.error()}")
+        return [(message.partition(), message.offset(), message.value().decode()) for message in messages]
+
+    def assigned(self):
+        return {assigned.partition for assigned in self.consumer.assignment()}
+
+    def commit(self):
+        self.consumer.commit(asynchronous=False)
+
+    def close(self):
+        self.consumer.close()
+
+
+class Library:
+    @staticmethod
+    def member(group):
+        return Member(group)
+
+    @staticmethod
+    def produce(values):
+        """Sends each value, idempotently, to the partitions in turn, and waits for every acknowledgement."""
+        producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "enable.idempotence": True})
+        acknowledged = []
+
+        def delivered(error, message):
+            if error is not None:
+                raise SystemExit(f"sending {message.value()}: {error}")
+            acknowledged.append((message.partition(), message.offset()))
+
+        for place, value in enumerate(values):
+            producer.produce(topic, value.encode(), partition=place % partitions, on_delivery=delivered)
+        left = producer.flush(group_story.DEADLINE_S)
+        group_story.insist(left == 0, f"{left} messages were not acknowledged")
+        group_story.insist(len(set(acknowledged)) == len(values), f"offsets given twice: {acknowledged}")
+
+
+def read():
+    """Everything in the topic, of each partition in the order of offsets: lines of partition, offset, value."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+    until, got = time.monotonic() + group_story.DEADLINE_S, 0
+    while got < count:
+        group_story.insist(time.monotonic() < until, f"{count} wanted, got {got}")
+        for message in consumer.consume(500, timeout=0.5):
+            group_story.insist(message.error() is None, f"reading: {message.error()}")
+            print(message.partition(), message.offset(), message.value().decode())
+            got += 1
+    consumer.close()
+
+
+if action == "create":
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    made = admin.create_topics([NewTopic(topic, num_partitions=partitions, replication_factor=3)])
+    made[topic].result(timeout=group_story.DEADLINE_S)
+    cluster = admin.list_topics(timeout=group_story.DEADLINE_S)
+    group_story.insist(len(cluster.brokers) == 3, f"brokers: {cluster.brokers}")
+elif action == "produce":
+    Library.produce([f"confluent-{number}" for number in range(count)])
+elif action == "read":
+    read()
+elif action == "group":
+    group_story.tell(Library, f"{topic}-of-confluent", partitions, count)
+else:
+    raise SystemExit(__doc__)
