@@ -42,6 +42,8 @@ const DEFAULT_NODES: usize = 5;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(3);
 /// How long clients run when the run names no limit.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
+/// When a client gives up on an operation, where nothing says otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The ceiling of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
@@ -92,9 +94,9 @@ pub struct RunArgs {
     /// How long clients run [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time_limit: Option<Duration>,
-    /// When a client gives up on an operation
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
-    timeout: Duration,
+    /// When a client gives up on an operation [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
     /// What every random decision is drawn from [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
@@ -270,6 +272,8 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     let interval = args.interval.or(seconds(|scenario| scenario.interval_s)).unwrap_or(DEFAULT_INTERVAL);
     let time_limit =
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
+    let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
+    let timeout = args.timeout.or(scenario_timeout).unwrap_or(DEFAULT_TIMEOUT);
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let mut plan = Plan {
         version: VERSION,
@@ -281,7 +285,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         concurrency: args.concurrency.processes(node_count),
         rate_hz: args.rate,
         time_limit_ms: millis(time_limit),
-        operation_timeout_ms: millis(args.timeout),
+        operation_timeout_ms: millis(timeout),
         seed,
         faults,
         fault_interval_ms: millis(interval),

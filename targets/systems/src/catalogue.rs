@@ -196,6 +196,8 @@ pub struct Scenario {
     pub interval_s: u64,
     /// How long clients run, in seconds.
     pub time_limit_s: u64,
+    /// When a client gives up on an operation, in seconds, where it is not the harness's default.
+    pub timeout_s: Option<u64>,
 }
 
 impl Scenario {
@@ -217,6 +219,9 @@ impl Scenario {
             words.extend(["--interval".to_owned(), format!("{}s", self.interval_s)]);
         }
         words.extend(["--time-limit".to_owned(), format!("{}s", self.time_limit_s)]);
+        if let Some(timeout_s) = self.timeout_s {
+            words.extend(["--timeout".to_owned(), format!("{timeout_s}s")]);
+        }
         for (name, value) in self.options {
             words.extend(["-o".to_owned(), format!("{name}={value}")]);
         }

@@ -5,9 +5,10 @@ use crate::catalogue::{BugSpec, Delivery, Findable, Mode, OptionSpec, Promise, S
 /// The options that are the clients' alone; the others are the brokers' too.
 pub(super) const CLIENT_OPTIONS: [&str; 4] = ["acks", "idempotent", "retries", "commit"];
 
-/// What makes a table's topic be compacted while a run lasts: small segments, cleaned when a tenth is new.
+/// What makes a table's topic be compacted while a run lasts: segments of a dozen records, cleaned when a tenth is new, so
+/// that the last record of many a key has been through it.
 pub(super) const TABLE_CONFIG: [(&str, &str); 3] =
-    [("cleanup.policy", "compact"), ("segment.bytes", "8192"), ("min.cleanable.dirty.ratio", "0.1")];
+    [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.1")];
 
 const ALL: &[&str] = &["isr"];
 
@@ -104,6 +105,7 @@ const BASE: Scenario = Scenario {
     nodes: 3,
     interval_s: 4,
     time_limit_s: 30,
+    timeout_s: None,
 };
 
 pub(super) static BUGS: [BugSpec; 12] = [
@@ -128,7 +130,9 @@ pub(super) static BUGS: [BugSpec; 12] = [
         defect: "whoever is alive is elected, in sync or not, as Kafka did by default until 0.11",
         anomaly: "acknowledged messages are lost when a replica that lags takes over",
         modes: ALL,
-        scenario: Scenario { faults: &["partition:isolate-leader", "kill:leader"], interval_s: 3, ..BASE },
+        // While one leader is cut off, its successor writes; then that one is cut off too, just as the first, which lags,
+        // is back: it comes first in the order of preference.
+        scenario: Scenario { faults: &["partition:rolling-leader"], interval_s: 5, ..BASE },
         findable: Findable::Now,
     },
     BugSpec {
@@ -152,7 +156,13 @@ pub(super) static BUGS: [BugSpec; 12] = [
         defect: "what a leader knows of sequence numbers does not reach its successor",
         anomaly: "messages that were sent again after a failover are there twice",
         modes: ALL,
-        scenario: Scenario { options: &[("retries", "5")], faults: &["kill:leader"], ..BASE },
+        // A client must not give up before there is a new leader to send to again.
+        scenario: Scenario {
+            options: &[("retries", "5")],
+            faults: &["kill:leader"],
+            timeout_s: Some(6),
+            ..BASE
+        },
         findable: Findable::Now,
     },
     BugSpec {
@@ -160,7 +170,13 @@ pub(super) static BUGS: [BugSpec; 12] = [
         defect: "a new coordinator does not read the offsets that were committed with its predecessor",
         anomaly: "committed offsets go back when the coordinator is replaced",
         modes: ALL,
-        scenario: Scenario { workload: "queue", faults: &["kill:one"], ..BASE },
+        // Whoever commits before handing out must not hand out again.
+        scenario: Scenario {
+            workload: "queue",
+            options: &[("commit", "before")],
+            faults: &["kill:one"],
+            ..BASE
+        },
         findable: Findable::Now,
     },
     BugSpec {

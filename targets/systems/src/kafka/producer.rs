@@ -23,8 +23,10 @@ use crate::kafka::partition::{Partition, topic_name};
 use crate::kafka::refusal::{Asked, check, refusal};
 use crate::outcome::{CauseKind, Reach, RequestError};
 
-/// How long to wait before a batch is sent again.
+/// How long to wait before a batch is sent again; twice as long every time, up to the longest.
 const RETRY_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest such wait.
+const RETRY_BACKOFF_MAX: Duration = Duration::from_millis(400);
 
 /// What a leader must have done before it acknowledges a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,13 +97,12 @@ impl Producer {
         let identity = self.identity(cluster, deadline).await.map_err(as_definite)?;
         let sequence = self.sequences.get(partition).copied().unwrap_or(0);
         let batch = encode(bodies, identity.map(|identity| (identity, sequence)))?;
-        let mut attempts_left = self.retries + 1;
+        let mut retries_left = self.retries;
         let mut reach = Reach::Nothing;
+        let mut backoff = RETRY_BACKOFF;
         loop {
-            let attempt_deadline = share(deadline, attempts_left as usize);
-            let answer = self.attempt(cluster, partition, &batch, attempt_deadline).await;
-            attempts_left -= 1;
-            let failure = match answer {
+            let attempt_deadline = share(deadline, retries_left as usize + 1);
+            let failure = match self.attempt(cluster, partition, &batch, attempt_deadline).await {
                 Ok(offset) => {
                     let next = sequence_after(sequence, bodies.len());
                     self.sequences.insert(partition.clone(), next);
@@ -113,8 +114,8 @@ impl Producer {
                 reach = Reach::Unknown;
             }
             cluster.doubt(partition);
-            let again = Instant::now() + RETRY_BACKOFF;
-            if attempts_left == 0 || failure.again == Again::Useless || again >= deadline {
+            let again = Instant::now() + backoff;
+            if retries_left == 0 || failure.again == Again::Useless || again >= deadline {
                 if reach == Reach::Unknown || failure.again == Again::Useless {
                     // Which sequence number is next is anybody's guess: whoever goes on begins anew.
                     self.identity = None;
@@ -122,6 +123,10 @@ impl Producer {
                 }
                 return Err(RequestError { reach, ..failure.error });
             }
+            if failure.again == Again::MayHelp {
+                retries_left -= 1;
+            }
+            backoff = (backoff * 2).min(RETRY_BACKOFF_MAX);
             sleep_until(again).await;
         }
     }
@@ -217,14 +222,19 @@ struct Failure {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        Self { error, again: Again::MayHelp }
+        let again = if error.reach == Reach::Nothing { Again::NotSentYet } else { Again::MayHelp };
+        Self { error, again }
     }
 }
 
 /// Whether sending the same batch again may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {
+    /// It was not sent at all: whoever may send it again may wait for somebody to send it to.
+    NotSentYet,
+    /// It may.
     MayHelp,
+    /// It would be refused again.
     Useless,
 }
 
