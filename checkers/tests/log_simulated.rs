@@ -9,8 +9,9 @@ use duress_checkers::delivery::{
     Acknowledged, DeliveryPromise, Gaps, Guarantee, LogOptions, check_log, check_queue,
 };
 use duress_checkers::verdict::{AnomalyKind, CheckReport, Verdict};
-use duress_history::Operation;
 use duress_history::log::{Log, Start};
+use duress_history::pairs::pair;
+use duress_history::{Operation, jsonl};
 use log_simulation::{Commit, Consumers, Defect, Shape, Simulated, simulate};
 
 const SHAPE: Shape = Shape {
@@ -199,9 +200,22 @@ fn counts_are_the_truth() {
     }
 }
 
+#[test]
+fn a_history_read_back_from_its_file_is_the_same() {
+    let simulated = simulate(7, Shape { defect: Defect::Truncate, ..SHAPE });
+    let mut text = Vec::new();
+    for event in &simulated.events {
+        serde_json::to_writer(&mut text, event).expect("an event has a line");
+        text.push(b'\n');
+    }
+    let read = jsonl::read_from::<Log>(&text[..]).expect("a history");
+    assert_eq!(pair(&read.events).expect("they pair"), simulated.operations);
+}
+
 /// Whether `operations` alone show an anomaly of `kind`.
 fn shows(operations: &[Operation<Log>], consumers: Consumers, kind: AnomalyKind) -> bool {
-    let simulated = Simulated { operations: operations.to_vec(), happened: false, logs: Vec::new() };
+    let simulated =
+        Simulated { events: Vec::new(), operations: operations.to_vec(), happened: false, logs: Vec::new() };
     let promise = DeliveryPromise::EXACTLY_ONCE;
     kinds(&check(&simulated, consumers, &options(promise))).contains(&kind)
 }

@@ -73,6 +73,7 @@ pub struct Shape {
 
 /// A simulated history, and what is true of it.
 pub struct Simulated {
+    pub events: Vec<Event<Log>>,
     pub operations: Vec<Operation<Log>>,
     /// Whether the defect happened.
     pub happened: bool,
@@ -188,13 +189,9 @@ impl World {
     }
 
     fn some_partitions(&mut self) -> Vec<usize> {
-        let mut some: Vec<usize> = Vec::new();
-        for at in 0..self.shape.partitions {
-            if self.chance(2) {
-                some.push(at);
-            }
-        }
-        if some.is_empty() { vec![self.any_partition()] } else { some }
+        let count = self.random.random_range(1..=3_usize);
+        let some: BTreeSet<usize> = (0..count).map(|_| self.any_partition()).collect();
+        some.into_iter().collect()
     }
 
     fn invent(&mut self, client: usize) -> Log {
@@ -635,7 +632,8 @@ pub fn simulate(seed: u64, shape: Shape) -> Simulated {
     }
     world.last();
     let operations = pairs::pair(&world.events).expect("every client does one thing at a time");
-    let mut simulated = Simulated { operations, happened: world.happened, logs: world.logs };
+    let (events, happened, logs) = (world.events, world.happened, world.logs);
+    let mut simulated = Simulated { events, operations, happened, logs };
     if let Some((at, position)) = world.passed {
         let acknowledged = simulated.acknowledged();
         let value = simulated.logs[at][position].expect("what was passed by is there");

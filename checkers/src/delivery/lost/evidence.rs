@@ -45,34 +45,43 @@ impl Passes {
     }
 }
 
-/// Where sends were put, by when they began.
+/// Offsets that operations told, by when these began.
 pub(super) struct Later {
-    /// The index of the invocation, the send, its offset; by invocation.
-    sends: Vec<(u64, SendId, u64)>,
+    /// The index of the invocation, what it stands for, its offset; by invocation.
+    told: Vec<(u64, u32, u64)>,
     /// From each of them on, the one with the lowest offset.
     lowest: Vec<usize>,
 }
 
 impl Later {
-    pub(super) fn new(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
+    /// Where sends were put.
+    pub(super) fn sends(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
         let placed = |(id, sent): (usize, &Sent<'_>)| {
             sent.lowest().map(|offset| (facts.begun(sent.op), id as SendId, offset))
         };
-        let sends: Vec<(u64, SendId, u64)> = partition.sends.iter().enumerate().filter_map(placed).collect();
-        let mut lowest: Vec<usize> = (0..sends.len()).collect();
-        for at in (0..sends.len().saturating_sub(1)).rev() {
-            if sends[lowest[at + 1]].2 <= sends[at].2 {
+        Self::new(partition.sends.iter().enumerate().filter_map(placed).collect())
+    }
+
+    /// The ends that were told.
+    pub(super) fn ends(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
+        Self::new(partition.ends.iter().map(|(op, end)| (facts.begun(*op), *op, *end)).collect())
+    }
+
+    fn new(told: Vec<(u64, u32, u64)>) -> Self {
+        let mut lowest: Vec<usize> = (0..told.len()).collect();
+        for at in (0..told.len().saturating_sub(1)).rev() {
+            if told[lowest[at + 1]].2 <= told[at].2 {
                 lowest[at] = lowest[at + 1];
             }
         }
-        Self { sends, lowest }
+        Self { told, lowest }
     }
 
-    /// A send that began after `op` was answered, and was put at `offset` or below; with where it was put.
-    pub(super) fn at_or_below(&self, facts: &Facts<'_>, op: Op, offset: u64) -> Option<(SendId, u64)> {
+    /// One that began after `op` was answered, and told `offset` or one below; with what it told.
+    pub(super) fn at_or_below(&self, facts: &Facts<'_>, op: Op, offset: u64) -> Option<(u32, u64)> {
         let answered = facts.answered(op)?;
-        let after = self.sends.partition_point(|(begun, ..)| *begun < answered);
-        let (_, id, at) = self.sends[*self.lowest.get(after)?];
+        let after = self.told.partition_point(|(begun, ..)| *begun < answered);
+        let (_, id, at) = self.told[*self.lowest.get(after)?];
         (at <= offset).then_some((id, at))
     }
 }

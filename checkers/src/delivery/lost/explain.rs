@@ -89,6 +89,20 @@ impl<'b> Search<'_, 'b> {
                 );
                 cast.anomaly(AnomalyKind::LostWrite, summary, steps)
             }
+            Proof::Beyond(op, end) => {
+                let cast = Cast::new(facts.operations, key, [sent.op, *op], at);
+                let told = format!("{} told that {key} ends at offset {end}.", cast.named(*op));
+                let steps = vec![
+                    acknowledged(&cast),
+                    cast.before(sent.op, *op),
+                    cast.step(told, &[*op]),
+                    cast.step(unread, &[]),
+                ];
+                let summary = format!(
+                    "{value} was acknowledged{place} of {key}, which was told later to end at {end}; nobody ever read it"
+                );
+                cast.anomaly(AnomalyKind::LostWrite, summary, steps)
+            }
             Proof::NotRead => self.not_in_final(sent, None),
             Proof::Ended(poll) => self.not_in_final(sent, Some(*poll)),
             Proof::Replaced(poll, by) => self.replaced(sent, *poll, *by),

@@ -7,7 +7,9 @@
 //! - *passed by*: a consumer that stood at or before its offset was next given a message beyond it;
 //! - *reused*: a message that was sent after the acknowledgement was put at its offset or before, and what is appended
 //!   comes after everything that is there;
-//! - *not in the final reading*: somebody read from the beginning up to a mark, and did not find it.
+//! - *beyond the end*: an end that was told later lies at its offset or before, and ends do not lag behind
+//!   ([`Acknowledged::Readable`]);
+//! - *not in the final reading*: the acknowledgement told no offset, and somebody read from the beginning up to a mark, and did not find it.
 //!
 //! Or it was read, and *vanished*: the final reading, which began after all this, was given another message at its offset,
 //! or came to an end before it. (A final reading that merely left it out has skipped it; see [`polls`](super::polls).)
@@ -27,7 +29,7 @@ mod explain;
 
 use super::facts::{Facts, Op, Partition, SendId, Sent};
 use super::positions::{Jump, Positions};
-use super::promise::LogOptions;
+use super::promise::{Acknowledged, LogOptions};
 use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 use evidence::{FinalReading, Later, Passes};
@@ -62,7 +64,8 @@ pub(super) fn lost_writes(
             partition,
             options,
             passes: Passes::new(&positions.jumps[at], options.gaps),
-            later: Later::new(facts, partition),
+            later: Later::sends(facts, partition),
+            ends: Later::ends(facts, partition),
             last: FinalReading::find(facts, partition, &positions.readings[at], options),
         };
         losses.push(search.all(findings));
@@ -78,6 +81,8 @@ enum Proof {
     PassedBy(Jump),
     /// This send, which began later, was put at this offset.
     Reused(SendId, u64),
+    /// It was told later that the partition ends before it, at this offset.
+    Beyond(Op, u64),
     /// It is not in the final reading, although it must lie below the mark.
     NotRead,
     /// It was read by this poll, and lies beyond the end of the final reading, although it must lie below the mark.
@@ -92,6 +97,7 @@ struct Search<'a, 'b> {
     options: &'a LogOptions,
     passes: Passes,
     later: Later,
+    ends: Later,
     last: Option<FinalReading<'a>>,
 }
 
@@ -128,18 +134,19 @@ impl<'b> Search<'_, 'b> {
                 return Some(Proof::Reused(reuser, at));
             }
         }
+        if let (Some(offset), Acknowledged::Readable) = (sent.acknowledged_at(), self.options.acknowledged)
+            && let Some((op, end)) = self.ends.at_or_below(self.facts, sent.op, offset)
+        {
+            return Some(Proof::Beyond(op, end));
+        }
         let last = self.last.as_ref()?;
         let mark = last.mark.as_ref()?;
         if !self.facts.precedes(sent.op, last.reading.start) || !self.facts.precedes(sent.op, mark.op) {
             return None;
         }
-        let proved = match sent.acknowledged_at() {
-            // Within the reading somebody else stands there, or it was passed by; below it, it was taken away.
-            Some(offset) => offset >= last.reading.reached,
-            // Without an offset it may have been taken away from below, where anything was.
-            None => last.reading.low == 0,
-        };
-        proved.then_some(Proof::NotRead)
+        // With an offset, somebody else stands there, or it was passed by, or it lies beyond where anybody came to.
+        // Without one it may have been taken away from below, where anything was.
+        (sent.acknowledged_at().is_none() && last.reading.low == 0).then_some(Proof::NotRead)
     }
 
     fn vanished(&self, id: SendId, sent: &Sent<'b>) -> Option<Proof> {
