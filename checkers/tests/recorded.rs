@@ -5,13 +5,35 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use duress_checkers::delivery::{DeliveryPromise, LogOptions, check_log, check_queue};
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::verdict::{CheckReport, Verdict};
 use duress_history::import::read_any;
+use duress_history::log::Log;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
+use duress_history::table::Table;
 use duress_history::{Payload, Scalar};
+
+/// What the comment of a history says after `word`.
+fn said(path: &Path, word: &str) -> Option<String> {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let comment: String =
+        text.lines().take_while(|line| line.starts_with(';')).collect::<Vec<&str>>().join(" ");
+    let (_, after) = comment.split_once(word)?;
+    after.split_whitespace().next().map(|word| word.trim_end_matches('.').to_owned())
+}
+
+fn promise(path: &Path) -> DeliveryPromise {
+    match said(path, "promise:").as_deref() {
+        None => DeliveryPromise::EXACTLY_ONCE,
+        Some("at-least-once") => DeliveryPromise::AT_LEAST_ONCE,
+        Some("at-most-once") => DeliveryPromise::AT_MOST_ONCE,
+        Some(other) => panic!("{}: no promise {other}", path.display()),
+    }
+}
 
 fn check(model: &str, path: &Path, initial: Option<Scalar>) -> CheckReport {
     fn operations<A: Payload>(path: &Path) -> Vec<duress_history::Operation<A>> {
@@ -23,6 +45,15 @@ fn check(model: &str, path: &Path, initial: Option<Scalar>) -> CheckReport {
         "register" => check_registers(&operations::<Register>(path), initial, &budget, &interrupt),
         "cas-register" => check_cas_register(&operations::<CasRegister>(path), initial, &budget, &interrupt),
         "mutex" => check_mutex(&operations::<Mutex>(path), &budget, &interrupt),
+        "log" | "queue" => {
+            let options = LogOptions { promise: promise(path), ..LogOptions::default() };
+            let check = if model == "log" { check_log } else { check_queue };
+            check(&operations::<Log>(path), &options, &interrupt)
+        }
+        "table" => {
+            let options = TableOptions { promise: promise(path) };
+            check_table(&operations::<Table>(path), &options, &interrupt)
+        }
         other => panic!("no model {other}"),
     }
 }
@@ -39,7 +70,7 @@ fn name(verdict: &Verdict) -> &'static str {
 fn our_own() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-    for model in ["register", "cas-register", "mutex"] {
+    for model in ["register", "cas-register", "mutex", "log", "queue", "table"] {
         for (folder, expected) in [("good", "valid"), ("bad", "invalid")] {
             let folder = root.join(model).join(folder);
             let mut files: Vec<PathBuf> = fs::read_dir(&folder)
@@ -50,11 +81,19 @@ fn our_own() {
             for file in files {
                 let report = check(model, &file, None);
                 assert_eq!(name(&report.verdict), expected, "{}: {:#?}", file.display(), report.verdict);
+                if let Verdict::Invalid(anomalies) = &report.verdict
+                    && ["log", "queue", "table"].contains(&model)
+                {
+                    let anomaly =
+                        said(&file, "anomaly:").unwrap_or_else(|| panic!("{}: no name", file.display()));
+                    let kinds: Vec<&str> = anomalies.iter().map(|anomaly| anomaly.kind.name()).collect();
+                    assert!(kinds.contains(&anomaly.as_str()), "{}: {kinds:?}", file.display());
+                }
                 *counts.entry(format!("{model} {expected}")).or_default() += 1;
             }
         }
     }
-    assert_eq!(counts.len(), 6, "every model has histories of both kinds: {counts:?}");
+    assert_eq!(counts.len(), 12, "every model has histories of both kinds: {counts:?}");
 }
 
 #[test]
