@@ -11,6 +11,7 @@
 //! - [`run`]: all of it together; [`judge`]: from a history to a verdict;
 //! - [`verdict`], [`report`], [`machine`], [`progress`], [`log`], [`output`]: what a person sees;
 //! - [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
+//! - [`serve`]: runs in a browser;
 //! - [`cli`]: the command line; [`exit`]: how the program ends.
 
 pub mod agenda;
@@ -35,6 +36,7 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod scout;
+pub mod serve;
 pub mod verdict;
 pub mod workload;
 pub mod world;

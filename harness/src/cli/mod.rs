@@ -8,6 +8,7 @@ mod lists;
 mod matrix;
 mod report;
 mod run;
+mod serve;
 mod store;
 pub(crate) mod words;
 mod workload;
@@ -38,6 +39,8 @@ enum Command {
     Replay(run::ReplayArgs),
     /// Write the report of a run that is over: one page that opens offline
     Report(report::ReportArgs),
+    /// Show the runs in a folder in a browser: list, compare, follow
+    Serve(serve::ServeArgs),
     /// Check a recorded history (.jsonl, .json, .edn)
     Check(check::CheckArgs),
     /// Run many cells, each with its expectation, from a file
@@ -80,6 +83,7 @@ pub fn main() -> Exit {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => run::replay(&args),
         Command::Report(args) => report::report(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Matrix(args) => matrix::matrix(&args),
         Command::Lesson(args) => lesson::lesson(&args),

@@ -13,6 +13,7 @@ mod output;
 mod record;
 mod repeated;
 mod runs;
+mod served;
 mod stage;
 mod stopped;
 mod surroundings;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ("histories", histories::TESTS),
         ("output", output::TESTS),
         ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
+        ("served", served::TESTS),
     ] {
         for &(name, test) in tests {
             trials.push(Trial::test(format!("{group}::{name}"), move || {

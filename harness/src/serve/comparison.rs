@@ -1,0 +1,92 @@
+//! Two runs held against each other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::report::html::record::{PlanRecord, VerdictRecord, load};
+use crate::report::html::{history, series};
+
+/// One side of a comparison.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// The run's folder, as requests call it.
+    pub name: String,
+    /// What it came to.
+    pub verdict: VerdictRecord,
+    /// The plan's values, by where they stand in it.
+    pub plan: BTreeMap<String, String>,
+    /// Rate and latencies in slots, for the chart.
+    pub series: Value,
+}
+
+/// Reads the run in `folder`.
+#[must_use]
+pub fn side(name: String, folder: &Path) -> Side {
+    let plan: PlanRecord = load(folder, "plan.json").unwrap_or_default();
+    let raw: Value = load(folder, "plan.json").unwrap_or_default();
+    let mut flat = BTreeMap::new();
+    flatten("", &raw, &mut flat);
+    let history = history::read(&folder.join("history.jsonl"), &plan.node_names()).unwrap_or_default();
+    let series = series::series(&history);
+    let all = series.functions.last();
+    Side {
+        name,
+        verdict: load(folder, "verdict.json").unwrap_or_default(),
+        plan: flat,
+        series: json!({
+            "slot": series.slot_ms,
+            "ok": all.map(|all| &all.ok),
+            "median": all.map(|all| &all.latency[0]),
+            "slow": all.map(|all| &all.latency[2]),
+        }),
+    }
+}
+
+/// Where the plans differ: what stands there in each; nothing where one has no such value.
+#[must_use]
+pub fn differences<'a>(a: &'a Side, b: &'a Side) -> Vec<(&'a str, Option<&'a str>, Option<&'a str>)> {
+    let mut keys: Vec<&String> = a.plan.keys().chain(b.plan.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let of = |side: &'a Side, key: &str| side.plan.get(key).map(String::as_str);
+    keys.into_iter().map(|key| (key.as_str(), of(a, key), of(b, key))).filter(|(_, a, b)| a != b).collect()
+}
+
+fn flatten(place: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+    let below = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| flatten(&below(name), value, into)),
+        // A fault of a schedule differs as a whole.
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, item)| {
+            into.insert(format!("{place}[{at}]"), item.to_string());
+        }),
+        Value::String(text) => drop(into.insert(place.to_owned(), text.clone())),
+        other => drop(into.insert(place.to_owned(), other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_told() {
+        let of = |plan: Value| {
+            let mut flat = BTreeMap::new();
+            flatten("", &plan, &mut flat);
+            Side { name: String::new(), verdict: VerdictRecord::default(), plan: flat, series: Value::Null }
+        };
+        let a = of(json!({"seed": 1, "settings": {"mode": "raft"}, "schedule": [{"id": 1}]}));
+        let b = of(json!({"seed": 2, "settings": {"mode": "raft", "bug": "x"}, "schedule": []}));
+        assert_eq!(
+            differences(&a, &b),
+            [
+                ("schedule[0]", Some("{\"id\":1}"), None),
+                ("seed", Some("1"), Some("2")),
+                ("settings.bug", None, Some("x")),
+            ]
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! The pages: a list, a run, a matrix, a comparison.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::{Value, json};
+
+use super::catalogue::{Catalogue, Filter, RunLine, State};
+use super::comparison::{Side, differences};
+use crate::matrix::results::MatrixResults;
+use crate::report::html::pack;
+use crate::report::html::words::thousands;
+
+const STYLE: &str = include_str!("../../assets/report/report.css");
+const CHART_STYLE: &str = include_str!("../../assets/uplot/uPlot.min.css");
+const CHART_SCRIPT: &str = include_str!("../../assets/uplot/uPlot.iife.min.js");
+const LIVE_SCRIPT: &str = include_str!("../../assets/serve/live.js");
+const COMPARE_SCRIPT: &str = include_str!("../../assets/serve/compare.js");
+
+/// Files of a run that are offered.
+const FILES: [&str; 9] = [
+    "report.html",
+    "report.txt",
+    "verdict.json",
+    "plan.json",
+    "history.jsonl",
+    "observations.jsonl",
+    "machine.json",
+    "network.pcapng",
+    "duress.log",
+];
+
+fn shell(title: &str, content: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · duress" }
+                style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
+            }
+            body {
+                header { div.top { a.brand href="/" { "duress" } span.muted { (title) } } }
+                main { (content) }
+            }
+        }
+    }
+}
+
+/// `path` as part of an address: everything but letters, digits and a few signs is escaped.
+#[must_use]
+pub fn address(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    path.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn badge(state: &State) -> Markup {
+    html! { span class={ "badge " (state.word()) } { (state.word()) } }
+}
+
+fn when(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// The list of everything.
+#[must_use]
+pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
+    let wanted: Vec<&RunLine> = catalogue.runs.iter().filter(|run| filter.wants(run)).collect();
+    shell(
+        "runs",
+        &html! {
+            @if !catalogue.matrices.is_empty() {
+                h2 { "Matrices" }
+                div.scroll { table {
+                    thead { tr { th scope="col" { "began" } th scope="col" { "matrix" } th scope="col" { "came to" } th scope="col" { "exit" } } }
+                    tbody { @for matrix in &catalogue.matrices { tr {
+                        td.number { (matrix.results.began) }
+                        th scope="row" { a href={ "/matrix/" (address(&matrix.name)) } { (matrix.results.matrix.display()) @if let Some(shard) = &matrix.results.shard { " " (shard) } } }
+                        td { (matrix.results.summary()) } td.number { (matrix.results.exit) }
+                    } } }
+                } }
+            }
+            h2 { "Runs" }
+            form id="search" action="/" method="get" role="search" {
+                label { "Search " input type="search" name="text" value=(filter.text) placeholder="target, mode, fault, anomaly"; }
+                label { "verdict " select name="verdict" {
+                    option value="" { "any" }
+                    @for word in ["valid", "invalid", "unknown", "broken", "running", "unfinished"] {
+                        option value=(word) selected[filter.verdict == word] { (word) }
+                    }
+                } }
+                button type="submit" { "filter" }
+            }
+            p.small { (wanted.len()) " of " (catalogue.runs.len()) " runs" }
+            form action="/compare" method="get" {
+                div.scroll { table {
+                    thead { tr { th scope="col" { "a" } th scope="col" { "b" } th scope="col" { "began (UTC)" } th scope="col" { "verdict" } th scope="col" { "run" }
+                        th scope="col" { "workload" } th scope="col" { "faults" } th scope="col" { "anomalies" } th scope="col" { "seed" } } }
+                    tbody { @for run in wanted { tr {
+                        td { input type="radio" name="a" value=(run.name) aria-label={ "compare " (run.name) " as a" }; }
+                        td { input type="radio" name="b" value=(run.name) aria-label={ "compare " (run.name) " as b" }; }
+                        td.number { (when(run.began)) } td { (badge(&run.state)) }
+                        th scope="row" { a href={ "/run/" (address(&run.name)) } { (run.name) } }
+                        td { (run.plan.workload_name()) } td { (run.plan.faults) } td { (run.anomalies.join(", ")) } td.number { (run.plan.seed) }
+                    } } }
+                } }
+                p { button type="submit" { "compare a with b" } }
+            }
+        },
+    )
+}
+
+/// One run; followed while it goes on.
+#[must_use]
+pub fn run(line: &RunLine, folder: &Path) -> Markup {
+    let name = address(&line.name);
+    let there = FILES.iter().filter(|file| folder.join(file).is_file());
+    let nodes = line.plan.node_names();
+    shell(
+        &line.name,
+        &html! {
+            h1 { (badge(&line.state)) " " (line.name) }
+            p { (line.plan.target) ", mode " (line.plan.settings.mode) @if let Some(bug) = &line.plan.settings.bug { ", bug " (bug) }
+                "; workload " (line.plan.workload_name()) "; faults " (line.plan.faults) "; seed " (line.plan.seed) }
+            @if line.state == State::Running {
+                section id="live" data-run=(name) data-limit=(line.plan.time_limit_ms) {
+                    h2 { "Live" }
+                    p id="live-state" role="status" { "waiting for the first operation" }
+                    div.chart id="live-chart" role="img" aria-label="Operations a second, by outcome" {}
+                }
+                script { (PreEscaped(CHART_SCRIPT)) }
+                script { (PreEscaped(LIVE_SCRIPT)) }
+            }
+            h2 { "Files" }
+            ul {
+                @for file in there { li { a href={ "/file/" (name) "/" (file) } { (file) } } }
+                @for node in nodes { @for file in ["stdout.log", "stderr.log"] {
+                    @let path = format!("nodes/{node}/{file}");
+                    @if folder.join(&path).is_file() { li { a href={ "/file/" (name) "/" (address(&path)) } { (path) } } }
+                } }
+            }
+        },
+    )
+}
+
+/// One matrix. `run_of` says under which name a trial's folder is served, if it is.
+#[must_use]
+pub fn matrix(results: &MatrixResults, run_of: impl Fn(&Path) -> Option<String>) -> Markup {
+    shell(
+        &results.matrix.display().to_string(),
+        &html! {
+            h1 { (results.summary()) }
+            p.muted { (results.matrix.display()) ", begun " (results.began) " by duress " (results.program) " on " (results.machine) "; exit " (results.exit) }
+            div.scroll { table {
+                thead { tr { th scope="col" { "cell" } th scope="col" { "expected" } th scope="col" { "outcome" } th scope="col" { "why" } th scope="col" { "seconds" } th scope="col" { "runs" } } }
+                tbody { @for cell in &results.cells { tr {
+                    th scope="row" { (cell.name) } td { (cell.expected) } td { (cell.outcome.words()) } td { (cell.message) }
+                    td.number { (format!("{:.0}", cell.seconds)) }
+                    td { @for run in &cell.runs { @if let Some(name) = run_of(&run.trial.folder) {
+                        a href={ "/run/" (address(&name)) } { (run.series.name()) " " (run.trial.seed) } " "
+                    } } }
+                } } }
+            } }
+        },
+    )
+}
+
+/// Two runs side by side.
+#[must_use]
+pub fn compare(a: &Side, b: &Side) -> Markup {
+    let sides = [a, b];
+    let figure = |of: &dyn Fn(&Side) -> String| html! { @for side in sides { td.number { (of(side)) } } };
+    let number = |value: &Value| value.as_u64().map_or_else(|| "–".to_owned(), thousands);
+    let mut functions: Vec<String> = sides
+        .iter()
+        .flat_map(|side| {
+            side.verdict.statistics["by_f"].as_object().into_iter().flat_map(|of| of.keys().cloned())
+        })
+        .collect();
+    functions.sort();
+    functions.dedup();
+    let differing = differences(a, b);
+    shell(
+        "comparison",
+        &html! {
+            h1 { "a and b" }
+            div.scroll { table {
+                thead { tr { th scope="col" { "" } @for (letter, side) in ["a", "b"].iter().zip(sides) {
+                    th scope="col" { (letter) ": " a href={ "/run/" (address(&side.name)) } { (side.name) } } } } }
+                tbody {
+                    tr { th scope="row" { "verdict" } @for side in sides { td { (side.verdict.verdict) } } }
+                    tr { th scope="row" { "anomalies" } @for side in sides { td {
+                        @for anomaly in side.verdict.anomalies.iter().take(5) { div { (anomaly.kind) ": " (anomaly.summary) } }
+                        @if side.verdict.anomalies.len() > 5 { "and " (side.verdict.anomalies.len() - 5) " more" }
+                        @for reason in &side.verdict.reasons { div { (reason) } }
+                    } } }
+                    @for outcome in ["ok", "fail", "info"] {
+                        tr { th scope="row" { (outcome) } (figure(&|side| number(&side.verdict.statistics["counts"][outcome]))) }
+                    }
+                    @for function in &functions { @for quantile in ["p50_us", "p99_us", "max_us"] {
+                        tr { th scope="row" { (function) ", " (quantile.trim_end_matches("_us")) " in µs" } (figure(&|side| number(&side.verdict.statistics["by_f"][function.as_str()][quantile]))) }
+                    } }
+                    tr { th scope="row" { "faults" } (figure(&|side| side.verdict.faults.len().to_string())) }
+                }
+            } }
+            h2 { "Where the plans differ" }
+            @if differing.is_empty() { p { "Nowhere: this is one plan, run twice." } } @else {
+                div.scroll { table {
+                    thead { tr { th scope="col" { "" } th scope="col" { "a" } th scope="col" { "b" } } }
+                    tbody { @for (key, a, b) in differing { tr { th scope="row" { (key) } @for value in [a, b] { td { @if let Some(value) = value { code { (value) } } @else { span.muted { "absent" } } } } } } }
+                } }
+            }
+            h2 { "Latency of those that happened" }
+            div.chart id="compare-latency" role="img" aria-label="Latency of both runs over time; the table above has the quantiles" {}
+            h2 { "Happened, a second" }
+            div.chart id="compare-rate" role="img" aria-label="Rate of both runs over time" {}
+            script type="application/json" id="data" { (PreEscaped(pack::json(&json!([a.series, b.series])))) }
+            script { (PreEscaped(CHART_SCRIPT)) }
+            script { (PreEscaped(COMPARE_SCRIPT)) }
+        },
+    )
+}
+
+/// Something that is not there.
+#[must_use]
+pub fn missing(what: &str) -> Markup {
+    shell("not found", &html! { h1 { "Not found" } p { (what) } p { a href="/" { "All runs" } } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_hold_any_name() {
+        assert_eq!(address("store-raft/2026 1?\"<#%"), "store-raft/2026%201%3F%22%3C%23%25");
+    }
+}
