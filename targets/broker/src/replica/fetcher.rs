@@ -11,8 +11,8 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::handle::PartitionHandle;
 use super::manager::Replicas;
-use super::partition::PartitionHandle;
 use crate::cluster::message::{
     Answer, Question, ReplicaFetch, ReplicaPosition, ReplicaRecords, Request, Response,
 };

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::fault::Fault;
-use super::partition::Written;
+use super::handle::Written;
 use crate::cluster::state::Partition;
 use crate::cluster::{BrokerEpoch, BrokerId};
 

@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::handle::{PartitionHandle, PartitionName, Role};
 use super::leading::{Commit, Shrinking, WishOutcome};
-use super::partition::{
-    self, Origin, PartitionFailure, PartitionHandle, PartitionName, Reports, Role, Rules, Truncation,
-    Visible, WishOf,
-};
+use super::partition::{self, Origin, PartitionFailure, Reports, Rules, Truncation, Visible, WishOf};
 use crate::bug::Bug;
 use crate::cluster::message::ReplicaPosition;
 use crate::cluster::state::{AlterPartition, Command, Partition, Reply, Topic};

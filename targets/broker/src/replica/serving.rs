@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, select_all};
 use tokio::time::{timeout, timeout_at};
 
+use super::handle::PartitionHandle;
 use super::manager::Replicas;
-use super::partition::PartitionHandle;
 use crate::cluster::message::{ReplicaFetch, ReplicaRecords};
 
 /// How long a copy may take to answer. A peer that hears nothing for longer gives up its connection, and one slow disk

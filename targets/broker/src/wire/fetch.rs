@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 use super::produce::not_here;
 use crate::broker::Broker;
 use crate::replica::Status;
-use crate::replica::partition::Records;
+use crate::replica::handle::Records;
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// One request reads at most this much, whatever the client asks for.
