@@ -101,7 +101,7 @@ impl Series {
             detection_interval: detection.wilson(),
             median_s: time.median_s(),
             time,
-            false_alarms: Self::proportion(&self.controls, |trial| !trial.anomalies().is_empty()),
+            false_alarms: Self::proportion(&self.controls, |trial| alarms(gate, trial)),
             without_faults: self.ablations.as_ref().map(|trials| Self::proportion(trials, detected)),
             inconclusive: u32::try_from(self.all().filter(|trial| !is_conclusive(trial)).count())
                 .unwrap_or(u32::MAX),
@@ -118,7 +118,7 @@ impl Series {
     pub fn judge(&self, target: &str, gate: &BugGate, depth: Depth) -> Judgement {
         let record = self.record(target, gate);
         let mut judgements = Vec::new();
-        if let Some(control) = self.controls.iter().find(|trial| !trial.anomalies().is_empty()) {
+        if let Some(control) = self.controls.iter().find(|trial| alarms(gate, trial)) {
             judgements.push(Judgement::new(
                 Outcome::Anomaly,
                 format!(
@@ -176,7 +176,7 @@ impl Series {
             .trials
             .iter()
             .filter(|trial| !Self::detected(gate, trial) || surprise(&gate.named, trial).is_some());
-        let controls = self.controls.iter().filter(|trial| trial.finding != Finding::Valid);
+        let controls = self.controls.iter().filter(|trial| !is_conclusive(trial) || alarms(gate, trial));
         let ablations = self
             .ablations
             .iter()
@@ -184,6 +184,11 @@ impl Series {
             .filter(|trial| !is_conclusive(trial) || surprise(&gate.named, trial).is_some());
         trials.chain(controls).chain(ablations)
     }
+}
+
+/// Whether a control shows what its settings do not entail.
+fn alarms(gate: &BugGate, control: &Trial) -> bool {
+    control.anomalies().iter().any(|found| !gate.entailed.contains(&found.kind))
 }
 
 /// Whether a trial decided anything.
@@ -203,6 +208,7 @@ mod tests {
         BugGate {
             bug: "stale-leader-read".to_owned(),
             named: Named { expected: vec![StaleRead], allowed: Vec::new() },
+            entailed: Vec::new(),
             trials: 4,
             controls: 2,
             ablations: 2,
@@ -256,6 +262,17 @@ mod tests {
         assert_eq!(fast.judge("store", &gate(1.0), Depth::Fast).outcome, Outcome::Passed);
         let none = series(vec![valid(), valid()], vec![valid()]);
         assert_eq!(none.judge("store", &gate(1.0), Depth::Fast).outcome, Outcome::MissingAnomaly);
+    }
+
+    #[test]
+    fn what_the_settings_entail_is_no_false_alarm() {
+        let mut weak = gate(1.0);
+        weak.entailed = vec![LostWrite];
+        let judged = |control: Trial| {
+            series(vec![invalid(&[StaleRead])], vec![control]).judge("store", &weak, Depth::Whole).outcome
+        };
+        assert_eq!(judged(invalid(&[LostWrite])), Outcome::Passed);
+        assert_eq!(judged(invalid(&[LostWrite, StaleRead])), Outcome::Anomaly);
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub struct BugGate {
     pub bug: String,
     /// The anomalies it shows as.
     pub named: Named,
+    /// The anomalies that the scenario's settings entail by themselves, bug or no bug: what promises less, breaks more.
+    pub entailed: Vec<AnomalyKind>,
     /// How many runs are made with the bug.
     pub trials: u32,
     /// How many are made without it.

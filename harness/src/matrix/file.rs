@@ -22,7 +22,8 @@
 //! trials = 10
 //! ```
 //!
-//! Every long option of `duress run` is a key. `expect` is `"valid"` or the anomalies of which one must appear; `allow`
+//! `control-allow` names anomalies that the settings of a bug's scenario entail without the bug. Every long option of
+//! `duress run` is a key. `expect` is `"valid"` or the anomalies of which one must appear; `allow`
 //! names others that may appear besides. A key written as a list comes into the name of each cell, as
 //! `store/raft/faults=kill,pause/seed=2`.
 
@@ -58,10 +59,11 @@ pub struct MatrixFile {
 /// Keys of a cell that say what must come of it, and not what is run.
 const CELL_KEYS: [&str; 7] = ["name", "expect", "allow", "found-within", "deadline", "fast", "may-skip"];
 /// The same of a bug.
-const BUG_KEYS: [&str; 12] = [
+const BUG_KEYS: [&str; 13] = [
     "name",
     "expect",
     "allow",
+    "control-allow",
     "trials",
     "controls",
     "ablations",
@@ -377,6 +379,13 @@ impl Own<'_> {
                 self.several("expect").first().map_or(self.section.span.clone(), |(_, span)| span.clone());
             return Err(self.reader.wrong(span, "a bug is found by an anomaly: name those it shows as"));
         }
+        let entailed = self.kinds("control-allow")?;
+        if let Some(kind) = entailed.iter().find(|kind| named.expects(**kind)) {
+            let span = self.several("control-allow")[0].1.clone();
+            let message =
+                format!("{kind} cannot prove the bug and be there without it: it is in expect as well");
+            return Err(self.reader.wrong(span, message));
+        }
         let trials = self.count("trials", 1)?.unwrap_or(TRIALS);
         let rate = self.parsed("minimum-rate", "a number above 0, and at most 1", |value| {
             value.parse::<f64>().ok().filter(|rate| *rate > 0.0 && *rate <= 1.0)
@@ -384,6 +393,7 @@ impl Own<'_> {
         Ok(BugGate {
             bug,
             named,
+            entailed,
             trials,
             controls: self.count("controls", 0)?.unwrap_or(trials),
             ablations: self.count("ablations", 0)?.unwrap_or(ABLATIONS),

@@ -209,7 +209,11 @@ impl<'a> Own<'a> {
         })
     }
 
-    fn kinds(&self, name: &str) -> Result<Vec<AnomalyKind>, DocumentError> {
+    /// The anomalies that a key names, but for `valid`.
+    ///
+    /// # Errors
+    /// [`DocumentError::Wrong`], naming what is no anomaly.
+    pub fn kinds(&self, name: &str) -> Result<Vec<AnomalyKind>, DocumentError> {
         self.several(name)
             .iter()
             .filter(|(word, _)| word != "valid")

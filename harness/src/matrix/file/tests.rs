@@ -163,6 +163,11 @@ fn what_is_not_understood_is_named_with_its_line() {
         4,
         &["anomaly"],
     );
+    refused(
+        &bug("bug = \"stale-leader-read\"\ncontrol-allow = [\"stale-read\"]"),
+        5,
+        &["stale-read", "without it"],
+    );
     refused("[[bug]]\ntarget = \"store\"\nexpect = \"stale-read\"\n", 1, &["bug is missing"]);
     refused("[matrix]\nbudget = \"soon\"\n", 2, &["\"soon\""]);
     refused("[matrix]\nspeed = \"high\"\n", 2, &["\"speed\"", "budget"]);
