@@ -139,7 +139,7 @@ fn said(row: &Row) -> String {
             format!(
                 "{} acknowledged, {} lost, {} duplicated, {} reordered, {} skipped, {} repeated",
                 counts.acknowledged,
-                counts.lost,
+                counted.gone(),
                 counts.duplicated,
                 counts.reordered,
                 counts.undelivered,

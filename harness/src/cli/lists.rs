@@ -54,7 +54,7 @@ log: sends to the partitions of --topics topics, each value once, and polls by p
   end every partition is polled from its beginning to its end.
   Checked: is every acknowledged message in its partition, once, in its place, for everybody?
 queue: half of the processes send, the others are one group; its members die and are replaced. At the end the group
-  consumes until what it has committed is all there is.
+  consumes until what it has committed is all there is, and every partition is polled from its beginning to its end.
   Checked: is every acknowledged message given to a member of the group, and how often?
 table: puts and deletes over --keys keys of a compacted topic, and reads of what remains of its log. At the end the
   log is read to its end.

@@ -14,18 +14,18 @@ pub fn table(rows: &[Row], common: &Common) -> String {
         ($($line:tt)*) => { let _ = writeln!(text, $($line)*); };
     }
     say!(
-        "Messages through {} brokers, {} s for each row, seed {}. Half of the processes send, the others are one group that",
+        "Messages through {} brokers, {} s for each row, seed {}. Half of the processes send; the others are one group that",
         common.nodes,
         common.time_limit.as_secs_f64(),
         common.seed
     );
     say!(
-        "consumes and whose members die now and then; what is not acknowledged is sent again, but for `acks=0`. *Lost*:"
+        "consumes, and whose members die now and then. What is not acknowledged is sent again, except with `acks=0`."
     );
     say!(
-        "acknowledged or read, and gone. *Skipped*: committed, though no member was given it. *Repeated*: given to the group more"
+        "*Lost*: acknowledged or read, and in no partition at the end. *Skipped*: in its partition and passed by the group's"
     );
-    say!("than once.\n");
+    say!("committed offset, though no member was given it. *Repeated*: given to the group more than once.\n");
     say!(
         "| acks | idempotent | commit | faults | acknowledged | lost | duplicated | reordered | skipped | repeated | reached | promised, and kept? |"
     );
@@ -66,10 +66,62 @@ fn cells(counted: &Counted) -> String {
     format!(
         "{} | {} | {} | {} | {} | {} | {reached} | {promise}: {kept} |",
         counts.acknowledged,
-        counts.lost,
+        counted.gone(),
         counts.duplicated,
         counts.reordered,
         counts.undelivered,
         counts.redelivered
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::lesson::cell::Cell;
+
+    #[test]
+    fn every_cell_has_a_row_whether_it_was_counted_or_not() {
+        let delivery = serde_json::from_value(serde_json::json!({
+            "promise": {"loss": "allowed", "duplicates": "allowed", "order": "free", "reads": "unsettled"},
+            "guarantee": "at-most-once",
+            "counts": {
+                "sent": 9, "acknowledged": 8, "failed": 1, "unknown": 0, "delivered": 5, "deliveries": 5,
+                "unacknowledged-delivered": 0, "lost": 2, "unseen": 1, "duplicated": 0, "reordered": 0,
+                "undelivered": 0, "redelivered": 0
+            },
+            "found": {"lost-write": 2}
+        }));
+        let counted = Counted {
+            verdict: Verdict::Valid,
+            promise: "stored at most once".to_owned(),
+            delivery: delivery.expect("a report"),
+        };
+        let cells = Cell::all(&["kill".to_owned()]);
+        let mut rows: Vec<Row> = cells
+            .into_iter()
+            .map(|cell| Row {
+                cell,
+                result: RowResult::Nothing("not run: the budget was used up".to_owned()),
+            })
+            .collect();
+        rows[0].result = RowResult::Counted(counted);
+        let common = Common {
+            nodes: 3,
+            interval: Duration::from_secs(5),
+            time_limit: Duration::from_secs(9),
+            seed: 7,
+        };
+        let text = table(&rows, &common);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+        assert_eq!(lines.len(), 1 + 8, "a head and eight rows:\n{text}");
+        assert_eq!(
+            lines[1],
+            "| 0 | no | before | kill | 8 | 3 | 0 | 0 | 0 | 0 | at most once | stored at most once: kept |"
+        );
+        assert!(lines[8].contains("not run: the budget was used up"), "{}", lines[8]);
+        let columns = |line: &str| line.matches('|').count();
+        assert!(lines.iter().all(|line| columns(line) == columns(lines[0])), "{text}");
+    }
 }

@@ -37,6 +37,21 @@ pub struct Counted {
     pub delivery: DeliveryReport,
 }
 
+impl Counted {
+    /// Messages that were acknowledged or read, and are gone.
+    ///
+    /// An acknowledgement without an offset does not say where the message should be, so that a checker cannot prove that
+    /// it is gone; but where everything was read to its end, what is nowhere is gone.
+    #[must_use]
+    pub fn gone(&self) -> u64 {
+        let counts = self.delivery.counts;
+        match self.verdict {
+            Verdict::Valid | Verdict::Invalid => counts.lost + counts.unseen,
+            Verdict::Unknown | Verdict::Broken => counts.lost,
+        }
+    }
+}
+
 /// The verdict on a run, held against what the broker promises with its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -39,10 +39,11 @@ pub fn promised(delivery: Delivery) -> DeliveryPromise {
             Allowed::No => Duplicates::Never,
             Allowed::Yes => Duplicates::Allowed,
         },
-        // What may be sent again may overtake what was sent after it.
-        order: match repetition {
-            Allowed::No => PartitionOrder::Kept,
-            Allowed::Yes => PartitionOrder::Free,
+        // What may be sent again may overtake what was sent after it; and where an acknowledgement says little, or
+        // nothing, it does not say that the message has its place.
+        order: match (loss, repetition) {
+            (Allowed::No, Allowed::No) => PartitionOrder::Kept,
+            _ => PartitionOrder::Free,
         },
         // What may be lost may be lost after somebody has read it.
         reads: match loss {

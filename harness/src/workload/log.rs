@@ -48,18 +48,8 @@ impl WorkloadKind for LogOptions {
         dispatcher: &mut Dispatcher<Log>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {
-        let mut finals = FinalPolls::new(&mix.partitions().keys, dispatcher.slots(), deadline);
-        dispatcher.run(&mut finals, Stop::Now, async {}).await?;
-        let unread = finals.unread();
-        Ok(match unread.is_empty() {
-            true => Ending::default(),
-            false => Ending::undecided(format!(
-                "at the end {} of {} partitions were not read to their ends ({}): a message lost there would not be seen",
-                unread.len(),
-                mix.partitions().keys.len(),
-                listed(&unread)
-            )),
-        })
+        let undecided = read_everything(mix.partitions(), dispatcher, deadline).await?;
+        Ok(Ending { undecided: undecided.into_iter().collect(), ..Ending::default() })
     }
 
     fn judge(
@@ -76,6 +66,25 @@ impl WorkloadKind for LogOptions {
         within(limit, |interrupt| check_log(operations, &options, interrupt))
             .map(|report| delivery::judgement(report, stored, "stored", "log"))
     }
+}
+
+/// Polls every partition from its beginning to its end; says what could not be read until `deadline`.
+pub(super) async fn read_everything(
+    partitions: &Partitions,
+    dispatcher: &mut Dispatcher<Log>,
+    deadline: Duration,
+) -> Result<Option<String>, RecordError> {
+    let mut finals = FinalPolls::new(&partitions.keys, dispatcher.slots(), deadline);
+    dispatcher.run(&mut finals, Stop::Now, async {}).await?;
+    let unread = finals.unread();
+    Ok((!unread.is_empty()).then(|| {
+        format!(
+            "at the end {} of {} partitions were not read to their ends ({}): a message lost there would not be seen",
+            unread.len(),
+            partitions.keys.len(),
+            listed(&unread)
+        )
+    }))
 }
 
 /// Whether topics, partitions and messages are within what a run can make of them.
