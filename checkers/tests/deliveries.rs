@@ -256,6 +256,9 @@ fn polls_from_operation_to_operation() {
     );
     check(&format!("{sends} 1!ab 1!p1@0 1!k2 1!p3@2"), "valid");
     check(&format!("{sends} 1!ab 1!p1@0,2@1 1!ab 1!p1@0"), "valid");
+    // Another assignment continues after what was polled, and forgets a place that was only sought.
+    check(&format!("{sends} 1!ab 1!p1@0,2@1 1!k1 1!ap 1!p3@2"), "valid");
+    check(&format!("{sends} 1!ab 1!p1@0,2@1 1!ab 1!ap 1!p3@2"), "valid");
     check(&format!("{sends} 1!u 1!p1@0 1!p3@2 1!p1@0"), "valid");
     check(&format!("{sends} 1!ab 1!p1@0 1ix 1?x 3!ap 3!p3@2"), "valid");
     // A poll that failed left the consumer where it was.

@@ -152,10 +152,13 @@ impl Walk<'_, '_> {
                             let place = beginning(&mut self.found.readings[partition as usize], op, op);
                             consumer.places.insert(partition, place);
                         }
-                        (Start::Position, Some(place)) if kept => {
+                        // It continues after what it was given: a place that it only went to is forgotten.
+                        (Start::Position, Some(place))
+                            if kept && matches!(place.origin, Origin::Record(_)) =>
+                        {
                             consumer.places.insert(partition, *place);
                         }
-                        // It was never here, or has lost its place: it may begin anywhere.
+                        // It was given nothing here, or has lost its place: it may begin anywhere.
                         (Start::Position, _) => {}
                     }
                 }
