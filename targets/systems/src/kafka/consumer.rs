@@ -33,8 +33,8 @@ pub(super) struct Consumer {
     group: &'static str,
     committing: Committing,
     source: Source,
-    /// After what this client has polled, whatever it polled it for.
-    polled: BTreeMap<Partition, u64>,
+    /// Where this client has come to: after what it polled, whatever it polled it for, or where it was told to go since.
+    reached: BTreeMap<Partition, u64>,
 }
 
 enum Source {
@@ -61,10 +61,10 @@ pub(super) type Polled = BTreeMap<Partition, Vec<Fetched>>;
 impl Consumer {
     /// A consumer of nothing yet, which will be a member of `group` if it subscribes.
     pub(super) fn new(group: &'static str, committing: Committing) -> Self {
-        Self { group, committing, source: Source::Nothing, polled: BTreeMap::new() }
+        Self { group, committing, source: Source::Nothing, reached: BTreeMap::new() }
     }
 
-    /// Reads these partitions from now on: from the beginning, or after what this client has polled.
+    /// Reads these partitions from now on: from the beginning, or from where this client has come to.
     pub(super) async fn assign(
         &mut self,
         cluster: &mut Cluster,
@@ -72,11 +72,15 @@ impl Consumer {
         from: duress_history::log::Start,
         deadline: Instant,
     ) {
+        if let Source::Assigned(positions) = &self.source {
+            // It may have been told to go somewhere, and not have polled since.
+            self.reached.extend(positions.clone());
+        }
         self.unsubscribe(cluster, deadline).await;
         let positions = partitions.into_iter().map(|partition| {
             let position = match from {
                 duress_history::log::Start::Beginning => 0,
-                duress_history::log::Start::Position => self.polled.get(&partition).copied().unwrap_or(0),
+                duress_history::log::Start::Position => self.reached.get(&partition).copied().unwrap_or(0),
             };
             (partition, position)
         });
@@ -176,7 +180,7 @@ impl Consumer {
         let mut polled = Polled::new();
         for (partition, portion) in portions {
             positions.insert(partition.clone(), portion.next);
-            self.polled.insert(partition.clone(), portion.next);
+            self.reached.insert(partition.clone(), portion.next);
             if !portion.records.is_empty() {
                 polled.insert(partition, portion.records);
             }
