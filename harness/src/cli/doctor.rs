@@ -9,6 +9,10 @@ use duress_targets::systems;
 use crate::exit::{Exit, Failure};
 use crate::output::print;
 
+/// What a clock fault does not reach.
+const WAITS: &str = "\nA node's clock is what its programs read. Waits until a moment of the wall clock (pthread_cond_timedwait and \
+    sem_timedwait on CLOCK_REALTIME, Java's parkUntil) are the kernel's, and end by the machine's clock.";
+
 /// A thing that was tried, and what its absence means.
 struct Finding<'a> {
     name: &'static str,
@@ -94,7 +98,8 @@ pub fn doctor() -> Result<Exit, Failure> {
             faults.push("disk");
         }
         let ports = if found.tun.is_available() { "TUN" } else { "packet" };
-        writeln!(text, "\nduress can run here, with {ports} ports; faults: {}.", faults.join(", "))
+        let clocks = if faults.contains(&"clock") { WAITS } else { "" };
+        writeln!(text, "\nduress can run here, with {ports} ports; faults: {}.{clocks}", faults.join(", "))
     } else {
         writeln!(text, "\nduress cannot run clusters here; it can check recorded histories.")
     };
