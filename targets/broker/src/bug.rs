@@ -12,7 +12,7 @@
 //! | `sequence-unchecked` | the sequence numbers of a producer are not looked at | a broker without idempotence | a batch that was sent again is there twice |
 //! | `sequence-lost-on-failover` | only the leader keeps account of sequence numbers | state kept beside the log instead of in it | a batch that is sent again after a failover is there twice |
 //! | `offset-commit-lost-on-move` | committed offsets stay with the coordinator that took them | a cache that is not rebuilt from its log | committed offsets go back when the coordinator moves |
-//! | `offset-committed-before-delivery` | fetching commits what it returns for the group | auto-commit on receipt | messages are skipped when a consumer dies |
+//! | `offset-committed-before-delivery` | what a member of a group had been given is committed to its end when the member leaves or is gone | a hand-over that takes what was assigned for what was processed; auto-commit on receipt | messages are skipped when a consumer dies |
 //! | `compaction-drops-latest` | compaction keeps the first value of a key in the run it cleans, not the last | an offset map that is filled once | a key reads as an older value, or as deleted |
 //! | `torn-tail-kept` | what is readable behind a torn place in a log stays, as if nothing were missing | RocksDB's recovery mode `kSkipAnyCorruptedRecords` where `kPointInTimeRecovery` is meant | acknowledged writes are lost when a replica with holes leads |
 //! | `fsync-skipped` | syncing trusts the kernel and answers at once | lying about durability, as `fsync=off` or a disk that lies | acknowledged writes are lost when enough brokers lose power |
@@ -38,7 +38,7 @@ pub enum Bug {
     SequenceLostOnFailover,
     /// A coordinator does not read what its predecessor wrote.
     OffsetCommitLostOnMove,
-    /// Fetching commits.
+    /// What a member that is gone had been given is committed to its end.
     OffsetCommittedBeforeDelivery,
     /// Compaction keeps the first value of a key.
     CompactionDropsLatest,
@@ -107,7 +107,9 @@ impl Bug {
             Self::OffsetCommitLostOnMove => {
                 "a cache of committed offsets that a new coordinator does not rebuild"
             }
-            Self::OffsetCommittedBeforeDelivery => "auto-commit on receipt, before anything was processed",
+            Self::OffsetCommittedBeforeDelivery => {
+                "a hand-over that takes what was assigned for what was processed, as auto-commit on receipt does"
+            }
             Self::CompactionDropsLatest => "a compaction whose map of keys is filled once",
             Self::TornTailKept => "recovery that trusts whatever is at the end of the file",
             Self::FsyncSkipped => "acknowledging what is in the page cache only",
