@@ -181,20 +181,20 @@ report.timeline = (() => {
     }
   }
 
-  const binsSuffice = () => tiles && tiles[0].bin * (width - NAME) / (to - from) <= 2.5;
+  const binsSuffice = () => tiles && tiles[0].bin * (width - NAME) / (to - from) <= 3.4;
 
   // Counts in bins: from the tiles where they are fine enough, else from the operations in view.
   function paintBins(visible) {
     if (!tiles) return;
     if (binsSuffice() || visible === Infinity) {
       let level = 0;
-      while (level + 1 < tiles.length && tiles[level + 1].bin * (width - NAME) / (to - from) <= 1.6) level++;
+      while (level + 1 < tiles.length && tiles[level + 1].bin * (width - NAME) / (to - from) <= 3.4) level++;
       const { bin, bins, counts } = tiles[level];
       const begin = Math.max(0, Math.floor(from / bin)), end = Math.min(bins, Math.ceil(to / bin));
       stack(bin, begin, end, (lane, at, what) => counts[(lane * bins + at) * 3 + what]);
       return;
     }
-    const bin = Math.max(1, (to - from) / ((width - NAME) / 1.5));
+    const bin = Math.max(1, (to - from) / ((width - NAME) / 2.5));
     const begin = Math.floor(from / bin), end = Math.ceil(to / bin), span = end - begin;
     const counts = new Uint32Array((nodes.length + 1) * span * 3);
     const { start, lane, kind } = operations;
@@ -543,5 +543,5 @@ report.timeline = (() => {
     performance.mark("operations");
   })();
 
-  return { show, set, ready, describe, choose, view: () => [from, to] };
+  return { show, set, ready, view: () => [from, to], bars: () => bars };
 })();

@@ -92,20 +92,16 @@ fn timeline(page: &mut Page) {
     page.until("document.querySelector('#operation h4') !== null");
     let told = page.text("document.querySelector('#operation').innerText");
     assert!(told.contains("by process") && told.contains("of history.jsonl"), "{told}");
-    // And by mouse: somewhere on the first lane is an operation.
+    // And by mouse, where the widest one is drawn.
     page.ask("document.querySelector('#operation').replaceChildren()");
     page.middle("#timeline-canvas");
     let place = page.ask(
-        "(() => { const r = document.getElementById('timeline-canvas').getBoundingClientRect(); return [r.left, r.top, r.width]; })()",
+        "(() => { const r = document.getElementById('timeline-canvas').getBoundingClientRect();
+         const bar = report.timeline.bars().reduce((a, b) => (b.w > a.w ? b : a));
+         return [r.left + bar.x + bar.w / 2, r.top + bar.y + bar.h / 2]; })()",
     );
-    let [left, top, width] = [0, 1, 2].map(|at| place[at].as_f64().unwrap());
-    let mut places =
-        (0..).map(|at| (left + 60.0 + f64::from(at) * 7.0, top + 48.0 + f64::from(at % 8) * 8.0));
-    while page.ask("document.querySelector('#operation h4') === null") == true {
-        let at = places.next().unwrap();
-        assert!(at.0 < left + width, "there is nothing to click on");
-        page.click_at(at);
-    }
+    page.click_at((place[0].as_f64().unwrap(), place[1].as_f64().unwrap()));
+    page.until("document.querySelector('#operation h4') !== null");
     page.ask("document.getElementById('timeline-view').focus()");
     page.press("0");
     page.until(&format!("{VIEW}.from === '0' && Number({VIEW}.to) >= report.data.lasted"));

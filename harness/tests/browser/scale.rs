@@ -46,7 +46,7 @@ fn large() -> Result<(), Skipped> {
     page.picture("large-whole");
 
     // Far away, at the least that is counted from the operations themselves, and among single ones.
-    for (name, share) in [("tiles", 0.8), ("bins", 0.08), ("operations", 0.0005)] {
+    for (name, share) in [("tiles", 0.8), ("bins", 0.07), ("operations", 0.0005)] {
         page.ask(&format!("(() => {{ const all = report.data.lasted; report.timeline.set(all * 0.4, all * (0.4 + {share})); }})()"));
         page.until(&format!("document.getElementById('timeline-view').dataset.level === '{name}'"));
         let frames = drag(&mut page);

@@ -41,6 +41,9 @@ pub struct Nodes<'a> {
     pub statistics: &'a Value,
 }
 
+/// A leader that was silent for less than this, in nanoseconds, is taken to have led on: a busy node misses a question.
+const SILENCE_NS: u64 = 1_000_000_000;
+
 /// Every time that somebody said that it led, by when it began.
 #[must_use]
 pub fn leaderships(observations: &[Observation]) -> Vec<Leadership> {
@@ -49,7 +52,9 @@ pub fn leaderships(observations: &[Observation]) -> Vec<Leadership> {
     for seen in observations {
         let leads = seen.role == Some(Role::Leader);
         match current.get_mut(seen.node.as_str()) {
-            Some(before) if leads && before.term == seen.term => before.to = seen.time,
+            Some(before) if leads && before.term == seen.term && seen.time - before.to <= SILENCE_NS => {
+                before.to = seen.time;
+            }
             // A silent node has not said that it leads no longer; what it says next decides.
             Some(_) if seen.silent.is_some() => {}
             before => {
@@ -86,7 +91,7 @@ impl Nodes<'_> {
         let lasted = self.history.lasted;
         html! {
             p.legend {
-                span.key { i.full {} "operations happen" } span.key { i.part {} "some do" } span.key { i.none {} "none does" }
+                span.key { i.full {} "operations happen" } span.key { i.part {} "fewer do than do not" } span.key { i.none {} "none does" }
                 span.key { i.idle {} "none was tried" } span.key { i.fault {} "fault on the node" }
                 span.key { i.leader {} "says that it leads" } span.key { i.candidate {} "stands for election" }
                 span.key { i.follower {} "follows" } span.key { i.silent {} "does not answer the operator" }
@@ -118,7 +123,15 @@ impl Nodes<'_> {
         let seen = &self.statistics["by_node"][node];
         let number = |value: &Value| value.as_u64().unwrap_or(0);
         if !seen.is_object() {
-            return "no client spoke to it".to_owned();
+            // A run that was not judged has no figures, but a history.
+            let place = self.history.nodes.iter().position(|name| name == node);
+            let slots = place.and_then(|place| self.series.nodes.get(place)).into_iter().flatten();
+            let (ok, others) =
+                slots.fold((0, 0), |sum, slot| (sum.0 + u64::from(slot.0), sum.1 + u64::from(slot.1)));
+            return match (ok, others) {
+                (0, 0) => "no client spoke to it".to_owned(),
+                (ok, others) => format!("{} ok, {} fail or info", thousands(ok), thousands(others)),
+            };
         }
         format!(
             "available {:.1} %, longest gap {:.1} s; {} ok, {} fail, {} info",
@@ -137,7 +150,7 @@ impl Nodes<'_> {
             let (class, title) = match (happened, others) {
                 (0, 0) => ("idle", "no operation ended here"),
                 (0, _) => ("none", "no operation happened"),
-                (some, others) if *others > some / 4 => ("part", "some operations happened"),
+                (some, others) if others > some => ("part", "fewer operations happened than did not"),
                 _ => ("full", "operations happened"),
             };
             Stretch { from: at * slot, to: (at + 1) * slot, class, title: title.to_owned() }
@@ -256,5 +269,12 @@ mod tests {
         let told: Vec<_> = all.iter().map(|one| (one.node.as_str(), one.from, one.to)).collect();
         assert_eq!(told, [("n1", 1, 3), ("n2", 2, 4)]);
         assert_eq!(leaders_at(&all, 2).len(), 2);
+        // What nobody heard for long was not said.
+        let all = leaderships(&[
+            seen(0, "n1", leader, 1),
+            seen(SILENCE_NS, "n1", None, 0),
+            seen(SILENCE_NS * 2, "n1", leader, 1),
+        ]);
+        assert_eq!(all.len(), 2);
     }
 }
