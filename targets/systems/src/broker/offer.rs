@@ -201,10 +201,11 @@ pub(super) static BUGS: [BugSpec; 12] = [
         defect: "recovery skips what it cannot read and keeps what stands behind it, as if nothing were missing",
         anomaly: "consumers are led past messages that are there, once a replica with holes is elected",
         modes: ALL,
-        // Without syncs there is enough to be torn; one node at a time, so that nothing is lost for good.
+        // Without syncs there is enough to be torn; one node at a time, so that nothing is lost for good, and leaders,
+        // so that one that was torn leads again.
         scenario: Scenario {
             options: &[("fsync", "never")],
-            faults: &["disk:torn@one"],
+            faults: &["disk:torn@leader"],
             interval_s: 3,
             ..BASE
         },
