@@ -82,9 +82,10 @@ impl DeliveryPromise {
             AnomalyKind::NonmonotonicSend | AnomalyKind::IntNonmonotonicSend | AnomalyKind::Reordered => {
                 self.order == PartitionOrder::Free
             }
-            AnomalyKind::InconsistentOffsets | AnomalyKind::NonmonotonicPoll => {
-                self.reads == Reads::Unsettled
-            }
+            // A committed offset is a message too, and may be lost where messages may be.
+            AnomalyKind::InconsistentOffsets
+            | AnomalyKind::NonmonotonicPoll
+            | AnomalyKind::CommittedOffsetBack => self.reads == Reads::Unsettled,
             // Producers share a partition: nobody promises that a batch stays in one piece.
             AnomalyKind::IntSendSkip => true,
             _ => false,

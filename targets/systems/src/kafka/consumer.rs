@@ -117,14 +117,16 @@ impl Consumer {
     /// Goes to these offsets.
     ///
     /// # Errors
-    /// A definite [`RequestError`] if one of the partitions is not among those read.
+    /// A definite [`RequestError`] if one of the partitions is not among those read, or it is not known yet which those are.
     pub(super) fn seek(&mut self, offsets: BTreeMap<Partition, u64>) -> Result<(), RequestError> {
-        let none = BTreeMap::new();
         let positions = match &mut self.source {
-            Source::Nothing => &mut none.clone(),
-            Source::Assigned(positions) => positions,
-            Source::Subscribed(subscribed) => subscribed.positions.get_or_insert_default(),
+            Source::Nothing => None,
+            Source::Assigned(positions) => Some(positions),
+            Source::Subscribed(subscribed) => subscribed.positions.as_mut(),
         };
+        let positions = positions.ok_or_else(|| {
+            RequestError::definite(CauseKind::Rejected, "no partitions are read yet: no seek")
+        })?;
         if let Some(stranger) = offsets.keys().find(|partition| !positions.contains_key(partition)) {
             let text = format!("{stranger} is not among the partitions read: no seek");
             return Err(RequestError::definite(CauseKind::Rejected, text));
@@ -174,7 +176,7 @@ impl Consumer {
                     subscribed.forget(&positions);
                     return Err(failure);
                 }
-                (subscribed.positions.get_or_insert_default(), portions)
+                (subscribed.positions.insert(positions), portions)
             }
         };
         let mut polled = Polled::new();
