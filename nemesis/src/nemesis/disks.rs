@@ -79,11 +79,15 @@ impl Nemesis {
         let mut first = None;
         for NodeDisk { node, disk, .. } in &mut seen {
             for fault in effect.faults().iter().filter_map(|fault| fault.lasting()) {
-                if !ended.contains(node) {
-                    self.note_aftermath(id, node, fault);
-                }
                 match self.heal_disk(node, fault) {
-                    Ok(evidence) => disk.push(evidence),
+                    Ok((evidence, own)) => {
+                        // What has ended already was taken note of, and what is started in its place has met nothing.
+                        if own > 0 && !ended.contains(node) {
+                            let until = Instant::now() + ENDING_AFTER_HEAL;
+                            self.aftermath.push(Aftermath { node: node.clone(), fault: id, until });
+                        }
+                        disk.push(evidence);
+                    }
                     Err(error) => _ = first.get_or_insert(error),
                 }
             }
@@ -97,27 +101,20 @@ impl Nemesis {
         }
     }
 
-    /// Takes note that `node` runs on, and has met the fault: it may still end because of it.
-    fn note_aftermath(&mut self, id: u32, node: &NodeId, fault: Lasting) {
-        let met = self.cluster.disk(node).and_then(|disk| disk.touched(fault).ok());
-        let ends_nodes = matches!(fault, Lasting::Errors(_) | Lasting::NoSpace);
-        if ends_nodes && met.is_some_and(|met| operations(&met) > 0) {
-            let until = Instant::now() + ENDING_AFTER_HEAL;
-            self.aftermath.push(Aftermath { node: node.clone(), fault: id, until });
-        }
-    }
-
-    fn heal_disk(&self, node: &NodeId, fault: Lasting) -> Result<DiskEvidence, NemesisError> {
+    /// Heals `fault` on the disk of `node`; also how many operations of the node's own have failed by it.
+    fn heal_disk(&self, node: &NodeId, fault: Lasting) -> Result<(DiskEvidence, u64), NemesisError> {
         let failed = |source| disk_error(node, "heal", source);
         let disk = self.disk(node)?;
         // The node asked nothing of its disk, or was lucky: the disk's own probe shows that it fails.
-        let met = match fault {
+        let probes_met = match fault {
             Lasting::Errors(_) => disk.meet(fault),
-            _ => Ok(()),
+            _ => Ok(0),
         };
-        let healed = disk.heal(fault);
-        met.map_err(failed)?;
-        healed.map_err(failed)
+        // Whatever came of the probes, it is healed, and what it touched until that very moment counts.
+        let healed = disk.heal(fault).map_err(failed)?;
+        let touched = operations(&healed).saturating_sub(probes_met.map_err(failed)?);
+        let own = if matches!(fault, Lasting::Errors(_) | Lasting::NoSpace) { touched } else { 0 };
+        Ok((healed, own))
     }
 
     /// The fault that explains why `node` has just ended by itself: one whose nature it is to end nodes, that is in

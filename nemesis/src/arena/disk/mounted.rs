@@ -326,22 +326,34 @@ impl FaultDisk {
     }
 
     /// Probes until an operation meets `fault`, one that fails operations by chance: for the end of a fault that no
-    /// operation of the node has met. Up to [`PROBES_MAX`] probes.
+    /// operation of the node has met. Up to [`PROBES_MAX`] probes. Returns how many operations of the probes have met it,
+    /// which are touched by it as well.
     ///
     /// # Errors
     /// [`DiskError::NoEffect`] when none meets it; [`DiskError::NotInForce`]; [`DiskError::Inject`] when a probe cannot
     /// be made.
-    pub fn meet(&self, fault: Lasting) -> Result<(), DiskError> {
+    pub fn meet(&self, fault: Lasting) -> Result<u64, DiskError> {
         let mut last = None;
+        let mut probes_met = 0;
         for _ in 0..PROBES_MAX {
             if !matches!(self.touched(fault)?, DiskEvidence::Touched { operations: 0, .. }) {
-                return Ok(());
+                return Ok(probes_met);
             }
-            last = Some(self.probe()?);
+            let seen = self.probe()?;
+            let errno = match fault {
+                Lasting::Errors(IoKind::Reads) => seen.read_errno,
+                Lasting::Errors(IoKind::Writes) => seen.write_errno,
+                Lasting::Errors(IoKind::Fsync) => seen.fsync_errno,
+                Lasting::LyingFsync | Lasting::SlowFsync | Lasting::NoSpace => 0,
+            };
+            probes_met += u64::from(errno == Errno::EIO as i32);
+            last = Some(seen);
         }
         match last {
-            Some(seen) => Err(DiskError::NoEffect { fault, mount_point: self.mount_point.clone(), seen }),
-            None => Ok(()),
+            Some(seen) if probes_met == 0 => {
+                Err(DiskError::NoEffect { fault, mount_point: self.mount_point.clone(), seen })
+            }
+            _ => Ok(probes_met),
         }
     }
 
