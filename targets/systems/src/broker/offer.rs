@@ -159,7 +159,7 @@ pub(super) static BUGS: [BugSpec; 12] = [
         modes: ALL,
         // A client must not give up before there is a new leader to send to again.
         scenario: Scenario {
-            options: &[("retries", "5")],
+            options: &[("retries", "100")],
             faults: &["kill:leader"],
             timeout_s: Some(6),
             ..BASE
