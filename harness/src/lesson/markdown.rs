@@ -53,7 +53,7 @@ pub fn table(rows: &[Row], common: &Common) -> String {
 fn cells(counted: &Counted) -> String {
     let Counted { verdict, promise, delivery } = counted;
     let counts = delivery.counts;
-    let reached = match delivery.guarantee {
+    let reached = match counted.reached() {
         Some(guarantee) => guarantee.to_string(),
         None => "not known".to_owned(),
     };

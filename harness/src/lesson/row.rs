@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use duress_checkers::delivery::DeliveryReport;
+use duress_checkers::delivery::{DeliveryReport, Guarantee};
 use serde::Deserialize;
 
 use super::cell::Cell;
@@ -48,6 +48,19 @@ impl Counted {
         match self.verdict {
             Verdict::Valid | Verdict::Invalid => counts.lost + counts.unseen,
             Verdict::Unknown | Verdict::Broken => counts.lost,
+        }
+    }
+}
+
+impl Counted {
+    /// The guarantee of delivery that was reached, where that can be said.
+    #[must_use]
+    pub fn reached(&self) -> Option<Guarantee> {
+        let counts = self.delivery.counts;
+        match self.delivery.guarantee {
+            None if self.gone() > 0 && counts.duplicated + counts.redelivered > 0 => Some(Guarantee::None),
+            None if self.gone() > 0 => Some(Guarantee::AtMostOnce),
+            known => known,
         }
     }
 }

@@ -8,6 +8,7 @@ mod faults;
 mod histories;
 mod killed;
 mod matrix;
+mod messages;
 mod ordinary_user;
 mod output;
 mod record;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     let of_clusters = [
         ("runs", runs::TESTS),
         ("anomalies", anomalies::TESTS),
+        ("messages", messages::TESTS),
         ("faults", faults::TESTS),
         ("repeated", repeated::TESTS),
         ("stopped", stopped::TESTS),
