@@ -24,7 +24,7 @@ fn refused(line: &str, words: &[&str]) {
 }
 
 fn what_is_unknown_is_named() {
-    refused("run nosuch", &["\"nosuch\"", "store, etcd"]);
+    refused("run nosuch", &["\"nosuch\"", "known: store, "]);
     refused("run stor", &["\"stor\"", "did you mean \"store\"?"]);
     refused("run store --mode rft", &["\"rft\"", "did you mean \"raft\"?", "raft, primary"]);
     refused("run store -o speed=1", &["\"speed\"", "snapshot_every"]);
