@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 
 use duress_nemesis::arena::NamespaceKind;
 use duress_nemesis::arena::capabilities::{Availability, User, probe};
+use duress_nemesis::arena::clock::absolute_waits_missing;
 use duress_targets::systems;
 
 use crate::exit::{Exit, Failure};
 use crate::output::print;
 
-/// What a clock fault does not reach.
-const WAITS: &str = "\nA node's clock is what its programs read. Waits until a moment of the wall clock (pthread_cond_timedwait and \
-    sem_timedwait on CLOCK_REALTIME, Java's parkUntil) are the kernel's, and end by the machine's clock.";
+/// What a clock fault does not reach, whatever this machine allows.
+const BEYOND: &str = "\nA node's clock is what its programs read and wait for. Statically linked programs, and those that make the \
+    system calls themselves, wait until a moment of the wall clock by the machine's clock.";
 
 /// A thing that was tried, and what its absence means.
 struct Finding<'a> {
@@ -34,6 +35,10 @@ pub fn doctor() -> Result<Exit, Failure> {
         None => "",
     };
     let _ = writeln!(text, "running as {user}{how}\n");
+    let absolute_waits = match absolute_waits_missing() {
+        None => Availability::Available,
+        Some(reason) => Availability::Unavailable(reason.to_owned()),
+    };
     let findings = [
         Finding {
             name: "namespaces (PID, mount, network)",
@@ -67,6 +72,12 @@ pub fn doctor() -> Result<Exit, Failure> {
             without: "there are no clock faults",
         },
         Finding {
+            name: "waits by a node's clock (preloaded library)",
+            found: &absolute_waits,
+            without: "waits until a moment of the wall clock (pthread_cond_timedwait and sem_timedwait on CLOCK_REALTIME, \
+                Java's parkUntil) end by the machine's clock",
+        },
+        Finding {
             name: "net.ipv4.tcp_rto_max_ms",
             found: &found.tcp_rto_max,
             without: "connections may take several seconds to recover after a healed partition; no fault is lost",
@@ -98,7 +109,7 @@ pub fn doctor() -> Result<Exit, Failure> {
             faults.push("disk");
         }
         let ports = if found.tun.is_available() { "TUN" } else { "packet" };
-        let clocks = if faults.contains(&"clock") { WAITS } else { "" };
+        let clocks = if faults.contains(&"clock") { BEYOND } else { "" };
         writeln!(text, "\nduress can run here, with {ports} ports; faults: {}.{clocks}", faults.join(", "))
     } else {
         writeln!(text, "\nduress cannot run clusters here; it can check recorded histories.")

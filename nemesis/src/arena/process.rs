@@ -21,7 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::clock::{ClockPage, StartUp, Tracer, TracerError};
+use super::clock::{ClockPage, StartUp, Tracer, TracerError, preload_absolute_waits};
 use super::host::Host;
 use crate::sys::child::prepare_node;
 use crate::sys::pidfd::PidFd;
@@ -80,6 +80,15 @@ pub enum SpawnError {
         host: NodeId,
         /// The program.
         program: PathBuf,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// The library that lets programs wait by the node's clock cannot be put into memory.
+    #[error("cannot make the library for waits by the clock of host {host}")]
+    Preload {
+        /// The host.
+        host: NodeId,
         /// The refusal.
         #[source]
         source: io::Error,
@@ -223,6 +232,10 @@ impl NodeProcess {
         }
         prepare_node(&mut command, host.namespace());
         let program = || spec.program.clone();
+        if clock.is_some() {
+            preload_absolute_waits(&mut command)
+                .map_err(|source| SpawnError::Preload { host: name(), source })?;
+        }
         let child = match clock {
             None => command.spawn().map_err(|source| SpawnError::Program {
                 host: name(),

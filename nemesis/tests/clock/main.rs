@@ -3,6 +3,7 @@
 //! The tracer has to be forked while the test is single-threaded, hence no ordinary test harness. As root the
 //! whole suite is run once more by an ordinary user.
 
+mod deadlines;
 mod programs;
 
 use std::fs;
@@ -85,7 +86,20 @@ fn main() -> ExitCode {
         ("programs_outlive_the_tracer", &["go"], programs_outlive_the_tracer),
         ("the_tracer_refuses_to_fork_from_threads", &[], the_tracer_refuses_to_fork_from_threads),
     ];
-    for (name, needs, test) in list {
+    let waits: &[Listed] = &[
+        ("waits_end_by_the_nodes_clock", &["deadlines"], deadlines::waits_end_by_the_nodes_clock),
+        ("waits_notice_a_step", &["deadlines"], deadlines::waits_notice_a_step),
+        ("monotonic_waits_keep_their_time", &["deadlines"], deadlines::monotonic_waits_keep_their_time),
+        ("java_parks_by_the_nodes_clock", &["parker"], deadlines::java_parks_by_the_nodes_clock),
+        (
+            "waits_without_the_library_end_by_the_machines_clock",
+            &["deadlines"],
+            deadlines::waits_without_the_library_end_by_the_machines_clock,
+        ),
+        ("a_preload_of_the_programs_own_is_kept", &[], deadlines::a_preload_of_the_programs_own_is_kept),
+    ];
+    let waits = if deadlines::can_be_tested() { waits } else { &[] };
+    for (name, needs, test) in list.iter().chain(waits) {
         add(&mut trials, &world, (*name).to_owned(), needs, *test);
     }
     if !geteuid().is_root() || !is_mapped(NOBODY) {

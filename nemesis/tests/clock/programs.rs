@@ -25,7 +25,7 @@ impl Programs {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clock/programs");
         let out = |name: &str| folder.join(name).display().to_string();
         let source = |name: &str| sources.join(name).display().to_string();
-        let recipes: [(&'static str, Vec<&str>, &str, &str); 9] = [
+        let recipes: [(&'static str, Vec<&str>, &str, &str); 10] = [
             ("c", vec!["gcc", "-O1"], "reader.c", "c"),
             ("c-static", vec!["gcc", "-O1", "-static"], "reader.c", "c-static"),
             ("c-fixed", vec!["gcc", "-O1", "-static", "-no-pie", "-fno-pie"], "reader.c", "c-fixed"),
@@ -39,6 +39,7 @@ impl Programs {
             ("go", vec!["go", "build"], "reader.go", "go"),
             ("torn", vec!["gcc", "-O1", "-pthread"], "torn.c", "torn"),
             ("waits", vec!["gcc", "-O1", "-pthread"], "waits.c", "waits"),
+            ("deadlines", vec!["gcc", "-O1", "-pthread"], "deadlines.c", "deadlines"),
             ("bypass", vec!["gcc", "-O1"], "bypass.c", "bypass"),
         ];
         let mut made = BTreeMap::new();
@@ -49,17 +50,18 @@ impl Programs {
             let result = if reuse == Reuse::Yes { found(&folder.join(to)) } else { run(&mut compile) };
             made.insert(name, result.map(|()| vec![out(to)]));
         }
-        let java = if reuse == Reuse::Yes {
-            found(&folder.join("Reader.class"))
-        } else {
-            run(Command::new("javac").args(["-d", &folder.display().to_string(), &source("Reader.java")]))
-        };
-        let java = java.and_then(|()| run(Command::new("java").arg("-version")));
-        let class_path = folder.display().to_string();
-        made.insert(
-            "java",
-            java.map(|()| ["java", "-cp", &class_path, "Reader"].map(str::to_owned).to_vec()),
-        );
+        let runs = run(Command::new("java").arg("-version"));
+        for (name, class) in [("java", "Reader"), ("parker", "Parker")] {
+            let class_path = folder.display().to_string();
+            let compiled = match reuse {
+                Reuse::Yes => found(&folder.join(class).with_extension("class")),
+                Reuse::No => {
+                    run(Command::new("javac").args(["-d", &class_path, &source(&format!("{class}.java"))]))
+                }
+            };
+            let line = ["java", "-cp", &class_path, class].map(str::to_owned).to_vec();
+            made.insert(name, compiled.and_then(|()| runs.clone()).map(|()| line));
+        }
         let python = match reuse {
             Reuse::Yes => found(&folder.join("reader.py")),
             Reuse::No => std::fs::copy(sources.join("reader.py"), folder.join("reader.py"))
@@ -134,6 +136,15 @@ impl Running {
     pub fn ask(&mut self, line: &str) -> Answer {
         let before = machine_ns(ClockId::CLOCK_REALTIME);
         self.write(&format!("{line}\n"));
+        self.answered_since(before)
+    }
+
+    /// Reads one more answer.
+    pub fn answer(&mut self) -> Answer {
+        self.answered_since(machine_ns(ClockId::CLOCK_REALTIME))
+    }
+
+    fn answered_since(&mut self, before: i64) -> Answer {
         let line = self.read_line();
         let after = machine_ns(ClockId::CLOCK_REALTIME);
         let values = line

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use duress_nemesis::arena::ProbeOutcome;
+use duress_nemesis::arena::clock::absolute_waits_missing;
 use duress_nemesis::arena::disk::DiskEvidence;
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, Proof};
@@ -35,6 +36,7 @@ pub const CASES: &[Case] = cases! {
     a_clock_fault_that_fails_is_set_right_where_it_succeeded: Clocks;
     a_clock_is_moved_by_one_fault_at_a_time: Clocks;
     the_clock_of_a_node_that_was_killed_is_set_right: Clocks;
+    nodes_with_clocks_wait_by_them: Clocks;
     a_power_loss_that_undoes_nothing_is_told_as_such: Disks;
     a_power_loss_of_a_node_that_is_down_is_no_evidence: Disks;
     a_node_that_its_disk_fails_may_end: Disks;
@@ -242,6 +244,19 @@ fn the_clock_of_a_node_that_was_killed_is_set_right(allowed: &Allowed) {
     assert!(matches!(refused, NemesisError::NoEvidence { .. }), "{refused:?}");
     stage.heal(3);
     stage.heal(2);
+    stage.close();
+}
+
+/// That the nodes' programs have the library for it; what it does there is the clock's own suite's.
+fn nodes_with_clocks_wait_by_them(allowed: &Allowed) {
+    let stage = Stage::set(allowed, Needs::Clocks);
+    for maps in stage.memory_maps() {
+        assert_eq!(
+            maps.contains("duress-absolute-waits"),
+            absolute_waits_missing().is_none(),
+            "loaded where it was built, and only there: {maps}"
+        );
+    }
     stage.close();
 }
 

@@ -133,6 +133,14 @@ impl Stage {
         expand(&mix, &options).expect("an item for this cluster").faults.remove(0).fault
     }
 
+    /// What each process of the nodes has in its memory, as /proc tells it.
+    pub fn memory_maps(&self) -> Vec<String> {
+        let pids = self.nodes.iter().flat_map(|node| {
+            self.arena.host(node).expect("a host of this arena").pids().expect("its processes can be listed")
+        });
+        pids.map(|pid| fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives")).collect()
+    }
+
     /// Injects fault `id`; node n1 leads.
     pub fn inject(&mut self, id: u32, item: &str) -> Result<Injected, NemesisError> {
         let fault = self.fault(item);
