@@ -72,6 +72,14 @@ report.surroundings = (() => {
   });
 
   function show(from, to) {
+    // Where nothing was said in so short a time, as far as the nearest line on either side.
+    if (!all.some((line) => line.time >= from && line.time <= to)) {
+      from = all.findLast((line) => line.time < from)?.time ?? from;
+      to = all.find((line) => line.time > to)?.time ?? to;
+      // The form holds milliseconds.
+      from = Math.floor(from / 1000) * 1000;
+      to = Math.ceil(to / 1000) * 1000;
+    }
     limit(from, to);
     filter();
     section.scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });

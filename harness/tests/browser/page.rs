@@ -45,7 +45,11 @@ impl Page {
         };
         self.browser.call(
             "Emulation.setEmulatedMedia",
-            json!({"media": "", "features": [{"name": "prefers-color-scheme", "value": value}]}),
+            // Without motion: a page that still scrolls moves away from where a click goes.
+            json!({"media": "", "features": [
+                {"name": "prefers-color-scheme", "value": value},
+                {"name": "prefers-reduced-motion", "value": "reduce"},
+            ]}),
         );
     }
 

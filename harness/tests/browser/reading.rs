@@ -11,6 +11,7 @@ use crate::{Skipped, Test};
 
 pub const TESTS: &[Test] = &[
     ("a_failing_run_is_clicked_through", clicked_through),
+    ("the_timeline_is_walked_and_dragged", walked),
     ("what_a_target_wrote_cannot_break_out", hostile),
     ("it_is_readable_light_and_dark_wide_and_narrow", readable),
 ];
@@ -71,12 +72,27 @@ fn clicked_through() -> Result<(), Skipped> {
     page.ask("document.querySelector('#anomaly-1 .op.contradicts').focus()");
     page.until("document.querySelectorAll('#anomaly-1 .steps li.lit').length > 0");
 
-    timeline(&mut page);
+    // How near is decided by how many operations the anomaly spans.
+    page.click("#anomaly-1 [data-show=timeline]");
+    page.until(
+        "(() => { const view = document.getElementById('timeline-view').dataset;
+         return Number(view.to) - Number(view.from) < report.data.lasted; })()",
+    );
     logs(&mut page);
 
     assert_eq!(page.number("document.querySelectorAll('.chart canvas').length"), 2.0);
     let left_out = page.text("document.querySelector('#coverage').innerText");
     assert!(left_out.contains("kill") && left_out.contains("clock"), "{left_out}");
+    page.assert_quiet();
+    Ok(())
+}
+
+/// The timeline of a made-up run, so that as many operations are around its anomaly on a fast machine as on a slow one.
+fn walked() -> Result<(), Skipped> {
+    let folder = tempfile::Builder::new().prefix("duress-timeline-").tempdir().unwrap();
+    synthetic::run(folder.path(), 20_000);
+    let mut page = Page::open(&folder.path().join("report.html"), 1280, Scheme::Light);
+    timeline(&mut page);
     page.assert_quiet();
     Ok(())
 }
@@ -92,13 +108,17 @@ fn timeline(page: &mut Page) {
     page.until("document.querySelector('#operation h4') !== null");
     let told = page.text("document.querySelector('#operation').innerText");
     assert!(told.contains("by process") && told.contains("of history.jsonl"), "{told}");
-    // And by mouse, where the widest one is drawn.
+    // And by mouse, where the widest one is drawn: on a canvas that may be higher than the window, and of a bar
+    // that may reach beyond the canvas.
     page.ask("document.querySelector('#operation').replaceChildren()");
-    page.middle("#timeline-canvas");
     let place = page.ask(
-        "(() => { const r = document.getElementById('timeline-canvas').getBoundingClientRect();
+        "(() => { const canvas = document.getElementById('timeline-canvas');
          const bar = report.timeline.bars().reduce((a, b) => (b.w > a.w ? b : a));
-         return [r.left + bar.x + bar.w / 2, r.top + bar.y + bar.h / 2]; })()",
+         const height = bar.y + bar.h / 2;
+         scrollBy({top: canvas.getBoundingClientRect().top + height - innerHeight / 2, behavior: 'instant'});
+         const r = canvas.getBoundingClientRect();
+         const x = (Math.max(0, bar.x) + Math.min(r.width, bar.x + bar.w)) / 2;
+         return [r.left + x, r.top + height]; })()",
     );
     page.click_at((place[0].as_f64().unwrap(), place[1].as_f64().unwrap()));
     page.until("document.querySelector('#operation h4') !== null");
