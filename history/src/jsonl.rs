@@ -340,7 +340,7 @@ impl<R: BufRead, A: Payload> Reader<R, A> {
                 continue;
             }
             return match self.assembler.entry(line, text) {
-                Err(ReadError::Line { source, .. }) if !whole && source.is_eof() => {
+                Err(ReadError::Line { source, .. }) if !whole && cut_short(&source, text) => {
                     self.torn = Torn::LastLine;
                     Ok(None)
                 }
@@ -348,6 +348,11 @@ impl<R: BufRead, A: Payload> Reader<R, A> {
             };
         }
     }
+}
+
+/// Whether `text` is wrong only in that it ends too early. Behind `1e`, the parser misses a digit, not the end.
+fn cut_short(error: &serde_json::Error, text: &str) -> bool {
+    error.is_eof() || (error.is_syntax() && text.ends_with(['-', '+', '.', 'e', 'E']))
 }
 
 impl<R: BufRead, A: Payload> Iterator for Reader<R, A> {

@@ -206,6 +206,17 @@ fn every_cut_of_a_recorded_file_is_read() {
 }
 
 /// Everything that a form can be, read as the nemesis's value.
+#[test]
+fn a_line_cut_within_a_number_is_torn() {
+    let whole = r#"{"index":0,"time":5,"process":"nemesis","type":"info","f":"x","value":-1.5e-7}"#;
+    for cut in 1..whole.len() {
+        let text = format!("{whole}\n{}", &whole[..cut]);
+        let read =
+            jsonl::read_from::<Register>(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        assert_eq!((read.torn, read.nemesis.len()), (Torn::LastLine, 1), "{text}");
+    }
+}
+
 fn value(form: &str) -> serde_json::Value {
     let history = read_edn::<Register>(&format!("{{:process :nemesis, :type :info, :f :x, :value {form}}}"));
     history.nemesis[0].value.clone()

@@ -132,10 +132,14 @@ impl Producers {
         });
     }
 
-    /// Forgets producers whose last batch is before `log_start_offset`.
+    /// Forgets batches before `log_start_offset`, and producers of whom nothing is left.
+    ///
+    /// Batch by batch, so that a log that is opened again, whose segments may still hold what is before its start, knows
+    /// as much as one that stayed open: a producer that began anew must not meet its former numbers.
     pub(super) fn forget_before(&mut self, log_start_offset: i64) {
         self.states.retain(|_, state| {
-            state.batches.back().is_some_and(|batch| batch.last_offset >= log_start_offset)
+            state.batches.retain(|batch| batch.last_offset >= log_start_offset);
+            !state.batches.is_empty()
         });
     }
 
