@@ -8,6 +8,8 @@
 //! {"time":250113042,"wall_ns":1795528025836000000,"node":"n2","silent":"n2 is not ready: asking for its role failed","stdout":0,"stderr":201}
 //! ```
 //!
+//! Where data are partitioned, `leads` has the partitions that the node says it leads, with their replicas in sync:
+//! `"leads":[{"partition":"log-0","epoch":3,"replicas":3,"in_sync":["n1","n3"]}]`.
 //! The lengths of the node's output files say when a line was written, whatever clock its own time stamp is from.
 
 use std::collections::BTreeMap;
@@ -20,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use duress_history::NodeId;
 use duress_nemesis::arena::clock::ClockPage;
-use duress_targets::Role;
+use duress_targets::{LedPartition, Role};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -56,6 +58,9 @@ pub struct Observation {
     /// The term, epoch or view in which it believes that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub term: Option<u64>,
+    /// The partitions that it says it leads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leads: Vec<LedPartition>,
     /// Why it did not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
@@ -165,6 +170,7 @@ async fn observe(
             observation.role = Some(status.role);
             observation.leader = status.leader.map(|leader| leader.to_string());
             observation.term = status.term;
+            observation.leads = status.leads;
         }
         Err(error) => observation.silent = Some(chain(&error)),
     }

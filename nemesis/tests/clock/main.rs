@@ -5,6 +5,7 @@
 
 mod deadlines;
 mod programs;
+mod strobe;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_nemesis::arena::clock::{
-    ClockEvidence, ClockPage, MonotonicClocks, StartUp, Strobe, TraceFault, Tracer, TracerError,
+    ClockEvidence, ClockPage, MonotonicClocks, StartUp, TraceFault, Tracer, TracerError,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{Signal, kill};
@@ -69,7 +70,8 @@ fn main() -> ExitCode {
         ("monotonic_clocks_drift_when_asked", &["c"], monotonic_clocks_drift_when_asked),
         ("no_reading_is_torn", &["torn"], no_reading_is_torn),
         ("monotonic_clocks_never_go_back", &["torn"], monotonic_clocks_never_go_back),
-        ("a_strobe_flips_the_clock_until_stopped", &["c"], a_strobe_flips_the_clock_until_stopped),
+        ("a_strobe_flips_the_clock_until_stopped", &["c"], strobe::flips_the_clock_until_stopped),
+        ("a_strobing_clock_proves_itself_at_any_moment", &["c"], strobe::proves_itself_at_any_moment),
         ("forked_children_follow", &["python"], forked_children_follow),
         ("programs_behind_scripts_follow", &["c-static"], programs_behind_scripts_follow),
         ("an_exec_after_start_up_is_noticed", &["c"], an_exec_after_start_up_is_noticed),
@@ -331,24 +333,6 @@ fn monotonic_clocks_never_go_back(world: &World) {
     });
     assert!(changes > 10, "the rate was changed only {changes} times");
     assert_eq!(torn.backwards, 0);
-}
-
-fn a_strobe_flips_the_clock_until_stopped(world: &World) {
-    let page = Arc::new(new_page());
-    let mut program = world.start(&page, "c");
-    let strobe = Strobe::start(Arc::clone(&page), HOUR, Duration::from_millis(2)).expect("strobes");
-    let mut seen = [false; 2];
-    until("both sides of the strobe are seen", || {
-        let answer = program.ask("now");
-        let ahead = answer.value("wall") - answer.wall.0;
-        assert!(ahead.abs() < HOUR / 2 || (ahead - HOUR).abs() < HOUR / 2, "{ahead}");
-        seen[usize::from(ahead > HOUR / 2)] = true;
-        seen == [true; 2]
-    });
-    let (account, setting) = strobe.stop().expect("stops");
-    assert!(account.steps >= 2 && account.failure.is_none(), "{account:?}");
-    assert_eq!(setting.offset_ns, 0);
-    program.ask("now").assert_ahead("wall", (0, 0), 0);
 }
 
 fn forked_children_follow(world: &World) {

@@ -42,6 +42,8 @@ pub use nearest::nearest;
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use registry::{UnknownSystem, find, systems};
 pub use settings::{Request, Settings, SettingsError};
-pub use system::{Client, ClientError, LaunchError, MissingSystem, NodeStatus, NotReady, Role, System};
+pub use system::{
+    Client, ClientError, LaunchError, LedPartition, MissingSystem, NodeStatus, NotReady, Role, System,
+};
 pub use topology::{Node, Topology, UnknownNode};
 pub use workload::{TABLE_TOPIC, WorkloadSetup};

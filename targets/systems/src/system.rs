@@ -1,5 +1,6 @@
 //! A system under test: the one interface behind which every target stands.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,7 +197,7 @@ pub trait Client<A: Sync>: Send {
 }
 
 /// What a node says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
     /// What it takes itself to be.
     pub role: Role,
@@ -204,10 +205,26 @@ pub struct NodeStatus {
     pub leader: Option<NodeId>,
     /// The term, epoch or view in which it believes that.
     pub term: Option<u64>,
+    /// The partitions that it says it leads, where data are partitioned.
+    pub leads: Vec<LedPartition>,
+}
+
+/// A partition, as the node that says it leads it has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedPartition {
+    /// Its name, as the keys of a history have it: `TOPIC-PARTITION`.
+    pub partition: String,
+    /// In which epoch it is led so, if the node says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// How many replicas there should be.
+    pub replicas: usize,
+    /// Those that are in sync, the leader among them.
+    pub in_sync: BTreeSet<NodeId>,
 }
 
 /// What a node takes itself to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It orders the writes: a leader, or a primary.
@@ -217,6 +234,7 @@ pub enum Role {
     /// It stands for election.
     Candidate,
     /// It does not say.
+    #[default]
     Unknown,
 }
 

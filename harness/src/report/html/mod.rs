@@ -19,6 +19,7 @@ pub mod nodes;
 pub mod pack;
 pub mod packets;
 pub mod page;
+pub mod partitions;
 pub mod record;
 pub mod series;
 pub mod strips;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::bands::Band;
 use super::history::RunHistory;
+use super::partitions::partitions;
 use super::series::Series;
 use super::strips::{Stretch, joined, strip};
 use super::words::{about, thousands};
@@ -115,6 +116,7 @@ impl Nodes<'_> {
                 }
             }
             (self.leaders())
+            (partitions(self.observations, lasted))
             (self.clocks())
         }
     }

@@ -55,7 +55,7 @@ pub struct Unpatched {
 /// What was seen of one node's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockEvidence {
-    /// What was in force while the processes were looked at.
+    /// What was in force while the last of the processes was asked.
     pub asked: ClockSetting,
     /// The clock of every process that was running and could be asked.
     pub seen: Vec<SeenClock>,
@@ -78,8 +78,8 @@ impl ClockEvidence {
         deadline: Duration,
     ) -> Result<Self, TracerError> {
         let until = Instant::now() + deadline;
-        let asked = page.setting();
-        let mut evidence = Self { asked, seen: Vec::new(), patched_pids: Vec::new(), unpatched: Vec::new() };
+        let mut evidence =
+            Self { asked: page.setting(), seen: Vec::new(), patched_pids: Vec::new(), unpatched: Vec::new() };
         for pid in pids {
             let id = pid.as_raw();
             match inspect(id, page) {
@@ -90,10 +90,20 @@ impl ClockEvidence {
                     continue;
                 }
             }
-            let left = until.saturating_duration_since(Instant::now());
-            match tracer.sample(*pid, page, left) {
+            // A strobe may step while the process is stopped and asked: which of the two settings it saw, nobody knows.
+            let (asked, sampled) = loop {
+                let asked = page.setting();
+                let left = until.saturating_duration_since(Instant::now());
+                let sampled = tracer.sample(*pid, page, left);
+                let is_settled = page.setting().generation == asked.generation;
+                if is_settled || sampled.is_err() {
+                    break (asked, sampled);
+                }
+            };
+            match sampled {
                 Ok(sample) => {
                     let middle_ns = sample.before_ns + (sample.after_ns - sample.before_ns) / 2;
+                    evidence.asked = asked;
                     evidence.patched_pids.push(id);
                     evidence.seen.push(SeenClock {
                         pid: id,

@@ -206,6 +206,33 @@ impl Cluster {
         self.led(1, name, |led| led.isr.len() == self.nodes.len()).await
     }
 
+    /// Makes topics of one partition until one is led and replicated as is wanted: the brokers take turns.
+    pub async fn topic_where(&self, wanted: impl Fn(&Led) -> bool) -> (String, Led) {
+        for number in 0..self.nodes.len() {
+            let name = format!("t{number}");
+            let led = self.topic(&name, &[]).await;
+            if wanted(&led) {
+                return (name, led);
+            }
+        }
+        panic!("no topic is led as is wanted; {}", self.logs());
+    }
+
+    /// Who leads the controllers, as a broker knows it.
+    pub async fn controller(&self, asked: usize) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        let mut client = self.client(asked).await;
+        loop {
+            poll.tick().await;
+            if let Ok(controller @ 1..) = usize::try_from(client.metadata(&[]).await.unwrap().controller_id.0)
+            {
+                return controller;
+            }
+            assert!(Instant::now() < deadline, "{asked} knows of no controller; {}", self.logs());
+        }
+    }
+
     /// Waits until a broker says of partition 0 what is wanted, and returns that.
     pub async fn led(&self, asked: usize, topic: &str, wanted: impl Fn(&Led) -> bool) -> Led {
         let deadline = Instant::now() + PATIENCE;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::connect::Connect;
 use crate::kafka::{Metadata, metadata};
 use crate::outcome::{CauseKind, RequestError};
-use crate::system::{NodeStatus, Role};
+use crate::system::{LedPartition, NodeStatus, Role};
 use crate::topology::Topology;
 
 /// Whether the broker at `to` takes part: it knows of a controller, which knows of it.
@@ -42,15 +42,25 @@ pub(super) async fn ask(
 }
 
 fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatus {
-    let (leader, term) = match metadata.first_partition {
-        Some(partition) => (partition.leader, u64::try_from(partition.epoch).ok()),
+    // Topics begin with their partition 0.
+    let (leader, term) = match metadata.partitions.values().next() {
+        Some(first) => (first.leadership.leader, u64::try_from(first.leadership.epoch).ok()),
         None => (metadata.controller, None),
     };
-    let leader = leader.and_then(|id| metadata.brokers.get(&id));
+    let address = |id: i32| metadata.brokers.get(&id);
     let name = |address: &SocketAddr| -> Option<NodeId> {
         let node = topology.nodes.iter().find(|node| address.ip() == node.address)?;
         Some(node.name.clone())
     };
+    let is_led_here = |leader: Option<i32>| leader.and_then(address) == Some(&to);
+    let led_here = metadata.partitions.iter().filter(|(_, replicas)| is_led_here(replicas.leadership.leader));
+    let leads = led_here.map(|(partition, replicas)| LedPartition {
+        partition: partition.to_string(),
+        epoch: u64::try_from(replicas.leadership.epoch).ok(),
+        replicas: replicas.count,
+        in_sync: replicas.in_sync.iter().filter_map(|id| name(address(*id)?)).collect(),
+    });
+    let leader = leader.and_then(address);
     NodeStatus {
         role: match leader {
             Some(leader) if *leader == to => Role::Leader,
@@ -59,14 +69,15 @@ fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatu
         },
         leader: leader.and_then(name),
         term,
+        leads: leads.collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use crate::kafka::Leadership;
+    use crate::kafka::{Leadership, Partition, Replicas};
     use crate::topology::Node;
 
     use super::*;
@@ -82,31 +93,58 @@ mod tests {
         Topology { nodes: nodes.collect(), executable: "duress".into() }
     }
 
-    fn metadata(first_partition: Option<Leadership>) -> Metadata {
+    /// A cluster of two brokers, in which broker 1 is the controller; the first of `partitions` is partition 0.
+    fn metadata(partitions: &[Leadership]) -> Metadata {
         let brokers = (1..=2).map(|number| (number, SocketAddr::from(([127, 0, 0, number as u8], 9092))));
-        Metadata { brokers: brokers.collect::<BTreeMap<_, _>>(), controller: Some(1), first_partition }
+        let partitions = (0..).zip(partitions).map(|(index, leadership)| {
+            let in_sync = BTreeSet::from_iter(leadership.leader.into_iter().chain([2]));
+            let replicas = Replicas { leadership: *leadership, count: 2, in_sync };
+            (Partition { topic: "a".into(), index }, replicas)
+        });
+        Metadata {
+            brokers: brokers.collect::<BTreeMap<_, _>>(),
+            controller: Some(1),
+            partitions: partitions.collect(),
+        }
     }
 
     #[test]
     fn the_leader_of_the_first_partition_is_the_leader() {
-        let metadata = metadata(Some(Leadership { leader: Some(2), epoch: 7 }));
-        let leader = Some(NodeId::new("n2"));
+        let metadata =
+            metadata(&[Leadership { leader: Some(2), epoch: 7 }, Leadership { leader: Some(1), epoch: 3 }]);
+        let [n1, n2] = ["n1", "n2"].map(NodeId::new);
+        let led = |partition: &str, epoch, in_sync: &[&NodeId]| LedPartition {
+            partition: partition.to_owned(),
+            epoch: Some(epoch),
+            replicas: 2,
+            in_sync: in_sync.iter().copied().cloned().collect(),
+        };
         assert_eq!(
             status(&metadata, metadata.brokers[&2], &topology()),
-            NodeStatus { role: Role::Leader, leader: leader.clone(), term: Some(7) }
+            NodeStatus {
+                role: Role::Leader,
+                leader: Some(n2.clone()),
+                term: Some(7),
+                leads: vec![led("a-0", 7, &[&n2])],
+            }
         );
         assert_eq!(
             status(&metadata, metadata.brokers[&1], &topology()),
-            NodeStatus { role: Role::Follower, leader, term: Some(7) }
+            NodeStatus {
+                role: Role::Follower,
+                leader: Some(n2.clone()),
+                term: Some(7),
+                leads: vec![led("a-1", 3, &[&n1, &n2])],
+            }
         );
     }
 
     #[test]
     fn without_a_topic_it_is_the_controller_and_without_a_leader_nobody() {
-        let none = metadata(None);
+        let none = metadata(&[]);
         let status_of = |metadata: &Metadata| status(metadata, metadata.brokers[&1], &topology());
         assert_eq!(status_of(&none).leader, Some(NodeId::new("n1")));
-        let leaderless = metadata(Some(Leadership { leader: None, epoch: 3 }));
-        assert_eq!(status_of(&leaderless), NodeStatus { role: Role::Unknown, leader: None, term: Some(3) });
+        let leaderless = metadata(&[Leadership { leader: None, epoch: 3 }]);
+        assert_eq!(status_of(&leaderless), NodeStatus { term: Some(3), ..NodeStatus::default() });
     }
 }

@@ -67,12 +67,13 @@ pub(super) async fn ask(
     let term = status.raft_term.and_then(|term| term.parse().ok());
     let Some(leader) = status.leader.filter(|id| id != "0") else {
         // etcd does not say whether a node without a leader stands for election.
-        return Ok(NodeStatus { role: Role::Unknown, leader: None, term });
+        return Ok(NodeStatus { term, ..NodeStatus::default() });
     };
     let role = if leader == status.header.member_id { Role::Leader } else { Role::Follower };
     // Answered from the node's own copy: no leader has to be reachable.
     let answer = gateway.post("/v3/cluster/member/list", b"{}".to_vec(), deadline).await?;
     let members: Members = answer::read(&answer)?;
     let named = members.members.into_iter().find(|member| member.id == leader && !member.name.is_empty());
-    Ok(NodeStatus { role, leader: named.map(|member| NodeId::new(member.name)), term })
+    let leader = named.map(|member| NodeId::new(member.name));
+    Ok(NodeStatus { role, leader, term, ..NodeStatus::default() })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::connect::Connect;
 use crate::kafka::connection::Connection;
-use crate::kafka::partition::topic_name;
+use crate::kafka::partition::{Partition, topic_name};
 use crate::outcome::RequestError;
 
 /// A cluster as one broker sees it.
@@ -22,8 +23,19 @@ pub(crate) struct Metadata {
     pub(crate) brokers: BTreeMap<i32, SocketAddr>,
     /// The number of the controller, if one is known.
     pub(crate) controller: Option<i32>,
-    /// Partition 0 of the first topic, in order of name, that is not the cluster's own.
-    pub(crate) first_partition: Option<Leadership>,
+    /// The partitions of every topic that is not the cluster's own, in order.
+    pub(crate) partitions: BTreeMap<Partition, Replicas>,
+}
+
+/// Who has a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    /// Who leads it.
+    pub(crate) leadership: Leadership,
+    /// How many replicas there should be.
+    pub(crate) count: usize,
+    /// The brokers whose replicas are in sync.
+    pub(crate) in_sync: BTreeSet<i32>,
 }
 
 /// Who leads a partition.
@@ -57,13 +69,21 @@ pub(crate) async fn metadata(
 ) -> Result<Metadata, RequestError> {
     let answer = ask(from, to, None, deadline).await?;
     let topics = answer.topics.iter().filter(|topic| !topic.is_internal);
-    let named = topics.filter_map(|topic| Some((topic.name.as_ref()?.0.as_str(), topic)));
-    let first_partition = named
-        .min_by_key(|(name, _)| *name)
-        .and_then(|(_, topic)| topic.partitions.iter().find(|partition| partition.partition_index == 0))
-        .map(Leadership::of);
+    let named = topics.filter_map(|topic| Some((Arc::<str>::from(topic.name.as_ref()?.0.as_str()), topic)));
+    let partitions = named.flat_map(|(topic, told)| {
+        told.partitions.iter().map(move |told| {
+            let partition = Partition { topic: Arc::clone(&topic), index: told.partition_index };
+            let in_sync = told.isr_nodes.iter().map(|broker| broker.0).collect();
+            let leadership = Leadership::of(told);
+            (partition, Replicas { leadership, count: told.replica_nodes.len(), in_sync })
+        })
+    });
     let brokers = answer.brokers.iter().filter_map(|broker| Some((broker.node_id.0, address(broker)?)));
-    Ok(Metadata { brokers: brokers.collect(), controller: number(answer.controller_id.0), first_partition })
+    Ok(Metadata {
+        brokers: brokers.collect(),
+        controller: number(answer.controller_id.0),
+        partitions: partitions.collect(),
+    })
 }
 
 /// Asks the broker at `to` about `topics`, or about all of them.

@@ -65,8 +65,10 @@ mod versions;
 pub use consumer::Committing;
 pub use log_client::LogClient;
 #[cfg(test)]
-pub(crate) use metadata::Leadership;
+pub(crate) use metadata::{Leadership, Replicas};
 pub(crate) use metadata::{Metadata, metadata};
+#[cfg(test)]
+pub(crate) use partition::Partition;
 pub use producer::{Acks, Idempotence};
 pub use table_client::TableClient;
 pub use topics::{NewTopic, create_topics};

@@ -11,11 +11,11 @@ use crate::outcome::{CauseKind, RequestError};
 
 /// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Partition {
+pub(crate) struct Partition {
     /// The topic.
-    pub(super) topic: Arc<str>,
+    pub(crate) topic: Arc<str>,
     /// Which of its partitions, from 0.
-    pub(super) index: i32,
+    pub(crate) index: i32,
 }
 
 impl Partition {
