@@ -73,7 +73,7 @@ impl Default for Options {
             offsets_partitions: 3,
             auto_create: Switch::On,
             lag_max: Duration::from_millis(2_000),
-            session: Duration::from_millis(2_000),
+            session: Duration::from_millis(1_000),
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(300),
             election_max: Duration::from_millis(700),

@@ -22,7 +22,7 @@ pub(super) static MODES: [Mode; 1] = [Mode {
     promise: Promise::Messages { stored: Delivery::ExactlyOnce, consumed: Delivery::AtLeastOnce },
 }];
 
-pub(super) static OPTIONS: [OptionSpec; 10] = [
+pub(super) static OPTIONS: [OptionSpec; 11] = [
     OptionSpec {
         name: "acks",
         values: Values::Words(&["all", "1", "0"]),
@@ -85,6 +85,14 @@ pub(super) static OPTIONS: [OptionSpec; 10] = [
         values: Values::Whole { min: 100, max: 60_000 },
         default: "2000",
         summary: "how long a follower may be behind before it is out of sync",
+        modes: ALL,
+    },
+    // Shorter than most faults last: what is not noticed brings no other leader, and puts nothing to the test.
+    OptionSpec {
+        name: "session-ms",
+        values: Values::Whole { min: 200, max: 60_000 },
+        default: "1000",
+        summary: "how long a broker may be silent before others lead in its place",
         modes: ALL,
     },
     OptionSpec {
