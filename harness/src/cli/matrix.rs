@@ -117,9 +117,10 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
     fs::create_dir_all(&out).map_err(written(&out))?;
     let _lock = lock(&out)?;
     let past = if args.fresh { Past::Forget } else { Past::Resume };
-    let mut state = State::open(&out, past).map_err(Failure::internal)?;
+    let program_key = ProgramKey::of(&program).map_err(Failure::internal)?;
+    let mut state = State::open(&out, program_key, past).map_err(Failure::internal)?;
     let setup = Setup {
-        program_key: ProgramKey::of(&program).map_err(Failure::internal)?,
+        program_key,
         program,
         options,
         out: out.clone(),

@@ -1,7 +1,8 @@
 //! What was run already: kept as it happens, so that an interrupted matrix goes on where it was.
 //!
 //! `state.jsonl` in the output folder has a line for each trial that ended, under a key made of its command, its deadline
-//! and the program itself. A rebuilt program or a changed cell therefore begins anew, and nothing else does. Trials that
+//! and the program itself. A rebuilt program, whose lines replace those of the one before, or a changed cell therefore
+//! begins anew, and nothing else does. Trials that
 //! were cut off are not in it. Once everything that was asked for has been run, its lines are taken out: the next
 //! matrix runs everything again.
 
@@ -20,7 +21,7 @@ use super::trial::{Trial, TrialSpec};
 pub struct TrialKey(String);
 
 /// What identifies the program: its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramKey(u64);
 
 impl ProgramKey {
@@ -63,6 +64,7 @@ impl TrialKey {
 /// A line of the state file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
+    program: ProgramKey,
     key: TrialKey,
     trial: Trial,
 }
@@ -71,6 +73,7 @@ struct Line {
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
+    program: ProgramKey,
     file: File,
     known: BTreeMap<TrialKey, Trial>,
 }
@@ -99,11 +102,11 @@ pub struct StateError {
 const FILE: &str = "state.jsonl";
 
 impl State {
-    /// The state in `folder`, which exists.
+    /// The state in `folder`, which exists, as far as it is about `program`.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn open(folder: &Path, past: Past) -> Result<Self, StateError> {
+    pub fn open(folder: &Path, program: ProgramKey, past: Past) -> Result<Self, StateError> {
         let path = folder.join(FILE);
         let failed = |source| StateError { path: path.clone(), source };
         let text = match fs::read_to_string(&path) {
@@ -115,10 +118,11 @@ impl State {
         let known: BTreeMap<TrialKey, Trial> = text
             .lines()
             .filter_map(|line| serde_json::from_str::<Line>(line).ok())
+            .filter(|line| line.program == program)
             .map(|line| (line.key, line.trial))
             .collect();
-        let file = rewrite(&path, &known).map_err(failed)?;
-        Ok(Self { path, file, known })
+        let file = rewrite(&path, program, &known).map_err(failed)?;
+        Ok(Self { path, program, file, known })
     }
 
     /// What is known of a trial.
@@ -145,7 +149,7 @@ impl State {
     /// [`StateError`].
     pub fn keep(&mut self, key: TrialKey, trial: Trial) -> Result<(), StateError> {
         let failed = |source| StateError { path: self.path.clone(), source };
-        let line = line(&key, &trial);
+        let line = line(self.program, &key, &trial);
         self.file.write_all(line.as_bytes()).map_err(failed)?;
         self.known.insert(key, trial);
         Ok(())
@@ -158,20 +162,20 @@ impl State {
     pub fn forget(&mut self, done: &BTreeSet<TrialKey>) -> Result<(), StateError> {
         self.known.retain(|key, _| !done.contains(key));
         let failed = |source| StateError { path: self.path.clone(), source };
-        self.file = rewrite(&self.path, &self.known).map_err(failed)?;
+        self.file = rewrite(&self.path, self.program, &self.known).map_err(failed)?;
         Ok(())
     }
 }
 
-fn line(key: &TrialKey, trial: &Trial) -> String {
-    let line = Line { key: key.clone(), trial: trial.clone() };
+fn line(program: ProgramKey, key: &TrialKey, trial: &Trial) -> String {
+    let line = Line { program, key: key.clone(), trial: trial.clone() };
     format!("{}\n", serde_json::to_string(&line).expect("a trial has only keys that are text"))
 }
 
 /// Writes the file anew, whole or not at all, and opens it to append.
-fn rewrite(path: &Path, known: &BTreeMap<TrialKey, Trial>) -> io::Result<File> {
+fn rewrite(path: &Path, program: ProgramKey, known: &BTreeMap<TrialKey, Trial>) -> io::Result<File> {
     let part = path.with_extension("jsonl.part");
-    let text: String = known.iter().map(|(key, trial)| line(key, trial)).collect();
+    let text: String = known.iter().map(|(key, trial)| line(program, key, trial)).collect();
     fs::write(&part, text)?;
     fs::rename(&part, path)?;
     OpenOptions::new().append(true).open(path)
@@ -183,6 +187,8 @@ mod tests {
 
     use super::super::trial::Finding;
     use super::*;
+
+    const THIS: ProgramKey = ProgramKey(1);
 
     fn spec(words: &[&str], folder: &str) -> TrialSpec {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
@@ -218,7 +224,7 @@ mod tests {
     fn what_was_kept_is_there_again_even_after_a_torn_line() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (TrialKey("a".to_owned()), TrialKey("b".to_owned()));
-        let mut state = State::open(folder.path(), Past::Resume).unwrap();
+        let mut state = State::open(folder.path(), THIS, Past::Resume).unwrap();
         assert!(state.is_empty());
         state.keep(a.clone(), trial("a")).unwrap();
         state.keep(b.clone(), trial("b")).unwrap();
@@ -226,14 +232,15 @@ mod tests {
         let path = folder.path().join(FILE);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, &text[..text.len() - 5]).unwrap();
-        let mut state = State::open(folder.path(), Past::Resume).unwrap();
+        let mut state = State::open(folder.path(), THIS, Past::Resume).unwrap();
         assert_eq!((state.len(), state.get(&a)), (1, Some(&trial("a"))));
         state.keep(b.clone(), trial("b")).unwrap();
         drop(state);
-        let mut state = State::open(folder.path(), Past::Resume).unwrap();
+        let mut state = State::open(folder.path(), THIS, Past::Resume).unwrap();
         assert_eq!(state.len(), 2, "the torn line is not in the way of the next");
         state.forget(&BTreeSet::from([a])).unwrap();
-        assert_eq!(State::open(folder.path(), Past::Resume).unwrap().get(&b), Some(&trial("b")));
-        assert!(State::open(folder.path(), Past::Forget).unwrap().is_empty());
+        assert_eq!(State::open(folder.path(), THIS, Past::Resume).unwrap().get(&b), Some(&trial("b")));
+        assert!(State::open(folder.path(), ProgramKey(2), Past::Resume).unwrap().is_empty());
+        assert!(State::open(folder.path(), THIS, Past::Forget).unwrap().is_empty());
     }
 }

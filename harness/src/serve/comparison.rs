@@ -48,10 +48,18 @@ pub fn side(name: String, folder: &Path) -> Side {
 #[must_use]
 pub fn differences<'a>(a: &'a Side, b: &'a Side) -> Vec<(&'a str, Option<&'a str>, Option<&'a str>)> {
     let mut keys: Vec<&String> = a.plan.keys().chain(b.plan.keys()).collect();
-    keys.sort();
+    keys.sort_by_key(|key| place(key));
     keys.dedup();
     let of = |side: &'a Side, key: &str| side.plan.get(key).map(String::as_str);
     keys.into_iter().map(|key| (key.as_str(), of(a, key), of(b, key))).filter(|(_, a, b)| a != b).collect()
+}
+
+/// Where a key belongs: the tenth of several after the ninth.
+fn place(key: &str) -> (&str, Option<usize>) {
+    match key.strip_suffix(']').and_then(|key| key.rsplit_once('[')) {
+        Some((list, at)) => (list, at.parse().ok()),
+        None => (key, None),
+    }
 }
 
 fn flatten(place: &str, value: &Value, into: &mut BTreeMap<String, String>) {
@@ -78,6 +86,9 @@ mod tests {
             flatten("", &plan, &mut flat);
             Side { name: String::new(), verdict: VerdictRecord::default(), plan: flat, series: Value::Null }
         };
+        let list = of(json!({"list": (0..11).collect::<Vec<_>>()}));
+        let none = of(json!({}));
+        assert_eq!(differences(&list, &none).last(), Some(&("list[10]", Some("10"), None)));
         let a = of(json!({"seed": 1, "settings": {"mode": "raft"}, "schedule": [{"id": 1}]}));
         let b = of(json!({"seed": 2, "settings": {"mode": "raft", "bug": "x"}, "schedule": []}));
         assert_eq!(

@@ -99,7 +99,7 @@ pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
             }
             p.small { (wanted.len()) " of " (catalogue.runs.len()) " runs" }
             form action="/compare" method="get" {
-                div.scroll { table {
+                div.scroll { table.runs {
                     thead { tr { th scope="col" { "a" } th scope="col" { "b" } th scope="col" { "began (UTC)" } th scope="col" { "verdict" } th scope="col" { "run" }
                         th scope="col" { "workload" } th scope="col" { "faults" } th scope="col" { "anomalies" } th scope="col" { "seed" } } }
                     tbody { @for run in wanted { tr {
@@ -107,7 +107,7 @@ pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
                         td { input type="radio" name="b" value=(run.name) aria-label={ "compare " (run.name) " as b" }; }
                         td.number { (when(run.began)) } td { (badge(&run.state)) }
                         th scope="row" { a href={ "/run/" (address(&run.name)) } { (run.name) } }
-                        td { (run.plan.workload_name()) } td { (run.plan.faults) } td { (run.anomalies.join(", ")) } td.number { (run.plan.seed) }
+                        td { (run.plan.workload_name()) } td.list { (run.plan.faults) } td.list { (run.anomalies.join(", ")) } td.number { (run.plan.seed) }
                     } } }
                 } }
                 p { button type="submit" { "compare a with b" } }
