@@ -14,7 +14,7 @@ use duress_nemesis::arena::clock::Tracer;
 use duress_nemesis::arena::{self, PortKind, Role};
 use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
 use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
-use duress_targets::{Request, Scenario, Settings, System, find};
+use duress_targets::{Promise, Request, Scenario, Settings, System, find};
 use rand::RngExt;
 
 use super::words::{Concurrency, duration, option};
@@ -545,9 +545,14 @@ fn judge_run(
         plan.workload.name(),
         plan.faults,
     );
+    let promise = match system.promise(&plan.settings) {
+        // The reader is told why such a run is invalid although nothing more was promised.
+        promise @ Promise::StaleReads => format!("{promise}; held to linearizability, to show them"),
+        promise => promise.to_string(),
+    };
     Ok(RunReport {
         subject,
-        promise: system.promise(&plan.settings).to_string(),
+        promise,
         verdict: RunVerdict::new(&judgement.verdict, broken, outcome.undecided),
         judgement,
         statistics: figures,
