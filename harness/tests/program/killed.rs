@@ -23,6 +23,9 @@ pub const TESTS: &[Test] = &[
     ("init_during_a_fault", || strike(Family::Init, Moment::FaultInForce)),
     ("runner_as_it_starts", || strike(Family::Runner, Moment::Isolated)),
     ("runner_during_a_fault", || strike(Family::Runner, Moment::FaultInForce)),
+    ("runner_while_it_waits_for_a_disk_of_its_own", || {
+        strike_during("disk:slow-fsync=5s", Family::Runner, Moment::DiskFaultBegins);
+    }),
     ("at_random_moments", at_random_moments),
 ];
 
@@ -51,6 +54,8 @@ enum Moment {
     NodesStarting,
     /// The first operation is recorded.
     ClientsBegin,
+    /// The first fault, one of a disk, is about to have evidence.
+    DiskFaultBegins,
     /// The first fault has evidence.
     FaultInForce,
     /// Everything was healed; the final reads begin.
@@ -69,6 +74,10 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
         "--nodes 3 --time-limit 3 --seed 9 --warm-up 500ms --interval 1500ms --operations-per-key 1";
     let started = stage.start(stage.duress(&format!("run store {options} --faults {faults}")));
     wait_until("the moment has come", PATIENCE, || has_come(moment, &stage, &started));
+    if matches!(moment, Moment::DiskFaultBegins) {
+        // By now a probe waits for the disk's answer, and does so for seconds.
+        std::thread::sleep(Duration::from_millis(500));
+    }
     if matches!(moment, Moment::ClientsBegin) {
         // Looked for more than once, since /proc shows no environment of a process that is just being exec'ed.
         wait_until("the family and three nodes are seen", PATIENCE, || stage.members().len() >= 6);
@@ -140,6 +149,7 @@ fn has_come(moment: Moment, stage: &Stage, started: &Started) -> bool {
         Moment::Isolated => true,
         Moment::NodesStarting => record.path().join("nodes/n1/stdout.log").exists(),
         Moment::ClientsBegin => record.has("\"invoke\""),
+        Moment::DiskFaultBegins => record.has("\"start-disk\""),
         Moment::FaultInForce => record.has("\"evidence\""),
         Moment::Recovered => record.has("\"recovered\""),
     }

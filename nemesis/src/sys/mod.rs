@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod interface;
+pub mod own_files;
 pub mod packet_socket;
 pub mod pidfd;
 pub mod procfs;

@@ -10,6 +10,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{getegid, geteuid};
 
+use super::apart::apart;
+
 /// The device by which a program becomes a file system.
 const DEVICE: &str = "/dev/fuse";
 
@@ -111,8 +113,8 @@ pub(super) fn attach(device: &File, mount_point: &Path) -> Result<(), MountError
 /// [`MountError::Unmount`] when nothing is mounted there, or the kernel refuses.
 pub(super) fn detach(mount_point: &Path) -> Result<(), MountError> {
     let unmount = |flags| umount2(mount_point, flags | MntFlags::UMOUNT_NOFOLLOW);
-    unmount(MntFlags::empty())
-        .or_else(|errno| match errno {
+    let unmounted = apart(|| {
+        unmount(MntFlags::empty()).or_else(|errno| match errno {
             Errno::EBUSY => match unmount(MntFlags::MNT_FORCE) {
                 // Forced, every request is aborted and the serving threads end, busy or not; what is left is
                 // the name.
@@ -121,5 +123,8 @@ pub(super) fn detach(mount_point: &Path) -> Result<(), MountError> {
             },
             errno => Err(errno),
         })
-        .map_err(|errno| MountError::Unmount { path: mount_point.to_owned(), source: errno.into() })
+    });
+    unmounted
+        .and_then(|unmounted| unmounted.map_err(io::Error::from))
+        .map_err(|source| MountError::Unmount { path: mount_point.to_owned(), source })
 }

@@ -20,6 +20,7 @@
 //! many files need a higher limit on open files (`ulimit -n`) in the program that serves them.
 
 mod active;
+mod apart;
 mod at_rest;
 mod contents;
 mod deferred;

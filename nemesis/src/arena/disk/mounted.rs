@@ -14,14 +14,15 @@ use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::syncfs;
 
+use super::apart::apart;
 use super::deferred::Deferred;
 use super::device::{self, MountError};
 use super::fault::{DiskEvidence, DiskFault, IoKind, Keep, Lasting, ProbeSeen, Trigger, Undone};
 use super::filesystem::{Served, lock};
 use super::options::DiskOptions;
-use super::probe::{PROBE_BYTES, Probe};
+use super::probe::{self, PROBE_BYTES};
 use super::state::{Disk, PROBE};
-use super::tree::{Body, Inode, LIMBO, ROOT};
+use super::tree::{Body, Inode, LIMBO, Node, ROOT};
 
 /// How many probes a fault that strikes by chance is tried with: at 5 % it is missed once in five million.
 const PROBES_MAX: usize = 300;
@@ -310,8 +311,9 @@ impl FaultDisk {
             }
             DiskFault::NoSpace { free_bytes } => {
                 // A probe would take the space that is left: what every program is told of it is asked for instead.
-                let told = statvfs(&self.mount_point)
-                    .map_err(|errno| self.failed("ask for the space", errno.into()))?;
+                let told = apart(|| statvfs(&self.mount_point).map_err(io::Error::from))
+                    .and_then(|told| told)
+                    .map_err(|source| self.failed("ask for the space", source))?;
                 let available = told.blocks_available() * told.fragment_size();
                 if available > *free_bytes {
                     let mount_point = self.mount_point.clone();
@@ -428,9 +430,12 @@ impl FaultDisk {
         // Pages that were changed in memory only are written first, so that a torn power loss may find them
         // on the disk, and none comes afterwards. What came of it does not matter: a page that is not written
         // is one the power loss took.
-        if let Ok(root) = std::fs::File::open(&self.mount_point) {
-            let _lost = syncfs(&root);
-        }
+        let synced = apart(|| {
+            if let Ok(root) = std::fs::File::open(&self.mount_point) {
+                let _lost = syncfs(&root);
+            }
+        });
+        synced.map_err(|source| self.failed("write what is in memory", source))?;
         let guard = lock(&self.disk);
         let waited = self.released.wait_timeout_while(guard, CLOSING, |disk| disk.tree.opens() > 0);
         let (mut disk, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -498,14 +503,12 @@ impl FaultDisk {
 
     fn probe(&self) -> Result<ProbeSeen, DiskError> {
         let failed = |source| self.failed("probe", source);
-        let probe = Probe::create(&self.mount_point).map_err(failed)?;
+        let written = probe::write(&self.mount_point).map_err(failed)?;
         let inode = lock(&self.disk).lookup(ROOT, PROBE.as_ref()).map_err(|errno| failed(errno.into()))?;
-        let is_durable = || {
-            let disk = lock(&self.disk);
-            disk.tree.node(inode).is_ok_and(|node| matches!(node.body, Body::Regular { log: None, .. }))
-        };
-        let drop_cache = || self.notifier.inval_inode(INodeNo(inode.0), 0, 0);
-        probe.run(drop_cache, is_durable).map_err(failed)
+        let is_clean = |node: &Node| matches!(node.body, Body::Regular { log: None, .. });
+        let durable = written.is_synced() && lock(&self.disk).tree.node(inode).is_ok_and(is_clean);
+        self.notifier.inval_inode(INodeNo(inode.0), 0, 0).map_err(failed)?;
+        written.read_back(&self.mount_point, durable).map_err(failed)
     }
 
     /// Every file the kernel may have cached that matches.

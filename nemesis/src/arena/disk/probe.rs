@@ -4,9 +4,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::apart::apart;
 use super::fault::ProbeSeen;
 use super::state::PROBE;
 
@@ -15,44 +16,52 @@ const MESSAGE: &[u8] = b"is anybody there?";
 /// How many bytes that is.
 pub(super) const PROBE_BYTES: u64 = MESSAGE.len() as u64;
 
-/// The probe of one mount.
-#[derive(Debug)]
-pub(super) struct Probe {
-    path: PathBuf,
-    file: File,
+/// What became of the writing half of a probe.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    write_errno: i32,
+    fsync_errno: i32,
+    fsync_took: Duration,
 }
 
-impl Probe {
-    /// Creates the probe's file.
-    ///
-    /// # Errors
-    /// What the mounted file system answers; a full disk does not refuse the probe its name.
-    pub(super) fn create(mount_point: &Path) -> io::Result<Self> {
+/// Makes the probe's file, writes and syncs.
+///
+/// # Errors
+/// What the mounted file system answers to making the file; a full disk does not refuse the probe its name.
+pub(super) fn write(mount_point: &Path) -> io::Result<Written> {
+    apart(|| {
         let path = mount_point.join(PROBE);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        Ok(Self { path, file })
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let write_errno = number(file.write_all(MESSAGE));
+        let began = Instant::now();
+        let fsync_errno = number(file.sync_all());
+        Ok(Written { write_errno, fsync_errno, fsync_took: began.elapsed() })
+    })?
+}
+
+impl Written {
+    /// Whether both were done.
+    pub(super) fn is_synced(&self) -> bool {
+        self.write_errno == 0 && self.fsync_errno == 0
     }
 
-    /// Writes, syncs and reads. `drop_cache` makes the kernel forget what it has read; `is_durable` tells
+    /// Reads what was written, of which the kernel must have nothing cached any more, and removes the file. `durable` says
     /// what became of the sync.
-    pub(super) fn run(
-        mut self,
-        drop_cache: impl FnOnce() -> io::Result<()>,
-        is_durable: impl FnOnce() -> bool,
-    ) -> io::Result<ProbeSeen> {
-        let write_errno = number(self.file.write_all(MESSAGE));
-        let began = Instant::now();
-        let fsync_errno = number(self.file.sync_all());
-        let fsync_took = began.elapsed();
-        let durable = fsync_errno == 0 && write_errno == 0 && is_durable();
-        drop_cache()?;
-        let mut buffer = [0; 4];
-        let read_errno = number(self.file.read_at(&mut buffer, 0));
-        std::fs::remove_file(&self.path)?;
+    ///
+    /// # Errors
+    /// What the mounted file system answers to anything else than reading.
+    pub(super) fn read_back(self, mount_point: &Path, durable: bool) -> io::Result<ProbeSeen> {
+        let read_errno = apart(|| {
+            let path = mount_point.join(PROBE);
+            let read_errno = number(File::open(&path)?.read_at(&mut [0; 4], 0));
+            std::fs::remove_file(&path)?;
+            io::Result::Ok(read_errno)
+        })??;
+        let Self { write_errno, fsync_errno, fsync_took } = self;
         Ok(ProbeSeen { write_errno, fsync_errno, fsync_took: round(fsync_took), durable, read_errno })
     }
 }
