@@ -1,20 +1,19 @@
 //! Each anomaly of a table has a history in which it must be found, and near misses that must pass.
 //!
-//! A history is written as words, one or two events each: process, type, operation.
+//! A history is written as words; of its operations,
 //!
-//! - `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome; `0!` invokes and completes at once;
 //! - `a=7` puts 7 to the key a, `a=7@3` was answered with offset 3; `a-` deletes, `a-@4` was answered with offset 4;
 //! - `r` reads, `r5:a=7@3,b-@4` read below offset 5; `e5` was told the end 5.
 
-use std::fmt::Write as _;
+mod words;
+
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::delivery::{DeliveryPromise, Loss};
 use duress_checkers::table::{TableOptions, check_table};
-use duress_checkers::verdict::{Anomaly, CheckReport, Verdict};
-use duress_history::jsonl;
-use duress_history::pairs::pair;
+use duress_checkers::verdict::CheckReport;
 use duress_history::table::Table;
+use words::answer;
 
 /// A record: its key, its value as JSON, its offset.
 fn record(text: &str) -> (&str, Option<&str>, Option<&str>) {
@@ -59,49 +58,7 @@ fn operation(text: &str, answered: bool) -> (&'static str, String) {
 }
 
 fn report(words: &str, options: &TableOptions) -> CheckReport {
-    let mut lines = String::new();
-    let mut at = 0;
-    for word in words.split_whitespace() {
-        let (process, rest) = word.split_at(1);
-        let (op_type, rest) = rest.split_at(1);
-        let types: &[&str] = match op_type {
-            "i" => &["invoke"],
-            "o" => &["ok"],
-            "f" => &["fail"],
-            "?" => &["info"],
-            "!" => &["invoke", "ok"],
-            other => panic!("no type {other}"),
-        };
-        for op_type in types {
-            let (f, value) = operation(rest, *op_type == "ok");
-            writeln!(
-                lines,
-                "{{\"index\":{at},\"time\":{},\"process\":{process},\"type\":\"{op_type}\",\"f\":\"{f}\",\"value\":{value}}}",
-                at * 1_000_000
-            )
-            .expect("a text grows");
-            at += 1;
-        }
-    }
-    let history =
-        jsonl::read_from::<Table>(lines.as_bytes()).unwrap_or_else(|error| panic!("{lines}: {error:?}"));
-    let operations = pair(&history.events).unwrap_or_else(|error| panic!("{words}: {error}"));
-    check_table(&operations, options, &AtomicBool::new(false))
-}
-
-fn answer(report: &CheckReport) -> String {
-    let told = |anomaly: &Anomaly| {
-        let shown: Vec<&str> = anomaly.operations.iter().map(|shown| shown.action.as_str()).collect();
-        format!("{}({})", anomaly.kind, shown.join("; "))
-    };
-    match &report.verdict {
-        Verdict::Valid => "valid".to_owned(),
-        Verdict::Unknown(reasons) => {
-            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-            format!("unknown: {}", reasons.join("; "))
-        }
-        Verdict::Invalid(anomalies) => anomalies.iter().map(told).collect::<Vec<String>>().join(" | "),
-    }
+    check_table(&words::operations::<Table>(words, operation), options, &AtomicBool::new(false))
 }
 
 #[track_caller]

@@ -9,9 +9,9 @@ use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::listener::is_of_one_connection;
 use duress_consensus::peer::payload::{decode, encode};
 use duress_consensus::peer::{Handler, Link, Listener};
+use duress_consensus::signals::asked_to_end;
 use openraft::error::Fatal;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -90,15 +90,7 @@ pub enum ServeError {
 /// # Errors
 /// The broker cannot start, or failed while it ran.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    serve_until(config, stop).await
+    serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await
 }
 
 /// Runs one broker until `stop` is ready; then stops it cleanly.

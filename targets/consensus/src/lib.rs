@@ -9,14 +9,17 @@
 //! - [`types`](mod@types): what the log holds.
 //! - [`log_store`]: the log and the vote; [`state_machine`]: the state and its snapshots.
 //! - [`network`]: consensus messages over the links; [`formation`]: how pristine nodes become a cluster.
+//! - [`failure`]: a consensus that has stopped by itself; [`signals`]: how a node is told to end.
 
 pub mod disk;
+pub mod failure;
 pub mod formation;
 pub mod log_store;
 pub mod message;
 pub mod name;
 pub mod network;
 pub mod peer;
+pub mod signals;
 pub mod state_machine;
 pub mod types;
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -19,6 +18,7 @@ use crate::wall_clock::{SystemClock, WallClock};
 use duress_consensus::peer::Listener;
 use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::listener::is_of_one_connection;
+use duress_consensus::signals::asked_to_end;
 
 /// Why a node does not run, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -80,15 +80,7 @@ pub enum ServeError {
 /// # Errors
 /// The node cannot start, or failed while it ran.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    serve_until(config, stop).await
+    serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await
 }
 
 /// Runs one node until `stop` is ready or a client says `SHUTDOWN`; then stops it cleanly and closes its data

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use duress_consensus::NodeName;
 use duress_consensus::disk::{Disk, DiskError, Syncing};
+use duress_consensus::failure::failed;
 use duress_consensus::formation::form;
 use duress_consensus::log_store::{LoadedLog, LogStore, VoteKeeping};
 use duress_consensus::message::Formation;
@@ -348,15 +349,7 @@ impl Controller {
 
     /// Returns when the consensus has stopped on an error of its own, which is returned.
     pub async fn failed(&self) -> Fatal<u64> {
-        let mut metrics = self.inner.raft.metrics();
-        loop {
-            if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return fatal.clone();
-            }
-            if metrics.changed().await.is_err() {
-                return Fatal::Stopped;
-            }
-        }
+        failed(&self.inner.raft).await
     }
 
     /// Stops the consensus and closes its data.

@@ -1,0 +1,63 @@
+//! Histories written as words, one or two events each: process, type, operation; and verdicts as text.
+//!
+//! `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome; `0!` invokes and completes at once. What follows
+//! is the operation, whose notation is the reader's own.
+
+use std::fmt::Write as _;
+
+use duress_checkers::verdict::{Anomaly, CheckReport, Verdict};
+use duress_history::pairs::pair;
+use duress_history::{Operation, Payload, jsonl};
+
+/// The operations that `words` stand for; a millisecond passes from event to event.
+///
+/// `operation` gives `f` and the JSON of `value` for what follows the type, and is told whether the event is an `ok`.
+pub fn operations<A: Payload>(
+    words: &str,
+    operation: impl Fn(&str, bool) -> (&'static str, String),
+) -> Vec<Operation<A>> {
+    let mut lines = String::new();
+    let mut at = 0;
+    for word in words.split_whitespace() {
+        let digits = word.find(|next: char| !next.is_ascii_digit()).expect("a type");
+        let (process, rest) = word.split_at(digits);
+        let (op_type, rest) = rest.split_at(1);
+        let types: &[&str] = match op_type {
+            "i" => &["invoke"],
+            "o" => &["ok"],
+            "f" => &["fail"],
+            "?" => &["info"],
+            "!" => &["invoke", "ok"],
+            other => panic!("no type {other}"),
+        };
+        for op_type in types {
+            let (f, value) = operation(rest, *op_type == "ok");
+            let time = at * 1_000_000;
+            writeln!(
+                lines,
+                "{{\"index\":{at},\"time\":{time},\"process\":{process},\"type\":\"{op_type}\",\"f\":\"{f}\",\"value\":{value}}}"
+            )
+            .expect("a text grows");
+            at += 1;
+        }
+    }
+    let history =
+        jsonl::read_from::<A>(lines.as_bytes()).unwrap_or_else(|error| panic!("{lines}: {error:?}"));
+    pair(&history.events).unwrap_or_else(|error| panic!("{words}: {error}"))
+}
+
+/// `valid`, `unknown`, or every anomaly with what its witness shows.
+pub fn answer(report: &CheckReport) -> String {
+    let told = |anomaly: &Anomaly| {
+        let shown: Vec<&str> = anomaly.operations.iter().map(|shown| shown.action.as_str()).collect();
+        format!("{}({})", anomaly.kind, shown.join("; "))
+    };
+    match &report.verdict {
+        Verdict::Valid => "valid".to_owned(),
+        Verdict::Unknown(reasons) => {
+            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+            format!("unknown: {}", reasons.join("; "))
+        }
+        Verdict::Invalid(anomalies) => anomalies.iter().map(told).collect::<Vec<String>>().join(" | "),
+    }
+}
