@@ -41,6 +41,9 @@ pub enum DiskEffect {
 }
 
 impl DiskEffect {
+    /// How much longer fsync may be made to take: it takes as long to prove that it does.
+    const SLOWEST_FSYNC: Duration = Duration::from_secs(10);
+
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "power-loss" => Self::PowerLoss,
@@ -50,7 +53,10 @@ impl DiskEffect {
             "enospc" => Self::Enospc,
             "bitflip" => Self::Bitflip,
             "truncate" => Self::Truncate,
-            other => Self::SlowFsync(quantity::duration(other.strip_prefix("slow-fsync=")?)?),
+            other => {
+                let delay = quantity::duration(other.strip_prefix("slow-fsync=")?)?;
+                Self::SlowFsync(Some(delay).filter(|delay| *delay <= Self::SLOWEST_FSYNC)?)
+            }
         })
     }
 

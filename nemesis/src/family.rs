@@ -89,7 +89,7 @@ const ENTRIES: [Entry; 7] = [
         does: "takes the power from the chosen nodes, or makes their disks lie, fail, fill up, slow down or rot",
         evidence: "the bytes and operations undone, delayed, failed or changed; the disk's own probe meets the fault",
         heals: "the disk's own probe meets nothing; a node without power is started again and awaited",
-        variants: "power-loss, torn, lying-fsync, slow-fsync=20ms, eio, enospc, bitflip, truncate; @nodes chooses, as for kill",
+        variants: "power-loss, torn, lying-fsync, slow-fsync=20ms (10s at most), eio, enospc, bitflip, truncate; @nodes chooses, as for kill",
     },
 ];
 

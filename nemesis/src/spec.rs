@@ -191,6 +191,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_fsync_that_would_be_waited_for_too_long_is_refused() {
+        assert!("disk:slow-fsync=10s".parse::<FaultSpec>().is_ok());
+        assert!("disk:slow-fsync=11s".parse::<FaultSpec>().is_err());
+    }
+
+    #[test]
     fn a_mix_prints_as_it_is_parsed() {
         let text = "partition,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:rolling-leader,partition:n1+n3,kill:minority,kill:follower,\
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\

@@ -75,8 +75,13 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
     let started = stage.start(stage.duress(&format!("run store {options} --faults {faults}")));
     wait_until("the moment has come", PATIENCE, || has_come(moment, &stage, &started));
     if matches!(moment, Moment::DiskFaultBegins) {
-        // By now a probe waits for the disk's answer, and does so for seconds.
-        std::thread::sleep(Duration::from_millis(500));
+        let mut before = None;
+        wait_until("the runner waits for its disk", PATIENCE, || {
+            let runner = member(&stage, &started, Family::Runner);
+            let now = runner.and_then(|runner| thread(runner, "disk-user"));
+            // Seen twice, it waits for seconds: others are over at once.
+            now.is_some() && std::mem::replace(&mut before, now) == now
+        });
     }
     if matches!(moment, Moment::ClientsBegin) {
         // Looked for more than once, since /proc shows no environment of a process that is just being exec'ed.
@@ -158,6 +163,17 @@ fn has_come(moment: Moment, stage: &Stage, started: &Started) -> bool {
 /// The run's record, once it has a folder.
 fn record(stage: &Stage) -> Option<Record> {
     fs::canonicalize(stage.path().join("runs/latest")).ok().map(Record::new)
+}
+
+/// The thread of a process that has this name.
+fn thread(process: Pid, name: &str) -> Option<Pid> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
+    let named = threads.filter_map(|thread| {
+        let thread = thread.ok()?;
+        let has_name = fs::read_to_string(thread.path().join("comm")).ok()?.trim_end() == name;
+        has_name.then(|| thread.file_name().to_str()?.parse().ok())?
+    });
+    named.map(Pid::from_raw).next()
 }
 
 fn member(stage: &Stage, started: &Started, wanted: Family) -> Option<Pid> {

@@ -6,21 +6,36 @@
 //! ever, and its process, its PID namespace and all their mounts would stay.
 
 use std::io;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread::Builder;
+use std::time::Duration;
 
 use crate::sys::own_files::leave_shared_files;
+
+/// How long a disk may take to answer, the longest delay of its fsync several times over.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Does `work` on a thread that has none of the program's files open but the standard ones; what it opens, it must close.
 ///
 /// # Errors
-/// What the system says when there is no such thread to be had.
-pub(super) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("disk-user".to_owned()).spawn_scoped(scope, || {
-            leave_shared_files()?;
-            Ok(work())
-        })?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+/// What the system says when there is no such thread to be had; [`io::ErrorKind::TimedOut`] when the work is not done
+/// within a minute, and then its thread is left to wait.
+pub(super) fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (done, result) = sync_channel(1);
+    let thread = Builder::new().name("disk-user".to_owned()).spawn(move || {
+        // Nobody listens any more once the deadline is over.
+        let _unheard = done.send(leave_shared_files().map(|()| work()));
+    })?;
+    match result.recv_timeout(DEADLINE) {
+        Ok(worked) => worked,
+        Err(RecvTimeoutError::Timeout) => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer for {} s", DEADLINE.as_secs())))
+        }
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => Err(io::Error::other("a thread ended without an answer")),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -34,9 +49,15 @@ mod tests {
     fn files_of_the_program_are_not_open_there_and_stay_open_here() {
         let file = File::open("/dev/null").unwrap();
         let place = format!("/proc/thread-self/fd/{}", file.as_raw_fd());
-        let is_open = || std::fs::symlink_metadata(&place).is_ok();
-        // Looking opens nothing that stays; a descriptor may have the number of another only while it does.
-        assert!(!apart(is_open).unwrap());
-        assert!(is_open());
+        let is_open = |place: &str| std::fs::symlink_metadata(place).is_ok();
+        let there = place.clone();
+        assert!(!apart(move || is_open(&there)).unwrap());
+        assert!(is_open(&place));
+    }
+
+    #[test]
+    #[should_panic(expected = "at work")]
+    fn a_panic_is_passed_on() {
+        let _nothing: io::Result<()> = apart(|| panic!("at work"));
     }
 }

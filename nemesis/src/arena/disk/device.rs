@@ -112,8 +112,9 @@ pub(super) fn attach(device: &File, mount_point: &Path) -> Result<(), MountError
 /// # Errors
 /// [`MountError::Unmount`] when nothing is mounted there, or the kernel refuses.
 pub(super) fn detach(mount_point: &Path) -> Result<(), MountError> {
-    let unmount = |flags| umount2(mount_point, flags | MntFlags::UMOUNT_NOFOLLOW);
-    let unmounted = apart(|| {
+    let place = mount_point.to_owned();
+    let unmounted = apart(move || {
+        let unmount = |flags| umount2(&place, flags | MntFlags::UMOUNT_NOFOLLOW);
         unmount(MntFlags::empty()).or_else(|errno| match errno {
             Errno::EBUSY => match unmount(MntFlags::MNT_FORCE) {
                 // Forced, every request is aborted and the serving threads end, busy or not; what is left is

@@ -311,7 +311,8 @@ impl FaultDisk {
             }
             DiskFault::NoSpace { free_bytes } => {
                 // A probe would take the space that is left: what every program is told of it is asked for instead.
-                let told = apart(|| statvfs(&self.mount_point).map_err(io::Error::from))
+                let mount_point = self.mount_point.clone();
+                let told = apart(move || statvfs(&mount_point).map_err(io::Error::from))
                     .and_then(|told| told)
                     .map_err(|source| self.failed("ask for the space", source))?;
                 let available = told.blocks_available() * told.fragment_size();
@@ -430,8 +431,9 @@ impl FaultDisk {
         // Pages that were changed in memory only are written first, so that a torn power loss may find them
         // on the disk, and none comes afterwards. What came of it does not matter: a page that is not written
         // is one the power loss took.
-        let synced = apart(|| {
-            if let Ok(root) = std::fs::File::open(&self.mount_point) {
+        let mount_point = self.mount_point.clone();
+        let synced = apart(move || {
+            if let Ok(root) = std::fs::File::open(mount_point) {
                 let _lost = syncfs(&root);
             }
         });

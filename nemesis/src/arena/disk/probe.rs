@@ -29,8 +29,8 @@ pub(super) struct Written {
 /// # Errors
 /// What the mounted file system answers to making the file; a full disk does not refuse the probe its name.
 pub(super) fn write(mount_point: &Path) -> io::Result<Written> {
-    apart(|| {
-        let path = mount_point.join(PROBE);
+    let path = mount_point.join(PROBE);
+    apart(move || {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -55,8 +55,8 @@ impl Written {
     /// # Errors
     /// What the mounted file system answers to anything else than reading.
     pub(super) fn read_back(self, mount_point: &Path, durable: bool) -> io::Result<ProbeSeen> {
-        let read_errno = apart(|| {
-            let path = mount_point.join(PROBE);
+        let path = mount_point.join(PROBE);
+        let read_errno = apart(move || {
             let read_errno = number(File::open(&path)?.read_at(&mut [0; 4], 0));
             std::fs::remove_file(&path)?;
             io::Result::Ok(read_errno)
