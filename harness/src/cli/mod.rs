@@ -6,6 +6,7 @@ mod doctor;
 mod lesson;
 mod lists;
 mod matrix;
+mod perform;
 mod report;
 mod run;
 mod serve;

@@ -2,37 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use duress_history::recorder::RecordError;
+use duress_nemesis::arena::PortKind;
 use duress_nemesis::arena::capabilities::probe;
-use duress_nemesis::arena::clock::Tracer;
-use duress_nemesis::arena::{self, PortKind, Role};
 use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
 use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
-use duress_targets::{Promise, Request, Scenario, Settings, System, find};
+use duress_targets::{Request, Scenario, Settings, System, find};
 use rand::RngExt;
 
+use super::perform::{OutputArgs, isolated};
 use super::words::{Concurrency, duration, option};
 use super::workload::WorkloadArgs;
-use crate::conductor::chain;
-use crate::dispatcher::Stop;
 use crate::exit::{Exit, Failure};
-use crate::folder::RunFolder;
-use crate::judge::Judged;
-use crate::machine::{self, Machine};
 use crate::output::{print, tell};
 use crate::plan::{ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, hosts};
-use crate::report::clocks::clock_note;
-use crate::report::faults::faults;
-use crate::report::html;
-use crate::report::text::RunReport;
-use crate::run::{Outcome, RunError};
-use crate::verdict::RunVerdict;
 
 /// The fault mix of a run that names none.
 const DEFAULT_FAULTS: &str = "partition,kill,pause";
@@ -124,19 +110,6 @@ pub struct ReplayArgs {
     plan: PathBuf,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-struct OutputArgs {
-    /// Where run folders are made
-    #[arg(long, value_name = "FOLDER", default_value = "runs")]
-    runs: PathBuf,
-    /// Keep a copy of every node's data in the run's folder
-    #[arg(long)]
-    keep_data: bool,
-    /// Stop checking after this and call the rest unknown
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
-    check_limit: Duration,
 }
 
 /// How hosts are attached.
@@ -403,222 +376,4 @@ fn read_schedule(path: &Path) -> Result<Vec<ScheduledFault>, Failure> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Moves into the arena's namespaces, completes the plan there, runs it and judges it.
-fn isolated(
-    output: &OutputArgs,
-    complete: impl FnOnce() -> Result<(Plan, &'static dyn System), Failure>,
-) -> Result<Exit, Failure> {
-    let role = arena::isolate().map_err(|error| Failure {
-        exit: Exit::Broken,
-        error: error.into(),
-        hint: Some("`duress doctor` says what this machine allows".to_owned()),
-    })?;
-    match role {
-        Role::Outer(status) => outer(status),
-        Role::Runner => {
-            let (plan, system) = complete()?;
-            perform(&plan, system, output)
-        }
-    }
-}
-
-/// The end of the outer process: as the runner ended.
-fn outer(status: ExitStatus) -> Result<Exit, Failure> {
-    let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
-    if let Some(exit) =
-        status.code().and_then(|code| known.into_iter().find(|exit| i32::from(exit.code()) == code))
-    {
-        return Ok(exit);
-    }
-    let how = match status.signal() {
-        Some(signal) => format!("was killed by signal {signal}"),
-        None => format!("ended unexpectedly ({status})"),
-    };
-    Err(Failure::internal(anyhow::anyhow!("the run {how}; what was recorded before is in its folder")))
-}
-
-fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Result<Exit, Failure> {
-    let stamp = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
-    let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
-    folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
-    let machine = serde_json::json!(Machine::here());
-    folder.write(machine::FILE, &format!("{machine:#}\n")).map_err(Failure::internal)?;
-    crate::log::to_file(&folder.file("duress.log"))
-        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
-    let shown = shown(folder.path());
-    tell(format_args!(
-        "{}: {} nodes, {} processes, {} s, faults {} ({} planned), seed {}\nrecording into {shown}",
-        plan.name(),
-        plan.nodes.len(),
-        plan.concurrency,
-        plan.time_limit().as_secs_f64(),
-        plan.faults,
-        plan.schedule.len(),
-        plan.seed,
-    ));
-    // Forked here, while there is one thread.
-    let tracer = match plan.arena.clock {
-        ClockSource::Machine => None,
-        ClockSource::Own => Some(Tracer::start().map_err(|error| Failure {
-            exit: Exit::Broken,
-            error: anyhow::Error::new(error).context("cannot give nodes clocks of their own"),
-            hint: Some("`duress doctor` says what this machine allows".to_owned()),
-        })?),
-    };
-    let outcome =
-        crate::run::run(plan, system, &folder, tracer).map_err(|error| run_failure(error, &shown))?;
-    if output.keep_data {
-        keep_data(plan, &folder)?;
-    }
-    let report = judge_run(plan, system, &folder, outcome, output, shown)?;
-    folder
-        .write("verdict.json", &verdict_json(&report))
-        .and_then(|()| folder.write("report.txt", &report.to_string()))
-        .map_err(Failure::internal)?;
-    print(&report)?;
-    // The verdict stands, whatever becomes of its page.
-    match html::write(folder.path()) {
-        Ok(path) => tell(format_args!("report: {}", self::shown(&path))),
-        Err(error) => tell(format_args!("report.html was not written: {}", chain(&error))),
-    }
-    Ok(report.verdict.exit())
-}
-
-fn run_failure(error: RunError, shown: &str) -> Failure {
-    let full = matches!(&error, RunError::Record(RecordError::Append { .. }));
-    let failure = Failure::internal(error);
-    if full {
-        failure.hint(format!("make room, then check what was recorded: duress check {shown}"))
-    } else {
-        failure
-    }
-}
-
-fn judge_run(
-    plan: &Plan,
-    system: &'static dyn System,
-    folder: &RunFolder,
-    outcome: Outcome,
-    output: &OutputArgs,
-    shown: String,
-) -> Result<RunReport, Failure> {
-    let path = folder.file("history.jsonl");
-    let mut broken = outcome.broken;
-    let judged = plan
-        .workload
-        .judge(&path, system.promise(&plan.settings), outcome.clients_until, output.check_limit)
-        .map_err(Failure::internal)?;
-    let Judged { nemesis: events, statistics: figures, judgement } = judged;
-    if figures.counts.ok == 0 && broken.is_empty() {
-        broken.push("no operation succeeded".to_owned());
-    }
-    let mut notes = outcome.notes;
-    if let Some(first) = figures.first_ok_ms {
-        notes.push(format!("the first operation was answered within {} ms of the clients' start", first + 1));
-    }
-    match outcome.stop {
-        Stop::No => {}
-        Stop::Early => {
-            notes.push("the run was ended early; what was recorded until then was checked".to_owned())
-        }
-        Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
-    }
-    notes.extend(system.clock_bound(&plan.settings).map(|bound| clock_note(bound, &plan.schedule)));
-    let faults = faults(&events);
-    if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
-        broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
-    }
-    let subject = format!(
-        "{} ({}{}{}), {} nodes, workload {}, faults {}",
-        plan.target,
-        plan.settings.mode,
-        plan.settings
-            .options
-            .iter()
-            .filter(|(key, value)| !is_default(system, key, value))
-            .map(|(key, value)| format!(", {key}={value}"))
-            .collect::<String>(),
-        plan.settings.bug.as_ref().map(|bug| format!(", bug {bug}")).unwrap_or_default(),
-        plan.nodes.len(),
-        plan.workload.name(),
-        plan.faults,
-    );
-    let promise = match system.promise(&plan.settings) {
-        // The reader is told why such a run is invalid although nothing more was promised.
-        promise @ Promise::StaleReads => format!("{promise}; held to linearizability, to show them"),
-        promise => promise.to_string(),
-    };
-    Ok(RunReport {
-        subject,
-        promise,
-        verdict: RunVerdict::new(&judgement.verdict, broken, outcome.undecided),
-        judgement,
-        statistics: figures,
-        faults,
-        notes,
-        seed: plan.seed,
-        replay: format!("duress replay {shown}"),
-        folder: shown,
-    })
-}
-
-/// Whether an option of the target has the value it has when none is given.
-fn is_default(system: &dyn System, key: &str, value: &str) -> bool {
-    system.options().iter().any(|option| option.name == key && option.default == value)
-}
-
-/// `verdict.json`: the verdict with its witnesses, and everything the report's figures say.
-fn verdict_json(report: &RunReport) -> String {
-    let mut json = serde_json::json!(report.verdict);
-    json["subject"] = serde_json::json!(report.subject);
-    json["promise"] = serde_json::json!(report.promise);
-    json["seed"] = serde_json::json!(report.seed);
-    json["replay"] = serde_json::json!(report.replay);
-    json["check"] = report.judgement.report.clone();
-    if let Some(check) = json["check"].as_object_mut() {
-        // It stands above, the run's own breakages included.
-        check.remove("verdict");
-    }
-    json["statistics"] = serde_json::json!(report.statistics);
-    json["faults"] = serde_json::json!(report.faults);
-    json["notes"] = serde_json::json!(report.notes);
-    format!("{json:#}\n")
-}
-
-/// Copies the nodes' data out of memory, before it is gone with the namespaces.
-fn keep_data(plan: &Plan, folder: &RunFolder) -> Result<(), Failure> {
-    for host in &plan.nodes {
-        let home = folder.node(&host.name);
-        let data = match plan.arena.data {
-            DataLocation::Breakable => folder.backing(&host.name).join("files"),
-            DataLocation::Tmpfs | DataLocation::Disk => folder.data(&host.name),
-        };
-        copy_tree(&data, &home.join("kept-data")).map_err(|error| {
-            let context = format!("cannot keep the data of node {}", host.name);
-            Failure::internal(anyhow::Error::new(error).context(context))
-        })?;
-    }
-    Ok(())
-}
-
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
-}
-
-/// `path` as the user would type it from here.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
