@@ -65,7 +65,7 @@ fn deliveries(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("read-and-check", operations), |bencher| {
                 bencher.iter(|| {
                     let history = jsonl::read_from::<Log>(black_box(&text[..])).expect("a history");
-                    let operations = pairs::pair(&history.events).expect("they pair");
+                    let operations = pairs::pair(history.events).expect("they pair");
                     check_history(&operations, consumers);
                 });
             });

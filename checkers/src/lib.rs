@@ -26,7 +26,7 @@
 //! {"process":2,"type":"ok","f":"read","value":["x",2]}
 //! "#;
 //! let history = jsonl::read_from::<Register>(text.as_bytes())?;
-//! let operations = pairs::pair(&history.events)?;
+//! let operations = pairs::pair(history.events)?;
 //! let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(false));
 //! let Verdict::Invalid(anomalies) = report.verdict else { panic!("a stale read must be found") };
 //! assert_eq!(anomalies[0].kind, AnomalyKind::StaleRead);

@@ -67,10 +67,10 @@ fn check(words: &str, expect: &str) {
     let (text, budget, interrupt) = (history(words), Budget::default(), AtomicBool::new(false));
     let verdict = if words.contains(['a', 'l']) {
         let history = edn::read_str::<Mutex>(&text).expect("a history");
-        check_mutex(&pair(&history.events).expect("it pairs"), &budget, &interrupt).verdict
+        check_mutex(&pair(history.events).expect("it pairs"), &budget, &interrupt).verdict
     } else {
         let history = edn::read_str::<CasRegister>(&text).expect("a history");
-        check_cas_register(&pair(&history.events).expect("it pairs"), None, &budget, &interrupt).verdict
+        check_cas_register(&pair(history.events).expect("it pairs"), None, &budget, &interrupt).verdict
     };
     let (found, anomaly) = answer(verdict);
     assert_eq!(found, expect, "{words}: {anomaly:#?}");

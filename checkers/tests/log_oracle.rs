@@ -119,7 +119,7 @@ fn history(random: &mut ChaCha8Rng) -> Vec<Operation<Log>> {
         };
         event(numbers[client], OpType::Ok, answer);
     }
-    pair(&events).expect("clients do one thing at a time")
+    pair(events).expect("clients do one thing at a time")
 }
 
 /// One line an operation.

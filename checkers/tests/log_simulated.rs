@@ -209,7 +209,7 @@ fn a_history_read_back_from_its_file_is_the_same() {
         text.push(b'\n');
     }
     let read = jsonl::read_from::<Log>(&text[..]).expect("a history");
-    assert_eq!(pair(&read.events).expect("they pair"), simulated.operations);
+    assert_eq!(pair(read.events).expect("they pair"), simulated.operations);
 }
 
 /// Whether `operations` alone show an anomaly of `kind`.

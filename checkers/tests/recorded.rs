@@ -38,7 +38,7 @@ fn promise(path: &Path) -> DeliveryPromise {
 fn check(model: &str, path: &Path, initial: Option<Scalar>) -> CheckReport {
     fn operations<A: Payload>(path: &Path) -> Vec<duress_history::Operation<A>> {
         let history = read_any::<A>(path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
-        pair(&history.events).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        pair(history.events).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
     let (budget, interrupt) = (Budget::default(), AtomicBool::new(false));
     match model {

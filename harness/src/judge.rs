@@ -11,7 +11,7 @@ use duress_history::jsonl::ReadError;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::{PairError, pair};
 use duress_history::register::{CasRegister, Register};
-use duress_history::{History, NemesisEvent, Operation, Payload, Scalar, import};
+use duress_history::{NemesisEvent, Operation, Payload, Scalar, import};
 use duress_targets::{Delivery, Promise};
 use serde_json::Value;
 use tokio::runtime::Builder;
@@ -69,14 +69,13 @@ pub enum JudgeError {
     Watch(#[source] io::Error),
 }
 
-/// Reads the history at `path`, of any format, and its operations.
+/// Reads the history at `path`, of any format: what the nemesis did, and the clients' operations.
 ///
 /// # Errors
 /// [`JudgeError`].
-pub fn read<A: Payload>(path: &Path) -> Result<(History<A>, Vec<Operation<A>>), JudgeError> {
+pub fn read<A: Payload>(path: &Path) -> Result<(Vec<NemesisEvent>, Vec<Operation<A>>), JudgeError> {
     let history = import::read_any::<A>(path)?;
-    let operations = pair(&history.events)?;
-    Ok((history, operations))
+    Ok((history.nemesis, pair(history.events)?))
 }
 
 /// What a checker said of a history, whichever checker it was, and the words for it.
@@ -125,10 +124,7 @@ pub fn judge_run<W: WorkloadKind>(
     limit: Duration,
 ) -> Result<Judged, JudgeError> {
     let (nemesis, operations) = match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > 0 => {
-            let (history, operations) = read::<W::Action>(path)?;
-            (history.nemesis, operations)
-        }
+        Ok(metadata) if metadata.len() > 0 => read::<W::Action>(path)?,
         _ => (Vec::new(), Vec::new()),
     };
     let statistics = statistics(&operations, nanos(until));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress_history::register::Register;
 use duress_history::{edn, import, jsonl, pairs};
 
@@ -44,7 +44,11 @@ fn read(criterion: &mut Criterion) {
             bencher.iter(|| edn::read_from::<Register>(black_box(&edn_bytes[..])).expect("a history"));
         });
         group.bench_function(BenchmarkId::new("pairs", events), |bencher| {
-            bencher.iter(|| pairs::pair(black_box(&history.events)).expect("they pair"));
+            bencher.iter_batched(
+                || history.events.clone(),
+                |events| pairs::pair(black_box(events)).expect("they pair"),
+                BatchSize::LargeInput,
+            );
         });
         group.finish();
     }

@@ -20,7 +20,7 @@
 //! {"index":1,"time":25,"process":0,"type":"ok","f":"write","value":["x",1],"node":"n1"}
 //! "#;
 //! let history = jsonl::read_from::<Register>(text.as_bytes())?;
-//! let operations = pairs::pair(&history.events)?;
+//! let operations = pairs::pair(history.events)?;
 //! assert_eq!(operations.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

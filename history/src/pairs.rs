@@ -101,8 +101,9 @@ pub enum PairError {
 ///
 /// # Errors
 /// [`PairError`] when the events of a process do not alternate.
-pub fn pair<A: Payload>(events: &[Event<A>]) -> Result<Vec<Operation<A>>, PairError> {
-    let mut operations: Vec<Operation<A>> = Vec::with_capacity(events.len() / 2 + 1);
+pub fn pair<A: Payload>(events: impl IntoIterator<Item = Event<A>>) -> Result<Vec<Operation<A>>, PairError> {
+    let events = events.into_iter();
+    let mut operations: Vec<Operation<A>> = Vec::with_capacity(events.size_hint().0 / 2 + 1);
     let mut open: HashMap<Process, usize> = HashMap::new();
     for event in events {
         let process = event.process;
@@ -113,10 +114,10 @@ pub fn pair<A: Payload>(events: &[Event<A>]) -> Result<Vec<Operation<A>>, PairEr
             }
             operations.push(Operation {
                 process,
-                node: event.node.clone(),
+                node: event.node,
                 index: event.index,
                 time: event.time,
-                action: event.action.clone(),
+                action: event.action,
                 completion: Completion::Info { at: None, error: None },
             });
             continue;
@@ -136,11 +137,9 @@ pub fn pair<A: Payload>(events: &[Event<A>]) -> Result<Vec<Operation<A>>, PairEr
         }
         let (index, time) = (event.index, event.time);
         operation.completion = match event.op_type {
-            OpType::Ok => Completion::Ok { index, time, answer: event.action.clone() },
-            OpType::Fail => Completion::Fail { index, time, error: event.error.clone() },
-            OpType::Info | OpType::Invoke => {
-                Completion::Info { at: Some((index, time)), error: event.error.clone() }
-            }
+            OpType::Ok => Completion::Ok { index, time, answer: event.action },
+            OpType::Fail => Completion::Fail { index, time, error: event.error },
+            OpType::Info | OpType::Invoke => Completion::Info { at: Some((index, time)), error: event.error },
         };
     }
     Ok(operations)

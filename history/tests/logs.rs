@@ -196,7 +196,7 @@ fn jepsens_keys_are_whole_numbers_in_maps_too() {
         (Scalar::Int(12), Vec::new()),
     ]);
     let answer = Log::Txn(vec![send(Scalar::Int(0), 7, None), LogMicro::Poll(Some(polled))]);
-    let operations = pair(&history.events).expect("they pair");
+    let operations = pair(history.events).expect("they pair");
     assert!(matches!(&operations[0].completion, Completion::Ok { answer: found, .. } if *found == answer));
     let assigned = Log::Assign { keys: vec![Scalar::Int(0), Scalar::Int(12)], from: Start::Position };
     assert_eq!((&operations[1].action, operations.len()), (&assigned, 2));

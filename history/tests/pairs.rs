@@ -25,7 +25,7 @@ fn paired(words: &str) -> Result<Vec<Operation<CasRegister>>, PairError> {
         })
         .collect();
     let history = jsonl::read_from::<CasRegister>(lines.concat().as_bytes()).expect("a history");
-    pair(&history.events)
+    pair(history.events)
 }
 
 #[test]

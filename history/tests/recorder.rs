@@ -29,7 +29,7 @@ fn what_was_recorded_is_read_back() {
         [(0, 10), (2, 20)]
     );
     assert_eq!(history.nemesis[0].f, "kill");
-    let operations = pairs::pair(&history.events).expect("they pair");
+    let operations = pairs::pair(history.events).expect("they pair");
     assert_eq!(
         operations[0].completion,
         Completion::Info { at: Some((2, 20)), error: Some("time-out".to_owned()) }

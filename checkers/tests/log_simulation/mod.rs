@@ -632,7 +632,7 @@ pub fn simulate(seed: u64, shape: Shape) -> Simulated {
         }
     }
     world.last();
-    let operations = pairs::pair(&world.events).expect("every client does one thing at a time");
+    let operations = pairs::pair(world.events.clone()).expect("every client does one thing at a time");
     let (events, happened, logs) = (world.events, world.happened, world.logs);
     let mut simulated = Simulated { events, operations, happened, logs };
     if let Some((at, position)) = world.passed {

@@ -179,5 +179,5 @@ pub fn events(seed: u64, shape: Shape) -> Vec<Event<Register>> {
 
 /// The operations of a history of `shape`, by invocation.
 pub fn operations(seed: u64, shape: Shape) -> Vec<Operation<Register>> {
-    pairs::pair(&events(seed, shape)).expect("the simulated clients do one thing at a time")
+    pairs::pair(events(seed, shape)).expect("the simulated clients do one thing at a time")
 }

@@ -43,7 +43,7 @@ pub fn operations<A: Payload>(
     }
     let history =
         jsonl::read_from::<A>(lines.as_bytes()).unwrap_or_else(|error| panic!("{lines}: {error:?}"));
-    pair(&history.events).unwrap_or_else(|error| panic!("{words}: {error}"))
+    pair(history.events).unwrap_or_else(|error| panic!("{words}: {error}"))
 }
 
 /// `valid`, `unknown`, or every anomaly with what its witness shows.
