@@ -21,7 +21,7 @@ use crate::group::{
 };
 use crate::log::{BatchHeader, OwnRecord, build_batch, records};
 use crate::replica::partition::wall_clock_ms;
-use crate::replica::{Acks, Fault, PartitionHandle, Replicas, Role};
+use crate::replica::{Acks, Fault, PartitionHandle, Replicas};
 
 /// How long records of groups may take to be replicated, as Kafka's `offsets.commit.timeout.ms`.
 const APPEND_MAX: Duration = Duration::from_secs(5);
@@ -30,7 +30,11 @@ const LOAD_BYTES: usize = 1 << 20;
 const QUEUE_MAX: usize = 4_096;
 
 type Call = Box<dyn FnOnce(&mut Coordinator, Token, Instant) -> Vec<Action> + Send>;
-type Look = Box<dyn FnOnce(&Coordinator) + Send>;
+type Look = Box<dyn FnOnce(&Coordinator, &Led) + Send>;
+
+/// Partitions of the internal topic that this broker leads and whose groups it knows, or is about to: of which topic, and
+/// in which epoch.
+pub type Led = BTreeMap<i32, (TopicId, i32)>;
 
 enum Ask {
     Call(Call, oneshot::Sender<Reply>),
@@ -54,8 +58,7 @@ pub struct Coordination {
     asks: mpsc::WeakSender<Ask>,
     waiting: BTreeMap<Token, oneshot::Sender<Reply>>,
     next_token: u64,
-    /// The partitions of the internal topic that this broker leads: of which topic, and in which epoch.
-    led: BTreeMap<i32, (TopicId, i32)>,
+    led: Led,
 }
 
 impl Groups {
@@ -79,11 +82,11 @@ impl Groups {
     /// The broker is being shut down.
     pub async fn look<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Coordinator) -> T + Send + 'static,
+        look: impl FnOnce(&Coordinator, &Led) -> T + Send + 'static,
     ) -> Result<T, GroupError> {
         let (reply, answer) = oneshot::channel();
         // Whoever gave up has dropped its receiver.
-        let look: Look = Box::new(move |coordinator| drop(reply.send(look(coordinator))));
+        let look: Look = Box::new(move |coordinator, led| drop(reply.send(look(coordinator, led))));
         self.asks.send(Ask::Look(look)).await.map_err(|_| GroupError::NotCoordinator)?;
         answer.await.map_err(|_| GroupError::NotCoordinator)
     }
@@ -117,7 +120,7 @@ impl Coordination {
             asks: asks.downgrade(),
             waiting: BTreeMap::new(),
             next_token: 0,
-            led: BTreeMap::new(),
+            led: Led::new(),
         };
         (Groups { asks }, coordination)
     }
@@ -157,7 +160,7 @@ impl Coordination {
                 call(&mut self.coordinator, token, now)
             }
             Ask::Look(look) => {
-                look(&self.coordinator);
+                look(&self.coordinator, &self.led);
                 Vec::new()
             }
             Ask::Loaded(load) => {
@@ -268,6 +271,10 @@ async fn load_all(copy: PartitionHandle, number: i32, mut load: Load, asks: mpsc
         }
         next = replay(&batches, &mut load, number);
     }
+    // What is not committed yet may be gone under another leader: it must not be told before.
+    if copy.changes().wait_for(|status| status.high_watermark >= next).await.is_err() {
+        return;
+    }
     // A broker that is being shut down needs no groups.
     asks.send(Ask::Loaded(load)).await.ok();
 }
@@ -296,10 +303,4 @@ fn replay(batches: &Bytes, load: &mut Load, number: i32) -> i64 {
         }
     }
     next
-}
-
-/// Whether this broker may speak for a group's partition of the internal topic.
-pub fn is_leading(replicas: &Replicas, partition: i32) -> bool {
-    let copy = replicas.by_name(OFFSETS_TOPIC, partition);
-    copy.is_ok_and(|copy| matches!(copy.status().role, Role::Leader { .. }))
 }

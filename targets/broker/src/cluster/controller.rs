@@ -1,7 +1,7 @@
 //! This broker's part in the consensus, and the way to its leader.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duress_consensus::NodeName;
@@ -24,7 +24,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::message::{Answer, HeartbeatAnswer, ProposalFailure, Question, Request, Response};
 use super::session::Sessions;
-use super::state::{BrokerEpoch, BrokerId, ClusterState, Command, Election, Liveness, Reply, TypeConfig};
+use super::state::{
+    BrokerEpoch, BrokerId, ClusterState, Command, Election, Liveness, Reply, TopicId, TypeConfig,
+};
 use crate::bug::Bug;
 use crate::config::{Config, Options};
 
@@ -85,8 +87,17 @@ struct Inner {
     election: Election,
     /// When this broker, leading the controllers, was last followed by a majority, as far as it is certain.
     quorum_at: watch::Sender<Option<Instant>>,
-    /// When this broker's own session was last confirmed.
-    confirmed_at: watch::Sender<Option<Instant>>,
+    /// How this broker's own session was confirmed: first by what it knows everything of, then in order.
+    confirmations: Mutex<VecDeque<Confirmation>>,
+}
+
+/// A heartbeat of this broker was noted.
+#[derive(Debug, Clone, Copy)]
+struct Confirmation {
+    /// When a session began at the latest.
+    at: Instant,
+    /// Until where this broker must know the log of the controllers to know who was elected before.
+    log_end: u64,
 }
 
 /// The number by which the consensus knows a broker.
@@ -141,7 +152,7 @@ impl Controller {
             session: config.options.session,
             election,
             quorum_at: watch::Sender::new(None),
-            confirmed_at: watch::Sender::new(None),
+            confirmations: Mutex::default(),
         };
         let controller = Self { inner: Arc::new(inner) };
         tasks.spawn(controller.clone().form_cluster());
@@ -264,34 +275,77 @@ impl Controller {
         }
         let registered = self.read(|state| state.brokers.get(&broker).map(|broker| broker.epoch));
         match registered {
-            Some(known) if known == epoch => {
-                let now = Instant::now();
-                self.inner.sessions.heard(broker, epoch, now);
-                match *self.inner.quorum_at.borrow() {
-                    Some(at) => HeartbeatAnswer::Noted {
-                        quorum_age_ms: now.saturating_duration_since(at).as_millis() as u64 + 1,
-                    },
-                    None => HeartbeatAnswer::NotController,
-                }
-            }
+            Some(known) if known == epoch => self.note_heartbeat(broker, epoch),
             Some(known) if known > epoch => HeartbeatAnswer::StaleBroker,
             // This leader has not applied the registration yet.
             Some(_) | None => HeartbeatAnswer::NotController,
         }
     }
 
-    /// A heartbeat sent at `sent` was noted by a leader that a majority had followed `quorum_age` before.
-    pub fn session_confirmed(&self, sent: Instant, quorum_age: Duration) {
-        self.inner.confirmed_at.send_replace(sent.checked_sub(quorum_age));
+    fn note_heartbeat(&self, broker: BrokerId, epoch: BrokerEpoch) -> HeartbeatAnswer {
+        let now = Instant::now();
+        // First: whoever is found to be silent from now on was not heard from for a whole session after this.
+        let begins = self.inner.sessions.heard(broker, epoch, now);
+        let (is_active, applied) = self.inner.view.read(|applied| {
+            (applied.state.is_active(broker), applied.last_applied.map_or(0, |last| last.index))
+        });
+        let log_end = {
+            let metrics = self.inner.raft.metrics();
+            let metrics = metrics.borrow();
+            // A leader has everything in its log that its predecessors may have agreed on.
+            (metrics.state == ServerState::Leader).then(|| metrics.last_log_index.unwrap_or(0).max(applied))
+        };
+        match (log_end, *self.inner.quorum_at.borrow()) {
+            (Some(_), Some(_)) if !begins || !is_active => HeartbeatAnswer::Fenced,
+            (Some(log_end), Some(at)) => HeartbeatAnswer::Noted {
+                quorum_age_ms: now.saturating_duration_since(at).as_millis() as u64 + 1,
+                log_end,
+            },
+            (None, _) | (_, None) => HeartbeatAnswer::NotController,
+        }
     }
 
-    /// Whether it is certain that nobody has been elected in this broker's place: its heartbeat was noted, by a leader
-    /// of the controllers that was followed by a majority, less than a session ago. Another leader of the controllers
-    /// is elected later than that, and gives everybody a whole session before it fences anybody. Monotonic clocks
-    /// decide; a tenth of a session is the margin for how they drift.
+    /// A heartbeat sent at `sent` was noted by a leader that a majority had followed `quorum_age` before, and whose log
+    /// ended with `log_end`.
+    pub fn session_confirmed(&self, sent: Instant, quorum_age: Duration, log_end: u64) {
+        let Some(at) = sent.checked_sub(quorum_age) else { return };
+        let known = self.applied_index();
+        let mut confirmations = self.inner.confirmations.lock().unwrap_or_else(PoisonError::into_inner);
+        while confirmations.get(1).is_some_and(|second| second.log_end <= known) {
+            confirmations.pop_front();
+        }
+        // One that waits for longer than a session is of no use any more.
+        confirmations.retain(|confirmation| confirmation.at.elapsed() < self.inner.session);
+        confirmations.push_back(Confirmation { at, log_end });
+    }
+
+    fn applied_index(&self) -> u64 {
+        self.inner.view.read(|applied| applied.last_applied.map_or(0, |last| last.index))
+    }
+
+    /// Whether it is certain that nobody has been elected in this broker's place but by what this broker knows.
+    ///
+    /// Its heartbeat was noted less than a session ago, by a leader of the controllers that was followed by a majority;
+    /// and this broker knows everything that stood in that leader's log. What comes after that fences nobody who was
+    /// heard from before a session is over. Another leader of the controllers is elected later than that, and gives
+    /// everybody a whole session before it fences anybody. Monotonic clocks decide; a tenth of a session is the margin
+    /// for how they drift.
     pub fn is_in_session(&self) -> bool {
-        let confirmed = *self.inner.confirmed_at.borrow();
-        confirmed.is_some_and(|at| at.elapsed() < self.inner.session - self.inner.session / 10)
+        let known = self.applied_index();
+        let confirmations = self.inner.confirmations.lock().unwrap_or_else(PoisonError::into_inner);
+        let valid = confirmations.iter().rev().find(|confirmation| confirmation.log_end <= known);
+        valid.is_some_and(|valid| valid.at.elapsed() < self.inner.session - self.inner.session / 10)
+    }
+
+    /// Whether this broker leads a partition in that epoch, as far as it knows.
+    pub fn leads_partition(&self, topic: TopicId, partition: i32, epoch: i32) -> bool {
+        self.read(|state| {
+            let topic = state.topics.values().find(|known| known.id == topic);
+            let partition = topic.and_then(|topic| topic.partitions.get(usize::try_from(partition).ok()?));
+            partition.is_some_and(|partition| {
+                partition.leader == Some(self.inner.id) && partition.leader_epoch == epoch
+            })
+        })
     }
 
     /// Notes when a majority followed this leader of the controllers. The consensus tells how long ago that was as of
@@ -408,6 +462,7 @@ impl Controller {
                 sessions.is_over(id, broker.epoch, now).then_some((id, broker.epoch, Liveness::Fenced))
             }
             Liveness::Fenced => {
+                sessions.fenced(id);
                 sessions.is_heard(id, broker.epoch, now).then_some((id, broker.epoch, Liveness::Active))
             }
         });

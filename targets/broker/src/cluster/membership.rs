@@ -27,10 +27,10 @@ pub async fn take_part(controller: Controller, config: Config, epoch: watch::Sen
             beat.tick().await;
             let sent = Instant::now();
             match controller.send_heartbeat(life, sent + every).await {
-                HeartbeatAnswer::Noted { quorum_age_ms } => {
-                    controller.session_confirmed(sent, Duration::from_millis(quorum_age_ms));
+                HeartbeatAnswer::Noted { quorum_age_ms, log_end } => {
+                    controller.session_confirmed(sent, Duration::from_millis(quorum_age_ms), log_end);
                 }
-                HeartbeatAnswer::NotController => {}
+                HeartbeatAnswer::Fenced | HeartbeatAnswer::NotController => {}
                 HeartbeatAnswer::StaleBroker => break,
             }
         }

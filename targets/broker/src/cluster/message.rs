@@ -47,11 +47,16 @@ pub enum ProposalFailure {
 /// What the leader of the controllers says to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeartbeatAnswer {
-    /// It was noted by a leader that a majority followed this long ago, milliseconds.
+    /// It was noted, and a whole session begins: nobody is elected in the broker's place before it ends but by what stands
+    /// in the log of the controllers already.
     Noted {
-        /// How long ago.
+        /// How long ago a majority followed whoever noted it, milliseconds.
         quorum_age_ms: u64,
+        /// The last index of that log.
+        log_end: u64,
     },
+    /// It was noted, but others may have been elected in the broker's place, or are about to be.
+    Fenced,
     /// This life of the broker is over; it must register anew.
     StaleBroker,
     /// Somebody else leads.

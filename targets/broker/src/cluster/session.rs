@@ -13,8 +13,17 @@ use super::state::{BrokerEpoch, BrokerId};
 #[derive(Debug, Clone)]
 pub struct Sessions {
     // Heartbeats arrive on many connections and one task looks; the lock is held for one look-up.
-    heard: Arc<Mutex<BTreeMap<BrokerId, (BrokerEpoch, Instant)>>>,
+    heard: Arc<Mutex<BTreeMap<BrokerId, Session>>>,
     length: Duration,
+}
+
+/// What is known of a broker that is not fenced, or waits to be let in again.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    epoch: BrokerEpoch,
+    heard_at: Instant,
+    /// It was found to be over: the broker is fenced whether or not it is heard from meanwhile.
+    over: bool,
 }
 
 impl Sessions {
@@ -23,37 +32,57 @@ impl Sessions {
         Self { heard: Arc::default(), length }
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut BTreeMap<BrokerId, (BrokerEpoch, Instant)>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut BTreeMap<BrokerId, Session>) -> T) -> T {
         look(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A broker was heard from.
-    pub fn heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) {
-        self.with(|heard| heard.insert(broker, (epoch, now)));
-    }
-
-    /// Gives every broker a whole session from now on.
-    pub fn begin_anew(&self) {
-        self.with(BTreeMap::clear);
-    }
-
-    /// Whether a broker's session is over. One that was not heard from yet has a session from now on.
-    pub fn is_over(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
+    /// A broker was heard from. Whether a whole session begins with that: not if the last one is over.
+    pub fn heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
+        let begun = Session { epoch, heard_at: now, over: false };
         self.with(|heard| {
-            let last = heard.entry(broker).or_insert((epoch, now));
-            if last.0 != epoch {
-                *last = (epoch, now);
+            let session = heard.entry(broker).or_insert(begun);
+            if session.epoch != epoch {
+                *session = begun;
             }
-            now.saturating_duration_since(last.1) > self.length
+            session.heard_at = now;
+            !session.over
         })
+    }
+
+    /// Gives every broker whose session is not over a whole session from now on.
+    pub fn begin_anew(&self) {
+        self.with(|heard| heard.retain(|_, session| session.over));
+    }
+
+    /// Whether a broker's session is over, and then it stays so until the broker is [fenced](Self::fenced). One that was
+    /// not heard from yet has a session from now on.
+    pub fn is_over(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
+        let begun = Session { epoch, heard_at: now, over: false };
+        self.with(|heard| {
+            let session = heard.entry(broker).or_insert(begun);
+            if session.epoch != epoch {
+                *session = begun;
+            }
+            session.over |= now.saturating_duration_since(session.heard_at) > self.length;
+            session.over
+        })
+    }
+
+    /// The controllers agreed that a broker is fenced.
+    pub fn fenced(&self, broker: BrokerId) {
+        self.with(|heard| {
+            if let Some(session) = heard.get_mut(&broker) {
+                session.over = false;
+            }
+        });
     }
 
     /// Whether a broker in that life was heard from within its session.
     pub fn is_heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
         self.with(|heard| {
-            heard
-                .get(&broker)
-                .is_some_and(|(life, at)| *life == epoch && now.saturating_duration_since(*at) <= self.length)
+            heard.get(&broker).is_some_and(|session| {
+                session.epoch == epoch && now.saturating_duration_since(session.heard_at) <= self.length
+            })
         })
     }
 }
@@ -77,6 +106,28 @@ mod tests {
         assert!(!sessions.is_over(broker, 8, at(4)));
         assert!(sessions.is_over(broker, 8, at(7)));
         sessions.begin_anew();
+        assert!(sessions.is_over(broker, 8, at(7)), "what was decided is carried out");
+        sessions.fenced(broker);
+        sessions.begin_anew();
         assert!(!sessions.is_over(broker, 8, at(7)));
+    }
+
+    #[test]
+    fn a_heartbeat_that_comes_too_late_begins_no_session() {
+        let sessions = Sessions::new(Duration::from_secs(2));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let broker = BrokerId(1);
+        assert!(sessions.heard(broker, 7, at(0)));
+        assert!(sessions.heard(broker, 7, at(3)), "nobody found it to be over");
+        assert!(sessions.is_over(broker, 7, at(6)));
+        assert!(!sessions.heard(broker, 7, at(6)));
+        assert!(sessions.is_over(broker, 7, at(6)), "it is fenced all the same");
+        sessions.fenced(broker);
+        assert!(sessions.is_heard(broker, 7, at(7)), "and let in again");
+        assert!(sessions.heard(broker, 7, at(7)));
+        assert!(!sessions.is_over(broker, 7, at(8)));
+        assert!(sessions.is_over(broker, 7, at(10)));
+        assert!(sessions.heard(broker, 8, at(10)), "another life");
     }
 }

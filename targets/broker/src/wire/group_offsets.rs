@@ -13,8 +13,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::metadata::topic_name;
 use crate::broker::Broker;
-use crate::coordination::is_leading;
-use crate::group::{Committed, GroupError, Reply, TopicPartition, partition_of};
+use crate::coordination::Led;
+use crate::group::{Committed, Coordinator, GroupError, Reply, TopicPartition, partition_of};
 
 const NO_OFFSET: i64 = -1;
 /// The first version of OffsetFetch that has an error for all of it.
@@ -110,13 +110,17 @@ async fn known(
     asked: Option<Vec<TopicPartition>>,
 ) -> Result<Vec<(TopicPartition, Option<Committed>)>, GroupError> {
     let number = partition_of(&group, i32::from(broker.config().options.offsets_partitions));
-    let offsets = broker.groups().look(move |groups| groups.fetch(&group, asked.as_deref())).await??;
-    // The clock comes after the state: a broker that was paused between the two finds its session over.
-    if is_leading(broker.replicas(), number) && broker.controller().is_in_session() {
-        Ok(offsets)
-    } else {
-        Err(GroupError::NotCoordinator)
-    }
+    let look = move |groups: &Coordinator, led: &Led| {
+        (groups.fetch(&group, asked.as_deref()), led.get(&number).copied())
+    };
+    let (offsets, led) = broker.groups().look(look).await?;
+    let offsets = offsets?;
+    let controller = broker.controller();
+    // The clock comes after the state: a broker that was paused between the two finds its session over. Who leads comes
+    // last: being in session means knowing that.
+    let is_certain = controller.is_in_session()
+        && led.is_some_and(|(topic, epoch)| controller.leads_partition(topic, number, epoch));
+    if is_certain { Ok(offsets) } else { Err(GroupError::NotCoordinator) }
 }
 
 /// Puts partitions of the same topic together, in order of first mention.

@@ -209,7 +209,7 @@ pub async fn leave(broker: &Broker, request: LeaveGroupRequest) -> LeaveGroupRes
 
 /// Answers ListGroups: the groups that this broker coordinates.
 pub async fn list(broker: &Broker) -> ListGroupsResponse {
-    match broker.groups().look(|groups| groups.list()).await {
+    match broker.groups().look(|groups, _| groups.list()).await {
         Ok(Ok(groups)) => {
             let listed = groups.into_iter().map(|group| {
                 ListedGroup::default()
@@ -228,7 +228,7 @@ pub async fn describe(broker: &Broker, request: DescribeGroupsRequest) -> Descri
     for id in request.groups {
         let name = id.to_string();
         let answer = DescribedGroup::default().with_group_id(id).with_authorized_operations(i32::MIN);
-        let described = broker.groups().look(move |groups| groups.describe(&name)).await;
+        let described = broker.groups().look(move |groups, _| groups.describe(&name)).await;
         groups.push(match described.and_then(|described| described) {
             Ok(group) => {
                 let members = group.members.into_iter().map(|member| {

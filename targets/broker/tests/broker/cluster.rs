@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use duress_broker::{Bug, Config, serve};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::client::{Client, Produced, batch};
@@ -151,6 +153,17 @@ impl Cluster {
         let mut child = self.nodes[node - 1].child.take().expect("the broker runs");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// SIGSTOP, or SIGCONT.
+    pub fn signal(&self, node: usize, signal: Signal) {
+        let child = self.nodes[node - 1].child.as_ref().expect("the broker runs");
+        nix::sys::signal::kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Cuts or mends the link that one broker keeps to another, over which it asks and is answered.
+    pub fn set_one_way(&self, from: usize, to: usize, pass: Pass) {
+        self.proxies[&(from, to)].set(pass);
     }
 
     /// Cuts or mends the links between two brokers, both ways.

@@ -9,6 +9,7 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use kafka_protocol::messages::{FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
+use nix::sys::signal::Signal;
 
 use crate::client::topic_name;
 use crate::cluster::{Cluster, PATIENCE};
@@ -117,4 +118,39 @@ async fn a_coordinator_that_is_cut_off_says_nothing_of_offsets() {
     commit(&cluster, second, 2).await;
     assert_eq!(committed(&cluster, first).await, Err(NOT_COORDINATOR));
     assert_eq!(committed_soon(&cluster, second).await, 2);
+}
+
+/// A broker wakes up after others took its place, and its heartbeat is noted before it hears of that.
+#[tokio::test]
+async fn a_coordinator_that_stood_still_says_nothing_of_offsets_before_it_knows_who_was_elected() {
+    // As soon as it looks for a leader of the controllers itself, it sends no heartbeat: that must take a while.
+    let options = ["min-insync=2", "election-min-ms=3000", "election-max-ms=4000"];
+    let (cluster, first) = loop {
+        let cluster = Cluster::start(3, &options, None).await;
+        let first = coordinator(&cluster, 1, None).await;
+        // Whoever leads the controllers itself knows that it stood still.
+        if cluster.controller(first).await != first {
+            break (cluster, first);
+        }
+    };
+    commit(&cluster, first, 1).await;
+    assert_eq!(committed_soon(&cluster, first).await, 1);
+    cluster.signal(first, Signal::SIGSTOP);
+    let other = first % 3 + 1;
+    let second = coordinator(&cluster, other, Some(first)).await;
+    commit(&cluster, second, 2).await;
+    for other in (1..=3).filter(|other| *other != first) {
+        cluster.set_one_way(other, first, Pass::Silent);
+    }
+    cluster.signal(first, Signal::SIGCONT);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1_500) {
+        assert_eq!(committed(&cluster, first).await, Err(NOT_COORDINATOR));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for other in (1..=3).filter(|other| *other != first) {
+        cluster.set_one_way(other, first, Pass::Open);
+    }
+    let last = coordinator(&cluster, other, None).await;
+    assert_eq!(committed_soon(&cluster, last).await, 2);
 }
