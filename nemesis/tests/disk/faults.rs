@@ -1,7 +1,10 @@
 //! Faults that are no power loss: each takes hold, is counted, and heals.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,7 @@ type Outcome = Result<(), Failed>;
 type Test = (&'static str, fn() -> Outcome);
 
 pub fn register(trials: &mut Vec<Trial>) {
-    let tests: [Test; 9] = [
+    let tests: [Test; 10] = [
         ("a_slow_fsync_is_slow_and_nothing_else_is", slow),
         ("errors_on_writes", write_errors),
         ("errors_on_reads_reach_what_was_cached", read_errors),
@@ -25,6 +28,7 @@ pub fn register(trials: &mut Vec<Trial>) {
         ("errors_come_by_chance_and_by_number", triggers),
         ("a_full_disk", no_space),
         ("flipped_bits", bit_flip),
+        ("flipped_bits_under_names_that_are_no_text", names_that_are_no_text),
         ("lost_ends", truncate),
         ("what_is_in_force_is_known", in_force),
     ];
@@ -181,6 +185,35 @@ fn no_space() -> Outcome {
     Ok(())
 }
 
+/// A file as a program sees it that has mapped it.
+struct Mapped {
+    begin: *const u8,
+    bytes: usize,
+}
+
+impl Mapped {
+    fn new(file: &File, bytes: usize) -> Self {
+        // SAFETY: the mapping is new, at an address the kernel chooses, and only read.
+        let begin = unsafe {
+            libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        };
+        assert_ne!(begin, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        Self { begin: begin.cast(), bytes }
+    }
+
+    fn copy(&self) -> Vec<u8> {
+        // SAFETY: so many bytes are mapped, the file is as long, and each is read once, whatever it holds by then.
+        (0..self.bytes).map(|at| unsafe { self.begin.add(at).read_volatile() }).collect()
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped in `new`, and nothing refers to it any more.
+        unsafe { libc::munmap(self.begin.cast_mut().cast(), self.bytes) };
+    }
+}
+
 fn bit_flip() -> Outcome {
     let stage = Stage::new();
     let content = vec![0; 20_000];
@@ -190,6 +223,9 @@ fn bit_flip() -> Outcome {
     fs::write(stage.path("b.log"), &content)?;
     // Not durable: no place for damage at rest.
     file.write_all_at(&[0; 4096], 4096)?;
+    let open = File::open(stage.path("a.db"))?;
+    let mapped = Mapped::new(&open, content.len());
+    assert_eq!(runs(&mapped.copy()), [(20_000, 0)]);
     let fault = DiskFault::BitFlip { files: pattern("*.db"), bits: 30 };
     let DiskEvidence::Flipped { bits } = stage.disk().inject(&fault)? else { panic!("another evidence") };
     let mut expected = content.clone();
@@ -202,12 +238,31 @@ fn bit_flip() -> Outcome {
     let mut seen = Vec::new();
     File::open(stage.path("a.db"))?.read_to_end(&mut seen)?;
     assert_eq!(runs(&seen), runs(&expected), "what the kernel had cached is read again");
+    open.read_exact_at(&mut seen, 0)?;
+    assert_eq!(runs(&seen), runs(&expected), "by whoever had it open, too");
+    assert_eq!(runs(&mapped.copy()), runs(&expected), "and mapped");
     assert_eq!(runs(&fs::read(stage.path("b.log"))?), [(20_000, 0)]);
-    drop(file);
+    drop((file, open, mapped));
     stage.disk().power_loss(Keep::Nothing)?;
     assert_eq!(runs(&fs::read(stage.path("a.db"))?), runs(&expected), "damage stays");
     let none = stage.disk().inject(&DiskFault::BitFlip { files: pattern("no such file"), bits: 1 });
     assert!(matches!(none, Err(DiskError::NothingToDamage { .. })), "{none:?}");
+    Ok(())
+}
+
+fn names_that_are_no_text() -> Outcome {
+    let stage = Stage::new();
+    let path = stage.path("").join(OsStr::from_bytes(b"caf\xe9.db"));
+    let file = File::create(&path)?;
+    file.write_all_at(&[0; 8192], 0)?;
+    file.sync_all()?;
+    assert_eq!(runs(&fs::read(&path)?), [(8192, 0)]);
+    let DiskEvidence::Flipped { bits } =
+        stage.disk().inject(&DiskFault::BitFlip { files: pattern("*.db"), bits: 1 })?
+    else {
+        panic!("another evidence")
+    };
+    assert_eq!(fs::read(&path)?[usize::try_from(bits[0].offset)?], 1 << bits[0].bit);
     Ok(())
 }
 

@@ -311,8 +311,14 @@ impl Filesystem for Served {
     }
 
     fn open(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.disk().open(Inode(inode.0)) {
-            Ok(()) => reply.opened(FileHandle(inode.0), FopenFlags::FOPEN_KEEP_CACHE),
+        let mut disk = self.disk();
+        let flags = if disk.stale.contains(&Inode(inode.0)) {
+            FopenFlags::empty()
+        } else {
+            FopenFlags::FOPEN_KEEP_CACHE
+        };
+        match disk.open(Inode(inode.0)) {
+            Ok(()) => reply.opened(FileHandle(inode.0), flags),
             Err(errno) => reply.error(fuse(errno)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -137,6 +138,8 @@ pub struct FaultDisk {
     released: Arc<Condvar>,
     notifier: Notifier,
     deferred: Deferred,
+    /// Held by whoever makes the kernel forget pages.
+    forgetting: Mutex<()>,
     /// Present until it is unmounted.
     threads: Option<Threads>,
 }
@@ -182,6 +185,7 @@ impl FaultDisk {
                 released,
                 notifier,
                 deferred,
+                forgetting: Mutex::new(()),
                 threads: Some(threads),
             }),
             Err(source) => {
@@ -433,7 +437,7 @@ impl FaultDisk {
         // is one the power loss took.
         let mount_point = self.mount_point.clone();
         let synced = apart(move || {
-            if let Ok(root) = std::fs::File::open(mount_point) {
+            if let Ok(root) = File::open(mount_point) {
                 let _lost = syncfs(&root);
             }
         });
@@ -509,8 +513,9 @@ impl FaultDisk {
         let inode = lock(&self.disk).lookup(ROOT, PROBE.as_ref()).map_err(|errno| failed(errno.into()))?;
         let is_clean = |node: &Node| matches!(node.body, Body::Regular { log: None, .. });
         let durable = written.is_synced() && lock(&self.disk).tree.node(inode).is_ok_and(is_clean);
-        self.notifier.inval_inode(INodeNo(inode.0), 0, 0).map_err(failed)?;
-        written.read_back(&self.mount_point, durable).map_err(failed)
+        let seen =
+            self.with_stale(&BTreeSet::from([inode]), || written.read_back(&self.mount_point, durable));
+        seen.map_err(failed)
     }
 
     /// Every file the kernel may have cached that matches.
@@ -520,13 +525,34 @@ impl FaultDisk {
         known.filter(|inode| disk.tree.path(*inode).is_some_and(|path| files.matches(&path))).collect()
     }
 
-    /// Makes the kernel read these files again.
+    /// Makes the kernel ask for the attributes of `inodes` again, and read those of them that are files again.
+    ///
+    /// To forget a page the kernel waits for a read of it that is under way. It is asked by opening the file, which can
+    /// be done apart; a notification would make a thread wait that has the device open.
     fn forget_cached(&self, inodes: &BTreeSet<Inode>) -> Result<(), DiskError> {
+        let failed = |source| self.failed("make the kernel forget what it cached", source);
         for inode in inodes {
-            let forgotten = self.notifier.inval_inode(INodeNo(inode.0), 0, 0);
-            forgotten.map_err(|source| self.failed("make the kernel forget what it cached", source))?;
+            // A negative offset stands for attributes alone: there is nothing to wait for.
+            self.notifier.inval_inode(INodeNo(inode.0), -1, 0).map_err(failed)?;
         }
-        Ok(())
+        let disk = lock(&self.disk);
+        let files = inodes.iter().filter(|inode| {
+            disk.tree.node(**inode).is_ok_and(|node| matches!(node.body, Body::Regular { .. }))
+        });
+        let paths =
+            files.filter_map(|inode| disk.tree.visible_path(*inode)).map(|path| self.mount_point.join(path));
+        let paths: Vec<PathBuf> = paths.collect();
+        drop(disk);
+        self.with_stale(inodes, || open_each(paths)).map_err(failed)
+    }
+
+    /// Does `work` while whoever opens one of `stale` makes the kernel forget its pages.
+    fn with_stale<T>(&self, stale: &BTreeSet<Inode>, work: impl FnOnce() -> T) -> T {
+        let _one_at_a_time = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner);
+        lock(&self.disk).stale.clone_from(stale);
+        let done = work();
+        lock(&self.disk).stale.clear();
+        done
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> DiskError {
@@ -545,10 +571,20 @@ impl Drop for FaultDisk {
     }
 }
 
+/// Opens each of these files of a mounted disk once; one that is gone by now needs no opening.
+fn open_each(paths: Vec<PathBuf>) -> io::Result<()> {
+    apart(move || {
+        paths.iter().try_for_each(|path| match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            opened => opened.map(drop),
+        })
+    })?
+}
+
 fn open_folder(path: &Path) -> Result<OwnedFd, DiskError> {
     let failed = |action| move |source| DiskError::Backing { action, path: path.to_owned(), source };
     std::fs::create_dir_all(path).map_err(failed("create"))?;
-    Ok(std::fs::File::open(path).map_err(failed("open"))?.into())
+    Ok(File::open(path).map_err(failed("open"))?.into())
 }
 
 fn serve(
@@ -570,5 +606,101 @@ fn serve(
             fsync.join().map_err(|_| io::Error::other("a thread panicked"))?;
             Err(source)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    /// What a thread of this process is, by its number: its name, its state as /proc has it, and whether it has the
+    /// device open.
+    fn threads() -> Vec<(String, char, bool)> {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        let thread = |task: PathBuf| {
+            let stat = std::fs::read_to_string(task.join("stat")).ok()?;
+            let (before, after) = stat.rsplit_once(')')?;
+            let open = std::fs::read_dir(task.join("fd")).ok()?;
+            let device = open.flatten().any(|file| {
+                std::fs::read_link(file.path()).is_ok_and(|place| place == Path::new("/dev/fuse"))
+            });
+            Some((before.split_once('(')?.1.to_owned(), after.trim_start().chars().next()?, device))
+        };
+        tasks.filter_map(thread).collect()
+    }
+
+    fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}: {:?}", threads());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// A disk in a mount namespace of the calling thread, or why there cannot be one.
+    fn private_disk(home: &Path) -> Result<FaultDisk, String> {
+        unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("a mount namespace: {errno}"))?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .map_err(|errno| format!("private mounts: {errno}"))?;
+        let mount_point = home.join("mount");
+        std::fs::create_dir(&mount_point).unwrap();
+        match FaultDisk::mount(&mount_point, &home.join("backing"), DiskOptions::new(7)) {
+            Err(DiskError::Mount(error)) => Err(error.to_string()),
+            disk => Ok(disk.unwrap()),
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_page_has_the_device_not_open() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = match private_disk(home.path()) {
+            Ok(disk) => disk,
+            Err(reason) => return println!("skipped: {reason}"),
+        };
+        let path = disk.mount_point().join("file");
+        let written = path.clone();
+        apart(move || std::fs::write(written, [1; 65_536])).unwrap().unwrap();
+        let inode = lock(&disk.disk).lookup(ROOT, "file".as_ref()).unwrap();
+        disk.forget_cached(&BTreeSet::from([inode])).unwrap();
+
+        let (opened, is_open) = channel();
+        let (go, begin) = channel::<()>();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                apart(move || {
+                    let file = File::open(path).unwrap();
+                    opened.send(()).unwrap();
+                    begin.recv().unwrap();
+                    std::os::unix::fs::FileExt::read_exact_at(&file, &mut [0; 4096], 0)
+                })
+            });
+            is_open.recv().unwrap();
+            // Nothing is answered while it is held.
+            let held = lock(&disk.disk);
+            go.send(()).unwrap();
+            wait_until("a reader waits for its page", || {
+                threads().iter().any(|(name, state, _)| name == "disk-user" && *state == 'D')
+            });
+            let files = vec![disk.mount_point().join("file")];
+            let forgetting = scope.spawn(move || open_each(files));
+            wait_until("somebody else waits as well", || {
+                threads().iter().filter(|(name, ..)| name == "disk-user").count() == 2
+            });
+            let waits = |(_, state, device): &(String, char, bool)| *state == 'D' && *device;
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(5));
+                assert!(!threads().iter().any(waits), "{:?}", threads());
+            }
+            drop(held);
+            forgetting.join().unwrap().unwrap();
+            reader.join().unwrap().unwrap().unwrap();
+        });
+        disk.close().unwrap();
     }
 }

@@ -49,8 +49,8 @@ impl Written {
         self.write_errno == 0 && self.fsync_errno == 0
     }
 
-    /// Reads what was written, of which the kernel must have nothing cached any more, and removes the file. `durable` says
-    /// what became of the sync.
+    /// Reads what was written, of which the kernel must forget what it has cached when the file is opened, and removes
+    /// the file. `durable` says what became of the sync.
     ///
     /// # Errors
     /// What the mounted file system answers to anything else than reading.

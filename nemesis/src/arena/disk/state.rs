@@ -4,7 +4,7 @@
 //! at it. Nothing in here calls into the mounted file system: that would wait for an answer only the owner
 //! can give.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -39,6 +39,8 @@ pub(super) struct Disk {
     pub(super) active: Active,
     /// Directories the kernel has open, with what they held when they were last read from the start.
     pub(super) listings: BTreeMap<u64, Vec<Listed>>,
+    /// Files whose pages the kernel is to forget when somebody opens them.
+    pub(super) stale: BTreeSet<Inode>,
     pub(super) random: ChaCha8Rng,
     /// How often the power was lost; what was asked before is not answered after.
     pub(super) epoch: u64,
@@ -76,6 +78,7 @@ impl Disk {
             journal: Journal::default(),
             active: Active::new(options.seed),
             listings: BTreeMap::new(),
+            stale: BTreeSet::new(),
             random: ChaCha8Rng::seed_from_u64(options.seed),
             epoch: 0,
             power: Power::On,

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fuser::FileType;
@@ -304,17 +305,21 @@ impl Tree {
         Ok(Arc::new(fd))
     }
 
-    /// The path of `inode` below the root, for patterns and reports; of its first visible name.
-    pub(super) fn path(&self, inode: Inode) -> Option<String> {
+    /// The path of `inode` below the root, by its first visible name.
+    pub(super) fn visible_path(&self, inode: Inode) -> Option<PathBuf> {
         let mut names = Vec::new();
         let mut at = inode;
         while at != ROOT {
             let link = self.nodes.get(&at)?.links.iter().find(|link| link.parent != LIMBO)?;
-            names.push(link.name.to_string_lossy());
+            names.push(&link.name);
             at = link.parent;
         }
-        names.reverse();
-        Some(names.join("/"))
+        Some(names.iter().rev().collect())
+    }
+
+    /// The same for patterns and reports.
+    pub(super) fn path(&self, inode: Inode) -> Option<String> {
+        self.visible_path(inode).map(|path| path.to_string_lossy().into_owned())
     }
 
     /// How many times files are open.
