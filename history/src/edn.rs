@@ -19,9 +19,9 @@ use serde_json::Value;
 
 pub use syntax::EdnError;
 
-use crate::event::{Entry, History, Payload, Torn};
+use crate::event::{History, Payload};
 use crate::import;
-use crate::jsonl::{Assembler, Origin, ReadError, collect};
+use crate::jsonl::{Assembler, Origin, ReadError};
 use syntax::{Forms, Opening, quote};
 
 /// Reads the whole history at `path`.
@@ -51,20 +51,23 @@ pub fn read_str<A: Payload>(text: &str) -> Result<History<A>, ReadError> {
     if text.is_empty() {
         return Err(ReadError::Empty);
     }
-    let mut reader =
-        Reader { forms: Forms::new(text), assembler: Assembler::new(Origin::Foreign), entries: Vec::new() };
-    reader.history()?;
-    Ok(collect(reader.entries, Torn::No))
+    let mut reader = Reader {
+        forms: Forms::new(text),
+        assembler: Assembler::new(Origin::Foreign),
+        history: History::new(),
+    };
+    reader.read()?;
+    Ok(reader.history)
 }
 
 struct Reader<'a, A> {
     forms: Forms<'a>,
     assembler: Assembler<A>,
-    entries: Vec<Entry<A>>,
+    history: History<A>,
 }
 
 impl<'a, A: Payload> Reader<'a, A> {
-    fn history(&mut self) -> Result<(), ReadError> {
+    fn read(&mut self) -> Result<(), ReadError> {
         let mut whole = false;
         while let Some(next) = self.wrap(|forms| forms.peek())? {
             if whole {
@@ -74,7 +77,7 @@ impl<'a, A: Payload> Reader<'a, A> {
             let began = self.forms.line();
             match self.wrap(Forms::open)? {
                 Some(Opening::Map) => self.operation(began)?,
-                Some(Opening::Sequence(closing)) if self.entries.is_empty() => {
+                Some(Opening::Sequence(closing)) if self.history.is_empty() => {
                     whole = true;
                     self.elements(closing, began)?;
                 }
@@ -132,7 +135,7 @@ impl<'a, A: Payload> Reader<'a, A> {
             }
         }
         json.push_str(&format!("\"process\":{process},\"type\":{op_type},\"f\":{f}}}"));
-        self.entries.push(self.assembler.entry(began, &json)?);
+        self.history.push(self.assembler.entry(began, &json)?);
         Ok(())
     }
 

@@ -98,6 +98,26 @@ pub struct History<A> {
     pub torn: Torn,
 }
 
+impl<A> History<A> {
+    /// One with nothing in it yet.
+    pub(crate) const fn new() -> Self {
+        Self { events: Vec::new(), nemesis: Vec::new(), torn: Torn::No }
+    }
+
+    /// Whether there is no event in it, neither a client's nor the nemesis's.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.nemesis.is_empty()
+    }
+
+    /// Adds what comes next.
+    pub(crate) fn push(&mut self, entry: Entry<A>) {
+        match entry {
+            Entry::Client(event) => self.events.push(event),
+            Entry::Nemesis(event) => self.nemesis.push(event),
+        }
+    }
+}
+
 /// Whether a file ended in the middle of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Torn {

@@ -13,8 +13,8 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use crate::edn;
-use crate::event::{History, Payload, Torn};
-use crate::jsonl::{self, Assembler, Origin, ReadError, collect};
+use crate::event::{History, Payload};
+use crate::jsonl::{self, Assembler, Origin, ReadError};
 
 /// A way to write a history down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +72,16 @@ pub fn read_array<A: Payload>(text: &str) -> Result<History<A>, ReadError> {
     let elements: Vec<&RawValue> = serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .map_err(|source| ReadError::Line { line: source.line() as u64, source })?;
     let mut assembler = Assembler::new(Origin::Foreign);
-    let mut entries = Vec::with_capacity(elements.len());
+    let mut history = History::new();
     // Elements borrow from the text, so where one begins says on which line.
     let (mut line, mut counted) = (1, 0);
     for element in elements {
         let begins = element.get().as_ptr() as usize - text.as_ptr() as usize;
         line += text.as_bytes()[counted..begins].iter().filter(|byte| **byte == b'\n').count() as u64;
         counted = begins;
-        entries.push(assembler.entry(line, element.get())?);
+        history.push(assembler.entry(line, element.get())?);
     }
-    Ok(collect(entries, Torn::No))
+    Ok(history)
 }
 
 /// The whole of the text file at `path`.

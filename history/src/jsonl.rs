@@ -20,7 +20,7 @@
 //! [`Torn::LastLine`]; anything else that cannot be understood is an error naming its line.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -157,11 +157,15 @@ pub(crate) struct Line<'a> {
     f: Cow<'a, str>,
     #[serde(borrow, default)]
     value: Option<&'a RawValue>,
-    #[serde(default)]
-    node: Option<NodeId>,
+    #[serde(borrow, default)]
+    node: Option<Name<'a>>,
     #[serde(default, deserialize_with = "error_text")]
     error: Option<String>,
 }
+
+/// A name that is not kept: of few names there are many copies in a file.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// `error` as text, whatever it is: other recorders write keywords and vectors there.
 fn error_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -190,11 +194,13 @@ pub(crate) struct Assembler<A> {
     last_time: u64,
     /// What each process has invoked and not completed; kept for foreign histories only.
     open: HashMap<u64, A>,
+    /// Every node that was named so far: its events share one name.
+    nodes: HashSet<NodeId>,
 }
 
 impl<A: Payload> Assembler<A> {
     pub(crate) fn new(origin: Origin) -> Self {
-        Self { origin, next_index: 0, last_time: 0, open: HashMap::new() }
+        Self { origin, next_index: 0, last_time: 0, open: HashMap::new(), nodes: HashSet::new() }
     }
 
     /// The action of an event of `process`.
@@ -227,6 +233,16 @@ impl<A: Payload> Assembler<A> {
             self.open.insert(process, action.clone());
         }
         Ok(action)
+    }
+
+    /// The node that is called `name`.
+    fn node(&mut self, name: &str) -> NodeId {
+        if let Some(node) = self.nodes.get(name) {
+            return node.clone();
+        }
+        let node = NodeId::new(name);
+        self.nodes.insert(node.clone());
+        node
     }
 
     /// The entry that the JSON text `line`, the `number`th of its file, stands for.
@@ -263,7 +279,7 @@ impl<A: Payload> Assembler<A> {
                 process: Process(process),
                 op_type: line.op_type,
                 action: self.action(number, process, line.op_type, &line.f, line.value)?,
-                node: line.node,
+                node: line.node.map(|Name(name)| self.node(&name)),
                 error: line.error,
             }),
         };
@@ -332,17 +348,22 @@ impl<R: BufRead, A: Payload> Reader<R, A> {
                     return Err(ReadError::Binary { line, byte });
                 }
             }
-            if let Some(byte) = self.line.bytes().find(|byte| *byte < 0x20 && !byte.is_ascii_whitespace()) {
-                return Err(ReadError::Binary { line, byte });
-            }
             let text = self.line.trim();
             if text.is_empty() {
                 continue;
             }
             return match self.assembler.entry(line, text) {
-                Err(ReadError::Line { source, .. }) if !whole && cut_short(&source, text) => {
-                    self.torn = Torn::LastLine;
-                    Ok(None)
+                Err(ReadError::Line { source, .. }) => {
+                    // No JSON has such bytes, so that only what is no event need be searched for them.
+                    if let Some(byte) = text.bytes().find(|byte| *byte < 0x20 && !byte.is_ascii_whitespace())
+                    {
+                        return Err(ReadError::Binary { line, byte });
+                    }
+                    if !whole && cut_short(&source, text) {
+                        self.torn = Torn::LastLine;
+                        return Ok(None);
+                    }
+                    Err(ReadError::Line { line, source })
                 }
                 other => other.map(Some),
             };
@@ -382,26 +403,15 @@ pub fn read<A: Payload>(path: &Path) -> Result<History<A>, ReadError> {
 /// [`ReadError`], also when there is no event in it.
 pub fn read_from<A: Payload>(input: impl BufRead) -> Result<History<A>, ReadError> {
     let mut reader = Reader::new(input);
-    let mut entries = Vec::new();
+    let mut history = History::new();
     for entry in &mut reader {
-        entries.push(entry?);
+        history.push(entry?);
     }
-    if entries.is_empty() {
+    if history.is_empty() {
         return Err(ReadError::Empty);
     }
-    Ok(collect(entries, reader.torn()))
-}
-
-/// Parts a list of entries into a history.
-pub(crate) fn collect<A>(entries: Vec<Entry<A>>, torn: Torn) -> History<A> {
-    let mut history = History { events: Vec::with_capacity(entries.len()), nemesis: Vec::new(), torn };
-    for entry in entries {
-        match entry {
-            Entry::Client(event) => history.events.push(event),
-            Entry::Nemesis(event) => history.nemesis.push(event),
-        }
-    }
-    history
+    history.torn = reader.torn();
+    Ok(history)
 }
 
 /// `value` of a payload, for serde.

@@ -21,9 +21,12 @@
 //! written like a whole number is that number wherever it stands: `["send", "0", 7]` sends to the key of `{"0": …}` and
 //! of EDN's `{0 …}`, which is [`Scalar::Int`]; see [`canonical_key`].
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -155,9 +158,47 @@ fn number(text: &str) -> Option<i64> {
 /// A key, by its one name.
 pub(crate) struct Key(pub(crate) Scalar);
 
+/// How many texts [`shared`] keeps.
+const SHARED_MAX: usize = 4_096;
+
+thread_local! {
+    static SHARED: RefCell<FxHashSet<Arc<str>>> = RefCell::default();
+}
+
+/// `text`, of which equal ones that a thread reads share one place: partitions are few, and a history names each of them
+/// a million times. That takes less memory, and whoever compares names finds them in the processor's cache.
+fn shared(text: &str) -> Arc<str> {
+    SHARED.with_borrow_mut(|texts| {
+        if let Some(known) = texts.get(text) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = Arc::from(text);
+        if texts.len() < SHARED_MAX {
+            texts.insert(Arc::clone(&new));
+        }
+        new
+    })
+}
+
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Scalar::deserialize(deserializer).map(|key| Self(canonical_key(key)))
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Scalar::EXPECTED)
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Key, E> {
+                Ok(Key(Scalar::Int(number)))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Key, E> {
+                Scalar::whole(number).map(Key)
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
+                Ok(Key(canonical_key(Scalar::Text(shared(text)))))
+            }
+        }
+        deserializer.deserialize_any(KeyVisitor)
     }
 }
 
@@ -249,9 +290,7 @@ impl<'de> Deserialize<'de> for Sent {
                 Ok(Sent(None, Scalar::Int(number)))
             }
             fn visit_u64<E: Error>(self, number: u64) -> Result<Sent, E> {
-                let number = i64::try_from(number)
-                    .map_err(|_| E::custom(format_args!("{number} is too large: at most {}", i64::MAX)))?;
-                Ok(Sent(None, Scalar::Int(number)))
+                Ok(Sent(None, Scalar::whole(number)?))
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Sent, E> {
                 Ok(Sent(None, Scalar::from(text)))

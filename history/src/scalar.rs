@@ -44,6 +44,18 @@ impl From<&str> for Scalar {
     }
 }
 
+impl Scalar {
+    /// What is expected where one stands, in words.
+    pub(crate) const EXPECTED: &str = "a whole number or a text";
+
+    /// The whole number `number`.
+    pub(crate) fn whole<E: Error>(number: u64) -> Result<Self, E> {
+        i64::try_from(number)
+            .map(Self::Int)
+            .map_err(|_| E::custom(format_args!("{number} is too large: at most {}", i64::MAX)))
+    }
+}
+
 impl Serialize for Scalar {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -60,15 +72,13 @@ impl<'de> Deserialize<'de> for Scalar {
         impl Visitor<'_> for ScalarVisitor {
             type Value = Scalar;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number or a text")
+                f.write_str(Scalar::EXPECTED)
             }
             fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
                 Ok(Scalar::Int(number))
             }
             fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
-                i64::try_from(number)
-                    .map(Scalar::Int)
-                    .map_err(|_| E::custom(format_args!("{number} is too large: at most {}", i64::MAX)))
+                Scalar::whole(number)
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
                 Ok(Scalar::Text(Arc::from(text)))
