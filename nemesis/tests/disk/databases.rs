@@ -29,7 +29,12 @@ pub fn register(trials: &mut Vec<Trial>) {
     trials.push(Trial::ignorable_test("databases::sqlite_loses_it_to_a_lying_fsync", || {
         with_sqlite(be_lied_to)
     }));
-    trials.push(Trial::ignorable_test("databases::etcd_keeps_what_it_acknowledged", etcd));
+    trials.push(Trial::ignorable_test("databases::etcd_keeps_what_it_acknowledged", || {
+        with_etcd(survive_as_etcd)
+    }));
+    trials.push(Trial::ignorable_test("databases::etcd_loses_it_to_a_lying_fsync", || {
+        with_etcd(be_lied_to_as_etcd)
+    }));
 }
 
 /// A database that one program counts in, printing each number it has committed, and another looks into.
@@ -253,6 +258,27 @@ impl Etcd {
         if answer.starts_with("HTTP/1.1 200") { Ok(answer) } else { Err(answer.into()) }
     }
 
+    /// Puts `wanted` numbers after `last`, and then the power goes. The last number that was acknowledged before.
+    fn put_until_power_is_lost(
+        mut self,
+        stage: &Stage,
+        last: u64,
+        wanted: u64,
+        keep: Keep,
+    ) -> Result<u64, Failed> {
+        for number in last + 1..=last + wanted {
+            Self::answer(Self::put(number)?)?;
+        }
+        // One is on its way when the end comes; it may come back or not, and is written again if not.
+        let _unanswered = Self::put(last + wanted + 1)?;
+        self.child.stop();
+        stage.disk().cut_power();
+        self.child.kill();
+        drop(self);
+        assert_eq!(stage.disk().power_loss(keep)?.stale_handles, 0);
+        Ok(last + wanted)
+    }
+
     /// How many of the numbers up to `last` are there.
     fn present(last: u64) -> Result<u64, Failed> {
         let (from, to) = (encode(b"00000000"), encode(format!("{:08}", last + 1).as_bytes()));
@@ -266,39 +292,53 @@ impl Etcd {
     }
 }
 
-fn etcd() -> Result<Completion, Failed> {
+/// Runs `test` with a disk and a folder on it that etcd has for itself.
+fn with_etcd(test: impl FnOnce(&Stage, &Path) -> Result<(), Failed>) -> Result<Completion, Failed> {
     if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
         return Ok(Completion::ignored_with("there is no etcd"));
     }
     let stage = Stage::new();
-    // etcd wants its folder for itself.
     let data = stage.path("etcd");
     fs::create_dir(&data)?;
     fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    test(&stage, &data).map(|()| Completion::Completed)
+}
+
+fn survive_as_etcd(stage: &Stage, data: &Path) -> Result<(), Failed> {
     let mut random = ChaCha8Rng::seed_from_u64(12);
     let mut last = 0;
     // It takes its time to start, so that its rounds are counted apart.
     let rounds = number("DURESS_ETCD_ROUNDS", 5);
     for round in 0..rounds {
-        let mut etcd = Etcd::start(&data)?;
+        let etcd = Etcd::start(data)?;
         let present = Etcd::present(last)?;
         assert_eq!(present, last, "round {round}: of {last} acknowledged, {present} are there");
-        for _ in 0..random.random_range(1..40) {
-            Etcd::answer(Etcd::put(last + 1)?)?;
-            last += 1;
-        }
-        // One is on its way when the end comes; it may come back or not, and is written again if not.
-        let _unanswered = Etcd::put(last + 1)?;
-        etcd.child.stop();
-        stage.disk().cut_power();
-        etcd.child.kill();
-        drop(etcd);
+        let wanted = random.random_range(1..40);
         let keep = if round % 2 == 0 { Keep::Nothing } else { Keep::RandomSubset };
-        assert_eq!(stage.disk().power_loss(keep)?.stale_handles, 0);
+        last = etcd.put_until_power_is_lost(stage, last, wanted, keep)?;
     }
-    let _etcd = Etcd::start(&data)?;
+    let _etcd = Etcd::start(data)?;
     assert_eq!(Etcd::present(last)?, last);
-    Ok(Completion::Completed)
+    Ok(())
+}
+
+fn be_lied_to_as_etcd(stage: &Stage, data: &Path) -> Result<(), Failed> {
+    let mut honest = 0;
+    for round in 0..2 {
+        honest = Etcd::start(data)?.put_until_power_is_lost(stage, honest, 10, Keep::Nothing)?;
+        stage.disk().inject(&DiskFault::LyingFsync)?;
+        let last = Etcd::start(data)?.put_until_power_is_lost(stage, honest, 20, Keep::Nothing)?;
+        stage.disk().heal(Lasting::LyingFsync)?;
+        let etcd = Etcd::start(data)?;
+        // One more than was acknowledged honestly may have been on its way.
+        let present = Etcd::present(last)?;
+        assert!(
+            (honest..=honest + 1).contains(&present),
+            "round {round}: {honest} were honestly synced, {last} acknowledged, and {present} are there"
+        );
+        drop(etcd);
+    }
+    Ok(())
 }
 
 /// Base64, as the gateway wants keys.

@@ -5,8 +5,8 @@
 //! itself first. Whatever happens to it, its mounts and processes end with it. What the machine forbids is
 //! skipped, with the reason.
 //!
-//! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20; etcd a quarter of them),
-//! and `DURESS_DISK_CASES` how many random histories are tried (60).
+//! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20), `DURESS_ETCD_ROUNDS` how many
+//! etcd (5), and `DURESS_DISK_CASES` how many random histories are tried (60).
 
 mod databases;
 mod faults;
