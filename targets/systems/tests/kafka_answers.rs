@@ -10,6 +10,7 @@ use duress_history::log::{Log, LogMicro, Offset, Offsets, Start};
 use duress_targets::kafka::{Acks, ClientOptions, Committing, Idempotence, LogClient};
 use duress_targets::{CauseKind, Client, Outcome};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -17,18 +18,34 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+};
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsResponse, FetchResponse, ListOffsetsResponse, MetadataResponse, ProduceResponse,
-    TopicName,
+    ApiKey, ApiVersionsResponse, ConsumerProtocolAssignment, FetchResponse, FindCoordinatorResponse,
+    JoinGroupResponse, ListOffsetsResponse, MetadataResponse, OffsetCommitResponse, OffsetFetchResponse,
+    ProduceResponse, SyncGroupResponse, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::records::{
+    Compression, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, Record,
+    RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
 use scripted::{Reply, Scripted};
 
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 11;
 const LIST_OFFSETS: i16 = 5;
 const METADATA: i16 = 9;
+const FIND_COORDINATOR: i16 = 2;
+const JOIN_GROUP: i16 = 5;
+const SYNC_GROUP: i16 = 3;
+const OFFSET_FETCH: i16 = 5;
+const OFFSET_COMMIT: i16 = 7;
 
 const ONCE: ClientOptions = ClientOptions {
     acks: Acks::All,
@@ -61,6 +78,11 @@ fn versions() -> Reply {
         (ApiKey::Fetch, FETCH),
         (ApiKey::ListOffsets, LIST_OFFSETS),
         (ApiKey::Metadata, METADATA),
+        (ApiKey::FindCoordinator, FIND_COORDINATOR),
+        (ApiKey::JoinGroup, JOIN_GROUP),
+        (ApiKey::SyncGroup, SYNC_GROUP),
+        (ApiKey::OffsetFetch, OFFSET_FETCH),
+        (ApiKey::OffsetCommit, OFFSET_COMMIT),
     ];
     let ranges = spoken.map(|(key, version)| {
         ApiVersion::default().with_api_key(key as i16).with_min_version(version).with_max_version(version)
@@ -94,7 +116,34 @@ fn produced(correlation_id: i32, error_code: i16, offset: i64) -> Vec<u8> {
 }
 
 fn fetched(correlation_id: i32, error_code: i16) -> Vec<u8> {
-    let data = PartitionData::default().with_error_code(error_code).with_records(Some(Bytes::new()));
+    fetched_records(correlation_id, error_code, Bytes::new())
+}
+
+/// A fetch answered with the message 7 at `offset`.
+fn fetched_one(correlation_id: i32, offset: i64) -> Reply {
+    let record = Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
+        producer_id: NO_PRODUCER_ID,
+        producer_epoch: NO_PRODUCER_EPOCH,
+        timestamp_type: TimestampType::Creation,
+        offset,
+        sequence: NO_SEQUENCE,
+        timestamp: 0,
+        key: None,
+        value: Some(Bytes::from_static(b"7")),
+        headers: Default::default(),
+    };
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    let mut batch = BytesMut::new();
+    RecordBatchEncoder::encode(&mut batch, &[record], &options).unwrap();
+    Reply::Send(fetched_records(correlation_id, 0, batch.freeze()))
+}
+
+fn fetched_records(correlation_id: i32, error_code: i16, records: Bytes) -> Vec<u8> {
+    let data = PartitionData::default().with_error_code(error_code).with_records(Some(records));
     let topic =
         FetchableTopicResponse::default().with_topic(TopicName(text("t"))).with_partitions(vec![data]);
     frame(correlation_id, FETCH, &FetchResponse::default().with_responses(vec![topic]))
@@ -330,4 +379,92 @@ async fn what_an_older_leader_says_is_not_believed() {
     assert!(matches!(&outcomes[0], Outcome::Fail(_)));
     assert!(matches!(&outcomes[1], Outcome::Ok(_)), "{:?}", outcomes[1]);
     assert_eq!(requests.len(), 5);
+}
+
+fn coordinator(correlation_id: i32) -> Reply {
+    let answer =
+        FindCoordinatorResponse::default().with_node_id(1.into()).with_host(text("10.0.0.1")).with_port(9092);
+    Reply::Send(frame(correlation_id, FIND_COORDINATOR, &answer))
+}
+
+/// The client is a member of this generation, and somebody else leads the group.
+fn joined(correlation_id: i32, generation: i32) -> Reply {
+    let answer = JoinGroupResponse::default()
+        .with_generation_id(generation)
+        .with_protocol_name(Some(text("range")))
+        .with_leader(text("another"))
+        .with_member_id(text("this"));
+    Reply::Send(frame(correlation_id, JOIN_GROUP, &answer))
+}
+
+/// It reads partition 0 of topic `t`.
+fn assigned(correlation_id: i32, error_code: i16) -> Reply {
+    let partitions = TopicPartition::default().with_topic(TopicName(text("t"))).with_partitions(vec![0]);
+    let assignment = ConsumerProtocolAssignment::default().with_assigned_partitions(vec![partitions]);
+    let mut bytes = BytesMut::new();
+    bytes.put_i16(0);
+    assignment.encode(&mut bytes, 0).unwrap();
+    let answer = SyncGroupResponse::default().with_error_code(error_code).with_assignment(bytes.freeze());
+    Reply::Send(frame(correlation_id, SYNC_GROUP, &answer))
+}
+
+fn known(correlation_id: i32, offset: i64) -> Reply {
+    let partition = OffsetFetchResponsePartition::default().with_committed_offset(offset);
+    let topic =
+        OffsetFetchResponseTopic::default().with_name(TopicName(text("t"))).with_partitions(vec![partition]);
+    Reply::Send(frame(correlation_id, OFFSET_FETCH, &OffsetFetchResponse::default().with_topics(vec![topic])))
+}
+
+fn commit_refused(correlation_id: i32, error_code: i16) -> Reply {
+    let partition = OffsetCommitResponsePartition::default().with_error_code(error_code);
+    let topic =
+        OffsetCommitResponseTopic::default().with_name(TopicName(text("t"))).with_partitions(vec![partition]);
+    let answer = OffsetCommitResponse::default().with_topics(vec![topic]);
+    Reply::Send(frame(correlation_id, OFFSET_COMMIT, &answer))
+}
+
+/// The generation that a commit of version 7 names.
+fn generation_of(mut commit: &[u8]) -> i32 {
+    commit.advance(4);
+    assert_eq!((commit.get_i16(), commit.get_i16()), (ApiKey::OffsetCommit as i16, OFFSET_COMMIT));
+    commit.advance(4 + 2 + "duress".len());
+    let group = commit.get_u16();
+    commit.advance(group.into());
+    commit.get_i32()
+}
+
+#[tokio::test]
+async fn what_was_consumed_in_one_generation_is_not_committed_in_the_next() {
+    const REBALANCE_IN_PROGRESS: i16 = 27;
+    const ILLEGAL_GENERATION: i16 = 22;
+    let replies = vec![
+        versions(),
+        coordinator(1),
+        joined(2, 1),
+        assigned(3, 0),
+        known(4, 5),
+        metadata(5, 1, 0),
+        fetched_one(6, 5),
+        // The group is divided anew, and once more before this member is told what it reads.
+        commit_refused(7, REBALANCE_IN_PROGRESS),
+        joined(8, 2),
+        assigned(9, REBALANCE_IN_PROGRESS),
+        commit_refused(10, ILLEGAL_GENERATION),
+        joined(11, 3),
+        assigned(12, 0),
+        known(13, 7),
+        fetched_one(14, 7),
+    ];
+    let server = Scripted::play(whole, vec![replies]).await;
+    let options = ClientOptions { committing: Committing::After, ..ONCE };
+    let mut client = client(&server, options, Duration::from_secs(2));
+    assert!(matches!(client.invoke(&Log::Subscribe(vec!["t".into()])).await, Outcome::Ok(_)));
+    for succeeds in [true, false, true] {
+        let outcome = client.invoke(&Log::Poll(vec![LogMicro::Poll(None)])).await;
+        assert_eq!(matches!(outcome, Outcome::Ok(_)), succeeds, "{outcome:?}");
+    }
+    drop(client);
+    let requests = server.requests().await;
+    assert_eq!((generation_of(&requests[7]), generation_of(&requests[10])), (1, 1));
+    assert_eq!(asked_for(&requests[14]), 7);
 }

@@ -107,8 +107,15 @@ impl Connection {
             write(&mut self.stream, &frame, &mut accepted_bytes).await?;
             read(&mut self.stream).await
         };
-        let mut response =
-            bounded(exchange, deadline).await.map_err(|broken| of_exchange(broken, accepted_bytes))?;
+        let mut response = match bounded(exchange, deadline).await {
+            Ok(response) => response,
+            Err(broken) => {
+                // What the kernel could not deliver yet is taken back: it must not arrive after what this client sends
+                // next, over another connection. A socket that is in no state to be told so delivers nothing either.
+                let _ = self.stream.set_zero_linger();
+                return Err(of_exchange(broken, accepted_bytes));
+            }
+        };
         decode::<R>(&mut response, version, correlation_id)
             .map_err(|text| RequestError::open(CauseKind::Unreadable, text))
     }

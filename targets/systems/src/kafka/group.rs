@@ -110,6 +110,7 @@ impl Membership {
             return Ok(Joined::Before);
         }
         let joined = self.join_group(cluster, deadline).await?;
+        let generation = joined.generation_id;
         let mut assignments = Vec::new();
         if joined.leader == joined.member_id {
             assignments = self.assign(cluster, &joined, deadline).await?;
@@ -117,7 +118,7 @@ impl Membership {
         let coordinator = self.coordinator(cluster, deadline).await?;
         let request = SyncGroupRequest::default()
             .with_group_id(GroupId(text(self.member.group)))
-            .with_generation_id(self.member.generation)
+            .with_generation_id(generation)
             .with_member_id(text(&self.member.id))
             .with_assignments(assignments);
         let answer = cluster.call(coordinator, &request, deadline).await.inspect_err(|_| {
@@ -126,6 +127,9 @@ impl Membership {
         self.heed(answer.error_code);
         check(Asked::Other, answer.error_code, "getting the group's assignment")?;
         let assignment = read_assignment(answer.assignment)?;
+        // Not before: what was consumed in the last generation may be committed in that one only. By now the partition may
+        // be another member's.
+        self.member.generation = generation;
         self.standing = Standing::Inside { assignment, heartbeat_at: Instant::now() };
         Ok(Joined::Now)
     }
@@ -159,7 +163,6 @@ impl Membership {
             self.heed(answer.error_code);
             check(Asked::Other, answer.error_code, "joining the group")?;
             self.member.id = answer.member_id.as_str().to_owned();
-            self.member.generation = answer.generation_id;
             return Ok(answer);
         }
     }
