@@ -21,7 +21,7 @@ use crate::group::{
 };
 use crate::log::{BatchHeader, OwnRecord, build_batch, records};
 use crate::replica::partition::wall_clock_ms;
-use crate::replica::{Acks, Fault, PartitionHandle, Replicas};
+use crate::replica::{Acks, Fault, PartitionHandle, Replicas, Role, Status};
 
 /// How long records of groups may take to be replicated, as Kafka's `offsets.commit.timeout.ms`.
 const APPEND_MAX: Duration = Duration::from_secs(5);
@@ -244,7 +244,7 @@ impl Coordination {
                 let load = self.coordinator.begin_load(number);
                 tracing::info!(partition = number, epoch, "loading the groups");
                 if let Some(asks) = self.asks.upgrade() {
-                    tokio::spawn(load_all(copy, number, load, asks));
+                    tokio::spawn(load_all(copy, number, epoch, load, asks));
                 }
             }
         }
@@ -253,7 +253,7 @@ impl Coordination {
 
 /// Reads everything there is into `load`. What it ends with is what was there when this broker began to lead: what came
 /// after that came from this coordinator, which takes nothing on before it is loaded.
-async fn load_all(copy: PartitionHandle, number: i32, mut load: Load, asks: mpsc::Sender<Ask>) {
+async fn load_all(copy: PartitionHandle, number: i32, epoch: i32, mut load: Load, asks: mpsc::Sender<Ask>) {
     let mut next = copy.status().log_start;
     loop {
         let read = copy.look(move |log, _| log.read(next.max(log.log_start_offset()), LOAD_BYTES, i64::MAX));
@@ -272,11 +272,19 @@ async fn load_all(copy: PartitionHandle, number: i32, mut load: Load, asks: mpsc
         next = replay(&batches, &mut load, number);
     }
     // What is not committed yet may be gone under another leader: it must not be told before.
-    if copy.changes().wait_for(|status| status.high_watermark >= next).await.is_err() {
+    let mut changes = copy.changes();
+    let settled = changes.wait_for(|status| status.high_watermark >= next || !leads(status, epoch)).await;
+    // Where it is no longer led, whoever leads it loads it.
+    if !settled.is_ok_and(|status| leads(&status, epoch)) {
         return;
     }
     // A broker that is being shut down needs no groups.
     asks.send(Ask::Loaded(load)).await.ok();
+}
+
+/// Whether a copy leads in that epoch.
+fn leads(status: &Status, epoch: i32) -> bool {
+    matches!(status.role, Role::Leader { epoch: now, .. } if now == epoch)
 }
 
 /// Takes in whole batches; returns the offset after them.

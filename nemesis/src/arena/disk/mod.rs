@@ -25,6 +25,7 @@ mod at_rest;
 mod contents;
 mod deferred;
 mod device;
+mod error;
 mod fault;
 mod file_log;
 mod filesystem;
@@ -38,9 +39,10 @@ mod state;
 mod tree;
 
 pub use device::MountError;
+pub use error::DiskError;
 pub use fault::{
     CutFile, DiskEvidence, DiskFault, FilePattern, FlippedBit, IoKind, Keep, Lasting, ProbeSeen, Trigger,
     Undone,
 };
-pub use mounted::{DiskError, FaultDisk};
+pub use mounted::FaultDisk;
 pub use options::{DiskOptions, RealFsync, Semantics};

@@ -17,7 +17,8 @@ use nix::unistd::syncfs;
 
 use super::apart::apart;
 use super::deferred::Deferred;
-use super::device::{self, MountError};
+use super::device;
+use super::error::DiskError;
 use super::fault::{DiskEvidence, DiskFault, IoKind, Keep, Lasting, ProbeSeen, Trigger, Undone};
 use super::filesystem::{Served, lock};
 use super::options::DiskOptions;
@@ -29,102 +30,6 @@ use super::tree::{Body, Inode, LIMBO, Node, ROOT};
 const PROBES_MAX: usize = 300;
 /// How long a power loss waits for the files of processes that were just killed to be closed.
 const CLOSING: Duration = Duration::from_secs(2);
-
-/// What went wrong with a disk.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DiskError {
-    /// The kernel would not have it.
-    #[error(transparent)]
-    Mount(#[from] MountError),
-    /// The backing folder cannot be prepared.
-    #[error("cannot {action} {}", path.display())]
-    Backing {
-        /// What was being done.
-        action: &'static str,
-        /// To which folder.
-        path: PathBuf,
-        /// The refusal.
-        #[source]
-        source: io::Error,
-    },
-    /// The threads that serve it could not start, or did not end well.
-    #[error("cannot {action} the threads that serve {}", mount_point.display())]
-    Serve {
-        /// What was being done.
-        action: &'static str,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
-    /// A fault could not be injected; of a power loss, the files may be half undone.
-    #[error("cannot {action} on the disk at {}", mount_point.display())]
-    Inject {
-        /// What was being done.
-        action: &'static str,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
-    /// A fault of this kind is in force already.
-    #[error("{fault} is in force already on the disk at {}", mount_point.display())]
-    AlreadyInForce {
-        /// Which.
-        fault: Lasting,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-    },
-    /// There is nothing to heal.
-    #[error("{fault} is not in force on the disk at {}", mount_point.display())]
-    NotInForce {
-        /// Which.
-        fault: Lasting,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-    },
-    /// No durable byte of a file that matches could be damaged.
-    #[error("no file on the disk at {} matches \"{files}\" and holds enough durable bytes to damage", mount_point.display())]
-    NothingToDamage {
-        /// The pattern.
-        files: String,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-    },
-    /// A fault is in force, and the disk's own probe does not meet it.
-    #[error("{fault} has no effect on the disk at {}: {seen:?}", mount_point.display())]
-    NoEffect {
-        /// Which.
-        fault: Lasting,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-        /// What the probe met.
-        seen: ProbeSeen,
-    },
-    /// The disk is to be full, and says that it is not.
-    #[error("the disk at {} says that {available} bytes are left, where {free_bytes} should be", mount_point.display())]
-    SpaceLeft {
-        /// What was to be left, in bytes.
-        free_bytes: u64,
-        /// What it says.
-        available: u64,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-    },
-    /// No fault is in force any more, and the disk's own probe still meets one.
-    #[error("the disk at {} is not healed of {fault}: {seen:?}", mount_point.display())]
-    NotHealed {
-        /// Of which.
-        fault: Lasting,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-        /// What the probe met.
-        seen: ProbeSeen,
-    },
-}
 
 /// A mounted disk. Dropping it unmounts; [`FaultDisk::close`] does too, and tells whether it went well.
 ///

@@ -87,7 +87,8 @@ struct Inner {
     election: Election,
     /// When this broker, leading the controllers, was last followed by a majority, as far as it is certain.
     quorum_at: watch::Sender<Option<Instant>>,
-    /// How this broker's own session was confirmed: first by what it knows everything of, then in order.
+    /// How this broker's own session was confirmed, the oldest first. All but the first may name more of the log than this
+    /// broker knows yet.
     confirmations: Mutex<VecDeque<Confirmation>>,
 }
 

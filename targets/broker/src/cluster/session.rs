@@ -36,14 +36,27 @@ impl Sessions {
         look(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A broker was heard from. Whether a whole session begins with that: not if the last one is over.
-    pub fn heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
+    /// Looks at the session of a broker in that life. One that was not heard from yet has a session from now on.
+    fn with_session<T>(
+        &self,
+        broker: BrokerId,
+        epoch: BrokerEpoch,
+        now: Instant,
+        look: impl FnOnce(&mut Session) -> T,
+    ) -> T {
         let begun = Session { epoch, heard_at: now, over: false };
         self.with(|heard| {
             let session = heard.entry(broker).or_insert(begun);
             if session.epoch != epoch {
                 *session = begun;
             }
+            look(session)
+        })
+    }
+
+    /// A broker was heard from. Whether a whole session begins with that: not if the last one is over.
+    pub fn heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
+        self.with_session(broker, epoch, now, |session| {
             session.heard_at = now;
             !session.over
         })
@@ -54,15 +67,9 @@ impl Sessions {
         self.with(|heard| heard.retain(|_, session| session.over));
     }
 
-    /// Whether a broker's session is over, and then it stays so until the broker is [fenced](Self::fenced). One that was
-    /// not heard from yet has a session from now on.
+    /// Whether a broker's session is over, and then it stays so until the broker is [fenced](Self::fenced).
     pub fn is_over(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
-        let begun = Session { epoch, heard_at: now, over: false };
-        self.with(|heard| {
-            let session = heard.entry(broker).or_insert(begun);
-            if session.epoch != epoch {
-                *session = begun;
-            }
+        self.with_session(broker, epoch, now, |session| {
             session.over |= now.saturating_duration_since(session.heard_at) > self.length;
             session.over
         })
