@@ -10,12 +10,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use duress::clock::Clock;
-use duress::dispatcher::{Dispatcher, DispatcherParts, Stop};
-use duress::generator::log::{LogMix, LogOptions};
-use duress::generator::register::{RegisterMix, RegisterOptions};
-use duress::generator::{Context, Generator, Next};
-use duress::progress::Progress;
+use duress::report::progress::Progress;
+use duress::run::clock::Clock;
+use duress::run::dispatcher::{Dispatcher, DispatcherParts, Stop};
+use duress::workload::generator::{Context, Generator, Next};
+use duress::workload::log::mix::{LogMix, LogOptions};
+use duress::workload::register::mix::{RegisterMix, RegisterOptions};
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, NodeId, Process, Recorder, Scalar};
 use duress_targets::{CauseKind, Client, Outcome, RequestError};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use duress_broker::{Bug, Config, NodeName, Options, Peer};
 
-use crate::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct BrokerArgs {
@@ -49,7 +49,7 @@ pub fn broker(args: &BrokerArgs) -> Result<Exit, Failure> {
         ..Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone())
     };
     config.validate().map_err(Failure::usage)?;
-    crate::log::to_stderr();
+    crate::cli::log::to_stderr();
     // One thread besides those of the partitions: a whole cluster shares the machine with its clients.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(

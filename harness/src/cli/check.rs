@@ -11,9 +11,9 @@ use duress_history::jsonl::ReadError;
 use duress_targets::Delivery;
 
 use super::words::duration;
-use crate::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::print;
 use crate::judge::{Against, JudgeError, Judgement, Model, check_file};
-use crate::output::print;
 use crate::report::text::Told;
 
 #[derive(Debug, Args)]

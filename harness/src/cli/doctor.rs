@@ -7,8 +7,8 @@ use duress_nemesis::arena::capabilities::{Availability, User, probe};
 use duress_nemesis::arena::clock::absolute_waits_missing;
 use duress_targets::systems;
 
-use crate::exit::{Exit, Failure};
-use crate::output::print;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::print;
 
 /// What a clock fault does not reach, whatever this machine allows.
 const BEYOND: &str = "\nA node's clock is what its programs read and wait for. Statically linked programs, and those that make the \

@@ -11,14 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::words::duration;
-use crate::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{print, tell};
 use crate::lesson::cell::{Cell, Common};
 use crate::lesson::course::{Course, share};
 use crate::lesson::markdown::table;
 use crate::lesson::row::{Row, RowResult, Verdict};
 use crate::matrix::command::Shell;
 use crate::matrix::trial::Halt;
-use crate::output::{print, tell};
 
 #[derive(Debug, Args)]
 pub struct LessonArgs {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use duress_nemesis::Family;
 use duress_targets::{Findable, Values, systems};
 
-use crate::exit::{Exit, Failure};
-use crate::output::print;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::print;
 
 /// Appends a line. Writing to a String cannot fail.
 macro_rules! say {

@@ -13,7 +13,8 @@ use nix::unistd::getppid;
 
 use super::run::RunArgs;
 use super::words::duration;
-use crate::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{print, tell};
 use crate::matrix::bank::Depth;
 use crate::matrix::cell::{Aim, Cell};
 use crate::matrix::command::Shell;
@@ -28,7 +29,6 @@ use crate::matrix::selection::{Glob, Shard};
 use crate::matrix::session::{self, Keep, Setup};
 use crate::matrix::state::{Past, ProgramKey, State};
 use crate::matrix::table::{Table, leads};
-use crate::output::{print, tell};
 
 #[derive(Debug, Args)]
 pub struct MatrixArgs {

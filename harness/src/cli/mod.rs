@@ -3,9 +3,12 @@
 mod broker;
 mod check;
 mod doctor;
+pub mod exit;
 mod lesson;
 mod lists;
+pub mod log;
 mod matrix;
+pub mod output;
 mod perform;
 mod report;
 mod run;
@@ -16,8 +19,8 @@ mod workload;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::{Exit, Failure};
-use crate::output::tell;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::tell;
 
 /// Puts a distributed system under duress and says whether it kept its promises.
 #[derive(Debug, Parser)]

@@ -13,20 +13,20 @@ use duress_nemesis::arena::{self, Role};
 use duress_targets::{Promise, System};
 
 use super::words::duration;
-use crate::conductor::chain;
-use crate::dispatcher::Stop;
-use crate::exit::{Exit, Failure};
-use crate::folder::RunFolder;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{print, tell};
 use crate::judge::Judged;
-use crate::machine::{self, Machine};
-use crate::output::{print, tell};
+use crate::judge::verdict::RunVerdict;
 use crate::plan::{ClockSource, DataLocation, Plan};
+use crate::record::folder::RunFolder;
+use crate::record::machine::{self, Machine};
 use crate::report::clocks::clock_note;
 use crate::report::faults::faults;
 use crate::report::html;
 use crate::report::text::RunReport;
+use crate::run::conductor::chain;
+use crate::run::dispatcher::Stop;
 use crate::run::{Outcome, RunError};
-use crate::verdict::RunVerdict;
 
 /// Where a run goes, and how long it is judged.
 #[derive(Debug, Args)]
@@ -82,7 +82,7 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
     folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
     let machine = serde_json::json!(Machine::here());
     folder.write(machine::FILE, &format!("{machine:#}\n")).map_err(Failure::internal)?;
-    crate::log::to_file(&folder.file("duress.log"))
+    crate::cli::log::to_file(&folder.file("duress.log"))
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
     let shown = shown(folder.path());
     tell(format_args!(

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::exit::{Exit, Failure};
-use crate::output::print;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::print;
 use crate::report::html::{self, HtmlError};
 
 #[derive(Debug, Args)]

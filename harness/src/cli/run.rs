@@ -16,8 +16,8 @@ use rand::RngExt;
 use super::perform::{OutputArgs, isolated};
 use super::words::{Concurrency, duration, option};
 use super::workload::WorkloadArgs;
-use crate::exit::{Exit, Failure};
-use crate::output::{print, tell};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{print, tell};
 use crate::plan::{ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, hosts};
 
 /// The fault mix of a run that names none.

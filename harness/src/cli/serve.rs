@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::exit::{Exit, Failure};
-use crate::output::tell;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::tell;
 use crate::serve::root::Root;
 use crate::serve::routes::{Audience, Served, router};
 

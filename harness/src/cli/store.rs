@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use duress_store::{Bug, Config, Mode, NodeName, Peer};
 
-use crate::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure};
 
 #[derive(Debug, Args)]
 pub struct StoreArgs {
@@ -50,7 +50,7 @@ pub fn store(args: &StoreArgs) -> Result<Exit, Failure> {
         config = config.with_bug(bug);
     }
     config.validate().map_err(Failure::usage)?;
-    crate::log::to_stderr();
+    crate::cli::log::to_stderr();
     // One thread a node: a whole cluster shares the machine with its clients.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(

@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::words::{Weight, duration};
-use crate::exit::Failure;
-use crate::generator::log::LogOptions;
-use crate::generator::queue::QueueOptions;
-use crate::generator::register::RegisterOptions;
-use crate::generator::table::TableOptions;
+use crate::cli::exit::Failure;
 use crate::plan::Workload;
+use crate::workload::log::mix::LogOptions;
+use crate::workload::queue::mix::QueueOptions;
+use crate::workload::register::mix::RegisterOptions;
+use crate::workload::table::mix::TableOptions;
 
 /// Options of workloads; which workload has which is found out in [`WorkloadArgs::resolve`].
 #[derive(Debug, Args)]

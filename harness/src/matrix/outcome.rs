@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 
 /// What became of a cell.
 ///

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bank::BugRecord;
 use super::outcome::{Outcome, worst};
 use super::trial::Trial;
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 
 /// The version of the format of `results.json` and of dated results.
 pub const FORMAT: u32 = 1;

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::outcome::Outcome;
 use super::results::{CellResult, RunResult, SeriesName};
 use super::trial::{Finding, Trial};
-use crate::output::tell;
+use crate::cli::output::tell;
 
 /// How a matrix goes.
 #[derive(Debug)]

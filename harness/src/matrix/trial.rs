@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 
 /// After the first request to end, a run heals, reads everything and checks; then it is asked again.
 const GRACE_TO_FINISH: Duration = Duration::from_secs(40);

@@ -1,6 +1,6 @@
 //! Reports: what a run came to, for a person.
 //!
-//! - [`statistics`]: counts, latencies and availability, computed from the history alone;
+//! - [`progress`]: while it runs;
 //! - [`faults`]: the faults and their evidence, as the history has them;
 //! - [`clocks`]: what the clocks were asked for, where the promise rests on them;
 //! - [`text`]: the report printed at the end of a run;
@@ -9,5 +9,5 @@
 pub mod clocks;
 pub mod faults;
 pub mod html;
-pub mod statistics;
+pub mod progress;
 pub mod text;

@@ -5,9 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use duress_checkers::verdict::{Anomaly, WitnessStart};
 
 use super::faults::{FaultRecord, lateness};
-use super::statistics::RunStatistics;
 use crate::judge::Judgement;
-use crate::verdict::RunVerdict;
+use crate::judge::statistics::RunStatistics;
+use crate::judge::verdict::RunVerdict;
 
 /// Anomalies beyond this many are counted, not told: `verdict.json` has them all.
 const ANOMALIES_TOLD: usize = 3;

@@ -9,6 +9,7 @@
 //! - [`table`]: is what remains of a compacted log the table that the whole log made?
 
 mod delivery;
+pub mod generator;
 pub mod log;
 pub mod queue;
 pub mod register;
@@ -20,11 +21,11 @@ use duress_history::recorder::RecordError;
 use duress_history::{Operation, Scalar};
 use duress_targets::{Client, Promise, WorkloadSetup};
 
-use crate::cluster_access::ClusterAccess;
-use crate::dispatcher::{Dispatcher, Vocabulary};
-use crate::generator::Generator;
 use crate::judge::{JudgeError, Judgement};
 use crate::plan::PlanError;
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::dispatcher::{Dispatcher, Vocabulary};
+use crate::workload::generator::Generator;
 
 /// A kind of work, described by its options.
 pub trait WorkloadKind {

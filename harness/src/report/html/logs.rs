@@ -13,7 +13,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::observer::Observation;
+use crate::run::observer::Observation;
 
 /// No more than this is read of one file.
 const FILE_MAX: u64 = 64 << 20;

@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
 use maud::Markup;
 use serde_json::{Value, json};
 
-use crate::machine::Machine;
-use crate::observer::{self, Observation};
+use crate::record::machine::Machine;
+use crate::run::observer::{self, Observation};
 use bands::Band;
 use columns::Columns;
 use history::RunHistory;
@@ -123,7 +123,7 @@ impl RunRecord {
             bands: bands::bands(&history, &plan),
             series: series::series(&history),
             observations: observer::load(folder),
-            machine: record::load(folder, crate::machine::FILE).unwrap_or_default(),
+            machine: record::load(folder, crate::record::machine::FILE).unwrap_or_default(),
             plan,
             plan_text,
             verdict,

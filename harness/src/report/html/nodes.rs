@@ -12,7 +12,7 @@ use super::partitions::partitions;
 use super::series::Series;
 use super::strips::{Stretch, joined, strip};
 use super::words::{about, thousands};
-use crate::observer::Observation;
+use crate::run::observer::Observation;
 
 /// A time during which a node said that it led.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::strips::{Stretch, joined, strip};
 use super::words::about;
-use crate::observer::Observation;
+use crate::run::observer::Observation;
 
 /// What was said of one partition at one look: by whom, and what.
 type Look<'a> = Vec<(&'a str, &'a LedPartition)>;

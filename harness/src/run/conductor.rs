@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::agenda::{Agenda, Cue};
-use crate::clock::Clock;
-use crate::cluster_access::ClusterAccess;
-use crate::dispatcher::{NemesisRecord, Stop};
-use crate::nemesis_thread::NemesisThread;
-use crate::scout::{self, Scout};
+use crate::run::agenda::{Agenda, Cue};
+use crate::run::clock::Clock;
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::dispatcher::{NemesisRecord, Stop};
+use crate::run::nemesis_thread::NemesisThread;
+use crate::run::scout::{self, Scout};
 
 /// How long a node may take to serve again after a fault was healed.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(15);

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Generator, Next, WORKLOAD_STREAM};
+use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
 
 /// How a table is exercised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

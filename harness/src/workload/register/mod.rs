@@ -1,5 +1,8 @@
 //! The workload `register`: reads, writes and compare-and-sets over many keys, each of which must be linearizable.
 
+pub mod finish;
+pub mod mix;
+
 use std::time::Duration;
 
 use duress_checkers::CheckReport;
@@ -9,13 +12,13 @@ use duress_history::recorder::RecordError;
 use duress_history::register::Register;
 use duress_targets::{Client, Promise, WorkloadSetup};
 
-use super::{Ending, WorkloadKind};
-use crate::cluster_access::ClusterAccess;
-use crate::dispatcher::{Dispatcher, Stop};
-use crate::generator::final_reads::FinalReads;
-use crate::generator::register::{RegisterMix, RegisterOptions};
 use crate::judge::{JudgeError, Judgement, within};
 use crate::plan::PlanError;
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::dispatcher::{Dispatcher, Stop};
+use crate::workload::register::finish::FinalReads;
+use crate::workload::register::mix::{RegisterMix, RegisterOptions};
+use crate::workload::{Ending, WorkloadKind};
 
 impl WorkloadKind for RegisterOptions {
     type Action = Register;

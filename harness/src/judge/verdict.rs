@@ -3,7 +3,7 @@
 use duress_checkers::verdict::{Anomaly, AnomalyKind, Verdict};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 
 /// What a run came to. In order of dominance: an anomaly is an anomaly however broken the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

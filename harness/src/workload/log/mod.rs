@@ -1,5 +1,8 @@
 //! The workload `log`: is every acknowledged message in its partition, once, in its place, for everybody?
 
+pub mod finish;
+pub mod mix;
+
 use std::time::Duration;
 
 use duress_checkers::delivery::{Gaps, LogOptions as CheckOptions, check_log};
@@ -8,13 +11,13 @@ use duress_history::log::Log;
 use duress_history::recorder::RecordError;
 use duress_targets::{Client, Promise, WorkloadSetup};
 
-use super::{Ending, WorkloadKind, delivery, listed};
-use crate::cluster_access::ClusterAccess;
-use crate::dispatcher::{Dispatcher, Stop};
-use crate::generator::final_polls::FinalPolls;
-use crate::generator::log::{LogMix, LogOptions, Partitions};
 use crate::judge::{JudgeError, Judgement, within};
 use crate::plan::PlanError;
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::dispatcher::{Dispatcher, Stop};
+use crate::workload::log::finish::FinalPolls;
+use crate::workload::log::mix::{LogMix, LogOptions, Partitions};
+use crate::workload::{Ending, WorkloadKind, delivery, listed};
 
 impl WorkloadKind for LogOptions {
     type Action = Log;

@@ -28,9 +28,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::clock::{Clock, nanos};
-use crate::cluster_access::ClusterAccess;
-use crate::conductor::chain;
+use crate::run::clock::{Clock, nanos};
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::conductor::chain;
 
 /// The file in the run's folder.
 pub const FILE: &str = "observations.jsonl";

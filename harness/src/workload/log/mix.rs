@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Generator, Next, WORKLOAD_STREAM};
+use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
 
 /// The streams of chance of consumers follow this one, a stream for each process slot.
 const TENURE_STREAM: u64 = 1000;

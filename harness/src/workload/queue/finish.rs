@@ -6,8 +6,8 @@ use std::time::Duration;
 use duress_history::log::{Log, LogMicro, Offsets};
 use duress_history::{Event, OpType, Process, Scalar};
 
-use super::queue::Part;
-use super::{Context, Generator, Next};
+use super::mix::Part;
+use crate::workload::generator::{Context, Generator, Next};
 
 /// How long the group consumes between two questions how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

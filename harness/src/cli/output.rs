@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
-use crate::exit::Failure;
+use crate::cli::exit::Failure;
 
 /// Prints `text` as it is; a reader that has gone away is no error.
 ///

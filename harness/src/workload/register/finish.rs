@@ -6,7 +6,7 @@ use std::time::Duration;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, OpType, Scalar};
 
-use super::{Context, Generator, Next};
+use crate::workload::generator::{Context, Generator, Next};
 
 /// Reads each key once; a read that fails is asked again until a deadline.
 #[derive(Debug)]

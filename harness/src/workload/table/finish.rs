@@ -6,7 +6,7 @@ use duress_history::log::Offsets;
 use duress_history::table::Table;
 use duress_history::{Event, OpType, Process};
 
-use super::{Context, Generator, Next};
+use crate::workload::generator::{Context, Generator, Next};
 
 /// Asks how long the log is, reads it until a read got there, and asks again: an end that moved meanwhile, as it does where
 /// replicas had to catch up, is read up to as well.

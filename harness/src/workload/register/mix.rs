@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Generator, Next, WORKLOAD_STREAM};
+use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
 
 /// A compare-and-set expects the latest value generated for its key this often; else an older one, so that it fails.
 const CAS_LATEST: f64 = 0.8;

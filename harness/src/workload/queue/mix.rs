@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::log::{Partitions, Sends};
-use super::{Context, Generator, Next};
+use crate::workload::generator::{Context, Generator, Next};
+use crate::workload::log::mix::{Partitions, Sends};
 
 /// The streams of chance of consumers follow this one, a stream for each process slot.
 const MEMBERSHIP_STREAM: u64 = 2000;

@@ -12,12 +12,12 @@ use duress_nemesis::{LossLimit, ScheduledFault};
 use duress_targets::{Promise, Settings, WorkloadSetup};
 use serde::{Deserialize, Serialize};
 
-use crate::generator::log::LogOptions;
-use crate::generator::queue::QueueOptions;
-use crate::generator::register::RegisterOptions;
-use crate::generator::table::TableOptions;
 use crate::judge::{JudgeError, Judged, judge_run};
 use crate::workload::WorkloadKind;
+use crate::workload::log::mix::LogOptions;
+use crate::workload::queue::mix::QueueOptions;
+use crate::workload::register::mix::RegisterOptions;
+use crate::workload::table::mix::TableOptions;
 
 /// The version of the format of `plan.json`.
 pub const VERSION: u32 = 1;

@@ -7,7 +7,7 @@ use duress_history::NodeId;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cluster_access::ClusterAccess;
+use crate::run::cluster_access::ClusterAccess;
 
 /// How long before the fault it begins to ask: a node that does not answer is waited for almost as long.
 pub const AHEAD: Duration = Duration::from_millis(450);

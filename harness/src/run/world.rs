@@ -16,10 +16,10 @@ use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
 use duress_targets::{LaunchError, Node, NotReady, System, Topology};
 use tokio::task::JoinSet;
 
-use crate::cluster_access::ClusterAccess;
-use crate::folder::{FolderError, RunFolder};
-use crate::nemesis_thread::NemesisThread;
 use crate::plan::{ClockSource, DataLocation, Plan, PlannedHost, hosts};
+use crate::record::folder::{FolderError, RunFolder};
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::nemesis_thread::NemesisThread;
 
 /// How long the whole cluster may take to come up.
 const READY_DEADLINE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use duress_history::log::{Log, LogMicro, Offset, Offsets, Polled, Start};
 use duress_history::{Event, OpType, Process, Scalar};
 
-use super::{Context, Generator, Next};
+use crate::workload::generator::{Context, Generator, Next};
 
 /// After so many failures in a row another process reads the partitions instead.
 const PATIENCE: u32 = 3;

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use duress_history::Process;
 
-    use crate::generator::register::{RegisterMix, RegisterOptions};
+    use crate::workload::register::mix::{RegisterMix, RegisterOptions};
 
     #[test]
     fn operations_are_due_one_period_apart_and_catch_up() {

@@ -1,5 +1,15 @@
 //! A run: world up, clients and nemesis side by side, heal, final reads, teardown, check.
 
+pub mod agenda;
+pub mod clock;
+pub mod cluster_access;
+pub mod conductor;
+pub mod dispatcher;
+pub mod nemesis_thread;
+pub mod observer;
+pub mod scout;
+pub mod world;
+
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,18 +23,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use crate::clock::Clock;
-use crate::conductor::{Conductor, chain};
-use crate::dispatcher::{Dispatcher, DispatcherParts, Stop};
-use crate::folder::RunFolder;
-use crate::generator::limit::TimeLimit;
-use crate::generator::stagger::Stagger;
-use crate::observer::Observer;
-use crate::output::tell;
+use crate::cli::output::tell;
 use crate::plan::{CapturePlan, Plan, Workload};
-use crate::progress::Progress;
+use crate::record::folder::RunFolder;
+use crate::report::progress::Progress;
+use crate::run::clock::Clock;
+use crate::run::conductor::{Conductor, chain};
+use crate::run::dispatcher::{Dispatcher, DispatcherParts, Stop};
+use crate::run::observer::Observer;
+use crate::run::world::{World, WorldError};
+use crate::workload::generator::limit::TimeLimit;
+use crate::workload::generator::stagger::Stagger;
 use crate::workload::{Ending, WorkloadKind};
-use crate::world::{World, WorldError};
 
 /// How long the final phase may take when something is broken already: what still answers is read, and nothing is
 /// waited for.

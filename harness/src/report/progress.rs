@@ -8,7 +8,7 @@ use duress_history::OpType;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::output::tell;
+use crate::cli::output::tell;
 
 /// How often a plain line is printed.
 const PLAIN_PERIOD: Duration = Duration::from_secs(5);

@@ -13,9 +13,9 @@ use duress_targets::{Action, CauseKind, Client, Outcome, RequestError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::clock::{Clock, nanos};
-use crate::generator::{Context, Generator, Next};
-use crate::progress::Progress;
+use crate::report::progress::Progress;
+use crate::run::clock::{Clock, nanos};
+use crate::workload::generator::{Context, Generator, Next};
 
 /// How long a process rests after a failure, so that a dead node is not hammered and does not drown the record.
 const REST: Duration = Duration::from_millis(50);

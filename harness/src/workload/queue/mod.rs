@@ -1,5 +1,8 @@
 //! The workload `queue`: is every message given to a member of the group, and how often?
 
+pub mod finish;
+pub mod mix;
+
 use std::time::Duration;
 
 use duress_checkers::delivery::{Gaps, LogOptions as CheckOptions, check_queue};
@@ -8,15 +11,15 @@ use duress_history::log::Log;
 use duress_history::recorder::RecordError;
 use duress_targets::{Client, Promise, WorkloadSetup};
 
-use super::log::{log_ranges, read_everything};
-use super::{Ending, WorkloadKind, delivery, listed};
-use crate::cluster_access::ClusterAccess;
-use crate::dispatcher::{Dispatcher, Stop};
-use crate::generator::drain::Drain;
-use crate::generator::log::Partitions;
-use crate::generator::queue::{QueueMix, QueueOptions};
 use crate::judge::{JudgeError, Judgement, within};
 use crate::plan::PlanError;
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::dispatcher::{Dispatcher, Stop};
+use crate::workload::log::mix::Partitions;
+use crate::workload::log::{log_ranges, read_everything};
+use crate::workload::queue::finish::Drain;
+use crate::workload::queue::mix::{QueueMix, QueueOptions};
+use crate::workload::{Ending, WorkloadKind, delivery, listed};
 
 impl WorkloadKind for QueueOptions {
     type Action = Log;

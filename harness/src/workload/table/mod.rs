@@ -1,5 +1,8 @@
 //! The workload `table`: is what remains of a compacted log the table that the whole log made?
 
+pub mod finish;
+pub mod mix;
+
 use std::time::Duration;
 
 use duress_checkers::table::{TableOptions as CheckOptions, check_table};
@@ -8,13 +11,13 @@ use duress_history::recorder::RecordError;
 use duress_history::table::Table;
 use duress_targets::{Client, Promise, WorkloadSetup};
 
-use super::{Ending, WorkloadKind, delivery};
-use crate::cluster_access::ClusterAccess;
-use crate::dispatcher::{Dispatcher, Stop};
-use crate::generator::final_table::{FinalTable, Read};
-use crate::generator::table::{TableMix, TableOptions};
 use crate::judge::{JudgeError, Judgement, within};
 use crate::plan::PlanError;
+use crate::run::cluster_access::ClusterAccess;
+use crate::run::dispatcher::{Dispatcher, Stop};
+use crate::workload::table::finish::{FinalTable, Read};
+use crate::workload::table::mix::{TableMix, TableOptions};
+use crate::workload::{Ending, WorkloadKind, delivery};
 
 impl WorkloadKind for TableOptions {
     type Action = Table;

@@ -5,30 +5,18 @@
 //! leave a process free. In the main phase what is written, and what is compared with, never depends on answers: the same
 //! seed writes the same sequence of values, whatever the target's speed.
 //!
-//! - [`register::RegisterMix`]: reads, writes and compare-and-sets over a rotating set of keys;
-//!   [`final_reads::FinalReads`]: reads of every key, each until it is answered;
-//! - [`log::LogMix`]: sends and polls by consumers that come and go; [`final_polls::FinalPolls`]: everything once more;
-//! - [`queue::QueueMix`]: some send, a group consumes; [`drain::Drain`]: until nothing is left;
-//! - [`table::TableMix`]: puts and deletes over a few keys; [`final_table::FinalTable`]: what remains;
-//! - combinators: [`limit::TimeLimit`], [`stagger::Stagger`].
+//! Each workload has its own in its folder; here are the combinators that all share: [`limit::TimeLimit`] and
+//! [`stagger::Stagger`].
 
-pub mod drain;
-pub mod final_polls;
-pub mod final_reads;
-pub mod final_table;
 pub mod limit;
-pub mod log;
-pub mod queue;
-pub mod register;
 pub mod stagger;
-pub mod table;
 
 use std::time::Duration;
 
 use duress_history::{Event, Payload, Process};
 
 /// The random stream that workloads draw from, apart from the schedule's.
-const WORKLOAD_STREAM: u64 = 2;
+pub const WORKLOAD_STREAM: u64 = 2;
 
 /// What a generator is told when it is asked for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

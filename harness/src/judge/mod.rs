@@ -1,5 +1,8 @@
 //! From a history to a verdict: pairs the operations, and checks them within a time.
 
+pub mod statistics;
+pub mod verdict;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,13 +22,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::clock::nanos;
-use crate::generator::log::LogOptions;
-use crate::generator::queue::QueueOptions;
-use crate::generator::table::TableOptions;
-use crate::report::statistics::{RunStatistics, statistics};
+use crate::judge::statistics::{RunStatistics, statistics};
+use crate::run::clock::nanos;
 use crate::workload::WorkloadKind;
+use crate::workload::log::mix::LogOptions;
+use crate::workload::queue::mix::QueueOptions;
 use crate::workload::register::linearizability;
+use crate::workload::table::mix::TableOptions;
 
 /// What a history is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
