@@ -9,7 +9,8 @@
 //! - [`register`], [`mutex`], [`log`] and [`table`]: the vocabularies;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field, and its reader;
 //! - [`edn`]: Jepsen's `history.edn`, read and written; [`import`]: a file in any format;
-//! - [`pairs`]: invocations paired with their completions.
+//! - [`pairs`]: invocations paired with their completions;
+//! - [`promise`]: what a system promises of its answers.
 //!
 //! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
 //!
@@ -33,6 +34,7 @@ pub mod log;
 pub mod mutex;
 pub mod node;
 pub mod pairs;
+pub mod promise;
 pub mod recorder;
 pub mod register;
 pub mod scalar;
@@ -41,5 +43,6 @@ pub mod table;
 pub use event::{Entry, Event, History, NemesisEvent, OpType, Payload, PayloadError, Process};
 pub use node::NodeId;
 pub use pairs::{Completion, Operation};
+pub use promise::{Allowed, ClockBound, Consistency, Delivery, Promise};
 pub use recorder::Recorder;
 pub use scalar::Scalar;

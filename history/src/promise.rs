@@ -1,0 +1,228 @@
+//! What a system promises of its answers: one vocabulary for objects that hold values and for messages that are delivered.
+//!
+//! Promises are ordered: one [implies](Promise::implies) another when whatever keeps the first keeps the second too.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What may be expected of the answers to a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Promise {
+    /// Objects that hold values: registers, sets, counters.
+    Objects(Consistency),
+    /// Messages kept in partitions, each with one order, and handed to groups of consumers.
+    Messages {
+        /// How an acknowledged message is kept in its partition, as a reader of the whole partition sees it.
+        stored: Delivery,
+        /// How an acknowledged message reaches a group that consumes by subscription, over all its members.
+        consumed: Delivery,
+    },
+}
+
+impl Promise {
+    /// Every object is linearizable: what most systems of objects promise.
+    pub const LINEARIZABLE: Self = Self::Objects(Consistency::Linearizable);
+
+    /// Writes are linearizable, reads may be old.
+    pub const STALE_READS: Self = Self::Objects(Consistency::StaleReads);
+
+    /// Whether whatever keeps `self` keeps `other` too.
+    #[must_use]
+    pub fn implies(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Objects(one), Self::Objects(other)) => one >= other,
+            (
+                Self::Messages { stored, consumed },
+                Self::Messages { stored: other_stored, consumed: other_consumed },
+            ) => stored.implies(other_stored) && consumed.implies(other_consumed),
+            (Self::Objects(_), Self::Messages { .. }) | (Self::Messages { .. }, Self::Objects(_)) => false,
+        }
+    }
+
+    /// What is promised of objects; a system that promises nothing of objects is held to everything.
+    #[must_use]
+    pub fn consistency(self) -> Consistency {
+        match self {
+            Self::Objects(consistency) => consistency,
+            Self::Messages { .. } => Consistency::Linearizable,
+        }
+    }
+
+    /// What is promised of the partitions themselves; a system that promises nothing of messages is held to everything.
+    #[must_use]
+    pub fn stored(self) -> Delivery {
+        match self {
+            Self::Messages { stored, .. } => stored,
+            Self::Objects(_) => Delivery::EXACTLY_ONCE,
+        }
+    }
+
+    /// What is promised of what a group consumes, likewise.
+    #[must_use]
+    pub fn consumed(self) -> Delivery {
+        match self {
+            Self::Messages { consumed, .. } => consumed,
+            Self::Objects(_) => Delivery::EXACTLY_ONCE,
+        }
+    }
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Objects(consistency) => f.pad(consistency.name()),
+            Self::Messages { stored, consumed } => f.pad(&format!("stored {stored}, consumed {consumed}")),
+        }
+    }
+}
+
+/// What is promised of objects that hold values, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// Whatever changes an object takes effect in one order that respects real time. A read returns what some prefix of
+    /// that order leaves, perhaps an old one. Once nothing is written any more and everything is healed, all replicas
+    /// come to agree.
+    StaleReads,
+    /// All operations on an object take effect in one order that respects real time.
+    Linearizable,
+}
+
+impl Consistency {
+    /// The name as reports print it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StaleReads => "linearizable writes, stale reads",
+            Self::Linearizable => "linearizable",
+        }
+    }
+}
+
+/// What is promised of the delivery of messages: each point is forbidden or allowed by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Delivery {
+    /// Whether a message may be lost that was acknowledged, or that a consumer has read.
+    pub loss: Allowed,
+    /// Whether one message may be in its partition, or reach a group, more than once.
+    pub repetition: Allowed,
+    /// Whether messages may overtake others of their partition: those sent again, or those whose producer awaits no
+    /// acknowledgement.
+    pub reordering: Allowed,
+    /// Whether consumers may be given what is not settled yet: it may vanish, and its offset be given to another message.
+    pub unsettled_reads: Allowed,
+}
+
+impl Delivery {
+    /// Every acknowledged message is delivered, and none again.
+    pub const EXACTLY_ONCE: Self = Self::of(Allowed::No, Allowed::No);
+    /// No acknowledged message is lost, and any may be delivered again.
+    pub const AT_LEAST_ONCE: Self = Self::of(Allowed::No, Allowed::Yes);
+    /// A message may be lost, and is never delivered again.
+    pub const AT_MOST_ONCE: Self = Self::of(Allowed::Yes, Allowed::No);
+    /// A message may be lost, and may be delivered again.
+    pub const BEST_EFFORT: Self = Self::of(Allowed::Yes, Allowed::Yes);
+
+    /// The strongest promise that leaves room for so much loss and repetition.
+    ///
+    /// A message that is sent again may overtake others, and where messages may be lost an acknowledgement does not say
+    /// that the message has its place: both leave room for reordering. What may be lost may be lost after it was read.
+    #[must_use]
+    pub const fn of(loss: Allowed, repetition: Allowed) -> Self {
+        let reordering = match (loss, repetition) {
+            (Allowed::No, Allowed::No) => Allowed::No,
+            _ => Allowed::Yes,
+        };
+        Self { loss, repetition, reordering, unsettled_reads: loss }
+    }
+
+    /// Whether whatever keeps `self` keeps `other` too.
+    #[must_use]
+    pub fn implies(self, other: Self) -> bool {
+        self.loss <= other.loss
+            && self.repetition <= other.repetition
+            && self.reordering <= other.reordering
+            && self.unsettled_reads <= other.unsettled_reads
+    }
+
+    /// The name, as the command line has it: `at-least-once`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match (self.loss, self.repetition) {
+            (Allowed::Yes, Allowed::Yes) => "best-effort",
+            (Allowed::Yes, Allowed::No) => "at-most-once",
+            (Allowed::No, Allowed::Yes) => "at-least-once",
+            (Allowed::No, Allowed::No) => "exactly-once",
+        }
+    }
+
+    /// The promise called `name`, if there is one.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::EXACTLY_ONCE, Self::AT_LEAST_ONCE, Self::AT_MOST_ONCE, Self::BEST_EFFORT]
+            .into_iter()
+            .find(|delivery| delivery.name() == name)
+    }
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.name().replace('-', " "))
+    }
+}
+
+/// Whether a promise leaves room for something. `No` is the stronger promise, and the lesser value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allowed {
+    /// It breaks the promise.
+    No,
+    /// It may happen.
+    Yes,
+}
+
+impl From<bool> for Allowed {
+    fn from(allowed: bool) -> Self {
+        if allowed { Self::Yes } else { Self::No }
+    }
+}
+
+/// What a promise demands of clocks: in any stretch of `lease`, as a node's wall clock counts it, that clock falls behind
+/// the others by at most `slack`. Leases are such promises: a node that holds one relies on its own clock to notice its
+/// end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockBound {
+    /// How long a node relies on its clock.
+    pub lease: Duration,
+    /// By how much the clock may fall behind meanwhile.
+    pub slack: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_are_ordered() {
+        assert!(Promise::LINEARIZABLE.implies(Promise::STALE_READS));
+        assert!(!Promise::STALE_READS.implies(Promise::LINEARIZABLE));
+        for weaker in [Delivery::AT_LEAST_ONCE, Delivery::AT_MOST_ONCE, Delivery::BEST_EFFORT] {
+            assert!(Delivery::EXACTLY_ONCE.implies(weaker));
+            assert!(!weaker.implies(Delivery::EXACTLY_ONCE));
+            assert!(weaker.implies(Delivery::BEST_EFFORT));
+        }
+        assert!(!Delivery::AT_LEAST_ONCE.implies(Delivery::AT_MOST_ONCE));
+    }
+
+    #[test]
+    fn named_promises_are_found_by_their_names() {
+        for name in ["exactly-once", "at-least-once", "at-most-once", "best-effort"] {
+            assert_eq!(Delivery::named(name).map(Delivery::name), Some(name));
+        }
+        assert_eq!(Delivery::named("twice"), None);
+    }
+}
