@@ -38,6 +38,12 @@ impl fmt::Debug for NodeId {
     }
 }
 
+impl AsRef<str> for NodeId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Borrow<str> for NodeId {
     fn borrow(&self) -> &str {
         &self.0

@@ -2,77 +2,62 @@
 
 use std::time::Duration;
 
+use duress_history::ClockBound;
 use rand::{Rng, RngExt};
 
-use crate::arena::clock::DRIFT_MIN_PPB;
 use crate::clock_fault::ClockEffect;
+use duress_arena::clock::DRIFT_MIN_PPB;
 
-/// What a promise demands of clocks: in any stretch of `lease`, as a node's wall clock counts it, that clock falls
-/// behind the others by at most `slack`. Leases are such promises: whoever holds one relies on its own clock not to
-/// overlook its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockBound {
-    /// How long a node relies on its clock.
-    pub lease: Duration,
-    /// By how much the clock may fall behind meanwhile.
-    pub slack: Duration,
+/// The fewest terms of a lease and its slack that a leader must be cut off for: no other node leads before one is over,
+/// the election takes about another, and then there is something to be missed.
+const TERMS: u32 = 4;
+
+/// A lease and its slack: before this, no other node takes over.
+fn term(bound: ClockBound) -> Duration {
+    bound.lease + bound.slack
 }
 
-impl ClockBound {
-    /// The fewest such terms, of a lease and its slack, that a leader must be cut off for: nobody else leads before one
-    /// is over, the election takes about another, and then there is something to be missed.
-    const TERMS: u32 = 4;
+/// How long a leader must be cut off for a broken lease to show.
+#[must_use]
+pub fn isolation_min(bound: ClockBound) -> Duration {
+    term(bound) * TERMS
+}
 
-    /// A lease and its slack: before this, nobody else takes over.
-    #[must_use]
-    pub fn term(&self) -> Duration {
-        self.lease + self.slack
-    }
-
-    /// How long a leader must be cut off for a broken lease to show.
-    #[must_use]
-    pub fn isolation_min(&self) -> Duration {
-        self.term() * Self::TERMS
-    }
-
-    /// Whether a clock under `effect`, in force for `lasts`, may fall behind by more than the promise allows: by its
-    /// pace, by a step back, or as it is set right at the end.
-    #[must_use]
-    pub fn is_exceeded_by(&self, effect: ClockEffect, lasts: Duration) -> bool {
-        let slack = nanos(self.slack);
-        match effect {
-            ClockEffect::Bump { delta_ns } | ClockEffect::Strobe { delta_ns } => {
-                u128::from(delta_ns.unsigned_abs()) > slack
-            }
-            // A clock that runs at (1 - d) of the pace counts a lease in lease / (1 - d), and is behind by the difference.
-            ClockEffect::Drift { ppb } if ppb < 0 => {
-                let pace = 1_000_000_000_u128.saturating_sub(u128::from(ppb.unsigned_abs())).max(1);
-                let behind = nanos(self.lease) * u128::from(ppb.unsigned_abs()) / pace;
-                behind > slack
-            }
-            ClockEffect::Drift { ppb } => {
-                nanos(lasts) * u128::from(ppb.unsigned_abs()) / 1_000_000_000 > slack
-            }
+/// Whether a clock under `effect`, in force for `lasts`, may fall behind by more than the promise allows: by its
+/// pace, by a step back, or as it is set right at the end.
+#[must_use]
+pub fn is_exceeded_by(bound: ClockBound, effect: ClockEffect, lasts: Duration) -> bool {
+    let slack = nanos(bound.slack);
+    match effect {
+        ClockEffect::Bump { delta_ns } | ClockEffect::Strobe { delta_ns } => {
+            u128::from(delta_ns.unsigned_abs()) > slack
         }
-    }
-
-    /// An effect on all clocks that goes beyond the bound for long enough to be seen: a slow pace, a step back, or steps
-    /// back and forth.
-    pub fn draw_beyond(&self, rng: &mut impl Rng) -> ClockEffect {
-        let back = |rng: &mut _| {
-            let term = i64::try_from(self.term().as_nanos()).unwrap_or(i64::MAX / 16);
-            -(term * RngExt::random_range(rng, i64::from(Self::TERMS)..=16))
-        };
-        match rng.random_range(0..3) {
-            0 => {
-                // A lease that is counted three terms long, or as slowly as a clock can be made to run.
-                let share = self.lease.as_secs_f64() / (self.term().as_secs_f64() * 3.0);
-                let slow = (-((1.0 - share) * 1e9) as i64).max(DRIFT_MIN_PPB);
-                ClockEffect::Drift { ppb: rng.random_range(DRIFT_MIN_PPB..=slow) / 1_000_000 * 1_000_000 }
-            }
-            1 => ClockEffect::Bump { delta_ns: back(rng) },
-            _ => ClockEffect::Strobe { delta_ns: back(rng) },
+        // A clock that runs at (1 - d) of the pace counts a lease in lease / (1 - d), and is behind by the difference.
+        ClockEffect::Drift { ppb } if ppb < 0 => {
+            let pace = 1_000_000_000_u128.saturating_sub(u128::from(ppb.unsigned_abs())).max(1);
+            let behind = nanos(bound.lease) * u128::from(ppb.unsigned_abs()) / pace;
+            behind > slack
         }
+        ClockEffect::Drift { ppb } => nanos(lasts) * u128::from(ppb.unsigned_abs()) / 1_000_000_000 > slack,
+    }
+}
+
+/// An effect on all clocks that goes beyond the bound for long enough to be seen: a slow pace, a step back, or steps
+/// back and forth.
+pub fn draw_beyond(bound: ClockBound, rng: &mut impl Rng) -> ClockEffect {
+    let back = |rng: &mut _| {
+        let term = i64::try_from(term(bound).as_nanos()).unwrap_or(i64::MAX / 16);
+        -(term * RngExt::random_range(rng, i64::from(TERMS)..=16))
+    };
+    match rng.random_range(0..3) {
+        0 => {
+            // A lease that is counted three terms long, or as slowly as a clock can be made to run.
+            let share = bound.lease.as_secs_f64() / (term(bound).as_secs_f64() * 3.0);
+            let slow = (-((1.0 - share) * 1e9) as i64).max(DRIFT_MIN_PPB);
+            ClockEffect::Drift { ppb: rng.random_range(DRIFT_MIN_PPB..=slow) / 1_000_000 * 1_000_000 }
+        }
+        1 => ClockEffect::Bump { delta_ns: back(rng) },
+        _ => ClockEffect::Strobe { delta_ns: back(rng) },
     }
 }
 
@@ -94,7 +79,7 @@ mod tests {
     fn the_bound_is_on_what_a_clock_falls_behind() {
         let beyond = |text: &str| {
             let effect = ClockEffect::parse(text).expect("an effect");
-            BOUND.is_exceeded_by(effect, Duration::from_secs(2))
+            is_exceeded_by(BOUND, effect, Duration::from_secs(2))
         };
         // At 4/7 of the pace, a lease of 400 ms takes 700 ms.
         assert!(!beyond("drift=-428ms/s") && beyond("drift=-429ms/s"));
@@ -107,8 +92,8 @@ mod tests {
     fn what_is_drawn_beyond_is_beyond() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         for _ in 0..200 {
-            let effect = BOUND.draw_beyond(&mut rng);
-            assert!(BOUND.is_exceeded_by(effect, Duration::from_secs(1)), "{effect}");
+            let effect = draw_beyond(BOUND, &mut rng);
+            assert!(is_exceeded_by(BOUND, effect, Duration::from_secs(1)), "{effect}");
             let back = match effect {
                 ClockEffect::Bump { delta_ns } | ClockEffect::Strobe { delta_ns } => delta_ns,
                 ClockEffect::Drift { ppb } => ppb,

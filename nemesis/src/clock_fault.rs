@@ -39,7 +39,7 @@ impl ClockEffect {
             "bump" => Self::Bump { delta_ns: quantity::signed_nanos(value)? },
             "drift" => {
                 let ppb = quantity::drift(value)?;
-                use crate::arena::clock::{DRIFT_MAX_PPB, DRIFT_MIN_PPB};
+                use duress_arena::clock::{DRIFT_MAX_PPB, DRIFT_MIN_PPB};
                 (DRIFT_MIN_PPB..=DRIFT_MAX_PPB).contains(&ppb).then_some(Self::Drift { ppb })?
             }
             "strobe" => Self::Strobe { delta_ns: quantity::signed_nanos(value)? },

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::arena::clock::{ClockPage, Tracer};
-use crate::arena::disk::FaultDisk;
-use crate::arena::{ControlError, Host, NodeProcess, ProcessSpec, SpawnError};
+use duress_arena::clock::{ClockPage, Tracer};
+use duress_arena::disk::FaultDisk;
+use duress_arena::{ControlError, Host, NodeProcess, ProcessSpec, SpawnError};
 
 /// A node of the cluster: where it lives, and how it is started.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Cluster {
     /// A cluster of nodes that do not run yet. With a tracer, nodes that have a clock follow it.
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = Member>, tracer: Option<Tracer>) -> Self {
-        let placed = |member: Member| (member.host.name().clone(), Placed { member, process: None });
+        let placed = |member: Member| (NodeId::new(member.host.name()), Placed { member, process: None });
         Self { members: members.into_iter().map(placed).collect(), tracer }
     }
 

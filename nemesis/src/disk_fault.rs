@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::disk::{DiskFault, FilePattern, IoKind, Keep, Trigger};
 use crate::quantity;
+use duress_arena::disk::{DiskFault, FilePattern, IoKind, Keep, Trigger};
 
 /// Bytes that a nearly full disk has left.
 const FREE_BYTES: u64 = 16 * 1024;

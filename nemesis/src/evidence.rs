@@ -4,8 +4,8 @@ use std::fmt;
 
 use duress_history::NodeId;
 
-use crate::arena::clock::ClockEvidence;
-use crate::arena::disk::DiskEvidence;
+use duress_arena::clock::ClockEvidence;
+use duress_arena::disk::DiskEvidence;
 use serde::{Deserialize, Serialize};
 
 /// How far a process's clock may be from what was asked, beyond the uncertainty of the reading.

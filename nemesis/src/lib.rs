@@ -1,7 +1,6 @@
-//! What goes wrong: the arena that a cluster lives in, and the faults that break it.
+//! What goes wrong: the faults that break a cluster in its arena, when they come, and the evidence of them.
 //!
 //! In reading order:
-//! - [`arena`]: hosts in namespaces, the packet switch between them, and their processes;
 //! - [`family`]: the kinds of fault; [`spec`]: the fault mix, as the command line has it; [`partition`], [`packet`],
 //!   [`clock_fault`], [`disk_fault`], [`selector`]: what its items say;
 //! - [`fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within what the target
@@ -12,7 +11,8 @@
 //!
 //! Nothing here knows which system is under test, prints, or exits.
 
-pub mod arena;
+#![deny(missing_docs, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
 pub mod clock_bound;
 pub mod clock_fault;
 pub mod cluster;
@@ -29,9 +29,7 @@ mod quantity;
 pub mod schedule;
 pub mod selector;
 pub mod spec;
-mod sys;
 
-pub use clock_bound::ClockBound;
 pub use evidence::{Evidence, Proof};
 pub use family::Family;
 pub use fault::Fault;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 
-use crate::arena::{LinkPolicy, Passage};
 use crate::packet::PacketEffect;
 use crate::partition::Link;
+use duress_arena::{LinkPolicy, Passage};
 
 /// What is in force on one link: it is open when the last of it heals.
 #[derive(Clone, Debug, Default)]

@@ -14,9 +14,6 @@ use duress_history::NodeId;
 
 use self::clocks::MovedClock;
 use self::disks::Aftermath;
-use crate::arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
-use crate::arena::disk::DiskError;
-use crate::arena::{ControlError, LinkCounters, NodeProcess, ProbeOutcome, Switch, SwitchError};
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, ClusterError, Ending};
 use crate::disk_fault::{DiskEffect, Strikes};
@@ -26,6 +23,9 @@ use crate::links::Links;
 use crate::packet::PacketEffect;
 use crate::partition::Link;
 use crate::selector::Targets;
+use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
+use duress_arena::disk::DiskError;
+use duress_arena::{ControlError, LinkCounters, NodeProcess, ProbeOutcome, Switch, SwitchError};
 
 /// How long a signal may take to have its effect on every process of a node.
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(5);

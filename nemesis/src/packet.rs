@@ -7,8 +7,8 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::arena::{Corrupt, Damage, LinkCounters, LinkPolicy, Probability, Reorder};
 use crate::quantity;
+use duress_arena::{Corrupt, Damage, LinkCounters, LinkPolicy, Probability, Reorder};
 
 /// How long a packet is held back for others to overtake.
 const HOLD: Duration = Duration::from_millis(20);

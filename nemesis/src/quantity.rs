@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::arena::Probability;
+use duress_arena::Probability;
 
 /// Nanoseconds in `50ms`, `2s`, `100us`; a sign is allowed.
 pub(crate) fn signed_nanos(text: &str) -> Option<i64> {

@@ -4,14 +4,13 @@ mod draw;
 
 use std::time::Duration;
 
-use duress_history::NodeId;
+use duress_history::{ClockBound, NodeId};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use self::draw::draw;
-use crate::clock_bound::ClockBound;
 use crate::fault::Fault;
 use crate::loss::{Loss, LossLimit};
 use crate::partition::PartitionShape;
@@ -303,6 +302,7 @@ fn millis(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock_bound;
     use crate::family::Family;
     use crate::packet::PacketEffect;
     use crate::selector::Targets;
@@ -449,7 +449,9 @@ mod tests {
                 assert!(matches!(cut.fault, Fault::Partition { shape: PartitionShape::IsolateLeader, .. }));
                 assert!(matches!(clock.fault, Fault::Clock { .. }));
                 assert_eq!((cut.start_ms, cut.stop_ms), (clock.start_ms, clock.stop_ms));
-                assert!(Duration::from_millis(cut.stop_ms - cut.start_ms) >= bound.isolation_min());
+                assert!(
+                    Duration::from_millis(cut.stop_ms - cut.start_ms) >= clock_bound::isolation_min(bound)
+                );
             }
         }
         let plain = expanded("clock", 1, Overlap::Never).expect("expands");

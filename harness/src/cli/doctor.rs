@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use duress_nemesis::arena::NamespaceKind;
-use duress_nemesis::arena::capabilities::{Availability, User, probe};
-use duress_nemesis::arena::clock::absolute_waits_missing;
+use duress_arena::NamespaceKind;
+use duress_arena::capabilities::{Availability, User, probe};
+use duress_arena::clock::absolute_waits_missing;
 use duress_targets::systems;
 
 use crate::cli::exit::{Exit, Failure};

@@ -7,9 +7,9 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::Args;
+use duress_arena::Role;
+use duress_arena::clock::Tracer;
 use duress_history::recorder::RecordError;
-use duress_nemesis::arena::clock::Tracer;
-use duress_nemesis::arena::{self, Role};
 use duress_targets::{Promise, System};
 
 use super::words::duration;
@@ -47,7 +47,7 @@ pub(super) fn isolated(
     output: &OutputArgs,
     complete: impl FnOnce() -> Result<(Plan, &'static dyn System), Failure>,
 ) -> Result<Exit, Failure> {
-    let role = arena::isolate().map_err(|error| Failure {
+    let role = duress_arena::isolate().map_err(|error| Failure {
         exit: Exit::Broken,
         error: error.into(),
         hint: Some("`duress doctor` says what this machine allows".to_owned()),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use duress_nemesis::arena::PortKind;
-use duress_nemesis::arena::capabilities::probe;
+use duress_arena::PortKind;
+use duress_arena::capabilities::probe;
 use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
 use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
 use duress_targets::{Request, Scenario, Settings, System, find};

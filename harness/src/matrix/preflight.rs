@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use duress_nemesis::arena::capabilities::Capabilities;
+use duress_arena::capabilities::Capabilities;
 use duress_targets::find;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;

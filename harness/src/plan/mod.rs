@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use duress_arena::PortKind;
 use duress_history::NodeId;
-use duress_nemesis::arena::PortKind;
 use duress_nemesis::schedule::Overlap;
 use duress_nemesis::{LossLimit, ScheduledFault};
 use duress_targets::{Promise, Settings, WorkloadSetup};

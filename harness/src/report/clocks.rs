@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use duress_nemesis::{ClockBound, Fault, ScheduledFault};
+use duress_history::ClockBound;
+use duress_nemesis::{Fault, ScheduledFault, clock_bound};
 
 /// Says what the promise demands of clocks, and which faults of `schedule` ask for more: what is found under those is
 /// found beyond the assumption, and shows that it is one.
@@ -13,7 +14,7 @@ pub fn clock_note(bound: ClockBound, schedule: &[ScheduledFault]) -> String {
         .filter(|planned| match planned.fault {
             Fault::Clock { effect, .. } => {
                 let lasts = Duration::from_millis(planned.stop_ms.saturating_sub(planned.start_ms));
-                bound.is_exceeded_by(effect, lasts)
+                clock_bound::is_exceeded_by(bound, effect, lasts)
             }
             _ => false,
         })

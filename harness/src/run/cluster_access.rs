@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use duress_arena::Host;
 use duress_history::NodeId;
 use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::table::Table;
-use duress_nemesis::arena::Host;
 use duress_targets::{Client, ClientError, NotReady, Role, Settings, System, Topology, WorkloadSetup};
 use tokio::time::{Instant, sleep};
 

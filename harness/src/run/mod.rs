@@ -14,10 +14,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use duress_arena::clock::Tracer;
+use duress_arena::{Capture, CaptureSpec, RunStart};
 use duress_history::Recorder;
 use duress_history::recorder::RecordError;
-use duress_nemesis::arena::clock::Tracer;
-use duress_nemesis::arena::{Capture, CaptureSpec, RunStart};
 use duress_targets::System;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};

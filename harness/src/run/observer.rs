@@ -20,8 +20,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use duress_arena::clock::ClockPage;
 use duress_history::NodeId;
-use duress_nemesis::arena::clock::ClockPage;
 use duress_targets::{LedPartition, Role};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use duress_arena::clock::{ClockPage, ClockPageError, Tracer};
+use duress_arena::disk::{DiskError, DiskOptions, FaultDisk};
+use duress_arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
 use duress_history::NodeId;
-use duress_nemesis::arena::clock::{ClockPage, ClockPageError, Tracer};
-use duress_nemesis::arena::disk::{DiskError, DiskOptions, FaultDisk};
-use duress_nemesis::arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
 use duress_targets::{LaunchError, Node, NotReady, System, Topology};
@@ -41,7 +41,7 @@ pub enum WorldError {
     Folder(#[from] FolderError),
     /// The nodes' data could not be put into memory.
     #[error("cannot keep the nodes' data in memory (--data disk keeps it in the run's folder)")]
-    Data(#[from] duress_nemesis::arena::storage::MountError),
+    Data(#[from] duress_arena::TmpfsError),
     /// A disk that can be broken could not be made.
     #[error("cannot give node {node} a disk that can be broken (faults without disk need none)")]
     Disk {
@@ -117,14 +117,14 @@ impl World {
     ) -> Result<Self, WorldError> {
         let began = Instant::now();
         let operator = hosts("op", 1, 200);
-        let spec = |host: &PlannedHost| HostSpec { name: host.name.clone(), address: host.address };
+        let spec = |host: &PlannedHost| HostSpec { name: host.name.as_str().into(), address: host.address };
         let arena = Arena::build(&ArenaSpec {
             hosts: plan.nodes.iter().chain(&plan.clients).chain(&operator).map(spec).collect(),
             port: plan.arena.port,
             tcp_rto_max: plan.arena.tcp_rto_max_ms.map(Duration::from_millis),
         })?;
         let find = |host: &PlannedHost| -> Arc<Host> {
-            Arc::clone(arena.host(&host.name).expect("the arena has every host of its specification"))
+            Arc::clone(arena.host(host.name.as_str()).expect("the arena has every host of its specification"))
         };
         let topology = topology(plan, folder)?;
         let settings = plan.settings.clone();
@@ -143,7 +143,7 @@ impl World {
         }
         let clocks = members
             .iter()
-            .filter_map(|member| Some((member.host.name().clone(), Arc::clone(member.clock.as_ref()?))))
+            .filter_map(|member| Some((NodeId::new(member.host.name()), Arc::clone(member.clock.as_ref()?))))
             .collect();
         let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
@@ -171,7 +171,7 @@ fn topology(plan: &Plan, folder: &RunFolder) -> Result<Topology, WorldError> {
         let data = folder.data(&host.name);
         folder.make(&data)?;
         if plan.arena.data == DataLocation::Tmpfs {
-            duress_nemesis::arena::storage::mount_tmpfs(&data)?;
+            duress_arena::mount_tmpfs(&data)?;
         }
         let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));
         nodes.push(Node { name: host.name.clone(), address: host.address, data, stdout, stderr });
@@ -186,7 +186,7 @@ fn disk(plan: &Plan, folder: &RunFolder, node: &NodeId, seed: u64) -> Result<Opt
     }
     let (data, backing) = (folder.data(node), folder.backing(node));
     folder.make(&backing)?;
-    duress_nemesis::arena::storage::mount_tmpfs(&backing)?;
+    duress_arena::mount_tmpfs(&backing)?;
     FaultDisk::mount(&data, &backing, DiskOptions::new(seed))
         .map(Some)
         .map_err(|source| WorldError::Disk { node: node.clone(), source })

@@ -1,8 +1,8 @@
 //! Moving the nodes' wall clocks, and setting them right.
 
 use super::*;
-use crate::arena::clock::{ClockEvidence, MonotonicClocks};
 use crate::evidence::{CLOCK_TOLERANCE_NS, NodeClock};
+use duress_arena::clock::{ClockEvidence, MonotonicClocks};
 
 /// How long the processes of one node may take to tell their time.
 const CLOCK_DEADLINE: Duration = Duration::from_secs(2);
@@ -128,7 +128,7 @@ impl Nemesis {
             self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
         let pids = host.pids().map_err(|source| {
             let action = "look at";
-            let source = ControlError::System { action, host: node.clone(), source };
+            let source = ControlError::System { action, host: host.name().clone(), source };
             NemesisError::Cluster(ClusterError::Signal { node: node.clone(), what: action, source })
         })?;
         ClockEvidence::gather(tracer, page, &pids, CLOCK_DEADLINE)

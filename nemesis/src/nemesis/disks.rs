@@ -3,8 +3,8 @@
 use nix::sys::signal::Signal;
 
 use super::*;
-use crate::arena::disk::{DiskEvidence, FaultDisk, Keep, Lasting};
 use crate::evidence::NodeDisk;
+use duress_arena::disk::{DiskEvidence, FaultDisk, Keep, Lasting};
 
 /// A process that waits for its disk does not stop before the disk answers: this is long enough for all others.
 const STOP_BEFORE_POWER_LOSS: Duration = Duration::from_millis(50);

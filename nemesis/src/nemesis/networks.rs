@@ -27,12 +27,12 @@ impl Nemesis {
                 _ => self.links.cut(link),
             }
         }
-        let since = self.switch.apply(self.links.policies(&links))?;
+        let since = self.switch.apply(&self.links.policies(&links))?;
         if let PartitionShape::Flapping(period) = shape {
             return self.see_flapping(&links, since, *period);
         }
         let probes = self.switch.probe(&links, PROBE_DEADLINE)?;
-        let probes_dropped = probes.iter().filter(|probe| probe.outcome == ProbeOutcome::Dropped).count();
+        let probes_dropped = probes.iter().filter(|outcome| **outcome == ProbeOutcome::Dropped).count();
         Ok(Injected { evidence: Evidence::Cut { links: links.len(), probes_dropped }, since })
     }
 
@@ -49,9 +49,9 @@ impl Nemesis {
             // Each probe in the first half of a turn, so that it is answered within the same.
             let due = since + half * turn;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            for probe in self.switch.probe(links, half.min(PROBE_DEADLINE))? {
-                let link = (probe.from, probe.to);
-                match probe.outcome {
+            let probes = self.switch.probe(links, half.min(PROBE_DEADLINE))?;
+            for (link, outcome) in links.iter().zip(probes) {
+                match outcome {
                     ProbeOutcome::Dropped => seen_cut.insert(link),
                     ProbeOutcome::Arrived(_) => seen_open.insert(link),
                     ProbeOutcome::Silent => false,
@@ -88,7 +88,7 @@ impl Nemesis {
             }
             all.push(link.clone());
         }
-        self.switch.apply(self.links.policies(&all))?;
+        self.switch.apply(&self.links.policies(&all))?;
         let (probes_arrived, still_cut) = self.probe_open(&all)?;
         Ok(Evidence::Joined { links: all.len(), probes_arrived, still_cut, packets_dropped })
     }
@@ -110,18 +110,18 @@ impl Nemesis {
         let links: Vec<Link> = links.into_iter().collect();
         let mut counted = Vec::with_capacity(links.len());
         for link in &links {
-            counted.push((link.clone(), self.switch.counters(&link.0, &link.1)?));
+            counted.push((link.clone(), self.switch.counters(link.0.as_str(), link.1.as_str())?));
         }
         self.active.insert(id, (fault.clone(), Active::Packet { effect, links: counted }));
         for link in &links {
             self.links.shape(link, id, effect);
         }
-        let since = self.switch.apply(self.links.policies(&links))?;
+        let since = self.switch.apply(&self.links.policies(&links))?;
         let mut times: Vec<Duration> = self
             .switch
             .probe(&links, PROBE_DEADLINE)?
             .into_iter()
-            .filter_map(|probe| match probe.outcome {
+            .filter_map(|outcome| match outcome {
                 ProbeOutcome::Arrived(after) => Some(after),
                 ProbeOutcome::Dropped | ProbeOutcome::Silent => None,
             })
@@ -152,7 +152,7 @@ impl Nemesis {
         for link in &all {
             self.links.unshape(link, id);
         }
-        self.switch.apply(self.links.policies(&all))?;
+        self.switch.apply(&self.links.policies(&all))?;
         let (probes_arrived, still_cut) = self.probe_open(&all)?;
         Ok(Evidence::Unshaped { links: all.len(), probes_arrived, still_cut, packets_met })
     }
@@ -160,7 +160,7 @@ impl Nemesis {
     fn met(&self, effect: PacketEffect, links: &[(Link, LinkCounters)]) -> Result<u64, NemesisError> {
         let mut met = 0;
         for (link, before) in links {
-            met += effect.met(before, &self.switch.counters(&link.0, &link.1)?);
+            met += effect.met(before, &self.switch.counters(link.0.as_str(), link.1.as_str())?);
         }
         Ok(met)
     }
@@ -175,18 +175,15 @@ impl Nemesis {
             }
             // A probe is a datagram: under load one may be lost without a cut, so the lost ones are sent again.
             let probes = self.switch.probe(&lost, PROBE_DEADLINE)?;
-            lost = probes
-                .into_iter()
-                .filter(|probe| !matches!(probe.outcome, ProbeOutcome::Arrived(_)))
-                .map(|probe| (probe.from, probe.to))
-                .collect();
+            let mut arrived = probes.iter().map(|outcome| matches!(outcome, ProbeOutcome::Arrived(_)));
+            lost.retain(|_| !arrived.next().unwrap_or(false));
         }
         Ok((open.len() - lost.len(), links.len() - open.len()))
     }
 
     /// Packets of the target and the clients that the link's policy has dropped so far: all but our own probes.
     fn dropped(&self, link: &Link) -> Result<u64, NemesisError> {
-        let counters = self.switch.counters(&link.0, &link.1)?;
+        let counters = self.switch.counters(link.0.as_str(), link.1.as_str())?;
         Ok(counters.dropped_packets.saturating_sub(counters.dropped_probes))
     }
 }

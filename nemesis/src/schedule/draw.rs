@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 
 use super::MixOptions;
+use crate::clock_bound;
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
 use crate::fault::Fault;
@@ -86,7 +87,7 @@ fn clock_and_cut(
 ) -> Drawn {
     let drawn = match (effect, options.clock_bound) {
         (Some(effect), _) => effect,
-        (None, Some(bound)) if rng.random_bool(BEYOND_BOUND) => bound.draw_beyond(rng),
+        (None, Some(bound)) if rng.random_bool(BEYOND_BOUND) => clock_bound::draw_beyond(bound, rng),
         (None, _) => ClockEffect::draw(rng),
     };
     // All clocks, where nobody asked for some: the leader's is among them, whoever that is.
@@ -96,6 +97,6 @@ fn clock_and_cut(
     let cut: Cut = shape.cut(options.nodes, options.clients, options.nodes.len(), rng);
     Drawn {
         faults: vec![Fault::Partition { shape, cut }, Fault::Clock { effect: drawn, targets }],
-        lasts_min: options.clock_bound.map(|bound| bound.isolation_min()),
+        lasts_min: options.clock_bound.map(clock_bound::isolation_min),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use duress_nemesis::arena::ProbeOutcome;
-use duress_nemesis::arena::clock::absolute_waits_missing;
-use duress_nemesis::arena::disk::DiskEvidence;
+use duress_arena::ProbeOutcome;
+use duress_arena::clock::absolute_waits_missing;
+use duress_arena::disk::DiskEvidence;
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, Proof};
 

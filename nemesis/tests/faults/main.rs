@@ -13,8 +13,8 @@ mod unprivileged;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use duress_nemesis::arena::clock::Tracer;
-use duress_nemesis::arena::{Role, capabilities, isolate};
+use duress_arena::clock::Tracer;
+use duress_arena::{Role, capabilities, isolate};
 use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::stage::{Allowed, Needs};

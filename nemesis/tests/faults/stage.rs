@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use duress_arena::clock::{ClockPage, Tracer};
+use duress_arena::disk::{DiskOptions, FaultDisk};
+use duress_arena::{Arena, ArenaSpec, HostSpec, PortKind, ProbeOutcome, ProcessSpec, Switch};
 use duress_history::NodeId;
-use duress_nemesis::arena::clock::{ClockPage, Tracer};
-use duress_nemesis::arena::disk::{DiskOptions, FaultDisk};
-use duress_nemesis::arena::{Arena, ArenaSpec, HostSpec, PortKind, ProbeOutcome, ProcessSpec, Switch};
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
 use duress_nemesis::schedule::{MixOptions, Overlap, expand};
@@ -73,7 +73,10 @@ impl Stage {
         let hosts = nodes.iter().chain(&clients).zip(1..);
         let spec = ArenaSpec {
             hosts: hosts
-                .map(|(name, last)| HostSpec { name: name.clone(), address: Ipv4Addr::new(10, 77, 0, last) })
+                .map(|(name, last)| HostSpec {
+                    name: name.as_str().into(),
+                    address: Ipv4Addr::new(10, 77, 0, last),
+                })
                 .collect(),
             port: PortKind::best().expect("a kind of port"),
             tcp_rto_max: None,
@@ -99,7 +102,7 @@ impl Stage {
                 stdout: folder.join("stdout"),
                 stderr: folder.join("stderr"),
             };
-            let host = Arc::clone(arena.host(node).expect("a host of this arena"));
+            let host = Arc::clone(arena.host(node.as_str()).expect("a host of this arena"));
             members.push(Member { host, spec, clock, disk });
         }
         let tracer = match (needs, &allowed.clocks) {
@@ -136,7 +139,11 @@ impl Stage {
     /// What each process of the nodes has in its memory, as /proc tells it.
     pub fn memory_maps(&self) -> Vec<String> {
         let pids = self.nodes.iter().flat_map(|node| {
-            self.arena.host(node).expect("a host of this arena").pids().expect("its processes can be listed")
+            self.arena
+                .host(node.as_str())
+                .expect("a host of this arena")
+                .pids()
+                .expect("its processes can be listed")
         });
         pids.map(|pid| fs::read_to_string(format!("/proc/{pid}/maps")).expect("it lives")).collect()
     }
@@ -155,7 +162,7 @@ impl Stage {
     /// What becomes of a probe along a link.
     pub fn probe(&self, from: &str, to: &str) -> ProbeOutcome {
         let link = [(name(from), name(to))];
-        self.switch.probe(&link, PATIENCE).expect("the switch runs")[0].outcome
+        self.switch.probe(&link, PATIENCE).expect("the switch runs")[0]
     }
 
     /// How long a probe takes along a link that carries it.
@@ -199,7 +206,7 @@ impl Stage {
 
     /// Kills everything on a node behind the nemesis's back.
     pub fn end_by_hand(&self, node: &str) {
-        let host = self.arena.host(&name(node)).expect("a host of this arena");
+        let host = self.arena.host(node).expect("a host of this arena");
         for pid in host.pids().expect("/proc can be read") {
             kill(pid, Signal::SIGKILL).expect("a process of this test's");
         }

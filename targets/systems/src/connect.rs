@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_nemesis::arena::Host;
+use duress_arena::Host;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 

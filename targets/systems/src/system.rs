@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::NodeId;
+use duress_arena::ProcessSpec;
 use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::table::Table;
-use duress_nemesis::ClockBound;
-use duress_nemesis::arena::ProcessSpec;
+use duress_history::{ClockBound, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise};

@@ -1,7 +1,6 @@
 //! What the systems offer holds together, and what a user asks is answered with settings or with a useful error.
 
-use duress_nemesis::FaultSpec;
-use duress_targets::{Delivery, Findable, Promise, Request, System, Values, find, systems};
+use duress_targets::{Delivery, Promise, Request, System, Values, find, systems};
 
 fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Request {
     Request {
@@ -33,9 +32,6 @@ fn every_default_and_every_scenario_can_be_run() {
         for bug in system.bugs() {
             let scenario = bug.scenario;
             assert!(bug.modes.contains(&scenario.mode), "{}", bug.name);
-            if bug.findable == Findable::Now {
-                FaultSpec::parse_mix(&scenario.faults.join(",")).unwrap();
-            }
             let settings =
                 system.resolve(&ask(Some(scenario.mode), scenario.options, Some(bug.name))).unwrap();
             assert_eq!(settings.bug.as_deref(), Some(bug.name));

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use duress_arena::ProcessSpec;
 use duress_history::NodeId;
 use duress_history::log::Log;
 use duress_history::table::Table;
-use duress_nemesis::arena::ProcessSpec;
 use tokio::time::Instant;
 
 use crate::catalogue::{Allowed, BugSpec, Delivery, Mode, OptionSpec, Promise};

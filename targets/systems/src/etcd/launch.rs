@@ -4,7 +4,7 @@ use std::env;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use duress_nemesis::arena::ProcessSpec;
+use duress_arena::ProcessSpec;
 
 use crate::system::{LaunchError, MissingSystem};
 use crate::topology::{Node, Topology};

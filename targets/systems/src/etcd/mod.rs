@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use duress_arena::ProcessSpec;
 use duress_history::NodeId;
 use duress_history::register::Register;
-use duress_nemesis::arena::ProcessSpec;
 use tokio::time::Instant;
 
 use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise, Values};

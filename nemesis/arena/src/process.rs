@@ -1,0 +1,511 @@
+//! Processes on a host: started, killed, paused, resumed, and looked at until it is certain.
+//!
+//! Signals go to *everything* that lives in the host's network namespace, so that a program which forks, changes
+//! its session or hands over to a successor is struck as a whole. What is returned is what /proc confirmed: that
+//! is the evidence a fault records. All calls block for at most their deadline; make them from a thread which
+//! may block.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::clock::{ClockPage, StartUp, Tracer, TracerError, preload_absolute_waits};
+use crate::host::Host;
+use crate::name::HostName;
+use crate::sys::child::prepare_node;
+use crate::sys::pidfd::PidFd;
+use crate::sys::procfs::{self, ThreadState};
+
+/// How long to leave the processor to others between two looks at /proc, which offers nothing to wait on.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct ProcessSpec {
+    /// The program; without a slash it is searched for in PATH.
+    pub program: PathBuf,
+    /// Its arguments, without the program's name.
+    pub args: Vec<OsString>,
+    /// Variables added to the harness's own environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory; the harness's own if absent.
+    pub cwd: Option<PathBuf>,
+    /// Where standard output is appended.
+    pub stdout: PathBuf,
+    /// Where standard error is appended.
+    pub stderr: PathBuf,
+}
+
+/// Why a process could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// An output file cannot be opened.
+    #[error("cannot open {path} for the output of host {host}")]
+    Output {
+        /// The host.
+        host: HostName,
+        /// The file.
+        path: PathBuf,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// The working directory cannot be used.
+    #[error("cannot use {path} as working directory on host {host}")]
+    WorkingDirectory {
+        /// The host.
+        host: HostName,
+        /// The directory.
+        path: PathBuf,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// The program is missing or cannot be executed.
+    #[error("cannot start {program} on host {host}")]
+    Program {
+        /// The host.
+        host: HostName,
+        /// The program.
+        program: PathBuf,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// The library that lets programs wait by the node's clock cannot be put into memory.
+    #[error("cannot make the library for waits by the clock of host {host}")]
+    Preload {
+        /// The host.
+        host: HostName,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+    /// The program is missing, or cannot be made to follow the node's clock.
+    #[error("cannot start {program} on host {host} with a clock of its own")]
+    Clock {
+        /// The host.
+        host: HostName,
+        /// The program.
+        program: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: TracerError,
+    },
+}
+
+/// Why processes on a host could not be controlled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The deadline passed before /proc confirmed the effect.
+    #[error(
+        "could not {action} host {host} within {deadline:?}: of its processes {unaffected:?} do not show it"
+    )]
+    Deadline {
+        /// What was asked for.
+        action: &'static str,
+        /// The host.
+        host: HostName,
+        /// How long was allowed.
+        deadline: Duration,
+        /// The processes that were not seen in the wanted state.
+        unaffected: Vec<Pid>,
+    },
+    /// Looking at or signalling the processes failed.
+    #[error("cannot {action} host {host}")]
+    System {
+        /// What was asked for.
+        action: &'static str,
+        /// The host.
+        host: HostName,
+        /// The refusal.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Evidence of a kill: nothing lives on the host any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Killed {
+    /// How many living processes were found and have ended since. Zero when the host was dead already.
+    pub pids: usize,
+    /// How the process that was started ended, which may have been earlier and by itself.
+    pub exit: ExitStatus,
+    /// How long it took until the last had ended.
+    pub took: Duration,
+}
+
+/// Evidence of a pause: every thread of every process on the host was seen stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// How many processes. Zero when nothing lives on the host.
+    pub pids: usize,
+    /// How many threads they have.
+    pub threads: usize,
+    /// How long it took until the last had stopped.
+    pub took: Duration,
+}
+
+/// Evidence of a resumption: no thread on the host is stopped any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// How many processes. Zero when nothing lives on the host.
+    pub pids: usize,
+    /// How many threads they have.
+    pub threads: usize,
+    /// How long it took until the last ran again.
+    pub took: Duration,
+}
+
+/// Evidence of a clean stop: the process that was started has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminated {
+    /// How it ended.
+    pub exit: ExitStatus,
+    /// How long it took.
+    pub took: Duration,
+    /// How many processes it left behind on the host.
+    pub left: usize,
+}
+
+/// What the process that was started is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    /// It runs or sleeps.
+    Running,
+    /// All its threads are stopped.
+    Stopped,
+    /// It has ended, and nobody has collected its status.
+    Zombie,
+    /// It has ended, and its status is known.
+    Gone,
+}
+
+/// A process on a host, and through it everything that lives there.
+///
+/// Dropping it leaves the processes running: they end with the namespaces, or by [`NodeProcess::kill`].
+#[derive(Debug)]
+pub struct NodeProcess {
+    host: Arc<Host>,
+    child: Child,
+    pid: Pid,
+    started: Instant,
+}
+
+impl NodeProcess {
+    /// Starts a process on `host`; with a clock, it and whatever it starts follow the clock's page.
+    pub(super) fn spawn(
+        host: Arc<Host>,
+        spec: &ProcessSpec,
+        clock: Option<(&Tracer, &ClockPage)>,
+    ) -> Result<Self, SpawnError> {
+        let name = || host.name().clone();
+        let output = |path: &PathBuf| {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            file.map_err(|source| SpawnError::Output { host: name(), path: path.clone(), source })
+        };
+        let (stdout, stderr): (File, File) = (output(&spec.stdout)?, output(&spec.stderr)?);
+        let mut command = Command::new(&spec.program);
+        command.args(&spec.args).envs(spec.env.iter().map(|(key, value)| (key, value)));
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        if let Some(path) = &spec.cwd {
+            // Looked at beforehand: exec's "not found" could mean the program or the directory.
+            std::fs::read_dir(path).map_err(|source| SpawnError::WorkingDirectory {
+                host: name(),
+                path: path.clone(),
+                source,
+            })?;
+            command.current_dir(path);
+        }
+        prepare_node(&mut command, host.namespace());
+        let program = || spec.program.clone();
+        if clock.is_some() {
+            preload_absolute_waits(&mut command)
+                .map_err(|source| SpawnError::Preload { host: name(), source })?;
+        }
+        let child = match clock {
+            None => command.spawn().map_err(|source| SpawnError::Program {
+                host: name(),
+                program: program(),
+                source,
+            })?,
+            Some((tracer, page)) => tracer
+                .spawn(command, page, StartUp::default())
+                .map_err(|source| SpawnError::Clock { host: name(), program: program(), source })?,
+        };
+        let started = Instant::now();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        Ok(Self { host, child, pid, started })
+    }
+
+    /// The host it runs on.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// Its number in the arena's PID namespace.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// When it had started: the program was being executed.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Kills everything on the host, and returns when all of it has ended and is reaped.
+    ///
+    /// # Errors
+    /// [`ControlError`]; some processes may have been killed even so.
+    pub fn kill(&mut self, deadline: Duration) -> Result<Killed, ControlError> {
+        let control = Control::begin("kill", &self.host, deadline);
+        let mut killed = 0;
+        loop {
+            // Again and again, since a process may fork while it is being looked for; with each round there are
+            // only those left that were forked after the look.
+            let targets = control.find_alive()?;
+            if targets.is_empty() {
+                break;
+            }
+            for (_, target) in &targets {
+                control.send(target, Signal::SIGKILL)?;
+            }
+            killed += targets.len();
+            control.await_end(targets)?;
+        }
+        let exit = control.await_exit(&mut self.child, self.pid)?;
+        Ok(Killed { pids: killed, exit, took: control.elapsed() })
+    }
+
+    /// Sends `signal` to everything that lives on the host now, and awaits nothing: so that many hosts are struck at
+    /// once, before the effect on each of them is confirmed. Returns how many processes there were.
+    ///
+    /// # Errors
+    /// [`ControlError::System`]; some processes may have got the signal even so.
+    pub fn strike(&self, signal: Signal) -> Result<usize, ControlError> {
+        let control = Control::begin("signal", &self.host, Duration::ZERO);
+        let targets = control.find_alive()?;
+        for (_, target) in &targets {
+            control.send(target, signal)?;
+        }
+        Ok(targets.len())
+    }
+
+    /// Stops everything on the host with SIGSTOP, and returns when every thread was seen stopped.
+    ///
+    /// # Errors
+    /// [`ControlError`]; some processes may be stopped even so.
+    pub fn pause(&self, deadline: Duration) -> Result<Paused, ControlError> {
+        let control = Control::begin("pause", &self.host, deadline);
+        let (pids, threads) = control.signal_until(Signal::SIGSTOP, |state| state == ThreadState::Stopped)?;
+        Ok(Paused { pids, threads, took: control.elapsed() })
+    }
+
+    /// Lets everything on the host continue, and returns when no thread was seen stopped.
+    ///
+    /// # Errors
+    /// [`ControlError`]; some processes may be running even so.
+    pub fn resume(&self, deadline: Duration) -> Result<Resumed, ControlError> {
+        let control = Control::begin("resume", &self.host, deadline);
+        let (pids, threads) = control.signal_until(Signal::SIGCONT, |state| state != ThreadState::Stopped)?;
+        Ok(Resumed { pids, threads, took: control.elapsed() })
+    }
+
+    /// Asks the process that was started to end (SIGTERM), and waits until it has.
+    ///
+    /// # Errors
+    /// [`ControlError::Deadline`] when it does not comply in time.
+    pub fn terminate(&mut self, deadline: Duration) -> Result<Terminated, ControlError> {
+        let control = Control::begin("terminate", &self.host, deadline);
+        if control.system(self.child.try_wait())?.is_none() {
+            // Not reaped yet, so the number is still this process's.
+            let target = control.system(PidFd::open(self.pid))?;
+            control.send(&target, Signal::SIGTERM)?;
+            control.await_end(vec![(self.pid, target)])?;
+        }
+        let exit = control.await_exit(&mut self.child, self.pid)?;
+        let left = control.system(self.host.pids())?.len();
+        Ok(Terminated { exit, took: control.elapsed(), left })
+    }
+
+    /// How the process that was started has ended; `None` while it has not.
+    ///
+    /// # Errors
+    /// [`ControlError::System`] with what waitpid(2) reports.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, ControlError> {
+        let control = Control::begin("look at", &self.host, Duration::ZERO);
+        control.system(self.child.try_wait())
+    }
+
+    /// What the process that was started is doing.
+    ///
+    /// # Errors
+    /// [`ControlError::System`] when /proc cannot be read.
+    pub fn state(&mut self) -> Result<ProcessState, ControlError> {
+        if self.try_wait()?.is_some() {
+            return Ok(ProcessState::Gone);
+        }
+        let control = Control::begin("look at", &self.host, Duration::ZERO);
+        let states = control.system(procfs::threads(self.pid))?;
+        Ok(if states.iter().all(|&state| state == ThreadState::Dead) {
+            ProcessState::Zombie
+        } else if states.iter().all(|&state| state != ThreadState::Live) {
+            ProcessState::Stopped
+        } else {
+            ProcessState::Running
+        })
+    }
+}
+
+/// One attempt to bring all processes of a host into some state.
+struct Control<'a> {
+    action: &'static str,
+    host: &'a Host,
+    began: Instant,
+    deadline: Duration,
+}
+
+impl<'a> Control<'a> {
+    fn begin(action: &'static str, host: &'a Host, deadline: Duration) -> Self {
+        Self { action, host, began: Instant::now(), deadline }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The living processes on the host, each held so that its number cannot come to mean another one.
+    fn find_alive(&self) -> Result<Vec<(Pid, PidFd)>, ControlError> {
+        let mut alive = Vec::new();
+        for pid in self.system(self.host.pids())? {
+            let opened = match PidFd::open(pid) {
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => continue,
+                opened => self.system(opened)?,
+            };
+            // Looked at again now that it is held: before, the number may have passed from one process to another.
+            if self.system(self.host.holds(pid))? {
+                alive.push((pid, opened));
+            }
+        }
+        Ok(alive)
+    }
+
+    fn send(&self, target: &PidFd, signal: Signal) -> Result<(), ControlError> {
+        match target.send(signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            sent => self.system(sent),
+        }
+    }
+
+    /// Waits until every target has ended with all its threads.
+    fn await_end(&self, mut targets: Vec<(Pid, PidFd)>) -> Result<(), ControlError> {
+        while !targets.is_empty() {
+            let remaining = self.deadline.saturating_sub(self.elapsed());
+            if remaining.is_zero() {
+                return Err(self.late(targets.into_iter().map(|(pid, _)| pid).collect()));
+            }
+            let mut ends: Vec<_> =
+                targets.iter().map(|(_, target)| PollFd::new(target.as_fd(), PollFlags::POLLIN)).collect();
+            // Rounded up, so that the last wait before the deadline is not a busy one.
+            let timeout = PollTimeout::try_from(remaining + BETWEEN_LOOKS).unwrap_or(PollTimeout::MAX);
+            match poll(&mut ends, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return self.system(Err(errno.into())),
+            }
+            let mut ended =
+                ends.into_iter().map(|end| end.revents().is_some_and(|events| !events.is_empty()));
+            let ended: Vec<bool> = ended.by_ref().collect();
+            let mut ended = ended.into_iter();
+            targets.retain(|_| !ended.next().unwrap_or(false));
+        }
+        Ok(())
+    }
+
+    /// Reaps the started process, which has ended or is just about to.
+    fn await_exit(&self, child: &mut Child, pid: Pid) -> Result<ExitStatus, ControlError> {
+        loop {
+            if let Some(exit) = self.system(child.try_wait())? {
+                return Ok(exit);
+            }
+            self.look_again(|| vec![pid])?;
+        }
+    }
+
+    /// Sends `signal` to every process on the host until two successive looks show the same processes with every
+    /// thread in a state that satisfies `wanted`; says how many processes and threads those are.
+    ///
+    /// Two looks, because a process forked during the first one by a process that was not yet stopped may have
+    /// been missed: it is there at the second, and nobody can have forked since.
+    fn signal_until(
+        &self,
+        signal: Signal,
+        wanted: impl Fn(ThreadState) -> bool,
+    ) -> Result<(usize, usize), ControlError> {
+        let mut confirmed: Option<Vec<Pid>> = None;
+        loop {
+            let alive = self.find_alive()?;
+            let mut threads = 0;
+            let mut unaffected = Vec::new();
+            for (pid, target) in &alive {
+                let states = self.system(procfs::threads(*pid))?;
+                let living = states.iter().filter(|&&state| state != ThreadState::Dead);
+                threads += living.clone().count();
+                if !living.clone().all(|&state| wanted(state)) {
+                    unaffected.push(*pid);
+                    self.send(target, signal)?;
+                }
+            }
+            let pids: Vec<Pid> = alive.iter().map(|(pid, _)| *pid).collect();
+            if !unaffected.is_empty() {
+                confirmed = None;
+                self.look_again(|| unaffected.clone())?;
+            } else if confirmed.as_ref() == Some(&pids) {
+                return Ok((pids.len(), threads));
+            } else {
+                confirmed = Some(pids);
+            }
+        }
+    }
+
+    /// Leaves the processor to others for a moment, unless the deadline has passed.
+    fn look_again(&self, unaffected: impl FnOnce() -> Vec<Pid>) -> Result<(), ControlError> {
+        if self.elapsed() >= self.deadline {
+            return Err(self.late(unaffected()));
+        }
+        thread::sleep(BETWEEN_LOOKS);
+        Ok(())
+    }
+
+    fn late(&self, unaffected: Vec<Pid>) -> ControlError {
+        ControlError::Deadline {
+            action: self.action,
+            host: self.host.name().clone(),
+            deadline: self.deadline,
+            unaffected,
+        }
+    }
+
+    fn system<T>(&self, result: io::Result<T>) -> Result<T, ControlError> {
+        result.map_err(|source| ControlError::System {
+            action: self.action,
+            host: self.host.name().clone(),
+            source,
+        })
+    }
+}

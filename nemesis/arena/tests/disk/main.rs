@@ -1,0 +1,54 @@
+//! The fault disk against a real kernel: POSIX as programs expect it, power loss held against a model, and
+//! databases that were not made for it.
+//!
+//! Mounting needs namespaces, and those a single-threaded start: this has a `main` of its own, which isolates
+//! itself first. Whatever happens to it, its mounts and processes end with it. What the machine forbids is
+//! skipped, with the reason.
+//!
+//! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20), `DURESS_ETCD_ROUNDS` how many
+//! etcd (5), and `DURESS_DISK_CASES` how many random histories are tried (60).
+
+mod databases;
+mod faults;
+mod fixture;
+mod model;
+mod posix;
+mod power_loss;
+mod scene;
+mod unprivileged;
+
+use std::process::ExitCode;
+
+use duress_arena::{Role, isolate};
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    if let Some(scene) = scene::asked_for() {
+        return scene.play();
+    }
+    let outside = fixture::world_before_isolation();
+    match isolate() {
+        Ok(Role::Runner) => {}
+        Ok(Role::Outer(status)) => return scene::pass_on(status),
+        Err(error) => {
+            println!("skipped, all of it: {error}");
+            return ExitCode::SUCCESS;
+        }
+    }
+    let mut arguments = Arguments::from_args();
+    // One at a time: the machine is small, and the time-outs are not.
+    arguments.test_threads.get_or_insert(1);
+    let mut trials: Vec<Trial> = Vec::new();
+    match fixture::mountable() {
+        Ok(()) => {
+            posix::register(&mut trials);
+            model::register(&mut trials);
+            power_loss::register(&mut trials);
+            faults::register(&mut trials);
+            databases::register(&mut trials);
+        }
+        Err(reason) => println!("skipped, all that needs a mounted disk: {reason}"),
+    }
+    unprivileged::register(&mut trials, &outside);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
