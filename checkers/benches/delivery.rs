@@ -12,10 +12,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use duress_checkers::delivery::{DeliveryPromise, LogOptions, check_log, check_queue};
+use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::verdict::Verdict;
 use duress_history::log::Log;
-use duress_history::{Operation, jsonl, pairs};
+use duress_history::{Delivery, Operation, jsonl, pairs};
 use log_simulation::{Commit, Consumers, Defect, Shape, simulate};
 
 /// Each shape's name, its number of partitions, and how messages are consumed.
@@ -27,7 +27,7 @@ const SHAPES: [(&str, usize, Consumers); 3] = [
 
 fn check_history(operations: &[Operation<Log>], consumers: Consumers) {
     let interrupt = AtomicBool::new(false);
-    let options = LogOptions { promise: DeliveryPromise::AT_LEAST_ONCE, ..LogOptions::default() };
+    let options = LogOptions { promise: Delivery::AT_LEAST_ONCE, ..LogOptions::default() };
     let report = match consumers {
         Consumers::Log => check_log(operations, &options, &interrupt),
         Consumers::Queue(_) => check_queue(operations, &options, &interrupt),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::delivery::promise::{DeliveryPromise, Standing};
+use duress_history::{Allowed, Delivery};
+
+use crate::delivery::promise::allows;
 use crate::verdict::{Anomaly, AnomalyKind};
 
 /// Anomalies of one kind that get a witness: a system that is broken in one way is broken so thousands of times, and
@@ -11,13 +13,13 @@ const WITNESSES_MAX: u64 = 8;
 
 /// What was found so far.
 pub(crate) struct Findings {
-    promise: DeliveryPromise,
+    promise: Delivery,
     anomalies: Vec<Anomaly>,
     found: BTreeMap<AnomalyKind, u64>,
 }
 
 impl Findings {
-    pub(crate) fn new(promise: DeliveryPromise) -> Self {
+    pub(crate) fn new(promise: Delivery) -> Self {
         Self { promise, anomalies: Vec::new(), found: BTreeMap::new() }
     }
 
@@ -25,7 +27,7 @@ impl Findings {
     pub(crate) fn add(&mut self, kind: AnomalyKind, explain: impl FnOnce() -> Anomaly) {
         let count = self.found.entry(kind).or_default();
         *count += 1;
-        if *count <= WITNESSES_MAX && self.promise.on(kind) == Standing::Forbidden {
+        if *count <= WITNESSES_MAX && allows(self.promise, kind) == Allowed::No {
             self.anomalies.push(explain());
         }
     }

@@ -6,17 +6,13 @@ mod notation;
 
 use std::sync::atomic::AtomicBool;
 
-use duress_checkers::delivery::{
-    Acknowledged, DeliveryPromise, Gaps, Guarantee, LogOptions, Reads, check_log, check_queue,
-};
+use duress_checkers::delivery::{Acknowledged, Gaps, LogOptions, check_log, check_queue};
 use duress_checkers::verdict::{AnomalyKind, CheckReport, Verdict};
+use duress_history::{Allowed, Delivery};
 
 /// Against everything that can be promised.
-const STRICT: LogOptions = LogOptions {
-    promise: DeliveryPromise::EXACTLY_ONCE,
-    gaps: Gaps::Never,
-    acknowledged: Acknowledged::Appended,
-};
+const STRICT: LogOptions =
+    LogOptions { promise: Delivery::EXACTLY_ONCE, gaps: Gaps::Never, acknowledged: Acknowledged::Appended };
 
 fn log(words: &str, options: &LogOptions) -> CheckReport {
     check_log(&notation::operations(words), options, &AtomicBool::new(false))
@@ -159,7 +155,7 @@ fn vanished() {
         "lost-write(send 2 to t0-0; poll t0-0 -> 2@1; assign t0-0 from the beginning; poll t0-0 -> 3@1 and 1 more) | \
          inconsistent-offsets(poll t0-0 -> 2@1; poll t0-0 -> 3@1 and 1 more)",
     );
-    let unsettled = DeliveryPromise { reads: Reads::Unsettled, ..DeliveryPromise::EXACTLY_ONCE };
+    let unsettled = Delivery { unsettled_reads: Allowed::Yes, ..Delivery::EXACTLY_ONCE };
     let unsettled = LogOptions { promise: unsettled, ..STRICT };
     let words = "0!s1@0 0!s2@1 1!ap 1!p2@1 4is3 3!ab 3!p1@0,3@1 4?s3";
     let lost = "lost-write(send 2 to t0-0 -> 1; poll t0-0 -> 2@1; assign t0-0 from the beginning; poll t0-0 -> 3@1 and 1 more)";
@@ -215,7 +211,7 @@ fn duplicates() {
     check("0!s1@0 1!p1@0 2!p1@0", "valid");
     check("0!s1@0 0!s1@1/1 1!p1@0,1@1/1", "valid");
     let words = "0!s1@1 1!p1@0 2!p1@1";
-    let twice = LogOptions { promise: DeliveryPromise::AT_LEAST_ONCE, ..STRICT };
+    let twice = LogOptions { promise: Delivery::AT_LEAST_ONCE, ..STRICT };
     expect(&log(words, &twice), words, "valid");
 }
 
@@ -358,7 +354,7 @@ fn groups_that_are_given_a_message_again() {
         words,
         "redelivered(subscribe t0; poll t0-0 -> 2@1 and 1 more; subscribe t0; poll t0-0 -> 2@1)",
     );
-    let twice = LogOptions { promise: DeliveryPromise::AT_LEAST_ONCE, ..STRICT };
+    let twice = LogOptions { promise: Delivery::AT_LEAST_ONCE, ..STRICT };
     expect(&queue(words, &twice), words, "valid");
     check_group("0!s1@0 0!s2@1 1!u 1!p1@0,2@1 2!ab 2!p1@0,2@1 3!d2", "valid");
 }
@@ -394,7 +390,7 @@ fn a_value_sent_twice_is_undecided() {
 fn a_history_without_operations_is_valid() {
     let report = check_log(&[], &STRICT, &AtomicBool::new(false));
     assert_eq!(report.verdict, Verdict::Valid);
-    assert_eq!(report.delivery.and_then(|delivery| delivery.guarantee), None);
+    assert_eq!(report.delivery.and_then(|delivery| delivery.reached), None);
 }
 
 #[test]
@@ -407,17 +403,17 @@ fn what_is_interrupted_is_unknown() {
 #[test]
 fn the_guarantee_is_what_the_record_shows() {
     for (words, guarantee) in [
-        ("0!s1@0 1!ab 1!p1@0", Some(Guarantee::ExactlyOnce)),
-        ("0!s1@0 1!p1@0 1!p1@1", Some(Guarantee::AtLeastOnce)),
-        ("0!s1@0 0!s2@1 0!s3@2 1!ab 1!p1@0,3@2", Some(Guarantee::AtMostOnce)),
-        ("0!s1@0 0!s2@1 0!s3@2 1!ab 1!p1@0,3@2,1@3", Some(Guarantee::None)),
+        ("0!s1@0 1!ab 1!p1@0", Some(Delivery::EXACTLY_ONCE)),
+        ("0!s1@0 1!p1@0 1!p1@1", Some(Delivery::AT_LEAST_ONCE)),
+        ("0!s1@0 0!s2@1 0!s3@2 1!ab 1!p1@0,3@2", Some(Delivery::AT_MOST_ONCE)),
+        ("0!s1@0 0!s2@1 0!s3@2 1!ab 1!p1@0,3@2,1@3", Some(Delivery::BEST_EFFORT)),
         ("0!s1@0 0!s2@1 1!ab 1!p1@0", None),
         ("0is1 0fs1", None),
     ] {
         let delivery = log(words, &STRICT).delivery.expect("it was checked");
-        assert_eq!(delivery.guarantee, guarantee, "{words}: {:?}", delivery.counts);
+        assert_eq!(delivery.reached, guarantee, "{words}: {:?}", delivery.counts);
     }
-    let tolerant = LogOptions { promise: DeliveryPromise::AT_MOST_ONCE, ..STRICT };
+    let tolerant = LogOptions { promise: Delivery::AT_MOST_ONCE, ..STRICT };
     let report = log("0!s1@0 0!s2@1 0!s3@2 0!s4@3 5is5 5?s5 6is6 6fs6 1!ab 1!p1@0,3@2", &tolerant);
     assert_eq!(report.verdict, Verdict::Valid);
     let counts = report.delivery.expect("it was checked").counts;

@@ -5,13 +5,11 @@ mod log_simulation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
-use duress_checkers::delivery::{
-    Acknowledged, DeliveryPromise, Gaps, Guarantee, LogOptions, check_log, check_queue,
-};
+use duress_checkers::delivery::{Acknowledged, Gaps, LogOptions, check_log, check_queue};
 use duress_checkers::verdict::{AnomalyKind, CheckReport, Verdict};
 use duress_history::log::{Log, Start};
 use duress_history::pairs::pair;
-use duress_history::{Operation, jsonl};
+use duress_history::{Delivery, Operation, jsonl};
 use log_simulation::{Commit, Consumers, Defect, Shape, Simulated, simulate};
 
 const SHAPE: Shape = Shape {
@@ -26,7 +24,7 @@ const SHAPE: Shape = Shape {
 
 const QUEUE: Shape = Shape { consumers: Consumers::Queue(Commit::After), ..SHAPE };
 
-fn options(promise: DeliveryPromise) -> LogOptions {
+fn options(promise: Delivery) -> LogOptions {
     LogOptions { promise, gaps: Gaps::Never, acknowledged: Acknowledged::Readable }
 }
 
@@ -45,7 +43,7 @@ fn a_log_that_keeps_its_promises_is_valid() {
         for offsets in [true, false] {
             for acknowledged in [Acknowledged::Readable, Acknowledged::Appended] {
                 let simulated = simulate(seed, Shape { offsets, ..SHAPE });
-                let options = LogOptions { acknowledged, ..options(DeliveryPromise::EXACTLY_ONCE) };
+                let options = LogOptions { acknowledged, ..options(Delivery::EXACTLY_ONCE) };
                 let report = check(&simulated, SHAPE.consumers, &options);
                 assert_eq!(
                     report.verdict,
@@ -53,7 +51,7 @@ fn a_log_that_keeps_its_promises_is_valid() {
                     "seed {seed}, {acknowledged:?}, offsets {offsets}"
                 );
                 let delivery = report.delivery.expect("it was checked");
-                assert_eq!(delivery.guarantee, Some(Guarantee::ExactlyOnce), "seed {seed}: {delivery:?}");
+                assert_eq!(delivery.reached, Some(Delivery::EXACTLY_ONCE), "seed {seed}: {delivery:?}");
                 let there: usize = simulated.logs.iter().map(|log| log.iter().flatten().count()).sum();
                 assert_eq!(delivery.counts.delivered, there as u64, "seed {seed}: everything was read");
             }
@@ -66,7 +64,7 @@ fn a_queue_that_commits_after_delivery_delivers_at_least_once() {
     let mut again = 0;
     for seed in 0..SEEDS {
         let simulated = simulate(seed, QUEUE);
-        let report = check(&simulated, QUEUE.consumers, &options(DeliveryPromise::AT_LEAST_ONCE));
+        let report = check(&simulated, QUEUE.consumers, &options(Delivery::AT_LEAST_ONCE));
         assert_eq!(report.verdict, Verdict::Valid, "seed {seed}");
         let counts = report.delivery.expect("it was checked").counts;
         assert_eq!((counts.lost, counts.undelivered, counts.unseen), (0, 0, 0), "seed {seed}");
@@ -81,7 +79,7 @@ fn a_queue_that_commits_before_delivery_delivers_at_most_once() {
     let mut undelivered = 0;
     for seed in 0..SEEDS {
         let simulated = simulate(seed, shape);
-        let report = check(&simulated, shape.consumers, &options(DeliveryPromise::AT_MOST_ONCE));
+        let report = check(&simulated, shape.consumers, &options(Delivery::AT_MOST_ONCE));
         assert_eq!(report.verdict, Verdict::Valid, "seed {seed}");
         let counts = report.delivery.expect("it was checked").counts;
         assert_eq!((counts.lost, counts.redelivered, counts.unseen), (0, 0, 0), "seed {seed}");
@@ -123,7 +121,7 @@ fn kinds(report: &CheckReport) -> Vec<AnomalyKind> {
 const SEEDS: u64 = 40;
 
 /// Every seed in which `defect` happens and shows must be found, except as many as `missed_max`.
-fn hunt(defect: Defect, shape: Shape, promise: DeliveryPromise, missed_max: u64) {
+fn hunt(defect: Defect, shape: Shape, promise: Delivery, missed_max: u64) {
     let (mut happened, mut missed) = (0, Vec::new());
     for seed in 0..SEEDS {
         let simulated = simulate(seed, Shape { defect, ..shape });
@@ -146,7 +144,7 @@ fn hunt(defect: Defect, shape: Shape, promise: DeliveryPromise, missed_max: u64)
 
 #[test]
 fn every_defect_of_a_log_is_found_under_its_name() {
-    let strict = DeliveryPromise::EXACTLY_ONCE;
+    let strict = Delivery::EXACTLY_ONCE;
     for defect in [
         Defect::LoseAcknowledged,
         Defect::AppendTwice,
@@ -167,15 +165,15 @@ fn every_defect_of_a_log_is_found_under_its_name() {
 
 #[test]
 fn losses_are_found_where_acknowledgements_tell_no_offsets() {
-    hunt(Defect::LoseAcknowledged, Shape { offsets: false, ..SHAPE }, DeliveryPromise::EXACTLY_ONCE, 0);
+    hunt(Defect::LoseAcknowledged, Shape { offsets: false, ..SHAPE }, Delivery::EXACTLY_ONCE, 0);
     let queue = Shape { offsets: false, ..QUEUE };
-    hunt(Defect::LoseAcknowledged, queue, DeliveryPromise::AT_LEAST_ONCE, 0);
+    hunt(Defect::LoseAcknowledged, queue, Delivery::AT_LEAST_ONCE, 0);
 }
 
 #[test]
 fn every_defect_of_a_queue_is_found_under_its_name() {
     for defect in [Defect::CommitLost, Defect::CommitAhead, Defect::LoseAcknowledged, Defect::AppendRefused] {
-        hunt(defect, QUEUE, DeliveryPromise::AT_LEAST_ONCE, 0);
+        hunt(defect, QUEUE, Delivery::AT_LEAST_ONCE, 0);
     }
 }
 
@@ -188,7 +186,7 @@ fn counts_are_the_truth() {
                 simulated.logs.iter().flat_map(|log| log.iter().flatten().copied()).collect();
             let acknowledged = simulated.acknowledged();
             let gone = acknowledged.difference(&there).count() as u64;
-            let report = check(&simulated, SHAPE.consumers, &options(DeliveryPromise::EXACTLY_ONCE));
+            let report = check(&simulated, SHAPE.consumers, &options(Delivery::EXACTLY_ONCE));
             let counts = report.delivery.expect("it was checked").counts;
             assert_eq!(counts.acknowledged, acknowledged.len() as u64);
             match defect {
@@ -216,7 +214,7 @@ fn a_history_read_back_from_its_file_is_the_same() {
 fn shows(operations: &[Operation<Log>], consumers: Consumers, kind: AnomalyKind) -> bool {
     let simulated =
         Simulated { events: Vec::new(), operations: operations.to_vec(), happened: false, logs: Vec::new() };
-    let promise = DeliveryPromise::EXACTLY_ONCE;
+    let promise = Delivery::EXACTLY_ONCE;
     kinds(&check(&simulated, consumers, &options(promise))).contains(&kind)
 }
 
@@ -244,7 +242,7 @@ fn witnesses_are_whole_and_minimal() {
     for shape in shapes {
         for seed in 0..8 {
             let simulated = simulate(seed, shape);
-            let report = check(&simulated, shape.consumers, &options(DeliveryPromise::EXACTLY_ONCE));
+            let report = check(&simulated, shape.consumers, &options(Delivery::EXACTLY_ONCE));
             let Verdict::Invalid(anomalies) = report.verdict else { continue };
             for anomaly in anomalies {
                 let named = |operation: &&Operation<Log>| {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use duress_checkers::delivery::{DeliveryPromise, LogOptions, check_log, check_queue};
+use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::verdict::{CheckReport, Verdict};
@@ -15,7 +15,7 @@ use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
 use duress_history::table::Table;
-use duress_history::{Payload, Scalar};
+use duress_history::{Delivery, Payload, Scalar};
 
 /// What the comment of a history says after `word`.
 fn said(path: &Path, word: &str) -> Option<String> {
@@ -26,11 +26,11 @@ fn said(path: &Path, word: &str) -> Option<String> {
     after.split_whitespace().next().map(|word| word.trim_end_matches('.').to_owned())
 }
 
-fn promise(path: &Path) -> DeliveryPromise {
+fn promise(path: &Path) -> Delivery {
     match said(path, "promise:").as_deref() {
-        None => DeliveryPromise::EXACTLY_ONCE,
-        Some("at-least-once") => DeliveryPromise::AT_LEAST_ONCE,
-        Some("at-most-once") => DeliveryPromise::AT_MOST_ONCE,
+        None => Delivery::EXACTLY_ONCE,
+        Some("at-least-once") => Delivery::AT_LEAST_ONCE,
+        Some("at-most-once") => Delivery::AT_MOST_ONCE,
         Some(other) => panic!("{}: no promise {other}", path.display()),
     }
 }

@@ -9,10 +9,10 @@ mod words;
 
 use std::sync::atomic::AtomicBool;
 
-use duress_checkers::delivery::{DeliveryPromise, Loss};
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::verdict::CheckReport;
 use duress_history::table::Table;
+use duress_history::{Allowed, Delivery};
 use words::answer;
 
 /// A record: its key, its value as JSON, its offset.
@@ -154,7 +154,7 @@ fn what_nobody_came_to_is_open() {
     check("0!a=1@0 0!b=2@1 1!r1:a=1@0", ONE_OPEN);
     check("0!a=1@0", ONE_OPEN);
     check("0!a=1", &ONE_OPEN.replace("key t0-0 was not decided: ", ""));
-    let promise = DeliveryPromise { loss: Loss::Allowed, ..DeliveryPromise::EXACTLY_ONCE };
+    let promise = Delivery { loss: Allowed::Yes, ..Delivery::EXACTLY_ONCE };
     check_as("0!a=1@0 0!b=2@1 1!r1:a=1@0", &TableOptions { promise }, "valid");
     // Only what was read is to stay.
     check_as("0!a=1@0 0!b=3@1 1!r2:b=3@1", &TableOptions { promise }, "valid");

@@ -5,10 +5,9 @@
 
 use duress_history::log::{Log, LogMicro, Offset};
 use duress_history::pairs::Completion;
-use duress_history::{Operation, Scalar};
+use duress_history::{Allowed, Operation, Scalar};
 use rustc_hash::FxHashMap;
 
-use super::promise::Reads;
 pub(super) use crate::cast::Op;
 
 /// The place of a send in its partition's list.
@@ -65,8 +64,8 @@ impl Sent<'_> {
     }
 
     /// Whether the message, once it has been read, has to stay.
-    pub(super) fn stays(&self, reads: Reads) -> bool {
-        reads == Reads::Settled || self.is_acknowledged()
+    pub(super) fn stays(&self, unsettled: Allowed) -> bool {
+        unsettled == Allowed::No || self.is_acknowledged()
     }
 
     pub(super) fn is_acknowledged(&self) -> bool {

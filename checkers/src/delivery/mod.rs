@@ -7,12 +7,12 @@
 //! The vocabulary is that of [`duress_history::log`]. Values are unique: of a partition to which a value was sent twice
 //! nothing is said ([`Reason::RepeatedValue`]).
 //!
-//! Which anomalies break a promise is a parameter ([`DeliveryPromise`]); they are counted in any case, and the counts say
-//! which [`Guarantee`] the record shows. Names are those of Jepsen's analysis of Kafka (`jepsen.tests.kafka`) where it
+//! Which anomalies break a promise is a parameter ([`Delivery`](duress_history::Delivery)); they are counted in any case, and the counts say which
+//! promise the record keeps. Names are those of Jepsen's analysis of Kafka (`jepsen.tests.kafka`) where it
 //! has one; each analysis says where it departs from it.
 //!
 //! In reading order:
-//! - [`promise`]: what may be promised, and what was reached;
+//! - [`promise`]: against what is checked, and what was reached;
 //! - `facts`: sends and records by partition; `positions`: where consumers stood, and where they jumped;
 //! - `marks`: how far one must read to be sure;
 //! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `offsets`, `polls`, `sends`; of groups, with their
@@ -36,9 +36,9 @@ mod unsent;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use duress_history::Operation;
 use duress_history::log::Log;
 use duress_history::pairs::Completion;
+use duress_history::{Allowed, Operation};
 
 use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Reason, Skipped, Statistics, Verdict};
@@ -46,10 +46,7 @@ use facts::{Facts, Fate};
 use group::Given;
 use lost::Losses;
 use members::Members;
-pub use promise::{
-    Acknowledged, DeliveryCounts, DeliveryPromise, DeliveryReport, Duplicates, Gaps, Guarantee, LogOptions,
-    Loss, PartitionOrder, Reads,
-};
+pub use promise::{Acknowledged, DeliveryCounts, DeliveryReport, Gaps, LogOptions};
 
 /// Checks a log as its producers and its consumers see it: what was acknowledged can be read, and is read in order.
 ///
@@ -109,7 +106,7 @@ fn check(
     };
     let delivery = counts.map(|counts| DeliveryReport {
         promise: options.promise,
-        guarantee: counts.guarantee(),
+        reached: counts.reached(),
         counts,
         found,
     });
@@ -142,7 +139,7 @@ fn analyse(
     duplicates::duplicates(facts, findings);
     go_on()?;
     polls::polls_out_of_order(facts, &positions, &losses, options, findings);
-    sends::sends_out_of_order(facts, &losses, options.promise.reads, findings);
+    sends::sends_out_of_order(facts, &losses, options.promise.unsettled_reads, findings);
     go_on()?;
     let members = Members::new(facts);
     committed::offsets_back(facts, &members, findings);
@@ -215,7 +212,7 @@ fn undecided(facts: &Facts<'_>, analysed: &Analysed, options: &LogOptions) -> Ve
         }
         let unseen = analysed.given.as_ref().map_or(analysed.losses[at].unseen, |given| given[at].unseen);
         // Where losses are allowed there is nothing to decide.
-        if unseen > 0 && options.promise.loss == Loss::Never {
+        if unseen > 0 && options.promise.loss == Allowed::No {
             reasons.push(Reason::Unseen { key: key(), messages: unseen });
         }
     }

@@ -11,10 +11,12 @@
 //! given lower offsets: those that it asked for may not exist yet. Where what was read may vanish, consumers that had come
 //! beyond the new end are sent back to it.
 
+use duress_history::Allowed;
+
 use super::facts::{Facts, Partition, Record, SendId};
 use super::lost::{Losses, stood};
 use super::positions::{Jump, Origin, Positions};
-use super::promise::{Gaps, LogOptions, Reads};
+use super::promise::{Gaps, LogOptions};
 use crate::cast::Cast;
 use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
@@ -34,7 +36,7 @@ pub(super) fn polls_out_of_order(
                     nonmonotonic(facts, partition, jump, findings);
                 }
             } else if skips_prove(jump, options.gaps)
-                && let Some(record) = skipped(partition, jump, losses, options.promise.reads)
+                && let Some(record) = skipped(partition, jump, losses, options.promise.unsettled_reads)
             {
                 skip(facts, partition, jump, record, findings);
             }
@@ -55,10 +57,11 @@ fn skipped<'b>(
     partition: &'b Partition<'b>,
     jump: &Jump,
     losses: &Losses,
-    reads: Reads,
+    unsettled: Allowed,
 ) -> Option<&'b Record<'b>> {
     let there = |record: &&Record<'_>| {
-        let stays = |send: SendId| !losses.lost[send as usize] && partition.sends[send as usize].stays(reads);
+        let stays =
+            |send: SendId| !losses.lost[send as usize] && partition.sends[send as usize].stays(unsettled);
         record.op != jump.by && record.send.is_some_and(stays)
     };
     partition.between(jump.next, jump.to).iter().find(there)

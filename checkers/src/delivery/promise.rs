@@ -1,106 +1,28 @@
-//! What a system promises of delivery, as a parameter; and which guarantee a record shows.
+//! Against what delivery is checked, and what a record shows of it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use duress_history::{Allowed, Delivery};
 use serde::{Deserialize, Serialize};
 
 use crate::verdict::AnomalyKind;
 
-/// Whether messages may be lost that were acknowledged, or that somebody has read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// No.
-    Never,
-    /// Yes: at most once.
-    Allowed,
-}
-
-/// Whether one message may stand in the log, or reach a consumer group, more than once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Duplicates {
-    /// No.
-    Never,
-    /// Yes: at least once.
-    Allowed,
-}
-
-/// Whether a partition keeps the order in which messages were sent to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PartitionOrder {
-    /// Yes: what is sent later stands later.
-    Kept,
-    /// Messages may overtake others: resent ones, or those of producers that await no acknowledgement (`acks=0`).
-    Free,
-}
-
-/// Whether consumers may be given what is not settled yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reads {
-    /// No: what one consumer was given stays in the log.
-    Settled,
-    /// Yes: what was read may vanish, and its offset be given to another message. Only what was acknowledged counts.
-    Unsettled,
-}
-
-/// What a system promises of delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct DeliveryPromise {
-    /// Of losses.
-    pub loss: Loss,
-    /// Of duplicates.
-    pub duplicates: Duplicates,
-    /// Of order.
-    pub order: PartitionOrder,
-    /// Of what consumers are given.
-    pub reads: Reads,
-}
-
-impl DeliveryPromise {
-    /// Nothing is lost, nothing comes twice, order is kept.
-    pub const EXACTLY_ONCE: Self = Self {
-        loss: Loss::Never,
-        duplicates: Duplicates::Never,
-        order: PartitionOrder::Kept,
-        reads: Reads::Settled,
-    };
-    /// Nothing is lost; messages may come twice.
-    pub const AT_LEAST_ONCE: Self = Self { duplicates: Duplicates::Allowed, ..Self::EXACTLY_ONCE };
-    /// Messages may be lost; nothing comes twice.
-    pub const AT_MOST_ONCE: Self = Self { loss: Loss::Allowed, ..Self::EXACTLY_ONCE };
-
-    /// What the promise makes of an anomaly of `kind`.
-    pub(crate) fn on(self, kind: AnomalyKind) -> Standing {
-        let tolerated = match kind {
-            AnomalyKind::LostWrite | AnomalyKind::Undelivered => self.loss == Loss::Allowed,
-            AnomalyKind::Duplicate | AnomalyKind::Redelivered => self.duplicates == Duplicates::Allowed,
-            AnomalyKind::NonmonotonicSend | AnomalyKind::IntNonmonotonicSend | AnomalyKind::Reordered => {
-                self.order == PartitionOrder::Free
-            }
-            // A committed offset is a message too, and may be lost where messages may be.
-            AnomalyKind::InconsistentOffsets
-            | AnomalyKind::NonmonotonicPoll
-            | AnomalyKind::CommittedOffsetBack => self.reads == Reads::Unsettled,
-            // Producers share a partition: nobody promises that a batch stays in one piece.
-            AnomalyKind::IntSendSkip => true,
-            _ => false,
-        };
-        if tolerated { Standing::Tolerated } else { Standing::Forbidden }
+/// Whether `promise` leaves room for an anomaly of `kind`: it is counted then, and breaks nothing.
+pub(crate) fn allows(promise: Delivery, kind: AnomalyKind) -> Allowed {
+    match kind {
+        AnomalyKind::LostWrite | AnomalyKind::Undelivered => promise.loss,
+        AnomalyKind::Duplicate | AnomalyKind::Redelivered => promise.repetition,
+        AnomalyKind::NonmonotonicSend | AnomalyKind::IntNonmonotonicSend | AnomalyKind::Reordered => {
+            promise.reordering
+        }
+        // A committed offset is a message too, and may be lost where messages may be.
+        AnomalyKind::InconsistentOffsets
+        | AnomalyKind::NonmonotonicPoll
+        | AnomalyKind::CommittedOffsetBack => promise.unsettled_reads,
+        // Producers share a partition: it is not promised that a batch stays in one piece.
+        AnomalyKind::IntSendSkip => Allowed::Yes,
+        _ => Allowed::No,
     }
-}
-
-/// What a promise makes of an anomaly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It breaks the promise.
-    Forbidden,
-    /// It is counted, and breaks nothing.
-    Tolerated,
 }
 
 /// Whether offsets may be missing although a message was put there.
@@ -131,7 +53,7 @@ pub enum Acknowledged {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
     /// What is promised.
-    pub promise: DeliveryPromise,
+    pub promise: Delivery,
     /// What may be missing.
     pub gaps: Gaps,
     /// What an acknowledgement says.
@@ -141,36 +63,7 @@ pub struct LogOptions {
 impl Default for LogOptions {
     /// Everything promised, nothing taken away, and acknowledgements that say as little as they can.
     fn default() -> Self {
-        Self {
-            promise: DeliveryPromise::EXACTLY_ONCE,
-            gaps: Gaps::default(),
-            acknowledged: Acknowledged::default(),
-        }
-    }
-}
-
-/// What a record shows of delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Guarantee {
-    /// Nothing was lost and nothing came twice.
-    ExactlyOnce,
-    /// Nothing was lost; messages came twice.
-    AtLeastOnce,
-    /// Messages were lost; nothing came twice.
-    AtMostOnce,
-    /// Messages were lost, and messages came twice.
-    None,
-}
-
-impl fmt::Display for Guarantee {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::ExactlyOnce => "exactly once",
-            Self::AtLeastOnce => "at least once",
-            Self::AtMostOnce => "at most once",
-            Self::None => "no guarantee",
-        })
+        Self { promise: Delivery::EXACTLY_ONCE, gaps: Gaps::default(), acknowledged: Acknowledged::default() }
     }
 }
 
@@ -211,9 +104,9 @@ pub struct DeliveryCounts {
 #[serde(rename_all = "kebab-case")]
 pub struct DeliveryReport {
     /// What was promised.
-    pub promise: DeliveryPromise,
-    /// What the record shows; null where nothing was delivered, or where unseen messages leave it open.
-    pub guarantee: Option<Guarantee>,
+    pub promise: Delivery,
+    /// What the record shows was kept; null where nothing was delivered, or where unseen messages leave it open.
+    pub reached: Option<Delivery>,
     /// Messages, by what became of them.
     pub counts: DeliveryCounts,
     /// How often each anomaly was found, those included that the promise tolerates. The verdict has witnesses of the
@@ -222,15 +115,11 @@ pub struct DeliveryReport {
 }
 
 impl DeliveryCounts {
-    /// The guarantee that they show.
-    pub(crate) fn guarantee(&self) -> Option<Guarantee> {
-        let (lost, twice) = (self.lost + self.undelivered > 0, self.duplicated + self.redelivered > 0);
-        match (lost, twice) {
-            (true, true) => Some(Guarantee::None),
-            (true, false) => Some(Guarantee::AtMostOnce),
-            (false, _) if self.unseen > 0 || self.delivered == 0 => None,
-            (false, true) => Some(Guarantee::AtLeastOnce),
-            (false, false) => Some(Guarantee::ExactlyOnce),
-        }
+    /// The strongest promise that they keep.
+    pub(crate) fn reached(&self) -> Option<Delivery> {
+        let loss = Allowed::from(self.lost + self.undelivered > 0);
+        let repetition = Allowed::from(self.duplicated + self.redelivered > 0);
+        let open = self.unseen > 0 || self.delivered == 0;
+        (loss == Allowed::Yes || !open).then(|| Delivery::of(loss, repetition))
     }
 }

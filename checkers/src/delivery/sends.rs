@@ -13,11 +13,11 @@
 //! different processes as well. Messages that are lost are left out: that later ones took their place is how they were
 //! lost.
 
+use duress_history::Allowed;
 use duress_history::log::Log;
 
 use super::facts::{Facts, Fate, Op, Partition, Record, SendId};
 use super::lost::Losses;
-use super::promise::Reads;
 use crate::cast::Cast;
 use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
@@ -26,13 +26,13 @@ use crate::verdict::AnomalyKind;
 pub(super) fn sends_out_of_order(
     facts: &Facts<'_>,
     losses: &[Losses],
-    reads: Reads,
+    unsettled: Allowed,
     findings: &mut Findings,
 ) {
     for (partition, losses) in facts.partitions.iter().zip(losses) {
         if partition.repeated.is_none() {
             within_operations(facts, partition, losses, findings);
-            between_operations(facts, partition, losses, reads, findings);
+            between_operations(facts, partition, losses, unsettled, findings);
         }
     }
 }
@@ -105,7 +105,7 @@ fn between_operations(
     facts: &Facts<'_>,
     partition: &Partition<'_>,
     losses: &Losses,
-    reads: Reads,
+    unsettled: Allowed,
     findings: &mut Findings,
 ) {
     let there = |send: SendId| !losses.lost[send as usize];
@@ -128,7 +128,7 @@ fn between_operations(
     for record in &partition.records {
         if let (Some(send), Some(answered)) = (record.send, facts.answered(record.op))
             && there(send)
-            && partition.sends[send as usize].stays(reads)
+            && partition.sends[send as usize].stays(unsettled)
         {
             evidence.push(Evidence { answered, offset: record.offset, op: record.op, send });
         }

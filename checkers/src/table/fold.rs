@@ -15,16 +15,15 @@
 //! A difference that may be excused in the last read of a partition is left open, and so is every acknowledged write that
 //! the last read did not come to.
 
-use duress_history::Scalar;
 use duress_history::log::Offset;
 use duress_history::table::{PartitionRead, TableRecord};
+use duress_history::{Allowed, Scalar};
 use rustc_hash::FxHashMap;
 
 use super::facts::{Facts, Read, Write};
 use super::records::keyed;
 use super::told::told_content;
 use crate::cast::{Cast, Op};
-use crate::delivery::Loss;
 use crate::delivery::facts::Fate;
 use crate::findings::Findings;
 use crate::verdict::{Anomaly, AnomalyKind};
@@ -52,7 +51,7 @@ struct News<'a> {
 pub(super) fn differences<'a>(
     facts: &Facts<'a>,
     lost: &[bool],
-    loss: Loss,
+    loss: Allowed,
     findings: &mut Findings,
 ) -> Vec<(Option<Scalar>, u64)> {
     let mut news = news(facts, lost, loss).into_iter().peekable();
@@ -95,10 +94,10 @@ pub(super) fn differences<'a>(
 }
 
 /// Everything that was told to stand somewhere, in the order in which it became known.
-fn news<'a>(facts: &Facts<'a>, lost: &[bool], loss: Loss) -> Vec<News<'a>> {
+fn news<'a>(facts: &Facts<'a>, lost: &[bool], loss: Allowed) -> Vec<News<'a>> {
     let mut news = Vec::new();
     for (write, lost) in facts.writes.iter().zip(lost) {
-        if let (Some((partition, offset)), Some(answered), false, Loss::Never) =
+        if let (Some((partition, offset)), Some(answered), false, Allowed::No) =
             (write.place, facts.answered(write.op), *lost, loss)
         {
             let known = Known { offset, value: write.value, op: write.op };

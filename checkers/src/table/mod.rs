@@ -23,12 +23,12 @@ mod told;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use duress_history::Operation;
 use duress_history::pairs::Completion;
 use duress_history::table::Table;
+use duress_history::{Allowed, Delivery, Operation};
 
 use crate::delivery::facts::Fate;
-use crate::delivery::{DeliveryCounts, DeliveryPromise, DeliveryReport, Loss};
+use crate::delivery::{DeliveryCounts, DeliveryReport};
 use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Reason, Skipped, Statistics, Verdict};
 use facts::Facts;
@@ -38,13 +38,13 @@ use facts::Facts;
 pub struct TableOptions {
     /// What is promised of the log: of loss and of duplicates. Order within a partition is the condition of there being
     /// a table at all. Where loss is allowed, only records that were read count as being there.
-    pub promise: DeliveryPromise,
+    pub promise: Delivery,
 }
 
 impl Default for TableOptions {
     /// Everything promised.
     fn default() -> Self {
-        Self { promise: DeliveryPromise::EXACTLY_ONCE }
+        Self { promise: Delivery::EXACTLY_ONCE }
     }
 }
 
@@ -75,7 +75,7 @@ pub fn check_table(
             let undecided = fold::differences(&facts, &lost, options.promise.loss, &mut findings);
             for (key, messages) in undecided {
                 unseen += messages;
-                if options.promise.loss == Loss::Never {
+                if options.promise.loss == Allowed::No {
                     reasons.push(Reason::Unseen { key, messages });
                 }
             }
@@ -96,8 +96,8 @@ pub fn check_table(
         operations: operations.len() as u64,
         skipped: Skipped { failed: failed.count() as u64, ..Skipped::default() },
         statistics: Statistics::default(),
-        // Of what was compacted nobody knows whether it was there once, so that no guarantee is shown.
-        delivery: Some(DeliveryReport { promise: options.promise, guarantee: None, counts, found }),
+        // Of what was compacted nobody knows whether it was there once, so that it is not known what was reached.
+        delivery: Some(DeliveryReport { promise: options.promise, reached: None, counts, found }),
     }
 }
 

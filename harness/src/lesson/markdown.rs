@@ -54,7 +54,7 @@ fn cells(counted: &Counted) -> String {
     let Counted { verdict, promise, delivery } = counted;
     let counts = delivery.counts;
     let reached = match counted.reached() {
-        Some(guarantee) => guarantee.to_string(),
+        Some(reached) => reached.to_string(),
         None => "not known".to_owned(),
     };
     let kept = match verdict {
@@ -84,8 +84,8 @@ mod tests {
     #[test]
     fn every_cell_has_a_row_whether_it_was_counted_or_not() {
         let delivery = serde_json::from_value(serde_json::json!({
-            "promise": {"loss": "allowed", "duplicates": "allowed", "order": "free", "reads": "unsettled"},
-            "guarantee": "at-most-once",
+            "promise": duress_history::Delivery::BEST_EFFORT,
+            "reached": duress_history::Delivery::AT_MOST_ONCE,
             "counts": {
                 "sent": 9, "acknowledged": 8, "failed": 1, "unknown": 0, "delivered": 5, "deliveries": 5,
                 "unacknowledged-delivered": 0, "lost": 2, "unseen": 1, "duplicated": 0, "reordered": 0,

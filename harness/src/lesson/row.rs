@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use duress_checkers::delivery::{DeliveryReport, Guarantee};
+use duress_checkers::delivery::DeliveryReport;
+use duress_history::{Allowed, Delivery};
 use serde::Deserialize;
 
 use super::cell::Cell;
@@ -53,15 +54,13 @@ impl Counted {
 }
 
 impl Counted {
-    /// The guarantee of delivery that was reached, where that can be said.
+    /// The promise of delivery that was kept, where that can be said.
     #[must_use]
-    pub fn reached(&self) -> Option<Guarantee> {
+    pub fn reached(&self) -> Option<Delivery> {
         let counts = self.delivery.counts;
-        match self.delivery.guarantee {
-            None if self.gone() > 0 && counts.duplicated + counts.redelivered > 0 => Some(Guarantee::None),
-            None if self.gone() > 0 => Some(Guarantee::AtMostOnce),
-            known => known,
-        }
+        let repetition = Allowed::from(counts.duplicated + counts.redelivered > 0);
+        let lost = || (self.gone() > 0).then(|| Delivery::of(Allowed::Yes, repetition));
+        self.delivery.reached.or_else(lost)
     }
 }
 

@@ -1,9 +1,7 @@
 //! What checks of delivery have in common: what is promised, and the words for what was found.
 
 use duress_checkers::CheckReport;
-use duress_checkers::delivery::{
-    Acknowledged, DeliveryCounts, DeliveryPromise, DeliveryReport, Duplicates, Loss, PartitionOrder, Reads,
-};
+use duress_checkers::delivery::{Acknowledged, DeliveryCounts, DeliveryReport};
 use duress_checkers::verdict::AnomalyKind;
 use duress_targets::{Allowed, Delivery, Promise};
 
@@ -28,29 +26,9 @@ pub fn consumed(promise: Promise) -> Delivery {
 }
 
 /// The checkers' word for a promise of delivery.
-pub fn promised(delivery: Delivery) -> DeliveryPromise {
-    let (loss, repetition) = (delivery.loss(), delivery.repetition());
-    DeliveryPromise {
-        loss: match loss {
-            Allowed::No => Loss::Never,
-            Allowed::Yes => Loss::Allowed,
-        },
-        duplicates: match repetition {
-            Allowed::No => Duplicates::Never,
-            Allowed::Yes => Duplicates::Allowed,
-        },
-        // What may be sent again may overtake what was sent after it; and where an acknowledgement says little, or
-        // nothing, it does not say that the message has its place.
-        order: match (loss, repetition) {
-            (Allowed::No, Allowed::No) => PartitionOrder::Kept,
-            _ => PartitionOrder::Free,
-        },
-        // What may be lost may be lost after somebody has read it.
-        reads: match loss {
-            Allowed::No => Reads::Settled,
-            Allowed::Yes => Reads::Unsettled,
-        },
-    }
+pub fn promised(delivery: Delivery) -> duress_history::Delivery {
+    let allowed = |allowed: Allowed| duress_history::Allowed::from(allowed == Allowed::Yes);
+    duress_history::Delivery::of(allowed(delivery.loss()), allowed(delivery.repetition()))
 }
 
 /// What an acknowledgement says under a promise: one that survives is one that can be read.
@@ -94,7 +72,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
     }
 }
 
-/// The guarantee that a record shows, with its counts.
+/// The promise that a record keeps, with its counts.
 fn findings(report: &DeliveryReport) -> Vec<String> {
     let DeliveryCounts {
         sent,
@@ -112,8 +90,8 @@ fn findings(report: &DeliveryReport) -> Vec<String> {
         redelivered,
     } = report.counts;
     let mut lines = vec![
-        match report.guarantee {
-            Some(guarantee) => format!("delivery reached: {guarantee}"),
+        match report.reached {
+            Some(reached) => format!("delivery reached: {reached}"),
             None => "delivery reached: that cannot be said".to_owned(),
         },
         format!("  {sent} messages sent: {acknowledged} acknowledged, {failed} refused, {unknown} unknown"),

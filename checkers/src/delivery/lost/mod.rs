@@ -152,7 +152,7 @@ impl<'b> Search<'_, 'b> {
     fn vanished(&self, id: SendId, sent: &Sent<'b>) -> Option<Proof> {
         let (last, seen) = (self.last.as_ref()?, sent.seen?);
         // What stands twice has its own name; what was never acknowledged may be read and vanish where that is allowed.
-        if last.contains(id) || seen.low != seen.high || !sent.stays(self.options.promise.reads) {
+        if last.contains(id) || seen.low != seen.high || !sent.stays(self.options.promise.unsettled_reads) {
             return None;
         }
         let start = last.reading.start;
