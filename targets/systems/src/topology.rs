@@ -1,26 +1,29 @@
 //! Where the nodes of one cluster are.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use duress_history::NodeId;
 
-/// The nodes of one cluster, in the order in which they were planned, and the program that runs our own subjects.
-#[derive(Clone, Debug)]
+/// The nodes of one cluster, in the order in which they were planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     /// The nodes; where a mode needs one that is special at first, it is the first.
     pub nodes: Vec<Node>,
-    /// This program, which carries our own subjects as subcommands.
-    pub executable: PathBuf,
 }
 
-/// One node's place.
-#[derive(Clone, Debug)]
+/// One node's name and address.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its name.
     pub name: NodeId,
     /// Its address; ports are the system's own choice, the same on every node.
     pub address: Ipv4Addr,
+}
+
+/// The files of one node, which it finds again whenever it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFiles {
     /// The folder that keeps its data from one start to the next.
     pub data: PathBuf,
     /// The file its standard output is appended to.
@@ -30,19 +33,35 @@ pub struct Node {
 }
 
 impl Topology {
-    /// The place of `node`.
+    /// The node called `node`.
     ///
     /// # Errors
-    /// [`UnknownNode`] when it is no node of this cluster.
+    /// [`UnknownNode`] when it is not a node of this cluster.
     pub fn node(&self, node: &NodeId) -> Result<&Node, UnknownNode> {
         self.nodes
             .iter()
             .find(|candidate| candidate.name == *node)
             .ok_or_else(|| UnknownNode { node: node.clone() })
     }
+
+    /// Where `node` listens on `port`.
+    ///
+    /// # Errors
+    /// [`UnknownNode`] when it is not a node of this cluster.
+    pub fn address(&self, node: &NodeId, port: u16) -> Result<SocketAddr, UnknownNode> {
+        Ok(self.node(node)?.at(port))
+    }
 }
 
-/// A name that is no node's.
+impl Node {
+    /// Where it listens on `port`.
+    #[must_use]
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::from((self.address, port))
+    }
+}
+
+/// A name that is not a node's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{node} is not a node of this cluster")]
 pub struct UnknownNode {

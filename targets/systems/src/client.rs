@@ -1,0 +1,96 @@
+//! Clients: one logical connection each, found by the vocabulary of their operations.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duress_history::{NodeId, Payload};
+
+use crate::outcome::Outcome;
+use crate::place::Place;
+use crate::topology::UnknownNode;
+
+/// A client of a workload whose operations are `A`s: one logical connection, one operation at a time.
+///
+/// It connects when it has to, keeps the connection after a clean answer, drops it after anything else, and never
+/// repeats a request by itself. Dropping the returned future drops the connection too.
+#[async_trait]
+pub trait Client<A: Sync>: Send {
+    /// Does `action` and says what became of it, by the rules of [`crate::outcome`].
+    async fn invoke(&mut self, action: &A) -> Outcome<A>;
+}
+
+/// Where a client lives, which node it speaks to, and how patient it is.
+#[derive(Clone)]
+pub struct Seat {
+    /// The node that it speaks to.
+    pub node: NodeId,
+    /// Where its connections come from.
+    pub place: Arc<dyn Place>,
+    /// How long each operation may take in total, connecting included.
+    pub timeout: Duration,
+}
+
+type Make<A> = Box<dyn Fn(Seat) -> Result<Box<dyn Client<A>>, UnknownNode> + Send + Sync>;
+
+/// The clients of one deployment, by vocabulary.
+#[derive(Default)]
+pub struct Clients {
+    /// Of each vocabulary, its name and a [`Make`] of its actions.
+    makers: Vec<(&'static str, Box<dyn Any + Send + Sync>)>,
+}
+
+impl Clients {
+    /// These and clients of the vocabulary `A`, which `make` makes. A client connects on its first operation.
+    #[must_use]
+    pub fn with<A: Payload + Sync + 'static>(
+        mut self,
+        make: impl Fn(Seat) -> Result<Box<dyn Client<A>>, UnknownNode> + Send + Sync + 'static,
+    ) -> Self {
+        let make: Make<A> = Box::new(make);
+        self.makers.push((A::NAME, Box::new(make)));
+        self
+    }
+
+    /// A fresh client whose operations are `A`s.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the node is not a node of the cluster, or there are no such clients.
+    pub fn client<A: Payload + Sync + 'static>(&self, seat: Seat) -> Result<Box<dyn Client<A>>, ClientError> {
+        let make = self.makers.iter().find_map(|(_, make)| make.downcast_ref::<Make<A>>());
+        let make = make.ok_or_else(|| ClientError::None {
+            vocabulary: A::NAME,
+            known: self.vocabularies().collect::<Vec<_>>().join(", "),
+        })?;
+        Ok(make(seat)?)
+    }
+
+    /// The names of the vocabularies that there are clients of.
+    pub fn vocabularies(&self) -> impl Iterator<Item = &'static str> {
+        self.makers.iter().map(|(name, _)| *name)
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.vocabularies()).finish()
+    }
+}
+
+/// Why there is no client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The node is not in the topology.
+    #[error(transparent)]
+    UnknownNode(#[from] UnknownNode),
+    /// There are no clients whose operations are these.
+    #[error("there are no clients of the vocabulary {vocabulary}, only of {known}")]
+    None {
+        /// What the client was to understand.
+        vocabulary: &'static str,
+        /// The vocabularies that there are clients of.
+        known: String,
+    },
+}
