@@ -3,6 +3,7 @@
 //! The flow can be read off the folders:
 //! - [`plan`]: everything about a run, resolved before anything starts;
 //! - [`workload`]: what clients do, how a run of it ends, and how it is judged: a folder each;
+//! - [`systems`]: what can be put under test;
 //! - [`run`]: the world, the clients' dispatcher and the nemesis's conductor, side by side;
 //! - [`record`]: what a run leaves behind;
 //! - [`judge`]: from a history to a verdict;
@@ -20,4 +21,5 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod serve;
+pub mod systems;
 pub mod workload;

@@ -4,31 +4,32 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use duress_checkers::verdict::Verdict;
-use duress_history::Scalar;
+use duress_history::{Delivery, Promise, Scalar};
 use duress_history::jsonl::ReadError;
-use duress_targets::Delivery;
 
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
-use crate::judge::{Against, JudgeError, Judgement, Model, check_file};
+use crate::judge::{JudgeError, Judgement, Question};
+use crate::workload::{Model, Workloads};
 use crate::report::text::Told;
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The history: .jsonl (ours), .json (an array), .edn (Jepsen's), or a run's folder
     history: PathBuf,
-    /// What it must be explained by
-    #[arg(long, value_enum, default_value = "register")]
-    model: Model,
+    #[arg(long, default_value = "register", value_parser = model_parser(), help = model_help())]
+    model: String,
     /// The value that registers hold at first: a whole number or a text [default: none, nil]
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     initial: Option<String>,
-    /// Of log, queue and table: what is promised of delivery
-    #[arg(long, value_enum, default_value = "exactly-once")]
-    promise: PromiseArg,
+    /// What is promised of the answers: of registers linearizable or stale-reads; of log, queue and table exactly-once,
+    /// at-least-once, at-most-once or best-effort [default: linearizable, exactly-once]
+    #[arg(long, value_name = "PROMISE", value_parser = promise)]
+    promise: Option<Promise>,
     /// Stop after this and call the rest unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
@@ -37,27 +38,23 @@ pub struct CheckArgs {
     json: bool,
 }
 
-/// What is promised of delivery.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PromiseArg {
-    /// Every acknowledged message is delivered, and none again
-    ExactlyOnce,
-    /// No acknowledged message is lost, and any may be delivered again
-    AtLeastOnce,
-    /// A message may be lost, and is never delivered again
-    AtMostOnce,
-    /// A message may be lost, and may be delivered again
-    BestEffort,
+fn model_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(Workloads::known().models().map(|model| {
+        PossibleValue::new(model.name()).help(model.holds())
+    }))
 }
 
-impl From<PromiseArg> for Delivery {
-    fn from(promise: PromiseArg) -> Self {
-        match promise {
-            PromiseArg::ExactlyOnce => Self::ExactlyOnce,
-            PromiseArg::AtLeastOnce => Self::AtLeastOnce,
-            PromiseArg::AtMostOnce => Self::AtMostOnce,
-            PromiseArg::BestEffort => Self::BestEffort,
-        }
+fn model_help() -> String {
+    "What it must be explained by".to_owned()
+}
+
+/// Parses the name of a promise.
+fn promise(text: &str) -> Result<Promise, String> {
+    match (text, Delivery::named(text)) {
+        ("linearizable", _) => Ok(Promise::LINEARIZABLE),
+        ("stale-reads", _) => Ok(Promise::STALE_READS),
+        (_, Some(delivery)) => Ok(Promise::Messages { stored: delivery, consumed: delivery }),
+        _ => Err("write linearizable, stale-reads, exactly-once, at-least-once, at-most-once or best-effort".to_owned()),
     }
 }
 
@@ -67,8 +64,10 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         Ok(number) => Scalar::Int(number),
         Err(_) => Scalar::from(text.as_str()),
     });
-    let against = Against { model: args.model, initial, promise: args.promise.into() };
-    let judgement = check_file(&path, against, args.check_limit).map_err(|error| {
+    let question =
+        Question { promise: args.promise.unwrap_or(Promise::LINEARIZABLE), initial, ..Question::default() };
+    let model = Workloads::known().model(&args.model).map_err(Failure::usage)?;
+    let judgement = model.check(&path, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
         let named = matches!(&error, JudgeError::Read(ReadError::Open { .. }));
         let internal = matches!(&error, JudgeError::Watch(_));
@@ -78,9 +77,8 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         }
         let failure = Failure::usage(if named { error } else { error.context(path.display().to_string()) });
         if other_model {
-            failure.hint(
-                "--model says what the history holds: register, cas-register, mutex, log, queue or table",
-            )
+            let models: Vec<&str> = Workloads::known().models().map(Model::name).collect();
+            failure.hint(format!("--model says what the history holds: {}", models.join(", ")))
         } else {
             failure
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use duress_arena::NamespaceKind;
 use duress_arena::capabilities::{Availability, User, probe};
 use duress_arena::clock::absolute_waits_missing;
-use duress_targets::systems;
+use crate::systems::systems;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
@@ -94,9 +94,9 @@ pub fn doctor() -> Result<Exit, Failure> {
     let network = found.tun.is_available() || found.packet_on_veth.is_available();
     let fit = found.namespaces.is_available() && found.proc.is_available() && network;
     let _ = writeln!(text, "\nsystems:");
-    for system in systems() {
+    for system in systems().iter() {
         let _ = match system.available() {
-            Ok(()) => writeln!(text, "  yes  {}", system.name()),
+            Ok(()) => writeln!(text, "  yes  {}", system.description().name),
             Err(missing) => writeln!(text, "  no   {missing}"),
         };
     }

@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use duress_nemesis::Family;
-use duress_targets::{Findable, Values, systems};
+use duress_targets::Description;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
+use crate::systems::systems;
+use crate::workload::{Model, Workloads};
+use super::run::workloads_of;
 
 /// Appends a line. Writing to a String cannot fail.
 macro_rules! say {
@@ -15,54 +18,37 @@ macro_rules! say {
 
 pub fn targets() -> Result<Exit, Failure> {
     let mut text = String::new();
-    for system in systems() {
-        say!(text, "{}: {}", system.name(), system.summary());
+    for system in systems().iter() {
+        let Description { name, summary, offer, .. } = system.description();
+        say!(text, "{name}: {summary}");
         if let Err(missing) = system.available() {
             say!(text, "  not available: {missing}");
         }
-        for (at, mode) in system.modes().iter().enumerate() {
+        for (at, mode) in offer.modes.iter().enumerate() {
             let default = if at == 0 { " (default)" } else { "" };
             say!(text, "  --mode {}{default}: {}", mode.name, mode.summary);
             say!(text, "      promises: {}", mode.promises);
-            for option in system.options().iter().filter(|option| option.modes.contains(&mode.name)) {
-                say!(
-                    text,
-                    "      -o {}={} ({}): {}",
-                    option.name,
-                    option.default,
-                    values(&option.values),
-                    option.summary
-                );
+            for option in offer.options_of(&mode.name) {
+                say!(text, "      {option}");
             }
         }
-        say!(text, "  workloads: {}\n", system.workloads().join(", "));
+        let workloads: Vec<&str> = workloads_of(system).map(Model::name).collect();
+        say!(text, "  workloads: {}\n", workloads.join(", "));
     }
     print(text)?;
     Ok(Exit::Valid)
 }
 
-fn values(values: &Values) -> String {
-    values.to_string()
-}
-
-const WORKLOADS: &str = "\
-register: reads, writes and compare-and-sets over many keys. Each value written to a key is unique; a key is left for
-  a fresh one after --operations-per-key operations; at the end every key is read once more.
-  Checked: is each key linearizable?
-log: sends to the partitions of --topics topics, each value once, and polls by processes that consume now by assignment,
-  from the beginning or where they were, now as members of a group; they seek, commit, and die without a word. At the
-  end every partition is polled from its beginning to its end.
-  Checked: is every acknowledged message in its partition, once, in its place, for everybody?
-queue: half of the processes send, the others are one group; its members die and are replaced. At the end the group
-  consumes until what it has committed is all there is, and every partition is polled from its beginning to its end.
-  Checked: is every acknowledged message given to a member of the group, and how often?
-table: puts and deletes over --keys keys of a compacted topic, and reads of what remains of its log. At the end the
-  log is read to its end.
-  Checked: is what remains the table that the whole log makes?
-";
-
 pub fn workloads() -> Result<Exit, Failure> {
-    print(WORKLOADS)?;
+    let mut text = String::new();
+    for workload in Workloads::known().iter() {
+        let mut lines = workload.description().lines();
+        say!(text, "{}: {}", workload.name(), lines.next().unwrap_or_default());
+        for line in lines {
+            say!(text, "  {line}");
+        }
+    }
+    print(text)?;
     Ok(Exit::Valid)
 }
 
@@ -92,24 +78,17 @@ pub fn faults() -> Result<Exit, Failure> {
 
 pub fn bugs() -> Result<Exit, Failure> {
     let mut text = String::new();
-    for system in systems() {
-        for bug in system.bugs() {
-            say!(text, "{} ({})", bug.name, system.name());
+    for system in systems().iter() {
+        let Description { name, offer, scenarios, .. } = system.description();
+        for bug in &offer.bugs {
+            say!(text, "{} ({name})", bug.name);
             say!(text, "  defect:   {}", bug.defect);
+            if let Some(resembles) = &bug.resembles {
+                say!(text, "  as in:    {resembles}");
+            }
             say!(text, "  anomaly:  {}", bug.anomaly);
-            match bug.findable {
-                Findable::Now => {
-                    say!(
-                        text,
-                        "  found by: duress run {} --bug {} {}",
-                        system.name(),
-                        bug.name,
-                        bug.scenario.words().join(" ")
-                    );
-                }
-                Findable::Needs(what) => {
-                    say!(text, "  found by: nothing yet; it needs {what}");
-                }
+            if let Some(scenario) = scenarios.get(&bug.name) {
+                say!(text, "  found by: duress run {name} --bug {} {}", bug.name, scenario.words().join(" "));
             }
         }
     }

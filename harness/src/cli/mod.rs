@@ -11,7 +11,7 @@ mod matrix;
 pub mod output;
 mod perform;
 mod report;
-mod run;
+pub(crate) mod run;
 mod serve;
 mod store;
 pub(crate) mod words;
@@ -19,6 +19,7 @@ mod workload;
 
 use clap::{Parser, Subcommand};
 
+use crate::workload::Workloads;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::tell;
 
@@ -67,8 +68,15 @@ enum Command {
     Doctor,
 }
 
-/// Runs the program and says how it ends. Must be called first thing, while there is one thread.
+/// Runs the program with the workloads that come with it, and says how it ends. Must be called first thing, while there
+/// is one thread.
 pub fn main() -> Exit {
+    main_with(Workloads::standard())
+}
+
+/// Runs the program with `workloads`, such as the standard ones and one of the caller's own, otherwise as [`main`].
+pub fn main_with(workloads: Workloads) -> Exit {
+    workloads.install();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

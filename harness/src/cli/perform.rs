@@ -4,18 +4,20 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use duress_arena::Role;
 use duress_arena::clock::Tracer;
 use duress_history::recorder::RecordError;
-use duress_targets::{Promise, System};
+use duress_targets::System;
 
+use super::run::Planned;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::judge::Judged;
+use crate::judge::{Judged, RecordedRun};
 use crate::judge::verdict::RunVerdict;
 use crate::plan::{ClockSource, DataLocation, Plan};
 use crate::record::folder::RunFolder;
@@ -45,7 +47,7 @@ pub(super) struct OutputArgs {
 /// Moves into the arena's namespaces, completes the plan there, runs it and judges it.
 pub(super) fn isolated(
     output: &OutputArgs,
-    complete: impl FnOnce() -> Result<(Plan, &'static dyn System), Failure>,
+    complete: impl FnOnce() -> Result<Planned, Failure>,
 ) -> Result<Exit, Failure> {
     let role = duress_arena::isolate().map_err(|error| Failure {
         exit: Exit::Broken,
@@ -55,8 +57,7 @@ pub(super) fn isolated(
     match role {
         Role::Outer(status) => outer(status),
         Role::Runner => {
-            let (plan, system) = complete()?;
-            perform(&plan, system, output)
+            perform(&complete()?, output)
         }
     }
 }
@@ -76,7 +77,8 @@ fn outer(status: ExitStatus) -> Result<Exit, Failure> {
     Err(Failure::internal(anyhow::anyhow!("the run {how}; what was recorded before is in its folder")))
 }
 
-fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Result<Exit, Failure> {
+fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
+    let Planned { plan, workload, deployment, .. } = planned;
     let stamp = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
     let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
     folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
@@ -104,12 +106,12 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
             hint: Some("`duress doctor` says what this machine allows".to_owned()),
         })?),
     };
-    let outcome =
-        crate::run::run(plan, system, &folder, tracer).map_err(|error| run_failure(error, &shown))?;
+    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer)
+        .map_err(|error| run_failure(error, &shown))?;
     if output.keep_data {
         keep_data(plan, &folder)?;
     }
-    let report = judge_run(plan, system, &folder, outcome, output, shown)?;
+    let report = judge_run(planned, &folder, outcome, output, shown)?;
     folder
         .write("verdict.json", &verdict_json(&report))
         .and_then(|()| folder.write("report.txt", &report.to_string()))
@@ -134,19 +136,23 @@ fn run_failure(error: RunError, shown: &str) -> Failure {
 }
 
 fn judge_run(
-    plan: &Plan,
-    system: &'static dyn System,
+    planned: &Planned,
     folder: &RunFolder,
     outcome: Outcome,
     output: &OutputArgs,
     shown: String,
 ) -> Result<RunReport, Failure> {
-    let path = folder.file("history.jsonl");
+    let Planned { plan, system, workload, deployment } = planned;
+    let history = folder.file("history.jsonl");
     let mut broken = outcome.broken;
-    let judged = plan
-        .workload
-        .judge(&path, system.promise(&plan.settings), outcome.clients_until, output.check_limit)
-        .map_err(Failure::internal)?;
+    let promise = deployment.promise();
+    let run = RecordedRun {
+        history: &history,
+        promise,
+        clients_until: outcome.clients_until,
+        limit: output.check_limit,
+    };
+    let judged = workload.judge(&run).map_err(Failure::internal)?;
     let Judged { nemesis: events, statistics: figures, judgement } = judged;
     if figures.counts.ok == 0 && broken.is_empty() {
         broken.push("no operation succeeded".to_owned());
@@ -162,7 +168,7 @@ fn judge_run(
         }
         Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
     }
-    notes.extend(system.clock_bound(&plan.settings).map(|bound| clock_note(bound, &plan.schedule)));
+    notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
     if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
         broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
@@ -174,22 +180,17 @@ fn judge_run(
         plan.settings
             .options
             .iter()
-            .filter(|(key, value)| !is_default(system, key, value))
+            .filter(|(key, value)| !is_default(*system, key, value))
             .map(|(key, value)| format!(", {key}={value}"))
             .collect::<String>(),
         plan.settings.bug.as_ref().map(|bug| format!(", bug {bug}")).unwrap_or_default(),
         plan.nodes.len(),
-        plan.workload.name(),
+        plan.workload.name,
         plan.faults,
     );
-    let promise = match system.promise(&plan.settings) {
-        // The reader is told why such a run is invalid although nothing more was promised.
-        promise @ Promise::StaleReads => format!("{promise}; held to linearizability, to show them"),
-        promise => promise.to_string(),
-    };
     Ok(RunReport {
         subject,
-        promise,
+        promise: promise.to_string(),
         verdict: RunVerdict::new(&judgement.verdict, broken, outcome.undecided),
         judgement,
         statistics: figures,
@@ -203,7 +204,7 @@ fn judge_run(
 
 /// Whether an option of the target has the value it has when none is given.
 fn is_default(system: &dyn System, key: &str, value: &str) -> bool {
-    system.options().iter().any(|option| option.name == key && option.default == value)
+    system.description().offer.options.iter().any(|option| option.name == key && option.default == value)
 }
 
 /// `verdict.json`: the verdict with its witnesses, and everything the report's figures say.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,7 +11,8 @@ use duress_arena::PortKind;
 use duress_arena::capabilities::probe;
 use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
 use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
-use duress_targets::{Request, Scenario, Settings, System, find};
+use duress_settings::{Request, Settings};
+use duress_targets::{Deployment, Scenario, System};
 use rand::RngExt;
 
 use super::perform::{OutputArgs, isolated};
@@ -18,6 +20,8 @@ use super::words::{Concurrency, duration, option};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
+use crate::systems::systems;
+use crate::workload::{Model, Workload, Workloads};
 use crate::plan::{ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, hosts};
 
 /// The fault mix of a run that names none.
@@ -126,27 +130,27 @@ enum PortChoice {
 /// `duress run`.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     // Everything that can be wrong with the command line is found before anything is started.
-    let (mut plan, system) = plan(args)?;
+    let mut planned = plan(args)?;
     if args.dry_run {
         if let Some(port) = fixed(args.port) {
-            plan.arena.port = port;
+            planned.plan.arena.port = port;
         }
-        print(plan.to_json())?;
+        print(planned.plan.to_json())?;
         return Ok(Exit::Valid);
     }
     isolated(&args.output, move || {
-        plan.arena.port = match fixed(args.port) {
+        planned.plan.arena.port = match fixed(args.port) {
             Some(port) => port,
             None => best_port()?,
         };
-        Ok((plan, system))
+        Ok(planned)
     })
 }
 
 /// `duress replay`.
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
-    let system = find(&plan.target).map_err(Failure::usage)?;
+    let system = systems().find(&plan.target).map_err(Failure::usage)?;
     let request = Request {
         mode: Some(plan.settings.mode.clone()),
         options: plan.settings.options.clone(),
@@ -154,7 +158,9 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         nodes: plan.nodes.len(),
     };
     system.resolve(&request).map_err(Failure::usage)?;
-    has_workload(system, plan.workload.name())?;
+    let workload = workload(system, &plan.workload.name)?;
+    workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
+    let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
     system.available().map_err(missing)?;
     isolated(&args.output, move || {
         let mut plan = plan;
@@ -162,21 +168,40 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         if plan.arena.port == PortKind::Tun {
             plan.arena.port = best_port()?;
         }
-        Ok((plan, system))
+        Ok(Planned { plan, system, workload, deployment })
     })
 }
 
-/// Whether `system` has clients of the workload `name`.
-fn has_workload(system: &dyn System, name: &str) -> Result<(), Failure> {
-    let known = system.workloads();
+/// A plan, and what it is about.
+pub(super) struct Planned {
+    /// The plan.
+    pub(super) plan: Plan,
+    /// The system under test.
+    pub(super) system: &'static dyn System,
+    /// What clients do.
+    pub(super) workload: &'static dyn Workload,
+    /// The system, bound to the plan's settings and nodes.
+    pub(super) deployment: Arc<dyn Deployment>,
+}
+
+/// The workloads that `system` has clients of, in the order in which they are listed.
+pub(crate) fn workloads_of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
+    let vocabularies = &system.description().vocabularies;
+    Workloads::known()
+        .iter()
+        .filter(move |workload| vocabularies.iter().any(|name| name == workload.vocabulary()))
+}
+
+/// The workload `name`, which `system` must have clients of.
+fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
+    let workload = Workloads::known().find(name).map_err(Failure::usage)?;
+    let known: Vec<&str> = workloads_of(system).map(Model::name).collect();
     if known.contains(&name) {
-        return Ok(());
+        return Ok(workload);
     }
-    Err(Failure::usage(anyhow::anyhow!(
-        "{} has no workload \"{name}\"; it has {}",
-        system.name(),
-        known.join(", ")
-    )))
+    let name_of_system = &system.description().name;
+    let known = known.join(", ");
+    Err(Failure::usage(anyhow::anyhow!("{name_of_system} has no workload \"{name}\"; it has {known}")))
 }
 
 fn missing(error: duress_targets::MissingSystem) -> Failure {
@@ -204,17 +229,18 @@ fn best_port() -> Result<PortKind, Failure> {
 }
 
 /// Resolves the command line into a plan; the port is the better one, until it is known which works.
-fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
-    let system = find(&args.target).map_err(Failure::usage)?;
-    let bug = args.bug.as_ref().and_then(|name| system.bugs().iter().find(|bug| bug.name == name));
-    let scenario = bug.map(|bug| bug.scenario);
+fn plan(args: &RunArgs) -> Result<Planned, Failure> {
+    let system = systems().find(&args.target).map_err(Failure::usage)?;
+    let scenario = args.bug.as_ref().and_then(|name| system.description().scenarios.get(name));
     let workload = match (&args.workload, scenario) {
-        (Some(name), _) => name.as_str(),
-        (None, Some(scenario)) => scenario.workload,
-        (None, None) => system.workloads()[0],
+        (Some(name), _) => workload(system, name)?,
+        (None, Some(scenario)) => workload(system, &scenario.workload)?,
+        (None, None) => workloads_of(system).next().ok_or_else(|| {
+            let name = &system.description().name;
+            Failure::usage(anyhow::anyhow!("{name} has clients of no workload"))
+        })?,
     };
-    has_workload(system, workload)?;
-    let workload = args.workload_options.resolve(workload)?;
+    let planned_workload = args.workload_options.resolve(workload)?;
     let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
@@ -241,8 +267,8 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         None => FaultSpec::parse_mix(&faults).map_err(Failure::usage)?,
     };
     let seconds =
-        |of: fn(&Scenario) -> u64| scenario.as_ref().map(|scenario| Duration::from_secs(of(scenario)));
-    let interval = args.interval.or(seconds(|scenario| scenario.interval_s)).unwrap_or(DEFAULT_INTERVAL);
+        |of: fn(&Scenario) -> u64| scenario.map(|scenario| Duration::from_secs(of(scenario)));
+    let interval = args.interval.or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero())).unwrap_or(DEFAULT_INTERVAL);
     let time_limit =
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
@@ -250,11 +276,11 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let mut plan = Plan {
         version: VERSION,
-        target: system.name().to_owned(),
+        target: system.description().name.clone(),
         settings,
         nodes: hosts("n", node_count, 0),
         clients: hosts("c", node_count, 100),
-        workload,
+        workload: planned_workload,
         concurrency: args.concurrency.processes(node_count),
         rate_hz: args.rate,
         time_limit_ms: millis(time_limit),
@@ -277,14 +303,16 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
         return Err(Failure::usage(anyhow::anyhow!("--interval must be at least 100ms")));
     }
     plan.validate().map_err(Failure::usage)?;
+    workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
+    let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
     plan.schedule = match &args.schedule {
         Some(path) => read_schedule(path)?,
         None => {
-            let tolerated = system.tolerates(&plan.settings, node_count);
+            let tolerated = deployment.tolerates();
             let losses =
                 if args.beyond_tolerance { LossLimit::Beyond } else { LossLimit::tolerated(tolerated) };
             plan.losses = Some(losses);
-            expanded(&plan, losses, system, &mix, args)?
+            expanded(&plan, losses, &*deployment, &mix, args)?
         }
     };
     plan.validate().map_err(Failure::usage)?;
@@ -299,7 +327,7 @@ fn plan(args: &RunArgs) -> Result<(Plan, &'static dyn System), Failure> {
     if !args.dry_run {
         system.available().map_err(missing)?;
     }
-    Ok((plan, system))
+    Ok(Planned { plan, system, workload, deployment })
 }
 
 /// Every family of faults that this machine allows, as a mix.
@@ -326,7 +354,7 @@ fn all_allowed() -> Result<String, Failure> {
 fn expanded(
     plan: &Plan,
     losses: LossLimit,
-    system: &dyn System,
+    deployment: &dyn Deployment,
     mix: &[FaultSpec],
     args: &RunArgs,
 ) -> Result<Vec<ScheduledFault>, Failure> {
@@ -343,7 +371,7 @@ fn expanded(
             time_limit: plan.time_limit(),
             overlap: plan.overlap,
             losses,
-            clock_bound: system.clock_bound(&plan.settings),
+            clock_bound: deployment.clock_bound(),
         },
     )
     .map_err(Failure::usage)?;

@@ -8,54 +8,49 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, io};
 
-use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::verdict::Verdict;
 use duress_history::jsonl::ReadError;
-use duress_history::mutex::Mutex;
 use duress_history::pairs::{PairError, pair};
-use duress_history::register::{CasRegister, Register};
-use duress_history::{NemesisEvent, Operation, Payload, Scalar, import};
-use duress_targets::{Delivery, Promise};
+use duress_history::{NemesisEvent, Operation, Payload, Promise, Scalar, import};
 use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::judge::statistics::{RunStatistics, statistics};
+use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
-use crate::workload::WorkloadKind;
-use crate::workload::log::mix::LogOptions;
-use crate::workload::queue::mix::QueueOptions;
-use crate::workload::register::linearizability;
-use crate::workload::table::mix::TableOptions;
 
-/// What a history is checked against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Model {
-    /// Many registers: read, write and compare-and-set, each value a [key, value].
-    Register,
-    /// One register, values bare.
-    CasRegister,
-    /// One lock: acquire and release.
-    Mutex,
-    /// A log: send, poll, assign, subscribe, …
-    Log,
-    /// The same operations, and every message is for one member of the group.
-    Queue,
-    /// A compacted log: put, delete, read-log.
-    Table,
+/// What is asked of a history.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What is promised of the answers.
+    pub promise: Promise,
+    /// What objects hold at first; `None` is nothing.
+    pub initial: Option<Scalar>,
+    /// When everything was healed and nothing more was written, in nanoseconds since the run began: reads that begin
+    /// later are the final ones. Absent where the history does not say.
+    pub healed_ns: Option<u64>,
 }
 
-/// Against what a history is checked.
-#[derive(Clone, Debug)]
-pub struct Against {
-    /// What it holds.
-    pub model: Model,
-    /// What registers hold at first; of no meaning for others.
-    pub initial: Option<Scalar>,
-    /// What is promised of delivery; of no meaning for registers and locks.
-    pub promise: Delivery,
+impl Default for Question {
+    /// Everything is promised, and objects hold nothing at first.
+    fn default() -> Self {
+        Self { promise: Promise::LINEARIZABLE, initial: None, healed_ns: None }
+    }
+}
+
+/// The history of a run that is over, and what is asked of it.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordedRun<'a> {
+    /// The history's file.
+    pub history: &'a Path,
+    /// What was promised.
+    pub promise: Promise,
+    /// When clients stopped and the final phase began.
+    pub clients_until: Duration,
+    /// How long the check may take.
+    pub limit: Duration,
 }
 
 /// Why a history cannot be judged.
@@ -113,64 +108,25 @@ pub struct Judged {
     pub judgement: Judgement,
 }
 
-/// Judges the history of a run at `path`, whose clients stopped `until` after they began, against what was promised;
-/// what is undecided after `limit` is unknown.
+/// Judges the history of a run by `judge`; what is undecided when the run's limit is over is unknown.
 ///
 /// A cluster that never came up leaves no history, and nothing to judge.
 ///
 /// # Errors
 /// [`JudgeError`].
-pub fn judge_run<W: WorkloadKind>(
-    path: &Path,
-    promise: Promise,
-    until: Duration,
-    limit: Duration,
+pub fn judge_operations<A: Payload>(
+    run: &RecordedRun<'_>,
+    judge: impl FnOnce(&[Operation<A>], &Question, &AtomicBool) -> Judgement,
 ) -> Result<Judged, JudgeError> {
-    let (nemesis, operations) = match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > 0 => read::<W::Action>(path)?,
+    let (nemesis, operations) = match fs::metadata(run.history) {
+        Ok(metadata) if metadata.len() > 0 => read::<A>(run.history)?,
         _ => (Vec::new(), Vec::new()),
     };
-    let statistics = statistics(&operations, nanos(until));
-    let judgement = W::judge(&operations, promise, limit)?;
+    let until = nanos(run.clients_until);
+    let statistics = statistics(&operations, until);
+    let question = Question { promise: run.promise, healed_ns: Some(until), ..Question::default() };
+    let judgement = within(run.limit, |interrupt| judge(&operations, &question, interrupt))?;
     Ok(Judged { nemesis, statistics, judgement })
-}
-
-/// Checks the history at `path`; what is undecided after `limit`, or when the program is asked to end, is unknown.
-///
-/// # Errors
-/// [`JudgeError`].
-pub fn check_file(path: &Path, against: Against, limit: Duration) -> Result<Judgement, JudgeError> {
-    let Against { model, initial, promise } = against;
-    let budget = Budget::default();
-    match model {
-        Model::Register => {
-            let (_, operations) = read::<Register>(path)?;
-            within(limit, |interrupt| check_registers(&operations, initial, &budget, interrupt))
-                .map(|report| linearizability(report, "register"))
-        }
-        Model::CasRegister => {
-            let (_, operations) = read::<CasRegister>(path)?;
-            within(limit, |interrupt| check_cas_register(&operations, initial, &budget, interrupt))
-                .map(|report| linearizability(report, "cas-register"))
-        }
-        Model::Mutex => {
-            let (_, operations) = read::<Mutex>(path)?;
-            within(limit, |interrupt| check_mutex(&operations, &budget, interrupt))
-                .map(|report| linearizability(report, "mutex"))
-        }
-        Model::Log => check_messages::<LogOptions>(path, promise, limit),
-        Model::Queue => check_messages::<QueueOptions>(path, promise, limit),
-        Model::Table => check_messages::<TableOptions>(path, promise, limit),
-    }
-}
-
-fn check_messages<W: WorkloadKind>(
-    path: &Path,
-    promise: Delivery,
-    limit: Duration,
-) -> Result<Judgement, JudgeError> {
-    let (_, operations) = read::<W::Action>(path)?;
-    W::judge(&operations, Promise::Messages { stored: promise, consumed: promise }, limit)
 }
 
 /// Calls `check` with a flag that is raised once `limit` has passed, or when the program is asked to end.

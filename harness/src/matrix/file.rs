@@ -254,8 +254,8 @@ impl Reader<'_> {
         let bug = command.flags.get("bug").cloned();
         if let (Kind::Bug, Some(bug)) = (kind, &bug) {
             // What the bug's own scenario says outranks defaults, and is outranked by what is written beside the bug.
-            let spec = vocabulary::bug(&command.target, bug).map_err(meaningless)?;
-            let scenario = RunCommand::from_scenario(&command.target, &spec.scenario.words())
+            let scenario = vocabulary::scenario(&command.target, bug).map_err(meaningless)?;
+            let scenario = RunCommand::from_scenario(&command.target, &scenario.words())
                 .map_err(|error| self.wrong(at(&Key::Bug), error.to_string()))?;
             for (key, _) in chosen.iter().filter(|(key, _)| !section.axes.contains_key(key)) {
                 match key {

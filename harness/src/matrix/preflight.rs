@@ -6,7 +6,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use duress_arena::capabilities::Capabilities;
-use duress_targets::find;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use tokio::process::Command;
@@ -149,7 +148,7 @@ fn wrong(file: &Path, cell: &Cell, key: &Key, message: String) -> DocumentError 
 
 /// What this machine lacks for a cell, in words.
 fn impossible(cell: &Cell, plan: &PlanFile, machine: &Capabilities) -> Option<String> {
-    if let Err(missing) = find(&cell.command.target).ok()?.available() {
+    if let Err(missing) = crate::systems::systems().find(&cell.command.target).ok()?.available() {
         return Some(missing.to_string());
     }
     let is = |field: &str, value: &str| plan.arena.get(field).is_some_and(|have| have == value);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use duress_checkers::verdict::AnomalyKind;
-use duress_targets::nearest;
+use duress_settings::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

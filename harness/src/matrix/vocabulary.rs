@@ -1,11 +1,14 @@
 //! Whether the words of a cell mean something: targets, modes, options, bugs, workloads and faults are known by name.
 
 use duress_nemesis::FaultSpec;
-use duress_targets::settings::Setting;
-use duress_targets::{BugSpec, Findable, Request, SettingsError, find, systems};
+use duress_settings::{Request, Setting, SettingsError};
+use duress_targets::{Description, Scenario};
 
 use super::command::RunCommand;
 use super::key::Key;
+use crate::cli::run::workloads_of;
+use crate::systems::systems;
+use crate::workload::Model;
 
 /// A word that means nothing, and which it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,15 +30,15 @@ const NODES: usize = 5;
 /// [`Meaningless`], naming the word and those that would be understood.
 pub fn check(command: &RunCommand) -> Result<(), Meaningless> {
     let meaningless = |key: Key, message: String| Meaningless { key, message };
-    let system = find(&command.target).map_err(|error| meaningless(Key::Target, error.to_string()))?;
-    if let Some(workload) = command.flags.get("workload")
-        && !system.workloads().contains(&workload.as_str())
-    {
-        let known = system.workloads().join(", ");
-        return Err(meaningless(
-            Key::Workload,
-            format!("{} has no workload \"{workload}\"; it has {known}", system.name()),
-        ));
+    let system =
+        systems().find(&command.target).map_err(|error| meaningless(Key::Target, error.to_string()))?;
+    if let Some(name) = command.flags.get("workload") {
+        let known: Vec<&str> = workloads_of(system).map(Model::name).collect();
+        if !known.contains(&name.as_str()) {
+            let message =
+                format!("{} has no workload \"{name}\"; it has {}", command.target, known.join(", "));
+            return Err(meaningless(Key::Workload, message));
+        }
     }
     let nodes = match command.flags.get("nodes") {
         None => NODES,
@@ -65,40 +68,38 @@ fn place(error: &SettingsError) -> Key {
     };
     match error {
         SettingsError::Unknown { what, given, .. } => named(*what, given),
-        SettingsError::Value { option, .. } => Key::Option((*option).to_owned()),
+        SettingsError::Value { option, .. }
+        | SettingsError::Missing { option, .. }
+        | SettingsError::Unreadable { option, .. } => Key::Option(option.clone()),
         SettingsError::OtherMode { what, name, .. } => named(*what, name),
         SettingsError::NoNodes { .. } => Key::flag("nodes"),
     }
 }
 
-/// The seeded bug `bug` of `target`, which must be one that can be found.
+/// The scenario of the seeded bug `bug` of `target`, which must be one that can be found.
 ///
 /// # Errors
 /// [`Meaningless`].
-pub fn bug(target: &str, bug: &str) -> Result<&'static BugSpec, Meaningless> {
-    let system =
-        find(target).map_err(|error| Meaningless { key: Key::Target, message: error.to_string() })?;
-    let wrong = |message: String| Meaningless { key: Key::Bug, message };
-    let spec = system.bugs().iter().find(|spec| spec.name == bug).ok_or_else(|| {
-        let known: Vec<&str> = system.bugs().iter().map(|spec| spec.name).collect();
-        wrong(format!("{target} has no bug \"{bug}\"; it has {}", known.join(", ")))
-    })?;
-    match spec.findable {
-        Findable::Now => Ok(spec),
-        Findable::Needs(what) => {
-            Err(wrong(format!("the bug \"{bug}\" cannot be found yet: it needs {what}")))
-        }
-    }
+pub fn scenario(target: &str, bug: &str) -> Result<&'static Scenario, Meaningless> {
+    let system = systems()
+        .find(target)
+        .map_err(|error| Meaningless { key: Key::Target, message: error.to_string() })?;
+    let scenarios = &system.description().scenarios;
+    scenarios.get(bug).ok_or_else(|| {
+        let known: Vec<&str> = scenarios.keys().map(String::as_str).collect();
+        let message = format!("{target} has no bug \"{bug}\"; it has {}", known.join(", "));
+        Meaningless { key: Key::Bug, message }
+    })
 }
 
-/// Every seeded bug that can be found, with its target.
+/// Every seeded bug, with its target.
 #[must_use]
-pub fn findable_bugs() -> Vec<(&'static str, &'static str)> {
+pub fn seeded_bugs() -> Vec<(&'static str, &'static str)> {
     systems()
         .iter()
         .flat_map(|system| {
-            let findable = system.bugs().iter().filter(|bug| bug.findable == Findable::Now);
-            findable.map(|bug| (system.name(), bug.name))
+            let Description { name, offer, .. } = system.description();
+            offer.bugs.iter().map(move |bug| (name.as_str(), bug.name.as_str()))
         })
         .collect()
 }

@@ -1,5 +1,7 @@
 //! The plan: one value that says everything about a run, resolved before anything starts.
 
+pub mod range;
+
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,15 +11,12 @@ use duress_arena::PortKind;
 use duress_history::NodeId;
 use duress_nemesis::schedule::Overlap;
 use duress_nemesis::{LossLimit, ScheduledFault};
-use duress_targets::{Promise, Settings, WorkloadSetup};
+use duress_settings::Settings;
+use duress_targets::{Node, Topology};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::judge::{JudgeError, Judged, judge_run};
-use crate::workload::WorkloadKind;
-use crate::workload::log::mix::LogOptions;
-use crate::workload::queue::mix::QueueOptions;
-use crate::workload::register::mix::RegisterOptions;
-use crate::workload::table::mix::TableOptions;
+use self::range::{RangeError, range};
 
 /// The version of the format of `plan.json`.
 pub const VERSION: u32 = 1;
@@ -93,70 +92,14 @@ pub struct ArenaPlan {
     pub tcp_rto_max_ms: Option<u64>,
 }
 
-/// What clients do.
+/// What clients do: a workload's name, and its options, which the workload understands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
-pub enum Workload {
-    /// Registers over many keys.
-    Register(RegisterOptions),
-    /// Messages in the partitions of topics.
-    Log(LogOptions),
-    /// Messages that a group works off.
-    Queue(QueueOptions),
-    /// A compacted log.
-    Table(TableOptions),
-}
-
-impl Workload {
+pub struct PlannedWorkload {
     /// The name on the command line.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Register(_) => "register",
-            Self::Log(_) => "log",
-            Self::Queue(_) => "queue",
-            Self::Table(_) => "table",
-        }
-    }
-
-    fn validate(&self) -> Result<(), PlanError> {
-        match self {
-            Self::Register(options) => options.validate(),
-            Self::Log(options) => options.validate(),
-            Self::Queue(options) => options.validate(),
-            Self::Table(options) => options.validate(),
-        }
-    }
-
-    /// What the system must have made before clients begin.
-    #[must_use]
-    pub fn setup(&self) -> WorkloadSetup {
-        match self {
-            Self::Register(options) => options.setup(),
-            Self::Log(options) => options.setup(),
-            Self::Queue(options) => options.setup(),
-            Self::Table(options) => options.setup(),
-        }
-    }
-
-    /// Judges a run's history at `path`; see [`judge_run`].
-    ///
-    /// # Errors
-    /// [`JudgeError`].
-    pub fn judge(
-        &self,
-        path: &Path,
-        promise: Promise,
-        until: Duration,
-        limit: Duration,
-    ) -> Result<Judged, JudgeError> {
-        match self {
-            Self::Register(_) => judge_run::<RegisterOptions>(path, promise, until, limit),
-            Self::Log(_) => judge_run::<LogOptions>(path, promise, until, limit),
-            Self::Queue(_) => judge_run::<QueueOptions>(path, promise, until, limit),
-            Self::Table(_) => judge_run::<TableOptions>(path, promise, until, limit),
-        }
-    }
+    pub name: String,
+    /// Its options, by field.
+    #[serde(flatten)]
+    pub options: Map<String, Value>,
 }
 
 /// Everything about a run. The same plan gives the same schedule and the same generated operations.
@@ -174,7 +117,7 @@ pub struct Plan {
     /// The hosts that clients live on; process p lives on host p modulo their number.
     pub clients: Vec<PlannedHost>,
     /// What clients do.
-    pub workload: Workload,
+    pub workload: PlannedWorkload,
     /// How many processes there are at a time.
     pub concurrency: usize,
     /// Operations a second over all processes; closed loop without it.
@@ -221,45 +164,9 @@ pub enum PlanError {
         #[source]
         source: serde_json::Error,
     },
-    /// A value out of range.
-    #[error("{what} is {value}: {expected}")]
-    Range {
-        /// The plan's field or the command line's option.
-        what: &'static str,
-        /// Its value.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-}
-
-impl PlanError {
-    /// An error that quotes `value` unless it is `fine`.
-    ///
-    /// # Errors
-    /// [`PlanError::Range`].
-    pub fn range(
-        what: &'static str,
-        value: &dyn ToString,
-        fine: bool,
-        expected: &'static str,
-    ) -> Result<(), Self> {
-        if fine { Ok(()) } else { Err(Self::Range { what, value: value.to_string(), expected }) }
-    }
-
-    /// Whether something can be drawn by these weights.
-    ///
-    /// # Errors
-    /// [`PlanError::Range`].
-    pub fn weights(weights: &[u32]) -> Result<(), Self> {
-        let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        Self::range(
-            "sum of weights",
-            &sum,
-            (1..=1_000_000).contains(&sum),
-            "at least one weight is positive, all at most a million",
-        )
-    }
+    /// A value is out of range.
+    #[error(transparent)]
+    Range(#[from] RangeError),
 }
 
 impl Plan {
@@ -285,12 +192,11 @@ impl Plan {
         text
     }
 
-    /// Checks the ranges of all values.
+    /// Checks the ranges of all values but the options of the workload, which the workload checks.
     ///
     /// # Errors
-    /// [`PlanError::Range`] naming the first that is out of range.
-    pub fn validate(&self) -> Result<(), PlanError> {
-        let range = PlanError::range;
+    /// [`RangeError`] naming the first that is out of range.
+    pub fn validate(&self) -> Result<(), RangeError> {
         range("version", &self.version, self.version == VERSION, "this duress knows version 1")?;
         let nodes = self.nodes.len();
         range("nodes", &nodes, (1..=NODES_MAX).contains(&nodes), "a cluster has 1 to 99 nodes")?;
@@ -304,10 +210,6 @@ impl Plan {
         range("time limit", &limit, (100..=86_400_000).contains(&limit), "100 ms to one day")?;
         if let Some(rate) = self.rate_hz {
             range("rate", &rate, (0.001..=1e6).contains(&rate), "0.001 to 1000000 operations a second")?;
-        }
-        self.workload.validate()?;
-        if let Workload::Queue(_) = self.workload {
-            range("concurrency", &concurrency, concurrency > 1, "a queue needs who sends and who consumes")?;
         }
         for fault in &self.schedule {
             let inside = fault.start_ms < fault.stop_ms && fault.stop_ms <= limit;
@@ -342,6 +244,13 @@ impl Plan {
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {
         Duration::from_millis(self.operation_timeout_ms)
+    }
+
+    /// The nodes, as their system sees them.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        let node = |host: &PlannedHost| Node { name: host.name.clone(), address: host.address };
+        Topology { nodes: self.nodes.iter().map(node).collect() }
     }
 
     /// The names of the nodes.

@@ -1,14 +1,12 @@
 //! Speaks to a cluster as an operator would: is a node ready, who leads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use duress_arena::Host;
-use duress_history::NodeId;
-use duress_history::log::Log;
-use duress_history::register::Register;
-use duress_history::table::Table;
-use duress_targets::{Client, ClientError, NotReady, Role, Settings, System, Topology, WorkloadSetup};
+use duress_history::{NodeId, Payload};
+use duress_targets::{Client, Deployment, NodeFiles, NotReady, Place, Role, Seat, Setup};
 use tokio::time::{Instant, sleep};
 
 /// One question to a node takes at most this long.
@@ -20,12 +18,10 @@ const LEADER_DEADLINE: Duration = Duration::from_millis(400);
 
 /// A running cluster, and the place from which it is spoken to.
 pub struct ClusterAccess {
-    /// The system under test.
-    pub system: &'static dyn System,
-    /// Its settings.
-    pub settings: Settings,
-    /// Its nodes.
-    pub topology: Topology,
+    /// The cluster.
+    pub deployment: Arc<dyn Deployment>,
+    /// The files of each node.
+    pub files: BTreeMap<NodeId, NodeFiles>,
     /// A host that no fault touches.
     pub operator: Arc<Host>,
     /// The hosts that clients live on.
@@ -38,7 +34,7 @@ impl ClusterAccess {
     /// The nodes, in their planned order.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
-        self.topology.nodes.iter().map(|node| node.name.clone()).collect()
+        self.deployment.topology().nodes.iter().map(|node| node.name.clone()).collect()
     }
 
     /// Asks `node` until it takes part in the cluster.
@@ -49,7 +45,7 @@ impl ClusterAccess {
         let end = Instant::now() + deadline;
         loop {
             let operator = self.operator.as_ref();
-            match self.system.ready(&self.settings, &self.topology, node, operator, ATTEMPT).await {
+            match self.deployment.ready(node, operator, ATTEMPT).await {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() >= end => return Err(error),
                 Err(_) => sleep(RETRY).await,
@@ -60,11 +56,11 @@ impl ClusterAccess {
     /// The node that says that it leads, in the highest term, or that most others name.
     pub async fn leader(&self) -> Option<NodeId> {
         let operator = self.operator.as_ref();
-        let asked = self.topology.nodes.iter().map(|node| {
-            self.system.status(&self.settings, &self.topology, &node.name, operator, LEADER_DEADLINE)
+        let asked = self.deployment.topology().nodes.iter().map(|node| {
+            self.deployment.status(&node.name, operator, LEADER_DEADLINE)
         });
         let mut best: Option<(u64, NodeId)> = None;
-        for (node, status) in self.topology.nodes.iter().zip(futures_util::future::join_all(asked).await) {
+        for (node, status) in self.deployment.topology().nodes.iter().zip(futures_util::future::join_all(asked).await) {
             let Ok(status) = status else { continue };
             let term = status.term.unwrap_or(0);
             let claimed = match status.role {
@@ -83,19 +79,19 @@ impl ClusterAccess {
     /// The node that the process slot `slot` speaks to.
     #[must_use]
     pub fn node_of_slot(&self, slot: usize) -> &NodeId {
-        &self.topology.nodes[slot % self.topology.nodes.len()].name
+        &self.deployment.topology().nodes[slot % self.deployment.topology().nodes.len()].name
     }
 
-    /// Has the system make what `workload` needs, trying again until `deadline`.
+    /// Has the system make what a workload needs, trying again until `deadline`.
     ///
     /// # Errors
     /// The last [`NotReady`].
-    pub async fn prepare(&self, workload: &WorkloadSetup, deadline: Duration) -> Result<(), NotReady> {
+    pub async fn prepare(&self, setup: &Setup, deadline: Duration) -> Result<(), NotReady> {
         let end = Instant::now() + deadline;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let operator = self.operator.as_ref();
-            match self.system.prepare(&self.settings, &self.topology, workload, operator, left).await {
+            match self.deployment.prepare(setup, operator, left).await {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() >= end => return Err(error),
                 Err(_) => sleep(RETRY).await,
@@ -103,45 +99,20 @@ impl ClusterAccess {
         }
     }
 
-    /// A fresh client of registers for the process slot `slot`. The system has the workload: the plan was held against it.
+    /// A fresh client for the process slot `slot`.
+    ///
+    /// # Panics
+    /// When the system has no clients of this vocabulary: plans are held against what systems have.
     #[must_use]
-    pub fn register_client(&self, slot: usize) -> Box<dyn Client<Register>> {
-        self.client(slot, |system, settings, topology, node, host, timeout| {
-            system.register_client(settings, topology, node, host, timeout)
-        })
-    }
-
-    /// A fresh client of logs, likewise.
-    #[must_use]
-    pub fn log_client(&self, slot: usize) -> Box<dyn Client<Log>> {
-        self.client(slot, |system, settings, topology, node, host, timeout| {
-            system.log_client(settings, topology, node, host, timeout)
-        })
-    }
-
-    /// A fresh client of tables, likewise.
-    #[must_use]
-    pub fn table_client(&self, slot: usize) -> Box<dyn Client<Table>> {
-        self.client(slot, |system, settings, topology, node, host, timeout| {
-            system.table_client(settings, topology, node, host, timeout)
-        })
-    }
-
-    fn client<A>(
-        &self,
-        slot: usize,
-        make: impl FnOnce(
-            &dyn System,
-            &Settings,
-            &Topology,
-            &NodeId,
-            Arc<Host>,
-            Duration,
-        ) -> Result<Box<dyn Client<A>>, ClientError>,
-    ) -> Box<dyn Client<A>> {
-        let host = Arc::clone(&self.clients[slot % self.clients.len()]);
-        let node = self.node_of_slot(slot);
-        make(self.system, &self.settings, &self.topology, node, host, self.operation_timeout)
-            .expect("the slot's node is one of the topology's, and the system has the plan's workload")
+    pub fn client<A: Payload + Sync + 'static>(&self, slot: usize) -> Box<dyn Client<A>> {
+        let seat = Seat {
+            node: self.node_of_slot(slot).clone(),
+            place: Arc::clone(&self.clients[slot % self.clients.len()]) as Arc<dyn Place>,
+            timeout: self.operation_timeout,
+        };
+        self.deployment
+            .clients()
+            .client(seat)
+            .expect("the slot's node is one of the topology's, and the system has clients of the plan's workload")
     }
 }

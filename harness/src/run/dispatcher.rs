@@ -166,7 +166,7 @@ impl<A: Vocabulary> Dispatcher<A> {
     /// [`RecordError`] when the history cannot be kept: there is no use in going on.
     pub async fn run<T>(
         &mut self,
-        generator: &mut impl Generator<A>,
+        generator: &mut dyn Generator<A>,
         until: Stop,
         others: impl Future<Output = T>,
     ) -> Result<T, RecordError> {
@@ -223,6 +223,12 @@ impl<A: Vocabulary> Dispatcher<A> {
         self.slots.len()
     }
 
+    /// The node that each process slot speaks to.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.slots.iter().map(|slot| slot.node.clone()).collect()
+    }
+
     /// Ends the workers and closes the history.
     ///
     /// # Errors
@@ -237,7 +243,7 @@ impl<A: Vocabulary> Dispatcher<A> {
     fn begin(
         &mut self,
         now: Duration,
-        generator: &mut impl Generator<A>,
+        generator: &mut dyn Generator<A>,
     ) -> Result<(Vec<(usize, A)>, Wake), RecordError> {
         let mut begun = Vec::new();
         // Those before this one in the queue of free processes were offered, and are not wanted now.
@@ -260,7 +266,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         Ok((begun, Wake::Event))
     }
 
-    fn complete(&mut self, ended: Ended<A>, generator: &mut impl Generator<A>) -> Result<(), RecordError> {
+    fn complete(&mut self, ended: Ended<A>, generator: &mut dyn Generator<A>) -> Result<(), RecordError> {
         let Ended { slot, outcome } = ended;
         let State::Busy(asked) = std::mem::replace(&mut self.slots[slot].state, State::Free) else {
             unreachable!("a worker answers once per request")

@@ -15,14 +15,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use duress_arena::clock::ClockPage;
 use duress_history::NodeId;
-use duress_targets::{LedPartition, Role};
+use duress_targets::{LedPartition, NodeFiles, Role};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -129,9 +129,9 @@ async fn look(
             _ = &mut ended => true,
         };
         let now = (nanos(clock.now()), wall_ns());
-        let lines = cluster.topology.nodes.iter().map(|node| {
+        let lines = cluster.deployment.topology().nodes.iter().map(|node| {
             let clock = clocks.get(&node.name).map(Arc::as_ref);
-            observe(&cluster, &node.name, [&node.stdout, &node.stderr], clock, now)
+            observe(&cluster, &node.name, cluster.files.get(&node.name), clock, now)
         });
         let mut text = String::new();
         for observation in futures_util::future::join_all(lines).await {
@@ -149,13 +149,14 @@ async fn look(
 async fn observe(
     cluster: &ClusterAccess,
     node: &NodeId,
-    output: [&PathBuf; 2],
+    files: Option<&NodeFiles>,
     clock: Option<&ClockPage>,
     (time, wall_ns): (u64, i64),
 ) -> Observation {
-    let [stdout, stderr] = output.map(|path| fs::metadata(path).map_or(0, |metadata| metadata.len()));
+    let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let [stdout, stderr] = files.map_or([0, 0], |files| [length(&files.stdout), length(&files.stderr)]);
     let operator = cluster.operator.as_ref();
-    let asked = cluster.system.status(&cluster.settings, &cluster.topology, node, operator, PATIENCE).await;
+    let asked = cluster.deployment.status(node, operator, PATIENCE).await;
     let mut observation = Observation {
         time,
         wall_ns,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,13 +12,15 @@ use duress_arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
-use duress_targets::{LaunchError, Node, NotReady, System, Topology};
+use duress_targets::{Deployment, LaunchError, NodeFiles, NotReady};
 use tokio::task::JoinSet;
 
 use crate::plan::{ClockSource, DataLocation, Plan, PlannedHost, hosts};
 use crate::record::folder::{FolderError, RunFolder};
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::nemesis_thread::NemesisThread;
+use crate::workload::Workload;
+use crate::workload::erased::OptionsError;
 
 /// How long the whole cluster may take to come up.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -63,9 +64,9 @@ pub enum WorldError {
     /// The system has no thread left.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
-    /// This program's own file is not known.
-    #[error("cannot tell which file this program is")]
-    Executable(#[source] std::io::Error),
+    /// The plan's options of the workload are not the workload's.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
     /// A node ended before the cluster was ready.
     #[error("node {} ended with {} before the cluster was ready{output}", crash.node, crash.status)]
     Crashed {
@@ -111,7 +112,8 @@ impl World {
     /// [`WorldError`].
     pub async fn build(
         plan: &Plan,
-        system: &'static dyn System,
+        workload: &dyn Workload,
+        deployment: Arc<dyn Deployment>,
         folder: &RunFolder,
         tracer: Option<Tracer>,
     ) -> Result<Self, WorldError> {
@@ -126,13 +128,12 @@ impl World {
         let find = |host: &PlannedHost| -> Arc<Host> {
             Arc::clone(arena.host(host.name.as_str()).expect("the arena has every host of its specification"))
         };
-        let topology = topology(plan, folder)?;
-        let settings = plan.settings.clone();
+        let files = files(plan, folder)?;
         let mut members = Vec::new();
         for (number, host) in (0..).zip(&plan.nodes) {
             members.push(Member {
                 host: find(host),
-                spec: system.process(&settings, &topology, &host.name)?,
+                spec: deployment.process(&host.name, &files[&host.name])?,
                 clock: match plan.arena.clock {
                     ClockSource::Machine => None,
                     ClockSource::Own => Some(Arc::new(ClockPage::create()?)),
@@ -148,24 +149,23 @@ impl World {
         let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
         let cluster = Rc::new(ClusterAccess {
-            system,
-            settings,
-            topology,
+            deployment,
+            files,
             operator: find(&operator[0]),
             clients: plan.clients.iter().map(find).collect(),
             operation_timeout: plan.operation_timeout(),
         });
         nemesis.start_nodes().await?;
         await_all(&nemesis, &cluster).await?;
-        cluster.prepare(&plan.workload.setup(), PREPARE_DEADLINE).await.map_err(WorldError::Prepare)?;
+        let setup = workload.setup(&plan.workload.options)?;
+        cluster.prepare(&setup, PREPARE_DEADLINE).await.map_err(WorldError::Prepare)?;
         Ok(Self { arena, nemesis, cluster, clocks, ready_after: began.elapsed() })
     }
 }
 
 /// Makes the nodes' folders, and puts their data where the plan has it.
-fn topology(plan: &Plan, folder: &RunFolder) -> Result<Topology, WorldError> {
-    let executable = std::env::current_exe().map_err(WorldError::Executable)?;
-    let mut nodes = Vec::new();
+fn files(plan: &Plan, folder: &RunFolder) -> Result<BTreeMap<NodeId, NodeFiles>, WorldError> {
+    let mut files = BTreeMap::new();
     for host in &plan.nodes {
         let home = folder.node(&host.name);
         let data = folder.data(&host.name);
@@ -174,9 +174,9 @@ fn topology(plan: &Plan, folder: &RunFolder) -> Result<Topology, WorldError> {
             duress_arena::mount_tmpfs(&data)?;
         }
         let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));
-        nodes.push(Node { name: host.name.clone(), address: host.address, data, stdout, stderr });
+        files.insert(host.name.clone(), NodeFiles { data, stdout, stderr });
     }
-    Ok(Topology { nodes, executable })
+    Ok(files)
 }
 
 /// The breakable disk of `node`, mounted where its data is, if the plan has one.
@@ -224,9 +224,8 @@ async fn await_all(nemesis: &NemesisThread, cluster: &Rc<ClusterAccess>) -> Resu
 
 /// The last lines that `node` wrote, and where the rest is.
 fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
-    let Ok(node) = cluster.topology.node(node) else { return String::new() };
-    let files: [&PathBuf; 2] = [&node.stderr, &node.stdout];
-    for file in files {
+    let Some(files) = cluster.files.get(node) else { return String::new() };
+    for file in [&files.stderr, &files.stdout] {
         let bytes = fs::read(file).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -235,5 +234,5 @@ fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
             return format!("; the end of {}:\n  {last}\n ", file.display());
         }
     }
-    format!("; it wrote nothing to {}", node.stderr.display())
+    format!("; it wrote nothing to {}", files.stderr.display())
 }

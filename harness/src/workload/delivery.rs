@@ -3,37 +3,13 @@
 use duress_checkers::CheckReport;
 use duress_checkers::delivery::{Acknowledged, DeliveryCounts, DeliveryReport};
 use duress_checkers::verdict::AnomalyKind;
-use duress_targets::{Allowed, Delivery, Promise};
+use duress_history::{Allowed, Delivery};
 
 use crate::judge::Judgement;
 
-/// What is promised of the partitions themselves, as whoever reads all of them sees it.
-///
-/// A system whose promise is not one of messages is held to everything.
-pub fn stored(promise: Promise) -> Delivery {
-    match promise {
-        Promise::Messages { stored, .. } => stored,
-        Promise::Linearizable | Promise::StaleReads => Delivery::ExactlyOnce,
-    }
-}
-
-/// What is promised of what a group consumes.
-pub fn consumed(promise: Promise) -> Delivery {
-    match promise {
-        Promise::Messages { consumed, .. } => consumed,
-        Promise::Linearizable | Promise::StaleReads => Delivery::ExactlyOnce,
-    }
-}
-
-/// The checkers' word for a promise of delivery.
-pub fn promised(delivery: Delivery) -> duress_history::Delivery {
-    let allowed = |allowed: Allowed| duress_history::Allowed::from(allowed == Allowed::Yes);
-    duress_history::Delivery::of(allowed(delivery.loss()), allowed(delivery.repetition()))
-}
-
 /// What an acknowledgement says under a promise: one that survives is one that can be read.
 pub fn acknowledged(delivery: Delivery) -> Acknowledged {
-    match delivery.loss() {
+    match delivery.loss {
         Allowed::No => Acknowledged::Readable,
         Allowed::Yes => Acknowledged::Appended,
     }
@@ -63,9 +39,9 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
         broken: format!("not {what} {delivery}: {}", broken.join(", ")),
         checked: format!("{} operations on {} partitions", report.operations, report.keys),
         findings: report.delivery.as_ref().map(findings).unwrap_or_default(),
-        model: match delivery {
-            Delivery::ExactlyOnce => model.to_owned(),
-            weaker => format!("{model} --promise {}", serde_json::json!(weaker).as_str().unwrap_or_default()),
+        model: match delivery.name() {
+            "exactly-once" => model.to_owned(),
+            weaker => format!("{model} --promise {weaker}"),
         },
         report: serde_json::json!(report),
         verdict: report.verdict,

@@ -1,49 +1,55 @@
-//! How a system is launched and spoken to: one interface, one folder per system.
+//! How a system is deployed and spoken to: one interface, one folder per built-in system.
 //!
 //! In reading order:
-//! - [`system`]: the interface behind which every target stands, [`topology`]: where its nodes are, and [`workload`]: what
-//!   they have ready before clients begin;
-//! - [`catalogue`]: what a system offers (modes, options, defects), and [`settings`]: what the user asked of it;
-//! - [`outcome`]: what a client may say of an operation, and why each rule is sound;
-//! - [`connect`]: where a client's connections come from;
-//! - [`kafka`]: clients of whatever speaks the Kafka protocol;
-//! - [`store`], [`broker`] and [`etcd`]: the systems, and [`registry`]: all of them by name.
+//! - [`system`]: what a system is and offers, with the [`scenario`] that finds each of its seeded bugs;
+//!   [`registry`]: systems by name;
+//! - [`deployment`]: a system bound to its settings and its nodes, whose places are in [`topology`]; [`setup`]: what a
+//!   workload needs before its clients begin;
+//! - [`client`]: clients by vocabulary; [`place`]: where they live; [`outcome`]: what a client may say of an operation, and
+//!   why each rule is sound;
+//! - [`kafka`]: clients of every system that speaks the Kafka protocol;
+//! - [`store`], [`broker`] and [`etcd`]: the systems.
 //!
 //! ```
-//! use duress_targets::{Promise, Request, find};
+//! use duress_history::Promise;
+//! use duress_settings::Request;
+//! use duress_targets::{Etcd, Node, System, Topology};
 //!
-//! let store = find("store")?;
-//! let settings = store.resolve(&Request { nodes: 5, ..Request::default() })?;
-//! assert_eq!(settings.mode, "raft");
-//! assert_eq!(store.promise(&settings), Promise::Linearizable);
-//! assert_eq!(store.tolerates(&settings, 5), 2);
+//! let etcd = Etcd::default();
+//! let settings = etcd.resolve(&Request { nodes: 1, ..Request::default() })?;
+//! let node = Node { name: duress_history::NodeId::new("n1"), address: [10, 77, 0, 1].into() };
+//! let cluster = etcd.deploy(&settings, &Topology { nodes: vec![node] })?;
+//! assert_eq!(cluster.promise(), Promise::LINEARIZABLE);
+//! assert_eq!(cluster.tolerates(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 pub mod broker;
-pub mod catalogue;
-pub mod connect;
+pub mod client;
+pub mod deployment;
 pub mod etcd;
 pub mod kafka;
-mod nearest;
 pub mod outcome;
+pub mod place;
 pub mod registry;
 mod resp;
-pub mod settings;
+pub mod scenario;
+pub mod setup;
 pub mod store;
+mod subject;
 pub mod system;
 mod text;
 pub mod topology;
-pub mod workload;
 
-pub use catalogue::{Allowed, BugSpec, Delivery, Findable, Mode, OptionSpec, Promise, Scenario, Values};
-pub use connect::{Connect, OwnNetwork};
-pub use nearest::nearest;
+pub use broker::Broker;
+pub use client::{Client, ClientError, Clients, Seat};
+pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role};
+pub use etcd::Etcd;
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
-pub use registry::{UnknownSystem, find, systems};
-pub use settings::{Request, Settings, SettingsError};
-pub use system::{
-    Client, ClientError, LaunchError, LedPartition, MissingSystem, NodeStatus, NotReady, Role, System,
-};
-pub use topology::{Node, Topology, UnknownNode};
-pub use workload::{TABLE_TOPIC, WorkloadSetup};
+pub use place::{ClientProgram, OwnNetwork, Place};
+pub use registry::{Systems, UnknownSystem};
+pub use scenario::Scenario;
+pub use setup::{Keeps, Setup, TABLE_TOPIC, Topic};
+pub use store::Store;
+pub use system::{Description, MissingSystem, System};
+pub use topology::{Node, NodeFiles, Topology, UnknownNode};

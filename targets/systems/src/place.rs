@@ -29,8 +29,11 @@ pub trait Place: Send + Sync {
     /// when the returned child is dropped. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// The system's own error, as when the program is missing.
-    fn spawn(&self, program: &ClientProgram) -> io::Result<Child>;
+    /// The system's own error, as when the program is missing; [`io::ErrorKind::Unsupported`] where programs cannot be
+    /// started.
+    fn spawn(&self, _: &ClientProgram) -> io::Result<Child> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A client program: what to start, and with what.

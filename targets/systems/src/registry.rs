@@ -1,39 +1,46 @@
-//! Every system there is, by name.
+//! Systems by name.
 
-use crate::broker::Broker;
-use crate::etcd::Etcd;
-use crate::nearest::nearest;
-use crate::settings::hint_words;
-use crate::store::Store;
+use duress_settings::{hint, nearest};
+
 use crate::system::System;
 
-static SYSTEMS: [&dyn System; 3] = [&Store, &Broker, &Etcd];
-
-/// Every system, in the order in which they are listed to the user.
-#[must_use]
-pub fn systems() -> &'static [&'static dyn System] {
-    &SYSTEMS
+/// The systems that can be put under test, in the order in which they are listed to the user.
+pub struct Systems {
+    systems: Vec<Box<dyn System>>,
 }
 
-/// The system called `name`.
-///
-/// # Errors
-/// [`UnknownSystem`], listing the known ones.
-pub fn find(name: &str) -> Result<&'static dyn System, UnknownSystem> {
-    SYSTEMS.iter().copied().find(|system| system.name() == name).ok_or_else(|| {
-        let known: Vec<&'static str> = SYSTEMS.iter().map(|system| system.name()).collect();
-        UnknownSystem { given: name.to_owned(), hint: nearest(name, &known), known }
-    })
+impl Systems {
+    /// These systems.
+    #[must_use]
+    pub fn new(systems: Vec<Box<dyn System>>) -> Self {
+        Self { systems }
+    }
+
+    /// Every system.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn System> {
+        self.systems.iter().map(|system| &**system)
+    }
+
+    /// The system called `name`.
+    ///
+    /// # Errors
+    /// [`UnknownSystem`], listing the known ones.
+    pub fn find(&self, name: &str) -> Result<&dyn System, UnknownSystem> {
+        self.iter().find(|system| system.description().name == name).ok_or_else(|| {
+            let known: Vec<String> = self.iter().map(|system| system.description().name.clone()).collect();
+            UnknownSystem { given: name.to_owned(), nearest: nearest(name, &known).map(str::to_owned), known }
+        })
+    }
 }
 
-/// A name that is no system's.
+/// A name that is not a system's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no system \"{given}\"{}; known: {}", hint_words(*hint), known.join(", "))]
+#[error("there is no system \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
 pub struct UnknownSystem {
     /// The name given.
     pub given: String,
     /// The names known.
-    pub known: Vec<&'static str>,
+    pub known: Vec<String>,
     /// The known name nearest to it.
-    pub hint: Option<&'static str>,
+    pub nearest: Option<String>,
 }

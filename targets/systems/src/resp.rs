@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connect::{self, Connect};
+use crate::place::{self, Place};
 use crate::outcome::{CauseKind, RequestError};
 
 /// A reply longer than this, in bytes, is taken for garbage: a register's value is a number or a short text.
@@ -34,11 +34,11 @@ impl RespConnection {
     /// # Errors
     /// A definite [`RequestError`]: nothing has been sent.
     pub(crate) async fn open(
-        from: &dyn Connect,
+        from: &dyn Place,
         to: SocketAddr,
         deadline: Instant,
     ) -> Result<Self, RequestError> {
-        let stream = connect::open(from, to, deadline).await?;
+        let stream = place::open(from, to, deadline).await?;
         Ok(Self { stream, request: BytesMut::new(), reply: BytesMut::new() })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use duress_settings::{Offer, Request, Settings, SettingsError};
+use duress_settings::{Offer, Preset, Request, Settings, SettingsError};
 
 use crate::deployment::Deployment;
 use crate::scenario::Scenario;
@@ -23,8 +23,12 @@ pub trait System: Send + Sync {
     /// Binds it to settings, which [`Self::resolve`] has filled in, and to nodes. Nothing is started.
     ///
     /// # Errors
-    /// [`DeployError`] for settings that were not resolved.
-    fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, DeployError>;
+    /// [`SettingsError`] for settings that [`Self::resolve`] did not make.
+    fn deploy(
+        &self,
+        settings: &Settings,
+        topology: &Topology,
+    ) -> Result<Arc<dyn Deployment>, SettingsError>;
 
     /// Checks what the user asked for and fills in every default. Where a seeded bug is asked for, its scenario fills in
     /// the mode and the options that are not given.
@@ -34,7 +38,7 @@ pub trait System: Send + Sync {
     fn resolve(&self, request: &Request) -> Result<Settings, SettingsError> {
         let description = self.description();
         let scenario = request.bug.as_ref().and_then(|bug| description.scenarios.get(bug));
-        let preset = scenario.map(|scenario| (scenario.mode.as_str(), &scenario.options));
+        let preset = scenario.map(|scenario| Preset { mode: &scenario.mode, options: &scenario.options });
         description.offer.resolve(&description.name, request, preset)
     }
 }
@@ -64,48 +68,4 @@ pub struct MissingSystem {
     pub reason: String,
     /// How to get it.
     pub remedy: String,
-}
-
-/// Settings that a system cannot be bound to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("option {option} of {system} is {given}: it must be filled in first, with a value that `duress targets` lists")]
-pub struct DeployError {
-    /// The system.
-    pub system: String,
-    /// The option.
-    pub option: &'static str,
-    /// What the settings say of it.
-    pub given: String,
-}
-
-/// Reads the options of one deployment, once.
-pub(crate) struct Reader<'a> {
-    pub(crate) system: &'a str,
-    pub(crate) settings: &'a Settings,
-}
-
-impl Reader<'_> {
-    /// A word, which `meaning` understands.
-    pub(crate) fn word<T>(
-        &self,
-        option: &'static str,
-        meaning: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, DeployError> {
-        let given = self.settings.option(option);
-        given.and_then(meaning).ok_or_else(|| DeployError {
-            system: self.system.to_owned(),
-            option,
-            given: given.map_or_else(|| "missing".to_owned(), |given| format!("\"{given}\"")),
-        })
-    }
-
-    /// A whole number.
-    pub(crate) fn number<T: std::str::FromStr>(&self, option: &'static str) -> Result<T, DeployError> {
-        self.word(option, |value| value.parse().ok())
-    }
-
-    /// Whether the option has `value`, one of two.
-    pub(crate) fn is(&self, option: &'static str, value: &str) -> Result<bool, DeployError> {
-        self.word(option, |given| Some(given == value))
-    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
-use duress_targets::{Client, Connect, Role};
+use duress_targets::{Client, Place, Role, Seat};
 use registers::{cas, read, request, short, single, write};
 use scripted::{Reply, Scripted};
 use serde_json::{Value, json};
@@ -45,10 +45,9 @@ fn error(status: &str, code: u32, message: &str) -> Vec<u8> {
     http(status, &json!({"error": message, "message": message, "code": code}).to_string())
 }
 
-fn client(place: Arc<dyn Connect>, options: &[(&str, &str)], timeout: Duration) -> Box<dyn Client<Register>> {
-    let (etcd, topology) = single("etcd");
-    let settings = etcd.resolve(&request(options)).unwrap();
-    etcd.register_client(&settings, &topology, &NodeId::new("n1"), place, timeout).unwrap()
+fn client(place: Arc<dyn Place>, options: &[(&str, &str)], timeout: Duration) -> Box<dyn Client<Register>> {
+    let etcd = single("etcd", &request(options));
+    etcd.clients().client(Seat { node: NodeId::new("n1"), place, timeout }).unwrap()
 }
 
 async fn outcome(asked: &Register, timeout: Duration, reply: Reply) -> String {
@@ -271,12 +270,11 @@ async fn status_names_the_leader() {
         ],
     )
     .await;
-    let (etcd, topology) = single("etcd");
-    let settings = etcd.resolve(&request(&[])).unwrap();
+    let etcd = single("etcd", &request(&[]));
     let (node, place) = (NodeId::new("n1"), server.place());
     let mut seen = Vec::new();
     for _ in 0..3 {
-        let status = etcd.status(&settings, &topology, &node, &*place, LONG).await.unwrap();
+        let status = etcd.status(&node, &*place, LONG).await.unwrap();
         assert_eq!(status.term, Some(4));
         seen.push((status.role, status.leader));
     }

@@ -6,18 +6,19 @@ use std::time::Instant;
 
 use cluster::{ATTEMPT, Cluster, cas, insist, read, short, write};
 use duress_history::NodeId;
-use duress_targets::{CauseKind, Request, find};
+use duress_settings::Request;
+use duress_targets::{CauseKind, Etcd, System};
 
 #[tokio::test]
 async fn three_nodes_keep_registers_through_the_loss_of_a_leader() {
     let folder = tempfile::tempdir().unwrap();
-    let etcd = find("etcd").unwrap();
+    let etcd = Etcd::default();
     if let Err(missing) = etcd.available() {
         eprintln!("skipped: {missing}");
         return;
     }
     let request = Request { nodes: 3, ..Request::default() };
-    let mut cluster = Cluster::start(etcd, &request, "unused".into(), folder.path(), 80);
+    let mut cluster = Cluster::start(&etcd, &request, folder.path(), 80);
     let began = Instant::now();
     let names = cluster.names();
     for node in &names {

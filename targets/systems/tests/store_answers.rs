@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
-use duress_targets::{Client, Connect, OwnNetwork, Role};
+use duress_targets::{Client, OwnNetwork, Place, Role, Seat};
 use redis_protocol::resp2::decode::decode;
 use registers::{cas, read, request, short, single, write};
 use scripted::{Reply, Scripted};
@@ -24,10 +24,9 @@ fn whole(bytes: &[u8]) -> bool {
     decode(bytes).unwrap().is_some()
 }
 
-fn client(place: Arc<dyn Connect>, timeout: Duration) -> Box<dyn Client<Register>> {
-    let (store, topology) = single("store");
-    let settings = store.resolve(&request(&[])).unwrap();
-    store.register_client(&settings, &topology, &NodeId::new("n1"), place, timeout).unwrap()
+fn client(place: Arc<dyn Place>, timeout: Duration) -> Box<dyn Client<Register>> {
+    let store = single("store", &request(&[]));
+    store.clients().client(Seat { node: NodeId::new("n1"), place, timeout }).unwrap()
 }
 
 /// The outcome of one operation whose request is met by `reply`.
@@ -176,7 +175,7 @@ async fn no_connection_in_time_is_a_definite_failure() {
     // The backlog of a listener that accepts nothing is filled until the system answers no more.
     struct Never;
     #[async_trait]
-    impl Connect for Never {
+    impl Place for Never {
         async fn connect(&self, _: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
             match tokio::time::timeout(deadline, std::future::pending::<()>()).await {
                 Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
@@ -195,7 +194,7 @@ async fn nothing_accepted_by_the_connection_is_a_definite_failure() {
     /// Connections whose sending half is closed from the start.
     struct Mute(SocketAddr);
     #[async_trait]
-    impl Connect for Mute {
+    impl Place for Mute {
         async fn connect(&self, _: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
             let stream = OwnNetwork.connect(self.0, deadline).await?.into_std()?;
             stream.shutdown(std::net::Shutdown::Write)?;
@@ -213,7 +212,7 @@ async fn a_half_written_request_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     struct To(SocketAddr);
     #[async_trait]
-    impl Connect for To {
+    impl Place for To {
         async fn connect(&self, _: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
             OwnNetwork.connect(self.0, deadline).await
         }
@@ -239,17 +238,16 @@ async fn readiness_and_status() {
         ["$-1\r\n", "-CLUSTERDOWN no leader is known\r\n", &format!("${}\r\n{info}\r\n", info.len())];
     let script = replies.iter().map(|reply| vec![Reply::Close(bytes(reply))]).collect();
     let server = Scripted::play(whole, script).await;
-    let (store, topology) = single("store");
-    let settings = store.resolve(&request(&[])).unwrap();
+    let store = single("store", &request(&[]));
     let (node, place) = (NodeId::new("n1"), server.place());
 
-    store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap();
-    let not_ready = store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap_err();
+    store.ready(&node, &*place, LONG).await.unwrap();
+    let not_ready = store.ready(&node, &*place, LONG).await.unwrap_err();
     assert_eq!(not_ready.cause.text, "CLUSTERDOWN no leader is known");
-    let status = store.status(&settings, &topology, &node, &*place, LONG).await.unwrap();
+    let status = store.status(&node, &*place, LONG).await.unwrap();
     assert_eq!((status.role, status.leader, status.term), (Role::Leader, Some(node), Some(3)));
     server.requests().await;
-    let gone = store.ready(&settings, &topology, &NodeId::new("n1"), &*place, LONG).await.unwrap_err();
+    let gone = store.ready(&NodeId::new("n1"), &*place, LONG).await.unwrap_err();
     assert_eq!(gone.cause.kind, duress_targets::CauseKind::Refused);
 }
 
@@ -261,13 +259,12 @@ async fn a_replica_that_answers_from_its_own_copy_is_ready_once_it_follows() {
     };
     let script = ["down", "up"].map(|link| vec![Reply::Send(bytes("$-1\r\n")), Reply::Send(info(link))]);
     let server = Scripted::play(whole, script.into()).await;
-    let (store, topology) = single("store");
     let mut request = request(&[("read", "any")]);
     request.mode = Some("primary".to_owned());
-    let settings = store.resolve(&request).unwrap();
+    let store = single("store", &request);
     let (node, place) = (NodeId::new("n1"), server.place());
-    let cut_off = store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap_err();
+    let cut_off = store.ready(&node, &*place, LONG).await.unwrap_err();
     assert_eq!(cut_off.cause.text, "the replica is not connected to its primary");
-    store.ready(&settings, &topology, &node, &*place, LONG).await.unwrap();
+    store.ready(&node, &*place, LONG).await.unwrap();
     server.requests().await;
 }

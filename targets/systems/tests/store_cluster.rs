@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use cluster::{ATTEMPT, Cluster, cas, insist, read, short, write};
 use duress_history::NodeId;
-use duress_targets::{Request, find};
+use duress_settings::Request;
+use duress_targets::Store;
 
 fn executable() -> Option<PathBuf> {
     let given = std::env::var_os("DURESS_EXECUTABLE").map(PathBuf::from);
@@ -25,6 +26,10 @@ fn executable() -> Option<PathBuf> {
     found
 }
 
+fn store(executable: PathBuf) -> Store {
+    Store::new(executable, duress_store::offer().clone())
+}
+
 fn request(mode: &str, options: &[(&str, &str)]) -> Request {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Request { mode: Some(mode.to_owned()), options, bug: None, nodes: 3 }
@@ -35,7 +40,7 @@ async fn raft_keeps_registers_through_the_loss_of_a_leader() {
     let Some(executable) = executable() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut cluster =
-        Cluster::start(find("store").unwrap(), &request("raft", &[]), executable, folder.path(), 81);
+        Cluster::start(&store(executable), &request("raft", &[]), folder.path(), 81);
     let names = cluster.names();
     for node in &names {
         cluster.ready(node).await;
@@ -98,7 +103,7 @@ async fn a_primary_and_replicas_that_answer_by_themselves() {
     let Some(executable) = executable() else { return };
     let folder = tempfile::tempdir().unwrap();
     let request = request("primary", &[("read", "any")]);
-    let mut cluster = Cluster::start(find("store").unwrap(), &request, executable, folder.path(), 82);
+    let mut cluster = Cluster::start(&store(executable), &request, folder.path(), 82);
     let names = cluster.names();
     for node in &names {
         cluster.ready(node).await;
@@ -126,7 +131,7 @@ async fn raft_nodes_that_answer_by_themselves() {
     let Some(executable) = executable() else { return };
     let folder = tempfile::tempdir().unwrap();
     let request = request("raft", &[("reads", "local")]);
-    let mut cluster = Cluster::start(find("store").unwrap(), &request, executable, folder.path(), 83);
+    let mut cluster = Cluster::start(&store(executable), &request, folder.path(), 83);
     let names = cluster.names();
     // Any node would answer a read at once; it is ready when it knows a leader.
     for node in &names {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use duress_nemesis::Family;
 use maud::{Markup, html};
 
+use crate::systems::systems;
 use super::RunRecord;
 use super::bands::Band;
 use super::history::{Ending, RunHistory};
@@ -216,22 +217,23 @@ fn of_leaders(run: &RunRecord) -> Vec<String> {
 
 /// Modes and options of the target that were not varied.
 fn of_target(run: &RunRecord) -> Vec<String> {
-    let Ok(system) = duress_targets::find(&run.plan.target) else { return Vec::new() };
+    let Ok(system) = systems().find(&run.plan.target) else { return Vec::new() };
+    let offer = &system.description().offer;
     let settings = &run.plan.settings;
     let mut gaps = Vec::new();
-    let modes: Vec<String> = system
-        .modes()
+    let modes: Vec<String> = offer
+        .modes
         .iter()
-        .map(|mode| mode.name.to_owned())
+        .map(|mode| mode.name.clone())
         .filter(|name| *name != settings.mode)
         .collect();
     if !modes.is_empty() {
         gaps.push(format!("Other modes of {}: {}.", run.plan.target, list(&modes)));
     }
-    let left: Vec<String> = system
-        .options()
+    let left: Vec<String> = offer
+        .options
         .iter()
-        .filter(|option| settings.options.get(option.name).is_some_and(|value| value == option.default))
+        .filter(|option| settings.options.get(&option.name).is_some_and(|value| *value == option.default))
         .map(|option| format!("{}={}", option.name, option.default))
         .collect();
     if !left.is_empty() {

@@ -7,8 +7,8 @@ use duress_history::{Event, OpType, Process, Scalar};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
+use super::options::LogOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
 
 /// The streams of chance of consumers follow this one, a stream for each process slot.
@@ -21,46 +21,6 @@ const BEGINNING: f64 = 0.2;
 const SAME_PARTITION: f64 = 0.5;
 /// How often a tenure ends with the death of its process.
 const CRASHES: f64 = 0.25;
-
-/// How a log is exercised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogOptions {
-    /// How many topics there are.
-    pub topics: u32,
-    /// How many partitions each has.
-    pub partitions: u32,
-    /// The most messages of one operation.
-    pub sends_max: u32,
-    /// How long, on average, a process consumes in one way before it does so in another, in milliseconds.
-    pub tenure_ms: u64,
-    /// Weight of sends in the mix.
-    pub sends: u32,
-    /// Weight of polls.
-    pub polls: u32,
-    /// Weight of seeks; only those who consume by assignment seek.
-    pub seeks: u32,
-    /// Weight of commits; only those who consume by subscription commit.
-    pub commits: u32,
-    /// Weight of questions for the group's committed offsets.
-    pub committed: u32,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self {
-            topics: 2,
-            partitions: 3,
-            sends_max: 4,
-            tenure_ms: 6000,
-            sends: 40,
-            polls: 40,
-            seeks: 1,
-            commits: 4,
-            committed: 2,
-        }
-    }
-}
 
 /// The topics and partitions of a log, by name.
 #[derive(Clone, Debug)]

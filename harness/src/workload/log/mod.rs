@@ -1,45 +1,49 @@
-//! The workload `log`: is every acknowledged message in its partition, once, in its place, for everybody?
+//! The workload `log`: is every acknowledged message in its partition, once, in its place, for everyone who reads it?
 
 pub mod finish;
+pub mod judge;
 pub mod mix;
+pub mod options;
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use duress_checkers::delivery::{Gaps, LogOptions as CheckOptions, check_log};
+use async_trait::async_trait;
 use duress_history::Operation;
 use duress_history::log::Log;
 use duress_history::recorder::RecordError;
-use duress_targets::{Client, Promise, WorkloadSetup};
+use duress_targets::Setup;
 
-use crate::judge::{JudgeError, Judgement, within};
-use crate::plan::PlanError;
-use crate::run::cluster_access::ClusterAccess;
+pub use self::options::LogOptions;
+
+use self::finish::FinalPolls;
+use self::mix::{LogMix, Partitions};
+use super::kind::{Ending, Kind, listed};
+use super::option::WorkloadOption;
+use crate::judge::{Judgement, Question};
+use crate::plan::range::RangeError;
 use crate::run::dispatcher::{Dispatcher, Stop};
-use crate::workload::log::finish::FinalPolls;
-use crate::workload::log::mix::{LogMix, LogOptions, Partitions};
-use crate::workload::{Ending, WorkloadKind, delivery, listed};
 
-impl WorkloadKind for LogOptions {
+#[async_trait(?Send)]
+impl Kind for LogOptions {
     type Action = Log;
     type Mix = LogMix;
 
+    const NAME: &'static str = "log";
+    const DESCRIPTION: &'static str = "\
+sends to the partitions of topics, and polls by consumers that come and go
+Each value is sent once. Processes consume now by assignment, from the beginning or where they were, now as members of a
+group; they seek, commit, and die without a word. At the end every partition is polled from its beginning to its end.
+Checked: is every acknowledged message in its partition, once, in its place, for every reader?";
+    const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(40);
 
-    fn validate(&self) -> Result<(), PlanError> {
-        let Self { topics, partitions, sends_max, tenure_ms, .. } = *self;
-        log_ranges(topics, partitions, sends_max)?;
-        let fine = (10..=86_400_000).contains(&tenure_ms);
-        PlanError::range("tenure", &tenure_ms, fine, "10 ms to one day")?;
-        PlanError::weights(&[self.sends, self.polls, self.seeks, self.commits, self.committed])
+    fn validate(&self, _: usize) -> Result<(), RangeError> {
+        Self::validate(self)
     }
 
-    fn setup(&self) -> WorkloadSetup {
-        let Partitions { topics, .. } = Partitions::new(self.topics, self.partitions);
-        WorkloadSetup::Log { topics, partitions: self.partitions }
-    }
-
-    fn client(cluster: &ClusterAccess, slot: usize) -> Box<dyn Client<Log>> {
-        cluster.log_client(slot)
+    fn setup(&self) -> Setup {
+        options::topics(self.topics, self.partitions)
     }
 
     fn mix(&self, seed: u64) -> LogMix {
@@ -52,22 +56,11 @@ impl WorkloadKind for LogOptions {
         deadline: Duration,
     ) -> Result<Ending, RecordError> {
         let undecided = read_everything(mix.partitions(), dispatcher, deadline).await?;
-        Ok(Ending { undecided: undecided.into_iter().collect(), ..Ending::default() })
+        Ok(Ending { undecided: undecided.into_iter().collect() })
     }
 
-    fn judge(
-        operations: &[Operation<Log>],
-        promise: Promise,
-        limit: Duration,
-    ) -> Result<Judgement, JudgeError> {
-        let stored = delivery::stored(promise);
-        let options = CheckOptions {
-            promise: delivery::promised(stored),
-            gaps: Gaps::Never,
-            acknowledged: delivery::acknowledged(stored),
-        };
-        within(limit, |interrupt| check_log(operations, &options, interrupt))
-            .map(|report| delivery::judgement(report, stored, "stored", "log"))
+    fn judge(operations: &[Operation<Log>], question: &Question, interrupt: &AtomicBool) -> Judgement {
+        judge::judge(operations, question, interrupt)
     }
 }
 
@@ -88,17 +81,4 @@ pub(super) async fn read_everything(
             listed(&unread)
         )
     }))
-}
-
-/// Whether topics, partitions and messages are within what a run can make of them.
-pub(super) fn log_ranges(topics: u32, partitions: u32, sends_max: u32) -> Result<(), PlanError> {
-    PlanError::range("topics", &topics, (1..=100).contains(&topics), "1 to 100 topics")?;
-    let fine = (1..=1000).contains(&partitions);
-    PlanError::range("partitions", &partitions, fine, "1 to 1000 partitions of each topic")?;
-    PlanError::range(
-        "sends",
-        &sends_max,
-        (1..=1000).contains(&sends_max),
-        "1 to 1000 messages of an operation",
-    )
 }

@@ -7,8 +7,8 @@ use duress_history::log::{Log, LogMicro};
 use duress_history::{Event, OpType, Process};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
+use super::options::QueueOptions;
 use crate::workload::generator::{Context, Generator, Next};
 use crate::workload::log::mix::{Partitions, Sends};
 
@@ -16,26 +16,6 @@ use crate::workload::log::mix::{Partitions, Sends};
 const MEMBERSHIP_STREAM: u64 = 2000;
 /// A consumer that commits by itself does so after about so many polls.
 const POLLS_PER_COMMIT: u32 = 4;
-
-/// How a queue is exercised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct QueueOptions {
-    /// How many topics there are; the group works off all of them.
-    pub topics: u32,
-    /// How many partitions each has.
-    pub partitions: u32,
-    /// The most messages of one operation.
-    pub sends_max: u32,
-    /// How long, on average, a consumer lives, in milliseconds.
-    pub membership_ms: u64,
-}
-
-impl Default for QueueOptions {
-    fn default() -> Self {
-        Self { topics: 1, partitions: 6, sends_max: 4, membership_ms: 10_000 }
-    }
-}
 
 /// What a process is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,46 +1,50 @@
 //! The workload `queue`: is every message given to a member of the group, and how often?
 
 pub mod finish;
+pub mod judge;
 pub mod mix;
+pub mod options;
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use duress_checkers::delivery::{Gaps, LogOptions as CheckOptions, check_queue};
+use async_trait::async_trait;
 use duress_history::Operation;
 use duress_history::log::Log;
 use duress_history::recorder::RecordError;
-use duress_targets::{Client, Promise, WorkloadSetup};
+use duress_targets::Setup;
 
-use crate::judge::{JudgeError, Judgement, within};
-use crate::plan::PlanError;
-use crate::run::cluster_access::ClusterAccess;
+pub use self::options::QueueOptions;
+
+use self::finish::Drain;
+use self::mix::QueueMix;
+use super::kind::{Ending, Kind, listed};
+use super::log::{options::topics, read_everything};
+use super::option::WorkloadOption;
+use crate::judge::{Judgement, Question};
+use crate::plan::range::RangeError;
 use crate::run::dispatcher::{Dispatcher, Stop};
-use crate::workload::log::mix::Partitions;
-use crate::workload::log::{log_ranges, read_everything};
-use crate::workload::queue::finish::Drain;
-use crate::workload::queue::mix::{QueueMix, QueueOptions};
-use crate::workload::{Ending, WorkloadKind, delivery, listed};
 
-impl WorkloadKind for QueueOptions {
+#[async_trait(?Send)]
+impl Kind for QueueOptions {
     type Action = Log;
     type Mix = QueueMix;
 
+    const NAME: &'static str = "queue";
+    const DESCRIPTION: &'static str = "\
+messages that one group of consumers works off
+Half of the processes send, the others are the group; its members die and are replaced. At the end the group consumes
+until what it has committed is all there is, and every partition is polled from its beginning to its end.
+Checked: is every acknowledged message given to a member of the group, and how often?";
+    const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(60);
 
-    fn validate(&self) -> Result<(), PlanError> {
-        let Self { topics, partitions, sends_max, membership_ms } = *self;
-        log_ranges(topics, partitions, sends_max)?;
-        let fine = (10..=86_400_000).contains(&membership_ms);
-        PlanError::range("membership", &membership_ms, fine, "10 ms to one day")
+    fn validate(&self, concurrency: usize) -> Result<(), RangeError> {
+        Self::validate(self, concurrency)
     }
 
-    fn setup(&self) -> WorkloadSetup {
-        let Partitions { topics, .. } = Partitions::new(self.topics, self.partitions);
-        WorkloadSetup::Queue { topics, partitions: self.partitions }
-    }
-
-    fn client(cluster: &ClusterAccess, slot: usize) -> Box<dyn Client<Log>> {
-        cluster.log_client(slot)
+    fn setup(&self) -> Setup {
+        topics(self.topics, self.partitions)
     }
 
     fn mix(&self, seed: u64) -> QueueMix {
@@ -70,18 +74,7 @@ impl WorkloadKind for QueueOptions {
         Ok(ending)
     }
 
-    fn judge(
-        operations: &[Operation<Log>],
-        promise: Promise,
-        limit: Duration,
-    ) -> Result<Judgement, JudgeError> {
-        let consumed = delivery::consumed(promise);
-        let options = CheckOptions {
-            promise: delivery::promised(consumed),
-            gaps: Gaps::Never,
-            acknowledged: delivery::acknowledged(delivery::stored(promise)),
-        };
-        within(limit, |interrupt| check_queue(operations, &options, interrupt))
-            .map(|report| delivery::judgement(report, consumed, "consumed", "queue"))
+    fn judge(operations: &[Operation<Log>], question: &Question, interrupt: &AtomicBool) -> Judgement {
+        judge::judge(operations, question, interrupt)
     }
 }

@@ -6,34 +6,12 @@ use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, Scalar};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
+use super::options::RegisterOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
 
 /// A compare-and-set expects the latest value generated for its key this often; else an older one, so that it fails.
 const CAS_LATEST: f64 = 0.8;
-
-/// How registers are exercised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegisterOptions {
-    /// How many keys are in use at a time.
-    pub keys: u32,
-    /// After how many operations a key is left for a fresh one: what bounds the cost of checking it.
-    pub operations_per_key: u32,
-    /// Weight of reads in the mix.
-    pub reads: u32,
-    /// Weight of writes.
-    pub writes: u32,
-    /// Weight of compare-and-sets.
-    pub cas: u32,
-}
-
-impl Default for RegisterOptions {
-    fn default() -> Self {
-        Self { keys: 6, operations_per_key: 240, reads: 2, writes: 1, cas: 1 }
-    }
-}
 
 /// A key in use.
 #[derive(Clone, Debug)]

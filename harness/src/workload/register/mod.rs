@@ -1,45 +1,44 @@
-//! The workload `register`: reads, writes and compare-and-sets over many keys, each of which must be linearizable.
+//! The workload `register`: reads, writes and compare-and-sets over many keys.
 
 pub mod finish;
+pub mod judge;
 pub mod mix;
+pub mod options;
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use duress_checkers::CheckReport;
-use duress_checkers::linearizable::{Budget, check_registers};
+use async_trait::async_trait;
 use duress_history::Operation;
 use duress_history::recorder::RecordError;
 use duress_history::register::Register;
-use duress_targets::{Client, Promise, WorkloadSetup};
 
-use crate::judge::{JudgeError, Judgement, within};
-use crate::plan::PlanError;
-use crate::run::cluster_access::ClusterAccess;
+pub use self::options::RegisterOptions;
+
+use self::finish::FinalReads;
+use self::mix::RegisterMix;
+use super::kind::{Ending, Kind};
+use super::option::WorkloadOption;
+use crate::judge::{Judgement, Question};
+use crate::plan::range::RangeError;
 use crate::run::dispatcher::{Dispatcher, Stop};
-use crate::workload::register::finish::FinalReads;
-use crate::workload::register::mix::{RegisterMix, RegisterOptions};
-use crate::workload::{Ending, WorkloadKind};
 
-impl WorkloadKind for RegisterOptions {
+#[async_trait(?Send)]
+impl Kind for RegisterOptions {
     type Action = Register;
     type Mix = RegisterMix;
 
+    const NAME: &'static str = "register";
+    const DESCRIPTION: &'static str = "\
+reads, writes and compare-and-sets over many keys
+Each value written to a key is unique; a key is left for a fresh one after --operations-per-key operations; at the end
+every key is read once more through every node.
+Checked: does each key keep what the system promises: is it linearizable, or are its writes, and do the replicas agree?";
+    const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
 
-    fn validate(&self) -> Result<(), PlanError> {
-        let Self { keys, operations_per_key, reads, writes, cas } = *self;
-        PlanError::range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys at a time")?;
-        let fine = (1..=10_000_000).contains(&operations_per_key);
-        PlanError::range("operations per key", &operations_per_key, fine, "1 to 10000000")?;
-        PlanError::weights(&[reads, writes, cas])
-    }
-
-    fn setup(&self) -> WorkloadSetup {
-        WorkloadSetup::Register
-    }
-
-    fn client(cluster: &ClusterAccess, slot: usize) -> Box<dyn Client<Register>> {
-        cluster.register_client(slot)
+    fn validate(&self, _: usize) -> Result<(), RangeError> {
+        Self::validate(self)
     }
 
     fn mix(&self, seed: u64) -> RegisterMix {
@@ -53,40 +52,18 @@ impl WorkloadKind for RegisterOptions {
     ) -> Result<Ending, RecordError> {
         let keys = mix.keys();
         let asked = keys.len();
-        let mut finals = FinalReads::new(keys, deadline);
+        let mut finals = FinalReads::new(keys, dispatcher.nodes(), deadline);
         dispatcher.run(&mut finals, Stop::Now, async {}).await?;
-        let mut ending = Ending::default();
-        let unanswered = finals.unanswered();
-        if unanswered > 0 {
-            ending.notes.push(format!(
-                "{unanswered} of {asked} keys were not read at the end: a write lost there would not be seen"
-            ));
-        }
-        Ok(ending)
+        Ok(match finals.unanswered() {
+            0 => Ending::default(),
+            unanswered => Ending::undecided(format!(
+                "{unanswered} of {asked} keys were not read through every node at the end: a write lost there would not be \
+                 seen"
+            )),
+        })
     }
 
-    fn judge(
-        operations: &[Operation<Register>],
-        _: Promise,
-        limit: Duration,
-    ) -> Result<Judgement, JudgeError> {
-        // Registers start without a value.
-        within(limit, |interrupt| check_registers(operations, None, &Budget::default(), interrupt))
-            .map(|report| linearizability(report, "register"))
-    }
-}
-
-/// The words for a check of linearizability of what `model` names.
-pub fn linearizability(report: CheckReport, model: &str) -> Judgement {
-    let anomalies = report.verdict.anomalies().len();
-    Judgement {
-        property: "linearizable".to_owned(),
-        holds: "every answer fits one order of the operations".to_owned(),
-        broken: format!("not linearizable: {anomalies} of {} keys", report.keys),
-        checked: format!("{} operations on {} keys", report.operations, report.keys),
-        findings: Vec::new(),
-        model: model.to_owned(),
-        report: serde_json::json!(report),
-        verdict: report.verdict,
+    fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
+        judge::judge(operations, question, interrupt)
     }
 }

@@ -4,31 +4,9 @@ use duress_history::table::Table;
 use duress_history::{Event, Scalar};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
+use super::options::TableOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
-
-/// How a table is exercised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TableOptions {
-    /// How many keys there are.
-    pub keys: u32,
-    /// How many partitions the topic has.
-    pub partitions: u32,
-    /// Weight of puts in the mix.
-    pub puts: u32,
-    /// Weight of deletes.
-    pub deletes: u32,
-    /// Weight of reads of the whole log.
-    pub reads: u32,
-}
-
-impl Default for TableOptions {
-    fn default() -> Self {
-        Self { keys: 12, partitions: 2, puts: 160, deletes: 39, reads: 1 }
-    }
-}
 
 /// An endless mix of operations; each value is put once.
 #[derive(Debug)]

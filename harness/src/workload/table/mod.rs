@@ -1,44 +1,50 @@
 //! The workload `table`: is what remains of a compacted log the table that the whole log made?
 
 pub mod finish;
+pub mod judge;
 pub mod mix;
+pub mod options;
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use duress_checkers::table::{TableOptions as CheckOptions, check_table};
+use async_trait::async_trait;
 use duress_history::Operation;
 use duress_history::recorder::RecordError;
 use duress_history::table::Table;
-use duress_targets::{Client, Promise, WorkloadSetup};
+use duress_targets::{Keeps, Setup, TABLE_TOPIC, Topic};
 
-use crate::judge::{JudgeError, Judgement, within};
-use crate::plan::PlanError;
-use crate::run::cluster_access::ClusterAccess;
+pub use self::options::TableOptions;
+
+use self::finish::{FinalTable, Read};
+use self::mix::TableMix;
+use super::kind::{Ending, Kind};
+use super::option::WorkloadOption;
+use crate::judge::{Judgement, Question};
+use crate::plan::range::RangeError;
 use crate::run::dispatcher::{Dispatcher, Stop};
-use crate::workload::table::finish::{FinalTable, Read};
-use crate::workload::table::mix::{TableMix, TableOptions};
-use crate::workload::{Ending, WorkloadKind, delivery};
 
-impl WorkloadKind for TableOptions {
+#[async_trait(?Send)]
+impl Kind for TableOptions {
     type Action = Table;
     type Mix = TableMix;
 
+    const NAME: &'static str = "table";
+    const DESCRIPTION: &'static str = "\
+a compacted log: puts and deletes of keys, and reads of what remains
+At the end the log is read to its end.
+Checked: is what remains the table that the whole log makes?";
+    const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(40);
 
-    fn validate(&self) -> Result<(), PlanError> {
-        let Self { keys, partitions, puts, deletes, reads } = *self;
-        PlanError::range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys")?;
-        let fine = (1..=1000).contains(&partitions);
-        PlanError::range("partitions", &partitions, fine, "1 to 1000 partitions")?;
-        PlanError::weights(&[puts, deletes, reads])
+    fn validate(&self, _: usize) -> Result<(), RangeError> {
+        Self::validate(self)
     }
 
-    fn setup(&self) -> WorkloadSetup {
-        WorkloadSetup::Table { partitions: self.partitions }
-    }
-
-    fn client(cluster: &ClusterAccess, slot: usize) -> Box<dyn Client<Table>> {
-        cluster.table_client(slot)
+    fn setup(&self) -> Setup {
+        let topic =
+            Topic { name: TABLE_TOPIC.to_owned(), partitions: self.partitions, keeps: Keeps::Latest };
+        Setup { topics: vec![topic] }
     }
 
     fn mix(&self, seed: u64) -> TableMix {
@@ -61,14 +67,7 @@ impl WorkloadKind for TableOptions {
         })
     }
 
-    fn judge(
-        operations: &[Operation<Table>],
-        promise: Promise,
-        limit: Duration,
-    ) -> Result<Judgement, JudgeError> {
-        let stored = delivery::stored(promise);
-        let options = CheckOptions { promise: delivery::promised(stored) };
-        within(limit, |interrupt| check_table(operations, &options, interrupt))
-            .map(|report| delivery::judgement(report, stored, "kept", "table"))
+    fn judge(operations: &[Operation<Table>], question: &Question, interrupt: &AtomicBool) -> Judgement {
+        judge::judge(operations, question, interrupt)
     }
 }

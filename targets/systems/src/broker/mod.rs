@@ -10,61 +10,64 @@
 mod offer;
 mod status;
 
-use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
-use duress_history::NodeId;
 use duress_history::log::Log;
 use duress_history::table::Table;
+use duress_history::{Delivery, NodeId, Promise};
+use duress_settings::{Offer, Settings, SettingsError};
+use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::catalogue::{Allowed, BugSpec, Delivery, Mode, OptionSpec, Promise};
-use crate::connect::Connect;
+use crate::client::Clients;
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::kafka::{
     Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
 };
-use crate::settings::Settings;
-use crate::system::{Client, ClientError, LaunchError, MissingSystem, NodeStatus, NotReady, System};
-use crate::topology::{Topology, UnknownNode};
-use crate::workload::{TABLE_TOPIC, WorkloadSetup};
-
-/// Where a broker listens for clients: Kafka's port.
-const CLIENT_PORT: u16 = 9092;
-/// Where a broker listens for the other brokers.
-const PEER_PORT: u16 = 9093;
+use crate::place::Place;
+use crate::scenario::Scenario;
+use crate::setup::{Keeps, Setup, Topic};
+use crate::subject::Subject;
+use crate::system::{Description, MissingSystem, System};
+use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// Our own log broker.
-#[derive(Clone, Copy, Debug)]
-pub struct Broker;
+#[derive(Clone, Debug)]
+pub struct Broker {
+    subject: Subject,
+    description: Description,
+}
 
-#[async_trait]
+impl Broker {
+    /// The broker that the subcommand `broker` of `executable` runs a node of. `offer` is what a node offers; its clients
+    /// have options besides.
+    #[must_use]
+    pub fn new(executable: PathBuf, mut offer: Offer) -> Self {
+        let modes: Vec<String> = offer.modes.iter().map(|mode| mode.name.clone()).collect();
+        offer.options.splice(0..0, offer::client_options(&modes));
+        Self {
+            // Kafka's port, and the one beside it.
+            subject: Subject { executable, subcommand: "broker", client_port: 9092, peer_port: 9093 },
+            description: Description {
+                name: "broker".to_owned(),
+                summary: "our replicated log broker, made to be broken (Kafka protocol: speaks to kcat and librdkafka)"
+                    .to_owned(),
+                offer,
+                vocabularies: vec!["log".to_owned(), "table".to_owned()],
+                scenarios: Scenario::built_in(include_str!("scenarios.toml")),
+            },
+        }
+    }
+}
+
 impl System for Broker {
-    fn name(&self) -> &'static str {
-        "broker"
-    }
-
-    fn summary(&self) -> &'static str {
-        "our replicated log broker, made to be broken (Kafka protocol: speaks to kcat and librdkafka)"
-    }
-
-    fn modes(&self) -> &'static [Mode] {
-        &offer::MODES
-    }
-
-    fn options(&self) -> &'static [OptionSpec] {
-        &offer::OPTIONS
-    }
-
-    fn bugs(&self) -> &'static [BugSpec] {
-        &offer::BUGS
-    }
-
-    fn workloads(&self) -> &'static [&'static str] {
-        &["log", "queue", "table"]
+    fn description(&self) -> &Description {
+        &self.description
     }
 
     fn available(&self) -> Result<(), MissingSystem> {
@@ -72,193 +75,166 @@ impl System for Broker {
         Ok(())
     }
 
-    fn promise(&self, settings: &Settings) -> Promise {
-        let allowed = |allowed| if allowed { Allowed::Yes } else { Allowed::No };
-        let is = |name, value| settings.option(name) == Some(value);
-        // Whether a record, or a group's committed offset, may be gone although a quorum had acknowledged it.
-        let forgetful = is("unclean", "on") || !is("fsync", "always");
-        let lost = forgetful || !is("acks", "all");
-        let sent_again = is("idempotent", "off") && !is("retries", "0");
-        Promise::Messages {
-            stored: Delivery::of(allowed(lost), allowed(sent_again)),
-            consumed: Delivery::of(
-                allowed(lost || is("commit", "before")),
-                allowed(sent_again || forgetful || !is("commit", "before")),
-            ),
-        }
-    }
-
-    fn tolerates(&self, settings: &Settings, nodes: usize) -> usize {
-        let number =
-            |name, default| settings.option(name).and_then(|value| value.parse().ok()).unwrap_or(default);
-        // A majority must agree on who leads what, and enough replicas of each partition must be there.
-        let without_controllers = nodes.saturating_sub(1) / 2;
-        let needed = if settings.option("acks") == Some("all") { number("min-insync", 1) } else { 1 };
-        let spare = number("replication", 1).min(nodes).saturating_sub(needed);
-        without_controllers.min(spare)
-    }
-
-    fn process(
+    fn deploy(
         &self,
         settings: &Settings,
         topology: &Topology,
-        node: &NodeId,
-    ) -> Result<ProcessSpec, LaunchError> {
-        let this = topology.node(node)?;
-        let mut args: Vec<OsString> = vec![
-            "broker".into(),
-            "--node".into(),
-            node.as_str().into(),
-            "--listen".into(),
-            at(this.address, CLIENT_PORT).to_string().into(),
-            "--peer-listen".into(),
-            at(this.address, PEER_PORT).to_string().into(),
-        ];
-        for peer in topology.nodes.iter().filter(|peer| peer.name != *node) {
-            args.push("--peer".into());
-            args.push(format!("{}={}", peer.name, at(peer.address, PEER_PORT)).into());
-        }
-        args.push("--data".into());
-        args.push(this.data.clone().into());
-        for (name, value) in
-            settings.options.iter().filter(|(name, _)| !offer::CLIENT_OPTIONS.contains(&name.as_str()))
-        {
-            args.push("-o".into());
-            args.push(format!("{name}={value}").into());
-        }
-        if let Some(bug) = &settings.bug {
-            args.push("--bug".into());
-            args.push(bug.into());
-        }
-        Ok(ProcessSpec {
-            program: topology.executable.clone(),
-            args,
-            env: Vec::new(),
-            cwd: None,
-            stdout: this.stdout.clone(),
-            stderr: this.stderr.clone(),
-        })
+    ) -> Result<Arc<dyn Deployment>, SettingsError> {
+        let options = BrokerOptions {
+            client: ClientOptions {
+                acks: settings.word("acks")?,
+                idempotence: settings.word("idempotent")?,
+                retries: settings.whole("retries")?,
+                committing: settings.word("commit")?,
+            },
+            min_insync: settings.whole("min-insync")?,
+            replication: settings.whole("replication")?,
+            unclean: settings.word("unclean")?,
+            fsync: settings.word("fsync")?,
+        };
+        let port = self.subject.client_port;
+        let address = |topology: &Topology| {
+            let topology = topology.clone();
+            move |node: &NodeId| topology.address(node, port)
+        };
+        let (log, table) = (address(topology), address(topology));
+        let client = options.client;
+        let clients = Clients::default()
+            .with::<Log>(move |seat| {
+                Ok(Box::new(LogClient::new(seat.place, log(&seat.node)?, client, seat.timeout)))
+            })
+            .with::<Table>(move |seat| {
+                Ok(Box::new(TableClient::new(seat.place, table(&seat.node)?, client, seat.timeout)))
+            });
+        Ok(Arc::new(BrokerCluster {
+            subject: self.subject.clone(),
+            settings: settings.clone(),
+            topology: topology.clone(),
+            options,
+            clients,
+        }))
+    }
+}
+
+/// The options of a cluster and of its clients that decide what is promised, or that topics need.
+#[derive(Clone, Copy, Debug)]
+struct BrokerOptions {
+    client: ClientOptions,
+    min_insync: usize,
+    replication: u16,
+    unclean: Unclean,
+    fsync: Fsync,
+}
+
+/// Whether a replica that is not in sync may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unclean {
+    Off,
+    On,
+}
+
+/// When messages are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Fsync {
+    Always,
+    Never,
+}
+
+/// A cluster of brokers.
+struct BrokerCluster {
+    subject: Subject,
+    settings: Settings,
+    topology: Topology,
+    options: BrokerOptions,
+    clients: Clients,
+}
+
+impl BrokerCluster {
+    fn address(&self, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
+        self.topology.address(node, self.subject.client_port)
     }
 
-    async fn ready(
-        &self,
-        _: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: &dyn Connect,
-        deadline: Duration,
-    ) -> Result<(), NotReady> {
-        let (to, deadline) = (client_address(topology, node)?, Instant::now() + deadline);
-        status::ready(from, to, deadline).await.map_err(|failure| NotReady {
-            node: node.clone(),
-            operation: "asking for metadata",
-            cause: failure.cause,
-        })
+    /// The topics of a workload. What they do not say, such as how many replicas must be in sync, the brokers know.
+    fn topics(&self, setup: &Setup) -> Vec<NewTopic> {
+        let nodes = u16::try_from(self.topology.nodes.len()).unwrap_or(u16::MAX);
+        let config = |keeps| {
+            let config: &[(&'static str, &str)] = match keeps {
+                Keeps::Everything => &[],
+                Keeps::Latest => &offer::TABLE_CONFIG,
+            };
+            config.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+        };
+        let topic = |topic: &Topic| NewTopic {
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            replication: self.options.replication.min(nodes),
+            config: config(topic.keeps),
+        };
+        setup.topics.iter().map(topic).collect()
+    }
+}
+
+#[async_trait]
+impl Deployment for BrokerCluster {
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn promise(&self) -> Promise {
+        let BrokerOptions { client, unclean, fsync, .. } = self.options;
+        // Whether a record, or a group's committed offset, may be gone although a quorum had acknowledged it.
+        let forgetful = unclean == Unclean::On || fsync == Fsync::Never;
+        let lost = forgetful || client.acks != Acks::All;
+        let sent_again = client.idempotence == Idempotence::Off && client.retries > 0;
+        let before = client.committing == Committing::Before;
+        Promise::Messages {
+            stored: Delivery::of(lost.into(), sent_again.into()),
+            consumed: Delivery::of((lost || before).into(), (sent_again || forgetful || !before).into()),
+        }
+    }
+
+    fn tolerates(&self) -> usize {
+        let nodes = self.topology.nodes.len();
+        // A majority must agree on who leads what, and enough replicas of each partition must be there.
+        let without_controllers = nodes.saturating_sub(1) / 2;
+        let needed = if self.options.client.acks == Acks::All { self.options.min_insync } else { 1 };
+        let spare = usize::from(self.options.replication).min(nodes).saturating_sub(needed);
+        without_controllers.min(spare)
+    }
+
+    fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
+        let takes = |name: &str| !offer::is_of_clients(name);
+        Ok(self.subject.process(&self.settings, takes, &self.topology, node, files)?)
+    }
+
+    async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let ready = status::ready(from, to, deadline).await;
+        ready.map_err(|failure| NotReady::because(node, "asking for metadata", failure))
     }
 
     async fn status(
         &self,
-        _: &Settings,
-        topology: &Topology,
         node: &NodeId,
-        from: &dyn Connect,
+        from: &dyn Place,
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady> {
-        let (to, deadline) = (client_address(topology, node)?, Instant::now() + deadline);
-        status::ask(from, to, topology, deadline).await.map_err(|failure| NotReady {
-            node: node.clone(),
-            operation: "asking for metadata",
-            cause: failure.cause,
-        })
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let status = status::ask(from, to, &self.topology, deadline).await;
+        status.map_err(|failure| NotReady::because(node, "asking for metadata", failure))
     }
 
-    async fn prepare(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-        workload: &WorkloadSetup,
-        from: &dyn Connect,
-        deadline: Duration,
-    ) -> Result<(), NotReady> {
-        let topics = topics(settings, topology, workload);
-        let brokers: Vec<SocketAddr> =
-            topology.nodes.iter().map(|node| at(node.address, CLIENT_PORT)).collect();
+    async fn prepare(&self, setup: &Setup, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
+        let topics = self.topics(setup);
+        let port = self.subject.client_port;
+        let brokers: Vec<SocketAddr> = self.topology.nodes.iter().map(|node| node.at(port)).collect();
         let made = create_topics(from, &brokers, &topics, Instant::now() + deadline).await;
-        made.map_err(|failure| NotReady {
-            node: topology.nodes[0].name.clone(),
-            operation: "making the topics",
-            cause: failure.cause,
-        })
+        made.map_err(|failure| NotReady::because(&self.topology.nodes[0].name, "making the topics", failure))
     }
 
-    fn log_client(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: Arc<dyn Connect>,
-        timeout: Duration,
-    ) -> Result<Box<dyn Client<Log>>, ClientError> {
-        let to = client_address(topology, node)?;
-        Ok(Box::new(LogClient::new(from, to, client_options(settings), timeout)))
-    }
-
-    fn table_client(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: Arc<dyn Connect>,
-        timeout: Duration,
-    ) -> Result<Box<dyn Client<Table>>, ClientError> {
-        let to = client_address(topology, node)?;
-        Ok(Box::new(TableClient::new(from, to, client_options(settings), timeout)))
-    }
-}
-
-fn at(address: Ipv4Addr, port: u16) -> SocketAddr {
-    SocketAddr::from((address, port))
-}
-
-fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
-    Ok(at(topology.node(node)?.address, CLIENT_PORT))
-}
-
-fn client_options(settings: &Settings) -> ClientOptions {
-    ClientOptions {
-        acks: match settings.option("acks") {
-            Some("0") => Acks::None,
-            Some("1") => Acks::Leader,
-            _ => Acks::All,
-        },
-        idempotence: match settings.option("idempotent") {
-            Some("off") => Idempotence::Off,
-            _ => Idempotence::On,
-        },
-        retries: settings.option("retries").and_then(|retries| retries.parse().ok()).unwrap_or(0),
-        committing: match settings.option("commit") {
-            Some("before") => Committing::Before,
-            Some("manual") => Committing::Manual,
-            _ => Committing::After,
-        },
-    }
-}
-
-/// The topics of `workload`. What they do not say, such as how many replicas must be in sync, the brokers were told.
-fn topics(settings: &Settings, topology: &Topology, workload: &WorkloadSetup) -> Vec<NewTopic> {
-    let replication: usize = settings.option("replication").and_then(|count| count.parse().ok()).unwrap_or(1);
-    let replication = replication.min(topology.nodes.len()) as u16;
-    let topic = |name: &str, partitions: u32, config: &[(&'static str, &str)]| NewTopic {
-        name: name.to_owned(),
-        partitions,
-        replication,
-        config: config.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
-    };
-    match workload {
-        WorkloadSetup::Register => Vec::new(),
-        WorkloadSetup::Log { topics, partitions } | WorkloadSetup::Queue { topics, partitions } => {
-            topics.iter().map(|name| topic(name, *partitions, &[])).collect()
-        }
-        WorkloadSetup::Table { partitions } => vec![topic(TABLE_TOPIC, *partitions, &offer::TABLE_CONFIG)],
+    fn clients(&self) -> &Clients {
+        &self.clients
     }
 }

@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 use duress_history::NodeId;
 use tokio::time::Instant;
 
-use crate::connect::Connect;
+use crate::place::Place;
 use crate::kafka::{Metadata, metadata};
 use crate::outcome::{CauseKind, RequestError};
-use crate::system::{LedPartition, NodeStatus, Role};
+use crate::deployment::{LedPartition, NodeStatus, Role};
 use crate::topology::Topology;
 
 /// Whether the broker at `to` takes part: it knows of a controller, which knows of it.
 ///
 /// # Errors
 /// A [`RequestError`] when it does not, by `deadline`.
-pub(super) async fn ready(from: &dyn Connect, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
+pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
     let metadata = metadata(from, to, deadline).await?;
     let missing = if metadata.controller.is_none() {
         "it knows of no controller"
@@ -32,7 +32,7 @@ pub(super) async fn ready(from: &dyn Connect, to: SocketAddr, deadline: Instant)
 /// # Errors
 /// A [`RequestError`], by `deadline`.
 pub(super) async fn ask(
-    from: &dyn Connect,
+    from: &dyn Place,
     to: SocketAddr,
     topology: &Topology,
     deadline: Instant,

@@ -8,27 +8,25 @@
 //! | cas `k` from nil to `new` | `/v3/kv/txn`: if the create revision of `k` is 0, put `new` |
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use duress_history::Scalar;
 use duress_history::register::{Register, RegisterOp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::connect::Connect;
 use crate::etcd::answer::{self, Put, Range, Txn};
 use crate::etcd::gateway::{Answer, Gateway};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
-use crate::settings::Settings;
-use crate::system::Client;
+use crate::client::{Client, Seat};
 use crate::text;
 
-/// How a read is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a read is answered: the values of the option `read`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum ReadLevel {
     /// After asking the leader, which asks its quorum.
     Linearizable,
@@ -36,39 +34,23 @@ pub(super) enum ReadLevel {
     Serializable,
 }
 
-impl ReadLevel {
-    /// What the settings say.
-    pub(super) fn of(settings: &Settings) -> Self {
-        match settings.option("read") {
-            Some("serializable") => Self::Serializable,
-            _ => Self::Linearizable,
-        }
-    }
-}
-
 /// A client that speaks to one node.
 pub(super) struct EtcdClient {
-    from: Arc<dyn Connect>,
+    seat: Seat,
     to: SocketAddr,
     read_level: ReadLevel,
-    timeout: Duration,
     gateway: Option<Gateway>,
 }
 
 impl EtcdClient {
-    /// A client that will connect from `from` to `to` when it has to.
-    pub(super) fn new(
-        from: Arc<dyn Connect>,
-        to: SocketAddr,
-        read_level: ReadLevel,
-        timeout: Duration,
-    ) -> Self {
-        Self { from, to, read_level, timeout, gateway: None }
+    /// A client that will connect from its seat to `to` when it has to.
+    pub(super) fn new(seat: Seat, to: SocketAddr, read_level: ReadLevel) -> Self {
+        Self { seat, to, read_level, gateway: None }
     }
 
     async fn request(&mut self, action: &Register) -> Result<Outcome<Register>, RequestError> {
         let (path, body) = request(action, self.read_level)?;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.seat.timeout;
         // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
         let kept = match self.gateway.take() {
             Some(mut gateway) => gateway.is_idle().await.then_some(gateway),
@@ -76,7 +58,7 @@ impl EtcdClient {
         };
         let mut gateway = match kept {
             Some(gateway) => gateway,
-            None => Gateway::open(&*self.from, self.to, deadline).await?,
+            None => Gateway::open(&*self.seat.place, self.to, deadline).await?,
         };
         let answer = gateway.post(path, body.to_string().into_bytes(), deadline).await?;
         let outcome = interpret(action, &answer);

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connect::{self, Connect};
+use crate::place::{self, Place};
 use crate::outcome::{CauseKind, RequestError};
 
 /// An answer longer than this, in bytes, is taken for garbage.
@@ -48,12 +48,12 @@ impl Gateway {
     /// # Errors
     /// A definite [`RequestError`]: nothing has been sent.
     pub(super) async fn open(
-        from: &dyn Connect,
+        from: &dyn Place,
         to: SocketAddr,
         deadline: Instant,
     ) -> Result<Self, RequestError> {
         let accepted_bytes = Arc::new(AtomicU64::new(0));
-        let stream = connect::open(from, to, deadline).await?;
+        let stream = place::open(from, to, deadline).await?;
         let counting = CountingStream { stream, accepted_bytes: Arc::clone(&accepted_bytes) };
         // A "handshake" of HTTP/1 sends nothing.
         let (sender, connection) = http1::handshake(TokioIo::new(counting))

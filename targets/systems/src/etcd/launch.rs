@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use duress_arena::ProcessSpec;
 
-use crate::system::{LaunchError, MissingSystem};
-use crate::topology::{Node, Topology};
+use crate::deployment::LaunchError;
+use crate::system::MissingSystem;
+use crate::topology::{Node, NodeFiles, Topology};
 
 /// Where a node listens for clients.
 pub(super) const CLIENT_PORT: u16 = 2379;
@@ -28,9 +29,10 @@ pub(super) fn find_program() -> Result<PathBuf, MissingSystem> {
 
 fn find_in(folders: impl Iterator<Item = PathBuf>) -> Result<PathBuf, MissingSystem> {
     folders.map(|folder| folder.join("etcd")).find(|file| is_program(file)).ok_or_else(|| MissingSystem {
-        system: "etcd",
+        system: "etcd".to_owned(),
         reason: format!("no program \"etcd\" in PATH, {}", FALLBACK_FOLDERS.join(" or ")),
-        remedy: "install it with `sh ci/install-etcd`, or `apt-get install etcd-server` on Debian and Ubuntu",
+        remedy: "install it with `sh ci/install-etcd`, or `apt-get install etcd-server` on Debian and Ubuntu"
+            .to_owned(),
     })
 }
 
@@ -39,7 +41,11 @@ fn is_program(file: &Path) -> bool {
 }
 
 /// The process of `node`, the same for its first start and every restart.
-pub(super) fn process(topology: &Topology, node: &Node) -> Result<ProcessSpec, LaunchError> {
+pub(super) fn process(
+    topology: &Topology,
+    node: &Node,
+    files: &NodeFiles,
+) -> Result<ProcessSpec, LaunchError> {
     let client_url = format!("http://{}:{CLIENT_PORT}", node.address);
     let peer_url = |node: &Node| format!("http://{}:{PEER_PORT}", node.address);
     let cluster: Vec<String> =
@@ -64,15 +70,15 @@ pub(super) fn process(topology: &Topology, node: &Node) -> Result<ProcessSpec, L
     let mut args: Vec<_> = flags.iter().map(|(flag, value)| format!("--{flag}={value}").into()).collect();
     // A folder within, because etcd wants one that only it may enter and makes it so itself.
     args.push("--data-dir".into());
-    args.push(node.data.join("etcd").into());
+    args.push(files.data.join("etcd").into());
     Ok(ProcessSpec {
         program: find_program()?,
         args,
         // The gateway and the peers would otherwise go through a proxy set for the whole machine.
         env: vec![("NO_PROXY".into(), "*".into()), ("no_proxy".into(), "*".into())],
         cwd: None,
-        stdout: node.stdout.clone(),
-        stderr: node.stderr.clone(),
+        stdout: files.stdout.clone(),
+        stderr: files.stderr.clone(),
     })
 }
 

@@ -6,132 +6,139 @@ mod gateway;
 mod launch;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
-use duress_history::NodeId;
 use duress_history::register::Register;
+use duress_history::{NodeId, Promise};
+use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
 use tokio::time::Instant;
 
-use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise, Values};
-use crate::connect::Connect;
-use crate::settings::Settings;
-use crate::system::{Client, ClientError, LaunchError, MissingSystem, NodeStatus, NotReady, System};
-use crate::topology::{Topology, UnknownNode};
+use crate::client::Clients;
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
+use crate::place::Place;
+use crate::system::{Description, MissingSystem, System};
+use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// etcd, 3.4 or later.
-#[derive(Clone, Copy, Debug)]
-pub struct Etcd;
+#[derive(Clone, Debug)]
+pub struct Etcd {
+    description: Description,
+}
 
-static MODES: [Mode; 1] = [Mode {
-    name: "raft",
-    summary: "consensus, a static cluster",
-    promises: "linearizable; with read=serializable writes are, and reads may be stale; progress while a majority is \
-               connected",
-    promise: Promise::Linearizable,
-}];
+impl Default for Etcd {
+    fn default() -> Self {
+        Self {
+            description: Description {
+                name: "etcd".to_owned(),
+                summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
+                offer: offer(),
+                vocabularies: vec!["register".to_owned()],
+                scenarios: BTreeMap::new(),
+            },
+        }
+    }
+}
 
-static OPTIONS: [OptionSpec; 1] = [OptionSpec {
-    name: "read",
-    values: Values::Words(&["linearizable", "serializable"]),
-    default: "linearizable",
-    summary: "whether a read asks the leader and its quorum, or is answered from the node's own copy",
-    modes: &["raft"],
-}];
+fn offer() -> Offer {
+    Offer {
+        modes: vec![Mode {
+            name: "raft".to_owned(),
+            summary: "consensus, a static cluster".to_owned(),
+            promises: "linearizable; with read=serializable writes are, and reads may be stale; progress while a \
+                       majority is connected"
+                .to_owned(),
+        }],
+        options: vec![OptionSpec {
+            name: "read".to_owned(),
+            values: Values::words(["linearizable", "serializable"]),
+            default: "linearizable".to_owned(),
+            summary: "whether a read asks the leader and its quorum, or is answered from the node's own copy"
+                .to_owned(),
+            modes: vec!["raft".to_owned()],
+        }],
+        bugs: Vec::new(),
+    }
+}
 
-#[async_trait]
 impl System for Etcd {
-    fn name(&self) -> &'static str {
-        "etcd"
-    }
-
-    fn summary(&self) -> &'static str {
-        "etcd as installed on this machine, 3.4 or later (JSON gateway)"
-    }
-
-    fn modes(&self) -> &'static [Mode] {
-        &MODES
-    }
-
-    fn options(&self) -> &'static [OptionSpec] {
-        &OPTIONS
-    }
-
-    fn bugs(&self) -> &'static [BugSpec] {
-        &[]
-    }
-
-    fn workloads(&self) -> &'static [&'static str] {
-        &["register"]
+    fn description(&self) -> &Description {
+        &self.description
     }
 
     fn available(&self) -> Result<(), MissingSystem> {
         launch::find_program().map(|_| ())
     }
 
-    fn promise(&self, settings: &Settings) -> Promise {
-        match client::ReadLevel::of(settings) {
-            client::ReadLevel::Linearizable => Promise::Linearizable,
-            client::ReadLevel::Serializable => Promise::StaleReads,
-        }
-    }
-
-    fn tolerates(&self, _: &Settings, nodes: usize) -> usize {
-        nodes.saturating_sub(1) / 2
-    }
-
-    fn process(&self, _: &Settings, topology: &Topology, node: &NodeId) -> Result<ProcessSpec, LaunchError> {
-        launch::process(topology, topology.node(node)?)
-    }
-
-    async fn ready(
-        &self,
-        _: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: &dyn Connect,
-        deadline: Duration,
-    ) -> Result<(), NotReady> {
-        let (to, deadline) = (client_address(topology, node)?, Instant::now() + deadline);
-        status::ready(from, to, deadline).await.map_err(|failure| NotReady {
-            node: node.clone(),
-            operation: "a first linearizable read",
-            cause: failure.cause,
-        })
-    }
-
-    async fn status(
-        &self,
-        _: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: &dyn Connect,
-        deadline: Duration,
-    ) -> Result<NodeStatus, NotReady> {
-        let (to, deadline) = (client_address(topology, node)?, Instant::now() + deadline);
-        status::ask(from, to, deadline).await.map_err(|failure| NotReady {
-            node: node.clone(),
-            operation: "asking for its status",
-            cause: failure.cause,
-        })
-    }
-
-    fn register_client(
+    fn deploy(
         &self,
         settings: &Settings,
         topology: &Topology,
-        node: &NodeId,
-        from: Arc<dyn Connect>,
-        timeout: Duration,
-    ) -> Result<Box<dyn Client<Register>>, ClientError> {
-        let to = client_address(topology, node)?;
-        Ok(Box::new(client::EtcdClient::new(from, to, client::ReadLevel::of(settings), timeout)))
+    ) -> Result<Arc<dyn Deployment>, SettingsError> {
+        let read_level = settings.word("read")?;
+        let cluster = topology.clone();
+        let clients = Clients::default().with::<Register>(move |seat| {
+            let to = client_address(&cluster, &seat.node)?;
+            Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
+        });
+        Ok(Arc::new(EtcdCluster { topology: topology.clone(), read_level, clients }))
     }
 }
 
 fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
-    Ok(SocketAddr::from((topology.node(node)?.address, launch::CLIENT_PORT)))
+    topology.address(node, launch::CLIENT_PORT)
+}
+
+/// A cluster of etcd.
+struct EtcdCluster {
+    topology: Topology,
+    read_level: client::ReadLevel,
+    clients: Clients,
+}
+
+#[async_trait]
+impl Deployment for EtcdCluster {
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn promise(&self) -> Promise {
+        match self.read_level {
+            client::ReadLevel::Linearizable => Promise::LINEARIZABLE,
+            client::ReadLevel::Serializable => Promise::STALE_READS,
+        }
+    }
+
+    fn tolerates(&self) -> usize {
+        self.topology.nodes.len().saturating_sub(1) / 2
+    }
+
+    fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
+        launch::process(&self.topology, self.topology.node(node)?, files)
+    }
+
+    async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
+        let (to, deadline) = (client_address(&self.topology, node)?, Instant::now() + deadline);
+        let ready = status::ready(from, to, deadline).await;
+        ready.map_err(|failure| NotReady::because(node, "a first linearizable read", failure))
+    }
+
+    async fn status(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<NodeStatus, NotReady> {
+        let (to, deadline) = (client_address(&self.topology, node)?, Instant::now() + deadline);
+        let status = status::ask(from, to, deadline).await;
+        status.map_err(|failure| NotReady::because(node, "asking for its status", failure))
+    }
+
+    fn clients(&self) -> &Clients {
+        &self.clients
+    }
 }

@@ -8,18 +8,18 @@ use duress_history::NodeId;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::connect::Connect;
+use crate::place::Place;
 use crate::etcd::answer::{self, Range};
 use crate::etcd::client::{ReadLevel, range};
 use crate::etcd::gateway::Gateway;
 use crate::outcome::RequestError;
-use crate::system::{NodeStatus, Role};
+use crate::deployment::{NodeStatus, Role};
 
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &str = "duress:probe";
 
 /// Reads one key through the node, its leader and its quorum, whatever level the workload's reads have.
-pub(super) async fn ready(from: &dyn Connect, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
+pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
     let mut gateway = Gateway::open(from, to, deadline).await?;
     let (path, body) = range(&STANDARD.encode(PROBE_KEY), ReadLevel::Linearizable);
     let answer = gateway.post(path, body.to_string().into_bytes(), deadline).await?;
@@ -57,7 +57,7 @@ struct Member {
 
 /// Asks the node for its role, and for the name of the member that it takes to be leader.
 pub(super) async fn ask(
-    from: &dyn Connect,
+    from: &dyn Place,
     to: SocketAddr,
     deadline: Instant,
 ) -> Result<NodeStatus, RequestError> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use kafka_protocol::messages::metadata_response::MetadataResponse;
 use tokio::time::{Instant, sleep_until};
 
-use crate::connect::Connect;
+use crate::place::Place;
 use crate::kafka::connection::Connection;
 use crate::kafka::metadata::{Leadership, address, metadata_request};
 use crate::kafka::partition::Partition;
@@ -26,7 +26,7 @@ const ELECTION_POLL: Duration = Duration::from_millis(50);
 
 /// A view of one cluster from one place.
 pub(super) struct Cluster {
-    from: Arc<dyn Connect>,
+    from: Arc<dyn Place>,
     bootstrap: SocketAddr,
     /// The connections that wait for a request.
     connections: BTreeMap<SocketAddr, Connection>,
@@ -47,7 +47,7 @@ pub(super) struct Leader {
 
 impl Cluster {
     /// A view that begins with the broker at `bootstrap`, and has not asked it yet.
-    pub(super) fn new(from: Arc<dyn Connect>, bootstrap: SocketAddr) -> Self {
+    pub(super) fn new(from: Arc<dyn Place>, bootstrap: SocketAddr) -> Self {
         Self {
             from,
             bootstrap,

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connect::{self, Connect};
+use crate::place::{self, Place};
 use crate::kafka::versions::Spoken;
 use crate::outcome::{CauseKind, Reach, RequestError};
 
@@ -34,11 +34,11 @@ impl Connection {
     /// # Errors
     /// A definite [`RequestError`]: the request that the connection is for has not been sent.
     pub(super) async fn open(
-        from: &dyn Connect,
+        from: &dyn Place,
         to: SocketAddr,
         deadline: Instant,
     ) -> Result<Self, RequestError> {
-        let stream = connect::open(from, to, deadline).await?;
+        let stream = place::open(from, to, deadline).await?;
         let mut connection = Self { stream, versions: BTreeMap::new(), next_correlation_id: 0 };
         let answer =
             connection.exchange(&ApiVersionsRequest::default(), 0, deadline).await.map_err(as_definite)?;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::ApiKey;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::kafka::cluster::{Cluster, share};
@@ -18,7 +19,8 @@ use crate::kafka::partition::Partition;
 use crate::outcome::{CauseKind, RequestError};
 
 /// When a consumer that is a member of a group commits what it was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Committing {
     /// Before the answer is handed out.
     Before,

@@ -22,7 +22,7 @@ use duress_history::Scalar;
 use duress_history::log::{Log, LogMicro, Offset, Offsets};
 use tokio::time::Instant;
 
-use crate::connect::Connect;
+use crate::place::Place;
 use crate::kafka::ClientOptions;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::consumer::{Consumer, Polled};
@@ -31,7 +31,7 @@ use crate::kafka::partition::Partition;
 use crate::kafka::producer::{Body, Producer};
 use crate::kafka::{fetch, offsets};
 use crate::outcome::{CauseKind, Outcome, Reach, RequestError};
-use crate::system::Client;
+use crate::client::Client;
 use crate::text;
 
 /// The one consumer group of a run.
@@ -39,7 +39,7 @@ pub(super) const GROUP: &str = "duress";
 
 /// A client that begins with one broker.
 pub struct LogClient {
-    from: Arc<dyn Connect>,
+    from: Arc<dyn Place>,
     bootstrap: SocketAddr,
     options: ClientOptions,
     timeout: Duration,
@@ -54,7 +54,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(from: Arc<dyn Connect>, bootstrap: SocketAddr, options: ClientOptions) -> Self {
+    fn new(from: Arc<dyn Place>, bootstrap: SocketAddr, options: ClientOptions) -> Self {
         Self {
             cluster: Cluster::new(from, bootstrap),
             producer: Producer::new(options.acks, options.idempotence, options.retries),
@@ -67,7 +67,7 @@ impl LogClient {
     /// A client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
     #[must_use]
     pub fn new(
-        from: Arc<dyn Connect>,
+        from: Arc<dyn Place>,
         bootstrap: SocketAddr,
         options: ClientOptions,
         timeout: Duration,

@@ -11,7 +11,7 @@ use kafka_protocol::messages::metadata_response::{
 };
 use tokio::time::Instant;
 
-use crate::connect::Connect;
+use crate::place::Place;
 use crate::kafka::connection::Connection;
 use crate::kafka::partition::{Partition, topic_name};
 use crate::outcome::RequestError;
@@ -63,7 +63,7 @@ fn number(id: i32) -> Option<i32> {
 /// # Errors
 /// A [`RequestError`], by `deadline`.
 pub(crate) async fn metadata(
-    from: &dyn Connect,
+    from: &dyn Place,
     to: SocketAddr,
     deadline: Instant,
 ) -> Result<Metadata, RequestError> {
@@ -91,7 +91,7 @@ pub(crate) async fn metadata(
 /// # Errors
 /// A [`RequestError`], by `deadline`.
 pub(super) async fn ask(
-    from: &dyn Connect,
+    from: &dyn Place,
     to: SocketAddr,
     topics: Option<&BTreeSet<&str>>,
     deadline: Instant,

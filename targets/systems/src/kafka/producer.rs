@@ -15,6 +15,7 @@ use kafka_protocol::records::{
     Compression, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, Record,
     RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
+use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
 use crate::kafka::cluster::{Cluster, share};
@@ -29,18 +30,22 @@ const RETRY_BACKOFF: Duration = Duration::from_millis(50);
 const RETRY_BACKOFF_MAX: Duration = Duration::from_millis(400);
 
 /// What a leader must have done before it acknowledges a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Acks {
     /// Nothing: it does not answer at all.
+    #[serde(rename = "0")]
     None,
     /// It has appended the batch to its own log.
+    #[serde(rename = "1")]
     Leader,
     /// Every replica in sync has.
+    #[serde(rename = "all")]
     All,
 }
 
 /// Whether batches bear sequence numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Idempotence {
     /// They do.
     On,

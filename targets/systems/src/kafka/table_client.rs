@@ -18,7 +18,7 @@ use duress_history::log::Offset;
 use duress_history::table::{PartitionRead, Place, Table, TableRecord};
 use tokio::time::Instant;
 
-use crate::connect::Connect;
+use crate::place;
 use crate::kafka::ClientOptions;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::connection::as_definite;
@@ -28,9 +28,9 @@ use crate::kafka::murmur2::murmur2;
 use crate::kafka::partition::Partition;
 use crate::kafka::producer::{Body, Producer};
 use crate::outcome::{CauseKind, Outcome, RequestError};
-use crate::system::Client;
+use crate::client::Client;
 use crate::text;
-use crate::workload::TABLE_TOPIC;
+use crate::setup::TABLE_TOPIC;
 
 /// A client that begins with one broker.
 pub struct TableClient {
@@ -43,7 +43,7 @@ impl TableClient {
     /// A client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
     #[must_use]
     pub fn new(
-        from: Arc<dyn Connect>,
+        from: Arc<dyn place::Place>,
         bootstrap: SocketAddr,
         options: ClientOptions,
         timeout: Duration,

@@ -10,7 +10,7 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::metadata_response::MetadataResponse;
 use tokio::time::{Instant, sleep_until};
 
-use crate::connect::Connect;
+use crate::place::Place;
 
 use crate::kafka::connection::Connection;
 use crate::kafka::metadata::{address, ask};
@@ -41,7 +41,7 @@ pub struct NewTopic {
 /// # Errors
 /// A [`RequestError`], by `deadline`.
 pub async fn create_topics(
-    from: &dyn Connect,
+    from: &dyn Place,
     brokers: &[SocketAddr],
     topics: &[NewTopic],
     deadline: Instant,
@@ -84,7 +84,7 @@ async fn pause(failure: RequestError, deadline: Instant) -> Result<(), RequestEr
 
 /// Asks the controller once; a broker that is not the controller says who is.
 async fn attempt(
-    from: &dyn Connect,
+    from: &dyn Place,
     first: SocketAddr,
     topics: &[NewTopic],
     deadline: Instant,

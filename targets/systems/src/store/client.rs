@@ -11,41 +11,37 @@
 //! executed; `UNKNOWN`, perhaps. A word that the contract does not have is read as perhaps.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_history::register::{Register, RegisterOp};
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time::Instant;
 
-use crate::connect::Connect;
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 use crate::resp::RespConnection;
-use crate::system::Client;
+use crate::client::{Client, Seat};
 use crate::text;
 
 /// A client that speaks to one node.
 pub(super) struct StoreClient {
-    from: Arc<dyn Connect>,
+    seat: Seat,
     to: SocketAddr,
-    timeout: Duration,
     connection: Option<RespConnection>,
 }
 
 impl StoreClient {
-    /// A client that will connect from `from` to `to` when it has to.
-    pub(super) fn new(from: Arc<dyn Connect>, to: SocketAddr, timeout: Duration) -> Self {
-        Self { from, to, timeout, connection: None }
+    /// A client that will connect from its seat to `to` when it has to.
+    pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
+        Self { seat, to, connection: None }
     }
 
     async fn request(&mut self, action: &Register) -> Result<Outcome<Register>, RequestError> {
         let command = Command::of(action)?;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.seat.timeout;
         // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
         let mut connection = match self.connection.take().filter(RespConnection::is_idle) {
             Some(connection) => connection,
-            None => RespConnection::open(&*self.from, self.to, deadline).await?,
+            None => RespConnection::open(&*self.seat.place, self.to, deadline).await?,
         };
         let reply = connection.call(&command.words(), deadline).await?;
         let outcome = interpret(action, &reply);

@@ -1,61 +1,57 @@
 //! Our own key-value store, which speaks RESP: how it is launched and spoken to.
-//!
-//! Nothing here knows the store's code: it is a program with a command line and a protocol, as any other.
 
 mod client;
-mod offer;
 mod status;
 
-use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
 use duress_history::register::Register;
-use duress_history::{ClockBound, NodeId};
+use duress_history::{ClockBound, NodeId, Promise};
+use duress_settings::{Offer, Settings, SettingsError};
+use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::catalogue::{BugSpec, Mode, OptionSpec, Promise};
-use crate::connect::Connect;
-use crate::settings::Settings;
-use crate::system::{Client, ClientError, LaunchError, MissingSystem, NodeStatus, NotReady, System};
-use crate::topology::{Topology, UnknownNode};
-
-/// Where a node listens for clients: Redis's port.
-const CLIENT_PORT: u16 = 6379;
-/// Where a node listens for its peers.
-const PEER_PORT: u16 = 7379;
+use crate::client::Clients;
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
+use crate::place::Place;
+use crate::scenario::Scenario;
+use crate::subject::Subject;
+use crate::system::{Description, MissingSystem, System};
+use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// Our own key-value store.
-#[derive(Clone, Copy, Debug)]
-pub struct Store;
+#[derive(Clone, Debug)]
+pub struct Store {
+    subject: Subject,
+    description: Description,
+}
 
-#[async_trait]
+impl Store {
+    /// The store that the subcommand `store` of `executable` runs a node of, and that offers `offer`.
+    #[must_use]
+    pub fn new(executable: PathBuf, offer: Offer) -> Self {
+        Self {
+            // Redis's port, and one beside it.
+            subject: Subject { executable, subcommand: "store", client_port: 6379, peer_port: 7379 },
+            description: Description {
+                name: "store".to_owned(),
+                summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)".to_owned(),
+                offer,
+                vocabularies: vec!["register".to_owned()],
+                scenarios: Scenario::built_in(include_str!("scenarios.toml")),
+            },
+        }
+    }
+}
+
 impl System for Store {
-    fn name(&self) -> &'static str {
-        "store"
-    }
-
-    fn summary(&self) -> &'static str {
-        "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)"
-    }
-
-    fn modes(&self) -> &'static [Mode] {
-        &offer::MODES
-    }
-
-    fn options(&self) -> &'static [OptionSpec] {
-        &offer::OPTIONS
-    }
-
-    fn bugs(&self) -> &'static [BugSpec] {
-        &offer::BUGS
-    }
-
-    fn workloads(&self) -> &'static [&'static str] {
-        &["register"]
+    fn description(&self) -> &Description {
+        &self.description
     }
 
     fn available(&self) -> Result<(), MissingSystem> {
@@ -63,122 +59,155 @@ impl System for Store {
         Ok(())
     }
 
-    fn promise(&self, settings: &Settings) -> Promise {
-        match (settings.option("read"), settings.option("reads")) {
-            (Some("any"), _) | (_, Some("local")) => Promise::StaleReads,
-            // With reads by lease too, on an assumption about clocks: a run that breaks it should see it broken.
-            _ => Promise::Linearizable,
-        }
-    }
-
-    fn tolerates(&self, settings: &Settings, nodes: usize) -> usize {
-        match settings.mode.as_str() {
-            "raft" => nodes.saturating_sub(1) / 2,
+    fn deploy(
+        &self,
+        settings: &Settings,
+        topology: &Topology,
+    ) -> Result<Arc<dyn Deployment>, SettingsError> {
+        let reads = match settings.mode.as_str() {
+            "raft" => match settings.word("reads")? {
+                RaftReads::Index => Reads::Latest,
+                RaftReads::Lease => Reads::ByLease(ClockBound {
+                    lease: settings.millis("lease_ms")?,
+                    slack: settings.millis("drift_bound_ms")?,
+                }),
+                RaftReads::Local => Reads::OwnCopy { cut_off: CutOff::NoLeader },
+            },
+            _ => match settings.word("read")? {
+                PrimaryReads::Primary => Reads::Latest,
+                PrimaryReads::Any => Reads::OwnCopy { cut_off: CutOff::NoPrimary },
+            },
+        };
+        let tolerates = match settings.mode.as_str() {
+            "raft" => topology.nodes.len().saturating_sub(1) / 2,
             // Without failover nothing is written while the primary is away.
             _ => 0,
+        };
+        let port = self.subject.client_port;
+        let address = {
+            let topology = topology.clone();
+            move |node: &NodeId| topology.address(node, port)
+        };
+        let clients = Clients::default().with::<Register>(move |seat| {
+            let to = address(&seat.node)?;
+            Ok(Box::new(client::StoreClient::new(seat, to)))
+        });
+        Ok(Arc::new(StoreCluster {
+            subject: self.subject.clone(),
+            settings: settings.clone(),
+            topology: topology.clone(),
+            reads,
+            tolerates,
+            clients,
+        }))
+    }
+}
+
+/// The values of `reads`, an option of the mode `raft`.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RaftReads {
+    Index,
+    Lease,
+    Local,
+}
+
+/// The values of `read`, an option of the mode `primary`.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PrimaryReads {
+    Primary,
+    Any,
+}
+
+/// What a read is answered from.
+#[derive(Clone, Copy, Debug)]
+enum Reads {
+    /// The latest value.
+    Latest,
+    /// The latest value, on an assumption about clocks: a run that breaks it should see it broken.
+    ByLease(ClockBound),
+    /// The copy of the node that is asked.
+    OwnCopy {
+        /// How the node says that it is cut off.
+        cut_off: CutOff,
+    },
+}
+
+/// How a node that answers reads from its own copy says that it is cut off from the others.
+#[derive(Clone, Copy, Debug)]
+enum CutOff {
+    /// It knows no leader.
+    NoLeader,
+    /// It has no connection to its primary.
+    NoPrimary,
+}
+
+/// A cluster of the store.
+struct StoreCluster {
+    subject: Subject,
+    settings: Settings,
+    topology: Topology,
+    reads: Reads,
+    tolerates: usize,
+    clients: Clients,
+}
+
+impl StoreCluster {
+    fn address(&self, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
+        self.topology.address(node, self.subject.client_port)
+    }
+}
+
+#[async_trait]
+impl Deployment for StoreCluster {
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn promise(&self) -> Promise {
+        match self.reads {
+            Reads::Latest | Reads::ByLease(_) => Promise::LINEARIZABLE,
+            Reads::OwnCopy { .. } => Promise::STALE_READS,
         }
     }
 
-    fn clock_bound(&self, settings: &Settings) -> Option<ClockBound> {
-        let milliseconds = |option| settings.option(option)?.parse().ok().map(Duration::from_millis);
-        match settings.option("reads") {
-            Some("lease") => {
-                Some(ClockBound { lease: milliseconds("lease_ms")?, slack: milliseconds("drift_bound_ms")? })
-            }
-            _ => None,
+    fn tolerates(&self) -> usize {
+        self.tolerates
+    }
+
+    fn clock_bound(&self) -> Option<ClockBound> {
+        match self.reads {
+            Reads::ByLease(bound) => Some(bound),
+            Reads::Latest | Reads::OwnCopy { .. } => None,
         }
     }
 
-    fn process(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-    ) -> Result<ProcessSpec, LaunchError> {
-        let this = topology.node(node)?;
-        let mut args: Vec<OsString> = vec![
-            "store".into(),
-            "--mode".into(),
-            settings.mode.as_str().into(),
-            "--node".into(),
-            node.as_str().into(),
-            "--listen".into(),
-            at(this.address, CLIENT_PORT).to_string().into(),
-            "--peer-listen".into(),
-            at(this.address, PEER_PORT).to_string().into(),
-        ];
-        for peer in topology.nodes.iter().filter(|peer| peer.name != *node) {
-            args.push("--peer".into());
-            args.push(format!("{}={}", peer.name, at(peer.address, PEER_PORT)).into());
-        }
-        args.push("--data".into());
-        args.push(this.data.clone().into());
-        for (name, value) in &settings.options {
-            args.push("-o".into());
-            args.push(format!("{name}={value}").into());
-        }
-        if let Some(bug) = &settings.bug {
-            args.push("--bug".into());
-            args.push(bug.into());
-        }
-        Ok(ProcessSpec {
-            program: topology.executable.clone(),
-            args,
-            env: Vec::new(),
-            cwd: None,
-            stdout: this.stdout.clone(),
-            stderr: this.stderr.clone(),
-        })
+    fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
+        Ok(self.subject.process(&self.settings, |_| true, &self.topology, node, files)?)
     }
 
-    async fn ready(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: &dyn Connect,
-        deadline: Duration,
-    ) -> Result<(), NotReady> {
-        let (to, deadline) = (client_address(topology, node)?, Instant::now() + deadline);
-        status::ready(from, to, settings, deadline).await.map_err(|failure| NotReady {
-            node: node.clone(),
-            operation: "a probe by GET",
-            cause: failure.cause,
-        })
+    async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let cut_off = match self.reads {
+            Reads::OwnCopy { cut_off } => Some(cut_off),
+            Reads::Latest | Reads::ByLease(_) => None,
+        };
+        let ready = status::ready(from, to, cut_off, deadline).await;
+        ready.map_err(|failure| NotReady::because(node, "a probe by GET", failure))
     }
 
     async fn status(
         &self,
-        _: &Settings,
-        topology: &Topology,
         node: &NodeId,
-        from: &dyn Connect,
+        from: &dyn Place,
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady> {
-        let (to, deadline) = (client_address(topology, node)?, Instant::now() + deadline);
-        status::ask(from, to, deadline).await.map_err(|failure| NotReady {
-            node: node.clone(),
-            operation: "INFO",
-            cause: failure.cause,
-        })
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        status::ask(from, to, deadline).await.map_err(|failure| NotReady::because(node, "INFO", failure))
     }
 
-    fn register_client(
-        &self,
-        _: &Settings,
-        topology: &Topology,
-        node: &NodeId,
-        from: Arc<dyn Connect>,
-        timeout: Duration,
-    ) -> Result<Box<dyn Client<Register>>, ClientError> {
-        Ok(Box::new(client::StoreClient::new(from, client_address(topology, node)?, timeout)))
+    fn clients(&self) -> &Clients {
+        &self.clients
     }
-}
-
-fn at(address: Ipv4Addr, port: u16) -> SocketAddr {
-    SocketAddr::from((address, port))
-}
-
-fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
-    Ok(at(topology.node(node)?.address, CLIENT_PORT))
 }

@@ -6,12 +6,13 @@ use duress_history::NodeId;
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time::Instant;
 
-use crate::connect::Connect;
+use crate::deployment::{NodeStatus, Role};
 use crate::outcome::{CauseKind, RequestError};
+use crate::place::Place;
 use crate::resp::RespConnection;
-use crate::settings::Settings;
+use crate::store::CutOff;
 use crate::store::client::error_reply;
-use crate::system::{NodeStatus, Role};
+
 
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &[u8] = b"duress:probe";
@@ -24,9 +25,9 @@ const CUT_OFF: &str = "\nprimary_link_status:down\r";
 /// A node that answers reads from its own copy says nothing of the others by answering, so it is asked whether it is
 /// connected to its primary, or knows a leader, too.
 pub(super) async fn ready(
-    from: &dyn Connect,
+    from: &dyn Place,
     to: SocketAddr,
-    settings: &Settings,
+    cut_off: Option<CutOff>,
     deadline: Instant,
 ) -> Result<(), RequestError> {
     let mut connection = RespConnection::open(from, to, deadline).await?;
@@ -35,16 +36,16 @@ pub(super) async fn ready(
         BytesFrame::Error(error) => return Err(error_reply(&error)),
         other => return Err(unreadable(&other)),
     }
-    let missing = match (settings.option("read"), settings.option("reads")) {
-        (Some("any"), _) => info(&mut connection, deadline)
+    let missing = match cut_off {
+        Some(CutOff::NoPrimary) => info(&mut connection, deadline)
             .await?
             .contains(CUT_OFF)
             .then_some("the replica is not connected to its primary"),
-        (_, Some("local")) => parse(&info(&mut connection, deadline).await?)
+        Some(CutOff::NoLeader) => parse(&info(&mut connection, deadline).await?)
             .leader
             .is_none()
             .then_some("the node knows no leader"),
-        _ => None,
+        None => None,
     };
     match missing {
         Some(why) => Err(RequestError::definite(CauseKind::NoLeader, why)),
@@ -54,7 +55,7 @@ pub(super) async fn ready(
 
 /// Asks the node for its role.
 pub(super) async fn ask(
-    from: &dyn Connect,
+    from: &dyn Place,
     to: SocketAddr,
     deadline: Instant,
 ) -> Result<NodeStatus, RequestError> {

@@ -1,17 +1,19 @@
 //! A cluster of real processes on loopback, and the words its tests are written in.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{NodeId, Scalar};
+use duress_settings::Request;
 use duress_targets::{
-    Client, Node, NotReady, Outcome, OwnNetwork, Request, Role, Settings, System, Topology,
+    Client, Deployment, Node, NodeFiles, NotReady, Outcome, OwnNetwork, Role, Seat, System, Topology,
 };
 
 /// How long anything may take that must happen in the end.
@@ -23,38 +25,34 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 
 /// A cluster whose nodes are killed when it goes out of scope.
 pub struct Cluster {
-    system: &'static dyn System,
-    settings: Settings,
-    topology: Topology,
+    deployment: Arc<dyn Deployment>,
+    files: BTreeMap<NodeId, NodeFiles>,
     running: Vec<(NodeId, Child)>,
 }
 
 impl Cluster {
     /// As many nodes as `request` says, started. Each test has a `subnet` of its own.
     pub fn start(
-        system: &'static dyn System,
+        system: &dyn System,
         request: &Request,
-        executable: PathBuf,
         folder: &Path,
         subnet: u8,
     ) -> Self {
         // Other runs of this test on the same machine must not share addresses.
         let [high, low] = (std::process::id() as u16).to_be_bytes();
+        let mut files = BTreeMap::new();
         let nodes = (1..=request.nodes).map(|number| {
             let name = NodeId::new(format!("n{number}"));
             let data = folder.join(name.as_str());
             std::fs::create_dir(&data).unwrap();
-            Node {
-                address: Ipv4Addr::new(127, subnet.wrapping_add(high), low, number.try_into().unwrap()),
-                stdout: data.join("stdout"),
-                stderr: data.join("stderr"),
-                data,
-                name,
-            }
+            let (stdout, stderr) = (data.join("stdout"), data.join("stderr"));
+            files.insert(name.clone(), NodeFiles { data, stdout, stderr });
+            let address = Ipv4Addr::new(127, subnet.wrapping_add(high), low, number.try_into().unwrap());
+            Node { name, address }
         });
-        let topology = Topology { nodes: nodes.collect(), executable };
-        let settings = system.resolve(request).unwrap();
-        let mut cluster = Self { system, settings, topology, running: Vec::new() };
+        let topology = Topology { nodes: nodes.collect() };
+        let deployment = system.deploy(&system.resolve(request).unwrap(), &topology).unwrap();
+        let mut cluster = Self { deployment, files, running: Vec::new() };
         for node in cluster.names() {
             cluster.spawn(&node);
         }
@@ -63,12 +61,12 @@ impl Cluster {
 
     /// The names of its nodes, in order.
     pub fn names(&self) -> Vec<NodeId> {
-        self.topology.nodes.iter().map(|node| node.name.clone()).collect()
+        self.deployment.topology().nodes.iter().map(|node| node.name.clone()).collect()
     }
 
     /// Starts `node`, for the first time or again.
     pub fn spawn(&mut self, node: &NodeId) {
-        let spec = self.system.process(&self.settings, &self.topology, node).unwrap();
+        let spec = self.deployment.process(node, &self.files[node]).unwrap();
         let append = |path| File::options().create(true).append(true).open(path).unwrap();
         let child = Command::new(&spec.program)
             .args(&spec.args)
@@ -96,7 +94,7 @@ impl Cluster {
 
     /// Makes one attempt to see `node` take part.
     pub async fn attempt(&self, node: &NodeId) -> Result<(), NotReady> {
-        self.system.ready(&self.settings, &self.topology, node, &OwnNetwork, ATTEMPT).await
+        self.deployment.ready(node, &OwnNetwork, ATTEMPT).await
     }
 
     /// The leader that every node of `nodes` agrees on.
@@ -105,7 +103,7 @@ impl Cluster {
             let mut leaders = Vec::new();
             for node in nodes {
                 let status =
-                    self.system.status(&self.settings, &self.topology, node, &OwnNetwork, ATTEMPT).await?;
+                    self.deployment.status(node, &OwnNetwork, ATTEMPT).await?;
                 let expected =
                     if status.leader.as_ref() == Some(node) { Role::Leader } else { Role::Follower };
                 assert!(status.leader.is_none() || status.role == expected, "{status:?}");
@@ -119,9 +117,8 @@ impl Cluster {
 
     /// A client of `node`.
     pub fn client(&self, node: &NodeId, timeout: Duration) -> Box<dyn Client<Register>> {
-        self.system
-            .register_client(&self.settings, &self.topology, node, Arc::new(OwnNetwork), timeout)
-            .unwrap()
+        let seat = Seat { node: node.clone(), place: Arc::new(OwnNetwork), timeout };
+        self.deployment.clients().client(seat).unwrap()
     }
 }
 

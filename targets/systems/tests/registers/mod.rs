@@ -2,18 +2,17 @@
 
 use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
-use duress_targets::{Node, Outcome, Request, System, Topology, find};
+use duress_settings::Request;
+use duress_targets::{Deployment, Etcd, Node, Outcome, Store, System, Topology};
+use std::sync::Arc;
 
-/// A system with one node, `n1`, at an address that only a scripted server's place leads to.
-pub fn single(system: &str) -> (&'static dyn System, Topology) {
-    let node = Node {
-        name: NodeId::new("n1"),
-        address: [192, 0, 2, 1].into(),
-        data: "data".into(),
-        stdout: "stdout".into(),
-        stderr: "stderr".into(),
-    };
-    (find(system).unwrap(), Topology { nodes: vec![node], executable: "duress".into() })
+/// The store or etcd with one node, `n1`, at an address that only a scripted server's place leads to.
+pub fn single(system: &str, request: &Request) -> Arc<dyn Deployment> {
+    let store = Store::new("duress".into(), duress_store::offer().clone());
+    let etcd = Etcd::default();
+    let system: &dyn System = if system == "store" { &store } else { &etcd };
+    let node = Node { name: NodeId::new("n1"), address: [192, 0, 2, 1].into() };
+    system.deploy(&system.resolve(request).unwrap(), &Topology { nodes: vec![node] }).unwrap()
 }
 
 /// The default settings of `system`, with `options`.

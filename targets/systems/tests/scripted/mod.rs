@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_targets::{Connect, OwnNetwork};
+use duress_targets::{OwnNetwork, Place};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -51,7 +51,7 @@ impl Scripted {
     }
 
     /// The place whose connections all lead here.
-    pub fn place(&self) -> Arc<dyn Connect> {
+    pub fn place(&self) -> Arc<dyn Place> {
         Arc::new(LeadsTo(self.address))
     }
 
@@ -109,7 +109,7 @@ async fn play_connection(
 struct LeadsTo(SocketAddr);
 
 #[async_trait]
-impl Connect for LeadsTo {
+impl Place for LeadsTo {
     async fn connect(&self, _: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
         OwnNetwork.connect(self.0, deadline).await
     }

@@ -1,0 +1,301 @@
+//! The floor: what a run must have exercised before its verdict counts. Below it the run is unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use duress_history::nemesis::{Evidence, NemesisAct};
+use duress_history::{Completion, NemesisEvent, NodeId, Operation};
+use serde::{Deserialize, Serialize};
+
+/// The width of the slots of time that answers are counted in, in nanoseconds.
+const SLOT_NS: u64 = 100_000_000;
+
+/// What a run was asked to exercise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// The least share of the main phase's slots of 100 ms in which a client was answered, in percent. With 0 nothing is
+    /// demanded, here and below.
+    pub answered_percent: u8,
+    /// The nodes, each of which must have answered a client.
+    pub nodes: Vec<NodeId>,
+    /// The families of faults that were asked for, each of which must have been in force.
+    pub families: BTreeSet<String>,
+}
+
+/// What a run exercised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exercised {
+    /// Operations that happened while clients ran.
+    pub main: u64,
+    /// Operations that happened in the final phase.
+    pub finals: u64,
+    /// The share of the main phase's slots of 100 ms in which an operation happened, in thousandths.
+    pub answered_permille: u64,
+    /// By node, how many operations were asked of it and how many of those happened.
+    pub nodes: BTreeMap<NodeId, Asked>,
+    /// The faults that were in force, in order.
+    pub faults: Vec<UnderFault>,
+}
+
+/// How many operations were invoked, and how many of those happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Invoked.
+    pub invoked: u64,
+    /// Happened.
+    pub ok: u64,
+}
+
+/// What clients did while a fault was in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderFault {
+    /// Its number in the schedule.
+    pub fault: u32,
+    /// Its family.
+    pub family: String,
+    /// What it is, in words.
+    pub what: String,
+    /// Operations that were invoked, or ended well, while it was in force.
+    pub operations: Asked,
+    /// How many nodes it took away whole.
+    pub took_away: usize,
+}
+
+impl Exercised {
+    /// What the operations and the nemesis of a run exercised, whose clients stopped at `until_ns`.
+    #[must_use]
+    pub fn of<A>(operations: &[Operation<A>], nemesis: &[NemesisEvent], until_ns: u64) -> Self {
+        let mut windows = windows(nemesis);
+        let mut exercised = Self::default();
+        let mut slots = BTreeSet::new();
+        for operation in operations {
+            let ok = match operation.completion {
+                Completion::Ok { time, .. } => Some(time),
+                Completion::Fail { .. } | Completion::Info { .. } => None,
+            };
+            if let Some(node) = &operation.node {
+                if !exercised.nodes.contains_key(node) {
+                    exercised.nodes.insert(node.clone(), Asked::default());
+                }
+                let asked = exercised.nodes.get_mut(node).expect("it was just inserted");
+                asked.invoked += 1;
+                asked.ok += u64::from(ok.is_some());
+            }
+            if ok.is_some() && operation.time < until_ns {
+                exercised.main += 1;
+            } else if ok.is_some() {
+                exercised.finals += 1;
+            }
+            if let Some(time) = ok.filter(|time| *time < until_ns) {
+                slots.insert(time / SLOT_NS);
+            }
+            for window in &mut windows {
+                let within = |time: u64| (window.from_ns..window.to_ns).contains(&time);
+                window.under.operations.invoked += u64::from(within(operation.time));
+                window.under.operations.ok += u64::from(ok.is_some_and(within));
+            }
+        }
+        exercised.answered_permille = slots.len() as u64 * 1000 / until_ns.div_ceil(SLOT_NS).max(1);
+        exercised.faults = windows.into_iter().map(|window| window.under).collect();
+        exercised
+    }
+
+    /// What is missing to reach `floor`, a sentence each.
+    #[must_use]
+    pub fn missing(&self, floor: &Floor) -> Vec<String> {
+        let mut missing = Vec::new();
+        if floor.answered_percent == 0 {
+            return missing;
+        }
+        let needed = u64::from(floor.answered_percent) * 10;
+        if self.answered_permille < needed {
+            missing.push(format!(
+                "clients were answered in {} % of the time: the floor is {} % (--floor moves it)",
+                permille(self.answered_permille),
+                floor.answered_percent
+            ));
+        }
+        for node in &floor.nodes {
+            match self.nodes.get(node) {
+                None => missing.push(format!("no operation was asked of node {node}")),
+                Some(Asked { ok: 0, invoked }) => {
+                    missing.push(format!("node {node} answered none of the {invoked} operations asked of it"));
+                }
+                Some(_) => {}
+            }
+        }
+        if self.finals == 0 {
+            missing.push("no operation happened in the final phase: what was lost would not be seen".to_owned());
+        }
+        for family in &floor.families {
+            let of_family: Vec<&UnderFault> =
+                self.faults.iter().filter(|fault| fault.family == *family).collect();
+            if of_family.is_empty() {
+                missing.push(format!("no fault of the family {family} was in force, though it was asked for"));
+            }
+        }
+        for fault in self.faults.iter().filter(|fault| fault.operations.invoked == 0) {
+            missing.push(format!(
+                "no operation was invoked while fault {} ({}) was in force",
+                fault.fault, fault.what
+            ));
+        }
+        let partial: Vec<&UnderFault> =
+            self.faults.iter().filter(|fault| fault.took_away < floor.nodes.len()).collect();
+        if !partial.is_empty() && partial.iter().all(|fault| fault.operations.ok == 0) {
+            missing.push("no operation happened while a fault was in force".to_owned());
+        }
+        missing
+    }
+}
+
+impl fmt::Display for Exercised {
+    /// `39357 operations in the main phase and 850 in the final one, answered 98.7 % of the time; 5 of 5 nodes answered;
+    /// faults in force: kill 3, partition 4`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answering = self.nodes.values().filter(|asked| asked.ok > 0).count();
+        write!(
+            f,
+            "{} operations happened in the main phase and {} in the final one, clients were answered {} % of the time; \
+             {answering} of {} nodes answered",
+            self.main,
+            self.finals,
+            permille(self.answered_permille),
+            self.nodes.len()
+        )?;
+        let mut families: BTreeMap<&str, usize> = BTreeMap::new();
+        for fault in &self.faults {
+            *families.entry(&fault.family).or_default() += 1;
+        }
+        let families: Vec<String> =
+            families.into_iter().map(|(family, count)| format!("{family} {count}")).collect();
+        match families.is_empty() {
+            true => f.write_str("; no fault was in force"),
+            false => write!(f, "; faults in force: {}", families.join(", ")),
+        }
+    }
+}
+
+fn permille(permille: u64) -> String {
+    format!("{}.{}", permille / 10, permille % 10)
+}
+
+/// A fault and the time for which it was in force.
+struct Window {
+    from_ns: u64,
+    to_ns: u64,
+    under: UnderFault,
+}
+
+fn windows(nemesis: &[NemesisEvent]) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    for event in nemesis {
+        match &event.act {
+            NemesisAct::Started { fault, since_us, evidence, .. } => windows.push(Window {
+                from_ns: since_us.saturating_mul(1000),
+                to_ns: u64::MAX,
+                under: UnderFault {
+                    fault: fault.id,
+                    family: fault.family.clone(),
+                    what: fault.what.clone(),
+                    operations: Asked::default(),
+                    took_away: took_away(evidence),
+                },
+            }),
+            NemesisAct::Stopping { fault } | NemesisAct::Stopped { fault, .. } => {
+                let open = |window: &&mut Window| window.under.fault == fault.id && window.to_ns == u64::MAX;
+                if let Some(window) = windows.iter_mut().find(open) {
+                    window.to_ns = event.time;
+                }
+            }
+            _ => {}
+        }
+    }
+    windows
+}
+
+/// How many nodes a fault takes away whole, by its evidence.
+fn took_away(evidence: &Evidence) -> usize {
+    match evidence {
+        Evidence::Ended { nodes } | Evidence::Killed { nodes } | Evidence::Paused { nodes } => nodes.len(),
+        Evidence::DiskStruck { nodes } => nodes.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(ok: u64) -> Asked {
+        Asked { invoked: 10, ok }
+    }
+
+    fn good() -> Exercised {
+        let under = |fault, family: &str| UnderFault {
+            fault,
+            family: family.to_owned(),
+            what: family.to_owned(),
+            operations: asked(5),
+            took_away: 1,
+        };
+        Exercised {
+            main: 100,
+            finals: 10,
+            answered_permille: 900,
+            nodes: [("n1", 9), ("n2", 8)].map(|(name, ok)| (NodeId::new(name), asked(ok))).into(),
+            faults: vec![under(1, "kill"), under(2, "pause")],
+        }
+    }
+
+    fn floor() -> Floor {
+        Floor {
+            answered_percent: 10,
+            nodes: vec![NodeId::new("n1"), NodeId::new("n2")],
+            families: ["kill".to_owned(), "pause".to_owned()].into(),
+        }
+    }
+
+    /// What is missing after `change`.
+    fn missing(change: impl FnOnce(&mut Exercised)) -> String {
+        let mut exercised = good();
+        change(&mut exercised);
+        exercised.missing(&floor()).join("\n")
+    }
+
+    #[test]
+    fn a_run_that_exercised_everything_lacks_nothing() {
+        assert_eq!(missing(|_| {}), "");
+    }
+
+    #[test]
+    fn each_thing_that_is_missing_is_said() {
+        assert!(missing(|seen| seen.answered_permille = 16).contains("1.6 % of the time"));
+        assert!(missing(|seen| seen.finals = 0).contains("final phase"));
+        assert!(missing(|seen| _ = seen.nodes.remove("n2")).contains("asked of node n2"));
+        let mute = |seen: &mut Exercised| _ = seen.nodes.insert(NodeId::new("n1"), asked(0));
+        assert!(missing(mute).contains("node n1 answered none of the 10"));
+        assert!(missing(|seen| _ = seen.faults.pop()).contains("the family pause"));
+        let idle = |seen: &mut Exercised| seen.faults[0].operations = Asked::default();
+        assert!(missing(idle).contains("while fault 1 (kill) was in force"));
+        let silent = |seen: &mut Exercised| seen.faults.iter_mut().for_each(|fault| fault.operations.ok = 0);
+        assert!(missing(silent).contains("no operation happened while a fault was in force"));
+    }
+
+    #[test]
+    fn under_faults_that_take_away_every_node_nothing_can_happen() {
+        let all_gone = |seen: &mut Exercised| {
+            for fault in &mut seen.faults {
+                fault.operations.ok = 0;
+                fault.took_away = 2;
+            }
+        };
+        assert_eq!(missing(all_gone), "");
+    }
+
+    #[test]
+    fn without_a_floor_nothing_is_demanded() {
+        let none = Floor { answered_percent: 0, ..floor() };
+        assert!(Exercised::default().missing(&none).is_empty());
+    }
+}

@@ -1,0 +1,158 @@
+//! A workload with its types erased: what the rest of the program knows of it.
+
+use std::marker::PhantomData;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duress_history::Payload;
+use duress_targets::Setup;
+use serde_json::Value;
+
+use super::kind::Kind;
+use super::option::{Options, WorkloadOption};
+use crate::judge::{JudgeError, Judged, Judgement, Question, RecordedRun, judge_operations, read, within};
+use crate::plan::range::RangeError;
+use crate::run::exercise::{Stage, exercise};
+use crate::run::RunError;
+
+/// What histories can be checked against: `duress check --model`.
+pub trait Model: Send + Sync {
+    /// The name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// What its histories hold, in one line.
+    fn holds(&self) -> &'static str;
+
+    /// Checks the history at `path`; what is undecided after `limit`, or when the program is asked to end, is unknown.
+    ///
+    /// # Errors
+    /// [`JudgeError`].
+    fn check(&self, path: &Path, question: &Question, limit: Duration) -> Result<Judgement, JudgeError>;
+}
+
+/// What clients do, how a run of it ends, and how what they saw is judged. Its histories can be checked by the same name.
+#[async_trait(?Send)]
+pub trait Workload: Model {
+    /// What clients do, how a run ends, and what is checked: a few lines.
+    fn description(&self) -> &'static str;
+
+    /// The vocabulary of its operations: a system takes part that has clients of it.
+    fn vocabulary(&self) -> &'static str;
+
+    /// Its options on the command line.
+    fn options(&self) -> &'static [WorkloadOption];
+
+    /// The values that its options have when none are given.
+    fn defaults(&self) -> Options;
+
+    /// Whether `options` are its options and within their ranges, for so many processes at a time.
+    ///
+    /// # Errors
+    /// [`OptionsError`].
+    fn validate(&self, options: &Options, concurrency: usize) -> Result<(), OptionsError>;
+
+    /// What the system must have made before clients begin.
+    ///
+    /// # Errors
+    /// [`OptionsError`].
+    fn setup(&self, options: &Options) -> Result<Setup, OptionsError>;
+
+    /// Runs it: clients and nemesis side by side, then the final phase, then teardown.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    async fn run(&self, options: &Options, stage: Stage<'_>) -> Result<(), RunError>;
+
+    /// Judges the history of a run.
+    ///
+    /// # Errors
+    /// [`JudgeError`].
+    fn judge(&self, run: &RecordedRun<'_>) -> Result<Judged, JudgeError>;
+}
+
+/// Options that a workload cannot use.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// One is unknown, missing, or of another type.
+    #[error("the options of the workload {workload} are malformed")]
+    Malformed {
+        /// The workload.
+        workload: &'static str,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// One is out of range.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+}
+
+/// The workload that `K` describes.
+pub struct Erased<K>(PhantomData<fn() -> K>);
+
+impl<K> Default for Erased<K> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K: Kind> Erased<K> {
+    fn typed(options: &Options) -> Result<K, OptionsError> {
+        serde_json::from_value(Value::Object(options.clone()))
+            .map_err(|source| OptionsError::Malformed { workload: K::NAME, source })
+    }
+}
+
+impl<K: Kind> Model for Erased<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn holds(&self) -> &'static str {
+        K::DESCRIPTION.lines().next().unwrap_or_default()
+    }
+
+    fn check(&self, path: &Path, question: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
+        let (_, operations) = read::<K::Action>(path)?;
+        within(limit, |interrupt| K::judge(&operations, question, interrupt))
+    }
+}
+
+#[async_trait(?Send)]
+impl<K: Kind> Workload for Erased<K> {
+    fn description(&self) -> &'static str {
+        K::DESCRIPTION
+    }
+
+    fn vocabulary(&self) -> &'static str {
+        K::Action::NAME
+    }
+
+    fn options(&self) -> &'static [WorkloadOption] {
+        K::OPTIONS
+    }
+
+    fn defaults(&self) -> Options {
+        match serde_json::to_value(K::default()) {
+            Ok(Value::Object(options)) => options,
+            other => unreachable!("the options of a workload are a struct of numbers: {other:?}"),
+        }
+    }
+
+    fn validate(&self, options: &Options, concurrency: usize) -> Result<(), OptionsError> {
+        Ok(Self::typed(options)?.validate(concurrency)?)
+    }
+
+    fn setup(&self, options: &Options) -> Result<Setup, OptionsError> {
+        Ok(Self::typed(options)?.setup())
+    }
+
+    async fn run(&self, options: &Options, stage: Stage<'_>) -> Result<(), RunError> {
+        exercise(&Self::typed(options)?, stage).await
+    }
+
+    fn judge(&self, run: &RecordedRun<'_>) -> Result<Judged, JudgeError> {
+        judge_operations(run, K::judge)
+    }
+}

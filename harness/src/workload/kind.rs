@@ -1,0 +1,92 @@
+//! A kind of workload, typed by its operations: what each folder beside this file implements.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duress_history::recorder::RecordError;
+use duress_history::{Operation, Scalar};
+use duress_targets::Setup;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::generator::Generator;
+use super::option::WorkloadOption;
+use crate::judge::{Judgement, Question};
+use crate::plan::range::RangeError;
+use crate::run::dispatcher::{Dispatcher, Vocabulary};
+
+/// A kind of work, described by its options: a vocabulary of operations, a generator, a final phase, and a checker.
+#[async_trait(?Send)]
+pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The operations.
+    type Action: Vocabulary;
+    /// The generator of the main phase.
+    type Mix: Generator<Self::Action>;
+
+    /// The name on the command line.
+    const NAME: &'static str;
+    /// What clients do, how a run ends, and what is checked: a few lines.
+    const DESCRIPTION: &'static str;
+    /// Its options on the command line.
+    const OPTIONS: &'static [WorkloadOption];
+    /// How long the final phase may take where nothing is broken.
+    const FINISH: Duration;
+
+    /// Whether every option is within its range, for so many processes at a time.
+    ///
+    /// # Errors
+    /// [`RangeError`] names the first that is not.
+    fn validate(&self, concurrency: usize) -> Result<(), RangeError>;
+
+    /// What the system must have made before clients begin. Keys that hold values need nothing.
+    fn setup(&self) -> Setup {
+        Setup::default()
+    }
+
+    /// The operations of the main phase, endlessly, drawn from `seed`.
+    fn mix(&self, seed: u64) -> Self::Mix;
+
+    /// Ends a run: sees to it, through `dispatcher`, that what was lost shows. Everything is healed by then; `mix` says what
+    /// was done before. What could not be looked at must be reported.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the history cannot be kept.
+    async fn finish(
+        mix: &Self::Mix,
+        dispatcher: &mut Dispatcher<Self::Action>,
+        deadline: Duration,
+    ) -> Result<Ending, RecordError>;
+
+    /// Judges operations against what is asked of them, until `interrupt` is raised; what is undecided then is unknown.
+    fn judge(
+        operations: &[Operation<Self::Action>],
+        question: &Question,
+        interrupt: &AtomicBool,
+    ) -> Judgement;
+}
+
+/// What a final phase came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// What was not looked at, so that the run cannot be called valid.
+    pub undecided: Vec<String>,
+}
+
+impl Ending {
+    /// One that leaves something open.
+    #[must_use]
+    pub fn undecided(what: String) -> Self {
+        Self { undecided: vec![what] }
+    }
+}
+
+/// Keys in words, the first few of them.
+pub(super) fn listed(keys: &[Scalar]) -> String {
+    const SHOWN: usize = 6;
+    let mut text = keys.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if keys.len() > SHOWN {
+        text.push_str(", …");
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! Every workload, and every model that histories can be checked against, by name.
+
+use std::sync::OnceLock;
+
+use duress_settings::{hint, nearest};
+
+use super::erased::{Erased, Model, Workload};
+use super::models::{CasRegisterModel, MutexModel};
+use super::{log::LogOptions, queue::QueueOptions, register::RegisterOptions, table::TableOptions};
+
+/// The workloads that the program knows, in the order in which they are listed.
+pub struct Workloads {
+    workloads: Vec<Box<dyn Workload>>,
+    /// Models of histories that no workload here makes.
+    foreign: Vec<Box<dyn Model>>,
+}
+
+/// The workloads of this program; set once, when it starts.
+static KNOWN: OnceLock<Workloads> = OnceLock::new();
+
+impl Workloads {
+    /// Those that come with the program.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self { workloads: Vec::new(), foreign: vec![Box::new(CasRegisterModel), Box::new(MutexModel)] }
+            .with::<RegisterOptions>()
+            .with::<LogOptions>()
+            .with::<QueueOptions>()
+            .with::<TableOptions>()
+    }
+
+    /// These, and the workload that `K` describes.
+    #[must_use]
+    pub fn with<K: super::kind::Kind>(mut self) -> Self {
+        self.workloads.push(Box::new(Erased::<K>::default()));
+        self
+    }
+
+    /// The workloads of this program: those it was started with, or the standard ones.
+    pub fn known() -> &'static Self {
+        KNOWN.get_or_init(Self::standard)
+    }
+
+    /// Makes these the workloads of this program.
+    ///
+    /// # Panics
+    /// When the program's workloads were used or set before.
+    pub fn install(self) {
+        assert!(KNOWN.set(self).is_ok(), "workloads are installed before anything asks for them");
+    }
+
+    /// Every workload.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Workload> {
+        self.workloads.iter().map(|workload| &**workload)
+    }
+
+    /// The workload called `name`.
+    ///
+    /// # Errors
+    /// [`UnknownName`].
+    pub fn find(&self, name: &str) -> Result<&dyn Workload, UnknownName> {
+        let found = self.iter().find(|workload| workload.name() == name);
+        found.ok_or_else(|| UnknownName::new("workload", name, self.iter().map(Model::name)))
+    }
+
+    /// Every model: the workloads', then the others.
+    pub fn models(&self) -> impl Iterator<Item = &dyn Model> {
+        let own = self.workloads.iter().map(|workload| -> &dyn Model { &**workload });
+        own.chain(self.foreign.iter().map(|model| &**model))
+    }
+
+    /// The model called `name`.
+    ///
+    /// # Errors
+    /// [`UnknownName`].
+    pub fn model(&self, name: &str) -> Result<&dyn Model, UnknownName> {
+        let found = self.models().find(|model| model.name() == name);
+        found.ok_or_else(|| UnknownName::new("model", name, self.models().map(Model::name)))
+    }
+}
+
+/// A name that is not a workload's or a model's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
+pub struct UnknownName {
+    /// A workload or a model.
+    pub what: &'static str,
+    /// The name given.
+    pub given: String,
+    /// The names known.
+    pub known: Vec<String>,
+    /// The known name nearest to it.
+    pub nearest: Option<String>,
+}
+
+impl UnknownName {
+    fn new<'a>(what: &'static str, given: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let known: Vec<String> = known.map(str::to_owned).collect();
+        Self { what, given: given.to_owned(), nearest: nearest(given, &known).map(str::to_owned), known }
+    }
+}

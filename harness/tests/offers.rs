@@ -1,0 +1,202 @@
+//! What the systems offer holds together, and what a user asks is answered with settings or with a useful error.
+
+use duress_targets::{Delivery, Promise, Request, System, Values, find, systems};
+
+fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Request {
+    Request {
+        mode: mode.map(str::to_owned),
+        options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        bug: bug.map(str::to_owned),
+        nodes: 5,
+    }
+}
+
+fn find(name: &str) -> &'static dyn System {
+    systems().find(name).unwrap()
+}
+
+/// `system` with so many nodes.
+fn deployed(system: &dyn System, settings: &Settings, nodes: u8) -> Arc<dyn Deployment> {
+    let nodes = (1..=nodes).map(|number| Node {
+        name: NodeId::new(format!("n{number}")),
+        address: [10, 77, 0, number].into(),
+    });
+    system.deploy(settings, &Topology { nodes: nodes.collect() }).unwrap()
+}
+
+fn refused(system: &dyn System, request: &Request) -> String {
+    system.resolve(request).unwrap_err().to_string()
+}
+
+#[test]
+fn every_default_and_every_scenario_can_be_run() {
+    for system in systems().iter() {
+        let description = system.description();
+        let offer = &description.offer;
+        for mode in &offer.modes {
+            let settings = system.resolve(&ask(Some(&mode.name), &[], None)).unwrap();
+            let deployment = deployed(system, &settings, 5);
+            let mut vocabularies: Vec<&str> = deployment.clients().vocabularies().collect();
+            vocabularies.sort_unstable();
+            let mut described: Vec<&str> = description.vocabularies.iter().map(String::as_str).collect();
+            described.sort_unstable();
+            assert_eq!(vocabularies, described, "{} has clients of what it says", description.name);
+            for option in offer.options_of(&mode.name) {
+                assert_eq!(settings.option(&option.name), Some(option.default.as_str()));
+            }
+        }
+        for option in &offer.options {
+            assert!(option.values.accept(&option.default), "{} {}", description.name, option.name);
+            assert!(option.modes.iter().all(|name| offer.modes.iter().any(|mode| mode.name == *name)));
+        }
+        let named: Vec<&String> = offer.bugs.iter().map(|bug| &bug.name).collect();
+        assert!(description.scenarios.keys().all(|name| named.contains(&name)), "a scenario of no bug");
+        for bug in &offer.bugs {
+            let scenario = description.scenarios.get(&bug.name).expect("each bug has a scenario");
+            assert!(bug.modes.contains(&scenario.mode), "{}", bug.name);
+            FaultSpec::parse_mix(&scenario.faults.join(",")).unwrap();
+            assert!(Workloads::known().iter().any(|workload| workload.name() == scenario.workload));
+            let options: Vec<(&str, &str)> =
+                scenario.options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let settings = system.resolve(&ask(Some(&scenario.mode), &options, Some(&bug.name))).unwrap();
+            assert_eq!(settings.bug.as_ref(), Some(&bug.name));
+            assert_eq!(system.resolve(&ask(None, &[], Some(&bug.name))).unwrap(), settings, "{}", bug.name);
+            deployed(system, &settings, 3);
+        }
+    }
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let store = find("store");
+    let settings = store.resolve(&ask(None, &[], None)).unwrap();
+    assert_eq!(settings.mode, "raft");
+    assert_eq!(settings.option("snapshot_every"), Some("5000"));
+    assert_eq!(settings.option("read"), None, "an option of another mode");
+    assert_eq!(settings.option("reads"), Some("index"));
+    assert_eq!(deployed(store, &settings, 5).tolerates(), 2);
+    assert_eq!(deployed(store, &settings, 4).tolerates(), 1);
+
+    for (reads, promise) in [
+        ("index", Promise::LINEARIZABLE),
+        ("lease", Promise::LINEARIZABLE),
+        ("local", Promise::STALE_READS),
+    ] {
+        let settings = store.resolve(&ask(None, &[("reads", reads)], None)).unwrap();
+        let deployment = deployed(store, &settings, 5);
+        assert_eq!(deployment.promise(), promise, "{reads}");
+        assert_eq!(deployment.clock_bound().is_some(), reads == "lease");
+    }
+    let stale = store.resolve(&ask(Some("primary"), &[("read", "any")], None)).unwrap();
+    assert_eq!(deployed(store, &stale, 5).promise(), Promise::STALE_READS);
+    assert_eq!(deployed(store, &stale, 5).tolerates(), 0);
+    let etcd = find("etcd");
+    let local = etcd.resolve(&ask(None, &[("read", "serializable")], None)).unwrap();
+    assert_eq!(deployed(etcd, &local, 3).promise(), Promise::STALE_READS);
+}
+
+#[test]
+fn settings_that_were_not_filled_in_are_refused() {
+    let bare = Settings { mode: "raft".to_owned(), ..Settings::default() };
+    let Err(error) = find("store").deploy(&bare, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
+    assert_eq!(error.to_string(), "the settings of mode raft lack option reads");
+}
+
+#[test]
+fn errors_list_what_is_accepted() {
+    let (store, etcd) = (find("store"), find("etcd"));
+    for (seen, expected) in [
+        (
+            refused(store, &ask(Some("rafft"), &[], None)),
+            "store has no mode \"rafft\" (did you mean \"raft\"?); accepted: raft, primary",
+        ),
+        (
+            refused(store, &ask(None, &[], Some("stale-read"))),
+            "store has no bug \"stale-read\"; accepted: ack-before-commit, stale-leader-read, vote-not-persisted, \
+             fsync-skipped, cas-before-order",
+        ),
+        (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
+        (
+            refused(store, &ask(Some("primary"), &[("raed", "any")], None)),
+            "store has no option \"raed\" (did you mean \"read\"?); accepted: read, log_keep",
+        ),
+        (
+            refused(etcd, &ask(None, &[("read", "linearisable")], None)),
+            "option read of etcd cannot be \"linearisable\" (did you mean \"linearizable\"?); accepted: linearizable, \
+             serializable",
+        ),
+        (
+            refused(store, &ask(None, &[("snapshot_every", "0")], None)),
+            "option snapshot_every of store cannot be \"0\"; accepted: a whole number from 1 to 1000000000",
+        ),
+        (
+            refused(store, &ask(None, &[("read", "any")], None)),
+            "option \"read\" of store does not apply to mode raft, only to primary",
+        ),
+        (
+            refused(store, &ask(Some("primary"), &[], Some("vote-not-persisted"))),
+            "bug \"vote-not-persisted\" of store does not apply to mode primary, only to raft",
+        ),
+        (refused(store, &Request::default()), "store needs at least one node"),
+    ] {
+        assert_eq!(seen, expected);
+    }
+    let Err(unknown) = systems().find("ectd") else { panic!("there is no such system") };
+    assert_eq!(
+        unknown.to_string(),
+        "there is no system \"ectd\" (did you mean \"etcd\"?); known: store, broker, etcd"
+    );
+}
+
+#[test]
+fn a_scenario_is_a_command_line() {
+    let words = |name: &str| find("store").description().scenarios[name].words().join(" ");
+    assert_eq!(
+        words("ack-before-commit"),
+        "--workload register --mode raft --nodes 5 --faults partition:isolate-leader --interval 5s --time-limit 30s"
+    );
+    assert_eq!(
+        words("cas-before-order"),
+        "--workload register --mode raft --nodes 5 --faults none --time-limit 20s"
+    );
+}
+
+#[test]
+fn the_brokers_settings_decide_what_delivery_it_promises() {
+    let broker = find("broker");
+    for (options, stored, consumed) in [
+        (&[][..], Delivery::EXACTLY_ONCE, Delivery::AT_LEAST_ONCE),
+        (&[("commit", "before")], Delivery::EXACTLY_ONCE, Delivery::AT_MOST_ONCE),
+        (&[("acks", "1")], Delivery::AT_MOST_ONCE, Delivery::BEST_EFFORT),
+        (&[("acks", "0"), ("commit", "before")], Delivery::AT_MOST_ONCE, Delivery::AT_MOST_ONCE),
+        (&[("unclean", "on"), ("commit", "before")], Delivery::AT_MOST_ONCE, Delivery::BEST_EFFORT),
+        (&[("fsync", "never")], Delivery::AT_MOST_ONCE, Delivery::BEST_EFFORT),
+        (&[("retries", "3")], Delivery::EXACTLY_ONCE, Delivery::AT_LEAST_ONCE),
+        (&[("idempotent", "off")], Delivery::EXACTLY_ONCE, Delivery::AT_LEAST_ONCE),
+        (&[("retries", "3"), ("idempotent", "off")], Delivery::AT_LEAST_ONCE, Delivery::AT_LEAST_ONCE),
+        (
+            &[("retries", "3"), ("idempotent", "off"), ("acks", "1")],
+            Delivery::BEST_EFFORT,
+            Delivery::BEST_EFFORT,
+        ),
+    ] {
+        let settings = broker.resolve(&ask(None, options, None)).unwrap();
+        let promise = deployed(broker, &settings, 3).promise();
+        assert_eq!(promise, Promise::Messages { stored, consumed }, "{options:?}");
+    }
+}
+
+#[test]
+fn the_broker_tolerates_what_leaves_a_majority_and_enough_replicas() {
+    let broker = find("broker");
+    let tolerated = |options: &[(&str, &str)], nodes| {
+        deployed(broker, &broker.resolve(&ask(None, options, None)).unwrap(), nodes).tolerates()
+    };
+    assert_eq!(tolerated(&[], 3), 1);
+    assert_eq!(tolerated(&[], 5), 1);
+    assert_eq!(tolerated(&[("min-insync", "1")], 5), 2);
+    assert_eq!(tolerated(&[("replication", "5")], 5), 2);
+    assert_eq!(tolerated(&[("replication", "1")], 5), 0);
+    assert_eq!(tolerated(&[("min-insync", "3")], 3), 0);
+    assert_eq!(tolerated(&[], 1), 0);
+}
