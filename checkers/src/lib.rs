@@ -33,12 +33,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod cast;
 pub mod delivery;
 mod findings;
 pub mod linearizable;
 pub mod table;
 pub mod verdict;
-mod words;
+mod witness;
 
 pub use verdict::{Anomaly, AnomalyKind, CheckReport, Verdict};

@@ -2,6 +2,7 @@
 
 mod oracle;
 mod simulation;
+mod witness;
 
 use std::sync::atomic::AtomicBool;
 
@@ -153,13 +154,14 @@ fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Resu
             prop_assert_eq!(anomalies.len(), 1);
             let anomaly = &anomalies[0];
             prop_assert!(!anomaly.steps.is_empty() && !anomaly.operations.is_empty());
-            let witness = shown(anomaly, operations);
+            witness::assert_well_formed(anomaly);
+            let shown_alone = shown(anomaly, operations);
             let starts = match anomaly.start.as_ref().expect("a witness of a register says where it starts") {
                 WitnessStart::Initial(value) => vec![value.clone()],
                 WitnessStart::Any => (-1..12).map(|value| Some(Scalar::Int(value))).chain([None]).collect(),
             };
             for start in starts {
-                let possible = oracle::linearizable(&witness, start.clone());
+                let possible = oracle::linearizable(&shown_alone, start.clone());
                 prop_assert!(!possible, "the witness is possible from {:?}: {:#?}", start, anomaly);
             }
         }
@@ -248,13 +250,13 @@ proptest! {
             Verdict::Unknown(reasons) => prop_assert!(false, "not decided: {reasons:?}"),
             Verdict::Invalid(anomalies) => {
                 prop_assert!(!expected, "{anomalies:#?}");
-                let witness = shown(&anomalies[0], &operations);
+                let shown_alone = shown(&anomalies[0], &operations);
                 let starts = match anomalies[0].start.as_ref().expect("a witness of a lock says where it starts") {
                     WitnessStart::Initial(_) => vec![false],
                     WitnessStart::Any => vec![false, true],
                 };
                 for start in starts {
-                    prop_assert!(!oracle::linearizable(&witness, start), "{anomalies:#?}");
+                    prop_assert!(!oracle::linearizable(&shown_alone, start), "{anomalies:#?}");
                 }
             }
         }

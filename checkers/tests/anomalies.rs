@@ -6,6 +6,8 @@
 //!
 //! `A(B)` in an expectation is the anomaly's name and the operations it must name, in the order of their labels.
 
+mod witness;
+
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
@@ -75,8 +77,7 @@ fn check(words: &str, expect: &str) {
     let (found, anomaly) = answer(verdict);
     assert_eq!(found, expect, "{words}: {anomaly:#?}");
     if let Some(anomaly) = anomaly {
-        let labels: Vec<&String> = anomaly.operations.iter().map(|shown| &shown.label).collect();
-        assert!(anomaly.steps.iter().flat_map(|step| &step.labels).all(|label| labels.contains(&label)));
+        witness::assert_well_formed(&anomaly);
         if std::env::var_os("SHOW").is_some() {
             println!("{words}\n  {}: {}", anomaly.kind, anomaly.summary);
             anomaly.steps.iter().for_each(|step| println!("    {} {:?}", step.sentence, step.labels));
@@ -93,7 +94,7 @@ fn phantom_read() {
 
 #[test]
 fn aborted_read() {
-    check("0iw1 0fw1 1ir_ 1or1", "aborted-read(read -> 1)");
+    check("0iw1 0fw1 1ir_ 1or1", "aborted-read(write 1, read -> 1)");
     check("0iw1 0fw1 0iw1 0?w1 1ir_ 1or1", "valid");
 }
 
@@ -181,5 +182,5 @@ fn a_dead_write_may_come_before_a_crashed_one_that_restores_the_value() {
 #[test]
 fn a_failed_cas_is_no_observation() {
     check("0iw1 0ow1 1ic1:2 1fc1:2 2ir_ 2or1", "valid");
-    check("0iw1 0ow1 1ic1:2 1fc1:2 2ir_ 2or2", "aborted-read(read -> 2)");
+    check("0iw1 0ow1 1ic1:2 1fc1:2 2ir_ 2or2", "aborted-read(cas 1 -> 2, read -> 2)");
 }

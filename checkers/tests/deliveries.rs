@@ -37,8 +37,8 @@ fn check_group(words: &str, expected: &str) {
     expect(&queue(words, &STRICT), words, expected);
 }
 
-const ONE_UNSEEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and nobody read \
-                          far enough to say that they are lost";
+const ONE_UNSEEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and nothing \
+                          read far enough shows that they are lost";
 
 #[test]
 fn what_was_read_whole_and_in_order_is_valid() {
@@ -162,7 +162,7 @@ fn vanished() {
     expect(&log(words, &unsettled), words, lost);
     let words = words.replace("0!s2@1", "0is2").replace("4?s3", "4?s3 0?s2");
     expect(&log(&words, &unsettled), &words, "valid");
-    // Somebody reads it after the reading began, or nobody was given anything else there: the reader skipped it.
+    // It is read after the reading began, or nothing else was given there: the reader skipped it.
     check(
         "0!s1@0 2is2 0!s3@2 3!ab 3!p1@0 3!p3@2 1!ab 1!p1@0 1!p2@1 2?s2",
         "poll-skip(send 2 to t0-0; assign t0-0 from the beginning; poll t0-0 -> 1@0; poll t0-0 -> 3@2; poll t0-0 -> 2@1)",
@@ -289,7 +289,7 @@ fn sends_in_order() {
     let words = "1is3 0!s1@0,2@2 1os3@1 2!p1@0,3@1,2@2";
     let report = log(words, &STRICT);
     expect(&report, words, "valid");
-    let found = report.delivery.map(|delivery| delivery.found).unwrap_or_default();
+    let found = report.details.delivery().map(|delivery| delivery.found.clone()).unwrap_or_default();
     assert_eq!(found.get(&AnomalyKind::IntSendSkip), Some(&1));
 }
 
@@ -390,7 +390,7 @@ fn a_value_sent_twice_is_undecided() {
 fn a_history_without_operations_is_valid() {
     let report = check_log(&[], &STRICT, &AtomicBool::new(false));
     assert_eq!(report.verdict, Verdict::Valid);
-    assert_eq!(report.delivery.and_then(|delivery| delivery.reached), None);
+    assert_eq!(report.details.delivery().and_then(|delivery| delivery.reached), None);
 }
 
 #[test]
@@ -410,13 +410,14 @@ fn the_guarantee_is_what_the_record_shows() {
         ("0!s1@0 0!s2@1 1!ab 1!p1@0", None),
         ("0is1 0fs1", None),
     ] {
-        let delivery = log(words, &STRICT).delivery.expect("it was checked");
+        let report = log(words, &STRICT);
+        let delivery = report.details.delivery().expect("it was checked");
         assert_eq!(delivery.reached, guarantee, "{words}: {:?}", delivery.counts);
     }
     let tolerant = LogOptions { promise: Delivery::AT_MOST_ONCE, ..STRICT };
     let report = log("0!s1@0 0!s2@1 0!s3@2 0!s4@3 5is5 5?s5 6is6 6fs6 1!ab 1!p1@0,3@2", &tolerant);
     assert_eq!(report.verdict, Verdict::Valid);
-    let counts = report.delivery.expect("it was checked").counts;
+    let counts = report.details.delivery().expect("it was checked").counts;
     assert_eq!((counts.sent, counts.acknowledged, counts.failed, counts.unknown), (6, 4, 1, 1));
     assert_eq!((counts.delivered, counts.lost, counts.unseen, counts.duplicated), (2, 1, 1, 0));
 }

@@ -5,7 +5,7 @@ mod log_simulation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
-use duress_checkers::delivery::{Acknowledged, Gaps, LogOptions, check_log, check_queue};
+use duress_checkers::delivery::{Acknowledged, DeliveryReport, Gaps, LogOptions, check_log, check_queue};
 use duress_checkers::verdict::{AnomalyKind, CheckReport, Verdict};
 use duress_history::log::{Log, Start};
 use duress_history::pairs::pair;
@@ -23,6 +23,10 @@ const SHAPE: Shape = Shape {
 };
 
 const QUEUE: Shape = Shape { consumers: Consumers::Queue(Commit::After), ..SHAPE };
+
+fn delivery(report: &CheckReport) -> &DeliveryReport {
+    report.details.delivery().expect("logs are checked for delivery")
+}
 
 fn options(promise: Delivery) -> LogOptions {
     LogOptions { promise, gaps: Gaps::Never, acknowledged: Acknowledged::Readable }
@@ -50,7 +54,7 @@ fn a_log_that_keeps_its_promises_is_valid() {
                     Verdict::Valid,
                     "seed {seed}, {acknowledged:?}, offsets {offsets}"
                 );
-                let delivery = report.delivery.expect("it was checked");
+                let delivery = delivery(&report);
                 assert_eq!(delivery.reached, Some(Delivery::EXACTLY_ONCE), "seed {seed}: {delivery:?}");
                 let there: usize = simulated.logs.iter().map(|log| log.iter().flatten().count()).sum();
                 assert_eq!(delivery.counts.delivered, there as u64, "seed {seed}: everything was read");
@@ -66,7 +70,7 @@ fn a_queue_that_commits_after_delivery_delivers_at_least_once() {
         let simulated = simulate(seed, QUEUE);
         let report = check(&simulated, QUEUE.consumers, &options(Delivery::AT_LEAST_ONCE));
         assert_eq!(report.verdict, Verdict::Valid, "seed {seed}");
-        let counts = report.delivery.expect("it was checked").counts;
+        let counts = delivery(&report).counts;
         assert_eq!((counts.lost, counts.undelivered, counts.unseen), (0, 0, 0), "seed {seed}");
         again += counts.redelivered;
     }
@@ -81,7 +85,7 @@ fn a_queue_that_commits_before_delivery_delivers_at_most_once() {
         let simulated = simulate(seed, shape);
         let report = check(&simulated, shape.consumers, &options(Delivery::AT_MOST_ONCE));
         assert_eq!(report.verdict, Verdict::Valid, "seed {seed}");
-        let counts = report.delivery.expect("it was checked").counts;
+        let counts = delivery(&report).counts;
         assert_eq!((counts.lost, counts.redelivered, counts.unseen), (0, 0, 0), "seed {seed}");
         undelivered += counts.undelivered;
     }
@@ -187,7 +191,7 @@ fn counts_are_the_truth() {
             let acknowledged = simulated.acknowledged();
             let gone = acknowledged.difference(&there).count() as u64;
             let report = check(&simulated, SHAPE.consumers, &options(Delivery::EXACTLY_ONCE));
-            let counts = report.delivery.expect("it was checked").counts;
+            let counts = delivery(&report).counts;
             assert_eq!(counts.acknowledged, acknowledged.len() as u64);
             match defect {
                 Defect::LoseAcknowledged => assert_eq!(counts.lost, gone, "seed {seed}"),

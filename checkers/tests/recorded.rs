@@ -114,7 +114,7 @@ fn of_others() {
         assert_eq!(name(&report.verdict), expected, "{path}: {:#?}", report.verdict);
         checked += 1;
         if std::env::var_os("SHOW").is_some() {
-            println!("{path}: {expected}, {:?} {:?}", report.statistics, report.skipped);
+            println!("{path}: {expected}, {:?}", report.details);
             if let Verdict::Invalid(anomalies) = &report.verdict {
                 println!("  {}: {}", anomalies[0].kind, anomalies[0].summary);
                 anomalies[0].steps.iter().for_each(|step| println!("    {}", step.sentence));

@@ -72,8 +72,8 @@ fn check(words: &str, expected: &str) {
     check_as(words, &TableOptions::default(), expected);
 }
 
-const ONE_OPEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and nobody read \
-                        far enough to say that they are lost";
+const ONE_OPEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and nothing \
+                          read far enough shows that they are lost";
 
 #[test]
 fn what_compaction_leaves_is_valid() {
@@ -150,7 +150,7 @@ fn places_that_hold_two_records() {
 }
 
 #[test]
-fn what_nobody_came_to_is_open() {
+fn what_no_reader_came_to_is_open() {
     check("0!a=1@0 0!b=2@1 1!r1:a=1@0", ONE_OPEN);
     check("0!a=1@0", ONE_OPEN);
     check("0!a=1", &ONE_OPEN.replace("key t0-0 was not decided: ", ""));

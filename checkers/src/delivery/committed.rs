@@ -1,26 +1,27 @@
 //! Committed offset going back: a group has forgotten how far it had come.
 //!
 //! The members of a group commit offsets that only rise: each is given a partition at its committed offset and reads on
-//! from there, and who has lost a partition can commit nothing of it any more. So when a lower offset, or none, is read
+//! from there, and a member that has lost a partition can commit nothing of it any more. So when a lower offset, or none, is read
 //! as committed after a higher one had been read or acknowledged as committed, the higher commit is gone.
 //!
-//! It is no anomaly when somebody can have committed the lower one. That can be: a commit whose answer names it; a
-//! commit of unknown outcome by a consumer outside the group, whom nobody fences; and any commit after a member went
+//! It is not an anomaly when the lower one can have been committed. It can be by a commit whose answer names it; by a
+//! commit of unknown outcome of a consumer outside the group, which is not fenced; and by any commit after a member went
 //! back with `seek`.
 
 use duress_history::log::{Log, Offset};
 use duress_history::pairs::Completion;
 use rustc_hash::FxHashMap;
 
+use super::describe::in_partition;
 use super::facts::{Facts, Op};
 use super::members::Members;
-use crate::cast::Cast;
 use crate::findings::Findings;
-use crate::verdict::AnomalyKind;
+use crate::verdict::{AnomalyKind, Role};
+use crate::witness::say;
 
-/// Somebody was told that this is committed.
+/// An answer that names what is committed.
 #[derive(Clone, Copy)]
-struct Told {
+struct Answer {
     op: Op,
     begun: u64,
     answered: u64,
@@ -36,8 +37,8 @@ struct Commit {
 /// What is known of the committed offset of one partition.
 #[derive(Default)]
 struct Course {
-    /// By answer: what was told, and the highest so far.
-    told: Vec<(Told, u64)>,
+    /// By answer: what it names as committed, and the highest so far.
+    answers: Vec<(Answer, u64)>,
     commits: FxHashMap<u64, Vec<Commit>>,
     /// From the beginning of this event on, anything may have been committed.
     free_from: Option<u64>,
@@ -58,43 +59,47 @@ pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut 
             let Some(before) = course.above(operation.index, *answered, read) else { continue };
             findings.add(AnomalyKind::CommittedOffsetBack, || {
                 let key = partition.key;
-                let cast = Cast::new(facts.operations, key, [before.op, op], []);
+                let roles = [(before.op, Role::Commit), (op, Role::Read)];
+                let witness = in_partition(facts.operations, key, roles, []);
                 let now = read.map_or_else(|| "that there is none".to_owned(), |offset| offset.to_string());
                 let steps = vec![
-                    cast.step(
-                        format!("{} told that {} is committed.", cast.named(before.op), before.offset),
+                    say(
+                        format!("By {}, {} is committed.", witness.named(before.op), before.offset),
                         &[before.op],
                     ),
-                    cast.before(before.op, op),
-                    cast.step(
-                        format!("But {} told {now}, and nobody can have committed that.", cast.named(op)),
+                    witness.before(before.op, op),
+                    say(
+                        format!(
+                            "But {} was answered {now}, and no operation can have committed that.",
+                            witness.named(op)
+                        ),
                         &[op],
                     ),
                 ];
                 let now = read.map_or_else(|| "nothing".to_owned(), |offset| offset.to_string());
                 let summary =
                     format!("the committed offset of {key} went back from {} to {now}", before.offset);
-                cast.anomaly(AnomalyKind::CommittedOffsetBack, summary, steps)
+                witness.anomaly(AnomalyKind::CommittedOffsetBack, op, summary, steps)
             });
         }
     }
 }
 
 impl Course {
-    /// What had been told before the event `begun` and is above `read`, unless somebody can have committed `read` by
+    /// What had been answered before the event `begun` and is above `read`, unless `read` can have been committed by
     /// the event `answered`.
-    fn above(&self, begun: u64, answered: u64, read: Option<u64>) -> Option<Told> {
+    fn above(&self, begun: u64, answered: u64, read: Option<u64>) -> Option<Answer> {
         if self.free_from.is_some_and(|from| from < answered) {
             return None;
         }
-        let known = &self.told[..self.told.partition_point(|(told, _)| told.answered < begun)];
+        let known = &self.answers[..self.answers.partition_point(|(answer, _)| answer.answered < begun)];
         let above = |offset: u64| read.is_none_or(|read| offset > read);
         if !known.last().is_some_and(|(_, highest)| above(*highest)) {
             return None;
         }
         // The one that began last leaves the least room for a commit after it.
-        let told = known.iter().map(|(told, _)| *told).filter(|told| above(told.offset));
-        let before = told.max_by_key(|told| told.begun)?;
+        let higher = known.iter().map(|(answer, _)| *answer).filter(|answer| above(answer.offset));
+        let before = higher.max_by_key(|answer| answer.begun)?;
         let commits = read.and_then(|read| self.commits.get(&read));
         let excused = commits.is_some_and(|commits| {
             commits.iter().any(|commit| commit.begun < answered && commit.ended > before.begun)
@@ -131,7 +136,7 @@ fn courses(facts: &Facts<'_>, members: &Members) -> Vec<Course> {
                 for (key, Offset(offset)) in offsets {
                     let Some(at) = facts.partition(key) else { continue };
                     let course = &mut courses[at as usize];
-                    course.told.push((Told { op, begun, answered: *answered, offset: *offset }, 0));
+                    course.answers.push((Answer { op, begun, answered: *answered, offset: *offset }, 0));
                     if matches!(answer, Log::Commit(_)) {
                         course.commits.entry(*offset).or_default().push(Commit { begun, ended: *answered });
                     }
@@ -141,10 +146,10 @@ fn courses(facts: &Facts<'_>, members: &Members) -> Vec<Course> {
         }
     }
     for course in &mut courses {
-        course.told.sort_unstable_by_key(|(told, _)| told.answered);
+        course.answers.sort_unstable_by_key(|(answer, _)| answer.answered);
         let mut highest = 0;
-        for (told, so_far) in &mut course.told {
-            highest = highest.max(told.offset);
+        for (answer, so_far) in &mut course.answers {
+            highest = highest.max(answer.offset);
             *so_far = highest;
         }
     }

@@ -6,10 +6,11 @@
 //! Departures: where the acknowledged offset was read and holds another message, it is the answers that disagree; see
 //! [`offsets`](super::offsets).
 
+use super::describe::in_partition;
 use super::facts::{Facts, Op, Partition, SendId, Sent};
-use crate::cast::Cast;
 use crate::findings::Findings;
-use crate::verdict::AnomalyKind;
+use crate::verdict::{AnomalyKind, ObjectKind, RelationKind, Role};
+use crate::witness::say;
 
 /// Finds messages that stand twice. Time O(n log n).
 pub(super) fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
@@ -18,24 +19,34 @@ pub(super) fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
             if let Some((one, other)) = twice(partition, id as SendId, sent) {
                 findings.add(AnomalyKind::Duplicate, || {
                     let (key, value) = (partition.key, sent.value);
-                    let cast = Cast::new(facts.operations, key, [sent.op, one.0, other.0], [one.1, other.1]);
-                    let told = |(op, offset): (Op, u64)| {
+                    let roles = [(sent.op, Role::Write), (one.0, Role::Evidence), (other.0, Role::Read)];
+                    let witness = in_partition(facts.operations, key, roles, [one.1, other.1]);
+                    let place = |(op, offset): (Op, u64)| {
                         let verb = if op == sent.op { "was acknowledged" } else { "was given it" };
-                        cast.step(format!("{} {verb} at offset {offset}.", cast.named(op)), &[op])
+                        let statement =
+                            say(format!("{} {verb} at offset {offset}.", witness.named(op)), &[op]);
+                        if op == sent.op {
+                            statement
+                        } else {
+                            statement.relates(RelationKind::WriteRead, sent.op, op)
+                        }
                     };
                     let steps = vec![
-                        cast.step(
-                            format!("{} is the only one to send {value} to {key}.", cast.named(sent.op)),
+                        say(
+                            format!("{} is the only one to send {value} to {key}.", witness.named(sent.op)),
                             &[sent.op],
                         ),
-                        told(one),
-                        told(other),
+                        place(one),
+                        place(other),
                     ];
                     let summary = format!(
                         "{value} was sent to {key} once, and stands there at offsets {} and {}",
                         one.1, other.1
                     );
-                    cast.anomaly(AnomalyKind::Duplicate, summary, steps)
+                    let contradicts = if other.0 == sent.op { one.0 } else { other.0 };
+                    witness
+                        .anomaly(AnomalyKind::Duplicate, contradicts, summary, steps)
+                        .about(ObjectKind::Message, value)
                 });
             }
         }
@@ -51,10 +62,10 @@ fn twice(partition: &Partition<'_>, id: SendId, sent: &Sent<'_>) -> Option<((Op,
     };
     if seen.low != seen.high {
         // The acknowledgement says as much as a poll, and has to be shown in any case.
-        let told = sent.acknowledged_at().filter(|told| *told == seen.low || *told == seen.high);
-        return Some(match told {
-            Some(told) if told == seen.low => ((sent.op, told), reader(seen.high)?),
-            Some(told) => (reader(seen.low)?, (sent.op, told)),
+        let acknowledged = sent.acknowledged_at().filter(|at| *at == seen.low || *at == seen.high);
+        return Some(match acknowledged {
+            Some(at) if at == seen.low => ((sent.op, at), reader(seen.high)?),
+            Some(at) => (reader(seen.low)?, (sent.op, at)),
             None => (reader(seen.low)?, reader(seen.high)?),
         });
     }

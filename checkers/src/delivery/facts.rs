@@ -8,19 +8,19 @@ use duress_history::pairs::Completion;
 use duress_history::{Allowed, Operation, Scalar};
 use rustc_hash::FxHashMap;
 
-pub(super) use crate::cast::Op;
+pub(super) use crate::witness::Op;
 
 /// The place of a send in its partition's list.
 pub(super) type SendId = u32;
 
-/// What became of a send.
+/// How a send or another write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It was acknowledged, with the offset if the answer told it.
+pub(crate) enum WriteStatus {
+    /// It was acknowledged, with the offset if the answer gives it.
     Acknowledged(Option<u64>),
     /// It certainly did not happen.
     Failed,
-    /// Nobody knows.
+    /// It may have happened.
     Unknown,
 }
 
@@ -36,29 +36,29 @@ pub(super) struct Seen {
 pub(super) struct Sent<'a> {
     pub(super) op: Op,
     pub(super) value: &'a Scalar,
-    pub(super) fate: Fate,
+    pub(super) status: WriteStatus,
     pub(super) seen: Option<Seen>,
 }
 
 impl Sent<'_> {
-    /// The offset at which the message stands, as far as anybody was told: as acknowledged, or else as read.
+    /// The offset at which the message is, as far as answers say: as acknowledged, or else as read.
     pub(super) fn offset(&self) -> Option<u64> {
-        match self.fate {
-            Fate::Acknowledged(Some(offset)) => Some(offset),
+        match self.status {
+            WriteStatus::Acknowledged(Some(offset)) => Some(offset),
             _ => self.seen.map(|seen| seen.low),
         }
     }
 
-    /// The offset that its acknowledgement told.
+    /// The offset that its acknowledgement gives.
     pub(super) fn acknowledged_at(&self) -> Option<u64> {
-        match self.fate {
-            Fate::Acknowledged(offset) => offset,
-            Fate::Failed | Fate::Unknown => None,
+        match self.status {
+            WriteStatus::Acknowledged(offset) => offset,
+            WriteStatus::Failed | WriteStatus::Unknown => None,
         }
     }
 
-    /// The lowest offset at which the message was read, or, where nobody has read it, as acknowledged: where answers
-    /// disagree, who read it knows better.
+    /// The lowest offset at which the message was read, or, where it was not read, as acknowledged: where answers
+    /// disagree, the poll that gave it knows better.
     pub(super) fn lowest(&self) -> Option<u64> {
         self.seen.map(|seen| seen.low).or_else(|| self.acknowledged_at())
     }
@@ -69,7 +69,7 @@ impl Sent<'_> {
     }
 
     pub(super) fn is_acknowledged(&self) -> bool {
-        matches!(self.fate, Fate::Acknowledged(_))
+        matches!(self.status, WriteStatus::Acknowledged(_))
     }
 }
 
@@ -78,7 +78,7 @@ impl Sent<'_> {
 pub(super) struct Record<'a> {
     pub(super) offset: u64,
     pub(super) op: Op,
-    /// Who sent it; `None` if nobody did.
+    /// Its send; `None` if it was never sent.
     pub(super) send: Option<SendId>,
     pub(super) value: &'a Scalar,
 }
@@ -91,7 +91,7 @@ pub(super) struct Partition<'a> {
     pub(super) sends: Vec<Sent<'a>>,
     /// By offset, then by operation.
     pub(super) records: Vec<Record<'a>>,
-    /// The ends that were told, each with the operation that asked; by invocation.
+    /// The ends that were answered, each with the operation that asked; by invocation.
     pub(super) ends: Vec<(Op, u64)>,
     /// A value that was sent to it twice: nothing can be said of it then.
     pub(super) repeated: Option<&'a Scalar>,
@@ -210,22 +210,22 @@ impl<'a> Facts<'a> {
             for micro in known(operation).micros() {
                 let LogMicro::Send { key, value, offset } = micro else { continue };
                 let at = self.index[key] as usize;
-                let fate = match operation.completion {
-                    Completion::Ok { .. } => Fate::Acknowledged(offset.map(|Offset(offset)| offset)),
-                    Completion::Fail { .. } => Fate::Failed,
-                    Completion::Info { .. } => Fate::Unknown,
+                let status = match operation.completion {
+                    Completion::Ok { .. } => WriteStatus::Acknowledged(offset.map(|Offset(offset)| offset)),
+                    Completion::Fail { .. } => WriteStatus::Failed,
+                    Completion::Info { .. } => WriteStatus::Unknown,
                 };
                 let partition = &mut self.partitions[at];
                 if writers[at].insert(value, partition.sends.len() as SendId).is_some() {
                     partition.repeated.get_or_insert(value);
                 }
-                partition.sends.push(Sent { op: op as Op, value, fate, seen: None });
+                partition.sends.push(Sent { op: op as Op, value, status, seen: None });
             }
         }
         writers
     }
 
-    /// Lists what polls gave and which ends were told.
+    /// Lists what polls gave and which ends were answered.
     fn answers(&mut self, writers: &[FxHashMap<&'a Scalar, SendId>]) {
         for (op, operation) in self.operations.iter().enumerate() {
             let Completion::Ok { answer, .. } = &operation.completion else { continue };

@@ -9,25 +9,26 @@
 //!
 //! *Redelivered*: two polls of members were given the message of one offset.
 //!
-//! A group begins at the beginning of every partition. Where somebody else commits for it, or a member goes elsewhere
-//! with `seek`, that its commits cover a message says nothing; what nobody was given is unseen then.
+//! A group begins at the beginning of every partition. Where a consumer outside of it commits for it, or a member goes
+//! elsewhere with `seek`, that its commits cover a message says nothing; what no member was given is unseen then.
 
 use duress_history::Scalar;
 use duress_history::log::{Log, Offset};
 use duress_history::pairs::Completion;
 
+use super::describe::in_partition;
 use super::facts::{Facts, Op, Partition, Record, Sent};
 use super::lost::Losses;
 use super::marks::{self, Mark};
 use super::members::Members;
 use super::promise::LogOptions;
-use crate::cast::Cast;
 use crate::findings::Findings;
-use crate::verdict::AnomalyKind;
+use crate::verdict::{AnomalyKind, ObjectKind, Role};
+use crate::witness::say;
 
 /// What the group was given of one partition.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Given {
+pub(super) struct Consumed {
     /// Messages, each once.
     pub(super) messages: u64,
     /// Of them, those that were never acknowledged.
@@ -45,11 +46,11 @@ pub(super) fn deliveries(
     losses: &[Losses],
     options: &LogOptions,
     findings: &mut Findings,
-) -> Vec<Given> {
+) -> Vec<Consumed> {
     let commits = commits(facts, members);
-    let mut given = Vec::with_capacity(facts.partitions.len());
+    let mut consumed = Vec::with_capacity(facts.partitions.len());
     for (at, (partition, losses)) in facts.partitions.iter().zip(losses).enumerate() {
-        let mut so_far = Given::default();
+        let mut so_far = Consumed::default();
         if partition.repeated.is_none() {
             let mut delivered = vec![false; partition.sends.len()];
             redelivered(facts, members, partition, &mut delivered, &mut so_far, findings);
@@ -58,9 +59,9 @@ pub(super) fn deliveries(
             let group = Group { facts, partition, commit, mark };
             group.undelivered(&delivered, losses, &mut so_far, findings);
         }
-        given.push(so_far);
+        consumed.push(so_far);
     }
-    given
+    consumed
 }
 
 fn redelivered(
@@ -68,49 +69,52 @@ fn redelivered(
     members: &Members,
     partition: &Partition<'_>,
     delivered: &mut [bool],
-    given: &mut Given,
+    consumed: &mut Consumed,
     findings: &mut Findings,
 ) {
     let mut last: Option<&Record<'_>> = None;
-    let mut told: Option<(u64, &Scalar)> = None;
+    let mut reported: Option<(u64, &Scalar)> = None;
     for record in partition.records.iter().filter(|record| members.is_member(record.op)) {
-        given.deliveries += 1;
+        consumed.deliveries += 1;
         let sent = record.send.map(|send| (send, &partition.sends[send as usize]));
         if let Some((send, sent)) = sent
             && !std::mem::replace(&mut delivered[send as usize], true)
         {
-            given.messages += 1;
-            given.unacknowledged += u64::from(!sent.is_acknowledged());
+            consumed.messages += 1;
+            consumed.unacknowledged += u64::from(!sent.is_acknowledged());
         }
         let before = last.replace(record);
         let again = before.filter(|before| {
             before.offset == record.offset && before.value == record.value && before.op != record.op
         });
         let Some(before) = again else { continue };
-        if told == Some((record.offset, record.value)) {
+        if reported == Some((record.offset, record.value)) {
             continue;
         }
-        told = Some((record.offset, record.value));
+        reported = Some((record.offset, record.value));
         findings.add(AnomalyKind::Redelivered, || {
             let (key, value, offset) = (partition.key, record.value, record.offset);
-            let ops = [before.op, record.op];
-            let joined = ops.iter().filter_map(|op| members.joined(*op));
-            let cast = Cast::new(facts.operations, key, ops.into_iter().chain(joined), [offset]);
+            let joined = [before.op, record.op].into_iter().filter_map(|op| members.joined(op));
+            let roles = [(before.op, Role::Evidence), (record.op, Role::Read)];
+            let roles = roles.into_iter().chain(joined.map(|op| (op, Role::Position)));
+            let witness = in_partition(facts.operations, key, roles, [offset]);
             let by = |op: Op| {
                 let member = members.joined(op).map_or_else(String::new, |joined| {
-                    format!(", whose process is a member of the group by {}", cast.named(joined))
+                    format!(", whose process is a member of the group by {}", witness.named(joined))
                 });
                 let about: Vec<Op> = [op].into_iter().chain(members.joined(op)).collect();
-                cast.step(format!("{} was given {value} at offset {offset}{member}.", cast.named(op)), &about)
+                say(format!("{} was given {value} at offset {offset}{member}.", witness.named(op)), &about)
             };
             let steps = vec![by(before.op), by(record.op)];
             let summary = format!("the group was given {value} at offset {offset} of {key} more than once");
-            cast.anomaly(AnomalyKind::Redelivered, summary, steps)
+            witness
+                .anomaly(AnomalyKind::Redelivered, record.op, summary, steps)
+                .about(ObjectKind::Message, value)
         });
     }
 }
 
-/// The highest offset that the group is known to have committed, and who told so.
+/// The highest offset that the group is known to have committed, and the operation that says so.
 type Commits = Option<(Op, u64)>;
 
 /// Commits by partition; `None` also where they say nothing.
@@ -152,7 +156,13 @@ struct Group<'a, 'b> {
 }
 
 impl<'b> Group<'_, 'b> {
-    fn undelivered(&self, delivered: &[bool], losses: &Losses, given: &mut Given, findings: &mut Findings) {
+    fn undelivered(
+        &self,
+        delivered: &[bool],
+        losses: &Losses,
+        consumed: &mut Consumed,
+        findings: &mut Findings,
+    ) {
         for (id, sent) in self.partition.sends.iter().enumerate() {
             let is_there = sent.is_acknowledged() || sent.seen.is_some();
             if delivered[id] || losses.lost[id] || !is_there {
@@ -162,12 +172,12 @@ impl<'b> Group<'_, 'b> {
                 Some((commit, mark)) => {
                     findings.add(AnomalyKind::Undelivered, || self.explain(sent, commit, mark));
                 }
-                None => given.unseen += u64::from(sent.is_acknowledged()),
+                None => consumed.unseen += u64::from(sent.is_acknowledged()),
             }
         }
     }
 
-    /// Who told that the group is done with a message; and the mark that shows it, where no offset does.
+    /// The operation that shows that the group is done with a message; and the mark that shows it, where no offset does.
     fn passed(&self, sent: &Sent<'b>) -> Option<(Op, Option<Mark>)> {
         let (commit, committed) = self.commit?;
         match sent.offset() {
@@ -190,25 +200,28 @@ impl<'b> Group<'_, 'b> {
         };
         let shows = reader.unwrap_or(sent.op);
         let by = mark.and_then(|mark| marks::shown_by(facts, self.partition, &mark));
-        let ops = [sent.op, shows, commit].into_iter().chain(mark.map(|mark| mark.op)).chain(by);
+        let roles = [(sent.op, Role::Write), (shows, Role::Evidence), (commit, Role::Commit)];
+        let marks = mark.map(|mark| (mark.op, Role::Mark)).into_iter();
+        let roles = roles.into_iter().chain(marks).chain(by.map(|op| (op, Role::Evidence)));
         let offsets = sent.offset().into_iter().chain(mark.map(|mark| mark.below.wrapping_sub(1)));
-        let cast = Cast::new(facts.operations, key, ops, offsets);
+        let witness = in_partition(facts.operations, key, roles, offsets);
         let place = sent.offset().map_or_else(String::new, |offset| format!(" at offset {offset}"));
         let mut steps =
-            vec![cast.step(format!("By {}, {value} is in {key}{place}.", cast.named(shows)), &[shows])];
+            vec![say(format!("By {}, {value} is in {key}{place}.", witness.named(shows)), &[shows])];
         if let Some(mark) = &mark {
-            let mut step = cast.before(sent.op, mark.op);
-            step.sentence = format!("{} {}", step.sentence, marks::told(mark));
-            steps.push(step);
+            steps.push(witness.before(sent.op, mark.op).and(&marks::describe(mark)));
         }
         let committed = self.commit.map_or(0, |(_, committed)| committed);
-        steps.push(cast.step(
-            format!("By {}, the group is done with everything below offset {committed}.", cast.named(commit)),
+        steps.push(say(
+            format!(
+                "By {}, the group is done with everything below offset {committed}.",
+                witness.named(commit)
+            ),
             &[commit],
         ));
-        steps.push(cast.step(format!("No member of the group was ever given {value}."), &[]));
+        steps.push(say(format!("No member of the group was ever given {value}."), &[]));
         let summary =
             format!("the group committed offset {committed} of {key} and was never given {value}{place}");
-        cast.anomaly(AnomalyKind::Undelivered, summary, steps)
+        witness.anomaly(AnomalyKind::Undelivered, commit, summary, steps).about(ObjectKind::Message, value)
     }
 }

@@ -1,9 +1,9 @@
 //! Marks: offsets below which everything must lie that was acknowledged before.
 //!
-//! Where acknowledgements tell no offset, or where messages at the end of a partition are missing, the question is how far
+//! Where acknowledgements give no offset, or where messages at the end of a partition are missing, the question is how far
 //! one must have read to be sure. What was acknowledged is in the log; what is appended afterwards stands behind it. So a
-//! message whose send began after the acknowledgement, wherever it is known to stand, is a mark. The end that somebody was
-//! told is one only where acknowledged messages can be read at once ([`Acknowledged::Readable`]): otherwise the end may
+//! message whose send began after the acknowledgement, wherever it is known to stand, is a mark. The end that an answer gives
+//! is one only where acknowledged messages can be read at once ([`Acknowledged::Readable`]): otherwise the end may
 //! lag behind.
 
 use super::facts::{Facts, Op, Partition, Sent};
@@ -12,13 +12,13 @@ use super::promise::Acknowledged;
 /// What a mark is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MarkKind {
-    /// The end of the partition, as it was told.
+    /// The end of the partition, as an answer gave it.
     End,
     /// A message that was appended.
     Message,
 }
 
-/// An operation that tells how far one must read.
+/// An operation that says how far one must read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     pub(super) op: Op,
@@ -46,13 +46,13 @@ pub(super) fn latest(partition: &Partition<'_>, reached: u64, acknowledged: Ackn
     message.into_iter().chain(end).max_by_key(|mark| mark.op)
 }
 
-/// Where it is told in a witness what a mark says: after the sentence that it came after what is missing.
-pub(super) fn told(mark: &Mark) -> String {
+/// What a mark says: after the sentence that it came after what is missing.
+pub(super) fn describe(mark: &Mark) -> String {
     match mark.kind {
         MarkKind::Message => {
             format!("Its message stands at offset {}, behind everything that was there.", mark.below - 1)
         }
-        MarkKind::End => format!("It told that everything lies below offset {}.", mark.below),
+        MarkKind::End => format!("By its answer, everything lies below offset {}.", mark.below),
     }
 }
 

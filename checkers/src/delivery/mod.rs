@@ -17,9 +17,10 @@
 //! - `marks`: how far one must read to be sure;
 //! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `offsets`, `polls`, `sends`; of groups, with their
 //!   `members`, `committed` and `group`;
-//! - `told`: how operations are told in a witness.
+//! - `describe`: how operations are described in a witness.
 
 mod committed;
+pub(crate) mod describe;
 mod duplicates;
 pub(crate) mod facts;
 mod group;
@@ -31,19 +32,17 @@ mod polls;
 mod positions;
 pub mod promise;
 mod sends;
-pub(crate) mod told;
 mod unsent;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duress_history::log::Log;
-use duress_history::pairs::Completion;
 use duress_history::{Allowed, Operation};
 
 use crate::findings::Findings;
-use crate::verdict::{AnomalyKind, CheckReport, Reason, Skipped, Statistics, Verdict};
-use facts::{Facts, Fate};
-use group::Given;
+use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
+use facts::{Facts, WriteStatus};
+use group::Consumed;
 use lost::Losses;
 use members::Members;
 pub use promise::{Acknowledged, DeliveryCounts, DeliveryReport, Gaps, LogOptions};
@@ -74,7 +73,7 @@ pub fn check_queue(
 /// To whom messages are to be delivered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Subject {
-    /// To whoever reads.
+    /// To every reader.
     Log,
     /// To the consumer group.
     Queue,
@@ -86,38 +85,36 @@ fn check(
     options: &LogOptions,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    if u32::try_from(operations.len()).is_err() {
-        let too_long = Reason::TooLong { key: None, operations: operations.len() as u64 };
-        return report(operations, 0, Verdict::Unknown(vec![too_long]), None);
-    }
     let facts = Facts::new(operations);
     let mut findings = Findings::new(options.promise);
-    let analysed = analyse(&facts, subject, options, &mut findings, interrupt);
-    let counts = analysed.as_ref().map(|analysed| counts(&facts, analysed, &findings));
-    let reasons = match &analysed {
-        Some(analysed) => undecided(&facts, analysed, options),
-        None => vec![Reason::Interrupted { key: None, explored: 0 }],
-    };
+    let (mut reasons, mut counts) = (Vec::new(), DeliveryCounts::default());
+    if u32::try_from(operations.len()).is_err() {
+        reasons.push(Reason::TooLong { key: None, operations: operations.len() as u64 });
+    } else if let Some(analysed) = analyse(&facts, subject, options, &mut findings, interrupt) {
+        counts = count(&facts, &analysed, &findings);
+        reasons = undecided(&facts, &analysed, options);
+    } else {
+        reasons.push(Reason::Interrupted { key: None, explored: 0 });
+    }
     let (anomalies, found) = findings.finish();
-    let verdict = match (anomalies.is_empty(), reasons.is_empty()) {
-        (false, _) => Verdict::Invalid(anomalies),
-        (true, false) => Verdict::Unknown(reasons),
-        (true, true) => Verdict::Valid,
-    };
-    let delivery = counts.map(|counts| DeliveryReport {
-        promise: options.promise,
-        reached: counts.reached(),
-        counts,
-        found,
-    });
-    report(operations, facts.partitions.len() as u64, verdict, delivery)
+    CheckReport {
+        verdict: Verdict::new(anomalies, reasons),
+        keys: facts.partitions.len() as u64,
+        operations: operations.len() as u64,
+        details: Details::Delivery(DeliveryReport {
+            promise: options.promise,
+            reached: counts.reached(),
+            counts,
+            found,
+        }),
+    }
 }
 
 /// What the analyses found beside anomalies, by partition.
 struct Analysed {
     losses: Vec<Losses>,
     /// Of a queue only.
-    given: Option<Vec<Given>>,
+    consumed: Option<Vec<Consumed>>,
 }
 
 /// Runs every analysis; `None` when it was interrupted between two of them.
@@ -143,30 +140,12 @@ fn analyse(
     go_on()?;
     let members = Members::new(facts);
     committed::offsets_back(facts, &members, findings);
-    let given =
+    let consumed =
         (subject == Subject::Queue).then(|| group::deliveries(facts, &members, &losses, options, findings));
-    Some(Analysed { losses, given })
+    Some(Analysed { losses, consumed })
 }
 
-fn report(
-    operations: &[Operation<Log>],
-    keys: u64,
-    verdict: Verdict,
-    delivery: Option<DeliveryReport>,
-) -> CheckReport {
-    let failed =
-        operations.iter().filter(|operation| matches!(operation.completion, Completion::Fail { .. }));
-    CheckReport {
-        verdict,
-        keys,
-        operations: operations.len() as u64,
-        skipped: Skipped { failed: failed.count() as u64, ..Skipped::default() },
-        statistics: Statistics::default(),
-        delivery,
-    }
-}
-
-fn counts(facts: &Facts<'_>, analysed: &Analysed, findings: &Findings) -> DeliveryCounts {
+fn count(facts: &Facts<'_>, analysed: &Analysed, findings: &Findings) -> DeliveryCounts {
     let mut counts = DeliveryCounts {
         lost: findings.count(AnomalyKind::LostWrite),
         duplicated: findings.count(AnomalyKind::Duplicate),
@@ -180,17 +159,17 @@ fn counts(facts: &Facts<'_>, analysed: &Analysed, findings: &Findings) -> Delive
     for (at, partition) in facts.partitions.iter().enumerate() {
         for sent in &partition.sends {
             counts.sent += 1;
-            match sent.fate {
-                Fate::Acknowledged(_) => counts.acknowledged += 1,
-                Fate::Failed => counts.failed += 1,
-                Fate::Unknown => counts.unknown += 1,
+            match sent.status {
+                WriteStatus::Acknowledged(_) => counts.acknowledged += 1,
+                WriteStatus::Failed => counts.failed += 1,
+                WriteStatus::Unknown => counts.unknown += 1,
             }
         }
-        if let Some(given) = &analysed.given {
-            counts.delivered += given[at].messages;
-            counts.unacknowledged_delivered += given[at].unacknowledged;
-            counts.deliveries += given[at].deliveries;
-            counts.unseen += given[at].unseen;
+        if let Some(consumed) = &analysed.consumed {
+            counts.delivered += consumed[at].messages;
+            counts.unacknowledged_delivered += consumed[at].unacknowledged;
+            counts.deliveries += consumed[at].deliveries;
+            counts.unseen += consumed[at].unseen;
         } else {
             let seen = || partition.sends.iter().filter(|sent| sent.seen.is_some());
             counts.delivered += seen().count() as u64;
@@ -210,7 +189,8 @@ fn undecided(facts: &Facts<'_>, analysed: &Analysed, options: &LogOptions) -> Ve
         if let Some(value) = partition.repeated {
             reasons.push(Reason::RepeatedValue { key: key(), value: value.clone() });
         }
-        let unseen = analysed.given.as_ref().map_or(analysed.losses[at].unseen, |given| given[at].unseen);
+        let unseen =
+            analysed.consumed.as_ref().map_or(analysed.losses[at].unseen, |consumed| consumed[at].unseen);
         // Where losses are allowed there is nothing to decide.
         if unseen > 0 && options.promise.loss == Allowed::No {
             reasons.push(Reason::Unseen { key: key(), messages: unseen });

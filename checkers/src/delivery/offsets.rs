@@ -2,18 +2,17 @@
 //!
 //! An offset holds one message for ever. It is a contradiction when
 //! - two polls gave different messages at one offset;
-//! - two sends were acknowledged at one offset, and nobody has read there;
+//! - two sends were acknowledged at one offset, where nothing was read;
 //! - a send was acknowledged at one offset, where a poll gave another message, and its own message was read elsewhere.
 //!
-//! Departures from Jepsen: where a message was acknowledged at an offset, that offset holds another, and nobody ever
-//! read the first, that is a lost write and nothing else; see [`lost`](super::lost).
+//! Departures from Jepsen: where a message was acknowledged at an offset, that offset holds another, and the first was never
+//! read, that is a lost write and nothing else; see [`lost`](super::lost).
 
-use duress_history::log::Log;
-
+use super::describe::in_partition;
 use super::facts::{Facts, Op, Partition, Record};
-use crate::cast::Cast;
 use crate::findings::Findings;
-use crate::verdict::{Anomaly, AnomalyKind};
+use crate::verdict::{Anomaly, AnomalyKind, RelationKind, Role};
+use crate::witness::{Statement, say};
 
 /// Finds offsets about which answers disagree; `lost` says by partition and send what is lost. Time O(n log n).
 pub(super) fn inconsistent_offsets(facts: &Facts<'_>, lost: &[super::lost::Losses], findings: &mut Findings) {
@@ -29,26 +28,27 @@ pub(super) fn inconsistent_offsets(facts: &Facts<'_>, lost: &[super::lost::Losse
 
 /// One contradiction per offset.
 fn between_polls(facts: &Facts<'_>, partition: &Partition<'_>, findings: &mut Findings) {
-    let mut told = None;
+    let mut reported = None;
     for pair in partition.records.windows(2) {
         let [one, other]: [Record<'_>; 2] = [pair[0], pair[1]];
-        if one.offset != other.offset || one.value == other.value || told == Some(one.offset) {
+        if one.offset != other.offset || one.value == other.value || reported == Some(one.offset) {
             continue;
         }
-        told = Some(one.offset);
+        reported = Some(one.offset);
         findings.add(AnomalyKind::InconsistentOffsets, || {
             let (key, offset) = (partition.key, one.offset);
-            let cast = Cast::new(facts.operations, key, [one.op, other.op], [offset]);
+            let roles = [(one.op, Role::Evidence), (other.op, Role::Read)];
+            let witness = in_partition(facts.operations, key, roles, [offset]);
             let given = |record: &Record<'_>| {
-                cast.step(
-                    format!("{} was given {} at offset {offset}.", cast.named(record.op), record.value),
+                say(
+                    format!("{} was given {} at offset {offset}.", witness.named(record.op), record.value),
                     &[record.op],
                 )
             };
-            let steps = vec![given(&one), given(&other), one_message(&cast)];
+            let steps = vec![given(&one), given(&other), one_message()];
             let summary =
                 format!("offset {offset} of {key} was read as {} and as {}", one.value, other.value);
-            cast.anomaly(AnomalyKind::InconsistentOffsets, summary, steps)
+            witness.anomaly(AnomalyKind::InconsistentOffsets, other.op, summary, steps)
         });
     }
 }
@@ -73,18 +73,16 @@ fn between_acknowledgements(
         }
         findings.add(AnomalyKind::InconsistentOffsets, || {
             let key = partition.key;
-            let cast = Cast::new(facts.operations, key, [one, other], [offset]);
+            let witness =
+                in_partition(facts.operations, key, [(one, Role::Write), (other, Role::Overwrite)], [offset]);
             let put = |op: Op, id: usize| {
                 let value = partition.sends[id].value;
-                cast.step(
-                    format!("{} was acknowledged: {value} is at offset {offset}.", cast.named(op)),
-                    &[op],
-                )
+                say(format!("{} was acknowledged: {value} is at offset {offset}.", witness.named(op)), &[op])
             };
-            let steps = vec![put(one, first), put(other, second), one_message(&cast)];
-            let (one, other) = (partition.sends[first].value, partition.sends[second].value);
-            let summary = format!("{one} and {other} were both acknowledged at offset {offset} of {key}");
-            cast.anomaly(AnomalyKind::InconsistentOffsets, summary, steps)
+            let steps = vec![put(one, first), put(other, second), one_message()];
+            let (first, second) = (partition.sends[first].value, partition.sends[second].value);
+            let summary = format!("{first} and {second} were both acknowledged at offset {offset} of {key}");
+            witness.anomaly(AnomalyKind::InconsistentOffsets, other, summary, steps)
         });
     }
 }
@@ -113,29 +111,30 @@ fn disagreement(
     elsewhere: &Record<'_>,
 ) -> Anomaly {
     let (key, value, offset) = (partition.key, sent.value, stranger.offset);
-    let ops = [sent.op, stranger.op, elsewhere.op];
-    let cast = Cast::new(facts.operations, key, ops, [offset, elsewhere.offset]);
+    let roles = [(sent.op, Role::Write), (stranger.op, Role::Read), (elsewhere.op, Role::Evidence)];
+    let witness = in_partition(facts.operations, key, roles, [offset, elsewhere.offset]);
     let steps = vec![
-        cast.step(
-            format!("{} was acknowledged: {value} is at offset {offset}.", cast.named(sent.op)),
+        say(
+            format!("{} was acknowledged: {value} is at offset {offset}.", witness.named(sent.op)),
             &[sent.op],
         ),
-        cast.step(
-            format!("But {} was given {} at offset {offset}.", cast.named(stranger.op), stranger.value),
+        say(
+            format!("But {} was given {} at offset {offset}.", witness.named(stranger.op), stranger.value),
             &[stranger.op],
         ),
-        cast.step(
-            format!("And {} was given {value} at offset {}.", cast.named(elsewhere.op), elsewhere.offset),
+        say(
+            format!("And {} was given {value} at offset {}.", witness.named(elsewhere.op), elsewhere.offset),
             &[elsewhere.op],
-        ),
+        )
+        .relates(RelationKind::WriteRead, sent.op, elsewhere.op),
     ];
     let summary = format!(
         "{value} was acknowledged at offset {offset} of {key}, and stands at {}; {offset} holds {}",
         elsewhere.offset, stranger.value
     );
-    cast.anomaly(AnomalyKind::InconsistentOffsets, summary, steps)
+    witness.anomaly(AnomalyKind::InconsistentOffsets, stranger.op, summary, steps)
 }
 
-fn one_message(cast: &Cast<'_, Log>) -> crate::verdict::Step {
-    cast.step("An offset holds one message, and what is appended is never changed.".to_owned(), &[])
+fn one_message() -> Statement {
+    say("An offset holds one message, and what is appended is never changed.", &[])
 }

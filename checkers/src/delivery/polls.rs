@@ -1,11 +1,11 @@
 //! Skipped and nonmonotonic polls: a consumer that kept its place was given what does not follow.
 //!
-//! *Poll skip*: it was given an offset beyond the next, and somebody else was given a message between the two.
+//! *Poll skip*: it was given an offset beyond the next, and another operation was given a message between the two.
 //! *Nonmonotonic poll*: it was given an offset before the next: again, or backwards. *Internal* (`int-`) where one
-//! operation gave both messages, *external* from one operation to the next; see [`positions`](super::positions) for who
-//! keeps a place.
+//! operation gave both messages, *external* from one operation to the next; see [`positions`](super::positions) for which consumers
+//! keep a place.
 //!
-//! Departures: a message that is lost is no evidence of a skip, being there no more; one that nobody was ever given is
+//! Departures: a message that is lost is no evidence of a skip, being there no more; one that was never read is
 //! lost or unseen, not skipped. Where retention takes the oldest messages, consumers may be thrown forward from one
 //! operation to the next; where compaction takes any, they may find any offset empty. After a `seek`, a consumer may be
 //! given lower offsets: those that it asked for may not exist yet. Where what was read may vanish, consumers that had come
@@ -13,13 +13,14 @@
 
 use duress_history::Allowed;
 
+use super::describe::in_partition;
 use super::facts::{Facts, Partition, Record, SendId};
-use super::lost::{Losses, stood};
+use super::lost::{Losses, position};
 use super::positions::{Jump, Origin, Positions};
 use super::promise::{Gaps, LogOptions};
-use crate::cast::Cast;
 use crate::findings::Findings;
-use crate::verdict::AnomalyKind;
+use crate::verdict::{AnomalyKind, Role};
+use crate::witness::say;
 
 /// Finds what consumers were given out of order. Time O(jumps log n).
 pub(super) fn polls_out_of_order(
@@ -74,25 +75,25 @@ fn nonmonotonic(facts: &Facts<'_>, partition: &Partition<'_>, jump: &Jump, findi
     };
     findings.add(kind, || {
         let key = partition.key;
-        let ops = jump.ops();
-        let cast = Cast::new(facts.operations, key, ops, [jump.next.saturating_sub(1), jump.to]);
+        let witness =
+            in_partition(facts.operations, key, jump.roles(), [jump.next.saturating_sub(1), jump.to]);
         let steps = vec![
-            stood(&cast, jump),
-            cast.step(
+            position(&witness, jump),
+            say(
                 format!(
                     "The next message that it was given, by {}, has offset {}.",
-                    cast.named(jump.by),
+                    witness.named(jump.by),
                     jump.to
                 ),
                 &[jump.by],
             ),
-            cast.step("A consumer that keeps its place is given rising offsets.".to_owned(), &[]),
+            say("A consumer that keeps its place is given rising offsets.", &[]),
         ];
         let summary = format!(
             "a consumer of {key} stood at offset {} and was given offset {}, which lies before it",
             jump.next, jump.to
         );
-        cast.anomaly(kind, summary, steps)
+        witness.anomaly(kind, jump.by, summary, steps)
     });
 }
 
@@ -108,24 +109,29 @@ fn skip(
     findings.add(kind, || {
         let key = partition.key;
         let sender = record.send.map(|send| partition.sends[send as usize].op);
-        let ops = jump.ops().chain([record.op]).chain(sender);
-        let cast = Cast::new(facts.operations, key, ops, [jump.next.wrapping_sub(1), jump.to, record.offset]);
+        let others = [(record.op, Role::Evidence)].into_iter().chain(sender.map(|op| (op, Role::Write)));
+        let roles = jump.roles().into_iter().chain(others);
+        let offsets = [jump.next.wrapping_sub(1), jump.to, record.offset];
+        let witness = in_partition(facts.operations, key, roles, offsets);
         let steps = vec![
-            stood(&cast, jump),
-            cast.step(
+            position(&witness, jump),
+            say(
                 format!(
                     "The next message that it was given, by {}, has offset {}.",
-                    cast.named(jump.by),
+                    witness.named(jump.by),
                     jump.to
                 ),
                 &[jump.by],
             ),
-            cast.step(
+            say(
                 format!(
                     "But {} was given {}{} at offset {}, which lies between: the consumer left it out.",
-                    cast.named(record.op),
+                    witness.named(record.op),
                     record.value,
-                    sender.map_or_else(String::new, |sender| format!(", which {} sent,", cast.named(sender))),
+                    sender.map_or_else(String::new, |sender| format!(
+                        ", which {} sent,",
+                        witness.named(sender)
+                    )),
                     record.offset
                 ),
                 &[&[record.op], sender.as_slice()].concat(),
@@ -135,6 +141,6 @@ fn skip(
             "a consumer of {key} read from offset {} on to {} and left out {} at offset {}",
             jump.next, jump.to, record.value, record.offset
         );
-        cast.anomaly(kind, summary, steps)
+        witness.anomaly(kind, jump.by, summary, steps)
     });
 }

@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 
 use super::facts::{Facts, Op};
 use super::promise::Gaps;
+use crate::verdict::Role;
 
 /// What put a consumer where it stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +63,14 @@ pub(super) struct Assignments {
 }
 
 impl Jump {
-    /// Every operation that takes part in it.
-    pub(super) fn ops(&self) -> impl Iterator<Item = Op> + use<> {
-        let assigned = self.assigned.map(|assigned| [assigned.before, assigned.now]);
-        [self.by, self.origin.op()].into_iter().chain(assigned.into_iter().flatten())
+    /// Every operation that takes part in it, with its role.
+    pub(super) fn roles(&self) -> Vec<(Op, Role)> {
+        let origin = match self.origin {
+            Origin::Record(op) => (op, Role::Evidence),
+            Origin::Beginning(op) | Origin::Seek(op) => (op, Role::Position),
+        };
+        let assigned = self.assigned.map(|assigned| [assigned.before, assigned.now]).into_iter().flatten();
+        [(self.by, Role::Read), origin].into_iter().chain(assigned.map(|op| (op, Role::Position))).collect()
     }
 }
 

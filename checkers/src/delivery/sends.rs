@@ -4,7 +4,7 @@
 //! send began when another had already been acknowledged, or read, stands behind that one. Where it does not,
 //! the anomaly is
 //! - *nonmonotonic send* when one process sent both;
-//! - *reordered* when it was somebody else, or somebody who read the other.
+//! - *reordered* when another process did, or one that had read the other.
 //!
 //! Within one operation, the messages sent to one partition stand in the order in which they were sent (*internal
 //! nonmonotonic send*); that others' come between them is counted (*internal send skip*) and breaks nothing.
@@ -14,13 +14,13 @@
 //! lost.
 
 use duress_history::Allowed;
-use duress_history::log::Log;
 
-use super::facts::{Facts, Fate, Op, Partition, Record, SendId};
+use super::describe::in_partition;
+use super::facts::{Facts, Op, Partition, Record, SendId, WriteStatus};
 use super::lost::Losses;
-use crate::cast::Cast;
 use crate::findings::Findings;
-use crate::verdict::AnomalyKind;
+use crate::verdict::{AnomalyKind, RelationKind, Role};
+use crate::witness::{Statement, Witness, say};
 
 /// Finds messages that stand before what they were sent after. Time O(n log n).
 pub(super) fn sends_out_of_order(
@@ -47,45 +47,45 @@ fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Loss
             findings.add(AnomalyKind::IntNonmonotonicSend, || {
                 let one = &partition.sends[before_id as usize];
                 let key = partition.key;
-                let told = told(facts, partition, before_id, before).into_iter().chain(told(
-                    facts,
-                    partition,
-                    id as SendId,
-                    offset,
-                ));
-                let cast =
-                    Cast::new(facts.operations, key, [sent.op].into_iter().chain(told), [before, offset]);
+                let readers = [
+                    reader(facts, partition, before_id, before),
+                    reader(facts, partition, id as SendId, offset),
+                ];
+                let readers = readers.into_iter().flatten().map(|op| (op, Role::Evidence));
+                let roles = [(sent.op, Role::Write)].into_iter().chain(readers);
+                let witness = in_partition(facts.operations, key, roles, [before, offset]);
                 let steps = vec![
-                    cast.step(
+                    say(
                         format!(
                             "{} sent {} first and {} after it.",
-                            cast.named(sent.op),
+                            witness.named(sent.op),
                             one.value,
                             sent.value
                         ),
                         &[sent.op],
                     ),
-                    stands(&cast, facts, partition, before_id, before),
-                    stands(&cast, facts, partition, id as SendId, offset),
+                    stands(&witness, facts, partition, before_id, before),
+                    stands(&witness, facts, partition, id as SendId, offset),
                 ];
                 let summary = format!(
                     "{} sent {} and then {} to {key}, which stand there the other way around",
-                    cast.named(sent.op),
+                    witness.named(sent.op),
                     one.value,
                     sent.value
                 );
-                cast.anomaly(AnomalyKind::IntNonmonotonicSend, summary, steps)
+                witness.anomaly(AnomalyKind::IntNonmonotonicSend, sent.op, summary, steps)
             });
         } else if partition.between(before + 1, offset).iter().any(|record| record.send.is_some()) {
             findings.add(AnomalyKind::IntSendSkip, || {
                 let key = partition.key;
-                let cast = Cast::new(facts.operations, key, [sent.op], [before, offset]);
+                let roles = [(sent.op, Role::Write)];
+                let witness = in_partition(facts.operations, key, roles, [before, offset]);
                 let summary = format!(
                     "messages of others came between those that {} sent to {key}",
-                    cast.named(sent.op)
+                    witness.named(sent.op)
                 );
-                let steps = vec![cast.step(summary.clone(), &[sent.op])];
-                cast.anomaly(AnomalyKind::IntSendSkip, summary, steps)
+                let steps = vec![say(summary.clone(), &[sent.op])];
+                witness.anomaly(AnomalyKind::IntSendSkip, sent.op, summary, steps)
             });
         }
     }
@@ -114,11 +114,11 @@ fn between_operations(
         let send = id as SendId;
         // Where answers disagree about it, they prove nothing about others; where the acknowledgement told no offset,
         // the message stood where it was read first.
-        let offset = match (sent.fate, sent.seen) {
-            (Fate::Acknowledged(Some(told)), seen) => {
-                Some(told).filter(|told| seen.is_none_or(|seen| (seen.low, seen.high) == (*told, *told)))
+        let offset = match (sent.status, sent.seen) {
+            (WriteStatus::Acknowledged(Some(at)), seen) => {
+                Some(at).filter(|at| seen.is_none_or(|seen| (seen.low, seen.high) == (*at, *at)))
             }
-            (Fate::Acknowledged(None), Some(seen)) => Some(seen.low),
+            (WriteStatus::Acknowledged(None), Some(seen)) => Some(seen.low),
             _ => None,
         };
         if let (Some(offset), Some(answered), true) = (offset, facts.answered(sent.op), there(send)) {
@@ -155,35 +155,40 @@ fn between_operations(
         let kind = if own { AnomalyKind::NonmonotonicSend } else { AnomalyKind::Reordered };
         findings.add(kind, || {
             let (key, earlier) = (partition.key, partition.sends[before.send as usize].value);
-            let told = told(facts, partition, send, offset);
+            let placed = reader(facts, partition, send, offset);
             let own = |record: &&Record<'_>| record.send == Some(before.send);
             let read = partition.at(before.offset).iter().find(own).map_or(before.op, |record| record.op);
-            let ops = [sent.op, before.op, sender, read].into_iter().chain(told);
-            let cast = Cast::new(facts.operations, key, ops, [before.offset, offset]);
+            let roles = [(sent.op, Role::Overwrite), (sender, Role::Write), (before.op, Role::Evidence)];
+            let shown = [read].into_iter().chain(placed).map(|op| (op, Role::Evidence));
+            let witness =
+                in_partition(facts.operations, key, roles.into_iter().chain(shown), [before.offset, offset]);
             let at = before.offset;
-            let (reader, sender_named) = (cast.named(read), cast.named(sender));
-            let there = if read == before.op {
-                format!("{reader} was given {earlier}, which {sender_named} sent, at offset {at}.")
-            } else {
-                format!("{sender_named} put {earlier} at offset {at}: {reader} was given it there.")
+            let (read_named, sender_named) = (witness.named(read), witness.named(sender));
+            let there = match (read == before.op, before.op == sender) {
+                (true, true) => format!("{sender_named} put {earlier} at offset {at}."),
+                (true, false) => {
+                    format!("{read_named} was given {earlier}, which {sender_named} sent, at offset {at}.")
+                }
+                (false, _) => format!("{sender_named} put {earlier} at offset {at}: {read_named} was given it there."),
             };
             let steps = vec![
-                cast.step(there, &[before.op, sender, read]),
-                cast.before(before.op, sent.op),
-                stands(&cast, facts, partition, send, offset),
-                cast.step("What is appended comes after all that is there.".to_owned(), &[]),
+                say(there, &[before.op, sender, read]),
+                witness.before(before.op, sent.op),
+                stands(&witness, facts, partition, send, offset),
+                say("What is appended comes after all that is there.", &[sender, sent.op])
+                    .relates(RelationKind::WriteWrite, sender, sent.op),
             ];
             let summary = format!(
                 "{} was sent to {key} when {earlier} already stood at offset {}, and was put before it, at {offset}",
                 sent.value, before.offset
             );
-            cast.anomaly(kind, summary, steps)
+            witness.anomaly(kind, sent.op, summary, steps)
         });
     }
 }
 
 /// The poll that shows that a message stands at `offset`; `None` where its acknowledgement does.
-fn told(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64) -> Option<Op> {
+fn reader(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64) -> Option<Op> {
     let sent = &partition.sends[send as usize];
     if sent.acknowledged_at() == Some(offset) && facts.answered(sent.op).is_some() {
         return None;
@@ -192,16 +197,16 @@ fn told(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64)
 }
 
 fn stands(
-    cast: &Cast<'_, Log>,
+    witness: &Witness,
     facts: &Facts<'_>,
     partition: &Partition<'_>,
     send: SendId,
     offset: u64,
-) -> crate::verdict::Step {
+) -> Statement {
     let sent = &partition.sends[send as usize];
-    let (op, verb) = match told(facts, partition, send, offset) {
+    let (op, verb) = match reader(facts, partition, send, offset) {
         Some(poll) => (poll, "was given"),
         None => (sent.op, "put"),
     };
-    cast.step(format!("{} {verb} {} at offset {offset}.", cast.named(op), sent.value), &[op])
+    say(format!("{} {verb} {} at offset {offset}.", witness.named(op), sent.value), &[op])
 }

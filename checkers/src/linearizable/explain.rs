@@ -3,18 +3,19 @@
 //! The name is given only where the witness proves it; see [`AnomalyKind`] for what each means. Where no simple
 //! argument fits, the sentences go through every order that can be begun, and say why each ends.
 
-use duress_history::Scalar;
+use duress_history::{OpType, Scalar};
 
-use super::call::{Call, Effect, INITIAL, Problem, Start, State};
+use super::call::{Call, INITIAL, Problem, Start, State};
 use super::orders;
 use super::partition::{Action, End, Interned, Partition, Source};
-use super::witness::Witness;
-use crate::verdict::{Anomaly, AnomalyKind, Outcome, Step, WitnessOperation, WitnessStart};
-use crate::words::{label, seconds};
+use crate::verdict::{
+    Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role, WitnessOperation, WitnessStart,
+};
+use crate::witness::{Op, Statement, Witness, say};
 
-/// The witness of `part`, whose numbered form is `interned`, as an anomaly.
-pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, witness: Witness) -> Anomaly {
-    let case = Case::new(part, interned, witness.problem);
+/// The witness `problem` of `part`, whose numbered form is `interned`, as an anomaly.
+pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Problem) -> Anomaly {
+    let case = Case::new(part, interned, problem);
     let proof = case
         .never_produced()
         .or_else(|| case.lock())
@@ -23,39 +24,44 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, witness: Wi
         .or_else(|| case.chained())
         .or_else(|| case.replaced())
         .unwrap_or_else(|| case.any());
-    let operations = proof.shown.iter().enumerate().map(|(at, call)| case.operation(at, call)).collect();
-    Anomaly {
-        kind: proof.kind,
-        key: part.key.cloned(),
-        summary: proof.summary,
-        start: Some(match case.problem.start {
-            Start::Known(_) => WitnessStart::Initial(part.initial.cloned()),
-            Start::Any => WitnessStart::Any,
-        }),
-        operations,
-        steps: proof.steps,
+    let mut witness = proof.witness.unwrap_or(case.witness);
+    for (at, role) in proof.roles {
+        witness.assign(at as Op, role);
     }
+    let start = match case.problem.start {
+        Start::Known(_) => WitnessStart::Initial(part.initial.cloned()),
+        Start::Any => WitnessStart::Any,
+    };
+    witness.starting(start).anomaly(proof.kind, proof.contradicts as Op, proof.summary, proof.steps)
 }
 
-/// What an argument came to.
+/// What an argument came to. Operations are numbered as the calls of the witness are.
 pub(super) struct Proof {
     pub(super) kind: AnomalyKind,
     pub(super) summary: String,
-    /// The witness, by invocation, with operations that only make it clearer.
-    pub(super) shown: Vec<Call>,
-    pub(super) steps: Vec<Step>,
+    /// The operation whose answer contradicts the others.
+    pub(super) contradicts: usize,
+    pub(super) roles: Vec<(usize, Role)>,
+    pub(super) steps: Vec<Statement>,
+    /// What is shown instead of the witness: with operations that only make it clearer.
+    pub(super) witness: Option<Witness>,
 }
 
 /// A witness with all that is known of its key.
 pub(super) struct Case<'a> {
     part: &'a Partition<'a>,
     pub(super) interned: &'a Interned<'a>,
-    /// The witness.
+    /// The operations that cannot be linearized, by invocation.
     pub(super) problem: Problem,
+    /// The one with whose answer they became impossible.
+    last: usize,
+    witness: Witness,
 }
 
-pub(super) fn step(sentence: String, labels: &[usize]) -> Step {
-    Step { sentence, labels: labels.iter().map(|at| label(*at)).collect() }
+/// A sentence about the calls `about`.
+pub(super) fn step(sentence: impl Into<String>, about: &[usize]) -> Statement {
+    let about: Vec<Op> = about.iter().map(|at| *at as Op).collect();
+    say(sentence, &about)
 }
 
 fn value_text(value: Option<&Scalar>) -> String {
@@ -72,8 +78,30 @@ fn action_text(source: &Source<'_>) -> String {
     }
 }
 
+fn shown(source: &Source<'_>, role: Role) -> WitnessOperation {
+    let (completion, ended) = match source.end {
+        End::Ok { index, time } => (Some((index, time)), OpType::Ok),
+        End::Fail { index, time } => (Some((index, time)), OpType::Fail),
+        End::Info { at } => (at, OpType::Info),
+    };
+    WitnessOperation {
+        label: String::new(),
+        role,
+        index: source.index,
+        completion_index: completion.map(|(index, _)| index),
+        process: source.process,
+        node: source.node.cloned(),
+        time: source.time,
+        completion_time: completion.map(|(_, time)| time),
+        action: action_text(source),
+        ended,
+        error: source.error.map(str::to_owned),
+    }
+}
+
 impl<'a> Case<'a> {
     fn new(part: &'a Partition<'a>, interned: &'a Interned<'a>, mut problem: Problem) -> Self {
+        let last = (0..problem.calls.len()).max_by_key(|at| problem.calls[*at].complete).unwrap_or(0);
         // Shown, and reasoned about, as they stand in the history: a completion that did not matter makes the witness
         // no less impossible.
         let all = &interned.problem.calls;
@@ -82,16 +110,29 @@ impl<'a> Case<'a> {
             // Whether it may have taken effect before the witness begins remains.
             call.complete = all[at].complete;
         }
-        Self { part, interned, problem }
+        let operations = problem.calls.iter().map(|call| &part.operations[call.source as usize]);
+        let operations = operations.enumerate().map(|(at, source)| (at as Op, shown(source, Role::Part)));
+        let witness = Witness::new(objects(part), operations);
+        Self { part, interned, problem, last, witness }
     }
 
     fn source(&self, call: &Call) -> &Source<'a> {
         &self.part.operations[call.source as usize]
     }
 
+    /// `A`.
+    pub(super) fn label(&self, at: usize) -> &str {
+        self.witness.label(at as Op)
+    }
+
     /// `A (write 7)`.
-    pub(super) fn named(&self, at: usize, call: &Call) -> String {
-        format!("{} ({})", label(at), action_text(self.source(call)))
+    pub(super) fn named(&self, at: usize) -> String {
+        self.witness.named(at as Op)
+    }
+
+    /// `A (write 7) was answered at 1.204000 s, before C (read -> 3) began at 1.310000 s.`
+    pub(super) fn before(&self, one: usize, other: usize) -> Statement {
+        self.witness.before(one as Op, other as Op)
     }
 
     /// The value as it is printed.
@@ -115,58 +156,6 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn begun(&self, call: &Call) -> String {
-        seconds(self.source(call).time)
-    }
-
-    fn completed(&self, call: &Call) -> String {
-        match self.source(call).end {
-            End::Ok { time, .. } => seconds(time),
-            End::Fail | End::Info { .. } => "no known time".to_owned(),
-        }
-    }
-
-    fn operation(&self, at: usize, call: &Call) -> WitnessOperation {
-        let source = self.source(call);
-        let (completion, outcome) = match source.end {
-            End::Ok { index, time } => (Some((index, time)), Outcome::Ok),
-            End::Info { at } => (at, Outcome::Info),
-            End::Fail => (None, Outcome::Info),
-        };
-        WitnessOperation {
-            label: label(at),
-            index: source.index,
-            completion_index: completion.map(|(index, _)| index),
-            process: source.process,
-            node: source.node.cloned(),
-            time: source.time,
-            completion_time: completion.map(|(_, time)| time),
-            action: action_text(source),
-            outcome,
-        }
-    }
-
-    /// `A (write 7) was acknowledged at 1.204000 s, before C (read -> 3) began at 1.310000 s.`
-    pub(super) fn before(&self, one: usize, other: usize) -> Step {
-        let calls = &self.problem.calls;
-        let (first, second) = (&calls[one], &calls[other]);
-        let done = match first.effect {
-            Effect::Read(_) => "was answered",
-            Effect::Write(_) | Effect::Cas(..) => "was acknowledged",
-        };
-        let (first_named, second_named) = (self.named(one, first), self.named(other, second));
-        let (completed, begun) = (self.completed(first), self.begun(second));
-        let sentence = match self.source(first).end {
-            // Times that read alike, or were never recorded, say nothing: the events' order does.
-            End::Ok { index, .. } if completed == begun => format!(
-                "{first_named} {done} by event {index}, before {second_named} began with event {}.",
-                self.source(second).index,
-            ),
-            _ => format!("{first_named} {done} at {completed}, before {second_named} began at {begun}."),
-        };
-        step(sentence, &[one, other])
-    }
-
     /// One operation that saw what nothing can have left there.
     fn never_produced(&self) -> Option<Proof> {
         let [call] = self.problem.calls[..] else { return None };
@@ -175,59 +164,95 @@ impl<'a> Case<'a> {
             return None;
         }
         let complete = call.complete?;
-        let (text, subject, seen) = (self.value(value), self.subject(), self.named(0, &call));
-        let held = step(format!("At first {subject} held {}.", self.value(INITIAL)), &[]);
         let producers =
             self.interned.problem.calls.iter().filter(|other| other.effect.produced() == Some(value));
-        let Some(producer) = producers.min_by_key(|other| other.invoke) else {
-            let failed =
-                self.part.operations.iter().filter(|source| source.end == End::Fail).any(
-                    |source| match source.action {
-                        Action::Write(new) | Action::Cas(_, new) => {
-                            Some(new) == self.interned.values[value as usize]
-                        }
-                        Action::Read(_) | Action::Acquire | Action::Release => false,
-                    },
-                );
-            let (kind, why) = if failed {
-                (AnomalyKind::AbortedRead, format!("only operations that failed were to write {text}"))
-            } else {
-                (AnomalyKind::PhantomRead, format!("no operation in the whole history writes {text}"))
-            };
-            return Some(Proof {
-                kind,
-                summary: format!("{seen} saw {text} in {subject}, but {why}"),
-                shown: vec![call],
-                steps: vec![
-                    held,
-                    step(format!("{seen} saw {text}."), &[0]),
-                    step(format!("But {why}: it cannot have been there."), &[0]),
-                ],
-            });
-        };
-        if producer.invoke < complete {
+        let producer = producers.min_by_key(|other| other.invoke);
+        if producer.is_some_and(|producer| producer.invoke < complete) {
             return None;
         }
-        let writer = self.named(1, producer);
-        Some(Proof {
-            kind: AnomalyKind::FutureRead,
-            summary: format!("{seen} saw {text} in {subject} before {writer}, the first to write it, began"),
-            shown: vec![call, *producer],
-            steps: vec![
-                held,
-                step(format!("{seen} saw {text}, and was answered at {}.", self.completed(&call)), &[0]),
-                step(
+        let failed = || self.part.operations.iter().find(|source| self.failed_to_write(source, value));
+        let (kind, writer) = match producer {
+            Some(producer) => (AnomalyKind::FutureRead, Some(self.source(producer))),
+            None => match failed() {
+                Some(failed) => (AnomalyKind::AbortedRead, Some(failed)),
+                None => (AnomalyKind::PhantomRead, None),
+            },
+        };
+        const READ: usize = 0;
+        const WRITER: usize = 1;
+        let read = (READ as Op, shown(self.source(&call), Role::Read));
+        let writer = writer.map(|writer| (WRITER as Op, shown(writer, Role::Write)));
+        let witness = Witness::new(objects(self.part), [read].into_iter().chain(writer));
+        let (text, subject, seen) = (self.value(value), self.subject(), witness.named(READ as Op));
+        let held = step(format!("At first {subject} held {}.", self.value(INITIAL)), &[]);
+        let saw = step(format!("{seen} saw {text}."), &[READ]);
+        let (summary, steps) = match kind {
+            AnomalyKind::FutureRead => {
+                let writer = witness.named(WRITER as Op);
+                let first = format!("{writer}, the first to write {text}, began only after that.");
+                (
+                    format!("{seen} saw {text} in {subject} before {writer}, the first to write it, began"),
+                    vec![held, saw, witness.before(READ as Op, WRITER as Op), step(first, &[WRITER])],
+                )
+            }
+            AnomalyKind::AbortedRead => {
+                let writer = witness.named(WRITER as Op);
+                let why = failed().and_then(|failed| failed.error);
+                let why = why.map_or_else(String::new, |error| format!(" ({error})"));
+                (
                     format!(
-                        "But {writer}, the first to write {text}, began only at {}.",
-                        self.begun(producer)
+                        "{seen} saw {text} in {subject}, but only operations that failed were to write {text}"
                     ),
-                    &[1],
-                ),
-            ],
+                    vec![
+                        held,
+                        saw.relates(RelationKind::WriteRead, WRITER as Op, READ as Op),
+                        step(
+                            format!(
+                                "But {writer} failed{why}, that is, certainly did not happen, and only operations that failed were to write {text}."
+                            ),
+                            &[WRITER],
+                        ),
+                        step(
+                            "Either it took effect although it was reported as failed, or the client recorded as failed \
+                             what may have happened: a time-out or a broken connection is of unknown outcome.",
+                            &[WRITER],
+                        ),
+                    ],
+                )
+            }
+            _ => {
+                let why = format!("no operation in the whole history writes {text}");
+                let summary = format!("{seen} saw {text} in {subject}, but {why}");
+                let never = step(format!("But {why}: it cannot have been there."), &[READ]);
+                (summary, [held, saw, never].into_iter().chain(self.same_text(value)).collect())
+            }
+        };
+        Some(Proof { kind, summary, contradicts: READ, roles: Vec::new(), steps, witness: Some(witness) })
+    }
+
+    fn failed_to_write(&self, source: &Source<'_>, value: State) -> bool {
+        match source.action {
+            Action::Write(new) | Action::Cas(_, new) => {
+                matches!(source.end, End::Fail { .. }) && Some(new) == self.interned.values[value as usize]
+            }
+            Action::Read(_) | Action::Acquire | Action::Release => false,
+        }
+    }
+
+    /// That a number and a text are printed alike, where `value` is one of them.
+    fn same_text(&self, value: State) -> Option<Statement> {
+        let text = self.value(value);
+        let alike = |other: &Option<&Scalar>| other.is_some_and(|other| other.to_string() == text);
+        let both = self.interned.values.iter().filter(|other| alike(other)).count() > 1;
+        both.then(|| {
+            step(
+                format!("The number {text} and the text \"{text}\" both occur, and are different values."),
+                &[],
+            )
         })
     }
 
-    /// Two takings of a lock with nothing to free it between them, or a release of a lock that nobody held.
+    /// Two takings of a lock with nothing to free it between them, or a release of a lock that was not held.
     fn lock(&self) -> Option<Proof> {
         if !self.is_lock() {
             return None;
@@ -237,7 +262,7 @@ impl<'a> Case<'a> {
         let subject = self.subject();
         match calls[..] {
             [one, other] if acquire(&one) && acquire(&other) => {
-                let (first, second) = (self.named(0, &one), self.named(1, &other));
+                let (first, second) = (self.named(0), self.named(1));
                 let mut steps = vec![
                     step(format!("{first} succeeded, so {subject} was held after it."), &[0]),
                     step(format!("{second} succeeded, so {subject} was free before it."), &[1]),
@@ -245,43 +270,51 @@ impl<'a> Case<'a> {
                 if one.complete.is_some_and(|complete| complete < other.invoke) {
                     steps.push(self.before(0, 1));
                 }
-                let none = "Every other operation had completed before both, or can be left out: no release can have \
-                            taken effect between the two, whichever was first.";
-                steps.push(step(none.to_owned(), &[0, 1]));
+                steps.push(step(
+                    "Every other operation had completed before both, or can be left out: no release can have taken \
+                     effect between the two, whichever was first.",
+                    &[0, 1],
+                ));
                 Some(Proof {
                     kind: AnomalyKind::DoubleAcquire,
                     summary: format!(
                         "{first} and {second} both took {subject}, and no release can lie between"
                     ),
-                    shown: calls.clone(),
+                    contradicts: 1,
+                    roles: vec![(0, Role::Acquire), (1, Role::Acquire)],
                     steps,
+                    witness: None,
                 })
             }
             [one] if !acquire(&one) && self.problem.start == Start::Known(INITIAL) => {
-                let release = self.named(0, &one);
+                let release = self.named(0);
                 Some(Proof {
                     kind: AnomalyKind::UnheldRelease,
-                    summary: format!("{release} succeeded, but nobody can have held {subject}"),
-                    shown: calls.clone(),
+                    summary: format!("{release} succeeded, but {subject} cannot have been held"),
+                    contradicts: 0,
+                    roles: vec![(0, Role::Release)],
+                    witness: None,
                     steps: vec![
                         step(format!("At first {subject} was free."), &[]),
                         step(format!("{release} succeeded, so {subject} was held before it."), &[0]),
-                        step("But no acquisition had begun that could have taken it.".to_owned(), &[0]),
+                        step("But no acquisition had begun that could have taken it.", &[0]),
                     ],
                 })
             }
             [one, other] if !acquire(&one) && !acquire(&other) => {
-                let (first, second) = (self.named(0, &one), self.named(1, &other));
+                let (first, second) = (self.named(0), self.named(1));
                 Some(Proof {
                     kind: AnomalyKind::UnheldRelease,
                     summary: format!(
                         "{first} and {second} both released {subject}, and no acquire can lie between"
                     ),
-                    shown: calls.clone(),
+                    contradicts: 1,
+                    roles: vec![(0, Role::Release), (1, Role::Release)],
+                    witness: None,
                     steps: vec![
                         step(format!("{first} succeeded, so {subject} was free after it."), &[0]),
                         step(format!("{second} succeeded, so {subject} was held before it."), &[1]),
-                        step("No acquisition can have taken effect between the two.".to_owned(), &[0, 1]),
+                        step("No acquisition can have taken effect between the two.", &[0, 1]),
                     ],
                 })
             }
@@ -292,7 +325,7 @@ impl<'a> Case<'a> {
     /// Every order that can be begun, and why it ends.
     fn any(&self) -> Proof {
         let calls = &self.problem.calls;
-        let labels: Vec<String> = (0..calls.len()).map(label).collect();
+        let labels: Vec<&str> = (0..calls.len()).map(|at| self.label(at)).collect();
         let mut steps = Vec::new();
         match self.problem.start {
             Start::Any => steps.push(step(
@@ -312,6 +345,17 @@ impl<'a> Case<'a> {
             labels.join(", "),
             self.subject()
         );
-        Proof { kind: AnomalyKind::Nonlinearizable, summary, shown: calls.clone(), steps }
+        Proof {
+            kind: AnomalyKind::Nonlinearizable,
+            summary,
+            contradicts: self.last,
+            roles: Vec::new(),
+            steps,
+            witness: None,
+        }
     }
+}
+
+fn objects(part: &Partition<'_>) -> Vec<Object> {
+    part.key.map(|key| Object::new(ObjectKind::Key, key)).into_iter().collect()
 }

@@ -32,6 +32,7 @@ mod memo;
 mod orders;
 mod partition;
 mod replacement;
+mod report;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -44,8 +45,9 @@ use duress_history::register::{CasRegister, Register};
 use duress_history::{Operation, Scalar};
 use rayon::prelude::*;
 
-use crate::verdict::{Anomaly, CheckReport, Reason, Skipped, Statistics, Verdict};
+use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
 use partition::Partition;
+pub use report::{RegisterReport, Skipped, Statistics};
 use search::{Decision, Undecided};
 
 /// What a check may cost before it answers `Unknown`.
@@ -129,17 +131,11 @@ fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> 
     let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
     // Collected in the order of `parts`, which is by key: the report does not depend on which thread was faster.
     let reports: Vec<KeyReport> = parts.par_iter().map(|part| check_key(part, limits)).collect();
-    let mut total = CheckReport {
-        verdict: Verdict::Valid,
-        keys: reports.len() as u64,
-        operations: 0,
-        skipped: Skipped::default(),
-        statistics: Statistics::default(),
-        delivery: None,
-    };
+    let (keys, mut operations) = (reports.len() as u64, 0);
+    let mut total = RegisterReport::default();
     let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
     for report in reports {
-        total.operations += report.operations;
+        operations += report.operations;
         total.skipped.add(report.skipped);
         let (sum, one) = (&mut total.statistics, report.statistics);
         sum.keys_by_chains += one.keys_by_chains;
@@ -149,12 +145,12 @@ fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> 
         anomalies.extend(report.anomaly);
         reasons.extend(report.reason);
     }
-    if !anomalies.is_empty() {
-        total.verdict = Verdict::Invalid(anomalies);
-    } else if !reasons.is_empty() {
-        total.verdict = Verdict::Unknown(reasons);
+    CheckReport {
+        verdict: Verdict::new(anomalies, reasons),
+        keys,
+        operations,
+        details: Details::Registers(total),
     }
-    total
 }
 
 fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {

@@ -2,9 +2,9 @@
 
 use super::call::{Call, Duty, Effect, Problem, Start, State};
 use super::explain::{Case, step};
-use crate::verdict::Step;
+use crate::witness::Statement;
 
-/// As many beginnings are followed; a witness with more is told in short.
+/// As many beginnings are followed; a witness with more is cut short.
 const STEPS_MAX: usize = 24;
 
 /// A beginning of an order.
@@ -13,12 +13,12 @@ struct Beginning {
     taken: Vec<usize>,
     /// How many of those had taken effect before the witness begins.
     earlier: usize,
-    /// What the register holds then; `None` while nobody has said.
+    /// What the register holds then; `None` while it is not known.
     state: Option<State>,
 }
 
 /// One step for each beginning that cannot be continued, and one that says what follows.
-pub(super) fn refute(case: &Case<'_>) -> Vec<Step> {
+pub(super) fn refute(case: &Case<'_>) -> Vec<Statement> {
     let calls = &case.problem.calls;
     let start = match case.problem.start {
         Start::Known(state) => Some(state),
@@ -36,9 +36,7 @@ pub(super) fn refute(case: &Case<'_>) -> Vec<Step> {
         }
         known.push(configuration);
         if steps.len() == STEPS_MAX {
-            let sentence =
-                "Every other order ends in the same way, as the search has established.".to_owned();
-            steps.push(step(sentence, &[]));
+            steps.push(step("Every other order ends in the same way, as the search has established.", &[]));
             return steps;
         }
         let next = candidates(&case.problem, &beginning.taken);
@@ -60,7 +58,7 @@ pub(super) fn refute(case: &Case<'_>) -> Vec<Step> {
             work.push(Beginning { taken, earlier: beginning.earlier, state });
         }
     }
-    steps.push(step("There is no other order to try.".to_owned(), &[]));
+    steps.push(step("There is no other order to try.", &[]));
     steps
 }
 
@@ -96,9 +94,9 @@ fn candidates(problem: &Problem, taken: &[usize]) -> Vec<usize> {
 }
 
 /// `After A, B the register holds 7; next must come C (read -> 3), which saw 3.`
-fn dead_end(case: &Case<'_>, beginning: &Beginning, failing: &[usize]) -> Step {
+fn dead_end(case: &Case<'_>, beginning: &Beginning, failing: &[usize]) -> Statement {
     let calls = &case.problem.calls;
-    let name = |at: &usize| case.named(*at, &calls[*at]);
+    let name = |at: &usize| case.named(*at);
     let (earlier, taken) = beginning.taken.split_at(beginning.earlier);
     let earlier: Vec<String> = earlier.iter().map(name).collect();
     let names: Vec<String> = taken.iter().map(name).collect();
@@ -123,7 +121,7 @@ fn dead_end(case: &Case<'_>, beginning: &Beginning, failing: &[usize]) -> Step {
         .map(|at| {
             let needs = calls[*at].effect.observed().map_or_else(String::new, |value| case.value(value));
             let verb = if case.is_lock() { "needs it" } else { "needs" };
-            format!("{} {verb} {needs}", case.named(*at, &calls[*at]))
+            format!("{} {verb} {needs}", case.named(*at))
         })
         .collect();
     let mut labels = beginning.taken.clone();

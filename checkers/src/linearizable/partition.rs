@@ -8,8 +8,8 @@ use duress_history::register::{CasRegister, Register, RegisterOp};
 use duress_history::{Completion, NodeId, Operation, Process, Scalar};
 use rustc_hash::FxHashMap;
 
+use super::Skipped;
 use super::call::{Call, Duty, Effect, INITIAL, Problem, Start, State};
-use crate::verdict::Skipped;
 
 /// More events than this on one key are not numbered: positions are doubled in 32 bits.
 const EVENTS_MAX: usize = 1 << 30;
@@ -28,7 +28,7 @@ pub(crate) enum Action<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Ok { index: u64, time: u64 },
-    Fail,
+    Fail { index: u64, time: u64 },
     Info { at: Option<(u64, u64)> },
 }
 
@@ -41,6 +41,7 @@ pub(crate) struct Source<'a> {
     pub(crate) time: u64,
     pub(crate) action: Action<'a>,
     pub(crate) end: End,
+    pub(crate) error: Option<&'a str>,
 }
 
 /// The operations on one key, by invocation.
@@ -60,10 +61,12 @@ pub(crate) struct Interned<'a> {
 }
 
 fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'a>) -> Source<'a> {
-    let (answer, end) = match &operation.completion {
-        Completion::Ok { index, time, answer } => (answer, End::Ok { index: *index, time: *time }),
-        Completion::Fail { .. } => (&operation.action, End::Fail),
-        Completion::Info { at, .. } => (&operation.action, End::Info { at: *at }),
+    let (answer, end, error) = match &operation.completion {
+        Completion::Ok { index, time, answer } => (answer, End::Ok { index: *index, time: *time }, None),
+        Completion::Fail { index, time, error } => {
+            (&operation.action, End::Fail { index: *index, time: *time }, error.as_deref())
+        }
+        Completion::Info { at, error } => (&operation.action, End::Info { at: *at }, error.as_deref()),
     };
     Source {
         process: operation.process,
@@ -72,6 +75,7 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
         time: operation.time,
         action: action(answer),
         end,
+        error,
     }
 }
 
@@ -165,7 +169,7 @@ impl<'a> Partition<'a> {
                 // A completion cannot come before its invocation, whatever a file says.
                 End::Ok { index, .. } => Some(index.max(operation.index)),
                 End::Info { .. } => None,
-                End::Fail => {
+                End::Fail { .. } => {
                     skipped.failed += 1;
                     continue;
                 }

@@ -4,8 +4,8 @@
 
 use super::call::{Call, Effect, INITIAL, Start, State};
 use super::explain::{Case, Proof, step};
-use crate::verdict::AnomalyKind;
-use crate::words::label;
+use crate::verdict::{AnomalyKind, RelationKind, Role};
+use crate::witness::{Op, Statement};
 
 impl Case<'_> {
     /// The only call of the witness that produces `value`; `None` also when it was held first and is not produced.
@@ -42,12 +42,17 @@ impl Case<'_> {
         // Both must have happened: completed, or seen by others of the witness.
         let value = calls[one].effect.observed()?;
         let (text, subject) = (self.value(value), self.subject());
-        let (first, second) = (self.named(one, &calls[one]), self.named(other, &calls[other]));
-        let origin = match self.producer(value) {
-            Some(producer) => step(
-                format!("{} alone brought {text} into {subject}.", self.named(producer, &calls[producer])),
-                &[producer],
-            ),
+        let (first, second) = (self.named(one), self.named(other));
+        let producer = self.producer(value);
+        // What the two read from one write; each replaced what the other had read.
+        let saw = |statement: Statement, at: usize| match producer {
+            Some(producer) => statement.relates(RelationKind::WriteRead, producer as Op, at as Op),
+            None => statement,
+        };
+        let origin = match producer {
+            Some(producer) => {
+                step(format!("{} alone brought {text} into {subject}.", self.named(producer)), &[producer])
+            }
             None => step(format!("At first {subject} held {text}, and nothing wrote it again."), &[]),
         };
         Some(Proof {
@@ -55,16 +60,23 @@ impl Case<'_> {
             summary: format!(
                 "{first} and {second} both took effect from one {text} in {subject}: one update is lost"
             ),
-            shown: calls.clone(),
+            contradicts: other,
+            roles: [(one, Role::Overwrite), (other, Role::Overwrite)]
+                .into_iter()
+                .chain(producer.map(|producer| (producer, Role::Write)))
+                .collect(),
             steps: vec![
                 origin,
-                step(format!("{first} took effect, so it replaced that {text}."), &[one]),
-                step(format!("{second} took effect, so it replaced that {text} as well."), &[other]),
-                step(
-                    "Whichever came second found another value, and cannot have succeeded.".to_owned(),
-                    &[one, other],
+                saw(step(format!("{first} took effect, so it replaced that {text}."), &[one]), one),
+                saw(
+                    step(format!("{second} took effect, so it replaced that {text} as well."), &[other]),
+                    other,
                 ),
+                step("The second of them found another value, and cannot have succeeded.", &[one, other])
+                    .relates(RelationKind::ReadWrite, one as Op, other as Op)
+                    .relates(RelationKind::ReadWrite, other as Op, one as Op),
             ],
+            witness: None,
         })
     }
 
@@ -128,7 +140,7 @@ impl Case<'_> {
     ) -> Proof {
         let calls = &self.problem.calls;
         let subject = self.subject();
-        let name = |at: usize| self.named(at, &calls[at]);
+        let name = |at: usize| self.named(at);
         let seen = calls[late].effect.observed().unwrap_or(INITIAL);
         let text = self.value(seen);
         let mut steps = vec![match self.producer(seen) {
@@ -139,7 +151,8 @@ impl Case<'_> {
                     name(producer)
                 ),
                 &[late, producer],
-            ),
+            )
+            .relates(RelationKind::WriteRead, producer as Op, late as Op),
             None => step(
                 format!(
                     "{} saw {text}, which {subject} held at first and nothing wrote again: until then it held \
@@ -158,7 +171,11 @@ impl Case<'_> {
             if let Some(producer) = self.producer(value) {
                 let sentence =
                     format!("{} saw what {} wrote, so it came after it.", name(at), name(producer));
-                steps.push(step(sentence, &[at, producer]));
+                steps.push(step(sentence, &[at, producer]).relates(
+                    RelationKind::WriteRead,
+                    producer as Op,
+                    at as Op,
+                ));
             }
         }
         if let Some(first) = first {
@@ -169,17 +186,16 @@ impl Case<'_> {
         let newer = calls[overwriter].effect.produced().map_or_else(String::new, |value| self.value(value));
         let verb = if matches!(calls[late].effect, Effect::Cas(..)) { "find" } else { "see" };
         let after = first.map(|first| self.producer(seen).unwrap_or(first));
-        let mut labels: Vec<usize> = after.into_iter().chain([overwriter, late]).collect();
-        labels.dedup();
-        let after = after.map_or_else(String::new, |after| format!("after {} and ", label(after)));
+        let about: Vec<usize> = after.into_iter().chain([overwriter, late]).collect();
+        let after = after.map_or_else(String::new, |after| format!("after {} and ", self.label(after)));
         steps.push(step(
             format!(
                 "So {} took effect {after}before {}, which had to {verb} {newer} or something newer, but saw {text}.",
-                label(overwriter),
-                label(late),
+                self.label(overwriter),
+                self.label(late),
             ),
-            &labels,
-        ));
+            &about,
+        ).relates(RelationKind::ReadWrite, late as Op, overwriter as Op));
         let all = &self.interned.problem.calls;
         let value = calls[overwriter].effect.produced();
         let observed = all.iter().any(|call| value.is_some() && call.effect.observed() == value);
@@ -191,7 +207,7 @@ impl Case<'_> {
         let missed = name(overwriter);
         let summary = match kind {
             AnomalyKind::LostWrite => format!(
-                "{missed} was acknowledged and never seen by anybody; {}, which began later, saw {text} in {subject}",
+                "{missed} was acknowledged and never seen; {}, which began later, saw {text} in {subject}",
                 name(late)
             ),
             AnomalyKind::StaleCas => {
@@ -199,7 +215,14 @@ impl Case<'_> {
             }
             _ => format!("{} saw {text} in {subject}, which {missed} had already replaced", name(late)),
         };
-        Proof { kind, summary, shown: calls.clone(), steps }
+        // By what each did first; what is shown last decides where one did more.
+        let mut roles: Vec<(usize, Role)> = (0..calls.len())
+            .filter(|at| calls[*at].effect.observed().is_some())
+            .map(|at| (at, Role::Evidence))
+            .collect();
+        roles.extend(self.producer(seen).map(|producer| (producer, Role::Write)));
+        roles.extend([(overwriter, Role::Overwrite), (late, Role::Read)]);
+        Proof { kind, summary, contradicts: late, roles, steps, witness: None }
     }
 
     /// An operation that leaves one value and then one that needs another, on a register whose values come again.
@@ -220,7 +243,7 @@ impl Case<'_> {
             return None;
         }
         let (text, subject) = (self.value(needed), self.subject());
-        let (one, other) = (self.named(0, &first), self.named(1, &second));
+        let (one, other) = (self.named(0), self.named(1));
         let (kind, did) = match second.effect {
             Effect::Cas(..) => (AnomalyKind::StaleCas, "found"),
             Effect::Read(_) | Effect::Write(_) => (AnomalyKind::StaleRead, "saw"),
@@ -235,13 +258,18 @@ impl Case<'_> {
             }
         };
         let none = format!(
-            "No newer {text} was to be had: every operation that brings {text} into {subject} had completed before \
+            "No newer {text} could be found: every operation that brings {text} into {subject} had completed before \
              {one} began, or began after {other} had been answered.",
         );
         Some(Proof {
             kind,
             summary,
-            shown: vec![first, second],
+            contradicts: 1,
+            roles: vec![
+                (0, if matches!(first.effect, Effect::Read(_)) { Role::Evidence } else { Role::Overwrite }),
+                (1, Role::Read),
+            ],
+            witness: None,
             steps: vec![
                 self.before(0, 1),
                 step(
@@ -280,7 +308,7 @@ impl Case<'_> {
             .find_map(|(late, done)| Some((late, done, path(home(late), home(done))?)))?;
         path.reverse();
         let (subject, seen) = (self.subject(), self.value(home(late)));
-        let name = |at: usize| self.named(at, &calls[at]);
+        let name = |at: usize| self.named(at);
         let is_read = matches!(calls[late].effect, Effect::Read(_));
         let mut steps = vec![if is_read {
             step(format!("{} saw {seen}, which came into {subject} only once.", name(late)), &[late])
@@ -294,29 +322,39 @@ impl Case<'_> {
         }
         let last = path.last().copied().unwrap_or(done);
         if last != done {
-            steps.push(step(
-                format!("{} saw what {} wrote, so it came after it.", name(done), name(last)),
-                &[done, last],
-            ));
+            steps.push(
+                step(
+                    format!("{} saw what {} wrote, so it came after it.", name(done), name(last)),
+                    &[done, last],
+                )
+                .relates(RelationKind::WriteRead, last as Op, done as Op),
+            );
         }
         steps.push(self.before(done, late));
         let conclusion = format!(
             "So {} had to come before {}, which had completed before it began.",
-            label(late),
-            label(done)
+            self.label(late),
+            self.label(done)
         );
         steps.push(step(conclusion, &[late, done]));
         let replacer = path.first().copied().unwrap_or(done);
-        let (kind, summary) = if is_read {
+        let mut roles: Vec<(usize, Role)> = path.iter().map(|at| (*at, Role::Overwrite)).collect();
+        let (kind, contradicts, summary) = if is_read {
+            if !path.contains(&done) {
+                roles.push((done, Role::Evidence));
+            }
+            roles.push((late, Role::Read));
             let replaced = name(replacer);
             (
                 AnomalyKind::StaleRead,
+                late,
                 format!("{} saw {seen} in {subject}, which {replaced} had already replaced", name(late)),
             )
         } else {
-            let done = name(done);
-            (AnomalyKind::FutureRead, format!("{done} saw what comes of {} before that began", name(late)))
+            roles.extend([(late, Role::Write), (done, Role::Read)]);
+            let summary = format!("{} saw what comes of {} before that began", name(done), name(late));
+            (AnomalyKind::FutureRead, done, summary)
         };
-        Some(Proof { kind, summary, shown: calls.clone(), steps })
+        Some(Proof { kind, summary, contradicts, roles, steps, witness: None })
     }
 }

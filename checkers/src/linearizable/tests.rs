@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::call::{Call, Duty, Effect, INITIAL, Problem, Start};
 use super::search::{self, Decision};
-use super::witness::{self, Witness};
+use super::witness;
 use super::{Budget, Limits, chains, crashed};
 
 const BUDGET: Budget = Budget { configurations_max: 1 << 20, memory_bytes_max: 1 << 28 };
@@ -96,7 +96,7 @@ fn prefix(problem: &Problem, rank: u32) -> Problem {
 }
 
 /// No single completed call of the witness can be relaxed, and every crashed one may have been observed.
-fn minimal(Witness { problem: witness }: &Witness) -> Result<(), TestCaseError> {
+fn minimal(witness: &Problem) -> Result<(), TestCaseError> {
     prop_assert!(!possible(witness), "the witness is possible: {:?}", witness);
     for at in (0..witness.calls.len()).filter(|at| witness.calls[*at].complete.is_some()) {
         let mut calls = witness.calls.clone();

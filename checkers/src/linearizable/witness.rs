@@ -35,15 +35,9 @@ const LONG: usize = 6;
 /// So many of the last operations are each tried as the beginning of a witness.
 const CLOSE: usize = 32;
 
-/// Operations that cannot be linearized, each as it stands in the history.
-#[derive(Clone, Debug)]
-pub(crate) struct Witness {
-    /// By invocation; those whose completion does not matter have none.
-    pub(crate) problem: Problem,
-}
-
-/// A small witness out of a violation of chains.
-pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<'_>) -> Witness {
+/// A small witness out of a violation of chains: operations, by invocation, that cannot be linearized; those whose
+/// completion does not matter have none.
+pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<'_>) -> Problem {
     let mut producers = vec![None; problem.states as usize];
     let mut observers: Vec<Option<u32>> = vec![None; problem.states as usize];
     let completion = |number: u32| problem.calls[number as usize].complete.unwrap_or(u32::MAX);
@@ -86,7 +80,7 @@ pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<
 }
 
 /// A small witness out of a problem that is impossible up to the event of rank `rank`, and possible before it.
-pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Witness {
+pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Problem {
     let calls = problem.calls.iter().filter(|call| call.invoke <= rank).filter_map(|call| {
         let complete = call.complete.filter(|complete| *complete <= rank);
         relaxed(&Call { complete, ..*call })
@@ -176,7 +170,7 @@ impl<'a> Trial<'a> {
     /// Shrinks `problem` until no single relaxation of a completed operation keeps it impossible.
     ///
     /// Where shrinking takes too long or is interrupted, the witness is larger than it need be, and as true.
-    fn shrink(&self, mut problem: Problem) -> Witness {
+    fn shrink(&self, mut problem: Problem) -> Problem {
         let last =
             |problem: &Problem| problem.calls.iter().filter_map(|call| call.complete).max().unwrap_or(0);
         // A long chain of compare-and-sets holds together: only without its beginning does it become short.
@@ -194,7 +188,7 @@ impl<'a> Trial<'a> {
             }
             problem = cut;
         }
-        Witness { problem }
+        problem
     }
 
     /// Leaves out reads, then relaxes writes too. Reads first: a write that was acknowledged says more than a read that

@@ -6,8 +6,8 @@ use duress_history::table::{PartitionRead, Place, Table, TableRecord};
 use duress_history::{Operation, Scalar};
 use rustc_hash::FxHashMap;
 
-use crate::cast::Op;
-use crate::delivery::facts::Fate;
+use crate::delivery::facts::WriteStatus;
+use crate::witness::Op;
 
 /// The place of a write in the list of writes.
 pub(super) type WriteId = u32;
@@ -19,7 +19,7 @@ pub(super) struct Write<'a> {
     pub(super) key: &'a Scalar,
     /// `None` deletes.
     pub(super) value: Option<&'a Scalar>,
-    pub(super) fate: Fate,
+    pub(super) status: WriteStatus,
     /// Where its acknowledgement says that it stands.
     pub(super) place: Option<(u32, u64)>,
     /// Where it was read, each place once with the first read. Of a deletion only where it was acknowledged, as all
@@ -45,11 +45,11 @@ pub(super) struct Facts<'a> {
     pub(super) writes: Vec<Write<'a>>,
     /// By invocation.
     pub(super) reads: Vec<Read<'a>>,
-    /// The ends that were told: the operation, the partition, the offset.
+    /// The ends that were answered: the operation, the partition, the offset.
     pub(super) ends: Vec<(Op, u32, u64)>,
-    /// Who put a value.
+    /// The write that put a value.
     pub(super) puts: FxHashMap<(&'a Scalar, &'a Scalar), WriteId>,
-    /// Who deleted a key.
+    /// The writes that deleted a key.
     pub(super) deletions: FxHashMap<&'a Scalar, Vec<WriteId>>,
     /// A key that was given a value twice.
     pub(super) repeated: Option<(&'a Scalar, &'a Scalar)>,
@@ -121,14 +121,14 @@ impl<'a> Facts<'a> {
     }
 
     fn operation(&mut self, op: Op, operation: &'a Operation<Table>) {
-        let (known, fate) = match &operation.completion {
-            Completion::Ok { answer, .. } => (answer, Fate::Acknowledged(None)),
-            Completion::Fail { .. } => (&operation.action, Fate::Failed),
-            Completion::Info { .. } => (&operation.action, Fate::Unknown),
+        let (known, status) = match &operation.completion {
+            Completion::Ok { answer, .. } => (answer, WriteStatus::Acknowledged(None)),
+            Completion::Fail { .. } => (&operation.action, WriteStatus::Failed),
+            Completion::Info { .. } => (&operation.action, WriteStatus::Unknown),
         };
         match known {
-            Table::Put { key, value, place } => self.write(op, key, Some(value), fate, place.as_ref()),
-            Table::Delete { key, place } => self.write(op, key, None, fate, place.as_ref()),
+            Table::Put { key, value, place } => self.write(op, key, Some(value), status, place.as_ref()),
+            Table::Delete { key, place } => self.write(op, key, None, status, place.as_ref()),
             Table::ReadLog(Some(partitions)) => {
                 for (name, read) in partitions {
                     self.reads.push(Read { op, partition: self.partition(name), read });
@@ -148,7 +148,7 @@ impl<'a> Facts<'a> {
         op: Op,
         key: &'a Scalar,
         value: Option<&'a Scalar>,
-        fate: Fate,
+        status: WriteStatus,
         place: Option<&'a Place>,
     ) {
         let id = self.writes.len() as WriteId;
@@ -160,14 +160,14 @@ impl<'a> Facts<'a> {
             }
             None => self.deletions.entry(key).or_default().push(id),
         }
-        // Only answers tell places.
-        let place = place.filter(|_| matches!(fate, Fate::Acknowledged(_)));
+        // Only answers give places.
+        let place = place.filter(|_| matches!(status, WriteStatus::Acknowledged(_)));
         let place = place.map(|place| (self.partition(&place.partition), place.offset.0));
-        let fate = match fate {
-            Fate::Acknowledged(_) => Fate::Acknowledged(place.map(|(_, offset)| offset)),
+        let status = match status {
+            WriteStatus::Acknowledged(_) => WriteStatus::Acknowledged(place.map(|(_, offset)| offset)),
             other => other,
         };
-        self.writes.push(Write { op, key, value, fate, place, seen: Vec::new() });
+        self.writes.push(Write { op, key, value, status, place, seen: Vec::new() });
     }
 
     /// Says of each write where it was read.

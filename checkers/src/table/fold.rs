@@ -8,9 +8,9 @@
 //! - *Latest lost*: `R` has nothing that gives `k` a value, and `w` does.
 //!
 //! It is no anomaly when a record of `k` may stand where `R` did not come to, so that compaction took `w` for its sake:
-//! one that was told to stand there and whose write began before `R` was answered; or that of a write of `k` that began
-//! before then, and of which no place is known. This last excuse ends when somebody, after `R` was answered, was told an
-//! end that `R` had reached, or read to the very same end.
+//! one that is known to stand there and whose write began before `R` was answered; or that of a write of `k` that began
+//! before then, and of which no place is known. This last excuse ends when an operation that began after `R` was answered
+//! was given an end that `R` had reached, or read to the very same end.
 //!
 //! A difference that may be excused in the last read of a partition is left open, and so is every acknowledged write that
 //! the last read did not come to.
@@ -20,24 +20,24 @@ use duress_history::table::{PartitionRead, TableRecord};
 use duress_history::{Allowed, Scalar};
 use rustc_hash::FxHashMap;
 
+use super::describe::describe_content;
 use super::facts::{Facts, Read, Write};
-use super::records::keyed;
-use super::told::told_content;
-use crate::cast::{Cast, Op};
-use crate::delivery::facts::Fate;
+use crate::delivery::describe::in_partition;
+use crate::delivery::facts::WriteStatus;
 use crate::findings::Findings;
-use crate::verdict::{Anomaly, AnomalyKind};
+use crate::verdict::{Anomaly, AnomalyKind, ObjectKind, Role};
+use crate::witness::{Op, say};
 
-/// A record of which somebody told that it stands somewhere.
+/// A record of which an answer says where it stands.
 #[derive(Clone, Copy)]
 struct Known<'a> {
     offset: u64,
     value: Option<&'a Scalar>,
-    /// Who told so first.
+    /// The first operation that says so.
     op: Op,
 }
 
-/// A place that somebody told, as it became known.
+/// A place, as it became known.
 struct News<'a> {
     answered: u64,
     partition: u32,
@@ -77,7 +77,7 @@ pub(super) fn differences<'a>(
     }
     let mut unplaced = 0;
     for (id, write) in facts.writes.iter().enumerate() {
-        if lost[id] || !matches!(write.fate, Fate::Acknowledged(_)) || !write.seen.is_empty() {
+        if lost[id] || !matches!(write.status, WriteStatus::Acknowledged(_)) || !write.seen.is_empty() {
             continue;
         }
         // Without a place it stands somewhere; that it was compacted looks the same as that it never was there.
@@ -93,7 +93,7 @@ pub(super) fn differences<'a>(
     named.chain([(None, unplaced)]).filter(|(_, messages)| *messages > 0).collect()
 }
 
-/// Everything that was told to stand somewhere, in the order in which it became known.
+/// Everything of which answers say where it stands, in the order in which it became known.
 fn news<'a>(facts: &Facts<'a>, lost: &[bool], loss: Allowed) -> Vec<News<'a>> {
     let mut news = Vec::new();
     for (write, lost) in facts.writes.iter().zip(lost) {
@@ -131,7 +131,7 @@ fn latest(read: &PartitionRead) -> FxHashMap<&Scalar, &TableRecord> {
 fn unplaced<'a, 'b>(facts: &'b Facts<'a>) -> FxHashMap<&'a Scalar, Vec<&'b Write<'a>>> {
     let mut unplaced: FxHashMap<&Scalar, Vec<&Write<'_>>> = FxHashMap::default();
     for write in &facts.writes {
-        if write.fate != Fate::Failed {
+        if write.status != WriteStatus::Failed {
             unplaced.entry(write.key).or_default().push(write);
         }
     }
@@ -181,9 +181,9 @@ impl<'a> Differences<'_, 'a> {
         let writes = self.unplaced.get(key).map_or(&[][..], Vec::as_slice);
         let begun = writes.iter().take_while(|write| self.facts.begun(write.op) < answered);
         begun.into_iter().any(|write| {
-            let told =
+            let known =
                 write.seen.iter().map(|(partition, offset, _)| (*partition, *offset)).chain(write.place);
-            let mut places = told.peekable();
+            let mut places = known.peekable();
             if places.peek().is_some() {
                 return places.any(|place| beyond(&place));
             }
@@ -191,12 +191,12 @@ impl<'a> Differences<'_, 'a> {
         })
     }
 
-    /// Whether somebody found, after the read was answered, that nothing stands beyond it.
+    /// Whether an operation found, after the read was answered, that nothing stands beyond it.
     fn nothing_beyond(&self, answered: u64) -> bool {
         let Read { partition, read, .. } = self.read;
         let later = |op: Op, other: u32| other == *partition && self.facts.begun(op) > answered;
-        let told = |(op, other, end): &(Op, u32, u64)| later(*op, *other) && *end <= read.next.0;
-        self.facts.ends.iter().any(told)
+        let ended = |(op, other, end): &(Op, u32, u64)| later(*op, *other) && *end <= read.next.0;
+        self.facts.ends.iter().any(ended)
             || self
                 .facts
                 .reads
@@ -214,24 +214,32 @@ impl<'a> Differences<'_, 'a> {
         let (facts, read) = (self.facts, self.read);
         let partition = facts.partitions[read.partition as usize];
         let offsets = [known.offset].into_iter().chain(has.map(|has| has.offset.0));
-        let cast = Cast::new(facts.operations, partition, [known.op, read.op], offsets);
-        let content = told_content(key, known.value);
+        let roles = [(known.op, Role::Evidence), (read.op, Role::Read)];
+        let witness = in_partition(facts.operations, partition, roles, offsets);
+        let content = describe_content(key, known.value);
         let next = read.read.next;
         let left = match has {
             Some(TableRecord { offset: Offset(offset), value, .. }) => format!(
                 "the last record of {key} that it found is {}, at offset {offset}",
-                told_content(key, value.as_ref())
+                describe_content(key, value.as_ref())
             ),
             None => format!("it found no record of {key}"),
         };
         let steps = vec![
-            cast.step(
-                format!("By {}, {content} stands at offset {} of {partition}.", cast.named(known.op), known.offset),
+            say(
+                format!(
+                    "By {}, {content} stands at offset {} of {partition}.",
+                    witness.named(known.op),
+                    known.offset
+                ),
                 &[known.op],
             ),
-            cast.before(known.op, read.op),
-            cast.step(format!("{} read everything below offset {next}; {left}.", cast.named(read.op)), &[read.op]),
-            cast.step(
+            witness.before(known.op, read.op),
+            say(
+                format!("{} read everything below offset {next}; {left}.", witness.named(read.op)),
+                &[read.op],
+            ),
+            say(
                 format!(
                     "No other record of {key} can stand beyond offset {next} for whose sake that at offset {} may be gone.",
                     known.offset
@@ -249,6 +257,6 @@ impl<'a> Differences<'_, 'a> {
         };
         let summary =
             format!("the log that remains gives {key} {table}, and the whole log gives it {folded}");
-        keyed(cast.anomaly(kind, summary, steps), key)
+        witness.anomaly(kind, read.op, summary, steps).about(ObjectKind::Key, key)
     }
 }

@@ -4,33 +4,32 @@
 //! value of its last record. Compaction may take away every record that a later one of the same key follows, and
 //! deletions altogether once nothing is before them; it may never change what the fold gives.
 //!
-//! The whole log is nobody's to read, once it has been compacted. But each write that was acknowledged told where its
+//! The whole log cannot be read once it has been compacted. But the acknowledgement of each write says where its
 //! record stands, and each read of what remains shows more; of what is known of a key, the record that stands furthest
 //! is the least that every later read must know of it: that record, or one that stands behind it.
 //!
 //! Values are put once each; where a key was given a value twice, nothing is said ([`Reason::RepeatedValue`]).
 //!
 //! In reading order: `facts`; `records`: what cannot stand in the log as it does; `fold`: tables that differ from the
-//! fold; `told`: how operations are told in a witness.
+//! fold; `describe`: how operations are described in a witness.
 //!
 //! A final phase asks for the ends, reads everything that remains, and then asks for the ends, or reads, once more: only
 //! what is asked afterwards excludes that a record beyond the read was the reason for an absence.
 
+mod describe;
 mod facts;
 mod fold;
 mod records;
-mod told;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use duress_history::pairs::Completion;
 use duress_history::table::Table;
 use duress_history::{Allowed, Delivery, Operation};
 
-use crate::delivery::facts::Fate;
+use crate::delivery::facts::WriteStatus;
 use crate::delivery::{DeliveryCounts, DeliveryReport};
 use crate::findings::Findings;
-use crate::verdict::{AnomalyKind, CheckReport, Reason, Skipped, Statistics, Verdict};
+use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
 use facts::Facts;
 
 /// Against what a history of a table is checked.
@@ -83,21 +82,14 @@ pub fn check_table(
     }
     let counts = counts(&facts, &findings, unseen);
     let (anomalies, found) = findings.finish();
-    let verdict = match (anomalies.is_empty(), reasons.is_empty()) {
-        (false, _) => Verdict::Invalid(anomalies),
-        (true, false) => Verdict::Unknown(reasons),
-        (true, true) => Verdict::Valid,
-    };
-    let failed =
-        operations.iter().filter(|operation| matches!(operation.completion, Completion::Fail { .. }));
+    // Whether what was compacted was there once is not known, and so is not what was reached.
+    let details =
+        Details::Delivery(DeliveryReport { promise: options.promise, reached: None, counts, found });
     CheckReport {
-        verdict,
+        verdict: Verdict::new(anomalies, reasons),
         keys,
         operations: operations.len() as u64,
-        skipped: Skipped { failed: failed.count() as u64, ..Skipped::default() },
-        statistics: Statistics::default(),
-        // Of what was compacted nobody knows whether it was there once, so that it is not known what was reached.
-        delivery: Some(DeliveryReport { promise: options.promise, reached: None, counts, found }),
+        details,
     }
 }
 
@@ -115,10 +107,10 @@ fn counts(facts: &Facts<'_>, findings: &Findings, unseen: u64) -> DeliveryCounts
         counts.sent += 1;
         let seen = u64::from(!write.seen.is_empty());
         counts.delivered += seen;
-        match write.fate {
-            Fate::Acknowledged(_) => counts.acknowledged += 1,
-            Fate::Failed => counts.failed += 1,
-            Fate::Unknown => {
+        match write.status {
+            WriteStatus::Acknowledged(_) => counts.acknowledged += 1,
+            WriteStatus::Failed => counts.failed += 1,
+            WriteStatus::Unknown => {
                 counts.unknown += 1;
                 counts.unacknowledged_delivered += seen;
             }

@@ -1,6 +1,7 @@
 //! Records that cannot stand as they do.
 //!
-//! - *Never sent*, *aborted read*: a record that nobody had written by the time it was read, or only a write that failed.
+//! - *Never sent*, *aborted read*: a record that had not been written by the time it was read, or only by a write that
+//!   failed.
 //! - *Internal nonmonotonic poll*: within one read, offsets that do not rise, or that lie beyond where the read ended.
 //! - *Duplicate*: one put that stands at two places.
 //! - *Inconsistent offsets*: one place that was read as two records; a put that was acknowledged at one place, which
@@ -13,13 +14,13 @@ use duress_history::log::Offset;
 use duress_history::table::TableRecord;
 use rustc_hash::FxHashSet;
 
+use super::describe::describe_content;
 use super::facts::{Facts, Read, Write, WriteId};
-use super::told::told_content;
-use crate::cast::{Cast, Op};
-use crate::delivery::facts::Fate;
+use crate::delivery::describe::in_partition;
+use crate::delivery::facts::WriteStatus;
 use crate::findings::Findings;
-use crate::verdict::{Anomaly, AnomalyKind};
-use crate::words::seconds;
+use crate::verdict::{Anomaly, AnomalyKind, ObjectKind, RelationKind, Role};
+use crate::witness::{Op, say, seconds};
 
 /// Finds records that cannot stand as they do; by write, whether it is lost.
 ///
@@ -45,22 +46,23 @@ fn order(facts: &Facts<'_>, read: &Read<'_>, findings: &mut Findings) {
     findings.add(AnomalyKind::IntNonmonotonicPoll, || {
         let partition = facts.partitions[read.partition as usize];
         let offsets = one.into_iter().chain([other]).map(|Offset(offset)| offset);
-        let cast = Cast::new(facts.operations, partition, [read.op], offsets);
+        let witness = in_partition(facts.operations, partition, [(read.op, Role::Read)], offsets);
         let what = match one {
             Some(one) => format!("gave offset {other} of {partition} after offset {one}"),
             None => format!("gave offset {other} of {partition}, although it ended at {}", read.read.next),
         };
-        let sentence = format!("{} {what}; offsets rise.", cast.named(read.op));
-        cast.anomaly(
+        let sentence = format!("{} {what}; offsets rise.", witness.named(read.op));
+        witness.anomaly(
             AnomalyKind::IntNonmonotonicPoll,
+            read.op,
             format!("a read {what}"),
-            vec![cast.step(sentence, &[read.op])],
+            vec![say(sentence, &[read.op])],
         )
     });
 }
 
 fn unwritten(facts: &Facts<'_>, findings: &mut Findings) {
-    let mut told: FxHashSet<(&Scalar, Option<&Scalar>)> = FxHashSet::default();
+    let mut reported: FxHashSet<(&Scalar, Option<&Scalar>)> = FxHashSet::default();
     for read in &facts.reads {
         for record in &read.read.records {
             let (key, value) = (&record.key, record.value.as_ref());
@@ -70,12 +72,13 @@ fn unwritten(facts: &Facts<'_>, findings: &mut Findings) {
                 None => facts.deletions.get(key).map_or(&[], Vec::as_slice),
             };
             let write = |id: &WriteId| &facts.writes[*id as usize];
-            let possible =
-                |id: &&WriteId| write(id).fate != Fate::Failed && !facts.precedes(read.op, write(id).op);
-            if writers.iter().any(|id| possible(&id)) || !told.insert((key, value)) {
+            let possible = |id: &&WriteId| {
+                write(id).status != WriteStatus::Failed && !facts.precedes(read.op, write(id).op)
+            };
+            if writers.iter().any(|id| possible(&id)) || !reported.insert((key, value)) {
                 continue;
             }
-            let failed = writers.iter().map(write).find(|write| write.fate == Fate::Failed);
+            let failed = writers.iter().map(write).find(|write| write.status == WriteStatus::Failed);
             let kind = if failed.is_some() { AnomalyKind::AbortedRead } else { AnomalyKind::NeverSent };
             let writer = failed.or_else(|| writers.first().map(write));
             findings.add(kind, || explain_unwritten(facts, read, record, kind, writer));
@@ -91,32 +94,32 @@ fn explain_unwritten(
     writer: Option<&Write<'_>>,
 ) -> Anomaly {
     let partition = facts.partitions[read.partition as usize];
-    let content = told_content(&record.key, record.value.as_ref());
-    let ops = [read.op].into_iter().chain(writer.map(|writer| writer.op));
-    let cast = Cast::new(facts.operations, partition, ops, [record.offset.0]);
-    let found = format!("{} found {content} at offset {}.", cast.named(read.op), record.offset);
+    let content = describe_content(&record.key, record.value.as_ref());
+    let roles = [(read.op, Role::Read)].into_iter().chain(writer.map(|writer| (writer.op, Role::Write)));
+    let witness = in_partition(facts.operations, partition, roles, [record.offset.0]);
+    let found = format!("{} found {content} at offset {}.", witness.named(read.op), record.offset);
     let (why, short) = match writer {
-        None => ("No operation in the whole history writes that.".to_owned(), "nobody ever wrote that"),
+        None => ("No operation in the whole history writes that.".to_owned(), "that was never written"),
         Some(writer) if kind == AnomalyKind::AbortedRead => (
             format!(
                 "Only {} wrote that, and it failed, that is, certainly did not happen.",
-                cast.named(writer.op)
+                witness.named(writer.op)
             ),
             "its only write had failed",
         ),
         Some(writer) => (
             format!(
                 "But {}, the first to write that, began at {}, after the read had been answered.",
-                cast.named(writer.op),
+                witness.named(writer.op),
                 seconds(facts.operations[writer.op as usize].time)
             ),
-            "nobody had begun to write that",
+            "no write of that had begun",
         ),
     };
     let about: Vec<Op> = writer.map(|writer| writer.op).into_iter().collect();
-    let steps = vec![cast.step(found, &[read.op]), cast.step(why, &about)];
+    let steps = vec![say(found, &[read.op]), say(why, &about)];
     let summary = format!("{content} was read from {partition}, and {short}");
-    keyed(cast.anomaly(kind, summary, steps), &record.key)
+    witness.anomaly(kind, read.op, summary, steps).about(ObjectKind::Key, &record.key)
 }
 
 fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
@@ -126,16 +129,17 @@ fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
         };
         findings.add(AnomalyKind::Duplicate, || {
             let name = |partition: u32| facts.partitions[partition as usize];
-            let cast = Cast::new(facts.operations, name(partition), [write.op, first, second], [one, other]);
-            let content = told_content(write.key, write.value);
+            let roles = [(write.op, Role::Write), (first, Role::Evidence), (second, Role::Read)];
+            let witness = in_partition(facts.operations, name(partition), roles, [one, other]);
+            let content = describe_content(write.key, write.value);
             let found = |op: Op, partition: u32, offset: u64| {
                 let sentence =
-                    format!("{} found it at offset {offset} of {}.", cast.named(op), name(partition));
-                cast.step(sentence, &[op])
+                    format!("{} found it at offset {offset} of {}.", witness.named(op), name(partition));
+                say(sentence, &[op]).relates(RelationKind::WriteRead, write.op, op)
             };
-            let once = format!("{} is the only one to write {content}.", cast.named(write.op));
+            let once = format!("{} is the only one to write {content}.", witness.named(write.op));
             let steps = vec![
-                cast.step(once, &[write.op]),
+                say(once, &[write.op]),
                 found(first, partition, one),
                 found(second, other_partition, other),
             ];
@@ -144,43 +148,43 @@ fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
                 name(partition),
                 name(other_partition)
             );
-            keyed(cast.anomaly(AnomalyKind::Duplicate, summary, steps), write.key)
+            witness.anomaly(AnomalyKind::Duplicate, second, summary, steps).about(ObjectKind::Key, write.key)
         });
     }
 }
 
-/// A place as one answer tells it.
-struct Told<'a> {
+/// A record as one answer shows it.
+struct Shown<'a> {
     key: &'a Scalar,
     value: Option<&'a Scalar>,
     op: Op,
-    /// The write whose acknowledgement told it; `None` where a read did.
+    /// The write whose acknowledgement shows it; `None` where a read does.
     write: Option<WriteId>,
 }
 
 fn places(facts: &Facts<'_>, findings: &mut Findings) -> Vec<bool> {
-    let mut told: Vec<(u32, u64, Told<'_>)> = Vec::new();
+    let mut shown: Vec<(u32, u64, Shown<'_>)> = Vec::new();
     for read in &facts.reads {
         for TableRecord { offset: Offset(offset), key, value } in &read.read.records {
-            told.push((
+            shown.push((
                 read.partition,
                 *offset,
-                Told { key, value: value.as_ref(), op: read.op, write: None },
+                Shown { key, value: value.as_ref(), op: read.op, write: None },
             ));
         }
     }
     for (id, write) in facts.writes.iter().enumerate() {
         if let Some((partition, offset)) = write.place {
             let (key, value, op) = (write.key, write.value, write.op);
-            told.push((partition, offset, Told { key, value, op, write: Some(id as WriteId) }));
+            shown.push((partition, offset, Shown { key, value, op, write: Some(id as WriteId) }));
         }
     }
     // Reads before acknowledgements at each place.
-    told.sort_unstable_by_key(|(partition, offset, told)| {
-        (*partition, *offset, told.write.is_some(), told.op)
+    shown.sort_unstable_by_key(|(partition, offset, shown)| {
+        (*partition, *offset, shown.write.is_some(), shown.op)
     });
     let mut lost = vec![false; facts.writes.len()];
-    for place in told.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+    for place in shown.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
         let (partition, offset, first) = &place[0];
         for (_, _, other) in &place[1..] {
             if (other.key, other.value) == (first.key, first.value) {
@@ -192,7 +196,7 @@ fn places(facts: &Facts<'_>, findings: &mut Findings) -> Vec<bool> {
                     lost[write as usize] = true;
                     AnomalyKind::LostWrite
                 }
-                // One was put where the other had been: told as reused, below.
+                // One was put where the other had been: reused, below.
                 (Some(_), _) if ordered(facts, first, other) => continue,
                 _ => AnomalyKind::InconsistentOffsets,
             };
@@ -203,38 +207,38 @@ fn places(facts: &Facts<'_>, findings: &mut Findings) -> Vec<bool> {
     lost
 }
 
-fn ordered(facts: &Facts<'_>, one: &Told<'_>, other: &Told<'_>) -> bool {
+fn ordered(facts: &Facts<'_>, one: &Shown<'_>, other: &Shown<'_>) -> bool {
     facts.precedes(one.op, other.op) || facts.precedes(other.op, one.op)
 }
 
 fn contradiction(
     facts: &Facts<'_>,
     (partition, offset): (u32, u64),
-    one: &Told<'_>,
-    other: &Told<'_>,
+    one: &Shown<'_>,
+    other: &Shown<'_>,
     kind: AnomalyKind,
 ) -> Anomaly {
     let partition = facts.partitions[partition as usize];
-    let cast = Cast::new(facts.operations, partition, [one.op, other.op], [offset]);
-    let sentence = |told: &Told<'_>| {
-        let content = told_content(told.key, told.value);
-        let verb = if told.write.is_some() { "put" } else { "found" };
-        cast.step(format!("{} {verb} {content} at offset {offset}.", cast.named(told.op)), &[told.op])
+    let role = |shown: &Shown<'_>| if shown.write.is_some() { Role::Write } else { Role::Read };
+    let roles = [(one.op, role(one)), (other.op, role(other))];
+    let witness = in_partition(facts.operations, partition, roles, [offset]);
+    // A read contradicts an acknowledgement; of two of a kind, the later one the earlier.
+    let contradicts = if other.write.is_some() && one.write.is_none() { one.op } else { other.op };
+    let sentence = |shown: &Shown<'_>| {
+        let content = describe_content(shown.key, shown.value);
+        let verb = if shown.write.is_some() { "put" } else { "found" };
+        say(format!("{} {verb} {content} at offset {offset}.", witness.named(shown.op)), &[shown.op])
     };
     let mut steps = vec![sentence(one), sentence(other)];
-    let (first, second) = (told_content(one.key, one.value), told_content(other.key, other.value));
+    let (first, second) = (describe_content(one.key, one.value), describe_content(other.key, other.value));
     let summary = if kind == AnomalyKind::LostWrite {
-        steps.push(
-            cast.step(format!("An offset holds one record, and nobody ever read {second}: it is lost."), &[]),
-        );
+        steps.push(say(format!("An offset holds one record, and {second} was never read: it is lost."), &[]));
         format!("{second} was acknowledged at offset {offset} of {partition}, which holds {first}")
     } else {
-        steps.push(
-            cast.step("An offset holds one record, and what is appended is never changed.".to_owned(), &[]),
-        );
+        steps.push(say("An offset holds one record, and what is appended is never changed.", &[]));
         format!("offset {offset} of {partition} holds {first}, and {second}")
     };
-    keyed(cast.anomaly(kind, summary, steps), other.key)
+    witness.anomaly(kind, contradicts, summary, steps).about(ObjectKind::Key, other.key)
 }
 
 /// Writes that were never read, and whose place, or one before it, was given to a write that began later.
@@ -273,31 +277,27 @@ fn reused(facts: &Facts<'_>, lost: &mut [bool], findings: &mut Findings) {
             let later = &facts.writes[later as usize];
             let reader = later.seen.iter().find(|(_, seen, _)| *seen == at && later.place.is_none());
             let reader = reader.map(|(.., op)| *op);
-            let ops = [write.op, later.op].into_iter().chain(reader);
-            let cast = Cast::new(facts.operations, partition, ops, [offset, at]);
-            let content = told_content(write.key, write.value);
+            let roles = [(write.op, Role::Write), (later.op, Role::Overwrite)];
+            let roles = roles.into_iter().chain(reader.map(|op| (op, Role::Evidence)));
+            let witness = in_partition(facts.operations, partition, roles, [offset, at]);
+            let content = describe_content(write.key, write.value);
             let steps = vec![
-                cast.step(format!("{} put {content} at offset {offset}.", cast.named(write.op)), &[write.op]),
-                cast.before(write.op, later.op),
-                cast.step(
+                say(format!("{} put {content} at offset {offset}.", witness.named(write.op)), &[write.op]),
+                witness.before(write.op, later.op),
+                say(
                     format!(
                         "Yet {} stands at offset {at}, by {}, although what is appended comes after all that is there.",
-                        told_content(later.key, later.value),
-                        cast.named(reader.unwrap_or(later.op))
+                        describe_content(later.key, later.value),
+                        witness.named(reader.unwrap_or(later.op))
                     ),
                     &[reader.unwrap_or(later.op)],
                 ),
-                cast.step(format!("Nobody ever read {content}: it is lost."), &[]),
+                say(format!("{content} was never read: it is lost."), &[]),
             ];
             let summary = format!(
                 "{content} was acknowledged at offset {offset} of {partition}, and a later record was put at {at}"
             );
-            keyed(cast.anomaly(AnomalyKind::LostWrite, summary, steps), write.key)
+            witness.anomaly(AnomalyKind::LostWrite, later.op, summary, steps).about(ObjectKind::Key, write.key)
         });
     }
-}
-
-/// `anomaly`, about a record's key rather than about the partition.
-pub(super) fn keyed(anomaly: Anomaly, key: &Scalar) -> Anomaly {
-    Anomaly { key: Some(key.clone()), ..anomaly }
 }

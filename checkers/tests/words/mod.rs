@@ -3,6 +3,9 @@
 //! `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome; `0!` invokes and completes at once. What follows
 //! is the operation, whose notation is the reader's own.
 
+#[path = "../witness/mod.rs"]
+mod witness;
+
 use std::fmt::Write as _;
 
 use duress_checkers::verdict::{Anomaly, CheckReport, Verdict};
@@ -48,7 +51,8 @@ pub fn operations<A: Payload>(
 
 /// `valid`, `unknown`, or every anomaly with what its witness shows.
 pub fn answer(report: &CheckReport) -> String {
-    let told = |anomaly: &Anomaly| {
+    let described = |anomaly: &Anomaly| {
+        witness::assert_well_formed(anomaly);
         let shown: Vec<&str> = anomaly.operations.iter().map(|shown| shown.action.as_str()).collect();
         format!("{}({})", anomaly.kind, shown.join("; "))
     };
@@ -58,6 +62,6 @@ pub fn answer(report: &CheckReport) -> String {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             format!("unknown: {}", reasons.join("; "))
         }
-        Verdict::Invalid(anomalies) => anomalies.iter().map(told).collect::<Vec<String>>().join(" | "),
+        Verdict::Invalid(anomalies) => anomalies.iter().map(described).collect::<Vec<String>>().join(" | "),
     }
 }

@@ -1,6 +1,6 @@
 //! The verdict on a whole run: the checker's, unless the run itself proves nothing.
 
-use duress_checkers::verdict::{Anomaly, AnomalyKind, Verdict};
+use duress_checkers::verdict::{Anomaly, AnomalyKind, Reason, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Exit;
@@ -33,9 +33,9 @@ impl RunVerdict {
     /// `undecided` was not looked at.
     #[must_use]
     pub fn new(checked: &Verdict, broken: Vec<String>, undecided: Vec<String>) -> Self {
-        match (checked, broken) {
-            (Verdict::Invalid(anomalies), _) => {
-                let mut anomalies = anomalies.clone();
+        let unexamined = undecided.into_iter().map(|what| Reason::NotExamined { what }).collect();
+        match (Verdict::new(Vec::new(), unexamined).merge(checked.clone()), broken) {
+            (Verdict::Invalid(mut anomalies), _) => {
                 // The easiest to follow comes first: a stale read, then others with names, each with few operations.
                 anomalies.sort_by_key(|anomaly| {
                     let rank = match anomaly.kind {
@@ -48,10 +48,9 @@ impl RunVerdict {
                 Self::Invalid { anomalies }
             }
             (_, reasons) if !reasons.is_empty() => Self::Broken { reasons },
-            (Verdict::Unknown(reasons), _) => Self::Unknown {
-                reasons: undecided.into_iter().chain(reasons.iter().map(ToString::to_string)).collect(),
-            },
-            (Verdict::Valid, _) if !undecided.is_empty() => Self::Unknown { reasons: undecided },
+            (Verdict::Unknown(reasons), _) => {
+                Self::Unknown { reasons: reasons.iter().map(ToString::to_string).collect() }
+            }
             (Verdict::Valid, _) => Self::Valid,
         }
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use duress_checkers::delivery::DeliveryReport;
+use duress_checkers::verdict::Details;
 use duress_history::{Allowed, Delivery};
 use serde::Deserialize;
 
@@ -88,7 +89,7 @@ struct VerdictFile {
 
 #[derive(Deserialize)]
 struct CheckFile {
-    delivery: Option<DeliveryReport>,
+    details: Details,
 }
 
 impl RowResult {
@@ -100,9 +101,11 @@ impl RowResult {
             Err(_) => return Self::Nothing(otherwise.to_owned()),
         };
         match serde_json::from_slice(&text) {
-            Ok(VerdictFile { verdict, promise, check: CheckFile { delivery: Some(delivery) } }) => {
-                Self::Counted(Counted { verdict, promise, delivery })
-            }
+            Ok(VerdictFile {
+                verdict,
+                promise,
+                check: CheckFile { details: Details::Delivery(delivery) },
+            }) => Self::Counted(Counted { verdict, promise, delivery }),
             Ok(_) => Self::Nothing("nothing was counted".to_owned()),
             Err(error) => Self::Nothing(format!("its verdict.json cannot be read: {error}")),
         }

@@ -217,8 +217,9 @@ pub struct Told<'a> {
 impl Display for Told<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { number, anomaly } = self;
-        let key = anomaly.key.as_ref().map(|key| format!(" on key {key}")).unwrap_or_default();
-        writeln!(f, "anomaly {number}: {}{key}", anomaly.kind)?;
+        let objects: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
+        let on = if objects.is_empty() { String::new() } else { format!(" on {}", objects.join(" of ")) };
+        writeln!(f, "anomaly {number}: {}{on}", anomaly.kind)?;
         writeln!(f, "  {}", anomaly.summary)?;
         let start = match &anomaly.start {
             Some(WitnessStart::Initial(None)) => " (the key was never written before)".to_owned(),
@@ -241,7 +242,7 @@ impl Display for Told<'_> {
                 "    {:<2} {:<16} {:>4}  {} to {end}  process {}{node} ({lines})",
                 operation.label,
                 operation.action,
-                format!("{:?}", operation.outcome).to_lowercase(),
+                operation.ended,
                 seconds(operation.time),
                 operation.process,
             )?;

@@ -24,12 +24,12 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
             None => kinds.push((anomaly.kind, 1)),
         }
     }
-    let found = report.delivery.as_ref().map(|delivery| &delivery.found);
+    let found = report.details.delivery().map(|delivery| &delivery.found);
     let broken: Vec<String> = kinds
         .iter()
-        .map(|(kind, told)| {
+        .map(|(kind, shown)| {
             // Only the first few of a kind have witnesses.
-            let count = found.and_then(|found| found.get(kind)).unwrap_or(told);
+            let count = found.and_then(|found| found.get(kind)).unwrap_or(shown);
             format!("{count} {kind}")
         })
         .collect();
@@ -38,7 +38,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
         holds: format!("every answer fits messages {what} {delivery}"),
         broken: format!("not {what} {delivery}: {}", broken.join(", ")),
         checked: format!("{} operations on {} partitions", report.operations, report.keys),
-        findings: report.delivery.as_ref().map(findings).unwrap_or_default(),
+        findings: report.details.delivery().map(findings).unwrap_or_default(),
         model: match delivery.name() {
             "exactly-once" => model.to_owned(),
             weaker => format!("{model} --promise {weaker}"),

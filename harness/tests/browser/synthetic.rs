@@ -138,14 +138,16 @@ fn history(path: &Path, operations: u64, faults: &[(u64, u64, u64)]) -> Value {
         if is_stale {
             let operation = |label, index, time, end, action: String| {
                 json!({"label": label, "index": index, "process": numbers[slot], "node": node(slot as u64), "time": time,
-                    "completion_time": end, "action": action, "outcome": "ok"})
+                    "completion_time": end, "action": action, "ended": "ok"})
             };
             anomaly = json!({
-                "kind": "stale-read", "key": format!("r{key}"), "summary": format!("B (read -> {value}) saw {HOSTILE}"), "start": "any",
+                "kind": "stale-read", "objects": [{"kind": "key", "name": format!("r{key}")}], "summary": format!("B (read -> {value}) saw {HOSTILE}"), "start": "any",
                 "operations": [
                     operation("A", index - 30, now - STEP * 40, now - STEP * 20, format!("write {}", last[key as usize])),
                     operation("B", index, now, now + took, format!("read -> {value}")),
                 ],
+                "contradicts": "B",
+                "relations": [{"from": "A", "to": "B", "kind": "realtime", "because": HOSTILE}],
                 "steps": [{"sentence": format!("A had ended before B began. {HOSTILE}"), "labels": ["A", "B"]}],
             });
         }

@@ -45,11 +45,12 @@ fn one_older_answer_is_named() {
     let json = stage.run("check bad.jsonl --json", PATIENCE).exits(1).stdout;
     let report: Value = serde_json::from_str(&json).unwrap();
     let anomaly = &report["verdict"]["invalid"][0];
-    assert_eq!((&anomaly["kind"], &anomaly["key"]), (&"stale-read".into(), &"x".into()), "{json}");
+    let objects = serde_json::json!([{"kind": "key", "name": "x"}]);
+    assert_eq!((&anomaly["kind"], &anomaly["objects"]), (&"stale-read".into(), &objects), "{json}");
     let history: Vec<Value> =
         older_answer().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(assert_proves(anomaly, &history));
-    // Had the read been answered as it was before the edit, nobody could complain.
+    // Had the read been answered as it was before the edit, nothing would be wrong.
     let mut operations = anomaly["operations"].as_array().unwrap().clone();
     let read = operations.iter_mut().find(|operation| operation["action"] == "read -> 1").unwrap();
     read["action"] = "read -> 2".into();

@@ -18,7 +18,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 fn delivery(verdict: &Value) -> &Value {
-    &verdict["check"]["delivery"]["counts"]
+    &verdict["check"]["details"]["delivery"]["counts"]
 }
 
 fn nothing_is_lost_though_brokers_are_killed() {

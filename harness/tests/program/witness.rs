@@ -14,8 +14,11 @@ pub fn assert_proves(anomaly: &Value, history: &[Value]) -> bool {
     let operations = anomaly["operations"].as_array().unwrap();
     assert!(!operations.is_empty(), "{anomaly}");
     for operation in operations {
-        stands_in_history(operation, &anomaly["key"], history);
+        stands_in_history(operation, &anomaly["objects"][0]["name"], history);
     }
+    let label =
+        anomaly["contradicts"].as_str().unwrap_or_else(|| panic!("no operation contradicts: {anomaly}"));
+    assert!(operations.iter().any(|operation| operation["label"] == label), "{anomaly}");
     if operations.len() > OPERATIONS_MAX {
         return false;
     }
@@ -47,12 +50,12 @@ fn stands_in_history(operation: &Value, key: &Value, history: &[Value]) {
     assert_eq!(invocation["value"][0], *key, "{operation}");
     // What was answered, where there is an answer: an invocation does not know what it will read.
     let said = if operation["completion_index"].is_null() {
-        assert_eq!(operation["outcome"], "info", "{operation}");
+        assert_eq!(operation["ended"], "info", "{operation}");
         invocation
     } else {
         let completion = event(&operation["completion_index"]);
         assert_eq!(operation["completion_time"], completion["time"], "{operation}");
-        assert_eq!(operation["outcome"], completion["type"], "{operation}");
+        assert_eq!(operation["ended"], completion["type"], "{operation}");
         assert_eq!(operation["process"], completion["process"], "{operation}");
         completion
     };
@@ -84,7 +87,7 @@ fn effect(action: &str) -> (Option<Value>, Option<Value>) {
 /// Whether some order of `operations`, from `start`, agrees with real time and every answer: each that is ok once, each
 /// that is unknown at most once.
 pub fn explained(operations: &[Value], start: &Value) -> bool {
-    let ok = |at: usize| operations[at]["outcome"] == "ok";
+    let ok = |at: usize| operations[at]["ended"] == "ok";
     // What has no end may take effect at any time after it began.
     let end = |at: usize| match ok(at) {
         true => operations[at]["completion_index"].as_u64().unwrap(),
@@ -100,7 +103,9 @@ pub fn explained(operations: &[Value], start: &Value) -> bool {
         if !seen.insert((done, state.to_string())) {
             continue;
         }
-        let open: Vec<usize> = (0..operations.len()).filter(|at| done & (1 << at) == 0).collect();
+        let open: Vec<usize> = (0..operations.len())
+            .filter(|at| done & (1 << at) == 0 && operations[*at]["ended"] != "fail")
+            .collect();
         let soonest_end = open.iter().map(|at| end(*at)).min().unwrap_or(u64::MAX);
         for at in open {
             let (expected, new) = effect(operations[at]["action"].as_str().unwrap());

@@ -1,4 +1,4 @@
-//! What shows that a message is lost: who passed it by, what was put in its place, and the final reading.
+//! What shows that a message is lost: a consumer that passed it by, what was put in its place, and the final reading.
 
 use crate::delivery::facts::{Facts, Op, Partition, SendId, Sent};
 use crate::delivery::marks::{self, Mark};
@@ -8,7 +8,7 @@ use crate::delivery::promise::{Gaps, LogOptions};
 /// Readings of one partition that are tried as the final one, latest first.
 const READINGS_TRIED: usize = 16;
 
-/// Who passed by an offset.
+/// Consumers that passed by an offset.
 pub(super) struct Passes {
     /// Forward jumps by where they began, each with the number of the one, up to itself, that goes furthest.
     jumps: Vec<(Jump, usize)>,
@@ -45,10 +45,10 @@ impl Passes {
     }
 }
 
-/// Offsets that operations told, by when these began.
+/// Offsets that answers gave, by when their operations began.
 pub(super) struct Later {
     /// The index of the invocation, what it stands for, its offset; by invocation.
-    told: Vec<(u64, u32, u64)>,
+    offsets: Vec<(u64, u32, u64)>,
     /// From each of them on, the one with the lowest offset.
     lowest: Vec<usize>,
 }
@@ -62,26 +62,26 @@ impl Later {
         Self::new(partition.sends.iter().enumerate().filter_map(placed).collect())
     }
 
-    /// The ends that were told.
+    /// The ends that were answered.
     pub(super) fn ends(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
         Self::new(partition.ends.iter().map(|(op, end)| (facts.begun(*op), *op, *end)).collect())
     }
 
-    fn new(told: Vec<(u64, u32, u64)>) -> Self {
-        let mut lowest: Vec<usize> = (0..told.len()).collect();
-        for at in (0..told.len().saturating_sub(1)).rev() {
-            if told[lowest[at + 1]].2 <= told[at].2 {
+    fn new(offsets: Vec<(u64, u32, u64)>) -> Self {
+        let mut lowest: Vec<usize> = (0..offsets.len()).collect();
+        for at in (0..offsets.len().saturating_sub(1)).rev() {
+            if offsets[lowest[at + 1]].2 <= offsets[at].2 {
                 lowest[at] = lowest[at + 1];
             }
         }
-        Self { told, lowest }
+        Self { offsets, lowest }
     }
 
-    /// One that began after `op` was answered, and told `offset` or one below; with what it told.
+    /// One that began after `op` was answered, and gave `offset` or one below; with what it gave.
     pub(super) fn at_or_below(&self, facts: &Facts<'_>, op: Op, offset: u64) -> Option<(u32, u64)> {
         let answered = facts.answered(op)?;
-        let after = self.told.partition_point(|(begun, ..)| *begun < answered);
-        let (_, id, at) = self.told[*self.lowest.get(after)?];
+        let after = self.offsets.partition_point(|(begun, ..)| *begun < answered);
+        let (_, id, at) = self.offsets[*self.lowest.get(after)?];
         (at <= offset).then_some((id, at))
     }
 }

@@ -1,15 +1,15 @@
-//! Lost write: a message that was acknowledged, or that somebody read, is not in its partition.
+//! Lost write: a message that was acknowledged, or that was read, is not in its partition.
 //!
-//! That nobody has read a message proves nothing: perhaps nobody has come that far. It is lost when one of these holds.
+//! That a message was never read proves nothing: perhaps no consumer has come that far. It is lost when one of these holds.
 //!
-//! Nobody ever read it, it was acknowledged, and
+//! It was never read, it was acknowledged, and
 //! - *overwritten*: a poll gave another message at its offset, and an offset holds one message;
 //! - *passed by*: a consumer that stood at or before its offset was next given a message beyond it;
 //! - *reused*: a message that was sent after the acknowledgement was put at its offset or before, and what is appended
 //!   comes after everything that is there;
-//! - *beyond the end*: an end that was told later lies at its offset or before, and ends do not lag behind
+//! - *beyond the end*: an end that was given later lies at its offset or before, and ends do not lag behind
 //!   ([`Acknowledged::Readable`]);
-//! - *not in the final reading*: the acknowledgement told no offset, and somebody read from the beginning up to a mark, and did not find it.
+//! - *not in the final reading*: the acknowledgement gave no offset, and a consumer read from the beginning up to a mark, and did not find it.
 //!
 //! Or it was read, and *vanished*: the final reading, which began after all this, was given another message at its offset,
 //! or came to an end before it. (A final reading that merely left it out has skipped it; see [`polls`](super::polls).)
@@ -17,8 +17,8 @@
 //! For what a mark is see [`marks`](super::marks). A final phase sends one message more to each partition, and then reads
 //! each from the beginning until it has that.
 //!
-//! Otherwise an acknowledged message that nobody read is *unseen*, and nothing is said of it. Jepsen's lost write needs
-//! somebody who read a higher offset, whoever it was; as consumers here also seek, it must be one who passed by.
+//! Otherwise an acknowledged message that was not read is *unseen*, and nothing is said of it. Jepsen's lost write needs
+//! any poll of a higher offset; as consumers here also seek, it must be one of a consumer that passed by.
 //!
 //! Departures for logs that lose messages by design: where retention takes the oldest, a consumer may be thrown
 //! forward, so passing by from one operation to the next is no proof, and a reading begins with its first message; where compaction
@@ -33,14 +33,14 @@ use super::promise::{Acknowledged, LogOptions};
 use crate::findings::Findings;
 use crate::verdict::AnomalyKind;
 use evidence::{FinalReading, Later, Passes};
-pub(super) use explain::stood;
+pub(super) use explain::position;
 
 /// What is known of the messages of one partition that are not where they should be.
 #[derive(Debug)]
 pub(super) struct Losses {
     /// By send: whether it is lost.
     pub(super) lost: Vec<bool>,
-    /// How many acknowledged messages nobody read, without any being lost.
+    /// How many acknowledged messages were never read, without being lost.
     pub(super) unseen: u64,
 }
 
@@ -81,7 +81,7 @@ enum Proof {
     PassedBy(Jump),
     /// This send, which began later, was put at this offset.
     Reused(SendId, u64),
-    /// It was told later that the partition ends before it, at this offset.
+    /// By a later answer, the partition ends before it, at this offset.
     Beyond(Op, u64),
     /// It is not in the final reading, although it must lie below the mark.
     NotRead,
@@ -144,7 +144,7 @@ impl<'b> Search<'_, 'b> {
         if !self.facts.precedes(sent.op, last.reading.start) || !self.facts.precedes(sent.op, mark.op) {
             return None;
         }
-        // With an offset, somebody else stands there, or it was passed by, or it lies beyond where anybody came to.
+        // With an offset, another message is there, or it was passed by, or it lies beyond all that was read.
         // Without one it may have been taken away from below, where anything was.
         (sent.acknowledged_at().is_none() && last.reading.low == 0).then_some(Proof::NotRead)
     }
@@ -157,7 +157,7 @@ impl<'b> Search<'_, 'b> {
         }
         let start = last.reading.start;
         let records = || self.partition.at(seen.low).iter().filter(|record| record.send == Some(id));
-        // Whoever read it while the final reading went on, or after it, shows that it is there.
+        // A poll that gave it while the final reading went on, or after it, shows that it is there.
         if seen.low < last.reading.low || !records().all(|record| self.facts.precedes(record.op, start)) {
             return None;
         }

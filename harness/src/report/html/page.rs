@@ -182,7 +182,7 @@ fn what_happened(run: &RunRecord) -> Markup {
                 @if !verdict.promise.is_empty() { dt { "The promise" } dd { (verdict.promise) } }
                 @if let Some(anomaly) = verdict.anomalies.first() {
                     dt { "What was found" }
-                    dd { strong { (anomaly.kind) @if let Some(key) = anomaly.key_text() { " on " (key) } } ": " (anomaly.summary) "." }
+                    dd { strong { (anomaly.kind) @if let Some(objects) = anomaly.about() { " on " (objects) } } ": " (anomaly.summary) "." }
                     @if let Some(operation) = anomaly.contradicting() {
                         dt { "When and where" }
                         dd {
@@ -268,7 +268,7 @@ fn anomalies(run: &RunRecord) -> Markup {
                 @let number = at + 1;
                 details.anomaly open[at == 0] id={ "anomaly-" (number) } {
                     summary {
-                        h3 { "Anomaly " (number) ": " (anomaly.kind) @if let Some(key) = anomaly.key_text() { " on " (key) } }
+                        h3 { "Anomaly " (number) ": " (anomaly.kind) @if let Some(objects) = anomaly.about() { " on " (objects) } }
                         p { (anomaly.summary) "." }
                     }
                     (witness(number, anomaly, &run.verdict.faults))
@@ -282,7 +282,7 @@ fn anomalies(run: &RunRecord) -> Markup {
             }
             @if all.len() > DRAWN {
                 details { summary { "The other " (all.len() - DRAWN) ", in a sentence each" } ol start=(DRAWN + 1) {
-                    @for anomaly in &all[DRAWN..] { li { (anomaly.kind) @if let Some(key) = anomaly.key_text() { " on " (key) } ": " (anomaly.summary) } }
+                    @for anomaly in &all[DRAWN..] { li { (anomaly.kind) @if let Some(objects) = anomaly.about() { " on " (objects) } ": " (anomaly.summary) } }
                 } }
             }
         }

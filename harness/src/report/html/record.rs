@@ -134,16 +134,44 @@ pub struct FaultRecord {
 pub struct AnomalyRecord {
     /// Its name.
     pub kind: String,
-    /// The key, register or partition, where there is more than one.
-    pub key: Value,
+    /// What it is about, the narrowest first; empty where there is only one object.
+    pub objects: Vec<ObjectRecord>,
     /// The anomaly in one sentence.
     pub summary: String,
     /// What is supposed of the state before.
     pub start: Value,
     /// The operations that prove it.
     pub operations: Vec<WitnessRecord>,
+    /// Which of them must come before which.
+    pub relations: Vec<RelationRecord>,
+    /// The label of the operation whose answer contradicts the others.
+    pub contradicts: Option<String>,
     /// The argument.
     pub steps: Vec<StepRecord>,
+}
+
+/// Something that an anomaly is about.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ObjectRecord {
+    /// What it is: `key`, `partition`, …
+    pub kind: String,
+    /// Its name.
+    pub name: Value,
+}
+
+/// That one operation of a witness must come before another.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RelationRecord {
+    /// The label of the earlier operation.
+    pub from: String,
+    /// The label of the later one.
+    pub to: String,
+    /// What orders them: `realtime`, `wr`, …
+    pub kind: String,
+    /// Why, in one sentence.
+    pub because: String,
 }
 
 /// One operation of a witness.
@@ -166,8 +194,8 @@ pub struct WitnessRecord {
     pub completion_time: Option<u64>,
     /// What it did.
     pub action: String,
-    /// How it ended.
-    pub outcome: String,
+    /// How it ended: `ok`, `fail`, `info`.
+    pub ended: String,
 }
 
 /// One sentence of an argument.
@@ -181,14 +209,13 @@ pub struct StepRecord {
 }
 
 impl AnomalyRecord {
-    /// The key as text, where there is one.
+    /// What it is about, in words, where that has a name: `message 7 of partition t0-2`.
     #[must_use]
-    pub fn key_text(&self) -> Option<String> {
-        match &self.key {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        }
+    pub fn about(&self) -> Option<String> {
+        let name = |name: &Value| name.as_str().map_or_else(|| name.to_string(), str::to_owned);
+        let objects: Vec<String> =
+            self.objects.iter().map(|object| format!("{} {}", object.kind, name(&object.name))).collect();
+        (!objects.is_empty()).then(|| objects.join(" of "))
     }
 
     /// From the first invocation to the last end, in nanoseconds; `None` without operations.
@@ -199,20 +226,16 @@ impl AnomalyRecord {
         Some((first, last.max(first)))
     }
 
-    /// The operation whose answer contradicts the others: the first that the summary names, or else the one of the
-    /// last step that was invoked last.
+    /// The operation whose answer contradicts the others.
     #[must_use]
     pub fn contradicting(&self) -> Option<&WitnessRecord> {
-        let named = self.operations.iter().filter_map(|operation| {
-            // `B (read -> 3) saw …`
-            self.summary.find(&format!("{} (", operation.label)).map(|at| (at, operation))
-        });
-        let of_last_step = || {
-            let last = self.steps.last()?;
-            let in_it = self.operations.iter().filter(|operation| last.labels.contains(&operation.label));
-            in_it.max_by_key(|operation| operation.time)
-        };
-        named.min_by_key(|(at, _)| *at).map(|(_, operation)| operation).or_else(of_last_step)
+        self.operation(self.contradicts.as_ref()?)
+    }
+
+    /// The operation with this label.
+    #[must_use]
+    pub fn operation(&self, label: &str) -> Option<&WitnessRecord> {
+        self.operations.iter().find(|operation| operation.label == label)
     }
 }
 
@@ -239,30 +262,15 @@ pub fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
 mod tests {
     use super::*;
 
-    fn anomaly(summary: &str) -> AnomalyRecord {
-        let of = |label: &str, time| WitnessRecord { label: label.into(), time, ..Default::default() };
-        AnomalyRecord {
-            summary: summary.into(),
-            operations: vec![of("A", 10), of("B", 20), of("C", 5)],
-            steps: vec![StepRecord { sentence: String::new(), labels: vec!["A".into(), "C".into()] }],
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn the_summary_says_which_operation_contradicts() {
-        let told = anomaly("C (read -> 53) saw 53, which B (cas 53 -> 54) had replaced");
-        assert_eq!(told.contradicting().map(|operation| &*operation.label), Some("C"));
-        let untold = anomaly("no order fits");
-        assert_eq!(untold.contradicting().map(|operation| &*operation.label), Some("A"));
-    }
-
     #[test]
     fn what_is_unknown_is_passed_over() {
-        let text =
-            r#"{"verdict":"invalid","new":1,"anomalies":[{"kind":"lost-message","key":"t0-2","cycle":[]}]}"#;
+        let text = r#"{"verdict":"invalid","new":1,"anomalies":[{"kind":"lost-message","objects":[{"kind":"partition","name":"t0-2"}],"contradicts":"A","cycle":[]}]}"#;
         let verdict: VerdictRecord = serde_json::from_str(text).expect("loose");
-        assert_eq!(verdict.anomalies[0].key_text().as_deref(), Some("t0-2"));
+        assert_eq!(verdict.anomalies[0].about().as_deref(), Some("partition t0-2"));
+        assert!(
+            verdict.anomalies[0].contradicting().is_none(),
+            "it names an operation that it does not have"
+        );
         assert_eq!(verdict.anomalies[0].span(), None);
     }
 }

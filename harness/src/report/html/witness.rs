@@ -151,11 +151,11 @@ fn drawing(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -> Ma
                 }
             }
             (ticks(&scale, top, bottom))
-            @for (before, after) in precedences(anomaly) {
+            @for (before, after, because) in precedences(anomaly) {
                 @let (x1, x2) = (scale.x(before.completion_time.unwrap_or(before.time)), scale.x(after.time));
                 path.before d={ "M" (x1) " " (y(&before.label)) " L" (x2) " " (y(&after.label)) }
                     marker-end={ "url(#arrow-" (number) ")" } {
-                    title { (before.label) " had ended before " (after.label) " began" }
+                    title { (because) }
                 }
             }
             @for (at, row) in rows.iter().enumerate() {
@@ -197,7 +197,7 @@ fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: b
     let mark = if contradicts { " ✕ contradiction" } else { "" };
     let room = WIDTH - 4.0 - (text.chars().count() + mark.chars().count()) as f64 * CHARACTER;
     html! {
-        g.op.contradicts[contradicts].unanswered[row.completion_time.is_none()].info[row.outcome == "info"]
+        g.op.contradicts[contradicts].unanswered[row.completion_time.is_none()].info[row.ended == "info"]
             tabindex="0" role="img" data-witness=(number) data-label=(row.label)
             aria-label={ (spoken(row)) @if contradicts { " This is the answer that contradicts the others." } } {
             title { (spoken(row)) }
@@ -214,8 +214,8 @@ fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: b
 fn spoken(row: &WitnessRecord) -> String {
     let node = row.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
     let end = match row.completion_time {
-        Some(time) if row.outcome == "info" => format!("given up at {} s, outcome unknown", seconds(time)),
-        Some(time) => format!("answered {} at {} s", row.outcome, seconds(time)),
+        Some(time) if row.ended == "info" => format!("given up at {} s, outcome unknown", seconds(time)),
+        Some(time) => format!("answered {} at {} s", row.ended, seconds(time)),
         None => "never answered".to_owned(),
     };
     format!(
@@ -227,26 +227,14 @@ fn spoken(row: &WitnessRecord) -> String {
     )
 }
 
-/// Pairs of operations that a step speaks of together, of which one had ended before the other began, and none stands
-/// between them in the same way.
-fn precedences(anomaly: &AnomalyRecord) -> Vec<(&WitnessRecord, &WitnessRecord)> {
-    let mut pairs: Vec<(&WitnessRecord, &WitnessRecord)> = Vec::new();
-    for step in &anomaly.steps {
-        let named = || anomaly.operations.iter().filter(|of| step.labels.contains(&of.label));
-        for before in named() {
-            for after in named().filter(|after| before.completion_time.is_some_and(|end| end < after.time)) {
-                if !pairs.iter().any(|(a, b)| a.label == before.label && b.label == after.label) {
-                    pairs.push((before, after));
-                }
-            }
-        }
-    }
-    let known = pairs.clone();
-    let is = |before: &WitnessRecord, after: &WitnessRecord| {
-        known.iter().any(|(a, b)| a.label == before.label && b.label == after.label)
-    };
-    pairs.retain(|(a, b)| !anomaly.operations.iter().any(|between| is(a, between) && is(between, b)));
-    pairs
+/// Operations of which one was answered before the other began, where the argument uses that; with its reason.
+fn precedences(anomaly: &AnomalyRecord) -> Vec<(&WitnessRecord, &WitnessRecord, &str)> {
+    let relations = anomaly.relations.iter().filter(|relation| relation.kind == "realtime");
+    let known = relations.filter_map(|relation| {
+        let (from, to) = (anomaly.operation(&relation.from)?, anomaly.operation(&relation.to)?);
+        Some((from, to, relation.because.as_str()))
+    });
+    known.collect()
 }
 
 fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
@@ -261,7 +249,7 @@ fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
                 tbody {
                     @for row in &anomaly.operations {
                         tr data-witness=(number) data-label=(row.label) {
-                            th scope="row" { (row.label) } td { code { (row.action) } } td { (row.outcome) }
+                            th scope="row" { (row.label) } td { code { (row.action) } } td { (row.ended) }
                             td.number { (seconds(row.time)) " s" }
                             td.number { @if let Some(end) = row.completion_time { (seconds(end)) " s" } @else { "never" } }
                             td.number { (row.process) } td { (row.node.as_deref().unwrap_or("")) }
@@ -276,7 +264,7 @@ fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::StepRecord;
+    use super::super::record::{RelationRecord, StepRecord};
     use super::*;
 
     fn operation(label: &str, process: u64, time: u64, end: Option<u64>) -> WitnessRecord {
@@ -286,7 +274,7 @@ mod tests {
             time,
             completion_time: end,
             action: "write <b>\"7\"".into(),
-            outcome: "ok".into(),
+            ended: "ok".into(),
             ..WitnessRecord::default()
         }
     }
@@ -300,6 +288,13 @@ mod tests {
                 operation("B", 2, 2_000_000_000, Some(2_000_000_300)),
                 operation("C", 1, 3_000, None),
             ],
+            relations: vec![RelationRecord {
+                from: "A".into(),
+                to: "B".into(),
+                kind: "realtime".into(),
+                because: "A was answered before B began.".into(),
+            }],
+            contradicts: Some("B".into()),
             steps: vec![StepRecord { sentence: "A before B.".into(), labels: vec!["A".into(), "B".into()] }],
             ..AnomalyRecord::default()
         }
@@ -327,7 +322,10 @@ mod tests {
     fn one_arrow_for_what_came_before() {
         let anomaly = anomaly();
         let pairs = precedences(&anomaly);
-        assert_eq!(pairs.iter().map(|(a, b)| format!("{}{}", a.label, b.label)).collect::<Vec<_>>(), ["AB"]);
+        assert_eq!(
+            pairs.iter().map(|(a, b, _)| format!("{}{}", a.label, b.label)).collect::<Vec<_>>(),
+            ["AB"]
+        );
         let rows = by_process(&anomaly);
         assert_eq!(rows.iter().map(|row| &*row.label).collect::<Vec<_>>(), ["A", "C", "B"]);
     }

@@ -1,20 +1,23 @@
-//! How the operations of a table are told in a witness.
+//! How the operations of a table are described in a witness.
 
 use duress_history::Scalar;
 use duress_history::log::Offset;
 use duress_history::table::{Place, Table, TableRecord};
 
-use crate::cast::Told;
-use crate::delivery::told::told_offset;
+use crate::delivery::describe::{Places, describe_offset};
+use crate::witness::Describe;
 
-impl Told for Table {
-    /// `key` is a partition here.
-    fn told(&self, key: &Scalar, offsets: &[u64]) -> String {
+impl Describe for Table {
+    type Focus = Places;
+
+    fn describe(&self, Places { key, offsets }: &Places) -> String {
         match self {
             Self::Put { key: put, value, place } => {
-                format!("put {put}={value}{}", told_place(place.as_ref()))
+                format!("put {put}={value}{}", describe_place(place.as_ref()))
             }
-            Self::Delete { key: deleted, place } => format!("delete {deleted}{}", told_place(place.as_ref())),
+            Self::Delete { key: deleted, place } => {
+                format!("delete {deleted}{}", describe_place(place.as_ref()))
+            }
             Self::ReadLog(None) => "read-log".to_owned(),
             Self::ReadLog(Some(partitions)) => {
                 let Some(read) = partitions.get(key) else { return format!("read-log {key} -> nothing") };
@@ -22,28 +25,28 @@ impl Told for Table {
                     .records
                     .iter()
                     .filter(|TableRecord { offset: Offset(offset), .. }| offsets.contains(offset))
-                    .map(told_record)
+                    .map(describe_record)
                     .collect();
                 match shown.is_empty() {
                     true => format!("read-log {key} below {}", read.next),
                     false => format!("read-log {key} below {} -> {}", read.next, shown.join(" ")),
                 }
             }
-            Self::EndOffsets(offsets) => told_offset("end-offsets", key, offsets.as_ref()),
+            Self::EndOffsets(offsets) => describe_offset("end-offsets", key, offsets.as_ref()),
         }
     }
 }
 
-fn told_place(place: Option<&Place>) -> String {
+fn describe_place(place: Option<&Place>) -> String {
     place.map_or_else(String::new, |place| format!(" -> {}@{}", place.partition, place.offset))
 }
 
-fn told_record(record: &TableRecord) -> String {
-    format!("{}@{}", told_content(&record.key, record.value.as_ref()), record.offset)
+fn describe_record(record: &TableRecord) -> String {
+    format!("{}@{}", describe_content(&record.key, record.value.as_ref()), record.offset)
 }
 
 /// What a record says: `a=7`, or `a deleted`.
-pub(super) fn told_content(key: &Scalar, value: Option<&Scalar>) -> String {
+pub(super) fn describe_content(key: &Scalar, value: Option<&Scalar>) -> String {
     match value {
         Some(value) => format!("{key}={value}"),
         None => format!("{key} deleted"),

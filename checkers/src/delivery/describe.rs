@@ -1,14 +1,36 @@
-//! How the operations of a log are told in a witness.
+//! How the operations of a log are described in a witness.
 
-use duress_history::Scalar;
 use duress_history::log::{Log, LogMicro, Offset, Offsets, Start};
+use duress_history::{Operation, Scalar};
 
-use crate::cast::Told;
+use crate::verdict::{Object, ObjectKind, Role};
+use crate::witness::{Describe, Op, Witness};
 
-impl Told for Log {
-    fn told(&self, key: &Scalar, offsets: &[u64]) -> String {
+/// The places that a witness is about.
+pub(crate) struct Places {
+    /// The partition.
+    pub(crate) key: Scalar,
+    /// The offsets that matter: what else a poll gave is left out.
+    pub(crate) offsets: Vec<u64>,
+}
+
+/// A witness about one partition, in which `roles` take part, and `offsets` matter.
+pub(crate) fn in_partition<A: Describe<Focus = Places>>(
+    history: &[Operation<A>],
+    key: &Scalar,
+    roles: impl IntoIterator<Item = (Op, Role)>,
+    offsets: impl IntoIterator<Item = u64>,
+) -> Witness {
+    let focus = Places { key: key.clone(), offsets: offsets.into_iter().collect() };
+    Witness::of(vec![Object::new(ObjectKind::Partition, key)], history, &focus, roles)
+}
+
+impl Describe for Log {
+    type Focus = Places;
+
+    fn describe(&self, Places { key, offsets }: &Places) -> String {
         match self {
-            Log::Send(micros) | Log::Poll(micros) | Log::Txn(micros) => told_micros(micros, key, offsets),
+            Log::Send(micros) | Log::Poll(micros) | Log::Txn(micros) => describe_micros(micros, key, offsets),
             Log::Assign { from: Start::Beginning, .. } => format!("assign {key} from the beginning"),
             Log::Assign { from: Start::Position, .. } => format!("assign {key}"),
             Log::Subscribe(topics) => {
@@ -19,16 +41,16 @@ impl Told for Log {
                 Some(offset) => format!("seek {key} to {offset}"),
                 None => "seek".to_owned(),
             },
-            Log::Commit(offsets) => told_offset("commit", key, offsets.as_ref()),
-            Log::Committed(offsets) => told_offset("committed", key, offsets.as_ref()),
-            Log::EndOffsets(offsets) => told_offset("end-offsets", key, offsets.as_ref()),
+            Log::Commit(offsets) => describe_offset("commit", key, offsets.as_ref()),
+            Log::Committed(offsets) => describe_offset("committed", key, offsets.as_ref()),
+            Log::EndOffsets(offsets) => describe_offset("end-offsets", key, offsets.as_ref()),
             Log::Crash => "crash".to_owned(),
         }
     }
 }
 
 /// An operation that is answered with offsets.
-pub(crate) fn told_offset(f: &str, key: &Scalar, offsets: Option<&Offsets>) -> String {
+pub(crate) fn describe_offset(f: &str, key: &Scalar, offsets: Option<&Offsets>) -> String {
     match offsets.map(|offsets| offsets.get(key)) {
         Some(Some(offset)) => format!("{f} {key} -> {offset}"),
         Some(None) => format!("{f} {key} -> none"),
@@ -37,7 +59,7 @@ pub(crate) fn told_offset(f: &str, key: &Scalar, offsets: Option<&Offsets>) -> S
 }
 
 /// What sends and polls did in this partition, where it matters.
-fn told_micros(micros: &[LogMicro], key: &Scalar, offsets: &[u64]) -> String {
+fn describe_micros(micros: &[LogMicro], key: &Scalar, offsets: &[u64]) -> String {
     let mut parts: Vec<String> = Vec::new();
     // More sends than these in one operation would hide those that matter.
     let sends = micros.iter().filter(|micro| matches!(micro, LogMicro::Send { .. })).count();

@@ -1,0 +1,48 @@
+//! What a check of registers or locks found beside its verdict.
+
+use serde::{Deserialize, Serialize};
+
+/// Which operations took no part, and what the check cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterReport {
+    /// Which operations took no part, and why.
+    pub skipped: Skipped,
+    /// What the check cost.
+    pub statistics: Statistics,
+}
+
+/// Operations that took no part in a check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Failed operations: they did not happen. A failed compare-and-set is not taken as an observation.
+    pub failed: u64,
+    /// Reads without an answer: they change nothing and say nothing.
+    pub unanswered_reads: u64,
+    /// Reads answered with nothing from a register that held a value from the start: the client did not learn it.
+    pub empty_reads: u64,
+    /// Operations of unknown outcome whose effect no answer can show.
+    pub unobserved: u64,
+}
+
+impl Skipped {
+    /// Both counts together.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.failed += other.failed;
+        self.unanswered_reads += other.unanswered_reads;
+        self.empty_reads += other.empty_reads;
+        self.unobserved += other.unobserved;
+    }
+}
+
+/// What a check cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Registers decided by the near-linear algorithm for unique values.
+    pub keys_by_chains: u64,
+    /// Registers that needed the search.
+    pub keys_by_search: u64,
+    /// Configurations that the search explored, over all registers.
+    pub configurations: u64,
+    /// Configurations that it explored for the hardest register.
+    pub configurations_of_one_key_max: u64,
+}

@@ -1,0 +1,114 @@
+//! Why something was not decided.
+
+use std::fmt;
+
+use duress_history::Scalar;
+use serde::{Deserialize, Serialize};
+
+/// Why something was not decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+pub enum Reason {
+    /// The search explored as many configurations as it was allowed to.
+    Configurations {
+        /// The register that was not decided.
+        key: Option<Scalar>,
+        /// How many configurations were explored.
+        explored: u64,
+    },
+    /// The configurations that must be remembered do not fit into the memory allowed.
+    Memory {
+        /// The register that was not decided.
+        key: Option<Scalar>,
+        /// How many configurations were explored.
+        explored: u64,
+        /// The memory allowed, for all registers together.
+        bytes_max: usize,
+    },
+    /// The check was stopped: a time-out, or Ctrl-C.
+    Interrupted {
+        /// The register that was not decided.
+        key: Option<Scalar>,
+        /// How many configurations were explored.
+        explored: u64,
+    },
+    /// More events on one register than positions can be numbered.
+    TooLong {
+        /// The register that was not decided.
+        key: Option<Scalar>,
+        /// How many operations it has.
+        operations: u64,
+    },
+    /// Acknowledged messages that were never read, in a partition that was not read far enough to show that they are gone.
+    Unseen {
+        /// The partition.
+        key: Option<Scalar>,
+        /// How many messages.
+        messages: u64,
+    },
+    /// A value that was sent to one partition more than once: its messages cannot be told apart.
+    RepeatedValue {
+        /// The partition.
+        key: Option<Scalar>,
+        /// The value.
+        value: Scalar,
+    },
+    /// Something outside of the history, in the words of the caller, was not looked at.
+    NotExamined {
+        /// What, as a sentence without its full stop.
+        what: String,
+    },
+}
+
+impl Reason {
+    /// The register or partition that was not decided, where there is more than one.
+    #[must_use]
+    pub fn key(&self) -> Option<&Scalar> {
+        match self {
+            Self::Configurations { key, .. }
+            | Self::Memory { key, .. }
+            | Self::Interrupted { key, .. }
+            | Self::TooLong { key, .. }
+            | Self::Unseen { key, .. }
+            | Self::RepeatedValue { key, .. } => key.as_ref(),
+            Self::NotExamined { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(key) = self.key() {
+            write!(f, "key {key} was not decided: ")?;
+        }
+        match self {
+            Self::Configurations { explored, .. } => {
+                write!(f, "the search gave up after {explored} configurations, as many as it may explore")
+            }
+            Self::Memory { explored, bytes_max, .. } => {
+                write!(
+                    f,
+                    "the search gave up after {explored} configurations: it may use {} MB of memory",
+                    bytes_max >> 20
+                )
+            }
+            Self::Interrupted { explored: 0, .. } => {
+                f.write_str("the check was stopped before its turn came")
+            }
+            Self::Interrupted { explored, .. } => {
+                write!(f, "the check was stopped after {explored} configurations")
+            }
+            Self::TooLong { operations, .. } => {
+                write!(f, "{operations} operations on one register are more than can be numbered")
+            }
+            Self::Unseen { messages, .. } => write!(
+                f,
+                "{messages} acknowledged messages were never read, and nothing read far enough shows that they are lost"
+            ),
+            Self::RepeatedValue { value, .. } => {
+                write!(f, "{value} was sent more than once, and only what is sent once can be told apart")
+            }
+            Self::NotExamined { what } => f.write_str(what),
+        }
+    }
+}

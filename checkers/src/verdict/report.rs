@@ -1,0 +1,41 @@
+//! The whole answer of a checker.
+
+use serde::{Deserialize, Serialize};
+
+use super::Verdict;
+use crate::delivery::DeliveryReport;
+use crate::linearizable::RegisterReport;
+
+/// A verdict, how much it covers, and what else the checker found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// What it says of the history.
+    pub verdict: Verdict,
+    /// How many objects there are: registers, sets, counters, locks; of logs and tables, partitions.
+    pub keys: u64,
+    /// How many operations took part in the check.
+    pub operations: u64,
+    /// What the checker found beside the verdict.
+    pub details: Details,
+}
+
+/// What a checker found beside its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Details {
+    /// Of registers and locks.
+    Registers(RegisterReport),
+    /// Of logs, queues and tables.
+    Delivery(DeliveryReport),
+}
+
+impl Details {
+    /// What was found of delivery; `None` of anything else than logs, queues and tables.
+    #[must_use]
+    pub fn delivery(&self) -> Option<&DeliveryReport> {
+        match self {
+            Self::Delivery(report) => Some(report),
+            Self::Registers(_) => None,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! How a witness is put together: its operations are labelled, named in sentences and related to each other.
+
+use duress_history::pairs::Completion;
+use duress_history::{OpType, Operation};
+
+use crate::verdict::{
+    Anomaly, AnomalyKind, Object, Relation, RelationKind, Role, Step, WitnessOperation, WitnessStart,
+};
+
+/// The number of an operation, by which a checker names it to its witness: mostly its place in the list that is checked.
+pub(crate) type Op = u32;
+
+/// How an operation is described in a witness.
+pub(crate) trait Describe {
+    /// What a witness is about; what else an operation did is left out.
+    type Focus;
+
+    /// What it did, in few words.
+    fn describe(&self, focus: &Self::Focus) -> String;
+}
+
+/// The operations that prove an anomaly, by invocation.
+pub(crate) struct Witness {
+    objects: Vec<Object>,
+    start: Option<WitnessStart>,
+    operations: Vec<(Op, WitnessOperation)>,
+}
+
+/// A sentence of an argument, the operations that it speaks of, and the relations that it is the reason of.
+pub(crate) struct Statement {
+    sentence: String,
+    about: Vec<Op>,
+    relations: Vec<(RelationKind, Op, Op)>,
+}
+
+/// A sentence about the operations `about`.
+pub(crate) fn say(sentence: impl Into<String>, about: &[Op]) -> Statement {
+    Statement { sentence: sentence.into(), about: about.to_vec(), relations: Vec::new() }
+}
+
+impl Statement {
+    /// It is the reason why `from` comes before `to`.
+    pub(crate) fn relates(mut self, kind: RelationKind, from: Op, to: Op) -> Self {
+        self.relations.push((kind, from, to));
+        self
+    }
+
+    /// It goes on with another sentence.
+    pub(crate) fn and(mut self, sentence: &str) -> Self {
+        self.sentence = format!("{} {sentence}", self.sentence);
+        self
+    }
+}
+
+impl Witness {
+    /// A witness about `objects`; an operation that is named twice has the first of its roles.
+    pub(crate) fn new(
+        objects: Vec<Object>,
+        operations: impl IntoIterator<Item = (Op, WitnessOperation)>,
+    ) -> Self {
+        let mut operations: Vec<(Op, WitnessOperation)> = operations.into_iter().collect();
+        operations.sort_by_key(|(op, shown)| (shown.index, *op));
+        operations.dedup_by_key(|(op, _)| *op);
+        for (at, (_, shown)) in operations.iter_mut().enumerate() {
+            shown.label = label(at);
+        }
+        Self { objects, start: None, operations }
+    }
+
+    /// A witness of operations of a history, described with regard to `focus`.
+    pub(crate) fn of<A: Describe>(
+        objects: Vec<Object>,
+        history: &[Operation<A>],
+        focus: &A::Focus,
+        roles: impl IntoIterator<Item = (Op, Role)>,
+    ) -> Self {
+        let shown = |(op, role)| (op, shown(&history[op as usize], focus, role));
+        Self::new(objects, roles.into_iter().map(shown))
+    }
+
+    /// What is supposed of the object before the first of its operations.
+    pub(crate) fn starting(mut self, start: WitnessStart) -> Self {
+        self.start = Some(start);
+        self
+    }
+
+    /// Gives `op` another role.
+    pub(crate) fn assign(&mut self, op: Op, role: Role) {
+        if let Some((_, shown)) = self.operations.iter_mut().find(|(other, _)| *other == op) {
+            shown.role = role;
+        }
+    }
+
+    fn shown(&self, op: Op) -> &WitnessOperation {
+        let shown = self.operations.iter().find(|(other, _)| *other == op);
+        &shown.expect("a witness is asked for its own operations only").1
+    }
+
+    /// `B`.
+    pub(crate) fn label(&self, op: Op) -> &str {
+        &self.shown(op).label
+    }
+
+    /// `B (poll t0-2 -> 7@15)`.
+    pub(crate) fn named(&self, op: Op) -> String {
+        let shown = self.shown(op);
+        format!("{} ({})", shown.label, shown.action)
+    }
+
+    /// `A (…) was answered at 1.204000 s, before B (…) began at 1.310000 s.`
+    pub(crate) fn before(&self, one: Op, other: Op) -> Statement {
+        let (first, second) = (self.named(one), self.named(other));
+        let (one_shown, other_shown) = (self.shown(one), self.shown(other));
+        let begun = seconds(other_shown.time);
+        let sentence = match (one_shown.completion_time.map(seconds), one_shown.completion_index) {
+            // Times that read alike, or were never recorded, say nothing: the events' order does.
+            (Some(ended), Some(index)) if ended == begun => format!(
+                "{first} was answered by event {index}, before {second} began with event {}.",
+                other_shown.index
+            ),
+            (Some(ended), _) => format!("{first} was answered at {ended}, before {second} began at {begun}."),
+            (None, _) => format!("{first} came before {second}, which began at {begun}."),
+        };
+        say(sentence, &[one, other]).relates(RelationKind::RealTime, one, other)
+    }
+
+    /// The anomaly that the operations prove, in which the answer of `contradicts` contradicts the others.
+    pub(crate) fn anomaly(
+        self,
+        kind: AnomalyKind,
+        contradicts: Op,
+        summary: String,
+        argument: Vec<Statement>,
+    ) -> Anomaly {
+        let mut relations: Vec<Relation> = Vec::new();
+        let mut steps = Vec::with_capacity(argument.len());
+        for Statement { sentence, about, relations: related } in argument {
+            let mut labels: Vec<(u64, &str)> =
+                about.iter().map(|op| (self.shown(*op).index, self.label(*op))).collect();
+            labels.sort_unstable();
+            labels.dedup();
+            for (kind, from, to) in related {
+                let (from, to) = (self.label(from).to_owned(), self.label(to).to_owned());
+                let known = |other: &Relation| other.kind == kind && other.from == from && other.to == to;
+                if !relations.iter().any(known) {
+                    relations.push(Relation { from, to, kind, because: sentence.clone() });
+                }
+            }
+            let labels = labels.into_iter().map(|(_, label)| label.to_owned()).collect();
+            steps.push(Step { sentence, labels });
+        }
+        let contradicts = Some(self.label(contradicts).to_owned());
+        let operations = self.operations.into_iter().map(|(_, shown)| shown).collect();
+        Anomaly {
+            kind,
+            objects: self.objects,
+            summary,
+            start: self.start,
+            operations,
+            relations,
+            contradicts,
+            steps,
+        }
+    }
+}
+
+/// An operation as a witness shows it, without its label.
+pub(crate) fn shown<A: Describe>(operation: &Operation<A>, focus: &A::Focus, role: Role) -> WitnessOperation {
+    let (completion, ended, error, known) = match &operation.completion {
+        Completion::Ok { index, time, answer } => (Some((*index, *time)), OpType::Ok, None, answer),
+        Completion::Fail { index, time, error } => {
+            (Some((*index, *time)), OpType::Fail, error.clone(), &operation.action)
+        }
+        Completion::Info { at, error } => (*at, OpType::Info, error.clone(), &operation.action),
+    };
+    WitnessOperation {
+        label: String::new(),
+        role,
+        index: operation.index,
+        completion_index: completion.map(|(index, _)| index),
+        process: operation.process,
+        node: operation.node.clone(),
+        time: operation.time,
+        completion_time: completion.map(|(_, time)| time),
+        action: known.describe(focus),
+        ended,
+        error,
+    }
+}
+
+/// What the `at`th operation of a witness is called: `A`, `B`, … `Z`, `A1`, `B1`, …
+fn label(at: usize) -> String {
+    let letter = char::from(b'A' + (at % 26) as u8);
+    if at < 26 { letter.to_string() } else { format!("{letter}{}", at / 26) }
+}
+
+/// Nanoseconds as seconds, to the microsecond where the millisecond does not tell.
+pub(crate) fn seconds(time: u64) -> String {
+    format!("{}.{:06} s", time / 1_000_000_000, time % 1_000_000_000 / 1_000)
+}
