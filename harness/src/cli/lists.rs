@@ -95,20 +95,3 @@ pub fn bugs() -> Result<Exit, Failure> {
     print(text)?;
     Ok(Exit::Valid)
 }
-
-#[cfg(test)]
-mod tests {
-    use duress_nemesis::FaultSpec;
-
-    use super::*;
-
-    #[test]
-    fn every_scenario_names_faults_that_exist() {
-        for system in systems() {
-            for bug in system.bugs().iter().filter(|bug| bug.findable == Findable::Now) {
-                let mix = FaultSpec::parse_mix(&bug.scenario.faults.join(","));
-                assert!(mix.is_ok(), "{} {}: {mix:?}", system.name(), bug.name);
-            }
-        }
-    }
-}

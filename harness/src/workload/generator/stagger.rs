@@ -46,7 +46,8 @@ mod tests {
     use super::*;
     use duress_history::Process;
 
-    use crate::workload::register::mix::{RegisterMix, RegisterOptions};
+    use crate::workload::register::RegisterOptions;
+    use crate::workload::register::mix::RegisterMix;
 
     #[test]
     fn operations_are_due_one_period_apart_and_catch_up() {

@@ -86,11 +86,8 @@ mod tests {
         let nodes = ["n1", "n2"].into_iter().zip(1..).map(|(name, number)| Node {
             name: NodeId::new(name),
             address: [127, 0, 0, number].into(),
-            data: "data".into(),
-            stdout: "out".into(),
-            stderr: "err".into(),
         });
-        Topology { nodes: nodes.collect(), executable: "duress".into() }
+        Topology { nodes: nodes.collect() }
     }
 
     /// A cluster of two brokers, in which broker 1 is the controller; the first of `partitions` is partition 0.
