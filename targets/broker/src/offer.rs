@@ -1,0 +1,124 @@
+//! Everything about the broker that a user can set. It is the only list of its mode and options; that of its bugs is
+//! in [`crate::bug`].
+
+use std::sync::LazyLock;
+
+use duress_settings::{Mode, Offer, OptionSpec, Values};
+
+use crate::bug;
+
+/// The mode, options and seeded bugs of the broker.
+pub fn offer() -> &'static Offer {
+    static OFFER: LazyLock<Offer> =
+        LazyLock::new(|| Offer { modes: vec![mode()], options: options(), bugs: bug::specs() });
+    &OFFER
+}
+
+fn mode() -> Mode {
+    Mode {
+        name: "isr".into(),
+        summary: "every partition has a leader and followers, and an in-sync follower succeeds the leader; a majority of \
+                  all nodes decides which one"
+            .into(),
+        promises: "order within a partition; every acknowledged message stored exactly once and consumed at least once. \
+                   Without acks=all, or with unclean=on or fsync other than always, messages may be lost; with retries \
+                   and without idempotence they may be stored twice; with commit=before each is consumed at most once"
+            .into(),
+    }
+}
+
+fn options() -> Vec<OptionSpec> {
+    let option = |name: &str, values, default: &str, summary: &str| OptionSpec {
+        name: name.into(),
+        values,
+        default: default.into(),
+        summary: summary.into(),
+        modes: vec!["isr".into()],
+    };
+    let count = || Values::Whole { min: 1, max: 1_000 };
+    let millis = || Values::Whole { min: 1, max: 3_600_000 };
+    let whole_or =
+        |word: &str| Values::WordsOrWhole { words: vec![word.into()], min: 1, max: 1_000_000_000_000_000 };
+    vec![
+        option(
+            "replication",
+            count(),
+            "3",
+            "how many nodes keep each partition of a topic that does not say, at most as many as there are",
+        ),
+        option(
+            "min-insync",
+            count(),
+            "2",
+            "with acks=all, how many replicas must be in sync for a message to be taken, where the topic does not say; \
+             at most as many as keep the partition",
+        ),
+        option(
+            "unclean",
+            Values::words(["off", "on"]),
+            "off",
+            "whether a replica that is not in sync may lead when no other is alive, where the topic does not say",
+        ),
+        option(
+            "fsync",
+            Values::WordsOrWhole { words: vec!["always".into(), "never".into()], min: 1, max: 3_600_000 },
+            "always",
+            "when messages are made durable: before they are acknowledged, when the kernel writes them back, or so many \
+             milliseconds after the last time",
+        ),
+        option("partitions", count(), "1", "partitions of a topic that does not say how many"),
+        option("offsets-partitions", count(), "3", "partitions of the topic that holds committed offsets"),
+        option(
+            "auto-create",
+            Values::words(["on", "off"]),
+            "on",
+            "whether a topic is made when a client asks for one that does not exist",
+        ),
+        option("lag-ms", millis(), "2000", "how long a follower may be behind before it is out of sync"),
+        // Shorter than most faults last: a fault that goes unnoticed brings no other leader, and puts nothing to the test.
+        option(
+            "session-ms",
+            millis(),
+            "1000",
+            "how long a broker may be silent before other brokers lead in its place",
+        ),
+        option("heartbeat-ms", millis(), "100", "time between the heartbeats of the controllers' leader"),
+        option(
+            "election-min-ms",
+            millis(),
+            "300",
+            "the shortest silence after which a controller stands for election; more than heartbeat-ms",
+        ),
+        option("election-max-ms", millis(), "700", "the longest such silence; more than election-min-ms"),
+        option(
+            "segment-bytes",
+            Values::Whole { min: 1, max: 1 << 40 },
+            "67108864",
+            "size at which a segment of a log is closed, where the topic does not say",
+        ),
+        option(
+            "retention-ms",
+            whole_or("-1"),
+            "604800000",
+            "how long messages are kept, where the topic does not say; -1 keeps them for ever",
+        ),
+        option(
+            "retention-bytes",
+            whole_or("-1"),
+            "-1",
+            "size beyond which a partition loses its oldest segments, where the topic does not say; -1 lets it grow",
+        ),
+        option(
+            "cleanup-ms",
+            millis(),
+            "500",
+            "time between two cleanings of the logs: of messages that are too old, too many, or superseded",
+        ),
+        option(
+            "rebalance-delay-ms",
+            millis(),
+            "300",
+            "how long a group waits for its first members before partitions are assigned",
+        ),
+    ]
+}

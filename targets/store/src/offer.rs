@@ -1,0 +1,108 @@
+//! Everything about the store that a user can set. It is the only list of its modes and options; that of its bugs is
+//! in [`crate::bug`].
+
+use std::sync::LazyLock;
+
+use duress_settings::{Mode, Offer, OptionSpec, Values};
+
+use crate::bug;
+
+/// The modes, options and seeded bugs of the store.
+pub fn offer() -> &'static Offer {
+    static OFFER: LazyLock<Offer> =
+        LazyLock::new(|| Offer { modes: modes(), options: options(), bugs: bug::specs() });
+    &OFFER
+}
+
+fn modes() -> Vec<Mode> {
+    vec![
+        Mode {
+            name: "raft".into(),
+            summary: "consensus: every node holds every key, a majority decides".into(),
+            promises: "linearizable; progress while a majority is connected. With reads=lease, reads are linearizable \
+                       while the leader's wall clock falls behind the others' clocks by no more than drift_bound_ms; \
+                       with reads=local they may be stale"
+                .into(),
+        },
+        Mode {
+            name: "primary".into(),
+            summary: "the first node is the primary, the others copy its writes asynchronously; no failover".into(),
+            promises: "linearizable with read=primary; with read=any writes are, and reads may be stale; nothing is \
+                       written while the primary is away"
+                .into(),
+        },
+    ]
+}
+
+fn options() -> Vec<OptionSpec> {
+    let option = |mode: &str, name: &str, values, default: &str, summary: &str| OptionSpec {
+        name: name.into(),
+        values,
+        default: default.into(),
+        summary: summary.into(),
+        modes: vec![mode.into()],
+    };
+    let count = || Values::Whole { min: 1, max: 1_000_000_000 };
+    let millis = || Values::Whole { min: 1, max: 60_000 };
+    vec![
+        option(
+            "primary",
+            "read",
+            Values::words(["primary", "any"]),
+            "primary",
+            "which copy answers a read: the primary's, or that of the node that is asked",
+        ),
+        option(
+            "primary",
+            "log_keep",
+            count(),
+            "20000",
+            "writes the primary keeps for replicas that fall behind; further behind, a replica gets a full copy",
+        ),
+        option(
+            "raft",
+            "snapshot_every",
+            count(),
+            "5000",
+            "log entries after which a snapshot is taken and the log before it purged",
+        ),
+        option(
+            "raft",
+            "reads",
+            Values::words(["index", "lease", "local"]),
+            "index",
+            "how a read is served: after a quorum confirms the leader; by the leader while its lease lasts; or by any \
+             node from its own copy, which may be stale",
+        ),
+        option(
+            "raft",
+            "lease_ms",
+            millis(),
+            "400",
+            "with reads=lease, how long a leader relies on a quorum, by its wall clock",
+        ),
+        option(
+            "raft",
+            "drift_bound_ms",
+            millis(),
+            "300",
+            "with reads=lease, how far that clock may fall behind the others' during a lease; together with lease_ms at \
+             most election_max_ms, since no other leader is elected for that long",
+        ),
+        option("raft", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader"),
+        option(
+            "raft",
+            "election_min_ms",
+            millis(),
+            "300",
+            "the shortest silence after which a node stands for election; more than heartbeat_ms",
+        ),
+        option(
+            "raft",
+            "election_max_ms",
+            millis(),
+            "700",
+            "the longest such silence; more than election_min_ms",
+        ),
+    ]
+}
