@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use duress_broker::{Bug, Config, NodeName, Options, Peer};
+use duress_broker::{Config, NodeName, Peer, offer};
+use duress_settings::Request;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::{subject, words};
 
 #[derive(Debug, Args)]
+#[command(after_help = subject::help(offer()))]
 pub struct BrokerArgs {
     /// This broker's name; its number in the protocol is its place in the order of all names, from 1
     #[arg(long, default_value = "n1")]
@@ -28,26 +31,26 @@ pub struct BrokerArgs {
     /// The folder of its data, made if missing
     #[arg(long, value_name = "FOLDER", default_value = "duress-broker-data")]
     data: PathBuf,
-    /// An option, as key=value, the same on every broker; may be repeated
-    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE")]
-    options: Vec<String>,
-    /// Switch on one seeded bug (`duress bugs` lists them)
+    /// An option, the same on every broker; may be repeated
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = words::option)]
+    options: Vec<(String, String)>,
+    /// Switch on one seeded bug
     #[arg(long, value_name = "NAME")]
-    bug: Option<Bug>,
+    bug: Option<String>,
 }
 
 pub fn broker(args: &BrokerArgs) -> Result<Exit, Failure> {
-    let mut options = Options::default();
-    for option in &args.options {
-        options.set(option).map_err(Failure::usage)?;
-    }
-    let config = Config {
-        advertise: args.advertise.unwrap_or(args.listen),
-        peers: args.peers.clone(),
-        options,
-        bug: args.bug,
-        ..Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone())
+    let request = Request {
+        mode: None,
+        options: args.options.iter().cloned().collect(),
+        bug: args.bug.clone(),
+        nodes: args.peers.len() + 1,
     };
+    let settings = offer().resolve("broker", &request, None).map_err(Failure::usage)?;
+    let config = Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone(), &settings)
+        .map_err(Failure::usage)?;
+    let config =
+        Config { advertise: args.advertise.unwrap_or(args.listen), peers: args.peers.clone(), ..config };
     config.validate().map_err(Failure::usage)?;
     crate::cli::log::to_stderr();
     // One thread besides those of the partitions: a whole cluster shares the machine with its clients.

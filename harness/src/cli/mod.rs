@@ -14,6 +14,7 @@ mod report;
 pub(crate) mod run;
 mod serve;
 mod store;
+mod subject;
 pub(crate) mod words;
 mod workload;
 

@@ -4,15 +4,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use duress_store::{Bug, Config, Mode, NodeName, Peer};
+use duress_settings::Request;
+use duress_store::{Config, NodeName, Peer, offer};
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::{subject, words};
 
 #[derive(Debug, Args)]
+#[command(after_help = subject::help(offer()))]
 pub struct StoreArgs {
-    /// How the nodes replicate: raft or primary
-    #[arg(long, default_value = "raft")]
-    mode: Mode,
+    /// How the nodes replicate, the same on every node
+    #[arg(long)]
+    mode: Option<String>,
     /// This node's name; in mode primary the first in order of name is the primary
     #[arg(long, default_value = "n1")]
     node: NodeName,
@@ -28,27 +31,25 @@ pub struct StoreArgs {
     /// The folder of its data, made if missing
     #[arg(long, value_name = "FOLDER", default_value = "duress-store-data")]
     data: PathBuf,
-    /// An option of the mode, as key=value; may be repeated
-    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE")]
-    options: Vec<String>,
-    /// Switch on one seeded bug (`duress bugs` lists them)
+    /// An option of the mode, the same on every node; may be repeated
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = words::option)]
+    options: Vec<(String, String)>,
+    /// Switch on one seeded bug
     #[arg(long, value_name = "NAME")]
-    bug: Option<Bug>,
+    bug: Option<String>,
 }
 
 pub fn store(args: &StoreArgs) -> Result<Exit, Failure> {
-    let mut mode = args.mode.clone();
-    for option in &args.options {
-        mode.set_option(option).map_err(Failure::usage)?;
-    }
-    let mut config =
-        Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone()).with_mode(mode);
-    for peer in &args.peers {
-        config = config.with_peer(peer.name.clone(), peer.address);
-    }
-    if let Some(bug) = args.bug {
-        config = config.with_bug(bug);
-    }
+    let request = Request {
+        mode: args.mode.clone(),
+        options: args.options.iter().cloned().collect(),
+        bug: args.bug.clone(),
+        nodes: args.peers.len() + 1,
+    };
+    let settings = offer().resolve("store", &request, None).map_err(Failure::usage)?;
+    let config = Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone(), &settings)
+        .map_err(Failure::usage)?;
+    let config = Config { peers: args.peers.clone(), ..config };
     config.validate().map_err(Failure::usage)?;
     crate::cli::log::to_stderr();
     // One thread a node: a whole cluster shares the machine with its clients.

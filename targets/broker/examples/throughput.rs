@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use duress_broker::log::{OwnRecord, build_batch};
 use duress_broker::replica::partition::wall_clock_ms;
-use duress_broker::{Config, serve_until};
+use duress_broker::{Config, offer, serve_until};
+use duress_settings::Request as Asked;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
@@ -108,11 +109,12 @@ fn config(at: usize, ports: &[(u16, u16)], folder: &Path) -> Result<Config, Erro
     let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let (client, peer) = ports[at];
     let name = format!("n{}", at + 1);
-    let mut config = Config::new(name.parse()?, address(client), address(peer), folder.join(&name));
+    let settings = offer().resolve("broker", &Asked { nodes: ports.len(), ..Asked::default() }, None)?;
+    let mut config =
+        Config::new(name.parse()?, address(client), address(peer), folder.join(&name), &settings)?;
     for (other, (_, peer)) in ports.iter().enumerate().filter(|(other, _)| *other != at) {
         config.peers.push(format!("n{}={}", other + 1, address(*peer)).parse()?);
     }
-    config.options.set("min-insync=2")?;
     Ok(config)
 }
 

@@ -1,10 +1,11 @@
-//! What one broker is told when it starts.
+//! The configuration of one broker.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use duress_consensus::{NodeName, Peer};
+use duress_settings::{Settings, SettingsError};
 
 use crate::bug::Bug;
 use crate::cluster::BrokerId;
@@ -13,12 +14,22 @@ use crate::topic_settings::Switch;
 /// When appended records are made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fsync {
-    /// Before anybody is told that they are there.
+    /// Before they are acknowledged or served.
     Always,
     /// When this long has passed since the last time.
     Every(Duration),
-    /// When the kernel likes.
+    /// When the kernel writes them back.
     Never,
+}
+
+impl Fsync {
+    fn read(settings: &Settings, name: &str) -> Result<Self, SettingsError> {
+        match settings.option(name) {
+            Some("always") => Ok(Self::Always),
+            Some("never") => Ok(Self::Never),
+            _ => settings.millis(name).map(Self::Every),
+        }
+    }
 }
 
 /// What an operator can choose; the same on every broker, since brokers rely on each other's.
@@ -62,147 +73,32 @@ pub struct Options {
     pub rebalance_delay: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            replication: 3,
-            min_insync: 1,
-            unclean: Switch::Off,
-            fsync: Fsync::Always,
-            partitions: 1,
-            offsets_partitions: 3,
-            auto_create: Switch::On,
-            lag_max: Duration::from_millis(2_000),
-            session: Duration::from_millis(1_000),
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(700),
-            segment_bytes: 64 << 20,
-            retention: Some(Duration::from_secs(7 * 24 * 3600)),
-            retention_bytes: None,
-            cleanup_every: Duration::from_secs(5),
-            rebalance_delay: Duration::from_millis(300),
-        }
-    }
-}
-
 impl Options {
-    /// The names of all options.
-    pub const NAMES: &'static str = "replication, min-insync, unclean, fsync, partitions, offsets-partitions, \
-                                     auto-create, lag-ms, session-ms, heartbeat-ms, election-min-ms, \
-                                     election-max-ms, segment-bytes, retention-ms, retention-bytes, cleanup-ms, \
-                                     rebalance-delay-ms";
-
-    /// Sets one option, written `key=value`.
-    ///
-    /// # Errors
-    /// The text has no `=`, there is no such option, or the option cannot have that value.
-    pub fn set(&mut self, option: &str) -> Result<(), OptionError> {
-        let (key, value) = option.split_once('=').ok_or_else(|| OptionError::Shape(option.into()))?;
-        let given = Given { key, value };
-        match key {
-            "replication" => self.replication = given.count()?,
-            "min-insync" => self.min_insync = given.count()?,
-            "unclean" => self.unclean = given.switch()?,
-            "fsync" => self.fsync = given.fsync()?,
-            "partitions" => self.partitions = given.count()?,
-            "offsets-partitions" => self.offsets_partitions = given.count()?,
-            "auto-create" => self.auto_create = given.switch()?,
-            "lag-ms" => self.lag_max = given.millis()?,
-            "session-ms" => self.session = given.millis()?,
-            "heartbeat-ms" => self.heartbeat = given.millis()?,
-            "election-min-ms" => self.election_min = given.millis()?,
-            "election-max-ms" => self.election_max = given.millis()?,
-            "segment-bytes" => self.segment_bytes = given.positive()?,
-            "retention-ms" => self.retention = given.unless_unlimited()?.map(Duration::from_millis),
-            "retention-bytes" => self.retention_bytes = given.unless_unlimited()?,
-            "cleanup-ms" => self.cleanup_every = given.millis()?,
-            "rebalance-delay-ms" => self.rebalance_delay = given.millis()?,
-            _ => return Err(OptionError::Key { given: key.into() }),
-        }
-        Ok(())
+    fn read(settings: &Settings) -> Result<Self, SettingsError> {
+        const UNLIMITED: &str = "-1";
+        Ok(Self {
+            replication: settings.whole("replication")?,
+            min_insync: settings.whole("min-insync")?,
+            unclean: settings.word("unclean")?,
+            fsync: Fsync::read(settings, "fsync")?,
+            partitions: settings.whole("partitions")?,
+            offsets_partitions: settings.whole("offsets-partitions")?,
+            auto_create: settings.word("auto-create")?,
+            lag_max: settings.millis("lag-ms")?,
+            session: settings.millis("session-ms")?,
+            heartbeat: settings.millis("heartbeat-ms")?,
+            election_min: settings.millis("election-min-ms")?,
+            election_max: settings.millis("election-max-ms")?,
+            segment_bytes: settings.whole("segment-bytes")?,
+            retention: settings.whole_unless("retention-ms", UNLIMITED)?.map(Duration::from_millis),
+            retention_bytes: settings.whole_unless("retention-bytes", UNLIMITED)?,
+            cleanup_every: settings.millis("cleanup-ms")?,
+            rebalance_delay: settings.millis("rebalance-delay-ms")?,
+        })
     }
 }
 
-/// One option as it was given.
-struct Given<'a> {
-    key: &'a str,
-    value: &'a str,
-}
-
-impl Given<'_> {
-    fn wrong(&self, expected: &'static str) -> OptionError {
-        OptionError::Value { key: self.key.into(), given: self.value.into(), expected }
-    }
-
-    fn positive(&self) -> Result<u64, OptionError> {
-        let number = self.value.parse().ok().filter(|number| *number > 0);
-        number.ok_or_else(|| self.wrong("a whole number above 0"))
-    }
-
-    fn count(&self) -> Result<u16, OptionError> {
-        let number = self.value.parse().ok().filter(|number| (1..=1_000).contains(number));
-        number.ok_or_else(|| self.wrong("a whole number from 1 to 1000"))
-    }
-
-    fn millis(&self) -> Result<Duration, OptionError> {
-        self.positive().map(Duration::from_millis)
-    }
-
-    fn unless_unlimited(&self) -> Result<Option<u64>, OptionError> {
-        if self.value == "-1" {
-            return Ok(None);
-        }
-        self.positive().map(Some).map_err(|_| self.wrong("a whole number above 0, or -1 for no limit"))
-    }
-
-    fn switch(&self) -> Result<Switch, OptionError> {
-        match self.value {
-            "on" => Ok(Switch::On),
-            "off" => Ok(Switch::Off),
-            _ => Err(self.wrong("on or off")),
-        }
-    }
-
-    fn fsync(&self) -> Result<Fsync, OptionError> {
-        match self.value {
-            "always" => Ok(Fsync::Always),
-            "never" => Ok(Fsync::Never),
-            millis => {
-                let every = millis.parse().ok().filter(|every| *every > 0);
-                every
-                    .map(|every| Fsync::Every(Duration::from_millis(every)))
-                    .ok_or_else(|| self.wrong("always, never or a number of milliseconds"))
-            }
-        }
-    }
-}
-
-/// An option that cannot be set.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OptionError {
-    /// There is no `=`.
-    #[error("\"{0}\" is no option: write key=value")]
-    Shape(String),
-    /// There is no such option.
-    #[error("the broker has no option \"{given}\"; it has {}", Options::NAMES)]
-    Key {
-        /// The option asked for.
-        given: String,
-    },
-    /// The option cannot have that value.
-    #[error("the option {key} cannot be \"{given}\"; it takes {expected}")]
-    Value {
-        /// The option.
-        key: String,
-        /// The value asked for.
-        given: String,
-        /// The values it takes.
-        expected: &'static str,
-    },
-}
-
-/// Everything one broker is told.
+/// The configuration of one broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// This broker's name.
@@ -224,18 +120,27 @@ pub struct Config {
 }
 
 impl Config {
-    /// A broker with no peers and the default options, without a bug, whose clients connect where it listens.
-    pub fn new(node: NodeName, listen: SocketAddr, peer_listen: SocketAddr, data: PathBuf) -> Self {
-        Self {
+    /// A broker without peers, run as `settings` say, whose clients connect where it listens.
+    ///
+    /// # Errors
+    /// The settings are not those of the [`offer`](crate::offer()), as when a plan was edited by hand.
+    pub fn new(
+        node: NodeName,
+        listen: SocketAddr,
+        peer_listen: SocketAddr,
+        data: PathBuf,
+        settings: &Settings,
+    ) -> Result<Self, SettingsError> {
+        Ok(Self {
             node,
             listen,
             advertise: listen,
             peer_listen,
             peers: Vec::new(),
             data,
-            options: Options::default(),
-            bug: None,
-        }
+            options: Options::read(settings)?,
+            bug: settings.bug()?,
+        })
     }
 
     /// Whether this is the broker with that bug.
@@ -285,7 +190,7 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A name occurs twice.
-    #[error("the broker {0} is named twice")]
+    #[error("broker {0} is named twice")]
     Duplicate(NodeName),
     /// The times of the controllers are not in order.
     #[error(
@@ -308,41 +213,55 @@ pub enum ConfigError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use duress_settings::{Request, Values};
+
     use super::*;
+    use crate::offer::offer;
+
+    pub(crate) fn config(options: &[(&str, &str)], bug: Option<&str>) -> Config {
+        let request = Request { bug: bug.map(str::to_owned), nodes: 1, ..Request::default() };
+        let request = options.iter().fold(request, |request, (name, value)| request.with_option(name, value));
+        let settings = offer().resolve("broker", &request, None).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        Config::new("n1".parse().unwrap(), address, address, "data".into(), &settings).unwrap()
+    }
 
     #[test]
-    fn options_say_what_they_take() {
-        let mut options = Options::default();
-        for option in ["min-insync=2", "unclean=on", "fsync=never", "retention-ms=-1", "session-ms=900"] {
-            options.set(option).unwrap();
+    fn every_option_value_and_bug_of_the_offer_is_understood() {
+        let plain = config(&[], None);
+        plain.validate().unwrap();
+        for option in &offer().options {
+            assert!(option.values.accept(&option.default), "{}", option.name);
+            let mut others = match &option.values {
+                Values::Words(words) => words.clone(),
+                Values::Whole { max, .. } => vec![max.to_string()],
+                Values::WordsOrWhole { words, min, .. } => [words.clone(), vec![min.to_string()]].concat(),
+            };
+            others.retain(|other| *other != option.default);
+            for other in others {
+                let changed = config(&[(&option.name, &other)], None);
+                assert_ne!(changed.options, plain.options, "{}={other} changes nothing", option.name);
+            }
         }
-        assert_eq!((options.min_insync, options.unclean, options.fsync), (2, Switch::On, Fsync::Never));
-        assert_eq!((options.retention, options.session), (None, Duration::from_millis(900)));
-        options.set("fsync=250").unwrap();
-        assert_eq!(options.fsync, Fsync::Every(Duration::from_millis(250)));
-        for (wrong, says) in [
-            ("unclean=maybe", "the option unclean cannot be \"maybe\"; it takes on or off"),
-            ("acks=all", "the broker has no option \"acks\"; it has replication, min-insync"),
-            ("fsync", "\"fsync\" is no option: write key=value"),
-        ] {
-            let error = options.set(wrong).unwrap_err().to_string();
-            assert!(error.starts_with(says), "{error}");
+        for bug in &offer().bugs {
+            let known = config(&[], Some(&bug.name)).bug.unwrap();
+            assert_eq!(format!("{known:?}").to_lowercase(), bug.name.replace('-', ""));
         }
     }
 
     #[test]
-    fn every_option_that_is_named_exists() {
-        for name in Options::NAMES.split(", ") {
-            let error = Options::default().set(&format!("{name}=?")).unwrap_err();
-            assert!(matches!(error, OptionError::Value { .. }), "{name}: {error}");
-        }
+    fn options_have_their_units() {
+        let options =
+            config(&[("fsync", "250"), ("retention-ms", "-1"), ("retention-bytes", "5")], None).options;
+        assert_eq!(options.fsync, Fsync::Every(Duration::from_millis(250)));
+        assert_eq!((options.retention, options.retention_bytes), (None, Some(5)));
     }
 
     #[test]
     fn clients_need_one_address() {
         let any = "0.0.0.0:9092".parse().unwrap();
-        let config = Config::new("n1".parse().unwrap(), any, any, "data".into());
+        let config = Config { advertise: any, ..config(&[], None) };
         assert!(matches!(config.validate(), Err(ConfigError::Advertise { .. })));
     }
 }

@@ -3,7 +3,8 @@
 //! It is a real program, with durable storage and a protocol any Kafka client speaks, and it knows nothing of what will
 //! be done to it. In reading order:
 //!
-//! - [`config`]: what one broker is told: its name, addresses, peers, data folder, [`Options`] and perhaps a [`Bug`].
+//! - [`offer`](mod@offer): the options and bugs that a user can choose from.
+//! - [`config`]: the configuration of one broker: its name, addresses, peers, data folder, [`Options`] and perhaps a [`Bug`].
 //! - [`serve`](mod@serve): runs one broker until it is asked to stop.
 //! - [`cluster`]: what the brokers agree on, by consensus: who is there, who leads what, who is in sync.
 //! - [`replica`]: copies of partitions: leading, following, acknowledging.
@@ -14,14 +15,16 @@
 //! - [`bug`]: the seeded defects, each off unless asked for.
 //!
 //! ```no_run
-//! use duress_broker::Config;
+//! use duress_broker::{Config, offer, serve};
+//! use duress_settings::Request;
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut config =
-//!     Config::new("n1".parse()?, "127.0.0.1:9092".parse()?, "127.0.0.1:9192".parse()?, "data/n1".into());
+//! let request = Request { nodes: 3, ..Request::default() }.with_option("min-insync", "2");
+//! let settings = offer().resolve("broker", &request, None)?;
+//! let (clients, peers) = ("127.0.0.1:9092".parse()?, "127.0.0.1:9192".parse()?);
+//! let mut config = Config::new("n1".parse()?, clients, peers, "data/n1".into(), &settings)?;
 //! config.peers = vec!["n2=127.0.0.1:9193".parse()?, "n3=127.0.0.1:9194".parse()?];
-//! config.options.set("min-insync=2")?;
-//! duress_broker::serve(config).await?;
+//! serve(config).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -33,11 +36,13 @@ pub mod config;
 pub mod coordination;
 pub mod group;
 pub mod log;
+pub mod offer;
 pub mod replica;
 pub mod serve;
 pub mod topic_settings;
 pub mod wire;
 
 pub use bug::Bug;
-pub use config::{Config, ConfigError, NodeName, OptionError, Options, Peer};
+pub use config::{Config, ConfigError, NodeName, Options, Peer};
+pub use offer::offer;
 pub use serve::{ServeError, serve, serve_until};

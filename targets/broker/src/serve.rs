@@ -128,7 +128,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
         }
     });
     tasks.spawn(take_part(controller.clone(), config.clone(), life));
-    tracing::info!(%node, broker = %controller.id(), clients = %config.listen, bug = config.bug.map(|b| b.name()), "serving");
+    tracing::info!(%node, broker = %controller.id(), clients = %config.listen, bug = ?config.bug, "serving");
 
     let names = format!("{node}-{:016x}", random_number());
     let (groups, coordination) = Coordination::new(&config, replicas.clone(), names);

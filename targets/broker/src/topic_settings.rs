@@ -9,6 +9,7 @@ use crate::config::Options;
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Switch {
     /// On.
     On,
@@ -81,11 +82,12 @@ pub enum SettingError {
 }
 
 impl TopicSettings {
-    /// The settings of a topic that says nothing.
-    pub fn of(options: &Options) -> Self {
+    /// The settings of a topic that says nothing, each of whose partitions has so many replicas. More of them than there
+    /// are cannot be in sync, so a default that asks for more asks for all.
+    pub fn of(options: &Options, replicas: u16) -> Self {
         Self {
             cleanup: CleanupPolicy::Delete,
-            min_insync: options.min_insync,
+            min_insync: options.min_insync.min(replicas),
             unclean: options.unclean,
             retention: options.retention,
             retention_bytes: options.retention_bytes,
@@ -178,13 +180,16 @@ impl Given<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::config;
 
     #[test]
     fn what_is_listed_can_be_set() {
-        let mut settings = TopicSettings::of(&Options::default());
+        let mut settings = TopicSettings::of(&config(&[], None).options, 3);
+        assert_eq!(settings.min_insync, 2);
+        assert_eq!(TopicSettings::of(&config(&[], None).options, 1).min_insync, 1);
         settings.set("cleanup.policy", "compact").unwrap();
         settings.set("retention.ms", "-1").unwrap();
-        let mut again = TopicSettings::of(&Options::default());
+        let mut again = TopicSettings::of(&config(&[], None).options, 3);
         for (name, value) in settings.list() {
             again.set(name, &value).unwrap();
         }

@@ -7,23 +7,31 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use duress_store::{Config, Mode, Peer, serve};
+use duress_settings::Request;
+use duress_store::{Config, Peer, offer, serve};
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Config, Box<dyn Error>> {
     let mut next = |what: &str| args.next().ok_or_else(|| format!("missing {what}"));
-    let mut mode: Mode = next("MODE")?.parse()?;
+    let mode = next("MODE")?;
     let (name, listen, peer_listen, data) =
         (next("NAME")?, next("LISTEN")?, next("PEER_LISTEN")?, next("DATA")?);
-    let mut config = Config::new(name.parse()?, listen.parse()?, peer_listen.parse()?, data.into());
+    let mut peers: Vec<Peer> = Vec::new();
+    let mut request = Request { mode: Some(mode), nodes: 1, ..Request::default() };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("missing a value after {arg}"));
         match arg.as_str() {
-            "-o" => mode.set_option(&value()?)?,
-            "--bug" => config = config.with_bug(value()?.parse()?),
-            _ => config.peers.push(arg.parse::<Peer>()?),
+            "-o" => {
+                let option = value()?;
+                let (name, value) = option.split_once('=').ok_or("an option is key=value")?;
+                request = request.with_option(name, value);
+            }
+            "--bug" => request.bug = Some(value()?),
+            _ => peers.push(arg.parse()?),
         }
     }
-    Ok(config.with_mode(mode))
+    let settings = offer().resolve("store", &request, None)?;
+    let config = Config::new(name.parse()?, listen.parse()?, peer_listen.parse()?, data.into(), &settings)?;
+    Ok(Config { peers, ..config })
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]

@@ -3,14 +3,6 @@
 //! Each is a different, plausible way to write one step of the ordinary code path, switched on by name; none
 //! corrupts anything at random. Without a name the plain code runs.
 //!
-//! | name | modes | what is wrong | what it resembles | anomaly |
-//! |---|---|---|---|---|
-//! | `ack-before-commit` | raft | the leader answers `OK` to an unconditional `SET` as soon as the entry is durable in its own log | MongoDB's write concern 1, its default before 5.0; Redis replication | acknowledged writes lost after a failover, and reads that do not see an acknowledged write |
-//! | `stale-leader-read` | raft | a node that believes it is the leader answers reads from its own state without asking a quorum | etcd 0.4 and Consul as Jepsen found them in 2014: whoever believed to lead answered | stale reads from a deposed leader |
-//! | `vote-not-persisted` | raft | the vote (term and candidate) lives in memory only | a Raft that does not save `currentTerm` and `votedFor` before it answers, as the paper's figure 2 demands | committed writes lost: see below |
-//! | `fsync-skipped` | raft, primary | commits are not made durable before they are acknowledged | Redis `appendfsync everysec`; Elasticsearch's asynchronous translog | acknowledged writes lost when enough nodes are killed |
-//! | `cas-before-order` | raft | `SET key new IFEQ old` is compared with the local state when it arrives, then a blind `SET` is ordered | check-then-act: a condition tested by whoever received the request, not where the order is made | two compare-and-sets from the same value both succeed: lost update |
-//!
 //! # How a forgotten vote loses a committed write
 //!
 //! Three nodes A, B, C; terms grow to the right. B is the one that forgets.
@@ -24,13 +16,13 @@
 //!    accepts the vote (1, A), finds a conflict at index *i*, deletes `y`, appends `x` and says so.
 //! 5. A commits `x` with the quorum {A, B}. `y`, acknowledged, is gone from a majority.
 
-use std::fmt;
-use std::str::FromStr;
-
 use duress_consensus::disk::Syncing;
+use duress_settings::BugSpec;
+use serde::Deserialize;
 
-/// A seeded defect. The table at the top of this module says what each one is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A seeded bug; [`specs`] says what each one is. Serde's names are those of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Bug {
     /// The leader acknowledges an unconditional write once it is in its own log.
     AckBeforeCommit,
@@ -44,58 +36,46 @@ pub enum Bug {
     CasBeforeOrder,
 }
 
-impl Bug {
-    /// Every seeded bug, in the order of the table.
-    pub const ALL: [Self; 5] = [
-        Self::AckBeforeCommit,
-        Self::StaleLeaderRead,
-        Self::VoteNotPersisted,
-        Self::FsyncSkipped,
-        Self::CasBeforeOrder,
-    ];
-
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AckBeforeCommit => "ack-before-commit",
-            Self::StaleLeaderRead => "stale-leader-read",
-            Self::VoteNotPersisted => "vote-not-persisted",
-            Self::FsyncSkipped => "fsync-skipped",
-            Self::CasBeforeOrder => "cas-before-order",
-        }
-    }
-
-    /// The real defect it resembles, in one sentence.
-    pub const fn resembles(self) -> &'static str {
-        match self {
-            Self::AckBeforeCommit => {
-                "write concern 1: acknowledged by the leader alone, MongoDB's default before 5.0"
-            }
-            Self::StaleLeaderRead => {
-                "reads served by whoever believes to lead, as etcd 0.4 and Consul did in 2014"
-            }
-            Self::VoteNotPersisted => "a Raft whose term and vote do not survive a restart",
-            Self::FsyncSkipped => {
-                "acknowledging before the data is durable, as Redis does with appendfsync everysec"
-            }
-            Self::CasBeforeOrder => "check-then-act: the comparison is made before the write is ordered",
-        }
-    }
-
-    /// The anomaly a client can observe, in one sentence.
-    pub const fn anomaly(self) -> &'static str {
-        match self {
-            Self::AckBeforeCommit => {
-                "acknowledged writes are lost after a failover, or not seen by later reads"
-            }
-            Self::StaleLeaderRead => {
-                "a deposed leader returns values that were overwritten before the read began"
-            }
-            Self::VoteNotPersisted => "a committed write is deleted by a leader of an older term",
-            Self::FsyncSkipped => "acknowledged writes are lost when enough nodes are killed",
-            Self::CasBeforeOrder => "two compare-and-sets from the same value both succeed",
-        }
-    }
+/// Every seeded bug.
+pub(crate) fn specs() -> Vec<BugSpec> {
+    let raft = || vec!["raft".to_owned()];
+    vec![
+        BugSpec {
+            name: "ack-before-commit".into(),
+            defect: "the leader acknowledges an unconditional write once it is in its own log".into(),
+            resembles: Some("MongoDB's write concern 1, its default before 5.0; Redis replication".into()),
+            anomaly: "acknowledged writes are lost after a failover, or not seen by later reads".into(),
+            modes: raft(),
+        },
+        BugSpec {
+            name: "stale-leader-read".into(),
+            defect: "a node that believes it is the leader answers reads from its own copy, without asking a quorum".into(),
+            resembles: Some("etcd 0.4 and Consul as Jepsen found them in 2014".into()),
+            anomaly: "a deposed leader returns values that were overwritten before the read began".into(),
+            modes: raft(),
+        },
+        BugSpec {
+            name: "vote-not-persisted".into(),
+            defect: "the term and the vote are kept in memory only, and are lost in a restart".into(),
+            resembles: Some("a Raft that answers before it saves currentTerm and votedFor".into()),
+            anomaly: "acknowledged writes are deleted by a leader of an older term, and replaced values come back".into(),
+            modes: raft(),
+        },
+        BugSpec {
+            name: "fsync-skipped".into(),
+            defect: "commits are acknowledged before they are durable".into(),
+            resembles: Some("Redis with appendfsync everysec; Elasticsearch's asynchronous translog".into()),
+            anomaly: "acknowledged writes are lost when enough nodes are killed".into(),
+            modes: vec!["raft".into(), "primary".into()],
+        },
+        BugSpec {
+            name: "cas-before-order".into(),
+            defect: "a compare-and-set is compared with the state at its arrival; then a blind write is ordered".into(),
+            resembles: Some("check-then-act: a condition tested before the order is made".into()),
+            anomaly: "two compare-and-sets from the same value both succeed".into(),
+            modes: raft(),
+        },
+    ]
 }
 
 /// When a node with this bug, or none, takes a commit for complete.
@@ -103,29 +83,5 @@ pub fn syncing(bug: Option<Bug>) -> Syncing {
     match bug {
         Some(Bug::FsyncSkipped) => Syncing::Skipped,
         _ => Syncing::Durable,
-    }
-}
-
-impl fmt::Display for Bug {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A bug name nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown bug \"{given}\"; the bugs are {}", Bug::ALL.map(Bug::name).join(", "))]
-pub struct ParseBugError {
-    given: String,
-}
-
-impl FromStr for Bug {
-    type Err = ParseBugError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|bug| bug.name() == name)
-            .ok_or_else(|| ParseBugError { given: name.into() })
     }
 }

@@ -1,56 +1,42 @@
-//! What one node is told when it starts.
+//! The configuration of one node.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 pub use duress_consensus::{NodeName, Peer};
+use duress_settings::{Settings, SettingsError};
+use serde::Deserialize;
 
 use crate::bug::Bug;
+#[cfg(doc)]
+use crate::offer::offer;
 
-/// Whose copy answers a read in the mode `primary`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Which copy answers a read in the mode `primary`. Serde's names are those of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ReadFrom {
     /// The primary's: replicas forward reads to it.
-    #[default]
     Primary,
-    /// The copy of whichever node is asked.
+    /// The copy of the node that is asked.
     Any,
 }
 
-impl FromStr for ReadFrom {
-    type Err = OptionError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "primary" => Ok(Self::Primary),
-            "any" => Ok(Self::Any),
-            _ => {
-                Err(OptionError::Value { key: "read".into(), given: text.into(), expected: "primary or any" })
-            }
-        }
-    }
-}
-
-/// How a node of the mode `raft` makes sure that what it reads is the latest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How a node of the mode `raft` makes sure that what it reads is the latest. Serde's names are those of the command
+/// line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ReadBy {
     /// The leader has a quorum confirm it. Linearizable, whatever clocks do.
-    #[default]
     Index,
-    /// The leader relies on having been confirmed a moment ago, by its wall clock. Linearizable while that clock does
-    /// not fall behind the others by more than a bound: see [`crate::raft::lease`].
+    /// The leader relies on an earlier confirmation while a lease lasts, by its wall clock. Linearizable while that clock
+    /// does not fall behind the others by more than a bound: see [`crate::raft::lease`].
     Lease,
     /// Not at all: each node answers from its own copy, however old.
     Local,
 }
 
 impl ReadBy {
-    /// Every way.
-    pub const ALL: [Self; 3] = [Self::Index, Self::Lease, Self::Local];
-
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
@@ -58,24 +44,6 @@ impl ReadBy {
             Self::Lease => "lease",
             Self::Local => "local",
         }
-    }
-}
-
-impl fmt::Display for ReadBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for ReadBy {
-    type Err = OptionError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|way| way.name() == text).ok_or_else(|| OptionError::Value {
-            key: "reads".into(),
-            given: text.into(),
-            expected: "index, lease or local",
-        })
     }
 }
 
@@ -91,44 +59,24 @@ pub struct RaftOptions {
     pub election_max: Duration,
     /// Entries after which a snapshot is taken and the log before it purged.
     pub snapshot_every: u64,
-    /// How reads are made sure of.
+    /// How a node makes sure that a read is up to date.
     pub read_by: ReadBy,
-    /// How long a leader relies on a quorum that followed it, from the sending of what the quorum acknowledged.
-    /// For reads by lease.
+    /// How long a leader relies on a quorum that followed it, counted from when it sent the heartbeats that the quorum
+    /// acknowledged. For reads by lease.
     pub lease: Duration,
     /// How far the leader's wall clock may fall behind the other nodes' clocks during a lease without reads becoming
-    /// stale. With `lease` at most `election_max`, before which nobody else is elected. For reads by lease.
+    /// stale. With `lease` at most `election_max`, before which no other leader is elected. For reads by lease.
     pub drift_bound: Duration,
-}
-
-impl Default for RaftOptions {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(700),
-            snapshot_every: 5_000,
-            read_by: ReadBy::Index,
-            lease: Duration::from_millis(400),
-            drift_bound: Duration::from_millis(300),
-        }
-    }
 }
 
 /// Options of the mode `primary`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrimaryOptions {
-    /// Whose copy answers reads.
+    /// Which copy answers reads.
     pub read: ReadFrom,
-    /// How many of the latest writes the primary keeps for replicas that fall behind; one that falls behind further
+    /// How many of the latest writes the primary keeps for replicas that fall behind; a replica that falls behind further
     /// gets a full copy.
     pub log_keep: u64,
-}
-
-impl Default for PrimaryOptions {
-    fn default() -> Self {
-        Self { read: ReadFrom::Primary, log_keep: 20_000 }
-    }
 }
 
 /// How the nodes replicate, with the options of that way.
@@ -142,9 +90,6 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The names of all modes.
-    pub const NAMES: [&'static str; 2] = ["raft", "primary"];
-
     /// The name on the command line.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -153,104 +98,27 @@ impl Mode {
         }
     }
 
-    /// Sets one option, written `key=value`.
-    ///
-    /// Mode `raft`: `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `snapshot_every`, `reads` (`index`, `lease`
-    /// or `local`), `lease_ms`, `drift_bound_ms`. Mode `primary`: `read` (`primary` or `any`), `log_keep`.
-    ///
-    /// # Errors
-    /// The text has no `=`, this mode has no such option, or the option cannot have that value.
-    pub fn set_option(&mut self, option: &str) -> Result<(), OptionError> {
-        let (key, value) = option.split_once('=').ok_or_else(|| OptionError::Shape(option.into()))?;
-        match self {
-            Self::Raft(options) => match key {
-                "heartbeat_ms" => options.heartbeat = Duration::from_millis(positive(key, value)?),
-                "election_min_ms" => options.election_min = Duration::from_millis(positive(key, value)?),
-                "election_max_ms" => options.election_max = Duration::from_millis(positive(key, value)?),
-                "snapshot_every" => options.snapshot_every = positive(key, value)?,
-                "reads" => options.read_by = value.parse()?,
-                "lease_ms" => options.lease = Duration::from_millis(positive(key, value)?),
-                "drift_bound_ms" => options.drift_bound = Duration::from_millis(positive(key, value)?),
-                _ => {
-                    return Err(OptionError::Key {
-                        mode: "raft",
-                        given: key.into(),
-                        known: "heartbeat_ms, election_min_ms, election_max_ms, snapshot_every, reads, lease_ms, \
-                                drift_bound_ms",
-                    });
-                }
-            },
-            Self::Primary(options) => match key {
-                "read" => options.read = value.parse()?,
-                "log_keep" => options.log_keep = positive(key, value)?,
-                _ => {
-                    return Err(OptionError::Key {
-                        mode: "primary",
-                        given: key.into(),
-                        known: "read, log_keep",
-                    });
-                }
-            },
-        }
-        Ok(())
-    }
-}
-
-fn positive(key: &str, value: &str) -> Result<u64, OptionError> {
-    let wrong =
-        || OptionError::Value { key: key.into(), given: value.into(), expected: "a whole number above 0" };
-    value.parse().ok().filter(|number| *number > 0).ok_or_else(wrong)
-}
-
-/// An option that cannot be set.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OptionError {
-    /// There is no `=`.
-    #[error("\"{0}\" is no option: write key=value")]
-    Shape(String),
-    /// The mode has no such option.
-    #[error("the mode {mode} has no option \"{given}\"; it has {known}")]
-    Key {
-        /// The mode.
-        mode: &'static str,
-        /// The option asked for.
-        given: String,
-        /// The options there are.
-        known: &'static str,
-    },
-    /// The option cannot have that value.
-    #[error("the option {key} cannot be \"{given}\"; it takes {expected}")]
-    Value {
-        /// The option.
-        key: String,
-        /// The value asked for.
-        given: String,
-        /// The values it takes.
-        expected: &'static str,
-    },
-}
-
-/// A mode name nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown mode \"{given}\"; the modes are {}", Mode::NAMES.join(", "))]
-pub struct ParseModeError {
-    given: String,
-}
-
-impl FromStr for Mode {
-    type Err = ParseModeError;
-
-    /// Parses the name of a mode; its options are the default ones.
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "raft" => Ok(Self::Raft(RaftOptions::default())),
-            "primary" => Ok(Self::Primary(PrimaryOptions::default())),
-            _ => Err(ParseModeError { given: name.into() }),
+    fn read(settings: &Settings) -> Result<Self, SettingsError> {
+        match settings.mode.as_str() {
+            "raft" => Ok(Self::Raft(RaftOptions {
+                heartbeat: settings.millis("heartbeat_ms")?,
+                election_min: settings.millis("election_min_ms")?,
+                election_max: settings.millis("election_max_ms")?,
+                snapshot_every: settings.whole("snapshot_every")?,
+                read_by: settings.word("reads")?,
+                lease: settings.millis("lease_ms")?,
+                drift_bound: settings.millis("drift_bound_ms")?,
+            })),
+            "primary" => Ok(Self::Primary(PrimaryOptions {
+                read: settings.word("read")?,
+                log_keep: settings.whole("log_keep")?,
+            })),
+            other => Err(SettingsError::Unreadable { option: "--mode".into(), given: other.into() }),
         }
     }
 }
 
-/// Everything one node is told.
+/// The configuration of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// This node's name.
@@ -272,39 +140,27 @@ pub struct Config {
 }
 
 impl Config {
-    /// A node with no peers, in the mode `raft`, without a bug.
-    pub fn new(node: NodeName, listen: SocketAddr, peer_listen: SocketAddr, data: PathBuf) -> Self {
-        Self {
+    /// A node without peers, run as `settings` say.
+    ///
+    /// # Errors
+    /// The settings are not those of a mode of [`offer`], as when a plan was edited by hand.
+    pub fn new(
+        node: NodeName,
+        listen: SocketAddr,
+        peer_listen: SocketAddr,
+        data: PathBuf,
+        settings: &Settings,
+    ) -> Result<Self, SettingsError> {
+        Ok(Self {
             node,
             listen,
             peer_listen,
             peers: Vec::new(),
             data,
-            mode: Mode::Raft(RaftOptions::default()),
-            bug: None,
+            mode: Mode::read(settings)?,
+            bug: settings.bug()?,
             request_timeout: Duration::from_millis(1_500),
-        }
-    }
-
-    /// Replaces the mode.
-    #[must_use]
-    pub fn with_mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Adds another node.
-    #[must_use]
-    pub fn with_peer(mut self, name: NodeName, address: SocketAddr) -> Self {
-        self.peers.push(Peer { name, address });
-        self
-    }
-
-    /// Switches a seeded bug on.
-    #[must_use]
-    pub fn with_bug(mut self, bug: Bug) -> Self {
-        self.bug = Some(bug);
-        self
+        })
     }
 
     /// The names of all nodes, this one included, in order.
@@ -347,15 +203,12 @@ impl Config {
                 election_max: options.election_max,
             });
         }
-        match (&self.mode, self.bug) {
-            (Mode::Primary(_), Some(bug)) if bug != Bug::FsyncSkipped => {
-                Err(ConfigError::Bug { bug, mode: self.mode.name() })
-            }
-            (Mode::Raft(RaftOptions { read_by: ReadBy::Local, .. }), Some(bug @ Bug::StaleLeaderRead)) => {
-                Err(ConfigError::Bug { bug, mode: "raft with reads=local" })
-            }
-            _ => Ok(()),
+        if let (Mode::Raft(RaftOptions { read_by: ReadBy::Local, .. }), Some(Bug::StaleLeaderRead)) =
+            (&self.mode, self.bug)
+        {
+            return Err(ConfigError::NoQuorumToSkip);
         }
+        Ok(())
     }
 }
 
@@ -363,11 +216,11 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A node name occurs twice.
-    #[error("the node {0} is named twice")]
+    #[error("node {0} is named twice")]
     Duplicate(NodeName),
     /// The times of the mode `raft` are not in order.
     #[error(
-        "heartbeat ({heartbeat:?}) must be below election_min ({election_min:?}), and that below election_max ({election_max:?})"
+        "heartbeat_ms ({heartbeat:?}) must be below election_min_ms ({election_min:?}), and that below election_max_ms ({election_max:?})"
     )]
     Timing {
         /// Between heartbeats.
@@ -377,76 +230,82 @@ pub enum ConfigError {
         /// Longest silence.
         election_max: Duration,
     },
-    /// A lease and its margin are longer than other nodes wait before they elect somebody.
+    /// A lease and its margin are longer than the other nodes wait before they elect a leader.
     #[error(
-        "lease ({lease:?}) and drift_bound ({drift_bound:?}) together must be at most election_max ({election_max:?}), before which nobody else is elected"
+        "lease_ms ({lease:?}) and drift_bound_ms ({drift_bound:?}) together must be at most election_max_ms ({election_max:?}): no other leader is elected for that long"
     )]
     Lease {
         /// How long a lease lasts.
         lease: Duration,
         /// The margin for clocks.
         drift_bound: Duration,
-        /// How long nobody else is elected.
+        /// How long no other leader is elected.
         election_max: Duration,
     },
-    /// The bug is a defect of another mode.
-    #[error("the bug {bug} does not exist in the mode {mode}")]
-    Bug {
-        /// The bug.
-        bug: Bug,
-        /// The mode.
-        mode: &'static str,
-    },
+    /// The bug skips a step that reads from the local copy do not have.
+    #[error("bug stale-leader-read does not apply with reads=local")]
+    NoQuorumToSkip,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use duress_settings::{Request, Values};
 
-    #[test]
-    fn errors_list_what_is_accepted() {
-        assert_eq!(
-            "paxos".parse::<Mode>().unwrap_err().to_string(),
-            "unknown mode \"paxos\"; the modes are raft, primary"
-        );
-        let bug = "none".parse::<Bug>().unwrap_err().to_string();
-        assert!(Bug::ALL.iter().all(|known| bug.contains(known.name())), "{bug}");
-        let mut mode: Mode = "primary".parse().unwrap();
-        assert_eq!(
-            mode.set_option("read=nearest").unwrap_err().to_string(),
-            "the option read cannot be \"nearest\"; it takes primary or any"
-        );
-        assert_eq!(
-            mode.set_option("quorum=3").unwrap_err().to_string(),
-            "the mode primary has no option \"quorum\"; it has read, log_keep"
-        );
-        mode.set_option("read=any").unwrap();
-        assert_eq!(mode, Mode::Primary(PrimaryOptions { read: ReadFrom::Any, ..Default::default() }));
+    use super::*;
+    use crate::offer::offer;
+
+    fn config(mode: &str, options: &[(&str, &str)], bug: Option<&str>) -> Config {
+        let request =
+            Request { mode: Some(mode.into()), bug: bug.map(str::to_owned), nodes: 1, ..Request::default() };
+        let request = options.iter().fold(request, |request, (name, value)| request.with_option(name, value));
+        let settings = offer().resolve("store", &request, None).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        Config::new("n1".parse().unwrap(), address, address, "data".into(), &settings).unwrap()
     }
 
     #[test]
-    fn a_lease_must_end_before_anybody_else_can_lead() {
-        let address = "127.0.0.1:0".parse().unwrap();
-        let config = |options: &[&str]| {
-            let mut mode: Mode = "raft".parse().unwrap();
-            options.iter().for_each(|option| mode.set_option(option).unwrap());
-            Config::new("n1".parse().unwrap(), address, address, "data".into()).with_mode(mode)
-        };
-        config(&["reads=lease"]).validate().unwrap();
-        assert_eq!(
-            config(&["reads=lease", "lease_ms=401"]).validate().unwrap_err().to_string(),
-            "lease (401ms) and drift_bound (300ms) together must be at most election_max (700ms), before which nobody \
-             else is elected"
+    fn every_mode_option_value_and_bug_of_the_offer_is_understood() {
+        for mode in &offer().modes {
+            let plain = config(&mode.name, &[], None);
+            assert_eq!(plain.mode.name(), mode.name);
+            plain.validate().unwrap();
+            for option in offer().options_of(&mode.name) {
+                assert!(option.values.accept(&option.default), "{}", option.name);
+                let others: Vec<String> = match &option.values {
+                    Values::Words(words) => {
+                        words.iter().filter(|word| **word != option.default).cloned().collect()
+                    }
+                    Values::Whole { max, .. } => vec![max.to_string()],
+                    Values::WordsOrWhole { .. } => unreachable!("the store has no such option"),
+                };
+                for other in others {
+                    let changed = config(&mode.name, &[(&option.name, &other)], None);
+                    assert_ne!(changed.mode, plain.mode, "{}={other} changes nothing", option.name);
+                }
+            }
+            for bug in offer().bugs.iter().filter(|bug| bug.modes.contains(&mode.name)) {
+                let config = config(&mode.name, &[], Some(&bug.name));
+                assert_eq!(format!("{:?}", config.bug.unwrap()).to_lowercase(), bug.name.replace('-', ""));
+            }
+        }
+        assert!(
+            offer().options.iter().all(|option| offer().modes.iter().any(|m| option.modes.contains(&m.name)))
         );
-        config(&["reads=index", "lease_ms=401"]).validate().unwrap();
-        let error = config(&["reads=local"]).with_bug(Bug::StaleLeaderRead).validate().unwrap_err();
+    }
+
+    #[test]
+    fn a_lease_must_end_before_another_node_can_lead() {
+        config("raft", &[("reads", "lease")], None).validate().unwrap();
         assert_eq!(
-            error.to_string(),
-            "the bug stale-leader-read does not exist in the mode raft with reads=local"
+            config("raft", &[("reads", "lease"), ("lease_ms", "401")], None)
+                .validate()
+                .unwrap_err()
+                .to_string(),
+            "lease_ms (401ms) and drift_bound_ms (300ms) together must be at most election_max_ms (700ms): no other \
+             leader is elected for that long"
         );
-        assert_eq!(
-            "raft".parse::<Mode>().unwrap().set_option("reads=any").unwrap_err().to_string(),
-            "the option reads cannot be \"any\"; it takes index, lease or local"
-        );
+        config("raft", &[("reads", "index"), ("lease_ms", "401")], None).validate().unwrap();
+        let local = config("raft", &[("reads", "local")], Some("stale-leader-read"));
+        assert_eq!(local.validate(), Err(ConfigError::NoQuorumToSkip));
     }
 }

@@ -3,7 +3,8 @@
 //! It is a real program, with durable storage and a protocol any Redis client speaks, and it knows nothing
 //! of what will be done to it. In reading order:
 //!
-//! - [`config`]: what one node is told: its name, addresses, peers, data folder, [`Mode`] and perhaps a [`Bug`].
+//! - [`offer`](mod@offer): the modes, options and bugs that a user can choose from.
+//! - [`config`]: the configuration of one node: its name, addresses, peers, data folder, [`Mode`] and perhaps a [`Bug`].
 //! - [`serve`](mod@serve): runs one node until it is asked to stop.
 //! - [`command`]: the commands and queries, and the state they act on.
 //! - [`outcome`]: the contract of errors: what certainly did not happen, and what may have.
@@ -14,14 +15,16 @@
 //! - [`bug`]: the seeded defects, each off unless asked for.
 //!
 //! ```no_run
-//! use duress_store::{Config, Mode};
+//! use duress_settings::Request;
+//! use duress_store::{Config, offer, serve};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = Config::new("n1".parse()?, "127.0.0.1:6379".parse()?, "127.0.0.1:7379".parse()?, "data/n1".into())
-//!     .with_mode("raft".parse::<Mode>()?)
-//!     .with_peer("n2".parse()?, "127.0.0.1:7380".parse()?)
-//!     .with_peer("n3".parse()?, "127.0.0.1:7381".parse()?);
-//! duress_store::serve(config).await?;
+//! let request = Request { mode: Some("raft".into()), nodes: 3, ..Request::default() };
+//! let settings = offer().resolve("store", &request, None)?;
+//! let (clients, peers) = ("127.0.0.1:6379".parse()?, "127.0.0.1:7379".parse()?);
+//! let mut config = Config::new("n1".parse()?, clients, peers, "data/n1".into(), &settings)?;
+//! config.peers = vec!["n2=127.0.0.1:7380".parse()?, "n3=127.0.0.1:7381".parse()?];
+//! serve(config).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -30,6 +33,7 @@ pub mod bug;
 pub mod command;
 pub mod config;
 pub mod node;
+pub mod offer;
 pub mod outcome;
 pub mod primary;
 pub mod raft;
@@ -39,5 +43,6 @@ pub mod wall_clock;
 
 pub use bug::Bug;
 pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom};
+pub use offer::offer;
 pub use serve::{ServeError, serve, serve_until, serve_with_clock};
 pub use wall_clock::{SystemClock, WallClock};

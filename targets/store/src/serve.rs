@@ -124,7 +124,7 @@ pub async fn serve_with_clock(
             Node::Primary(node)
         }
     };
-    tracing::info!(node = %config.node, mode = config.mode.name(), clients = %config.listen, bug = config.bug.map(|b| b.name()), "serving");
+    tracing::info!(node = %config.node, mode = config.mode.name(), clients = %config.listen, bug = ?config.bug, "serving");
 
     let shutdown = Arc::new(Notify::new());
     let service = Service { node: node.clone(), name: config.node.clone(), shutdown: Arc::clone(&shutdown) };

@@ -79,6 +79,14 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
 }
 
+impl Topic {
+    /// How many replicas each of its partitions was given; a client that assigns them itself may give other partitions
+    /// more or fewer than the first.
+    pub fn replication(&self) -> u16 {
+        self.partitions.first().map_or(0, |partition| partition.replicas.len() as u16)
+    }
+}
+
 /// Who may be elected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Election {

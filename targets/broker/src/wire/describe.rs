@@ -35,15 +35,19 @@ pub fn cluster(broker: &Broker) -> DescribeClusterResponse {
 
 /// Answers DescribeConfigs: for topics their settings, for brokers the settings of topics that say nothing.
 pub fn configs(broker: &Broker, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
-    let defaults = TopicSettings::of(&broker.config().options);
+    let defaults = |replication| TopicSettings::of(&broker.config().options, replication);
     let results = request.resources.into_iter().map(|resource| {
-        let settings = match resource.resource_type {
+        let described = match resource.resource_type {
             TOPIC => broker
                 .controller()
-                .read(|s| s.topics.get(resource.resource_name.as_str()).map(|topic| topic.settings.clone()))
+                .read(|s| {
+                    let topic = s.topics.get(resource.resource_name.as_str())?;
+                    Some((topic.settings.clone(), defaults(topic.replication())))
+                })
                 .ok_or(ResponseError::UnknownTopicOrPartition),
             BROKER if resource.resource_name.as_str() == broker.controller().id().to_string() => {
-                Ok(defaults.clone())
+                let settings = defaults(broker.default_replication());
+                Ok((settings.clone(), settings))
             }
             _ => Err(ResponseError::InvalidRequest),
         };
@@ -56,8 +60,8 @@ pub fn configs(broker: &Broker, request: DescribeConfigsRequest) -> DescribeConf
                 .as_ref()
                 .is_none_or(|keys| keys.iter().any(|key| key.as_str() == name))
         };
-        match settings {
-            Ok(settings) => {
+        match described {
+            Ok((settings, defaults)) => {
                 let defaults = defaults.list();
                 let listed = settings.list().into_iter().filter(|(name, _)| asked(name));
                 let configs = listed.map(|(name, value)| {

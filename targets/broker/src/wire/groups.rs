@@ -78,15 +78,13 @@ async fn ensure_offsets_topic(broker: &Broker) {
         return;
     }
     let options = &broker.config().options;
-    let assignment = Assignment::Spread {
-        partitions: options.offsets_partitions.into(),
-        replication: broker.default_replication(),
-    };
+    let replication = broker.default_replication();
+    let assignment = Assignment::Spread { partitions: options.offsets_partitions.into(), replication };
     let settings = TopicSettings {
         cleanup: CleanupPolicy::Compact,
         retention: None,
         retention_bytes: None,
-        ..TopicSettings::of(options)
+        ..TopicSettings::of(options, replication)
     };
     let deadline = Instant::now() + CHANGE_MAX;
     if let Err(error) = broker.create_topic(OFFSETS_TOPIC, assignment, settings, deadline).await {

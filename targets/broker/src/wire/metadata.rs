@@ -79,12 +79,10 @@ async fn create_if_missing(broker: &Broker, name: &TopicName) {
         return;
     }
     let options = &broker.config().options;
-    let assignment = Assignment::Spread {
-        partitions: options.partitions.into(),
-        replication: broker.default_replication(),
-    };
-    let deadline = Instant::now() + CHANGE_MAX;
-    let created = broker.create_topic(name, assignment, TopicSettings::of(options), deadline).await;
+    let replication = broker.default_replication();
+    let assignment = Assignment::Spread { partitions: options.partitions.into(), replication };
+    let settings = TopicSettings::of(options, replication);
+    let created = broker.create_topic(name, assignment, settings, Instant::now() + CHANGE_MAX).await;
     match created {
         Ok(()) | Err(ChangeError::Refused(crate::cluster::state::Refusal::TopicExists)) => {}
         // The client is told that there is no leader yet, and asks again.

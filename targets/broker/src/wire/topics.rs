@@ -64,9 +64,9 @@ pub async fn create(broker: &Broker, request: CreateTopicsRequest) -> CreateTopi
             Ok((assignment, settings)) => {
                 let (partitions, replication) = shape(&assignment);
                 answer
-                    .with_num_partitions(partitions)
-                    .with_replication_factor(replication)
-                    .with_configs(Some(configs(broker, &settings)))
+                    .with_num_partitions(partitions as i32)
+                    .with_replication_factor(replication as i16)
+                    .with_configs(Some(configs(broker, &settings, replication)))
             }
             Err((error, message)) => answer
                 .with_error_code(error.code())
@@ -83,15 +83,19 @@ fn plan(broker: &Broker, topic: &CreatableTopic) -> Result<(Assignment, TopicSet
         let message = "a topic's name is 1 to 249 letters, digits, '.', '_' or '-', and no internal one";
         return Err((ResponseError::InvalidTopicException, message.into()));
     }
-    let mut settings = TopicSettings::of(&broker.config().options);
+    let assignment = if topic.assignments.is_empty() { spread(broker, topic)? } else { given(topic)? };
+    let (_, replication) = shape(&assignment);
+    let mut settings = TopicSettings::of(&broker.config().options, replication);
     for config in &topic.configs {
         let value = config.value.as_ref().map_or("", |value| value.as_str());
         let set = settings.set(&config.name, value);
         set.map_err(|error| (ResponseError::InvalidConfig, error.to_string()))?;
     }
-    if !topic.assignments.is_empty() {
-        return given(topic).map(|assignment| (assignment, settings));
-    }
+    Ok((assignment, settings))
+}
+
+/// The assignment that the brokers choose.
+fn spread(broker: &Broker, topic: &CreatableTopic) -> Result<Assignment, Refused> {
     let partitions = match topic.num_partitions {
         -1 => u32::from(broker.config().options.partitions),
         number => {
@@ -106,7 +110,7 @@ fn plan(broker: &Broker, topic: &CreatableTopic) -> Result<(Assignment, TopicSet
             (ResponseError::InvalidReplicationFactor, "a partition has at least one replica".into())
         })?,
     };
-    Ok((Assignment::Spread { partitions, replication }, settings))
+    Ok(Assignment::Spread { partitions, replication })
 }
 
 /// The assignment a client gives itself: every partition once, from 0.
@@ -122,17 +126,18 @@ fn given(topic: &CreatableTopic) -> Result<Assignment, Refused> {
     Ok(Assignment::Given(replicas))
 }
 
-fn shape(assignment: &Assignment) -> (i32, i16) {
+/// Partitions, and the replicas of each.
+fn shape(assignment: &Assignment) -> (u32, u16) {
     match assignment {
-        Assignment::Spread { partitions, replication } => (*partitions as i32, *replication as i16),
+        Assignment::Spread { partitions, replication } => (*partitions, *replication),
         Assignment::Given(replicas) => {
-            (replicas.len() as i32, replicas.first().map_or(0, |replicas| replicas.len() as i16))
+            (replicas.len() as u32, replicas.first().map_or(0, |replicas| replicas.len() as u16))
         }
     }
 }
 
-fn configs(broker: &Broker, settings: &TopicSettings) -> Vec<CreatableTopicConfigs> {
-    let defaults = TopicSettings::of(&broker.config().options).list();
+fn configs(broker: &Broker, settings: &TopicSettings, replication: u16) -> Vec<CreatableTopicConfigs> {
+    let defaults = TopicSettings::of(&broker.config().options, replication).list();
     let config = |(name, value): (&'static str, String)| {
         let is_default = defaults.get(name) == Some(&value);
         CreatableTopicConfigs::default()

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use duress_broker::{Bug, Config, serve};
+use duress_broker::{Config, Peer, offer, serve};
+use duress_settings::Request;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -27,17 +28,28 @@ pub const QUICK: [&str; 3] = ["lag-ms=800", "session-ms=1200", "cleanup-ms=200"]
 pub fn run_node(arguments: &str) {
     let mut words = arguments.split(' ');
     let mut next = || words.next().unwrap();
-    let mut config =
-        Config::new(next().parse().unwrap(), next().parse().unwrap(), next().parse().unwrap(), next().into());
+    let (name, listen, peer_listen, data) = (next(), next(), next(), next());
+    let mut request = Request { nodes: 1, ..Request::default() };
+    let mut peers: Vec<Peer> = Vec::new();
     for word in words {
         if let Some(bug) = word.strip_prefix("bug:") {
-            config.bug = Some(bug.parse().unwrap());
+            request.bug = Some(bug.to_owned());
         } else if let Some(option) = word.strip_prefix("option:") {
-            config.options.set(option).unwrap();
+            let (name, value) = option.split_once('=').unwrap();
+            request = request.with_option(name, value);
         } else {
-            config.peers.push(word.parse().unwrap());
+            peers.push(word.parse().unwrap());
         }
     }
+    let settings = offer().resolve("broker", &request, None).unwrap();
+    let config = Config::new(
+        name.parse().unwrap(),
+        listen.parse().unwrap(),
+        peer_listen.parse().unwrap(),
+        data.into(),
+        &settings,
+    );
+    let config = Config { peers, ..config.unwrap() };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -60,7 +72,7 @@ struct Node {
 /// A cluster; its processes are killed when it is dropped.
 pub struct Cluster {
     options: Vec<String>,
-    bug: Option<Bug>,
+    bug: Option<&'static str>,
     nodes: Vec<Node>,
     /// The link that `.0` keeps to `.1`.
     proxies: BTreeMap<(usize, usize), Proxy>,
@@ -93,7 +105,7 @@ fn free_port() -> u16 {
 
 impl Cluster {
     /// Starts brokers `n1`…, numbered from 1 here as in the protocol, and waits until each knows all of them.
-    pub async fn start(size: usize, options: &[&str], bug: Option<Bug>) -> Self {
+    pub async fn start(size: usize, options: &[&str], bug: Option<&'static str>) -> Self {
         let node = || Node { client_port: free_port(), peer_port: free_port(), child: None };
         let nodes: Vec<Node> = (0..size).map(|_| node()).collect();
         let mut proxies = BTreeMap::new();

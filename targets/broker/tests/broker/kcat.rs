@@ -26,7 +26,7 @@ async fn kcat_produces_and_consumes_alone_and_in_a_group() {
         println!("skipped: kcat is not installed (Debian: apt-get install kcat)");
         return;
     }
-    let cluster = Cluster::start(3, &["min-insync=2", "partitions=2"], None).await;
+    let cluster = Cluster::start(3, &["partitions=2"], None).await;
     let brokers = cluster.bootstrap();
     let lines: String = (0..500).map(|number| format!("{number}\n")).collect();
     let sorted = |text: &str| {

@@ -16,7 +16,7 @@ fn numbered(count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_acknowledged_survives_the_leader() {
-    let mut cluster = Cluster::start(3, &["min-insync=2"], None).await;
+    let mut cluster = Cluster::start(3, &[], None).await;
     let led = cluster.topic("t", &[]).await;
     for value in numbered(50) {
         cluster.produce(led.leader, "t", -1, &value).await;
@@ -35,7 +35,7 @@ async fn what_is_acknowledged_survives_the_leader() {
 
 #[tokio::test]
 async fn the_in_sync_set_shrinks_and_grows_with_who_keeps_up() {
-    let mut cluster = Cluster::start(3, &["min-insync=2"], None).await;
+    let mut cluster = Cluster::start(3, &[], None).await;
     let led = cluster.topic("t", &[]).await;
     let others: Vec<usize> = (1..=3).filter(|node| *node != led.leader).collect();
     cluster.kill(others[0]);
@@ -54,7 +54,7 @@ async fn the_in_sync_set_shrinks_and_grows_with_who_keeps_up() {
 
 #[tokio::test]
 async fn a_leader_that_was_cut_off_gives_up_what_it_wrote_alone() {
-    let cluster = Cluster::start(3, &[], None).await;
+    let cluster = Cluster::start(3, &["min-insync=1"], None).await;
     let led = cluster.topic("t", &[]).await;
     cluster.produce(led.leader, "t", -1, "both").await;
     cluster.isolate(led.leader, Pass::Silent);
@@ -105,7 +105,7 @@ async fn the_last_in_sync_is_waited_for() {
 
 #[tokio::test]
 async fn a_cluster_that_is_killed_as_a_whole_has_everything_again() {
-    let mut cluster = Cluster::start(3, &["min-insync=2"], None).await;
+    let mut cluster = Cluster::start(3, &[], None).await;
     let led = cluster.topic("t", &[]).await;
     for value in numbered(30) {
         cluster.produce(led.leader, "t", -1, &value).await;
@@ -119,7 +119,7 @@ async fn a_cluster_that_is_killed_as_a_whole_has_everything_again() {
 
 #[tokio::test]
 async fn a_follower_that_is_slow_costs_a_while_and_no_more() {
-    let cluster = Cluster::start(3, &["min-insync=2"], None).await;
+    let cluster = Cluster::start(3, &[], None).await;
     let led = cluster.topic("t", &[]).await;
     let slow = led.leader % 3 + 1;
     cluster.isolate(slow, Pass::Silent);

@@ -107,7 +107,7 @@ async fn versions_are_told_to_whoever_asks_for_one_too_many() {
 
 #[tokio::test]
 async fn the_cluster_and_its_settings_are_described() {
-    let cluster = Cluster::start(1, &["min-insync=2"], None).await;
+    let cluster = Cluster::start(1, &["segment-bytes=1048576"], None).await;
     let mut client = cluster.client(1).await;
     client.create("t", 1, 1, &[("cleanup.policy", "compact")]).await.unwrap();
     let described = client.ask(&DescribeClusterRequest::default(), 0).await.unwrap();
@@ -123,7 +123,8 @@ async fn the_cluster_and_its_settings_are_described() {
         (config.value.as_ref().unwrap().to_string(), config.config_source)
     };
     assert_eq!(value("cleanup.policy"), ("compact".into(), 1));
-    assert_eq!(value("min.insync.replicas"), ("2".into(), 5));
+    assert_eq!(value("segment.bytes"), ("1048576".into(), 5));
+    assert_eq!(value("min.insync.replicas"), ("1".into(), 5), "of the one replica that there is");
 }
 
 #[tokio::test]

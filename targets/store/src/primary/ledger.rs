@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -14,7 +15,6 @@ use tokio::sync::watch;
 
 use crate::bug::{Bug, syncing};
 use crate::command::KeyValues;
-use crate::config::Config;
 use duress_consensus::disk::{Contents, DATA, Disk, DiskError, LOG, META};
 
 const POSITION: &str = "position";
@@ -71,11 +71,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the data folder of a node.
+    /// Opens the data folder of the node `owner`.
     ///
     /// # Errors
     /// It cannot be used, or belongs to another node.
-    pub fn open(config: &Config, owner: &str, keep: u64, bug: Option<Bug>) -> Result<Self, DiskError> {
+    pub fn open(folder: &Path, owner: &str, keep: u64, bug: Option<Bug>) -> Result<Self, DiskError> {
         let load = |contents: &Contents<'_>| {
             let mut state =
                 State { position: contents.meta(POSITION)?.unwrap_or_default(), ..State::default() };
@@ -85,7 +85,7 @@ impl Ledger {
             state.recent = contents.log::<Change>()?.into_iter().map(|(_, change)| change).collect();
             Ok(state)
         };
-        let (disk, state) = Disk::open(&config.data, owner, syncing(bug), load)?;
+        let (disk, state) = Disk::open(folder, owner, syncing(bug), load)?;
         let (moved, _) = watch::channel(state.position.offset);
         Ok(Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep })
     }
@@ -237,10 +237,8 @@ mod tests {
         Change { key: key.into(), value: value.map(Into::into) }
     }
 
-    fn open(folder: &std::path::Path, keep: u64) -> Ledger {
-        let any = "127.0.0.1:1".parse().unwrap();
-        let config = Config::new("n1".parse().unwrap(), any, any, folder.into());
-        Ledger::open(&config, "n1", keep, None).unwrap()
+    fn open(folder: &Path, keep: u64) -> Ledger {
+        Ledger::open(folder, "n1", keep, None).unwrap()
     }
 
     #[tokio::test]

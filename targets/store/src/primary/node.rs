@@ -59,7 +59,7 @@ impl PrimaryNode {
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, DiskError> {
         let owner = format!("{} of {}", config.node, hello.cluster);
-        let ledger = Ledger::open(config, &owner, options.log_keep, config.bug)?;
+        let ledger = Ledger::open(&config.data, &owner, options.log_keep, config.bug)?;
         let primary = members.into_iter().next().expect("this node is a member");
         let mut links = BTreeMap::new();
         // Replicas speak to the primary only, and the primary to nobody: it answers.

@@ -192,7 +192,7 @@ impl RaftNode {
             ("applied", index(metrics.last_applied).to_string()),
             ("snapshot_index", index(metrics.snapshot).to_string()),
             ("purged_index", index(metrics.purged).to_string()),
-            ("reads", self.inner.read_by.to_string()),
+            ("reads", self.inner.read_by.name().to_owned()),
             ("read_rounds", self.inner.reads.rounds().to_string()),
         ];
         if let Some(lease) = &self.inner.lease {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use duress_store::{Bug, Config, Mode, Peer, WallClock, serve, serve_with_clock};
+use duress_settings::Request;
+use duress_store::{Config, Peer, WallClock, offer, serve, serve_with_clock};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -23,25 +24,34 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn run_node(arguments: &str) {
     let mut words = arguments.split(' ');
     let mut next = || words.next().unwrap();
-    let mut mode: Mode = next().parse().unwrap();
-    let mut config =
-        Config::new(next().parse().unwrap(), next().parse().unwrap(), next().parse().unwrap(), next().into());
+    let mut request = Request { mode: Some(next().to_owned()), nodes: 1, ..Request::default() };
+    let (name, listen, peer_listen, data) = (next(), next(), next(), next());
+    let mut peers: Vec<Peer> = Vec::new();
     let mut clock = None;
     for word in words {
         if let Some(path) = word.strip_prefix("clock:") {
             clock = Some(Arc::new(SteppedClock { step: path.into() }));
         } else if let Some(bug) = word.strip_prefix("bug:") {
-            config = config.with_bug(bug.parse().unwrap());
+            request.bug = Some(bug.to_owned());
         } else if let Some(option) = word.strip_prefix("option:") {
-            mode.set_option(option).unwrap();
+            let (name, value) = option.split_once('=').unwrap();
+            request = request.with_option(name, value);
         } else {
-            config.peers.push(word.parse::<Peer>().unwrap());
+            peers.push(word.parse().unwrap());
         }
     }
+    let settings = offer().resolve("store", &request, None).unwrap();
+    let config = Config::new(
+        name.parse().unwrap(),
+        listen.parse().unwrap(),
+        peer_listen.parse().unwrap(),
+        data.into(),
+        &settings,
+    );
+    let config = Config { peers, ..config.unwrap() };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=off".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let config = config.with_mode(mode);
     let outcome = match clock {
         // Such a node ends when it is killed.
         Some(clock) => runtime.block_on(serve_with_clock(config, clock, std::future::pending())),
@@ -89,7 +99,7 @@ struct Node {
 pub struct Cluster {
     mode: &'static str,
     options: Vec<String>,
-    bug: Option<Bug>,
+    bug: Option<&'static str>,
     clocks: Clocks,
     nodes: Vec<Node>,
     /// The link that `.0` keeps to `.1`.
@@ -115,7 +125,7 @@ fn free_port() -> u16 {
 
 impl Cluster {
     /// Starts nodes `n1`…; the nodes are numbered from 1 here too.
-    pub async fn start(mode: &'static str, size: usize, options: &[&str], bug: Option<Bug>) -> Self {
+    pub async fn start(mode: &'static str, size: usize, options: &[&str], bug: Option<&'static str>) -> Self {
         Self::start_with_clocks(mode, size, options, bug, Clocks::Machine).await
     }
 
@@ -123,7 +133,7 @@ impl Cluster {
         mode: &'static str,
         size: usize,
         options: &[&str],
-        bug: Option<Bug>,
+        bug: Option<&'static str>,
         clocks: Clocks,
     ) -> Self {
         let node = || Node { client_port: free_port(), peer_port: free_port(), child: None };

@@ -1,0 +1,100 @@
+//! Why a request was refused.
+
+use std::fmt;
+
+use crate::nearest::hint;
+use crate::values::Values;
+
+/// A request that a program cannot meet, or settings that it cannot read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// No such mode, option or bug.
+    #[error("{owner} has no {what} \"{given}\"{}; {}", hint(nearest.as_deref()), accepted_words(accepted))]
+    Unknown {
+        /// The program.
+        owner: String,
+        /// What kind of word it is.
+        what: Setting,
+        /// The word given.
+        given: String,
+        /// The words accepted.
+        accepted: Vec<String>,
+        /// The accepted word nearest to it.
+        nearest: Option<String>,
+    },
+    /// The option exists and cannot have that value.
+    #[error("option {option} of {owner} cannot be \"{given}\"{}; accepted: {accepted}", hint(nearest.as_deref()))]
+    Value {
+        /// The program.
+        owner: String,
+        /// The option.
+        option: String,
+        /// The value given.
+        given: String,
+        /// The values accepted.
+        accepted: Values,
+        /// The accepted word nearest to it.
+        nearest: Option<String>,
+    },
+    /// The option or bug exists, but not in this mode.
+    #[error("{what} \"{name}\" of {owner} does not apply to mode {mode}, only to {}", modes.join(", "))]
+    OtherMode {
+        /// The program.
+        owner: String,
+        /// An option or a bug.
+        what: Setting,
+        /// Its name.
+        name: String,
+        /// The mode asked for.
+        mode: String,
+        /// The modes it applies to.
+        modes: Vec<String>,
+    },
+    /// A cluster of no nodes.
+    #[error("{owner} needs at least one node")]
+    NoNodes {
+        /// The program.
+        owner: String,
+    },
+    /// Settings without an option that the mode has.
+    #[error("the settings of mode {mode} lack option {option}")]
+    Missing {
+        /// The option.
+        option: String,
+        /// The mode.
+        mode: String,
+    },
+    /// Settings in which an option, or `--bug`, has a value that the program does not know.
+    #[error("option {option} cannot be \"{given}\"")]
+    Unreadable {
+        /// The option.
+        option: String,
+        /// Its value.
+        given: String,
+    },
+}
+
+/// A kind of word that a user gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `--mode`.
+    Mode,
+    /// The name in `-o name=value`.
+    Option,
+    /// `--bug`.
+    Bug,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Mode => "mode",
+            Self::Option => "option",
+            Self::Bug => "bug",
+        })
+    }
+}
+
+fn accepted_words(accepted: &[String]) -> String {
+    if accepted.is_empty() { "it has none".to_owned() } else { format!("accepted: {}", accepted.join(", ")) }
+}

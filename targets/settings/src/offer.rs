@@ -1,0 +1,71 @@
+//! What a program offers: its modes and what they promise, its options, and the bugs that can be switched on.
+
+use std::fmt;
+
+use crate::values::Values;
+
+/// Everything about a program that a user can set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// The modes of operation; the first is the default.
+    pub modes: Vec<Mode>,
+    /// The options of all modes.
+    pub options: Vec<OptionSpec>,
+    /// The seeded bugs.
+    pub bugs: Vec<BugSpec>,
+}
+
+impl Offer {
+    /// The options that a mode has, in the order of the offer.
+    pub fn options_of<'a>(&'a self, mode: &str) -> impl Iterator<Item = &'a OptionSpec> {
+        self.options.iter().filter(move |option| option.modes.iter().any(|name| name == mode))
+    }
+}
+
+/// A mode of operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// The name on the command line.
+    pub name: String,
+    /// How it works, in one line.
+    pub summary: String,
+    /// The guarantee it gives its clients, in words.
+    pub promises: String,
+}
+
+/// An option: `-o name=value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionSpec {
+    /// The name.
+    pub name: String,
+    /// The values it accepts.
+    pub values: Values,
+    /// The value it has when none is given; one that it accepts.
+    pub default: String,
+    /// What it decides, in one line.
+    pub summary: String,
+    /// The modes that have it.
+    pub modes: Vec<String>,
+}
+
+impl fmt::Display for OptionSpec {
+    /// `-o reads=index (index, lease, local): how reads are served`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "-o {}={} ({}): {}", self.name, self.default, self.values, self.summary)
+    }
+}
+
+/// A seeded bug: a defect of the kind that real systems have shipped, off unless asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BugSpec {
+    /// The name on the command line.
+    pub name: String,
+    /// What the program does wrong.
+    pub defect: String,
+    /// A real system that had such a defect, or a setting that has the same effect.
+    pub resembles: Option<String>,
+    /// What a client can observe because of it.
+    pub anomaly: String,
+    /// The modes that can have it.
+    pub modes: Vec<String>,
+}
