@@ -1,6 +1,13 @@
 //! What the systems offer holds together, and what a user asks is answered with settings or with a useful error.
 
-use duress_targets::{Delivery, Promise, Request, System, Values, find, systems};
+use std::sync::Arc;
+
+use duress::systems::systems;
+use duress::workload::{Model, Workloads};
+use duress_history::{Delivery, NodeId, Promise};
+use duress_nemesis::FaultSpec;
+use duress_settings::{Request, Settings};
+use duress_targets::{Deployment, Node, System, Topology};
 
 fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Request {
     Request {
@@ -17,10 +24,8 @@ fn find(name: &str) -> &'static dyn System {
 
 /// `system` with so many nodes.
 fn deployed(system: &dyn System, settings: &Settings, nodes: u8) -> Arc<dyn Deployment> {
-    let nodes = (1..=nodes).map(|number| Node {
-        name: NodeId::new(format!("n{number}")),
-        address: [10, 77, 0, number].into(),
-    });
+    let nodes = (1..=nodes)
+        .map(|number| Node { name: NodeId::new(format!("n{number}")), address: [10, 77, 0, number].into() });
     system.deploy(settings, &Topology { nodes: nodes.collect() }).unwrap()
 }
 
@@ -77,11 +82,9 @@ fn defaults_are_filled_in() {
     assert_eq!(deployed(store, &settings, 5).tolerates(), 2);
     assert_eq!(deployed(store, &settings, 4).tolerates(), 1);
 
-    for (reads, promise) in [
-        ("index", Promise::LINEARIZABLE),
-        ("lease", Promise::LINEARIZABLE),
-        ("local", Promise::STALE_READS),
-    ] {
+    for (reads, promise) in
+        [("index", Promise::LINEARIZABLE), ("lease", Promise::LINEARIZABLE), ("local", Promise::STALE_READS)]
+    {
         let settings = store.resolve(&ask(None, &[("reads", reads)], None)).unwrap();
         let deployment = deployed(store, &settings, 5);
         assert_eq!(deployment.promise(), promise, "{reads}");
@@ -97,7 +100,7 @@ fn defaults_are_filled_in() {
 
 #[test]
 fn settings_that_were_not_filled_in_are_refused() {
-    let bare = Settings { mode: "raft".to_owned(), ..Settings::default() };
+    let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None };
     let Err(error) = find("store").deploy(&bare, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
     assert_eq!(error.to_string(), "the settings of mode raft lack option reads");
 }

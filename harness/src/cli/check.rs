@@ -7,15 +7,15 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use duress_checkers::verdict::Verdict;
-use duress_history::{Delivery, Promise, Scalar};
 use duress_history::jsonl::ReadError;
+use duress_history::{Delivery, Promise, Scalar};
 
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::judge::{JudgeError, Judgement, Question};
-use crate::workload::{Model, Workloads};
 use crate::report::text::Told;
+use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -39,9 +39,9 @@ pub struct CheckArgs {
 }
 
 fn model_parser() -> PossibleValuesParser {
-    PossibleValuesParser::new(Workloads::known().models().map(|model| {
-        PossibleValue::new(model.name()).help(model.holds())
-    }))
+    PossibleValuesParser::new(
+        Workloads::known().models().map(|model| PossibleValue::new(model.name()).help(model.holds())),
+    )
 }
 
 fn model_help() -> String {
@@ -54,7 +54,8 @@ fn promise(text: &str) -> Result<Promise, String> {
         ("linearizable", _) => Ok(Promise::LINEARIZABLE),
         ("stale-reads", _) => Ok(Promise::STALE_READS),
         (_, Some(delivery)) => Ok(Promise::Messages { stored: delivery, consumed: delivery }),
-        _ => Err("write linearizable, stale-reads, exactly-once, at-least-once, at-most-once or best-effort".to_owned()),
+        _ => Err("write linearizable, stale-reads, exactly-once, at-least-once, at-most-once or best-effort"
+            .to_owned()),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::systems::systems;
 use duress_arena::NamespaceKind;
 use duress_arena::capabilities::{Availability, User, probe};
 use duress_arena::clock::absolute_waits_missing;
-use crate::systems::systems;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use duress_nemesis::Family;
 use duress_targets::Description;
 
+use super::run::workloads_of;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::systems::systems;
 use crate::workload::{Model, Workloads};
-use super::run::workloads_of;
 
 /// Appends a line. Writing to a String cannot fail.
 macro_rules! say {

@@ -20,9 +20,9 @@ mod workload;
 
 use clap::{Parser, Subcommand};
 
-use crate::workload::Workloads;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::tell;
+use crate::workload::Workloads;
 
 /// Puts a distributed system under duress and says whether it kept its promises.
 #[derive(Debug, Parser)]

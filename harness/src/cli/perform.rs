@@ -17,8 +17,8 @@ use super::run::Planned;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::judge::{Judged, RecordedRun};
 use crate::judge::verdict::RunVerdict;
+use crate::judge::{Judged, RecordedRun};
 use crate::plan::{ClockSource, DataLocation, Plan};
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
@@ -56,9 +56,7 @@ pub(super) fn isolated(
     })?;
     match role {
         Role::Outer(status) => outer(status),
-        Role::Runner => {
-            perform(&complete()?, output)
-        }
+        Role::Runner => perform(&complete()?, output),
     }
 }
 

@@ -20,9 +20,9 @@ use super::words::{Concurrency, duration, option};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
+use crate::plan::{ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, hosts};
 use crate::systems::systems;
 use crate::workload::{Model, Workload, Workloads};
-use crate::plan::{ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, hosts};
 
 /// The fault mix of a run that names none.
 const DEFAULT_FAULTS: &str = "partition,kill,pause";
@@ -266,9 +266,11 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         Some(_) => Vec::new(),
         None => FaultSpec::parse_mix(&faults).map_err(Failure::usage)?,
     };
-    let seconds =
-        |of: fn(&Scenario) -> u64| scenario.map(|scenario| Duration::from_secs(of(scenario)));
-    let interval = args.interval.or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero())).unwrap_or(DEFAULT_INTERVAL);
+    let seconds = |of: fn(&Scenario) -> u64| scenario.map(|scenario| Duration::from_secs(of(scenario)));
+    let interval = args
+        .interval
+        .or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero()))
+        .unwrap_or(DEFAULT_INTERVAL);
     let time_limit =
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);

@@ -56,11 +56,16 @@ impl ClusterAccess {
     /// The node that says that it leads, in the highest term, or that most others name.
     pub async fn leader(&self) -> Option<NodeId> {
         let operator = self.operator.as_ref();
-        let asked = self.deployment.topology().nodes.iter().map(|node| {
-            self.deployment.status(&node.name, operator, LEADER_DEADLINE)
-        });
+        let asked = self
+            .deployment
+            .topology()
+            .nodes
+            .iter()
+            .map(|node| self.deployment.status(&node.name, operator, LEADER_DEADLINE));
         let mut best: Option<(u64, NodeId)> = None;
-        for (node, status) in self.deployment.topology().nodes.iter().zip(futures_util::future::join_all(asked).await) {
+        for (node, status) in
+            self.deployment.topology().nodes.iter().zip(futures_util::future::join_all(asked).await)
+        {
             let Ok(status) = status else { continue };
             let term = status.term.unwrap_or(0);
             let claimed = match status.role {
@@ -110,9 +115,8 @@ impl ClusterAccess {
             place: Arc::clone(&self.clients[slot % self.clients.len()]) as Arc<dyn Place>,
             timeout: self.operation_timeout,
         };
-        self.deployment
-            .clients()
-            .client(seat)
-            .expect("the slot's node is one of the topology's, and the system has clients of the plan's workload")
+        self.deployment.clients().client(seat).expect(
+            "the slot's node is one of the topology's, and the system has clients of the plan's workload",
+        )
     }
 }

@@ -140,4 +140,3 @@ fn capture_spec(plan: CapturePlan) -> CaptureSpec {
         CapturePlan::Whole => CaptureSpec::WHOLE,
     }
 }
-

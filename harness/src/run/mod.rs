@@ -114,8 +114,7 @@ async fn run_plan(
             );
             tracing::info!("{ready}");
             outcome.notes.push(ready);
-            let stage =
-                Stage { plan, world, history: &history, stop: stop.clone(), outcome: &mut outcome };
+            let stage = Stage { plan, world, history: &history, stop: stop.clone(), outcome: &mut outcome };
             workload.run(&plan.workload.options, stage).await?;
         }
         Err(error) => outcome.broken.push(world_failure(&error)),

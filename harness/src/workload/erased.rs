@@ -13,8 +13,8 @@ use super::kind::Kind;
 use super::option::{Options, WorkloadOption};
 use crate::judge::{JudgeError, Judged, Judgement, Question, RecordedRun, judge_operations, read, within};
 use crate::plan::range::RangeError;
-use crate::run::exercise::{Stage, exercise};
 use crate::run::RunError;
+use crate::run::exercise::{Stage, exercise};
 
 /// What histories can be checked against: `duress check --model`.
 pub trait Model: Send + Sync {

@@ -84,17 +84,15 @@ impl Given {
         mut defaults: Options,
     ) -> Result<Options, ForeignOption> {
         let mut set = |option: &str, weight: bool, value: u64| -> bool {
-            let found = known.iter().find(|known| known.name == option && weight == (known.takes == Takes::Weight));
+            let found =
+                known.iter().find(|known| known.name == option && weight == (known.takes == Takes::Weight));
             if let Some(found) = found {
                 defaults.insert(found.field.to_owned(), value.into());
             }
             found.is_some()
         };
-        let foreign = |option: String| ForeignOption {
-            workload: name.to_owned(),
-            option,
-            known: listed(known),
-        };
+        let foreign =
+            |option: String| ForeignOption { workload: name.to_owned(), option, known: listed(known) };
         for (flag, value) in &self.flags {
             if !set(flag, false, *value) {
                 return Err(foreign(format!("--{flag}")));
@@ -129,7 +127,8 @@ mod tests {
         [WorkloadOption::number("keys", "keys", "how many keys"), WorkloadOption::weight("reads")];
 
     fn given(flags: &[(&str, u64)], weights: &[(&str, u64)]) -> Result<Options, ForeignOption> {
-        let map = |pairs: &[(&str, u64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let map =
+            |pairs: &[(&str, u64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let defaults = [("keys", 6), ("reads", 2)].map(|(name, value)| (name.to_owned(), Value::from(value)));
         Given { flags: map(flags), weights: map(weights) }.resolve(
             "cache",

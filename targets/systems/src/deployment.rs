@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::{ClockBound, NodeId, Promise};
 use duress_arena::ProcessSpec;
+use duress_history::{ClockBound, NodeId, Promise};
 use serde::{Deserialize, Serialize};
 
 use crate::client::Clients;
@@ -54,8 +54,12 @@ pub trait Deployment: Send + Sync {
     ///
     /// # Errors
     /// [`NotReady`], within `deadline`.
-    async fn status(&self, node: &NodeId, from: &dyn Place, deadline: Duration)
-    -> Result<NodeStatus, NotReady>;
+    async fn status(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<NodeStatus, NotReady>;
 
     /// Makes what a workload needs before its clients begin, such as topics.
     ///

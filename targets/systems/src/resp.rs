@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::place::{self, Place};
 use crate::outcome::{CauseKind, RequestError};
+use crate::place::{self, Place};
 
 /// A reply longer than this, in bytes, is taken for garbage: a register's value is a number or a short text.
 const REPLY_BYTES_MAX: usize = 1 << 20;

@@ -24,11 +24,7 @@ pub trait System: Send + Sync {
     ///
     /// # Errors
     /// [`SettingsError`] for settings that [`Self::resolve`] did not make.
-    fn deploy(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-    ) -> Result<Arc<dyn Deployment>, SettingsError>;
+    fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError>;
 
     /// Checks what the user asked for and fills in every default. Where a seeded bug is asked for, its scenario fills in
     /// the mode and the options that are not given.

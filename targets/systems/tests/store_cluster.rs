@@ -39,8 +39,7 @@ fn request(mode: &str, options: &[(&str, &str)]) -> Request {
 async fn raft_keeps_registers_through_the_loss_of_a_leader() {
     let Some(executable) = executable() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let mut cluster =
-        Cluster::start(&store(executable), &request("raft", &[]), folder.path(), 81);
+    let mut cluster = Cluster::start(&store(executable), &request("raft", &[]), folder.path(), 81);
     let names = cluster.names();
     for node in &names {
         cluster.ready(node).await;

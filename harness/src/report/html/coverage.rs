@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use duress_nemesis::Family;
 use maud::{Markup, html};
 
-use crate::systems::systems;
 use super::RunRecord;
 use super::bands::Band;
 use super::history::{Ending, RunHistory};
 use super::nodes::leaderships;
 use super::words::{count, list, thousands};
+use crate::systems::systems;
 
 /// Operations of one kind in one situation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,12 +221,8 @@ fn of_target(run: &RunRecord) -> Vec<String> {
     let offer = &system.description().offer;
     let settings = &run.plan.settings;
     let mut gaps = Vec::new();
-    let modes: Vec<String> = offer
-        .modes
-        .iter()
-        .map(|mode| mode.name.clone())
-        .filter(|name| *name != settings.mode)
-        .collect();
+    let modes: Vec<String> =
+        offer.modes.iter().map(|mode| mode.name.clone()).filter(|name| *name != settings.mode).collect();
     if !modes.is_empty() {
         gaps.push(format!("Other modes of {}: {}.", run.plan.target, list(&modes)));
     }

@@ -12,10 +12,7 @@ use crate::workload::delivery;
 /// Judges the operations on a log.
 pub fn judge(operations: &[Operation<Log>], question: &Question, interrupt: &AtomicBool) -> Judgement {
     let stored = question.promise.stored();
-    let options = CheckOptions {
-        promise: stored,
-        gaps: Gaps::Never,
-        acknowledged: delivery::acknowledged(stored),
-    };
+    let options =
+        CheckOptions { promise: stored, gaps: Gaps::Never, acknowledged: delivery::acknowledged(stored) };
     delivery::judgement(check_log(operations, &options, interrupt), stored, "stored", "log")
 }

@@ -12,11 +12,7 @@ pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
     WorkloadOption::number("topics", "topics", "how many topics there are"),
     WorkloadOption::number("partitions", "partitions", "how many partitions each topic has"),
     WorkloadOption::number("messages", "sends_max", "the most messages of one send"),
-    WorkloadOption::duration(
-        "tenure",
-        "tenure_ms",
-        "how long, on average, a process consumes in one way",
-    ),
+    WorkloadOption::duration("tenure", "tenure_ms", "how long, on average, a process consumes in one way"),
     WorkloadOption::weight("sends"),
     WorkloadOption::weight("polls"),
     WorkloadOption::weight("seeks"),

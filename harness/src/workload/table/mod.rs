@@ -42,8 +42,7 @@ Checked: is what remains the table that the whole log makes?";
     }
 
     fn setup(&self) -> Setup {
-        let topic =
-            Topic { name: TABLE_TOPIC.to_owned(), partitions: self.partitions, keeps: Keeps::Latest };
+        let topic = Topic { name: TABLE_TOPIC.to_owned(), partitions: self.partitions, keeps: Keeps::Latest };
         Setup { topics: vec![topic] }
     }
 

@@ -75,11 +75,7 @@ impl System for Broker {
         Ok(())
     }
 
-    fn deploy(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-    ) -> Result<Arc<dyn Deployment>, SettingsError> {
+    fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
         let options = BrokerOptions {
             client: ClientOptions {
                 acks: settings.word("acks")?,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use duress_history::NodeId;
 use tokio::time::Instant;
 
-use crate::place::Place;
+use crate::deployment::{LedPartition, NodeStatus, Role};
 use crate::kafka::{Metadata, metadata};
 use crate::outcome::{CauseKind, RequestError};
-use crate::deployment::{LedPartition, NodeStatus, Role};
+use crate::place::Place;
 use crate::topology::Topology;
 
 /// Whether the broker at `to` takes part: it knows of a controller, which knows of it.
@@ -83,10 +83,10 @@ mod tests {
     use super::*;
 
     fn topology() -> Topology {
-        let nodes = ["n1", "n2"].into_iter().zip(1..).map(|(name, number)| Node {
-            name: NodeId::new(name),
-            address: [127, 0, 0, number].into(),
-        });
+        let nodes = ["n1", "n2"]
+            .into_iter()
+            .zip(1..)
+            .map(|(name, number)| Node { name: NodeId::new(name), address: [127, 0, 0, number].into() });
         Topology { nodes: nodes.collect() }
     }
 

@@ -18,10 +18,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::client::{Client, Seat};
 use crate::etcd::answer::{self, Put, Range, Txn};
 use crate::etcd::gateway::{Answer, Gateway};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
-use crate::client::{Client, Seat};
 use crate::text;
 
 /// How a read is answered: the values of the option `read`.

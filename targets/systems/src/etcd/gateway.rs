@@ -18,8 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::place::{self, Place};
 use crate::outcome::{CauseKind, RequestError};
+use crate::place::{self, Place};
 
 /// An answer longer than this, in bytes, is taken for garbage.
 const ANSWER_BYTES_MAX: usize = 1 << 20;

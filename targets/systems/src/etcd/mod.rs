@@ -49,9 +49,10 @@ fn offer() -> Offer {
         modes: vec![Mode {
             name: "raft".to_owned(),
             summary: "consensus, a static cluster".to_owned(),
-            promises: "linearizable; with read=serializable writes are, and reads may be stale; progress while a \
+            promises:
+                "linearizable; with read=serializable writes are, and reads may be stale; progress while a \
                        majority is connected"
-                .to_owned(),
+                    .to_owned(),
         }],
         options: vec![OptionSpec {
             name: "read".to_owned(),
@@ -74,11 +75,7 @@ impl System for Etcd {
         launch::find_program().map(|_| ())
     }
 
-    fn deploy(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-    ) -> Result<Arc<dyn Deployment>, SettingsError> {
+    fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
         let read_level = settings.word("read")?;
         let cluster = topology.clone();
         let clients = Clients::default().with::<Register>(move |seat| {

@@ -8,12 +8,12 @@ use duress_history::NodeId;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::place::Place;
+use crate::deployment::{NodeStatus, Role};
 use crate::etcd::answer::{self, Range};
 use crate::etcd::client::{ReadLevel, range};
 use crate::etcd::gateway::Gateway;
 use crate::outcome::RequestError;
-use crate::deployment::{NodeStatus, Role};
+use crate::place::Place;
 
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &str = "duress:probe";

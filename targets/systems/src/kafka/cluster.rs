@@ -14,12 +14,12 @@ use std::time::Duration;
 use kafka_protocol::messages::metadata_response::MetadataResponse;
 use tokio::time::{Instant, sleep_until};
 
-use crate::place::Place;
 use crate::kafka::connection::Connection;
 use crate::kafka::metadata::{Leadership, address, metadata_request};
 use crate::kafka::partition::Partition;
 use crate::kafka::versions::Spoken;
 use crate::outcome::{CauseKind, RequestError};
+use crate::place::Place;
 
 /// How long to wait before asking again who leads a partition that has no leader.
 const ELECTION_POLL: Duration = Duration::from_millis(50);

@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::place::{self, Place};
 use crate::kafka::versions::Spoken;
 use crate::outcome::{CauseKind, Reach, RequestError};
+use crate::place::{self, Place};
 
 /// A response longer than this, in bytes, is taken for garbage: a fetch asks for less.
 const RESPONSE_BYTES_MAX: usize = 64 << 20;

@@ -22,7 +22,7 @@ use duress_history::Scalar;
 use duress_history::log::{Log, LogMicro, Offset, Offsets};
 use tokio::time::Instant;
 
-use crate::place::Place;
+use crate::client::Client;
 use crate::kafka::ClientOptions;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::consumer::{Consumer, Polled};
@@ -31,7 +31,7 @@ use crate::kafka::partition::Partition;
 use crate::kafka::producer::{Body, Producer};
 use crate::kafka::{fetch, offsets};
 use crate::outcome::{CauseKind, Outcome, Reach, RequestError};
-use crate::client::Client;
+use crate::place::Place;
 use crate::text;
 
 /// The one consumer group of a run.

@@ -11,10 +11,10 @@ use kafka_protocol::messages::metadata_response::{
 };
 use tokio::time::Instant;
 
-use crate::place::Place;
 use crate::kafka::connection::Connection;
 use crate::kafka::partition::{Partition, topic_name};
 use crate::outcome::RequestError;
+use crate::place::Place;
 
 /// A cluster as one broker sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use duress_history::log::Offset;
 use duress_history::table::{PartitionRead, Place, Table, TableRecord};
 use tokio::time::Instant;
 
-use crate::place;
+use crate::client::Client;
 use crate::kafka::ClientOptions;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::connection::as_definite;
@@ -28,9 +28,9 @@ use crate::kafka::murmur2::murmur2;
 use crate::kafka::partition::Partition;
 use crate::kafka::producer::{Body, Producer};
 use crate::outcome::{CauseKind, Outcome, RequestError};
-use crate::client::Client;
-use crate::text;
+use crate::place;
 use crate::setup::TABLE_TOPIC;
+use crate::text;
 
 /// A client that begins with one broker.
 pub struct TableClient {

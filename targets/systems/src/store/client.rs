@@ -17,9 +17,9 @@ use duress_history::register::{Register, RegisterOp};
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time::Instant;
 
+use crate::client::{Client, Seat};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 use crate::resp::RespConnection;
-use crate::client::{Client, Seat};
 use crate::text;
 
 /// A client that speaks to one node.

@@ -40,7 +40,8 @@ impl Store {
             subject: Subject { executable, subcommand: "store", client_port: 6379, peer_port: 7379 },
             description: Description {
                 name: "store".to_owned(),
-                summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)".to_owned(),
+                summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)"
+                    .to_owned(),
                 offer,
                 vocabularies: vec!["register".to_owned()],
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
@@ -59,11 +60,7 @@ impl System for Store {
         Ok(())
     }
 
-    fn deploy(
-        &self,
-        settings: &Settings,
-        topology: &Topology,
-    ) -> Result<Arc<dyn Deployment>, SettingsError> {
+    fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
         let reads = match settings.mode.as_str() {
             "raft" => match settings.word("reads")? {
                 RaftReads::Index => Reads::Latest,

@@ -13,7 +13,6 @@ use crate::resp::RespConnection;
 use crate::store::CutOff;
 use crate::store::client::error_reply;
 
-
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &[u8] = b"duress:probe";
 

@@ -32,12 +32,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// As many nodes as `request` says, started. Each test has a `subnet` of its own.
-    pub fn start(
-        system: &dyn System,
-        request: &Request,
-        folder: &Path,
-        subnet: u8,
-    ) -> Self {
+    pub fn start(system: &dyn System, request: &Request, folder: &Path, subnet: u8) -> Self {
         // Other runs of this test on the same machine must not share addresses.
         let [high, low] = (std::process::id() as u16).to_be_bytes();
         let mut files = BTreeMap::new();
@@ -102,8 +97,7 @@ impl Cluster {
         let agreed = || async {
             let mut leaders = Vec::new();
             for node in nodes {
-                let status =
-                    self.deployment.status(node, &OwnNetwork, ATTEMPT).await?;
+                let status = self.deployment.status(node, &OwnNetwork, ATTEMPT).await?;
                 let expected =
                     if status.leader.as_ref() == Some(node) { Role::Leader } else { Role::Follower };
                 assert!(status.leader.is_none() || status.role == expected, "{status:?}");
