@@ -118,9 +118,12 @@ pub enum ReadError {
     },
 }
 
-/// `process` as it stands in a file.
-enum Who {
+/// `process` of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A client, by its process's number.
     Client(u64),
+    /// The nemesis.
     Nemesis,
 }
 
@@ -146,39 +149,76 @@ impl<'de> Deserialize<'de> for Who {
     }
 }
 
-/// A line with its payload still raw: `f` decides how `value` is read, and may stand after it.
-#[derive(Deserialize)]
-pub(crate) struct Line<'a> {
-    index: Option<u64>,
+/// A line with its payload still raw, so that a line of any vocabulary can be read.
+///
+/// ```
+/// let line = r#"{"time":25,"process":0,"type":"ok","f":"write","value":["x",1]}"#;
+/// let line: duress_history::jsonl::Line<'_> = serde_json::from_str(line)?;
+/// assert_eq!(line.f()?, "write");
+/// assert_eq!(line.value.map(|value| value.get()), Some("[\"x\",1]"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Deserialize)]
+pub struct Line<'a> {
+    /// Position in the history, where the line has one.
+    pub index: Option<u64>,
+    /// Nanoseconds since the run began.
     #[serde(default)]
-    time: u64,
-    process: Who,
+    pub time: u64,
+    /// The client, or the nemesis.
+    pub process: Who,
+    /// What it says of the operation.
     #[serde(rename = "type")]
-    op_type: OpType,
+    pub op_type: OpType,
     /// A client's is a string; a foreign nemesis's may be anything, or missing.
     #[serde(borrow, default)]
     f: Option<&'a RawValue>,
+    /// What was asked or answered, or the particulars of what the nemesis did.
     #[serde(borrow, default)]
-    value: Option<&'a RawValue>,
+    pub value: Option<&'a RawValue>,
     #[serde(borrow, default)]
     node: Option<Name<'a>>,
+    /// Why it failed or is unknown.
     #[serde(default, deserialize_with = "error_text")]
-    error: Option<String>,
+    pub error: Option<String>,
+    /// The same as statistics count it.
     #[serde(default)]
-    error_kind: Option<String>,
+    pub error_kind: Option<String>,
 }
 
 /// A name that is not kept: of few names there are many copies in a file.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The string that `raw` stands for, which is copied only where it has escapes.
-fn name(raw: Option<&RawValue>) -> serde_json::Result<Cow<'_, str>> {
-    let raw = raw.ok_or_else(|| serde::de::Error::missing_field("f"))?;
-    let plain = raw.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    match plain.filter(|text| !text.contains('\\')) {
-        Some(text) => Ok(Cow::Borrowed(text)),
-        None => serde_json::from_str(raw.get()).map(Cow::Owned),
+impl Line<'_> {
+    /// A client's operation; it is copied only where it has escapes.
+    ///
+    /// # Errors
+    /// When there is none, or it is not a string.
+    pub fn f(&self) -> serde_json::Result<Cow<'_, str>> {
+        let raw = self.f.ok_or_else(|| serde::de::Error::missing_field("f"))?.get();
+        let plain = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match plain.filter(|text| !text.contains('\\')) {
+            Some(text) => Ok(Cow::Borrowed(text)),
+            None => serde_json::from_str(raw).map(Cow::Owned),
+        }
+    }
+
+    /// The node that the client spoke to.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_ref().map(|Name(name)| name.as_ref())
+    }
+
+    /// What the nemesis did; to be asked only where `process` is the nemesis.
+    ///
+    /// # Errors
+    /// When `f` or `value` is not JSON that can be kept, as a number beyond all bounds.
+    pub fn act(&self) -> serde_json::Result<NemesisAct> {
+        let any = |raw: &RawValue| serde_json::from_str(raw.get());
+        let f = self.f.map(any).transpose()?.unwrap_or_default();
+        let value = self.value.map(any).transpose()?.unwrap_or_default();
+        Ok(NemesisAct::read(self.time, f, value, self.error.clone()))
     }
 }
 
@@ -276,28 +316,24 @@ impl<A: Payload> Assembler<A> {
             }
             line.time = self.last_time;
         }
+        let wrong = |source| ReadError::Line { line: number, source };
         let entry = match line.process {
             Who::Nemesis => {
-                let any = |raw: &RawValue| {
-                    serde_json::from_str(raw.get()).map_err(|source| ReadError::Line { line: number, source })
-                };
-                let f = line.f.map(any).transpose()?.unwrap_or_default();
-                let value = line.value.map(any).transpose()?.unwrap_or_default();
-                let act = NemesisAct::read(line.time, f, value, line.error);
+                let act = line.act().map_err(wrong)?;
                 Entry::Nemesis(NemesisEvent { index, time: line.time, act })
             }
-            Who::Client(process) => Entry::Client(Event {
-                index,
-                time: line.time,
-                process: Process(process),
-                op_type: line.op_type,
-                action: {
-                    let f = name(line.f).map_err(|source| ReadError::Line { line: number, source })?;
-                    self.action(number, process, line.op_type, &f, line.value)?
-                },
-                node: line.node.map(|Name(name)| self.node(&name)),
-                error: line.error.map(|text| OpError { kind: line.error_kind.map(Cow::Owned), text }),
-            }),
+            Who::Client(process) => {
+                let f = line.f().map_err(wrong)?;
+                Entry::Client(Event {
+                    index,
+                    time: line.time,
+                    process: Process(process),
+                    op_type: line.op_type,
+                    action: self.action(number, process, line.op_type, &f, line.value)?,
+                    node: line.node().map(|name| self.node(name)),
+                    error: line.error.map(|text| OpError { kind: line.error_kind.map(Cow::Owned), text }),
+                })
+            }
         };
         self.next_index = index.saturating_add(1);
         self.last_time = line.time;

@@ -18,10 +18,11 @@ use crate::cli::output::{print, tell};
 use crate::judge::Judged;
 use crate::judge::verdict::RunVerdict;
 use crate::plan::{ClockSource, DataLocation, Plan};
+use crate::record::faults::faults;
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
+use crate::record::verdict::{self, CheckRecord, VerdictRecord};
 use crate::report::clocks::clock_note;
-use crate::report::faults::faults;
 use crate::report::html;
 use crate::report::text::RunReport;
 use crate::run::conductor::chain;
@@ -111,7 +112,7 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
     }
     let report = judge_run(plan, system, &folder, outcome, output, shown)?;
     folder
-        .write("verdict.json", &verdict_json(&report))
+        .write(verdict::FILE, &report.record.to_json())
         .and_then(|()| folder.write("report.txt", &report.to_string()))
         .map_err(Failure::internal)?;
     print(&report)?;
@@ -120,7 +121,7 @@ fn perform(plan: &Plan, system: &'static dyn System, output: &OutputArgs) -> Res
         Ok(path) => tell(format_args!("report: {}", self::shown(&path))),
         Err(error) => tell(format_args!("report.html was not written: {}", chain(&error))),
     }
-    Ok(report.verdict.exit())
+    Ok(report.record.verdict.exit())
 }
 
 fn run_failure(error: RunError, shown: &str) -> Failure {
@@ -187,41 +188,24 @@ fn judge_run(
         promise @ Promise::StaleReads => format!("{promise}; held to linearizability, to show them"),
         promise => promise.to_string(),
     };
-    Ok(RunReport {
+    let record = VerdictRecord {
+        version: verdict::VERSION,
+        verdict: RunVerdict::new(&judgement.verdict, broken, outcome.undecided),
         subject,
         promise,
-        verdict: RunVerdict::new(&judgement.verdict, broken, outcome.undecided),
-        judgement,
+        seed: plan.seed,
+        replay: format!("duress replay {shown}"),
+        check: CheckRecord::of(&judgement.report),
         statistics: figures,
         faults,
         notes,
-        seed: plan.seed,
-        replay: format!("duress replay {shown}"),
-        folder: shown,
-    })
+    };
+    Ok(RunReport { record, judgement, folder: shown })
 }
 
 /// Whether an option of the target has the value it has when none is given.
 fn is_default(system: &dyn System, key: &str, value: &str) -> bool {
     system.options().iter().any(|option| option.name == key && option.default == value)
-}
-
-/// `verdict.json`: the verdict with its witnesses, and everything the report's figures say.
-fn verdict_json(report: &RunReport) -> String {
-    let mut json = serde_json::json!(report.verdict);
-    json["subject"] = serde_json::json!(report.subject);
-    json["promise"] = serde_json::json!(report.promise);
-    json["seed"] = serde_json::json!(report.seed);
-    json["replay"] = serde_json::json!(report.replay);
-    json["check"] = report.judgement.report.clone();
-    if let Some(check) = json["check"].as_object_mut() {
-        // It stands above, the run's own breakages included.
-        check.remove("verdict");
-    }
-    json["statistics"] = serde_json::json!(report.statistics);
-    json["faults"] = serde_json::json!(report.faults);
-    json["notes"] = serde_json::json!(report.notes);
-    format!("{json:#}\n")
 }
 
 /// Copies the nodes' data out of memory, before it is gone with the namespaces.

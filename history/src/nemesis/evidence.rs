@@ -146,6 +146,29 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    /// The nodes that it speaks of; none where it speaks of links.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<&NodeId> {
+        match self {
+            Self::Cut { .. }
+            | Self::Flapping { .. }
+            | Self::Joined { .. }
+            | Self::Shaped { .. }
+            | Self::Unshaped { .. } => Vec::new(),
+            Self::ClockSet { nodes } | Self::ClockReset { nodes } => {
+                nodes.iter().map(|node| &node.node).collect()
+            }
+            Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => {
+                nodes.iter().map(|node| &node.node).collect()
+            }
+            Self::Started { nodes } => nodes.iter().collect(),
+            Self::Ended { nodes }
+            | Self::Killed { nodes }
+            | Self::Paused { nodes }
+            | Self::Resumed { nodes } => nodes.iter().map(|node| &node.node).collect(),
+        }
+    }
+
     /// Whether it proves that the fault took hold, or healed.
     #[must_use]
     pub fn proves(&self) -> Proof {

@@ -3,11 +3,11 @@
 //! Distances in time are compressed: a read of 300 µs and a pause of two seconds must be told apart in one picture. The
 //! order of all beginnings and ends is kept exactly, and each is labelled with its time.
 
+use duress_checkers::verdict::{Anomaly, Outcome, WitnessOperation, WitnessStart};
 use maud::{Markup, html};
-use serde_json::Value;
 
-use super::record::{AnomalyRecord, FaultRecord, WitnessRecord};
 use super::words::seconds;
+use crate::record::faults::FaultRecord;
 
 /// Width of the drawing, in its own units.
 const WIDTH: f64 = 960.0;
@@ -70,12 +70,12 @@ impl Scale {
 
 /// The witness of anomaly `number`, with the faults that were in force meanwhile.
 #[must_use]
-pub fn witness(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -> Markup {
+pub fn witness(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Markup {
     html! {
         @if anomaly.operations.is_empty() {
             p { "The verdict names no operations for this one." }
         } @else {
-            p { (supposing(&anomaly.start)) }
+            p { (supposing(anomaly.start.as_ref())) }
             div.drawing tabindex="0" role="region" aria-label={ "Drawing of anomaly " (number) ", scrolls sideways" } {
                 (drawing(number, anomaly, faults))
             }
@@ -96,38 +96,69 @@ pub fn witness(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -
     }
 }
 
-fn supposing(start: &Value) -> String {
-    let initial = start.get("initial");
-    let before = match (start.as_str(), initial) {
-        (Some("any"), _) => "whatever the state was before".to_owned(),
-        (_, Some(Value::Null)) => "nothing had been written before".to_owned(),
-        (_, Some(value)) => format!("the value was {value} before"),
-        _ => return "These operations alone cannot have happened as they were answered:".to_owned(),
+fn supposing(start: Option<&WitnessStart>) -> String {
+    let before = match start {
+        Some(WitnessStart::Any) => "whatever the state was before".to_owned(),
+        Some(WitnessStart::Initial(None)) => "nothing had been written before".to_owned(),
+        Some(WitnessStart::Initial(Some(value))) => format!("the value was {value} before"),
+        None => return "These operations alone cannot have happened as they were answered:".to_owned(),
     };
     format!("These operations alone cannot have happened as they were answered ({before}):")
 }
 
+/// From the first invocation to the last end, in nanoseconds; `None` without operations.
+#[must_use]
+pub fn span(anomaly: &Anomaly) -> Option<(u64, u64)> {
+    let first = anomaly.operations.iter().map(|operation| operation.time).min()?;
+    let last = anomaly.operations.iter().map(|of| of.completion_time.unwrap_or(of.time)).max()?;
+    Some((first, last.max(first)))
+}
+
+/// The operation whose answer contradicts the others: the first that the summary names, or else the one of the last
+/// step that was invoked last.
+#[must_use]
+pub fn contradicting(anomaly: &Anomaly) -> Option<&WitnessOperation> {
+    let named = anomaly.operations.iter().filter_map(|operation| {
+        // `B (read -> 3) saw …`
+        anomaly.summary.find(&format!("{} (", operation.label)).map(|at| (at, operation))
+    });
+    let of_last_step = || {
+        let last = anomaly.steps.last()?;
+        let in_it = anomaly.operations.iter().filter(|operation| last.labels.contains(&operation.label));
+        in_it.max_by_key(|operation| operation.time)
+    };
+    named.min_by_key(|(at, _)| *at).map(|(_, operation)| operation).or_else(of_last_step)
+}
+
+fn ended(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Fail => "fail",
+        Outcome::Info => "info",
+    }
+}
+
 /// The operations, those of one process together, by their first invocation.
-fn by_process(anomaly: &AnomalyRecord) -> Vec<&WitnessRecord> {
-    let first = |of: &WitnessRecord| {
+fn by_process(anomaly: &Anomaly) -> Vec<&WitnessOperation> {
+    let first = |of: &WitnessOperation| {
         let same = anomaly.operations.iter().filter(|other| other.process == of.process);
         same.map(|other| other.time).min()
     };
-    let mut rows: Vec<&WitnessRecord> = anomaly.operations.iter().collect();
-    rows.sort_by_key(|operation| (first(operation), operation.process.to_string(), operation.time));
+    let mut rows: Vec<&WitnessOperation> = anomaly.operations.iter().collect();
+    rows.sort_by_key(|operation| (first(operation), operation.process, operation.time));
     rows
 }
 
-fn drawing(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -> Markup {
+fn drawing(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Markup {
     let rows = by_process(anomaly);
-    let (from, to) = anomaly.span().unwrap_or_default();
+    let (from, to) = span(anomaly).unwrap_or_default();
     let faults: Vec<&FaultRecord> = faults.iter().filter(|fault| fault.overlaps(from, to)).collect();
     let times = rows.iter().flat_map(|row| [Some(row.time), row.completion_time]).flatten().collect();
     let scale = Scale::new(times, NAMES, WIDTH - RIGHT);
     let top = faults.len() as f64 * BAND + 8.0;
     let bottom = top + rows.len() as f64 * ROW;
     let height = bottom + 34.0;
-    let contradicting = anomaly.contradicting().map(|operation| operation.label.as_str());
+    let contradicting = contradicting(anomaly).map(|operation| operation.label.as_str());
     let y = |label: &str| {
         let row = rows.iter().position(|row| row.label == label).unwrap_or(0);
         top + row as f64 * ROW + 33.0
@@ -189,7 +220,7 @@ fn ticks(scale: &Scale, top: f64, bottom: f64) -> Markup {
     }
 }
 
-fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: bool) -> Markup {
+fn bar(number: usize, row: &WitnessOperation, scale: &Scale, y: f64, contradicts: bool) -> Markup {
     let left = scale.x(row.time);
     let right = row.completion_time.map_or(WIDTH - 8.0, |time| scale.x(time));
     let width = (right - left).max(BAR_MIN);
@@ -197,7 +228,7 @@ fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: b
     let mark = if contradicts { " ✕ contradiction" } else { "" };
     let room = WIDTH - 4.0 - (text.chars().count() + mark.chars().count()) as f64 * CHARACTER;
     html! {
-        g.op.contradicts[contradicts].unanswered[row.completion_time.is_none()].info[row.outcome == "info"]
+        g.op.contradicts[contradicts].unanswered[row.completion_time.is_none()].info[row.outcome == Outcome::Info]
             tabindex="0" role="img" data-witness=(number) data-label=(row.label)
             aria-label={ (spoken(row)) @if contradicts { " This is the answer that contradicts the others." } } {
             title { (spoken(row)) }
@@ -211,11 +242,13 @@ fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: b
     }
 }
 
-fn spoken(row: &WitnessRecord) -> String {
+fn spoken(row: &WitnessOperation) -> String {
     let node = row.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
     let end = match row.completion_time {
-        Some(time) if row.outcome == "info" => format!("given up at {} s, outcome unknown", seconds(time)),
-        Some(time) => format!("answered {} at {} s", row.outcome, seconds(time)),
+        Some(time) if row.outcome == Outcome::Info => {
+            format!("given up at {} s, outcome unknown", seconds(time))
+        }
+        Some(time) => format!("answered {} at {} s", ended(row.outcome), seconds(time)),
         None => "never answered".to_owned(),
     };
     format!(
@@ -229,8 +262,8 @@ fn spoken(row: &WitnessRecord) -> String {
 
 /// Pairs of operations that a step speaks of together, of which one had ended before the other began, and none stands
 /// between them in the same way.
-fn precedences(anomaly: &AnomalyRecord) -> Vec<(&WitnessRecord, &WitnessRecord)> {
-    let mut pairs: Vec<(&WitnessRecord, &WitnessRecord)> = Vec::new();
+fn precedences(anomaly: &Anomaly) -> Vec<(&WitnessOperation, &WitnessOperation)> {
+    let mut pairs: Vec<(&WitnessOperation, &WitnessOperation)> = Vec::new();
     for step in &anomaly.steps {
         let named = || anomaly.operations.iter().filter(|of| step.labels.contains(&of.label));
         for before in named() {
@@ -242,14 +275,14 @@ fn precedences(anomaly: &AnomalyRecord) -> Vec<(&WitnessRecord, &WitnessRecord)>
         }
     }
     let known = pairs.clone();
-    let is = |before: &WitnessRecord, after: &WitnessRecord| {
+    let is = |before: &WitnessOperation, after: &WitnessOperation| {
         known.iter().any(|(a, b)| a.label == before.label && b.label == after.label)
     };
     pairs.retain(|(a, b)| !anomaly.operations.iter().any(|between| is(a, between) && is(between, b)));
     pairs
 }
 
-fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
+fn table(number: usize, anomaly: &Anomaly) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label={ "Operations of anomaly " (number) } {
             table {
@@ -261,10 +294,10 @@ fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
                 tbody {
                     @for row in &anomaly.operations {
                         tr data-witness=(number) data-label=(row.label) {
-                            th scope="row" { (row.label) } td { code { (row.action) } } td { (row.outcome) }
+                            th scope="row" { (row.label) } td { code { (row.action) } } td { (ended(row.outcome)) }
                             td.number { (seconds(row.time)) " s" }
                             td.number { @if let Some(end) = row.completion_time { (seconds(end)) " s" } @else { "never" } }
-                            td.number { (row.process) } td { (row.node.as_deref().unwrap_or("")) }
+                            td.number { (row.process) } td { @if let Some(node) = &row.node { (node) } }
                             td.number { (row.index) @if let Some(end) = row.completion_index { ", " (end) } }
                         }
                     }
@@ -276,32 +309,37 @@ fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::StepRecord;
+    use duress_checkers::verdict::{AnomalyKind, Step};
+    use duress_history::Process;
+
     use super::*;
 
-    fn operation(label: &str, process: u64, time: u64, end: Option<u64>) -> WitnessRecord {
-        WitnessRecord {
+    fn operation(label: &str, process: u64, time: u64, end: Option<u64>) -> WitnessOperation {
+        WitnessOperation {
             label: label.into(),
-            process: process.into(),
+            index: 0,
+            completion_index: None,
+            process: Process(process),
+            node: None,
             time,
             completion_time: end,
             action: "write <b>\"7\"".into(),
-            outcome: "ok".into(),
-            ..WitnessRecord::default()
+            outcome: Outcome::Ok,
         }
     }
 
-    fn anomaly() -> AnomalyRecord {
-        AnomalyRecord {
-            kind: "stale-read".into(),
+    fn anomaly() -> Anomaly {
+        Anomaly {
+            kind: AnomalyKind::StaleRead,
+            key: None,
+            start: None,
             summary: "B (read -> 1) saw 1".into(),
             operations: vec![
                 operation("A", 1, 1_000, Some(2_000)),
                 operation("B", 2, 2_000_000_000, Some(2_000_000_300)),
                 operation("C", 1, 3_000, None),
             ],
-            steps: vec![StepRecord { sentence: "A before B.".into(), labels: vec!["A".into(), "B".into()] }],
-            ..AnomalyRecord::default()
+            steps: vec![Step { sentence: "A before B.".into(), labels: vec!["A".into(), "B".into()] }],
         }
     }
 
@@ -324,6 +362,15 @@ mod tests {
     }
 
     #[test]
+    fn the_summary_says_which_operation_contradicts() {
+        let of = |summary: &str| Anomaly { summary: summary.into(), ..anomaly() };
+        let label = |anomaly: &Anomaly| contradicting(anomaly).map(|operation| operation.label.clone());
+        let told = label(&of("C (read -> 53) saw 53, which B (cas 53 -> 54) had replaced"));
+        assert_eq!(told.as_deref(), Some("C"));
+        assert_eq!(label(&of("no order fits")).as_deref(), Some("B"));
+    }
+
+    #[test]
     fn one_arrow_for_what_came_before() {
         let anomaly = anomaly();
         let pairs = precedences(&anomaly);
@@ -334,7 +381,7 @@ mod tests {
 
     #[test]
     fn an_anomaly_without_operations_is_told_even_so() {
-        let page = witness(1, &AnomalyRecord::default(), &[]).into_string();
+        let page = witness(1, &Anomaly { operations: Vec::new(), ..anomaly() }, &[]).into_string();
         assert!(page.contains("names no operations"));
     }
 }
