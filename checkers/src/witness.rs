@@ -184,7 +184,7 @@ pub(crate) fn shown<A: Describe>(operation: &Operation<A>, focus: &A::Focus, rol
         completion_time: completion.map(|(_, time)| time),
         action: known.describe(focus),
         ended,
-        error,
+        error: error.map(|error| error.text),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use duress::systems::systems;
-use duress::workload::{Model, Workloads};
+use duress::workload::Workloads;
 use duress_history::{Delivery, NodeId, Promise};
 use duress_nemesis::FaultSpec;
 use duress_settings::{Request, Settings};

@@ -114,7 +114,9 @@ impl<'a, A: Payload> Reader<'a, A> {
                 "\"process\"" => process = Some(value),
                 "\"type\"" => op_type = Some(value),
                 "\"f\"" => f = Some(value),
-                "\"index\"" | "\"time\"" | "\"value\"" | "\"node\"" | "\"error\"" if value != "null" => {
+                "\"index\"" | "\"time\"" | "\"value\"" | "\"node\"" | "\"error\"" | "\"error_kind\""
+                    if value != "null" =>
+                {
                     json.push_str(&key);
                     json.push(':');
                     json.push_str(&value);
@@ -125,15 +127,12 @@ impl<'a, A: Payload> Reader<'a, A> {
         }
         let missing = |field| ReadError::Edn { line: began, source: EdnError::Missing { field } };
         let process = process.ok_or_else(|| missing(":process"))?;
-        let mut op_type = op_type.ok_or_else(|| missing(":type"))?;
-        let mut f = f.ok_or_else(|| missing(":f"))?;
-        if process == "\"nemesis\"" {
+        let (op_type, f) = if process == "\"nemesis\"" {
             // Jepsen's nemesis also invokes; here all it does is `info`.
-            op_type = "\"info\"".to_owned();
-            if f == "null" {
-                f = "\"nil\"".to_owned();
-            }
-        }
+            ("\"info\"".to_owned(), f.unwrap_or_else(|| "null".to_owned()))
+        } else {
+            (op_type.ok_or_else(|| missing(":type"))?, f.ok_or_else(|| missing(":f"))?)
+        };
         json.push_str(&format!("\"process\":{process},\"type\":{op_type},\"f\":{f}}}"));
         self.history.push(self.assembler.entry(began, &json)?);
         Ok(())
@@ -185,7 +184,7 @@ pub fn write<A: Payload>(history: &History<A>, mut output: impl Write) -> io::Re
 fn operation(event: &Value, line: &mut String) {
     line.clear();
     line.push('{');
-    for field in ["index", "time", "type", "process", "f", "value", "node", "error"] {
+    for field in ["index", "time", "type", "process", "f", "value", "node", "error", "error_kind"] {
         let Some(value) = event.get(field) else { continue };
         if line.len() > 1 {
             line.push_str(", ");

@@ -1,11 +1,13 @@
 //! An event: one line of a history.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::nemesis::NemesisEvent;
 use crate::node::NodeId;
 
 /// What an event says of its operation.
@@ -59,23 +61,23 @@ pub struct Event<A> {
     pub action: A,
     /// The node that the client spoke to.
     pub node: Option<NodeId>,
-    /// Why it failed or is unknown, in the target's or the network's words.
-    pub error: Option<String>,
+    /// Why it failed or is unknown.
+    pub error: Option<OpError>,
 }
 
-/// Something the nemesis did: always of type `info`, with free-form evidence as its value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NemesisEvent {
-    /// Position in the history.
-    pub index: u64,
-    /// Nanoseconds since the run began.
-    pub time: u64,
-    /// What was done: `start-partition`, `stop-kill`, …
-    pub f: String,
-    /// The fault and the evidence that it took hold or healed.
-    pub value: serde_json::Value,
-    /// Why it could not be done, if so.
-    pub error: Option<String>,
+/// Why an operation did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpError {
+    /// What kind of trouble it was, as statistics count it: `refused`, `timeout`, …; none where the recorder gave none.
+    pub kind: Option<Cow<'static, str>>,
+    /// The target's or the network's words.
+    pub text: String,
+}
+
+impl fmt::Display for OpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
 }
 
 /// One line of a history.

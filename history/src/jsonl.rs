@@ -11,10 +11,11 @@
 //! | `time` | integer | nanoseconds since the run began, never falling; 0 where it is missing |
 //! | `process` | integer or `"nemesis"` | the logical client |
 //! | `type` | `invoke`, `ok`, `fail`, `info` | see [`OpType`]; the nemesis's events are always `info` |
-//! | `f` | text | the operation, from the model's vocabulary |
+//! | `f` | string | the operation, from the model's vocabulary; the nemesis's are in [`crate::nemesis`] |
 //! | `value` | any | its argument or answer, from the model's vocabulary; `null` where it is missing |
-//! | `node` | text, optional | the node the client spoke to |
-//! | `error` | text, optional | why it failed or is unknown |
+//! | `node` | string, optional | the node the client spoke to |
+//! | `error` | string, optional | why it failed or is unknown |
+//! | `error_kind` | string, optional | the same as statistics count it: `refused`, `timeout`, … |
 //!
 //! Other fields are ignored. A last line that was cut short (the recorder was killed) is left out and reported as
 //! [`Torn::LastLine`]; anything else that cannot be understood is an error naming its line.
@@ -31,7 +32,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::edn::EdnError;
-use crate::event::{Entry, Event, History, NemesisEvent, OpType, Payload, PayloadError, Process, Torn};
+use crate::event::{Entry, Event, History, OpError, OpType, Payload, PayloadError, Process, Torn};
+use crate::nemesis::{NemesisAct, NemesisEvent};
 use crate::node::NodeId;
 
 /// A line longer than this is no history: reading it whole could take all memory.
@@ -116,9 +118,12 @@ pub enum ReadError {
     },
 }
 
-/// `process` as it stands in a file.
-enum Who {
+/// `process` of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A client, by its process's number.
     Client(u64),
+    /// The nemesis.
     Nemesis,
 }
 
@@ -144,28 +149,78 @@ impl<'de> Deserialize<'de> for Who {
     }
 }
 
-/// A line with its payload still raw: `f` decides how `value` is read, and may stand after it.
-#[derive(Deserialize)]
-pub(crate) struct Line<'a> {
-    index: Option<u64>,
+/// A line with its payload still raw, so that a line of any vocabulary can be read.
+///
+/// ```
+/// let line = r#"{"time":25,"process":0,"type":"ok","f":"write","value":["x",1]}"#;
+/// let line: duress_history::jsonl::Line<'_> = serde_json::from_str(line)?;
+/// assert_eq!(line.f()?, "write");
+/// assert_eq!(line.value.map(|value| value.get()), Some("[\"x\",1]"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Deserialize)]
+pub struct Line<'a> {
+    /// Position in the history, where the line has one.
+    pub index: Option<u64>,
+    /// Nanoseconds since the run began.
     #[serde(default)]
-    time: u64,
-    process: Who,
+    pub time: u64,
+    /// The client, or the nemesis.
+    pub process: Who,
+    /// What it says of the operation.
     #[serde(rename = "type")]
-    op_type: OpType,
-    #[serde(borrow)]
-    f: Cow<'a, str>,
+    pub op_type: OpType,
+    /// A client's is a string; a foreign nemesis's may be anything, or missing.
     #[serde(borrow, default)]
-    value: Option<&'a RawValue>,
+    f: Option<&'a RawValue>,
+    /// What was asked or answered, or the particulars of what the nemesis did.
+    #[serde(borrow, default)]
+    pub value: Option<&'a RawValue>,
     #[serde(borrow, default)]
     node: Option<Name<'a>>,
+    /// Why it failed or is unknown.
     #[serde(default, deserialize_with = "error_text")]
-    error: Option<String>,
+    pub error: Option<String>,
+    /// The same as statistics count it.
+    #[serde(default)]
+    pub error_kind: Option<String>,
 }
 
 /// A name that is not kept: of few names there are many copies in a file.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Line<'_> {
+    /// A client's operation; it is copied only where it has escapes.
+    ///
+    /// # Errors
+    /// When there is none, or it is not a string.
+    pub fn f(&self) -> serde_json::Result<Cow<'_, str>> {
+        let raw = self.f.ok_or_else(|| serde::de::Error::missing_field("f"))?.get();
+        let plain = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match plain.filter(|text| !text.contains('\\')) {
+            Some(text) => Ok(Cow::Borrowed(text)),
+            None => serde_json::from_str(raw).map(Cow::Owned),
+        }
+    }
+
+    /// The node that the client spoke to.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_ref().map(|Name(name)| name.as_ref())
+    }
+
+    /// What the nemesis did; to be asked only where `process` is the nemesis.
+    ///
+    /// # Errors
+    /// When `f` or `value` is not JSON that can be kept, as a number beyond all bounds.
+    pub fn act(&self) -> serde_json::Result<NemesisAct> {
+        let any = |raw: &RawValue| serde_json::from_str(raw.get());
+        let f = self.f.map(any).transpose()?.unwrap_or_default();
+        let value = self.value.map(any).transpose()?.unwrap_or_default();
+        Ok(NemesisAct::read(self.time, f, value, self.error.clone()))
+    }
+}
 
 /// `error` as text, whatever it is: other recorders write keywords and vectors there.
 fn error_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -261,27 +316,24 @@ impl<A: Payload> Assembler<A> {
             }
             line.time = self.last_time;
         }
+        let wrong = |source| ReadError::Line { line: number, source };
         let entry = match line.process {
-            Who::Nemesis => Entry::Nemesis(NemesisEvent {
-                index,
-                time: line.time,
-                f: line.f.into_owned(),
-                value: match line.value {
-                    Some(raw) => serde_json::from_str(raw.get())
-                        .map_err(|source| ReadError::Line { line: number, source })?,
-                    None => serde_json::Value::Null,
-                },
-                error: line.error,
-            }),
-            Who::Client(process) => Entry::Client(Event {
-                index,
-                time: line.time,
-                process: Process(process),
-                op_type: line.op_type,
-                action: self.action(number, process, line.op_type, &line.f, line.value)?,
-                node: line.node.map(|Name(name)| self.node(&name)),
-                error: line.error,
-            }),
+            Who::Nemesis => {
+                let act = line.act().map_err(wrong)?;
+                Entry::Nemesis(NemesisEvent { index, time: line.time, act })
+            }
+            Who::Client(process) => {
+                let f = line.f().map_err(wrong)?;
+                Entry::Client(Event {
+                    index,
+                    time: line.time,
+                    process: Process(process),
+                    op_type: line.op_type,
+                    action: self.action(number, process, line.op_type, &f, line.value)?,
+                    node: line.node().map(|name| self.node(name)),
+                    error: line.error.map(|text| OpError { kind: line.error_kind.map(Cow::Owned), text }),
+                })
+            }
         };
         self.next_index = index.saturating_add(1);
         self.last_time = line.time;
@@ -427,7 +479,7 @@ impl<A: Payload> Serialize for Event<A> {
     /// The line of the history file, without its line end.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut line = serializer.serialize_struct("Event", 8)?;
+        let mut line = serializer.serialize_struct("Event", 9)?;
         line.serialize_field("index", &self.index)?;
         line.serialize_field("time", &self.time)?;
         line.serialize_field("process", &self.process)?;
@@ -437,26 +489,11 @@ impl<A: Payload> Serialize for Event<A> {
         if let Some(node) = &self.node {
             line.serialize_field("node", node)?;
         }
-        if let Some(error) = &self.error {
-            line.serialize_field("error", error)?;
-        }
-        line.end()
-    }
-}
-
-impl Serialize for NemesisEvent {
-    /// The line of the history file, without its line end.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-        let mut line = serializer.serialize_struct("NemesisEvent", 7)?;
-        line.serialize_field("index", &self.index)?;
-        line.serialize_field("time", &self.time)?;
-        line.serialize_field("process", "nemesis")?;
-        line.serialize_field("type", &OpType::Info)?;
-        line.serialize_field("f", &self.f)?;
-        line.serialize_field("value", &self.value)?;
-        if let Some(error) = &self.error {
-            line.serialize_field("error", error)?;
+        if let Some(OpError { kind, text }) = &self.error {
+            line.serialize_field("error", text)?;
+            if let Some(kind) = kind {
+                line.serialize_field("error_kind", kind)?;
+            }
         }
         line.end()
     }

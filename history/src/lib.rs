@@ -6,6 +6,7 @@
 //! In reading order:
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
+//! - [`nemesis`]: what the nemesis did, and the evidence for it;
 //! - [`register`], [`mutex`], [`log`] and [`table`]: the vocabularies;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field, and its reader;
 //! - [`edn`]: Jepsen's `history.edn`, read and written; [`import`]: a file in any format;
@@ -32,6 +33,7 @@ pub mod import;
 pub mod jsonl;
 pub mod log;
 pub mod mutex;
+pub mod nemesis;
 pub mod node;
 pub mod pairs;
 pub mod promise;
@@ -40,7 +42,8 @@ pub mod register;
 pub mod scalar;
 pub mod table;
 
-pub use event::{Entry, Event, History, NemesisEvent, OpType, Payload, PayloadError, Process};
+pub use event::{Entry, Event, History, OpError, OpType, Payload, PayloadError, Process};
+pub use nemesis::{NemesisAct, NemesisEvent};
 pub use node::NodeId;
 pub use pairs::{Completion, Operation};
 pub use promise::{Allowed, ClockBound, Consistency, Delivery, Promise};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::{Event, OpType, Payload, Process};
+use crate::event::{Event, OpError, OpType, Payload, Process};
 use crate::node::NodeId;
 
 /// How an operation ended.
@@ -24,14 +24,14 @@ pub enum Completion<A> {
         /// Its time, nanoseconds since the run began.
         time: u64,
         /// The reason given.
-        error: Option<String>,
+        error: Option<OpError>,
     },
     /// It may happen at any time after its invocation, or never. Without an event when the history ends before.
     Info {
         /// Index and time of the completing event, if there is one.
         at: Option<(u64, u64)>,
         /// The reason given.
-        error: Option<String>,
+        error: Option<OpError>,
     },
 }
 

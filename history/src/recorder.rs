@@ -4,7 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::event::{Event, NemesisEvent, OpType, Payload, Process};
+use crate::event::{Event, OpError, OpType, Payload, Process};
+use crate::nemesis::{NemesisAct, NemesisEvent};
 use crate::node::NodeId;
 
 /// Buffered lines are handed to the system when they reach this size, asked or not.
@@ -73,7 +74,7 @@ impl Recorder {
         op_type: OpType,
         action: A,
         node: Option<NodeId>,
-        error: Option<String>,
+        error: Option<OpError>,
     ) -> Result<Event<A>, RecordError> {
         let (index, time) = self.stamp(now);
         let event = Event { index, time, process, op_type, action, node, error };
@@ -85,15 +86,9 @@ impl Recorder {
     ///
     /// # Errors
     /// [`RecordError::Append`].
-    pub fn record_nemesis(
-        &mut self,
-        now: u64,
-        f: String,
-        value: serde_json::Value,
-        error: Option<String>,
-    ) -> Result<u64, RecordError> {
+    pub fn record_nemesis(&mut self, now: u64, act: NemesisAct) -> Result<u64, RecordError> {
         let (index, time) = self.stamp(now);
-        self.append(&NemesisEvent { index, time, f, value, error })?;
+        self.append(&NemesisEvent { index, time, act })?;
         Ok(index)
     }
 

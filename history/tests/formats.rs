@@ -9,7 +9,9 @@ use duress_history::import::{Format, format, read_any, read_array};
 use duress_history::jsonl::{self, ReadError};
 use duress_history::mutex::Mutex;
 use duress_history::register::{CasRegister, Register, RegisterOp};
-use duress_history::{Event, History, NemesisEvent, NodeId, OpType, Payload, Process, Scalar};
+use duress_history::{
+    Event, History, NemesisAct, NemesisEvent, NodeId, OpError, OpType, Payload, Process, Scalar,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -49,15 +51,21 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 /// What one event has beside its place.
-type Content = Result<(u64, OpType, Register, Option<String>, Option<String>), (String, serde_json::Value)>;
+type Content = Result<
+    (u64, OpType, Register, Option<String>, Option<OpError>),
+    (serde_json::Value, serde_json::Value, Option<String>),
+>;
 
 fn history() -> impl Strategy<Value = History<Register>> {
     let op_type = prop_oneof![Just(OpType::Invoke), Just(OpType::Ok), Just(OpType::Fail), Just(OpType::Info)];
     let text = || proptest::option::of("[a-z0-9 \"\\\\]{1,8}");
     let content = prop_oneof![
-        4 => (0_u64..9, op_type, register(), text(), text())
-            .prop_map(|(process, op_type, register, node, error)| Ok((process, op_type, register, node, error))),
-        1 => ("[a-z-]{1,9}( x)?", json()).prop_map(Err),
+        4 => (0_u64..9, op_type, register(), text(), text(), text())
+            .prop_map(|(process, op_type, register, node, error, kind)| {
+                let error = error.map(|text| OpError { kind: kind.map(Into::into), text });
+                Ok((process, op_type, register, node, error))
+            }),
+        1 => (prop_oneof!["[a-z-]{1,9}( x)?".prop_map(Into::into), json()], json(), text()).prop_map(Err),
     ];
     vec((content, 0_u64..1_000_000), 1..30).prop_map(|contents: Vec<(Content, u64)>| {
         let mut history = History { events: Vec::new(), nemesis: Vec::new(), torn: Torn::No };
@@ -75,8 +83,9 @@ fn history() -> impl Strategy<Value = History<Register>> {
                     node: node.map(NodeId::new),
                     error,
                 }),
-                Err((f, value)) => {
-                    history.nemesis.push(NemesisEvent { index, time, f, value, error: None });
+                Err((f, value, error)) => {
+                    let act = NemesisAct::Foreign { f, value, error };
+                    history.nemesis.push(NemesisEvent { index, time, act });
                 }
             }
         }
@@ -219,7 +228,10 @@ fn a_line_cut_within_a_number_is_torn() {
 
 fn value(form: &str) -> serde_json::Value {
     let history = read_edn::<Register>(&format!("{{:process :nemesis, :type :info, :f :x, :value {form}}}"));
-    history.nemesis[0].value.clone()
+    match &history.nemesis[0].act {
+        NemesisAct::Foreign { value, .. } => value.clone(),
+        act => panic!("{act:?}"),
+    }
 }
 
 #[test]
@@ -303,8 +315,12 @@ fn a_clock_that_steps_back_is_held() {
 fn the_nemesis_may_invoke() {
     let text = "{:process :nemesis, :type :invoke, :f :start, :value nil, :error [:x 1]}";
     let history = read_edn::<Mutex>(text);
-    assert_eq!((history.nemesis.len(), history.nemesis[0].f.as_str()), (1, "start"));
-    assert_eq!(history.nemesis[0].error.as_deref(), Some("[\"x\",1]"));
+    let act = NemesisAct::Foreign {
+        f: "start".into(),
+        value: serde_json::Value::Null,
+        error: Some("[\"x\",1]".to_owned()),
+    };
+    assert_eq!(history.nemesis.iter().map(|event| &event.act).collect::<Vec<_>>(), [&act]);
 }
 
 #[test]

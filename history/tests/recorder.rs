@@ -4,7 +4,9 @@ use std::fs;
 
 use duress_history::recorder::RecordError;
 use duress_history::register::{Register, RegisterOp};
-use duress_history::{Completion, OpType, Process, Recorder, Scalar, jsonl, pairs};
+use duress_history::{
+    Completion, NemesisAct, NodeId, OpError, OpType, Process, Recorder, Scalar, jsonl, pairs,
+};
 
 fn write(value: i64) -> Register {
     Register { key: Scalar::from("x"), op: RegisterOp::Write(Scalar::Int(value)) }
@@ -15,11 +17,14 @@ fn what_was_recorded_is_read_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("history.jsonl");
     let mut recorder = Recorder::create(&path).expect("a new file");
-    let node = Some(duress_history::NodeId::new("n1"));
+    let node = Some(NodeId::new("n1"));
     recorder.record(10, Process(0), OpType::Invoke, write(1), node.clone(), None).expect("kept");
-    recorder.record_nemesis(20, "kill".to_owned(), serde_json::json!({"node": "n1"}), None).expect("kept");
+    let ended =
+        NemesisAct::NodeEnded { node: NodeId::new("n1"), status: "exit status: 1".to_owned(), fault: None };
+    recorder.record_nemesis(20, ended.clone()).expect("kept");
     // A clock that steps back does not take the history with it.
-    recorder.record(15, Process(0), OpType::Info, write(1), node, Some("time-out".to_owned())).expect("kept");
+    let error = Some(OpError { kind: Some("timeout".into()), text: "timeout: no answer".to_owned() });
+    recorder.record(15, Process(0), OpType::Info, write(1), node, error.clone()).expect("kept");
     assert_eq!(recorder.len(), 3);
     recorder.close().expect("on disk");
 
@@ -28,12 +33,9 @@ fn what_was_recorded_is_read_back() {
         history.events.iter().map(|event| (event.index, event.time)).collect::<Vec<_>>(),
         [(0, 10), (2, 20)]
     );
-    assert_eq!(history.nemesis[0].f, "kill");
+    assert_eq!(history.nemesis[0].act, ended);
     let operations = pairs::pair(history.events).expect("they pair");
-    assert_eq!(
-        operations[0].completion,
-        Completion::Info { at: Some((2, 20)), error: Some("time-out".to_owned()) }
-    );
+    assert_eq!(operations[0].completion, Completion::Info { at: Some((2, 20)), error });
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //!   promises to survive: [`loss`], [`clock_bound`];
 //! - [`cluster`]: the processes of the system under test;
 //! - [`links`]: everything in force on each link;
-//! - [`nemesis`]: injects and heals faults; [`evidence`]: what it saw of them.
+//! - [`nemesis`]: injects and heals faults, and gives [`Evidence`] of both.
 //!
 //! Nothing here knows which system is under test, prints, or exits.
 
@@ -17,7 +17,7 @@ pub mod clock_bound;
 pub mod clock_fault;
 pub mod cluster;
 pub mod disk_fault;
-pub mod evidence;
+mod evidence;
 pub mod family;
 pub mod fault;
 pub mod links;
@@ -30,7 +30,7 @@ pub mod schedule;
 pub mod selector;
 pub mod spec;
 
-pub use evidence::{Evidence, Proof};
+pub use duress_history::nemesis::{Evidence, Proof};
 pub use family::Family;
 pub use fault::Fault;
 pub use loss::LossLimit;

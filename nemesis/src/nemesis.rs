@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
+use duress_history::nemesis::{Evidence, NodeProcesses, Proof};
 
 use self::clocks::MovedClock;
 use self::disks::Aftermath;
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, ClusterError, Ending};
 use crate::disk_fault::{DiskEffect, Strikes};
-use crate::evidence::{Evidence, NodeProcesses, Proof};
 use crate::fault::Fault;
 use crate::links::Links;
 use crate::packet::PacketEffect;

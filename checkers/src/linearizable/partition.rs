@@ -63,10 +63,14 @@ pub(crate) struct Interned<'a> {
 fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'a>) -> Source<'a> {
     let (answer, end, error) = match &operation.completion {
         Completion::Ok { index, time, answer } => (answer, End::Ok { index: *index, time: *time }, None),
-        Completion::Fail { index, time, error } => {
-            (&operation.action, End::Fail { index: *index, time: *time }, error.as_deref())
+        Completion::Fail { index, time, error } => (
+            &operation.action,
+            End::Fail { index: *index, time: *time },
+            error.as_ref().map(|error| error.text.as_str()),
+        ),
+        Completion::Info { at, error } => {
+            (&operation.action, End::Info { at: *at }, error.as_ref().map(|error| error.text.as_str()))
         }
-        Completion::Info { at, error } => (&operation.action, End::Info { at: *at }, error.as_deref()),
     };
     Source {
         process: operation.process,

@@ -84,7 +84,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             failure
         }
     })?;
-    let exit = match &judgement.verdict {
+    let exit = match &judgement.report.verdict {
         Verdict::Valid => Exit::Valid,
         Verdict::Invalid(_) => Exit::Anomaly,
         Verdict::Unknown(_) => Exit::Unknown,
@@ -100,7 +100,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     macro_rules! say {
         ($($line:tt)*) => { let _ = writeln!(text, $($line)*); };
     }
-    if let Verdict::Invalid(anomalies) = &judgement.verdict {
+    if let Verdict::Invalid(anomalies) = &judgement.report.verdict {
         for (number, anomaly) in anomalies.iter().enumerate() {
             say!("{}", Told { number: number + 1, anomaly });
         }
@@ -108,7 +108,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     for finding in findings {
         say!("{finding}");
     }
-    match &judgement.verdict {
+    match &judgement.report.verdict {
         Verdict::Valid => {
             say!("VALID: {property}: {checked}");
         }

@@ -16,7 +16,7 @@ use crate::cli::output::{print, tell};
 use crate::lesson::cell::{Cell, Common};
 use crate::lesson::course::{Course, share};
 use crate::lesson::markdown::table;
-use crate::lesson::row::{Row, RowResult, Verdict};
+use crate::lesson::row::{Row, RowResult};
 use crate::matrix::command::Shell;
 use crate::matrix::trial::Halt;
 
@@ -152,20 +152,11 @@ fn said(row: &Row) -> String {
 
 /// The exit code of all rows: a broken promise first, then what proves nothing, then what was not run.
 fn exit(rows: &[Row]) -> Exit {
-    let verdict = |row: &Row| match &row.result {
-        RowResult::Counted(counted) => Some(counted.verdict),
-        RowResult::Nothing(_) => None,
+    let exit = |row: &Row| match &row.result {
+        RowResult::Counted(counted) => counted.verdict.exit(),
+        RowResult::Nothing(_) => Exit::NotRun,
     };
-    let any = |wanted| rows.iter().any(|row| verdict(row) == wanted);
-    if any(Some(Verdict::Invalid)) {
-        Exit::Anomaly
-    } else if any(Some(Verdict::Broken)) {
-        Exit::Broken
-    } else if any(Some(Verdict::Unknown)) {
-        Exit::Unknown
-    } else if any(None) {
-        Exit::NotRun
-    } else {
-        Exit::Valid
-    }
+    let exits: Vec<Exit> = rows.iter().map(exit).collect();
+    let order = [Exit::Anomaly, Exit::Broken, Exit::Unknown, Exit::NotRun];
+    order.into_iter().find(|exit| exits.contains(exit)).unwrap_or(Exit::Valid)
 }

@@ -17,13 +17,15 @@ use super::run::Planned;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
+use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
 use crate::plan::{ClockSource, DataLocation, Plan};
+use crate::record::faults::faults;
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
+use crate::record::verdict::{self, CheckRecord, VerdictRecord};
 use crate::report::clocks::clock_note;
-use crate::report::faults::faults;
 use crate::report::html;
 use crate::report::text::RunReport;
 use crate::run::conductor::chain;
@@ -111,7 +113,7 @@ fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
     }
     let report = judge_run(planned, &folder, outcome, output, shown)?;
     folder
-        .write("verdict.json", &verdict_json(&report))
+        .write(verdict::FILE, &report.record.to_json())
         .and_then(|()| folder.write("report.txt", &report.to_string()))
         .map_err(Failure::internal)?;
     print(&report)?;
@@ -120,7 +122,7 @@ fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
         Ok(path) => tell(format_args!("report: {}", self::shown(&path))),
         Err(error) => tell(format_args!("report.html was not written: {}", chain(&error))),
     }
-    Ok(report.verdict.exit())
+    Ok(report.record.verdict.exit())
 }
 
 fn run_failure(error: RunError, shown: &str) -> Failure {
@@ -151,11 +153,15 @@ fn judge_run(
         limit: output.check_limit,
     };
     let judged = workload.judge(&run).map_err(Failure::internal)?;
-    let Judged { nemesis: events, statistics: figures, judgement } = judged;
+    let Judged { nemesis: events, statistics: figures, exercised, judgement } = judged;
     if figures.counts.ok == 0 && broken.is_empty() {
         broken.push("no operation succeeded".to_owned());
     }
     let mut notes = outcome.notes;
+    let mut undecided = outcome.undecided;
+    let floor = Floor::of(plan);
+    undecided.extend(exercised.missing(&floor));
+    notes.push(format!("exercised: {exercised}; the floor: {floor}"));
     if let Some(first) = figures.first_ok_ms {
         notes.push(format!("the first operation was answered within {} ms of the clients' start", first + 1));
     }
@@ -164,7 +170,7 @@ fn judge_run(
         Stop::Early => {
             notes.push("the run was ended early; what was recorded until then was checked".to_owned())
         }
-        Stop::Now => notes.push("the run was left at once, without final reads".to_owned()),
+        Stop::Now => undecided.push("the run was left at once, without final reads".to_owned()),
     }
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
@@ -186,41 +192,24 @@ fn judge_run(
         plan.workload.name,
         plan.faults,
     );
-    Ok(RunReport {
+    let record = VerdictRecord {
+        version: verdict::VERSION,
+        verdict: RunVerdict::new(&judgement.report.verdict, broken, undecided),
         subject,
         promise: promise.to_string(),
-        verdict: RunVerdict::new(&judgement.verdict, broken, outcome.undecided),
-        judgement,
+        seed: plan.seed,
+        replay: format!("duress replay {shown}"),
+        check: CheckRecord::of(&judgement.report),
         statistics: figures,
         faults,
         notes,
-        seed: plan.seed,
-        replay: format!("duress replay {shown}"),
-        folder: shown,
-    })
+    };
+    Ok(RunReport { record, judgement, folder: shown })
 }
 
 /// Whether an option of the target has the value it has when none is given.
 fn is_default(system: &dyn System, key: &str, value: &str) -> bool {
     system.description().offer.options.iter().any(|option| option.name == key && option.default == value)
-}
-
-/// `verdict.json`: the verdict with its witnesses, and everything the report's figures say.
-fn verdict_json(report: &RunReport) -> String {
-    let mut json = serde_json::json!(report.verdict);
-    json["subject"] = serde_json::json!(report.subject);
-    json["promise"] = serde_json::json!(report.promise);
-    json["seed"] = serde_json::json!(report.seed);
-    json["replay"] = serde_json::json!(report.replay);
-    json["check"] = report.judgement.report.clone();
-    if let Some(check) = json["check"].as_object_mut() {
-        // It stands above, the run's own breakages included.
-        check.remove("verdict");
-    }
-    json["statistics"] = serde_json::json!(report.statistics);
-    json["faults"] = serde_json::json!(report.faults);
-    json["notes"] = serde_json::json!(report.notes);
-    format!("{json:#}\n")
 }
 
 /// Copies the nodes' data out of memory, before it is gone with the namespaces.

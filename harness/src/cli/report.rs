@@ -17,6 +17,7 @@ pub struct ReportArgs {
 
 pub fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let path = html::write(&args.run).map_err(|error| match &error {
+        HtmlError::Plan(_) | HtmlError::Verdict(_) => Failure::usage(error),
         HtmlError::NoRun { .. } => Failure::usage(error).hint("runs are kept in runs/<target>-<mode>/<time>"),
         HtmlError::Read { .. } | HtmlError::Write { .. } => Failure::internal(error),
     })?;

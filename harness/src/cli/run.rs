@@ -20,7 +20,9 @@ use super::words::{Concurrency, duration, option};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::plan::{ArenaPlan, CapturePlan, ClockSource, DataLocation, NODES_MAX, Plan, VERSION, hosts};
+use crate::plan::{
+    ArenaPlan, CapturePlan, ClockSource, DEFAULT_FLOOR, DataLocation, NODES_MAX, Plan, VERSION, hosts,
+};
 use crate::systems::systems;
 use crate::workload::{Model, Workload, Workloads};
 
@@ -103,6 +105,10 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
+    /// The least share of the time in which clients must be answered for the run to count; 0 lifts the floor, and with
+    /// it all that a run must have exercised
+    #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_FLOOR)]
+    floor: u8,
     /// Print the plan and end
     #[arg(long)]
     dry_run: bool,
@@ -292,6 +298,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         fault_interval_ms: millis(interval),
         overlap: if args.overlap { Overlap::Items } else { Overlap::Never },
         losses: None,
+        floor_percent: args.floor,
         schedule: Vec::new(),
         arena: ArenaPlan {
             port: PortKind::Tun,

@@ -5,7 +5,10 @@ use std::fmt;
 
 use duress_history::nemesis::{Evidence, NemesisAct};
 use duress_history::{Completion, NemesisEvent, NodeId, Operation};
+use duress_nemesis::{Family, FaultSpec};
 use serde::{Deserialize, Serialize};
+
+use crate::plan::Plan;
 
 /// The width of the slots of time that answers are counted in, in nanoseconds.
 const SLOT_NS: u64 = 100_000_000;
@@ -20,6 +23,36 @@ pub struct Floor {
     pub nodes: Vec<NodeId>,
     /// The families of faults that were asked for, each of which must have been in force.
     pub families: BTreeSet<String>,
+}
+
+impl Floor {
+    /// What a run of `plan` must exercise.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        // A mix asks for what it names; a schedule written by hand, for what it holds.
+        let mix = FaultSpec::parse_mix(&plan.faults).unwrap_or_default();
+        let families: Vec<Family> = match mix.is_empty() {
+            true => plan.schedule.iter().map(|fault| fault.fault.family()).collect(),
+            false => mix.iter().map(FaultSpec::family).collect(),
+        };
+        Self {
+            answered_percent: plan.floor_percent,
+            nodes: plan.node_names(),
+            families: families.into_iter().map(|family| family.name().to_owned()).collect(),
+        }
+    }
+}
+
+impl fmt::Display for Floor {
+    /// `answered 10 % of the time, every node, a final phase, and kill, partition in force`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.answered_percent == 0 {
+            return f.write_str("none");
+        }
+        write!(f, "answered {} % of the time, every node, a final phase", self.answered_percent)?;
+        let families: Vec<&str> = self.families.iter().map(String::as_str).collect();
+        if families.is_empty() { Ok(()) } else { write!(f, ", and {} in force", families.join(", ")) }
+    }
 }
 
 /// What a run exercised.
@@ -119,19 +152,22 @@ impl Exercised {
             match self.nodes.get(node) {
                 None => missing.push(format!("no operation was asked of node {node}")),
                 Some(Asked { ok: 0, invoked }) => {
-                    missing.push(format!("node {node} answered none of the {invoked} operations asked of it"));
+                    missing
+                        .push(format!("node {node} answered none of the {invoked} operations asked of it"));
                 }
                 Some(_) => {}
             }
         }
         if self.finals == 0 {
-            missing.push("no operation happened in the final phase: what was lost would not be seen".to_owned());
+            missing
+                .push("no operation happened in the final phase: what was lost would not be seen".to_owned());
         }
         for family in &floor.families {
             let of_family: Vec<&UnderFault> =
                 self.faults.iter().filter(|fault| fault.family == *family).collect();
             if of_family.is_empty() {
-                missing.push(format!("no fault of the family {family} was in force, though it was asked for"));
+                missing
+                    .push(format!("no fault of the family {family} was in force, though it was asked for"));
             }
         }
         for fault in self.faults.iter().filter(|fault| fault.operations.invoked == 0) {

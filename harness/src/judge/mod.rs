@@ -1,5 +1,6 @@
 //! From a history to a verdict: pairs the operations, and checks them within a time.
 
+pub mod floor;
 pub mod statistics;
 pub mod verdict;
 
@@ -8,16 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, io};
 
-use duress_checkers::verdict::Verdict;
+use duress_checkers::CheckReport;
 use duress_history::jsonl::ReadError;
+use duress_history::nemesis::NemesisAct;
 use duress_history::pairs::{PairError, pair};
 use duress_history::{NemesisEvent, Operation, Payload, Promise, Scalar, import};
-use serde_json::Value;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use self::floor::Exercised;
 use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
 
@@ -79,8 +81,6 @@ pub fn read<A: Payload>(path: &Path) -> Result<(Vec<NemesisEvent>, Vec<Operation
 /// What a checker said of a history, whichever checker it was, and the words for it.
 #[derive(Clone, Debug)]
 pub struct Judgement {
-    /// What it said.
-    pub verdict: Verdict,
     /// What was checked for, as an adjective: `linearizable`.
     pub property: String,
     /// What is so when it holds, as a clause: `every answer fits one order of the operations`.
@@ -93,8 +93,8 @@ pub struct Judgement {
     pub findings: Vec<String>,
     /// What `duress check --model` is to be given to find the same.
     pub model: String,
-    /// The checker's whole answer, its verdict among it.
-    pub report: Value,
+    /// The checker's whole answer.
+    pub report: CheckReport,
 }
 
 /// What a run's history came to.
@@ -104,8 +104,17 @@ pub struct Judged {
     pub nemesis: Vec<NemesisEvent>,
     /// Figures.
     pub statistics: RunStatistics,
+    /// What the run exercised.
+    pub exercised: Exercised,
     /// What the checker said.
     pub judgement: Judgement,
+}
+
+/// When everything was healed and every node had been awaited, in nanoseconds since the run began, if the nemesis says.
+#[must_use]
+pub fn settled(nemesis: &[NemesisEvent]) -> Option<u64> {
+    let settled = |event: &&NemesisEvent| matches!(event.act, NemesisAct::Settled { .. });
+    nemesis.iter().rfind(settled).map(|event| event.time)
 }
 
 /// Judges the history of a run by `judge`; what is undecided when the run's limit is over is unknown.
@@ -124,9 +133,11 @@ pub fn judge_operations<A: Payload>(
     };
     let until = nanos(run.clients_until);
     let statistics = statistics(&operations, until);
-    let question = Question { promise: run.promise, healed_ns: Some(until), ..Question::default() };
+    let exercised = Exercised::of(&operations, &nemesis, until);
+    let healed_ns = settled(&nemesis).or(Some(until));
+    let question = Question { promise: run.promise, healed_ns, ..Question::default() };
     let judgement = within(run.limit, |interrupt| judge(&operations, &question, interrupt))?;
-    Ok(Judged { nemesis, statistics, judgement })
+    Ok(Judged { nemesis, statistics, exercised, judgement })
 }
 
 /// Calls `check` with a flag that is raised once `limit` has passed, or when the program is asked to end.

@@ -109,9 +109,10 @@ pub fn statistics<A: Payload>(operations: &[Operation<A>], until_ns: u64) -> Run
                 all.lasted_ms = all.lasted_ms.max(time / 1_000_000);
             }
             Completion::Fail { error, .. } | Completion::Info { error, .. } => {
-                let reason = error.as_deref().unwrap_or("no answer before the history ends");
-                // The cause's kind stands before its first colon.
-                let kind = reason.split(':').next().unwrap_or(reason);
+                let kind = match error {
+                    None => "no answer before the history ends",
+                    Some(error) => error.kind.as_deref().unwrap_or("of no kind"),
+                };
                 *reasons.entry(kind.to_owned()).or_default() += 1;
             }
         }

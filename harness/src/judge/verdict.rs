@@ -66,6 +66,35 @@ impl RunVerdict {
         }
     }
 
+    /// The proofs; nothing unless it is `Invalid`.
+    #[must_use]
+    pub fn anomalies(&self) -> &[Anomaly] {
+        match self {
+            Self::Invalid { anomalies } => anomalies,
+            Self::Broken { .. } | Self::Unknown { .. } | Self::Valid => &[],
+        }
+    }
+
+    /// Why it is neither valid nor invalid; nothing where it is one of them.
+    #[must_use]
+    pub fn reasons(&self) -> &[String] {
+        match self {
+            Self::Broken { reasons } | Self::Unknown { reasons } => reasons,
+            Self::Invalid { .. } | Self::Valid => &[],
+        }
+    }
+
+    /// The verdict as files have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Invalid { .. } => "invalid",
+            Self::Unknown { .. } => "unknown",
+            Self::Broken { .. } => "broken",
+        }
+    }
+
     /// The verdict as one word.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::cell::{Common, Producing};
-use super::row::{Counted, Row, RowResult, Verdict};
+use super::row::{Counted, Row, RowResult};
+use crate::judge::verdict::RunVerdict;
 
 /// The table of `rows`, with the words above and below it.
 #[must_use]
@@ -58,10 +59,10 @@ fn cells(counted: &Counted) -> String {
         None => "not known".to_owned(),
     };
     let kept = match verdict {
-        Verdict::Valid => "kept",
-        Verdict::Invalid => "**broken**",
-        Verdict::Unknown => "not decided",
-        Verdict::Broken => "the run proves nothing",
+        RunVerdict::Valid => "kept",
+        RunVerdict::Invalid { .. } => "**broken**",
+        RunVerdict::Unknown { .. } => "not decided",
+        RunVerdict::Broken { .. } => "the run proves nothing",
     };
     format!(
         "{} | {} | {} | {} | {} | {} | {reached} | {promise}: {kept} |",
@@ -94,7 +95,7 @@ mod tests {
             "found": {"lost-write": 2}
         }));
         let counted = Counted {
-            verdict: Verdict::Valid,
+            verdict: RunVerdict::Valid,
             promise: "stored at most once".to_owned(),
             delivery: delivery.expect("a report"),
         };

@@ -1,14 +1,14 @@
 //! What the run of a cell left.
 
-use std::fs;
 use std::path::Path;
 
 use duress_checkers::delivery::DeliveryReport;
-use duress_checkers::verdict::Details;
 use duress_history::{Allowed, Delivery};
-use serde::Deserialize;
 
 use super::cell::Cell;
+use crate::judge::verdict::RunVerdict;
+use crate::record::verdict::VerdictRecord;
+use crate::run::conductor::chain;
 
 /// A cell and what became of it.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub enum RowResult {
 #[derive(Clone, Debug)]
 pub struct Counted {
     /// The run's verdict.
-    pub verdict: Verdict,
+    pub verdict: RunVerdict,
     /// What the broker promised, in words.
     pub promise: String,
     /// What became of messages.
@@ -48,8 +48,8 @@ impl Counted {
     pub fn gone(&self) -> u64 {
         let counts = self.delivery.counts;
         match self.verdict {
-            Verdict::Valid | Verdict::Invalid => counts.lost + counts.unseen,
-            Verdict::Unknown | Verdict::Broken => counts.lost,
+            RunVerdict::Valid | RunVerdict::Invalid { .. } => counts.lost + counts.unseen,
+            RunVerdict::Unknown { .. } | RunVerdict::Broken { .. } => counts.lost,
         }
     }
 }
@@ -65,49 +65,17 @@ impl Counted {
     }
 }
 
-/// The verdict on a run, held against what the broker promises with its settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// The promise was kept.
-    Valid,
-    /// It was broken.
-    Invalid,
-    /// Not everything was decided.
-    Unknown,
-    /// The run proves nothing.
-    Broken,
-}
-
-/// As much of `verdict.json` as the lesson needs.
-#[derive(Deserialize)]
-struct VerdictFile {
-    verdict: Verdict,
-    promise: String,
-    check: CheckFile,
-}
-
-#[derive(Deserialize)]
-struct CheckFile {
-    details: Details,
-}
-
 impl RowResult {
     /// Reads what the run in `folder` left; `otherwise` says why there may be nothing.
     #[must_use]
     pub fn read(folder: &Path, otherwise: &str) -> Self {
-        let text = match fs::read(folder.join("verdict.json")) {
-            Ok(text) => text,
-            Err(_) => return Self::Nothing(otherwise.to_owned()),
-        };
-        match serde_json::from_slice(&text) {
-            Ok(VerdictFile {
-                verdict,
-                promise,
-                check: CheckFile { details: Details::Delivery(delivery) },
-            }) => Self::Counted(Counted { verdict, promise, delivery }),
-            Ok(_) => Self::Nothing("nothing was counted".to_owned()),
-            Err(error) => Self::Nothing(format!("its verdict.json cannot be read: {error}")),
+        match VerdictRecord::load(folder) {
+            Ok(Some(VerdictRecord { verdict, promise, check, .. })) => match check.delivery() {
+                Some(delivery) => Self::Counted(Counted { verdict, promise, delivery: delivery.clone() }),
+                None => Self::Nothing("nothing was counted".to_owned()),
+            },
+            Ok(None) => Self::Nothing(otherwise.to_owned()),
+            Err(error) => Self::Nothing(chain(&error)),
         }
     }
 }

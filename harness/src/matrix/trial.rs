@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use duress_checkers::verdict::AnomalyKind;
+use duress_checkers::verdict::{Anomaly, AnomalyKind};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cli::exit::Exit;
+use crate::judge::verdict::RunVerdict;
+use crate::record::verdict::{VerdictError, VerdictRecord};
+use crate::run::conductor::chain;
 
 /// After the first request to end, a run heals, reads everything and checks; then it is asked again.
 const GRACE_TO_FINISH: Duration = Duration::from_secs(40);
@@ -188,7 +191,7 @@ pub async fn run(
         seconds: began.elapsed().as_secs_f64(),
         folder: left.folder,
         home: spec.folder.clone(),
-        replay: left.verdict.as_ref().and_then(|verdict| verdict.replay.clone()),
+        replay: left.verdict.ok().flatten().map(|record| record.replay),
     }))
 }
 
@@ -219,43 +222,15 @@ impl Started {
 /// What a run's folder says of it.
 struct Left {
     folder: PathBuf,
-    verdict: Option<VerdictFile>,
+    verdict: Result<Option<VerdictRecord>, VerdictError>,
     printed: String,
 }
 
-/// As much of `verdict.json` as a matrix needs.
-#[derive(Debug, Deserialize)]
-struct VerdictFile {
-    verdict: String,
-    #[serde(default)]
-    anomalies: Vec<AnomalyFile>,
-    #[serde(default)]
-    reasons: Vec<String>,
-    replay: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct AnomalyFile {
-    kind: AnomalyKind,
-    #[serde(default)]
-    summary: String,
-    #[serde(default)]
-    operations: Vec<OperationFile>,
-}
-
-#[derive(Debug, Deserialize)]
-struct OperationFile {
-    time: Option<u64>,
-    completion_time: Option<u64>,
-}
-
-impl AnomalyFile {
-    /// When the witness was complete, in seconds.
-    fn at_s(&self) -> Option<f64> {
-        let times =
-            self.operations.iter().filter_map(|operation| operation.completion_time.max(operation.time));
-        times.max().map(|nanoseconds| nanoseconds as f64 / 1e9)
-    }
+/// When the witness of `anomaly` was complete, in seconds.
+fn at_s(anomaly: &Anomaly) -> Option<f64> {
+    let times =
+        anomaly.operations.iter().map(|operation| operation.completion_time.unwrap_or(operation.time));
+    times.max().map(|nanoseconds| nanoseconds as f64 / 1e9)
 }
 
 impl Left {
@@ -266,9 +241,7 @@ impl Left {
         let run = fs::canonicalize(folder.join("latest")).unwrap_or_else(|_| folder.to_owned());
         let here = std::env::current_dir().unwrap_or_default();
         let shown = run.strip_prefix(&here).unwrap_or(&run).to_owned();
-        let verdict = fs::read(run.join("verdict.json")).ok();
-        let verdict = verdict.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { folder: shown, verdict, printed }
+        Self { folder: shown, verdict: VerdictRecord::load(&run), printed }
     }
 
     /// What the run came to. Its exit code and its verdict must say the same.
@@ -279,27 +252,25 @@ impl Left {
         };
         let exits = |exit: Exit| code == i32::from(exit.code());
         match &self.verdict {
-            Some(file) => {
-                let (finding, exit) = match file.verdict.as_str() {
-                    "valid" => (Finding::Valid, Exit::Valid),
-                    "invalid" => (Finding::Invalid { anomalies: by_name(&file.anomalies) }, Exit::Anomaly),
-                    "unknown" => (Finding::Unknown { reasons: file.reasons.clone() }, Exit::Unknown),
-                    "broken" => (Finding::Broken { reasons: file.reasons.clone() }, Exit::Broken),
-                    other => return error(format!("verdict.json has the verdict \"{other}\"")),
-                };
-                if exits(exit) {
-                    finding
-                } else {
-                    error(format!(
-                        "it ended with {code}, though its verdict is {}: {}",
-                        file.verdict,
+            Ok(Some(record)) => {
+                if !exits(record.verdict.exit()) {
+                    let verdict = record.verdict.name();
+                    return error(format!(
+                        "it ended with {code}, though its verdict is {verdict}: {}",
                         self.last_words()
-                    ))
+                    ));
+                }
+                match record.verdict.clone() {
+                    RunVerdict::Valid => Finding::Valid,
+                    RunVerdict::Invalid { anomalies } => Finding::Invalid { anomalies: by_name(&anomalies) },
+                    RunVerdict::Unknown { reasons } => Finding::Unknown { reasons },
+                    RunVerdict::Broken { reasons } => Finding::Broken { reasons },
                 }
             }
+            Err(unreadable) => error(chain(unreadable)),
             // It proved nothing before there was anything to judge.
-            None if exits(Exit::Broken) => Finding::Broken { reasons: vec![self.last_words()] },
-            None => error(format!("it ended with {code} and without a verdict: {}", self.last_words())),
+            Ok(None) if exits(Exit::Broken) => Finding::Broken { reasons: vec![self.last_words()] },
+            Ok(None) => error(format!("it ended with {code} and without a verdict: {}", self.last_words())),
         }
     }
 
@@ -312,10 +283,10 @@ impl Left {
 }
 
 /// Anomalies grouped by their names, with the first of each.
-fn by_name(anomalies: &[AnomalyFile]) -> Vec<Found> {
+fn by_name(anomalies: &[Anomaly]) -> Vec<Found> {
     let mut found: BTreeMap<AnomalyKind, Found> = BTreeMap::new();
     for anomaly in anomalies {
-        let at_s = anomaly.at_s();
+        let at_s = at_s(anomaly);
         found
             .entry(anomaly.kind)
             .and_modify(|found| {
@@ -337,14 +308,13 @@ fn by_name(anomalies: &[AnomalyFile]) -> Vec<Found> {
 mod tests {
     use std::os::unix::process::ExitStatusExt;
 
-    use super::*;
+    use serde_json::{Value, json};
 
-    fn left(verdict: Option<&str>, printed: &str) -> Left {
-        Left {
-            folder: PathBuf::from("there"),
-            verdict: verdict.map(|text| serde_json::from_str(text).unwrap()),
-            printed: printed.to_owned(),
-        }
+    use super::*;
+    use crate::record::example::{anomaly, verdict};
+
+    fn left(fields: Option<Value>, printed: &str) -> Left {
+        Left { folder: PathBuf::from("there"), verdict: Ok(fields.map(verdict)), printed: printed.to_owned() }
     }
 
     fn exited(code: i32) -> ExitStatus {
@@ -353,10 +323,12 @@ mod tests {
 
     #[test]
     fn anomalies_are_grouped_and_dated_by_their_first_complete_witness() {
-        let verdict = r#"{"verdict":"invalid","replay":"duress replay there","anomalies":[
-            {"kind":"stale-read","summary":"first","operations":[{"time":1,"completion_time":5000000000},{"time":7000000000}]},
-            {"kind":"lost-write","summary":"other","operations":[{"time":1,"completion_time":2}]},
-            {"kind":"stale-read","summary":"second","operations":[{"time":1,"completion_time":3000000000}]}]}"#;
+        let anomalies = [
+            anomaly("stale-read", "first", &[(1, Some(5_000_000_000)), (7_000_000_000, None)]),
+            anomaly("lost-write", "other", &[(1, Some(2))]),
+            anomaly("stale-read", "second", &[(1, Some(3_000_000_000))]),
+        ];
+        let verdict = json!({"verdict": "invalid", "replay": "duress replay there", "anomalies": anomalies});
         let Finding::Invalid { anomalies } = left(Some(verdict), "").finding(exited(1)) else { panic!() };
         let [stale, lost] = &anomalies[..] else { panic!("{anomalies:?}") };
         assert_eq!((stale.kind, stale.count, stale.summary.as_str()), (AnomalyKind::StaleRead, 2, "first"));
@@ -366,14 +338,14 @@ mod tests {
 
     #[test]
     fn a_verdict_and_an_exit_code_that_disagree_are_an_error() {
-        let valid = Some(r#"{"verdict":"valid"}"#);
-        assert_eq!(left(valid, "").finding(exited(0)), Finding::Valid);
+        let valid = || Some(json!({"verdict": "valid"}));
+        assert_eq!(left(valid(), "").finding(exited(0)), Finding::Valid);
         for code in [1, 2, 3, 254, 255] {
-            assert!(matches!(left(valid, "").finding(exited(code)), Finding::Error { .. }), "{code}");
+            assert!(matches!(left(valid(), "").finding(exited(code)), Finding::Error { .. }), "{code}");
         }
         // Exit code 0 without a verdict is no pass either.
         assert!(matches!(left(None, "").finding(exited(0)), Finding::Error { .. }));
-        assert!(matches!(left(valid, "").finding(ExitStatus::from_raw(9)), Finding::Error { .. }));
+        assert!(matches!(left(valid(), "").finding(ExitStatus::from_raw(9)), Finding::Error { .. }));
     }
 
     #[test]

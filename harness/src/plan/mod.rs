@@ -137,10 +137,26 @@ pub struct Plan {
     /// How many nodes the faults that were drawn may take away at once; absent where none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<LossLimit>,
+    /// The least share of the time in which clients must be answered for the run to count, in percent; with 0 no floor
+    /// is set at all.
+    #[serde(default = "default_floor", skip_serializing_if = "is_default_floor")]
+    pub floor_percent: u8,
     /// The faults and their times.
     pub schedule: Vec<ScheduledFault>,
     /// What nodes see as their world.
     pub arena: ArenaPlan,
+}
+
+/// The floor of a run that sets none, in percent.
+pub const DEFAULT_FLOOR: u8 = 10;
+
+fn default_floor() -> u8 {
+    DEFAULT_FLOOR
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_default_floor(percent: &u8) -> bool {
+    *percent == DEFAULT_FLOOR
 }
 
 /// A plan that cannot be used.
@@ -208,6 +224,8 @@ impl Plan {
         range("operation time-out", &timeout, (1..=600_000).contains(&timeout), "1 ms to 10 minutes")?;
         let limit = self.time_limit_ms;
         range("time limit", &limit, (100..=86_400_000).contains(&limit), "100 ms to one day")?;
+        let floor = self.floor_percent;
+        range("floor", &floor, floor <= 100, "0 to 100 percent")?;
         if let Some(rate) = self.rate_hz {
             range("rate", &rate, (0.001..=1e6).contains(&rate), "0.001 to 1000000 operations a second")?;
         }

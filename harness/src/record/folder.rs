@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use duress_history::NodeId;
+use serde::de::DeserializeOwned;
 
 /// The folder that a run leaves behind.
 #[derive(Clone, Debug)]
@@ -112,4 +113,13 @@ fn relink(link: &Path, target: &Path) -> io::Result<()> {
         // Best effort: the rename's error is what matters.
         let _ = fs::remove_file(&fresh);
     })
+}
+
+/// Reads the JSON file `name` of `folder`; what is missing or no JSON of this shape is `None`.
+#[must_use]
+pub fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
+    let text = fs::read_to_string(folder.join(name)).ok()?;
+    serde_json::from_str(&text)
+        .inspect_err(|error| tracing::warn!(name, %error, "left out of the report"))
+        .ok()
 }

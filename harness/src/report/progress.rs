@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use duress_history::OpType;
+use duress_history::nemesis::Return;
+use duress_history::{NemesisAct, OpType};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
 
 use crate::cli::output::tell;
 
@@ -22,7 +22,7 @@ pub struct Progress {
     last: (Duration, u64),
     rate: f64,
     /// The faults in force, by number.
-    faults: BTreeMap<u64, String>,
+    faults: BTreeMap<u32, String>,
 }
 
 #[derive(Debug)]
@@ -70,18 +70,23 @@ impl Progress {
     }
 
     /// Takes note of what the nemesis did.
-    pub fn nemesis(&mut self, f: &str, value: &Value, error: Option<&str>) {
-        let id = value["fault"].as_u64().unwrap_or(0);
-        let what = value["what"].as_str().unwrap_or_default();
-        if f.starts_with("start-") {
-            self.faults.insert(id, what.to_owned());
-        } else if f.starts_with("stop-") {
-            self.faults.remove(&id);
-        }
-        if let Some(error) = error {
-            self.say(&format!("{f} {what}: {error}"));
-        } else if f == "crash" {
-            self.say(&format!("node {} ended by itself: {}", value["node"], value["status"]));
+    pub fn nemesis(&mut self, act: &NemesisAct) {
+        match act {
+            NemesisAct::Starting { fault, .. } => _ = self.faults.insert(fault.id, fault.what.clone()),
+            NemesisAct::Stopping { fault } => _ = self.faults.remove(&fault.id),
+            NemesisAct::StartFailed { .. } | NemesisAct::StopFailed { .. } | NemesisAct::NodeEnded { .. } => {
+                self.say(&act.to_string());
+            }
+            NemesisAct::Recovered(recovery) => {
+                let silent = |(_, came): &(String, &Return)| matches!(came, Return::Silent { .. });
+                if recovery.returns().any(|one| silent(&one)) {
+                    self.say(&act.to_string());
+                }
+            }
+            NemesisAct::Started { .. }
+            | NemesisAct::Stopped { .. }
+            | NemesisAct::Settled { .. }
+            | NemesisAct::Foreign { .. } => {}
         }
     }
 
@@ -125,7 +130,7 @@ impl Progress {
     }
 }
 
-fn line(rate: f64, [ok, fail, info]: [u64; 3], faults: &BTreeMap<u64, String>) -> String {
+fn line(rate: f64, [ok, fail, info]: [u64; 3], faults: &BTreeMap<u32, String>) -> String {
     let faults: Vec<&str> = faults.values().map(String::as_str).collect();
     let faults = if faults.is_empty() { "no fault".to_owned() } else { faults.join(" + ") };
     format!("{rate:>6.0} op/s  {ok} ok {fail} fail {info} info  {faults}")

@@ -4,10 +4,10 @@ use std::fmt::{self, Display, Formatter};
 
 use duress_checkers::verdict::{Anomaly, WitnessStart};
 
-use super::faults::{FaultRecord, lateness};
 use crate::judge::Judgement;
-use crate::judge::statistics::RunStatistics;
 use crate::judge::verdict::RunVerdict;
+use crate::record::faults::lateness;
+use crate::record::verdict::VerdictRecord;
 
 /// Anomalies beyond this many are counted, not told: `verdict.json` has them all.
 const ANOMALIES_TOLD: usize = 3;
@@ -15,37 +15,23 @@ const ANOMALIES_TOLD: usize = 3;
 /// Everything that the text of a run's report says.
 #[derive(Clone, Debug)]
 pub struct RunReport {
-    /// What was run, in words: `store (raft), 5 nodes, register`.
-    pub subject: String,
-    /// What it promises, in words.
-    pub promise: String,
-    /// The verdict.
-    pub verdict: RunVerdict,
+    /// What `verdict.json` keeps.
+    pub record: VerdictRecord,
     /// The checker's account.
     pub judgement: Judgement,
-    /// Figures.
-    pub statistics: RunStatistics,
-    /// Faults with their evidence.
-    pub faults: Vec<FaultRecord>,
-    /// Things a reader should know besides.
-    pub notes: Vec<String>,
-    /// The seed.
-    pub seed: u64,
     /// The run's folder, as the user would type it.
     pub folder: String,
-    /// The command that runs it again.
-    pub replay: String,
 }
 
 impl Display for RunReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
-        if let RunVerdict::Broken { reasons } | RunVerdict::Unknown { reasons } = &self.verdict {
+        if let RunVerdict::Broken { reasons } | RunVerdict::Unknown { reasons } = &self.record.verdict {
             for reason in reasons {
                 writeln!(f, "  - {reason}")?;
             }
         }
-        if let RunVerdict::Invalid { anomalies } = &self.verdict {
+        if let RunVerdict::Invalid { anomalies } = &self.record.verdict {
             for (number, anomaly) in anomalies.iter().take(ANOMALIES_TOLD).enumerate() {
                 writeln!(f)?;
                 write!(f, "{}", Told { number: number + 1, anomaly })?;
@@ -58,31 +44,31 @@ impl Display for RunReport {
         for finding in &self.judgement.findings {
             writeln!(f, "{finding}")?;
         }
-        if self.statistics.counts.total() > 0 {
+        if self.record.statistics.counts.total() > 0 {
             self.operations(f)?;
             writeln!(f)?;
         }
         self.fault_table(f)?;
-        for note in &self.notes {
+        for note in &self.record.notes {
             writeln!(f, "note: {note}")?;
         }
         writeln!(f, "\nrun folder  {}", self.folder)?;
-        writeln!(f, "seed        {}", self.seed)?;
-        writeln!(f, "run again   {}", self.replay)?;
+        writeln!(f, "seed        {}", self.record.seed)?;
+        writeln!(f, "run again   {}", self.record.replay)?;
         writeln!(
             f,
             "check again duress check {}/history.jsonl --model {}",
             self.folder, self.judgement.model
         )?;
-        writeln!(f, "\n{}: {}", self.verdict.word(), self.subject)
+        writeln!(f, "\n{}: {}", self.record.verdict.word(), self.record.subject)
     }
 }
 
 impl RunReport {
     fn headline(&self) -> String {
-        let (subject, promise) = (&self.subject, &self.promise);
+        let (subject, promise) = (&self.record.subject, &self.record.promise);
         let Judgement { holds, broken, checked, .. } = &self.judgement;
-        match &self.verdict {
+        match &self.record.verdict {
             RunVerdict::Valid => format!("VALID: {subject}: {holds} ({promise}); {checked} were checked."),
             RunVerdict::Invalid { .. } => format!("INVALID: {subject}: the record is {broken}."),
             RunVerdict::Unknown { .. } => {
@@ -93,7 +79,7 @@ impl RunReport {
     }
 
     fn operations(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let statistics = &self.statistics;
+        let statistics = &self.record.statistics;
         let counts = statistics.counts;
         let seconds = (statistics.lasted_ms as f64 / 1000.0).max(0.001);
         writeln!(
@@ -145,20 +131,20 @@ impl RunReport {
     }
 
     fn fault_table(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.faults.is_empty() {
+        if self.record.faults.is_empty() {
             return writeln!(f, "no faults were injected");
         }
-        let proven = self
-            .faults
-            .iter()
-            .filter(|fault| fault.took_hold.is_some() && fault.healed.is_some() && fault.errors.is_empty());
+        let proven =
+            self.record.faults.iter().filter(|fault| {
+                fault.took_hold.is_some() && fault.healed.is_some() && fault.errors.is_empty()
+            });
         writeln!(
             f,
             "{} faults, {} of them with evidence that they took hold and that they healed",
-            self.faults.len(),
+            self.record.faults.len(),
             proven.count()
         )?;
-        for fault in &self.faults {
+        for fault in &self.record.faults {
             let at = |ms: Option<u64>| match ms {
                 Some(ms) => format!("{:.3}", ms as f64 / 1000.0),
                 None => "-".to_owned(),
@@ -176,14 +162,10 @@ impl RunReport {
                 writeln!(f, "       took hold: {evidence}")?;
             }
             if let Some(evidence) = &fault.healed {
-                let served: Vec<String> = fault
-                    .served_after_ms
-                    .iter()
-                    .map(|(node, after)| format!("{node} served after {after} ms"))
-                    .collect();
-                let served =
-                    if served.is_empty() { served.join("") } else { format!("; {}", served.join(", ")) };
-                writeln!(f, "       healed:    {evidence}{served}")?;
+                writeln!(f, "       healed:    {evidence}")?;
+            }
+            for recovery in &fault.recoveries {
+                writeln!(f, "       served:    {recovery}")?;
             }
             if !fault.ended.is_empty() {
                 let ended: Vec<String> =
@@ -194,7 +176,7 @@ impl RunReport {
                 writeln!(f, "       ERROR:     {error}")?;
             }
         }
-        if let Some(late) = lateness(&self.faults) {
+        if let Some(late) = lateness(&self.record.faults) {
             let [p50, p99, max] = late.map(|micros| micros as f64 / 1000.0);
             writeln!(
                 f,

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use duress_history::NodeId;
+use duress_history::nemesis::{FaultName, NodeReturn, Recovery, Return};
+use duress_history::{NemesisAct, NodeId};
 use duress_nemesis::nemesis::{Crash, Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, ScheduledFault};
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -159,12 +159,9 @@ impl Conductor {
     /// A node that a fault has ended, one whose nature that is, does as it should; without such a fault the run is
     /// broken.
     async fn crashed(&self, crash: Crash, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
-        let mut value = json!({"node": crash.node, "status": crash.status.to_string()});
-        if let Some(fault) = crash.because {
-            value["fault"] = json!(fault);
-        }
-        self.record("crash", value, None).await;
-        let Crash { node, because, restart, .. } = crash.clone();
+        let Crash { node, status, because, restart } = crash.clone();
+        let status = status.to_string();
+        self.record(NemesisAct::NodeEnded { node: node.clone(), status, fault: because }).await;
         let before = broken
             .iter()
             .filter(|breakage| matches!(breakage, Breakage::Crashed { crash } if crash.node == node));
@@ -190,38 +187,48 @@ impl Conductor {
         scout: Option<Scout>,
         broken: &mut Vec<Breakage>,
     ) {
-        let f = format!("start-{}", fault.fault.family().name());
-        let mut said = json!({"fault": fault.id, "what": fault.fault.to_string()});
-        let mut leader = None;
-        if let Some(scout) = scout {
-            leader = scout.leader().await;
-            said["leader"] = json!(leader);
-        }
-        self.record(&f, said.clone(), None).await;
+        let (id, name) = (fault.id, name(fault));
+        let leader = match scout {
+            Some(scout) => scout.leader().await,
+            None => None,
+        };
+        self.record(NemesisAct::Starting { fault: name.clone(), leader: leader.clone() }).await;
         let due = self.clock.origin() + at;
-        let result = self.nemesis.inject(fault.id, &fault.fault, leader, due).await;
-        let result = result.map(|Injected { evidence, since }| {
-            let since = since.saturating_duration_since(self.clock.origin());
-            let late = since.saturating_sub(Duration::from_millis(fault.start_ms));
-            said["since_us"] = json!(micros(since));
-            said["late_us"] = json!(micros(late));
-            evidence
-        });
-        self.conclude(&f, said, result, fault.id, "injected", broken).await;
+        match self.nemesis.inject(id, &fault.fault, leader.clone(), due).await {
+            Ok(Injected { evidence, since }) => {
+                let since = since.saturating_duration_since(self.clock.origin());
+                let late = since.saturating_sub(Duration::from_millis(fault.start_ms));
+                let (since_us, late_us) = (micros(since), micros(late));
+                self.record(NemesisAct::Started { fault: name, leader, since_us, late_us, evidence }).await;
+            }
+            Err(source) => {
+                let error = chain(&source);
+                self.record(NemesisAct::StartFailed { fault: name, leader, error }).await;
+                broken.push(Breakage::Fault { id, what: "injected", source });
+            }
+        }
     }
 
     async fn heal(&self, fault: &ScheduledFault, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
-        let f = format!("stop-{}", fault.fault.family().name());
-        let said = json!({"fault": fault.id, "what": fault.fault.to_string()});
-        self.record(&f, said.clone(), None).await;
-        let result = self.nemesis.heal(fault.id).await;
-        let started = match &result {
-            Ok(Evidence::Started { nodes } | Evidence::DiskHealed { started: nodes, .. }) => nodes.clone(),
-            _ => Vec::new(),
-        };
-        self.conclude(&f, said, result, fault.id, "healed", broken).await;
-        for node in started {
-            self.await_served(fault.id, node, recoveries);
+        let (id, name) = (fault.id, name(fault));
+        self.record(NemesisAct::Stopping { fault: name.clone() }).await;
+        match self.nemesis.heal(id).await {
+            Ok(evidence) => {
+                let started = match &evidence {
+                    Evidence::Started { nodes } | Evidence::DiskHealed { started: nodes, .. } => {
+                        nodes.clone()
+                    }
+                    _ => Vec::new(),
+                };
+                self.record(NemesisAct::Stopped { fault: name, evidence }).await;
+                for node in started {
+                    self.await_served(id, node, recoveries);
+                }
+            }
+            Err(source) => {
+                self.record(NemesisAct::StopFailed { fault: name, error: chain(&source) }).await;
+                broken.push(Breakage::Fault { id, what: "healed", source });
+            }
         }
     }
 
@@ -231,32 +238,20 @@ impl Conductor {
         recoveries.spawn_local(async move {
             let began = clock.now();
             let outcome = cluster.await_ready(&node, RECOVERY_DEADLINE).await;
-            let took_ms = (clock.now() - began).as_millis();
-            let value = json!({"fault": id, "node": node, "after_ms": took_ms});
-            record(&records, "ready", value, outcome.err().map(|error| chain(&error))).await;
+            let took_ms = millis(clock.now() - began);
+            let came = match outcome {
+                Ok(()) => Return::Back { after_ms: took_ms },
+                Err(error) => Return::Silent { waited_ms: took_ms, why: chain(&error) },
+            };
+            let recovery = Recovery {
+                fault: id,
+                healed_us: micros(began),
+                bound_ms: millis(RECOVERY_DEADLINE),
+                nodes: vec![NodeReturn { node, came }],
+                links: Vec::new(),
+            };
+            record(&records, NemesisAct::Recovered(recovery)).await;
         });
-    }
-
-    async fn conclude(
-        &self,
-        f: &str,
-        mut said: Value,
-        result: Result<Evidence, NemesisError>,
-        id: u32,
-        what: &'static str,
-        broken: &mut Vec<Breakage>,
-    ) {
-        match result {
-            Ok(evidence) => {
-                said["summary"] = json!(evidence.to_string());
-                said["evidence"] = json!(evidence);
-                self.record(f, said, None).await;
-            }
-            Err(source) => {
-                self.record(f, said, Some(chain(&source))).await;
-                broken.push(Breakage::Fault { id, what, source });
-            }
-        }
     }
 
     /// Heals, restarts and awaits everything.
@@ -301,30 +296,34 @@ impl Conductor {
             }
         }
         late.sort();
-        let took_ms = (self.clock.now() - began).as_millis();
-        self.record("recovered", json!({"after_ms": took_ms, "not_serving": late}), None).await;
+        let after_ms = millis(self.clock.now() - began);
+        self.record(NemesisAct::Settled { after_ms, not_serving: late.clone() }).await;
         if !late.is_empty() {
             broken.push(Breakage::NotRecovered { nodes: late });
         }
     }
 
-    async fn record(&self, f: &str, value: Value, error: Option<String>) {
-        record(&self.records, f, value, error).await;
+    async fn record(&self, act: NemesisAct) {
+        record(&self.records, act).await;
     }
 }
 
 /// Has an event recorded, and waits until it is kept.
-async fn record(
-    records: &mpsc::UnboundedSender<NemesisRecord>,
-    f: &str,
-    value: Value,
-    error: Option<String>,
-) {
+async fn record(records: &mpsc::UnboundedSender<NemesisRecord>, act: NemesisAct) {
     let (kept, stands) = oneshot::channel();
     // A dispatcher that is gone has failed on its own, and says so.
-    if records.send(NemesisRecord { f: f.to_owned(), value, error, kept }).is_ok() {
+    if records.send(NemesisRecord { act, kept }).is_ok() {
         let _ = stands.await;
     }
+}
+
+/// The fault as the history names it.
+fn name(fault: &ScheduledFault) -> FaultName {
+    FaultName { id: fault.id, family: fault.fault.family().name().to_owned(), what: fault.fault.to_string() }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use duress_history::recorder::RecordError;
-use duress_history::{Event, NodeId, OpType, Payload, Process, Recorder};
-use duress_targets::{Action, CauseKind, Client, Outcome, RequestError};
+use duress_history::{Event, NemesisAct, NodeId, OpError, OpType, Payload, Process, Recorder};
+use duress_targets::{Action, Cause, CauseKind, Client, Outcome, RequestError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -42,12 +42,8 @@ pub type MakeClient<A> = Box<dyn Fn(usize) -> Box<dyn Client<A>>>;
 /// Something to record that is not a client's: what the nemesis did.
 #[derive(Debug)]
 pub struct NemesisRecord {
-    /// `start-partition`, `stop-kill`, `ready`, …
-    pub f: String,
-    /// The fault and its evidence.
-    pub value: serde_json::Value,
-    /// Why it could not be done, if so.
-    pub error: Option<String>,
+    /// What it did.
+    pub act: NemesisAct,
     /// Told once it is recorded and kept.
     pub kept: oneshot::Sender<()>,
 }
@@ -278,7 +274,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         };
         let rests = op_type == OpType::Fail
             && cause.as_ref().is_none_or(|cause| cause.kind != CauseKind::Precondition);
-        let event = self.record(slot, op_type, action, cause.map(|cause| cause.to_string()))?;
+        let event = self.record(slot, op_type, action, cause.as_ref().map(error))?;
         self.progress.count(op_type);
         generator.update(&event);
         if op_type == OpType::Info {
@@ -300,7 +296,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         slot: usize,
         op_type: OpType,
         action: A,
-        error: Option<String>,
+        error: Option<OpError>,
     ) -> Result<Event<A>, RecordError> {
         let Slot { process, node, .. } = &self.slots[slot];
         let (process, node) = (*process, Some(node.clone()));
@@ -308,9 +304,9 @@ impl<A: Vocabulary> Dispatcher<A> {
     }
 
     fn record_nemesis(&mut self, record: NemesisRecord) -> Result<(), RecordError> {
-        let NemesisRecord { f, value, error, kept } = record;
-        self.progress.nemesis(&f, &value, error.as_deref());
-        self.recorder.record_nemesis(nanos(self.clock.now()), f, value, error)?;
+        let NemesisRecord { act, kept } = record;
+        self.progress.nemesis(&act);
+        self.recorder.record_nemesis(nanos(self.clock.now()), act)?;
         self.recorder.flush()?;
         // The nemesis may have been stopped meanwhile; the record stands all the same.
         let _ = kept.send(());
@@ -333,6 +329,11 @@ impl<A: Vocabulary> Dispatcher<A> {
         });
         resting.min()
     }
+}
+
+/// A client's cause as the history keeps it.
+fn error(cause: &Cause) -> OpError {
+    OpError { kind: Some(cause.kind.name().into()), text: cause.to_string() }
 }
 
 /// When a generator is to be asked again.

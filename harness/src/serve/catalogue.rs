@@ -8,7 +8,10 @@ use serde::Deserialize;
 
 use super::root::Root;
 use crate::matrix::results::MatrixResults;
-use crate::report::html::record::{PlanRecord, load};
+use crate::plan::{Plan, PlanError};
+use crate::record::folder::load;
+use crate::record::verdict::VerdictRecord;
+use crate::run::conductor::chain;
 
 /// Folders within folders are looked into this deep.
 const DEPTH_MAX: usize = 8;
@@ -21,11 +24,13 @@ const QUIET: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It was judged: `valid`, `invalid`, `unknown` or `broken`.
-    Judged(String),
+    Judged(&'static str),
     /// It is still going on.
     Running,
     /// It ended without a verdict.
     Unfinished,
+    /// Its verdict cannot be read, and why.
+    Unreadable(String),
 }
 
 impl State {
@@ -36,6 +41,7 @@ impl State {
             Self::Judged(verdict) => verdict,
             Self::Running => "running",
             Self::Unfinished => "unfinished",
+            Self::Unreadable(_) => "unreadable",
         }
     }
 }
@@ -46,7 +52,7 @@ pub struct RunLine {
     /// Its folder, as requests call it.
     pub name: String,
     /// What was planned.
-    pub plan: PlanRecord,
+    pub plan: Plan,
     /// How it stands.
     pub state: State,
     /// The kinds of its anomalies, each once, in order.
@@ -71,6 +77,8 @@ pub struct Catalogue {
     pub runs: Vec<RunLine>,
     /// The latest first.
     pub matrices: Vec<MatrixLine>,
+    /// Runs of which not even the plan can be read, each with the reason.
+    pub refused: Vec<String>,
 }
 
 /// What of a list is wanted.
@@ -93,7 +101,7 @@ impl Filter {
             &run.plan.target,
             &settings.mode,
             settings.bug.as_deref().unwrap_or(""),
-            run.plan.workload_name(),
+            &run.plan.workload.name,
             &run.plan.faults,
             run.state.word(),
             &run.anomalies.join(" "),
@@ -103,19 +111,6 @@ impl Filter {
         let fits = self.verdict.is_empty() || self.verdict == run.state.word();
         fits && self.text.to_lowercase().split_whitespace().all(|word| text.contains(word))
     }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct VerdictLine {
-    verdict: String,
-    anomalies: Vec<AnomalyLine>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct AnomalyLine {
-    kind: String,
 }
 
 impl Catalogue {
@@ -128,8 +123,12 @@ impl Catalogue {
             if catalogue.runs.len() >= RUNS_MAX {
                 break;
             }
-            if let Some(run) = run_line(root, &folder) {
-                catalogue.runs.push(run);
+            match run_line(root, &folder) {
+                Some(Ok(run)) => catalogue.runs.push(run),
+                Some(Err(error)) => catalogue.refused.push(chain(&error)),
+                None => {}
+            }
+            if folder.join("plan.json").is_file() {
                 continue;
             }
             if let Some(results) = load::<MatrixResults>(&folder, "results.json") {
@@ -150,23 +149,28 @@ impl Catalogue {
 }
 
 /// The run in `folder`, if it is one.
-#[must_use]
-pub fn run_line(root: &Root, folder: &Path) -> Option<RunLine> {
+///
+/// # Errors
+/// [`PlanError`] when its plan is not one that this program reads.
+pub fn run_line(root: &Root, folder: &Path) -> Option<Result<RunLine, PlanError>> {
     let began = fs::metadata(folder.join("plan.json")).and_then(|plan| plan.modified()).ok()?;
-    let plan: PlanRecord = load(folder, "plan.json")?;
-    let verdict: Option<VerdictLine> = load(folder, "verdict.json");
-    let mut anomalies: Vec<String> = verdict
-        .iter()
-        .flat_map(|verdict| verdict.anomalies.iter().map(|anomaly| anomaly.kind.clone()))
-        .collect();
+    let plan = match Plan::load(folder) {
+        Ok(plan) => plan,
+        Err(error) => return Some(Err(error)),
+    };
+    let mut anomalies: Vec<String> = Vec::new();
+    let state = match VerdictRecord::load(folder) {
+        Ok(Some(record)) => {
+            anomalies.extend(record.verdict.anomalies().iter().map(|anomaly| anomaly.kind.to_string()));
+            State::Judged(record.verdict.name())
+        }
+        Ok(None) if is_growing(folder, began) => State::Running,
+        Ok(None) => State::Unfinished,
+        Err(error) => State::Unreadable(chain(&error)),
+    };
     anomalies.sort();
     anomalies.dedup();
-    let state = match verdict {
-        Some(verdict) => State::Judged(verdict.verdict),
-        None if is_growing(folder, began) => State::Running,
-        None => State::Unfinished,
-    };
-    Some(RunLine { name: root.name(folder), plan, state, anomalies, began })
+    Some(Ok(RunLine { name: root.name(folder), plan, state, anomalies, began }))
 }
 
 /// Whether a run without a verdict was heard of lately: by its history, or by its plan where there is none yet.
@@ -178,41 +182,42 @@ fn is_growing(folder: &Path, began: SystemTime) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::record::example::{anomaly, plan};
 
     #[test]
     fn runs_are_found_where_they_are_and_filtered() {
         let folder = tempfile::tempdir().expect("a folder");
-        let make = |name: &str, verdict: Option<&str>| {
+        let make = |name: &str, verdict: Option<serde_json::Value>| {
             let run = folder.path().join(name);
             fs::create_dir_all(&run).expect("a folder");
-            let plan =
-                r#"{"target": "store", "settings": {"mode": "raft"}, "workload": {"name": "register"}}"#;
-            fs::write(run.join("plan.json"), plan).expect("a file");
+            fs::write(run.join("plan.json"), plan().to_json()).expect("a file");
             if let Some(verdict) = verdict {
-                fs::write(run.join("verdict.json"), verdict).expect("a file");
+                fs::write(run.join("verdict.json"), verdict.to_string()).expect("a file");
             }
         };
-        make("store-raft/1", Some(r#"{"verdict": "valid"}"#));
-        make(
-            "matrix/cell/2",
-            Some(r#"{"verdict": "invalid", "anomalies": [{"kind": "stale-read"}, {"kind": "stale-read"}]}"#),
-        );
+        make("store-raft/1", Some(json!({"verdict": "valid"})));
+        let stale = anomaly("stale-read", "A is stale", &[]);
+        make("matrix/cell/2", Some(json!({"verdict": "invalid", "anomalies": [stale, stale]})));
         make("store-raft/3", None);
+        make("store-raft/4", Some(json!({"verdict": "valid", "version": 99})));
+        let other = folder.path().join("of-another-version");
+        fs::create_dir_all(&other).expect("a folder");
+        fs::write(other.join("plan.json"), r#"{"version": 99}"#).expect("a file");
         std::os::unix::fs::symlink("1", folder.path().join("store-raft/latest")).expect("a link");
         let root = Root::new(folder.path()).expect("a folder");
         let catalogue = Catalogue::read(&root);
         let mut names: Vec<_> = catalogue.runs.iter().map(|run| run.name.as_str()).collect();
         names.sort_unstable();
-        assert_eq!(names, ["matrix/cell/2", "store-raft/1", "store-raft/3"]);
+        assert_eq!(names, ["matrix/cell/2", "store-raft/1", "store-raft/3", "store-raft/4"]);
+        assert_eq!(catalogue.refused.len(), 1, "{:?}", catalogue.refused);
         let wanted = |text: &str, verdict: &str| {
             let filter = Filter { text: text.to_owned(), verdict: verdict.to_owned() };
             catalogue.runs.iter().filter(|run| filter.wants(run)).count()
         };
-        assert_eq!(
-            [wanted("", ""), wanted("STALE raft", ""), wanted("", "valid"), wanted("", "running")],
-            [3, 1, 1, 1]
-        );
-        assert_eq!(wanted("raft nonsense", ""), 0);
+        assert_eq!(["", "valid", "running", "unreadable"].map(|verdict| wanted("", verdict)), [4, 1, 1, 1]);
+        assert_eq!((wanted("STALE raft", ""), wanted("raft nonsense", "")), (1, 0));
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::report::html::record::{PlanRecord, VerdictRecord, load};
-use crate::report::html::{history, series};
+use crate::record::verdict::VerdictRecord;
+use crate::report::html::{HtmlError, RunRecord};
 
 /// One side of a comparison.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub struct Side {
     /// The run's folder, as requests call it.
     pub name: String,
     /// What it came to.
-    pub verdict: VerdictRecord,
+    pub verdict: Option<VerdictRecord>,
     /// The plan's values, by where they stand in it.
     pub plan: BTreeMap<String, String>,
     /// Rate and latencies in slots, for the chart.
@@ -22,18 +22,17 @@ pub struct Side {
 }
 
 /// Reads the run in `folder`.
-#[must_use]
-pub fn side(name: String, folder: &Path) -> Side {
-    let plan: PlanRecord = load(folder, "plan.json").unwrap_or_default();
-    let raw: Value = load(folder, "plan.json").unwrap_or_default();
+///
+/// # Errors
+/// [`HtmlError`], as for the run's own report.
+pub fn side(name: String, folder: &Path) -> Result<Side, HtmlError> {
+    let RunRecord { plan, verdict, series, .. } = RunRecord::load(folder)?;
     let mut flat = BTreeMap::new();
-    flatten("", &raw, &mut flat);
-    let history = history::read(&folder.join("history.jsonl"), &plan.node_names()).unwrap_or_default();
-    let series = series::series(&history);
+    flatten("", &json!(plan), &mut flat);
     let all = series.functions.last();
-    Side {
+    Ok(Side {
         name,
-        verdict: load(folder, "verdict.json").unwrap_or_default(),
+        verdict,
         plan: flat,
         series: json!({
             "slot": series.slot_ms,
@@ -41,7 +40,7 @@ pub fn side(name: String, folder: &Path) -> Side {
             "median": all.map(|all| &all.latency[0]),
             "slow": all.map(|all| &all.latency[2]),
         }),
-    }
+    })
 }
 
 /// Where the plans differ: what stands there in each; nothing where one has no such value.
@@ -84,7 +83,7 @@ mod tests {
         let of = |plan: Value| {
             let mut flat = BTreeMap::new();
             flatten("", &plan, &mut flat);
-            Side { name: String::new(), verdict: VerdictRecord::default(), plan: flat, series: Value::Null }
+            Side { name: String::new(), verdict: None, plan: flat, series: Value::Null }
         };
         let list = of(json!({"list": (0..11).collect::<Vec<_>>()}));
         let none = of(json!({}));

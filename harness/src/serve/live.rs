@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::RawValue;
+use duress_history::jsonl::{Line, Who};
+use duress_history::{NemesisAct, OpType};
+use serde::Serialize;
+
+use crate::record::verdict::VerdictRecord;
 
 /// No more than this is read at a time.
 const READ_MAX: u64 = 16 << 20;
@@ -34,21 +36,8 @@ pub struct Follower {
     folder: PathBuf,
     offset: u64,
     torn: Vec<u8>,
-    in_force: Vec<(u64, String)>,
+    in_force: Vec<(u32, String)>,
     progress: Progress,
-}
-
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(default)]
-    time: u64,
-    #[serde(borrow)]
-    process: &'a RawValue,
-    #[serde(rename = "type")]
-    kind: std::borrow::Cow<'a, str>,
-    f: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
 }
 
 impl Follower {
@@ -68,12 +57,14 @@ impl Follower {
     /// an empty one. Blocks while it reads.
     pub fn look(&mut self) -> Progress {
         // The verdict first: when it is there, the history is complete.
-        let verdict = std::fs::read_to_string(self.folder.join("verdict.json")).ok();
-        let verdict = verdict.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let verdict = VerdictRecord::load(&self.folder);
         while let Some(bytes) = self.more() {
             self.take(&bytes);
         }
-        self.progress.verdict = verdict.and_then(|verdict| verdict["verdict"].as_str().map(str::to_owned));
+        self.progress.verdict = match verdict {
+            Ok(record) => record.map(|record| record.verdict.name().to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
         self.progress.faults = self.in_force.iter().map(|(_, what)| what.clone()).collect();
         self.progress.clone()
     }
@@ -101,22 +92,16 @@ impl Follower {
 
     fn add(&mut self, line: &Line<'_>) {
         self.progress.time_ms = self.progress.time_ms.max(line.time / 1_000_000);
-        if line.process.get().starts_with('"') {
-            let value: Value =
-                line.value.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-            let Some(id) = value["fault"].as_u64().filter(|_| value["evidence"].is_object()) else { return };
-            if line.f.starts_with("start-") {
-                self.in_force.push((id, value["what"].as_str().unwrap_or_default().to_owned()));
-            } else if line.f.starts_with("stop-") {
-                self.in_force.retain(|(other, _)| *other != id);
-            }
-            return;
-        }
-        match line.kind.as_ref() {
-            "ok" => self.progress.ok += 1,
-            "fail" => self.progress.fail += 1,
-            "info" => self.progress.info += 1,
-            _ => {}
+        match (line.process, line.op_type) {
+            (Who::Client(_), OpType::Invoke) => {}
+            (Who::Client(_), OpType::Ok) => self.progress.ok += 1,
+            (Who::Client(_), OpType::Fail) => self.progress.fail += 1,
+            (Who::Client(_), OpType::Info) => self.progress.info += 1,
+            (Who::Nemesis, _) => match line.act() {
+                Ok(NemesisAct::Started { fault, .. }) => self.in_force.push((fault.id, fault.what)),
+                Ok(NemesisAct::Stopped { fault, .. }) => self.in_force.retain(|(id, _)| *id != fault.id),
+                _ => {}
+            },
         }
     }
 }
@@ -144,7 +129,7 @@ mod tests {
         assert_eq!((follower.look().ok, follower.look().time_ms), (0, 1));
         append("ess\":1,\"type\":\"ok\",\"f\":\"read\"}\n");
         append(
-            "{\"time\":3000000,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"start-kill\",\"value\":{\"fault\":1,\"what\":\"kill n1\",\"evidence\":{}}}\n",
+            "{\"time\":3000000,\"process\":\"nemesis\",\"type\":\"info\",\"f\":\"start-kill\",\"value\":{\"fault\":1,\"what\":\"kill n1\",\"evidence\":{\"seen\":\"killed\",\"nodes\":[]}}}\n",
         );
         let progress = follower.look();
         assert_eq!((progress.ok, progress.time_ms, progress.faults), (1, 3, vec!["kill n1".to_owned()]));

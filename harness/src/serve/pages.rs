@@ -1,13 +1,15 @@
 //! The pages: a list, a run, a matrix, a comparison.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::SystemTime;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::catalogue::{Catalogue, Filter, RunLine, State};
 use super::comparison::{Side, differences};
+use crate::judge::statistics::{Counts, Kind};
 use crate::matrix::results::MatrixResults;
 use crate::report::html::pack;
 use crate::report::html::words::thousands;
@@ -91,13 +93,14 @@ pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
                 label { "Search " input type="search" name="text" value=(filter.text) placeholder="target, mode, fault, anomaly"; }
                 label { "verdict " select name="verdict" {
                     option value="" { "any" }
-                    @for word in ["valid", "invalid", "unknown", "broken", "running", "unfinished"] {
+                    @for word in ["valid", "invalid", "unknown", "broken", "running", "unfinished", "unreadable"] {
                         option value=(word) selected[filter.verdict == word] { (word) }
                     }
                 } }
                 button type="submit" { "filter" }
             }
             p.small { (wanted.len()) " of " (catalogue.runs.len()) " runs" }
+            @for refused in &catalogue.refused { p.small { (refused) } }
             form action="/compare" method="get" {
                 div.scroll { table.runs {
                     thead { tr { th scope="col" { "a" } th scope="col" { "b" } th scope="col" { "began (UTC)" } th scope="col" { "verdict" } th scope="col" { "run" }
@@ -107,7 +110,7 @@ pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
                         td { input type="radio" name="b" value=(run.name) aria-label={ "compare " (run.name) " as b" }; }
                         td.number { (when(run.began)) } td { (badge(&run.state)) }
                         th scope="row" { a href={ "/run/" (address(&run.name)) } { (run.name) } }
-                        td { (run.plan.workload_name()) } td.list { (run.plan.faults) } td.list { (run.anomalies.join(", ")) } td.number { (run.plan.seed) }
+                        td { (run.plan.workload.name) } td.list { (run.plan.faults) } td.list { (run.anomalies.join(", ")) } td.number { (run.plan.seed) }
                     } } }
                 } }
                 p { button type="submit" { "compare a with b" } }
@@ -127,7 +130,8 @@ pub fn run(line: &RunLine, folder: &Path) -> Markup {
         &html! {
             h1 { (badge(&line.state)) " " (line.name) }
             p { (line.plan.target) ", mode " (line.plan.settings.mode) @if let Some(bug) = &line.plan.settings.bug { ", bug " (bug) }
-                "; workload " (line.plan.workload_name()) "; faults " (line.plan.faults) "; seed " (line.plan.seed) }
+                "; workload " (line.plan.workload.name) "; faults " (line.plan.faults) "; seed " (line.plan.seed) }
+            @if let State::Unreadable(why) = &line.state { p { (why) } }
             @if line.state == State::Running {
                 section id="live" data-run=(name) data-limit=(line.plan.time_limit_ms) {
                     h2 { "Live" }
@@ -176,15 +180,16 @@ pub fn matrix(results: &MatrixResults, run_of: impl Fn(&Path) -> Option<String>)
 pub fn compare(a: &Side, b: &Side) -> Markup {
     let sides = [a, b];
     let figure = |of: &dyn Fn(&Side) -> String| html! { @for side in sides { td.number { (of(side)) } } };
-    let number = |value: &Value| value.as_u64().map_or_else(|| "–".to_owned(), thousands);
-    let mut functions: Vec<String> = sides
-        .iter()
-        .flat_map(|side| {
-            side.verdict.statistics["by_f"].as_object().into_iter().flat_map(|of| of.keys().cloned())
-        })
-        .collect();
-    functions.sort();
-    functions.dedup();
+    let number = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), thousands);
+    let records = || sides.iter().filter_map(|side| side.verdict.as_ref());
+    let functions: BTreeSet<&String> = records().flat_map(|record| record.statistics.by_f.keys()).collect();
+    let kind = |side: &Side, f: &str| side.verdict.as_ref()?.statistics.by_f.get(f).cloned();
+    let counts = |side: &Side| side.verdict.as_ref().map(|record| record.statistics.counts);
+    type Count = (&'static str, fn(&Counts) -> u64);
+    type Quantile = (&'static str, fn(&Kind) -> u64);
+    let outcomes: [Count; 3] = [("ok", |of| of.ok), ("fail", |of| of.fail), ("info", |of| of.info)];
+    let quantiles: [Quantile; 3] =
+        [("p50", |of| of.p50_us), ("p99", |of| of.p99_us), ("max", |of| of.max_us)];
     let differing = differences(a, b);
     shell(
         "comparison",
@@ -194,19 +199,22 @@ pub fn compare(a: &Side, b: &Side) -> Markup {
                 thead { tr { th scope="col" { "" } @for (letter, side) in ["a", "b"].iter().zip(sides) {
                     th scope="col" { (letter) ": " a href={ "/run/" (address(&side.name)) } { (side.name) } } } } }
                 tbody {
-                    tr { th scope="row" { "verdict" } @for side in sides { td { (side.verdict.verdict) } } }
+                    tr { th scope="row" { "verdict" } @for side in sides { td { (side.verdict.as_ref().map_or("none", |record| record.verdict.name())) } } }
                     tr { th scope="row" { "anomalies" } @for side in sides { td {
-                        @for anomaly in side.verdict.anomalies.iter().take(5) { div { (anomaly.kind) ": " (anomaly.summary) } }
-                        @if side.verdict.anomalies.len() > 5 { "and " (side.verdict.anomalies.len() - 5) " more" }
-                        @for reason in &side.verdict.reasons { div { (reason) } }
+                        @if let Some(record) = &side.verdict {
+                            @let anomalies = record.verdict.anomalies();
+                            @for anomaly in anomalies.iter().take(5) { div { (anomaly.kind) ": " (anomaly.summary) } }
+                            @if anomalies.len() > 5 { "and " (anomalies.len() - 5) " more" }
+                            @for reason in record.verdict.reasons() { div { (reason) } }
+                        }
                     } } }
-                    @for outcome in ["ok", "fail", "info"] {
-                        tr { th scope="row" { (outcome) } (figure(&|side| number(&side.verdict.statistics["counts"][outcome]))) }
+                    @for (outcome, of) in outcomes {
+                        tr { th scope="row" { (outcome) } (figure(&|side| number(counts(side).map(|counts| of(&counts))))) }
                     }
-                    @for function in &functions { @for quantile in ["p50_us", "p99_us", "max_us"] {
-                        tr { th scope="row" { (function) ", " (quantile.trim_end_matches("_us")) " in µs" } (figure(&|side| number(&side.verdict.statistics["by_f"][function.as_str()][quantile]))) }
+                    @for function in functions { @for (quantile, of) in quantiles {
+                        tr { th scope="row" { (function) ", " (quantile) " in µs" } (figure(&|side| number(kind(side, function).map(|kind| of(&kind))))) }
                     } }
-                    tr { th scope="row" { "faults" } (figure(&|side| side.verdict.faults.len().to_string())) }
+                    tr { th scope="row" { "faults" } (figure(&|side| number(side.verdict.as_ref().map(|record| record.faults.len() as u64)))) }
                 }
             } }
             h2 { "Where the plans differ" }

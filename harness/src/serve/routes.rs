@@ -25,7 +25,8 @@ use super::live::Follower;
 use super::pages;
 use super::root::Root;
 use crate::matrix::results::MatrixResults;
-use crate::report::html::record::load;
+use crate::record::folder::load;
+use crate::run::conductor::chain;
 
 /// How often a run that goes on is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -117,10 +118,11 @@ async fn run(State(served): Shared, Asked(path): Asked<String>) -> Result<Respon
     blocking(move || {
         let found = served.root.resolve(&path);
         let line = found.and_then(|folder| Some((run_line(&served.root, &folder)?, folder)));
-        line.map_or_else(
-            || missing("There is no such run."),
-            |(line, folder)| page(pages::run(&line, &folder)),
-        )
+        match line {
+            Some((Ok(line), folder)) => page(pages::run(&line, &folder)),
+            Some((Err(error), _)) => missing(&chain(&error)),
+            None => missing("There is no such run."),
+        }
     })
     .await
 }
@@ -156,7 +158,8 @@ async fn compare(State(served): Shared, Query(pair): Query<Pair>) -> Result<Resp
             folder.join("plan.json").is_file().then(|| side(name.to_owned(), &folder))
         };
         match (of(&pair.a), of(&pair.b)) {
-            (Some(a), Some(b)) => page(pages::compare(&a, &b)),
+            (Some(Ok(a)), Some(Ok(b))) => page(pages::compare(&a, &b)),
+            (Some(Err(error)), _) | (_, Some(Err(error))) => missing(&chain(&error)),
             _ => missing("Choose two runs to compare: one as a, one as b."),
         }
     })

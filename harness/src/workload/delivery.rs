@@ -43,8 +43,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
             "exactly-once" => model.to_owned(),
             weaker => format!("{model} --promise {weaker}"),
         },
-        report: serde_json::json!(report),
-        verdict: report.verdict,
+        report,
     }
 }
 

@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::kind::Kind;
 use super::option::{Options, WorkloadOption};
-use crate::judge::{JudgeError, Judged, Judgement, Question, RecordedRun, judge_operations, read, within};
+use crate::judge::{
+    JudgeError, Judged, Judgement, Question, RecordedRun, judge_operations, read, settled, within,
+};
 use crate::plan::range::RangeError;
 use crate::run::RunError;
 use crate::run::exercise::{Stage, exercise};
@@ -114,8 +116,9 @@ impl<K: Kind> Model for Erased<K> {
     }
 
     fn check(&self, path: &Path, question: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
-        let (_, operations) = read::<K::Action>(path)?;
-        within(limit, |interrupt| K::judge(&operations, question, interrupt))
+        let (nemesis, operations) = read::<K::Action>(path)?;
+        let question = Question { healed_ns: question.healed_ns.or(settled(&nemesis)), ..question.clone() };
+        within(limit, |interrupt| K::judge(&operations, &question, interrupt))
     }
 }
 

@@ -8,8 +8,9 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use duress::report::html;
+use duress_history::nemesis::{Evidence, FaultName, NodeProcesses};
 use duress_history::register::{Register, RegisterOp};
-use duress_history::{NodeId, OpType, Process, Recorder, Scalar};
+use duress_history::{NemesisAct, NodeId, OpError, OpType, Process, Recorder, Scalar};
 use serde_json::{Value, json};
 
 /// What tries to break out of a page.
@@ -28,33 +29,43 @@ fn node(process: u64) -> NodeId {
     NodeId::new(format!("n{}", process % NODES + 1))
 }
 
+/// The node that fault `id` kills.
+fn struck(id: u32) -> NodeId {
+    node(u64::from(id))
+}
+
+fn name(id: u32) -> FaultName {
+    FaultName { id, family: "kill".to_owned(), what: format!("kill {}", struck(id)) }
+}
+
 /// Writes a run of `operations` operations into `folder`, and its report.
 pub fn run(folder: &Path, operations: u64) {
     let lasted = operations * STEP;
-    let faults: Vec<(u64, u64, u64)> = (1..)
-        .map(|id| (id, id * FAULT_PERIOD, id * FAULT_PERIOD + FAULT_PERIOD / 3))
+    let faults: Vec<(u32, u64, u64)> = (1..)
+        .map(|id| (id, u64::from(id) * FAULT_PERIOD, u64::from(id) * FAULT_PERIOD + FAULT_PERIOD / 3))
         .take_while(|(_, _, stop)| *stop < lasted)
         .collect();
     let stale = history(&folder.join("history.jsonl"), operations, &faults);
     let schedule: Vec<Value> = faults
         .iter()
         .map(|(id, start, stop)| {
-            let targets = json!({"nodes": [format!("n{}", id % NODES + 1)]});
+            let targets = json!({"nodes": [struck(*id)]});
             json!({"id": id, "start_ms": start / 1_000_000, "stop_ms": stop / 1_000_000, "kind": "kill", "targets": targets})
         })
         .collect();
     let hosts: Vec<Value> =
         (1..=NODES).map(|at| json!({"name": format!("n{at}"), "address": format!("10.77.0.{at}")})).collect();
     let plan = json!({
-        "version": 1, "target": "store", "settings": {"mode": "raft", "options": {"reads": "index"}}, "nodes": hosts, "clients": [],
-        "workload": {"name": "register", "keys": 6}, "concurrency": PROCESSES, "time_limit_ms": lasted / 1_000_000,
+        "version": 1, "target": "store", "settings": {"mode": "raft", "options": {"reads": "index"}}, "nodes": hosts,
+        "clients": [{"name": "c1", "address": "10.77.0.101"}],
+        "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1}, "rate_hz": null, "concurrency": PROCESSES, "time_limit_ms": lasted / 1_000_000,
         "operation_timeout_ms": 1000, "seed": 7, "faults": "kill", "fault_interval_ms": 6000, "overlap": "never",
-        "schedule": schedule, "arena": {},
+        "schedule": schedule, "arena": {"port": "tun", "data": "tmpfs"},
     });
     let told: Vec<Value> = faults
         .iter()
         .map(|(id, start, stop)| {
-            json!({"id": id, "what": format!("kill n{}", id % NODES + 1), "start_ms": start / 1_000_000,
+            json!({"id": id, "what": name(*id).what, "start_ms": start / 1_000_000,
                 "stop_ms": stop / 1_000_000, "took_hold": "processes gone", "healed": HOSTILE})
         })
         .collect();
@@ -69,7 +80,7 @@ pub fn run(folder: &Path, operations: u64) {
 }
 
 /// Writes the history; answers the anomaly in it.
-fn history(path: &Path, operations: u64, faults: &[(u64, u64, u64)]) -> Value {
+fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
     let mut recorder = Recorder::create(path).unwrap();
     // Each process's operation under way: when it ends, how, and what is answered.
     let mut under_way: Vec<Option<(u64, OpType, Register)>> = (0..PROCESSES).map(|_| None).collect();
@@ -84,22 +95,27 @@ fn history(path: &Path, operations: u64, faults: &[(u64, u64, u64)]) -> Value {
         random ^= random << 17;
         random % below
     };
-    let mut told = faults
-        .iter()
-        .flat_map(|(id, start, stop)| [(*start, *id, "start-kill"), (*stop, *id, "stop-kill")])
-        .peekable();
+    let mut told =
+        faults.iter().flat_map(|(id, start, stop)| [(*start, *id, true), (*stop, *id, false)]).peekable();
     let mut anomaly = Value::Null;
     for at in 0..operations {
         let now = at * STEP;
-        while let Some((time, id, f)) = told.next_if(|(time, ..)| *time <= now) {
-            let evidence = json!({"seen": "killed", "nodes": [{"node": format!("n{}", id % NODES + 1), "processes": 1}]});
-            let value = json!({"fault": id, "what": format!("kill n{}", id % NODES + 1), "summary": "gone", "evidence": evidence});
-            recorder.record_nemesis(time, f.to_owned(), value, None).unwrap();
+        while let Some((time, id, starts)) = told.next_if(|(time, ..)| *time <= now) {
+            let fault = name(id);
+            let act = if starts {
+                let evidence =
+                    Evidence::Killed { nodes: vec![NodeProcesses { node: struck(id), processes: 1 }] };
+                NemesisAct::Started { fault, leader: None, since_us: time / 1000, late_us: 0, evidence }
+            } else {
+                NemesisAct::Stopped { fault, evidence: Evidence::Started { nodes: vec![struck(id)] } }
+            };
+            recorder.record_nemesis(time, act).unwrap();
         }
         let slot = (at % PROCESSES) as usize;
         if let Some((end, how, answer)) = under_way[slot].take() {
             let process = numbers[slot];
-            let error = (how != OpType::Ok).then(|| format!("timeout: {HOSTILE}"));
+            let error = (how != OpType::Ok)
+                .then(|| OpError { kind: Some("timeout".into()), text: format!("timeout: {HOSTILE}") });
             recorder
                 .record(end.min(now), Process(process), how, answer, Some(node(slot as u64)), error)
                 .unwrap();
@@ -109,9 +125,9 @@ fn history(path: &Path, operations: u64, faults: &[(u64, u64, u64)]) -> Value {
             }
         }
         let key = draw(8);
-        let down = faults
-            .iter()
-            .any(|(id, start, stop)| *start <= now && now < *stop && id % NODES == slot as u64 % NODES);
+        let down = faults.iter().any(|(id, start, stop)| {
+            *start <= now && now < *stop && u64::from(*id) % NODES == slot as u64 % NODES
+        });
         let is_write = draw(3) == 0;
         let is_stale = at == operations * 2 / 3;
         let value = if is_stale { last[key as usize] - 1 } else { last[key as usize] };

@@ -1,7 +1,9 @@
 //! Moving the nodes' wall clocks, and setting them right.
 
+use duress_history::nemesis::{ClockSeen, NodeClock};
+
 use super::*;
-use crate::evidence::{CLOCK_TOLERANCE_NS, NodeClock};
+use crate::evidence;
 use duress_arena::clock::{ClockEvidence, MonotonicClocks};
 
 /// How long the processes of one node may take to tell their time.
@@ -112,7 +114,7 @@ impl Nemesis {
         for (node, Account { steps, reached_ns }) in nodes {
             let mut clock = self.read_clock(&node)?;
             for _ in 1..CLOCK_READINGS {
-                if clock.proves(CLOCK_TOLERANCE_NS) {
+                if clock.proves() {
                     break;
                 }
                 // A strobe may have stepped between the look at the setting and the look at the process.
@@ -123,7 +125,7 @@ impl Nemesis {
         Ok(seen)
     }
 
-    fn read_clock(&self, node: &NodeId) -> Result<ClockEvidence, NemesisError> {
+    fn read_clock(&self, node: &NodeId) -> Result<ClockSeen, NemesisError> {
         let (tracer, page, host) =
             self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
         let pids = host.pids().map_err(|source| {
@@ -132,6 +134,7 @@ impl Nemesis {
             NemesisError::Cluster(ClusterError::Signal { node: node.clone(), what: action, source })
         })?;
         ClockEvidence::gather(tracer, page, &pids, CLOCK_DEADLINE)
+            .map(evidence::clock)
             .map_err(|source| NemesisError::ReadClock { node: node.clone(), source })
     }
 }

@@ -1,9 +1,10 @@
 //! Striking the nodes' disks and making them sound again; nodes that end because of it.
 
+use duress_history::nemesis::NodeDisk;
 use nix::sys::signal::Signal;
 
 use super::*;
-use crate::evidence::NodeDisk;
+use crate::evidence;
 use duress_arena::disk::{DiskEvidence, FaultDisk, Keep, Lasting};
 
 /// A process that waits for its disk does not stop before the disk answers: this is long enough for all others.
@@ -56,7 +57,8 @@ impl Nemesis {
                 let struck = self.disk(node)?;
                 let evidence =
                     if fault.lasting().is_some() { struck.show(&fault) } else { struck.inject(&fault) };
-                disk.push(evidence.map_err(|source| disk_error(node, "strike", source))?);
+                let evidence = evidence.map_err(|source| disk_error(node, "strike", source))?;
+                disk.push(evidence::disk(evidence));
             }
         }
         Ok(Injected { evidence: Evidence::DiskStruck { nodes: seen }, since })
@@ -86,7 +88,7 @@ impl Nemesis {
                             let until = Instant::now() + ENDING_AFTER_HEAL;
                             self.aftermath.push(Aftermath { node: node.clone(), fault: id, until });
                         }
-                        disk.push(evidence);
+                        disk.push(evidence::disk(evidence));
                     }
                     Err(error) => _ = first.get_or_insert(error),
                 }
@@ -163,9 +165,8 @@ impl Nemesis {
         let mut seen = killed(self.kill(nodes)?.0);
         for NodeDisk { node, disk, .. } in &mut seen {
             let undone = self.disk(node)?.power_loss(keep);
-            disk.push(DiskEvidence::Undone(
-                undone.map_err(|source| disk_error(node, "take the power from", source))?,
-            ));
+            let undone = undone.map_err(|source| disk_error(node, "take the power from", source))?;
+            disk.push(evidence::disk(DiskEvidence::Undone(undone)));
         }
         Ok((seen, since))
     }

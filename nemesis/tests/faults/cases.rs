@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use duress_arena::ProbeOutcome;
 use duress_arena::clock::absolute_waits_missing;
-use duress_arena::disk::DiskEvidence;
+use duress_history::nemesis::DiskSeen;
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
 use duress_nemesis::{Evidence, Proof};
 
@@ -264,7 +264,7 @@ fn nodes_with_clocks_wait_by_them(allowed: &Allowed) {
 fn undone(evidence: &Evidence) -> (u64, String) {
     let Evidence::DiskStruck { nodes } = evidence else { panic!("{evidence}") };
     match &nodes[0].disk[..] {
-        [DiskEvidence::Undone(undone)] => (undone.bytes + undone.metadata_operations, evidence.to_string()),
+        [DiskSeen::Undone(undone)] => (undone.bytes + undone.metadata_operations, evidence.to_string()),
         other => panic!("{other:?}"),
     }
 }
@@ -356,7 +356,7 @@ fn errors_that_no_operation_met_are_met_by_a_probe(allowed: &Allowed) {
     let began = Instant::now();
     let Evidence::DiskHealed { nodes, .. } = stage.heal(2) else { panic!("no disk") };
     assert!(began.elapsed() < PATIENCE);
-    let met = |evidence: &DiskEvidence| matches!(evidence, DiskEvidence::Touched { operations: 1.., .. });
+    let met = |evidence: &DiskSeen| matches!(evidence, DiskSeen::Touched { operations: 1.., .. });
     assert!(nodes[0].disk.len() == 2 && nodes[0].disk.iter().all(met), "{nodes:?}");
     stage.heal(1);
     stage.close();

@@ -24,7 +24,7 @@ pub struct Cell {
 /// Operations by what was going on when they were invoked: a row for each situation, a cell for each function.
 #[must_use]
 pub fn situations(history: &RunHistory, bands: &[Band], clients_until_us: u64) -> Vec<(String, Vec<Cell>)> {
-    let mut faults: BTreeMap<u64, (&str, u64, u64)> = BTreeMap::new();
+    let mut faults: BTreeMap<u32, (&str, u64, u64)> = BTreeMap::new();
     for band in bands {
         faults.insert(band.fault, (&band.family, band.from, band.to));
     }
@@ -247,7 +247,7 @@ mod tests {
     use super::super::history::{Lane, Operation};
     use super::*;
 
-    fn band(fault: u64, family: &str, what: &str, from: u64, to: u64) -> Band {
+    fn band(fault: u32, family: &str, what: &str, from: u64, to: u64) -> Band {
         let (family, what, node) = (family.into(), what.into(), "n1".into());
         Band { fault, family, what, node, from, to, struck: true }
     }

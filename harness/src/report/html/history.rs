@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Value;
+use duress_history::jsonl::{Line, Who};
+use duress_history::{NemesisEvent, OpType};
 use serde_json::value::RawValue;
 
 /// Values and errors longer than this many bytes are cut; the history file has them whole.
@@ -60,19 +60,6 @@ pub struct Lane {
     pub node: Option<u16>,
 }
 
-/// Something that the nemesis did.
-#[derive(Clone, Debug)]
-pub struct NemesisLine {
-    /// When, in nanoseconds since the run began.
-    pub time: u64,
-    /// What: `start-partition`, `ready`, …
-    pub f: String,
-    /// The particulars.
-    pub value: Value,
-    /// What went wrong.
-    pub error: Option<String>,
-}
-
 /// The history of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunHistory {
@@ -87,36 +74,11 @@ pub struct RunHistory {
     /// Every reason of failure or doubt.
     pub errors: Vec<String>,
     /// What the nemesis did.
-    pub nemesis: Vec<NemesisLine>,
+    pub nemesis: Vec<NemesisEvent>,
     /// When the last event was, in nanoseconds since the run began.
     pub lasted: u64,
     /// Lines that are no events.
     pub unreadable: u64,
-}
-
-#[derive(Deserialize)]
-struct Line<'a> {
-    index: Option<u64>,
-    #[serde(default)]
-    time: u64,
-    #[serde(borrow)]
-    process: &'a RawValue,
-    #[serde(rename = "type")]
-    kind: Kind,
-    f: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-    node: Option<String>,
-    error: Option<String>,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Invoke,
-    Ok,
-    Fail,
-    Info,
 }
 
 /// Texts that come again and again, each kept once.
@@ -197,26 +159,27 @@ impl Reading {
 
     fn add(&mut self, line: &Line<'_>, number: u64) {
         self.history.lasted = self.history.lasted.max(line.time);
-        let Ok(process) = line.process.get().parse::<u64>() else {
-            let value = line.value.and_then(|value| serde_json::from_str(value.get()).ok());
-            self.history.nemesis.push(NemesisLine {
-                time: line.time,
-                f: line.f.clone().into_owned(),
-                value: value.unwrap_or_default(),
-                error: line.error.clone(),
-            });
-            return;
+        let read = match line.process {
+            Who::Nemesis => line.act().map(|act| {
+                let index = line.index.unwrap_or(number);
+                self.history.nemesis.push(NemesisEvent { index, time: line.time, act });
+            }),
+            Who::Client(process) if line.op_type == OpType::Invoke => {
+                line.f().map(|f| self.invoke(line, process, &f, number))
+            }
+            Who::Client(process) => {
+                self.complete(line, process);
+                Ok(())
+            }
         };
-        if line.kind == Kind::Invoke {
-            self.invoke(line, process, number);
-        } else {
-            self.complete(line, process);
+        if read.is_err() {
+            self.history.unreadable += 1;
         }
     }
 
-    fn invoke(&mut self, line: &Line<'_>, process: u64, number: u64) {
+    fn invoke(&mut self, line: &Line<'_>, process: u64, f: &str, number: u64) {
         let history = &mut self.history;
-        let node = line.node.as_ref().map(|node| {
+        let node = line.node().map(|node| {
             let place = self.nodes.place(&mut history.nodes, node);
             u16::try_from(place).unwrap_or(u16::MAX)
         });
@@ -226,7 +189,7 @@ impl Reading {
             lanes.push(lane);
             u32::try_from(lanes.len() - 1).unwrap_or(u32::MAX)
         });
-        let function = self.functions.place(&mut history.functions, &line.f);
+        let function = self.functions.place(&mut history.functions, f);
         history.operations.push(Operation {
             index: line.index.unwrap_or(number),
             start: line.time,
@@ -247,10 +210,10 @@ impl Reading {
         };
         let operation = &mut self.history.operations[place];
         operation.end = line.time.max(operation.start);
-        operation.ending = match line.kind {
-            Kind::Ok | Kind::Invoke => Ending::Ok,
-            Kind::Fail => Ending::Fail,
-            Kind::Info => Ending::Info,
+        operation.ending = match line.op_type {
+            OpType::Ok | OpType::Invoke => Ending::Ok,
+            OpType::Fail => Ending::Fail,
+            OpType::Info => Ending::Info,
         };
         if let Some(value) = line.value.filter(|_| operation.ending == Ending::Ok) {
             operation.value = cut(value.get()).into();
@@ -283,7 +246,7 @@ mod tests {
         let history = history(concat!(
             r#"{"index":0,"time":10,"process":0,"type":"invoke","f":"poll","value":[["poll"]],"node":"n1"}"#,
             "\n",
-            r#"{"index":1,"time":11,"process":"nemesis","type":"info","f":"start-kill","value":{"fault":1}}"#,
+            r#"{"index":1,"time":11,"process":"nemesis","type":"info","f":"start-kill","value":{"fault":1,"what":"kill n1"}}"#,
             "\n",
             r#"{"index":2,"time":12,"process":1,"type":"invoke","f":"send","value":[["send","t",1]],"node":"n2"}"#,
             "\n",
@@ -301,7 +264,7 @@ mod tests {
         assert_eq!(&*poll.value, r#"[["poll",{"t":[[0,1]]}]]"#);
         assert_eq!((send.end, send.ending, send.error), (30, Ending::Info, Some(0)));
         assert_eq!(&*send.value, r#"[["send","t",1]]"#);
-        assert_eq!(history.nemesis[0].value["fault"], 1);
+        assert_eq!(history.nemesis[0].act.fault(), Some(1));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The report that is a page: one self-contained file, to be read by somebody who was not there.
 //!
 //! In reading order:
-//! - [`record`]: what the run's folder says; [`history`]: its operations, whatever their vocabulary;
+//! - [`history`]: the run's operations, whatever their vocabulary;
 //! - [`bands`]: faults on nodes; [`series`]: figures in slots of time; [`tiles`]: the timeline from afar;
 //!   [`columns`]: every operation, packed; [`pack`]: how things are packed;
 //! - [`witness`]: an anomaly, drawn; [`nodes`] and [`strips`]: what nodes were; [`logs`], [`packets`] and
@@ -20,7 +20,6 @@ pub mod pack;
 pub mod packets;
 pub mod page;
 pub mod partitions;
-pub mod record;
 pub mod series;
 pub mod strips;
 pub mod surroundings;
@@ -32,15 +31,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use duress_checkers::verdict::Anomaly;
+use duress_history::NodeId;
 use maud::Markup;
 use serde_json::{Value, json};
 
+use crate::plan::{Plan, PlanError};
+use crate::record::faults::FaultRecord;
+use crate::record::folder::load;
 use crate::record::machine::Machine;
+use crate::record::verdict::{VerdictError, VerdictRecord};
 use crate::run::observer::{self, Observation};
 use bands::Band;
 use columns::Columns;
 use history::RunHistory;
-use record::{PlanRecord, VerdictRecord};
 use series::Series;
 
 /// The file in the run's folder.
@@ -49,12 +53,18 @@ pub const FILE: &str = "report.html";
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum HtmlError {
-    /// The folder is no run's.
-    #[error("{} is no run's folder: it has no plan.json that can be read", folder.display())]
+    /// The folder is not a run's.
+    #[error("{} is not a run's folder: it has no plan.json", folder.display())]
     NoRun {
         /// The folder.
         folder: PathBuf,
     },
+    /// The plan cannot be read.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The verdict cannot be read.
+    #[error(transparent)]
+    Verdict(#[from] VerdictError),
     /// The history could not be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -81,11 +91,11 @@ pub struct RunRecord {
     /// The folder as the user would type it.
     pub folder: String,
     /// What was planned.
-    pub plan: PlanRecord,
-    /// `plan.json` as it is.
+    pub plan: Plan,
+    /// `plan.json`.
     pub plan_text: String,
-    /// What it came to.
-    pub verdict: VerdictRecord,
+    /// What it came to, once it was judged.
+    pub verdict: Option<VerdictRecord>,
     /// Where it took place.
     pub machine: Machine,
     /// What happened.
@@ -105,27 +115,28 @@ impl RunRecord {
     /// # Errors
     /// [`HtmlError`] when there is no plan, or the history cannot be read.
     pub fn load(folder: &Path) -> Result<Self, HtmlError> {
-        let no_run = || HtmlError::NoRun { folder: folder.to_owned() };
-        let plan_text = fs::read_to_string(folder.join("plan.json")).map_err(|_| no_run())?;
-        let plan: PlanRecord = serde_json::from_str(&plan_text).map_err(|_| no_run())?;
+        if !folder.join("plan.json").is_file() {
+            return Err(HtmlError::NoRun { folder: folder.to_owned() });
+        }
+        let plan = Plan::load(folder)?;
+        let nodes: Vec<String> = plan.node_names().iter().map(NodeId::to_string).collect();
         let path = folder.join("history.jsonl");
-        let history = history::read(&path, &plan.node_names())
-            .map_err(|source| HtmlError::Read { path: path.clone(), source })?;
-        let verdict: VerdictRecord = record::load(folder, "verdict.json").unwrap_or_default();
+        let history =
+            history::read(&path, &nodes).map_err(|source| HtmlError::Read { path: path.clone(), source })?;
+        let verdict = VerdictRecord::load(folder)?;
         let shown = folder.display().to_string();
         Ok(Self {
-            replay: if verdict.replay.is_empty() {
-                format!("duress replay {shown}")
-            } else {
-                verdict.replay.clone()
+            replay: match &verdict {
+                Some(verdict) if !verdict.replay.is_empty() => verdict.replay.clone(),
+                _ => format!("duress replay {shown}"),
             },
             folder: shown,
             bands: bands::bands(&history, &plan),
             series: series::series(&history),
             observations: observer::load(folder),
-            machine: record::load(folder, crate::record::machine::FILE).unwrap_or_default(),
+            machine: load(folder, crate::record::machine::FILE).unwrap_or_default(),
+            plan_text: plan.to_json(),
             plan,
-            plan_text,
             verdict,
             history,
         })
@@ -134,9 +145,19 @@ impl RunRecord {
     /// What the run is called.
     #[must_use]
     pub fn name(&self) -> String {
-        let settings = &self.plan.settings;
-        let bug = settings.bug.as_ref().map(|bug| format!("-{bug}")).unwrap_or_default();
-        format!("{}-{}{bug}", self.plan.target, settings.mode)
+        self.plan.name()
+    }
+
+    /// The proofs of an invalid run.
+    #[must_use]
+    pub fn anomalies(&self) -> &[Anomaly] {
+        self.verdict.as_ref().map(|record| record.verdict.anomalies()).unwrap_or_default()
+    }
+
+    /// The faults, with their evidence; none of a run that was not judged.
+    #[must_use]
+    pub fn faults(&self) -> &[FaultRecord] {
+        self.verdict.as_ref().map(|record| record.faults.as_slice()).unwrap_or_default()
     }
 
     /// The command that runs it again.
@@ -147,8 +168,7 @@ impl RunRecord {
 
     /// From the first to the last moment of each anomaly, in nanoseconds; without any, the edges of the faults.
     fn spans(&self) -> Vec<(u64, u64)> {
-        let anomalies: Vec<_> =
-            self.verdict.anomalies.iter().filter_map(record::AnomalyRecord::span).collect();
+        let anomalies: Vec<_> = self.anomalies().iter().filter_map(witness::span).collect();
         if !anomalies.is_empty() {
             return anomalies;
         }
@@ -218,12 +238,11 @@ fn data(run: &RunRecord, bin_us: u64) -> Value {
     let history = &run.history;
     let lanes: Vec<Value> = history.lanes.iter().map(|lane| json!([lane.process, lane.node])).collect();
     let anomalies: Vec<Value> = run
-        .verdict
-        .anomalies
+        .anomalies()
         .iter()
         .enumerate()
         .filter_map(|(at, anomaly)| {
-            let (from, to) = anomaly.span()?;
+            let (from, to) = witness::span(anomaly)?;
             let operations: Vec<Value> = anomaly
                 .operations
                 .iter()

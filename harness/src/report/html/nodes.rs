@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use duress_targets::Role;
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::bands::Band;
 use super::history::RunHistory;
@@ -12,6 +11,7 @@ use super::partitions::partitions;
 use super::series::Series;
 use super::strips::{Stretch, joined, strip};
 use super::words::{about, thousands};
+use crate::judge::statistics::{Availability, RunStatistics};
 use crate::run::observer::Observation;
 
 /// A time during which a node said that it led.
@@ -38,8 +38,8 @@ pub struct Nodes<'a> {
     pub bands: &'a [Band],
     /// What was observed.
     pub observations: &'a [Observation],
-    /// The figures of `verdict.json`.
-    pub statistics: &'a Value,
+    /// The figures of `verdict.json`, once there are any.
+    pub statistics: Option<&'a RunStatistics>,
 }
 
 /// A leader that was silent for less than this, in nanoseconds, is taken to have led on: a busy node misses a question.
@@ -122,9 +122,8 @@ impl Nodes<'_> {
     }
 
     fn figures(&self, node: &str) -> String {
-        let seen = &self.statistics["by_node"][node];
-        let number = |value: &Value| value.as_u64().unwrap_or(0);
-        if !seen.is_object() {
+        let figures = self.statistics.and_then(|statistics| statistics.by_node.get(node));
+        let Some(Availability { counts, available_permille, longest_gap_ms }) = figures else {
             // A run that was not judged has no figures, but a history.
             let place = self.history.nodes.iter().position(|name| name == node);
             let slots = place.and_then(|place| self.series.nodes.get(place)).into_iter().flatten();
@@ -134,14 +133,14 @@ impl Nodes<'_> {
                 (0, 0) => "no client spoke to it".to_owned(),
                 (ok, others) => format!("{} ok, {} fail or info", thousands(ok), thousands(others)),
             };
-        }
+        };
         format!(
             "available {:.1} %, longest gap {:.1} s; {} ok, {} fail, {} info",
-            number(&seen["available_permille"]) as f64 / 10.0,
-            number(&seen["longest_gap_ms"]) as f64 / 1000.0,
-            thousands(number(&seen["counts"]["ok"])),
-            thousands(number(&seen["counts"]["fail"])),
-            thousands(number(&seen["counts"]["info"])),
+            *available_permille as f64 / 10.0,
+            *longest_gap_ms as f64 / 1000.0,
+            thousands(counts.ok),
+            thousands(counts.fail),
+            thousands(counts.info),
         )
     }
 

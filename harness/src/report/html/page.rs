@@ -1,16 +1,18 @@
 //! The page: its sections in the order in which somebody who was not there asks.
 
+use duress_checkers::verdict::Anomaly;
+use duress_nemesis::schedule::Overlap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde_json::Value;
 
 use super::bands::Band;
 use super::columns::Columns;
 use super::nodes::{Nodes, leaders_at, leaderships};
 use super::pack;
-use super::record::{AnomalyRecord, FaultRecord};
-use super::witness::witness;
+use super::witness::{objects, span, witness};
 use super::words::{about, count, list, seconds, thousands};
 use super::{Embedded, RunRecord};
+use crate::judge::verdict::RunVerdict;
+use crate::record::faults::FaultRecord;
 
 /// Anomalies beyond this many are told in a sentence each, not drawn.
 const DRAWN: usize = 12;
@@ -33,7 +35,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 /// Draws the page of `run` around its embedded data.
 #[must_use]
 pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
-    let verdict = Word::of(&run.verdict.verdict);
+    let verdict = run.verdict.as_ref().map(|record| &record.verdict);
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -42,7 +44,7 @@ pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (verdict.word()) ": " (run.name()) " · duress" }
+                title { (word(verdict)) ": " (run.name()) " · duress" }
                 style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
             }
             body {
@@ -52,19 +54,19 @@ pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
                         span.brand { "duress" } span.muted { (run.name()) }
                         @if !run.machine.date.is_empty() { span.muted { (run.machine.date) } }
                     }
-                    h1 { span class={ "badge " (verdict.class()) } { (verdict.word()) } " " (sentence(run)) }
+                    h1 { span class={ "badge " (verdict.map_or("missing", RunVerdict::name)) } { (word(verdict)) } " " (sentence(run)) }
                     nav aria-label="Sections" {
                         @for (id, title) in sections(run) { a href={ "#" (id) } { (title) } }
                     }
                 }
                 main id="main" {
                     (what_happened(run))
-                    @if !run.verdict.anomalies.is_empty() { (anomalies(run)) }
+                    @if !run.anomalies().is_empty() { (anomalies(run)) }
                     (timeline(run, &data.columns))
                     section id="nodes" { h2 { "Nodes" } (nodes(run).section()) }
                     (charts(run))
                     (data.surroundings)
-                    (faults(&run.verdict.faults, &run.bands))
+                    (faults(run.faults(), &run.bands))
                     (data.coverage)
                     (the_run(run))
                 }
@@ -81,13 +83,13 @@ fn nodes(run: &RunRecord) -> Nodes<'_> {
         series: &run.series,
         bands: &run.bands,
         observations: &run.observations,
-        statistics: &run.verdict.statistics,
+        statistics: run.verdict.as_ref().map(|record| &record.statistics),
     }
 }
 
 fn sections(run: &RunRecord) -> Vec<(&'static str, &'static str)> {
     let mut all = vec![("what", "What happened")];
-    if !run.verdict.anomalies.is_empty() {
+    if !run.anomalies().is_empty() {
         all.push(("witness", "Witness"));
     }
     all.extend([
@@ -102,62 +104,25 @@ fn sections(run: &RunRecord) -> Vec<(&'static str, &'static str)> {
     all
 }
 
-/// The verdict, as far as the page tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
-    Valid,
-    Invalid,
-    Unknown,
-    Broken,
-    Missing,
-}
-
-impl Word {
-    fn of(verdict: &str) -> Self {
-        match verdict {
-            "valid" => Self::Valid,
-            "invalid" => Self::Invalid,
-            "unknown" => Self::Unknown,
-            "broken" => Self::Broken,
-            _ => Self::Missing,
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Valid => "VALID",
-            Self::Invalid => "INVALID",
-            Self::Unknown => "UNKNOWN",
-            Self::Broken => "BROKEN",
-            Self::Missing => "NO VERDICT",
-        }
-    }
-
-    fn class(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Invalid => "invalid",
-            Self::Unknown => "unknown",
-            Self::Broken => "broken",
-            Self::Missing => "missing",
-        }
-    }
+fn word(verdict: Option<&RunVerdict>) -> &'static str {
+    verdict.map_or("NO VERDICT", RunVerdict::word)
 }
 
 /// The verdict in one sentence.
 fn sentence(run: &RunRecord) -> String {
-    let verdict = &run.verdict;
-    let subject = if verdict.subject.is_empty() { run.name() } else { verdict.subject.clone() };
-    let checked = |name: &str| verdict.check.get(name).and_then(Value::as_u64).unwrap_or(0);
-    match Word::of(&verdict.verdict) {
-        Word::Valid => format!(
+    let Some(record) = &run.verdict else {
+        return format!("the run was not judged, or is not over: {}.", run.name());
+    };
+    let subject = if record.subject.is_empty() { run.name() } else { record.subject.clone() };
+    match &record.verdict {
+        RunVerdict::Valid => format!(
             "everything that was checked holds ({} operations, {} keys): {subject}.",
-            thousands(checked("operations")),
-            thousands(checked("keys"))
+            thousands(record.check.operations),
+            thousands(record.check.keys)
         ),
-        Word::Invalid => {
-            let first = verdict.anomalies.first().map(|anomaly| anomaly.kind.clone()).unwrap_or_default();
-            let more = match verdict.anomalies.len() {
+        RunVerdict::Invalid { anomalies } => {
+            let first = anomalies.first().map(|anomaly| anomaly.kind.name()).unwrap_or_default();
+            let more = match anomalies.len() {
                 0 | 1 => " was found".to_owned(),
                 several => {
                     format!(" and {} were found", count(several - 1, "more anomaly", "more anomalies"))
@@ -165,24 +130,27 @@ fn sentence(run: &RunRecord) -> String {
             };
             format!("{first}{more}: {subject}.")
         }
-        Word::Unknown => format!("no anomaly was found, but not everything could be decided: {subject}."),
-        Word::Broken => format!("this run proves nothing: {subject}."),
-        Word::Missing => format!("the run was not judged, or is not over: {subject}."),
+        RunVerdict::Unknown { .. } => {
+            format!("no anomaly was found, but not everything could be decided: {subject}.")
+        }
+        RunVerdict::Broken { .. } => format!("this run proves nothing: {subject}."),
     }
 }
 
 fn what_happened(run: &RunRecord) -> Markup {
-    let verdict = &run.verdict;
-    let counts = &verdict.statistics["counts"];
-    let of = |name: &str| counts[name].as_u64().unwrap_or(0);
+    let record = run.verdict.as_ref();
+    let promise = record.map(|record| record.promise.as_str()).unwrap_or_default();
+    let reasons = record.map(|record| record.verdict.reasons()).unwrap_or_default();
+    let notes = record.map(|record| record.notes.as_slice()).unwrap_or_default();
+    let counts = record.map(|record| record.statistics.counts).unwrap_or_default();
     html! {
         section id="what" {
             h2 { "What happened" }
             dl.facts {
-                @if !verdict.promise.is_empty() { dt { "The promise" } dd { (verdict.promise) } }
-                @if let Some(anomaly) = verdict.anomalies.first() {
+                @if !promise.is_empty() { dt { "The promise" } dd { (promise) } }
+                @if let Some(anomaly) = run.anomalies().first() {
                     dt { "What was found" }
-                    dd { strong { (anomaly.kind) @if let Some(objects) = anomaly.about() { " on " (objects) } } ": " (anomaly.summary) "." }
+                    dd { strong { (anomaly.kind) @if let Some(objects) = objects(anomaly) { " on " (objects) } } ": " (anomaly.summary) "." }
                     @if let Some(operation) = anomaly.contradicting() {
                         dt { "When and where" }
                         dd {
@@ -194,19 +162,19 @@ fn what_happened(run: &RunRecord) -> Markup {
                     dt { "Under which fault" }
                     dd { (under(run, anomaly)) }
                 }
-                @for reason in &verdict.reasons { dt { "Because" } dd { (reason) } }
+                @for reason in reasons { dt { "Because" } dd { (reason) } }
                 dt { "What was done" }
                 dd {
-                    (thousands(of("ok") + of("fail") + of("info"))) " operations in " (about(run.history.lasted)) ": "
-                    (thousands(of("ok"))) " happened, " (thousands(of("fail"))) " failed, " (thousands(of("info")))
-                    " may have happened; " (count(verdict.faults.len(), "fault", "faults")) "."
+                    (thousands(counts.total())) " operations in " (about(run.history.lasted)) ": "
+                    (thousands(counts.ok)) " happened, " (thousands(counts.fail)) " failed, " (thousands(counts.info))
+                    " may have happened; " (count(run.faults().len(), "fault", "faults")) "."
                 }
                 dt { "Run it again" }
                 dd { (command(run.replay())) }
             }
-            @if !verdict.notes.is_empty() || run.history.unreadable > 0 {
+            @if !notes.is_empty() || run.history.unreadable > 0 {
                 details { summary { "Notes" } ul {
-                    @for note in &verdict.notes { li { (note) } }
+                    @for note in notes { li { (note) } }
                     @if run.history.unreadable > 0 { li { (count(run.history.unreadable as usize, "line", "lines")) " of history.jsonl could not be read" } }
                 } }
             }
@@ -220,13 +188,12 @@ fn command(text: &str) -> Markup {
 }
 
 /// The faults in force around an anomaly, in words.
-fn under(run: &RunRecord, anomaly: &AnomalyRecord) -> Markup {
-    let Some((from, to)) = anomaly.span() else { return html! { "The verdict does not say when." } };
-    let in_force: Vec<&FaultRecord> =
-        run.verdict.faults.iter().filter(|fault| fault.overlaps(from, to)).collect();
+fn under(run: &RunRecord, anomaly: &Anomaly) -> Markup {
+    let Some((from, to)) = span(anomaly) else { return html! { "The verdict does not say when." } };
+    let in_force: Vec<&FaultRecord> = run.faults().iter().filter(|fault| fault.overlaps(from, to)).collect();
     let before = || {
         let healed =
-            run.verdict.faults.iter().filter(|fault| fault.stop_ms.is_some_and(|ms| ms * 1_000_000 < from));
+            run.faults().iter().filter(|fault| fault.stop_ms.is_some_and(|ms| ms * 1_000_000 < from));
         healed.max_by_key(|fault| fault.stop_ms)
     };
     let led = leaderships(&run.observations);
@@ -260,7 +227,7 @@ fn under(run: &RunRecord, anomaly: &AnomalyRecord) -> Markup {
 }
 
 fn anomalies(run: &RunRecord) -> Markup {
-    let all = &run.verdict.anomalies;
+    let all = run.anomalies();
     html! {
         section id="witness" {
             h2 { "Witness" }
@@ -268,11 +235,11 @@ fn anomalies(run: &RunRecord) -> Markup {
                 @let number = at + 1;
                 details.anomaly open[at == 0] id={ "anomaly-" (number) } {
                     summary {
-                        h3 { "Anomaly " (number) ": " (anomaly.kind) @if let Some(objects) = anomaly.about() { " on " (objects) } }
+                        h3 { "Anomaly " (number) ": " (anomaly.kind) @if let Some(objects) = objects(anomaly) { " on " (objects) } }
                         p { (anomaly.summary) "." }
                     }
-                    (witness(number, anomaly, &run.verdict.faults))
-                    @if let Some((from, to)) = anomaly.span() {
+                    (witness(number, anomaly, run.faults()))
+                    @if let Some((from, to)) = span(anomaly) {
                         p.buttons {
                             button type="button" data-show="timeline" data-from=(from / 1000) data-to=(to / 1000) { "Show it in the timeline" }
                             button type="button" data-show="surroundings" data-from=(from / 1000) data-to=(to / 1000) { "Logs and packets around it" }
@@ -282,7 +249,7 @@ fn anomalies(run: &RunRecord) -> Markup {
             }
             @if all.len() > DRAWN {
                 details { summary { "The other " (all.len() - DRAWN) ", in a sentence each" } ol start=(DRAWN + 1) {
-                    @for anomaly in &all[DRAWN..] { li { (anomaly.kind) @if let Some(objects) = anomaly.about() { " on " (objects) } ": " (anomaly.summary) } }
+                    @for anomaly in &all[DRAWN..] { li { (anomaly.kind) @if let Some(objects) = objects(anomaly) { " on " (objects) } ": " (anomaly.summary) } }
                 } }
             }
         }
@@ -303,7 +270,7 @@ fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
                 button type="button" data-timeline="left" aria-label="earlier" { "←" }
                 button type="button" data-timeline="right" aria-label="later" { "→" }
                 button type="button" data-timeline="whole" { "whole run" }
-                @if !run.verdict.anomalies.is_empty() { button type="button" data-timeline="anomaly" { "next anomaly" } }
+                @if !run.anomalies().is_empty() { button type="button" data-timeline="anomaly" { "next anomaly" } }
                 @if !run.bands.is_empty() { button type="button" data-timeline="fault" { "next fault" } }
                 output id="timeline-range" {}
             }
@@ -324,9 +291,8 @@ fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
 }
 
 fn charts(run: &RunRecord) -> Markup {
-    let functions = &run.verdict.statistics["by_f"];
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let ms = |value: &Value| format!("{:.2} ms", number(value) as f64 / 1000.0);
+    let statistics = run.verdict.as_ref().map(|record| &record.statistics);
+    let ms = |us: u64| format!("{:.2} ms", us as f64 / 1000.0);
     html! {
         section id="charts" {
             h2 { "Latency and rate" }
@@ -342,17 +308,17 @@ fn charts(run: &RunRecord) -> Markup {
                 table {
                     thead { tr { th scope="col" { "operation" } th scope="col" { "ok" } th scope="col" { "fail" } th scope="col" { "info" }
                         th scope="col" { "median" } th scope="col" { "99 %" } th scope="col" { "slowest" } } }
-                    tbody { @for (name, kind) in functions.as_object().into_iter().flatten() {
+                    tbody { @for (name, kind) in statistics.into_iter().flat_map(|statistics| &statistics.by_f) {
                         tr { th scope="row" { (name) }
-                            @for outcome in ["ok", "fail", "info"] { td.number { (thousands(number(&kind["counts"][outcome]))) } }
-                            @for quantile in ["p50_us", "p99_us", "max_us"] { td.number { (ms(&kind[quantile])) } }
+                            @for count in [kind.counts.ok, kind.counts.fail, kind.counts.info] { td.number { (thousands(count)) } }
+                            @for quantile in [kind.p50_us, kind.p99_us, kind.max_us] { td.number { (ms(quantile)) } }
                         }
                     } }
                 }
             }
-            @if let Some(reasons) = run.verdict.statistics["reasons"].as_array().filter(|reasons| !reasons.is_empty()) {
-                p { "Not ok because: " (reasons.iter().map(|reason| {
-                    format!("{} ({})", reason[0].as_str().unwrap_or("?"), thousands(number(&reason[1])))
+            @if let Some(statistics) = statistics.filter(|statistics| !statistics.reasons.is_empty()) {
+                p { "Not ok because: " (statistics.reasons.iter().map(|(reason, count)| {
+                    format!("{reason} ({})", thousands(*count))
                 }).collect::<Vec<_>>().join(", ")) "." }
             }
         }
@@ -360,7 +326,7 @@ fn charts(run: &RunRecord) -> Markup {
 }
 
 fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
-    let nodes = |id: u64| {
+    let nodes = |id: u32| {
         let struck = bands.iter().filter(|band| band.fault == id && band.struck);
         struck.map(|band| band.node.clone()).collect::<Vec<_>>().join(", ")
     };
@@ -382,6 +348,7 @@ fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
                                 td {
                                     @if let Some(evidence) = &fault.took_hold { div { (evidence) } } @else { div.bad { "none that it took hold" } }
                                     @if let Some(evidence) = &fault.healed { div { (evidence) } } @else { div.bad { "none that it healed" } }
+                                    @for recovery in &fault.recoveries { div { "served again: " (recovery) } }
                                     @for error in &fault.errors { div.bad { (error) } }
                                 }
                             }
@@ -395,8 +362,19 @@ fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
 
 fn the_run(run: &RunRecord) -> Markup {
     let (plan, machine) = (&run.plan, &run.machine);
-    let options = |options: &mut dyn Iterator<Item = (String, String)>| {
-        options.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+    let settings: Vec<String> =
+        plan.settings.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let workload = serde_json::json!(plan.workload);
+    let workload: Vec<String> = workload
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| *key != "name")
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let overlap = match plan.overlap {
+        Overlap::Never => "never",
+        Overlap::Items => "items",
     };
     html! {
         section id="run" {
@@ -407,19 +385,18 @@ fn the_run(run: &RunRecord) -> Markup {
                 dt { "Target" } dd {
                     (plan.target) ", mode " (plan.settings.mode)
                     @if let Some(bug) = &plan.settings.bug { ", with the seeded bug " strong { (bug) } }
-                    @if !plan.settings.options.is_empty() { "; " (options(&mut plan.settings.options.clone().into_iter())) }
+                    @if !plan.settings.options.is_empty() { "; " (settings.join(", ")) }
                 }
                 dt { "Cluster" } dd { (count(plan.nodes.len(), "node", "nodes")) ": " (plan.nodes.iter().map(|host| format!("{} ({})", host.name, host.address)).collect::<Vec<_>>().join(", ")) }
                 dt { "Workload" } dd {
-                    (plan.workload_name()) "; "
-                    (options(&mut plan.workload.iter().filter(|(key, _)| *key != "name").map(|(key, value)| (key.clone(), value.to_string()))))
+                    (plan.workload.name) "; " (workload.join(", "))
                 }
                 dt { "Clients" } dd {
-                    (count(plan.concurrency as usize, "process", "processes")) " at a time, "
+                    (count(plan.concurrency, "process", "processes")) " at a time, "
                     @if let Some(rate) = plan.rate_hz { (rate) " operations a second" } @else { "each as fast as it is answered" }
                     ", for " (plan.time_limit_ms as f64 / 1000.0) " s; each gives up after " (plan.operation_timeout_ms) " ms"
                 }
-                dt { "Faults" } dd { (plan.faults) ", one about every " (plan.fault_interval_ms as f64 / 1000.0) " s, overlapping: " (plan.overlap) }
+                dt { "Faults" } dd { (plan.faults) ", one about every " (plan.fault_interval_ms as f64 / 1000.0) " s, overlapping: " (overlap) }
                 @if !machine.duress.is_empty() {
                     dt { "Versions" } dd { "duress " (machine.duress) "; " (machine.kernel) "; " (machine.distribution) }
                     dt { "Machine" } dd { (machine.architecture) ", " (count(machine.cores, "core", "cores")) " (" (machine.processor) "), " (thousands(machine.memory_mib)) " MiB of memory" }

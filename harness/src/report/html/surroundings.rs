@@ -68,19 +68,7 @@ pub fn lines(logs: &Logs, history: &RunHistory) -> Value {
     }
     for line in &history.nemesis {
         let time = line.time.cast_signed() / 1000;
-        let mut text = line.f.clone();
-        for part in ["what", "node", "status", "summary"] {
-            if let Some(said) = line.value[part].as_str() {
-                text += &format!(" · {said}");
-            }
-        }
-        if let Some(after) = line.value["after_ms"].as_u64() {
-            text += &format!(" · after {after} ms");
-        }
-        if let Some(error) = &line.error {
-            text += &format!(" · ERROR {error}");
-        }
-        all.push((time, json!([time, 1, "nemesis", "nemesis", text])));
+        all.push((time, json!([time, 1, "nemesis", "nemesis", line.act.to_string()])));
     }
     all.sort_by_key(|(time, _)| *time);
     all.into_iter().map(|(_, line)| line).collect()

@@ -3,11 +3,12 @@
 //! Distances in time are compressed: a read of 300 µs and a pause of two seconds must be told apart in one picture. The
 //! order of all beginnings and ends is kept exactly, and each is labelled with its time.
 
+use duress_checkers::verdict::{Anomaly, RelationKind, WitnessOperation, WitnessStart};
+use duress_history::OpType;
 use maud::{Markup, html};
-use serde_json::Value;
 
-use super::record::{AnomalyRecord, FaultRecord, WitnessRecord};
 use super::words::seconds;
+use crate::record::faults::FaultRecord;
 
 /// Width of the drawing, in its own units.
 const WIDTH: f64 = 960.0;
@@ -70,12 +71,12 @@ impl Scale {
 
 /// The witness of anomaly `number`, with the faults that were in force meanwhile.
 #[must_use]
-pub fn witness(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -> Markup {
+pub fn witness(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Markup {
     html! {
         @if anomaly.operations.is_empty() {
             p { "The verdict names no operations for this one." }
         } @else {
-            p { (supposing(&anomaly.start)) }
+            p { (supposing(anomaly.start.as_ref())) }
             div.drawing tabindex="0" role="region" aria-label={ "Drawing of anomaly " (number) ", scrolls sideways" } {
                 (drawing(number, anomaly, faults))
             }
@@ -96,31 +97,44 @@ pub fn witness(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -
     }
 }
 
-fn supposing(start: &Value) -> String {
-    let initial = start.get("initial");
-    let before = match (start.as_str(), initial) {
-        (Some("any"), _) => "whatever the state was before".to_owned(),
-        (_, Some(Value::Null)) => "nothing had been written before".to_owned(),
-        (_, Some(value)) => format!("the value was {value} before"),
-        _ => return "These operations alone cannot have happened as they were answered:".to_owned(),
+fn supposing(start: Option<&WitnessStart>) -> String {
+    let before = match start {
+        Some(WitnessStart::Any) => "whatever the state was before".to_owned(),
+        Some(WitnessStart::Initial(None)) => "nothing had been written before".to_owned(),
+        Some(WitnessStart::Initial(Some(value))) => format!("the value was {value} before"),
+        None => return "These operations alone cannot have happened as they were answered:".to_owned(),
     };
     format!("These operations alone cannot have happened as they were answered ({before}):")
 }
 
+/// From the first invocation to the last end, in nanoseconds; `None` without operations.
+#[must_use]
+pub fn span(anomaly: &Anomaly) -> Option<(u64, u64)> {
+    let first = anomaly.operations.iter().map(|operation| operation.time).min()?;
+    let last = anomaly.operations.iter().map(|of| of.completion_time.unwrap_or(of.time)).max()?;
+    Some((first, last.max(first)))
+}
+
+/// What an anomaly is about, in words, where that has a name: `message 7 of partition t0-2`.
+pub fn objects(anomaly: &Anomaly) -> Option<String> {
+    let objects: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
+    (!objects.is_empty()).then(|| objects.join(" of "))
+}
+
 /// The operations, those of one process together, by their first invocation.
-fn by_process(anomaly: &AnomalyRecord) -> Vec<&WitnessRecord> {
-    let first = |of: &WitnessRecord| {
+fn by_process(anomaly: &Anomaly) -> Vec<&WitnessOperation> {
+    let first = |of: &WitnessOperation| {
         let same = anomaly.operations.iter().filter(|other| other.process == of.process);
         same.map(|other| other.time).min()
     };
-    let mut rows: Vec<&WitnessRecord> = anomaly.operations.iter().collect();
-    rows.sort_by_key(|operation| (first(operation), operation.process.to_string(), operation.time));
+    let mut rows: Vec<&WitnessOperation> = anomaly.operations.iter().collect();
+    rows.sort_by_key(|operation| (first(operation), operation.process, operation.time));
     rows
 }
 
-fn drawing(number: usize, anomaly: &AnomalyRecord, faults: &[FaultRecord]) -> Markup {
+fn drawing(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Markup {
     let rows = by_process(anomaly);
-    let (from, to) = anomaly.span().unwrap_or_default();
+    let (from, to) = span(anomaly).unwrap_or_default();
     let faults: Vec<&FaultRecord> = faults.iter().filter(|fault| fault.overlaps(from, to)).collect();
     let times = rows.iter().flat_map(|row| [Some(row.time), row.completion_time]).flatten().collect();
     let scale = Scale::new(times, NAMES, WIDTH - RIGHT);
@@ -189,7 +203,7 @@ fn ticks(scale: &Scale, top: f64, bottom: f64) -> Markup {
     }
 }
 
-fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: bool) -> Markup {
+fn bar(number: usize, row: &WitnessOperation, scale: &Scale, y: f64, contradicts: bool) -> Markup {
     let left = scale.x(row.time);
     let right = row.completion_time.map_or(WIDTH - 8.0, |time| scale.x(time));
     let width = (right - left).max(BAR_MIN);
@@ -197,7 +211,7 @@ fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: b
     let mark = if contradicts { " ✕ contradiction" } else { "" };
     let room = WIDTH - 4.0 - (text.chars().count() + mark.chars().count()) as f64 * CHARACTER;
     html! {
-        g.op.contradicts[contradicts].unanswered[row.completion_time.is_none()].info[row.ended == "info"]
+        g.op.contradicts[contradicts].unanswered[row.completion_time.is_none()].info[row.ended == OpType::Info]
             tabindex="0" role="img" data-witness=(number) data-label=(row.label)
             aria-label={ (spoken(row)) @if contradicts { " This is the answer that contradicts the others." } } {
             title { (spoken(row)) }
@@ -211,10 +225,12 @@ fn bar(number: usize, row: &WitnessRecord, scale: &Scale, y: f64, contradicts: b
     }
 }
 
-fn spoken(row: &WitnessRecord) -> String {
+fn spoken(row: &WitnessOperation) -> String {
     let node = row.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
     let end = match row.completion_time {
-        Some(time) if row.ended == "info" => format!("given up at {} s, outcome unknown", seconds(time)),
+        Some(time) if row.ended == OpType::Info => {
+            format!("given up at {} s, outcome unknown", seconds(time))
+        }
         Some(time) => format!("answered {} at {} s", row.ended, seconds(time)),
         None => "never answered".to_owned(),
     };
@@ -228,16 +244,17 @@ fn spoken(row: &WitnessRecord) -> String {
 }
 
 /// Operations of which one was answered before the other began, where the argument uses that; with its reason.
-fn precedences(anomaly: &AnomalyRecord) -> Vec<(&WitnessRecord, &WitnessRecord, &str)> {
-    let relations = anomaly.relations.iter().filter(|relation| relation.kind == "realtime");
+fn precedences(anomaly: &Anomaly) -> Vec<(&WitnessOperation, &WitnessOperation, &str)> {
+    let operation = |label: &str| anomaly.operations.iter().find(|operation| operation.label == label);
+    let relations = anomaly.relations.iter().filter(|relation| relation.kind == RelationKind::RealTime);
     let known = relations.filter_map(|relation| {
-        let (from, to) = (anomaly.operation(&relation.from)?, anomaly.operation(&relation.to)?);
+        let (from, to) = (operation(&relation.from)?, operation(&relation.to)?);
         Some((from, to, relation.because.as_str()))
     });
     known.collect()
 }
 
-fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
+fn table(number: usize, anomaly: &Anomaly) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label={ "Operations of anomaly " (number) } {
             table {
@@ -252,7 +269,7 @@ fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
                             th scope="row" { (row.label) } td { code { (row.action) } } td { (row.ended) }
                             td.number { (seconds(row.time)) " s" }
                             td.number { @if let Some(end) = row.completion_time { (seconds(end)) " s" } @else { "never" } }
-                            td.number { (row.process) } td { (row.node.as_deref().unwrap_or("")) }
+                            td.number { (row.process) } td { @if let Some(node) = &row.node { (node) } }
                             td.number { (row.index) @if let Some(end) = row.completion_index { ", " (end) } }
                         }
                     }
@@ -264,39 +281,46 @@ fn table(number: usize, anomaly: &AnomalyRecord) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{RelationRecord, StepRecord};
+    use duress_checkers::verdict::{AnomalyKind, Relation, Role, Step};
+    use duress_history::Process;
+
     use super::*;
 
-    fn operation(label: &str, process: u64, time: u64, end: Option<u64>) -> WitnessRecord {
-        WitnessRecord {
+    fn operation(label: &str, process: u64, time: u64, end: Option<u64>) -> WitnessOperation {
+        WitnessOperation {
             label: label.into(),
-            process: process.into(),
+            index: 0,
+            completion_index: None,
+            process: Process(process),
+            node: None,
             time,
             completion_time: end,
             action: "write <b>\"7\"".into(),
-            ended: "ok".into(),
-            ..WitnessRecord::default()
+            role: Role::Write,
+            error: None,
+            ended: OpType::Ok,
         }
     }
 
-    fn anomaly() -> AnomalyRecord {
-        AnomalyRecord {
-            kind: "stale-read".into(),
+    fn anomaly() -> Anomaly {
+        Anomaly {
+            kind: AnomalyKind::StaleRead,
+            objects: Vec::new(),
+            start: None,
             summary: "B (read -> 1) saw 1".into(),
             operations: vec![
                 operation("A", 1, 1_000, Some(2_000)),
                 operation("B", 2, 2_000_000_000, Some(2_000_000_300)),
                 operation("C", 1, 3_000, None),
             ],
-            relations: vec![RelationRecord {
+            relations: vec![Relation {
                 from: "A".into(),
                 to: "B".into(),
-                kind: "realtime".into(),
+                kind: RelationKind::RealTime,
                 because: "A was answered before B began.".into(),
             }],
             contradicts: Some("B".into()),
-            steps: vec![StepRecord { sentence: "A before B.".into(), labels: vec!["A".into(), "B".into()] }],
-            ..AnomalyRecord::default()
+            steps: vec![Step { sentence: "A before B.".into(), labels: vec!["A".into(), "B".into()] }],
         }
     }
 
@@ -332,7 +356,7 @@ mod tests {
 
     #[test]
     fn an_anomaly_without_operations_is_told_even_so() {
-        let page = witness(1, &AnomalyRecord::default(), &[]).into_string();
+        let page = witness(1, &Anomaly { operations: Vec::new(), ..anomaly() }, &[]).into_string();
         assert!(page.contains("names no operations"));
     }
 }

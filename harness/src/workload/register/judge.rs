@@ -25,7 +25,6 @@ pub fn linearizability(report: CheckReport, model: &str) -> Judgement {
         checked: format!("{} operations on {} keys", report.operations, report.keys),
         findings: Vec::new(),
         model: model.to_owned(),
-        report: serde_json::json!(report),
-        verdict: report.verdict,
+        report,
     }
 }

@@ -1,0 +1,198 @@
+//! What the nemesis did: typed, with one form on the wire, which is written and read here and nowhere else.
+//!
+//! On the wire an event of the nemesis has an `f`, a `value` and perhaps an `error`:
+//!
+//! | `f` | `value` | meaning |
+//! |---|---|---|
+//! | `start-<family>` | `fault`, `what`, `leader` | a fault is about to be injected |
+//! | the same | also `evidence`, `since_us`, `late_us`, `summary` | it is in force |
+//! | the same, with `error` | as the first | it could not be injected |
+//! | `stop-<family>` | `fault`, `what` | it is about to be healed |
+//! | the same | also `evidence`, `summary` | it is healed |
+//! | the same, with `error` | as the first | it could not be healed |
+//! | `recovery` | a [`Recovery`] | what came back after a heal |
+//! | `crash` | `node`, `status`, `fault` | a node ended though nothing had ended it |
+//! | `recovered` | `after_ms`, `not_serving` | the end of the faults: every node was awaited |
+//!
+//! Whatever else a nemesis recorded, another harness's for example, is [`NemesisAct::Foreign`], and never an error.
+//! `summary` is the evidence in words, for a reader of the file; it is never read back.
+
+mod clock_seen;
+mod disk_seen;
+mod evidence;
+mod recovery;
+mod wire;
+
+use std::fmt;
+
+use serde_json::Value;
+
+pub use clock_seen::{CLOCK_TOLERANCE_NS, ClockAsked, ClockSeen, ProcessClock, UnpatchedProcess};
+pub use disk_seen::{CutFile, DiskProbe, DiskSeen, FlippedBit, Undone};
+pub use evidence::{Evidence, NodeClock, NodeDisk, NodeProcesses, Proof};
+pub use recovery::{LinkReturn, NodeReturn, Recovery, Return, Unjudged};
+
+use crate::node::NodeId;
+
+/// An event of the nemesis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NemesisEvent {
+    /// Position in the history.
+    pub index: u64,
+    /// Nanoseconds since the run began.
+    pub time: u64,
+    /// What it did.
+    pub act: NemesisAct,
+}
+
+/// The fault that an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultName {
+    /// Its number in the schedule.
+    pub id: u32,
+    /// Its family: `partition`, `kill`, …
+    pub family: String,
+    /// What it is, in words.
+    pub what: String,
+}
+
+/// Something that the nemesis did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NemesisAct {
+    /// A fault is about to be injected.
+    Starting {
+        /// Which.
+        fault: FaultName,
+        /// The node that leads, where the fault asks for it and one is known.
+        leader: Option<NodeId>,
+    },
+    /// A fault is in force.
+    Started {
+        /// Which.
+        fault: FaultName,
+        /// The node that led, where the fault asks for it and one was known.
+        leader: Option<NodeId>,
+        /// Since when, in microseconds since the run began: the evidence was complete later.
+        since_us: u64,
+        /// How much later than planned, in microseconds.
+        late_us: u64,
+        /// What shows it.
+        evidence: Evidence,
+    },
+    /// A fault could not be injected.
+    StartFailed {
+        /// Which.
+        fault: FaultName,
+        /// The node that led, where the fault asks for it and one was known.
+        leader: Option<NodeId>,
+        /// Why.
+        error: String,
+    },
+    /// A fault is about to be healed.
+    Stopping {
+        /// Which.
+        fault: FaultName,
+    },
+    /// A fault is healed.
+    Stopped {
+        /// Which.
+        fault: FaultName,
+        /// What shows it.
+        evidence: Evidence,
+    },
+    /// A fault could not be healed.
+    StopFailed {
+        /// Which.
+        fault: FaultName,
+        /// Why.
+        error: String,
+    },
+    /// What came back after a heal.
+    Recovered(Recovery),
+    /// A node ended though nothing had ended it.
+    NodeEnded {
+        /// Which node.
+        node: NodeId,
+        /// How, in the system's words.
+        status: String,
+        /// The fault that explains it, if one does.
+        fault: Option<u32>,
+    },
+    /// All faults are healed, what was down was started, and every node was awaited.
+    Settled {
+        /// How long that took, in milliseconds.
+        after_ms: u64,
+        /// The nodes that did not serve in the end.
+        not_serving: Vec<NodeId>,
+    },
+    /// What another harness's nemesis did, in its own form.
+    Foreign {
+        /// What was done.
+        f: Value,
+        /// The particulars.
+        value: Value,
+        /// What went wrong.
+        error: Option<String>,
+    },
+}
+
+impl NemesisAct {
+    /// The number of the fault that it is about, if it is about one.
+    #[must_use]
+    pub fn fault(&self) -> Option<u32> {
+        match self {
+            Self::Starting { fault, .. }
+            | Self::Started { fault, .. }
+            | Self::StartFailed { fault, .. }
+            | Self::Stopping { fault }
+            | Self::Stopped { fault, .. }
+            | Self::StopFailed { fault, .. } => Some(fault.id),
+            Self::Recovered(recovery) => Some(recovery.fault),
+            Self::NodeEnded { fault, .. } => *fault,
+            Self::Settled { .. } | Self::Foreign { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for NemesisAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let led = |leader: &Option<NodeId>| match leader {
+            Some(leader) => format!(" (the leader is {leader})"),
+            None => String::new(),
+        };
+        match self {
+            Self::Starting { fault, leader } => write!(f, "starts {fault}{}", led(leader)),
+            Self::Started { fault, evidence, .. } => write!(f, "started {fault}: {evidence}"),
+            Self::StartFailed { fault, error, .. } => write!(f, "failed to start {fault}: {error}"),
+            Self::Stopping { fault } => write!(f, "heals {fault}"),
+            Self::Stopped { fault, evidence } => write!(f, "healed {fault}: {evidence}"),
+            Self::StopFailed { fault, error } => write!(f, "failed to heal {fault}: {error}"),
+            Self::Recovered(recovery) => write!(f, "after the heal of fault {}: {recovery}", recovery.fault),
+            Self::NodeEnded { node, status, fault } => {
+                write!(f, "node {node} ended by itself: {status}")?;
+                fault.map_or(Ok(()), |fault| write!(f, ", as it may under fault {fault}"))
+            }
+            Self::Settled { after_ms, not_serving } if not_serving.is_empty() => {
+                write!(f, "every node served {after_ms} ms after all faults were healed")
+            }
+            Self::Settled { after_ms, not_serving } => {
+                let nodes: Vec<&str> = not_serving.iter().map(NodeId::as_str).collect();
+                write!(f, "{after_ms} ms after all faults were healed, {} did not serve", nodes.join(", "))
+            }
+            Self::Foreign { f: name, value, error } => {
+                let name = name.as_str().map_or_else(|| name.to_string(), str::to_owned);
+                f.write_str(&name)?;
+                if !value.is_null() {
+                    write!(f, " {value}")?;
+                }
+                error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for FaultName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fault {} ({})", self.id, self.what)
+    }
+}

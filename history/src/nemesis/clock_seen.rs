@@ -1,0 +1,66 @@
+//! What was seen of a node's wall clock.
+
+use serde::{Deserialize, Serialize};
+
+/// How far a process's clock may be from what was asked, beyond the uncertainty of the reading, in nanoseconds.
+pub const CLOCK_TOLERANCE_NS: i64 = 2_000_000;
+
+/// What a node's wall clock was set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockAsked {
+    /// The machine's wall clock when this was put in force, in nanoseconds since 1970.
+    pub since_ns: i64,
+    /// How far the node's wall clock was ahead of the machine's then, in nanoseconds; negative when behind.
+    pub offset_ns: i64,
+    /// What it gains, in nanoseconds a second.
+    pub drift_ppb: i64,
+}
+
+/// The wall clock of one process, compared with the machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessClock {
+    /// The process.
+    pub pid: i32,
+    /// How far its clock was ahead of the machine's, in nanoseconds.
+    pub delta_ns: i64,
+    /// How far it should have been ahead at that moment, drift included.
+    pub expected_ns: i64,
+    /// Half the time between the two looks at the machine's clock: `delta_ns` is known no better.
+    pub uncertainty_ns: i64,
+}
+
+/// A process that does not follow its node's clock, or could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpatchedProcess {
+    /// The process.
+    pub pid: i32,
+    /// Its name, as the kernel has it.
+    pub program: String,
+    /// What was found instead.
+    pub why: String,
+}
+
+/// What was seen of one node's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockSeen {
+    /// What was in force while the last of the processes was asked.
+    pub asked: ClockAsked,
+    /// The clock of every process that was running and could be asked.
+    pub seen: Vec<ProcessClock>,
+    /// Processes that follow the node's clock; those of them that were paused are not in `seen`.
+    pub patched_pids: Vec<i32>,
+    /// Processes that do not follow it.
+    pub unpatched: Vec<UnpatchedProcess>,
+}
+
+impl ClockSeen {
+    /// Whether it proves that the setting is in force: every process follows the clock, at least one was asked, and all
+    /// that were asked saw what they should, within [`CLOCK_TOLERANCE_NS`] of what the reading allows.
+    #[must_use]
+    pub fn proves(&self) -> bool {
+        let agrees = |seen: &ProcessClock| {
+            (seen.delta_ns - seen.expected_ns).abs() <= seen.uncertainty_ns + CLOCK_TOLERANCE_NS
+        };
+        self.unpatched.is_empty() && !self.seen.is_empty() && self.seen.iter().all(agrees)
+    }
+}

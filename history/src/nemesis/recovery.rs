@@ -1,0 +1,135 @@
+//! What came back after a fault was healed, and how long it took.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::NodeId;
+
+/// What the nodes and links that a fault had touched did after it was healed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The fault's number in the schedule.
+    pub fault: u32,
+    /// When it was healed, in microseconds since the run began: all times below count from then.
+    pub healed_us: u64,
+    /// How long a node or link may take to answer, in milliseconds.
+    pub bound_ms: u64,
+    /// The nodes.
+    pub nodes: Vec<NodeReturn>,
+    /// The directed links; none where the fault touched no links.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkReturn>,
+}
+
+/// What one node did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReturn {
+    /// The node.
+    pub node: NodeId,
+    /// Whether and when it served again.
+    #[serde(flatten)]
+    pub came: Return,
+}
+
+/// What one directed link did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkReturn {
+    /// The sending host.
+    pub from: NodeId,
+    /// The receiving host.
+    pub to: NodeId,
+    /// Whether and when a probe crossed it again.
+    #[serde(flatten)]
+    pub came: Return,
+}
+
+/// Whether something answered again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "came", rename_all = "kebab-case")]
+pub enum Return {
+    /// It answered.
+    Back {
+        /// How long after the heal, in milliseconds.
+        after_ms: u64,
+    },
+    /// It did not answer within the bound, and nothing but the fault that was healed had kept it from that.
+    Silent {
+        /// How long after the heal it was still silent, in milliseconds.
+        waited_ms: u64,
+        /// What it last said, or did not.
+        why: String,
+    },
+    /// It had not answered by then, and that says nothing.
+    NotJudged {
+        /// How long after the heal it was still silent, in milliseconds.
+        waited_ms: u64,
+        /// Why it says nothing.
+        because: Unjudged,
+    },
+}
+
+/// Why a silence after a heal says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Unjudged {
+    /// Another fault kept the node or the link away, or struck it again before it had answered.
+    Fault {
+        /// Its number in the schedule.
+        fault: u32,
+    },
+    /// Faults kept more nodes away than the system tolerates.
+    TooFewNodes,
+    /// The node ended by itself meanwhile.
+    Ended,
+    /// The run was left before the time was up.
+    RunLeft,
+}
+
+impl Recovery {
+    /// Everything that was awaited, by its name, with what it did: nodes first.
+    pub fn returns(&self) -> impl Iterator<Item = (String, &Return)> {
+        let nodes = self.nodes.iter().map(|node| (node.node.to_string(), &node.came));
+        let links = self.links.iter().map(|link| (format!("{} to {}", link.from, link.to), &link.came));
+        nodes.chain(links)
+    }
+}
+
+impl fmt::Display for Recovery {
+    /// Each node; of the links, those that were slowest to answer, and those that did not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = self.nodes.iter().map(|node| format!("{} {}", node.node, node.came));
+        let silent = self.links.iter().filter(|link| !matches!(link.came, Return::Back { .. }));
+        let silent = silent.map(|link| format!("link {} to {} {}", link.from, link.to, link.came));
+        let back = self.links.iter().filter_map(|link| match link.came {
+            Return::Back { after_ms } => Some(after_ms),
+            _ => None,
+        });
+        let slowest = back.clone().max().map(|slowest| format!("{} links within {slowest} ms", back.count()));
+        let all: Vec<String> = nodes.chain(slowest).chain(silent).collect();
+        if all.is_empty() { f.write_str("nothing was to come back") } else { f.write_str(&all.join(", ")) }
+    }
+}
+
+impl fmt::Display for Return {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Back { after_ms } => write!(f, "after {after_ms} ms"),
+            Self::Silent { waited_ms, why } => write!(f, "NOT within {waited_ms} ms ({why})"),
+            Self::NotJudged { waited_ms, because } => {
+                write!(f, "not within {waited_ms} ms, not judged: {because}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault { fault } => write!(f, "fault {fault} kept it away"),
+            Self::TooFewNodes => f.write_str("faults kept more nodes away than the system tolerates"),
+            Self::Ended => f.write_str("the node ended by itself meanwhile"),
+            Self::RunLeft => f.write_str("the run was left before its time was up"),
+        }
+    }
+}
