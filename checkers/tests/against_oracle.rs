@@ -157,7 +157,7 @@ fn nothing_shown(operations: &[Operation<CasRegister>], initial: &Option<Scalar>
         RegisterOp::Cas { .. } => true,
         RegisterOp::Write(_) => false,
     };
-    match (ok.len() as u64, ok.iter().any(|action| observes(action))) {
+    match (ok.len() as u64, ok.iter().any(observes)) {
         (0, _) => vec![Reason::NothingHappened { operations: operations.len() as u64 }],
         (happened, false) => vec![Reason::NothingObserved { happened }],
         (_, true) => Vec::new(),
