@@ -7,7 +7,7 @@ mod witness;
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
-use duress_checkers::verdict::{Anomaly, CheckReport, Verdict, WitnessStart};
+use duress_checkers::verdict::{Anomaly, CheckReport, Reason, Verdict, WitnessStart};
 use duress_history::mutex::Mutex;
 use duress_history::register::{CasRegister, Register, RegisterOp};
 use duress_history::{Completion, Operation, Process, Scalar};
@@ -143,12 +143,39 @@ fn shown<A: Clone>(anomaly: &Anomaly, operations: &[Operation<A>]) -> Vec<Operat
         .collect()
 }
 
+/// Why a history says nothing: no operation succeeded, or none that observes something.
+fn nothing_shown(operations: &[Operation<CasRegister>], initial: &Option<Scalar>) -> Vec<Reason> {
+    let ok: Vec<&CasRegister> = operations
+        .iter()
+        .filter_map(|operation| match &operation.completion {
+            Completion::Ok { answer, .. } => Some(answer),
+            _ => None,
+        })
+        .collect();
+    let observes = |action: &&CasRegister| match &action.0 {
+        RegisterOp::Read(value) => value.is_some() || initial.is_none(),
+        RegisterOp::Cas { .. } => true,
+        RegisterOp::Write(_) => false,
+    };
+    match (ok.len() as u64, ok.iter().any(observes)) {
+        (0, _) => vec![Reason::NothingHappened { operations: operations.len() as u64 }],
+        (happened, false) => vec![Reason::NothingObserved { happened }],
+        (_, true) => Vec::new(),
+    }
+}
+
 /// The verdict is the definition's, and a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Result<(), TestCaseError> {
     let expected = oracle::linearizable(operations, initial.clone());
     match check(operations, initial.clone()).verdict {
-        Verdict::Valid => prop_assert!(expected, "valid, but no order is right"),
-        Verdict::Unknown(reasons) => prop_assert!(false, "not decided: {reasons:?}"),
+        Verdict::Valid => {
+            prop_assert!(expected, "valid, but no order is right");
+            prop_assert_eq!(nothing_shown(operations, &initial), []);
+        }
+        Verdict::Unknown(reasons) => {
+            prop_assert!(reasons == nothing_shown(operations, &initial), "not decided: {reasons:?}");
+            prop_assert!(expected, "what was not read cannot be wrong");
+        }
         Verdict::Invalid(anomalies) => {
             prop_assert!(!expected, "invalid, but some order is right: {anomalies:#?}");
             prop_assert_eq!(anomalies.len(), 1);
@@ -239,7 +266,11 @@ proptest! {
         let shape = Shape { defect: Defect::None, operations: shape.operations * 20, keys: 3, ..shape };
         let operations = simulation::operations(seed, shape);
         let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(false));
-        prop_assert_eq!(report.verdict, Verdict::Valid);
+        let observed = as_one_register(operations);
+        match nothing_shown(&observed, &None) {
+            nothing if nothing.is_empty() => prop_assert_eq!(report.verdict, Verdict::Valid),
+            nothing => prop_assert_eq!(report.verdict, Verdict::Unknown(nothing)),
+        }
     }
 
     #[test]
@@ -247,7 +278,11 @@ proptest! {
         let expected = oracle::linearizable(&operations, false);
         match check_mutex(&operations, &Budget::default(), &AtomicBool::new(false)).verdict {
             Verdict::Valid => prop_assert!(expected),
-            Verdict::Unknown(reasons) => prop_assert!(false, "not decided: {reasons:?}"),
+            Verdict::Unknown(reasons) => {
+                let happened = operations.iter().any(|operation| matches!(operation.completion, Completion::Ok { .. }));
+                let nothing = Reason::NothingHappened { operations: operations.len() as u64 };
+                prop_assert!(!happened && reasons == [nothing], "not decided: {reasons:?}");
+            }
             Verdict::Invalid(anomalies) => {
                 prop_assert!(!expected, "{anomalies:#?}");
                 let shown_alone = shown(&anomalies[0], &operations);

@@ -7,6 +7,8 @@
 //! The vocabulary is that of [`duress_history::log`]. Values are unique: of a partition to which a value was sent twice
 //! nothing is said ([`Reason::RepeatedValue`]).
 //!
+//! A history in which no message was read, of a queue by no member of the group, is unknown.
+//!
 //! Which anomalies break a promise is a parameter ([`Delivery`](duress_history::Delivery)); they are counted in any case, and the counts say which
 //! promise the record keeps. Names are those of Jepsen's analysis of Kafka (`jepsen.tests.kafka`) where it
 //! has one; each analysis says where it departs from it.
@@ -37,6 +39,7 @@ mod unsent;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duress_history::log::Log;
+use duress_history::pairs::Completion;
 use duress_history::{Allowed, Operation};
 
 use crate::findings::Findings;
@@ -93,6 +96,10 @@ fn check(
     } else if let Some(analysed) = analyse(&facts, subject, options, &mut findings, interrupt) {
         counts = count(&facts, &analysed, &findings);
         reasons = undecided(&facts, &analysed, options);
+        if reasons.is_empty() {
+            let (all, happened) = (operations.len() as u64, happened(operations));
+            reasons.extend(Reason::nothing_shown(all, happened, counts.deliveries));
+        }
     } else {
         reasons.push(Reason::Interrupted { key: None, explored: 0 });
     }
@@ -179,6 +186,11 @@ fn count(facts: &Facts<'_>, analysed: &Analysed, findings: &Findings) -> Deliver
         }
     }
     counts
+}
+
+/// How many operations succeeded.
+pub(crate) fn happened<A>(operations: &[Operation<A>]) -> u64 {
+    operations.iter().filter(|operation| matches!(operation.completion, Completion::Ok { .. })).count() as u64
 }
 
 /// What is left open.

@@ -21,6 +21,9 @@
 //! - `witness`: a violation made small, soundly; `explain`: named, and put into sentences, by
 //!   `replacement` where one operation replaced what another saw, by `orders` where only trying all of them shows it.
 //!
+//! A history of which no answer shows what an object held (no read and no compare-and-set succeeded, no lock was taken) is
+//! unknown: any order of its writes is as good as another.
+//!
 //! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
 //! after a time-out or a lost election too. Knossos does the same.
 
@@ -46,7 +49,8 @@ use duress_history::{Operation, Scalar};
 use rayon::prelude::*;
 
 use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
-use partition::Partition;
+use call::Call;
+use partition::{End, Partition};
 pub use report::{RegisterReport, Skipped, Statistics};
 use search::{Decision, Undecided};
 
@@ -121,6 +125,9 @@ struct KeyReport {
     anomaly: Option<Anomaly>,
     reason: Option<Reason>,
     operations: u64,
+    /// How many operations succeeded, and the answers of how many of them show what the object held.
+    happened: u64,
+    observed: u64,
     skipped: Skipped,
     statistics: Statistics,
 }
@@ -134,8 +141,11 @@ fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> 
     let (keys, mut operations) = (reports.len() as u64, 0);
     let mut total = RegisterReport::default();
     let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
+    let (mut happened, mut observed) = (0, 0);
     for report in reports {
         operations += report.operations;
+        happened += report.happened;
+        observed += report.observed;
         total.skipped.add(report.skipped);
         let (sum, one) = (&mut total.statistics, report.statistics);
         sum.keys_by_chains += one.keys_by_chains;
@@ -144,6 +154,10 @@ fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> 
         sum.configurations_of_one_key_max = sum.configurations_of_one_key_max.max(one.configurations);
         anomalies.extend(report.anomaly);
         reasons.extend(report.reason);
+    }
+    if reasons.is_empty() {
+        let all = parts.iter().map(|part| part.operations.len() as u64).sum();
+        reasons.extend(Reason::nothing_shown(all, happened, observed));
     }
     CheckReport {
         verdict: Verdict::new(anomalies, reasons),
@@ -159,6 +173,8 @@ fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
         anomaly: None,
         reason: None,
         operations: 0,
+        happened: part.operations.iter().filter(|source| matches!(source.end, End::Ok { .. })).count() as u64,
+        observed: 0,
         skipped: Skipped::default(),
         statistics: Statistics::default(),
     };
@@ -173,6 +189,8 @@ fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
     };
     report.skipped = interned.skipped;
     report.operations = interned.problem.calls.len() as u64;
+    let shows = |call: &&Call| call.complete.is_some() && call.effect.observed().is_some();
+    report.observed = interned.problem.calls.iter().filter(shows).count() as u64;
     let reduced = crashed::reduce(&interned.problem);
     report.skipped.unobserved = reduced.unobserved;
     report.operations -= reduced.unobserved;

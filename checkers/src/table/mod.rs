@@ -13,6 +13,8 @@
 //! In reading order: `facts`; `records`: what cannot stand in the log as it does; `fold`: tables that differ from the
 //! fold; `describe`: how operations are described in a witness.
 //!
+//! A history in which the log was never read, or only while nothing was in it, is unknown.
+//!
 //! A final phase asks for the ends, reads everything that remains, and then asks for the ends, or reads, once more: only
 //! what is asked afterwards excludes that a record beyond the read was the reason for an absence.
 
@@ -27,7 +29,7 @@ use duress_history::table::Table;
 use duress_history::{Allowed, Delivery, Operation};
 
 use crate::delivery::facts::WriteStatus;
-use crate::delivery::{DeliveryCounts, DeliveryReport};
+use crate::delivery::{DeliveryCounts, DeliveryReport, happened};
 use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
 use facts::Facts;
@@ -81,6 +83,11 @@ pub fn check_table(
         }
     }
     let counts = counts(&facts, &findings, unseen);
+    if reasons.is_empty() {
+        let shows = |read: &&facts::Read<'_>| read.read.next.0 > 0 || !read.read.records.is_empty();
+        let observed = facts.reads.iter().filter(shows).count() as u64;
+        reasons.extend(Reason::nothing_shown(operations.len() as u64, happened(operations), observed));
+    }
     let (anomalies, found) = findings.finish();
     // Whether what was compacted was there once is not known, and so is not what was reached.
     let details =

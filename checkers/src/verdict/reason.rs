@@ -53,6 +53,16 @@ pub enum Reason {
         /// The value.
         value: Scalar,
     },
+    /// No operation succeeded, so that nothing was shown.
+    NothingHappened {
+        /// How many operations there are.
+        operations: u64,
+    },
+    /// Operations succeeded, and none of their answers shows what they did: nothing was read.
+    NothingObserved {
+        /// How many operations succeeded.
+        happened: u64,
+    },
     /// Something outside of the history, in the words of the caller, was not looked at.
     NotExamined {
         /// What, as a sentence without its full stop.
@@ -61,6 +71,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Why a history in which nothing is wrong is not valid either: `happened` of its `operations` succeeded, and the
+    /// answers of `observed` of them show something.
+    pub(crate) fn nothing_shown(operations: u64, happened: u64, observed: u64) -> Option<Self> {
+        match (happened, observed) {
+            (0, _) => Some(Self::NothingHappened { operations }),
+            (_, 0) => Some(Self::NothingObserved { happened }),
+            _ => None,
+        }
+    }
+
     /// The register or partition that was not decided, where there is more than one.
     #[must_use]
     pub fn key(&self) -> Option<&Scalar> {
@@ -71,7 +91,7 @@ impl Reason {
             | Self::TooLong { key, .. }
             | Self::Unseen { key, .. }
             | Self::RepeatedValue { key, .. } => key.as_ref(),
-            Self::NotExamined { .. } => None,
+            Self::NothingHappened { .. } | Self::NothingObserved { .. } | Self::NotExamined { .. } => None,
         }
     }
 }
@@ -107,6 +127,15 @@ impl fmt::Display for Reason {
             ),
             Self::RepeatedValue { value, .. } => {
                 write!(f, "{value} was sent more than once, and only what is sent once can be told apart")
+            }
+            Self::NothingHappened { operations: 0 } => {
+                f.write_str("there are no operations: nothing was shown")
+            }
+            Self::NothingHappened { operations } => {
+                write!(f, "none of {operations} operations succeeded: nothing was shown")
+            }
+            Self::NothingObserved { happened } => {
+                write!(f, "{happened} operations succeeded, and nothing was read that shows what they did")
             }
             Self::NotExamined { what } => f.write_str(what),
         }

@@ -1,0 +1,123 @@
+//! Nothing empty passes: a history in which nothing happened, or of which nothing was read, is unknown.
+
+use std::sync::atomic::AtomicBool;
+
+use duress_checkers::delivery::{LogOptions, check_log, check_queue};
+use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::table::{TableOptions, check_table};
+use duress_checkers::verdict::{CheckReport, Reason, Verdict};
+use duress_history::log::Log;
+use duress_history::mutex::Mutex;
+use duress_history::pairs::pair;
+use duress_history::register::{CasRegister, Register};
+use duress_history::table::Table;
+use duress_history::{Delivery, Operation, Payload, Scalar, edn};
+
+const BUDGET: Budget = Budget { configurations_max: 1_000, memory_bytes_max: 1 << 20 };
+
+fn operations<A: Payload>(text: &str) -> Vec<Operation<A>> {
+    // A history without a line is not written as EDN.
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let history = edn::read_str::<A>(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+    pair(history.events).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// What the checker of `model` says of a history that loses nothing by promising little.
+fn check(model: &str, text: &str) -> CheckReport {
+    let interrupt = AtomicBool::new(false);
+    let log = LogOptions { promise: Delivery::BEST_EFFORT, ..LogOptions::default() };
+    match model {
+        "register" => check_registers(&operations::<Register>(text), None, &BUDGET, &interrupt),
+        "cas-register" => check_cas_register(&operations::<CasRegister>(text), None, &BUDGET, &interrupt),
+        "cas-register from 0" => {
+            check_cas_register(&operations::<CasRegister>(text), Some(Scalar::Int(0)), &BUDGET, &interrupt)
+        }
+        "mutex" => check_mutex(&operations::<Mutex>(text), &BUDGET, &interrupt),
+        "log" => check_log(&operations::<Log>(text), &log, &interrupt),
+        "queue" => check_queue(&operations::<Log>(text), &log, &interrupt),
+        "table" => {
+            let options = TableOptions { promise: Delivery::BEST_EFFORT };
+            check_table(&operations::<Table>(text), &options, &interrupt)
+        }
+        other => panic!("no model {other}"),
+    }
+}
+
+/// An invocation and its end, of type `end`.
+fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
+    format!(
+        "{{:process 0, :type :invoke, :f :{f}, :value {asked}}}\n{{:process 0, :type :{end}, :f :{f}, :value {answered}}}\n"
+    )
+}
+
+const NEMESIS: &str = "{:process :nemesis, :type :info, :f :start-kill, :value nil}\n";
+
+/// By model: an operation that changes something, and one whose answer shows something.
+const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 6] = [
+    ("register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
+    ("cas-register", ["write", "2", "2"], ["read", "nil", "2"]),
+    ("mutex", ["acquire", "nil", "nil"], ["release", "nil", "nil"]),
+    ("log", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
+    ("queue", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
+    ("table", ["put", "[1 2]", "[1 2 [0 0]]"], ["read-log", "nil", "{0 {:records [[0 1 2]] :next 1}}"]),
+];
+
+fn is_nothing_happened(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. }]))
+}
+
+fn is_nothing_observed(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingObserved { .. }]))
+}
+
+#[test]
+fn nothing_happened() {
+    for (model, [f, asked, _], [read, read_asked, _]) in OPERATIONS {
+        let failed = did("fail", f, asked, asked) + &did("fail", read, read_asked, read_asked);
+        let unknown = did("info", f, asked, asked);
+        for text in ["", NEMESIS, &failed, &unknown, &(NEMESIS.to_owned() + &unknown)] {
+            let verdict = check(model, text).verdict;
+            assert!(is_nothing_happened(&verdict), "{model}: {verdict:?} of\n{text}");
+        }
+    }
+}
+
+#[test]
+fn nothing_was_read() {
+    for (model, [f, asked, answered], [read, read_asked, read_answered]) in OPERATIONS {
+        // To take a lock shows that it was free.
+        if model == "mutex" {
+            continue;
+        }
+        let write = did("ok", f, asked, answered);
+        let failed = did("fail", read, read_asked, read_asked);
+        let verdict = check(model, &(write.clone() + &failed)).verdict;
+        assert!(is_nothing_observed(&verdict), "{model}: {verdict:?}");
+        let join = if model == "queue" { did("ok", "subscribe", "[0]", "[0]") } else { String::new() };
+        let verdict = check(model, &(write + &join + &did("ok", read, read_asked, read_answered))).verdict;
+        assert_eq!(verdict, Verdict::Valid, "{model}");
+    }
+}
+
+#[test]
+fn answers_that_show_nothing() {
+    let nothing: [(&str, String); 4] = [
+        // The register held 0 from the start: null is not what it held.
+        ("cas-register from 0", did("ok", "write", "1", "1") + &did("ok", "read", "nil", "nil")),
+        ("log", did("ok", "poll", "[[:poll]]", "[[:poll {}]]")),
+        // Read by a consumer that is not a member of the group.
+        (
+            "queue",
+            did("ok", "send", "[[:send 0 1]]", "[[:send 0 [0 1]]]")
+                + &did("ok", "poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"),
+        ),
+        ("table", did("ok", "read-log", "nil", "{0 {:records [] :next 0}}")),
+    ];
+    for (model, text) in nothing {
+        let verdict = check(model, &text).verdict;
+        assert!(is_nothing_observed(&verdict), "{model}: {verdict:?} of\n{text}");
+    }
+    assert_eq!(check("mutex", &did("ok", "acquire", "nil", "nil")).verdict, Verdict::Valid);
+}
