@@ -71,6 +71,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::variant::Kind;
 
     const BOUND: ClockBound =
         ClockBound { lease: Duration::from_millis(400), slack: Duration::from_millis(300) };

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use duress_arena::clock::{DRIFT_MAX_PPB, DRIFT_MIN_PPB};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity;
+use crate::variant::{CLOCKS, Kind, Row};
 
 /// One effect on a wall clock. Monotonic clocks keep their pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,39 +34,53 @@ pub enum ClockEffect {
 impl ClockEffect {
     /// How long a strobing clock stays on either side.
     pub const STROBE_PERIOD: Duration = Duration::from_millis(100);
+}
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (name, value) = text.split_once('=')?;
-        Some(match name {
-            "bump" => Self::Bump { delta_ns: quantity::signed_nanos(value)? },
-            "drift" => {
+impl Kind for ClockEffect {
+    fn rows() -> &'static [Row<Self>] {
+        CLOCKS
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Bump { .. } => "bump",
+            Self::Drift { .. } => "drift",
+            Self::Strobe { .. } => "strobe",
+        }
+    }
+
+    fn with(self, parameter: Option<&str>) -> Option<Self> {
+        let value = parameter?;
+        Some(match self {
+            Self::Bump { .. } => Self::Bump { delta_ns: quantity::signed_nanos(value)? },
+            Self::Drift { .. } => {
                 let ppb = quantity::drift(value)?;
-                use duress_arena::clock::{DRIFT_MAX_PPB, DRIFT_MIN_PPB};
                 (DRIFT_MIN_PPB..=DRIFT_MAX_PPB).contains(&ppb).then_some(Self::Drift { ppb })?
             }
-            "strobe" => Self::Strobe { delta_ns: quantity::signed_nanos(value)? },
-            _ => return None,
+            Self::Strobe { .. } => Self::Strobe { delta_ns: quantity::signed_nanos(value)? },
         })
     }
 
     /// A step of up to a minute, a drift of up to 200 ms/s, or a strobe of up to a second, forth or back.
-    pub fn draw(rng: &mut impl Rng) -> Self {
+    fn varied(self, rng: &mut impl Rng) -> Self {
         let sign = if rng.random_bool(0.5) { 1 } else { -1 };
-        match rng.random_range(0..3) {
+        match self {
             // Steps of every order of magnitude from 100 ms up.
-            0 => Self::Bump { delta_ns: sign * 100_000_000 * (1 << rng.random_range(0..9)) },
-            1 => Self::Drift { ppb: sign * rng.random_range(5..=200) * 1_000_000 },
-            _ => Self::Strobe { delta_ns: sign * rng.random_range(100..=1000) * 1_000_000 },
+            Self::Bump { .. } => Self::Bump { delta_ns: sign * 100_000_000 * (1 << rng.random_range(0..9)) },
+            Self::Drift { .. } => Self::Drift { ppb: sign * rng.random_range(5..=200) * 1_000_000 },
+            Self::Strobe { .. } => Self::Strobe { delta_ns: sign * rng.random_range(100..=1000) * 1_000_000 },
         }
     }
 }
 
 impl fmt::Display for ClockEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=", self.name())?;
         match self {
-            Self::Bump { delta_ns } => write!(f, "bump={}", quantity::show_nanos(*delta_ns)),
-            Self::Drift { ppb } => write!(f, "drift={}/s", quantity::show_nanos(*ppb)),
-            Self::Strobe { delta_ns } => write!(f, "strobe={}", quantity::show_nanos(*delta_ns)),
+            Self::Bump { delta_ns } | Self::Strobe { delta_ns } => {
+                f.write_str(&quantity::show_nanos(*delta_ns))
+            }
+            Self::Drift { ppb } => write!(f, "{}/s", quantity::show_nanos(*ppb)),
         }
     }
 }

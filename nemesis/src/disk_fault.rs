@@ -7,6 +7,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity;
+use crate::variant::{DISKS, Kind, Row};
 use duress_arena::disk::{DiskFault, FilePattern, IoKind, Keep, Trigger};
 
 /// Bytes that a nearly full disk has left.
@@ -43,31 +44,6 @@ pub enum DiskEffect {
 impl DiskEffect {
     /// How much longer fsync may be made to take: it takes as long to prove that it does.
     const SLOWEST_FSYNC: Duration = Duration::from_secs(10);
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "power-loss" => Self::PowerLoss,
-            "torn" => Self::Torn,
-            "lying-fsync" => Self::LyingFsync,
-            "eio" => Self::Eio,
-            "enospc" => Self::Enospc,
-            "bitflip" => Self::Bitflip,
-            "truncate" => Self::Truncate,
-            other => {
-                let delay = quantity::duration(other.strip_prefix("slow-fsync=")?)?;
-                Self::SlowFsync(Some(delay).filter(|delay| *delay <= Self::SLOWEST_FSYNC)?)
-            }
-        })
-    }
-
-    /// An effect that a correct system survives: no disk is asked to lie, fail or rot.
-    pub fn draw(rng: &mut impl Rng) -> Self {
-        match rng.random_range(0..3) {
-            0 => Self::PowerLoss,
-            1 => Self::Torn,
-            _ => Self::SlowFsync(Duration::from_millis(rng.random_range(5..=50))),
-        }
-    }
 
     /// Whether the node's processes are killed at the start, and started again at the end.
     #[must_use]
@@ -116,6 +92,43 @@ impl DiskEffect {
     }
 }
 
+impl Kind for DiskEffect {
+    fn rows() -> &'static [Row<Self>] {
+        DISKS
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::PowerLoss => "power-loss",
+            Self::Torn => "torn",
+            Self::LyingFsync => "lying-fsync",
+            Self::SlowFsync(_) => "slow-fsync",
+            Self::Eio => "eio",
+            Self::Enospc => "enospc",
+            Self::Bitflip => "bitflip",
+            Self::Truncate => "truncate",
+        }
+    }
+
+    fn with(self, parameter: Option<&str>) -> Option<Self> {
+        match (self, parameter) {
+            (Self::SlowFsync(_), Some(value)) => {
+                let delay = quantity::duration(value)?;
+                (delay <= Self::SLOWEST_FSYNC).then_some(Self::SlowFsync(delay))
+            }
+            (Self::SlowFsync(_), None) | (_, Some(_)) => None,
+            (other, None) => Some(other),
+        }
+    }
+
+    fn varied(self, rng: &mut impl Rng) -> Self {
+        match self {
+            Self::SlowFsync(_) => Self::SlowFsync(Duration::from_millis(rng.random_range(5..=50))),
+            other => other,
+        }
+    }
+}
+
 /// In what state a node must be for its disk to be struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strikes {
@@ -127,17 +140,10 @@ pub enum Strikes {
 
 impl fmt::Display for DiskEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PowerLoss => "power-loss",
-            Self::Torn => "torn",
-            Self::LyingFsync => "lying-fsync",
-            Self::SlowFsync(delay) => {
-                return write!(f, "slow-fsync={}", quantity::show_duration(*delay));
-            }
-            Self::Eio => "eio",
-            Self::Enospc => "enospc",
-            Self::Bitflip => "bitflip",
-            Self::Truncate => "truncate",
-        })
+        f.write_str(self.name())?;
+        match self {
+            Self::SlowFsync(delay) => write!(f, "={}", quantity::show_duration(*delay)),
+            _ => Ok(()),
+        }
     }
 }

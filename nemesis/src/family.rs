@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::variant::{Variant, variants};
+
 /// A kind of fault, as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,10 +31,7 @@ struct Entry {
     does: &'static str,
     evidence: &'static str,
     heals: &'static str,
-    variants: &'static str,
 }
-
-const SELECTORS: &str = "one, minority, majority, all, leader, follower, followers, or nodes as n1+n2";
 
 const ENTRIES: [Entry; 7] = [
     Entry {
@@ -41,7 +40,6 @@ const ENTRIES: [Entry; 7] = [
         does: "cuts directed links between hosts: packets are dropped in the switch",
         evidence: "a probe on each cut link is dropped (one that flaps: dropped and let through), and the packets the cut swallowed are counted",
         heals: "the links forward again: a probe crosses each of them",
-        variants: "one, majority, halves, majorities-ring, bridge, one-way, isolate-leader, rolling-leader, flapping or flapping=400ms (cut and open by turns), clients, or hosts as n1+n2 or c1",
     },
     Entry {
         family: Family::Packet,
@@ -49,7 +47,6 @@ const ENTRIES: [Entry; 7] = [
         does: "makes the links between chosen nodes and all others delay, lose, duplicate, reorder, damage or hold up packets",
         evidence: "the switch counts the packets that met the effect",
         heals: "the links are open again: a probe crosses each of them",
-        variants: "delay=50ms, jitter=20ms, loss=10%, duplicate=10%, reorder=10%, corrupt=5% (bad checksum), corrupt-undetected=5%, rate=1mbit; @nodes chooses, as for kill, and so do @clients and @c1",
     },
     Entry {
         family: Family::Kill,
@@ -57,7 +54,6 @@ const ENTRIES: [Entry; 7] = [
         does: "kills every process of the chosen nodes with SIGKILL",
         evidence: "the processes are gone from the node's namespace",
         heals: "the node is started again on its data, and is awaited until it serves",
-        variants: SELECTORS,
     },
     Entry {
         family: Family::Pause,
@@ -65,7 +61,6 @@ const ENTRIES: [Entry; 7] = [
         does: "stops every process of the chosen nodes with SIGSTOP",
         evidence: "every thread of the node is in state T",
         heals: "SIGCONT: no thread is in state T",
-        variants: SELECTORS,
     },
     Entry {
         family: Family::Restart,
@@ -73,15 +68,13 @@ const ENTRIES: [Entry; 7] = [
         does: "asks the chosen nodes to end with SIGTERM",
         evidence: "the node's process has ended",
         heals: "the node is started again on its data, and is awaited until it serves",
-        variants: SELECTORS,
     },
     Entry {
         family: Family::Clock,
         name: "clock",
-        does: "steps the wall clock of the chosen nodes, makes it drift, or swings it to and fro",
+        does: "steps the wall clock of the chosen nodes, makes it drift, or swings it to and fro; where the promise rests on clocks, the leader is cut off meanwhile",
         evidence: "the node's own processes read the time as it was set",
         heals: "the clock is set right in one step: the processes read the machine's time",
-        variants: "bump=500ms, bump=-2s, drift=20ms/s, drift=-20ms/s, strobe=200ms; @nodes chooses, as for kill. Where the promise rests on clocks, the leader is cut off meanwhile",
     },
     Entry {
         family: Family::Disk,
@@ -89,7 +82,6 @@ const ENTRIES: [Entry; 7] = [
         does: "takes the power from the chosen nodes, or makes their disks lie, fail, fill up, slow down or rot",
         evidence: "the bytes and operations undone, delayed, failed or changed; the disk's own probe meets the fault",
         heals: "the disk's own probe meets nothing; a node without power is started again and awaited",
-        variants: "power-loss, torn, lying-fsync, slow-fsync=20ms (10s at most), eio, enospc, bitflip, truncate; @nodes chooses, as for kill",
     },
 ];
 
@@ -122,8 +114,23 @@ impl Family {
     }
 
     /// The variants that may follow the name after a colon.
+    pub fn variants(self) -> impl Iterator<Item = &'static Variant> {
+        variants().iter().filter(move |variant| variant.family == self)
+    }
+
+    /// How the command line chooses the nodes that it strikes, where the variants do something else.
     #[must_use]
-    pub fn variants(self) -> &'static str {
-        self.entry().variants
+    pub fn chooses(self) -> Option<&'static str> {
+        match self {
+            Self::Partition | Self::Kill | Self::Pause | Self::Restart => None,
+            Self::Packet => Some("@ and a choice as for kill, @clients, or a client's host as @c1"),
+            Self::Clock | Self::Disk => Some("@ and a choice as for kill"),
+        }
+    }
+
+    /// Whether its variants only choose nodes: what is done to them is always the same.
+    #[must_use]
+    pub fn varies_by_nodes_only(self) -> bool {
+        matches!(self, Self::Kill | Self::Pause | Self::Restart)
     }
 }

@@ -11,6 +11,7 @@ use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::selector::Targets;
+use crate::variant::Kind;
 
 /// A fault of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,18 @@ impl Fault {
             Self::Restart { .. } => Family::Restart,
             Self::Clock { .. } => Family::Clock,
             Self::Disk { .. } => Family::Disk,
+        }
+    }
+
+    /// The name of its variant in the table; `None` where the variants only choose nodes, which are chosen by now.
+    #[must_use]
+    pub fn variant(&self) -> Option<&'static str> {
+        match self {
+            Self::Partition { shape, .. } => Some(shape.name()),
+            Self::Packet { effect, .. } => Some(effect.name()),
+            Self::Clock { effect, .. } => Some(effect.name()),
+            Self::Disk { effect, .. } => Some(effect.name()),
+            Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! In reading order:
 //! - [`family`]: the kinds of fault; [`spec`]: the fault mix, as the command line has it; [`partition`], [`packet`],
 //!   [`clock_fault`], [`disk_fault`], [`selector`]: what its items say;
+//! - [`variant`]: the table of the variants that each family has;
 //! - [`fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within what the target
 //!   promises to survive: [`loss`], [`clock_bound`];
 //! - [`cluster`]: the processes of the system under test;
@@ -29,6 +30,7 @@ mod quantity;
 pub mod schedule;
 pub mod selector;
 pub mod spec;
+pub mod variant;
 
 pub use duress_history::nemesis::{Evidence, Proof};
 pub use family::Family;
@@ -36,3 +38,4 @@ pub use fault::Fault;
 pub use loss::LossLimit;
 pub use schedule::ScheduledFault;
 pub use spec::FaultSpec;
+pub use variant::{Need, Variant, variants};

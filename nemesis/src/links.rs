@@ -103,6 +103,7 @@ fn fingerprint(link: &Link) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variant::Kind;
 
     #[test]
     fn a_link_forwards_again_when_its_last_cut_heals() {

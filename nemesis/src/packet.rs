@@ -8,6 +8,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity;
+use crate::variant::{Kind, PACKETS, Row, percent};
 use duress_arena::{Corrupt, Damage, LinkCounters, LinkPolicy, Probability, Reorder};
 
 /// How long a packet is held back for others to overtake.
@@ -35,39 +36,57 @@ pub enum PacketEffect {
     Rate(NonZeroU64),
 }
 
-impl PacketEffect {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (name, value) = text.split_once('=')?;
-        Some(match name {
-            "delay" => Self::Delay(quantity::duration(value)?),
-            "jitter" => Self::Jitter(quantity::duration(value)?),
-            "loss" => Self::Loss(quantity::probability(value)?),
-            "duplicate" => Self::Duplicate(quantity::probability(value)?),
-            "reorder" => Self::Reorder(quantity::probability(value)?),
-            "corrupt" => Self::Corrupt(quantity::probability(value)?),
-            "corrupt-undetected" => Self::CorruptUndetected(quantity::probability(value)?),
-            "rate" => Self::Rate(NonZeroU64::new(quantity::rate(value)?)?),
-            _ => return None,
-        })
+impl Kind for PacketEffect {
+    fn rows() -> &'static [Row<Self>] {
+        PACKETS
     }
 
-    /// An effect that a correct system survives: all but undetected damage, which TCP promises cannot happen.
-    pub fn draw(rng: &mut impl Rng) -> Self {
-        let percent = |low: u32, high: u32, rng: &mut _| {
-            let millionths = RngExt::random_range(rng, low..=high) * 10_000;
-            Probability::from_millionths(millionths).expect("at most a hundred percent")
-        };
-        match rng.random_range(0..7) {
-            0 => Self::Delay(Duration::from_millis(rng.random_range(10..=100))),
-            1 => Self::Jitter(Duration::from_millis(rng.random_range(10..=100))),
-            2 => Self::Loss(percent(10, 40, rng)),
-            3 => Self::Duplicate(percent(10, 50, rng)),
-            4 => Self::Reorder(percent(10, 40, rng)),
-            5 => Self::Corrupt(percent(10, 30, rng)),
-            _ => Self::Rate(NonZeroU64::new(rng.random_range(1..=8) * 250_000).expect("positive")),
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Delay(_) => "delay",
+            Self::Jitter(_) => "jitter",
+            Self::Loss(_) => "loss",
+            Self::Duplicate(_) => "duplicate",
+            Self::Reorder(_) => "reorder",
+            Self::Corrupt(_) => "corrupt",
+            Self::CorruptUndetected(_) => "corrupt-undetected",
+            Self::Rate(_) => "rate",
         }
     }
 
+    fn with(self, parameter: Option<&str>) -> Option<Self> {
+        let value = parameter?;
+        Some(match self {
+            Self::Delay(_) => Self::Delay(quantity::duration(value)?),
+            Self::Jitter(_) => Self::Jitter(quantity::duration(value)?),
+            Self::Loss(_) => Self::Loss(quantity::probability(value)?),
+            Self::Duplicate(_) => Self::Duplicate(quantity::probability(value)?),
+            Self::Reorder(_) => Self::Reorder(quantity::probability(value)?),
+            Self::Corrupt(_) => Self::Corrupt(quantity::probability(value)?),
+            Self::CorruptUndetected(_) => Self::CorruptUndetected(quantity::probability(value)?),
+            Self::Rate(_) => Self::Rate(NonZeroU64::new(quantity::rate(value)?)?),
+        })
+    }
+
+    fn varied(self, rng: &mut impl Rng) -> Self {
+        let duration = |rng: &mut _| Duration::from_millis(RngExt::random_range(rng, 10..=100));
+        let share = |low: u32, high: u32, rng: &mut _| percent(RngExt::random_range(rng, low..=high));
+        match self {
+            Self::Delay(_) => Self::Delay(duration(rng)),
+            Self::Jitter(_) => Self::Jitter(duration(rng)),
+            Self::Loss(_) => Self::Loss(share(10, 40, rng)),
+            Self::Duplicate(_) => Self::Duplicate(share(10, 50, rng)),
+            Self::Reorder(_) => Self::Reorder(share(10, 40, rng)),
+            Self::Corrupt(_) => Self::Corrupt(share(10, 30, rng)),
+            Self::CorruptUndetected(_) => Self::CorruptUndetected(share(10, 30, rng)),
+            Self::Rate(_) => {
+                Self::Rate(NonZeroU64::new(rng.random_range(1..=8) * 250_000).expect("positive"))
+            }
+        }
+    }
+}
+
+impl PacketEffect {
     /// `policy` with this effect added.
     #[must_use]
     pub fn onto(self, policy: LinkPolicy) -> LinkPolicy {
@@ -116,20 +135,15 @@ impl PacketEffect {
 
 impl fmt::Display for PacketEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |duration: &Duration| quantity::show_duration(*duration);
+        write!(f, "{}=", self.name())?;
         match self {
-            Self::Delay(delay) => write!(f, "delay={}", time(delay)),
-            Self::Jitter(jitter) => write!(f, "jitter={}", time(jitter)),
-            Self::Loss(probability) => write!(f, "loss={}", quantity::show_probability(*probability)),
-            Self::Duplicate(probability) => {
-                write!(f, "duplicate={}", quantity::show_probability(*probability))
-            }
-            Self::Reorder(probability) => write!(f, "reorder={}", quantity::show_probability(*probability)),
-            Self::Corrupt(probability) => write!(f, "corrupt={}", quantity::show_probability(*probability)),
-            Self::CorruptUndetected(probability) => {
-                write!(f, "corrupt-undetected={}", quantity::show_probability(*probability))
-            }
-            Self::Rate(bits) => write!(f, "rate={}kbit", bits.get() as f64 / 1e3),
+            Self::Delay(time) | Self::Jitter(time) => f.write_str(&quantity::show_duration(*time)),
+            Self::Loss(probability)
+            | Self::Duplicate(probability)
+            | Self::Reorder(probability)
+            | Self::Corrupt(probability)
+            | Self::CorruptUndetected(probability) => f.write_str(&quantity::show_probability(*probability)),
+            Self::Rate(bits) => f.write_str(&quantity::show_rate(bits.get())),
         }
     }
 }

@@ -9,10 +9,9 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity;
-use crate::selector::{join_nodes, parse_nodes};
+use crate::selector::{LISTED, join_nodes, parse_nodes};
+use crate::variant::{Kind, Row, partitions};
 
-/// The period of links that flap, where none is given: longer than most elections, shorter than most faults.
-const FLAPPING: Duration = Duration::from_secs(1);
 /// The shortest period that can be seen to be kept.
 const FLAPPING_MIN: Duration = Duration::from_millis(20);
 /// The longest: both states are waited for before the fault counts as injected.
@@ -48,50 +47,6 @@ pub enum PartitionShape {
 }
 
 impl PartitionShape {
-    /// The shapes that `partition` alone draws from, where the cluster is large enough.
-    const DRAWN: [Self; 6] =
-        [Self::One, Self::Majority, Self::Halves, Self::MajoritiesRing, Self::Bridge, Self::OneWay];
-
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "one" => Self::One,
-            "majority" => Self::Majority,
-            "halves" => Self::Halves,
-            "majorities-ring" => Self::MajoritiesRing,
-            "bridge" => Self::Bridge,
-            "one-way" => Self::OneWay,
-            "isolate-leader" => Self::IsolateLeader,
-            "rolling-leader" => Self::RollingLeader,
-            "clients" => Self::Clients,
-            "flapping" => Self::Flapping(FLAPPING),
-            text if text.starts_with("flapping=") => {
-                let period = quantity::duration(text.strip_prefix("flapping=")?)?;
-                (FLAPPING_MIN..=FLAPPING_MAX).contains(&period).then_some(Self::Flapping(period))?
-            }
-            names => Self::Nodes(parse_nodes(names)?),
-        })
-    }
-
-    /// The fewest nodes with which the shape cuts anything and keeps its meaning.
-    #[must_use]
-    pub fn nodes_min(&self) -> usize {
-        match self {
-            Self::MajoritiesRing => 4,
-            Self::Bridge => 3,
-            Self::Clients => 1,
-            _ => 2,
-        }
-    }
-
-    /// One of the shapes that a cluster of `nodes` nodes (at least two) allows, and that leave no more than `most` of
-    /// them (at least one) without the others.
-    pub fn draw(nodes: usize, most: usize, rng: &mut impl Rng) -> Self {
-        let fits = |shape: &Self| shape.nodes_min() <= nodes && shape.fewest_lost(nodes) <= most;
-        let mut shapes: Vec<Self> = Self::DRAWN.into_iter().filter(fits).collect();
-        let at = rng.random_range(0..shapes.len());
-        shapes.swap_remove(at)
-    }
-
     /// How many of `nodes` nodes are without the others at the least.
     fn fewest_lost(&self, nodes: usize) -> usize {
         match self {
@@ -103,8 +58,13 @@ impl PartitionShape {
         }
     }
 
-    /// Draws the links to cut, where a minority is at most `most` nodes. `nodes` are at least
-    /// [`PartitionShape::nodes_min`].
+    /// One of the shapes that a cluster of `nodes` nodes (at least two) allows, and that leave no more than `most` of
+    /// them (at least one) without the others.
+    pub(crate) fn drawn_within(nodes: usize, most: usize, rng: &mut impl Rng) -> Self {
+        Self::draw(nodes, |shape| shape.fewest_lost(nodes) <= most, rng)
+    }
+
+    /// Draws the links to cut, where a minority is at most `most` nodes. `nodes` are as many as the variant needs.
     pub fn cut(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Cut {
         let mut order = nodes.to_vec();
         order.shuffle(rng);
@@ -124,7 +84,7 @@ impl PartitionShape {
                 split(&order, rng.random_range(1..=minority_max), direction)
             }
             Self::Flapping(_) => {
-                return Self::draw(nodes.len(), most, rng).cut(nodes, clients, most, rng);
+                return Self::drawn_within(nodes.len(), most, rng).cut(nodes, clients, most, rng);
             }
             Self::IsolateLeader | Self::RollingLeader => {
                 return Cut::IsolateLeader { otherwise: order.swap_remove(0) };
@@ -142,9 +102,13 @@ impl PartitionShape {
     }
 }
 
-impl fmt::Display for PartitionShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kind for PartitionShape {
+    fn rows() -> &'static [Row<Self>] {
+        partitions()
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
             Self::One => "one",
             Self::Majority => "majority",
             Self::Halves => "halves",
@@ -153,10 +117,39 @@ impl fmt::Display for PartitionShape {
             Self::OneWay => "one-way",
             Self::IsolateLeader => "isolate-leader",
             Self::RollingLeader => "rolling-leader",
+            Self::Flapping(_) => "flapping",
             Self::Clients => "clients",
-            Self::Flapping(period) => return write!(f, "flapping={}", quantity::show_duration(*period)),
-            Self::Nodes(nodes) => return f.write_str(&join_nodes(nodes)),
-        })
+            Self::Nodes(_) => LISTED,
+        }
+    }
+
+    fn with(self, parameter: Option<&str>) -> Option<Self> {
+        match (self, parameter) {
+            (Self::Flapping(_), Some(value)) => {
+                let period = quantity::duration(value)?;
+                (FLAPPING_MIN..=FLAPPING_MAX).contains(&period).then_some(Self::Flapping(period))
+            }
+            (_, Some(_)) => None,
+            (shape, None) => Some(shape),
+        }
+    }
+
+    fn varied(self, _: &mut impl Rng) -> Self {
+        self
+    }
+
+    fn listed(text: &str) -> Option<Self> {
+        parse_nodes(text).map(Self::Nodes)
+    }
+}
+
+impl fmt::Display for PartitionShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flapping(period) => write!(f, "{}={}", self.name(), quantity::show_duration(*period)),
+            Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
+            _ => f.write_str(self.name()),
+        }
     }
 }
 

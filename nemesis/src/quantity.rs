@@ -52,6 +52,14 @@ pub(crate) fn rate(text: &str) -> Option<u64> {
     (8e3..=1e11).contains(&bits).then_some(bits as u64)
 }
 
+/// Bits a second in the unit that reads best.
+pub(crate) fn show_rate(bits: u64) -> String {
+    match bits {
+        0..1_000_000 => format!("{}kbit", bits as f64 / 1e3),
+        _ => format!("{}mbit", bits as f64 / 1e6),
+    }
+}
+
 /// Nanoseconds in the unit that reads best.
 pub(crate) fn show_nanos(nanos: i64) -> String {
     match nanos.abs() {
@@ -82,7 +90,7 @@ mod tests {
         }
         assert_eq!(probability("10%").map(show_probability).as_deref(), Some("10%"));
         assert_eq!(drift("20ms/s"), Some(20_000_000));
-        assert_eq!(rate("1.5mbit"), Some(1_500_000));
+        assert_eq!(rate("1.5mbit").map(show_rate).as_deref(), Some("1.5mbit"));
         for bad in ["", "5", "ms", "5 ms", "10", "nans", "infs"] {
             assert_eq!(signed_nanos(bad), None, "{bad}");
         }

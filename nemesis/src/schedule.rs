@@ -202,17 +202,21 @@ fn fit<'a>(planned: &Planned, meanwhile: impl Iterator<Item = &'a Planned>, opti
 }
 
 fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
-    let (needed, named): (usize, &[NodeId]) = match (spec, spec.selector()) {
-        (FaultSpec::Partition(Some(PartitionShape::Nodes(nodes))), _) => (2, nodes),
-        (FaultSpec::Partition(shape), _) => (shape.as_ref().map_or(2, PartitionShape::nodes_min), &[]),
-        (FaultSpec::Packet(..), None) => (2, &[]),
-        (FaultSpec::Packet(..), Some(Selector::Nodes(hosts))) => {
-            // A client's links lead to the nodes, of which one is enough.
-            (if hosts.iter().any(|host| options.nodes.contains(host)) { 2 } else { 1 }, hosts)
+    let named: &[NodeId] = match (spec, spec.selector()) {
+        (FaultSpec::Partition(Some(PartitionShape::Nodes(hosts))), _) | (_, Some(Selector::Nodes(hosts))) => {
+            hosts
         }
-        (_, Some(Selector::Nodes(nodes))) => (1, nodes),
-        _ => (1, &[]),
+        _ => &[],
     };
+    // A client's links lead to the nodes, of which one is enough.
+    let of_clients = match (spec, spec.selector()) {
+        (FaultSpec::Packet(..), Some(Selector::Clients)) => true,
+        (FaultSpec::Packet(..), Some(Selector::Nodes(hosts))) => {
+            !hosts.iter().any(|host| options.nodes.contains(host))
+        }
+        _ => false,
+    };
+    let needed = if of_clients { 1 } else { spec.nodes_min() };
     if options.nodes.len() < needed {
         return Err(MixError::TooFewNodes { fault: spec.to_string(), needed, nodes: options.nodes.len() });
     }
@@ -306,6 +310,7 @@ mod tests {
     use crate::family::Family;
     use crate::packet::PacketEffect;
     use crate::selector::Targets;
+    use crate::variant::Kind;
 
     fn names(prefix: &str) -> Vec<NodeId> {
         (1..=NODES).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()

@@ -7,6 +7,8 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::variant::{Kind, Row, selectors};
+
 /// A rule for choosing nodes, as the command line has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
@@ -30,6 +32,11 @@ pub enum Selector {
     Nodes(Vec<NodeId>),
 }
 
+/// What a variant that lists hosts is called, whichever hosts it lists.
+pub(crate) const LISTED: &str = "n1+n2";
+/// What chooses the hosts of all clients, where a fault is one of links.
+const CLIENTS: &str = "clients";
+
 /// Parses `n1` or `n1+n2`; `None` where a name is empty or has anything but letters, digits and hyphens.
 pub(crate) fn parse_nodes(text: &str) -> Option<Vec<NodeId>> {
     let named = |name: &str| {
@@ -46,23 +53,9 @@ pub(crate) fn join_nodes(nodes: &[NodeId]) -> String {
 }
 
 impl Selector {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "one" => Self::One,
-            "minority" => Self::Minority,
-            "majority" => Self::Majority,
-            "all" => Self::All,
-            "leader" => Self::Leader,
-            "follower" => Self::Follower,
-            "followers" => Self::Followers,
-            "clients" => Self::Clients,
-            names => Self::Nodes(parse_nodes(names)?),
-        })
-    }
-
-    /// Whether it chooses hosts of clients, which have no processes, clocks or disks of the target's.
-    pub(crate) fn is_of_clients(&self) -> bool {
-        *self == Self::Clients
+    /// Reads a choice of hosts for a fault of links, which end at clients too.
+    pub(crate) fn of_links(text: &str) -> Option<Self> {
+        if text == CLIENTS { Some(Self::Clients) } else { Self::parse(text) }
     }
 
     /// Whether it leaves nothing to chance but which nodes of their kind.
@@ -72,7 +65,7 @@ impl Selector {
 
     /// Draws the targets among `nodes`, which are not empty, or `clients`. A minority is at most `most` nodes, and at
     /// least one.
-    pub fn draw(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Targets {
+    pub fn targets(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Targets {
         let some = |count: usize, rng: &mut _| {
             let mut chosen: Vec<NodeId> = nodes.sample(rng, count).cloned().collect();
             chosen.sort();
@@ -102,18 +95,43 @@ impl Selector {
     }
 }
 
+impl Kind for Selector {
+    fn rows() -> &'static [Row<Self>] {
+        selectors()
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Minority => "minority",
+            Self::Majority => "majority",
+            Self::All => "all",
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Followers => "followers",
+            Self::Clients => CLIENTS,
+            Self::Nodes(_) => LISTED,
+        }
+    }
+
+    fn with(self, parameter: Option<&str>) -> Option<Self> {
+        parameter.is_none().then_some(self)
+    }
+
+    fn varied(self, _: &mut impl Rng) -> Self {
+        self
+    }
+
+    fn listed(text: &str) -> Option<Self> {
+        parse_nodes(text).map(Self::Nodes)
+    }
+}
+
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::One => f.write_str("one"),
-            Self::Minority => f.write_str("minority"),
-            Self::Majority => f.write_str("majority"),
-            Self::All => f.write_str("all"),
-            Self::Leader => f.write_str("leader"),
-            Self::Follower => f.write_str("follower"),
-            Self::Followers => f.write_str("followers"),
-            Self::Clients => f.write_str("clients"),
             Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
+            _ => f.write_str(self.name()),
         }
     }
 }

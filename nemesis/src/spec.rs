@@ -12,6 +12,7 @@ use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
 use crate::selector::Selector;
+use crate::variant::{Kind, Variant};
 
 /// One item of a fault mix. What is not given is drawn from the seed, fault by fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,33 @@ impl FaultSpec {
             Self::Kill(selector) | Self::Pause(selector) | Self::Restart(selector) => selector.as_ref(),
             Self::Packet(_, selector) | Self::Clock(_, selector) | Self::Disk(_, selector) => {
                 selector.as_ref()
+            }
+        }
+    }
+
+    /// The variant that it asks for, if any.
+    #[must_use]
+    pub fn variant(&self) -> Option<&'static Variant> {
+        let name = match self {
+            Self::Partition(shape) => shape.as_ref().map(Kind::name),
+            Self::Packet(effect, _) => effect.as_ref().map(Kind::name),
+            Self::Kill(selector) | Self::Pause(selector) | Self::Restart(selector) => {
+                selector.as_ref().map(Kind::name)
+            }
+            Self::Clock(effect, _) => effect.as_ref().map(Kind::name),
+            Self::Disk(effect, _) => effect.as_ref().map(Kind::name),
+        };
+        self.family().variants().find(|variant| Some(variant.name) == name)
+    }
+
+    /// The fewest nodes that it works with.
+    #[must_use]
+    pub fn nodes_min(&self) -> usize {
+        match self.variant() {
+            Some(variant) => variant.nodes_min(),
+            None => {
+                let drawn = self.family().variants().filter(|variant| variant.weight > 0);
+                drawn.map(Variant::nodes_min).min().unwrap_or(1)
             }
         }
     }
@@ -115,7 +143,7 @@ pub enum FaultSpecError {
         /// What was given.
         variant: String,
         /// What there is.
-        known: &'static str,
+        known: String,
     },
 }
 
@@ -139,7 +167,7 @@ impl FromStr for FaultSpec {
         let unknown = |text: &str| FaultSpecError::Variant {
             family: family.name(),
             variant: text.to_owned(),
-            known: family.variants(),
+            known: family.variants().map(|variant| variant.example.as_str()).collect::<Vec<_>>().join(", "),
         };
         fn parsed<T>(
             text: Option<&str>,
@@ -153,9 +181,8 @@ impl FromStr for FaultSpec {
         {
             return Err(unknown(&format!("@{nodes}")));
         }
-        let links_of = |text| parsed(text, Selector::parse, unknown);
-        let of_nodes = |text: &str| Selector::parse(text).filter(|selector| !selector.is_of_clients());
-        let selector = |text| parsed(text, of_nodes, unknown);
+        let links_of = |text| parsed(text, Selector::of_links, unknown);
+        let selector = |text| parsed(text, Selector::parse, unknown);
         Ok(match family {
             Family::Partition => Self::Partition(parsed(variant, PartitionShape::parse, unknown)?),
             Family::Packet => Self::Packet(parsed(variant, PacketEffect::parse, unknown)?, links_of(nodes)?),

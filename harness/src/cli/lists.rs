@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use duress_nemesis::Family;
+use duress_nemesis::{Family, Variant};
 use duress_targets::Description;
 
 use super::run::workloads_of;
@@ -57,9 +57,15 @@ pub fn faults() -> Result<Exit, Failure> {
     for family in Family::ALL {
         let [does, proof, heals] = family.describe();
         say!(text, "{}: {does}", family.name());
-        say!(text, "  variants:  {}", family.variants());
         say!(text, "  evidence:  {proof}");
         say!(text, "  healing:   {heals}");
+        if let Some(chooses) = family.chooses() {
+            say!(text, "  nodes:     {chooses}");
+        }
+        for variant in family.variants() {
+            let drawn = if variant.weight > 0 { "" } else { " (only by name)" };
+            say!(text, "  {:<24} {}{drawn}{}", variant.example, variant.meaning, needed(variant));
+        }
     }
     say!(
         text,
@@ -74,6 +80,14 @@ pub fn faults() -> Result<Exit, Failure> {
     say!(text, "A fault without evidence makes the run BROKEN (exit 3), never a pass.");
     print(text)?;
     Ok(Exit::Valid)
+}
+
+/// What a variant needs of the cluster beyond one node.
+fn needed(variant: &Variant) -> String {
+    match variant.nodes_min() {
+        ..=2 => String::new(),
+        nodes => format!("; at least {nodes} nodes"),
+    }
 }
 
 pub fn bugs() -> Result<Exit, Failure> {

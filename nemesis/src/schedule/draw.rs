@@ -14,15 +14,15 @@ use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::selector::Selector;
 use crate::spec::FaultSpec;
+use crate::variant::Kind;
 
-/// A few nodes, so that the rest can go on.
-const FEW: [Selector; 3] = [Selector::One, Selector::Minority, Selector::Leader];
-/// Any number of nodes: clocks and links take nobody away, and a power cut does not choose its nodes. What was
+/// What the choices of nodes that the table has a weight for are drawn together with.
+///
+/// Any number of nodes: clocks and links take no node away, and a power cut does not choose its nodes. What was
 /// acknowledged must survive that, as no target is asked to make progress meanwhile.
-const ANY: [Selector; 4] = [Selector::One, Selector::Minority, Selector::Leader, Selector::All];
+const ANY: &[Selector] = &[Selector::All];
 /// Any number of nodes, where the user asked to go beyond what the target promises to survive.
-const BEYOND: [Selector; 5] =
-    [Selector::One, Selector::Minority, Selector::Leader, Selector::Majority, Selector::All];
+const BEYOND: &[Selector] = &[Selector::Majority, Selector::All];
 /// How often a clock goes beyond what the promise allows, where it rests on clocks; otherwise it is any clock fault.
 const BEYOND_BOUND: f64 = 0.75;
 
@@ -37,23 +37,26 @@ pub(super) struct Drawn {
 /// What `spec` is this time.
 pub(super) fn draw(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Drawn {
     let most = options.losses.most(options.nodes.len());
+    // A few nodes, so that the rest can go on.
     let few: &[Selector] = match options.losses {
-        LossLimit::AtMost(_) => &FEW,
-        LossLimit::Beyond => &BEYOND,
+        LossLimit::AtMost(_) => &[],
+        LossLimit::Beyond => BEYOND,
     };
-    let targets = |otherwise: &[Selector], rng: &mut _| {
-        let drawn = &otherwise[RngExt::random_range(rng, 0..otherwise.len())];
-        spec.selector().unwrap_or(drawn).draw(options.nodes, options.clients, most, rng)
+    let targets = |more: &[Selector], rng: &mut _| {
+        let choices: Vec<Selector> = Selector::drawn().chain(more.iter().cloned()).collect();
+        let drawn = &choices[RngExt::random_range(rng, 0..choices.len())];
+        spec.selector().unwrap_or(drawn).targets(options.nodes, options.clients, most, rng)
     };
     let fault = match spec {
         FaultSpec::Partition(shape) => {
-            let shape = shape.clone().unwrap_or_else(|| PartitionShape::draw(options.nodes.len(), most, rng));
+            let shape =
+                shape.clone().unwrap_or_else(|| PartitionShape::drawn_within(options.nodes.len(), most, rng));
             let cut = shape.cut(options.nodes, options.clients, most, rng);
             Fault::Partition { shape, cut }
         }
         FaultSpec::Packet(effect, _) => {
-            let effect = effect.unwrap_or_else(|| PacketEffect::draw(rng));
-            Fault::Packet { effect, targets: targets(&ANY, rng) }
+            let effect = effect.unwrap_or_else(|| PacketEffect::draw(options.nodes.len(), |_| true, rng));
+            Fault::Packet { effect, targets: targets(ANY, rng) }
         }
         FaultSpec::Kill(_) => Fault::Kill { targets: targets(few, rng) },
         FaultSpec::Pause(_) => Fault::Pause { targets: targets(few, rng) },
@@ -62,14 +65,14 @@ pub(super) fn draw(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rn
             return clock_and_cut(*effect, selector.as_ref(), options, rng);
         }
         FaultSpec::Clock(effect, _) => {
-            let effect = effect.unwrap_or_else(|| ClockEffect::draw(rng));
-            Fault::Clock { effect, targets: targets(&ANY, rng) }
+            let effect = effect.unwrap_or_else(|| ClockEffect::draw(options.nodes.len(), |_| true, rng));
+            Fault::Clock { effect, targets: targets(ANY, rng) }
         }
         FaultSpec::Disk(effect, _) => {
-            let effect = effect.unwrap_or_else(|| DiskEffect::draw(rng));
+            let effect = effect.unwrap_or_else(|| DiskEffect::draw(options.nodes.len(), |_| true, rng));
             let honest =
                 matches!(effect, DiskEffect::PowerLoss | DiskEffect::Torn | DiskEffect::SlowFsync(_));
-            Fault::Disk { effect, targets: targets(if honest { &ANY } else { few }, rng) }
+            Fault::Disk { effect, targets: targets(if honest { ANY } else { few }, rng) }
         }
     };
     Drawn { faults: vec![fault], lasts_min: None }
@@ -88,11 +91,11 @@ fn clock_and_cut(
     let drawn = match (effect, options.clock_bound) {
         (Some(effect), _) => effect,
         (None, Some(bound)) if rng.random_bool(BEYOND_BOUND) => clock_bound::draw_beyond(bound, rng),
-        (None, _) => ClockEffect::draw(rng),
+        (None, _) => ClockEffect::draw(options.nodes.len(), |_| true, rng),
     };
     // All clocks, where nobody asked for some: the leader's is among them, whoever that is.
     let all = Selector::All;
-    let targets = selector.unwrap_or(&all).draw(options.nodes, options.clients, options.nodes.len(), rng);
+    let targets = selector.unwrap_or(&all).targets(options.nodes, options.clients, options.nodes.len(), rng);
     let shape = PartitionShape::IsolateLeader;
     let cut: Cut = shape.cut(options.nodes, options.clients, options.nodes.len(), rng);
     Drawn {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use duress_nemesis::Family;
+use duress_nemesis::{Family, ScheduledFault};
 use maud::{Markup, html};
 
 use super::RunRecord;
@@ -116,8 +116,9 @@ fn gaps(run: &RunRecord) -> Vec<String> {
     if !unused.is_empty() {
         gaps.push(format!("Faults of these families: {}.", list(&unused)));
     }
+    let had = variants_had(&run.plan.schedule, &run.bands);
     gaps.extend(Family::ALL.iter().filter(|family| used.contains(family.name())).filter_map(|family| {
-        let missing = unused_variants(*family, &run.bands);
+        let missing = unused_variants(*family, &had);
         (!missing.is_empty()).then(|| format!("Of {}: {}.", family.name(), list(&missing)))
     }));
     for family in &used {
@@ -142,30 +143,23 @@ fn gaps(run: &RunRecord) -> Vec<String> {
     gaps
 }
 
+/// The variants of the faults that took hold.
+fn variants_had(schedule: &[ScheduledFault], bands: &[Band]) -> BTreeSet<(Family, &'static str)> {
+    let in_force = |fault: &&ScheduledFault| bands.iter().any(|band| band.fault == fault.id);
+    schedule
+        .iter()
+        .filter(in_force)
+        .filter_map(|fault| Some((fault.fault.family(), fault.fault.variant()?)))
+        .collect()
+}
+
 /// The variants of `family` that no fault had; empty for families whose variants are only choices of nodes.
-fn unused_variants(family: Family, bands: &[Band]) -> Vec<String> {
-    if !matches!(family, Family::Partition | Family::Packet | Family::Clock | Family::Disk) {
+fn unused_variants(family: Family, had: &BTreeSet<(Family, &'static str)>) -> Vec<String> {
+    if family.varies_by_nodes_only() {
         return Vec::new();
     }
-    let bare = |word: &str| {
-        let end = word.find(['=', ':', ' ']).unwrap_or(word.len());
-        word[..end].to_owned()
-    };
-    // `partition isolate-leader: the leader from all others`
-    let had: BTreeSet<String> = bands
-        .iter()
-        .filter(|band| band.family == family.name())
-        .filter_map(|band| band.what.split_whitespace().nth(1).map(bare))
-        .collect();
-    let known = family.variants().split(';').next().unwrap_or_default().split(',');
-    let mut missing: Vec<String> = Vec::new();
-    for variant in known.map(|word| bare(word.trim())) {
-        let is_name = !variant.contains('+') && !variant.is_empty() && variant != "or";
-        if is_name && !had.contains(&variant) && !missing.contains(&variant) {
-            missing.push(variant);
-        }
-    }
-    missing
+    let unused = family.variants().filter(|variant| !had.contains(&(family, variant.name)));
+    unused.map(|variant| variant.name.to_owned()).collect()
 }
 
 fn overlap(bands: &[Band]) -> bool {
@@ -244,6 +238,8 @@ fn of_target(run: &RunRecord) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::history::{Lane, Operation};
     use super::*;
 
@@ -295,13 +291,23 @@ mod tests {
 
     #[test]
     fn variants_that_came_are_not_missed() {
-        let bands = [
-            band(1, "disk", "disk power-loss on n1", 0, 1),
-            band(2, "disk", "disk slow-fsync=20ms on n1", 2, 3),
+        let planned = |id: u32, effect: serde_json::Value| -> ScheduledFault {
+            let fault = json!({"id": id, "start_ms": 0, "stop_ms": 1, "kind": "disk", "effect": effect, "targets": {"nodes": ["n1"]}});
+            serde_json::from_value(fault).expect("a fault of a schedule")
+        };
+        let schedule = [
+            planned(1, json!("power-loss")),
+            planned(2, json!({"slow-fsync": {"secs": 0, "nanos": 20_000_000}})),
+            planned(3, json!("eio")),
         ];
-        let missing = unused_variants(Family::Disk, &bands);
+        // The third did not take hold.
+        let bands = [band(1, "disk", "", 0, 1), band(2, "disk", "", 2, 3)];
+        let had = variants_had(&schedule, &bands);
+        let missing = unused_variants(Family::Disk, &had);
+        let known: Vec<&str> = Family::Disk.variants().map(|variant| variant.name).collect();
+        assert_eq!(missing.len(), known.len() - 2);
         assert!(missing.contains(&"torn".to_owned()) && missing.contains(&"eio".to_owned()), "{missing:?}");
         assert!(!missing.contains(&"power-loss".to_owned()) && !missing.contains(&"slow-fsync".to_owned()));
-        assert!(unused_variants(Family::Kill, &bands).is_empty());
+        assert!(unused_variants(Family::Kill, &had).is_empty());
     }
 }

@@ -83,7 +83,7 @@ impl Probability {
     ///
     /// # Errors
     /// [`ProbabilityError`] when that is more than a million times.
-    pub fn from_millionths(millionths: u32) -> Result<Self, ProbabilityError> {
+    pub const fn from_millionths(millionths: u32) -> Result<Self, ProbabilityError> {
         if millionths > Self::ALWAYS.0 { Err(ProbabilityError { millionths }) } else { Ok(Self(millionths)) }
     }
 
