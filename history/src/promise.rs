@@ -29,6 +29,19 @@ impl Promise {
     /// Writes are linearizable, reads may be old.
     pub const STALE_READS: Self = Self::Objects(Consistency::StaleReads);
 
+    /// The promise called `name`, as the command line has it: `linearizable`, `stale-reads`, or a promise of delivery, which
+    /// then is that of what is stored and of what is consumed.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "linearizable" => Some(Self::LINEARIZABLE),
+            "stale-reads" => Some(Self::STALE_READS),
+            name => {
+                Delivery::named(name).map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
+            }
+        }
+    }
+
     /// Whether whatever keeps `self` keeps `other` too.
     #[must_use]
     pub fn implies(self, other: Self) -> bool {

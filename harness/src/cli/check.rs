@@ -8,9 +8,9 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use duress_checkers::verdict::Verdict;
 use duress_history::jsonl::ReadError;
-use duress_history::{Delivery, Promise, Scalar};
+use duress_history::{Promise, Scalar};
 
-use super::words::duration;
+use super::words::{duration, promise};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::judge::{JudgeError, Judgement, Question};
@@ -46,17 +46,6 @@ fn model_parser() -> PossibleValuesParser {
 
 fn model_help() -> String {
     "What it must be explained by".to_owned()
-}
-
-/// Parses the name of a promise.
-fn promise(text: &str) -> Result<Promise, String> {
-    match (text, Delivery::named(text)) {
-        ("linearizable", _) => Ok(Promise::LINEARIZABLE),
-        ("stale-reads", _) => Ok(Promise::STALE_READS),
-        (_, Some(delivery)) => Ok(Promise::Messages { stored: delivery, consumed: delivery }),
-        _ => Err("write linearizable, stale-reads, exactly-once, at-least-once, at-most-once or best-effort"
-            .to_owned()),
-    }
 }
 
 pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {

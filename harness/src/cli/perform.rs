@@ -145,7 +145,8 @@ fn judge_run(
     let Planned { plan, system, workload, deployment } = planned;
     let history = folder.file("history.jsonl");
     let mut broken = outcome.broken;
-    let promise = deployment.promise();
+    let promised = deployment.promise();
+    let promise = plan.promise.unwrap_or(promised);
     let run = RecordedRun {
         history: &history,
         promise,
@@ -196,7 +197,10 @@ fn judge_run(
         version: verdict::VERSION,
         verdict: RunVerdict::new(&judgement.report.verdict, broken, undecided),
         subject,
-        promise: promise.to_string(),
+        promise: match plan.promise {
+            Some(held_to) if held_to != promised => format!("{promised}; held to {held_to}"),
+            _ => promised.to_string(),
+        },
         seed: plan.seed,
         replay: format!("duress replay {shown}"),
         check: CheckRecord::of(&judgement.report),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use duress_arena::PortKind;
 use duress_arena::capabilities::probe;
+use duress_history::Promise;
 use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
 use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
 use duress_settings::{Request, Settings};
@@ -16,7 +17,7 @@ use duress_targets::{Deployment, Scenario, System};
 use rand::RngExt;
 
 use super::perform::{OutputArgs, isolated};
-use super::words::{Concurrency, duration, option};
+use super::words::{Concurrency, duration, option, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
@@ -32,6 +33,8 @@ const DEFAULT_FAULTS: &str = "partition,kill,pause";
 const DEFAULT_NODES: usize = 5;
 /// The mean time between the faults of a run that names none.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(3);
+/// The shortest mean time between faults.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long clients run when the run names no limit.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// When a client gives up on an operation, where nothing says otherwise.
@@ -62,7 +65,7 @@ pub struct RunArgs {
     /// A schedule written by hand instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
-    /// Mean time from one fault to the next [default: 3s]
+    /// Mean time from one fault to the next [default: 3s, less where a run is too short for every fault of the mix]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
     /// Let faults of different items of the mix be in force at once
@@ -105,6 +108,10 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
+    /// What answers are held to [default: what the target promises]: linearizable or stale-reads, or exactly-once,
+    /// at-least-once, at-most-once or best-effort
+    #[arg(long, value_name = "PROMISE", value_parser = promise)]
+    promise: Option<Promise>,
     /// The least share of the time in which clients must be answered for the run to count; 0 lifts the floor, and with
     /// it all that a run must have exercised
     #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_FLOOR)]
@@ -273,12 +280,14 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         None => FaultSpec::parse_mix(&faults).map_err(Failure::usage)?,
     };
     let seconds = |of: fn(&Scenario) -> u64| scenario.map(|scenario| Duration::from_secs(of(scenario)));
-    let interval = args
-        .interval
-        .or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero()))
-        .unwrap_or(DEFAULT_INTERVAL);
     let time_limit =
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
+    let given =
+        args.interval.or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero()));
+    // A short run gets shorter intervals, so that every item of the mix has its turn.
+    let turns = u32::try_from(mix.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let fitting = (time_limit.saturating_sub(args.warm_up) / turns).clamp(INTERVAL_MIN, DEFAULT_INTERVAL);
+    let interval = given.unwrap_or(fitting);
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
     let timeout = args.timeout.or(scenario_timeout).unwrap_or(DEFAULT_TIMEOUT);
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
@@ -298,6 +307,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         fault_interval_ms: millis(interval),
         overlap: if args.overlap { Overlap::Items } else { Overlap::Never },
         losses: None,
+        promise: args.promise,
         floor_percent: args.floor,
         schedule: Vec::new(),
         arena: ArenaPlan {
@@ -308,7 +318,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             tcp_rto_max_ms: Some(millis(TCP_RTO_MAX)),
         },
     };
-    if interval < Duration::from_millis(100) {
+    if interval < INTERVAL_MIN {
         return Err(Failure::usage(anyhow::anyhow!("--interval must be at least 100ms")));
     }
     plan.validate().map_err(Failure::usage)?;

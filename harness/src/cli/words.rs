@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use duress_history::Promise;
+
 /// Parses `30`, `30s`, `500ms`, `2m`, `1.5h`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, WordError> {
     let wrong = || WordError::Duration(text.to_owned());
@@ -65,6 +67,11 @@ pub fn option(text: &str) -> Result<(String, String), WordError> {
     }
 }
 
+/// Parses the name of a promise: `linearizable`, `at-least-once`.
+pub fn promise(text: &str) -> Result<Promise, WordError> {
+    Promise::named(text).ok_or_else(|| WordError::Promise(text.to_owned()))
+}
+
 /// How often an operation is drawn, beside the weights of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weight {
@@ -93,6 +100,12 @@ pub enum WordError {
     /// No concurrency.
     #[error("\"{0}\" is no concurrency: write a number from 1 to 10000, or 3n for three processes a node")]
     Concurrency(String),
+    /// Not a promise.
+    #[error(
+        "\"{0}\" is not a promise: write linearizable or stale-reads, or exactly-once, at-least-once, at-most-once or \
+         best-effort"
+    )]
+    Promise(String),
     /// No option.
     #[error("\"{0}\" is no option: write key=value")]
     Option(String),

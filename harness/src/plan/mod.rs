@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use duress_arena::PortKind;
-use duress_history::NodeId;
+use duress_history::{NodeId, Promise};
 use duress_nemesis::schedule::Overlap;
 use duress_nemesis::{LossLimit, ScheduledFault};
 use duress_settings::Settings;
@@ -137,6 +137,9 @@ pub struct Plan {
     /// How many nodes the faults that were drawn may take away at once; absent where none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<LossLimit>,
+    /// What answers are held to; what the target promises where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
     /// The least share of the time in which clients must be answered for the run to count, in percent; with 0 no floor
     /// is set at all.
     #[serde(default = "default_floor", skip_serializing_if = "is_default_floor")]

@@ -35,6 +35,8 @@ fn failing_run() -> Result<(TempDir, PathBuf), Skipped> {
         "primary",
         "-o",
         "read=any",
+        "--promise",
+        "linearizable",
         "--faults",
         "partition",
         "--time-limit",

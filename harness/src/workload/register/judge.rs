@@ -4,15 +4,39 @@ use std::sync::atomic::AtomicBool;
 
 use duress_checkers::CheckReport;
 use duress_checkers::linearizable::{Budget, check_registers};
-use duress_history::Operation;
+use duress_checkers::stale_reads::check_stale_reads;
 use duress_history::register::Register;
+use duress_history::{Consistency, Operation};
 
 use crate::judge::{Judgement, Question};
 
 /// Judges the operations on registers.
 pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
     let initial = question.initial.clone();
-    linearizability(check_registers(operations, initial, &Budget::default(), interrupt), "register")
+    let budget = Budget::default();
+    match question.promise.consistency() {
+        Consistency::Linearizable => {
+            linearizability(check_registers(operations, initial, &budget, interrupt), "register")
+        }
+        Consistency::StaleReads => {
+            // From when nothing is written any more and everything is healed, replicas are held to agree.
+            let settled = question.healed_ns.and_then(|healed| {
+                operations.iter().find(|operation| operation.time >= healed).map(|operation| operation.index)
+            });
+            let report = check_stale_reads(operations, initial, settled, &budget, interrupt);
+            let anomalies = report.verdict.anomalies().len();
+            Judgement {
+                property: "linearizable but for stale reads".to_owned(),
+                holds: "writes fit one order, each read saw a prefix of it, and replicas came to agree"
+                    .to_owned(),
+                broken: format!("more than stale reads: {anomalies} anomalies on {} keys", report.keys),
+                checked: format!("{} operations on {} keys", report.operations, report.keys),
+                findings: Vec::new(),
+                model: "register --promise stale-reads".to_owned(),
+                report,
+            }
+        }
+    }
 }
 
 /// The words for a check of linearizability of what `model` names.
