@@ -12,6 +12,8 @@
 //!   [`serve`]: runs in a browser;
 //! - [`cli`]: the command line, and how the program ends.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
 pub mod cli;
 pub mod judge;
 pub mod lesson;

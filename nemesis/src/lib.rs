@@ -12,6 +12,7 @@
 //!
 //! Nothing here knows which system is under test, prints, or exits.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod clock_bound;

@@ -29,6 +29,8 @@
 //! # }
 //! ```
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
 pub mod broker;
 pub mod bug;
 pub mod cluster;

@@ -11,6 +11,8 @@
 //! - [`network`]: consensus messages over the links; [`formation`]: how pristine nodes become a cluster.
 //! - [`failure`]: a consensus that has stopped by itself; [`signals`]: how a node is told to end.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
 pub mod disk;
 pub mod failure;
 pub mod formation;

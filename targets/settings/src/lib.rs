@@ -34,6 +34,8 @@
 //! # Ok::<(), duress_settings::SettingsError>(())
 //! ```
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
 pub mod error;
 pub mod nearest;
 pub mod offer;

@@ -9,18 +9,19 @@ use kafka_protocol::protocol::Decodable;
 
 use super::error::GroupError;
 use super::member::{Described, JoinRequest, MemberIds};
-use super::membership::{Departure, Effect, Group, Joined, Synced};
+use super::membership::{Departure, Effect, Group};
+use super::rebalance::{Joined, Synced};
 use super::record::{
     Committed, Entry, Generation, OffsetsOnLoad, TopicPartition, UndecodableRecord, decode, group_record,
     offset_record,
 };
 use crate::log::OwnRecord;
 
-/// Names a request that is answered later. Chosen by whoever calls.
+/// Identifies a request that is answered later; the caller chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// Names records that are to be appended.
+/// Identifies records that are to be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteId(u64);
 
@@ -39,7 +40,7 @@ pub enum Reply {
     Commit(Result<(), GroupError>),
 }
 
-/// What is to be done by whoever called.
+/// What the caller is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Send this answer.
@@ -47,7 +48,7 @@ pub enum Action {
     /// Append these records, in the order of the actions, as with `acks=all`; then call
     /// [`appended`](Coordinator::appended) or [`append_failed`](Coordinator::append_failed).
     Append {
-        /// What to call back with.
+        /// The identity to call back with.
         write: WriteId,
         /// The partition of the internal topic.
         partition: i32,
@@ -57,14 +58,14 @@ pub enum Action {
     /// Find the high watermarks of these partitions and call
     /// [`commit_departed`](Coordinator::commit_departed). Only with [`Departure::CommitsHighWatermarks`].
     FindHighWatermarks {
-        /// The group whose member left them behind.
+        /// The group whose member has left.
         group: String,
-        /// Its partitions.
+        /// The partitions that the member had.
         partitions: Vec<TopicPartition>,
     },
 }
 
-/// How groups are kept.
+/// The rules for all groups.
 #[derive(Debug, Clone)]
 pub struct GroupOptions {
     /// Partitions of the internal topic.
@@ -73,9 +74,9 @@ pub struct GroupOptions {
     pub session_timeout_min: Duration,
     /// The longest.
     pub session_timeout_max: Duration,
-    /// How long a group that begins waits for more members.
+    /// How long a new group waits for more members.
     pub initial_delay: Duration,
-    /// Part of the names of members, different for every start of every broker: two members must never have the same.
+    /// Part of the names of members, different for every start of every broker, so that no two members ever share a name.
     pub names: String,
     /// What becomes of the offsets of a member that leaves.
     pub departure: Departure,
@@ -93,10 +94,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Takes in the next record; they come in order of their offsets.
+    /// Applies the next record; records come in order of their offsets.
     ///
     /// # Errors
-    /// It is not one of a group. What was taken in before stays.
+    /// It is not a record of a group. The records applied before it stay applied.
     pub fn replay(
         &mut self,
         key: &[u8],
@@ -132,7 +133,7 @@ enum Hosted {
     Ready { groups: BTreeMap<String, Group> },
 }
 
-/// What happens when records have been appended.
+/// What follows once records have been appended.
 #[derive(Debug)]
 struct Write {
     partition: i32,
@@ -175,7 +176,7 @@ impl Coordinator {
         Load { partition, incarnation, groups: BTreeMap::new(), offsets_on_load }
     }
 
-    /// Everything has been replayed. Of no effect if the partition has been unloaded or loaded again meanwhile.
+    /// Everything has been replayed. Does nothing if the partition has been unloaded or loaded again meanwhile.
     pub fn finish_load(&mut self, load: Load, now: Instant) {
         if let Some(hosted) = self.hosted.get_mut(&load.partition)
             && matches!(hosted, Hosted::Loading { incarnation } if *incarnation == load.incarnation)
@@ -186,7 +187,7 @@ impl Coordinator {
         }
     }
 
-    /// This broker does not lead a partition of the internal topic any more. Whoever waits is told.
+    /// This broker no longer leads a partition of the internal topic. Every waiting request is answered so.
     pub fn unload(&mut self, partition: i32) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(Hosted::Ready { mut groups }) = self.hosted.remove(&partition) {
@@ -242,7 +243,7 @@ impl Coordinator {
         self.act(&group_id, effects)
     }
 
-    /// SyncGroup. The leader brings everybody's `assignments`, the others none.
+    /// SyncGroup. The leader sends the `assignments` of all members, the others send none.
     pub fn sync(
         &mut self,
         group_id: &str,
@@ -307,8 +308,7 @@ impl Coordinator {
         actions
     }
 
-    /// OffsetCommit. `generation` is negative and `member_id` empty for someone who uses the group only to keep
-    /// offsets.
+    /// OffsetCommit. `generation` is negative and `member_id` empty for a client that uses the group only to keep offsets.
     pub fn commit(
         &mut self,
         group_id: &str,
@@ -341,7 +341,7 @@ impl Coordinator {
         vec![self.append(group_id, records, Purpose::Commit { token: None, offsets })]
     }
 
-    /// OffsetFetch: how far the group has come in these partitions, or in all that it has come anywhere in.
+    /// OffsetFetch: the committed offsets of these partitions, or of all that have one.
     ///
     /// # Errors
     /// This broker does not know.
@@ -514,7 +514,7 @@ impl Coordinator {
         Ok(self.groups_with_mut(group_id)?.entry(group_id.to_owned()).or_insert_with(Group::new))
     }
 
-    /// The group of somebody who says to be a member.
+    /// The group of a client that claims to be a member.
     fn member_group(&mut self, group_id: &str) -> Result<&mut Group, GroupError> {
         self.groups_with_mut(group_id)?.get_mut(group_id).ok_or(GroupError::UnknownMember)
     }
@@ -528,7 +528,7 @@ impl Coordinator {
     }
 }
 
-/// The partition of the internal topic that a group is kept in: the hash of its name as Java has it, so that clients'
+/// The partition of the internal topic that holds a group: by the hash of its name as Java computes it, so that clients'
 /// tools find it where they expect it.
 pub fn partition_of(group_id: &str, partitions: i32) -> i32 {
     let hash =

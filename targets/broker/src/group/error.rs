@@ -1,4 +1,4 @@
-//! Why a request of a group's member is refused.
+//! Why the request of a group's member is refused.
 
 use kafka_protocol::ResponseError;
 
@@ -8,17 +8,17 @@ pub enum GroupError {
     /// Another broker coordinates the group.
     #[error("this broker does not coordinate the group")]
     NotCoordinator,
-    /// This one does, but has not read all about it yet.
+    /// This broker does, but has not read all of its records yet.
     #[error("the group is being loaded")]
     Loading,
-    /// What was to be remembered could not be replicated; it may come to be remembered nevertheless.
+    /// The records could not be replicated; they may take effect nevertheless.
     #[error("the group's records could not be replicated")]
     NotReplicated,
     /// A group must have a name.
     #[error("the group has no name")]
     InvalidGroup,
-    /// The session time-out is outside of what is allowed here.
-    #[error("the session time-out is not allowed here")]
+    /// The session time-out is outside the allowed range.
+    #[error("the session time-out is outside the allowed range")]
     InvalidSessionTimeout,
     /// The member has no protocol in common with the group.
     #[error("no protocol in common with the group")]
@@ -29,10 +29,10 @@ pub enum GroupError {
         /// The name.
         member_id: String,
     },
-    /// The group has no such member, or not any more.
+    /// The group has no such member, or no longer.
     #[error("no such member")]
     UnknownMember,
-    /// The member speaks of another generation than the present.
+    /// The member names a generation that is not the present one.
     #[error("not the present generation")]
     IllegalGeneration,
     /// The group is being reassigned; the member must join again.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coordinator::Token;
 
-/// A way of assigning partitions that a member knows, with what it says about itself for it.
+/// A way of assigning partitions that a member knows, with its subscription for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocol {
     /// Its name, such as `range`.
@@ -16,12 +16,12 @@ pub struct Protocol {
     pub metadata: Bytes,
 }
 
-/// Whether a new member is told its name before it may join.
+/// Whether a new member receives its name before it may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberIds {
-    /// It is, so that a client which never gets the answer does not leave a member behind. From version 4 on.
+    /// Yes, so that a client which never gets the answer does not leave a member behind. From version 4 on.
     Required,
-    /// It learns its name with the answer.
+    /// No: it receives its name with the answer.
     WithAnswer,
 }
 
@@ -32,11 +32,11 @@ pub struct JoinRequest {
     pub group: String,
     /// The member's name; empty for a new one.
     pub member_id: String,
-    /// What the client calls itself.
+    /// The name that the client gives itself.
     pub client_id: String,
-    /// Where it is.
+    /// The address of the client.
     pub client_host: String,
-    /// A member that is not heard of for this long is gone.
+    /// How long a member may be silent before it is removed.
     pub session_timeout: Duration,
     /// How long the group waits for the member to join again.
     pub rebalance_timeout: Duration,
@@ -44,7 +44,7 @@ pub struct JoinRequest {
     pub protocol_type: String,
     /// The protocols it knows, the best first.
     pub protocols: Vec<Protocol>,
-    /// What a new member gets first.
+    /// Whether a new member receives its name first.
     pub member_ids: MemberIds,
 }
 
@@ -56,25 +56,25 @@ pub(super) struct Member {
     pub(super) session_timeout: Duration,
     pub(super) rebalance_timeout: Duration,
     pub(super) protocols: Vec<Protocol>,
-    /// What it is to read in the present generation, opaque to the broker.
+    /// The partitions it is to read in the present generation, opaque to the broker.
     pub(super) assignment: Bytes,
-    /// Its JoinGroup that waits for the others.
+    /// Its JoinGroup that waits for the other members.
     pub(super) joining: Option<Token>,
-    /// Its SyncGroup that waits for the leader's.
+    /// Its SyncGroup that waits for the leader's assignment.
     pub(super) syncing: Option<Token>,
-    /// When it is gone unless it is heard of.
+    /// When it is removed if it stays silent.
     pub(super) session_ends: Instant,
-    /// Counts up over the group's members, for who was first.
+    /// The order in which members arrived.
     pub(super) arrival: u64,
 }
 
 impl Member {
-    /// The member is there.
+    /// The member has sent a request.
     pub(super) fn heard_of(&mut self, now: Instant) {
         self.session_ends = now + self.session_timeout;
     }
 
-    /// Whether it is gone. One that waits for an answer has no reason to say anything.
+    /// Whether its session is over. A member that waits for an answer has no reason to send anything.
     pub(super) fn is_gone(&self, now: Instant) -> bool {
         self.joining.is_none() && self.syncing.is_none() && self.session_ends <= now
     }
@@ -92,7 +92,7 @@ impl Member {
     }
 }
 
-/// What is told of a group.
+/// The description of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     /// The group.
@@ -107,17 +107,17 @@ pub struct Described {
     pub members: Vec<DescribedMember>,
 }
 
-/// What is told of a member.
+/// The description of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedMember {
     /// Its name.
     pub member_id: String,
-    /// What the client calls itself.
+    /// The name that the client gives itself.
     pub client_id: String,
-    /// Where it is.
+    /// The address of the client.
     pub client_host: String,
     /// Its subscription.
     pub metadata: Bytes,
-    /// What it is to read.
+    /// The partitions it is to read.
     pub assignment: Bytes,
 }

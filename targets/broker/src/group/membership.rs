@@ -1,4 +1,4 @@
-//! One group: its members, its generations, its offsets.
+//! One group: how members join and leave it, and how they are fenced.
 //!
 //! ```text
 //!            join                all have joined,            leader's assignment
@@ -6,14 +6,14 @@
 //!   Empty ────────> Preparing ─────────────────> Completing ────────────────────> Stable
 //!     ^              │   ^                           │                               │
 //!     └──────────────┘   └───────────────────────────┴───────────────────────────────┘
-//!      nobody joined        a member joins, changes, leaves or is gone
+//!      no member joined     a member joins, changes, leaves or is gone
 //! ```
 //!
-//! A rebalance begins by telling members to join again: heartbeats are answered so. JoinGroup is answered when
-//! everybody has sent it, or when the slowest member's rebalance time-out is over; whoever has not is no member any
-//! more. That makes a new *generation*. One member, the leader, is told the subscriptions of all and sends an assignment
-//! with its SyncGroup; everybody's SyncGroup is answered with that member's part. Commits are fenced by generation and
-//! name: who has been left behind cannot move the group's offsets.
+//! A rebalance begins by asking members to join again: heartbeats are answered so. JoinGroup is answered when every member
+//! has sent it, or when the slowest member's rebalance time-out is over; a member that has not sent it by then is removed.
+//! That makes a new *generation* (`rebalance.rs`). One member, the leader, receives the subscriptions of all and sends an
+//! assignment with its SyncGroup; each SyncGroup is answered with that member's part. Commits are fenced by generation
+//! and name: a member of an earlier generation cannot move the group's offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -23,84 +23,20 @@ use bytes::Bytes;
 use super::coordinator::{Reply, Token};
 use super::error::GroupError;
 use super::member::{Described, DescribedMember, JoinRequest, Member};
-use super::record::{Committed, Generation, KeptMember, TopicPartition};
+use super::record::{Committed, Generation, TopicPartition};
+use super::state::{Early, GroupState};
 
 /// What becomes of the offsets of a member's partitions when it leaves or is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
-    /// They stay as they were committed: who takes over begins there.
+    /// They stay as they were committed: the member that takes over begins there.
     LeavesOffsets,
-    /// Defect: what the member had been given is taken for read, lest it be read twice, and its partitions are
-    /// committed up to their high watermarks.
+    /// Defect: every message handed to the member counts as consumed, so that none is consumed twice, and its partitions
+    /// are committed up to their high watermarks.
     CommitsHighWatermarks,
 }
 
-/// The answer to a JoinGroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Joined {
-    /// The generation that begins.
-    pub generation: i32,
-    /// The protocol that all its members know.
-    pub protocol: String,
-    /// Who assigns.
-    pub leader: String,
-    /// The name of whom this answers.
-    pub member_id: String,
-    /// For the leader: everybody's subscription. For others empty.
-    pub members: Vec<JoinedMember>,
-}
-
-/// A member's subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinedMember {
-    /// The member.
-    pub member_id: String,
-    /// What it said with the protocol chosen.
-    pub metadata: Bytes,
-}
-
-/// Where a group is between two generations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GroupState {
-    /// It has no members.
-    Empty,
-    /// Its members are to join again, until then.
-    Preparing {
-        /// When those who have joined go on without the others.
-        until: Instant,
-        /// Whether to wait until then even if all known members have joined: a group that begins expects more.
-        early: Early,
-    },
-    /// The assignment is awaited, until then.
-    Completing {
-        /// When those who have not asked for it are gone.
-        until: Instant,
-    },
-    /// Everybody has their assignment.
-    Stable,
-}
-
-/// Whether a rebalance may end before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Early {
-    /// When everybody has joined.
-    Possible,
-    /// Not: more members are expected.
-    No,
-}
-
-impl GroupState {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Empty => "Empty",
-            Self::Preparing { .. } => "PreparingRebalance",
-            Self::Completing { .. } => "CompletingRebalance",
-            Self::Stable => "Stable",
-        }
-    }
-}
-
-/// What a group wants done.
+/// What the coordinator is to do for a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Answer a request.
@@ -116,13 +52,13 @@ pub(super) enum Effect {
 pub(super) struct Group {
     pub(super) state: GroupState,
     pub(super) generation: i32,
-    protocol_type: String,
-    protocol: Option<String>,
-    leader: Option<String>,
-    members: BTreeMap<String, Member>,
+    pub(super) protocol_type: String,
+    pub(super) protocol: Option<String>,
+    pub(super) leader: Option<String>,
+    pub(super) members: BTreeMap<String, Member>,
     /// Names given to new members that have not joined with them yet, and until when they may.
-    named: BTreeMap<String, Instant>,
-    arrivals: u64,
+    pub(super) named: BTreeMap<String, Instant>,
+    pub(super) arrivals: u64,
     /// Each with the number of the write that made it durable, so that answers may come in any order.
     pub(super) offsets: BTreeMap<TopicPartition, (Committed, u64)>,
 }
@@ -142,7 +78,7 @@ impl Group {
         }
     }
 
-    /// Whether nothing is known of it that is worth keeping.
+    /// Whether it has neither members nor offsets and never had any, so that it can be forgotten.
     pub(super) fn is_nothing(&self) -> bool {
         self.members.is_empty() && self.named.is_empty() && self.offsets.is_empty() && self.generation == 0
     }
@@ -212,7 +148,7 @@ impl Group {
         self.protocol_type = request.protocol_type;
         let before = self.members.remove(&request.member_id);
         if let Some(superseded) = before.as_ref().and_then(|member| member.joining) {
-            // The same member asked before; nobody waits for that answer any more, but it is owed.
+            // The same member asked before. It no longer waits for that answer, but every request gets one.
             effects.push(Effect::Reply(superseded, Reply::Join(Err(GroupError::RebalanceInProgress))));
         }
         if let Some(superseded) = before.as_ref().and_then(|member| member.syncing) {
@@ -240,170 +176,7 @@ impl Group {
         self.members.contains_key(member_id) || self.named.contains_key(member_id)
     }
 
-    fn joined(&self, member_id: &str) -> Joined {
-        let protocol = self.protocol.clone().unwrap_or_default();
-        let leader = self.leader.clone().unwrap_or_default();
-        let subscription = |(id, member): (&String, &Member)| JoinedMember {
-            member_id: id.clone(),
-            metadata: member.metadata(&protocol),
-        };
-        let members = match leader == member_id {
-            true => self.members.iter().map(subscription).collect(),
-            false => Vec::new(),
-        };
-        Joined { generation: self.generation, protocol, leader, member_id: member_id.to_owned(), members }
-    }
-
-    fn begin_rebalance(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        for member in self.members.values_mut() {
-            if let Some(token) = member.syncing.take() {
-                effects.push(Effect::Reply(token, Reply::Sync(Err(GroupError::RebalanceInProgress))));
-                member.heard_of(now);
-            }
-        }
-        self.state = GroupState::Preparing { until: now + self.rebalance_timeout(), early: Early::Possible };
-    }
-
-    fn rebalance_timeout(&self) -> Duration {
-        self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
-    }
-
-    fn end_rebalance_if_complete(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let all = self.named.is_empty() && self.members.values().all(|member| member.joining.is_some());
-        match self.state {
-            GroupState::Preparing { early: Early::Possible, .. } if all => {
-                self.begin_generation(now, effects)
-            }
-            GroupState::Preparing { until, .. } if until <= now => self.begin_generation(now, effects),
-            _ => {}
-        }
-    }
-
-    /// Goes on with those who have joined.
-    fn begin_generation(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let late: Vec<_> = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.joining.is_none())
-            .map(|(id, _)| id.clone())
-            .collect();
-        for member_id in late {
-            self.remove(&member_id, effects);
-        }
-        self.generation += 1;
-        if self.members.is_empty() {
-            (self.state, self.protocol, self.leader) = (GroupState::Empty, None, None);
-            effects.push(Effect::KeepEmpty(self.kept()));
-            return;
-        }
-        self.protocol = Some(self.choose_protocol());
-        if self.leader.as_ref().is_none_or(|leader| !self.members.contains_key(leader)) {
-            let first = self.members.iter().min_by_key(|(_, member)| member.arrival);
-            self.leader = first.map(|(id, _)| id.clone());
-        }
-        self.state = GroupState::Completing { until: now + self.rebalance_timeout() };
-        let ids: Vec<_> = self.members.keys().cloned().collect();
-        for id in ids {
-            let joined = self.joined(&id);
-            let member = self.members.get_mut(&id).expect("its name is from the map");
-            member.assignment = Bytes::new();
-            member.heard_of(now);
-            if let Some(token) = member.joining.take() {
-                effects.push(Effect::Reply(token, Reply::Join(Ok(joined))));
-            }
-        }
-    }
-
-    /// Of the protocols that all know, the one that most put first.
-    fn choose_protocol(&self) -> String {
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
-        for member in self.members.values() {
-            let shared = |name: &str| self.members.values().all(|other| other.knows(name));
-            if let Some(best) = member.protocols.iter().find(|protocol| shared(&protocol.name)) {
-                *votes.entry(&best.name).or_default() += 1;
-            }
-        }
-        // Joining was refused without a protocol in common.
-        votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_owned()).unwrap_or_default()
-    }
-
-    /// A member asks for its assignment.
-    ///
-    /// # Errors
-    /// It is not a member of this generation, or the generation is over.
-    pub(super) fn sync(
-        &mut self,
-        member_id: &str,
-        generation: i32,
-        token: Token,
-        now: Instant,
-    ) -> Result<Synced, GroupError> {
-        self.check_member(member_id, generation)?;
-        let is_leader = self.leader.as_deref() == Some(member_id);
-        let member = self.members.get_mut(member_id).ok_or(GroupError::UnknownMember)?;
-        match self.state {
-            GroupState::Empty => Err(GroupError::UnknownMember),
-            GroupState::Preparing { .. } => Err(GroupError::RebalanceInProgress),
-            GroupState::Stable => {
-                member.heard_of(now);
-                Ok(Synced::Known(member.assignment.clone()))
-            }
-            GroupState::Completing { .. } => {
-                let superseded = member.syncing.replace(token);
-                member.heard_of(now);
-                Ok(if is_leader { Synced::ByLeader { superseded } } else { Synced::Waits { superseded } })
-            }
-        }
-    }
-
-    /// The generation as it will be with these assignments.
-    pub(super) fn assigned(&self, assignments: &BTreeMap<String, Bytes>) -> Generation {
-        let mut kept = self.kept();
-        for member in &mut kept.members {
-            member.assignment = assignments.get(&member.member_id).cloned().unwrap_or_default();
-        }
-        kept
-    }
-
-    /// The assignment of `generation` is durable: everybody may have theirs, if it is still that generation.
-    pub(super) fn complete(&mut self, generation: &Generation, now: Instant, effects: &mut Vec<Effect>) {
-        let is_current = generation.generation == self.generation;
-        if !is_current || !matches!(self.state, GroupState::Completing { .. }) {
-            return;
-        }
-        self.state = GroupState::Stable;
-        for kept in &generation.members {
-            if let Some(member) = self.members.get_mut(&kept.member_id) {
-                member.assignment = kept.assignment.clone();
-                member.heard_of(now);
-                if let Some(token) = member.syncing.take() {
-                    effects.push(Effect::Reply(token, Reply::Sync(Ok(member.assignment.clone()))));
-                }
-            }
-        }
-    }
-
-    /// The assignment could not be made durable: everybody is told and must join again.
-    pub(super) fn fail(
-        &mut self,
-        generation: i32,
-        error: &GroupError,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
-        if generation != self.generation || !matches!(self.state, GroupState::Completing { .. }) {
-            return;
-        }
-        for member in self.members.values_mut() {
-            if let Some(token) = member.syncing.take() {
-                effects.push(Effect::Reply(token, Reply::Sync(Err(error.clone()))));
-                member.heard_of(now);
-            }
-        }
-        self.begin_rebalance(now, effects);
-    }
-
-    /// A member says that it is there.
+    /// A member reports that it is alive.
     ///
     /// # Errors
     /// It is not a member of this generation, or must join again.
@@ -426,7 +199,7 @@ impl Group {
     /// A member leaves.
     ///
     /// # Errors
-    /// It is none.
+    /// It is not a member.
     pub(super) fn leave(
         &mut self,
         member_id: &str,
@@ -444,7 +217,8 @@ impl Group {
         Ok(())
     }
 
-    fn remove(&mut self, member_id: &str, effects: &mut Vec<Effect>) {
+    /// Removes a member, whose waiting requests are answered so.
+    pub(super) fn remove(&mut self, member_id: &str, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.remove(member_id) else { return };
         let gone = Err(GroupError::UnknownMember);
         if let Some(token) = member.joining {
@@ -457,18 +231,19 @@ impl Group {
         effects.push(Effect::Departed(member.assignment));
     }
 
-    /// After members have been removed, somebody else must get what they had.
+    /// After members have been removed, other members must get their partitions.
     fn go_on_without(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         if matches!(self.state, GroupState::Completing { .. } | GroupState::Stable) {
             self.begin_rebalance(now, effects);
         }
     }
 
-    /// Checks that `member_id` may commit for this generation. A group without members may be committed for by anybody
-    /// who does not claim to be one.
+    /// Checks that `member_id` may commit for this generation. A client that does not claim to be a member may commit for
+    /// a group without members.
     ///
     /// # Errors
-    /// Who left or was left behind may not, and nobody may between joining and getting an assignment.
+    /// The member has left or is of another generation; or the group is between joining and getting an assignment, when
+    /// no member may commit.
     pub(super) fn check_commit(
         &mut self,
         member_id: &str,
@@ -488,14 +263,15 @@ impl Group {
         Ok(())
     }
 
-    fn check_member(&self, member_id: &str, generation: i32) -> Result<(), GroupError> {
+    /// Whether `member_id` is a member of this generation.
+    pub(super) fn check_member(&self, member_id: &str, generation: i32) -> Result<(), GroupError> {
         if !self.members.contains_key(member_id) {
             return Err(GroupError::UnknownMember);
         }
         if generation != self.generation { Err(GroupError::IllegalGeneration) } else { Ok(()) }
     }
 
-    /// Does what time has made due.
+    /// Does what is due by now: removes members whose time-outs are over.
     pub(super) fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.named.retain(|_, until| *until > now);
         let mut gone: BTreeSet<_> =
@@ -506,7 +282,7 @@ impl Group {
             let late = self.members.iter().filter(|(_, member)| member.syncing.is_none());
             gone.extend(late.map(|(id, _)| id.clone()));
             if gone.is_empty() {
-                // Everybody has asked; it is the log that takes its time.
+                // Every member has asked, and waits for the log.
                 self.state = GroupState::Completing { until: now + self.rebalance_timeout() };
             }
         }
@@ -533,7 +309,7 @@ impl Group {
         sessions.chain(self.named.values().copied()).chain(state).min()
     }
 
-    /// Answers everybody who waits, because the group goes to another coordinator.
+    /// Answers every waiting request, because the group moves to another coordinator.
     pub(super) fn hand_over(&mut self, effects: &mut Vec<Effect>) {
         for member in self.members.values_mut() {
             if let Some(token) = member.joining.take() {
@@ -545,56 +321,7 @@ impl Group {
         }
     }
 
-    fn kept(&self) -> Generation {
-        let keep = |(member_id, member): (&String, &Member)| KeptMember {
-            member_id: member_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            session_timeout: member.session_timeout,
-            rebalance_timeout: member.rebalance_timeout,
-            protocols: member.protocols.clone(),
-            assignment: member.assignment.clone(),
-        };
-        Generation {
-            generation: self.generation,
-            protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone(),
-            members: self.members.iter().map(keep).collect(),
-        }
-    }
-
-    /// Takes in a generation that was kept. Sessions begin anew.
-    pub(super) fn restore(&mut self, kept: Generation, now: Instant) {
-        self.generation = kept.generation;
-        self.protocol_type = kept.protocol_type;
-        self.protocol = kept.protocol;
-        self.leader = kept.leader;
-        self.state = if kept.members.is_empty() { GroupState::Empty } else { GroupState::Stable };
-        self.members.clear();
-        for member in kept.members {
-            self.arrivals += 1;
-            let restored = Member {
-                client_id: member.client_id,
-                client_host: member.client_host,
-                session_timeout: member.session_timeout,
-                rebalance_timeout: member.rebalance_timeout,
-                protocols: member.protocols,
-                assignment: member.assignment,
-                joining: None,
-                syncing: None,
-                session_ends: now + member.session_timeout,
-                arrival: self.arrivals,
-            };
-            self.members.insert(member.member_id, restored);
-        }
-    }
-
-    /// Sessions begin anew.
-    pub(super) fn renew_sessions(&mut self, now: Instant) {
-        self.members.values_mut().for_each(|member| member.heard_of(now));
-    }
-
+    /// The answer to DescribeGroups.
     pub(super) fn describe(&self, group: &str) -> Described {
         let protocol = self.protocol.clone().unwrap_or_default();
         let members = self.members.iter().map(|(id, member)| DescribedMember {
@@ -612,15 +339,4 @@ impl Group {
             protocol,
         }
     }
-}
-
-/// What a SyncGroup led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Synced {
-    /// The assignment is known.
-    Known(Bytes),
-    /// It waits for the leader's; `superseded` is the same member's request that waited before.
-    Waits { superseded: Option<Token> },
-    /// It is the leader's.
-    ByLeader { superseded: Option<Token> },
 }

@@ -1,6 +1,6 @@
-//! What a group leaves in the internal topic.
+//! The records of a group in the internal topic.
 //!
-//! Keys and values are encoded by postcard. A value of none is a tombstone, as everywhere.
+//! Keys and values are encoded by postcard. A record without a value is a tombstone, as everywhere.
 
 use std::time::Duration;
 
@@ -19,27 +19,27 @@ pub struct TopicPartition {
     pub partition: i32,
 }
 
-/// How far a group has come in a partition.
+/// The committed offset of a group in a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     /// The next offset to read.
     pub offset: i64,
-    /// Leader epoch of the last record read; -1 if the member did not say.
+    /// Leader epoch of the last record read; -1 if the member gave none.
     pub leader_epoch: i32,
-    /// Whatever the member wanted to be kept with it.
+    /// A string that the member wanted kept with it.
     pub metadata: Option<String>,
 }
 
 /// What becomes of the committed offsets in the internal topic when it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetsOnLoad {
-    /// They are taken in like everything else.
+    /// They are restored like everything else.
     Replayed,
-    /// Defect: only memberships are; offsets are taken for a cache that commits will fill.
+    /// Defect: only memberships are; offsets are treated as a cache that new commits will fill.
     Forgotten,
 }
 
-/// What a record is about.
+/// The subject of a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Key {
     Offset { group: String, at: TopicPartition },
