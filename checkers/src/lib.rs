@@ -3,6 +3,7 @@
 //! In reading order:
 //! - [`verdict`]: what a checker answers, down to the operations and sentences that prove an anomaly;
 //! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
+//! - [`stale_reads`]: is there one of all writes, of which every read saw some prefix, and do replicas come to agree?
 //! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
 //! - [`table`]: does what compaction leaves of a log give the same table as the whole log?
 //!
@@ -38,6 +39,7 @@
 pub mod delivery;
 mod findings;
 pub mod linearizable;
+pub mod stale_reads;
 pub mod table;
 pub mod verdict;
 mod witness;

@@ -96,6 +96,11 @@ impl Witness {
         &shown.expect("a witness is asked for its own operations only").1
     }
 
+    /// `A`, `B`, …
+    pub(crate) fn labels(&self) -> Vec<&str> {
+        self.operations.iter().map(|(_, shown)| shown.label.as_str()).collect()
+    }
+
     /// `B`.
     pub(crate) fn label(&self, op: Op) -> &str {
         &self.shown(op).label

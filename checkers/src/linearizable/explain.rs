@@ -7,11 +7,11 @@ use duress_history::{OpType, Scalar};
 
 use super::call::{Call, INITIAL, Problem, Start, State};
 use super::orders;
-use super::partition::{Action, End, Interned, Partition, Source};
+use super::partition::{Action, End, Interned, Partition, Since, Source};
 use crate::verdict::{
     Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role, WitnessOperation, WitnessStart,
 };
-use crate::witness::{Op, Statement, Witness, say};
+use crate::witness::{Op, Statement, Witness, say, seconds};
 
 /// The witness `problem` of `part`, whose numbered form is `interned`, as an anomaly.
 pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Problem) -> Anomaly {
@@ -22,7 +22,7 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Pr
         .or_else(|| case.lost_update())
         .or_else(|| case.overwritten())
         .or_else(|| case.chained())
-        .or_else(|| case.replaced())
+        .or_else(|| if case.has_old_reads() { None } else { case.replaced() })
         .unwrap_or_else(|| case.any());
     let mut witness = proof.witness.unwrap_or(case.witness);
     for (at, role) in proof.roles {
@@ -78,7 +78,7 @@ fn action_text(source: &Source<'_>) -> String {
     }
 }
 
-fn shown(source: &Source<'_>, role: Role) -> WitnessOperation {
+pub(crate) fn shown(source: &Source<'_>, role: Role) -> WitnessOperation {
     let (completion, ended) = match source.end {
         End::Ok { index, time } => (Some((index, time)), OpType::Ok),
         End::Fail { index, time } => (Some((index, time)), OpType::Fail),
@@ -141,6 +141,47 @@ impl<'a> Case<'a> {
             return if state == INITIAL { "free" } else { "held" }.to_owned();
         }
         value_text(self.interned.values.get(state as usize).copied().flatten())
+    }
+
+    /// Whether call `at` is a read that may be answered with what was there before it began.
+    pub(super) fn may_be_old(&self, at: usize) -> bool {
+        self.source(&self.problem.calls[at]).since != Since::Invocation
+    }
+
+    /// What has to be known of reads that may be answered with what was there before.
+    fn old_reads(&self) -> Vec<Statement> {
+        let old: Vec<usize> = (0..self.problem.calls.len()).filter(|at| self.may_be_old(*at)).collect();
+        let mut steps = Vec::new();
+        if !old.is_empty() {
+            steps.push(step(
+                "A read may be answered with anything that was there before: it only has to have a place in the order \
+                 before it was answered.",
+                &old,
+            ));
+        }
+        for at in old {
+            let call = &self.problem.calls[at];
+            let (Since::Earlier(since), Some(value)) = (self.source(call).since, call.effect.observed())
+            else {
+                continue;
+            };
+            let begun = self.part.operations.iter().find(|source| source.index == since);
+            let begun = begun.map_or_else(String::new, |source| format!(" at {}", seconds(source.time)));
+            steps.push(step(
+                format!(
+                    "{} saw {}, which nothing had begun to bring into {} before event {since}{begun}.",
+                    self.named(at),
+                    self.value(value),
+                    self.subject()
+                ),
+                &[at],
+            ));
+        }
+        steps
+    }
+
+    fn has_old_reads(&self) -> bool {
+        (0..self.problem.calls.len()).any(|at| self.may_be_old(at))
     }
 
     pub(super) fn is_lock(&self) -> bool {
@@ -324,8 +365,6 @@ impl<'a> Case<'a> {
 
     /// Every order that can be begun, and why it ends.
     fn any(&self) -> Proof {
-        let calls = &self.problem.calls;
-        let labels: Vec<&str> = (0..calls.len()).map(|at| self.label(at)).collect();
         let mut steps = Vec::new();
         match self.problem.start {
             Start::Any => steps.push(step(
@@ -339,10 +378,11 @@ impl<'a> Case<'a> {
                 steps.push(step(format!("At first {} held {}.", self.subject(), self.value(state)), &[]));
             }
         }
+        steps.extend(self.old_reads());
         steps.extend(orders::refute(self));
         let summary = format!(
             "no order of {} agrees with real time and with every answer on {}",
-            labels.join(", "),
+            self.witness.labels().join(", "),
             self.subject()
         );
         Proof {

@@ -33,7 +33,7 @@ mod crashed;
 mod explain;
 mod memo;
 mod orders;
-mod partition;
+pub(crate) mod partition;
 mod replacement;
 mod report;
 mod search;
@@ -50,8 +50,9 @@ use rayon::prelude::*;
 
 use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
 use call::Call;
+pub(crate) use explain::shown;
 use partition::{End, Partition};
-pub use report::{RegisterReport, Skipped, Statistics};
+pub use report::{Convergence, RegisterReport, Skipped, Statistics};
 use search::{Decision, Undecided};
 
 /// What a check may cost before it answers `Unknown`.
@@ -121,19 +122,29 @@ pub fn check_mutex(operations: &[Operation<Mutex>], budget: &Budget, interrupt: 
 }
 
 /// What one key came to.
-struct KeyReport {
-    anomaly: Option<Anomaly>,
-    reason: Option<Reason>,
-    operations: u64,
+#[derive(Default)]
+pub(crate) struct KeyReport {
+    pub(crate) anomalies: Vec<Anomaly>,
+    pub(crate) reasons: Vec<Reason>,
+    pub(crate) operations: u64,
     /// How many operations succeeded, and the answers of how many of them show what the object held.
-    happened: u64,
-    observed: u64,
-    skipped: Skipped,
-    statistics: Statistics,
+    pub(crate) happened: u64,
+    pub(crate) observed: u64,
+    pub(crate) skipped: Skipped,
+    pub(crate) statistics: Statistics,
 }
 
-/// Checks every part and adds up.
 fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> CheckReport {
+    check_parts(&parts, budget, interrupt, check_key)
+}
+
+/// Checks every part by `check_key` and adds up.
+pub(crate) fn check_parts<'a>(
+    parts: &[Partition<'a>],
+    budget: &Budget,
+    interrupt: &AtomicBool,
+    check_key: impl Fn(&Partition<'a>, Limits<'_>) -> KeyReport + Sync,
+) -> CheckReport {
     let memory_bytes = AtomicUsize::new(0);
     let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
     // Collected in the order of `parts`, which is by key: the report does not depend on which thread was faster.
@@ -152,8 +163,8 @@ fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> 
         sum.keys_by_search += one.keys_by_search;
         sum.configurations += one.configurations;
         sum.configurations_of_one_key_max = sum.configurations_of_one_key_max.max(one.configurations);
-        anomalies.extend(report.anomaly);
-        reasons.extend(report.reason);
+        anomalies.extend(report.anomalies);
+        reasons.extend(report.reasons);
     }
     if reasons.is_empty() {
         let all = parts.iter().map(|part| part.operations.len() as u64).sum();
@@ -167,24 +178,19 @@ fn check(parts: Vec<Partition<'_>>, budget: &Budget, interrupt: &AtomicBool) -> 
     }
 }
 
-fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
+/// Decides whether the operations of one key are linearizable.
+pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
     let key = || part.key.cloned();
-    let mut report = KeyReport {
-        anomaly: None,
-        reason: None,
-        operations: 0,
-        happened: part.operations.iter().filter(|source| matches!(source.end, End::Ok { .. })).count() as u64,
-        observed: 0,
-        skipped: Skipped::default(),
-        statistics: Statistics::default(),
-    };
+    let happened =
+        part.operations.iter().filter(|source| matches!(source.end, End::Ok { .. })).count() as u64;
+    let mut report = KeyReport { happened, ..KeyReport::default() };
     if limits.interrupted() {
-        report.reason = Some(Reason::Interrupted { key: key(), explored: 0 });
+        report.reasons.push(Reason::Interrupted { key: key(), explored: 0 });
         return report;
     }
     let Some(interned) = part.intern() else {
         let operations = part.operations.len() as u64;
-        report.reason = Some(Reason::TooLong { key: key(), operations });
+        report.reasons.push(Reason::TooLong { key: key(), operations });
         return report;
     };
     report.skipped = interned.skipped;
@@ -198,11 +204,8 @@ fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
     if let Some(answer) = chains::check(&interned.problem, &reduced) {
         report.statistics.keys_by_chains = 1;
         if let Err(violation) = answer {
-            report.anomaly = Some(explain::anomaly(
-                part,
-                &interned,
-                witness::of_chain(&interned.problem, &violation, limits),
-            ));
+            let small = witness::of_chain(&interned.problem, &violation, limits);
+            report.anomalies.push(explain::anomaly(part, &interned, small));
         }
         return report;
     }
@@ -212,18 +215,18 @@ fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
     match decision {
         Decision::Linearizable => {}
         Decision::Stuck { rank } => {
-            report.anomaly =
-                Some(explain::anomaly(part, &interned, witness::of_prefix(&interned.problem, rank, limits)));
+            let small = witness::of_prefix(&interned.problem, rank, limits);
+            report.anomalies.push(explain::anomaly(part, &interned, small));
         }
         Decision::Undecided(Undecided::Configurations) => {
-            report.reason = Some(Reason::Configurations { key: key(), explored });
+            report.reasons.push(Reason::Configurations { key: key(), explored });
         }
         Decision::Undecided(Undecided::Memory) => {
             let bytes_max = limits.budget.memory_bytes_max;
-            report.reason = Some(Reason::Memory { key: key(), explored, bytes_max });
+            report.reasons.push(Reason::Memory { key: key(), explored, bytes_max });
         }
         Decision::Undecided(Undecided::Interrupted) => {
-            report.reason = Some(Reason::Interrupted { key: key(), explored });
+            report.reasons.push(Reason::Interrupted { key: key(), explored });
         }
     }
     report

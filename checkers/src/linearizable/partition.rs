@@ -42,9 +42,21 @@ pub(crate) struct Source<'a> {
     pub(crate) action: Action<'a>,
     pub(crate) end: End,
     pub(crate) error: Option<&'a str>,
+    /// The index from which on it may take effect.
+    pub(crate) since: Since,
 }
 
-/// The operations on one key, by invocation.
+/// From when on an operation may take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// From its invocation.
+    Invocation,
+    /// From this event on, which is not after its invocation: it is a read that may be answered with what was there then.
+    Earlier(u64),
+}
+
+/// The operations on one key.
+#[derive(Clone)]
 pub(crate) struct Partition<'a> {
     pub(crate) key: Option<&'a Scalar>,
     /// What it holds first; `None` is the register that was never written.
@@ -80,6 +92,7 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
         action: action(answer),
         end,
         error,
+        since: Since::Invocation,
     }
 }
 
@@ -203,7 +216,11 @@ impl<'a> Partition<'a> {
             };
             lock |= matches!(operation.action, Action::Acquire | Action::Release);
             let number = calls.len() as u32;
-            events.push((operation.index, false, number));
+            let since = match operation.since {
+                Since::Invocation => operation.index,
+                Since::Earlier(index) => index,
+            };
+            events.push((since, false, number));
             events.extend(complete.map(|index| (index, true, number)));
             calls.push(Call {
                 effect,

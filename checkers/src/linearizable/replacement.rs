@@ -116,7 +116,11 @@ impl Case<'_> {
                 else {
                     continue;
                 };
-                if calls[late].invoke < calls[middle].invoke || calls[late].effect.observed().is_none() {
+                if calls[late].invoke < calls[middle].invoke
+                    || calls[late].effect.observed().is_none()
+                    || self.may_be_old(late)
+                    || self.may_be_old(middle)
+                {
                     continue;
                 }
                 let first = if *old == INITIAL { None } else { Some(old_first?) };
@@ -303,7 +307,8 @@ impl Case<'_> {
         let pairs = (0..calls.len()).flat_map(|late| (0..calls.len()).map(move |done| (late, done)));
         let (late, done, mut path) = pairs
             .filter(|(late, done)| {
-                calls[*done].complete.is_some_and(|complete| complete < calls[*late].invoke)
+                !self.may_be_old(*late)
+                    && calls[*done].complete.is_some_and(|complete| complete < calls[*late].invoke)
             })
             .find_map(|(late, done)| Some((late, done, path(home(late), home(done))?)))?;
         path.reverse();

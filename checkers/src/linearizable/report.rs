@@ -1,14 +1,27 @@
 //! What a check of registers or locks found beside its verdict.
 
+use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// Which operations took no part, and what the check cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterReport {
     /// Which operations took no part, and why.
     pub skipped: Skipped,
     /// What the check cost.
     pub statistics: Statistics,
+    /// How replicas were compared at the end; only where reads may be stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convergence: Option<Convergence>,
+}
+
+/// How replicas were compared once everything had been healed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Convergence {
+    /// The replicas that answered reads.
+    pub replicas: Vec<NodeId>,
+    /// How many registers were read at two replicas or more.
+    pub compared: u64,
 }
 
 /// Operations that took no part in a check.

@@ -29,6 +29,9 @@ pub enum AnomalyKind {
     UnheldRelease,
     /// No order of the operations agrees with real time and with every answer; no simpler name fits.
     Nonlinearizable,
+    /// Long after everything had been healed, two replicas gave different values of a register, and no write that may
+    /// have come in between explains it.
+    Diverged,
     /// A poll gave a message that nobody had sent to that partition by then.
     NeverSent,
     /// One message stands at more than one offset of its partition.
@@ -78,6 +81,7 @@ impl AnomalyKind {
             Self::DoubleAcquire => "double-acquire",
             Self::UnheldRelease => "unheld-release",
             Self::Nonlinearizable => "nonlinearizable",
+            Self::Diverged => "diverged",
             Self::NeverSent => "never-sent",
             Self::Duplicate => "duplicate",
             Self::InconsistentOffsets => "inconsistent-offsets",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use duress_history::Scalar;
+use duress_history::{NodeId, Scalar};
 use serde::{Deserialize, Serialize};
 
 /// Why something was not decided.
@@ -63,6 +63,18 @@ pub enum Reason {
         /// How many operations succeeded.
         happened: u64,
     },
+    /// At the end, registers were not read at more than one replica: whether replicas agree is not known.
+    NotCompared {
+        /// How many replicas answered reads at the end.
+        replicas: u64,
+    },
+    /// At the end, the replicas that answered lack an acknowledged write, and others did not answer.
+    ReplicasUnread {
+        /// The register.
+        key: Option<Scalar>,
+        /// The replicas that did not answer.
+        nodes: Vec<NodeId>,
+    },
     /// Something outside of the history, in the words of the caller, was not looked at.
     NotExamined {
         /// What, as a sentence without its full stop.
@@ -91,7 +103,11 @@ impl Reason {
             | Self::TooLong { key, .. }
             | Self::Unseen { key, .. }
             | Self::RepeatedValue { key, .. } => key.as_ref(),
-            Self::NothingHappened { .. } | Self::NothingObserved { .. } | Self::NotExamined { .. } => None,
+            Self::ReplicasUnread { key, .. } => key.as_ref(),
+            Self::NothingHappened { .. }
+            | Self::NothingObserved { .. }
+            | Self::NotCompared { .. }
+            | Self::NotExamined { .. } => None,
         }
     }
 }
@@ -136,6 +152,20 @@ impl fmt::Display for Reason {
             }
             Self::NothingObserved { happened } => {
                 write!(f, "{happened} operations succeeded, and nothing was read that shows what they did")
+            }
+            Self::NotCompared { replicas } => {
+                write!(
+                    f,
+                    "no key was read at two replicas at the end, of {replicas} that answered: whether replicas agree is not known"
+                )
+            }
+            Self::ReplicasUnread { nodes, .. } => {
+                let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                write!(
+                    f,
+                    "the replicas that answered at the end lack an acknowledged write, and {} did not answer",
+                    nodes.join(", ")
+                )
             }
             Self::NotExamined { what } => f.write_str(what),
         }

@@ -5,6 +5,7 @@
 
 #[path = "../witness/mod.rs"]
 mod witness;
+pub use witness::assert_well_formed;
 
 use std::fmt::Write as _;
 
@@ -52,7 +53,7 @@ pub fn operations<A: Payload>(
 /// `valid`, `unknown`, or every anomaly with what its witness shows.
 pub fn answer(report: &CheckReport) -> String {
     let described = |anomaly: &Anomaly| {
-        witness::assert_well_formed(anomaly);
+        assert_well_formed(anomaly);
         let shown: Vec<&str> = anomaly.operations.iter().map(|shown| shown.action.as_str()).collect();
         format!("{}({})", anomaly.kind, shown.join("; "))
     };

@@ -200,7 +200,7 @@ impl Display for Told<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { number, anomaly } = self;
         let objects: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
-        let on = if objects.is_empty() { String::new() } else { format!(" on {}", objects.join(" of ")) };
+        let on = if objects.is_empty() { String::new() } else { format!(" on {}", objects.join(", ")) };
         writeln!(f, "anomaly {number}: {}{on}", anomaly.kind)?;
         writeln!(f, "  {}", anomaly.summary)?;
         let start = match &anomaly.start {

@@ -1,0 +1,143 @@
+//! Stale reads: are the writes of a register linearizable, did every read see some prefix of them, and do replicas come to
+//! agree?
+//!
+//! This is what replicas promise that answer reads from what they have, while all writes go through one of them
+//! ([`Consistency::StaleReads`](duress_history::Consistency::StaleReads)). There is one order of the writes and
+//! compare-and-sets of a key that agrees with real time and with every answer, and a read is answered with what some
+//! prefix of that order leaves, all of which took effect before the read was answered: with something old, but never with
+//! what was never written, with what failed, or with what is still to come.
+//!
+//! **Reduction.** A read that sees a prefix of the order is a read that may take effect at any moment from the beginning of
+//! the history until its answer, since at each such moment the register holds what a prefix leaves. So a history has
+//! stale reads at worst exactly when it is linearizable once every read is taken to have begun before everything else, and
+//! [`linearizable`](crate::linearizable) decides it. Three facts keep that fast:
+//! - a read of the initial value is explained by the empty prefix, and says nothing;
+//! - of several reads of one value the one that was answered first explains the others: they can see the same prefix;
+//! - a read that was answered after an operation that brings its value had been acknowledged is explained by that one.
+//!
+//! What is left are reads of a value that only operations under way had brought. Such a read shows that one of them had
+//! taken effect. It cannot come before the first of them began, and is taken to have begun with it.
+//!
+//! **Convergence.** Reads that begin when everything has been healed, nothing more is written, and replicas have had their
+//! time, are held to more; see `replicas`.
+
+mod replicas;
+
+use std::sync::atomic::AtomicBool;
+
+use duress_history::register::Register;
+use duress_history::{Operation, Scalar};
+use rustc_hash::FxHashMap;
+
+use crate::linearizable::partition::{Action, End, Partition, Since, Source, registers};
+use crate::linearizable::{Budget, KeyReport, Limits, check_key, check_parts};
+use crate::verdict::{CheckReport, Details, Reason, Verdict};
+use replicas::Replicas;
+
+/// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
+///
+/// `settled` is the index from which the final phase begins: everything is healed, clients write nothing more, and
+/// replicas have had the time that they need to agree. `None` where there is no such phase; then whether replicas agree
+/// is not looked at. The replicas are the nodes that reads are sent to.
+///
+/// See [`check_registers`](crate::linearizable::check_registers) for `initial`, `budget` and `interrupt`.
+#[must_use]
+pub fn check_stale_reads(
+    operations: &[Operation<Register>],
+    initial: Option<Scalar>,
+    settled: Option<u64>,
+    budget: &Budget,
+    interrupt: &AtomicBool,
+) -> CheckReport {
+    let parts = registers(operations, initial.as_ref());
+    let Some(settled) = settled else {
+        return check_parts(&parts, budget, interrupt, |part, limits| relaxed(part, None, limits));
+    };
+    let replicas = Replicas::new(&parts, settled);
+    let mut report = check_parts(&parts, budget, interrupt, |part, limits| replicas.check_key(part, limits));
+    let convergence = replicas.convergence(&parts);
+    if replicas.known() > 1 && convergence.compared == 0 {
+        let replicas = convergence.replicas.len() as u64;
+        report.verdict = report.verdict.merge(Verdict::Unknown(vec![Reason::NotCompared { replicas }]));
+    }
+    if let Details::Registers(details) = &mut report.details {
+        details.convergence = Some(convergence);
+    }
+    report
+}
+
+/// Decides whether `part` has stale reads at worst, and none in the operation of index `fresh`.
+fn relaxed(part: &Partition<'_>, fresh: Option<u64>, limits: Limits<'_>) -> KeyReport {
+    let relaxed = relax(part, fresh);
+    let explained = (part.operations.len() - relaxed.operations.len()) as u64;
+    let mut report = check_key(&relaxed, limits);
+    report.operations += explained;
+    report.happened += explained;
+    report.observed += explained;
+    report
+}
+
+/// `part` with each read begun as early as it may have taken effect, and without those that others explain.
+fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
+    let mut brought: FxHashMap<&Scalar, Brought> = FxHashMap::default();
+    for source in &part.operations {
+        let value = match source.action {
+            Action::Write(value) => value,
+            // Of a value to itself, it changes nothing.
+            Action::Cas(old, new) if old != Some(new) => new,
+            _ => continue,
+        };
+        let acknowledged = match source.end {
+            End::Ok { index, .. } => index,
+            End::Info { .. } => u64::MAX,
+            End::Fail { .. } => continue,
+        };
+        let known = brought.entry(value).or_insert(Brought { begun: u64::MAX, acknowledged: u64::MAX });
+        known.begun = known.begun.min(source.index);
+        known.acknowledged = known.acknowledged.min(acknowledged);
+    }
+    let mut first: FxHashMap<&Scalar, (u64, Source<'a>)> = FxHashMap::default();
+    let mut others: Vec<Source<'a>> = Vec::with_capacity(part.operations.len());
+    for source in &part.operations {
+        let (Action::Read(value), End::Ok { index: answered, .. }) = (source.action, source.end) else {
+            others.push(*source);
+            continue;
+        };
+        let value = match value {
+            _ if fresh == Some(source.index) => {
+                others.push(*source);
+                continue;
+            }
+            _ if value == part.initial => continue,
+            // The register held something from the start: the client did not learn what.
+            None => {
+                others.push(*source);
+                continue;
+            }
+            Some(value) => value,
+        };
+        let known = brought.get(value);
+        if known.is_some_and(|known| known.acknowledged < answered) {
+            continue;
+        }
+        let begun = known.map_or(source.index, |known| known.begun.min(source.index));
+        let read = Source { since: Since::Earlier(begun), ..*source };
+        let earliest = first.entry(value).or_insert((answered, read));
+        if answered < earliest.0 {
+            *earliest = (answered, read);
+        }
+    }
+    // Reads first: of one that begins with the operation that it saw, the operation is then the one that begins last.
+    let mut operations: Vec<Source<'a>> = first.into_values().map(|(_, read)| read).collect();
+    operations.sort_unstable_by_key(|read| read.index);
+    operations.append(&mut others);
+    Partition { key: part.key, initial: part.initial, operations }
+}
+
+/// What is known of the operations that bring a value.
+struct Brought {
+    /// When the first of them began.
+    begun: u64,
+    /// When the first of them was acknowledged; `u64::MAX` while none was.
+    acknowledged: u64,
+}

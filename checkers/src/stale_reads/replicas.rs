@@ -1,0 +1,221 @@
+//! What replicas owe once everything is healed, nothing more is written, and they have had their time.
+//!
+//! The last read of a key at each replica says what that replica came to.
+//!
+//! - *Diverged*: two replicas gave different values. Had they held the same, whatever made one of the values of the other
+//!   must have taken effect after the first of the two reads began and before the second was answered. It is not an
+//!   anomaly where an operation that brings the later value (either, where the reads overlap) may have done so: one whose
+//!   answer is still missing may take effect at any time, unless its value had been seen before.
+//! - *Lost write*: all replicas agree, on what was overwritten before. The last of these reads is held to linearizability.
+//!   Where the history has stale reads at worst without that, and is impossible with it, an acknowledged write is missing
+//!   from all replicas. Where some replica did not answer for that key, it is unknown: it may have the write.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use duress_history::{NodeId, Scalar};
+
+use super::relaxed;
+use crate::linearizable::partition::{Action, End, Partition, Source};
+use crate::linearizable::{Convergence, KeyReport, Limits, shown};
+use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, Reason, Role};
+use crate::witness::{Op, Witness, say};
+
+/// The replicas, and when they have to agree.
+pub(super) struct Replicas<'a> {
+    settled: u64,
+    /// The nodes that any read was sent to.
+    known: BTreeSet<&'a NodeId>,
+    /// Those of them that answered one in the final phase.
+    answered: BTreeSet<&'a NodeId>,
+}
+
+/// The last read of a key at a replica.
+#[derive(Clone, Copy)]
+struct Last<'b, 'a> {
+    source: &'b Source<'a>,
+    node: &'a NodeId,
+    value: Option<&'a Scalar>,
+    answered: u64,
+}
+
+impl<'a> Replicas<'a> {
+    /// Those of a history in which they have to agree from the event `settled` on.
+    pub(super) fn new(parts: &[Partition<'a>], settled: u64) -> Self {
+        let sources = || parts.iter().flat_map(|part| &part.operations);
+        let read = |source: &&Source<'a>| matches!(source.action, Action::Read(_));
+        let last = |source: &&Source<'a>| source.index >= settled && matches!(source.end, End::Ok { .. });
+        let known = sources().filter(read).filter_map(|source| source.node).collect();
+        let answered = sources().filter(read).filter(last).filter_map(|source| source.node).collect();
+        Self { settled, known, answered }
+    }
+
+    /// How many replicas there are.
+    pub(super) fn known(&self) -> usize {
+        self.known.len()
+    }
+
+    /// How they were compared.
+    pub(super) fn convergence(&self, parts: &[Partition<'a>]) -> Convergence {
+        let compared = parts.iter().filter(|part| self.last_reads(part).len() > 1).count() as u64;
+        Convergence { replicas: self.answered.iter().map(|node| (*node).clone()).collect(), compared }
+    }
+
+    /// Checks one key: that reads are stale at worst, and that the replicas agree at the end on what was written last.
+    pub(super) fn check_key(&self, part: &Partition<'a>, limits: Limits<'_>) -> KeyReport {
+        let last = self.last_reads(part);
+        let diverged = diverged(part, &last);
+        let newest = last
+            .iter()
+            .max_by_key(|read| read.source.index)
+            .filter(|newest| diverged.is_none() && last.iter().all(|read| read.value == newest.value));
+        let Some(newest) = newest else {
+            let mut report = relaxed(part, None, limits);
+            report.anomalies.extend(diverged);
+            return report;
+        };
+        let strict = relaxed(part, Some(newest.source.index), limits);
+        if strict.anomalies.is_empty() {
+            return strict;
+        }
+        let mut report = relaxed(part, None, limits);
+        if !report.anomalies.is_empty() || !report.reasons.is_empty() {
+            return report;
+        }
+        let unread: Vec<NodeId> = self
+            .known
+            .iter()
+            .filter(|node| !last.iter().any(|read| read.node == **node))
+            .map(|node| (*node).clone())
+            .collect();
+        if unread.is_empty() {
+            report.anomalies.extend(strict.anomalies.into_iter().map(|anomaly| lost(anomaly, newest, &last)));
+        } else {
+            report.reasons.push(Reason::ReplicasUnread { key: part.key.cloned(), nodes: unread });
+        }
+        report
+    }
+
+    /// The last read of the key at each replica, by replica.
+    fn last_reads<'b>(&self, part: &'b Partition<'a>) -> Vec<Last<'b, 'a>> {
+        let mut last: BTreeMap<&'a NodeId, Last<'b, 'a>> = BTreeMap::new();
+        for source in part.operations.iter().filter(|source| source.index >= self.settled) {
+            let (Action::Read(value), End::Ok { index, .. }, Some(node)) =
+                (source.action, source.end, source.node)
+            else {
+                continue;
+            };
+            // The register held something from the start: the client did not learn what.
+            if value.is_none() && part.initial.is_some() {
+                continue;
+            }
+            let read = Last { source, node, value, answered: index.max(source.index) };
+            let before = last.entry(node).or_insert(read);
+            if source.index > before.source.index {
+                *before = read;
+            }
+        }
+        last.into_values().collect()
+    }
+}
+
+/// Two replicas that hold different values, whatever is still under way.
+fn diverged(part: &Partition<'_>, last: &[Last<'_, '_>]) -> Option<Anomaly> {
+    let mut by_time: Vec<&Last<'_, '_>> = last.iter().collect();
+    by_time.sort_by_key(|read| read.source.index);
+    let pairs = by_time
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| by_time[at + 1..].iter().map(move |other| (one, other)));
+    let (one, other) =
+        pairs.into_iter().find(|(one, other)| one.value != other.value && !excused(part, one, other))?;
+    const ONE: Op = 0;
+    const OTHER: Op = 1;
+    let mut objects: Vec<Object> =
+        part.key.map(|key| Object::new(ObjectKind::Key, key)).into_iter().collect();
+    let node = |read: &Last<'_, '_>| Object::new(ObjectKind::Node, &Scalar::from(read.node.as_str()));
+    objects.extend([node(one), node(other)]);
+    let reads = [(ONE, shown(one.source, Role::Evidence)), (OTHER, shown(other.source, Role::Read))];
+    let witness = Witness::new(objects, reads);
+    let value = |read: &Last<'_, '_>| read.value.map_or_else(|| "null".to_owned(), Scalar::to_string);
+    let (first, second) = (value(one), value(other));
+    let name = part.key.map_or_else(|| "the register".to_owned(), Scalar::to_string);
+    let ordered = one.answered < other.source.index;
+    let mut steps = vec![say(
+        format!(
+            "When everything had been healed, {} answered {} with {first}, and {} answered {} with {second}.",
+            one.node,
+            witness.named(ONE),
+            other.node,
+            witness.named(OTHER)
+        ),
+        &[ONE, OTHER],
+    )];
+    let between = if ordered {
+        steps.push(witness.before(ONE, OTHER));
+        format!("Nothing that brings {second} into {name} can have taken effect between the two.")
+    } else {
+        format!(
+            "Nothing that brings {first} or {second} into {name} can have taken effect while they were under way."
+        )
+    };
+    steps.push(say(between, &[ONE, OTHER]));
+    steps.push(say(
+        "So the two replicas hold different values, and nothing is written any more.",
+        &[ONE, OTHER],
+    ));
+    let summary = format!("in the end {name} is {first} at {} and {second} at {}", one.node, other.node);
+    Some(witness.anomaly(AnomalyKind::Diverged, OTHER, summary, steps))
+}
+
+/// Whether an operation may have taken effect between the two reads, of which `one` began first, that explains why they
+/// differ although both replicas held the same.
+fn excused(part: &Partition<'_>, one: &Last<'_, '_>, other: &Last<'_, '_>) -> bool {
+    let overlap = one.answered >= other.source.index;
+    let (from, until) = (one.source.index, one.answered.max(other.answered));
+    let makes = |value: &Scalar| Some(value) == other.value || (overlap && Some(value) == one.value);
+    part.operations.iter().any(|source| {
+        let Some(value) = produced(source).filter(|value| makes(value)) else { return false };
+        match source.end {
+            End::Ok { index, .. } => source.index < until && index > from,
+            End::Info { .. } => source.index < until && !seen_before(part, from, value),
+            End::Fail { .. } => false,
+        }
+    })
+}
+
+/// Whether the only operation that brings `value` is known to have taken effect before the event `from`.
+fn seen_before(part: &Partition<'_>, from: u64, value: &Scalar) -> bool {
+    let makers = part
+        .operations
+        .iter()
+        .filter(|source| produced(source) == Some(value) && !matches!(source.end, End::Fail { .. }));
+    if part.initial == Some(value) || makers.count() != 1 {
+        return false;
+    }
+    part.operations.iter().any(|source| {
+        let saw = match source.action {
+            Action::Read(seen) => seen == Some(value),
+            Action::Cas(old, _) => old == Some(value),
+            Action::Write(_) | Action::Acquire | Action::Release => false,
+        };
+        saw && matches!(source.end, End::Ok { index, .. } if index < from)
+    })
+}
+
+/// The value that an operation brings.
+fn produced<'a>(source: &Source<'a>) -> Option<&'a Scalar> {
+    match source.action {
+        Action::Write(value) => Some(value),
+        Action::Cas(old, new) if old != Some(new) => Some(new),
+        _ => None,
+    }
+}
+
+/// What is impossible with the last read, as the loss that it shows.
+fn lost(anomaly: Anomaly, newest: &Last<'_, '_>, last: &[Last<'_, '_>]) -> Anomaly {
+    let nodes: Vec<&str> = last.iter().map(|read| read.node.as_str()).collect();
+    let value = newest.value.map_or_else(|| "null".to_owned(), Scalar::to_string);
+    let all = format!("at the end every replica ({}) answered {value}", nodes.join(", "));
+    let summary = format!("{}; {all}: a write is lost", anomaly.summary);
+    Anomaly { kind: AnomalyKind::LostWrite, summary, ..anomaly }
+}
