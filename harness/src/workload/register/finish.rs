@@ -1,6 +1,6 @@
-//! The last reads of a run: every key through every node, until it is answered.
+//! The last reads of a run: every key through every node, until it is answered, and until the nodes agree.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use duress_history::register::{Register, RegisterOp};
@@ -8,15 +8,23 @@ use duress_history::{Event, NodeId, OpType, Scalar};
 
 use crate::workload::generator::{Context, Generator, Next};
 
-/// Reads each key once through each node; a read that fails is asked again until a deadline.
+/// How long replicas are left alone before keys on which they differ are read again.
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
+
+/// Reads each key through each node; a read that fails is asked again, and so are keys on which nodes differ, until a
+/// deadline. Replicas that lag have so long to catch up.
 #[derive(Debug)]
 pub struct FinalReads {
     /// The node that each process slot speaks to.
     nodes: Vec<NodeId>,
     /// Of each node, the keys still to be read through it.
-    todo: Vec<(NodeId, VecDeque<Scalar>)>,
-    /// Reads that have begun and not been answered: node and key.
+    todo: BTreeMap<NodeId, VecDeque<Scalar>>,
+    /// Reads that have begun and not been answered.
     open: BTreeSet<(NodeId, Scalar)>,
+    /// The last answer of each node for each key.
+    answers: BTreeMap<Scalar, BTreeMap<NodeId, Option<Scalar>>>,
+    /// When the next round begins, while nodes differ.
+    next_round: Option<Duration>,
     deadline: Duration,
 }
 
@@ -25,34 +33,53 @@ impl FinalReads {
     /// clients began.
     pub fn new(keys: impl IntoIterator<Item = Scalar>, nodes: Vec<NodeId>, deadline: Duration) -> Self {
         let keys: VecDeque<Scalar> = keys.into_iter().collect();
-        let distinct: BTreeSet<&NodeId> = nodes.iter().collect();
-        let todo = distinct.into_iter().map(|node| (node.clone(), keys.clone())).collect();
-        Self { nodes, todo, open: BTreeSet::new(), deadline }
+        let todo = nodes.iter().map(|node| (node.clone(), keys.clone())).collect();
+        let answers = keys.into_iter().map(|key| (key, BTreeMap::new())).collect();
+        Self { nodes, todo, open: BTreeSet::new(), answers, next_round: None, deadline }
     }
 
     /// How many keys were not read through every node.
     #[must_use]
     pub fn unanswered(&self) -> usize {
-        let todo = self.todo.iter().flat_map(|(_, keys)| keys);
-        let keys: BTreeSet<&Scalar> = todo.chain(self.open.iter().map(|(_, key)| key)).collect();
-        keys.len()
+        self.answers.values().filter(|answers| answers.len() < self.todo.len()).count()
     }
 
-    fn keys_of(&mut self, node: &NodeId) -> Option<&mut VecDeque<Scalar>> {
-        self.todo.iter_mut().find(|(other, _)| other == node).map(|(_, keys)| keys)
+    /// The keys on which nodes differ.
+    fn disputed(&self) -> Vec<Scalar> {
+        let differ = |answers: &&BTreeMap<NodeId, Option<Scalar>>| {
+            let mut values = answers.values();
+            values.next().is_some_and(|first| values.any(|other| other != first))
+        };
+        self.answers.iter().filter(|(_, answers)| differ(answers)).map(|(key, _)| key.clone()).collect()
     }
 }
 
 impl Generator<Register> for FinalReads {
     fn next(&mut self, context: &Context) -> Next<Register> {
-        let left = !self.open.is_empty() || self.todo.iter().any(|(_, keys)| !keys.is_empty());
-        if context.now >= self.deadline || !left {
+        if context.now >= self.deadline {
             return Next::Done;
         }
-        let node = self.nodes[context.slot].clone();
-        match self.keys_of(&node).and_then(VecDeque::pop_front) {
+        let idle = self.open.is_empty() && self.todo.values().all(VecDeque::is_empty);
+        if idle {
+            let disputed = self.disputed();
+            match self.next_round {
+                _ if disputed.is_empty() => return Next::Done,
+                Some(at) if context.now >= at => {
+                    self.next_round = None;
+                    self.todo.values_mut().for_each(|keys| keys.extend(disputed.iter().cloned()));
+                }
+                Some(at) => return Next::At(at),
+                None => {
+                    let at = context.now + BETWEEN_ROUNDS;
+                    self.next_round = Some(at);
+                    return Next::At(at);
+                }
+            }
+        }
+        let node = &self.nodes[context.slot];
+        match self.todo.get_mut(node).and_then(VecDeque::pop_front) {
             Some(key) => {
-                self.open.insert((node, key.clone()));
+                self.open.insert((node.clone(), key.clone()));
                 Next::Op(Register { key, op: RegisterOp::Read(None) })
             }
             // Other slots speak to other nodes.
@@ -62,13 +89,77 @@ impl Generator<Register> for FinalReads {
 
     fn update(&mut self, event: &Event<Register>) {
         let Some(node) = &event.node else { return };
-        let key = &event.action.key;
-        if event.op_type != OpType::Invoke
-            && self.open.remove(&(node.clone(), key.clone()))
-            && event.op_type != OpType::Ok
-            && let Some(keys) = self.keys_of(node)
-        {
-            keys.push_back(key.clone());
+        let Register { key, op } = &event.action;
+        if event.op_type == OpType::Invoke || !self.open.remove(&(node.clone(), key.clone())) {
+            return;
         }
+        match (event.op_type, op) {
+            (OpType::Ok, RegisterOp::Read(value)) => {
+                self.answers.entry(key.clone()).or_default().insert(node.clone(), value.clone());
+            }
+            _ => self.todo.entry(node.clone()).or_default().push_back(key.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use duress_history::Process;
+
+    use super::*;
+
+    /// Runs the reads with `answer(node, key, round)`, where a round is a time at which a node is asked.
+    fn run(answer: impl Fn(&str, u64) -> Option<i64>) -> (FinalReads, Vec<String>) {
+        let nodes = vec![NodeId::new("n1"), NodeId::new("n2")];
+        let mut reads = FinalReads::new([Scalar::from("x")], nodes.clone(), Duration::from_secs(1));
+        let (mut now, mut asked) = (0, Vec::new());
+        'run: loop {
+            let mut wake = now + 10;
+            for (slot, node) in nodes.iter().enumerate() {
+                let now = Duration::from_millis(now);
+                let context = Context { now, slot, slots: nodes.len(), process: Process(slot as u64) };
+                match reads.next(&context) {
+                    Next::Op(action) => {
+                        asked.push(format!("{node}@{}", context.now.as_millis()));
+                        let value = answer(node.as_str(), context.now.as_millis() as u64);
+                        let op = RegisterOp::Read(value.map(Scalar::from));
+                        let event = Event {
+                            index: 0,
+                            time: 0,
+                            process: Process(slot as u64),
+                            op_type: OpType::Ok,
+                            action: Register { key: action.key, op },
+                            node: Some(node.clone()),
+                            error: None,
+                        };
+                        reads.update(&event);
+                    }
+                    Next::At(at) => wake = at.as_millis() as u64,
+                    Next::Pending => {}
+                    Next::Done => break 'run,
+                }
+            }
+            now = wake;
+        }
+        (reads, asked)
+    }
+
+    #[test]
+    fn nodes_that_agree_are_asked_once() {
+        let (reads, asked) = run(|_, _| Some(3));
+        assert_eq!(asked, ["n1@0", "n2@0"]);
+        assert_eq!(reads.unanswered(), 0);
+    }
+
+    #[test]
+    fn a_replica_that_lags_is_asked_until_it_agrees() {
+        let (reads, asked) = run(|node, now| Some(if node == "n2" && now < 150 { 2 } else { 3 }));
+        assert!(asked.len() > 2 && reads.disputed().is_empty(), "{asked:?}");
+    }
+
+    #[test]
+    fn replicas_that_never_agree_are_left_at_the_deadline() {
+        let (reads, _) = run(|node, _| Some(if node == "n2" { 2 } else { 3 }));
+        assert_eq!((reads.unanswered(), reads.disputed().len()), (0, 1));
     }
 }
