@@ -1,5 +1,6 @@
 //! What the etcd client makes of every kind of answer of the gateway, and of none.
 
+mod offer;
 mod registers;
 mod scripted;
 

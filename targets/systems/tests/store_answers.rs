@@ -1,5 +1,6 @@
 //! What the store's client makes of every kind of answer, and of none.
 
+mod offer;
 mod registers;
 mod scripted;
 

@@ -5,6 +5,7 @@
 //! it is not.
 
 mod cluster;
+mod offer;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use cluster::{ATTEMPT, Cluster, cas, insist, read, short, write};
 use duress_history::NodeId;
 use duress_settings::Request;
 use duress_targets::Store;
+use offer::store_offer;
 
 fn executable() -> Option<PathBuf> {
     let given = std::env::var_os("DURESS_EXECUTABLE").map(PathBuf::from);
@@ -27,7 +29,7 @@ fn executable() -> Option<PathBuf> {
 }
 
 fn store(executable: PathBuf) -> Store {
-    Store::new(executable, duress_store::offer().clone())
+    Store::new(executable, store_offer())
 }
 
 fn request(mode: &str, options: &[(&str, &str)]) -> Request {

@@ -1,14 +1,16 @@
 //! Registers asked of a node whose answers are scripted, and outcomes in short.
 
+use std::sync::Arc;
+
+use crate::offer::store_offer;
 use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
 use duress_settings::Request;
 use duress_targets::{Deployment, Etcd, Node, Outcome, Store, System, Topology};
-use std::sync::Arc;
 
 /// The store or etcd with one node, `n1`, at an address that only a scripted server's place leads to.
 pub fn single(system: &str, request: &Request) -> Arc<dyn Deployment> {
-    let store = Store::new("duress".into(), duress_store::offer().clone());
+    let store = Store::new("duress".into(), store_offer());
     let etcd = Etcd::default();
     let system: &dyn System = if system == "store" { &store } else { &etcd };
     let node = Node { name: NodeId::new("n1"), address: [192, 0, 2, 1].into() };

@@ -1,0 +1,23 @@
+//! As much of what the store offers as its clients' tests ask for: the store itself has the whole list.
+
+use duress_settings::{Mode, Offer, OptionSpec, Values};
+
+/// Two modes, each with its option of how reads are answered.
+pub fn store_offer() -> Offer {
+    let mode = |name: &str| Mode { name: name.to_owned(), summary: String::new(), promises: String::new() };
+    let option = |name: &str, values: Values, default: &str, mode: &str| OptionSpec {
+        name: name.to_owned(),
+        values,
+        default: default.to_owned(),
+        summary: String::new(),
+        modes: vec![mode.to_owned()],
+    };
+    Offer {
+        modes: vec![mode("raft"), mode("primary")],
+        options: vec![
+            option("reads", Values::words(["index", "local"]), "index", "raft"),
+            option("read", Values::words(["primary", "any"]), "primary", "primary"),
+        ],
+        bugs: Vec::new(),
+    }
+}
