@@ -24,6 +24,8 @@ const BAND: f64 = 22.0;
 const BAR_MIN: f64 = 8.0;
 /// About how wide a character is.
 const CHARACTER: f64 = 7.3;
+/// About how wide a bold one is.
+const BOLD_CHARACTER: f64 = 8.8;
 
 /// Where moments are in the drawing.
 struct Scale {
@@ -209,7 +211,8 @@ fn bar(number: usize, row: &WitnessOperation, scale: &Scale, y: f64, contradicts
     let width = (right - left).max(BAR_MIN);
     let text = format!("{} {}", row.label, row.action);
     let mark = if contradicts { " ✕ contradiction" } else { "" };
-    let room = WIDTH - 4.0 - (text.chars().count() + mark.chars().count()) as f64 * CHARACTER;
+    let room =
+        WIDTH - 4.0 - text.chars().count() as f64 * CHARACTER - mark.chars().count() as f64 * BOLD_CHARACTER;
     html! {
         g.op.contradicts[contradicts].unanswered[row.completion_time.is_none()].info[row.ended == OpType::Info]
             tabindex="0" role="img" data-witness=(number) data-label=(row.label)
