@@ -13,6 +13,9 @@ use crate::cli::{subject, words};
 #[derive(Debug, Args)]
 #[command(after_help = subject::help(offer()))]
 pub struct BrokerArgs {
+    /// How partitions are replicated
+    #[arg(long, default_value = "isr")]
+    mode: String,
     /// This broker's name; its number in the protocol is its place in the order of all names, from 1
     #[arg(long, default_value = "n1")]
     node: NodeName,
@@ -41,7 +44,7 @@ pub struct BrokerArgs {
 
 pub fn broker(args: &BrokerArgs) -> Result<Exit, Failure> {
     let request = Request {
-        mode: None,
+        mode: Some(args.mode.clone()),
         options: args.options.iter().cloned().collect(),
         bug: args.bug.clone(),
         nodes: args.peers.len() + 1,

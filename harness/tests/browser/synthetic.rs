@@ -154,7 +154,7 @@ fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
         if is_stale {
             let operation = |label, index, time, end, action: String| {
                 json!({"label": label, "index": index, "process": numbers[slot], "node": node(slot as u64), "time": time,
-                    "completion_time": end, "action": action, "ended": "ok"})
+                    "completion_time": end, "action": action, "role": "part", "ended": "ok"})
             };
             anomaly = json!({
                 "kind": "stale-read", "objects": [{"kind": "key", "name": format!("r{key}")}], "summary": format!("B (read -> {value}) saw {HOSTILE}"), "start": "any",
