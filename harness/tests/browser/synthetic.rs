@@ -70,8 +70,8 @@ pub fn run(folder: &Path, operations: u64) {
         })
         .collect();
     let verdict = json!({
-        "verdict": "invalid", "subject": "store (raft), made up", "promise": "linearizable", "anomalies": [stale], "faults": told,
-        "statistics": {"counts": {"ok": operations, "fail": 0, "info": 0}, "by_f": {}, "by_node": {}}, "notes": [HOSTILE],
+        "version": 2, "verdict": "invalid", "subject": "store (raft), made up", "promise": "linearizable", "anomalies": [stale], "faults": told,
+        "statistics": {"counts": {"ok": operations, "fail": 0, "info": 0}, "by_f": {}, "by_node": {}, "reasons": [], "lasted_ms": lasted / 1_000_000, "first_ok_ms": 0}, "notes": [HOSTILE],
     });
     fs::write(folder.join("plan.json"), plan.to_string()).unwrap();
     fs::write(folder.join("verdict.json"), verdict.to_string()).unwrap();
