@@ -8,6 +8,8 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
+use serde_json::json;
+
 use crate::Test;
 use crate::stage::{PATIENCE, Stage, Started, wait_until};
 
@@ -64,9 +66,16 @@ impl Server {
 fn make_run(stage: &Stage, name: &str, seed: u64, verdict: Option<&str>) {
     let folder = stage.path().join("runs").join(name);
     fs::create_dir_all(&folder).unwrap();
-    let plan = format!(
-        r#"{{"target": "store", "settings": {{"mode": "raft"}}, "workload": {{"name": "register"}}, "seed": {seed}, "faults": "kill"}}"#
-    );
+    let host = |name: &str, address: &str| json!({"name": name, "address": address});
+    let plan = json!({
+        "version": 1, "target": "store", "settings": {"mode": "raft", "options": {}},
+        "nodes": [host("n1", "10.77.0.1")], "clients": [host("c1", "10.77.0.101")],
+        "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1},
+        "concurrency": 3, "rate_hz": null, "time_limit_ms": 10_000, "operation_timeout_ms": 1000, "seed": seed,
+        "faults": "kill", "fault_interval_ms": 3000, "overlap": "never", "schedule": [],
+        "arena": {"port": "tun", "data": "tmpfs"},
+    });
+    let plan = format!("{plan:#}");
     fs::write(folder.join("plan.json"), plan).unwrap();
     if let Some(verdict) = verdict {
         fs::write(folder.join("verdict.json"), verdict).unwrap();
@@ -80,9 +89,12 @@ fn status(answer: &str) -> &str {
 fn listed() {
     let stage = Stage::set();
     make_run(&stage, "store-raft/1", 41, Some(r#"{"verdict": "valid"}"#));
-    let invalid =
-        r#"{"verdict": "invalid", "anomalies": [{"kind": "stale-read", "summary": "</script><b>B saw 1"}]}"#;
-    make_run(&stage, "store-raft/2", 42, Some(invalid));
+    let anomaly = json!({
+        "kind": "stale-read", "objects": [], "summary": "</script><b>B saw 1", "start": null, "operations": [],
+        "relations": [], "contradicts": null, "steps": [],
+    });
+    let invalid = json!({"version": 2, "verdict": "invalid", "anomalies": [anomaly]}).to_string();
+    make_run(&stage, "store-raft/2", 42, Some(&invalid));
     let server = serve(&stage);
     let all = server.get("/");
     assert!(
