@@ -88,7 +88,7 @@ pub struct UnderFault {
     pub family: String,
     /// What it is, in words.
     pub what: String,
-    /// Operations that were invoked, or ended well, while it was in force.
+    /// Operations that were under way while it was in force, and those of them that happened then.
     pub operations: Asked,
     /// How many nodes it took away whole.
     pub took_away: usize,
@@ -102,9 +102,10 @@ impl Exercised {
         let mut exercised = Self::default();
         let mut slots = BTreeSet::new();
         for operation in operations {
-            let ok = match operation.completion {
-                Completion::Ok { time, .. } => Some(time),
-                Completion::Fail { .. } | Completion::Info { .. } => None,
+            let (ended, ok) = match operation.completion {
+                Completion::Ok { time, .. } => (Some(time), Some(time)),
+                Completion::Fail { time, .. } => (Some(time), None),
+                Completion::Info { at, .. } => (at.map(|(_, time)| time), None),
             };
             if let Some(node) = &operation.node {
                 if !exercised.nodes.contains_key(node) {
@@ -124,7 +125,10 @@ impl Exercised {
             }
             for window in &mut windows {
                 let within = |time: u64| (window.from_ns..window.to_ns).contains(&time);
-                window.under.operations.invoked += u64::from(within(operation.time));
+                // One that a paused node keeps waiting meets the fault, though it was invoked before.
+                let ended = ended.unwrap_or(u64::MAX);
+                let met = operation.time < window.to_ns && ended >= window.from_ns;
+                window.under.operations.invoked += u64::from(met);
                 window.under.operations.ok += u64::from(ok.is_some_and(within));
             }
         }
@@ -172,7 +176,7 @@ impl Exercised {
         }
         for fault in self.faults.iter().filter(|fault| fault.operations.invoked == 0) {
             missing.push(format!(
-                "no operation was invoked while fault {} ({}) was in force",
+                "no operation was under way while fault {} ({}) was in force",
                 fault.fault, fault.what
             ));
         }

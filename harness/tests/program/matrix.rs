@@ -43,6 +43,7 @@ expect = "valid"
 [[cell]]
 name = "anomaly"
 options = { read = "any" }
+promise = "linearizable"
 time-limit = "4s"
 interval = "1s"
 faults = "partition"

@@ -62,6 +62,6 @@ fn a_run_may_be_cut_short() {
     // More than five seconds, so that progress is told to nobody, too.
     survives(&stage, "run store --nodes 1 --faults none --time-limit 6", 0, &["2>&1|true"]);
     let ways = ["|head -n 1", ">&- 2>&- <&-"];
-    survives(&stage, "run store --nodes 1 --faults pause --interval 500ms --time-limit 2", 0, &ways);
+    survives(&stage, "run store --nodes 1 --faults pause --interval 500ms --time-limit 4", 0, &ways);
     stage.assert_vanished();
 }

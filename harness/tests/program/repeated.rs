@@ -8,7 +8,7 @@ use crate::stage::{PATIENCE, Stage};
 
 pub const TESTS: &[Test] = &[("the_seed_decides_the_run", the_seed_decides_the_run)];
 
-const LINE: &str = "run store --nodes 3 --seed 42 --time-limit 3 --interval 1s --faults pause,partition";
+const LINE: &str = "run store --nodes 3 --seed 42 --time-limit 4 --interval 700ms --faults pause,partition";
 
 fn the_seed_decides_the_run() {
     let stage = Stage::set();
