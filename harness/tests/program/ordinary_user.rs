@@ -41,7 +41,7 @@ fn runs_a_cluster() -> Result<(), Skipped> {
         return Err(Skipped(format!("an ordinary user can run no cluster here: {doctor}")));
     }
     let run = stage
-        .start(as_user("run store --time-limit 5 --seed 5 --interval 1s --faults all"))
+        .start(as_user("run store --time-limit 8 --seed 5 --faults all"))
         .wait(PATIENCE)
         .exits(0);
     stage.assert_vanished();
