@@ -40,8 +40,10 @@ fn ends_early(signal: Signal) {
     let stage = Stage::set();
     let (started, record) = with_fault_in_force(&stage);
     started.signal(signal);
-    let run = started.wait(Duration::from_secs(40)).exits(0);
+    let run = started.wait(Duration::from_secs(40));
     stage.assert_vanished();
+    // The fault may have been in force for a moment only, in which nothing happened.
+    assert!([0, 2].contains(&run.code()), "{run}");
     assert!(run.stdout.contains("the run was ended early"), "{run}");
     assert!(run.stderr.contains("ending early"), "{run}");
     let history = record.history();

@@ -32,7 +32,7 @@ pub enum SettingsError {
         /// The value given.
         given: String,
         /// The values accepted.
-        accepted: Values,
+        accepted: Box<Values>,
         /// The accepted word nearest to it.
         nearest: Option<String>,
     },

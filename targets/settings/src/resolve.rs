@@ -93,7 +93,7 @@ impl<'a> Asking<'a> {
             option: option.name.clone(),
             given: value.to_owned(),
             nearest: nearest(value, option.values.known_words()).map(str::to_owned),
-            accepted: option.values.clone(),
+            accepted: Box::new(option.values.clone()),
         })
     }
 

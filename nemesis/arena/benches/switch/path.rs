@@ -48,7 +48,7 @@ impl Path {
             .map(|(name, last)| HostSpec { name: (*name).into(), address: Ipv4Addr::new(10, 77, 0, last) })
             .collect();
         let arena = Arena::build(&ArenaSpec { hosts, port, tcp_rto_max: None }).expect("the arena stands");
-        let [client, server] = names.map(|name| Arc::clone(arena.host(&name).expect("a host of this arena")));
+        let [client, server] = names.map(|name| Arc::clone(arena.host(name).expect("a host of this arena")));
         let server_address = server.address();
         Self::Hosts { client, server, server_address, arena }
     }
