@@ -12,6 +12,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::verdict::Verdict;
+use duress_history::Assumed;
 use simulation::{Defect, Shape, Values};
 
 /// A shape's name, and the shape for so many operations.
@@ -40,7 +41,12 @@ fn check(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::from_parameter(operations), |bencher| {
                 bencher.iter(|| {
                     let interrupt = AtomicBool::new(false);
-                    let report = check_registers(black_box(&history), None, &Budget::default(), &interrupt);
+                    let report = check_registers(
+                        black_box(&history),
+                        &Assumed::default(),
+                        &Budget::default(),
+                        &interrupt,
+                    );
                     assert_eq!(report.verdict, Verdict::Valid);
                 });
             });

@@ -14,7 +14,7 @@
 //!
 //! use duress_checkers::linearizable::{Budget, check_registers};
 //! use duress_checkers::verdict::{AnomalyKind, Verdict};
-//! use duress_history::{jsonl, pairs, register::Register};
+//! use duress_history::{Assumed, jsonl, pairs, register::Register};
 //!
 //! // 1 is written, then 2; a read that begins after both have been acknowledged still sees 1.
 //! let text = r#"{"process":0,"type":"invoke","f":"write","value":["x",1]}
@@ -28,7 +28,7 @@
 //! "#;
 //! let history = jsonl::read_from::<Register>(text.as_bytes())?;
 //! let operations = pairs::pair(history.events)?;
-//! let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(false));
+//! let report = check_registers(&operations, &Assumed::default(), &Budget::default(), &AtomicBool::new(false));
 //! let Verdict::Invalid(anomalies) = report.verdict else { panic!("a stale read must be found") };
 //! assert_eq!(anomalies[0].kind, AnomalyKind::StaleRead);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

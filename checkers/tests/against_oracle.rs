@@ -8,16 +8,17 @@ mod witness;
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
-use duress_checkers::verdict::{Anomaly, CheckReport, Reason, Verdict, WitnessStart};
-use duress_history::mutex::Mutex;
+use duress_checkers::verdict::{Anomaly, CheckReport, Details, Reason, Verdict, WitnessStart};
+use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::register::{CasRegister, Register, RegisterOp};
-use duress_history::{Completion, Operation, Scalar};
+use duress_history::{Assumed, Completion, Initial, NilReads, Operation, Scalar};
 use garbage::{garbage, register_action, unique_garbage};
 use proptest::prelude::*;
 use simulation::{Defect, Shape, Values};
 
-fn check(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> CheckReport {
-    check_cas_register(operations, initial, &Budget::default(), &AtomicBool::new(false))
+fn check(operations: &[Operation<CasRegister>], initial: Initial) -> CheckReport {
+    let assumed = Assumed { initial, ..Assumed::default() };
+    check_cas_register(operations, &assumed, &Budget::default(), &AtomicBool::new(false))
 }
 
 /// The operations that `anomaly` shows.
@@ -33,8 +34,12 @@ fn shown<A: Clone>(anomaly: &Anomaly, operations: &[Operation<A>]) -> Vec<Operat
         .collect()
 }
 
-/// Why a history says nothing: no operation succeeded, or none that observes something.
-fn nothing_shown(operations: &[Operation<CasRegister>], initial: &Option<Scalar>) -> Vec<Reason> {
+/// Why a history says nothing: what the register holds was asked for, and no operation succeeded, or none that shows it.
+fn nothing_shown(operations: &[Operation<CasRegister>]) -> Vec<Reason> {
+    let asks = |operation: &Operation<CasRegister>| matches!(operation.action.op, RegisterOp::Read(_));
+    if !operations.is_empty() && !operations.iter().any(asks) {
+        return Vec::new();
+    }
     let ok: Vec<&CasRegister> = operations
         .iter()
         .filter_map(|operation| match &operation.completion {
@@ -42,9 +47,8 @@ fn nothing_shown(operations: &[Operation<CasRegister>], initial: &Option<Scalar>
             _ => None,
         })
         .collect();
-    let observes = |action: &&CasRegister| match &action.0 {
-        RegisterOp::Read(value) => value.is_some() || initial.is_none(),
-        RegisterOp::Cas { .. } => true,
+    let observes = |action: &&CasRegister| match &action.op {
+        RegisterOp::Read(_) | RegisterOp::Cas { .. } => true,
         RegisterOp::Write(_) => false,
     };
     match (ok.len() as u64, ok.iter().any(observes)) {
@@ -55,15 +59,34 @@ fn nothing_shown(operations: &[Operation<CasRegister>], initial: &Option<Scalar>
 }
 
 /// The verdict is the definition's, and a witness alone is impossible by the definition.
-fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Result<(), TestCaseError> {
-    let expected = oracle::linearizable(operations, initial.clone());
+fn agree(operations: &[Operation<CasRegister>], initial: Initial) -> Result<(), TestCaseError> {
+    let anything = || (-1..12).map(|value| Some(Scalar::Int(value))).chain([None]).collect();
+    let held: Vec<Option<Scalar>> = match &initial {
+        Initial::Known(value) => vec![value.clone()],
+        Initial::Any => anything(),
+    };
+    // Nothing is there as long as nothing was written, whatever the register is said to hold at first.
+    let unwritten = |operation: &Operation<CasRegister>| match (&initial, &operation.completion) {
+        (Initial::Known(Some(value)), Completion::Ok { index, time, answer })
+            if answer.op == RegisterOp::Read(None) && operation.index < written(operations) =>
+        {
+            let answer = CasRegister::from(RegisterOp::Read(Some(value.clone())));
+            Operation {
+                completion: Completion::Ok { index: *index, time: *time, answer },
+                ..operation.clone()
+            }
+        }
+        _ => operation.clone(),
+    };
+    let observed: Vec<_> = operations.iter().map(unwritten).collect();
+    let expected = held.into_iter().any(|held| oracle::linearizable(&observed, held));
     match check(operations, initial.clone()).verdict {
         Verdict::Valid => {
             prop_assert!(expected, "valid, but no order is right");
-            prop_assert_eq!(nothing_shown(operations, &initial), []);
+            prop_assert_eq!(nothing_shown(operations), []);
         }
         Verdict::Unknown(reasons) => {
-            prop_assert!(reasons == nothing_shown(operations, &initial), "not decided: {reasons:?}");
+            prop_assert!(reasons == nothing_shown(operations), "not decided: {reasons:?}");
             prop_assert!(expected, "what was not read cannot be wrong");
         }
         Verdict::Invalid(anomalies) => {
@@ -72,10 +95,10 @@ fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Resu
             let anomaly = &anomalies[0];
             prop_assert!(!anomaly.steps.is_empty() && !anomaly.operations.is_empty());
             witness::assert_well_formed(anomaly);
-            let shown_alone = shown(anomaly, operations);
+            let shown_alone = shown(anomaly, &observed);
             let starts = match anomaly.start.as_ref().expect("a witness of a register says where it starts") {
                 WitnessStart::Initial(value) => vec![value.clone()],
-                WitnessStart::Any => (-1..12).map(|value| Some(Scalar::Int(value))).chain([None]).collect(),
+                WitnessStart::Any => anything(),
             };
             for start in starts {
                 let possible = oracle::linearizable(&shown_alone, start.clone());
@@ -86,6 +109,19 @@ fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Resu
     Ok(())
 }
 
+/// The index of the event that first acknowledged a write.
+fn written(operations: &[Operation<CasRegister>]) -> u64 {
+    let acknowledged = operations.iter().filter_map(|operation| match &operation.completion {
+        Completion::Ok { index, answer, .. } if !matches!(answer.op, RegisterOp::Read(_)) => Some(*index),
+        _ => None,
+    });
+    acknowledged.min().unwrap_or(u64::MAX)
+}
+
+fn lock_action() -> impl Strategy<Value = Mutex> {
+    prop_oneof![Just(MutexOp::Acquire), Just(MutexOp::Release)].prop_map(|op| Mutex { lock: None, op })
+}
+
 fn as_one_register(operations: Vec<Operation<Register>>) -> Vec<Operation<CasRegister>> {
     operations
         .into_iter()
@@ -94,10 +130,10 @@ fn as_one_register(operations: Vec<Operation<Register>>) -> Vec<Operation<CasReg
             node: operation.node,
             index: operation.index,
             time: operation.time,
-            action: CasRegister(operation.action.op),
+            action: CasRegister::from(operation.action.op),
             completion: match operation.completion {
                 Completion::Ok { index, time, answer } => {
-                    Completion::Ok { index, time, answer: CasRegister(answer.op) }
+                    Completion::Ok { index, time, answer: CasRegister::from(answer.op) }
                 }
                 Completion::Fail { index, time, error } => Completion::Fail { index, time, error },
                 Completion::Info { at, error } => Completion::Info { at, error },
@@ -131,40 +167,56 @@ proptest! {
 
     #[test]
     fn garbage_registers(operations in garbage(register_action(), 9)) {
-        agree(&operations, None)?;
+        agree(&operations, Initial::default())?;
     }
 
     #[test]
     fn garbage_registers_with_an_initial_value(operations in garbage(register_action(), 9)) {
-        let empty = |action: &CasRegister| action.0 == RegisterOp::Read(None);
-        let operations: Vec<_> = operations.into_iter().filter(|operation| !empty(&operation.action)).collect();
-        agree(&operations, Some(Scalar::Int(1)))?;
+        agree(&operations, Initial::Known(Some(Scalar::Int(1))))?;
+    }
+
+    #[test]
+    fn garbage_registers_with_any_initial_value(operations in garbage(register_action(), 9)) {
+        agree(&operations, Initial::Any)?;
+    }
+
+    #[test]
+    fn reads_that_do_not_know_say_nothing(operations in garbage(register_action(), 9)) {
+        let says = |operation: &&Operation<CasRegister>| {
+            !matches!(&operation.completion, Completion::Ok { answer, .. } if answer.op == RegisterOp::Read(None))
+        };
+        let saying: Vec<_> = operations.iter().filter(says).cloned().collect();
+        let assumed = Assumed { nil_reads: NilReads::Unknown, ..Assumed::default() };
+        let report = check_cas_register(&operations, &assumed, &Budget::default(), &AtomicBool::new(false));
+        prop_assert_eq!(report.verdict.anomalies().is_empty(), oracle::linearizable(&saying, None));
+        let Details::Registers(details) = report.details else { panic!("registers have other details") };
+        prop_assert_eq!(details.skipped.empty_reads, (operations.len() - saying.len()) as u64);
     }
 
     #[test]
     fn garbage_registers_with_unique_values(operations in unique_garbage()) {
-        agree(&operations, None)?;
+        agree(&operations, Initial::default())?;
     }
 
     #[test]
     fn simulated_registers(seed in any::<u64>(), shape in shapes()) {
-        agree(&as_one_register(simulation::operations(seed, shape)), None)?;
+        agree(&as_one_register(simulation::operations(seed, shape)), Initial::default())?;
     }
 
     #[test]
     fn simulated_registers_without_defect_are_valid(seed in any::<u64>(), shape in shapes()) {
         let shape = Shape { defect: Defect::None, operations: shape.operations * 20, keys: 3, ..shape };
         let operations = simulation::operations(seed, shape);
-        let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(false));
+        let report = check_registers(&operations, &Assumed::default(), &Budget::default(), &AtomicBool::new(false));
         let observed = as_one_register(operations);
-        match nothing_shown(&observed, &None) {
+        match nothing_shown(&observed) {
             nothing if nothing.is_empty() => prop_assert_eq!(report.verdict, Verdict::Valid),
             nothing => prop_assert_eq!(report.verdict, Verdict::Unknown(nothing)),
         }
     }
 
     #[test]
-    fn garbage_locks(operations in garbage(prop_oneof![Just(Mutex::Acquire), Just(Mutex::Release)], 9)) {
+    fn garbage_locks(operations in garbage(lock_action(), 9)) {
         let expected = oracle::linearizable(&operations, false);
         match check_mutex(&operations, &Budget::default(), &AtomicBool::new(false)).verdict {
             Verdict::Valid => prop_assert!(expected),

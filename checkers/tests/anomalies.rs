@@ -12,10 +12,10 @@ use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
 use duress_checkers::verdict::{Anomaly, Verdict};
-use duress_history::edn;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::CasRegister;
+use duress_history::{Assumed, jsonl};
 
 /// The words as EDN.
 fn history(words: &str) -> String {
@@ -68,11 +68,12 @@ fn answer(verdict: Verdict) -> (String, Option<Anomaly>) {
 fn check(words: &str, expect: &str) {
     let (text, budget, interrupt) = (history(words), Budget::default(), AtomicBool::new(false));
     let verdict = if words.contains(['a', 'l']) {
-        let history = edn::read_str::<Mutex>(&text).expect("a history");
+        let history = jsonl::read_from::<Mutex>(text.as_bytes()).expect("a history");
         check_mutex(&pair(history.events).expect("it pairs"), &budget, &interrupt).verdict
     } else {
-        let history = edn::read_str::<CasRegister>(&text).expect("a history");
-        check_cas_register(&pair(history.events).expect("it pairs"), None, &budget, &interrupt).verdict
+        let history = jsonl::read_from::<CasRegister>(text.as_bytes()).expect("a history");
+        check_cas_register(&pair(history.events).expect("it pairs"), &Assumed::default(), &budget, &interrupt)
+            .verdict
     };
     let (found, anomaly) = answer(verdict);
     assert_eq!(found, expect, "{words}: {anomaly:#?}");

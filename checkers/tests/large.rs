@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use duress_checkers::linearizable::{Budget, Statistics, check_registers};
 use duress_checkers::verdict::{AnomalyKind, CheckReport, Details, ObjectKind, Reason, Verdict};
 use duress_history::register::{Register, RegisterOp};
-use duress_history::{Completion, Operation, Process, Scalar};
+use duress_history::{Assumed, Completion, Operation, Process, Scalar};
 use simulation::{Defect, Shape, Values};
 
 const SHAPE: Shape = Shape {
@@ -20,7 +20,7 @@ const SHAPE: Shape = Shape {
 };
 
 fn check(operations: &[Operation<Register>], budget: &Budget) -> CheckReport {
-    check_registers(operations, None, budget, &AtomicBool::new(false))
+    check_registers(operations, &Assumed::default(), budget, &AtomicBool::new(false))
 }
 
 fn statistics(report: &CheckReport) -> Statistics {
@@ -114,7 +114,8 @@ fn what_was_not_decided_is_unknown_and_says_which_key() {
         "{reasons:?}"
     );
 
-    let report = check_registers(&operations, None, &Budget::default(), &AtomicBool::new(true));
+    let report =
+        check_registers(&operations, &Assumed::default(), &Budget::default(), &AtomicBool::new(true));
     let Verdict::Unknown(reasons) = &report.verdict else { panic!("stopped before it began") };
     assert!(
         reasons.iter().all(|reason| matches!(reason, Reason::Interrupted { explored: 0, .. })),

@@ -184,7 +184,7 @@ fn polls(operations: &[Operation<Log>]) -> Vec<Given> {
                 let messages = polled.get(&key()).map_or(&[][..], Vec::as_slice);
                 let value = |value: &Scalar| match value {
                     Scalar::Int(value) => *value,
-                    Scalar::Text(_) => unreachable!("numbers only"),
+                    _ => unreachable!("numbers only"),
                 };
                 let messages: Vec<(u64, i64)> =
                     messages.iter().map(|(offset, scalar)| (offset.0, value(scalar))).collect();

@@ -1,4 +1,5 @@
-//! Recorded histories with known verdicts: ours in `testdata`, others' in the folder that `DURESS_CORPORA` names.
+//! Recorded histories with known verdicts: ours in `testdata`, others' in the folder that `DURESS_CORPORA` names, and small
+//! ones of every kind that people record in the folder that `DURESS_CASES` names.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +16,7 @@ use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
 use duress_history::table::Table;
-use duress_history::{Delivery, Payload, Scalar};
+use duress_history::{Assumed, Delivery, Initial, NilReads, Payload};
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// What the comment of a history says after `word`.
@@ -36,15 +37,15 @@ fn promise(path: &Path) -> Delivery {
     }
 }
 
-fn check(model: &str, path: &Path, initial: Option<Scalar>) -> CheckReport {
+fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
     fn operations<A: Payload>(path: &Path) -> Vec<duress_history::Operation<A>> {
         let history = read_any::<A>(path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
         pair(history.events).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
     let (budget, interrupt) = (Budget::default(), AtomicBool::new(false));
     match model {
-        "register" => check_registers(&operations::<Register>(path), initial, &budget, &interrupt),
-        "cas-register" => check_cas_register(&operations::<CasRegister>(path), initial, &budget, &interrupt),
+        "register" => check_registers(&operations::<Register>(path), assumed, &budget, &interrupt),
+        "cas-register" => check_cas_register(&operations::<CasRegister>(path), assumed, &budget, &interrupt),
         "mutex" => check_mutex(&operations::<Mutex>(path), &budget, &interrupt),
         "log" | "queue" => {
             let options = LogOptions { promise: promise(path), ..LogOptions::default() };
@@ -65,6 +66,7 @@ const MODELS: [&str; 6] = ["register", "cas-register", "mutex", "log", "queue", 
 fn main() -> ExitCode {
     let mut trials = our_own();
     trials.extend(of_others());
+    trials.extend(of_every_kind());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -81,7 +83,7 @@ fn our_own() -> Vec<Trial> {
                 let file = file.expect("an entry").path();
                 let name = file.file_stem().unwrap_or_default().to_string_lossy();
                 trials.push(Trial::test(format!("{model}/{folder}/{name}"), move || {
-                    let report = check(model, &file, None);
+                    let report = check(model, &file, &Assumed::default());
                     assert_verdict(&report, expected);
                     if let (Verdict::Invalid(anomalies), Some(anomaly)) =
                         (&report.verdict, said(&file, "anomaly:"))
@@ -98,41 +100,85 @@ fn our_own() -> Vec<Trial> {
     trials
 }
 
+/// The rows of the index in the folder that the environment's `variable` names, without its heading; or, where it names
+/// none, the one trial that says so, and fails where `name` is required.
+fn index(variable: &'static str, name: &'static str) -> Result<(PathBuf, Vec<Vec<String>>), Vec<Trial>> {
+    let Some(root) = env::var_os(variable).map(PathBuf::from) else {
+        let required = env::var("DURESS_REQUIRE").unwrap_or_default();
+        let required = required.split(',').any(|what| what == "all" || what == name);
+        return Err(vec![Trial::ignorable_test(name, move || {
+            let reason = format!("{variable} names no folder with histories and their index");
+            if required { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) }
+        })]);
+    };
+    let path = root.join("INDEX.tsv");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let rows: Vec<Vec<String>> =
+        text.lines().skip(1).map(|row| row.split('\t').map(str::to_owned).collect()).collect();
+    assert!(!rows.is_empty(), "the index at {} names no history", path.display());
+    Ok((root, rows))
+}
+
 /// One trial for each history that the index in the folder `DURESS_CORPORA` lists with its verdict.
 fn of_others() -> Vec<Trial> {
-    const VARIABLE: &str = "DURESS_CORPORA";
-    let Some(root) = env::var_os(VARIABLE).map(PathBuf::from) else {
-        let required = env::var("DURESS_REQUIRE").unwrap_or_default();
-        let required = required.split(',').any(|what| what == "all" || what == "corpora");
-        return vec![Trial::ignorable_test("corpora", move || {
-            let reason = format!("{VARIABLE} names no folder with histories that others recorded");
-            if required { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) }
-        })];
+    let (root, rows) = match index("DURESS_CORPORA", "corpora") {
+        Ok(found) => found,
+        Err(trials) => return trials,
     };
-    let index = root.join("INDEX.tsv");
-    let index = fs::read_to_string(&index).unwrap_or_else(|error| panic!("{}: {error}", index.display()));
-    let mut trials = Vec::new();
-    for row in index.lines().skip(1) {
-        let fields: Vec<String> = row.split('\t').map(str::to_owned).collect();
+    let trial = |fields: Vec<String>| {
         let [path, model, options, expected] = <[String; 4]>::try_from(fields)
             .unwrap_or_else(|fields| panic!("path, model, options, expected: {fields:?}"));
-        let root = root.clone();
-        trials.push(Trial::ignorable_test(format!("corpora/{path}"), move || {
-            let initial = options.strip_prefix("--initial ").map(|value| {
-                Scalar::Int(value.parse().unwrap_or_else(|error| panic!("--initial {value}: {error}")))
-            });
-            if !MODELS.contains(&&*model) {
-                return Ok(Completion::ignored_with(format!("no checker for {model} yet")));
+        trial(format!("corpora/{path}"), root.join(path), format!("--model {model} {options}"), expected)
+    };
+    rows.into_iter().map(trial).collect()
+}
+
+/// One trial for each small history that the index in the folder `DURESS_CASES` lists with what is right.
+fn of_every_kind() -> Vec<Trial> {
+    let (root, rows) = match index("DURESS_CASES", "cases") {
+        Ok(found) => found,
+        Err(trials) => return trials,
+    };
+    let trial = |fields: Vec<String>| {
+        let [path, options, right, _] = <[String; 4]>::try_from(fields)
+            .unwrap_or_else(|fields| panic!("file, options, right, why: {fields:?}"));
+        trial(format!("cases/{path}"), root.join(path), options, right)
+    };
+    rows.into_iter().map(trial).collect()
+}
+
+/// Checks the history at `path` with `options`, which are those of the command line: what is `right` is a verdict, and
+/// perhaps the name of an anomaly.
+fn trial(name: String, path: PathBuf, options: String, right: String) -> Trial {
+    Trial::ignorable_test(name, move || {
+        let (mut model, mut assumed) = (String::new(), Assumed::default());
+        let mut words = options.split_whitespace();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().unwrap_or_default().trim_matches('\'').to_owned();
+            match word {
+                "--model" => model = value(),
+                "--initial" => assumed.initial = value().parse::<Initial>()?,
+                "--nil-is-unknown" => assumed.nil_reads = NilReads::Unknown,
+                "-" => {}
+                other => panic!("the option {other} is not known here"),
             }
-            let report = check(&model, &root.join(&path), initial);
-            // Others call a history valid in which nothing happened.
-            let nothing = matches!(&report.verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. }]));
-            assert_verdict(&report, if nothing && expected == "valid" { "unknown" } else { &expected });
-            Ok(Completion::Completed)
-        }));
-    }
-    assert!(!trials.is_empty(), "the index at {} names no history", root.display());
-    trials
+        }
+        if !MODELS.contains(&&*model) {
+            return Ok(Completion::ignored_with(format!("no checker for {model} yet")));
+        }
+        let report = check(&model, &path, &assumed);
+        let (verdict, kind) =
+            right.split_once(' ').map_or((&*right, None), |(verdict, kind)| (verdict, Some(kind)));
+        // Some call a history valid in which nothing happened.
+        let nothing = matches!(&report.verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. }]));
+        assert_verdict(&report, if nothing && verdict == "valid" { "unknown" } else { verdict });
+        if let Some(kind) = kind {
+            let kinds: Vec<&str> =
+                report.verdict.anomalies().iter().map(|anomaly| anomaly.kind.name()).collect();
+            assert!(kinds.contains(&kind), "{kinds:?}");
+        }
+        Ok(Completion::Completed)
+    })
 }
 
 fn assert_verdict(report: &CheckReport, expected: &str) {

@@ -11,13 +11,13 @@ use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::verdict::{Anomaly, AnomalyKind, CheckReport, Details, Reason, Verdict, WitnessStart};
 use duress_history::register::{CasRegister, Register, RegisterOp};
-use duress_history::{Completion, NodeId, Operation, Scalar};
+use duress_history::{Assumed, Completion, NodeId, Operation, Scalar};
 use garbage::{garbage, register_action, unique_garbage};
 use proptest::prelude::*;
 use replicas::{Defect, Shape, simulate};
 
 fn check(operations: &[Operation<Register>], settled: Option<u64>) -> CheckReport {
-    check_stale_reads(operations, None, settled, &Budget::default(), &AtomicBool::new(false))
+    check_stale_reads(operations, &Assumed::default(), settled, &Budget::default(), &AtomicBool::new(false))
 }
 
 /// An operation as the definition needs it.
@@ -103,7 +103,7 @@ fn extend(
 
 /// The operations on one key, each sent to the node of its process.
 fn on_one_key(operations: Vec<Operation<CasRegister>>, nodes: u64) -> Vec<Operation<Register>> {
-    let keyed = |action: CasRegister| Register { key: Scalar::from("x"), op: action.0 };
+    let keyed = |action: CasRegister| Register { key: Scalar::from("x"), op: action.op };
     operations
         .into_iter()
         .map(|operation| Operation {
@@ -242,7 +242,12 @@ fn simulated_replicas_without_defect_are_valid() {
     }
     // They are not linearizable, or there would be nothing to tolerate.
     let simulated = simulate(1, SHAPE);
-    let strict = check_registers(&simulated.operations, None, &Budget::default(), &AtomicBool::new(false));
+    let strict = check_registers(
+        &simulated.operations,
+        &Assumed::default(),
+        &Budget::default(),
+        &AtomicBool::new(false),
+    );
     assert!(matches!(strict.verdict, Verdict::Invalid(_)), "{:?}", strict.verdict);
 }
 

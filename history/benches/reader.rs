@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress_history::register::Register;
-use duress_history::{edn, import, jsonl, pairs};
+use duress_history::{edn, jsonl, pairs};
 
 /// A history of `events` events of 15 processes, as JSON lines.
 fn lines(events: u64) -> String {
@@ -38,10 +38,10 @@ fn read(criterion: &mut Criterion) {
             bencher.iter(|| jsonl::read_from::<Register>(black_box(text.as_bytes())).expect("a history"));
         });
         group.bench_function(BenchmarkId::new("json-array", events), |bencher| {
-            bencher.iter(|| import::read_array::<Register>(black_box(&array)).expect("a history"));
+            bencher.iter(|| jsonl::read_from::<Register>(black_box(array.as_bytes())).expect("a history"));
         });
         group.bench_function(BenchmarkId::new("edn", events), |bencher| {
-            bencher.iter(|| edn::read_from::<Register>(black_box(&edn_bytes[..])).expect("a history"));
+            bencher.iter(|| jsonl::read_from::<Register>(black_box(&edn_bytes[..])).expect("a history"));
         });
         group.bench_function(BenchmarkId::new("pairs", events), |bencher| {
             bencher.iter_batched(

@@ -6,156 +6,51 @@
 //! ```
 //!
 //! A history is one operation a line, or all of them in one vector or list. An operation is a map or a tagged map
-//! (`#jepsen.history.Op{…}`). Jepsen's clocks are read in several places, so `:time` may step back a little; it is
-//! raised to the time before it. `:index` and `:time` are filled in where they are missing. An `:info` or `:fail`
-//! without its `:value` has that of its invocation. Other keys are ignored.
+//! (`#jepsen.history.Op{…}`). [`import`](crate::import) reads it, and says what is made of fields that are missing.
 
-mod syntax;
+pub(crate) mod syntax;
 
-use std::io::{self, BufRead, Write};
-use std::path::Path;
+use std::io::{self, Write};
 
 use serde_json::Value;
 
-pub use syntax::EdnError;
+pub use syntax::SyntaxError;
 
+use crate::error::ReadError;
 use crate::event::{History, Payload};
-use crate::import;
-use crate::jsonl::{Assembler, Origin, ReadError};
-use syntax::{Forms, Opening, quote};
+use crate::import::{self, Options};
+use syntax::quote;
 
-/// Reads the whole history at `path`.
-///
-/// # Errors
-/// [`ReadError`].
-pub fn read<A: Payload>(path: &Path) -> Result<History<A>, ReadError> {
-    read_str(&import::text(path)?)
+/// The string that the JSON text `json` stands for, without the colours and other control characters of a terminal;
+/// other JSON as it is.
+pub(crate) fn plain_text(json: &str) -> String {
+    let text: String = serde_json::from_str(json).unwrap_or_else(|_| json.to_owned());
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(next) = chars.next() {
+        match next {
+            '\u{1b}' if chars.next_if_eq(&'[').is_some() => {
+                // Up to the letter that ends the sequence.
+                while chars.next_if(|next| !('@'..='~').contains(next)).is_some() {}
+                chars.next();
+            }
+            '\n' | '\t' => plain.push(next),
+            control if control.is_control() => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
-/// Reads the whole history in `input`.
+/// Reads the history in `text`, as [`import`](crate::import) does.
 ///
 /// # Errors
-/// [`ReadError`].
-pub fn read_from<A: Payload>(mut input: impl BufRead) -> Result<History<A>, ReadError> {
-    let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes).map_err(|source| ReadError::Io { line: 0, source })?;
-    read_str(&import::decode(bytes)?)
-}
-
-/// Reads the whole history in `text`.
-///
-/// # Errors
-/// [`ReadError`]. A text without any operation is [`ReadError::Empty`] only when there is nothing in it at all: an
-/// empty vector, or a file of nothing but white space, is how others write a history in which nothing happened.
+/// [`ReadError`], also when there is nothing in it at all.
 pub fn read_str<A: Payload>(text: &str) -> Result<History<A>, ReadError> {
-    if text.is_empty() {
-        return Err(ReadError::Empty);
-    }
-    let mut reader = Reader {
-        forms: Forms::new(text),
-        assembler: Assembler::new(Origin::Foreign),
-        history: History::new(),
-    };
-    reader.read()?;
-    Ok(reader.history)
-}
-
-struct Reader<'a, A> {
-    forms: Forms<'a>,
-    assembler: Assembler<A>,
-    history: History<A>,
-}
-
-impl<'a, A: Payload> Reader<'a, A> {
-    fn read(&mut self) -> Result<(), ReadError> {
-        let mut whole = false;
-        while let Some(next) = self.wrap(|forms| forms.peek())? {
-            if whole {
-                let expected = "the end: the history is one vector or list";
-                return Err(self.error(EdnError::Unexpected { found: next, expected }));
-            }
-            let began = self.forms.line();
-            match self.wrap(Forms::open)? {
-                Some(Opening::Map) => self.operation(began)?,
-                Some(Opening::Sequence(closing)) if self.history.is_empty() => {
-                    whole = true;
-                    self.elements(closing, began)?;
-                }
-                _ => return Err(self.not_an_operation()),
-            }
-        }
-        Ok(())
-    }
-
-    fn elements(&mut self, closing: char, began: u64) -> Result<(), ReadError> {
-        while !self.wrap(|forms| forms.close(closing, "the history", began))? {
-            let line = self.forms.line();
-            match self.wrap(Forms::open)? {
-                Some(Opening::Map) => self.operation(line)?,
-                _ => return Err(self.not_an_operation()),
-            }
-        }
-        Ok(())
-    }
-
-    /// The map that was just opened at line `began`.
-    fn operation(&mut self, began: u64) -> Result<(), ReadError> {
-        let (mut process, mut op_type, mut f) = (None, None, None);
-        let mut json = String::from("{");
-        while !self.wrap(|forms| forms.close('}', "an operation", began))? {
-            let mut key = String::new();
-            let mut value = String::new();
-            self.wrap(|forms| forms.form("an operation", &mut key))?;
-            if self.wrap(|forms| forms.peek())? == Some('}') {
-                return Err(self.error(EdnError::OddMap));
-            }
-            self.wrap(|forms| forms.form("an operation", &mut value))?;
-            match key.as_str() {
-                "\"process\"" => process = Some(value),
-                "\"type\"" => op_type = Some(value),
-                "\"f\"" => f = Some(value),
-                "\"index\"" | "\"time\"" | "\"value\"" | "\"node\"" | "\"error\"" | "\"error_kind\""
-                    if value != "null" =>
-                {
-                    json.push_str(&key);
-                    json.push(':');
-                    json.push_str(&value);
-                    json.push(',');
-                }
-                _ => {}
-            }
-        }
-        let missing = |field| ReadError::Edn { line: began, source: EdnError::Missing { field } };
-        let process = process.ok_or_else(|| missing(":process"))?;
-        let (op_type, f) = if process == "\"nemesis\"" {
-            // Jepsen's nemesis also invokes; here all it does is `info`.
-            ("\"info\"".to_owned(), f.unwrap_or_else(|| "null".to_owned()))
-        } else {
-            (op_type.ok_or_else(|| missing(":type"))?, f.ok_or_else(|| missing(":f"))?)
-        };
-        json.push_str(&format!("\"process\":{process},\"type\":{op_type},\"f\":{f}}}"));
-        self.history.push(self.assembler.entry(began, &json)?);
-        Ok(())
-    }
-
-    fn not_an_operation(&mut self) -> ReadError {
-        let mut found = String::new();
-        match self.forms.form("an operation", &mut found) {
-            Ok(()) => {
-                let found = found.chars().take(60).collect();
-                self.error(EdnError::NotAnOperation { found })
-            }
-            Err(error) => self.error(error),
-        }
-    }
-
-    fn error(&self, source: EdnError) -> ReadError {
-        ReadError::Edn { line: self.forms.line(), source }
-    }
-
-    fn wrap<T>(&mut self, read: impl FnOnce(&mut Forms<'a>) -> Result<T, EdnError>) -> Result<T, ReadError> {
-        read(&mut self.forms).map_err(|source| self.error(source))
-    }
+    import::read_from(text.as_bytes(), &Options::default())
 }
 
 /// Writes `history` as Jepsen does, one operation a line, clients and nemesis in the order of their indices.
@@ -225,6 +120,13 @@ fn form(value: &Value, line: &mut String) {
             line.push(']');
         }
         Value::Object(map) => {
+            if let (1, Some(Value::String(number))) = (map.len(), map.get("number"))
+                && is_odd_number(number)
+            {
+                line.push_str(if number.ends_with(['N', 'f']) { "##" } else { "" });
+                line.push_str(number);
+                return;
+            }
             line.push('{');
             for (at, (key, value)) in map.iter().enumerate() {
                 if at > 0 {
@@ -237,4 +139,12 @@ fn form(value: &Value, line: &mut String) {
             line.push('}');
         }
     }
+}
+
+/// Whether `text` is a number that EDN has and JSON lacks.
+fn is_odd_number(text: &str) -> bool {
+    let mut json = String::new();
+    let literal = if matches!(text, "NaN" | "Inf" | "-Inf") { format!("##{text}") } else { text.to_owned() };
+    let read = syntax::Forms::new(&literal, 1).form("a number", &mut json);
+    read.is_ok() && json.starts_with("{\"number\":")
 }

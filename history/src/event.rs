@@ -1,14 +1,17 @@
 //! An event: one line of a history.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::error::shortened;
 use crate::nemesis::NemesisEvent;
 use crate::node::NodeId;
+use crate::scalar::Scalar;
 
 /// What an event says of its operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,15 +83,6 @@ impl fmt::Display for OpError {
     }
 }
 
-/// One line of a history.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Entry<A> {
-    /// A client's event.
-    Client(Event<A>),
-    /// The nemesis's.
-    Nemesis(NemesisEvent),
-}
-
 /// A whole history in memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History<A> {
@@ -96,38 +90,64 @@ pub struct History<A> {
     pub events: Vec<Event<A>>,
     /// What the nemesis did, by index.
     pub nemesis: Vec<NemesisEvent>,
-    /// Whether the last line was torn, as after a `kill -9`, and therefore left out.
+    /// Whether the end of the file was torn, as after a `kill -9`, and therefore left out.
     pub torn: Torn,
+    /// How many events were left out because what they are about is irrelevant to the vocabulary, by their `f`.
+    pub skipped: BTreeMap<String, u64>,
+}
+
+impl<A> Default for History<A> {
+    fn default() -> Self {
+        Self { events: Vec::new(), nemesis: Vec::new(), torn: Torn::No, skipped: BTreeMap::new() }
+    }
 }
 
 impl<A> History<A> {
-    /// One with nothing in it yet.
-    pub(crate) const fn new() -> Self {
-        Self { events: Vec::new(), nemesis: Vec::new(), torn: Torn::No }
-    }
-
     /// Whether there is no event in it, neither a client's nor the nemesis's.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.nemesis.is_empty()
-    }
-
-    /// Adds what comes next.
-    pub(crate) fn push(&mut self, entry: Entry<A>) {
-        match entry {
-            Entry::Client(event) => self.events.push(event),
-            Entry::Nemesis(event) => self.nemesis.push(event),
-        }
     }
 }
 
-/// Whether a file ended in the middle of a line.
+/// Whether a file ended in the middle of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Torn {
-    /// Every line was whole.
+    /// Every event was whole.
     #[default]
     No,
-    /// The last line was cut short and was left out.
+    /// The last event was cut short and was left out, or the end of the file is missing.
     LastLine,
+}
+
+/// The fields of an event that a vocabulary reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields<'a> {
+    /// The argument or the answer.
+    pub value: Option<&'a RawValue>,
+    /// The object that the operation is about, where it has a field of its own.
+    pub key: Option<&'a RawValue>,
+    /// Whether the event has `seek-to-beginning?`, as Jepsen's consumers do that begin again.
+    pub from_beginning: bool,
+}
+
+impl Fields<'_> {
+    /// Whether there is no value, or null.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        is_null(self.value)
+    }
+
+    /// Whether there is a key of its own.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        !is_null(self.key)
+    }
+}
+
+/// Whether there is no value, or null.
+fn is_null(value: Option<&RawValue>) -> bool {
+    value.is_none_or(|value| value.get() == "null")
 }
 
 /// A vocabulary: the operations of one kind of workload, as `f` and `value`.
@@ -152,13 +172,51 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
 
     /// Whether `completion` can complete `self`: the same `f` on the same key, with what was asked unchanged.
     fn completed_by(&self, completion: &Self) -> bool;
+
+    /// Reads an event that others recorded: `fields` of one of type `op_type`, and, for an `ok`, what was invoked.
+    ///
+    /// A vocabulary that knows keys, or flags, in fields of their own has its own version of this.
+    ///
+    /// # Errors
+    /// [`PayloadError`], also when there is a key and the vocabulary has none.
+    fn read(
+        op_type: OpType,
+        f: &str,
+        fields: Fields<'_>,
+        invoked: Option<&Self>,
+    ) -> Result<Self, PayloadError> {
+        let _ = invoked;
+        match fields.key {
+            Some(key) if fields.has_key() => {
+                Err(PayloadError::Key { model: Self::NAME, found: shortened(key.get()) })
+            }
+            _ => Self::parse(op_type, f, fields.value),
+        }
+    }
+
+    /// The name that this vocabulary has for an `f` of others.
+    fn spelled(f: &str) -> &str {
+        f
+    }
+
+    /// Whether an operation `f` of others, with this `value`, says nothing about what this vocabulary is checked for,
+    /// so that it can be left out.
+    fn is_irrelevant(f: &str, value: Option<&RawValue>) -> bool {
+        let _ = (f, value);
+        false
+    }
+
+    /// The object that it is about, in vocabularies in which that may be left out: the field `key` of its event.
+    fn key(&self) -> Option<&Scalar> {
+        None
+    }
 }
 
 /// Why `f` and `value` are not of a vocabulary.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     /// `f` is none of the vocabulary's.
-    #[error("`f` is \"{f}\", which is no operation of the model \"{model}\" (its operations: {known})")]
+    #[error("`f` is \"{f}\", which is not an operation of the model \"{model}\" (its operations: {known})")]
     UnknownF {
         /// The vocabulary's name.
         model: &'static str,
@@ -166,6 +224,28 @@ pub enum PayloadError {
         f: String,
         /// What the vocabulary has, in words.
         known: &'static str,
+    },
+    /// There is a key of its own, in a vocabulary without keys.
+    #[error(
+        "`key` is {found}, and the model \"{model}\" is about one object without a name: check the events of each key \
+         as a history of its own"
+    )]
+    Key {
+        /// The vocabulary's name.
+        model: &'static str,
+        /// The line's key, shortened.
+        found: String,
+    },
+    /// Values name one of several objects, in a vocabulary of one.
+    #[error(
+        "`value` is a vector of two, as where there are keys, and the model \"{model}\" is about one object: check it with \
+             --model {keyed}"
+    )]
+    Keyed {
+        /// The vocabulary's name.
+        model: &'static str,
+        /// The one with keys.
+        keyed: &'static str,
     },
     /// `value` has another shape.
     #[error("`value` of \"{f}\" is {found}: expected {expected} for the model \"{model}\"")]
@@ -193,11 +273,7 @@ impl PayloadError {
         expected: &'static str,
         source: serde_json::Error,
     ) -> Self {
-        let text = value.map_or("null", RawValue::get);
-        let found = match text.char_indices().nth(60) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text.to_owned(),
-        };
+        let found = shortened(value.map_or("null", RawValue::get));
         Self::Shape { model, f, found, expected, source }
     }
 }

@@ -7,9 +7,9 @@
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
 //! - [`nemesis`]: what the nemesis did, and the evidence for it;
-//! - [`register`], [`mutex`], [`log`] and [`table`]: the vocabularies;
-//! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field, and its reader;
-//! - [`edn`]: Jepsen's `history.edn`, read and written; [`import`]: a file in any format;
+//! - [`register`], [`mutex`], [`log`] and [`table`]: the vocabularies; [`initial`]: what is assumed of registers;
+//! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
+//! - [`import`]: a history in any format, from anywhere; [`edn`]: Jepsen's, as it is written;
 //! - [`pairs`]: invocations paired with their completions;
 //! - [`promise`]: what a system promises of its answers.
 //!
@@ -30,8 +30,10 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod edn;
+mod error;
 pub mod event;
 pub mod import;
+pub mod initial;
 pub mod jsonl;
 pub mod log;
 pub mod mutex;
@@ -44,7 +46,9 @@ pub mod register;
 pub mod scalar;
 pub mod table;
 
-pub use event::{Entry, Event, History, OpError, OpType, Payload, PayloadError, Process};
+pub use error::ReadError;
+pub use event::{Event, Fields, History, OpError, OpType, Payload, PayloadError, Process};
+pub use initial::{Assumed, Initial, NilReads};
 pub use nemesis::{NemesisAct, NemesisEvent};
 pub use node::NodeId;
 pub use pairs::{Completion, Operation};

@@ -6,7 +6,7 @@
 //! | `f` | `value` invoked | `value` answered |
 //! |---|---|---|
 //! | `send`, `poll`, `txn` | `[micro, …]` | the same, each with its answer |
-//! | `assign` | `[k, …]` to continue, `{"keys": [k, …], "from": "beginning"}` to begin again | the same |
+//! | `assign` | `[k, …]` to continue, `{"keys": [k, …], "from": "beginning"}`, or a field `seek-to-beginning?`, to begin again | the same |
 //! | `subscribe` | `[topic, …]` | the same |
 //! | `seek` | `{k: offset, …}` | the same |
 //! | `commit`, `committed`, `end-offsets` | `null` | `{k: offset, …}` |
@@ -15,7 +15,9 @@
 //! | micro-operation | invoked | answered |
 //! |---|---|---|
 //! | send a value to a key | `["send", k, v]` | `["send", k, [offset, v]]`, or as invoked where the offset was not told |
-//! | poll once | `["poll"]` | `["poll", {k: [[offset, v], …], …}]` |
+//! | poll once, or as often as it takes | `["poll"]` | `["poll", {k: [[offset, v], …], …}]`, one for each |
+//!
+//! Operations of others that send nothing, such as `debug-topic-partitions`, are left out.
 //!
 //! JSON's objects have texts for keys, EDN's maps have anything. So that one partition has one name, a key that is
 //! written like a whole number is that number wherever it stands: `["send", "0", 7]` sends to the key of `{"0": …}` and
@@ -24,18 +26,21 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use rustc_hash::FxHashSet;
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::{OpType, Payload, PayloadError};
+use crate::event::{Fields, OpType, Payload, PayloadError};
 use crate::scalar::Scalar;
 
 const KNOWN: &str = "send, poll, txn, assign, subscribe, seek, commit, committed, end-offsets, crash";
+
+/// The offset that Kafka's clients give where they know none.
+const NO_OFFSET: i64 = -1;
 
 /// A message's place in its partition, from 0. Also the place that will be given next: a committed offset and an end
 /// offset are one more than that of the last message they cover.
@@ -132,6 +137,18 @@ impl LogMicro {
             _ => false,
         }
     }
+
+    fn is_send(&self) -> bool {
+        matches!(self, Self::Send { .. })
+    }
+}
+
+/// Whether `answered` sent what was `asked`, in that order. Clients may poll more often than they were asked to.
+fn sent_as_asked(asked: &[LogMicro], answered: &[LogMicro]) -> bool {
+    let sends = |micros: &'_ [LogMicro]| micros.iter().filter(|micro| micro.is_send()).count();
+    let mut pairs =
+        asked.iter().filter(|micro| micro.is_send()).zip(answered.iter().filter(|micro| micro.is_send()));
+    sends(asked) == sends(answered) && pairs.all(|(asked, answered)| asked.completed_by(answered))
 }
 
 /// `key` by its one name: a text that is written like a whole number is that number.
@@ -141,7 +158,7 @@ impl LogMicro {
 pub fn canonical_key(key: Scalar) -> Scalar {
     match &key {
         Scalar::Text(text) => number(text).map_or(key, Scalar::Int),
-        Scalar::Int(_) => key,
+        Scalar::Int(_) | Scalar::Other(_) => key,
     }
 }
 
@@ -162,19 +179,19 @@ pub(crate) struct Key(pub(crate) Scalar);
 const SHARED_MAX: usize = 4_096;
 
 thread_local! {
-    static SHARED: RefCell<FxHashSet<Arc<str>>> = RefCell::default();
+    static SHARED: RefCell<FxHashSet<ArcStr>> = RefCell::default();
 }
 
 /// `text`, of which equal ones that a thread reads share one place: partitions are few, and a history names each of them
 /// a million times. That takes less memory, and whoever compares names finds them in the processor's cache.
-fn shared(text: &str) -> Arc<str> {
+fn shared(text: &str) -> ArcStr {
     SHARED.with_borrow_mut(|texts| {
         if let Some(known) = texts.get(text) {
-            return Arc::clone(known);
+            return known.clone();
         }
-        let new: Arc<str> = Arc::from(text);
+        let new = ArcStr::from(text);
         if texts.len() < SHARED_MAX {
-            texts.insert(Arc::clone(&new));
+            texts.insert(new.clone());
         }
         new
     })
@@ -192,7 +209,7 @@ impl<'de> Deserialize<'de> for Key {
                 Ok(Key(Scalar::Int(number)))
             }
             fn visit_u64<E: Error>(self, number: u64) -> Result<Key, E> {
-                Scalar::whole(number).map(Key)
+                Ok(Key(Scalar::whole(number)))
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
                 Ok(Key(canonical_key(Scalar::Text(shared(text)))))
@@ -248,7 +265,7 @@ impl Serialize for KeyText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Scalar::Int(number) => serializer.collect_str(number),
-            Scalar::Text(text) => serializer.serialize_str(text),
+            Scalar::Text(text) | Scalar::Other(text) => serializer.serialize_str(text),
         }
     }
 }
@@ -290,19 +307,49 @@ impl<'de> Deserialize<'de> for Sent {
                 Ok(Sent(None, Scalar::Int(number)))
             }
             fn visit_u64<E: Error>(self, number: u64) -> Result<Sent, E> {
-                Ok(Sent(None, Scalar::whole(number)?))
+                Ok(Sent(None, Scalar::whole(number)))
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Sent, E> {
                 Ok(Sent(None, Scalar::from(text)))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Sent, A::Error> {
-                let offset = access.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+                let Given(offset) =
+                    access.next_element()?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
                 let value = access.next_element()?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
                 end(&mut access)?;
                 Ok(Sent(offset, value))
             }
         }
         deserializer.deserialize_any(SentVisitor)
+    }
+}
+
+/// The offset that an acknowledgement gives, if it gives one.
+struct Given(Option<Offset>);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct GivenVisitor;
+        impl Visitor<'_> for GivenVisitor {
+            type Value = Given;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an offset or null")
+            }
+            fn visit_unit<E: Error>(self) -> Result<Given, E> {
+                Ok(Given(None))
+            }
+            fn visit_u64<E: Error>(self, offset: u64) -> Result<Given, E> {
+                Ok(Given(Some(Offset(offset))))
+            }
+            fn visit_i64<E: Error>(self, offset: i64) -> Result<Given, E> {
+                match offset {
+                    NO_OFFSET => Ok(Given(None)),
+                    0.. => Ok(Given(Some(Offset(offset as u64)))),
+                    _ => Err(E::invalid_value(Unexpected::Signed(offset), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(GivenVisitor)
     }
 }
 
@@ -459,14 +506,44 @@ impl Payload for Log {
         match (self, completion) {
             (Self::Send(asked), Self::Send(answered))
             | (Self::Poll(asked), Self::Poll(answered))
-            | (Self::Txn(asked), Self::Txn(answered)) => {
-                asked.len() == answered.len()
-                    && asked.iter().zip(answered).all(|(asked, answered)| asked.completed_by(answered))
-            }
+            | (Self::Txn(asked), Self::Txn(answered)) => sent_as_asked(asked, answered),
             (Self::Commit(_), Self::Commit(_))
             | (Self::Committed(_), Self::Committed(_))
             | (Self::EndOffsets(_), Self::EndOffsets(_)) => true,
             _ => self == completion,
         }
+    }
+    fn read(
+        op_type: OpType,
+        f: &str,
+        fields: Fields<'_>,
+        invoked: Option<&Self>,
+    ) -> Result<Self, PayloadError> {
+        if let (Some(key), true) = (fields.key, fields.has_key()) {
+            return Err(PayloadError::Key { model: Self::NAME, found: key.get().to_owned() });
+        }
+        match invoked {
+            // The answer says no more than that it happened.
+            Some(invoked @ (Self::Assign { .. } | Self::Subscribe(_) | Self::Seek(_)))
+                if invoked.f() == f && fields.is_empty() =>
+            {
+                return Ok(invoked.clone());
+            }
+            _ => {}
+        }
+        let mut read = Self::parse(op_type, f, fields.value)?;
+        if let Self::Assign { from, .. } = &mut read {
+            match invoked {
+                Some(Self::Assign { from: asked, .. }) => *from = *asked,
+                _ if fields.from_beginning => *from = Start::Beginning,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+
+    fn is_irrelevant(f: &str, value: Option<&RawValue>) -> bool {
+        !KNOWN.split(", ").any(|known| known == f)
+            && value.is_none_or(|value| !value.get().contains("\"send\""))
     }
 }

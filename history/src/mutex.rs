@@ -1,26 +1,44 @@
-//! The `mutex` vocabulary: `acquire` and `release` of one lock, without values.
+//! The `mutex` vocabulary: `acquire` and `release` of locks.
+//!
+//! | `f` | `value` |
+//! |---|---|
+//! | `acquire`, `release` | null |
+//!
+//! Where there are several locks, a field `key` names each; others have `[lock, null]` as the value instead. Apart from
+//! that, recorded histories carry fencing tokens and owners in `value`, which this model ignores. Others call these
+//! operations `lock` and `unlock` too.
 
 use serde::Serializer;
 use serde_json::value::RawValue;
 
-use crate::event::{OpType, Payload, PayloadError};
+use crate::event::{Fields, OpType, Payload, PayloadError};
+use crate::scalar::Scalar;
 
-/// An operation on the only lock there is.
+/// What is done to a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mutex {
-    /// Take the lock; possible while nobody holds it.
+pub enum MutexOp {
+    /// Take the lock; possible while no client holds it.
     Acquire,
-    /// Give it back; possible while somebody holds it.
+    /// Give it back; possible while a client holds it.
     Release,
+}
+
+/// An operation on a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mutex {
+    /// Which lock; `None` where there is only one.
+    pub lock: Option<Scalar>,
+    /// What is done to it.
+    pub op: MutexOp,
 }
 
 impl Payload for Mutex {
     const NAME: &'static str = "mutex";
 
     fn f(&self) -> &'static str {
-        match self {
-            Self::Acquire => "acquire",
-            Self::Release => "release",
+        match self.op {
+            MutexOp::Acquire => "acquire",
+            MutexOp::Release => "release",
         }
     }
 
@@ -28,18 +46,60 @@ impl Payload for Mutex {
         serializer.serialize_unit()
     }
 
-    /// Any `value` is accepted: recorded histories carry fencing tokens and owners there, which this model ignores.
-    fn parse(_: OpType, f: &str, _: Option<&RawValue>) -> Result<Self, PayloadError> {
-        match f {
-            "acquire" => Ok(Self::Acquire),
-            "release" => Ok(Self::Release),
+    fn parse(op_type: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
+        let op = match f {
+            "acquire" => MutexOp::Acquire,
+            "release" => MutexOp::Release,
             _ => {
-                Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known: "acquire, release" })
+                let known = "acquire, release";
+                return Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known });
             }
+        };
+        let pair: Option<(Scalar, serde_json::Value)> =
+            value.and_then(|value| serde_json::from_str(value.get()).ok());
+        match pair {
+            // Two locks, or two owners of one: the verdict depends on which it is.
+            Some((_, second)) if op_type == OpType::Invoke && !second.is_null() => {
+                let source = serde::de::Error::custom("it may name a lock or an owner");
+                let f = if op == MutexOp::Acquire { "acquire" } else { "release" };
+                Err(PayloadError::shape(Self::NAME, f, value, "[lock, null], or a field `key`", source))
+            }
+            pair => Ok(Self { lock: pair.map(|(lock, _)| lock), op }),
         }
     }
 
     fn completed_by(&self, completion: &Self) -> bool {
         self == completion
+    }
+
+    fn read(
+        op_type: OpType,
+        f: &str,
+        fields: Fields<'_>,
+        invoked: Option<&Self>,
+    ) -> Result<Self, PayloadError> {
+        let parsed = Self::parse(op_type, f, fields.value)?;
+        let lock = match fields.key.filter(|_| fields.has_key()) {
+            Some(key) => {
+                let shape =
+                    |source| PayloadError::shape(Self::NAME, "key", fields.key, Scalar::EXPECTED, source);
+                Some(serde_json::from_str(key.get()).map_err(shape)?)
+            }
+            // What is locked was said by the invocation; an answer may say with which token.
+            None => invoked.map_or(parsed.lock, |invoked| invoked.lock.clone()),
+        };
+        Ok(Self { lock, op: parsed.op })
+    }
+
+    fn key(&self) -> Option<&Scalar> {
+        self.lock.as_ref()
+    }
+
+    fn spelled(f: &str) -> &str {
+        match f {
+            "lock" => "acquire",
+            "unlock" => "release",
+            _ => f,
+        }
     }
 }

@@ -4,13 +4,16 @@
 //! |---|---|---|
 //! | `read` | `[k, null]` invoked, `[k, v]` answered; `v` is null where nothing was ever written | `null`, `v` |
 //! | `write` | `[k, v]` | `v` |
-//! | `cas` | `[k, [old, new]]` | `[old, new]` |
+//! | `cas` | `[k, [old, new]]`, `[k, old, new]` | `[old, new]` |
+//!
+//! Where the event has a field `key`, it names the register in both vocabularies, and the value is bare. Others call
+//! these operations `get`, `put`, `set` and `compare-and-set` too.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::{OpType, Payload, PayloadError};
-use crate::scalar::Scalar;
+use crate::event::{Fields, OpType, Payload, PayloadError};
+use crate::scalar::{Scalar, Value};
 
 const KNOWN: &str = "read, write, cas";
 
@@ -56,25 +59,101 @@ pub struct Register {
     pub op: RegisterOp,
 }
 
-/// An operation on the only register there is.
+/// An operation on the only register there is, or on one that a field of its own names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CasRegister(
+pub struct CasRegister {
+    /// Which register, where there is more than one.
+    pub key: Option<Scalar>,
     /// What is done to it.
-    pub RegisterOp,
-);
-
-/// `null`, without a line's `value`.
-fn text(value: Option<&RawValue>) -> &str {
-    value.map_or("null", RawValue::get)
+    pub op: RegisterOp,
 }
 
-fn parse_json<'a, T: Deserialize<'a>>(
+impl From<RegisterOp> for CasRegister {
+    /// On the only register there is.
+    fn from(op: RegisterOp) -> Self {
+        Self { key: None, op }
+    }
+}
+
+/// Reads `value`, or null without one.
+fn json<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> serde_json::Result<T> {
+    serde_json::from_str(value.map_or("null", RawValue::get))
+}
+
+/// What is bare of its key: `op`'s name as the vocabulary has it, and its value.
+fn bare(model: &'static str, f: &str, value: Option<&RawValue>) -> Result<RegisterOp, PayloadError> {
+    let shape = |f, expected| move |source| PayloadError::shape(model, f, value, expected, source);
+    match f {
+        "read" => {
+            let value: Option<Value> = json(value).map_err(shape("read", "a value or null"))?;
+            Ok(RegisterOp::Read(value.map(|Value(value)| value)))
+        }
+        "write" => {
+            let Value(value) = json(value).map_err(shape("write", "a value"))?;
+            Ok(RegisterOp::Write(value))
+        }
+        "cas" => {
+            let (old, Value(new)): (Option<Value>, _) = json(value).map_err(shape("cas", "[old, new]"))?;
+            Ok(RegisterOp::Cas { old: old.map(|Value(old)| old), new })
+        }
+        _ => Err(PayloadError::UnknownF { model, f: f.to_owned(), known: KNOWN }),
+    }
+}
+
+/// The key that an event has in a field of its own.
+fn own_key(model: &'static str, fields: Fields<'_>) -> Result<Option<Scalar>, PayloadError> {
+    if !fields.has_key() {
+        return Ok(None);
+    }
+    let expected = "a number, a string or a boolean as its `key`";
+    json(fields.key).map_err(|source| PayloadError::shape(model, "key", fields.key, expected, source))
+}
+
+/// The operation of an event that names its register elsewhere.
+fn keyless(
     model: &'static str,
-    f: &'static str,
-    value: Option<&'a RawValue>,
-    expected: &'static str,
-) -> Result<T, PayloadError> {
-    serde_json::from_str(text(value)).map_err(|source| PayloadError::shape(model, f, value, expected, source))
+    op_type: OpType,
+    f: &str,
+    value: Option<&RawValue>,
+    invoked: Option<&RegisterOp>,
+) -> Result<RegisterOp, PayloadError> {
+    match invoked {
+        // What an invocation of a read says of its value is not looked at.
+        _ if op_type == OpType::Invoke && f == "read" => Ok(RegisterOp::Read(None)),
+        // The answer says no more than that it happened.
+        Some(invoked @ (RegisterOp::Write(_) | RegisterOp::Cas { .. }))
+            if invoked.f() == f && value.is_none_or(|value| value.get() == "null") =>
+        {
+            Ok(invoked.clone())
+        }
+        _ => bare(model, f, value),
+    }
+}
+
+/// The two elements of `value`, if it has two.
+fn pair(value: Option<&RawValue>) -> Option<(&RawValue, &RawValue)> {
+    serde_json::from_str(value?.get()).ok()
+}
+
+/// The name that others' `f` has here.
+fn spelled(f: &str) -> &str {
+    let names: [(&str, &[&str]); 3] = [
+        ("read", &["read", "get", "r"]),
+        ("write", &["write", "put", "set", "w"]),
+        (
+            "cas",
+            &[
+                "cas",
+                "compare-and-set",
+                "compare-and-swap",
+                "compareandset",
+                "compareandswap",
+                "compare_and_set",
+            ],
+        ),
+    ];
+    let same = |name: &&str| name.eq_ignore_ascii_case(f);
+    names.into_iter().find(|(_, others)| others.iter().any(|name| same(&name))).map_or(f, |(name, _)| name)
 }
 
 impl Payload for Register {
@@ -93,26 +172,68 @@ impl Payload for Register {
     }
 
     fn parse(_: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
-        let name = Self::NAME;
+        let shape = |f, expected| move |source| PayloadError::shape(Self::NAME, f, value, expected, source);
         match f {
             "read" => {
-                let (key, read) = parse_json(name, "read", value, "[key, value or null]")?;
-                Ok(Self { key, op: RegisterOp::Read(read) })
+                let (key, read): (_, Option<Value>) =
+                    json(value).map_err(shape("read", "[key, value or null], or a field `key`"))?;
+                Ok(Self { key, op: RegisterOp::Read(read.map(|Value(read)| read)) })
             }
             "write" => {
-                let (key, written) = parse_json(name, "write", value, "[key, value]")?;
+                let (key, Value(written)) =
+                    json(value).map_err(shape("write", "[key, value], or a field `key`"))?;
                 Ok(Self { key, op: RegisterOp::Write(written) })
             }
             "cas" => {
-                let (key, (old, new)) = parse_json(name, "cas", value, "[key, [old, new]]")?;
-                Ok(Self { key, op: RegisterOp::Cas { old, new } })
+                let nested = json::<(Scalar, (Option<Value>, Value))>(value);
+                let flat =
+                    || json::<(Scalar, Option<Value>, Value)>(value).map(|(key, old, new)| (key, (old, new)));
+                let (key, (old, Value(new))) = nested
+                    .or_else(|error| flat().map_err(|_| error))
+                    .map_err(shape("cas", "[key, [old, new]], or a field `key`"))?;
+                Ok(Self { key, op: RegisterOp::Cas { old: old.map(|Value(old)| old), new } })
             }
-            _ => Err(PayloadError::UnknownF { model: name, f: f.to_owned(), known: KNOWN }),
+            _ => Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known: KNOWN }),
         }
     }
 
     fn completed_by(&self, completion: &Self) -> bool {
         self.key == completion.key && self.op.completed_by(&completion.op)
+    }
+
+    fn read(
+        op_type: OpType,
+        f: &str,
+        fields: Fields<'_>,
+        invoked: Option<&Self>,
+    ) -> Result<Self, PayloadError> {
+        if let Some(key) = own_key(Self::NAME, fields)? {
+            // Some name the key twice.
+            let inner = pair(fields.value).filter(|(named, _)| {
+                f != "cas" && serde_json::from_str::<Scalar>(named.get()).is_ok_and(|named| named == key)
+            });
+            let value = inner.map_or(fields.value, |(_, value)| Some(value));
+            let op = keyless(Self::NAME, op_type, f, value, invoked.map(|invoked| &invoked.op))?;
+            return Ok(Self { key, op });
+        }
+        match (Self::parse(op_type, f, fields.value), invoked) {
+            // The completion leaves out what its invocation has said: the key, or everything.
+            (Err(error @ PayloadError::Shape { .. }), Some(Self { key, op }))
+                if pair(fields.value).is_none() =>
+            {
+                let is_read = matches!(op, RegisterOp::Read(_));
+                if is_read && fields.is_empty() {
+                    return Err(error);
+                }
+                let op = keyless(Self::NAME, op_type, f, fields.value, Some(op)).map_err(|_| error)?;
+                Ok(Self { key: key.clone(), op })
+            }
+            (parsed, _) => parsed,
+        }
+    }
+
+    fn spelled(f: &str) -> &str {
+        spelled(f)
     }
 }
 
@@ -120,11 +241,11 @@ impl Payload for CasRegister {
     const NAME: &'static str = "cas-register";
 
     fn f(&self) -> &'static str {
-        self.0.f()
+        self.op.f()
     }
 
     fn serialize_value<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
+        match &self.op {
             RegisterOp::Read(value) => value.serialize(serializer),
             RegisterOp::Write(value) => value.serialize(serializer),
             RegisterOp::Cas { old, new } => (old, new).serialize(serializer),
@@ -132,19 +253,33 @@ impl Payload for CasRegister {
     }
 
     fn parse(_: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
-        let name = Self::NAME;
-        match f {
-            "read" => Ok(Self(RegisterOp::Read(parse_json(name, "read", value, "a value or null")?))),
-            "write" => Ok(Self(RegisterOp::Write(parse_json(name, "write", value, "a value")?))),
-            "cas" => {
-                let (old, new) = parse_json(name, "cas", value, "[old, new]")?;
-                Ok(Self(RegisterOp::Cas { old, new }))
-            }
-            _ => Err(PayloadError::UnknownF { model: name, f: f.to_owned(), known: KNOWN }),
-        }
+        bare(Self::NAME, f, value).map(Self::from)
     }
 
     fn completed_by(&self, completion: &Self) -> bool {
-        self.0.completed_by(&completion.0)
+        self.key == completion.key && self.op.completed_by(&completion.op)
+    }
+
+    fn read(
+        op_type: OpType,
+        f: &str,
+        fields: Fields<'_>,
+        invoked: Option<&Self>,
+    ) -> Result<Self, PayloadError> {
+        let key = own_key(Self::NAME, fields)?.or_else(|| invoked.and_then(|invoked| invoked.key.clone()));
+        // Of many registers, not one whose values are vectors of two.
+        if key.is_none() && f != "cas" && pair(fields.value).is_some() {
+            return Err(PayloadError::Keyed { model: Self::NAME, keyed: Register::NAME });
+        }
+        let op = keyless(Self::NAME, op_type, f, fields.value, invoked.map(|invoked| &invoked.op))?;
+        Ok(Self { key, op })
+    }
+
+    fn spelled(f: &str) -> &str {
+        spelled(f)
+    }
+
+    fn key(&self) -> Option<&Scalar> {
+        self.key.as_ref()
     }
 }

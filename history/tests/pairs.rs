@@ -32,7 +32,7 @@ fn paired(words: &str) -> Result<Vec<Operation<CasRegister>>, PairError> {
 fn overlapping_operations_of_different_processes_pair() {
     let operations = paired("0iw1 1ir_ 0ow1 1or1 0ir_").expect("they pair");
     assert_eq!(operations.iter().map(|operation| operation.index).collect::<Vec<_>>(), [0, 1, 4]);
-    let answer = CasRegister(RegisterOp::Read(Some(Scalar::Int(1))));
+    let answer = CasRegister::from(RegisterOp::Read(Some(Scalar::Int(1))));
     assert_eq!(operations[1].completion, Completion::Ok { index: 3, time: 0, answer });
     assert_eq!(operations[2].completion, Completion::Info { at: None, error: None }, "never completed");
 }

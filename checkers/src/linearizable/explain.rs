@@ -3,9 +3,9 @@
 //! The name is given only where the witness proves it; see [`AnomalyKind`] for what each means. Where no simple
 //! argument fits, the sentences go through every order that can be begun, and say why each ends.
 
-use duress_history::{OpType, Scalar};
+use duress_history::{Initial, OpType, Scalar};
 
-use super::call::{Call, INITIAL, Problem, Start, State};
+use super::call::{Call, Effect, INITIAL, Problem, Start, State};
 use super::orders;
 use super::partition::{Action, End, Interned, Partition, Since, Source};
 use crate::verdict::{
@@ -16,20 +16,36 @@ use crate::witness::{Op, Statement, Witness, say, seconds};
 /// The witness `problem` of `part`, whose numbered form is `interned`, as an anomaly.
 pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Problem) -> Anomaly {
     let case = Case::new(part, interned, problem);
-    let proof = case
-        .never_produced()
+    let mut proof = case
+        .gone()
+        .or_else(|| case.never_produced())
         .or_else(|| case.lock())
         .or_else(|| case.lost_update())
         .or_else(|| case.overwritten())
         .or_else(|| case.chained())
         .or_else(|| if case.has_old_reads() { None } else { case.replaced() })
         .unwrap_or_else(|| case.any());
+    let initial = interned.values.first().copied().flatten();
+    if part.assumed.initial == Initial::Any && case.problem.start != Start::Any {
+        let (value, subject) = (value_text(initial), case.subject());
+        let held = format!("{value} was read, and nothing wrote it, so {subject} held it at first.");
+        proof.steps.insert(0, step(held, &[]));
+    }
+    let nil =
+        |call: &Call| case.source(call).action == Action::Read(None) && call.effect == Effect::Read(INITIAL);
+    if let (Some(initial), true) = (initial, case.problem.calls.iter().any(nil)) {
+        let unwritten = format!(
+            "A read that answers null sees that nothing was written yet, where {} holds {initial}.",
+            case.subject()
+        );
+        proof.steps.insert(0, step(unwritten, &[]));
+    }
     let mut witness = proof.witness.unwrap_or(case.witness);
     for (at, role) in proof.roles {
         witness.assign(at as Op, role);
     }
     let start = match case.problem.start {
-        Start::Known(_) => WitnessStart::Initial(part.initial.cloned()),
+        Start::Known(_) => WitnessStart::Initial(initial.cloned()),
         Start::Any => WitnessStart::Any,
     };
     witness.starting(start).anomaly(proof.kind, proof.contradicts as Op, proof.summary, proof.steps)
@@ -197,6 +213,45 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// A read that saw nothing in a register that held a value from the start, after a write was acknowledged.
+    fn gone(&self) -> Option<Proof> {
+        let [call] = self.problem.calls[..] else { return None };
+        let Effect::Read(value) = call.effect else { return None };
+        let nothing = self.interned.values[value as usize].is_none();
+        if self.problem.start != Start::Known(INITIAL) || value == INITIAL || !nothing || self.is_lock() {
+            return None;
+        }
+        let acknowledged = |write: &&Call| {
+            write.effect.produced().is_some() && write.complete.is_some_and(|complete| complete < call.invoke)
+        };
+        let write =
+            self.interned.problem.calls.iter().filter(acknowledged).max_by_key(|write| write.complete)?;
+        const WRITE: usize = 0;
+        const READ: usize = 1;
+        let operations = [
+            (WRITE as Op, shown(self.source(write), Role::Write)),
+            (READ as Op, shown(self.source(&call), Role::Read)),
+        ];
+        let witness = Witness::new(objects(self.part), operations);
+        let (subject, initial) = (self.subject(), self.value(INITIAL));
+        let (written, seen) = (witness.named(WRITE as Op), witness.named(READ as Op));
+        Some(Proof {
+            kind: AnomalyKind::LostWrite,
+            summary: format!("{seen} saw nothing in {subject} after {written} was acknowledged"),
+            contradicts: READ,
+            roles: Vec::new(),
+            steps: vec![
+                witness.before(WRITE as Op, READ as Op),
+                step(format!("{seen} saw that {subject} holds nothing."), &[READ]),
+                step(
+                    format!("But at first {subject} held {initial}, and no operation takes a value away."),
+                    &[],
+                ),
+            ],
+            witness: Some(witness),
+        })
+    }
+
     /// One operation that saw what nothing can have left there.
     fn never_produced(&self) -> Option<Proof> {
         let [call] = self.problem.calls[..] else { return None };
@@ -280,16 +335,15 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// That a number and a text are printed alike, where `value` is one of them.
+    /// That two values of different kinds are printed alike, where `value` is one of them.
     fn same_text(&self, value: State) -> Option<Statement> {
         let text = self.value(value);
-        let alike = |other: &Option<&Scalar>| other.is_some_and(|other| other.to_string() == text);
-        let both = self.interned.values.iter().filter(|other| alike(other)).count() > 1;
-        both.then(|| {
-            step(
-                format!("The number {text} and the text \"{text}\" both occur, and are different values."),
-                &[],
-            )
+        let alike = |other: &&Scalar| other.to_string() == text;
+        let kinds: Vec<&str> =
+            self.interned.values.iter().flatten().copied().filter(alike).map(Scalar::kind).collect();
+        (kinds.len() > 1).then(|| {
+            let both = kinds.join(" and as ");
+            step(format!("{text} occurs as {both}, and those are different values."), &[])
         })
     }
 

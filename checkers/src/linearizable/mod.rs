@@ -21,8 +21,8 @@
 //! - `witness`: a violation made small, soundly; `explain`: named, and put into sentences, by
 //!   `replacement` where one operation replaced what another saw, by `orders` where only trying all of them shows it.
 //!
-//! A history of which no answer shows what an object held (no read and no compare-and-set succeeded, no lock was taken) is
-//! unknown: any order of its writes is as good as another.
+//! A history in which what objects hold was asked for, and no answer shows it (no read and no compare-and-set succeeded, no
+//! lock was taken), is unknown, and so is one without operations.
 //!
 //! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
 //! after a time-out or a lost election too. Knossos does the same.
@@ -45,13 +45,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use duress_history::mutex::Mutex;
 use duress_history::register::{CasRegister, Register};
-use duress_history::{Operation, Scalar};
+use duress_history::{Assumed, Operation};
 use rayon::prelude::*;
 
 use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
 use call::Call;
 pub(crate) use explain::shown;
-use partition::{End, Partition};
+use partition::{Action, End, Partition};
 pub use report::{Convergence, RegisterReport, Skipped, Statistics};
 use search::{Decision, Undecided};
 
@@ -87,38 +87,38 @@ impl Limits<'_> {
 
 /// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
 ///
-/// `initial` is what every register holds at first; `None` is the register that was never written, which reads as
-/// null. Where `initial` is given, a read that answers null says nothing, and is counted as skipped.
+/// `assumed` says what registers hold at first, and whether a read that answers null saw that nothing is there, or says
+/// nothing and is counted as skipped. Nothing is there as long as nothing was written, whatever they hold at first.
 /// `interrupt` may be set at any time; what is not decided then is `Unknown`.
 #[must_use]
 pub fn check_registers(
     operations: &[Operation<Register>],
-    initial: Option<Scalar>,
+    assumed: &Assumed,
     budget: &Budget,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    check(partition::registers(operations, initial.as_ref()), budget, interrupt)
+    check(partition::registers(operations, assumed), budget, interrupt)
 }
 
-/// Checks the one register of `operations`, which are in order of invocation.
+/// Checks the one register of `operations`, which are in order of invocation, or, where they name several, each of them.
 ///
-/// See [`check_registers`] for `initial` and `interrupt`.
+/// See [`check_registers`] for `assumed` and `interrupt`.
 #[must_use]
 pub fn check_cas_register(
     operations: &[Operation<CasRegister>],
-    initial: Option<Scalar>,
+    assumed: &Assumed,
     budget: &Budget,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    check(partition::cas_register(operations, initial.as_ref()), budget, interrupt)
+    check(partition::cas_register(operations, assumed), budget, interrupt)
 }
 
-/// Checks the one lock of `operations`, which are in order of invocation; it is free at first.
+/// Checks each lock of `operations`, which are in order of invocation; it is free at first.
 ///
-/// The lock knows no owner: any process may release what another acquired.
+/// A lock knows no owner: any process may release what another acquired.
 #[must_use]
 pub fn check_mutex(operations: &[Operation<Mutex>], budget: &Budget, interrupt: &AtomicBool) -> CheckReport {
-    check(partition::mutex(operations), budget, interrupt)
+    check(partition::mutex(operations, &Assumed::default()), budget, interrupt)
 }
 
 /// What one key came to.
@@ -166,8 +166,8 @@ pub(crate) fn check_parts<'a>(
         anomalies.extend(report.anomalies);
         reasons.extend(report.reasons);
     }
-    if reasons.is_empty() {
-        let all = parts.iter().map(|part| part.operations.len() as u64).sum();
+    let all = parts.iter().map(|part| part.operations.len() as u64).sum();
+    if reasons.is_empty() && (all == 0 || parts.iter().any(asks)) {
         reasons.extend(Reason::nothing_shown(all, happened, observed));
     }
     CheckReport {
@@ -176,6 +176,11 @@ pub(crate) fn check_parts<'a>(
         operations,
         details: Details::Registers(total),
     }
+}
+
+/// Whether anything was asked of the object: a history of writes alone leaves no question unanswered.
+fn asks(part: &Partition<'_>) -> bool {
+    part.operations.iter().any(|source| !matches!(source.action, Action::Write(_) | Action::Cas(..)))
 }
 
 /// Decides whether the operations of one key are linearizable.

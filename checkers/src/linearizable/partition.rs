@@ -3,10 +3,11 @@
 //! Linearizability is local: a history is linearizable when its restriction to each key is. So each key is a problem
 //! of its own, and keys are checked in parallel.
 
-use duress_history::mutex::Mutex;
+use duress_history::initial::{Assumed, Initial, NilReads};
+use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::register::{CasRegister, Register, RegisterOp};
 use duress_history::{Completion, NodeId, Operation, Process, Scalar};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Skipped;
 use super::call::{Call, Duty, Effect, INITIAL, Problem, Start, State};
@@ -59,8 +60,7 @@ pub(crate) enum Since {
 #[derive(Clone)]
 pub(crate) struct Partition<'a> {
     pub(crate) key: Option<&'a Scalar>,
-    /// What it holds first; `None` is the register that was never written.
-    pub(crate) initial: Option<&'a Scalar>,
+    pub(crate) assumed: &'a Assumed,
     pub(crate) operations: Vec<Source<'a>>,
 }
 
@@ -107,42 +107,50 @@ fn register_action(op: &RegisterOp) -> Action<'_> {
 /// One part for each key, in the order of keys.
 pub(crate) fn registers<'a>(
     operations: &'a [Operation<Register>],
-    initial: Option<&'a Scalar>,
+    assumed: &'a Assumed,
 ) -> Vec<Partition<'a>> {
-    let mut places: FxHashMap<&Scalar, usize> = FxHashMap::default();
+    by_key(operations, assumed, |register| Some(&register.key), |register| register_action(&register.op))
+}
+
+/// The one part of a history of one register, or one for each key; none when there is no operation.
+pub(crate) fn cas_register<'a>(
+    operations: &'a [Operation<CasRegister>],
+    assumed: &'a Assumed,
+) -> Vec<Partition<'a>> {
+    by_key(operations, assumed, |register| register.key.as_ref(), |register| register_action(&register.op))
+}
+
+/// One part for each lock; none when there is no operation.
+pub(crate) fn mutex<'a>(operations: &'a [Operation<Mutex>], assumed: &'a Assumed) -> Vec<Partition<'a>> {
+    by_key(
+        operations,
+        assumed,
+        |mutex| mutex.lock.as_ref(),
+        |mutex| match mutex.op {
+            MutexOp::Acquire => Action::Acquire,
+            MutexOp::Release => Action::Release,
+        },
+    )
+}
+
+fn by_key<'a, A>(
+    operations: &'a [Operation<A>],
+    assumed: &'a Assumed,
+    key: impl Fn(&'a A) -> Option<&'a Scalar>,
+    action: impl Fn(&'a A) -> Action<'a>,
+) -> Vec<Partition<'a>> {
+    let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
     let mut parts: Vec<Partition<'a>> = Vec::new();
     for operation in operations {
-        let key = &operation.action.key;
+        let key = key(&operation.action);
         let place = *places.entry(key).or_insert_with(|| {
-            parts.push(Partition { key: Some(key), initial, operations: Vec::new() });
+            parts.push(Partition { key, assumed, operations: Vec::new() });
             parts.len() - 1
         });
-        parts[place].operations.push(source(operation, |action| register_action(&action.op)));
+        parts[place].operations.push(source(operation, &action));
     }
     parts.sort_unstable_by_key(|part| part.key);
     parts
-}
-
-/// The one part of a history of one register; none when there is no operation.
-pub(crate) fn cas_register<'a>(
-    operations: &'a [Operation<CasRegister>],
-    initial: Option<&'a Scalar>,
-) -> Vec<Partition<'a>> {
-    one(initial, operations.iter().map(|operation| source(operation, |action| register_action(&action.0))))
-}
-
-/// The one part of a history of one lock; none when there is no operation.
-pub(crate) fn mutex(operations: &[Operation<Mutex>]) -> Vec<Partition<'_>> {
-    let action = |action: &Mutex| match action {
-        Mutex::Acquire => Action::Acquire,
-        Mutex::Release => Action::Release,
-    };
-    one(None, operations.iter().map(|operation| source(operation, action)))
-}
-
-fn one<'a>(initial: Option<&'a Scalar>, operations: impl Iterator<Item = Source<'a>>) -> Vec<Partition<'a>> {
-    let operations: Vec<_> = operations.collect();
-    if operations.is_empty() { Vec::new() } else { vec![Partition { key: None, initial, operations }] }
 }
 
 /// Numbers values in the order in which they are met, the initial one first.
@@ -152,8 +160,10 @@ struct Interner<'a> {
 }
 
 impl<'a> Interner<'a> {
-    fn new(initial: Option<&'a Scalar>) -> Self {
-        Self { states: FxHashMap::from_iter([(initial, INITIAL)]), values: vec![initial] }
+    /// Without an initial value, its number stands for none that any operation names.
+    fn new(initial: Option<Option<&'a Scalar>>) -> Self {
+        let states = initial.into_iter().map(|initial| (initial, INITIAL)).collect();
+        Self { states, values: vec![initial.flatten()] }
     }
 
     fn state(&mut self, value: Option<&'a Scalar>) -> State {
@@ -166,6 +176,43 @@ impl<'a> Interner<'a> {
 }
 
 impl<'a> Partition<'a> {
+    /// What the register holds first; `None` where nobody knows.
+    ///
+    /// Where that is not assumed, it follows when exactly one value was observed that nothing can have put there.
+    pub(crate) fn initial(&self) -> Option<Option<&'a Scalar>> {
+        if let Initial::Known(initial) = &self.assumed.initial {
+            return Some(initial.as_ref());
+        }
+        let happened = |source: &&Source<'a>| !matches!(source.end, End::Fail { .. });
+        let produced: FxHashSet<&Scalar> = self
+            .operations
+            .iter()
+            .filter(happened)
+            .filter_map(|source| match source.action {
+                Action::Write(value) | Action::Cas(_, value) => Some(value),
+                Action::Read(_) | Action::Acquire | Action::Release => None,
+            })
+            .collect();
+        let mut found = self.operations.iter().filter_map(|source| match (source.action, source.end) {
+            (Action::Read(None), _) if self.assumed.nil_reads == NilReads::Unknown => None,
+            (Action::Read(value) | Action::Cas(value, _), End::Ok { .. }) => {
+                Some(value).filter(|value| value.is_none_or(|value| !produced.contains(value)))
+            }
+            _ => None,
+        });
+        let first = found.next()?;
+        found.all(|other| other == first).then_some(first)
+    }
+
+    /// The index of the event that first acknowledged a write.
+    fn written(&self) -> u64 {
+        let acknowledged = self.operations.iter().filter_map(|source| match (source.action, source.end) {
+            (Action::Write(_) | Action::Cas(..), End::Ok { index, .. }) => Some(index),
+            _ => None,
+        });
+        acknowledged.min().unwrap_or(u64::MAX)
+    }
+
     /// Numbers events and values; `None` when there are too many.
     ///
     /// Failed operations did not happen, and unanswered reads say nothing: both are left out and counted.
@@ -176,7 +223,9 @@ impl<'a> Partition<'a> {
         // The two states of a lock. `None` is free; held needs no value of its own, only a number.
         const FREE: State = INITIAL;
         const HELD: State = 1;
-        let mut interner = Interner::new(self.initial);
+        let initial = self.initial();
+        let mut interner = Interner::new(initial);
+        let written = if let Some(Some(_)) = initial { self.written() } else { 0 };
         let mut skipped = Skipped::default();
         let mut lock = false;
         let mut calls = Vec::with_capacity(self.operations.len());
@@ -196,10 +245,12 @@ impl<'a> Partition<'a> {
                     skipped.unanswered_reads += 1;
                     continue;
                 }
-                Action::Read(None) if self.initial.is_some() => {
+                Action::Read(None) if self.assumed.nil_reads == NilReads::Unknown => {
                     skipped.empty_reads += 1;
                     continue;
                 }
+                // Nothing is there as long as nothing was written, whatever a register is said to hold at first.
+                Action::Read(None) if operation.index < written => Effect::Read(INITIAL),
                 Action::Read(value) => Effect::Read(interner.state(value)),
                 Action::Write(value) => Effect::Write(interner.state(Some(value))),
                 // Of a value to itself: it observes, and changes nothing.
@@ -248,7 +299,8 @@ impl<'a> Partition<'a> {
             calls.sort_unstable_by_key(|call| call.invoke);
         }
         let states = interner.values.len() as u32;
-        let problem = Problem { calls, states, start: Start::Known(INITIAL) };
+        let start = if initial.is_some() { Start::Known(INITIAL) } else { Start::Any };
+        let problem = Problem { calls, states, start };
         Some(Interned { problem, values: interner.values, skipped })
     }
 }

@@ -26,7 +26,7 @@ mod replicas;
 use std::sync::atomic::AtomicBool;
 
 use duress_history::register::Register;
-use duress_history::{Operation, Scalar};
+use duress_history::{Assumed, NilReads, Operation, Scalar};
 use rustc_hash::FxHashMap;
 
 use crate::linearizable::partition::{Action, End, Partition, Since, Source, registers};
@@ -40,16 +40,16 @@ use replicas::Replicas;
 /// replicas have had the time that they need to agree. `None` where there is no such phase; then whether replicas agree
 /// is not looked at. The replicas are the nodes that reads are sent to.
 ///
-/// See [`check_registers`](crate::linearizable::check_registers) for `initial`, `budget` and `interrupt`.
+/// See [`check_registers`](crate::linearizable::check_registers) for `assumed`, `budget` and `interrupt`.
 #[must_use]
 pub fn check_stale_reads(
     operations: &[Operation<Register>],
-    initial: Option<Scalar>,
+    assumed: &Assumed,
     settled: Option<u64>,
     budget: &Budget,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    let parts = registers(operations, initial.as_ref());
+    let parts = registers(operations, assumed);
     let Some(settled) = settled else {
         return check_parts(&parts, budget, interrupt, |part, limits| relaxed(part, None, limits));
     };
@@ -79,6 +79,7 @@ fn relaxed(part: &Partition<'_>, fresh: Option<u64>, limits: Limits<'_>) -> KeyR
 
 /// `part` with each read begun as early as it may have taken effect, and without those that others explain.
 fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
+    let initial = part.initial();
     let mut brought: FxHashMap<&Scalar, Brought> = FxHashMap::default();
     for source in &part.operations {
         let value = match source.action {
@@ -108,8 +109,9 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
                 others.push(*source);
                 continue;
             }
-            _ if value == part.initial => continue,
-            // The register held something from the start: the client did not learn what.
+            _ if initial == Some(value) => continue,
+            // Nothing is there as long as nothing was written.
+            None if initial.is_some() && part.assumed.nil_reads == NilReads::Observed => continue,
             None => {
                 others.push(*source);
                 continue;
@@ -131,7 +133,7 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
     let mut operations: Vec<Source<'a>> = first.into_values().map(|(_, read)| read).collect();
     operations.sort_unstable_by_key(|read| read.index);
     operations.append(&mut others);
-    Partition { key: part.key, initial: part.initial, operations }
+    Partition { key: part.key, assumed: part.assumed, operations }
 }
 
 /// What is known of the operations that bring a value.

@@ -97,6 +97,7 @@ impl<'a> Replicas<'a> {
 
     /// The last read of the key at each replica, by replica.
     fn last_reads<'b>(&self, part: &'b Partition<'a>) -> Vec<Last<'b, 'a>> {
+        let initial = part.initial();
         let mut last: BTreeMap<&'a NodeId, Last<'b, 'a>> = BTreeMap::new();
         for source in part.operations.iter().filter(|source| source.index >= self.settled) {
             let (Action::Read(value), End::Ok { index, .. }, Some(node)) =
@@ -104,8 +105,8 @@ impl<'a> Replicas<'a> {
             else {
                 continue;
             };
-            // The register held something from the start: the client did not learn what.
-            if value.is_none() && part.initial.is_some() {
+            // The register held something from the start, and the client may not have learned what.
+            if value.is_none() && initial.flatten().is_some() {
                 continue;
             }
             let read = Last { source, node, value, answered: index.max(source.index) };
@@ -189,7 +190,7 @@ fn seen_before(part: &Partition<'_>, from: u64, value: &Scalar) -> bool {
         .operations
         .iter()
         .filter(|source| produced(source) == Some(value) && !matches!(source.end, End::Fail { .. }));
-    if part.initial == Some(value) || makers.count() != 1 {
+    if part.initial().is_none_or(|initial| initial == Some(value)) || makers.count() != 1 {
         return false;
     }
     part.operations.iter().any(|source| {

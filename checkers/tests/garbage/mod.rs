@@ -67,10 +67,10 @@ fn small_value() -> impl Strategy<Value = Scalar> {
 
 pub fn register_action() -> impl Strategy<Value = CasRegister> {
     prop_oneof![
-        3 => proptest::option::weighted(0.9, small_value()).prop_map(|value| CasRegister(RegisterOp::Read(value))),
-        2 => small_value().prop_map(|value| CasRegister(RegisterOp::Write(value))),
+        3 => proptest::option::weighted(0.9, small_value()).prop_map(|value| CasRegister::from(RegisterOp::Read(value))),
+        2 => small_value().prop_map(|value| CasRegister::from(RegisterOp::Write(value))),
         2 => (proptest::option::weighted(0.9, small_value()), small_value())
-            .prop_map(|(old, new)| CasRegister(RegisterOp::Cas { old, new })),
+            .prop_map(|(old, new)| CasRegister::from(RegisterOp::Cas { old, new })),
     ]
 }
 
@@ -84,13 +84,15 @@ fn unique_actions() -> impl Strategy<Value = Vec<CasRegister>> {
             .enumerate()
             .map(|(value, (cas, old))| {
                 let new = Scalar::Int(value as i64);
-                CasRegister(match (cas, old.map(Scalar::Int)) {
+                CasRegister::from(match (cas, old.map(Scalar::Int)) {
                     (true, old) if old.as_ref() != Some(&new) => RegisterOp::Cas { old, new },
                     _ => RegisterOp::Write(new),
                 })
             })
             .collect();
-        actions.extend(reads.into_iter().map(|value| CasRegister(RegisterOp::Read(value.map(Scalar::Int)))));
+        actions.extend(
+            reads.into_iter().map(|value| CasRegister::from(RegisterOp::Read(value.map(Scalar::Int)))),
+        );
         actions
     })
 }

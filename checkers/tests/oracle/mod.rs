@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use duress_history::mutex::Mutex;
+use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::register::{CasRegister, RegisterOp};
 use duress_history::{Completion, Operation, Scalar};
 
@@ -19,7 +19,7 @@ impl Sequential for CasRegister {
     type Held = Option<Scalar>;
 
     fn step(&self, held: &Option<Scalar>) -> Option<Option<Scalar>> {
-        match &self.0 {
+        match &self.op {
             RegisterOp::Read(value) => (value == held).then(|| held.clone()),
             RegisterOp::Write(value) => Some(Some(value.clone())),
             RegisterOp::Cas { old, new } => (old == held).then(|| Some(new.clone())),
@@ -27,7 +27,7 @@ impl Sequential for CasRegister {
     }
 
     fn is_read(&self) -> bool {
-        matches!(self.0, RegisterOp::Read(_))
+        matches!(self.op, RegisterOp::Read(_))
     }
 }
 
@@ -35,9 +35,9 @@ impl Sequential for Mutex {
     type Held = bool;
 
     fn step(&self, held: &bool) -> Option<bool> {
-        match self {
-            Self::Acquire => (!held).then_some(true),
-            Self::Release => held.then_some(false),
+        match self.op {
+            MutexOp::Acquire => (!held).then_some(true),
+            MutexOp::Release => held.then_some(false),
         }
     }
 

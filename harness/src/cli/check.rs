@@ -4,28 +4,41 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, ValueEnum};
 use duress_checkers::verdict::Verdict;
-use duress_history::jsonl::ReadError;
-use duress_history::{Promise, Scalar};
+use duress_history::import::{Options, Order};
+use duress_history::{Assumed, Initial, NilReads, Promise, ReadError};
 
 use super::words::{duration, promise};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
-use crate::judge::{JudgeError, Judgement, Question};
+use crate::judge::{JudgeError, Judgement, Question, Recording};
 use crate::report::text::Told;
 use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The history: .jsonl (ours), .json (an array), .edn (Jepsen's), or a run's folder
-    history: PathBuf,
+    /// The history: JSON lines (ours), JSON, EDN (Jepsen's), history.txt, jepsen.log or Porcupine's operations, also as .gz
+    /// or .zst; a folder of a run; - for standard input; several logs of clients are merged by time
+    #[arg(required = true)]
+    histories: Vec<PathBuf>,
     #[arg(long, default_value = "register", value_parser = model_parser(), help = model_help())]
     model: String,
-    /// The value that registers hold at first: a whole number or a text [default: none, nil]
-    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
-    initial: Option<String>,
+    /// What registers hold at first: nil, a value as EDN or JSON have it (0 is a number and "0" a string), or any where
+    /// the store was not empty
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true, default_value = "nil")]
+    initial: Initial,
+    /// Reads that answered nil did not learn what there is, and say nothing
+    #[arg(long)]
+    nil_is_unknown: bool,
+    /// The history's field THEIRS is our field OURS (index, time, type, process, f, value, key, node, error, call, return,
+    /// answer); THEIRS may be a path, as in Input.op=f
+    #[arg(long, value_name = "THEIRS=OURS")]
+    map: Vec<String>,
+    /// What the order of events is taken from, where lines and times disagree
+    #[arg(long, value_enum, default_value = "auto")]
+    order: OrderArg,
     /// What is promised of the answers: of registers linearizable or stale-reads; of log, queue and table exactly-once,
     /// at-least-once, at-most-once or best-effort [default: linearizable, exactly-once]
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
@@ -36,6 +49,17 @@ pub struct CheckArgs {
     /// Print the checker's whole answer as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What the order of events is taken from.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OrderArg {
+    /// What the history suggests; where that is unclear, it is refused
+    Auto,
+    /// Lines are in the order of events
+    File,
+    /// Times are
+    Time,
 }
 
 fn model_parser() -> PossibleValuesParser {
@@ -49,23 +73,35 @@ fn model_help() -> String {
 }
 
 pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
-    let path = if args.history.is_dir() { args.history.join("history.jsonl") } else { args.history.clone() };
-    let initial = args.initial.as_ref().map(|text| match text.parse::<i64>() {
-        Ok(number) => Scalar::Int(number),
-        Err(_) => Scalar::from(text.as_str()),
-    });
+    let nil_reads = if args.nil_is_unknown { NilReads::Unknown } else { NilReads::Observed };
+    let assumed = Assumed { initial: args.initial.clone(), nil_reads };
+    let mut options = Options::default();
+    for mapping in &args.map {
+        options.fields.add(mapping).map_err(Failure::usage)?;
+    }
+    options.order = match args.order {
+        OrderArg::Auto => Order::Auto,
+        OrderArg::File => Order::File,
+        OrderArg::Time => Order::Time,
+    };
+    let recording = Recording { paths: args.histories.clone(), options };
     let question =
-        Question { promise: args.promise.unwrap_or(Promise::LINEARIZABLE), initial, ..Question::default() };
+        Question { promise: args.promise.unwrap_or(Promise::LINEARIZABLE), assumed, ..Question::default() };
     let model = Workloads::known().model(&args.model).map_err(Failure::usage)?;
-    let judgement = model.check(&path, &question, args.check_limit).map_err(|error| {
+    let judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
-        let named = matches!(&error, JudgeError::Read(ReadError::Open { .. }));
+        let named = matches!(
+            &error,
+            JudgeError::Read(ReadError::Open { .. } | ReadError::NoHistory { .. } | ReadError::File { .. })
+        );
         let internal = matches!(&error, JudgeError::Watch(_));
         let error = anyhow::Error::new(error);
         if internal {
             return Failure::internal(error);
         }
-        let failure = Failure::usage(if named { error } else { error.context(path.display().to_string()) });
+        let path =
+            || args.histories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
+        let failure = Failure::usage(if named { error } else { error.context(path()) });
         if other_model {
             let models: Vec<&str> = Workloads::known().models().map(Model::name).collect();
             failure.hint(format!("--model says what the history holds: {}", models.join(", ")))

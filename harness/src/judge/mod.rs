@@ -4,16 +4,16 @@ pub mod floor;
 pub mod statistics;
 pub mod verdict;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
-use duress_history::jsonl::ReadError;
+use duress_history::event::Torn;
 use duress_history::nemesis::NemesisAct;
 use duress_history::pairs::{PairError, pair};
-use duress_history::{NemesisEvent, Operation, Payload, Promise, Scalar, import};
+use duress_history::{Assumed, NemesisEvent, Operation, Payload, Promise, ReadError, import};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -28,8 +28,8 @@ use crate::run::clock::nanos;
 pub struct Question {
     /// What is promised of the answers.
     pub promise: Promise,
-    /// What objects hold at first; `None` is nothing.
-    pub initial: Option<Scalar>,
+    /// What is assumed of registers.
+    pub assumed: Assumed,
     /// When everything was healed and nothing more was written, in nanoseconds since the run began: reads that begin
     /// later are the final ones. Absent where the history does not say.
     pub healed_ns: Option<u64>,
@@ -38,7 +38,7 @@ pub struct Question {
 impl Default for Question {
     /// Everything is promised, and objects hold nothing at first.
     fn default() -> Self {
-        Self { promise: Promise::LINEARIZABLE, initial: None, healed_ns: None }
+        Self { promise: Promise::LINEARIZABLE, assumed: Assumed::default(), healed_ns: None }
     }
 }
 
@@ -69,13 +69,66 @@ pub enum JudgeError {
     Watch(#[source] io::Error),
 }
 
-/// Reads the history at `path`, of any format: what the nemesis did, and the clients' operations.
-///
-/// # Errors
-/// [`JudgeError`].
-pub fn read<A: Payload>(path: &Path) -> Result<(Vec<NemesisEvent>, Vec<Operation<A>>), JudgeError> {
-    let history = import::read_any::<A>(path)?;
-    Ok((history.nemesis, pair(history.events)?))
+/// Where a history is, and how it is to be read.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// Its file or folder, or the logs of several clients.
+    pub paths: Vec<PathBuf>,
+    /// How it is to be read.
+    pub options: import::Options,
+}
+
+impl Recording {
+    /// Our own, at `path`.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self { paths: vec![path.to_owned()], options: import::Options::default() }
+    }
+
+    /// Reads it: what the nemesis did, and the clients' operations.
+    ///
+    /// # Errors
+    /// [`JudgeError::Read`] and [`JudgeError::Pair`].
+    pub fn read<A: Payload>(&self) -> Result<Recorded<A>, JudgeError> {
+        let history = import::read::<A>(&self.paths, &self.options)?;
+        let mut notes = Vec::new();
+        if history.torn == Torn::LastLine {
+            notes.push("the history was cut short: its last event was left out".to_owned());
+        }
+        let skipped: Vec<String> = history.skipped.iter().map(|(f, count)| format!("{count} {f}")).collect();
+        if !skipped.is_empty() {
+            notes.push(format!("events left out, as of no concern to the model: {}", skipped.join(", ")));
+        }
+        Ok(Recorded { nemesis: history.nemesis, operations: pair(history.events)?, notes })
+    }
+}
+
+/// A history as it was read.
+#[derive(Clone, Debug)]
+pub struct Recorded<A> {
+    /// What the nemesis did.
+    pub nemesis: Vec<NemesisEvent>,
+    /// What clients did, by invocation.
+    pub operations: Vec<Operation<A>>,
+    /// What was left out of it, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl<A: Payload> Recorded<A> {
+    /// What `judge` says of the operations, with what was left out among its findings; what is undecided after `limit`
+    /// is unknown.
+    ///
+    /// # Errors
+    /// [`JudgeError::Watch`].
+    pub fn judged(
+        self,
+        limit: Duration,
+        judge: impl FnOnce(&[Operation<A>], &AtomicBool) -> Judgement,
+    ) -> Result<Judgement, JudgeError> {
+        let mut judgement = within(limit, |interrupt| judge(&self.operations, interrupt))?;
+        judgement.findings.splice(0..0, self.notes);
+        Ok(judgement)
+    }
 }
 
 /// What a checker said of a history, whichever checker it was, and the words for it.
@@ -128,7 +181,10 @@ pub fn judge_operations<A: Payload>(
     judge: impl FnOnce(&[Operation<A>], &Question, &AtomicBool) -> Judgement,
 ) -> Result<Judged, JudgeError> {
     let (nemesis, operations) = match fs::metadata(run.history) {
-        Ok(metadata) if metadata.len() > 0 => read::<A>(run.history)?,
+        Ok(metadata) if metadata.len() > 0 => {
+            let recorded = Recording::at(run.history).read::<A>()?;
+            (recorded.nemesis, recorded.operations)
+        }
         _ => (Vec::new(), Vec::new()),
     };
     let until = nanos(run.clients_until);

@@ -91,7 +91,7 @@ impl Follower {
     }
 
     fn add(&mut self, line: &Line<'_>) {
-        self.progress.time_ms = self.progress.time_ms.max(line.time / 1_000_000);
+        self.progress.time_ms = self.progress.time_ms.max(line.time() / 1_000_000);
         match (line.process, line.op_type) {
             (Who::Client(_), OpType::Invoke) => {}
             (Who::Client(_), OpType::Ok) => self.progress.ok += 1,

@@ -1,7 +1,6 @@
 //! A workload with its types erased: what the rest of the program knows of it.
 
 use std::marker::PhantomData;
-use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use super::kind::Kind;
 use super::option::{Options, WorkloadOption};
 use crate::judge::{
-    JudgeError, Judged, Judgement, Question, RecordedRun, judge_operations, read, settled, within,
+    JudgeError, Judged, Judgement, Question, RecordedRun, Recording, judge_operations, settled,
 };
 use crate::plan::range::RangeError;
 use crate::run::RunError;
@@ -26,11 +25,16 @@ pub trait Model: Send + Sync {
     /// What its histories hold, in one line.
     fn holds(&self) -> &'static str;
 
-    /// Checks the history at `path`; what is undecided after `limit`, or when the program is asked to end, is unknown.
+    /// Checks the history in `recording`; what is undecided after `limit`, or when the program is asked to end, is unknown.
     ///
     /// # Errors
     /// [`JudgeError`].
-    fn check(&self, path: &Path, question: &Question, limit: Duration) -> Result<Judgement, JudgeError>;
+    fn check(
+        &self,
+        recording: &Recording,
+        question: &Question,
+        limit: Duration,
+    ) -> Result<Judgement, JudgeError>;
 }
 
 /// What clients do, how a run of it ends, and how what they saw is judged. Its histories can be checked by the same name.
@@ -115,10 +119,16 @@ impl<K: Kind> Model for Erased<K> {
         K::DESCRIPTION.lines().next().unwrap_or_default()
     }
 
-    fn check(&self, path: &Path, question: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
-        let (nemesis, operations) = read::<K::Action>(path)?;
-        let question = Question { healed_ns: question.healed_ns.or(settled(&nemesis)), ..question.clone() };
-        within(limit, |interrupt| K::judge(&operations, &question, interrupt))
+    fn check(
+        &self,
+        recording: &Recording,
+        question: &Question,
+        limit: Duration,
+    ) -> Result<Judgement, JudgeError> {
+        let recorded = recording.read::<K::Action>()?;
+        let healed_ns = question.healed_ns.or(settled(&recorded.nemesis));
+        let question = Question { healed_ns, ..question.clone() };
+        recorded.judged(limit, |operations, interrupt| K::judge(operations, &question, interrupt))
     }
 }
 

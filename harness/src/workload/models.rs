@@ -1,6 +1,5 @@
 //! Models of histories that others record and no workload here makes.
 
-use std::path::Path;
 use std::time::Duration;
 
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
@@ -9,7 +8,7 @@ use duress_history::register::CasRegister;
 
 use super::erased::Model;
 use super::register::judge::linearizability;
-use crate::judge::{JudgeError, Judgement, Question, read, within};
+use crate::judge::{JudgeError, Judgement, Question, Recording};
 
 /// One register.
 pub struct CasRegisterModel;
@@ -20,14 +19,19 @@ impl Model for CasRegisterModel {
     }
 
     fn holds(&self) -> &'static str {
-        "one register: read, write and compare-and-set, values bare"
+        "one register, or one for each `key`: read, write and compare-and-set, values bare"
     }
 
-    fn check(&self, path: &Path, question: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
-        let (_, operations) = read::<CasRegister>(path)?;
-        let initial = question.initial.clone();
-        within(limit, |interrupt| check_cas_register(&operations, initial, &Budget::default(), interrupt))
-            .map(|report| linearizability(report, self.name()))
+    fn check(
+        &self,
+        recording: &Recording,
+        question: &Question,
+        limit: Duration,
+    ) -> Result<Judgement, JudgeError> {
+        recording.read::<CasRegister>()?.judged(limit, |operations, interrupt| {
+            let report = check_cas_register(operations, &question.assumed, &Budget::default(), interrupt);
+            linearizability(report, self.name())
+        })
     }
 }
 
@@ -40,12 +44,12 @@ impl Model for MutexModel {
     }
 
     fn holds(&self) -> &'static str {
-        "one lock: acquire and release"
+        "locks: acquire and release"
     }
 
-    fn check(&self, path: &Path, _: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
-        let (_, operations) = read::<Mutex>(path)?;
-        within(limit, |interrupt| check_mutex(&operations, &Budget::default(), interrupt))
-            .map(|report| linearizability(report, self.name()))
+    fn check(&self, recording: &Recording, _: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
+        recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
+            linearizability(check_mutex(operations, &Budget::default(), interrupt), self.name())
+        })
     }
 }

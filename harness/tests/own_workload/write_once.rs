@@ -78,7 +78,7 @@ impl Kind for WriteOnce {
     }
 
     fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
-        let report = check_registers(operations, question.initial.clone(), &Budget::default(), interrupt);
+        let report = check_registers(operations, &question.assumed, &Budget::default(), interrupt);
         Judgement {
             property: "linearizable".to_owned(),
             holds: "every key holds what was written to it once".to_owned(),

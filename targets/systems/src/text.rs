@@ -17,6 +17,10 @@ pub(crate) fn encode(scalar: &Scalar) -> Result<String, RequestError> {
             format!("the text \"{text}\" cannot be told from the number: not sent"),
         )),
         Scalar::Text(text) => Ok(text.to_string()),
+        Scalar::Other(_) => Err(RequestError::definite(
+            CauseKind::Rejected,
+            format!("{scalar} is {}, which cannot be stored as text: not sent", scalar.kind()),
+        )),
     }
 }
 

@@ -158,11 +158,11 @@ impl Reading {
     }
 
     fn add(&mut self, line: &Line<'_>, number: u64) {
-        self.history.lasted = self.history.lasted.max(line.time);
+        self.history.lasted = self.history.lasted.max(line.time());
         let read = match line.process {
             Who::Nemesis => line.act().map(|act| {
                 let index = line.index.unwrap_or(number);
-                self.history.nemesis.push(NemesisEvent { index, time: line.time, act });
+                self.history.nemesis.push(NemesisEvent { index, time: line.time(), act });
             }),
             Who::Client(process) if line.op_type == OpType::Invoke => {
                 line.f().map(|f| self.invoke(line, process, &f, number))
@@ -192,8 +192,8 @@ impl Reading {
         let function = self.functions.place(&mut history.functions, f);
         history.operations.push(Operation {
             index: line.index.unwrap_or(number),
-            start: line.time,
-            end: line.time,
+            start: line.time(),
+            end: line.time(),
             lane,
             function: u16::try_from(function).unwrap_or(u16::MAX),
             ending: Ending::Open,
@@ -209,7 +209,7 @@ impl Reading {
             return;
         };
         let operation = &mut self.history.operations[place];
-        operation.end = line.time.max(operation.start);
+        operation.end = line.time().max(operation.start);
         operation.ending = match line.op_type {
             OpType::Ok | OpType::Invoke => Ending::Ok,
             OpType::Fail => Ending::Fail,

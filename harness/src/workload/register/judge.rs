@@ -12,18 +12,18 @@ use crate::judge::{Judgement, Question};
 
 /// Judges the operations on registers.
 pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
-    let initial = question.initial.clone();
+    let assumed = &question.assumed;
     let budget = Budget::default();
     match question.promise.consistency() {
         Consistency::Linearizable => {
-            linearizability(check_registers(operations, initial, &budget, interrupt), "register")
+            linearizability(check_registers(operations, assumed, &budget, interrupt), "register")
         }
         Consistency::StaleReads => {
             // From when nothing is written any more and everything is healed, replicas are held to agree.
             let settled = question.healed_ns.and_then(|healed| {
                 operations.iter().find(|operation| operation.time >= healed).map(|operation| operation.index)
             });
-            let report = check_stale_reads(operations, initial, settled, &budget, interrupt);
+            let report = check_stale_reads(operations, assumed, settled, &budget, interrupt);
             let anomalies = report.verdict.anomalies().len();
             Judgement {
                 property: "linearizable but for stale reads".to_owned(),

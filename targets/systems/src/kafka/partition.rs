@@ -29,7 +29,7 @@ impl Partition {
                 let index = index.parse().ok().filter(|index: &i32| *index >= 0)?;
                 (!topic.is_empty()).then(|| Self { topic: topic.into(), index })
             }),
-            Scalar::Int(_) => None,
+            Scalar::Int(_) | Scalar::Other(_) => None,
         };
         parsed.ok_or_else(|| {
             RequestError::definite(
