@@ -8,18 +8,14 @@
 //! A history is one operation a line, or all of them in one vector or list. An operation is a map or a tagged map
 //! (`#jepsen.history.Op{…}`). [`import`](crate::import) reads it, and says what is made of fields that are missing.
 
-pub(crate) mod syntax;
-
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-pub use syntax::SyntaxError;
-
 use crate::error::ReadError;
 use crate::event::{History, Payload};
 use crate::import::{self, Options};
-use syntax::quote;
+use crate::syntax::{Forms, quote};
 
 /// The string that the JSON text `json` stands for, without the colours and other control characters of a terminal;
 /// other JSON as it is.
@@ -145,6 +141,6 @@ fn form(value: &Value, line: &mut String) {
 fn is_odd_number(text: &str) -> bool {
     let mut json = String::new();
     let literal = if matches!(text, "NaN" | "Inf" | "-Inf") { format!("##{text}") } else { text.to_owned() };
-    let read = syntax::Forms::new(&literal, 1).form("a number", &mut json);
+    let read = Forms::new(&literal, 1).form("a number", &mut json);
     read.is_ok() && json.starts_with("{\"number\":")
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::edn::SyntaxError;
 use crate::event::PayloadError;
+use crate::syntax::SyntaxError;
 
 /// A line or an operation longer than this is not part of a history: reading it whole could take all memory.
 pub(crate) const OPERATION_BYTES_MAX: usize = 64 << 20;

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use crate::edn::syntax::Forms;
 use crate::scalar::{Scalar, Value};
+use crate::syntax::Forms;
 
 /// What is assumed of registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

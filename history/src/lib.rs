@@ -44,6 +44,7 @@ pub mod promise;
 pub mod recorder;
 pub mod register;
 pub mod scalar;
+mod syntax;
 pub mod table;
 
 pub use error::ReadError;
@@ -55,3 +56,4 @@ pub use pairs::{Completion, Operation};
 pub use promise::{Allowed, ClockBound, Consistency, Delivery, Promise};
 pub use recorder::Recorder;
 pub use scalar::Scalar;
+pub use syntax::SyntaxError;

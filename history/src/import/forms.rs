@@ -9,11 +9,12 @@ use super::assemble::{Actor, Assembler, Raw, unquoted};
 use super::object::{self, FieldMap, Object};
 use super::source::Window;
 use super::time::Time;
-use crate::edn::syntax::{Forms, Next, quote};
-use crate::edn::{SyntaxError, plain_text};
+use crate::edn::plain_text;
 use crate::error::{ReadError, shortened};
 use crate::event::{Fields, OpType, Payload};
 use crate::jsonl::Line;
+use crate::syntax::SyntaxError;
+use crate::syntax::{Forms, Next, quote};
 
 /// What a map is called that has the history in it, beside other things.
 const HISTORY: [&str; 5] = ["history", "operations", "ops", "events", "entries"];
@@ -49,11 +50,16 @@ pub(super) fn read<A: Payload>(
         let mut forms = Forms::new(window.text(), window.line());
         let (mut done, mut line) = (0, window.line());
         let stopped = loop {
+            let began = forms.clone();
             match reader.step(&mut forms) {
                 Ok(true) => (done, line) = (forms.at(), forms.line()),
                 Ok(false) => {
                     (done, line) = (forms.at(), forms.line());
                     break None;
+                }
+                // Where a bracket or a quote is missing, it is missed only further on.
+                Err(ReadError::Syntax { source, .. }) => {
+                    break Some(ReadError::Syntax { line: began.next_line(), source });
                 }
                 Err(error) => break Some(error),
             }

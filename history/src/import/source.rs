@@ -149,7 +149,8 @@ impl<'a> Window<'a> {
         if self.text.len() > OPERATION_BYTES_MAX {
             return Err(ReadError::TooLong { line: self.line });
         }
-        let wanted = CHUNK_BYTES.max(self.text.len()) as u64;
+        let room = OPERATION_BYTES_MAX + 1 - self.text.len();
+        let wanted = CHUNK_BYTES.max(self.text.len()).min(room) as u64;
         let mut bytes = std::mem::take(&mut self.begun);
         match (&mut self.input).take(wanted).read_to_end(&mut bytes) {
             Ok(read) => self.ended = (read as u64) < wanted,

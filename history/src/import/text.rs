@@ -15,9 +15,9 @@ use super::forms::who;
 use super::object;
 use super::source::Window;
 use crate::edn::plain_text;
-use crate::edn::syntax::{Forms, quote};
 use crate::error::{ReadError, shortened};
 use crate::event::{Fields, OpType, Payload};
+use crate::syntax::{Forms, quote};
 
 const EXPECTED: &str = "process, type, f and value of an event, with tabs between them";
 
