@@ -194,7 +194,7 @@ fn messages_that_cannot_be_there() {
 
 #[test]
 fn offsets_about_which_answers_disagree() {
-    check("0is1 0?s1 1is2 1?s2 2!p1@0 2!p2@0", "inconsistent-offsets(poll t0-0 -> 1@0; poll t0-0 -> 2@0)");
+    check("0is1 0?s1 1is2 1?s2 2!p1@0 3!p2@0", "inconsistent-offsets(poll t0-0 -> 1@0; poll t0-0 -> 2@0)");
     check("0is1 1is2 0os1@0 1os2@0", "inconsistent-offsets(send 1 to t0-0 -> 0; send 2 to t0-0 -> 0)");
     check(
         "0is1 1is2 0os1@0 1os2@0 2!ap 2!p2@0,1@1",
@@ -213,6 +213,30 @@ fn duplicates() {
     let words = "0!s1@1 1!p1@0 2!p1@1";
     let twice = LogOptions { promise: Delivery::AT_LEAST_ONCE, ..STRICT };
     expect(&log(words, &twice), words, "valid");
+}
+
+#[test]
+fn consumers_that_never_said_how_they_consume() {
+    let sends = "0!s1@0 0!s2@1 0!s3@2";
+    // Nobody subscribes: each was set up before the history began, and keeps its place from its first message on.
+    check(
+        &format!("{sends} 1!p1@0 1!p3@2"),
+        "lost-write(send 2 to t0-0 -> 1; poll t0-0 -> 1@0; poll t0-0 -> 3@2)",
+    );
+    check(
+        &format!("{sends} 2!p1@0,2@1,3@2 1!p1@0 1!p3@2"),
+        "poll-skip(send 2 to t0-0 -> 1; poll t0-0 -> 1@0 2@1 3@2; poll t0-0 -> 1@0; poll t0-0 -> 3@2)",
+    );
+    check(
+        &format!("{sends} 1!p1@0,2@1,3@2 1!p2@1"),
+        "nonmonotonic-poll(poll t0-0 -> 2@1 3@2 and 1 more; poll t0-0 -> 2@1)",
+    );
+    // It may have begun anywhere, also before it assigns.
+    check(&format!("{sends} 1!p2@1,3@2"), ONE_UNSEEN);
+    check(&format!("{sends} 2!p2@1 1!p1@0 1!ap 1!p3@2"), "valid");
+    // Where there is a group, it may be a member of it.
+    check(&format!("{sends} 2!u 2!p2@1 1!p1@0 1!p3@2"), "valid");
+    check(&format!("{sends} 2!u 1!p1@0,2@1,3@2 1!p2@1"), "valid");
 }
 
 #[test]

@@ -168,16 +168,21 @@ fn sends(operations: &[Operation<Log>]) -> Vec<Sent> {
 
 fn polls(operations: &[Operation<Log>]) -> Vec<Given> {
     let mut polls = Vec::new();
-    // By process: whether it is assigned, and its place.
-    let mut consumers: std::collections::BTreeMap<Process, Option<u64>> = std::collections::BTreeMap::new();
+    // By process: whether it has assigned, and its place. One that never did was set up before the history began: it may
+    // have begun anywhere, and keeps its place from then on until it assigns.
+    let mut consumers: std::collections::BTreeMap<Process, (bool, Option<u64>)> =
+        std::collections::BTreeMap::new();
     for operation in operations {
         let Completion::Ok { index, answer, .. } = &operation.completion else { continue };
         match answer {
             Log::Assign { from: Start::Beginning, .. } => {
-                consumers.insert(operation.process, Some(0));
+                consumers.insert(operation.process, (true, Some(0)));
             }
             Log::Assign { from: Start::Position, .. } => {
-                consumers.entry(operation.process).or_insert(None);
+                let consumer = consumers.entry(operation.process).or_insert((true, None));
+                if !std::mem::replace(&mut consumer.0, true) {
+                    consumer.1 = None;
+                }
             }
             Log::Poll(micros) => {
                 let LogMicro::Poll(Some(polled)) = &micros[0] else { continue };
@@ -188,11 +193,10 @@ fn polls(operations: &[Operation<Log>]) -> Vec<Given> {
                 };
                 let messages: Vec<(u64, i64)> =
                     messages.iter().map(|(offset, scalar)| (offset.0, value(scalar))).collect();
-                let place = consumers.get(&operation.process).copied().flatten();
-                if let (Some((last, _)), Some(consumer)) =
-                    (messages.last(), consumers.get_mut(&operation.process))
-                {
-                    *consumer = Some(last + 1);
+                let consumer = consumers.entry(operation.process).or_insert((false, None));
+                let place = consumer.1;
+                if let Some((last, _)) = messages.last() {
+                    consumer.1 = Some(last + 1);
                 }
                 polls.push(Given { place, answered: *index, messages });
             }

@@ -48,7 +48,7 @@ pub(super) fn polls_out_of_order(
 fn skips_prove(jump: &Jump, gaps: Gaps) -> bool {
     match gaps {
         Gaps::Never => true,
-        Gaps::BelowStart => jump.assigned.is_none() && matches!(jump.origin, Origin::Record(_)),
+        Gaps::BelowStart => jump.is_within(),
         Gaps::Anywhere => false,
     }
 }
@@ -69,9 +69,9 @@ fn skipped<'b>(
 }
 
 fn nonmonotonic(facts: &Facts<'_>, partition: &Partition<'_>, jump: &Jump, findings: &mut Findings) {
-    let kind = match jump.assigned {
-        None => AnomalyKind::IntNonmonotonicPoll,
-        Some(_) => AnomalyKind::NonmonotonicPoll,
+    let kind = match jump.is_within() {
+        true => AnomalyKind::IntNonmonotonicPoll,
+        false => AnomalyKind::NonmonotonicPoll,
     };
     findings.add(kind, || {
         let key = partition.key;
@@ -104,8 +104,7 @@ fn skip(
     record: &Record<'_>,
     findings: &mut Findings,
 ) {
-    let within = jump.assigned.is_none() && matches!(jump.origin, Origin::Record(_));
-    let kind = if within { AnomalyKind::IntPollSkip } else { AnomalyKind::PollSkip };
+    let kind = if jump.is_within() { AnomalyKind::IntPollSkip } else { AnomalyKind::PollSkip };
     findings.add(kind, || {
         let key = partition.key;
         let sender = record.send.map(|send| partition.sends[send as usize].op);

@@ -6,16 +6,19 @@
 //! was next to another, which is lower or higher. A higher one alone proves nothing, since offsets may be empty; it
 //! says that this consumer found none of the offsets between.
 //!
-//! Consumers of a group are given partitions and lose them at any moment, and then begin where somebody committed. Of
-//! them, and of consumers of which it is not known how they consume, only what one poll gave is compared, as in
+//! A consumer that never said how it consumes was set up before the history began. In a history in which none subscribes, it
+//! keeps its place from the first message on that it was given, as one that assigned does; it may have begun anywhere.
+//!
+//! Consumers of a group are given partitions and lose them at any moment, and then begin where one of them committed. Of
+//! them only what one poll gave is compared, as in
 //! Jepsen's analysis. As there, an assignment keeps the place in the partitions that it shares with the one before.
 //!
 //! A *reading* is the way of one consumer from the beginning of a partition onwards. It proves not only what is there,
 //! but also what is not.
 
-use duress_history::Process;
 use duress_history::log::{Log, LogMicro, Offset, Start};
 use duress_history::pairs::Completion;
+use duress_history::{Operation, Process};
 use rustc_hash::FxHashMap;
 
 use super::facts::{Facts, Op};
@@ -51,7 +54,8 @@ pub(super) struct Jump {
     pub(super) origin: Origin,
     /// The operation that gave it.
     pub(super) by: Op,
-    /// The assignments by which it came to its place and kept it; `None` where one operation gave both.
+    /// The assignments by which it came to its place and kept it; `None` where one operation gave both, and of consumers
+    /// that never assigned.
     pub(super) assigned: Option<Assignments>,
 }
 
@@ -63,6 +67,11 @@ pub(super) struct Assignments {
 }
 
 impl Jump {
+    /// Whether one operation gave both offsets.
+    pub(super) fn is_within(&self) -> bool {
+        self.origin == Origin::Record(self.by)
+    }
+
     /// Every operation that takes part in it, with its role.
     pub(super) fn roles(&self) -> Vec<(Op, Role)> {
         let origin = match self.origin {
@@ -97,8 +106,8 @@ pub(super) struct Positions {
 /// How a process consumes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// By an assignment of its own.
-    Assigned(Op),
+    /// By an assignment of its own, or, without one, as it was set up before the history began.
+    Assigned(Option<Op>),
     /// As a member of the group, or it is not known how.
     Other,
 }
@@ -108,7 +117,7 @@ struct Place {
     next: u64,
     origin: Origin,
     /// The assignment by which it is there.
-    assigned: Op,
+    assigned: Option<Op>,
     reading: Option<usize>,
 }
 
@@ -119,9 +128,12 @@ struct Consumer {
 
 /// Follows every consumer. Time O(messages read).
 pub(super) fn follow(facts: &Facts<'_>, gaps: Gaps) -> Positions {
+    let subscribes = |operation: &Operation<Log>| matches!(operation.action, Log::Subscribe(_));
+    let at_first = if facts.operations.iter().any(subscribes) { Mode::Other } else { Mode::Assigned(None) };
     let mut walk = Walk {
         facts,
         gaps,
+        at_first,
         consumers: FxHashMap::default(),
         found: Positions {
             jumps: facts.partitions.iter().map(|_| Vec::new()).collect(),
@@ -139,6 +151,8 @@ pub(super) fn follow(facts: &Facts<'_>, gaps: Gaps) -> Positions {
 struct Walk<'a, 'b> {
     facts: &'a Facts<'b>,
     gaps: Gaps,
+    /// How consumers consume that have not said it.
+    at_first: Mode,
     consumers: FxHashMap<Process, Consumer>,
     found: Positions,
 }
@@ -147,14 +161,14 @@ impl Walk<'_, '_> {
     fn answered(&mut self, op: Op, process: Process, answer: &Log) {
         match answer {
             Log::Assign { keys, from } => {
-                let consumer = consumer(&mut self.consumers, process);
+                let consumer = consumer(&mut self.consumers, process, self.at_first);
                 let before = std::mem::take(&mut consumer.places);
-                let kept = consumer.mode != Mode::Other;
-                consumer.mode = Mode::Assigned(op);
+                let kept = matches!(consumer.mode, Mode::Assigned(Some(_)));
+                consumer.mode = Mode::Assigned(Some(op));
                 for partition in keys.iter().filter_map(|key| self.facts.partition(key)) {
                     match (from, before.get(&partition)) {
                         (Start::Beginning, _) => {
-                            let place = beginning(&mut self.found.readings[partition as usize], op, op);
+                            let place = beginning(&mut self.found.readings[partition as usize], op, Some(op));
                             consumer.places.insert(partition, place);
                         }
                         // It continues after what it was given: a place that it only went to is forgotten.
@@ -169,12 +183,12 @@ impl Walk<'_, '_> {
                 }
             }
             Log::Subscribe(_) => {
-                let consumer = consumer(&mut self.consumers, process);
+                let consumer = consumer(&mut self.consumers, process, self.at_first);
                 consumer.mode = Mode::Other;
                 consumer.places.clear();
             }
             Log::Seek(offsets) => {
-                let consumer = consumer(&mut self.consumers, process);
+                let consumer = consumer(&mut self.consumers, process, self.at_first);
                 let Mode::Assigned(assigned) = consumer.mode else { return };
                 for (key, Offset(offset)) in offsets {
                     let Some(partition) = self.facts.partition(key) else { continue };
@@ -210,7 +224,7 @@ impl Walk<'_, '_> {
         let (Some((Offset(first), _)), Some((Offset(last), _))) = (messages.first(), messages.last()) else {
             return;
         };
-        let consumer = consumer(&mut self.consumers, process);
+        let consumer = consumer(&mut self.consumers, process, self.at_first);
         let jumps = &mut self.found.jumps[partition as usize];
         let assigned = match consumer.mode {
             Mode::Assigned(op) => Some(op),
@@ -230,8 +244,8 @@ impl Walk<'_, '_> {
             let unknown = self.gaps != Gaps::Never && matches!(stood.origin, Origin::Beginning(_));
             if !unknown {
                 let within = stood.origin == Origin::Record(op);
-                let before = stood.assigned;
-                let kept = assigned.filter(|_| !within).map(|now| Assignments { before, now });
+                let kept = assigned.flatten().filter(|_| !within);
+                let kept = kept.map(|now| Assignments { before: stood.assigned.unwrap_or(now), now });
                 jumps.push(Jump {
                     next: stood.next,
                     to: *first,
@@ -268,11 +282,11 @@ impl Walk<'_, '_> {
     }
 }
 
-fn consumer(consumers: &mut FxHashMap<Process, Consumer>, process: Process) -> &mut Consumer {
-    consumers.entry(process).or_insert_with(|| Consumer { mode: Mode::Other, places: FxHashMap::default() })
+fn consumer(consumers: &mut FxHashMap<Process, Consumer>, process: Process, at_first: Mode) -> &mut Consumer {
+    consumers.entry(process).or_insert_with(|| Consumer { mode: at_first, places: FxHashMap::default() })
 }
 
-fn beginning(readings: &mut Vec<Reading>, op: Op, assigned: Op) -> Place {
+fn beginning(readings: &mut Vec<Reading>, op: Op, assigned: Option<Op>) -> Place {
     readings.push(Reading { start: op, low: 0, reached: 0, ops: Vec::new() });
     Place { next: 0, origin: Origin::Beginning(op), assigned, reading: Some(readings.len() - 1) }
 }

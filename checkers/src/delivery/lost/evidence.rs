@@ -20,7 +20,7 @@ impl Passes {
             jump.to > jump.next
                 && match gaps {
                     Gaps::Never => true,
-                    Gaps::BelowStart => jump.assigned.is_none(),
+                    Gaps::BelowStart => jump.is_within(),
                     Gaps::Anywhere => false,
                 }
         };

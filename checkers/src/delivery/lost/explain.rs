@@ -207,7 +207,14 @@ pub(in crate::delivery) fn position(witness: &Witness, jump: &Jump) -> Statement
     let sentence = match (jump.origin, jump.assigned) {
         (Origin::Beginning(_), _) => format!("{origin} put its consumer at the beginning."),
         (Origin::Seek(_), _) => format!("{origin} put its consumer at offset {}.", jump.next),
-        (Origin::Record(_), None) => format!("{origin} was given the message before offset {}.", jump.next),
+        (Origin::Record(_), None) if jump.is_within() => {
+            format!("{origin} was given the message before offset {}.", jump.next)
+        }
+        (Origin::Record(_), None) => format!(
+            "{origin} was given the message before offset {}, and its consumer, which neither assigns nor subscribes, \
+             keeps its place.",
+            jump.next
+        ),
         (Origin::Record(_), Some(assigned)) => format!(
             "{origin} was given the message before offset {}, and its consumer, by {}, keeps its place.",
             jump.next,
