@@ -17,8 +17,8 @@
 //! - [`promise`]: against what is checked, and what was reached;
 //! - `facts`: sends and records by partition; `positions`: where consumers stood, and where they jumped;
 //! - `marks`: how far one must read to be sure;
-//! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `offsets`, `polls`, `sends`; of groups, with their
-//!   `members`, `committed` and `group`;
+//! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `isolation`, `offsets`, `polls`, `sends`; of groups,
+//!   with their `members`, `committed` and `group`;
 //! - `describe`: how operations are described in a witness.
 
 mod committed;
@@ -26,6 +26,7 @@ pub(crate) mod describe;
 mod duplicates;
 pub(crate) mod facts;
 mod group;
+mod isolation;
 mod lost;
 mod marks;
 mod members;
@@ -141,6 +142,7 @@ fn analyse(
     unsent::unsent_messages(facts, findings);
     offsets::inconsistent_offsets(facts, &losses, findings);
     duplicates::duplicates(facts, findings);
+    isolation::uncommitted_reads(facts, findings);
     go_on()?;
     polls::polls_out_of_order(facts, &positions, &losses, options, findings);
     sends::sends_out_of_order(facts, &losses, options.promise.unsettled_reads, findings);

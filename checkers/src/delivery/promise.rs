@@ -18,6 +18,8 @@ pub(crate) fn allows(promise: Delivery, kind: AnomalyKind) -> Allowed {
         // A committed offset is a message too, and may be lost where messages may be.
         AnomalyKind::InconsistentOffsets
         | AnomalyKind::NonmonotonicPoll
+        | AnomalyKind::G1c
+        | AnomalyKind::PrecommittedRead
         | AnomalyKind::CommittedOffsetBack => promise.unsettled_reads,
         // Producers share a partition: it is not promised that a batch stays in one piece.
         AnomalyKind::IntSendSkip => Allowed::Yes,

@@ -60,6 +60,11 @@ pub enum AnomalyKind {
     Undelivered,
     /// A group's members were given a message of one offset more than once.
     Redelivered,
+    /// Transactions read from each other in a cycle.
+    #[serde(rename = "G1c")]
+    G1c,
+    /// A transaction read what it had written itself, and had not committed.
+    PrecommittedRead,
     /// Folding what remained of a log gives a key a value that it no longer had.
     TableDiverged,
     /// The latest record of a key is gone from the log, and no other of it remains.
@@ -96,6 +101,8 @@ impl AnomalyKind {
             Self::CommittedOffsetBack => "committed-offset-back",
             Self::Undelivered => "undelivered",
             Self::Redelivered => "redelivered",
+            Self::G1c => "G1c",
+            Self::PrecommittedRead => "precommitted-read",
             Self::TableDiverged => "table-diverged",
             Self::LatestLost => "latest-lost",
         }
