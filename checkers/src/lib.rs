@@ -5,6 +5,8 @@
 //! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
 //! - [`stale_reads`]: is there one of all writes, of which every read saw some prefix, and do replicas come to agree?
 //! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
+//! - [`kv_append`]: the same of strings that can be appended to;
+//! - [`total_queue`]: does everything that went into a queue come out?
 //! - [`table`]: does what compaction leaves of a log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is data.
@@ -38,9 +40,11 @@
 
 pub mod delivery;
 mod findings;
+pub mod kv_append;
 pub mod linearizable;
 pub mod stale_reads;
 pub mod table;
+pub mod total_queue;
 pub mod verdict;
 mod witness;
 

@@ -7,15 +7,19 @@ use std::sync::atomic::AtomicBool;
 use std::{env, fs};
 
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
+use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::table::{TableOptions, check_table};
+use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
 use duress_history::import::read_any;
+use duress_history::kv_append::KvAppend;
 use duress_history::log::Log;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
 use duress_history::table::Table;
+use duress_history::total_queue::TotalQueue;
 use duress_history::{Assumed, Delivery, Initial, NilReads, Payload};
 use libtest_mimic::{Arguments, Completion, Trial};
 
@@ -56,12 +60,17 @@ fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
             let options = TableOptions { promise: promise(path) };
             check_table(&operations::<Table>(path), &options, &interrupt)
         }
+        "total-queue" => check_total_queue(&operations::<TotalQueue>(path), Delivery::AT_LEAST_ONCE),
+        "kv-append" => check_kv_append(&operations::<KvAppend>(path), &budget, &interrupt),
         other => panic!("no model {other}"),
     }
 }
 
 /// Every model that has histories of our own, good and bad.
 const MODELS: [&str; 6] = ["register", "cas-register", "mutex", "log", "queue", "table"];
+
+/// Models of histories that no run of ours makes.
+const OF_OTHERS: [&str; 2] = ["total-queue", "kv-append"];
 
 fn main() -> ExitCode {
     let mut trials = our_own();
@@ -163,7 +172,7 @@ fn trial(name: String, path: PathBuf, options: String, right: String) -> Trial {
                 other => panic!("the option {other} is not known here"),
             }
         }
-        if !MODELS.contains(&&*model) {
+        if !MODELS.contains(&&*model) && !OF_OTHERS.contains(&&*model) {
             return Ok(Completion::ignored_with(format!("no checker for {model} yet")));
         }
         let report = check(&model, &path, &assumed);

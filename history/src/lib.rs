@@ -7,7 +7,7 @@
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
 //! - [`nemesis`]: what the nemesis did, and the evidence for it;
-//! - [`register`], [`mutex`], [`log`] and [`table`]: the vocabularies; [`initial`]: what is assumed of registers;
+//! - [`register`], [`mutex`], [`log`], [`table`], [`total_queue`] and [`kv_append`]: the vocabularies; [`initial`]: what is assumed of registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: a history in any format, from anywhere; [`edn`]: Jepsen's, as it is written;
 //! - [`pairs`]: invocations paired with their completions;
@@ -35,6 +35,7 @@ pub mod event;
 pub mod import;
 pub mod initial;
 pub mod jsonl;
+pub mod kv_append;
 pub mod log;
 pub mod mutex;
 pub mod nemesis;
@@ -46,6 +47,7 @@ pub mod register;
 pub mod scalar;
 mod syntax;
 pub mod table;
+pub mod total_queue;
 
 pub use error::ReadError;
 pub use event::{Event, Fields, History, OpError, OpType, Payload, PayloadError, Process};

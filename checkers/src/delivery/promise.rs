@@ -10,7 +10,7 @@ use crate::verdict::AnomalyKind;
 /// Whether `promise` leaves room for an anomaly of `kind`: it is counted then, and breaks nothing.
 pub(crate) fn allows(promise: Delivery, kind: AnomalyKind) -> Allowed {
     match kind {
-        AnomalyKind::LostWrite | AnomalyKind::Undelivered => promise.loss,
+        AnomalyKind::LostWrite | AnomalyKind::Lost | AnomalyKind::Undelivered => promise.loss,
         AnomalyKind::Duplicate | AnomalyKind::Redelivered => promise.repetition,
         AnomalyKind::NonmonotonicSend | AnomalyKind::IntNonmonotonicSend | AnomalyKind::Reordered => {
             promise.reordering

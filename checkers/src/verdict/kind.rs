@@ -60,6 +60,8 @@ pub enum AnomalyKind {
     Undelivered,
     /// A group's members were given a message of one offset more than once.
     Redelivered,
+    /// A value that a queue acknowledged never came out of it.
+    Lost,
     /// Transactions read from each other in a cycle.
     #[serde(rename = "G1c")]
     G1c,
@@ -101,6 +103,7 @@ impl AnomalyKind {
             Self::CommittedOffsetBack => "committed-offset-back",
             Self::Undelivered => "undelivered",
             Self::Redelivered => "redelivered",
+            Self::Lost => "lost",
             Self::G1c => "G1c",
             Self::PrecommittedRead => "precommitted-read",
             Self::TableDiverged => "table-diverged",

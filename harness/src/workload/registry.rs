@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use duress_settings::{hint, nearest};
 
 use super::erased::{Erased, Model, Workload};
-use super::models::{CasRegisterModel, MutexModel};
+use super::models::{CasRegisterModel, KvAppendModel, MutexModel, TotalQueueModel};
 use super::{log::LogOptions, queue::QueueOptions, register::RegisterOptions, table::TableOptions};
 
 /// The workloads that the program knows, in the order in which they are listed.
@@ -22,7 +22,13 @@ impl Workloads {
     /// Those that come with the program.
     #[must_use]
     pub fn standard() -> Self {
-        Self { workloads: Vec::new(), foreign: vec![Box::new(CasRegisterModel), Box::new(MutexModel)] }
+        let foreign: Vec<Box<dyn Model>> = vec![
+            Box::new(CasRegisterModel),
+            Box::new(MutexModel),
+            Box::new(KvAppendModel),
+            Box::new(TotalQueueModel),
+        ];
+        Self { workloads: Vec::new(), foreign }
             .with::<RegisterOptions>()
             .with::<LogOptions>()
             .with::<QueueOptions>()
