@@ -137,6 +137,9 @@ fn pair(value: Option<&RawValue>) -> Option<(&RawValue, &RawValue)> {
 
 /// The name that others' `f` has here.
 fn spelled(f: &str) -> &str {
+    if matches!(f, "read" | "write" | "cas") {
+        return f;
+    }
     let names: [(&str, &[&str]); 3] = [
         ("read", &["read", "get", "r"]),
         ("write", &["write", "put", "set", "w"]),
@@ -153,7 +156,7 @@ fn spelled(f: &str) -> &str {
         ),
     ];
     let same = |name: &&str| name.eq_ignore_ascii_case(f);
-    names.into_iter().find(|(_, others)| others.iter().any(|name| same(&name))).map_or(f, |(name, _)| name)
+    names.into_iter().find(|(_, others)| others.iter().any(same)).map_or(f, |(name, _)| name)
 }
 
 impl Payload for Register {

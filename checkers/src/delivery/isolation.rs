@@ -10,6 +10,7 @@
 //! Jepsen's analysis. A message that a failed transaction sent is an *aborted read*; see [`unsent`](super::unsent). Whether
 //! a reader gets all messages of a transaction at once is not asked: partitions are read on their own.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use duress_history::Scalar;
@@ -130,8 +131,8 @@ impl<'a> Graph<'a> {
                     cycle.reverse();
                     return Some(cycle);
                 }
-                if !reached.contains_key(&edge.to) {
-                    reached.insert(edge.to, *edge);
+                if let Entry::Vacant(vacant) = reached.entry(edge.to) {
+                    vacant.insert(*edge);
                     queue.push_back(edge.to);
                 }
             }

@@ -158,7 +158,7 @@ impl<'a> Search<'a> {
             if self.bytes + (met.len() + next.len()) * CONFIGURATION_BYTES > self.budget.memory_bytes_max {
                 return Err(Decision::Memory);
             }
-            if self.explored % 1024 == 0 && self.interrupt.load(Ordering::Relaxed) {
+            if self.explored.is_multiple_of(1024) && self.interrupt.load(Ordering::Relaxed) {
                 return Err(Decision::Interrupted);
             }
             if taken & bit(slot) != 0 {

@@ -15,6 +15,8 @@ pub const TESTS: &[Test] = &[
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
+    ("what_others_record_is_checked_as_they_mean_it", what_others_record_is_checked_as_they_mean_it),
+    ("what_is_assumed_decides", what_is_assumed_decides),
     ("what_is_not_decided_in_time_is_unknown", what_is_not_decided_in_time_is_unknown),
     ("a_check_can_be_interrupted", a_check_can_be_interrupted),
 ];
@@ -139,6 +141,64 @@ fn other_formats_get_the_same_answer() {
         let lines: Vec<&str> = history.lines().collect();
         stage.write("history.json", format!("[{}]", lines.join(",\n")));
         stage.run("check history.json", PATIENCE).exits(code);
+    }
+}
+
+/// One process writes 7, and then another reads `read`.
+fn written_then_read(read: &str) -> [String; 2] {
+    let event = |process: u32, op_type: &str, f: &str, value: &str, time: u32| {
+        format!("{{:process {process} :type :{op_type} :f :{f} :value {value} :time {time}}}\n")
+    };
+    let writer = event(0, "invoke", "write", "7", 100) + &event(0, "ok", "write", "7", 200);
+    let reader = event(1, "invoke", "read", "nil", 300) + &event(1, "ok", "read", read, 400);
+    [writer, reader]
+}
+
+fn what_others_record_is_checked_as_they_mean_it() {
+    let stage = Stage::set();
+    for (read, code) in [("7", 0), ("8", 1)] {
+        let [writer, reader] = written_then_read(read);
+        stage.write("writer.edn", &writer);
+        stage.write("reader.edn", &reader);
+        stage.write("joined.edn", format!("{reader}{writer}"));
+        for histories in ["reader.edn writer.edn", "joined.edn", "joined.edn --order time"] {
+            stage.run(&format!("check {histories} --model cas-register"), PATIENCE).exits(code);
+        }
+        // Read before it was written, if lines are in order.
+        stage.run("check joined.edn --model cas-register --order file", PATIENCE).exits(1);
+        let text = format!(
+            "0\t:invoke\t:write\t7\n0\t:ok\t:write\t7\n1\t:invoke\t:read\tnil\n1\t:ok\t:read\t{read}\n"
+        );
+        fs::create_dir_all(stage.path().join("store/latest")).unwrap();
+        fs::write(stage.path().join("store/latest/history.txt"), text).unwrap();
+        stage.run("check store --model cas-register", PATIENCE).exits(code);
+        let operations = format!(
+            r#"[{{"who":"a","input":{{"verb":"write","value":7}},"call":1,"return":2}},
+                {{"who":"b","input":{{"verb":"read"}},"call":3,"output":{read},"return":4}}]"#
+        );
+        stage.write("operations.json", operations);
+        refused(&stage, "check operations.json --model cas-register", "a name nobody knows", "--map FIELD=f");
+        let mapped = "check operations.json --model cas-register --map who=process --map input.verb=f --map input.value=value";
+        stage.run(&format!("{mapped} --map output=answer"), PATIENCE).exits(code);
+    }
+    let unknown = stage.run("check joined.edn --map it=val", PATIENCE).exits(254);
+    assert!(unknown.one_error().contains("THEIRS=OURS"), "{unknown}");
+    let torn = written_then_read("7").concat() + "{:process 1 :type :invoke";
+    stage.write("torn.edn", torn);
+    let torn = stage.run("check torn.edn --model cas-register", PATIENCE).exits(0);
+    assert!(torn.stdout.contains("cut short"), "{torn}");
+}
+
+fn what_is_assumed_decides() {
+    let stage = Stage::set();
+    stage.write("gone.edn", written_then_read("nil").concat());
+    stage.write("found.edn", &written_then_read("9")[1]);
+    let gone = stage.run("check gone.edn --model cas-register --initial 0", PATIENCE).exits(1);
+    assert!(gone.stdout.contains("lost-write"), "{gone}");
+    stage.run("check gone.edn --model cas-register --initial 0 --nil-is-unknown", PATIENCE).exits(2);
+    for (initial, code) in [("9", 0), ("any", 0), ("'\"9\"'", 1), ("nil", 1), ("8", 1)] {
+        let initial = initial.trim_matches('\'');
+        stage.run(&format!("check found.edn --model cas-register --initial {initial}"), PATIENCE).exits(code);
     }
 }
 

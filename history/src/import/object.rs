@@ -268,7 +268,16 @@ fn operation(line: u64, object: &Map<String, Value>) -> Result<Object, ReadError
     let output = find(object, OUTPUT).cloned().unwrap_or_default();
     match find(object, INPUT) {
         Some(Value::Object(input)) if etcd::is_request(input) => etcd::operation(line, input, &output, base),
-        Some(Value::Object(input)) => answered(line, input, &output, base),
+        Some(Value::Object(input)) => {
+            // What has our names beside it, after a mapping, comes first.
+            let mut input = input.clone();
+            for ours in ["f", "key", "value"] {
+                if let Some(value) = object.get(ours) {
+                    input.insert(ours.to_owned(), value.clone());
+                }
+            }
+            answered(line, &input, &output, base)
+        }
         _ => answered(line, object, &output, base),
     }
 }

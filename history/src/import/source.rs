@@ -158,6 +158,11 @@ impl<'a> Window<'a> {
             Err(error) if is_cut_short(&error) => (self.ended, self.cut) = (true, true),
             Err(source) => return Err(ReadError::Io { line: self.line, source }),
         }
+        // Mostly it is UTF-8 from one end to the other, which is validated much faster as a whole.
+        if let Ok(text) = std::str::from_utf8(&bytes) {
+            self.text.push_str(text);
+            return Ok(());
+        }
         for chunk in bytes.utf8_chunks() {
             self.text.push_str(chunk.valid());
             let invalid = chunk.invalid();

@@ -1,12 +1,12 @@
 //! Events as lines of text: Jepsen's `history.txt`, and the lines of `jepsen.log` that report one.
 //!
 //! ```text
-//! 0	:invoke	:write	4
-//! 1	:info	:cas	[4 1]	:timed-out
-//! INFO  jepsen.util - 3	:ok	:read	5
+//! 0   :invoke   :write   4
+//! 1   :info     :cas     [4 1]   :timed-out
+//! INFO  jepsen.util - 3   :ok   :read   5
 //! ```
 //!
-//! In a table, whose events begin their lines, every line is an event. In a log, lines that report none are left out.
+//! Between the words are tabs, or other white space. In a table, whose events begin their lines, every line is an event. In a log, lines that report none are left out.
 
 use serde_json::value::RawValue;
 
