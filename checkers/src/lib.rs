@@ -4,6 +4,8 @@
 //! - [`verdict`]: what a checker answers, down to the operations and sentences that prove an anomaly;
 //! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
 //! - [`stale_reads`]: is there one of all writes, of which every read saw some prefix, and do replicas come to agree?
+//! - [`set`]: is every element that was added there, once, and nothing else?
+//! - [`counter`]: does every read lie in the range that adds allow?
 //! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
 //! - [`table`]: does what compaction leaves of a log give the same table as the whole log?
 //!
@@ -36,9 +38,12 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod counter;
 pub mod delivery;
 mod findings;
 pub mod linearizable;
+mod replicas;
+pub mod set;
 pub mod stale_reads;
 pub mod table;
 pub mod verdict;

@@ -87,23 +87,7 @@ fn agree(operations: &[Operation<CasRegister>], initial: Option<Scalar>) -> Resu
 }
 
 fn as_one_register(operations: Vec<Operation<Register>>) -> Vec<Operation<CasRegister>> {
-    operations
-        .into_iter()
-        .map(|operation| Operation {
-            process: operation.process,
-            node: operation.node,
-            index: operation.index,
-            time: operation.time,
-            action: CasRegister(operation.action.op),
-            completion: match operation.completion {
-                Completion::Ok { index, time, answer } => {
-                    Completion::Ok { index, time, answer: CasRegister(answer.op) }
-                }
-                Completion::Fail { index, time, error } => Completion::Fail { index, time, error },
-                Completion::Info { at, error } => Completion::Info { at, error },
-            },
-        })
-        .collect()
+    operations.into_iter().map(|operation| operation.map(|action| CasRegister(action.op))).collect()
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {

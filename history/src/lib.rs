@@ -7,7 +7,7 @@
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
 //! - [`nemesis`]: what the nemesis did, and the evidence for it;
-//! - [`register`], [`mutex`], [`log`] and [`table`]: the vocabularies;
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`] and [`table`]: the vocabularies;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field, and its reader;
 //! - [`edn`]: Jepsen's `history.edn`, read and written; [`import`]: a file in any format;
 //! - [`pairs`]: invocations paired with their completions;
@@ -29,6 +29,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod counter;
 pub mod edn;
 pub mod event;
 pub mod import;
@@ -42,6 +43,7 @@ pub mod promise;
 pub mod recorder;
 pub mod register;
 pub mod scalar;
+pub mod set;
 pub mod table;
 
 pub use event::{Entry, Event, History, OpError, OpType, Payload, PayloadError, Process};

@@ -16,8 +16,8 @@ pub enum AnomalyKind {
     FutureRead,
     /// A read saw a value that had been overwritten before it began.
     StaleRead,
-    /// Registers: an acknowledged write was never seen by anybody, and a read that began afterwards saw an older value.
-    /// Logs: a message that was acknowledged or read is not in its partition.
+    /// Registers: an acknowledged write was never seen, and a read that began afterwards saw an older value. Logs: a message
+    /// that was acknowledged or read is not in its partition. Sets: no read has an element any more that was known.
     LostWrite,
     /// Two compare-and-sets took effect from one and the same write: one of them is lost.
     LostUpdate,
@@ -29,9 +29,11 @@ pub enum AnomalyKind {
     UnheldRelease,
     /// No order of the operations agrees with real time and with every answer; no simpler name fits.
     Nonlinearizable,
-    /// Long after everything had been healed, two replicas gave different values of a register, and no write that may
-    /// have come in between explains it.
+    /// Long after everything had been healed, two replicas gave different answers, and nothing that may have taken effect in
+    /// between explains it.
     Diverged,
+    /// A read of a counter lies outside of the range that adds allow.
+    OutOfRange,
     /// A poll gave a message that nobody had sent to that partition by then.
     NeverSent,
     /// One message stands at more than one offset of its partition.
@@ -82,6 +84,7 @@ impl AnomalyKind {
             Self::UnheldRelease => "unheld-release",
             Self::Nonlinearizable => "nonlinearizable",
             Self::Diverged => "diverged",
+            Self::OutOfRange => "out-of-range",
             Self::NeverSent => "never-sent",
             Self::Duplicate => "duplicate",
             Self::InconsistentOffsets => "inconsistent-offsets",
