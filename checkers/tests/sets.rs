@@ -95,7 +95,7 @@ fn agree(operations: &[Operation<Set>], promise: Consistency) -> Result<(), Test
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
 
     #[test]
     fn garbage_sets(operations in garbage::garbage(actions(), 8)) {

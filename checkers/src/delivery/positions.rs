@@ -6,7 +6,7 @@
 //! was next to another, which is lower or higher. A higher one alone proves nothing, since offsets may be empty; it
 //! says that this consumer found none of the offsets between.
 //!
-//! Consumers of a group are given partitions and lose them at any moment, and then begin where somebody committed. Of
+//! Consumers of a group are given partitions and lose them at any moment, and then begin at the committed offset. Of
 //! them, and of consumers of which it is not known how they consume, only what one poll gave is compared, as in
 //! Jepsen's analysis. As there, an assignment keeps the place in the partitions that it shares with the one before.
 //!
@@ -220,7 +220,7 @@ impl Walk<'_, '_> {
         if let Some(stood) = &mut place
             && stood.next != *first
         {
-            // Where the oldest messages are taken away, the beginning is anywhere, and may overtake whoever lags behind.
+            // Where the oldest messages are taken away, the beginning is anywhere, and may overtake a consumer that lags behind.
             if self.gaps != Gaps::Never
                 && *first > stood.next
                 && let Some(reading) = stood.reading
