@@ -2,32 +2,32 @@
 
 use std::collections::BTreeMap;
 
-use duress_history::{Allowed, Delivery};
+use duress_history::Allowed;
 
-use crate::delivery::promise::allows;
 use crate::verdict::{Anomaly, AnomalyKind};
 
 /// Anomalies of one kind that get a witness: a system that is broken in one way is broken so thousands of times, and
-/// nobody reads on.
+/// a few show it.
 const WITNESSES_MAX: u64 = 8;
 
 /// What was found so far.
 pub(crate) struct Findings {
-    promise: Delivery,
+    allows: Box<dyn Fn(AnomalyKind) -> Allowed>,
     anomalies: Vec<Anomaly>,
     found: BTreeMap<AnomalyKind, u64>,
 }
 
 impl Findings {
-    pub(crate) fn new(promise: Delivery) -> Self {
-        Self { promise, anomalies: Vec::new(), found: BTreeMap::new() }
+    /// Nothing yet; `allows` says what the promise leaves room for.
+    pub(crate) fn new(allows: impl Fn(AnomalyKind) -> Allowed + 'static) -> Self {
+        Self { allows: Box::new(allows), anomalies: Vec::new(), found: BTreeMap::new() }
     }
 
     /// Counts an anomaly of `kind`, and has it explained if it breaks the promise and few like it were.
     pub(crate) fn add(&mut self, kind: AnomalyKind, explain: impl FnOnce() -> Anomaly) {
         let count = self.found.entry(kind).or_default();
         *count += 1;
-        if *count <= WITNESSES_MAX && allows(self.promise, kind) == Allowed::No {
+        if *count <= WITNESSES_MAX && (self.allows)(kind) == Allowed::No {
             self.anomalies.push(explain());
         }
     }

@@ -4,6 +4,8 @@
 //! - [`verdict`]: what a checker answers, down to the operations and sentences that prove an anomaly;
 //! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
 //! - [`stale_reads`]: is there one of all writes, of which every read saw some prefix, and do replicas come to agree?
+//! - [`set`]: is every element that was added there, once, and nothing else?
+//! - [`counter`]: does every read lie in the range that adds allow?
 //! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
 //! - [`kv_append`]: the same of strings that can be appended to;
 //! - [`total_queue`]: does everything that went into a queue come out?
@@ -38,10 +40,13 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod counter;
 pub mod delivery;
 mod findings;
 pub mod kv_append;
 pub mod linearizable;
+mod replicas;
+pub mod set;
 pub mod stale_reads;
 pub mod table;
 pub mod total_queue;

@@ -19,6 +19,7 @@ use duress_history::total_queue::TotalQueue;
 use duress_history::{Allowed, Delivery, Operation, Scalar};
 use rustc_hash::FxHashMap;
 
+use crate::delivery::promise::allows;
 use crate::delivery::{DeliveryCounts, DeliveryReport, happened};
 use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Details, Object, ObjectKind, Reason, Role, Verdict};
@@ -53,7 +54,7 @@ struct Facts<'a> {
 /// `operations` are in order of invocation. Time O(n log n).
 #[must_use]
 pub fn check_total_queue(operations: &[Operation<TotalQueue>], promise: Delivery) -> CheckReport {
-    let mut findings = Findings::new(promise);
+    let mut findings = Findings::new(move |kind| allows(promise, kind));
     let facts = Facts::new(operations);
     let counts = facts.judge(&mut findings);
     let mut reasons = Vec::new();

@@ -129,11 +129,12 @@ impl Witness {
         say(sentence, &[one, other]).relates(RelationKind::RealTime, one, other)
     }
 
-    /// The anomaly that the operations prove, in which the answer of `contradicts` contradicts the others.
+    /// The anomaly that the operations prove, in which the answer of `contradicts` contradicts the others; of a cycle, none
+    /// does more than the others.
     pub(crate) fn anomaly(
         self,
         kind: AnomalyKind,
-        contradicts: Op,
+        contradicts: impl Into<Option<Op>>,
         summary: String,
         argument: Vec<Statement>,
     ) -> Anomaly {
@@ -154,7 +155,7 @@ impl Witness {
             let labels = labels.into_iter().map(|(_, label)| label.to_owned()).collect();
             steps.push(Step { sentence, labels });
         }
-        let contradicts = Some(self.label(contradicts).to_owned());
+        let contradicts = contradicts.into().map(|op| self.label(op).to_owned());
         let operations = self.operations.into_iter().map(|(_, shown)| shown).collect();
         Anomaly {
             kind,
@@ -202,4 +203,58 @@ fn label(at: usize) -> String {
 /// Nanoseconds as seconds, to the microsecond where the millisecond does not tell.
 pub(crate) fn seconds(time: u64) -> String {
     format!("{}.{:06} s", time / 1_000_000_000, time % 1_000_000_000 / 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use duress_history::{Process, Scalar};
+
+    use super::*;
+    use crate::verdict::ObjectKind;
+
+    fn transaction(index: u64, action: &str) -> (Op, WitnessOperation) {
+        let shown = WitnessOperation {
+            label: String::new(),
+            role: Role::Transaction,
+            index,
+            completion_index: Some(index + 10),
+            process: Process(index),
+            node: None,
+            time: index,
+            completion_time: Some(index + 10),
+            action: action.to_owned(),
+            ended: OpType::Ok,
+            error: None,
+        };
+        (index as Op, shown)
+    }
+
+    #[test]
+    fn a_cycle_between_transactions_is_a_witness_like_any_other() {
+        let objects = ["T1", "T2"].map(|name| Object::new(ObjectKind::Transaction, &Scalar::from(name)));
+        let witness = Witness::new(
+            objects.to_vec(),
+            [transaction(1, "append x 1, r y [1]"), transaction(0, "append y 1, r x [1]")],
+        );
+        let saw = |of: Op, by: Op| {
+            say(format!("{} read what {} appended.", witness.named(by), witness.named(of)), &[of, by])
+                .relates(RelationKind::WriteRead, of, by)
+        };
+        let steps = vec![saw(1, 0), saw(0, 1), say("So each came before the other.", &[0, 1])];
+        let anomaly = witness.anomaly(AnomalyKind::Nonlinearizable, None, "a cycle".to_owned(), steps);
+        let edges: Vec<String> = anomaly
+            .relations
+            .iter()
+            .map(|edge| format!("{}{}: {}", edge.from, edge.to, edge.because))
+            .collect();
+        assert_eq!(
+            edges,
+            [
+                "BA: A (append y 1, r x [1]) read what B (append x 1, r y [1]) appended.",
+                "AB: B (append x 1, r y [1]) read what A (append y 1, r x [1]) appended.",
+            ]
+        );
+        assert_eq!(anomaly.contradicts, None);
+        assert_eq!(anomaly.steps[2].labels, ["A", "B"]);
+    }
 }

@@ -123,23 +123,7 @@ fn lock_action() -> impl Strategy<Value = Mutex> {
 }
 
 fn as_one_register(operations: Vec<Operation<Register>>) -> Vec<Operation<CasRegister>> {
-    operations
-        .into_iter()
-        .map(|operation| Operation {
-            process: operation.process,
-            node: operation.node,
-            index: operation.index,
-            time: operation.time,
-            action: CasRegister::from(operation.action.op),
-            completion: match operation.completion {
-                Completion::Ok { index, time, answer } => {
-                    Completion::Ok { index, time, answer: CasRegister::from(answer.op) }
-                }
-                Completion::Fail { index, time, error } => Completion::Fail { index, time, error },
-                Completion::Info { at, error } => Completion::Info { at, error },
-            },
-        })
-        .collect()
+    operations.into_iter().map(|operation| operation.map(|action| CasRegister::from(action.op))).collect()
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {

@@ -2,16 +2,21 @@
 
 use std::sync::atomic::AtomicBool;
 
+use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::set::check_set;
+use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
+use duress_history::counter::Counter;
 use duress_history::log::Log;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
+use duress_history::set::Set;
 use duress_history::table::Table;
-use duress_history::{Assumed, Delivery, Operation, Payload, edn};
+use duress_history::{Assumed, Consistency, Delivery, Operation, Payload, edn};
 
 const BUDGET: Budget = Budget { configurations_max: 1_000, memory_bytes_max: 1 << 20 };
 
@@ -42,6 +47,12 @@ fn check(model: &str, text: &str) -> CheckReport {
             let options = TableOptions { promise: Delivery::BEST_EFFORT };
             check_table(&operations::<Table>(text), &options, &interrupt)
         }
+        "set" => check_set(&operations::<Set>(text), Consistency::StaleReads, None, &interrupt),
+        "counter" => check_counter(&operations::<Counter>(text), Consistency::StaleReads, None, &interrupt),
+        "stale register" => {
+            let operations = operations::<Register>(text);
+            check_stale_reads(&operations, &Assumed::default(), None, &BUDGET, &interrupt)
+        }
         other => panic!("no model {other}"),
     }
 }
@@ -56,9 +67,12 @@ fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
 const NEMESIS: &str = "{:process :nemesis, :type :info, :f :start-kill, :value nil}\n";
 
 /// By model: an operation that changes something, and one whose answer shows something.
-const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 6] = [
+const OPERATIONS: [(&str, [&str; 3], [&str; 3]); 9] = [
     ("register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
+    ("stale register", ["write", "[1 2]", "[1 2]"], ["read", "[1 nil]", "[1 2]"]),
+    ("counter", ["add", "2", "2"], ["read", "nil", "2"]),
     ("cas-register", ["write", "2", "2"], ["read", "nil", "2"]),
+    ("set", ["add", "2", "2"], ["read", "nil", "[2]"]),
     ("mutex", ["acquire", "nil", "nil"], ["release", "nil", "nil"]),
     ("log", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
     ("queue", ["send", "[[:send 0 1]]", "[[:send 0 [0 1]]]"], ["poll", "[[:poll]]", "[[:poll {0 [[0 1]]}]]"]),
@@ -101,8 +115,8 @@ fn writes_alone_ask_nothing() {
 #[test]
 fn nothing_was_read() {
     for (model, [f, asked, answered], [read, read_asked, read_answered]) in OPERATIONS {
-        // To take a lock shows that it was free.
-        if model == "mutex" {
+        // To take a lock shows that it was free; of elements it is said how many were not read.
+        if model == "mutex" || model == "set" {
             continue;
         }
         let write = did("ok", f, asked, answered);

@@ -6,21 +6,25 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::{env, fs};
 
+use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::set::check_set;
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
+use duress_history::counter::Counter;
 use duress_history::import::read_any;
 use duress_history::kv_append::KvAppend;
 use duress_history::log::Log;
 use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
 use duress_history::register::{CasRegister, Register};
+use duress_history::set::{Set, SetFull};
 use duress_history::table::Table;
 use duress_history::total_queue::TotalQueue;
-use duress_history::{Assumed, Delivery, Initial, NilReads, Payload};
+use duress_history::{Assumed, Consistency, Delivery, Initial, NilReads, Payload};
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// What the comment of a history says after `word`.
@@ -62,15 +66,22 @@ fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
         }
         "total-queue" => check_total_queue(&operations::<TotalQueue>(path), Delivery::AT_LEAST_ONCE),
         "kv-append" => check_kv_append(&operations::<KvAppend>(path), &budget, &interrupt),
+        "set" => check_set(&operations::<Set>(path), Consistency::Linearizable, None, &interrupt),
+        "set-full" => {
+            let operations =
+                operations::<SetFull>(path).into_iter().map(|operation| operation.map(Set::from));
+            check_set(&operations.collect::<Vec<_>>(), Consistency::Linearizable, None, &interrupt)
+        }
+        "counter" => check_counter(&operations::<Counter>(path), Consistency::Linearizable, None, &interrupt),
         other => panic!("no model {other}"),
     }
 }
 
 /// Every model that has histories of our own, good and bad.
-const MODELS: [&str; 6] = ["register", "cas-register", "mutex", "log", "queue", "table"];
+const MODELS: [&str; 8] = ["register", "cas-register", "mutex", "log", "queue", "table", "set", "counter"];
 
 /// Models of histories that no run of ours makes.
-const OF_OTHERS: [&str; 2] = ["total-queue", "kv-append"];
+const OF_OTHERS: [&str; 3] = ["total-queue", "kv-append", "set-full"];
 
 fn main() -> ExitCode {
     let mut trials = our_own();

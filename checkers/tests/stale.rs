@@ -1,10 +1,10 @@
 //! Stale reads: the checker says what the definition says, replicas that agree are never blamed, and every defect is found.
 
 mod garbage;
+mod oracle;
 mod replicas;
 mod words;
 
-use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::{Budget, check_registers};
@@ -13,6 +13,7 @@ use duress_checkers::verdict::{Anomaly, AnomalyKind, CheckReport, Details, Reaso
 use duress_history::register::{CasRegister, Register, RegisterOp};
 use duress_history::{Assumed, Completion, NodeId, Operation, Scalar};
 use garbage::{garbage, register_action, unique_garbage};
+use oracle::explained;
 use proptest::prelude::*;
 use replicas::{Defect, Shape, simulate};
 
@@ -20,106 +21,13 @@ fn check(operations: &[Operation<Register>], settled: Option<u64>) -> CheckRepor
     check_stale_reads(operations, &Assumed::default(), settled, &Budget::default(), &AtomicBool::new(false))
 }
 
-/// An operation as the definition needs it.
-struct Defined {
-    begun: u64,
-    /// `None` where it may take effect at any time, or never.
-    answered: Option<u64>,
-    op: RegisterOp,
-    /// Whether it is a read that must be answered with what the register holds.
-    fresh: bool,
-}
-
-/// Whether there is an order of the writes that explains every answer, tried out event by event. Reads of an index in
-/// `fresh` must see what the register holds; all others may see what any prefix left.
-fn explained(operations: &[Operation<Register>], start: &Option<Scalar>, fresh: &[u64]) -> bool {
-    let defined: Vec<Defined> = operations
-        .iter()
-        .filter_map(|operation| {
-            let (answered, op) = match &operation.completion {
-                Completion::Ok { index, answer, .. } => (Some(*index), answer.op.clone()),
-                Completion::Info { .. } => (None, operation.action.op.clone()),
-                Completion::Fail { .. } => return None,
-            };
-            let fresh = fresh.contains(&operation.index);
-            Some(Defined { begun: operation.index, answered, op, fresh })
-        })
-        .collect();
-    let mut events: Vec<(u64, usize)> = Vec::new();
-    for (at, defined) in defined.iter().enumerate() {
-        events.push((defined.begun, at));
-        events.extend(defined.answered.map(|answered| (answered, at)));
-    }
-    events.sort_unstable();
-    let held = vec![start.clone()];
-    extend(&defined, &events, 0, 0, &held, &mut HashSet::new())
-}
-
-/// What is tried: how many events have passed, what has taken effect, and what the register held, the last last.
-type Tried = HashSet<(usize, u64, Vec<Option<Scalar>>)>;
-
-fn extend(
-    defined: &[Defined],
-    events: &[(u64, usize)],
-    passed: usize,
-    taken: u64,
-    held: &[Option<Scalar>],
-    tried: &mut Tried,
-) -> bool {
-    let Some((index, at)) = events.get(passed) else { return true };
-    if !tried.insert((passed, taken, held.to_vec())) {
-        return false;
-    }
-    let has = |at: usize| taken >> at & 1 == 1;
-    // The next event happens.
-    let event = &defined[*at];
-    let fits = event.begun == *index
-        || match &event.op {
-            RegisterOp::Read(value) if !event.fresh => held.contains(value),
-            _ => has(*at),
-        };
-    if fits && extend(defined, events, passed + 1, taken, held, tried) {
-        return true;
-    }
-    // Or something that is under way takes effect before it.
-    let under_way =
-        (0..defined.len()).filter(|at| !has(*at) && events[..passed].contains(&(defined[*at].begun, *at)));
-    let now = held.last().expect("it held something from the start");
-    under_way.into_iter().any(|at| {
-        let next = match &defined[at].op {
-            RegisterOp::Read(value) => {
-                return defined[at].fresh
-                    && value == now
-                    && extend(defined, events, passed, taken | 1 << at, held, tried);
-            }
-            RegisterOp::Write(value) => Some(value.clone()),
-            RegisterOp::Cas { old, new } if old == now => Some(new.clone()),
-            RegisterOp::Cas { .. } => return false,
-        };
-        let after: Vec<Option<Scalar>> = held.iter().cloned().chain([next]).collect();
-        extend(defined, events, passed, taken | 1 << at, &after, tried)
-    })
-}
-
 /// The operations on one key, each sent to the node of its process.
 fn on_one_key(operations: Vec<Operation<CasRegister>>, nodes: u64) -> Vec<Operation<Register>> {
     let keyed = |action: CasRegister| Register { key: Scalar::from("x"), op: action.op };
+    let node = |operation: &Operation<_>| Some(NodeId::new(format!("n{}", operation.process.0 % nodes)));
     operations
         .into_iter()
-        .map(|operation| Operation {
-            process: operation.process,
-            node: Some(NodeId::new(format!("n{}", operation.process.0 % nodes))),
-            index: operation.index,
-            time: operation.time,
-            action: keyed(operation.action),
-            completion: match operation.completion {
-                Completion::Ok { index, time, answer } => {
-                    Completion::Ok { index, time, answer: keyed(answer) }
-                }
-                Completion::Fail { index, time, error } => Completion::Fail { index, time, error },
-                Completion::Info { at, error } => Completion::Info { at, error },
-            },
-        })
+        .map(|operation| Operation { node: node(&operation), ..operation.map(keyed) })
         .collect()
 }
 
@@ -135,7 +43,7 @@ fn shown(anomaly: &Anomaly, operations: &[Operation<Register>]) -> Vec<Operation
 
 /// The verdict is the definition's, and a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<Register>]) -> Result<(), TestCaseError> {
-    let expected = explained(operations, &None, &[]);
+    let expected = explained(operations, None, &[]);
     match check(operations, None).verdict {
         Verdict::Valid => prop_assert!(expected, "valid, but no order is right"),
         Verdict::Unknown(reasons) => {
@@ -160,7 +68,7 @@ fn agree(operations: &[Operation<Register>]) -> Result<(), TestCaseError> {
                 WitnessStart::Any => any.filter(|start| !reads.contains(start)).collect(),
             };
             for start in starts {
-                prop_assert!(!explained(&alone, &start, &[]), "possible from {start:?}: {anomaly:#?}");
+                prop_assert!(!explained(&alone, start.clone(), &[]), "possible from {start:?}: {anomaly:#?}");
             }
         }
     }
@@ -185,9 +93,9 @@ fn last_reads(operations: &[Operation<Register>], settled: u64) -> Vec<u64> {
 /// Where replicas that hold the same explain the last reads, no anomaly is reported.
 fn never_blamed(operations: &[Operation<Register>], settled: u64) -> Result<(), TestCaseError> {
     let report = check(operations, Some(settled));
-    if explained(operations, &None, &last_reads(operations, settled)) {
+    if explained(operations, None, &last_reads(operations, settled)) {
         prop_assert!(report.verdict.anomalies().is_empty(), "{:#?}", report.verdict);
-    } else if !explained(operations, &None, &[]) {
+    } else if !explained(operations, None, &[]) {
         prop_assert!(!report.verdict.anomalies().is_empty(), "{:#?}", report.verdict);
     }
     report.verdict.anomalies().iter().for_each(words::assert_well_formed);

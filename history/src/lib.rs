@@ -7,7 +7,8 @@
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
 //! - [`nemesis`]: what the nemesis did, and the evidence for it;
-//! - [`register`], [`mutex`], [`log`], [`table`], [`total_queue`] and [`kv_append`]: the vocabularies; [`initial`]: what is assumed of registers;
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`] and [`kv_append`]: the vocabularies;
+//!   [`initial`]: what is assumed of registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: a history in any format, from anywhere; [`edn`]: Jepsen's, as it is written;
 //! - [`pairs`]: invocations paired with their completions;
@@ -29,6 +30,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod counter;
 pub mod edn;
 mod error;
 pub mod event;
@@ -45,6 +47,7 @@ pub mod promise;
 pub mod recorder;
 pub mod register;
 pub mod scalar;
+pub mod set;
 mod syntax;
 pub mod table;
 pub mod total_queue;

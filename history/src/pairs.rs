@@ -52,6 +52,19 @@ pub struct Operation<A> {
     pub completion: Completion<A>,
 }
 
+impl<A> Operation<A> {
+    /// The same operation in another vocabulary.
+    pub fn map<B>(self, action: impl Fn(A) -> B) -> Operation<B> {
+        let Self { process, node, index, time, action: asked, completion } = self;
+        let completion = match completion {
+            Completion::Ok { index, time, answer } => Completion::Ok { index, time, answer: action(answer) },
+            Completion::Fail { index, time, error } => Completion::Fail { index, time, error },
+            Completion::Info { at, error } => Completion::Info { at, error },
+        };
+        Operation { process, node, index, time, action: action(asked), completion }
+    }
+}
+
 /// A history in which events do not pair.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PairError {

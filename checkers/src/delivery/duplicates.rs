@@ -1,7 +1,7 @@
-//! Duplicate: one message stands at more than one offset of its partition.
+//! Duplicate: one message is at more than one offset of its partition.
 //!
 //! Each value is sent once, so that a message that is read at two offsets, or read at one and acknowledged at another
-//! that nobody has read, was appended twice: a producer that had no answer sent it again.
+//! where nothing was read, was appended twice: a producer that had no answer sent it again.
 //!
 //! Departures: where the acknowledged offset was read and holds another message, it is the answers that disagree; see
 //! [`offsets`](super::offsets).
@@ -40,7 +40,7 @@ pub(super) fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
                         place(other),
                     ];
                     let summary = format!(
-                        "{value} was sent to {key} once, and stands there at offsets {} and {}",
+                        "{value} was sent to {key} once, and is there at offsets {} and {}",
                         one.1, other.1
                     );
                     let contradicts = if other.0 == sent.op { one.0 } else { other.0 };

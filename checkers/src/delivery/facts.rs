@@ -138,7 +138,7 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// The number of the partition `key`, if anybody sent to it, was given a message of it, or was told an offset of it.
+    /// The number of the partition `key`, if an operation sent to it, or was answered with a message or an offset of it.
     pub(super) fn partition(&self, key: &Scalar) -> Option<u32> {
         self.index.get(key).copied()
     }

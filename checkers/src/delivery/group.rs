@@ -3,7 +3,7 @@
 //! A group has consumed what lies below its committed offset: it will not be given that again.
 //!
 //! *Undelivered*: a message that is in the log lies below an offset that was committed, and no member was ever given it.
-//! A poll of unknown outcome is no excuse: what the application never got was not delivered, and committing it was wrong.
+//! A poll of unknown outcome is not an excuse: what the application never got was not delivered, and committing it was wrong.
 //! Where acknowledgements tell no offsets, a message is undelivered when the committed offset reached a mark that came after
 //! the acknowledgement; see [`marks`](super::marks).
 //!

@@ -50,7 +50,7 @@ pub(super) fn latest(partition: &Partition<'_>, reached: u64, acknowledged: Ackn
 pub(super) fn describe(mark: &Mark) -> String {
     match mark.kind {
         MarkKind::Message => {
-            format!("Its message stands at offset {}, behind everything that was there.", mark.below - 1)
+            format!("Its message is at offset {}, behind everything that was there.", mark.below - 1)
         }
         MarkKind::End => format!("By its answer, everything lies below offset {}.", mark.below),
     }

@@ -1,7 +1,7 @@
-//! Who acts as a member of the consumer group.
+//! Which operations are those of a member of the consumer group.
 //!
 //! A process is a member from the answer of its `subscribe` until it assigns partitions to itself. A subscription of
-//! unknown outcome ends its process, so that it is nobody's.
+//! unknown outcome ends its process, so that it makes no member.
 
 use duress_history::Process;
 use duress_history::log::Log;

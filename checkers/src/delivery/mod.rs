@@ -90,7 +90,8 @@ fn check(
     interrupt: &AtomicBool,
 ) -> CheckReport {
     let facts = Facts::new(operations);
-    let mut findings = Findings::new(options.promise);
+    let promised = options.promise;
+    let mut findings = Findings::new(move |kind| promise::allows(promised, kind));
     let (mut reasons, mut counts) = (Vec::new(), DeliveryCounts::default());
     if u32::try_from(operations.len()).is_err() {
         reasons.push(Reason::TooLong { key: None, operations: operations.len() as u64 });

@@ -1,4 +1,4 @@
-//! Inconsistent offsets: two answers disagree about which message stands at an offset.
+//! Inconsistent offsets: two answers disagree about which message is at an offset.
 //!
 //! An offset holds one message for ever. It is a contradiction when
 //! - two polls gave different messages at one offset;
@@ -129,7 +129,7 @@ fn disagreement(
         .relates(RelationKind::WriteRead, sent.op, elsewhere.op),
     ];
     let summary = format!(
-        "{value} was acknowledged at offset {offset} of {key}, and stands at {}; {offset} holds {}",
+        "{value} was acknowledged at offset {offset} of {key}, and is at {}; {offset} holds {}",
         elsewhere.offset, stranger.value
     );
     witness.anomaly(AnomalyKind::InconsistentOffsets, stranger.op, summary, steps)

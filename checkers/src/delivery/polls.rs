@@ -5,7 +5,7 @@
 //! operation gave both messages, *external* from one operation to the next; see [`positions`](super::positions) for which consumers
 //! keep a place.
 //!
-//! Departures: a message that is lost is no evidence of a skip, being there no more; one that was never read is
+//! Departures: a message that is lost is not evidence of a skip, being there no more; one that was never read is
 //! lost or unseen, not skipped. Where retention takes the oldest messages, consumers may be thrown forward from one
 //! operation to the next; where compaction takes any, they may find any offset empty. After a `seek`, a consumer may be
 //! given lower offsets: those that it asked for may not exist yet. Where what was read may vanish, consumers that had come

@@ -9,7 +9,7 @@
 //! A consumer that never said how it consumes was set up before the history began. In a history in which none subscribes, it
 //! keeps its place from the first message on that it was given, as one that assigned does; it may have begun anywhere.
 //!
-//! Consumers of a group are given partitions and lose them at any moment, and then begin where one of them committed. Of
+//! Consumers of a group are given partitions and lose them at any moment, and then begin at the committed offset. Of
 //! them only what one poll gave is compared, as in
 //! Jepsen's analysis. As there, an assignment keeps the place in the partitions that it shares with the one before.
 //!
@@ -234,7 +234,7 @@ impl Walk<'_, '_> {
         if let Some(stood) = &mut place
             && stood.next != *first
         {
-            // Where the oldest messages are taken away, the beginning is anywhere, and may overtake whoever lags behind.
+            // Where the oldest messages are taken away, the beginning is anywhere, and may overtake a consumer that lags behind.
             if self.gaps != Gaps::Never
                 && *first > stood.next
                 && let Some(reading) = stood.reading

@@ -43,7 +43,7 @@ pub enum Gaps {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acknowledged {
     /// That the message was appended (`acks=1`). Until it has been replicated it lies beyond the end that `end-offsets`
-    /// tells, so that to have read up to that end is no proof of anything.
+    /// gives, so that to have read up to that end proves nothing.
     #[default]
     Appended,
     /// That the message can be read from now on (`acks=all`), and `end-offsets` never goes back behind it: Kafka
@@ -81,21 +81,21 @@ pub struct DeliveryCounts {
     pub failed: u64,
     /// Sent with unknown outcome.
     pub unknown: u64,
-    /// Read by somebody; of a queue, given to a member of the group.
+    /// Read; of a queue, given to a member of the group.
     pub delivered: u64,
     /// Read although they were never acknowledged: allowed, since their outcome was unknown.
     pub unacknowledged_delivered: u64,
     /// How many times messages were read.
     pub deliveries: u64,
-    /// Proved to be gone: acknowledged, or read by somebody.
+    /// Proved to be gone: acknowledged, or read.
     pub lost: u64,
     /// Acknowledged, never read, and not proved to be gone.
     pub unseen: u64,
-    /// Standing at more than one offset.
+    /// At more than one offset.
     pub duplicated: u64,
     /// Put before messages that had been acknowledged or read before they were sent.
     pub reordered: u64,
-    /// Of a queue: passed by the group's committed offset and given to nobody.
+    /// Of a queue: passed by the group's committed offset and given to no member.
     pub undelivered: u64,
     /// Of a queue: given to members of the group more than once.
     pub redelivered: u64,

@@ -91,7 +91,7 @@ fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Loss
     }
 }
 
-/// Something that shows that a message stands at an offset: its acknowledgement, or a poll.
+/// Something that shows that a message is at an offset: its acknowledgement, or a poll.
 #[derive(Clone, Copy)]
 struct Evidence {
     /// The index of the event that answered.
@@ -112,7 +112,7 @@ fn between_operations(
     let mut evidence: Vec<Evidence> = Vec::with_capacity(partition.sends.len() + partition.records.len());
     for (id, sent) in partition.sends.iter().enumerate() {
         let send = id as SendId;
-        // Where answers disagree about it, they prove nothing about others; where the acknowledgement told no offset,
+        // Where answers disagree about it, they prove nothing about others; where the acknowledgement gave no offset,
         // the message stood where it was read first.
         let offset = match (sent.status, sent.seen) {
             (WriteStatus::Acknowledged(Some(at)), seen) => {
@@ -187,7 +187,7 @@ fn between_operations(
     }
 }
 
-/// The poll that shows that a message stands at `offset`; `None` where its acknowledgement does.
+/// The poll that shows that a message is at `offset`; `None` where its acknowledgement does.
 fn reader(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64) -> Option<Op> {
     let sent = &partition.sends[send as usize];
     if sent.acknowledged_at() == Some(offset) && facts.answered(sent.op).is_some() {

@@ -76,6 +76,6 @@ pub(crate) struct Problem {
 pub(crate) enum Start {
     /// This value.
     Known(State),
-    /// Some value, nobody says which; perhaps one that no operation names.
+    /// Some value, it is not known which; perhaps one that no operation names.
     Any,
 }

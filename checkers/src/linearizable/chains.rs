@@ -22,7 +22,7 @@
 //! and which is before something with a smaller s, are each before the other), so the chains can be put in order,
 //! and within each the clusters, and within each the reads, by invocation.
 //!
-//! Crashed operations need no guessing: one whose value somebody observed took effect, any other can be dropped.
+//! Crashed operations need no guessing: one whose value was observed took effect, any other can be dropped.
 
 use super::call::{Effect, INITIAL, Problem, Start, State};
 use super::crashed::{Reduced, position};

@@ -69,7 +69,7 @@ pub(crate) struct Reduced {
 /// What is known of one value.
 #[derive(Clone, Copy, Default)]
 struct Usefulness {
-    /// The latest completion of its observers; 0 when nobody needs it.
+    /// The latest completion of its observers; 0 when it is not needed.
     until: Position,
     /// The earliest completion of its observers that must take effect, when there are any.
     first: Option<Position>,
@@ -113,7 +113,7 @@ pub(crate) fn reduce(problem: &Problem) -> Reduced {
     if let Start::Known(state) = problem.start {
         values[state as usize].producers += 1;
     } else {
-        // The register may have held any value at first: nobody is a sole producer.
+        // The register may have held any value at first: no operation is a sole producer.
         values.iter_mut().for_each(|value| value.producers += 1);
     }
     let deadlines = deadlines(calls, &crashed, &mut values);

@@ -11,7 +11,7 @@
 //!
 //! Choices that another choice makes needless are left out. Each is an exchange in a linearization:
 //! - *A read that fits is taken at once.* It changes nothing, and nothing must come before it any more.
-//! - *A write that nobody observes any more* (none of the operations not yet linearized observes its value) is dead:
+//! - *A write that is not observed any more* (none of the operations not yet linearized observes its value) is dead:
 //!   whenever the value is overwritten anyway, every open dead write is taken just before. Where no other write is
 //!   chosen, taking all dead writes together is one choice.
 //! - *A crashed operation is only taken when an operation that observes its value can follow*: otherwise a write
@@ -22,7 +22,7 @@ use super::call::{Duty, Effect, Problem, Start, State};
 use super::crashed::{Group, Reduced, Required};
 use super::memo::{Insertion, Memo};
 
-/// What the register holds when a dead write was the last: a value that nobody observes.
+/// What the register holds when a dead write was the last: a value that no operation observes.
 const DEAD: State = State::MAX;
 
 /// How many configurations are explored between two looks at the interrupt.
@@ -54,7 +54,7 @@ pub(crate) enum Undecided {
 pub(crate) fn search(problem: &Problem, reduced: &Reduced, limits: Limits<'_>) -> (Decision, u64) {
     let starts = match problem.start {
         Start::Known(state) => vec![state],
-        // One that somebody observes; any other is as good as one that nobody does.
+        // One that is observed; any other is as good as one that is not.
         Start::Any => {
             let observed = problem.calls.iter().filter_map(|call| call.effect.observed());
             let mut starts: Vec<State> = observed.chain([DEAD]).collect();

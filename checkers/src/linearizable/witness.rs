@@ -244,7 +244,7 @@ fn without(problem: &Problem, chosen: &[usize]) -> Problem {
     Problem { calls: calls.collect(), ..*problem }
 }
 
-/// `problem` without the crashed calls that nobody can have observed.
+/// `problem` without the crashed calls that no answer can show.
 fn observed_only(problem: &Problem) -> Problem {
     let reduced = crashed::reduce(problem);
     let grouped = reduced.groups.iter().flat_map(|group| group.calls.iter().copied());

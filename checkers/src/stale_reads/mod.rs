@@ -31,8 +31,8 @@ use rustc_hash::FxHashMap;
 
 use crate::linearizable::partition::{Action, End, Partition, Since, Source, registers};
 use crate::linearizable::{Budget, KeyReport, Limits, check_key, check_parts};
-use crate::verdict::{CheckReport, Details, Reason, Verdict};
-use replicas::Replicas;
+use crate::replicas::{ReplicaRead, Replicas};
+use crate::verdict::{CheckReport, Details, Verdict};
 
 /// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
 ///
@@ -53,13 +53,16 @@ pub fn check_stale_reads(
     let Some(settled) = settled else {
         return check_parts(&parts, budget, interrupt, |part, limits| relaxed(part, None, limits));
     };
-    let replicas = Replicas::new(&parts, settled);
-    let mut report = check_parts(&parts, budget, interrupt, |part, limits| replicas.check_key(part, limits));
-    let convergence = replicas.convergence(&parts);
-    if replicas.known() > 1 && convergence.compared == 0 {
-        let replicas = convergence.replicas.len() as u64;
-        report.verdict = report.verdict.merge(Verdict::Unknown(vec![Reason::NotCompared { replicas }]));
-    }
+    let reads = parts.iter().flat_map(|part| &part.operations).filter_map(|source| {
+        let answered = matches!(source.end, End::Ok { .. });
+        let read = ReplicaRead { node: source.node, index: source.index, answered };
+        matches!(source.action, Action::Read(_)).then_some(read)
+    });
+    let replicas = Replicas::new(settled, reads);
+    let mut report =
+        check_parts(&parts, budget, interrupt, |part, limits| replicas::check_key(part, &replicas, limits));
+    let (convergence, open) = replicas.compared(replicas::compared(&parts, &replicas));
+    report.verdict = report.verdict.merge(Verdict::new(Vec::new(), open.into_iter().collect()));
     if let Details::Registers(details) = &mut report.details {
         details.convergence = Some(convergence);
     }

@@ -10,24 +10,14 @@
 //!   Where the history has stale reads at worst without that, and is impossible with it, an acknowledged write is missing
 //!   from all replicas. Where some replica did not answer for that key, it is unknown: it may have the write.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use duress_history::{NodeId, Scalar};
 
 use super::relaxed;
 use crate::linearizable::partition::{Action, End, Partition, Source};
-use crate::linearizable::{Convergence, KeyReport, Limits, shown};
+use crate::linearizable::{KeyReport, Limits, shown};
+use crate::replicas::Replicas;
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, Reason, Role};
 use crate::witness::{Op, Witness, say};
-
-/// The replicas, and when they have to agree.
-pub(super) struct Replicas<'a> {
-    settled: u64,
-    /// The nodes that any read was sent to.
-    known: BTreeSet<&'a NodeId>,
-    /// Those of them that answered one in the final phase.
-    answered: BTreeSet<&'a NodeId>,
-}
 
 /// The last read of a key at a replica.
 #[derive(Clone, Copy)]
@@ -38,85 +28,52 @@ struct Last<'b, 'a> {
     answered: u64,
 }
 
-impl<'a> Replicas<'a> {
-    /// Those of a history in which they have to agree from the event `settled` on.
-    pub(super) fn new(parts: &[Partition<'a>], settled: u64) -> Self {
-        let sources = || parts.iter().flat_map(|part| &part.operations);
-        let read = |source: &&Source<'a>| matches!(source.action, Action::Read(_));
-        let last = |source: &&Source<'a>| source.index >= settled && matches!(source.end, End::Ok { .. });
-        let known = sources().filter(read).filter_map(|source| source.node).collect();
-        let answered = sources().filter(read).filter(last).filter_map(|source| source.node).collect();
-        Self { settled, known, answered }
-    }
-
-    /// How many replicas there are.
-    pub(super) fn known(&self) -> usize {
-        self.known.len()
-    }
-
-    /// How they were compared.
-    pub(super) fn convergence(&self, parts: &[Partition<'a>]) -> Convergence {
-        let compared = parts.iter().filter(|part| self.last_reads(part).len() > 1).count() as u64;
-        Convergence { replicas: self.answered.iter().map(|node| (*node).clone()).collect(), compared }
-    }
-
-    /// Checks one key: that reads are stale at worst, and that the replicas agree at the end on what was written last.
-    pub(super) fn check_key(&self, part: &Partition<'a>, limits: Limits<'_>) -> KeyReport {
-        let last = self.last_reads(part);
-        let diverged = diverged(part, &last);
-        let newest = last
-            .iter()
-            .max_by_key(|read| read.source.index)
-            .filter(|newest| diverged.is_none() && last.iter().all(|read| read.value == newest.value));
-        let Some(newest) = newest else {
-            let mut report = relaxed(part, None, limits);
-            report.anomalies.extend(diverged);
-            return report;
-        };
-        let strict = relaxed(part, Some(newest.source.index), limits);
-        if strict.anomalies.is_empty() {
-            return strict;
-        }
+/// Checks one key: that reads are stale at worst, and that the replicas agree at the end on what was written last.
+pub(super) fn check_key<'a>(part: &Partition<'a>, replicas: &Replicas<'a>, limits: Limits<'_>) -> KeyReport {
+    let last = last_reads(part, replicas);
+    let diverged = diverged(part, &last);
+    let newest = last
+        .iter()
+        .max_by_key(|read| read.source.index)
+        .filter(|newest| diverged.is_none() && last.iter().all(|read| read.value == newest.value));
+    let Some(newest) = newest else {
         let mut report = relaxed(part, None, limits);
-        if !report.anomalies.is_empty() || !report.reasons.is_empty() {
-            return report;
-        }
-        let unread: Vec<NodeId> = self
-            .known
-            .iter()
-            .filter(|node| !last.iter().any(|read| read.node == **node))
-            .map(|node| (*node).clone())
-            .collect();
-        if unread.is_empty() {
-            report.anomalies.extend(strict.anomalies.into_iter().map(|anomaly| lost(anomaly, newest, &last)));
-        } else {
-            report.reasons.push(Reason::ReplicasUnread { key: part.key.cloned(), nodes: unread });
-        }
-        report
+        report.anomalies.extend(diverged);
+        return report;
+    };
+    let strict = relaxed(part, Some(newest.source.index), limits);
+    if strict.anomalies.is_empty() {
+        return strict;
     }
+    let mut report = relaxed(part, None, limits);
+    if !report.anomalies.is_empty() || !report.reasons.is_empty() {
+        return report;
+    }
+    let unread = replicas.missing(|node| last.iter().any(|read| read.node == node));
+    if unread.is_empty() {
+        report.anomalies.extend(strict.anomalies.into_iter().map(|anomaly| lost(anomaly, newest, &last)));
+    } else {
+        report.reasons.push(Reason::ReplicasUnread { key: part.key.cloned(), nodes: unread });
+    }
+    report
+}
 
-    /// The last read of the key at each replica, by replica.
-    fn last_reads<'b>(&self, part: &'b Partition<'a>) -> Vec<Last<'b, 'a>> {
-        let initial = part.initial();
-        let mut last: BTreeMap<&'a NodeId, Last<'b, 'a>> = BTreeMap::new();
-        for source in part.operations.iter().filter(|source| source.index >= self.settled) {
-            let (Action::Read(value), End::Ok { index, .. }, Some(node)) =
-                (source.action, source.end, source.node)
-            else {
-                continue;
-            };
-            // The register held something from the start, and the client may not have learned what.
-            if value.is_none() && initial.flatten().is_some() {
-                continue;
-            }
-            let read = Last { source, node, value, answered: index.max(source.index) };
-            let before = last.entry(node).or_insert(read);
-            if source.index > before.source.index {
-                *before = read;
-            }
-        }
-        last.into_values().collect()
-    }
+/// The last read of the key at each replica, by replica.
+fn last_reads<'b, 'a>(part: &'b Partition<'a>, replicas: &Replicas<'a>) -> Vec<Last<'b, 'a>> {
+    let initial = part.initial();
+    let reads = part.operations.iter().filter_map(|source| {
+        let (Action::Read(value), End::Ok { index, .. }) = (source.action, source.end) else { return None };
+        // The register held something from the start, and the client may not have learned what.
+        let learned = value.is_some() || initial.flatten().is_none();
+        learned.then_some((source.node, source.index, (source, value, index.max(source.index))))
+    });
+    let last = replicas.last(reads).into_iter();
+    last.map(|(node, _, (source, value, answered))| Last { source, node, value, answered }).collect()
+}
+
+/// How many keys were read at more than one replica.
+pub(super) fn compared<'a>(parts: &[Partition<'a>], replicas: &Replicas<'a>) -> u64 {
+    parts.iter().filter(|part| last_reads(part, replicas).len() > 1).count() as u64
 }
 
 /// Two replicas that hold different values, whatever is still under way.

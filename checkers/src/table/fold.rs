@@ -7,7 +7,7 @@
 //! - *Table diverged*: what `R` has of `k` stands before `w` and gives `k` a value, which it no longer had.
 //! - *Latest lost*: `R` has nothing that gives `k` a value, and `w` does.
 //!
-//! It is no anomaly when a record of `k` may stand where `R` did not come to, so that compaction took `w` for its sake:
+//! It is not an anomaly when a record of `k` may be where `R` did not come to, so that compaction took `w` for its sake:
 //! one that is known to stand there and whose write began before `R` was answered; or that of a write of `k` that began
 //! before then, and of which no place is known. This last excuse ends when an operation that began after `R` was answered
 //! was given an end that `R` had reached, or read to the very same end.
@@ -228,7 +228,7 @@ impl<'a> Differences<'_, 'a> {
         let steps = vec![
             say(
                 format!(
-                    "By {}, {content} stands at offset {} of {partition}.",
+                    "By {}, {content} is at offset {} of {partition}.",
                     witness.named(known.op),
                     known.offset
                 ),

@@ -29,6 +29,7 @@ use duress_history::table::Table;
 use duress_history::{Allowed, Delivery, Operation};
 
 use crate::delivery::facts::WriteStatus;
+use crate::delivery::promise::allows;
 use crate::delivery::{DeliveryCounts, DeliveryReport, happened};
 use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
@@ -61,7 +62,8 @@ pub fn check_table(
 ) -> CheckReport {
     let facts = Facts::new(operations);
     let keys = facts.partitions.len() as u64;
-    let mut findings = Findings::new(options.promise);
+    let promised = options.promise;
+    let mut findings = Findings::new(move |kind| allows(promised, kind));
     let mut reasons = Vec::new();
     let mut unseen = 0;
     if u32::try_from(operations.len()).is_err() {

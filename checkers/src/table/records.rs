@@ -3,7 +3,7 @@
 //! - *Never sent*, *aborted read*: a record that had not been written by the time it was read, or only by a write that
 //!   failed.
 //! - *Internal nonmonotonic poll*: within one read, offsets that do not rise, or that lie beyond where the read ended.
-//! - *Duplicate*: one put that stands at two places.
+//! - *Duplicate*: one put that is at two places.
 //! - *Inconsistent offsets*: one place that was read as two records; a put that was acknowledged at one place, which
 //!   holds another record, and was read elsewhere; two writes of the same time that were acknowledged at one place.
 //! - *Lost write*: a write that was acknowledged, and was never read, at a place that was read as another record, or that
@@ -144,7 +144,7 @@ fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
                 found(second, other_partition, other),
             ];
             let summary = format!(
-                "{content} was written once, and stands at offset {one} of {} and at offset {other} of {}",
+                "{content} was written once, and is at offset {one} of {} and at offset {other} of {}",
                 name(partition),
                 name(other_partition)
             );
@@ -286,7 +286,7 @@ fn reused(facts: &Facts<'_>, lost: &mut [bool], findings: &mut Findings) {
                 witness.before(write.op, later.op),
                 say(
                     format!(
-                        "Yet {} stands at offset {at}, by {}, although what is appended comes after all that is there.",
+                        "Yet {} is at offset {at}, by {}, although what is appended comes after all that is there.",
                         describe_content(later.key, later.value),
                         witness.named(reader.unwrap_or(later.op))
                     ),

@@ -12,12 +12,12 @@ pub enum AnomalyKind {
     PhantomRead,
     /// A read or poll saw a value whose only writers had failed, that is, certainly had not happened.
     AbortedRead,
-    /// A read saw a value before anybody began to write it.
+    /// A read saw a value before any write of it began.
     FutureRead,
     /// A read saw a value that had been overwritten before it began.
     StaleRead,
-    /// Registers: an acknowledged write was never seen by anybody, and a read that began afterwards saw an older value.
-    /// Logs: a message that was acknowledged or read is not in its partition.
+    /// Registers: an acknowledged write was never seen, and a read that began afterwards saw an older value. Logs: a message
+    /// that was acknowledged or read is not in its partition. Sets: no read has an element any more that was known.
     LostWrite,
     /// Two compare-and-sets took effect from one and the same write: one of them is lost.
     LostUpdate,
@@ -25,18 +25,20 @@ pub enum AnomalyKind {
     StaleCas,
     /// Two acquisitions of a lock succeeded, and nothing could release it in between.
     DoubleAcquire,
-    /// A release succeeded although nobody can have held the lock.
+    /// A release succeeded although the lock cannot have been held.
     UnheldRelease,
     /// No order of the operations agrees with real time and with every answer; no simpler name fits.
     Nonlinearizable,
-    /// Long after everything had been healed, two replicas gave different values of a register, and no write that may
-    /// have come in between explains it.
+    /// Long after everything had been healed, two replicas gave different answers, and nothing that may have taken effect in
+    /// between explains it.
     Diverged,
-    /// A poll gave a message that nobody had sent to that partition by then.
+    /// A read of a counter lies outside of the range that adds allow.
+    OutOfRange,
+    /// A poll gave a message that had not been sent to that partition by then.
     NeverSent,
-    /// One message stands at more than one offset of its partition.
+    /// Logs: one message is at more than one offset of its partition. Sets: one answer has an element twice.
     Duplicate,
-    /// Two answers disagree about which message stands at an offset.
+    /// Two answers disagree about which message is at an offset.
     InconsistentOffsets,
     /// Within one operation, a poll left out a message that others were given.
     IntPollSkip,
@@ -52,9 +54,9 @@ pub enum AnomalyKind {
     IntSendSkip,
     /// A process sent a message after another was acknowledged to it, and it was put before that one.
     NonmonotonicSend,
-    /// A message sent after another was acknowledged or read, by somebody else, was put before that one.
+    /// A message sent after another was acknowledged or read, by another process, was put before that one.
     Reordered,
-    /// A group's committed offset went back, and nobody can have committed the lower one.
+    /// A group's committed offset went back, and no operation can have committed the lower one.
     CommittedOffsetBack,
     /// A group committed an offset beyond a message that none of its members was ever given.
     Undelivered,
@@ -89,6 +91,7 @@ impl AnomalyKind {
             Self::UnheldRelease => "unheld-release",
             Self::Nonlinearizable => "nonlinearizable",
             Self::Diverged => "diverged",
+            Self::OutOfRange => "out-of-range",
             Self::NeverSent => "never-sent",
             Self::Duplicate => "duplicate",
             Self::InconsistentOffsets => "inconsistent-offsets",

@@ -53,6 +53,13 @@ pub enum Reason {
         /// The value.
         value: Scalar,
     },
+    /// Elements whose add was acknowledged, that were never read, and that no read shows to be lost.
+    ElementsUnseen {
+        /// The set.
+        key: Option<Scalar>,
+        /// How many elements.
+        elements: u64,
+    },
     /// No operation succeeded, so that nothing was shown.
     NothingHappened {
         /// How many operations there are.
@@ -103,7 +110,7 @@ impl Reason {
             | Self::TooLong { key, .. }
             | Self::Unseen { key, .. }
             | Self::RepeatedValue { key, .. } => key.as_ref(),
-            Self::ReplicasUnread { key, .. } => key.as_ref(),
+            Self::ElementsUnseen { key, .. } | Self::ReplicasUnread { key, .. } => key.as_ref(),
             Self::NothingHappened { .. }
             | Self::NothingObserved { .. }
             | Self::NotCompared { .. }
@@ -143,6 +150,12 @@ impl fmt::Display for Reason {
             ),
             Self::RepeatedValue { value, .. } => {
                 write!(f, "{value} was sent more than once, and only what is sent once can be told apart")
+            }
+            Self::ElementsUnseen { elements, .. } => {
+                write!(
+                    f,
+                    "{elements} elements were acknowledged and never read, and no read shows that they are lost"
+                )
             }
             Self::NothingHappened { operations: 0 } => {
                 f.write_str("there are no operations: nothing was shown")

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Verdict;
+use crate::counter::CounterReport;
 use crate::delivery::DeliveryReport;
 use crate::linearizable::RegisterReport;
+use crate::set::SetReport;
 
 /// A verdict, how much it covers, and what else the checker found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,10 @@ pub enum Details {
     Registers(RegisterReport),
     /// Of logs, queues and tables.
     Delivery(DeliveryReport),
+    /// Of sets.
+    Set(SetReport),
+    /// Of counters.
+    Counter(CounterReport),
 }
 
 impl Details {
@@ -35,7 +41,7 @@ impl Details {
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         match self {
             Self::Delivery(report) => Some(report),
-            Self::Registers(_) => None,
+            Self::Registers(_) | Self::Set(_) | Self::Counter(_) => None,
         }
     }
 }

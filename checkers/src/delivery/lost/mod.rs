@@ -21,7 +21,7 @@
 //! any poll of a higher offset; as consumers here also seek, it must be one of a consumer that passed by.
 //!
 //! Departures for logs that lose messages by design: where retention takes the oldest, a consumer may be thrown
-//! forward, so passing by from one operation to the next is no proof, and a reading begins with its first message; where compaction
+//! forward, so passing by from one operation to the next proves nothing, and a reading begins with its first message; where compaction
 //! takes any, only what is overwritten or reused is lost.
 
 mod evidence;

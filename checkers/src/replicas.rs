@@ -1,0 +1,70 @@
+//! The replicas of a history, and what each of them answered last, once they had to agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use duress_history::NodeId;
+
+use crate::linearizable::Convergence;
+use crate::verdict::Reason;
+
+/// A read, as far as it says something of the replica that answered it.
+pub(crate) struct ReplicaRead<'a> {
+    /// The node that it was sent to.
+    pub(crate) node: Option<&'a NodeId>,
+    /// Index of its invocation.
+    pub(crate) index: u64,
+    /// Whether it was answered.
+    pub(crate) answered: bool,
+}
+
+/// The replicas, and when they have to agree.
+pub(crate) struct Replicas<'a> {
+    settled: u64,
+    /// The nodes that any read was sent to.
+    known: BTreeSet<&'a NodeId>,
+    /// Those of them that answered one in the final phase.
+    answered: BTreeSet<&'a NodeId>,
+}
+
+impl<'a> Replicas<'a> {
+    /// Those of a history with these `reads`, in which they have to agree from the event `settled` on.
+    pub(crate) fn new(settled: u64, reads: impl Iterator<Item = ReplicaRead<'a>>) -> Self {
+        let mut replicas = Self { settled, known: BTreeSet::new(), answered: BTreeSet::new() };
+        for read in reads {
+            replicas.known.extend(read.node);
+            if read.answered && read.index >= settled {
+                replicas.answered.extend(read.node);
+            }
+        }
+        replicas
+    }
+
+    /// The last of the answered reads of one object at each replica, by replica: its node, the index of its invocation,
+    /// and whatever goes with it.
+    pub(crate) fn last<T>(
+        &self,
+        reads: impl Iterator<Item = (Option<&'a NodeId>, u64, T)>,
+    ) -> Vec<(&'a NodeId, u64, T)> {
+        let mut last: BTreeMap<&'a NodeId, (u64, T)> = BTreeMap::new();
+        for (node, index, read) in reads.filter(|(_, index, _)| *index >= self.settled) {
+            let Some(node) = node else { continue };
+            if last.get(node).is_none_or(|(before, _)| index > *before) {
+                last.insert(node, (index, read));
+            }
+        }
+        last.into_iter().map(|(node, (index, read))| (node, index, read)).collect()
+    }
+
+    /// The replicas that are not among `answered`.
+    pub(crate) fn missing(&self, answered: impl Fn(&NodeId) -> bool) -> Vec<NodeId> {
+        self.known.iter().filter(|node| !answered(node)).map(|node| (*node).clone()).collect()
+    }
+
+    /// How they were compared, of which `compared` objects were read at more than one; and what that leaves open.
+    pub(crate) fn compared(&self, compared: u64) -> (Convergence, Option<Reason>) {
+        let replicas: Vec<NodeId> = self.answered.iter().map(|node| (*node).clone()).collect();
+        let open = self.known.len() > 1 && compared == 0;
+        let reason = open.then_some(Reason::NotCompared { replicas: replicas.len() as u64 });
+        (Convergence { replicas, compared }, reason)
+    }
+}
