@@ -364,14 +364,8 @@ fn the_run(run: &RunRecord) -> Markup {
     let (plan, machine) = (&run.plan, &run.machine);
     let settings: Vec<String> =
         plan.settings.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let workload = serde_json::json!(plan.workload);
-    let workload: Vec<String> = workload
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| *key != "name")
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let workload: Vec<String> =
+        plan.workload.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let overlap = match plan.overlap {
         Overlap::Never => "never",
         Overlap::Items => "items",
