@@ -78,9 +78,14 @@ pub enum Unjudged {
         /// Its number in the schedule.
         fault: u32,
     },
-    /// Faults kept more nodes away than the system tolerates.
+    /// Until the end, faults or what they had damaged kept more nodes away than the system tolerates.
     TooFewNodes,
-    /// The node ended by itself meanwhile.
+    /// A fault had damaged, for good, what the node's disk had promised to keep.
+    Damaged {
+        /// Its number in the schedule.
+        fault: u32,
+    },
+    /// The node ended by itself meanwhile, which the run reports by itself.
     Ended,
     /// The run was left before the time was up.
     RunLeft,
@@ -127,6 +132,7 @@ impl fmt::Display for Unjudged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault { fault } => write!(f, "fault {fault} kept it away"),
+            Self::Damaged { fault } => write!(f, "fault {fault} damaged its disk for good"),
             Self::TooFewNodes => f.write_str("faults kept more nodes away than the system tolerates"),
             Self::Ended => f.write_str("the node ended by itself meanwhile"),
             Self::RunLeft => f.write_str("the run was left before its time was up"),
