@@ -110,7 +110,9 @@ impl fmt::Display for Recovery {
             Return::Back { after_ms } => Some(after_ms),
             _ => None,
         });
-        let slowest = back.clone().max().map(|slowest| format!("{} links within {slowest} ms", back.count()));
+        // Whole milliseconds have passed: it was in the one after.
+        let slowest =
+            back.clone().max().map(|slowest| format!("{} links within {} ms", back.count(), slowest + 1));
         let all: Vec<String> = nodes.chain(slowest).chain(silent).collect();
         if all.is_empty() { f.write_str("nothing was to come back") } else { f.write_str(&all.join(", ")) }
     }
@@ -131,7 +133,7 @@ impl fmt::Display for Return {
 impl fmt::Display for Unjudged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fault { fault } => write!(f, "fault {fault} kept it away"),
+            Self::Fault { fault } => write!(f, "fault {fault} struck it"),
             Self::Damaged { fault } => write!(f, "fault {fault} damaged its disk for good"),
             Self::TooFewNodes => f.write_str("faults kept more nodes away than the system tolerates"),
             Self::Ended => f.write_str("the node ended by itself meanwhile"),
