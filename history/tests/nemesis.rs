@@ -81,6 +81,7 @@ fn every_act() -> Vec<NemesisAct> {
         Return::Silent { waited_ms: 15_001, why: "connection refused".to_owned() },
         Return::NotJudged { waited_ms: 7, because: Unjudged::Fault { fault: 4 } },
         Return::NotJudged { waited_ms: 7, because: Unjudged::TooFewNodes },
+        Return::NotJudged { waited_ms: 7, because: Unjudged::Damaged { fault: 2 } },
         Return::NotJudged { waited_ms: 7, because: Unjudged::Ended },
         Return::NotJudged { waited_ms: 7, because: Unjudged::RunLeft },
     ];

@@ -136,6 +136,32 @@ impl Fault {
         }
     }
 
+    /// Whether all it does is to stop the nodes that it strikes: links, clocks and disks of the others are as they were.
+    #[must_use]
+    pub fn only_stops(&self) -> bool {
+        match self {
+            Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => true,
+            Self::Disk { effect, .. } => effect.strikes() == Strikes::DeadNode,
+            Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } => false,
+        }
+    }
+
+    /// Whether a disk does not keep what it has promised to keep, so that its node may rightly refuse to serve for good.
+    #[must_use]
+    pub fn damages(&self) -> bool {
+        match self {
+            Self::Disk { effect, .. } => match effect {
+                DiskEffect::LyingFsync | DiskEffect::Bitflip | DiskEffect::Truncate => true,
+                DiskEffect::PowerLoss
+                | DiskEffect::Torn
+                | DiskEffect::SlowFsync(_)
+                | DiskEffect::Eio
+                | DiskEffect::Enospc => false,
+            },
+            _ => false,
+        }
+    }
+
     /// The nodes that it is known before the run to need alive; empty where only the leader decides.
     #[must_use]
     pub fn fixed_nodes(&self) -> &[NodeId] {

@@ -1,6 +1,6 @@
 //! The links of the arena's network, and everything that is in force on each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use duress_history::NodeId;
@@ -12,8 +12,8 @@ use duress_arena::{LinkPolicy, Passage};
 /// What is in force on one link: it is open when the last of it heals.
 #[derive(Clone, Debug, Default)]
 struct LinkState {
-    /// How many partitions cut it.
-    cuts: u32,
+    /// The faults whose partitions cut it.
+    cuts: BTreeSet<u32>,
     /// Periods with which partitions open and close it, by the number of the fault.
     flaps: BTreeMap<u32, Duration>,
     /// Effects on its packets, by the number of the fault.
@@ -34,15 +34,14 @@ impl Links {
         Self { seed, states: BTreeMap::new() }
     }
 
-    /// Cuts `link` once more.
-    pub fn cut(&mut self, link: &Link) {
-        self.states.entry(link.clone()).or_default().cuts += 1;
+    /// Fault `id` cuts `link`.
+    pub fn cut(&mut self, link: &Link, id: u32) {
+        self.states.entry(link.clone()).or_default().cuts.insert(id);
     }
 
-    /// Takes one cut of `link` back.
-    pub fn join(&mut self, link: &Link) {
-        let state = self.states.entry(link.clone()).or_default();
-        state.cuts = state.cuts.saturating_sub(1);
+    /// Fault `id` cuts `link` no more.
+    pub fn join(&mut self, link: &Link, id: u32) {
+        self.states.entry(link.clone()).or_default().cuts.remove(&id);
     }
 
     /// Fault `id` opens and closes `link` with this period.
@@ -55,10 +54,11 @@ impl Links {
         self.states.entry(link.clone()).or_default().flaps.remove(&id);
     }
 
-    /// Whether a partition cuts `link`, now or by turns.
+    /// A fault whose partition cuts `link`, now or by turns, if one does.
     #[must_use]
-    pub fn is_cut(&self, link: &Link) -> bool {
-        self.states.get(link).is_some_and(|state| state.cuts > 0 || !state.flaps.is_empty())
+    pub fn cut_by(&self, link: &Link) -> Option<u32> {
+        let state = self.states.get(link)?;
+        state.cuts.first().or_else(|| state.flaps.keys().next()).copied()
     }
 
     /// Adds the effect of fault `id` to `link`.
@@ -75,7 +75,7 @@ impl Links {
     #[must_use]
     pub fn policy(&self, link: &Link) -> LinkPolicy {
         let Some(state) = self.states.get(link) else { return LinkPolicy::OPEN };
-        if state.cuts > 0 {
+        if !state.cuts.is_empty() {
             return LinkPolicy::CUT;
         }
         // Of two that flap the link, the first has it; the other is found without evidence.
@@ -110,12 +110,13 @@ mod tests {
         let link = (NodeId::new("n1"), NodeId::new("n2"));
         let mut links = Links::new(1);
         let loss = PacketEffect::parse("loss=10%").expect("an effect");
-        links.cut(&link);
-        links.cut(&link);
+        links.cut(&link, 1);
+        links.cut(&link, 2);
         links.shape(&link, 3, loss);
-        links.join(&link);
-        assert_eq!(links.policy(&link), LinkPolicy::CUT);
-        links.join(&link);
+        links.join(&link, 1);
+        assert_eq!((links.policy(&link), links.cut_by(&link)), (LinkPolicy::CUT, Some(2)));
+        links.join(&link, 2);
+        assert_eq!(links.cut_by(&link), None);
         assert_eq!(links.policy(&link).passage, Passage::Open);
         assert_ne!(links.policy(&link).loss, LinkPolicy::OPEN.loss);
         links.unshape(&link, 3);
@@ -128,11 +129,11 @@ mod tests {
         let mut links = Links::new(1);
         links.flap(&link, 1, Duration::from_secs(1));
         assert_eq!(links.policy(&link).passage, Passage::Flapping(Duration::from_secs(1)));
-        links.cut(&link);
+        links.cut(&link, 2);
         assert_eq!(links.policy(&link), LinkPolicy::CUT);
-        links.join(&link);
-        assert!(links.is_cut(&link));
+        links.join(&link, 2);
+        assert_eq!(links.cut_by(&link), Some(1));
         links.unflap(&link, 1);
-        assert!(!links.is_cut(&link) && links.policy(&link).passage == Passage::Open);
+        assert!(links.cut_by(&link).is_none() && links.policy(&link).passage == Passage::Open);
     }
 }

@@ -5,13 +5,13 @@ mod disks;
 mod networks;
 mod processes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_history::NodeId;
-use duress_history::nemesis::{Evidence, NodeProcesses, Proof};
+use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, Proof};
 
 use self::clocks::MovedClock;
 use self::disks::Aftermath;
@@ -164,6 +164,21 @@ pub struct Injected {
     pub evidence: Evidence,
     /// Since when it is in force, everywhere it strikes: the last of it was done then, and looked at afterwards.
     pub since: Instant,
+    /// The nodes that it strikes, or whose links.
+    pub nodes: Vec<NodeId>,
+}
+
+/// A fault that was healed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Healed {
+    /// What shows it.
+    pub evidence: Evidence,
+    /// Since when, everywhere it had struck.
+    pub at: Instant,
+    /// The nodes that it had struck, or whose links: whether they serve again has not been seen yet.
+    pub nodes: Vec<NodeId>,
+    /// The links that it had struck, and what each did after `at`.
+    pub links: Vec<LinkReturn>,
 }
 
 /// Owns the cluster's processes and the network's policies. Its calls block, each within a deadline.
@@ -233,7 +248,7 @@ impl Nemesis {
         let taken = self.down();
         let targets = |targets: &Targets| targets.resolve(&self.nodes, leader, &taken);
         let down = |nodes: &[NodeId]| (fault.clone(), Active::Down { nodes: nodes.to_vec() });
-        let injected = match fault {
+        let (evidence, since) = match fault {
             Fault::Partition { shape, cut } => {
                 let links = cut.resolve(&self.nodes, leader);
                 self.inject_partition(id, fault, shape, links)?
@@ -246,19 +261,19 @@ impl Nemesis {
                 let nodes = targets(chosen);
                 self.active.insert(id, down(&nodes));
                 let (nodes, since) = self.kill(&nodes)?;
-                Injected { evidence: Evidence::Killed { nodes }, since }
+                (Evidence::Killed { nodes }, since)
             }
             Fault::Restart { targets: chosen } => {
                 let nodes = targets(chosen);
                 self.active.insert(id, down(&nodes));
                 let (nodes, since) = self.end(&nodes)?;
-                Injected { evidence: Evidence::Ended { nodes }, since }
+                (Evidence::Ended { nodes }, since)
             }
             Fault::Pause { targets: chosen } => {
                 let nodes = targets(chosen);
                 self.active.insert(id, (fault.clone(), Active::Pause { nodes: nodes.clone() }));
                 let (nodes, since) = self.pause(&nodes)?;
-                Injected { evidence: Evidence::Paused { nodes }, since }
+                (Evidence::Paused { nodes }, since)
             }
             Fault::Clock { effect, targets: chosen } => {
                 let nodes = targets(chosen);
@@ -271,31 +286,53 @@ impl Nemesis {
                 self.strike_disks(*effect, &nodes)?
             }
         };
-        let Injected { evidence, since } = injected;
-        Ok(Injected { evidence: prove(fault, evidence)?, since })
+        let nodes = self.active.get(&id).map(|(_, active)| self.touched(active)).unwrap_or_default();
+        Ok(Injected { evidence: prove(fault, evidence)?, since, nodes })
     }
 
     /// Heals fault `id`.
     ///
     /// # Errors
     /// [`NemesisError`].
-    pub fn heal(&mut self, id: u32) -> Result<Evidence, NemesisError> {
+    pub fn heal(&mut self, id: u32) -> Result<Healed, NemesisError> {
         // What ended until now did so while the fault was in force.
         self.sweep()?;
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
         self.switch.mark(format!("fault {id} is healed: {fault}"))?;
-        let evidence = match active {
+        let nodes = self.touched(&active);
+        let (evidence, at, links) = match active {
             Active::Partition { links } => self.heal_partition(id, &fault, &links)?,
             Active::Packet { effect, links } => self.heal_packet(id, effect, &links)?,
             Active::Down { nodes } => {
                 self.start(&nodes)?;
-                Evidence::Started { nodes }
+                (Evidence::Started { nodes }, Instant::now(), Vec::new())
             }
-            Active::Pause { nodes } => Evidence::Resumed { nodes: self.resume(&nodes)? },
-            Active::Clock { clocks } => self.heal_clock(clocks)?,
-            Active::Disk { effect, nodes, ended } => self.heal_disks(id, effect, nodes, ended)?,
+            Active::Pause { nodes } => {
+                (Evidence::Resumed { nodes: self.resume(&nodes)? }, Instant::now(), Vec::new())
+            }
+            Active::Clock { clocks } => {
+                let (evidence, at) = self.heal_clock(clocks)?;
+                (evidence, at, Vec::new())
+            }
+            Active::Disk { effect, nodes, ended } => {
+                (self.heal_disks(id, effect, nodes, ended)?, Instant::now(), Vec::new())
+            }
         };
-        prove(&fault, evidence)
+        Ok(Healed { evidence: prove(&fault, evidence)?, at, nodes, links })
+    }
+
+    /// The nodes that a fault strikes, or whose links.
+    fn touched(&self, active: &Active) -> Vec<NodeId> {
+        let ends = |links: &mut dyn Iterator<Item = &Link>| {
+            let ends: BTreeSet<&NodeId> = links.flat_map(|(from, to)| [from, to]).collect();
+            self.nodes.iter().filter(|node| ends.contains(node)).cloned().collect()
+        };
+        match active {
+            Active::Partition { links } => ends(&mut links.iter().map(|(link, _)| link)),
+            Active::Packet { links, .. } => ends(&mut links.iter().map(|(link, _)| link)),
+            Active::Down { nodes } | Active::Pause { nodes } | Active::Disk { nodes, .. } => nodes.clone(),
+            Active::Clock { clocks } => clocks.iter().map(|clock| clock.node.clone()).collect(),
+        }
     }
 
     /// The nodes that faults in force have ended or stopped.

@@ -73,6 +73,9 @@ pub enum AnomalyKind {
     TableDiverged,
     /// The latest record of a key is gone from the log, and no other of it remains.
     LatestLost,
+    /// A node did not serve again in time after a fault was healed. Found by the harness while the system runs, and apart
+    /// from what the answers to clients show.
+    NotRecovered,
 }
 
 impl AnomalyKind {
@@ -111,6 +114,7 @@ impl AnomalyKind {
             Self::PrecommittedRead => "precommitted-read",
             Self::TableDiverged => "table-diverged",
             Self::LatestLost => "latest-lost",
+            Self::NotRecovered => "not-recovered",
         }
     }
 }

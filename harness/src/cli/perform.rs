@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use duress_arena::Role;
 use duress_arena::clock::Tracer;
+use duress_checkers::verdict::Verdict;
 use duress_history::recorder::RecordError;
 use duress_targets::System;
 
@@ -17,6 +18,7 @@ use super::run::Planned;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
+use crate::judge::finding::Finding;
 use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
@@ -193,9 +195,12 @@ fn judge_run(
         plan.workload.name,
         plan.faults,
     );
+    let findings = Finding::of(&faults);
+    let beside = Verdict::new(findings.iter().map(Finding::anomaly).collect(), Vec::new());
+    let found = judgement.report.verdict.clone().merge(beside);
     let record = VerdictRecord {
         version: verdict::VERSION,
-        verdict: RunVerdict::new(&judgement.report.verdict, broken, undecided),
+        verdict: RunVerdict::new(&found, broken, undecided),
         subject,
         promise: match plan.promise {
             Some(held_to) if held_to != promised => format!("{promised}; held to {held_to}"),
@@ -204,6 +209,7 @@ fn judge_run(
         seed: plan.seed,
         replay: format!("duress replay {shown}"),
         check: CheckRecord::of(&judgement.report),
+        findings,
         statistics: figures,
         faults,
         notes,

@@ -1,5 +1,6 @@
 //! From a history to a verdict: pairs the operations, and checks them within a time.
 
+pub mod finding;
 pub mod floor;
 pub mod statistics;
 pub mod verdict;

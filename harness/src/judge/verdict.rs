@@ -41,6 +41,7 @@ impl RunVerdict {
                     let rank = match anomaly.kind {
                         AnomalyKind::StaleRead => 0,
                         AnomalyKind::Nonlinearizable => 2,
+                        AnomalyKind::NotRecovered => 3,
                         _ => 1,
                     };
                     (rank, anomaly.operations.len())

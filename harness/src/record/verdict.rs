@@ -9,6 +9,7 @@ use duress_checkers::delivery::DeliveryReport;
 use duress_checkers::verdict::Details;
 use serde::{Deserialize, Serialize};
 
+use crate::judge::finding::Finding;
 use crate::judge::statistics::RunStatistics;
 use crate::judge::verdict::RunVerdict;
 use crate::record::faults::FaultRecord;
@@ -39,6 +40,9 @@ pub struct VerdictRecord {
     /// The command that runs it again.
     #[serde(default)]
     pub replay: String,
+    /// What was found apart from the answers to clients; each is one of the anomalies too.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// How much was checked.
     #[serde(default)]
     pub check: CheckRecord,

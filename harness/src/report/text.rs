@@ -70,7 +70,15 @@ impl RunReport {
         let Judgement { holds, broken, checked, .. } = &self.judgement;
         match &self.record.verdict {
             RunVerdict::Valid => format!("VALID: {subject}: {holds} ({promise}); {checked} were checked."),
-            RunVerdict::Invalid { .. } => format!("INVALID: {subject}: the record is {broken}."),
+            RunVerdict::Invalid { .. } => match self.record.findings.as_slice() {
+                // What the clients were answered holds, as far as it was decided.
+                [first, more @ ..] if self.judgement.report.verdict.anomalies().is_empty() => {
+                    let more =
+                        if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
+                    format!("INVALID: {subject}: {first}{more}.")
+                }
+                _ => format!("INVALID: {subject}: the record is {broken}."),
+            },
             RunVerdict::Unknown { .. } => {
                 format!("UNKNOWN: {subject}: no anomaly was found, but not everything was decided:")
             }
@@ -165,7 +173,7 @@ impl RunReport {
                 writeln!(f, "       healed:    {evidence}")?;
             }
             for recovery in &fault.recoveries {
-                writeln!(f, "       served:    {recovery}")?;
+                writeln!(f, "       came back: {recovery}")?;
             }
             if !fault.ended.is_empty() {
                 let ended: Vec<String> =
@@ -209,7 +217,9 @@ impl Display for Told<'_> {
             Some(WitnessStart::Any) => " (whatever the key held before)".to_owned(),
             None => String::new(),
         };
-        writeln!(f, "  these operations alone are impossible{start}:")?;
+        if !anomaly.operations.is_empty() {
+            writeln!(f, "  these operations alone are impossible{start}:")?;
+        }
         for operation in &anomaly.operations {
             let node = operation.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
             // Cut off, not rounded, as in the steps below.

@@ -1,26 +1,30 @@
 //! The conductor: plays the schedule, one fault at a time, and brings the cluster back at the end.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use duress_history::nemesis::{FaultName, NodeReturn, Recovery, Return};
+use duress_history::nemesis::{FaultName, LinkReturn, Unjudged};
 use duress_history::{NemesisAct, NodeId};
-use duress_nemesis::nemesis::{Crash, Injected, NemesisError, Restart};
-use duress_nemesis::{Evidence, ScheduledFault};
+use duress_nemesis::ScheduledFault;
+use duress_nemesis::nemesis::{Crash, Healed, Injected, NemesisError, Restart};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::run::agenda::{Agenda, Cue};
 use crate::run::clock::Clock;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::dispatcher::{NemesisRecord, Stop};
 use crate::run::nemesis_thread::NemesisThread;
+use crate::run::recovery::{Situation, Watch};
 use crate::run::scout::{self, Scout};
 
-/// How long a node may take to serve again after a fault was healed.
-const RECOVERY_DEADLINE: Duration = Duration::from_secs(15);
 /// How many times a node that ended by itself is started again.
 const RESTARTS_MAX: usize = 5;
+/// How long it may take, once every node was awaited, until it is said what came of each heal: a question to a node takes
+/// a second at most.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often processes are looked after between faults.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
 /// How long before its time a fault is recorded and handed to the nemesis, which keeps the time.
@@ -41,10 +45,12 @@ pub enum Breakage {
         source: NemesisError,
     },
     /// Nodes did not come back after everything was healed.
-    #[error("after all faults were healed, {} did not serve within {} s (see its output in the run's folder)", list(nodes), RECOVERY_DEADLINE.as_secs())]
+    #[error("after all faults were healed, {} did not serve within {} s (see its output in the run's folder)", list(nodes), bound.as_secs_f64())]
     NotRecovered {
         /// Which nodes.
         nodes: Vec<NodeId>,
+        /// How long they were awaited.
+        bound: Duration,
     },
     /// A node ended although nobody killed it.
     #[error("node {} ended by itself with {} (see its output in the run's folder)", crash.node, crash.status)]
@@ -75,54 +81,64 @@ pub struct Conductor {
     pub stop: watch::Receiver<Stop>,
 }
 
+/// How the playing of a schedule goes.
+struct Course {
+    /// What went wrong.
+    broken: Vec<Breakage>,
+    /// What nodes have to cope with.
+    situation: Rc<RefCell<Situation>>,
+    /// The heals after which nodes are still awaited.
+    recoveries: JoinSet<()>,
+}
+
 impl Conductor {
     /// Plays `schedule`, then heals what is in force, starts what is down, and awaits every node; returns what went wrong.
+    /// What came back after each heal is recorded.
     ///
     /// A stop ends the playing early, and `Stop::Now` the recovery too.
     pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
         let mut agenda = Agenda::new(schedule, until);
-        let mut broken = Vec::new();
-        let mut recoveries = JoinSet::new();
+        let tolerated = self.cluster.deployment.tolerates();
+        let mut course = Course {
+            broken: Vec::new(),
+            situation: Rc::new(RefCell::new(Situation::new(tolerated))),
+            recoveries: JoinSet::new(),
+        };
         while let Some((at, cue)) = agenda.next() {
             match cue {
                 Cue::Start(fault) => {
                     let mut leader = None;
                     if fault.fault.needs_leader() {
                         let ahead = at.saturating_sub(scout::AHEAD);
-                        if !self.sleep_until(ahead, &mut broken, &mut recoveries).await {
+                        if !self.sleep_until(ahead, &mut course).await {
                             break;
                         }
                         leader = Some(Scout::send(Rc::clone(&self.cluster)));
                     }
                     let handed = at.saturating_sub(HAND_OVER);
-                    if !self.sleep_until(handed, &mut broken, &mut recoveries).await {
+                    if !self.sleep_until(handed, &mut course).await {
                         break;
                     }
-                    self.inject(fault, at, leader, &mut broken).await;
+                    self.inject(fault, at, leader, &mut course).await;
                     agenda.started(fault, self.clock.now());
                 }
                 Cue::Stop(fault) => {
-                    if !self.sleep_until(at, &mut broken, &mut recoveries).await {
+                    if !self.sleep_until(at, &mut course).await {
                         break;
                     }
-                    self.heal(fault, &mut broken, &mut recoveries).await;
+                    self.heal(fault, &mut course).await;
                     agenda.stopped(fault);
                 }
             }
         }
-        self.sleep_until(until, &mut broken, &mut recoveries).await;
-        recoveries.shutdown().await;
-        self.recover(schedule, &mut broken).await;
-        broken
+        self.sleep_until(until, &mut course).await;
+        self.recover(schedule, &mut course).await;
+        self.end_recoveries(&mut course).await;
+        course.broken
     }
 
     /// Sleeps, looking after the processes meanwhile. False when the run is to end before its time.
-    async fn sleep_until(
-        &mut self,
-        at: Duration,
-        broken: &mut Vec<Breakage>,
-        recoveries: &mut JoinSet<()>,
-    ) -> bool {
+    async fn sleep_until(&mut self, at: Duration, course: &mut Course) -> bool {
         loop {
             if *self.stop.borrow_and_update() > Stop::No {
                 return false;
@@ -137,19 +153,19 @@ impl Conductor {
                 // The sender lives as long as the run.
                 Ok(()) = self.stop.changed() => {}
             }
-            self.watch(broken, recoveries).await;
+            self.watch(course).await;
         }
     }
 
     /// Records nodes that ended by themselves.
-    async fn watch(&self, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
+    async fn watch(&self, course: &mut Course) {
         match self.nemesis.crashes().await {
             Ok(crashes) => {
                 for crash in crashes {
-                    self.crashed(crash, broken, recoveries).await;
+                    self.crashed(crash, course).await;
                 }
             }
-            Err(error) => broken.push(error.into()),
+            Err(error) => course.broken.push(error.into()),
         }
     }
 
@@ -158,45 +174,50 @@ impl Conductor {
     ///
     /// A node that a fault has ended, one whose nature that is, does as it should; without such a fault the run is
     /// broken.
-    async fn crashed(&self, crash: Crash, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
+    async fn crashed(&self, crash: Crash, course: &mut Course) {
         let Crash { node, status, because, restart } = crash.clone();
         let status = status.to_string();
         self.record(NemesisAct::NodeEnded { node: node.clone(), status, fault: because }).await;
-        let before = broken
+        let before = course
+            .broken
             .iter()
             .filter(|breakage| matches!(breakage, Breakage::Crashed { crash } if crash.node == node));
         let again = before.count() < RESTARTS_MAX;
         if because.is_none() {
-            broken.push(Breakage::Crashed { crash });
+            course.broken.push(Breakage::Crashed { crash });
         }
-        if !again || restart == Restart::WhenHealed {
+        // What a fault in force has ended is started, and awaited, as that is healed.
+        if restart == Restart::WhenHealed {
+            return;
+        }
+        course.situation.borrow_mut().ended(node.clone(), self.clock.now());
+        if !again {
+            course.situation.borrow_mut().lost(node, self.clock.now());
             return;
         }
         match (self.nemesis.start_node(node.clone()).await, because) {
-            (Ok(()), Some(fault)) => self.await_served(fault, node, recoveries),
+            (Ok(()), Some(fault)) => {
+                self.await_return(fault, self.clock.now(), vec![node], Vec::new(), course);
+            }
             (Ok(()), None) => {}
-            (Err(error), _) => broken.push(error.into()),
+            (Err(error), _) => course.broken.push(error.into()),
         }
     }
 
     /// Injects `fault` at the moment `at`, or at once where that is over.
-    async fn inject(
-        &self,
-        fault: &ScheduledFault,
-        at: Duration,
-        scout: Option<Scout>,
-        broken: &mut Vec<Breakage>,
-    ) {
+    async fn inject(&self, fault: &ScheduledFault, at: Duration, scout: Option<Scout>, course: &mut Course) {
         let (id, name) = (fault.id, name(fault));
         let leader = match scout {
             Some(scout) => scout.leader().await,
             None => None,
         };
         self.record(NemesisAct::Starting { fault: name.clone(), leader: leader.clone() }).await;
+        course.situation.borrow_mut().begins(id, self.clock.now());
         let due = self.clock.origin() + at;
         match self.nemesis.inject(id, &fault.fault, leader.clone(), due).await {
-            Ok(Injected { evidence, since }) => {
+            Ok(Injected { evidence, since, nodes }) => {
                 let since = since.saturating_duration_since(self.clock.origin());
+                course.situation.borrow_mut().strikes(id, &fault.fault, nodes, since);
                 let late = since.saturating_sub(Duration::from_millis(fault.start_ms));
                 let (since_us, late_us) = (micros(since), micros(late));
                 self.record(NemesisAct::Started { fault: name, leader, since_us, late_us, evidence }).await;
@@ -204,77 +225,69 @@ impl Conductor {
             Err(source) => {
                 let error = chain(&source);
                 self.record(NemesisAct::StartFailed { fault: name, leader, error }).await;
-                broken.push(Breakage::Fault { id, what: "injected", source });
+                course.broken.push(Breakage::Fault { id, what: "injected", source });
             }
         }
     }
 
-    async fn heal(&self, fault: &ScheduledFault, broken: &mut Vec<Breakage>, recoveries: &mut JoinSet<()>) {
+    async fn heal(&self, fault: &ScheduledFault, course: &mut Course) {
         let (id, name) = (fault.id, name(fault));
         self.record(NemesisAct::Stopping { fault: name.clone() }).await;
         match self.nemesis.heal(id).await {
-            Ok(evidence) => {
-                let started = match &evidence {
-                    Evidence::Started { nodes } | Evidence::DiskHealed { started: nodes, .. } => {
-                        nodes.clone()
-                    }
-                    _ => Vec::new(),
-                };
+            Ok(Healed { evidence, at, nodes, links }) => {
+                let at = at.saturating_duration_since(self.clock.origin());
+                course.situation.borrow_mut().healed(id, at);
                 self.record(NemesisAct::Stopped { fault: name, evidence }).await;
-                for node in started {
-                    self.await_served(id, node, recoveries);
-                }
+                self.await_return(id, at, nodes, links, course);
             }
             Err(source) => {
                 self.record(NemesisAct::StopFailed { fault: name, error: chain(&source) }).await;
-                broken.push(Breakage::Fault { id, what: "healed", source });
+                course.broken.push(Breakage::Fault { id, what: "healed", source });
             }
         }
     }
 
-    /// Sees, and records, how long `node` takes to serve after it was started again because of fault `id`.
-    fn await_served(&self, id: u32, node: NodeId, recoveries: &mut JoinSet<()>) {
-        let (cluster, records, clock) = (Rc::clone(&self.cluster), self.records.clone(), self.clock);
-        recoveries.spawn_local(async move {
-            let began = clock.now();
-            let outcome = cluster.await_ready(&node, RECOVERY_DEADLINE).await;
-            let took_ms = millis(clock.now() - began);
-            let came = match outcome {
-                Ok(()) => Return::Back { after_ms: took_ms },
-                Err(error) => Return::Silent { waited_ms: took_ms, why: chain(&error) },
-            };
-            let recovery = Recovery {
-                fault: id,
-                healed_us: micros(began),
-                bound_ms: millis(RECOVERY_DEADLINE),
-                nodes: vec![NodeReturn { node, came }],
-                links: Vec::new(),
-            };
+    /// Has it seen and recorded how long `nodes` take to serve after fault `id` was `healed`, beside what `links` did.
+    fn await_return(
+        &self,
+        id: u32,
+        healed: Duration,
+        nodes: Vec<NodeId>,
+        links: Vec<LinkReturn>,
+        course: &mut Course,
+    ) {
+        let watch = Watch {
+            cluster: Rc::clone(&self.cluster),
+            situation: Rc::clone(&course.situation),
+            clock: self.clock,
+            fault: id,
+            healed,
+        };
+        let records = self.records.clone();
+        course.recoveries.spawn_local(async move {
+            let recovery = watch.recovery(nodes, links).await;
             record(&records, NemesisAct::Recovered(recovery)).await;
         });
     }
 
     /// Heals, restarts and awaits everything.
-    async fn recover(&mut self, schedule: &[ScheduledFault], broken: &mut Vec<Breakage>) {
-        let mut unwanted = JoinSet::new();
+    async fn recover(&mut self, schedule: &[ScheduledFault], course: &mut Course) {
         for id in self.nemesis.in_force().await {
             if let Some(fault) = schedule.iter().find(|fault| fault.id == id) {
-                self.heal(fault, broken, &mut unwanted).await;
+                self.heal(fault, course).await;
             }
         }
-        self.watch(broken, &mut unwanted).await;
-        // The recovery below awaits every node, these too.
-        unwanted.shutdown().await;
+        self.watch(course).await;
         if let Err(error) = self.nemesis.start_nodes().await {
-            broken.push(error.into());
+            course.broken.push(error.into());
         }
-        let began = self.clock.now();
+        let (began, bound) = (self.clock.now(), self.cluster.deployment.recovery_bound());
         let mut late = Vec::new();
         let mut waits = JoinSet::new();
         for node in self.cluster.nodes() {
             let cluster = Rc::clone(&self.cluster);
             waits.spawn_local(async move {
-                let ready = cluster.await_ready(&node, RECOVERY_DEADLINE).await;
+                let ready = cluster.await_ready(&node, bound).await;
                 (node, ready)
             });
         }
@@ -293,18 +306,43 @@ impl Conductor {
                     None => break,
                 },
                 Ok(()) = self.stop.changed() => {}
+                () = tokio::time::sleep(WATCH_PERIOD) => self.watch(course).await,
             }
         }
         late.sort();
         let after_ms = millis(self.clock.now() - began);
         self.record(NemesisAct::Settled { after_ms, not_serving: late.clone() }).await;
         if !late.is_empty() {
-            broken.push(Breakage::NotRecovered { nodes: late });
+            course.broken.push(Breakage::NotRecovered { nodes: late, bound });
+        }
+    }
+
+    /// Awaits what is still to be said of nodes after heals. They were all awaited: what cannot be said a moment later
+    /// never can.
+    async fn end_recoveries(&mut self, course: &mut Course) {
+        let left = *self.stop.borrow() == Stop::Now;
+        let (patience, because) = match left {
+            true => (Duration::ZERO, Unjudged::RunLeft),
+            false => (LAST_WORDS, Unjudged::TooFewNodes),
+        };
+        // What is in vain is cut off: dropping the set ends it.
+        if timeout(patience, finished(&mut course.recoveries)).await.is_err() {
+            course.situation.borrow_mut().over(because);
+            let _ = timeout(LAST_WORDS, finished(&mut course.recoveries)).await;
         }
     }
 
     async fn record(&self, act: NemesisAct) {
         record(&self.records, act).await;
+    }
+}
+
+/// Awaits every task of `tasks`.
+async fn finished(tasks: &mut JoinSet<()>) {
+    while let Some(task) = tasks.join_next().await {
+        if let Err(error) = task {
+            std::panic::resume_unwind(error.into_panic());
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod dispatcher;
 pub mod exercise;
 pub mod nemesis_thread;
 pub mod observer;
+pub mod recovery;
 pub mod scout;
 pub mod world;
 

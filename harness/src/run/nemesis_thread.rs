@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use duress_history::NodeId;
-use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError};
-use duress_nemesis::{Evidence, Fault};
+use duress_nemesis::Fault;
+use duress_nemesis::nemesis::{Crash, Healed, Injected, Nemesis, NemesisError};
 use tokio::sync::oneshot;
 
 type Reply<T> = oneshot::Sender<Result<T, NemesisError>>;
@@ -15,7 +15,7 @@ enum Command {
     StartNodes(Reply<()>),
     StartNode { node: NodeId, reply: Reply<()> },
     Inject { id: u32, fault: Box<Fault>, leader: Option<NodeId>, due: Instant, reply: Reply<Injected> },
-    Heal { id: u32, reply: Reply<Evidence> },
+    Heal { id: u32, reply: Reply<Healed> },
     InForce(oneshot::Sender<Vec<u32>>),
     Running(oneshot::Sender<Vec<NodeId>>),
     Crashes(Reply<Vec<Crash>>),
@@ -80,7 +80,7 @@ impl NemesisThread {
     ///
     /// # Errors
     /// [`NemesisError`].
-    pub async fn heal(&self, id: u32) -> Result<Evidence, NemesisError> {
+    pub async fn heal(&self, id: u32) -> Result<Healed, NemesisError> {
         self.ask(|reply| Command::Heal { id, reply }).await
     }
 

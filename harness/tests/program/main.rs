@@ -12,6 +12,7 @@ mod messages;
 mod ordinary_user;
 mod output;
 mod record;
+mod recovery;
 mod repeated;
 mod runs;
 mod served;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         ("anomalies", anomalies::TESTS),
         ("messages", messages::TESTS),
         ("faults", faults::TESTS),
+        ("recovery", recovery::TESTS),
         ("repeated", repeated::TESTS),
         ("stopped", stopped::TESTS),
         ("killed", killed::TESTS),

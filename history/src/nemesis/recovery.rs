@@ -78,9 +78,14 @@ pub enum Unjudged {
         /// Its number in the schedule.
         fault: u32,
     },
-    /// Faults kept more nodes away than the system tolerates.
+    /// Until the end, faults or what they had damaged kept more nodes away than the system tolerates.
     TooFewNodes,
-    /// The node ended by itself meanwhile.
+    /// A fault had damaged, for good, what the node's disk had promised to keep.
+    Damaged {
+        /// Its number in the schedule.
+        fault: u32,
+    },
+    /// The node ended by itself meanwhile, which the run reports by itself.
     Ended,
     /// The run was left before the time was up.
     RunLeft,
@@ -105,7 +110,9 @@ impl fmt::Display for Recovery {
             Return::Back { after_ms } => Some(after_ms),
             _ => None,
         });
-        let slowest = back.clone().max().map(|slowest| format!("{} links within {slowest} ms", back.count()));
+        // Whole milliseconds have passed: it was in the one after.
+        let slowest =
+            back.clone().max().map(|slowest| format!("{} links within {} ms", back.count(), slowest + 1));
         let all: Vec<String> = nodes.chain(slowest).chain(silent).collect();
         if all.is_empty() { f.write_str("nothing was to come back") } else { f.write_str(&all.join(", ")) }
     }
@@ -126,7 +133,8 @@ impl fmt::Display for Return {
 impl fmt::Display for Unjudged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fault { fault } => write!(f, "fault {fault} kept it away"),
+            Self::Fault { fault } => write!(f, "fault {fault} struck it"),
+            Self::Damaged { fault } => write!(f, "fault {fault} damaged its disk for good"),
             Self::TooFewNodes => f.write_str("faults kept more nodes away than the system tolerates"),
             Self::Ended => f.write_str("the node ended by itself meanwhile"),
             Self::RunLeft => f.write_str("the run was left before its time was up"),

@@ -14,7 +14,7 @@ const CLOCK_READINGS: usize = 4;
 /// A clock that a fault has moved.
 #[derive(Debug)]
 pub(super) struct MovedClock {
-    node: NodeId,
+    pub(super) node: NodeId,
     page: Arc<ClockPage>,
     /// What moves it still.
     strobe: Option<Strobe>,
@@ -27,7 +27,7 @@ impl Nemesis {
         fault: &Fault,
         effect: ClockEffect,
         nodes: &[NodeId],
-    ) -> Result<Injected, NemesisError> {
+    ) -> Result<(Evidence, Instant), NemesisError> {
         let mut pages = Vec::with_capacity(nodes.len());
         for node in nodes {
             let (_, page, _) =
@@ -69,7 +69,7 @@ impl Nemesis {
             Some(error) => Err(error),
             None => {
                 let evidence = Evidence::ClockSet { nodes: self.read_clocks(seen)? };
-                Ok(Injected { evidence, since })
+                Ok((evidence, since))
             }
         }
     }
@@ -83,8 +83,11 @@ impl Nemesis {
         self.active.iter().find(|(_, (_, active))| moves(active)).map(|(id, _)| *id)
     }
 
-    /// Sets every clock right, whatever goes wrong with another; the first error is told.
-    pub(super) fn heal_clock(&mut self, clocks: Vec<MovedClock>) -> Result<Evidence, NemesisError> {
+    /// Sets every clock right, whatever goes wrong with another, and says when; the first error is told.
+    pub(super) fn heal_clock(
+        &mut self,
+        clocks: Vec<MovedClock>,
+    ) -> Result<(Evidence, Instant), NemesisError> {
         let mut seen = Vec::with_capacity(clocks.len());
         let mut first = None;
         for MovedClock { node, page, strobe } in clocks {
@@ -102,9 +105,10 @@ impl Nemesis {
                 }
             }
         }
+        let at = Instant::now();
         match first {
             Some(error) => Err(error),
-            None => Ok(Evidence::ClockReset { nodes: self.read_clocks(seen)? }),
+            None => Ok((Evidence::ClockReset { nodes: self.read_clocks(seen)? }, at)),
         }
     }
 

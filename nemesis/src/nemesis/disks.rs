@@ -32,7 +32,7 @@ impl Nemesis {
         &mut self,
         effect: DiskEffect,
         nodes: &[NodeId],
-    ) -> Result<Injected, NemesisError> {
+    ) -> Result<(Evidence, Instant), NemesisError> {
         for node in nodes {
             self.disk(node)?;
         }
@@ -61,7 +61,7 @@ impl Nemesis {
                 disk.push(evidence::disk(evidence));
             }
         }
-        Ok(Injected { evidence: Evidence::DiskStruck { nodes: seen }, since })
+        Ok((Evidence::DiskStruck { nodes: seen }, since))
     }
 
     /// Makes every disk sound, whatever goes wrong with another, and starts what the fault has ended; the first error

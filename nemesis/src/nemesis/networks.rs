@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use duress_history::nemesis::{LinkReturn, Return, Unjudged};
+
 use super::*;
 use crate::partition::PartitionShape;
 
@@ -15,7 +17,7 @@ impl Nemesis {
         fault: &Fault,
         shape: &PartitionShape,
         links: Vec<Link>,
-    ) -> Result<Injected, NemesisError> {
+    ) -> Result<(Evidence, Instant), NemesisError> {
         let mut counted = Vec::with_capacity(links.len());
         for link in &links {
             counted.push((link.clone(), self.dropped(link)?));
@@ -24,7 +26,7 @@ impl Nemesis {
         for link in &links {
             match shape {
                 PartitionShape::Flapping(period) => self.links.flap(link, id, *period),
-                _ => self.links.cut(link),
+                _ => self.links.cut(link, id),
             }
         }
         let since = self.switch.apply(&self.links.policies(&links))?;
@@ -33,7 +35,7 @@ impl Nemesis {
         }
         let probes = self.switch.probe(&links, PROBE_DEADLINE)?;
         let probes_dropped = probes.iter().filter(|outcome| **outcome == ProbeOutcome::Dropped).count();
-        Ok(Injected { evidence: Evidence::Cut { links: links.len(), probes_dropped }, since })
+        Ok((Evidence::Cut { links: links.len(), probes_dropped }, since))
     }
 
     /// Probes `links`, which flap `since`, in one state after the other, until each was seen in both.
@@ -42,7 +44,7 @@ impl Nemesis {
         links: &[Link],
         since: Instant,
         period: Duration,
-    ) -> Result<Injected, NemesisError> {
+    ) -> Result<(Evidence, Instant), NemesisError> {
         let (mut seen_cut, mut seen_open) = (BTreeSet::new(), BTreeSet::new());
         let half = period / 2;
         for turn in 0..FLAPS_SEEN_MAX {
@@ -67,7 +69,7 @@ impl Nemesis {
             seen_open: seen_open.len(),
             period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
         };
-        Ok(Injected { evidence, since })
+        Ok((evidence, since))
     }
 
     pub(super) fn heal_partition(
@@ -75,7 +77,7 @@ impl Nemesis {
         id: u32,
         fault: &Fault,
         links: &[(Link, u64)],
-    ) -> Result<Evidence, NemesisError> {
+    ) -> Result<(Evidence, Instant, Vec<LinkReturn>), NemesisError> {
         let flaps = matches!(fault, Fault::Partition { shape: PartitionShape::Flapping(_), .. });
         let mut packets_dropped = 0;
         let mut all = Vec::with_capacity(links.len());
@@ -84,13 +86,15 @@ impl Nemesis {
             if flaps {
                 self.links.unflap(link, id);
             } else {
-                self.links.join(link);
+                self.links.join(link, id);
             }
             all.push(link.clone());
         }
-        self.switch.apply(&self.links.policies(&all))?;
-        let (probes_arrived, still_cut) = self.probe_open(&all)?;
-        Ok(Evidence::Joined { links: all.len(), probes_arrived, still_cut, packets_dropped })
+        let at = self.switch.apply(&self.links.policies(&all))?;
+        let returns = self.probe_open(&all, at)?;
+        let (probes_arrived, still_cut) = counted(&returns);
+        let evidence = Evidence::Joined { links: all.len(), probes_arrived, still_cut, packets_dropped };
+        Ok((evidence, at, returns))
     }
 
     pub(super) fn inject_packet(
@@ -99,7 +103,7 @@ impl Nemesis {
         fault: &Fault,
         effect: PacketEffect,
         hosts: &[NodeId],
-    ) -> Result<Injected, NemesisError> {
+    ) -> Result<(Evidence, Instant), NemesisError> {
         let mut links = BTreeSet::new();
         for host in hosts {
             for other in self.nodes.iter().filter(|other| *other != host) {
@@ -130,7 +134,7 @@ impl Nemesis {
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let probe_us = u64::try_from(median.as_micros()).unwrap_or(u64::MAX);
         let evidence = Evidence::Shaped { links: links.len(), probes_arrived: times.len(), probe_us };
-        Ok(Injected { evidence, since })
+        Ok((evidence, since))
     }
 
     pub(super) fn heal_packet(
@@ -138,7 +142,7 @@ impl Nemesis {
         id: u32,
         effect: PacketEffect,
         links: &[(Link, LinkCounters)],
-    ) -> Result<Evidence, NemesisError> {
+    ) -> Result<(Evidence, Instant, Vec<LinkReturn>), NemesisError> {
         let all: Vec<Link> = links.iter().map(|(link, _)| link.clone()).collect();
         let mut packets_met = self.met(effect, links)?;
         for _ in 0..PROBE_ROUNDS {
@@ -152,9 +156,11 @@ impl Nemesis {
         for link in &all {
             self.links.unshape(link, id);
         }
-        self.switch.apply(&self.links.policies(&all))?;
-        let (probes_arrived, still_cut) = self.probe_open(&all)?;
-        Ok(Evidence::Unshaped { links: all.len(), probes_arrived, still_cut, packets_met })
+        let at = self.switch.apply(&self.links.policies(&all))?;
+        let returns = self.probe_open(&all, at)?;
+        let (probes_arrived, still_cut) = counted(&returns);
+        let evidence = Evidence::Unshaped { links: all.len(), probes_arrived, still_cut, packets_met };
+        Ok((evidence, at, returns))
     }
 
     fn met(&self, effect: PacketEffect, links: &[(Link, LinkCounters)]) -> Result<u64, NemesisError> {
@@ -165,20 +171,41 @@ impl Nemesis {
         Ok(met)
     }
 
-    /// How many of `links` a probe crosses, and how many a partition cuts.
-    fn probe_open(&self, links: &[Link]) -> Result<(usize, usize), NemesisError> {
-        let open: Vec<Link> = links.iter().filter(|link| !self.links.is_cut(link)).cloned().collect();
-        let mut lost = open.clone();
+    /// When a probe crosses each of `links`, which were opened `at`, unless another fault cuts it.
+    fn probe_open(&self, links: &[Link], at: Instant) -> Result<Vec<LinkReturn>, NemesisError> {
+        let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let mut returns = Vec::with_capacity(links.len());
+        let mut lost = Vec::new();
+        let come = |(from, to): &Link, came| LinkReturn { from: from.clone(), to: to.clone(), came };
+        for link in links {
+            match self.links.cut_by(link) {
+                Some(fault) => {
+                    let because = Unjudged::Fault { fault };
+                    returns.push(come(link, Return::NotJudged { waited_ms: 0, because }));
+                }
+                None => lost.push(link.clone()),
+            }
+        }
         for _ in 0..PROBE_ROUNDS {
             if lost.is_empty() {
                 break;
             }
             // A probe is a datagram: under load one may be lost without a cut, so the lost ones are sent again.
-            let probes = self.switch.probe(&lost, PROBE_DEADLINE)?;
-            let mut arrived = probes.iter().map(|outcome| matches!(outcome, ProbeOutcome::Arrived(_)));
-            lost.retain(|_| !arrived.next().unwrap_or(false));
+            let before = at.elapsed();
+            let mut outcomes = self.switch.probe(&lost, PROBE_DEADLINE)?.into_iter();
+            lost.retain(|link| match outcomes.next() {
+                Some(ProbeOutcome::Arrived(after)) => {
+                    returns.push(come(link, Return::Back { after_ms: millis(before + after) }));
+                    false
+                }
+                Some(ProbeOutcome::Dropped | ProbeOutcome::Silent) | None => true,
+            });
         }
-        Ok((open.len() - lost.len(), links.len() - open.len()))
+        let waited_ms = millis(at.elapsed());
+        let why = || "no probe crossed it".to_owned();
+        returns.extend(lost.iter().map(|link| come(link, Return::Silent { waited_ms, why: why() })));
+        returns.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
+        Ok(returns)
     }
 
     /// Packets of the target and the clients that the link's policy has dropped so far: all but our own probes.
@@ -186,4 +213,13 @@ impl Nemesis {
         let counters = self.switch.counters(link.0.as_str(), link.1.as_str())?;
         Ok(counters.dropped_packets.saturating_sub(counters.dropped_probes))
     }
+}
+
+/// How many links a probe has crossed, and how many another fault cuts.
+fn counted(returns: &[LinkReturn]) -> (usize, usize) {
+    let count = |is: fn(&Return) -> bool| returns.iter().filter(|link| is(&link.came)).count();
+    (
+        count(|came| matches!(came, Return::Back { .. })),
+        count(|came| matches!(came, Return::NotJudged { .. })),
+    )
 }

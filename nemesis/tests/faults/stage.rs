@@ -156,7 +156,7 @@ impl Stage {
 
     /// Heals fault `id`.
     pub fn heal(&mut self, id: u32) -> Evidence {
-        self.nemesis.heal(id).expect("it heals")
+        self.nemesis.heal(id).expect("it heals").evidence
     }
 
     /// What becomes of a probe along a link.

@@ -1,6 +1,7 @@
 //! The page: its sections in the order in which somebody who was not there asks.
 
 use duress_checkers::verdict::Anomaly;
+use duress_history::nemesis::Return;
 use duress_nemesis::schedule::Overlap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -159,8 +160,7 @@ fn what_happened(run: &RunRecord) -> Markup {
                             ", asked by process " (operation.process) "."
                         }
                     }
-                    dt { "Under which fault" }
-                    dd { (under(run, anomaly)) }
+                    @if span(anomaly).is_some() { dt { "Under which fault" } dd { (under(run, anomaly)) } }
                 }
                 @for reason in reasons { dt { "Because" } dd { (reason) } }
                 dt { "What was done" }
@@ -338,7 +338,7 @@ fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
                 div.scroll tabindex="0" role="region" aria-label="Faults" {
                     table {
                         thead { tr { th scope="col" { "" } th scope="col" { "from" } th scope="col" { "to" } th scope="col" { "what" }
-                            th scope="col" { "nodes" } th scope="col" { "evidence that it took hold, and that it healed" } } }
+                            th scope="col" { "nodes" } th scope="col" { "evidence that it took hold, that it healed, and what came back" } } }
                         tbody { @for fault in faults {
                             tr {
                                 th scope="row" { (fault.id) }
@@ -348,7 +348,9 @@ fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
                                 td {
                                     @if let Some(evidence) = &fault.took_hold { div { (evidence) } } @else { div.bad { "none that it took hold" } }
                                     @if let Some(evidence) = &fault.healed { div { (evidence) } } @else { div.bad { "none that it healed" } }
-                                    @for recovery in &fault.recoveries { div { "served again: " (recovery) } }
+                                    @for recovery in &fault.recoveries {
+                                        div.bad[recovery.returns().any(|(_, came)| matches!(came, Return::Silent { .. }))] { "came back: " (recovery) }
+                                    }
                                     @for error in &fault.errors { div.bad { (error) } }
                                 }
                             }
@@ -364,14 +366,8 @@ fn the_run(run: &RunRecord) -> Markup {
     let (plan, machine) = (&run.plan, &run.machine);
     let settings: Vec<String> =
         plan.settings.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let workload = serde_json::json!(plan.workload);
-    let workload: Vec<String> = workload
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| *key != "name")
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let workload: Vec<String> =
+        plan.workload.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let overlap = match plan.overlap {
         Overlap::Never => "never",
         Overlap::Items => "items",

@@ -76,7 +76,7 @@ impl Scale {
 pub fn witness(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Markup {
     html! {
         @if anomaly.operations.is_empty() {
-            p { "The verdict names no operations for this one." }
+            p.muted { "No operation of a client is part of this one." }
         } @else {
             p { (supposing(anomaly.start.as_ref())) }
             div.drawing tabindex="0" role="region" aria-label={ "Drawing of anomaly " (number) ", scrolls sideways" } {
@@ -360,6 +360,6 @@ mod tests {
     #[test]
     fn an_anomaly_without_operations_is_told_even_so() {
         let page = witness(1, &Anomaly { operations: Vec::new(), ..anomaly() }, &[]).into_string();
-        assert!(page.contains("names no operations"));
+        assert!(page.contains("No operation of a client"));
     }
 }
