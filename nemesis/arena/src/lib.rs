@@ -46,10 +46,12 @@ pub use name::HostName;
 pub use nix::unistd::Pid;
 pub use port::PortKind;
 pub use process::{
-    ControlError, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError, Terminated,
+    Alive, ControlError, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError,
+    Terminated,
 };
 pub use storage::{TmpfsError, mount_tmpfs};
 pub use switch::{
     Capture, CaptureError, CaptureSpec, CaptureSummary, Corrupt, Damage, Extent, LinkCounters, LinkPolicy,
-    Passage, Probability, ProbabilityError, ProbeOutcome, Reorder, RunStart, Switch, SwitchError,
+    Passage, Probability, ProbabilityError, ProbeOutcome, Reorder, RunStart, Switch, SwitchError, Train,
+    TrainSeen,
 };
