@@ -25,7 +25,7 @@ use crate::partition::Link;
 use crate::selector::Targets;
 use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
 use duress_arena::disk::DiskError;
-use duress_arena::{ControlError, LinkCounters, NodeProcess, ProbeOutcome, Switch, SwitchError};
+use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch, SwitchError};
 
 /// How long a signal may take to have its effect on every process of a node.
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -149,8 +149,8 @@ enum Active {
     Packet { effect: PacketEffect, links: Vec<(Link, LinkCounters)> },
     /// The nodes whose processes were ended.
     Down { nodes: Vec<NodeId> },
-    /// The nodes paused.
-    Pause { nodes: Vec<NodeId> },
+    /// The nodes paused, and the first process of each.
+    Pause { nodes: Vec<(NodeId, Option<Pid>)> },
     /// The nodes whose clocks were moved, and the strobes that move them still.
     Clock { clocks: Vec<MovedClock> },
     /// The nodes whose disks were struck, and those of them that have ended because of it.
@@ -256,7 +256,8 @@ impl Nemesis {
             }
             Fault::Pause { targets: chosen } => {
                 let nodes = targets(chosen);
-                self.active.insert(id, (fault.clone(), Active::Pause { nodes: nodes.clone() }));
+                let paused = self.pids(&nodes)?;
+                self.active.insert(id, (fault.clone(), Active::Pause { nodes: paused }));
                 let (nodes, since) = self.pause(&nodes)?;
                 Injected { evidence: Evidence::Paused { nodes }, since }
             }
@@ -287,10 +288,7 @@ impl Nemesis {
         let evidence = match active {
             Active::Partition { links } => self.heal_partition(id, &fault, &links)?,
             Active::Packet { effect, links } => self.heal_packet(id, effect, &links)?,
-            Active::Down { nodes } => {
-                self.start(&nodes)?;
-                Evidence::Started { nodes }
-            }
+            Active::Down { nodes } => Evidence::Started { nodes: self.start(&nodes)? },
             Active::Pause { nodes } => Evidence::Resumed { nodes: self.resume(&nodes)? },
             Active::Clock { clocks } => self.heal_clock(clocks)?,
             Active::Disk { effect, nodes, ended } => self.heal_disks(id, effect, nodes, ended)?,
@@ -301,7 +299,8 @@ impl Nemesis {
     /// The nodes that faults in force have ended or stopped.
     fn down(&self) -> Vec<NodeId> {
         let of = |active: &Active| match active {
-            Active::Down { nodes } | Active::Pause { nodes } => nodes.clone(),
+            Active::Down { nodes } => nodes.clone(),
+            Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Disk { effect, nodes, .. } if effect.strikes() == Strikes::DeadNode => nodes.clone(),
             Active::Disk { ended, .. } => ended.clone(),
             Active::Partition { .. } | Active::Packet { .. } | Active::Clock { .. } => Vec::new(),
@@ -366,7 +365,8 @@ impl Nemesis {
 
 fn prove(fault: &Fault, evidence: Evidence) -> Result<Evidence, NemesisError> {
     match evidence.proves() {
-        Proof::Proven => Ok(evidence),
+        // That nothing could be seen is the doing of another fault, and recorded.
+        Proof::Proven | Proof::Masked => Ok(evidence),
         Proof::Missing => {
             Err(NemesisError::NoEvidence { fault: fault.to_string(), evidence: evidence.to_string() })
         }

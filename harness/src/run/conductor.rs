@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use duress_history::nemesis::{FaultName, NodeReturn, Recovery, Return};
 use duress_history::{NemesisAct, NodeId};
+use duress_nemesis::ScheduledFault;
 use duress_nemesis::nemesis::{Crash, Injected, NemesisError, Restart};
-use duress_nemesis::{Evidence, ScheduledFault};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -214,12 +214,7 @@ impl Conductor {
         self.record(NemesisAct::Stopping { fault: name.clone() }).await;
         match self.nemesis.heal(id).await {
             Ok(evidence) => {
-                let started = match &evidence {
-                    Evidence::Started { nodes } | Evidence::DiskHealed { started: nodes, .. } => {
-                        nodes.clone()
-                    }
-                    _ => Vec::new(),
-                };
+                let started = evidence.started();
                 self.record(NemesisAct::Stopped { fault: name, evidence }).await;
                 for node in started {
                     self.await_served(id, node, recoveries);

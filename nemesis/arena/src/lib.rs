@@ -18,12 +18,11 @@
 //! The program `examples/two_hosts.rs` cuts a link and moves a clock:
 //!
 //! ```no_run
-
-#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 #![doc = include_str!("../examples/two_hosts.rs")]
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod capabilities;
 pub mod clock;

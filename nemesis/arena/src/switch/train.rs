@@ -45,6 +45,8 @@ pub struct TrainSeen {
     pub dropped: u64,
     /// How long the fastest took.
     pub fastest: Option<Duration>,
+    /// How long the one in the middle took.
+    pub median: Option<Duration>,
     /// How long the slowest took.
     pub slowest: Option<Duration>,
     /// From the sending of the first until the last arrived.
@@ -78,6 +80,8 @@ struct Passage {
     datagrams: Vec<(Instant, bool)>,
     /// The last in the order of sending of those that have arrived.
     furthest: usize,
+    /// How long each of those that have arrived took.
+    times: Vec<Duration>,
     seen: TrainSeen,
 }
 
@@ -100,8 +104,7 @@ impl Passage {
         seen.arrived += 1;
         seen.overtaken += u64::from(at < self.furthest);
         self.furthest = self.furthest.max(at);
-        seen.fastest = Some(seen.fastest.map_or(took, |fastest| fastest.min(took)));
-        seen.slowest = Some(seen.slowest.map_or(took, |slowest| slowest.max(took)));
+        self.times.push(took);
         seen.took = self.datagrams.first().map(|(first, _)| now.saturating_duration_since(*first));
     }
 }
@@ -148,6 +151,7 @@ impl Prober {
                 dropped_before,
                 datagrams: Vec::new(),
                 furthest: 0,
+                times: Vec::new(),
                 seen,
             });
         }
@@ -159,6 +163,10 @@ impl Prober {
         for passage in &mut passages {
             let dropped = shared.tallies[passage.link.0].read().dropped_probes;
             passage.seen.dropped = dropped.saturating_sub(passage.dropped_before);
+            passage.times.sort_unstable();
+            passage.seen.fastest = passage.times.first().copied();
+            passage.seen.median = passage.times.get(passage.times.len() / 2).copied();
+            passage.seen.slowest = passage.times.last().copied();
             let at = |counts: &BTreeMap<usize, u64>| counts.get(&passage.to).copied().unwrap_or_default();
             passage.seen.refused = at(&refused_after).saturating_sub(at(&refused_before));
         }
