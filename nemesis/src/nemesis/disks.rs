@@ -86,7 +86,7 @@ impl Nemesis {
             DiskEffect::LyingFsync => self.lose_power(&nodes, Keep::Nothing)?.0,
             _ => blank(&nodes),
         };
-        let mut first = None;
+        let (mut first, mut ending) = (None, Vec::new());
         for NodeDisk { node, disk, .. } in &mut seen {
             for fault in effect.faults() {
                 let Some(lasting) = fault.lasting() else { continue };
@@ -95,8 +95,7 @@ impl Nemesis {
                         // What has ended already was taken note of, and what is started in its place has met nothing.
                         let may_end = matches!(lasting, Lasting::Errors(_) | Lasting::NoSpace);
                         if may_end && operations(&evidence) > 0 && !ended.contains(node) {
-                            let until = Instant::now() + ENDING_AFTER_HEAL;
-                            self.aftermath.push(Aftermath { node: node.clone(), fault: id, until });
+                            ending.push(node.clone());
                         }
                         disk.push(evidence::disk(evidence, Some(&fault)));
                     }
@@ -110,6 +109,9 @@ impl Nemesis {
                 Err(error) => _ = first.get_or_insert(error),
             }
         }
+        // Counted from here: looking at the disks takes a while, and nothing was asked after meanwhile.
+        let until = Instant::now() + ENDING_AFTER_HEAL;
+        self.aftermath.extend(ending.into_iter().map(|node| Aftermath { node, fault: id, until }));
         let dead = effect.strikes() == Strikes::DeadNode || effect == DiskEffect::LyingFsync;
         let started = self.start(if dead { &nodes } else { &ended })?;
         match first {
