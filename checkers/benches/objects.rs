@@ -24,7 +24,7 @@ use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::verdict::Verdict;
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::set::{Set, SetOp};
-use duress_history::{Completion, Consistency, Operation, Scalar};
+use duress_history::{Assumed, Completion, Consistency, Operation, Scalar};
 use objects::{Defect, Object, Shape, simulate};
 
 impl Object for Set {
@@ -143,7 +143,7 @@ fn objects(criterion: &mut Criterion) {
         replicas::simulate(1, shape).operations
     };
     bench(criterion, "stale-registers", stale, |history| {
-        check_stale_reads(history, None, None, &Budget::default(), &interrupt).verdict
+        check_stale_reads(history, &Assumed::default(), None, &Budget::default(), &interrupt).verdict
     });
 }
 

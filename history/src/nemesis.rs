@@ -20,6 +20,8 @@
 mod clock_seen;
 mod disk_seen;
 mod evidence;
+mod packet_seen;
+mod process_seen;
 mod recovery;
 mod wire;
 
@@ -27,9 +29,11 @@ use std::fmt;
 
 use serde_json::Value;
 
-pub use clock_seen::{CLOCK_TOLERANCE_NS, ClockAsked, ClockSeen, ProcessClock, UnpatchedProcess};
-pub use disk_seen::{CutFile, DiskProbe, DiskSeen, FlippedBit, Undone};
-pub use evidence::{Evidence, NodeClock, NodeDisk, NodeProcesses, Proof};
+pub use clock_seen::{CLOCK_TOLERANCE_NS, ClockAsked, ClockSeen, NodeClock, ProcessClock, UnpatchedProcess};
+pub use disk_seen::{CutFile, DiskProbe, DiskSeen, FlippedBit, LastingFault, NodeDisk, Undone};
+pub use evidence::{Evidence, Proof};
+pub use packet_seen::{PacketsSeen, Touches};
+pub use process_seen::{NodeProcesses, NodeResumed};
 pub use recovery::{LinkReturn, NodeReturn, Recovery, Return, Unjudged};
 
 use crate::node::NodeId;

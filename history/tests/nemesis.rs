@@ -1,9 +1,9 @@
 //! What the nemesis did, through the file and back.
 
 use duress_history::nemesis::{
-    ClockAsked, ClockSeen, CutFile, DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LinkReturn,
-    NodeClock, NodeDisk, NodeProcesses, NodeReturn, ProcessClock, Proof, Recovery, Return, Undone, Unjudged,
-    UnpatchedProcess,
+    ClockAsked, ClockSeen, CutFile, DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault,
+    LinkReturn, NodeClock, NodeDisk, NodeProcesses, NodeResumed, NodeReturn, PacketsSeen, ProcessClock,
+    Recovery, Return, Touches, Undone, Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};
@@ -32,6 +32,7 @@ fn every_evidence() -> Vec<Evidence> {
             patched_pids: vec![7, 8],
             unpatched: vec![UnpatchedProcess { pid: 9, program: "x".to_owned(), why: "an exec".to_owned() }],
         },
+        away: false,
         steps: Some(4),
         reached_ns: None,
     };
@@ -41,6 +42,15 @@ fn every_evidence() -> Vec<Evidence> {
         fsync_took: std::time::Duration::from_millis(3),
         durable: true,
         read_errno: 0,
+        reserve_errno: 28,
+    };
+    let packets = PacketsSeen {
+        links: 4,
+        met: 3,
+        sent: 40,
+        arrived: 31,
+        fastest_us: Some(9),
+        ..PacketsSeen::default()
     };
     let disk = NodeDisk {
         node: node("n2"),
@@ -48,29 +58,49 @@ fn every_evidence() -> Vec<Evidence> {
         disk: vec![
             DiskSeen::Undone(Undone { bytes: 4096, ..Undone::default() }),
             DiskSeen::Touched {
+                fault: Some(LastingFault::SlowFsync { delay: std::time::Duration::from_millis(2) }),
                 operations: 2,
+                probed: 1,
                 delayed: std::time::Duration::from_micros(70),
                 probe: Some(probe),
+            },
+            DiskSeen::Touched {
+                fault: None,
+                operations: 2,
+                probed: 0,
+                delayed: std::time::Duration::ZERO,
+                probe: None,
             },
             DiskSeen::Flipped { bits: vec![FlippedBit { file: "log".to_owned(), offset: 1, bit: 7 }] },
             DiskSeen::Cut { files: vec![CutFile { file: "log".to_owned(), from: 9, to: 1 }] },
         ],
+        after: Some(probe),
+        probes: 4,
+        others: vec![LastingFault::LyingFsync, LastingFault::WriteErrors],
+    };
+    let resumed = NodeResumed {
+        node: node("n1"),
+        processes: 2,
+        stopped: 0,
+        continued: 2,
+        progressed: 1,
+        replaced: true,
     };
     vec![
         Evidence::Cut { links: 4, probes_dropped: 4 },
         Evidence::Flapping { links: 4, seen_cut: 4, seen_open: 3, period_ms: 400 },
         Evidence::Joined { links: 4, probes_arrived: 3, still_cut: 1, packets_dropped: 9 },
-        Evidence::Shaped { links: 4, probes_arrived: 2, probe_us: 800 },
-        Evidence::Unshaped { links: 4, probes_arrived: 4, still_cut: 0, packets_met: 1 },
+        Evidence::Shaped { links: 4, cut: 0, touches: Touches::Some, probes: packets.clone() },
+        Evidence::Unshaped { links: 4, probes_arrived: 4, still_cut: 0, packets_met: 1, after: packets },
         Evidence::ClockSet { nodes: vec![clock(500)] },
         Evidence::ClockReset { nodes: vec![clock(0)] },
         Evidence::DiskStruck { nodes: vec![disk.clone()] },
-        Evidence::DiskHealed { nodes: vec![disk], started: vec![node("n2")] },
+        Evidence::DiskHealed { nodes: vec![disk], started: processes() },
         Evidence::Ended { nodes: processes() },
         Evidence::Killed { nodes: processes() },
-        Evidence::Started { nodes: vec![node("n1")] },
+        Evidence::Started { nodes: processes() },
         Evidence::Paused { nodes: processes() },
-        Evidence::Resumed { nodes: processes() },
+        Evidence::Resumed { nodes: vec![resumed] },
     ]
 }
 
@@ -200,23 +230,19 @@ fn another_nemesis_never_costs_the_history() {
 }
 
 #[test]
-fn evidence_that_shows_too_little_proves_nothing() {
-    let too_little = [
-        Evidence::Cut { links: 4, probes_dropped: 3 },
-        Evidence::Joined { links: 4, probes_arrived: 2, still_cut: 1, packets_dropped: 9 },
-        Evidence::Killed { nodes: vec![NodeProcesses { node: node("n1"), processes: 0 }] },
-        Evidence::DiskStruck { nodes: Vec::new() },
-        Evidence::ClockSet { nodes: Vec::new() },
-    ];
-    for evidence in too_little {
-        assert_eq!(evidence.proves(), Proof::Missing, "{evidence}");
-    }
-    // A process that does not follow the clock spoils what the others show.
-    let clocks = every_evidence().into_iter().find(|evidence| matches!(evidence, Evidence::ClockSet { .. }));
-    let Some(Evidence::ClockSet { mut nodes }) = clocks else { panic!("there is one") };
-    assert_eq!(Evidence::ClockSet { nodes: nodes.clone() }.proves(), Proof::Missing);
-    nodes[0].clock.unpatched.clear();
-    assert_eq!(Evidence::ClockSet { nodes: nodes.clone() }.proves(), Proof::Proven);
-    nodes[0].clock.seen[0].delta_ns += 3_000_000;
-    assert_eq!(Evidence::ClockSet { nodes }.proves(), Proof::Missing);
+fn evidence_of_earlier_versions_is_read() {
+    let read = |value: Value| serde_json::from_value::<Evidence>(value).expect("evidence");
+    let started = read(json!({"seen": "started", "nodes": ["n1"]}));
+    assert_eq!(started.started(), [node("n1")]);
+    let healed = read(json!({
+        "seen": "disk-healed",
+        "nodes": [{"node": "n2", "processes": 0, "disk": [{"seen": "touched", "operations": 3,
+            "delayed": {"secs": 0, "nanos": 0}, "probe": null}]}],
+        "started": ["n2"],
+    }));
+    assert_eq!(healed.started(), [node("n2")]);
+    let resumed = read(json!({"seen": "resumed", "nodes": [{"node": "n3", "processes": 1}]}));
+    assert_eq!(resumed.nodes(), [&node("n3")]);
+    read(json!({"seen": "shaped", "links": 4, "probes_arrived": 4, "probe_us": 900}));
+    read(json!({"seen": "unshaped", "links": 4, "probes_arrived": 4, "still_cut": 0, "packets_met": 7}));
 }

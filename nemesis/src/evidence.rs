@@ -1,11 +1,12 @@
 //! What the arena saw, as evidence of the history.
 
 use duress_history::nemesis::{
-    ClockAsked, ClockSeen, CutFile, DiskProbe, DiskSeen, FlippedBit, ProcessClock, Undone, UnpatchedProcess,
+    ClockAsked, ClockSeen, CutFile, DiskProbe, DiskSeen, FlippedBit, LastingFault, ProcessClock, Undone,
+    UnpatchedProcess,
 };
 
 use duress_arena::clock::{ClockEvidence, SeenClock, Unpatched};
-use duress_arena::disk::DiskEvidence;
+use duress_arena::disk::{DiskEvidence, DiskFault, IoKind, ProbeSeen};
 
 /// What was seen of a clock.
 pub(crate) fn clock(evidence: ClockEvidence) -> ClockSeen {
@@ -30,8 +31,33 @@ pub(crate) fn clock(evidence: ClockEvidence) -> ClockSeen {
     }
 }
 
-/// What was seen of a disk.
-pub(crate) fn disk(evidence: DiskEvidence) -> DiskSeen {
+/// What the disk's own probe met.
+pub(crate) fn disk_probe(seen: ProbeSeen) -> DiskProbe {
+    DiskProbe {
+        write_errno: seen.write_errno,
+        fsync_errno: seen.fsync_errno,
+        fsync_took: seen.fsync_took,
+        durable: seen.durable,
+        read_errno: seen.read_errno,
+        reserve_errno: seen.reserve_errno,
+    }
+}
+
+/// The fault of a disk, where it is one that lasts.
+pub(crate) fn lasting(fault: &DiskFault) -> Option<LastingFault> {
+    Some(match fault {
+        DiskFault::LyingFsync => LastingFault::LyingFsync,
+        DiskFault::SlowFsync { delay } => LastingFault::SlowFsync { delay: *delay },
+        DiskFault::Errors { on: IoKind::Reads, .. } => LastingFault::ReadErrors,
+        DiskFault::Errors { on: IoKind::Writes, .. } => LastingFault::WriteErrors,
+        DiskFault::Errors { on: IoKind::Fsync, .. } => LastingFault::FsyncErrors,
+        DiskFault::NoSpace { .. } => LastingFault::NoSpace,
+        DiskFault::PowerLoss { .. } | DiskFault::BitFlip { .. } | DiskFault::Truncate { .. } => return None,
+    })
+}
+
+/// What was seen of a disk under `fault`, where it is the evidence of one that lasts.
+pub(crate) fn disk(evidence: DiskEvidence, fault: Option<&DiskFault>) -> DiskSeen {
     match evidence {
         DiskEvidence::Undone(undone) => DiskSeen::Undone(Undone {
             files: undone.files,
@@ -42,16 +68,12 @@ pub(crate) fn disk(evidence: DiskEvidence) -> DiskSeen {
             metadata_operations_kept: undone.metadata_operations_kept,
             stale_handles: undone.stale_handles,
         }),
-        DiskEvidence::Touched { operations, delayed, probe } => DiskSeen::Touched {
+        DiskEvidence::Touched { operations, delayed, probed, probe } => DiskSeen::Touched {
+            fault: fault.and_then(lasting),
             operations,
             delayed,
-            probe: probe.map(|probe| DiskProbe {
-                write_errno: probe.write_errno,
-                fsync_errno: probe.fsync_errno,
-                fsync_took: probe.fsync_took,
-                durable: probe.durable,
-                read_errno: probe.read_errno,
-            }),
+            probed,
+            probe: probe.map(disk_probe),
         },
         DiskEvidence::Flipped { bits } => DiskSeen::Flipped {
             bits: bits

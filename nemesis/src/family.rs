@@ -45,29 +45,29 @@ const ENTRIES: [Entry; 7] = [
         family: Family::Packet,
         name: "packet",
         does: "makes the links between chosen nodes and all others delay, lose, duplicate, reorder, damage or hold up packets",
-        evidence: "the switch counts the packets that met the effect",
-        heals: "the links are open again: a probe crosses each of them",
+        evidence: "probes along each link meet the effect at its far end: so late, lost, twice, overtaken, damaged or slow as asked",
+        heals: "probes cross each link and meet the effect no more",
     },
     Entry {
         family: Family::Kill,
         name: "kill",
         does: "kills every process of the chosen nodes with SIGKILL",
         evidence: "the processes are gone from the node's namespace",
-        heals: "the node is started again on its data, and is awaited until it serves",
+        heals: "the node is started again on its data: its processes live, and it is awaited until it serves",
     },
     Entry {
         family: Family::Pause,
         name: "pause",
         does: "stops every process of the chosen nodes with SIGSTOP",
         evidence: "every thread of the node is in state T",
-        heals: "SIGCONT: no thread is in state T",
+        heals: "SIGCONT: no thread is in state T, and what was stopped uses a processor again",
     },
     Entry {
         family: Family::Restart,
         name: "restart",
         does: "asks the chosen nodes to end with SIGTERM",
         evidence: "the node's process has ended",
-        heals: "the node is started again on its data, and is awaited until it serves",
+        heals: "the node is started again on its data: its processes live, and it is awaited until it serves",
     },
     Entry {
         family: Family::Clock,
@@ -81,7 +81,7 @@ const ENTRIES: [Entry; 7] = [
         name: "disk",
         does: "takes the power from the chosen nodes, or makes their disks lie, fail, fill up, slow down or rot",
         evidence: "the bytes and operations undone, delayed, failed or changed; the disk's own probe meets the fault",
-        heals: "the disk's own probe meets nothing; a node without power is started again and awaited",
+        heals: "the disk's own probe writes, syncs and reads as ever, and as fast; a node without power is started again and awaited",
     },
 ];
 

@@ -9,6 +9,9 @@ use crate::packet::PacketEffect;
 use crate::partition::Link;
 use duress_arena::{LinkPolicy, Passage};
 
+/// How long a packet may wait for its turn on a link with a limited rate, and then be carried.
+const QUEUE: Duration = Duration::from_millis(400);
+
 /// What is in force on one link: it is open when the last of it heals.
 #[derive(Clone, Debug, Default)]
 struct LinkState {
@@ -59,6 +62,15 @@ impl Links {
     pub fn cut_by(&self, link: &Link) -> Option<u32> {
         let state = self.states.get(link)?;
         state.cuts.first().or_else(|| state.flaps.keys().next()).copied()
+    }
+
+    /// How late a packet on `link` may be by everything that is in force on it.
+    #[must_use]
+    pub fn lateness(&self, link: &Link) -> Duration {
+        let policy = self.policy(link);
+        let held = policy.reorder.map_or(Duration::ZERO, |reorder| reorder.hold);
+        let queued = policy.bits_per_second.map_or(Duration::ZERO, |_| QUEUE);
+        policy.delay + policy.jitter + held + queued
     }
 
     /// Adds the effect of fault `id` to `link`.

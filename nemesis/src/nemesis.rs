@@ -25,7 +25,7 @@ use crate::partition::Link;
 use crate::selector::Targets;
 use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
 use duress_arena::disk::DiskError;
-use duress_arena::{ControlError, LinkCounters, NodeProcess, ProbeOutcome, Switch, SwitchError};
+use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch, SwitchError};
 
 /// How long a signal may take to have its effect on every process of a node.
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -149,8 +149,8 @@ enum Active {
     Packet { effect: PacketEffect, links: Vec<(Link, LinkCounters)> },
     /// The nodes whose processes were ended.
     Down { nodes: Vec<NodeId> },
-    /// The nodes paused.
-    Pause { nodes: Vec<NodeId> },
+    /// The nodes paused, and the first process of each.
+    Pause { nodes: Vec<(NodeId, Option<Pid>)> },
     /// The nodes whose clocks were moved, and the strobes that move them still.
     Clock { clocks: Vec<MovedClock> },
     /// The nodes whose disks were struck, and those of them that have ended because of it.
@@ -271,7 +271,8 @@ impl Nemesis {
             }
             Fault::Pause { targets: chosen } => {
                 let nodes = targets(chosen);
-                self.active.insert(id, (fault.clone(), Active::Pause { nodes: nodes.clone() }));
+                let paused = self.pids(&nodes)?;
+                self.active.insert(id, (fault.clone(), Active::Pause { nodes: paused }));
                 let (nodes, since) = self.pause(&nodes)?;
                 (Evidence::Paused { nodes }, since)
             }
@@ -304,7 +305,7 @@ impl Nemesis {
             Active::Partition { links } => self.heal_partition(id, &fault, &links)?,
             Active::Packet { effect, links } => self.heal_packet(id, effect, &links)?,
             Active::Down { nodes } => {
-                self.start(&nodes)?;
+                let nodes = self.start(&nodes)?;
                 (Evidence::Started { nodes }, Instant::now(), Vec::new())
             }
             Active::Pause { nodes } => {
@@ -330,7 +331,8 @@ impl Nemesis {
         match active {
             Active::Partition { links } => ends(&mut links.iter().map(|(link, _)| link)),
             Active::Packet { links, .. } => ends(&mut links.iter().map(|(link, _)| link)),
-            Active::Down { nodes } | Active::Pause { nodes } | Active::Disk { nodes, .. } => nodes.clone(),
+            Active::Down { nodes } | Active::Disk { nodes, .. } => nodes.clone(),
+            Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Clock { clocks } => clocks.iter().map(|clock| clock.node.clone()).collect(),
         }
     }
@@ -338,7 +340,8 @@ impl Nemesis {
     /// The nodes that faults in force have ended or stopped.
     fn down(&self) -> Vec<NodeId> {
         let of = |active: &Active| match active {
-            Active::Down { nodes } | Active::Pause { nodes } => nodes.clone(),
+            Active::Down { nodes } => nodes.clone(),
+            Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Disk { effect, nodes, .. } if effect.strikes() == Strikes::DeadNode => nodes.clone(),
             Active::Disk { ended, .. } => ended.clone(),
             Active::Partition { .. } | Active::Packet { .. } | Active::Clock { .. } => Vec::new(),
@@ -403,7 +406,8 @@ impl Nemesis {
 
 fn prove(fault: &Fault, evidence: Evidence) -> Result<Evidence, NemesisError> {
     match evidence.proves() {
-        Proof::Proven => Ok(evidence),
+        // That nothing could be seen is the doing of another fault, and recorded.
+        Proof::Proven | Proof::Masked => Ok(evidence),
         Proof::Missing => {
             Err(NemesisError::NoEvidence { fault: fault.to_string(), evidence: evidence.to_string() })
         }

@@ -101,6 +101,14 @@ pub(crate) struct Row<K> {
     needs: &'static [Need],
 }
 
+impl<K> Row<K> {
+    /// The variant, with a typical parameter.
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> &K {
+        &self.kind
+    }
+}
+
 const fn row<K>(kind: K, weight: u32, needs: &'static [Need], meaning: &'static str) -> Row<K> {
     Row { kind, meaning, weight, needs }
 }

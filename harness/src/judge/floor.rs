@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use duress_history::nemesis::{Evidence, NemesisAct};
+use duress_history::nemesis::{Evidence, NemesisAct, Proof};
 use duress_history::{Completion, NemesisEvent, NodeId, Operation};
 use duress_nemesis::{Family, FaultSpec};
 use serde::{Deserialize, Serialize};
@@ -224,6 +224,8 @@ fn permille(permille: u64) -> String {
 struct Window {
     from_ns: u64,
     to_ns: u64,
+    /// Whether anything could be seen of it, at its beginning or at its end: another fault may cover it all the time.
+    seen: bool,
     under: UnderFault,
 }
 
@@ -234,6 +236,7 @@ fn windows(nemesis: &[NemesisEvent]) -> Vec<Window> {
             NemesisAct::Started { fault, since_us, evidence, .. } => windows.push(Window {
                 from_ns: since_us.saturating_mul(1000),
                 to_ns: u64::MAX,
+                seen: evidence.proves() != Proof::Masked,
                 under: UnderFault {
                     fault: fault.id,
                     family: fault.family.clone(),
@@ -243,6 +246,12 @@ fn windows(nemesis: &[NemesisEvent]) -> Vec<Window> {
                 },
             }),
             NemesisAct::Stopping { fault } | NemesisAct::Stopped { fault, .. } => {
+                if let NemesisAct::Stopped { evidence, .. } = &event.act
+                    && evidence.proves() == Proof::Proven
+                    && let Some(window) = windows.iter_mut().find(|window| window.under.fault == fault.id)
+                {
+                    window.seen = true;
+                }
                 let open = |window: &&mut Window| window.under.fault == fault.id && window.to_ns == u64::MAX;
                 if let Some(window) = windows.iter_mut().find(open) {
                     window.to_ns = event.time;
@@ -251,6 +260,7 @@ fn windows(nemesis: &[NemesisEvent]) -> Vec<Window> {
             _ => {}
         }
     }
+    windows.retain(|window| window.seen);
     windows
 }
 
@@ -265,6 +275,8 @@ fn took_away(evidence: &Evidence) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use duress_history::nemesis::{FaultName, PacketsSeen, Touches};
+
     use super::*;
 
     fn asked(ok: u64) -> Asked {
@@ -320,6 +332,30 @@ mod tests {
         assert!(missing(idle).contains("while fault 1 (kill) was in force"));
         let silent = |seen: &mut Exercised| seen.faults.iter_mut().for_each(|fault| fault.operations.ok = 0);
         assert!(missing(silent).contains("no operation happened while a fault was in force"));
+    }
+
+    #[test]
+    fn a_fault_that_others_cover_all_the_time_was_not_in_force() {
+        let name = |id| FaultName { id, family: "packet".to_owned(), what: "packet".to_owned() };
+        let started = |id, cut| {
+            let probes = PacketsSeen { links: 4 - cut, met: 4 - cut, ..PacketsSeen::default() };
+            let evidence = Evidence::Shaped { links: 4, cut, touches: Touches::Every, probes };
+            NemesisAct::Started { fault: name(id), leader: None, since_us: 1, late_us: 0, evidence }
+        };
+        let stopped = |id, still_cut| {
+            let after = PacketsSeen::default();
+            let probes_arrived = 4 - still_cut;
+            let evidence = Evidence::Unshaped { links: 4, probes_arrived, still_cut, packets_met: 9, after };
+            NemesisAct::Stopped { fault: name(id), evidence }
+        };
+        let acts = [started(1, 0), stopped(1, 4), started(2, 4), stopped(2, 0), started(3, 4), stopped(3, 4)];
+        let events: Vec<NemesisEvent> = (0..)
+            .zip(acts)
+            .map(|(index, act)| NemesisEvent { index, time: index * 1_000_000, act })
+            .collect();
+        let exercised = Exercised::of::<()>(&[], &events, 10_000_000);
+        let faults: Vec<u32> = exercised.faults.iter().map(|fault| fault.fault).collect();
+        assert_eq!(faults, [1, 2]);
     }
 
     #[test]

@@ -102,12 +102,12 @@ fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
         let now = at * STEP;
         while let Some((time, id, starts)) = told.next_if(|(time, ..)| *time <= now) {
             let fault = name(id);
+            let processes = vec![NodeProcesses { node: struck(id), processes: 1 }];
             let act = if starts {
-                let evidence =
-                    Evidence::Killed { nodes: vec![NodeProcesses { node: struck(id), processes: 1 }] };
+                let evidence = Evidence::Killed { nodes: processes };
                 NemesisAct::Started { fault, leader: None, since_us: time / 1000, late_us: 0, evidence }
             } else {
-                NemesisAct::Stopped { fault, evidence: Evidence::Started { nodes: vec![struck(id)] } }
+                NemesisAct::Stopped { fault, evidence: Evidence::Started { nodes: processes } }
             };
             recorder.record_nemesis(time, act).unwrap();
         }

@@ -1,6 +1,10 @@
 //! What was seen of a node's wall clock.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::node::NodeId;
 
 /// How far a process's clock may be from what was asked, beyond the uncertainty of the reading, in nanoseconds.
 pub const CLOCK_TOLERANCE_NS: i64 = 2_000_000;
@@ -62,5 +66,68 @@ impl ClockSeen {
             (seen.delta_ns - seen.expected_ns).abs() <= seen.uncertainty_ns + CLOCK_TOLERANCE_NS
         };
         self.unpatched.is_empty() && !self.seen.is_empty() && self.seen.iter().all(agrees)
+    }
+}
+
+/// What was seen of one node's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeClock {
+    /// Which node.
+    pub node: NodeId,
+    /// What its processes see.
+    pub clock: ClockSeen,
+    /// Whether another fault keeps the node down or paused: then it cannot be asked, and whatever is started there follows
+    /// the clock as it is set.
+    #[serde(default)]
+    pub away: bool,
+    /// How many steps a strobing clock made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// How far ahead it was just before it was set right, in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached_ns: Option<i64>,
+}
+
+impl NodeClock {
+    /// Whether a process of the node could be asked.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        !self.clock.seen.is_empty() || !self.clock.unpatched.is_empty()
+    }
+
+    /// Whether the node shows what its clock was set to, or cannot be asked because it is away.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        if self.was_asked() { self.clock.proves() } else { self.away }
+    }
+
+    /// Whether its clock is set to the machine's.
+    #[must_use]
+    pub fn is_set_right(&self) -> bool {
+        self.clock.asked.offset_ns == 0 && self.clock.asked.drift_ppb == 0
+    }
+}
+
+impl fmt::Display for NodeClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.clock.seen.first() {
+            Some(seen) => write!(f, "{} {:+.3} s", self.node, seen.delta_ns as f64 / 1e9)?,
+            None if self.away => write!(f, "{} is away and could not be asked", self.node)?,
+            None => write!(f, "{} could not be asked", self.node)?,
+        }
+        if let Some(steps) = self.steps {
+            write!(f, " after {steps} steps")?;
+        }
+        if let Some(reached) = self.reached_ns {
+            write!(f, " (from {:+.3} s)", reached as f64 / 1e9)?;
+        }
+        for unpatched in &self.clock.unpatched {
+            write!(
+                f,
+                " (process {} \"{}\" does not follow: {})",
+                unpatched.pid, unpatched.program, unpatched.why
+            )?;
+        }
+        Ok(())
     }
 }

@@ -4,44 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock_seen::ClockSeen;
-use super::disk_seen::DiskSeen;
+use super::clock_seen::NodeClock;
+use super::disk_seen::NodeDisk;
+use super::packet_seen::{PacketsSeen, Touches};
+use super::process_seen::{NodeProcesses, NodeResumed};
 use crate::node::NodeId;
-
-/// What was seen of one node's processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeProcesses {
-    /// Which node.
-    pub node: NodeId,
-    /// How many processes were struck and seen in the expected state; 0 when the node had none left.
-    pub processes: usize,
-}
-
-/// What was seen of one node's clock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeClock {
-    /// Which node.
-    pub node: NodeId,
-    /// What its processes see.
-    pub clock: ClockSeen,
-    /// How many steps a strobing clock made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps: Option<u64>,
-    /// How far ahead it was just before it was set right, in nanoseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reached_ns: Option<i64>,
-}
-
-/// What was seen of one node's disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeDisk {
-    /// Which node.
-    pub node: NodeId,
-    /// How many of its processes were killed for it.
-    pub processes: usize,
-    /// What was seen of the disk, fault by fault.
-    pub disk: Vec<DiskSeen>,
-}
 
 /// What was seen, written beside the fault in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,14 +43,19 @@ pub enum Evidence {
         /// Packets of the target and the clients that were dropped on these links while the cut lasted.
         packets_dropped: u64,
     },
-    /// Links do something to packets: the policy is in force.
+    /// Links do something to packets: probes met it, as their far ends show.
     Shaped {
         /// How many directed links.
         links: usize,
-        /// How many probes crossed them under it.
-        probes_arrived: usize,
-        /// How long the median of those took, in microseconds.
-        probe_us: u64,
+        /// How many of them a partition cuts, so that nothing can be seen on them.
+        #[serde(default)]
+        cut: usize,
+        /// Which packets it touches; earlier versions did not keep it.
+        #[serde(default = "every")]
+        touches: Touches,
+        /// What probes showed on the links that are not cut; earlier versions did not look.
+        #[serde(default)]
+        probes: PacketsSeen,
     },
     /// Links are open again, or do what other faults want: a probe crossed each of them that is not cut.
     Unshaped {
@@ -95,6 +67,9 @@ pub enum Evidence {
         still_cut: usize,
         /// Packets that met the effect while it was in force.
         packets_met: u64,
+        /// What probes showed afterwards on the links of which no other fault touches the packets.
+        #[serde(default)]
+        after: PacketsSeen,
     },
     /// Wall clocks show what was asked, as the nodes' own processes read them.
     ClockSet {
@@ -103,7 +78,7 @@ pub enum Evidence {
     },
     /// Wall clocks agree with the machine's again.
     ClockReset {
-        /// What was seen; of a node that is down or paused nothing, and what is started there follows the clock as it is.
+        /// What was seen.
         nodes: Vec<NodeClock>,
     },
     /// Disks were struck.
@@ -115,8 +90,8 @@ pub enum Evidence {
     DiskHealed {
         /// What was seen.
         nodes: Vec<NodeDisk>,
-        /// The nodes started again.
-        started: Vec<NodeId>,
+        /// The nodes started again, and how many processes each has.
+        started: Vec<NodeProcesses>,
     },
     /// Processes ended when they were asked to.
     Ended {
@@ -130,18 +105,18 @@ pub enum Evidence {
     },
     /// Processes run again.
     Started {
-        /// The nodes started.
-        nodes: Vec<NodeId>,
+        /// The nodes started, and how many processes each has.
+        nodes: Vec<NodeProcesses>,
     },
     /// Every thread is in state T.
     Paused {
         /// What was paused.
         nodes: Vec<NodeProcesses>,
     },
-    /// No thread is in state T.
+    /// No thread is in state T, and what had been stopped has done something since.
     Resumed {
-        /// What was resumed; no processes where the node was killed meanwhile.
-        nodes: Vec<NodeProcesses>,
+        /// What was resumed.
+        nodes: Vec<NodeResumed>,
     },
 }
 
@@ -161,17 +136,31 @@ impl Evidence {
             Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => {
                 nodes.iter().map(|node| &node.node).collect()
             }
-            Self::Started { nodes } => nodes.iter().collect(),
             Self::Ended { nodes }
             | Self::Killed { nodes }
-            | Self::Paused { nodes }
-            | Self::Resumed { nodes } => nodes.iter().map(|node| &node.node).collect(),
+            | Self::Started { nodes }
+            | Self::Paused { nodes } => nodes.iter().map(|node| &node.node).collect(),
+            Self::Resumed { nodes } => nodes.iter().map(|node| &node.node).collect(),
+        }
+    }
+
+    /// The nodes that were started.
+    #[must_use]
+    pub fn started(&self) -> Vec<NodeId> {
+        match self {
+            Self::Started { nodes } | Self::DiskHealed { started: nodes, .. } => {
+                nodes.iter().map(|node| node.node.clone()).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
     /// Whether it proves that the fault took hold, or healed.
     #[must_use]
     pub fn proves(&self) -> Proof {
+        if self.is_masked() {
+            return Proof::Masked;
+        }
         let proven = match self {
             Self::Cut { links, probes_dropped } => *links > 0 && probes_dropped == links,
             Self::Flapping { links, seen_cut, seen_open, .. } => {
@@ -181,26 +170,60 @@ impl Evidence {
             Self::Killed { nodes } | Self::Paused { nodes } | Self::Ended { nodes } => {
                 nodes.iter().any(|node| node.processes > 0)
             }
-            Self::Started { .. } | Self::Resumed { .. } => true,
-            Self::Shaped { links, .. } => *links > 0,
-            Self::Unshaped { links, probes_arrived, still_cut, packets_met } => {
-                probes_arrived + still_cut == *links && *packets_met > 0
+            Self::Started { nodes } => live(nodes) && !nodes.is_empty(),
+            Self::Resumed { nodes } => !nodes.is_empty() && nodes.iter().all(NodeResumed::goes_on),
+            Self::Shaped { links, cut, touches, probes } => {
+                let met = match touches {
+                    Touches::Every => probes.met == probes.links,
+                    Touches::Some => true,
+                };
+                met && probes.met > 0 && probes.links + cut == *links
             }
-            // A node that is down or paused cannot be asked; one of them must have answered, and none otherwise.
+            Self::Unshaped { links, probes_arrived, still_cut, packets_met, after } => {
+                probes_arrived + still_cut == *links && *packets_met > 0 && after.met == 0
+            }
+            // A node that is away cannot be asked; one of them must have answered, and none otherwise.
             Self::ClockSet { nodes } => {
                 nodes.iter().any(NodeClock::was_asked) && nodes.iter().all(NodeClock::agrees)
             }
             Self::ClockReset { nodes } => {
-                let right =
-                    |node: &NodeClock| node.clock.asked.offset_ns == 0 && node.clock.asked.drift_ppb == 0;
-                nodes.iter().all(|node| right(node) && node.agrees())
+                !nodes.is_empty() && nodes.iter().all(|node| node.is_set_right() && node.agrees())
             }
-            Self::DiskStruck { nodes } => nodes.iter().any(NodeDisk::was_struck),
-            // The disk itself answers with an error when healing has no effect, or nothing has met the fault.
-            Self::DiskHealed { nodes, .. } => !nodes.is_empty(),
+            // What lasts shows on every disk; power is lost by the nodes that have it.
+            Self::DiskStruck { nodes } => {
+                let shows = |node: &NodeDisk| !node.has_lasting() || node.was_struck();
+                nodes.iter().any(NodeDisk::was_struck) && nodes.iter().all(shows)
+            }
+            Self::DiskHealed { nodes, started } => {
+                !nodes.is_empty() && nodes.iter().all(NodeDisk::is_sound) && live(started)
+            }
         };
         if proven { Proof::Proven } else { Proof::Missing }
     }
+
+    /// Whether another fault covers everything that there would be to see.
+    fn is_masked(&self) -> bool {
+        match self {
+            Self::Joined { links, still_cut, .. } | Self::Unshaped { links, still_cut, .. } => {
+                *links > 0 && still_cut == links
+            }
+            Self::Shaped { links, cut, .. } => *links > 0 && cut == links,
+            Self::ClockReset { nodes } => {
+                let unseen = |node: &NodeClock| node.is_set_right() && node.away && !node.was_asked();
+                !nodes.is_empty() && nodes.iter().all(unseen)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn every() -> Touches {
+    Touches::Every
+}
+
+/// Whether each of the nodes has a process.
+fn live(nodes: &[NodeProcesses]) -> bool {
+    nodes.iter().all(|node| node.processes > 0)
 }
 
 /// Whether evidence suffices.
@@ -208,107 +231,15 @@ impl Evidence {
 pub enum Proof {
     /// It does.
     Proven,
+    /// Nothing could be seen, since another fault covers all of it: a partition every link, or an end of its processes
+    /// the node. That is no failure, and proves nothing either.
+    Masked,
     /// It does not: the run proves nothing.
     Missing,
 }
 
-impl NodeClock {
-    /// Whether a process of the node could be asked.
-    fn was_asked(&self) -> bool {
-        !self.clock.seen.is_empty() || !self.clock.unpatched.is_empty()
-    }
-
-    /// Whether the node shows what its clock was set to, if it could be asked.
-    fn agrees(&self) -> bool {
-        !self.was_asked() || self.clock.proves()
-    }
-}
-
-impl NodeDisk {
-    /// Whether what was seen shows that the disk, or its node, was struck.
-    ///
-    /// A power loss takes two things at once: the processes, and what was not durable. Of a node that had made
-    /// everything durable nothing can be undone, and the loss of its power is seen by its processes alone: it is the
-    /// same event, and what the disk held is what it must hold. Only a node that did not run and lost nothing was not
-    /// struck.
-    fn was_struck(&self) -> bool {
-        let shows = |evidence: &DiskSeen| match evidence {
-            DiskSeen::Undone(undone) => {
-                self.processes > 0 || undone.bytes > 0 || undone.metadata_operations > 0
-            }
-            // The disk itself answers with an error when a fault does not show.
-            DiskSeen::Touched { .. } => true,
-            DiskSeen::Flipped { bits } => !bits.is_empty(),
-            DiskSeen::Cut { files } => !files.is_empty(),
-        };
-        !self.disk.is_empty() && self.disk.iter().all(shows)
-    }
-}
-
-impl fmt::Display for NodeClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.clock.seen.first() {
-            Some(seen) => write!(f, "{} {:+.3} s", self.node, seen.delta_ns as f64 / 1e9)?,
-            None => write!(f, "{} could not be asked", self.node)?,
-        }
-        if let Some(steps) = self.steps {
-            write!(f, " after {steps} steps")?;
-        }
-        if let Some(reached) = self.reached_ns {
-            write!(f, " (from {:+.3} s)", reached as f64 / 1e9)?;
-        }
-        for unpatched in &self.clock.unpatched {
-            write!(
-                f,
-                " (process {} \"{}\" does not follow: {})",
-                unpatched.pid, unpatched.program, unpatched.why
-            )?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for NodeDisk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.node)?;
-        if self.processes > 0 {
-            f.write_str(" processes gone,")?;
-        }
-        if self.disk.is_empty() {
-            f.write_str(" disk sound")?;
-        }
-        for (at, evidence) in self.disk.iter().enumerate() {
-            f.write_str(if at == 0 { " " } else { ", " })?;
-            match evidence {
-                DiskSeen::Undone(undone) if undone.bytes == 0 && undone.metadata_operations == 0 => {
-                    f.write_str("everything was durable and nothing is undone")?;
-                }
-                DiskSeen::Undone(undone) => write!(
-                    f,
-                    "{} bytes in {} files and {} metadata operations undone",
-                    undone.bytes, undone.files, undone.metadata_operations
-                )?,
-                DiskSeen::Touched { operations, delayed, .. } if delayed.is_zero() => {
-                    write!(f, "{operations} operations met the fault")?;
-                }
-                DiskSeen::Touched { operations, delayed, .. } => {
-                    write!(f, "{operations} operations delayed by {:.1} s in all", delayed.as_secs_f64())?;
-                }
-                DiskSeen::Flipped { bits } => write!(f, "{} bits flipped", bits.len())?,
-                DiskSeen::Cut { files } => write!(f, "{} files cut short", files.len())?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn list(nodes: &[NodeProcesses]) -> String {
-    let one = |node: &NodeProcesses| match node.processes {
-        0 => format!("{} (had none)", node.node),
-        1 => node.node.to_string(),
-        more => format!("{} ({more} processes)", node.node),
-    };
-    nodes.iter().map(one).collect::<Vec<_>>().join(", ")
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Evidence {
@@ -331,43 +262,34 @@ impl fmt::Display for Evidence {
                 }
                 Ok(())
             }
-            Self::Shaped { links, probes_arrived, probe_us } => {
-                let millis = *probe_us as f64 / 1000.0;
-                write!(
-                    f,
-                    "in force on {links} links; {probes_arrived} probes crossed, the median in {millis:.1} ms"
-                )
+            Self::Shaped { links, cut, probes, .. } => {
+                write!(f, "probes met it on {} of {links} links: {probes}", probes.met)?;
+                if *cut > 0 {
+                    write!(f, "; {cut} links are cut by a partition")?;
+                }
+                Ok(())
             }
-            Self::Unshaped { links, probes_arrived, still_cut, packets_met } => {
+            Self::Unshaped { links, probes_arrived, still_cut, packets_met, after } => {
                 write!(f, "{packets_met} packets had met it; {probes_arrived} of {links} probes arrived")?;
                 if *still_cut > 0 {
                     write!(f, "; {still_cut} links are cut by a partition")?;
                 }
-                Ok(())
-            }
-            Self::ClockSet { nodes } | Self::ClockReset { nodes } => {
-                let told: Vec<String> = nodes.iter().map(NodeClock::to_string).collect();
-                write!(f, "wall clocks as the nodes read them: {}", told.join(", "))
-            }
-            Self::DiskStruck { nodes } => {
-                let told: Vec<String> = nodes.iter().map(NodeDisk::to_string).collect();
-                f.write_str(&told.join("; "))
-            }
-            Self::DiskHealed { nodes, started } => {
-                let told: Vec<String> = nodes.iter().map(NodeDisk::to_string).collect();
-                f.write_str(&told.join("; "))?;
-                if !started.is_empty() {
-                    let started: Vec<&str> = started.iter().map(NodeId::as_str).collect();
-                    write!(f, "; started again: {}", started.join(", "))?;
+                if after.met > 0 {
+                    write!(f, "; on {} links probes STILL MEET it: {after}", after.met)?;
                 }
                 Ok(())
             }
+            Self::ClockSet { nodes } | Self::ClockReset { nodes } => {
+                write!(f, "wall clocks as the nodes read them: {}", list(nodes))
+            }
+            Self::DiskStruck { nodes } => f.write_str(&list(nodes)),
+            Self::DiskHealed { nodes, started } => {
+                f.write_str(&list(nodes))?;
+                if started.is_empty() { Ok(()) } else { write!(f, "; started again: {}", list(started)) }
+            }
             Self::Ended { nodes } => write!(f, "ended as asked: {}", list(nodes)),
             Self::Killed { nodes } => write!(f, "processes gone: {}", list(nodes)),
-            Self::Started { nodes } => {
-                let nodes: Vec<&str> = nodes.iter().map(NodeId::as_str).collect();
-                write!(f, "started again: {}", nodes.join(", "))
-            }
+            Self::Started { nodes } => write!(f, "processes live again: {}", list(nodes)),
             Self::Paused { nodes } => write!(f, "every thread stopped (state T): {}", list(nodes)),
             Self::Resumed { nodes } => write!(f, "running again: {}", list(nodes)),
         }

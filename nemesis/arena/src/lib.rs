@@ -18,12 +18,11 @@
 //! The program `examples/two_hosts.rs` cuts a link and moves a clock:
 //!
 //! ```no_run
-
-#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 #![doc = include_str!("../examples/two_hosts.rs")]
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod capabilities;
 pub mod clock;
@@ -46,10 +45,12 @@ pub use name::HostName;
 pub use nix::unistd::Pid;
 pub use port::PortKind;
 pub use process::{
-    ControlError, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError, Terminated,
+    Alive, ControlError, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError,
+    Terminated,
 };
 pub use storage::{TmpfsError, mount_tmpfs};
 pub use switch::{
     Capture, CaptureError, CaptureSpec, CaptureSummary, Corrupt, Damage, Extent, LinkCounters, LinkPolicy,
-    Passage, Probability, ProbabilityError, ProbeOutcome, Reorder, RunStart, Switch, SwitchError,
+    Passage, Probability, ProbabilityError, ProbeOutcome, Reorder, RunStart, Switch, SwitchError, Train,
+    TrainSeen,
 };

@@ -166,8 +166,23 @@ pub struct Resumed {
     pub pids: usize,
     /// How many threads they have.
     pub threads: usize,
+    /// How many of the processes had been stopped before.
+    pub continued: usize,
+    /// How many of those have been seen to do something since.
+    pub progressed: usize,
     /// How long it took until the last ran again.
     pub took: Duration,
+}
+
+/// What lives on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alive {
+    /// How many processes; none of them has ended.
+    pub pids: usize,
+    /// How many threads they have.
+    pub threads: usize,
+    /// How many of the threads are stopped.
+    pub stopped: usize,
 }
 
 /// Evidence of a clean stop: the process that was started has ended by itself.
@@ -317,14 +332,56 @@ impl NodeProcess {
         Ok(Paused { pids, threads, took: control.elapsed() })
     }
 
-    /// Lets everything on the host continue, and returns when no thread was seen stopped.
+    /// Lets everything on the host continue, and returns when no thread was seen stopped and every process that had been
+    /// stopped has done something since, or the deadline is over.
     ///
     /// # Errors
-    /// [`ControlError`]; some processes may be running even so.
+    /// [`ControlError`] when a thread is still stopped at the deadline; some processes may be running even so.
     pub fn resume(&self, deadline: Duration) -> Result<Resumed, ControlError> {
         let control = Control::begin("resume", &self.host, deadline);
+        let mut stopped = Vec::new();
+        for (pid, held) in control.find_alive()? {
+            let states = control.system(procfs::threads(pid))?;
+            if states.contains(&ThreadState::Stopped)
+                && let Some(before) = control.system(procfs::activity(pid))?
+            {
+                stopped.push((pid, held, before));
+            }
+        }
         let (pids, threads) = control.signal_until(Signal::SIGCONT, |state| state != ThreadState::Stopped)?;
-        Ok(Resumed { pids, threads, took: control.elapsed() })
+        loop {
+            let (mut continued, mut progressed) = (0, 0);
+            for (pid, _, before) in &stopped {
+                // One that has ended meanwhile is not on the host any more, and proves nothing.
+                if control.system(self.host.holds(*pid))?
+                    && let Some(now) = control.system(procfs::activity(*pid))?
+                {
+                    continued += 1;
+                    progressed += usize::from(now != *before);
+                }
+            }
+            if progressed == continued || control.elapsed() >= deadline {
+                return Ok(Resumed { pids, threads, continued, progressed, took: control.elapsed() });
+            }
+            thread::sleep(BETWEEN_LOOKS);
+        }
+    }
+
+    /// Everything that lives on the host now, as /proc shows it.
+    ///
+    /// # Errors
+    /// [`ControlError::System`] when /proc cannot be read.
+    pub fn alive(&self) -> Result<Alive, ControlError> {
+        let control = Control::begin("look at", &self.host, Duration::ZERO);
+        let mut alive = Alive { pids: 0, threads: 0, stopped: 0 };
+        for pid in control.system(self.host.pids())? {
+            let states = control.system(procfs::threads(pid))?;
+            let living = states.iter().filter(|&&state| state != ThreadState::Dead);
+            alive.pids += usize::from(living.clone().next().is_some());
+            alive.threads += living.count();
+            alive.stopped += states.iter().filter(|&&state| state == ThreadState::Stopped).count();
+        }
+        Ok(alive)
     }
 
     /// Asks the process that was started to end (SIGTERM), and waits until it has.

@@ -115,6 +115,7 @@ impl Nemesis {
     /// What the processes of each node read.
     fn read_clocks(&self, nodes: Vec<(NodeId, Account)>) -> Result<Vec<NodeClock>, NemesisError> {
         let mut seen = Vec::with_capacity(nodes.len());
+        let down = self.down();
         for (node, Account { steps, reached_ns }) in nodes {
             let mut clock = self.read_clock(&node)?;
             for _ in 1..CLOCK_READINGS {
@@ -124,7 +125,8 @@ impl Nemesis {
                 // A strobe may have stepped between the look at the setting and the look at the process.
                 clock = self.read_clock(&node)?;
             }
-            seen.push(NodeClock { node, clock, steps, reached_ns });
+            let away = down.contains(&node);
+            seen.push(NodeClock { node, clock, away, steps, reached_ns });
         }
         Ok(seen)
     }

@@ -12,6 +12,14 @@ const STOP_BEFORE_POWER_LOSS: Duration = Duration::from_millis(50);
 /// A node that met a failing disk may take so long to end, even after the disk is sound again.
 const ENDING_AFTER_HEAL: Duration = Duration::from_secs(3);
 
+/// How often a disk that was slow is probed before it counts as still slow.
+const SOUND_TRIES: u64 = 20;
+/// How many probes must meet no error before a disk that failed some by chance counts as sound: at 5 % for each of two
+/// operations, errors that are still there are missed once in five million.
+const SOUND_BY_CHANCE: u64 = 150;
+/// How many bytes that probe asks for: more than is left of a disk that is full.
+const PROBED_SPACE: u64 = 64 * 1024;
+
 /// A process whose disk has failed some of its operations, and is sound again.
 #[derive(Debug)]
 pub(super) struct Aftermath {
@@ -58,7 +66,7 @@ impl Nemesis {
                 let evidence =
                     if fault.lasting().is_some() { struck.show(&fault) } else { struck.inject(&fault) };
                 let evidence = evidence.map_err(|source| disk_error(node, "strike", source))?;
-                disk.push(evidence::disk(evidence));
+                disk.push(evidence::disk(evidence, Some(&fault)));
             }
         }
         Ok((Evidence::DiskStruck { nodes: seen }, since))
@@ -78,45 +86,66 @@ impl Nemesis {
             DiskEffect::LyingFsync => self.lose_power(&nodes, Keep::Nothing)?.0,
             _ => blank(&nodes),
         };
-        let mut first = None;
+        let (mut first, mut ending) = (None, Vec::new());
         for NodeDisk { node, disk, .. } in &mut seen {
-            for fault in effect.faults().iter().filter_map(|fault| fault.lasting()) {
-                match self.heal_disk(node, fault) {
-                    Ok((evidence, own)) => {
+            for fault in effect.faults() {
+                let Some(lasting) = fault.lasting() else { continue };
+                match self.disk(node)?.heal(lasting).map_err(|source| disk_error(node, "heal", source)) {
+                    Ok(evidence) => {
                         // What has ended already was taken note of, and what is started in its place has met nothing.
-                        if own > 0 && !ended.contains(node) {
-                            let until = Instant::now() + ENDING_AFTER_HEAL;
-                            self.aftermath.push(Aftermath { node: node.clone(), fault: id, until });
+                        let may_end = matches!(lasting, Lasting::Errors(_) | Lasting::NoSpace);
+                        if may_end && operations(&evidence) > 0 && !ended.contains(node) {
+                            ending.push(node.clone());
                         }
-                        disk.push(evidence::disk(evidence));
+                        disk.push(evidence::disk(evidence, Some(&fault)));
                     }
                     Err(error) => _ = first.get_or_insert(error),
                 }
             }
         }
+        for seen in &mut seen {
+            match self.see_sound(effect, seen.clone()) {
+                Ok(sound) => *seen = sound,
+                Err(error) => _ = first.get_or_insert(error),
+            }
+        }
+        // Counted from here: looking at the disks takes a while, and nothing was asked after meanwhile.
+        let until = Instant::now() + ENDING_AFTER_HEAL;
+        self.aftermath.extend(ending.into_iter().map(|node| Aftermath { node, fault: id, until }));
         let dead = effect.strikes() == Strikes::DeadNode || effect == DiskEffect::LyingFsync;
-        let started = if dead { nodes } else { ended };
-        self.start(&started)?;
+        let started = self.start(if dead { &nodes } else { &ended })?;
         match first {
             Some(error) => Err(error),
             None => Ok(Evidence::DiskHealed { nodes: seen, started }),
         }
     }
 
-    /// Heals `fault` on the disk of `node`; also how many operations of the node's own have failed by it.
-    fn heal_disk(&self, node: &NodeId, fault: Lasting) -> Result<(DiskEvidence, u64), NemesisError> {
-        let failed = |source| disk_error(node, "heal", source);
-        let disk = self.disk(node)?;
-        // The node asked nothing of its disk, or was lucky: the disk's own probe shows that it fails.
-        let probes_met = match fault {
-            Lasting::Errors(_) => disk.meet(fault),
-            _ => Ok(0),
+    /// Has the disk's own probe look whether the disk is sound after `effect`.
+    fn see_sound(&self, effect: DiskEffect, mut seen: NodeDisk) -> Result<NodeDisk, NemesisError> {
+        let disk = self.disk(&seen.node)?;
+        let others = self.active.values().filter_map(|(_, active)| match active {
+            Active::Disk { effect, nodes, .. } if nodes.contains(&seen.node) => Some(effect.faults()),
+            _ => None,
+        });
+        seen.others = others.flatten().filter_map(|fault| evidence::lasting(&fault)).collect();
+        let (wanted, tries_max) = match effect {
+            // A busy machine may make an fsync as slow as the fault did.
+            DiskEffect::SlowFsync(_) => (1, SOUND_TRIES),
+            // One probe in ten would meet errors that are still there.
+            DiskEffect::Eio => (SOUND_BY_CHANCE, SOUND_BY_CHANCE),
+            _ => (1, 1),
         };
-        // Whatever came of the probes, it is healed, and what it touched until that very moment counts.
-        let healed = disk.heal(fault).map_err(failed)?;
-        let touched = operations(&healed).saturating_sub(probes_met.map_err(failed)?);
-        let own = if matches!(fault, Lasting::Errors(_) | Lasting::NoSpace) { touched } else { 0 };
-        Ok((healed, own))
+        let mut sound = 0;
+        while sound < wanted && seen.probes < tries_max {
+            let probe = disk.probe(PROBED_SPACE).map_err(|source| disk_error(&seen.node, "probe", source))?;
+            seen.after = Some(evidence::disk_probe(probe));
+            seen.probes += 1;
+            sound += u64::from(seen.is_sound());
+            if !seen.is_sound() && wanted > 1 {
+                break;
+            }
+        }
+        Ok(seen)
     }
 
     /// The fault that explains why `node` has just ended by itself: one whose nature it is to end nodes, that is in
@@ -166,7 +195,7 @@ impl Nemesis {
         for NodeDisk { node, disk, .. } in &mut seen {
             let undone = self.disk(node)?.power_loss(keep);
             let undone = undone.map_err(|source| disk_error(node, "take the power from", source))?;
-            disk.push(evidence::disk(DiskEvidence::Undone(undone)));
+            disk.push(evidence::disk(DiskEvidence::Undone(undone), None));
         }
         Ok((seen, since))
     }
@@ -189,11 +218,13 @@ fn disk_error(node: &NodeId, what: &'static str, source: DiskError) -> NemesisEr
 }
 
 fn blank(nodes: &[NodeId]) -> Vec<NodeDisk> {
-    nodes.iter().map(|node| NodeDisk { node: node.clone(), processes: 0, disk: Vec::new() }).collect()
+    nodes.iter().map(|node| untouched(node.clone(), 0)).collect()
 }
 
 fn killed(seen: Vec<NodeProcesses>) -> Vec<NodeDisk> {
-    let disk =
-        |seen: NodeProcesses| NodeDisk { node: seen.node, processes: seen.processes, disk: Vec::new() };
-    seen.into_iter().map(disk).collect()
+    seen.into_iter().map(|seen| untouched(seen.node, seen.processes)).collect()
+}
+
+fn untouched(node: NodeId, processes: usize) -> NodeDisk {
+    NodeDisk { node, processes, disk: Vec::new(), after: None, probes: 0, others: Vec::new() }
 }

@@ -2,13 +2,58 @@
 
 use std::collections::BTreeSet;
 
-use duress_history::nemesis::{LinkReturn, Return, Unjudged};
+use duress_arena::{Train, TrainSeen};
+use duress_history::nemesis::{LinkReturn, PacketsSeen, Return, Unjudged};
 
 use super::*;
 use crate::partition::PartitionShape;
 
 /// How many turns of a flapping link are looked at for both of its states, before it counts as not flapping.
 const FLAPS_SEEN_MAX: u32 = 8;
+
+/// What packets that are later than this do is not waited for.
+const LATENESS_MAX: Duration = Duration::from_secs(2);
+/// How many trains of probes are sent along a link before it counts as not showing what is wanted.
+const TRAINS_MAX: usize = 12;
+/// No further trains are sent after this.
+const SEEING: Duration = Duration::from_secs(3);
+/// A link of so many bits a second is far slower than the switch, with many others at the same time.
+const SLOW_RATE: u64 = 2_000_000;
+
+/// What probes are to show of an effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// That it is there.
+    Shown,
+    /// That it is not.
+    Gone,
+}
+
+/// The links of which a fault does something to the packets.
+fn shaped(active: &Active) -> impl Iterator<Item = &Link> {
+    let links = match active {
+        Active::Packet { links, .. } => links.as_slice(),
+        _ => &[],
+    };
+    links.iter().map(|(link, _)| link)
+}
+
+/// Adds to the figures what was seen of one train.
+fn add(seen: &mut PacketsSeen, passed: &TrainSeen, effect: PacketEffect, train: Train) {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    seen.sent += passed.sent;
+    seen.arrived += passed.arrived;
+    seen.dropped += passed.dropped;
+    seen.repeated += passed.repeated;
+    seen.overtaken += passed.overtaken;
+    seen.damaged += passed.damaged;
+    seen.refused += passed.refused;
+    seen.fastest_us = seen.fastest_us.into_iter().chain(passed.fastest.map(micros)).min();
+    seen.slowest_us = seen.slowest_us.max(passed.slowest.map(micros));
+    if matches!(effect, PacketEffect::Rate(_)) {
+        seen.bits_per_second = seen.bits_per_second.max(passed.bits_per_second(train.bytes));
+    }
+}
 
 impl Nemesis {
     pub(super) fn inject_partition(
@@ -121,20 +166,54 @@ impl Nemesis {
             self.links.shape(link, id, effect);
         }
         let since = self.switch.apply(&self.links.policies(&links))?;
-        let mut times: Vec<Duration> = self
-            .switch
-            .probe(&links, PROBE_DEADLINE)?
-            .into_iter()
-            .filter_map(|outcome| match outcome {
-                ProbeOutcome::Arrived(after) => Some(after),
-                ProbeOutcome::Dropped | ProbeOutcome::Silent => None,
-            })
-            .collect();
-        times.sort();
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        let probe_us = u64::try_from(median.as_micros()).unwrap_or(u64::MAX);
-        let evidence = Evidence::Shaped { links: links.len(), probes_arrived: times.len(), probe_us };
+        let open = self.open(&links);
+        let probes = self.see(effect, &open, Wanted::Shown)?;
+        let (links, cut) = (links.len(), links.len() - open.len());
+        let evidence = Evidence::Shaped { links, cut, touches: effect.touches(), probes };
         Ok((evidence, since))
+    }
+
+    /// Those of `links` that no partition cuts.
+    fn open(&self, links: &[Link]) -> Vec<Link> {
+        links.iter().filter(|link| self.links.cut_by(link).is_none()).cloned().collect()
+    }
+
+    /// Sends trains of probes along `links` until each has shown what is `wanted` of `effect`, or it has been looked for
+    /// long enough.
+    fn see(&self, effect: PacketEffect, links: &[Link], wanted: Wanted) -> Result<PacketsSeen, NemesisError> {
+        let lateness = links.iter().map(|link| self.links.lateness(link)).max().unwrap_or_default();
+        let train = effect.train(PROBE_DEADLINE / 10 + lateness.min(LATENESS_MAX));
+        // Packets of many links at once take the switch longer than one link that is fast.
+        let at_once = match (effect, wanted) {
+            (PacketEffect::Rate(bits), Wanted::Shown) if bits.get() <= SLOW_RATE => links.len(),
+            (PacketEffect::Rate(_), _) => 1,
+            _ => links.len(),
+        };
+        let mut seen = PacketsSeen { links: links.len(), ..PacketsSeen::default() };
+        let mut left = links.to_vec();
+        let began = Instant::now();
+        for _ in 0..TRAINS_MAX {
+            let mut undecided = Vec::new();
+            for group in left.chunks(at_once.max(1)) {
+                let trains = self.switch.train(group, train)?;
+                for (link, passed) in group.iter().zip(&trains) {
+                    add(&mut seen, passed, effect, train);
+                    let shown = if effect.shows(passed, train) { Wanted::Shown } else { Wanted::Gone };
+                    if shown != wanted {
+                        undecided.push(link.clone());
+                    }
+                }
+            }
+            left = undecided;
+            if left.is_empty() || began.elapsed() > SEEING {
+                break;
+            }
+        }
+        seen.met = match wanted {
+            Wanted::Shown => links.len() - left.len(),
+            Wanted::Gone => left.len(),
+        };
+        Ok(seen)
     }
 
     pub(super) fn heal_packet(
@@ -145,12 +224,9 @@ impl Nemesis {
     ) -> Result<(Evidence, Instant, Vec<LinkReturn>), NemesisError> {
         let all: Vec<Link> = links.iter().map(|(link, _)| link.clone()).collect();
         let mut packets_met = self.met(effect, links)?;
-        for _ in 0..PROBE_ROUNDS {
-            if packets_met > 0 {
-                break;
-            }
-            // The target was silent on these links: probes show that the effect is there.
-            self.switch.probe(&all, PROBE_DEADLINE)?;
+        if packets_met == 0 {
+            // The target was silent on these links: probes show that the effect is there, where no partition cuts them.
+            self.see(effect, &self.open(&all), Wanted::Shown)?;
             packets_met = self.met(effect, links)?;
         }
         for link in &all {
@@ -159,7 +235,11 @@ impl Nemesis {
         let at = self.switch.apply(&self.links.policies(&all))?;
         let returns = self.probe_open(&all, at)?;
         let (probes_arrived, still_cut) = counted(&returns);
-        let evidence = Evidence::Unshaped { links: all.len(), probes_arrived, still_cut, packets_met };
+        // Where another fault does something to packets too, they do not show that this one does nothing.
+        let others: BTreeSet<&Link> = self.active.values().flat_map(|(_, active)| shaped(active)).collect();
+        let free: Vec<Link> = self.open(&all).into_iter().filter(|link| !others.contains(link)).collect();
+        let after = self.see(effect, &free, Wanted::Gone)?;
+        let evidence = Evidence::Unshaped { links: all.len(), probes_arrived, still_cut, packets_met, after };
         Ok((evidence, at, returns))
     }
 
@@ -186,13 +266,14 @@ impl Nemesis {
                 None => lost.push(link.clone()),
             }
         }
+        let lateness = lost.iter().map(|link| self.links.lateness(link)).max().unwrap_or_default().min(LATENESS_MAX);
         for _ in 0..PROBE_ROUNDS {
             if lost.is_empty() {
                 break;
             }
             // A probe is a datagram: under load one may be lost without a cut, so the lost ones are sent again.
             let before = at.elapsed();
-            let mut outcomes = self.switch.probe(&lost, PROBE_DEADLINE)?.into_iter();
+            let mut outcomes = self.switch.probe(&lost, PROBE_DEADLINE + lateness)?.into_iter();
             lost.retain(|link| match outcomes.next() {
                 Some(ProbeOutcome::Arrived(after)) => {
                     returns.push(come(link, Return::Back { after_ms: millis(before + after) }));

@@ -1,15 +1,18 @@
 //! Killing, ending, pausing and resuming nodes.
 
+use duress_arena::Pid;
+use duress_history::nemesis::NodeResumed;
 use nix::sys::signal::Signal;
 
 use super::*;
 
 impl Nemesis {
-    pub(super) fn start(&mut self, nodes: &[NodeId]) -> Result<(), NemesisError> {
+    /// Starts `nodes`, and sees what lives on each.
+    pub(super) fn start(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
         for node in nodes {
             self.cluster.start(node)?;
         }
-        Ok(())
+        self.each(nodes, "look at", |process| Ok(process.alive()?.pids))
     }
 
     /// Kills everything that lives on `nodes`, on all of them at once, and sees it gone.
@@ -49,8 +52,40 @@ impl Nemesis {
         Ok((seen, since))
     }
 
-    pub(super) fn resume(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
-        self.each(nodes, "resume", |process| Ok(process.resume(SIGNAL_DEADLINE)?.pids))
+    /// Lets everything on the nodes of `paused` continue, and sees it go on; beside each node is its process as it was
+    /// paused.
+    pub(super) fn resume(
+        &mut self,
+        paused: &[(NodeId, Option<Pid>)],
+    ) -> Result<Vec<NodeResumed>, NemesisError> {
+        let mut seen = Vec::with_capacity(paused.len());
+        for (node, paused) in paused {
+            let mut one = NodeResumed {
+                node: node.clone(),
+                processes: 0,
+                stopped: 0,
+                continued: 0,
+                progressed: 0,
+                replaced: true,
+            };
+            if let Some(process) = self.cluster.process(node)? {
+                let failed = |source| ClusterError::Signal { node: node.clone(), what: "resume", source };
+                let resumed = process.resume(SIGNAL_DEADLINE).map_err(failed)?;
+                let alive = process.alive().map_err(failed)?;
+                (one.processes, one.stopped) = (alive.pids, alive.stopped);
+                (one.continued, one.progressed) = (resumed.continued, resumed.progressed);
+                one.replaced = Some(process.pid()) != *paused;
+            }
+            seen.push(one);
+        }
+        Ok(seen)
+    }
+
+    /// The first process of each node that runs.
+    pub(super) fn pids(&mut self, nodes: &[NodeId]) -> Result<Vec<(NodeId, Option<Pid>)>, NemesisError> {
+        let pid =
+            |node: &NodeId| Ok((node.clone(), self.cluster.process(node)?.map(|process| process.pid())));
+        nodes.iter().map(pid).collect()
     }
 
     /// Sends `signal` to everything that lives on `nodes`; tells how many processes each had.

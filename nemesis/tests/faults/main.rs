@@ -6,6 +6,7 @@
 //! run once more by an ordinary user.
 
 mod cases;
+mod probes;
 mod program;
 mod stage;
 mod unprivileged;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use duress_arena::clock::Tracer;
 use duress_arena::{Role, capabilities, isolate};
+use duress_nemesis::variants;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::stage::{Allowed, Needs};
@@ -36,7 +38,8 @@ fn main() -> ExitCode {
         Err(error) => panic!("namespaces are available, yet: {error:?}"),
     }
     // Forked while there is one thread.
-    let wanted = cases::CASES.iter().filter(|case| matches!(case.needs, Needs::Clocks));
+    let needs = cases::CASES.iter().map(|case| case.needs).chain(variants().iter().map(probes::needs));
+    let wanted = needs.filter(|needs| matches!(needs, Needs::Clocks));
     let clocks: Result<Vec<Tracer>, _> = wanted.map(|_| Tracer::start()).collect();
     let clocks = clocks.map(Mutex::new).map_err(|error| error.to_string());
     let disks = match &found.fuse {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
             }
         }));
     }
+    probes::register(&mut trials, &allowed);
     unprivileged::register(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

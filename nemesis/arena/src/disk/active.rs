@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::fault::{FilePattern, IoKind, Lasting, Trigger};
+use super::state::PROBE;
 
 /// How an fsync is to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +22,21 @@ pub(super) enum SyncAnswer {
 /// What a lasting fault has touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Touched {
+    /// Operations of the node's.
     pub(super) operations: u64,
+    /// By how much those were delayed.
     pub(super) delayed: Duration,
+    /// Operations of the disk's own probe.
+    pub(super) probed: u64,
+}
+
+/// Whose operation it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The node's.
+    Node,
+    /// The disk's own probe's.
+    Probe,
 }
 
 #[derive(Debug)]
@@ -62,9 +76,9 @@ impl Active {
         self.touched.contains_key(&fault)
     }
 
-    /// Whether any fault is in force.
-    pub(super) fn any(&self) -> bool {
-        !self.touched.is_empty()
+    /// Every fault in force.
+    pub(super) fn all(&self) -> Vec<Lasting> {
+        self.touched.keys().copied().collect()
     }
 
     /// Fsyncs lie from now on.
@@ -113,29 +127,28 @@ impl Active {
     /// `EIO` when they decide that it fails.
     pub(super) fn check(&mut self, on: IoKind, path: impl FnOnce() -> Option<String>) -> Result<(), Errno> {
         let Some(errors) = self.errors.get_mut(&on) else { return Ok(()) };
-        if !path().is_some_and(|path| errors.files.matches(&path)) {
-            return Ok(());
-        }
+        let Some(path) = path().filter(|path| errors.files.matches(path)) else { return Ok(()) };
         errors.seen += 1;
         let fails = match errors.trigger {
             Trigger::Probability(probability) => self.random.random_bool(probability.clamp(0.0, 1.0)),
             Trigger::Nth(number) => errors.seen == number,
         };
         if fails {
-            self.count(Lasting::Errors(on), Duration::ZERO);
+            let by = if path == PROBE { By::Probe } else { By::Node };
+            self.count(Lasting::Errors(on), Duration::ZERO, by);
             return Err(Errno::EIO);
         }
         Ok(())
     }
 
     /// How an fsync is to be answered that has not failed.
-    pub(super) fn answer_sync(&mut self) -> SyncAnswer {
+    pub(super) fn answer_sync(&mut self, by: By) -> SyncAnswer {
         if self.is_active(Lasting::LyingFsync) {
-            self.count(Lasting::LyingFsync, Duration::ZERO);
+            self.count(Lasting::LyingFsync, Duration::ZERO, by);
             return SyncAnswer::Lie;
         }
         if self.is_active(Lasting::SlowFsync) {
-            self.count(Lasting::SlowFsync, self.slow);
+            self.count(Lasting::SlowFsync, self.slow, by);
         }
         SyncAnswer::Commit(self.slow)
     }
@@ -145,16 +158,28 @@ impl Active {
     ///
     /// # Errors
     /// `ENOSPC`.
-    pub(super) fn grow(&mut self, wanted: u64) -> Result<u64, Errno> {
+    pub(super) fn grow(&mut self, wanted: u64, by: By) -> Result<u64, Errno> {
         if wanted == 0 || !self.is_active(Lasting::NoSpace) {
             return Ok(wanted);
         }
         let granted = wanted.min(self.free_bytes);
         self.free_bytes -= granted;
         if granted < wanted {
-            self.count(Lasting::NoSpace, Duration::ZERO);
+            self.count(Lasting::NoSpace, Duration::ZERO, by);
         }
         if granted == 0 { Err(Errno::ENOSPC) } else { Ok(granted) }
+    }
+
+    /// Takes `wanted` bytes of the space that is left, or none.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub(super) fn grow_whole(&mut self, wanted: u64, by: By) -> Result<(), Errno> {
+        if self.is_active(Lasting::NoSpace) && wanted > self.free_bytes {
+            self.count(Lasting::NoSpace, Duration::ZERO, by);
+            return Err(Errno::ENOSPC);
+        }
+        self.grow(wanted, by).map(drop)
     }
 
     /// Whether a new name can be made, which takes space of a full disk too.
@@ -163,7 +188,7 @@ impl Active {
     /// `ENOSPC`.
     pub(super) fn create(&mut self) -> Result<(), Errno> {
         if self.is_active(Lasting::NoSpace) && self.free_bytes == 0 {
-            self.count(Lasting::NoSpace, Duration::ZERO);
+            self.count(Lasting::NoSpace, Duration::ZERO, By::Node);
             return Err(Errno::ENOSPC);
         }
         Ok(())
@@ -179,10 +204,14 @@ impl Active {
         self.is_active(Lasting::NoSpace).then_some(self.free_bytes)
     }
 
-    fn count(&mut self, fault: Lasting, delay: Duration) {
-        if let Some(touched) = self.touched.get_mut(&fault) {
-            touched.operations += 1;
-            touched.delayed += delay;
+    fn count(&mut self, fault: Lasting, delay: Duration, by: By) {
+        let Some(touched) = self.touched.get_mut(&fault) else { return };
+        match by {
+            By::Node => {
+                touched.operations += 1;
+                touched.delayed += delay;
+            }
+            By::Probe => touched.probed += 1,
         }
     }
 }
@@ -209,15 +238,16 @@ mod tests {
     #[test]
     fn space_is_granted_until_it_is_gone_and_comes_back() {
         let mut active = Active::new(1);
-        assert_eq!(active.grow(1 << 40), Ok(1 << 40));
+        assert_eq!(active.grow(1 << 40, By::Node), Ok(1 << 40));
         active.fill(100);
-        assert_eq!(active.grow(60), Ok(60));
-        assert_eq!(active.grow(60), Ok(40));
-        assert_eq!(active.grow(1), Err(Errno::ENOSPC));
+        assert_eq!(active.grow(60, By::Node), Ok(60));
+        assert_eq!(active.grow(60, By::Node), Ok(40));
+        assert_eq!(active.grow(1, By::Node), Err(Errno::ENOSPC));
         assert_eq!(active.create(), Err(Errno::ENOSPC));
         active.shrink(10);
-        assert_eq!(active.grow(10), Ok(10));
+        assert_eq!(active.grow_whole(11, By::Probe), Err(Errno::ENOSPC));
+        assert_eq!(active.grow(10, By::Node), Ok(10));
         assert_eq!(active.end(Lasting::NoSpace).map(|touched| touched.operations), Some(3));
-        assert_eq!(active.grow(1), Ok(1));
+        assert_eq!(active.grow(1, By::Node), Ok(1));
     }
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, ftruncate, lseek};
 
-use super::active::SyncAnswer;
+use super::active::{By, SyncAnswer};
 use super::fault::IoKind;
 use super::file_log::FileLog;
 use super::options::RealFsync;
@@ -76,12 +76,13 @@ impl Disk {
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
+        let by = self.asked_by(inode);
         let Body::Regular { log, size, .. } = &mut self.tree.node_mut(inode)?.body else {
             return Err(Errno::EINVAL);
         };
         let wanted = offset.checked_add(data.len() as u64).ok_or(Errno::EFBIG)?;
         let growth = wanted.saturating_sub(*size);
-        let granted = self.active.grow(growth)?;
+        let granted = self.active.grow(growth, by)?;
         // Where there is space for some of it, that much is written, as on a disk that fills up; where it
         // does not even reach from the end of the file to the offset, nothing is.
         let end = wanted - (growth - granted);
@@ -109,14 +110,13 @@ impl Disk {
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
+        let by = self.asked_by(inode);
         let sequence = self.journal.next_sequence();
         let Body::Regular { log, size, .. } = &mut self.tree.node_mut(inode)?.body else {
             return Err(Errno::EINVAL);
         };
         let growth = to.saturating_sub(*size);
-        if self.active.grow(growth)? < growth {
-            return Err(Errno::ENOSPC);
-        }
+        self.active.grow_whole(growth, by)?;
         self.active.shrink(size.saturating_sub(to));
         if to == *size {
             return ftruncate(&*file, signed(to)?);
@@ -156,15 +156,14 @@ impl Disk {
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
+        let by = self.asked_by(inode);
         let Body::Regular { log, size, .. } = &mut self.tree.node_mut(inode)?.body else {
             return Err(Errno::EINVAL);
         };
         let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
         if !flags.contains(KEEP_SIZE) {
             let growth = end.saturating_sub(*size);
-            if self.active.grow(growth)? < growth {
-                return Err(Errno::ENOSPC);
-            }
+            self.active.grow_whole(growth, by)?;
         }
         if flags.intersects(ZERO_RANGE | PUNCH_HOLE) || (!flags.contains(KEEP_SIZE) && end > *size) {
             // Only what is zeroed changes; what is reserved holds zeros before and after.
@@ -204,7 +203,7 @@ impl Disk {
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Fsync, || tree.path(inode))?;
         self.tree.node(inode)?;
-        match self.active.answer_sync() {
+        match self.active.answer_sync(self.asked_by(inode)) {
             SyncAnswer::Lie => Ok(Sync::Answered),
             SyncAnswer::Commit(delay) => {
                 let forward = match self.options.real_fsync {
@@ -217,6 +216,14 @@ impl Disk {
                 }
                 Ok(Sync::Deferred { delay, forward })
             }
+        }
+    }
+
+    /// Whose operation one on `inode` is.
+    fn asked_by(&self, inode: Inode) -> By {
+        match self.tree.node(inode) {
+            Ok(node) if node.links.iter().any(|link| Self::is_probe(link.parent, &link.name)) => By::Probe,
+            _ => By::Node,
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::device::MountError;
-use super::fault::{Lasting, ProbeSeen};
+use super::fault::Lasting;
 
 /// What went wrong with a disk.
 #[derive(Debug, thiserror::Error)]
@@ -69,35 +69,5 @@ pub enum DiskError {
         files: String,
         /// Where the disk is mounted.
         mount_point: PathBuf,
-    },
-    /// A fault is in force, and the disk's own probe does not meet it.
-    #[error("{fault} has no effect on the disk at {}: {seen:?}", mount_point.display())]
-    NoEffect {
-        /// Which.
-        fault: Lasting,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-        /// What the probe met.
-        seen: ProbeSeen,
-    },
-    /// The disk is to be full, and says that it is not.
-    #[error("the disk at {} says that {available} bytes are left, where {free_bytes} should be", mount_point.display())]
-    SpaceLeft {
-        /// What was to be left, in bytes.
-        free_bytes: u64,
-        /// What it says.
-        available: u64,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-    },
-    /// No fault is in force any more, and the disk's own probe still meets one.
-    #[error("the disk at {} is not healed of {fault}: {seen:?}", mount_point.display())]
-    NotHealed {
-        /// Of which.
-        fault: Lasting,
-        /// Where the disk is mounted.
-        mount_point: PathBuf,
-        /// What the probe met.
-        seen: ProbeSeen,
     },
 }

@@ -217,7 +217,7 @@ pub struct CutFile {
     pub to: u64,
 }
 
-/// What the disk's own probe met when it created a file, wrote to it, synced it and read it back.
+/// What the disk's own probe met when it created a file, wrote to it, reserved space for more, synced it and read it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSeen {
     /// The error number of the write, or 0.
@@ -230,13 +230,16 @@ pub struct ProbeSeen {
     pub durable: bool,
     /// The error number of the read, or 0.
     pub read_errno: i32,
+    /// The error number of reserving space for the file, or 0; 0 also where none was asked for.
+    pub reserve_errno: i32,
 }
 
 impl ProbeSeen {
     /// Whether nothing unusual was met.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.write_errno == 0 && self.fsync_errno == 0 && self.read_errno == 0 && self.durable
+        let errors = [self.write_errno, self.fsync_errno, self.read_errno, self.reserve_errno];
+        errors == [0; 4] && self.durable
     }
 }
 
@@ -246,14 +249,15 @@ impl ProbeSeen {
 pub enum DiskEvidence {
     /// Of a power loss.
     Undone(Undone),
-    /// Of a fault that lasts, since it began: how many operations it touched, the disk's own probe among
-    /// them.
+    /// Of a fault that lasts, since it began.
     Touched {
-        /// Operations that failed, were delayed, or were answered without being done.
+        /// The node's operations that failed, were delayed, or were answered without being done.
         operations: u64,
-        /// By how much operations were delayed, all together.
+        /// By how much those were delayed, all together.
         delayed: Duration,
-        /// What the probe met, where the fault is one that any file meets.
+        /// The same of operations of the disk's own probe.
+        probed: u64,
+        /// What the disk's own probe met last, where it was made for this.
         probe: Option<ProbeSeen>,
     },
     /// Of flipped bits, each verified in the backing folder.

@@ -11,8 +11,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
-use nix::errno::Errno;
-use nix::sys::statvfs::statvfs;
 use nix::unistd::syncfs;
 
 use super::apart::apart;
@@ -22,7 +20,7 @@ use super::error::DiskError;
 use super::fault::{DiskEvidence, DiskFault, IoKind, Keep, Lasting, ProbeSeen, Trigger, Undone};
 use super::filesystem::{Served, lock};
 use super::options::DiskOptions;
-use super::probe::{self, PROBE_BYTES};
+use super::probe;
 use super::state::{Disk, PROBE};
 use super::tree::{Body, Inode, LIMBO, Node, ROOT};
 
@@ -128,8 +126,7 @@ impl FaultDisk {
     /// probe met, or that of the fault itself when it is over at once.
     ///
     /// # Errors
-    /// [`DiskError::AlreadyInForce`], [`DiskError::NothingToDamage`], [`DiskError::NoEffect`],
-    /// [`DiskError::Inject`].
+    /// [`DiskError::AlreadyInForce`], [`DiskError::NothingToDamage`], [`DiskError::Inject`].
     pub fn inject(&self, fault: &DiskFault) -> Result<DiskEvidence, DiskError> {
         match fault {
             DiskFault::PowerLoss { keep } => self.power_loss(*keep).map(DiskEvidence::Undone),
@@ -191,82 +188,38 @@ impl FaultDisk {
         }
     }
 
-    /// Shows that `fault`, which lasts and is in force, has its effect.
+    /// Probes the disk for `fault`, which lasts and is in force; what the probe met is for the caller to judge. One that
+    /// fails operations by chance is probed for until any operation has met it, up to [`PROBES_MAX`] times.
     ///
     /// # Errors
-    /// [`DiskError::NoEffect`]; [`DiskError::NotInForce`]; [`DiskError::Inject`] when it cannot be tried.
+    /// [`DiskError::NotInForce`]; [`DiskError::Inject`] when a probe cannot be made.
     pub fn show(&self, fault: &DiskFault) -> Result<DiskEvidence, DiskError> {
-        match fault {
-            DiskFault::LyingFsync => self.probed(Lasting::LyingFsync, |seen| !seen.durable),
-            DiskFault::SlowFsync { delay } => {
-                self.probed(Lasting::SlowFsync, |seen| seen.fsync_took >= *delay)
+        let Some(lasting) = fault.lasting() else {
+            return Err(self.failed("show what is over", io::ErrorKind::InvalidInput.into()));
+        };
+        let by_chance = match fault {
+            DiskFault::Errors { trigger: Trigger::Probability(probability), files, .. } => {
+                files.matches(PROBE) && *probability < 1.0
             }
-            DiskFault::Errors { on, trigger, files } => {
-                let lasting = Lasting::Errors(*on);
-                // A probe would use up the one operation that fails, or meet nothing by chance.
-                let certain = matches!(trigger, Trigger::Probability(probability) if *probability >= 1.0);
-                if certain && files.matches(PROBE) {
-                    self.probed(lasting, |seen| match on {
-                        IoKind::Reads => seen.read_errno == Errno::EIO as i32,
-                        IoKind::Writes => seen.write_errno == Errno::EIO as i32,
-                        IoKind::Fsync => seen.fsync_errno == Errno::EIO as i32,
-                    })
-                } else {
-                    self.touched(lasting)
-                }
-            }
-            DiskFault::NoSpace { free_bytes } if *free_bytes < PROBE_BYTES => {
-                self.probed(Lasting::NoSpace, |seen| seen.write_errno == Errno::ENOSPC as i32)
-            }
-            DiskFault::NoSpace { free_bytes } => {
-                // A probe would take the space that is left: what every program is told of it is asked for instead.
-                let mount_point = self.mount_point.clone();
-                let told = apart(move || statvfs(&mount_point).map_err(io::Error::from))
-                    .and_then(|told| told)
-                    .map_err(|source| self.failed("ask for the space", source))?;
-                let available = told.blocks_available() * told.fragment_size();
-                if available > *free_bytes {
-                    let mount_point = self.mount_point.clone();
-                    return Err(DiskError::SpaceLeft { free_bytes: *free_bytes, available, mount_point });
-                }
-                self.touched(Lasting::NoSpace)
-            }
-            DiskFault::PowerLoss { .. } | DiskFault::BitFlip { .. } | DiskFault::Truncate { .. } => {
-                Err(self.failed("show what is over", io::ErrorKind::InvalidInput.into()))
-            }
-        }
-    }
-
-    /// Probes until an operation meets `fault`, one that fails operations by chance: for the end of a fault that no
-    /// operation of the node has met. Up to [`PROBES_MAX`] probes. Returns how many operations of the probes have met it,
-    /// which are touched by it as well.
-    ///
-    /// # Errors
-    /// [`DiskError::NoEffect`] when none meets it; [`DiskError::NotInForce`]; [`DiskError::Inject`] when a probe cannot
-    /// be made.
-    pub fn meet(&self, fault: Lasting) -> Result<u64, DiskError> {
-        let mut last = None;
-        let mut probes_met = 0;
-        for _ in 0..PROBES_MAX {
-            if !matches!(self.touched(fault)?, DiskEvidence::Touched { operations: 0, .. }) {
-                return Ok(probes_met);
-            }
-            let seen = self.probe()?;
-            let errno = match fault {
-                Lasting::Errors(IoKind::Reads) => seen.read_errno,
-                Lasting::Errors(IoKind::Writes) => seen.write_errno,
-                Lasting::Errors(IoKind::Fsync) => seen.fsync_errno,
-                Lasting::LyingFsync | Lasting::SlowFsync | Lasting::NoSpace => 0,
+            // A probe would use up the one operation that fails.
+            DiskFault::Errors { trigger: Trigger::Nth(_), .. } => return self.touched(lasting),
+            _ => false,
+        };
+        let more = match fault {
+            DiskFault::NoSpace { free_bytes } => free_bytes.saturating_add(1),
+            _ => 0,
+        };
+        for _ in 1..PROBES_MAX {
+            let seen = self.probe(more)?;
+            let touched = self.touched(lasting)?;
+            let DiskEvidence::Touched { operations, delayed, probed, .. } = touched else {
+                return Ok(touched);
             };
-            probes_met += u64::from(errno == Errno::EIO as i32);
-            last = Some(seen);
-        }
-        match last {
-            Some(seen) if probes_met == 0 => {
-                Err(DiskError::NoEffect { fault, mount_point: self.mount_point.clone(), seen })
+            if !by_chance || operations + probed > 0 {
+                return Ok(DiskEvidence::Touched { operations, delayed, probed, probe: Some(seen) });
             }
-            _ => Ok(probes_met),
         }
+        self.touched(lasting)
     }
 
     /// What a fault in force has touched so far.
@@ -278,40 +231,40 @@ impl FaultDisk {
             Some(touched) => Ok(DiskEvidence::Touched {
                 operations: touched.operations,
                 delayed: touched.delayed,
+                probed: touched.probed,
                 probe: None,
             }),
             None => Err(DiskError::NotInForce { fault, mount_point: self.mount_point.clone() }),
         }
     }
 
-    /// Heals `fault`, and probes that it is gone. Answers what it touched while it was in force, and what the
-    /// probe met.
+    /// Heals `fault`. Answers what it touched while it was in force, and what the disk's own probe met afterwards, which
+    /// is for the caller to judge: other faults may be in force still ([`FaultDisk::in_force`]).
     ///
     /// What a lying fsync left undone stays so until the next fsync of the same file.
     ///
     /// # Errors
-    /// [`DiskError::NotInForce`]; [`DiskError::NotHealed`] when no fault is in force and the probe meets one;
-    /// [`DiskError::Inject`] when the probe cannot be made.
+    /// [`DiskError::NotInForce`]; [`DiskError::Inject`] when the probe cannot be made.
     pub fn heal(&self, fault: Lasting) -> Result<DiskEvidence, DiskError> {
-        let (touched, others) = {
-            let mut disk = lock(&self.disk);
-            (disk.active.end(fault), disk.active.any())
-        };
+        let touched = lock(&self.disk).active.end(fault);
         let Some(touched) = touched else {
             return Err(DiskError::NotInForce { fault, mount_point: self.mount_point.clone() });
         };
         if fault == Lasting::SlowFsync {
             self.deferred.release();
         }
-        let seen = self.probe()?;
-        if !others && !seen.is_healthy() {
-            return Err(DiskError::NotHealed { fault, mount_point: self.mount_point.clone(), seen });
-        }
         Ok(DiskEvidence::Touched {
             operations: touched.operations,
             delayed: touched.delayed,
-            probe: Some(seen),
+            probed: touched.probed,
+            probe: Some(self.probe(0)?),
         })
+    }
+
+    /// The faults in force.
+    #[must_use]
+    pub fn in_force(&self) -> Vec<Lasting> {
+        lock(&self.disk).active.all()
     }
 
     /// Takes the power away: from now on nothing becomes durable and every operation fails with `EIO`, those
@@ -394,27 +347,14 @@ impl FaultDisk {
         })
     }
 
-    /// Probes, and demands that the fault shows.
-    fn probed(
-        &self,
-        fault: Lasting,
-        shows: impl FnOnce(&ProbeSeen) -> bool,
-    ) -> Result<DiskEvidence, DiskError> {
-        let seen = self.probe()?;
-        if !shows(&seen) {
-            return Err(DiskError::NoEffect { fault, mount_point: self.mount_point.clone(), seen });
-        }
-        match self.touched(fault)? {
-            DiskEvidence::Touched { operations, delayed, .. } => {
-                Ok(DiskEvidence::Touched { operations, delayed, probe: Some(seen) })
-            }
-            other => Ok(other),
-        }
-    }
-
-    fn probe(&self) -> Result<ProbeSeen, DiskError> {
+    /// The disk's own probe: writes a small file, reserves `more` bytes for it, syncs it, reads it back and removes it,
+    /// through the mount, as the node would.
+    ///
+    /// # Errors
+    /// [`DiskError::Inject`] when it cannot be made; what faults do to it is part of the answer.
+    pub fn probe(&self, more: u64) -> Result<ProbeSeen, DiskError> {
         let failed = |source| self.failed("probe", source);
-        let written = probe::write(&self.mount_point).map_err(failed)?;
+        let written = probe::write(&self.mount_point, more).map_err(failed)?;
         let inode = lock(&self.disk).lookup(ROOT, PROBE.as_ref()).map_err(|errno| failed(errno.into()))?;
         let is_clean = |node: &Node| matches!(node.body, Body::Regular { log: None, .. });
         let durable = written.is_synced() && lock(&self.disk).tree.node(inode).is_ok_and(is_clean);

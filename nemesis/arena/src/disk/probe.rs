@@ -7,28 +7,29 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FallocateFlags, fallocate};
+
 use super::apart::apart;
 use super::fault::ProbeSeen;
 use super::state::PROBE;
 
 /// What is written.
 const MESSAGE: &[u8] = b"is anybody there?";
-/// How many bytes that is.
-pub(super) const PROBE_BYTES: u64 = MESSAGE.len() as u64;
 
 /// What became of the writing half of a probe.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     write_errno: i32,
+    reserve_errno: i32,
     fsync_errno: i32,
     fsync_took: Duration,
 }
 
-/// Makes the probe's file, writes and syncs.
+/// Makes the probe's file, writes, reserves `more` bytes, and syncs.
 ///
 /// # Errors
 /// What the mounted file system answers to making the file; a full disk does not refuse the probe its name.
-pub(super) fn write(mount_point: &Path) -> io::Result<Written> {
+pub(super) fn write(mount_point: &Path, more: u64) -> io::Result<Written> {
     let path = mount_point.join(PROBE);
     apart(move || {
         match std::fs::remove_file(&path) {
@@ -37,9 +38,10 @@ pub(super) fn write(mount_point: &Path) -> io::Result<Written> {
         }
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let write_errno = number(file.write_all(MESSAGE));
+        let reserve_errno = if more == 0 { 0 } else { number(reserve(&file, more)) };
         let began = Instant::now();
         let fsync_errno = number(file.sync_all());
-        Ok(Written { write_errno, fsync_errno, fsync_took: began.elapsed() })
+        Ok(Written { write_errno, reserve_errno, fsync_errno, fsync_took: began.elapsed() })
     })?
 }
 
@@ -61,9 +63,22 @@ impl Written {
             std::fs::remove_file(&path)?;
             io::Result::Ok(read_errno)
         })??;
-        let Self { write_errno, fsync_errno, fsync_took } = self;
-        Ok(ProbeSeen { write_errno, fsync_errno, fsync_took: round(fsync_took), durable, read_errno })
+        let Self { write_errno, reserve_errno, fsync_errno, fsync_took } = self;
+        Ok(ProbeSeen {
+            write_errno,
+            fsync_errno,
+            fsync_took: round(fsync_took),
+            durable,
+            read_errno,
+            reserve_errno,
+        })
     }
+}
+
+/// Reserves `more` bytes behind what was written: what does not fit is refused as a whole, and takes nothing of the space.
+fn reserve(file: &File, more: u64) -> io::Result<()> {
+    let (from, more) = (MESSAGE.len() as i64, i64::try_from(more).unwrap_or(i64::MAX));
+    fallocate(file, FallocateFlags::empty(), from, more).map_err(io::Error::from)
 }
 
 /// To the microsecond: the rest is noise in a record meant to be read.

@@ -11,6 +11,7 @@ mod probe;
 mod queue;
 mod segment;
 mod shaper;
+mod train;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ pub use capture::{Capture, CaptureError, CaptureSpec, CaptureSummary, Extent, Ru
 pub use counters::LinkCounters;
 pub use policy::{Corrupt, Damage, LinkPolicy, Passage, Probability, ProbabilityError, Reorder};
 pub use probe::ProbeOutcome;
+pub use train::{Train, TrainSeen};
 
 use counters::LinkTally;
 use engine::{Forwarder, Message};
@@ -177,6 +179,21 @@ impl Switch {
         deadline: Duration,
     ) -> Result<Vec<ProbeOutcome>, SwitchError> {
         self.prober.probe(&self.shared, pairs, deadline)
+    }
+
+    /// Sends `train` along each of `pairs` (from, to), along all of them at once, and says what was seen at their far
+    /// ends, in the order of the pairs: proof of what a link does to packets, taken from outside of the switch.
+    ///
+    /// Blocks, for the train's patience at the most once all of it was sent; takes turns with [`Switch::probe`].
+    ///
+    /// # Errors
+    /// As [`Switch::probe`].
+    pub fn train<N: AsRef<str>>(
+        &self,
+        pairs: &[(N, N)],
+        train: Train,
+    ) -> Result<Vec<TrainSeen>, SwitchError> {
+        self.prober.train(&self.shared, pairs, train)
     }
 
     /// Captures every packet that comes into the switch from now on, in pcapng at `file`, until the capture is

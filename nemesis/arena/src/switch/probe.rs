@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ pub const PROBE_PORT: u16 = 9;
 /// A datagram of which nothing was heard for so long was lost to a full queue, and is sent again.
 const SEND_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How often to look whether the switch has dropped a probe; it does not announce it.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum ProbeOutcome {
 
 /// One socket on every host, in the order of ports.
 pub struct Prober {
-    sockets: Vec<UdpSocket>,
+    pub(super) sockets: Vec<UdpSocket>,
     /// The number of the last probe; held while probing, since answers to two at once could not be told apart
     /// from the counters.
     last: Mutex<u64>,
@@ -53,8 +53,7 @@ impl Prober {
         pairs: &[(N, N)],
         deadline: Duration,
     ) -> Result<Vec<ProbeOutcome>, SwitchError> {
-        // The number is only ever increased, so that a panic elsewhere cannot have left it in disorder.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.turn();
         let began = Instant::now();
         let mut flights = Vec::with_capacity(pairs.len());
         for (from, to) in pairs {
@@ -80,14 +79,30 @@ impl Prober {
         Ok(flights.iter().map(|flight| flight.outcome.unwrap_or(ProbeOutcome::Silent)).collect())
     }
 
+    /// Waits until it is the caller's turn; the number is that of the last probe.
+    pub(super) fn turn(&self) -> MutexGuard<'_, u64> {
+        // It is only ever increased, so that a panic elsewhere cannot have left it in disorder.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits up to `wait` until something has arrived at any host.
+    pub(super) fn wait(&self, wait: Duration) -> io::Result<()> {
+        let mut arrivals: Vec<_> =
+            self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut arrivals, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn send(&self, shared: &Shared, flights: &[Flight]) -> io::Result<()> {
         for flight in flights.iter().filter(|flight| flight.outcome.is_none()) {
             let to = SocketAddrV4::new(shared.hosts[flight.to].address(), PROBE_PORT);
             match self.sockets[flight.from].send_to(&flight.number.to_be_bytes(), to) {
                 Ok(_) => {}
-                // A full queue: sent again later.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                // Sent again later.
+                Err(error) if is_full(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -96,13 +111,7 @@ impl Prober {
 
     /// Waits a moment for any probe to arrive, and takes note of those that have.
     fn receive(&self, flights: &mut [Flight], began: Instant) -> io::Result<()> {
-        let mut arrivals: Vec<_> =
-            self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
-        let timeout = PollTimeout::try_from(BETWEEN_LOOKS).unwrap_or(PollTimeout::ZERO);
-        match poll(&mut arrivals, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        self.wait(BETWEEN_LOOKS)?;
         for (position, socket) in self.sockets.iter().enumerate() {
             let mut number = [0; size_of::<u64>()];
             loop {
@@ -120,6 +129,11 @@ impl Prober {
         }
         Ok(())
     }
+}
+
+/// Whether a datagram was not taken because a queue is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// A probe under way.

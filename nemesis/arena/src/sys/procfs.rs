@@ -76,6 +76,33 @@ pub fn threads(pid: Pid) -> io::Result<Vec<ThreadState>> {
     Ok(states)
 }
 
+/// What the threads of a process have done since they began: it only ever grows, and while all of them are stopped it
+/// does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// How many times they went off a processor.
+    switches: u64,
+    /// The processor time they have used, in ticks of the kernel: for a thread that never goes off.
+    ticks: u64,
+}
+
+/// What the threads of `pid` have done so far; `None` once the process is gone.
+pub fn activity(pid: Pid) -> io::Result<Option<Activity>> {
+    let Some(entries) = absent_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else { return Ok(None) };
+    let mut activity = Activity::default();
+    for entry in entries {
+        let Some(entry) = absent_is_none(entry)? else { break };
+        let read = |name: &str| absent_is_none(fs::read_to_string(entry.path().join(name)));
+        let (Some(stat), Some(status)) = (read("stat")?, read("status")?) else { continue };
+        // After the command name come the state, and as the twelfth and thirteenth field the time used.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        activity.ticks += fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>();
+        let switches = status.lines().filter_map(|line| line.split_once("ctxt_switches:"));
+        activity.switches += switches.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum::<u64>();
+    }
+    Ok(Some(activity))
+}
+
 /// Reads the state out of a `stat` line: the first character after the command name, which is in parentheses
 /// and may itself hold any character, so the *last* parenthesis counts.
 fn parse_state(stat: &str) -> io::Result<ThreadState> {

@@ -13,6 +13,7 @@ mod pcapng;
 mod processes;
 mod scene;
 mod shaping;
+mod trains;
 #[path = "../../examples/two_hosts.rs"]
 mod two_hosts;
 mod unprivileged;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     let mut trials: Vec<Trial> = Vec::new();
     network::register(&mut trials, &allowed);
     shaping::register(&mut trials, &allowed);
+    trains::register(&mut trials, &allowed);
     capture::register(&mut trials, &allowed);
     processes::register(&mut trials);
     lifetime::register(&mut trials);

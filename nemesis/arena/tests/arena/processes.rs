@@ -85,7 +85,14 @@ fn a_pause_stops_daemons() {
         })
     };
     assert!(states('T'));
-    assert_eq!(node.resume(PATIENCE).unwrap().pids, 2);
+    let alive = node.alive().unwrap();
+    assert_eq!((alive.pids, alive.threads, alive.stopped), (2, 2, 2));
+    let resumed = node.resume(PATIENCE).unwrap();
+    assert_eq!((resumed.pids, resumed.continued, resumed.progressed), (2, 2, 2));
+    assert_eq!(node.alive().unwrap().stopped, 0);
+    // What was not stopped does not show that it continues.
+    let again = node.resume(PATIENCE).unwrap();
+    assert_eq!((again.pids, again.continued, again.progressed), (2, 0, 0));
     assert_eq!(node.state().unwrap(), ProcessState::Running);
     wait_until("they sleep again", || states('S'));
 
@@ -110,7 +117,7 @@ fn a_pause_stops_every_thread() {
         assert_eq!(progress(), before);
     }
     let resumed = node.resume(PATIENCE).unwrap();
-    assert_eq!(resumed.threads, scene::THREADS + 1);
+    assert_eq!((resumed.threads, resumed.continued, resumed.progressed), (scene::THREADS + 1, 1, 1));
     wait_until("it writes again", || progress() > before);
     node.kill(PATIENCE).unwrap();
 }

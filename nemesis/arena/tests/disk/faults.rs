@@ -39,9 +39,10 @@ fn errno<T>(result: io::Result<T>) -> Option<Errno> {
     result.err().and_then(|error| error.raw_os_error()).map(Errno::from_raw)
 }
 
-fn operations(evidence: &DiskEvidence) -> u64 {
+/// How many operations of the node's, and of the disk's own probe, a fault has touched.
+fn touched(evidence: &DiskEvidence) -> (u64, u64) {
     match evidence {
-        DiskEvidence::Touched { operations, .. } => *operations,
+        DiskEvidence::Touched { operations, probed, .. } => (*operations, *probed),
         other => panic!("a fault that lasts has another evidence: {other:?}"),
     }
 }
@@ -72,11 +73,11 @@ fn slow() -> Outcome {
     assert!(synced? >= delay);
     assert!(read < delay / 3, "{read:?}");
     let evidence = stage.disk().heal(Lasting::SlowFsync)?;
-    let DiskEvidence::Touched { operations, delayed, probe: Some(probe) } = evidence else {
+    let DiskEvidence::Touched { operations, delayed, probed, probe: Some(probe) } = evidence else {
         panic!("no probe: {evidence:?}")
     };
-    // The probe of the injection, and ours.
-    assert_eq!((operations, delayed), (2, 2 * delay));
+    // Ours, and the probe of the injection.
+    assert_eq!((operations, delayed, probed), (1, delay, 1));
     assert!(probe.fsync_took < delay / 2, "{probe:?}");
     drop(file);
     stage.disk().power_loss(Keep::Nothing)?;
@@ -94,11 +95,11 @@ fn write_errors() -> Outcome {
         files: FilePattern::all(),
     };
     let evidence = stage.disk().inject(&fault)?;
-    assert_eq!(operations(&evidence), 1, "the probe");
+    assert_eq!(touched(&evidence), (0, 1), "the probe");
     assert_eq!(errno(file.write_all(b" during")), Some(Errno::EIO));
     assert_eq!(errno(file.set_len(0)), Some(Errno::EIO));
     assert_eq!(fs::read(stage.path("file"))?, b"before");
-    assert_eq!(operations(&stage.disk().heal(Lasting::Errors(IoKind::Writes))?), 3);
+    assert_eq!(touched(&stage.disk().heal(Lasting::Errors(IoKind::Writes))?), (2, 1));
     file.write_all(b" after")?;
     assert_eq!(fs::read(stage.path("file"))?, b"before after");
     Ok(())
@@ -112,10 +113,10 @@ fn read_errors() -> Outcome {
     }
     let fault =
         DiskFault::Errors { on: IoKind::Reads, trigger: Trigger::Probability(1.0), files: pattern("b*") };
-    assert_eq!(operations(&stage.disk().inject(&fault)?), 0);
+    assert_eq!(touched(&stage.disk().inject(&fault)?), (0, 0));
     assert_eq!(errno(fs::read(stage.path("bad"))), Some(Errno::EIO));
     assert_eq!(runs(&fs::read(stage.path("good"))?), [(10_000, 1)]);
-    assert!(operations(&stage.disk().heal(Lasting::Errors(IoKind::Reads))?) > 0);
+    assert!(touched(&stage.disk().heal(Lasting::Errors(IoKind::Reads))?).0 > 0);
     assert_eq!(runs(&fs::read(stage.path("bad"))?), [(10_000, 1)]);
     Ok(())
 }
@@ -148,7 +149,7 @@ fn triggers() -> Outcome {
     let on = IoKind::Writes;
     stage.disk().inject(&DiskFault::Errors { on, trigger: Trigger::Nth(5), files: pattern("file") })?;
     assert_eq!(failures(20), [4]);
-    assert_eq!(operations(&stage.disk().heal(Lasting::Errors(on))?), 1);
+    assert_eq!(touched(&stage.disk().heal(Lasting::Errors(on))?), (1, 0));
     stage.disk().inject(&DiskFault::Errors {
         on,
         trigger: Trigger::Probability(0.3),
@@ -157,14 +158,24 @@ fn triggers() -> Outcome {
     let failed = failures(400).len();
     // 120 expected, with a standard deviation of 9.2: six of them either way.
     assert!((65..=175).contains(&failed), "{failed} of 400");
-    assert_eq!(operations(&stage.disk().heal(Lasting::Errors(on))?), failed as u64);
+    assert_eq!(touched(&stage.disk().heal(Lasting::Errors(on))?), (failed as u64, 0));
+    // Where any file may be struck, the probe is made until it is.
+    let by_chance = stage.disk().inject(&DiskFault::Errors {
+        on,
+        trigger: Trigger::Probability(0.05),
+        files: FilePattern::all(),
+    })?;
+    assert_eq!(touched(&by_chance), (0, 1));
+    stage.disk().heal(Lasting::Errors(on))?;
     Ok(())
 }
 
 fn no_space() -> Outcome {
     let stage = Stage::new();
     fs::write(stage.path("old"), [1; 8192])?;
-    stage.disk().inject(&DiskFault::NoSpace { free_bytes: 10_000 })?;
+    let evidence = stage.disk().inject(&DiskFault::NoSpace { free_bytes: 10_000 })?;
+    let DiskEvidence::Touched { probe: Some(probe), .. } = evidence else { panic!("{evidence:?}") };
+    assert_eq!((probe.write_errno, probe.reserve_errno), (0, Errno::ENOSPC as i32));
     let file = File::create(stage.path("new"))?;
     let mut left = &file;
     left.write_all(&[2; 6000])?;
@@ -176,7 +187,7 @@ fn no_space() -> Outcome {
     OpenOptions::new().write(true).open(stage.path("old"))?.write_all(&[3; 8192])?;
     file.set_len(0)?;
     file.write_all_at(&[4; 10_000], 0)?;
-    assert!(operations(&stage.disk().heal(Lasting::NoSpace)?) >= 3);
+    assert!(touched(&stage.disk().heal(Lasting::NoSpace)?).0 >= 3);
     file.write_all_at(&[4; 20_000], 0)?;
     let evidence = stage.disk().inject(&DiskFault::NoSpace { free_bytes: 0 });
     assert!(evidence.is_ok(), "{evidence:?}");
@@ -290,11 +301,14 @@ fn in_force() -> Outcome {
     stage.disk().inject(&DiskFault::LyingFsync)?;
     let again = stage.disk().inject(&DiskFault::LyingFsync);
     assert!(matches!(again, Err(DiskError::AlreadyInForce { .. })), "{again:?}");
-    assert_eq!(operations(&stage.disk().touched(Lasting::LyingFsync)?), 1);
+    assert_eq!(touched(&stage.disk().touched(Lasting::LyingFsync)?), (0, 1));
     // Another one is in force at the same time; healing one does not demand that the other is gone.
     stage.disk().inject(&DiskFault::SlowFsync { delay: Duration::ZERO })?;
+    assert_eq!(stage.disk().in_force(), [Lasting::LyingFsync, Lasting::SlowFsync]);
     stage.disk().heal(Lasting::SlowFsync)?;
+    assert!(!stage.disk().probe(0)?.is_healthy());
     stage.disk().heal(Lasting::LyingFsync)?;
+    assert!(stage.disk().probe(0)?.is_healthy());
     assert_eq!(fs::read_dir(stage.path(""))?.count(), 0, "the probe leaves nothing");
     assert_eq!(stage.disk().power_loss(Keep::Nothing)?.metadata_operations, 0, "nor anything in the journal");
     Ok(())

@@ -1,0 +1,287 @@
+//! Every kind of evidence can prove, and can fail to: beside what suffices, everything that falls just short of it.
+
+use std::time::Duration;
+
+use duress_history::NodeId;
+use duress_history::nemesis::{
+    ClockAsked, ClockSeen, DiskProbe, DiskSeen, Evidence, FlippedBit, LastingFault, NodeClock, NodeDisk,
+    NodeProcesses, NodeResumed, PacketsSeen, ProcessClock, Proof, Touches, Undone, UnpatchedProcess,
+};
+
+fn node(name: &str) -> NodeId {
+    NodeId::new(name)
+}
+
+/// Demands that `sufficient` proves, and that none of what `short` makes of it does.
+#[track_caller]
+fn proves_only<const N: usize>(sufficient: &Evidence, short: [Evidence; N]) {
+    assert_eq!(sufficient.proves(), Proof::Proven, "{sufficient}");
+    for evidence in short {
+        assert_eq!(evidence.proves(), Proof::Missing, "{evidence}");
+    }
+}
+
+fn processes(counts: &[usize]) -> Vec<NodeProcesses> {
+    (1..)
+        .zip(counts)
+        .map(|(at, count)| NodeProcesses { node: node(&format!("n{at}")), processes: *count })
+        .collect()
+}
+
+#[test]
+fn cuts() {
+    proves_only(
+        &Evidence::Cut { links: 4, probes_dropped: 4 },
+        [Evidence::Cut { links: 4, probes_dropped: 3 }, Evidence::Cut { links: 0, probes_dropped: 0 }],
+    );
+    let flapping =
+        |links, seen_cut, seen_open| Evidence::Flapping { links, seen_cut, seen_open, period_ms: 400 };
+    proves_only(&flapping(4, 4, 4), [flapping(4, 3, 4), flapping(4, 4, 3), flapping(0, 0, 0)]);
+    let joined = |probes_arrived, still_cut| Evidence::Joined {
+        links: 4,
+        probes_arrived,
+        still_cut,
+        packets_dropped: 9,
+    };
+    proves_only(&joined(3, 1), [joined(2, 1), joined(0, 0)]);
+    assert_eq!(joined(0, 4).proves(), Proof::Masked);
+}
+
+#[test]
+fn processes_that_are_gone_stopped_or_live() {
+    for of in [
+        |nodes| Evidence::Killed { nodes },
+        |nodes| Evidence::Paused { nodes },
+        |nodes| Evidence::Ended { nodes },
+    ] {
+        proves_only(&of(processes(&[1, 0])), [of(processes(&[0, 0])), of(Vec::new())]);
+    }
+    let started = |nodes| Evidence::Started { nodes };
+    proves_only(&started(processes(&[1, 2])), [started(processes(&[1, 0])), started(Vec::new())]);
+}
+
+#[test]
+fn processes_that_go_on() {
+    let resumed = |change: fn(&mut NodeResumed)| {
+        let mut one = NodeResumed {
+            node: node("n1"),
+            processes: 2,
+            stopped: 0,
+            continued: 2,
+            progressed: 2,
+            replaced: false,
+        };
+        let other = one.clone();
+        change(&mut one);
+        Evidence::Resumed { nodes: vec![other, one] }
+    };
+    proves_only(
+        &resumed(|_| {}),
+        [
+            resumed(|it| it.stopped = 1),
+            resumed(|it| it.progressed = 1),
+            // Nothing was stopped any more: something else had let it go on.
+            resumed(|it| (it.continued, it.progressed) = (0, 0)),
+            resumed(|it| (it.processes, it.continued, it.progressed) = (0, 0, 0)),
+            Evidence::Resumed { nodes: Vec::new() },
+        ],
+    );
+    // Another fault had ended what was paused.
+    let replaced = resumed(|it| (it.processes, it.continued, it.progressed, it.replaced) = (0, 0, 0, true));
+    assert_eq!(replaced.proves(), Proof::Proven);
+}
+
+#[test]
+fn packets() {
+    let shaped = |links, cut, touches, probed, met| Evidence::Shaped {
+        links,
+        cut,
+        touches,
+        probes: PacketsSeen { links: probed, met, ..PacketsSeen::default() },
+    };
+    let (every, some) = (Touches::Every, Touches::Some);
+    proves_only(
+        &shaped(4, 1, every, 3, 3),
+        [
+            shaped(4, 1, every, 3, 2),
+            shaped(4, 0, every, 3, 3),
+            shaped(4, 0, every, 4, 0),
+            shaped(0, 0, every, 0, 0),
+        ],
+    );
+    proves_only(&shaped(4, 0, some, 4, 1), [shaped(4, 0, some, 4, 0), shaped(4, 0, some, 3, 1)]);
+    assert_eq!(shaped(4, 4, every, 0, 0).proves(), Proof::Masked);
+
+    let unshaped = |probes_arrived, still_cut, packets_met, met| Evidence::Unshaped {
+        links: 4,
+        probes_arrived,
+        still_cut,
+        packets_met,
+        after: PacketsSeen { links: 4, met, ..PacketsSeen::default() },
+    };
+    proves_only(
+        &unshaped(3, 1, 5, 0),
+        [unshaped(2, 1, 5, 0), unshaped(4, 0, 0, 0), unshaped(4, 0, 5, 1), unshaped(3, 1, 0, 0)],
+    );
+    // A partition that cuts all of its links meanwhile leaves nothing to be met.
+    assert_eq!(unshaped(0, 4, 0, 0).proves(), Proof::Masked);
+}
+
+#[test]
+fn clocks() {
+    let clock = |offset_ns: i64, change: fn(&mut NodeClock)| {
+        let seen = ProcessClock { pid: 7, delta_ns: offset_ns, expected_ns: offset_ns, uncertainty_ns: 5 };
+        let mut clock = NodeClock {
+            node: node("n1"),
+            clock: ClockSeen {
+                asked: ClockAsked { since_ns: 9, offset_ns, drift_ppb: 0 },
+                seen: vec![seen],
+                patched_pids: vec![7],
+                unpatched: Vec::new(),
+            },
+            away: false,
+            steps: None,
+            reached_ns: None,
+        };
+        change(&mut clock);
+        clock
+    };
+    let set = |change| Evidence::ClockSet { nodes: vec![clock(500, |_| {}), clock(500, change)] };
+    let reset =
+        |offset_ns, change| Evidence::ClockReset { nodes: vec![clock(0, |_| {}), clock(offset_ns, change)] };
+    let stray = |clock: &mut NodeClock| {
+        let stray = UnpatchedProcess { pid: 9, program: "x".to_owned(), why: "an exec".to_owned() };
+        clock.clock.unpatched.push(stray);
+    };
+    let off = |clock: &mut NodeClock| clock.clock.seen[0].delta_ns += 3_000_000;
+    let silent = |clock: &mut NodeClock| clock.clock.seen.clear();
+    let away = |clock: &mut NodeClock| {
+        clock.clock.seen.clear();
+        clock.away = true;
+    };
+    proves_only(&set(|_| {}), [set(stray), set(off), set(silent), Evidence::ClockSet { nodes: Vec::new() }]);
+    assert_eq!(set(away).proves(), Proof::Proven);
+    assert_eq!(Evidence::ClockSet { nodes: vec![clock(500, away)] }.proves(), Proof::Missing);
+    proves_only(
+        &reset(0, |_| {}),
+        [reset(500, |_| {}), reset(0, stray), reset(0, off), reset(0, silent), reset(500, away)],
+    );
+    assert_eq!(Evidence::ClockReset { nodes: vec![clock(0, away)] }.proves(), Proof::Masked);
+    assert_eq!(Evidence::ClockReset { nodes: Vec::new() }.proves(), Proof::Missing);
+}
+
+const SOUND: DiskProbe = DiskProbe {
+    write_errno: 0,
+    fsync_errno: 0,
+    fsync_took: Duration::from_micros(80),
+    durable: true,
+    read_errno: 0,
+    reserve_errno: 0,
+};
+
+fn disk(processes: usize, disk: Vec<DiskSeen>) -> NodeDisk {
+    NodeDisk { node: node("n2"), processes, disk, after: None, probes: 0, others: Vec::new() }
+}
+
+fn touched(fault: LastingFault, operations: u64, probed: u64, probe: Option<DiskProbe>) -> DiskSeen {
+    DiskSeen::Touched { fault: Some(fault), operations, delayed: Duration::ZERO, probed, probe }
+}
+
+#[test]
+fn disks_that_were_struck() {
+    let struck = |seen: DiskSeen| Evidence::DiskStruck { nodes: vec![disk(0, vec![seen])] };
+    let delay = Duration::from_millis(20);
+    let lies = LastingFault::LyingFsync;
+    let lied = DiskProbe { durable: false, ..SOUND };
+    proves_only(
+        &struck(touched(lies, 0, 1, Some(lied))),
+        [
+            struck(touched(lies, 0, 1, Some(SOUND))),
+            struck(touched(lies, 0, 1, Some(DiskProbe { fsync_errno: 5, ..lied }))),
+            struck(touched(lies, 3, 1, None)),
+        ],
+    );
+    let slow = LastingFault::SlowFsync { delay };
+    let slowed = |took| Some(DiskProbe { fsync_took: took, ..SOUND });
+    proves_only(
+        &struck(touched(slow, 0, 1, slowed(delay))),
+        [
+            struck(touched(slow, 0, 1, slowed(delay / 2))),
+            struck(touched(slow, 9, 1, None)),
+            struck(touched(slow, 0, 0, slowed(delay))),
+        ],
+    );
+    let full = LastingFault::NoSpace;
+    let refused = |reserve_errno| Some(DiskProbe { reserve_errno, ..SOUND });
+    proves_only(
+        &struck(touched(full, 0, 1, refused(28))),
+        [struck(touched(full, 0, 1, refused(0))), struck(touched(full, 0, 1, refused(5)))],
+    );
+    for fails in [LastingFault::WriteErrors, LastingFault::FsyncErrors, LastingFault::ReadErrors] {
+        proves_only(&struck(touched(fails, 0, 1, Some(SOUND))), [struck(touched(fails, 0, 0, Some(SOUND)))]);
+        assert_eq!(struck(touched(fails, 1, 0, None)).proves(), Proof::Proven);
+    }
+    // One disk of two does not show it.
+    let one_of_two = Evidence::DiskStruck {
+        nodes: vec![
+            disk(0, vec![touched(slow, 0, 1, slowed(delay))]),
+            disk(0, vec![touched(slow, 0, 1, slowed(Duration::ZERO))]),
+        ],
+    };
+    assert_eq!(one_of_two.proves(), Proof::Missing);
+
+    let lost = |processes, bytes| {
+        let undone = DiskSeen::Undone(Undone { bytes, ..Undone::default() });
+        Evidence::DiskStruck { nodes: vec![disk(processes, vec![undone])] }
+    };
+    proves_only(&lost(1, 0), [lost(0, 0)]);
+    assert_eq!(lost(0, 9).proves(), Proof::Proven);
+    let bit = FlippedBit { file: "log".to_owned(), offset: 1, bit: 7 };
+    proves_only(
+        &struck(DiskSeen::Flipped { bits: vec![bit] }),
+        [struck(DiskSeen::Flipped { bits: Vec::new() }), struck(DiskSeen::Cut { files: Vec::new() })],
+    );
+    assert_eq!(Evidence::DiskStruck { nodes: Vec::new() }.proves(), Proof::Missing);
+}
+
+#[test]
+fn disks_that_are_sound_again() {
+    let delay = Duration::from_millis(20);
+    let healed = |after: Option<DiskProbe>, others: &[LastingFault]| {
+        let seen = vec![touched(LastingFault::SlowFsync { delay }, 4, 1, None)];
+        let node = NodeDisk { after, others: others.to_vec(), ..disk(0, seen) };
+        Evidence::DiskHealed { nodes: vec![node], started: Vec::new() }
+    };
+    let unsound = [
+        DiskProbe { write_errno: 5, ..SOUND },
+        DiskProbe { fsync_errno: 5, ..SOUND },
+        DiskProbe { read_errno: 5, ..SOUND },
+        DiskProbe { reserve_errno: 28, ..SOUND },
+        DiskProbe { durable: false, ..SOUND },
+        DiskProbe { fsync_took: delay, ..SOUND },
+    ];
+    proves_only(&healed(Some(SOUND), &[]), unsound.map(|probe| healed(Some(probe), &[])));
+    assert_eq!(healed(None, &[]).proves(), Proof::Missing);
+    // Each is excused by a fault of its own that another has in force, and by no other.
+    let excuses = [
+        LastingFault::WriteErrors,
+        LastingFault::FsyncErrors,
+        LastingFault::ReadErrors,
+        LastingFault::NoSpace,
+        LastingFault::LyingFsync,
+        LastingFault::SlowFsync { delay },
+    ];
+    for (at, probe) in unsound.into_iter().enumerate() {
+        assert_eq!(healed(Some(probe), &[excuses[at]]).proves(), Proof::Proven, "{probe:?}");
+        let other = excuses[(at + 4) % excuses.len()];
+        assert_eq!(healed(Some(probe), &[other]).proves(), Proof::Missing, "{probe:?} under {other:?}");
+    }
+    let started = |counts| Evidence::DiskHealed {
+        nodes: vec![NodeDisk { after: Some(SOUND), ..disk(0, Vec::new()) }],
+        started: processes(counts),
+    };
+    proves_only(
+        &started(&[1]),
+        [started(&[1, 0]), Evidence::DiskHealed { nodes: Vec::new(), started: Vec::new() }],
+    );
+}
