@@ -1,8 +1,8 @@
 //! How pristine nodes become a cluster.
 //!
 //! The membership is fixed, so every node would write the same first entry and openraft allows any number of them to;
-//! but each that does also stands for election at once, and five candidates of the same term elect nobody. So the
-//! first reachable node by number forms the cluster, once a majority can hear it; the others wait to be contacted.
+//! but each node that does also stands for election at once, and five candidates of the same term split the vote. So
+//! the first reachable node by number forms the cluster, once it reaches a majority; the others wait to be contacted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub async fn form<C: Consensus>(
                 tracing::info!(members = members.len(), "cluster formed");
                 Ok(())
             }
-            // Somebody else was faster.
+            // Another node was faster.
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
                 unreachable!("a node is one of its own members: {error}")

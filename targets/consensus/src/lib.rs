@@ -1,15 +1,15 @@
-//! What our subjects share to agree: a durable log and state machine under openraft, and links between nodes.
+//! Consensus for our subjects: a durable log and state machine under openraft, and links between nodes.
 //!
 //! A subject brings its own state ([`state_machine::State`]), its own messages beside those of the consensus, and its
-//! own rules of who may propose and read what. In reading order:
+//! own rules for proposals and reads. In reading order:
 //!
 //! - [`name`]: the names of nodes, and where they listen for each other.
-//! - [`peer`]: nodes' connections to each other; [`message`]: what they ask.
+//! - [`peer`]: nodes' connections to each other; [`message`]: requests and answers.
 //! - [`disk`]: durable group commit.
-//! - [`types`](mod@types): what the log holds.
+//! - [`types`](mod@types): the entries of the log.
 //! - [`log_store`]: the log and the vote; [`state_machine`]: the state and its snapshots.
 //! - [`network`]: consensus messages over the links; [`formation`]: how pristine nodes become a cluster.
-//! - [`failure`]: a consensus that has stopped by itself; [`signals`]: how a node is told to end.
+//! - [`failure`]: a consensus that has stopped by itself; [`signals`]: SIGTERM and SIGINT.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 

@@ -1,9 +1,9 @@
 //! The log and the vote of one node: durable in the database, read from memory.
 //!
 //! All entries that are not purged are also in memory, where replication and the state machine read them; snapshots
-//! keep that bounded.
+//! bound their number.
 //!
-//! A node that restarts reads back a vote that is never "granted by a quorum, for me", even if that is what it saved:
+//! A node that restarts never reads back a vote "granted by a quorum, for me", even if it saved one:
 //! openraft would otherwise resume leading at once, answering linearizable reads up to the committed position it
 //! remembers, and the position saved here lags behind the one clients have seen. After a restart a node must win an
 //! election, whose first entry commits everything before it.
@@ -25,16 +25,16 @@ const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 
-/// Whether a node's vote survives it.
+/// Whether a node's vote survives a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VoteKeeping {
-    /// It is durable before it is used, as Raft demands.
+    /// Yes: it is durable before it is used, as Raft demands.
     Durable,
-    /// It is forgotten when the node ends: a defect.
+    /// No: it is lost when the node ends. A defect.
     InMemory,
 }
 
-/// What the database held when it was opened.
+/// The log and vote in a database that was just opened.
 #[derive(Debug)]
 pub struct LoadedLog<C: Consensus> {
     entries: BTreeMap<u64, Entry<C>>,
@@ -47,7 +47,7 @@ impl<C: Consensus> LoadedLog<C> {
     /// Reads the log, the vote and the committed position.
     ///
     /// # Errors
-    /// The database cannot be read or understood.
+    /// The database cannot be read or decoded.
     pub fn load(contents: &Contents<'_>) -> Result<Self, DiskError> {
         Ok(Self {
             entries: contents.log()?.into_iter().collect(),
@@ -102,7 +102,7 @@ pub struct LogStore<C: Consensus> {
 }
 
 impl<C: Consensus> LogStore<C> {
-    /// A log that continues what was loaded.
+    /// A log that continues the loaded one.
     pub fn new(disk: Disk, loaded: LoadedLog<C>, node: u64, keeping: VoteKeeping) -> Self {
         let vote = match keeping {
             VoteKeeping::InMemory => None,
@@ -120,7 +120,7 @@ impl<C: Consensus> LogStore<C> {
     }
 }
 
-/// The vote a restarted node goes on with: its own leadership is over.
+/// The vote of a restarted node, whose own leadership is over.
 fn resumed(vote: Vote, node: u64) -> Vote {
     match vote.leader_id().voted_for() {
         Some(candidate) if candidate == node => Vote { committed: false, ..vote },
@@ -181,13 +181,13 @@ impl<C: Consensus> RaftLogStorage<C> for LogStore<C> {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        // Only a hint how far a restarted node may replay at once, so it rides on the next durable append.
+        // It only tells a restarted node how far it may replay at once, so it is written with the next durable append.
         self.committed = committed;
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
-        // A database written without fsync may remember a commit and not the entries; the hint ends with the log.
+        // A database written without fsync may have the committed position but not the entries; the log bounds it.
         let last = self.get_log_state().await?.last_log_id;
         Ok(self.committed.min(last))
     }

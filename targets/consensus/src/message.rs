@@ -1,4 +1,4 @@
-//! What nodes ask each other.
+//! Requests between nodes, and their answers.
 
 use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::{
@@ -17,11 +17,11 @@ pub enum Request<C: Consensus, Q> {
     Append(AppendEntriesRequest<C>),
     /// Consensus: vote for me.
     Vote(VoteRequest<u64>),
-    /// Consensus: a piece of a snapshot.
+    /// Consensus: a chunk of a snapshot.
     Snapshot(InstallSnapshotRequest<C>),
-    /// Whether you are part of a cluster already.
+    /// Is this node already part of a cluster?
     Formation,
-    /// Something of the subject's own.
+    /// A request of the subject's own.
     Own(Q),
 }
 
@@ -40,7 +40,7 @@ pub enum Response<R> {
     Own(R),
 }
 
-/// A node's own requests or answers where none can occur: what the consensus itself sends and understands.
+/// The subject's own requests or answers in messages of the consensus, which have none.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Nothing {}
 

@@ -28,23 +28,24 @@ pub type Links = Arc<BTreeMap<u64, Link>>;
 const UNREACHABLE_RETRY: Duration = Duration::from_millis(50);
 const APPEND_BYTES_MAX: usize = 16 << 20;
 
-/// Who watches what a leader sends and what of it was acknowledged; reads by lease live on that. `()` does not care.
+/// An observer of the messages that a leader sends and of their acknowledgements, on which reads by lease rest. `()`
+/// ignores them.
 pub trait Observer: Clone + Send + Sync + 'static {
-    /// What is remembered of a sending.
-    type Sending: Send;
+    /// What the observer remembers of a message that was sent.
+    type Sent: Send;
 
     /// An append is about to be sent.
-    fn sending(&self) -> Self::Sending;
+    fn sending(&self) -> Self::Sent;
 
     /// A peer has handled an append of `leader`, which is this node, and knew of no later leader.
-    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Self::Sending);
+    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Self::Sent);
 
-    /// This node is about to ask for a vote for `leader`, which is itself.
+    /// This node is about to ask for votes for `leader`, which is itself.
     fn asking_for_vote(&self, leader: LeaderId);
 }
 
 impl Observer for () {
-    type Sending = ();
+    type Sent = ();
 
     fn sending(&self) {}
 
@@ -60,7 +61,7 @@ pub struct PeerNetworks<O> {
     pub node: u64,
     /// The links to the others.
     pub links: Links,
-    /// Who watches.
+    /// The observer.
     pub observer: O,
 }
 
@@ -82,7 +83,7 @@ pub struct PeerNetwork<O> {
     observer: O,
 }
 
-/// A message that was answered with something else.
+/// An answer of another kind than the request.
 #[derive(Debug, thiserror::Error)]
 #[error("the peer's answer does not fit the request")]
 struct AnswerError;
@@ -170,12 +171,12 @@ impl<C: Consensus, O: Observer> RaftNetwork<C> for PeerNetwork<O> {
     }
 
     fn backoff(&self) -> Backoff {
-        // A link that is down refuses at once and reconnects on its own; asking it often costs nothing.
+        // A link that is down refuses at once and reconnects on its own, so a retry is cheap.
         Backoff::new(std::iter::repeat(UNREACHABLE_RETRY))
     }
 }
 
-/// Whether who answers an append so follows the leader that sent it. One that lacks earlier entries does too.
+/// Whether this answer to an append is that of a follower of its leader, which may still lack earlier entries.
 fn follows(answer: &AppendEntriesResponse<u64>) -> bool {
     match answer {
         AppendEntriesResponse::Success

@@ -1,6 +1,6 @@
 //! The replicated state and its snapshots.
 //!
-//! The state is in memory; what survives a restart is the last snapshot, in the database, and the log after it.
+//! The state is in memory; the last snapshot, in the database, and the log after it survive a restart.
 
 use std::io::Cursor;
 use std::marker::PhantomData;
@@ -17,9 +17,9 @@ use crate::types::{Batch, Consensus, LogId, SnapshotMeta, StorageError, StoredMe
 
 const SNAPSHOT: &str = "snapshot";
 
-/// What a subject agrees on.
+/// The state that a subject replicates.
 ///
-/// Nothing but the commands may decide what becomes of it: no clock, no chance, no order of a hash table.
+/// Only the commands may determine it: no clock, no random number, no order of a hash table.
 pub trait State<C: Consensus>:
     Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static
 {
@@ -40,7 +40,7 @@ pub struct Applied<S> {
     pub last_applied: Option<LogId>,
     /// The members as of it.
     pub membership: StoredMembership,
-    /// What was agreed on, as of it.
+    /// The subject's state as of it.
     pub state: S,
 }
 
@@ -74,7 +74,7 @@ impl StoredSnapshot {
     /// Reads the last snapshot, if there is one.
     ///
     /// # Errors
-    /// The database cannot be read or understood.
+    /// The database cannot be read or decoded.
     pub fn load(contents: &Contents<'_>) -> Result<Option<Self>, DiskError> {
         contents.meta(SNAPSHOT)
     }
@@ -87,18 +87,18 @@ impl StoredSnapshot {
 /// A shared view of the state. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StateView<S> {
-    // Readers look while the state machine's task applies; a look holds a lock inside, for one look or one batch and
-    // never across an await.
+    // Readers read while the state machine's task applies; a lock is held for one read or one batch, and never across
+    // an await.
     applied: Arc<watch::Sender<Applied<S>>>,
 }
 
 impl<S> StateView<S> {
-    /// Looks at the state.
+    /// Reads the state.
     pub fn read<T>(&self, look: impl FnOnce(&Applied<S>) -> T) -> T {
         look(&self.applied.borrow())
     }
 
-    /// Tells when the state has changed.
+    /// Notifies of every change of the state.
     pub fn changes(&self) -> watch::Receiver<Applied<S>> {
         self.applied.subscribe()
     }
@@ -122,7 +122,7 @@ impl<C: Consensus, S: State<C>> StateMachine<C, S> {
     /// A state machine that continues from the last snapshot.
     ///
     /// # Errors
-    /// The snapshot cannot be understood.
+    /// The snapshot cannot be decoded.
     pub fn new(disk: Disk, snapshot: Option<StoredSnapshot>) -> Result<Self, postcard::Error> {
         let applied = match &snapshot {
             Some(snapshot) => postcard::from_bytes(&snapshot.data)?,
@@ -142,7 +142,7 @@ impl<C: Consensus, S: State<C>> StateMachine<C, S> {
     }
 }
 
-/// The last snapshot; written by the database's thread, so that memory and disk agree which one is the last.
+/// The last snapshot; written by the database's thread, so that memory and disk agree on which one is the last.
 type LastSnapshot = Arc<RwLock<Option<Arc<StoredSnapshot>>>>;
 
 async fn store(disk: &Disk, last: &LastSnapshot, snapshot: Arc<StoredSnapshot>) -> Result<(), StorageError> {
@@ -229,7 +229,7 @@ impl<C: Consensus, S: State<C>> RaftStateMachine<C> for StateMachine<C, S> {
     }
 }
 
-/// Turns a copy of the state into a snapshot while the original goes on.
+/// Encodes a copy of the state as a snapshot while the original is changed.
 pub struct SnapshotBuilder<C, S> {
     disk: Disk,
     applied: Applied<S>,

@@ -1,4 +1,4 @@
-//! What the log of any subject holds, and the types of its consensus.
+//! The entries of the log of any subject, and the types of its consensus.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -35,22 +35,22 @@ impl<C> Consensus for C where
 
 /// The position of an entry: the leader that wrote it, and its index.
 pub type LogId = openraft::LogId<u64>;
-/// A term and the node that leads it, or wants to. Later terms are greater.
+/// A term and the node that leads it or is a candidate in it. Later terms are greater.
 pub type LeaderId = openraft::LeaderId<u64>;
 /// A term, its candidate, and whether a quorum granted it.
 pub type Vote = openraft::Vote<u64>;
 /// The members as of a position in the log.
 pub type StoredMembership = openraft::StoredMembership<u64, BasicNode>;
-/// What identifies a snapshot.
+/// The identity of a snapshot.
 pub type SnapshotMeta = openraft::SnapshotMeta<u64, BasicNode>;
-/// A failure of storage, as consensus wants it.
+/// A failure of storage, in openraft's form.
 pub type StorageError = openraft::StorageError<u64>;
 
 /// Commands, ordered as one entry.
 ///
-/// openraft writes, replicates and acknowledges entry by entry; the cost of all that is shared by whatever was
-/// waiting when the entry was proposed. The commands are encoded once, by the proposer: every copy that goes to the
-/// log or to a peer is then a reference to the same bytes.
+/// openraft writes, replicates and acknowledges entry by entry; the commands that waited when the entry was proposed
+/// share that cost. The commands are encoded once, by the proposer: every copy that goes to the log or to a peer is a
+/// reference to the same bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Batch {
     commands: Bytes,
@@ -60,8 +60,8 @@ pub struct Batch {
 
 /// Whether an entry has reached the log of the node that proposed it.
 ///
-/// The consensus says "forward this to the leader" both before an entry was appended and after it was appended and
-/// deleted. Only in the first case is it certain that nobody will ever execute it.
+/// The consensus answers "forward this to the leader" both for an entry that it never appended and for one that was
+/// appended and deleted. Only in the first case is it certain that no node will ever execute it.
 #[derive(Debug, Default)]
 pub struct Appended {
     handed_to_log: AtomicBool,
@@ -106,7 +106,7 @@ impl Batch {
         postcard::from_bytes(&self.commands)
     }
 
-    /// Tells the proposer that the entry is in the log's hands, and returns the marker to set once it is durable.
+    /// Marks the entry as handed to the log, and returns the marker to set once it is durable.
     pub fn mark_handed_to_log(&self) -> Option<Arc<Appended>> {
         if let Some(appended) = &self.appended {
             appended.handed_to_log.store(true, Ordering::Release);

@@ -6,7 +6,7 @@ use duress_consensus::disk::{Contents, Disk, Syncing};
 use duress_consensus::log_store::{LoadedLog, LogStore, VoteKeeping};
 use duress_consensus::state_machine::StoredSnapshot;
 use duress_consensus::types::StorageError;
-use duress_store::raft::types::{StateMachine, TypeConfig};
+use duress_store::{StateMachine, TypeConfig};
 use openraft::testing::{StoreBuilder, Suite};
 use tempfile::TempDir;
 

@@ -1,4 +1,4 @@
-//! How messages become payloads.
+//! The encoding of messages as payloads.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -9,9 +9,9 @@ pub fn encode<T: Serialize>(message: &T) -> Bytes {
     postcard::to_stdvec(message).expect("messages have no part that cannot be encoded").into()
 }
 
-/// Decodes a message; `None` if it is none, which only another program or version can have sent.
+/// Decodes a message; `None` if it is not one, which only another program or version can have sent.
 pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
     postcard::from_bytes(payload)
-        .inspect_err(|error| tracing::warn!(%error, "a peer's message cannot be understood"))
+        .inspect_err(|error| tracing::warn!(%error, "cannot decode a peer's message"))
         .ok()
 }

@@ -1,4 +1,4 @@
-//! What nodes forward to the leader in the mode `raft`.
+//! Requests that nodes forward to the leader in the mode `raft`.
 
 use duress_consensus::message;
 use serde::{Deserialize, Serialize};

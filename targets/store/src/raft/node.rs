@@ -33,8 +33,8 @@ use duress_consensus::peer::payload::{decode, encode};
 use duress_consensus::peer::{CallError, Handler, Link};
 use duress_consensus::state_machine::StoredSnapshot;
 
-/// How long a request waits for a leader to appear before it is refused. Longer than it takes to hear of a leader
-/// that exists, shorter than an election: a client is told early rather than kept.
+/// How long a request waits for a leader to appear before it is refused. Longer than it takes to hear of an existing
+/// leader, shorter than an election: a client gets an early refusal rather than a late answer.
 const LEADER_WAIT: Duration = Duration::from_millis(300);
 const SNAPSHOT_PIECE_BYTES: u64 = 1 << 20;
 const SNAPSHOT_PIECE_TIMEOUT_MS: u64 = 2_000;
@@ -45,13 +45,13 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The last snapshot cannot be understood.
-    #[error("the last snapshot cannot be understood")]
+    /// The last snapshot cannot be decoded.
+    #[error("cannot decode the last snapshot")]
     Snapshot(#[source] postcard::Error),
     /// The consensus refuses its configuration.
     #[error("the consensus refuses its configuration")]
     Config(#[source] openraft::ConfigError),
-    /// The consensus cannot start from what is stored.
+    /// The consensus cannot start from the stored log.
     #[error("the consensus cannot start")]
     Consensus(#[source] Fatal<u64>),
 }
@@ -181,7 +181,7 @@ impl RaftNode {
         }
     }
 
-    /// What this node knows of itself and the cluster, without asking anybody.
+    /// The status of this node and the cluster, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let metrics = self.inner.raft.metrics().borrow().clone();
         let name = |number: u64| self.inner.members.get(number as usize).map(ToString::to_string);
@@ -217,13 +217,12 @@ impl RaftNode {
 
     /// Stops the consensus and closes the data folder.
     pub async fn stop(&self) {
-        // The only error is that the core's task panicked, which its log has said.
+        // The only error is that the core's task panicked, which is already in the log.
         self.inner.raft.shutdown().await.ok();
         self.inner.disk.close().await;
     }
 
-    /// Has the leader answer a request, be it this node or another. Repeats an attempt only if it is certain that it
-    /// had no effect.
+    /// Has the leader answer a request, be it this node or another. Repeats only an attempt that certainly had no effect.
     async fn at_leader(&self, request: Forwarded, deadline: Instant) -> Result<Answered, Failure> {
         let request = Request::Own(request);
         let give_up = deadline.min(Instant::now() + LEADER_WAIT);
@@ -236,7 +235,7 @@ impl RaftNode {
             };
             let reason = match attempt {
                 Err(Failure::NotExecuted(reason)) if reason != NotExecuted::ShuttingDown => reason,
-                // An answer that says "not executed" comes from a node that no longer leads.
+                // The answer "not executed" comes from a node that no longer leads.
                 Ok(Answered::Written(Err(Failure::NotExecuted(reason)))) => reason,
                 Ok(Answered::Read(Err(Failure::NotExecuted(reason)))) => reason,
                 other => return other,
@@ -247,7 +246,7 @@ impl RaftNode {
         }
     }
 
-    /// Waits until another attempt may fare better than the one at `tried`: another leader is known, or the
+    /// Waits until another attempt may succeed where the one at `tried` failed: another leader is known, or the
     /// connection to it is back.
     async fn leadership_differs(&self, tried: Option<u64>) {
         let mut metrics = self.inner.raft.server_metrics();
@@ -308,7 +307,7 @@ impl RaftNode {
     async fn form_cluster(self) {
         let inner = &self.inner;
         if let Err(fatal) = form(&inner.raft, inner.number, &inner.members, &inner.links).await {
-            // `failed` reports the same error to whoever runs the node.
+            // `failed` reports the same error to the caller that runs the node.
             tracing::debug!(error = %fatal, "no longer forming a cluster");
         }
     }
@@ -361,8 +360,8 @@ impl Handler for RaftNode {
 }
 
 impl RaftNode {
-    /// Serves what another node forwarded. A request is forwarded at most once, so that nodes which believe in each
-    /// other do not pass it around.
+    /// Serves a request that another node forwarded. A request is forwarded at most once, so that two nodes which each
+    /// take the other for the leader do not pass it back and forth.
     async fn forwarded(&self, request: Request) -> Answered {
         let result = if self.leads() {
             self.here(&request, Instant::now() + self.inner.request_timeout).await
@@ -390,7 +389,7 @@ impl RaftNode {
     }
 }
 
-/// Waits for a link that is down to come up; forever if there is none to wait for.
+/// Waits for the link to come up, without a deadline; for ever if there is no link.
 async fn reconnected(link: Option<&Link>) {
     match link {
         Some(link) if !link.is_connected() => link.connected().await,
@@ -402,7 +401,7 @@ fn role(state: ServerState) -> &'static str {
     match state {
         ServerState::Leader => "leader",
         ServerState::Candidate => "candidate",
-        // A node that has not heard of the cluster yet is a learner to openraft.
+        // openraft calls a node that has not heard of the cluster yet a learner.
         ServerState::Follower | ServerState::Learner => "follower",
         ServerState::Shutdown => "stopped",
     }

@@ -1,6 +1,6 @@
 //! Writes into the log, many requests to an entry.
 //!
-//! Whatever waits is proposed as one entry; a few entries may be under way at once. A request's commands are never
+//! All waiting requests are proposed as one entry; a few entries may be under way at once. A request's commands are never
 //! split, so they stay in order and take effect together.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Proposal {
     reply: oneshot::Sender<Result<Vec<Reply>, Failure>>,
 }
 
-/// Where requests are handed to the proposer. Cheap to clone.
+/// A handle to hand requests to the proposer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Proposals {
     queue: mpsc::Sender<Proposal>,
@@ -43,7 +43,7 @@ pub struct Proposer {
 }
 
 impl Proposals {
-    /// Proposes commands and waits, without limit, until they are executed or their fate is unknown.
+    /// Proposes commands and waits, without a deadline, until they are executed or it is unknown whether they will be.
     ///
     /// # Errors
     /// See [`crate::outcome`].
@@ -71,8 +71,8 @@ impl Proposer {
             if self.queue.recv_many(&mut waiting, REQUESTS_PER_ENTRY).await == 0 {
                 return;
             }
-            // Whoever gave up while the proposal waited has been told "unknown"; not executing it is allowed, and
-            // after a lost quorum it keeps a flood of dead requests out of the log.
+            // A requester that gave up while its proposal waited has received "unknown". Not executing it is allowed, and
+            // after a lost quorum keeps a flood of abandoned requests out of the log.
             waiting.retain(|proposal| !proposal.reply.is_closed());
             let mut batches: Vec<Vec<Proposal>> = Vec::new();
             let mut size = 0;
@@ -129,7 +129,7 @@ impl Proposer {
 
 fn stopped(fatal: &Fatal<u64>) -> Failure {
     match fatal {
-        // The message was refused by a core that had ended, so nothing was proposed.
+        // A core that had ended refused the message, so nothing was proposed.
         Fatal::Stopped => NotExecuted::ShuttingDown.into(),
         _ => Unknown::Stopped.into(),
     }
@@ -166,7 +166,7 @@ async fn acknowledge_appended(
     {
         return proposals;
     }
-    // Those answered here keep their place, with a closed channel, so that replies are dealt out in order.
+    // Requests answered here keep their place, with a closed channel, so that replies are handed out in order.
     proposals
         .into_iter()
         .map(|proposal| {
@@ -181,10 +181,10 @@ async fn acknowledge_appended(
         .collect()
 }
 
-/// The bug `cas-before-order`: compares with what is applied now, and orders a blind write.
+/// The bug `cas-before-order`: compares with the state that is applied now, and orders a blind write.
 ///
 /// `None` if the comparison failed, which is answered here. Only a pipelined command whose comparison fails is still
-/// ordered as it is, because its neighbours' replies are.
+/// ordered as it is, because its neighbours' replies depend on the order.
 fn compare_before_order(view: &StateView, mut proposal: Proposal) -> Option<Proposal> {
     let mut refused = false;
     for command in &mut proposal.commands {

@@ -1,6 +1,6 @@
 //! Linearizable reads by ReadIndex, many reads to a round.
 //!
-//! A leader that answers a read must know that nobody had replaced it when the read arrived. It notes its committed
+//! A leader that answers a read must know that no other leader had replaced it when the read arrived. It notes its committed
 //! position, has a quorum confirm its leadership, waits until that position is applied, and answers ("In Search of an
 //! Understandable Consensus Algorithm", extended version, section 8). One round serves every read that arrived
 //! before it began; a read that arrives during a round waits for the next.
@@ -28,7 +28,7 @@ struct Read {
     reply: oneshot::Sender<Result<Vec<Answer>, Failure>>,
 }
 
-/// Where reads are handed in. Cheap to clone.
+/// A handle to hand reads to the rounds. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reads {
     queue: mpsc::Sender<Read>,

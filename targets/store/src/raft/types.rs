@@ -1,4 +1,4 @@
-//! What the log holds, and what it does to the state.
+//! The entries of the log, and their effect on the state.
 
 use duress_consensus::state_machine::{self, State};
 pub use duress_consensus::types::{Appended, Batch, LeaderId, LogId};
@@ -24,7 +24,7 @@ pub type Raft = openraft::Raft<TypeConfig>;
 pub type Applied = state_machine::Applied<KeyValues>;
 /// A shared view of the state.
 pub type StateView = state_machine::StateView<KeyValues>;
-/// What applies the log.
+/// The state machine that applies the log.
 pub type StateMachine = state_machine::StateMachine<TypeConfig, KeyValues>;
 
 /// The replies to the commands of a [`Batch`], in their order.
