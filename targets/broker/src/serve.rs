@@ -4,21 +4,21 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use duress_consensus::NodeName;
 use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::listener::is_of_one_connection;
-use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::peer::payload::{decode, encode, is_for_consensus};
 use duress_consensus::peer::{Handler, Link, Listener};
 use duress_consensus::signals::asked_to_end;
-use openraft::error::Fatal;
+use duress_consensus::types::Fatal;
+use duress_consensus::{NodeName, StartError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
+use crate::cluster::Controller;
 use crate::cluster::membership::{random_number, take_part};
-use crate::cluster::message::{PeerRequest, PeerResponse, Request, Response};
-use crate::cluster::{Controller, StartError};
+use crate::cluster::message::{PeerRequest, PeerResponse};
 use crate::config::{Config, ConfigError};
 use crate::coordination::Coordination;
 use crate::replica::partition::PartitionFailure;
@@ -67,7 +67,7 @@ pub enum ServeError {
         node: String,
         /// Why.
         #[source]
-        cause: Fatal<u64>,
+        cause: Fatal,
     },
     /// A log failed while the broker ran.
     #[error("a log of the broker {node} has failed")]
@@ -136,13 +136,13 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     let broker = Broker::new(config.clone(), cluster, controller.clone(), replicas.clone(), groups);
     let result = tokio::select! {
         () = stop => Ok(()),
-        cause = controller.failed() => Err(ServeError::Consensus { node: node.clone(), cause }),
+        cause = controller.consensus().failed() => Err(ServeError::Consensus { node: node.clone(), cause }),
         cause = replicas.clone().run(inbox, incarnation_now) => Err(ServeError::Log { node: node.clone(), cause }),
         cause = accept_clients(&clients, broker) => Err(ServeError::Accept { address: config.listen, cause }),
     };
     tasks.shutdown().await;
     replicas.stop().await;
-    controller.stop().await;
+    controller.consensus().stop().await;
     tracing::info!(%node, "stopped");
     result
 }
@@ -182,19 +182,22 @@ struct PeerService {
 
 impl Handler for PeerService {
     async fn handle(&self, payload: Bytes) -> Option<Bytes> {
-        let request: Request = decode(&payload)?;
-        let response = match self.controller.handle(request).await {
-            Ok(response) => response,
-            Err(PeerRequest::Fetch(fetch)) => {
-                Response::Own(PeerResponse::Fetched(serving::serve(&self.replicas, fetch).await))
+        if is_for_consensus(&payload) {
+            return self.controller.consensus().answer(&payload).await;
+        }
+        let response = match decode(&payload)? {
+            PeerRequest::Propose(command) => {
+                PeerResponse::Proposed(self.controller.forwarded(&command).await)
             }
-            // The controller answers every other one.
-            Err(PeerRequest::Propose(_) | PeerRequest::Heartbeat(..)) => return None,
+            PeerRequest::Heartbeat(broker, epoch) => {
+                PeerResponse::Heartbeat(self.controller.heartbeat(broker, epoch))
+            }
+            PeerRequest::Fetch(fetch) => PeerResponse::Fetched(serving::serve(&self.replicas, fetch).await),
         };
         Some(encode(&response))
     }
 
     fn introduced(&self, peer: &NodeName) {
-        self.controller.introduced(peer);
+        self.controller.consensus().introduced(peer);
     }
 }

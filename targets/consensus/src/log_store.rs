@@ -19,7 +19,7 @@ use redb::{ReadableTable, WriteTransaction};
 use serde::Serialize;
 
 use crate::disk::{Contents, Disk, DiskError, LOG, META};
-use crate::types::{Consensus, LogId, StorageError, Vote};
+use crate::types::{LogId, StorageError, TypeConfig, Vote};
 
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
@@ -36,14 +36,14 @@ pub enum VoteKeeping {
 
 /// The log and vote in a database that was just opened.
 #[derive(Debug)]
-pub struct LoadedLog<C: Consensus> {
-    entries: BTreeMap<u64, Entry<C>>,
+pub struct LoadedLog {
+    entries: BTreeMap<u64, Entry<TypeConfig>>,
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
 }
 
-impl<C: Consensus> LoadedLog<C> {
+impl LoadedLog {
     /// Reads the log, the vote and the committed position.
     ///
     /// # Errors
@@ -59,51 +59,51 @@ impl<C: Consensus> LoadedLog<C> {
 }
 
 #[derive(Debug)]
-struct Memory<C: Consensus> {
-    entries: BTreeMap<u64, Entry<C>>,
+struct Memory {
+    entries: BTreeMap<u64, Entry<TypeConfig>>,
     purged: Option<LogId>,
 }
 
 /// Reads entries of the log. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct LogReader<C: Consensus> {
+pub struct LogReader {
     // Replication to each peer, the consensus core and the state machine read the log at once, and only the core
     // writes it; the lock is held for the copy of a few references and never across an await.
-    memory: Arc<RwLock<Memory<C>>>,
+    memory: Arc<RwLock<Memory>>,
 }
 
-impl<C: Consensus> LogReader<C> {
-    fn read<T>(&self, look: impl FnOnce(&Memory<C>) -> T) -> T {
+impl LogReader {
+    fn read<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
         look(&self.memory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Memory<C>) -> T) -> T {
+    fn write<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(&mut self.memory.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl<C: Consensus> RaftLogReader<C> for LogReader<C> {
+impl RaftLogReader<TypeConfig> for LogReader {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
-    ) -> Result<Vec<Entry<C>>, StorageError> {
+    ) -> Result<Vec<Entry<TypeConfig>>, StorageError> {
         Ok(self.read(|memory| memory.entries.range(range).map(|(_, entry)| entry.clone()).collect()))
     }
 }
 
 /// The log and the vote of one node.
-pub struct LogStore<C: Consensus> {
+pub struct LogStore {
     disk: Disk,
-    reader: LogReader<C>,
+    reader: LogReader,
     vote: Option<Vote>,
     committed: Option<LogId>,
     committed_saved: Option<LogId>,
     keeping: VoteKeeping,
 }
 
-impl<C: Consensus> LogStore<C> {
+impl LogStore {
     /// A log that continues the loaded one.
-    pub fn new(disk: Disk, loaded: LoadedLog<C>, node: u64, keeping: VoteKeeping) -> Self {
+    pub fn new(disk: Disk, loaded: LoadedLog, node: u64, keeping: VoteKeeping) -> Self {
         let vote = match keeping {
             VoteKeeping::InMemory => None,
             VoteKeeping::Durable => loaded.vote.map(|vote| resumed(vote, node)),
@@ -141,26 +141,26 @@ fn to_io(error: DiskError) -> std::io::Error {
     std::io::Error::other(error)
 }
 
-impl<C: Consensus> RaftLogReader<C> for LogStore<C> {
+impl RaftLogReader<TypeConfig> for LogStore {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
-    ) -> Result<Vec<Entry<C>>, StorageError> {
+    ) -> Result<Vec<Entry<TypeConfig>>, StorageError> {
         self.reader.try_get_log_entries(range).await
     }
 }
 
-impl<C: Consensus> RaftLogStorage<C> for LogStore<C> {
-    type LogReader = LogReader<C>;
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogReader;
 
-    async fn get_log_state(&mut self) -> Result<LogState<C>, StorageError> {
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
         Ok(self.reader.read(|memory| LogState {
             last_purged_log_id: memory.purged,
             last_log_id: memory.entries.values().next_back().map(|entry| entry.log_id).or(memory.purged),
         }))
     }
 
-    async fn get_log_reader(&mut self) -> LogReader<C> {
+    async fn get_log_reader(&mut self) -> LogReader {
         self.reader.clone()
     }
 
@@ -192,9 +192,9 @@ impl<C: Consensus> RaftLogStorage<C> for LogStore<C> {
         Ok(self.committed.min(last))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: LogFlushed<C>) -> Result<(), StorageError>
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError>
     where
-        I: IntoIterator<Item = Entry<C>> + OptionalSend,
+        I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let mut records = Vec::new();

@@ -112,11 +112,6 @@ impl KeyValues {
         self.values.len()
     }
 
-    /// Whether there are no keys.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
     /// Answers a query.
     pub fn answer(&self, query: &Query) -> Answer {
         match query {
@@ -212,7 +207,7 @@ mod tests {
         let mut state = KeyValues::default();
         assert_eq!(state.apply(&set("k", "1", Condition::IfPresent)), Reply::NotDone);
         assert_eq!(state.apply(&set("k", "1", Condition::IfEqual("1".into()))), Reply::NotDone);
-        assert!(state.is_empty());
+        assert_eq!(state.len(), 0);
         assert_eq!(state.apply(&set("k", "1", Condition::IfAbsent)), Reply::Done);
         assert_eq!(state.apply(&set("k", "2", Condition::IfAbsent)), Reply::NotDone);
         assert_eq!(state.apply(&set("k", "2", Condition::IfEqual("0".into()))), Reply::NotDone);

@@ -46,6 +46,5 @@ mod wall_clock;
 pub use bug::Bug;
 pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom};
 pub use offer::offer;
-pub use raft::types::{StateMachine, TypeConfig};
 pub use serve::{ServeError, serve, serve_until, serve_with_clock};
 pub use wall_clock::{SystemClock, WallClock};

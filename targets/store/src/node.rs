@@ -1,6 +1,6 @@
 //! A node of any mode, as clients' connections use it.
 
-use openraft::error::Fatal;
+use duress_consensus::types::Fatal;
 
 use crate::command::{Answer, Command, Query, Reply};
 use crate::outcome::Failure;
@@ -28,7 +28,7 @@ pub struct Status {
 pub enum NodeFailure {
     /// The consensus, or the storage under it.
     #[error("the consensus has stopped")]
-    Consensus(#[source] Fatal<u64>),
+    Consensus(#[source] Fatal),
     /// The storage.
     #[error("the storage has failed")]
     Disk(#[source] DiskError),

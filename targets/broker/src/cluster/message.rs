@@ -1,17 +1,11 @@
 //! Requests between brokers beside those of the consensus.
 
 use bytes::Bytes;
-use duress_consensus::message;
 use serde::{Deserialize, Serialize};
 
-use super::state::{BrokerEpoch, BrokerId, Command, Reply, TopicId, TypeConfig};
+use super::state::{BrokerEpoch, BrokerId, Command, Reply, TopicId};
 
 /// A request to another broker.
-pub type Request = message::Request<TypeConfig, PeerRequest>;
-/// The answer to it.
-pub type Response = message::Response<PeerResponse>;
-
-/// A broker's own request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum PeerRequest {
     /// Have the controllers agree on this change, if the receiver leads them.

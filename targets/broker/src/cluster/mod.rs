@@ -12,5 +12,5 @@ pub mod message;
 pub mod session;
 pub mod state;
 
-pub use controller::{Controller, ProposeError, StartError};
+pub use controller::{Controller, ProposeError};
 pub use state::{BrokerEpoch, BrokerId, ClusterState, TopicId};

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use duress_consensus::state_machine::State;
-use duress_consensus::types::Batch;
+use duress_consensus::State;
 use serde::{Deserialize, Serialize};
 
 use crate::topic_settings::{Toggle, TopicSettings};
@@ -446,29 +445,11 @@ impl PartitionState {
     }
 }
 
-openraft::declare_raft_types!(
-    /// The types of the controllers' consensus.
-    pub TypeConfig:
-        D = Batch,
-        R = Replies,
-        NodeId = u64,
-        Node = openraft::BasicNode,
-        Entry = openraft::Entry<TypeConfig>,
-        SnapshotData = std::io::Cursor<Vec<u8>>,
-        AsyncRuntime = openraft::TokioRuntime,
-);
+impl State for ClusterState {
+    type Command = Command;
+    type Reply = Reply;
 
-/// The replies to the commands of an entry, in their order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replies(pub Vec<Reply>);
-
-impl State<TypeConfig> for ClusterState {
-    fn apply(&mut self, index: u64, batch: &Batch) -> Result<Replies, postcard::Error> {
-        let commands: Vec<Command> = batch.commands()?;
-        Ok(Replies(commands.into_iter().map(|command| self.execute(index, command)).collect()))
-    }
-
-    fn nothing_applied() -> Replies {
-        Replies::default()
+    fn apply(&mut self, index: u64, command: Command) -> Reply {
+        self.execute(index, command)
     }
 }

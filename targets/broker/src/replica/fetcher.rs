@@ -13,9 +13,7 @@ use tokio::time::timeout;
 
 use super::handle::PartitionHandle;
 use super::manager::Replicas;
-use crate::cluster::message::{
-    PeerRequest, PeerResponse, ReplicaFetch, ReplicaPosition, ReplicaRecords, Request, Response,
-};
+use crate::cluster::message::{PeerRequest, PeerResponse, ReplicaFetch, ReplicaPosition, ReplicaRecords};
 use crate::cluster::{BrokerEpoch, BrokerId};
 
 /// How long a leader may wait for records. Well below the silence after which a connection counts as lost.
@@ -79,10 +77,10 @@ async fn ask(
     let bytes_max = PARTITION_BYTES_MAX.min(BYTES_MAX / asked.len()) as u32;
     let partitions = asked.iter().map(|(_, position)| ReplicaPosition { bytes_max, ..*position }).collect();
     let fetch = ReplicaFetch { follower, wait_ms: WAIT.as_millis() as u32, partitions };
-    let payload = encode(&Request::Own(PeerRequest::Fetch(fetch)));
+    let payload = encode(&PeerRequest::Fetch(fetch));
     let payload = link.call(payload, (Instant::now() + ANSWER_MAX).into()).await?;
     match decode(&payload) {
-        Some(Response::Own(PeerResponse::Fetched(records))) if records.len() == asked.len() => Ok(records),
+        Some(PeerResponse::Fetched(records)) if records.len() == asked.len() => Ok(records),
         _ => Err(CallError::Lost),
     }
 }

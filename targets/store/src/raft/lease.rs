@@ -43,9 +43,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use duress_consensus::network::Observer;
+use duress_consensus::network::{Acknowledged, Observer};
+use duress_consensus::types::LeaderId;
 
-use super::types::{LeaderId, StateView, answer_all};
+use super::types::{StateView, answer_all};
 use crate::command::{Answer, Query};
 use crate::wall_clock::WallClock;
 
@@ -97,13 +98,13 @@ impl Lease {
     }
 
     /// An append is about to be sent.
-    pub fn sending(&self) -> SentAppend {
+    fn sent(&self) -> SentAppend {
         let at = self.clock.now();
         SentAppend { number: self.sendings.fetch_add(1, Ordering::Relaxed), at }
     }
 
     /// A peer has handled an append of `leader`, which is this node in one of its terms, and knew of no later leader.
-    pub fn acknowledged(&self, leader: LeaderId, peer: u64, sending: SentAppend) {
+    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: SentAppend) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if leader < held.leader {
             return;
@@ -127,7 +128,7 @@ impl Lease {
 
     /// This node has granted a vote for `leader`, or asks for votes itself: no lease of an earlier leader holds from
     /// now on. To be called before another node can learn of the vote.
-    pub fn cede(&self, leader: LeaderId) {
+    fn cede(&self, leader: LeaderId) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.ceded = held.ceded.max(leader);
     }
@@ -156,27 +157,14 @@ impl Lease {
     }
 }
 
-/// The lease that a leader's network renews and cedes, if reads use one.
-#[derive(Debug, Clone)]
-pub struct LeaseRenewal(pub Option<Arc<Lease>>);
-
-impl Observer for LeaseRenewal {
-    type Sent = Option<SentAppend>;
-
-    fn sending(&self) -> Option<SentAppend> {
-        self.0.as_ref().map(|lease| lease.sending())
+impl Observer for Lease {
+    fn sending(self: Arc<Self>, leader: LeaderId, peer: u64) -> Acknowledged {
+        let sending = self.sent();
+        Box::new(move || self.acknowledged(leader, peer, sending))
     }
 
-    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Option<SentAppend>) {
-        if let (Some(lease), Some(sending)) = (&self.0, sending) {
-            lease.acknowledged(leader, peer, sending);
-        }
-    }
-
-    fn asking_for_vote(&self, leader: LeaderId) {
-        if let Some(lease) = &self.0 {
-            lease.cede(leader);
-        }
+    fn ceding(&self, leader: LeaderId) {
+        self.cede(leader);
     }
 }
 
@@ -212,8 +200,8 @@ mod tests {
     #[test]
     fn it_lasts_from_the_sending_that_completes_a_quorum() {
         let (lease, clock) = lease();
-        let (first, _) = (lease.sending(), set(&clock, 1_100));
-        let (second, _) = (lease.sending(), set(&clock, 1_200));
+        let (first, _) = (lease.sent(), set(&clock, 1_100));
+        let (second, _) = (lease.sent(), set(&clock, 1_200));
         lease.acknowledged(TERM_1, 1, second);
         assert!(!lease.holds(TERM_1), "two of five are no quorum");
         lease.acknowledged(TERM_1, 2, first);
@@ -236,8 +224,8 @@ mod tests {
     #[test]
     fn an_answer_that_overtakes_another_counts_once() {
         let (lease, clock) = lease();
-        let (first, _) = (lease.sending(), set(&clock, 1_100));
-        let second = lease.sending();
+        let (first, _) = (lease.sent(), set(&clock, 1_100));
+        let second = lease.sent();
         for (peer, sending) in [(1, second), (2, second), (1, first), (2, first)] {
             lease.acknowledged(TERM_1, peer, sending);
         }
@@ -248,15 +236,15 @@ mod tests {
     #[test]
     fn it_is_of_one_term_only() {
         let (lease, _) = lease();
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         assert!(!lease.holds(TERM_3), "the leader has acknowledgements of term 1 only");
-        lease.acknowledged(TERM_3, 1, lease.sending());
-        lease.acknowledged(TERM_1, 2, lease.sending());
+        lease.acknowledged(TERM_3, 1, lease.sent());
+        lease.acknowledged(TERM_1, 2, lease.sent());
         assert!(
             !lease.holds(TERM_1) && !lease.holds(TERM_3),
             "one acknowledgement of term 3, and an old one"
         );
-        lease.acknowledged(TERM_3, 2, lease.sending());
+        lease.acknowledged(TERM_3, 2, lease.sent());
         assert!(!lease.holds(TERM_1), "the state lacks an entry of term 3");
         assert!(lease.holds(TERM_3));
     }
@@ -264,26 +252,26 @@ mod tests {
     #[test]
     fn a_vote_for_another_ends_it_and_its_own_next_term_begins_anew() {
         let (lease, _) = lease();
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         lease.cede(TERM_2);
         assert!(!lease.holds(TERM_1));
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         assert!(!lease.holds(TERM_1), "followers or not, this node itself may have elected another");
         lease.cede(TERM_3);
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_3, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_3, peer, lease.sent()));
         assert!(lease.holds(TERM_3));
     }
 
     #[test]
     fn a_clock_set_back_prolongs_it_by_the_step_until_it_is_acknowledged_again() {
         let (lease, clock) = lease();
-        (1..=4).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=4).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         set(&clock, 1_400);
         assert!(!lease.holds(TERM_1));
         set(&clock, 1_400 - 300);
         assert!(lease.holds(TERM_1));
         set(&clock, 500);
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         set(&clock, 900);
         assert!(!lease.holds(TERM_1), "what the two others acknowledged before the step no longer counts");
     }

@@ -1,6 +1,6 @@
 //! The mode `raft`: one consensus group of all nodes, on openraft.
 //!
-//! - [`types`]: the entries of the log and their effect on the state; [`message`]: requests forwarded to the leader.
+//! - [`types`]: the replicated state; [`message`]: requests forwarded to the leader.
 //! - [`proposer`], [`read_index`]: how a leader writes and reads.
 //! - [`lease`]: how it reads without asking other nodes.
 //! - [`node`]: all of it together, and how any node serves clients through the leader.

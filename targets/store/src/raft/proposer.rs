@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::error::{ClientWriteError, Fatal};
+use duress_consensus::types::{Fatal, Replies};
+use duress_consensus::{Consensus, ProposalError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::types::{Appended, Batch, Raft, Replies, StateView};
+use super::types::StateView;
 use crate::bug::Bug;
 use crate::command::{Command, Condition, Reply};
 use crate::outcome::{Failure, NotExecuted, Unknown};
@@ -36,7 +37,7 @@ pub struct Proposals {
 /// The task that proposes.
 pub struct Proposer {
     queue: mpsc::Receiver<Proposal>,
-    raft: Raft,
+    consensus: Consensus,
     view: StateView,
     bug: Option<Bug>,
     entry_timeout: Duration,
@@ -56,9 +57,14 @@ impl Proposals {
 
 impl Proposer {
     /// A proposer and the handle to it. `entry_timeout` bounds how long an entry that never commits holds its place.
-    pub fn new(raft: Raft, view: StateView, bug: Option<Bug>, entry_timeout: Duration) -> (Proposals, Self) {
+    pub fn new(
+        consensus: Consensus,
+        view: StateView,
+        bug: Option<Bug>,
+        entry_timeout: Duration,
+    ) -> (Proposals, Self) {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        (Proposals { queue: sender }, Self { queue, raft, view, bug, entry_timeout })
+        (Proposals { queue: sender }, Self { queue, consensus, view, bug, entry_timeout })
     }
 
     /// Proposes until every handle is dropped or the consensus has stopped.
@@ -97,29 +103,23 @@ impl Proposer {
             proposals = proposals.into_iter().filter_map(|p| compare_before_order(&self.view, p)).collect();
         }
         let commands: Vec<Command> = proposals.iter().flat_map(|p| p.commands.iter().cloned()).collect();
-        let marker = Arc::new(Appended::default());
-        let batch = Batch::new(&commands).with_marker(Arc::clone(&marker));
-        let receiver = match self.raft.client_write_ff(batch).await {
-            Ok(receiver) => receiver,
+        let entry = match self.consensus.propose(&commands).await {
+            Ok(entry) => entry,
             Err(fatal) => return fail_all(proposals, &stopped(&fatal)),
         };
         let acknowledge_early = self.bug == Some(Bug::AckBeforeCommit);
         let entry_timeout = self.entry_timeout;
         tokio::spawn(async move {
             if acknowledge_early {
-                proposals = acknowledge_appended(proposals, &marker, entry_timeout).await;
+                proposals = acknowledge_appended(proposals, &entry, entry_timeout).await;
             }
-            match timeout(entry_timeout, receiver).await {
-                Ok(Ok(Ok(response))) => distribute(proposals, response.data),
-                Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) if marker.is_handed_to_log() => {
+            match timeout(entry_timeout, entry.replies()).await {
+                Ok(Ok(replies)) => distribute(proposals, &replies),
+                Ok(Err(ProposalError::LeaderChanged)) => {
                     fail_all(proposals, &Unknown::LeaderChanged.into());
                 }
-                Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => {
-                    fail_all(proposals, &NotExecuted::NotLeader.into());
-                }
-                Ok(Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_)) => {
-                    fail_all(proposals, &Unknown::Stopped.into());
-                }
+                Ok(Err(ProposalError::NotLeader)) => fail_all(proposals, &NotExecuted::NotLeader.into()),
+                Ok(Err(ProposalError::Stopped)) => fail_all(proposals, &Unknown::Stopped.into()),
                 Err(_) => fail_all(proposals, &Unknown::TimedOut.into()),
             }
             drop(place);
@@ -127,7 +127,7 @@ impl Proposer {
     }
 }
 
-fn stopped(fatal: &Fatal<u64>) -> Failure {
+fn stopped(fatal: &Fatal) -> Failure {
     match fatal {
         // A core that had ended refused the message, so nothing was proposed.
         Fatal::Stopped => NotExecuted::ShuttingDown.into(),
@@ -135,8 +135,9 @@ fn stopped(fatal: &Fatal<u64>) -> Failure {
     }
 }
 
-fn distribute(proposals: Vec<Proposal>, replies: Replies) {
-    let mut replies = replies.0.into_iter();
+fn distribute(proposals: Vec<Proposal>, replies: &Replies) {
+    let replies: Vec<Reply> = replies.decode().expect("the state of this store gives its own replies");
+    let mut replies = replies.into_iter();
     for proposal in proposals {
         let mine: Vec<Reply> = replies.by_ref().take(proposal.commands.len()).collect();
         debug_assert_eq!(mine.len(), proposal.commands.len(), "every command has a reply");
@@ -156,13 +157,13 @@ fn fail_all(proposals: Vec<Proposal>, failure: &Failure) {
 /// returns those whose replies depend on the order.
 async fn acknowledge_appended(
     proposals: Vec<Proposal>,
-    marker: &Appended,
+    entry: &duress_consensus::Proposal,
     entry_timeout: Duration,
 ) -> Vec<Proposal> {
     let unconditional =
         |command: &Command| matches!(command, Command::Set { condition: Condition::Always, .. });
     if !proposals.iter().any(|p| p.commands.iter().all(unconditional))
-        || timeout(entry_timeout, marker.durable()).await.is_err()
+        || timeout(entry_timeout, entry.appended()).await.is_err()
     {
         return proposals;
     }
