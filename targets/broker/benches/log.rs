@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use duress_broker::log::{FsyncPolicy, LogOptions, OwnRecord, PartitionLog, build_batch};
+use duress_broker::log::{FsyncPolicy, LogConfig, OwnRecord, PartitionLog, build_batch};
 use tempfile::TempDir;
 
 /// One batch of `count` records of `bytes` bytes.
@@ -19,7 +19,7 @@ fn batch(count: usize, bytes: usize) -> Bytes {
 
 fn open(fsync: FsyncPolicy) -> (TempDir, PartitionLog) {
     let dir = tempfile::tempdir().expect("a folder for a moment");
-    let options = LogOptions { fsync, retention_bytes: Some(64 << 20), ..LogOptions::default() };
+    let options = LogConfig { fsync, retention_bytes: Some(64 << 20), ..LogConfig::default() };
     let (log, _) = PartitionLog::open(dir.path(), options).expect("a log in it");
     (dir, log)
 }
@@ -81,7 +81,7 @@ fn open_again(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(bytes));
     group.sample_size(10);
     group.bench_function("32MiB", |bencher| {
-        let options = LogOptions { fsync: FsyncPolicy::Never, ..LogOptions::default() };
+        let options = LogConfig { fsync: FsyncPolicy::Never, ..LogConfig::default() };
         bencher.iter_batched(
             || options.clone(),
             |options| PartitionLog::open(dir.path(), options).expect("the disk works"),

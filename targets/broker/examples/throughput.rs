@@ -10,11 +10,10 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duress_broker::log::{OwnRecord, build_batch};
-use duress_broker::replica::partition::wall_clock_ms;
 use duress_broker::{Config, offer, serve_until};
 use duress_settings::Request as Asked;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -85,7 +84,8 @@ fn main() -> Result<(), Error> {
 fn batch_of(messages: usize) -> Bytes {
     let value = Bytes::from(vec![b'x'; MESSAGE_BYTES]);
     let record = OwnRecord { key: None, value: Some(value) };
-    build_batch(&vec![record; messages], wall_clock_ms())
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right");
+    build_batch(&vec![record; messages], since_1970.as_millis() as i64)
 }
 
 /// Appends until the time is over; returns how often.

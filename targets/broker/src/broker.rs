@@ -1,4 +1,4 @@
-//! A running broker, as clients' connections see it.
+//! A running broker, as clients' connections use it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use crate::coordination::Groups;
 use crate::replica::{Replicas, Role};
 use crate::topic_settings::TopicSettings;
 
-/// How many numbers for producers a broker sets aside at once.
+/// How many producer ids a broker allocates at once.
 const PRODUCER_IDS: u32 = 1_000;
-/// How long a change of topics may take before its fate is unknown, unless the client says otherwise.
+/// How long a change of topics may take before its outcome is unknown, unless the client gives another time-out.
 pub const CHANGE_MAX: Duration = Duration::from_millis(3_000);
 
 /// A running broker. Cheap to clone.
@@ -29,15 +29,15 @@ struct Parts {
     controller: Controller,
     replicas: Replicas,
     groups: Groups,
-    /// The next number for a producer and how many are left. Held across the request for more, so that a crowd of
-    /// producers asks once.
+    /// The next producer id and how many are left. Held across the request for more, so that many producers cause one
+    /// request.
     producer_ids: Mutex<(i64, u32)>,
 }
 
-/// Why a change of topics was not made, or may not have been.
+/// Why a change of topics failed, or has an unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// Nothing was changed.
+    /// The controllers refused it; nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The controllers did not answer.
@@ -58,7 +58,7 @@ impl Broker {
         Self { parts: Arc::new(Parts { config, cluster, controller, replicas, groups, producer_ids }) }
     }
 
-    /// What it was told when it started.
+    /// Its configuration.
     pub fn config(&self) -> &Config {
         &self.parts.config
     }
@@ -68,7 +68,7 @@ impl Broker {
         &self.parts.cluster
     }
 
-    /// What the brokers agree on.
+    /// Its part in the consensus of the controllers.
     pub fn controller(&self) -> &Controller {
         &self.parts.controller
     }
@@ -83,7 +83,7 @@ impl Broker {
         &self.parts.groups
     }
 
-    /// How many replicas a topic has that does not say.
+    /// The number of replicas of a topic that does not specify it.
     pub fn default_replication(&self) -> u16 {
         let brokers = u16::try_from(self.parts.config.peers.len() + 1).unwrap_or(u16::MAX);
         self.parts.config.options.replication.min(brokers)
@@ -108,11 +108,11 @@ impl Broker {
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return Err(ProposeError::Unknown.into()),
         }
-        // Whoever asks this broker next should not be told that it does not lead what it is about to lead. Brokers
-        // elsewhere may take a moment longer.
+        // The next client of this broker should not learn that it does not lead a partition that it is about to lead.
+        // Other brokers may take a moment longer.
         let mut roles = self.parts.replicas.roles();
         let leading = roles.wait_for(|_| self.leads_what_it_should(name));
-        // A topic that was removed or led by another broker meanwhile is made nevertheless.
+        // A topic that was meanwhile removed, or is led by another broker, counts as made.
         let _ = tokio::time::timeout_at(deadline.into(), leading).await;
         Ok(())
     }
@@ -150,14 +150,14 @@ impl Broker {
         }
     }
 
-    /// A number no other producer has.
+    /// A producer id that no other producer has.
     ///
     /// # Errors
-    /// There is none left here, and the controllers give no more.
+    /// None is left here, and the controllers allocated no more.
     pub async fn next_producer_id(&self, deadline: Instant) -> Result<i64, ChangeError> {
         let mut ids = self.parts.producer_ids.lock().await;
         if ids.1 == 0 {
-            // Numbers whose allocation is in doubt are simply never used.
+            // Ids whose allocation is in doubt are never used.
             let command = Command::AllocateProducerIds { count: PRODUCER_IDS };
             match self.change(command, deadline).await? {
                 Reply::ProducerIds(first) => *ids = (first, PRODUCER_IDS),

@@ -1,7 +1,7 @@
 //! Seeded bugs: named defects of the kind real systems have shipped.
 //!
-//! Each is a different, plausible way to write one step of the ordinary code path, switched on by name; none
-//! corrupts anything at random. Without a name the plain code runs.
+//! Each is a plausible way to write one step of the ordinary code path, switched on by name; none corrupts anything at
+//! random. Without a name the plain code runs.
 
 use duress_settings::BugSpec;
 use serde::Deserialize;
@@ -18,13 +18,13 @@ pub enum Bug {
     UncleanElection,
     /// Followers cut their logs to their high watermark.
     TruncateToHighWatermark,
-    /// Sequence numbers are not looked at.
+    /// Sequence numbers are not checked.
     SequenceUnchecked,
     /// Followers keep no account of sequence numbers.
     SequenceLostOnFailover,
     /// A coordinator does not read what its predecessor wrote.
     OffsetCommitLostOnMove,
-    /// What a member that is gone had been given is committed to its end.
+    /// The partitions of a member that is gone are committed to their ends.
     OffsetCommittedBeforeDelivery,
     /// Compaction keeps the first value of a key.
     CompactionDropsLatest,

@@ -9,7 +9,7 @@ use duress_settings::{Settings, SettingsError};
 
 use crate::bug::Bug;
 use crate::cluster::BrokerId;
-use crate::topic_settings::Switch;
+use crate::topic_settings::Toggle;
 
 /// When appended records are made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Fsync {
     }
 }
 
-/// What an operator can choose; the same on every broker, since brokers rely on each other's.
+/// The options of the broker; the same on every broker, since brokers rely on each other's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Replicas of a topic that does not say how many; never more than there are brokers.
@@ -41,7 +41,7 @@ pub struct Options {
     /// say.
     pub min_insync: u16,
     /// Whether a replica that is not in sync may be elected when no other is there, where the topic does not say.
-    pub unclean: Switch,
+    pub unclean: Toggle,
     /// When records are made durable.
     pub fsync: Fsync,
     /// Partitions of a topic that does not say how many.
@@ -49,10 +49,10 @@ pub struct Options {
     /// Partitions of the topic that holds committed offsets.
     pub offsets_partitions: u16,
     /// Whether asking for a topic that does not exist makes it.
-    pub auto_create: Switch,
-    /// How long a follower may be behind its leader before it is taken for out of sync.
+    pub auto_create: Toggle,
+    /// How long a follower may be behind its leader before it is out of sync.
     pub lag_max: Duration,
-    /// How long the controller waits for a broker's heartbeat before it takes the broker for gone.
+    /// How long the controller waits for a broker's heartbeat before it fences the broker.
     pub session: Duration,
     /// How often the leader of the controllers sends heartbeats.
     pub heartbeat: Duration,
@@ -64,12 +64,12 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How long records are kept, where the topic does not say; none keeps them for ever.
     pub retention: Option<Duration>,
-    /// How large a partition may grow before its oldest segments go, bytes, where the topic does not say; none lets it
+    /// Size above which the oldest segments of a partition are removed, bytes, where the topic does not say; none lets it
     /// grow.
     pub retention_bytes: Option<u64>,
-    /// How often logs are looked at for what may go.
+    /// How often the logs are cleaned of old records.
     pub cleanup_every: Duration,
-    /// How long a group waits for its first members before they are assigned anything.
+    /// How long a group waits for its first members before partitions are assigned.
     pub rebalance_delay: Duration,
 }
 
@@ -105,7 +105,7 @@ pub struct Config {
     pub node: NodeName,
     /// Where it listens for clients.
     pub listen: SocketAddr,
-    /// Where clients are told to connect.
+    /// The address that clients are to connect to.
     pub advertise: SocketAddr,
     /// Where it listens for the other brokers.
     pub peer_listen: SocketAddr,
@@ -113,7 +113,7 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// The folder of its data; made if missing.
     pub data: PathBuf,
-    /// What the operator chose.
+    /// Its options.
     pub options: Options,
     /// The seeded bug, if any.
     pub bug: Option<Bug>,
@@ -162,11 +162,11 @@ impl Config {
         }
     }
 
-    /// Checks what the types cannot.
+    /// Checks the rules that the types do not express.
     ///
     /// # Errors
-    /// A name occurs twice, the election times are not above the heartbeat or not a range, or clients are told to
-    /// connect nowhere.
+    /// A name occurs twice, the election times are not above the heartbeat or not a range, or clients have
+    /// no address to connect to.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.members()?;
         let Options { heartbeat, election_min, election_max, .. } = self.options;
@@ -205,9 +205,9 @@ pub enum ConfigError {
         election_max: Duration,
     },
     /// Clients cannot connect to every address at once.
-    #[error("clients cannot be told to connect to {address}; say where with --advertise ADDRESS:PORT")]
+    #[error("clients cannot connect to {address}: give an address with --advertise ADDRESS:PORT")]
     Advertise {
-        /// Where they would be told to.
+        /// The address.
         address: SocketAddr,
     },
 }

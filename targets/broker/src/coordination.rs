@@ -1,9 +1,9 @@
-//! The coordinator of this broker's groups at work: a task that owns the state machine, reads what it must know from
-//! the internal topic, and appends to it what others must come to know.
+//! The task of the group coordinator: it owns the state machine, restores groups from the internal topic, and appends
+//! their records to it.
 //!
-//! A partition of the internal topic is loaded when this broker comes to lead it and given up when it no longer does.
-//! A broker that is cut off leads on in its own eyes. What it would answer about offsets may be old, so it answers only
-//! while it is certain that no other broker has been elected in its place ([`Controller::is_in_session`]).
+//! A partition of the internal topic is loaded when this broker becomes its leader and unloaded when it no longer is. A
+//! broker that is cut off still believes that it leads, and the offsets it knows may be old; so it answers only while it
+//! is certain that no other broker has been elected in its place ([`Controller::is_in_session`]).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::group::{
 };
 use crate::log::{BatchHeader, OwnRecord, build_batch, records};
 use crate::replica::partition::wall_clock_ms;
-use crate::replica::{Acks, Fault, PartitionHandle, Replicas, Role, Status};
+use crate::replica::{Acks, PartitionError, PartitionHandle, Replicas, Role, Status};
 
 /// How long records of groups may take to be replicated, as Kafka's `offsets.commit.timeout.ms`.
 const APPEND_MAX: Duration = Duration::from_secs(5);
@@ -29,40 +29,40 @@ const IDLE: Duration = Duration::from_secs(1);
 const LOAD_BYTES: usize = 1 << 20;
 const QUEUE_MAX: usize = 4_096;
 
-type Call = Box<dyn FnOnce(&mut Coordinator, Token, Instant) -> Vec<Action> + Send>;
-type Look = Box<dyn FnOnce(&Coordinator, &Led) + Send>;
+type Operate = Box<dyn FnOnce(&mut Coordinator, Token, Instant) -> Vec<Action> + Send>;
+type Inspect = Box<dyn FnOnce(&Coordinator, &Led) + Send>;
 
-/// Partitions of the internal topic that this broker leads and whose groups it knows, or is about to: of which topic, and
-/// in which epoch.
+/// The partitions of the internal topic that this broker leads and whose groups it has loaded or is loading, each with the
+/// topic and the leader epoch.
 pub type Led = BTreeMap<i32, (TopicId, i32)>;
 
-enum Ask {
-    Call(Call, oneshot::Sender<Reply>),
-    Look(Look),
+enum Message {
+    Operate(Operate, oneshot::Sender<Reply>),
+    Inspect(Inspect),
     Loaded(Load),
     Appended(WriteId, Result<(), GroupError>),
 }
 
-/// The way to the coordinator. Cheap to clone.
+/// A handle on the coordinator. Cheap to clone.
 #[derive(Clone)]
 pub struct Groups {
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<Message>,
 }
 
-/// The coordinator at work; run it as a task.
+/// The task of the coordinator.
 pub struct Coordination {
     coordinator: Coordinator,
     replicas: Replicas,
-    queue: mpsc::Receiver<Ask>,
-    /// For what is asked of itself later.
-    asks: mpsc::WeakSender<Ask>,
+    queue: mpsc::Receiver<Message>,
+    /// For messages to itself.
+    asks: mpsc::WeakSender<Message>,
     waiting: BTreeMap<Token, oneshot::Sender<Reply>>,
     next_token: u64,
     led: Led,
 }
 
 impl Groups {
-    /// Has the coordinator do something and waits for its reply.
+    /// Runs an operation of the coordinator and waits for its reply.
     ///
     /// # Errors
     /// The broker is being shut down.
@@ -71,12 +71,12 @@ impl Groups {
         call: impl FnOnce(&mut Coordinator, Token, Instant) -> Vec<Action> + Send + 'static,
     ) -> Result<Reply, GroupError> {
         let (reply, answer) = oneshot::channel();
-        let ask = Ask::Call(Box::new(call), reply);
+        let ask = Message::Operate(Box::new(call), reply);
         self.asks.send(ask).await.map_err(|_| GroupError::NotCoordinator)?;
         answer.await.map_err(|_| GroupError::NotCoordinator)
     }
 
-    /// Looks at what the coordinator knows.
+    /// Reads the coordinator's state.
     ///
     /// # Errors
     /// The broker is being shut down.
@@ -85,15 +85,15 @@ impl Groups {
         look: impl FnOnce(&Coordinator, &Led) -> T + Send + 'static,
     ) -> Result<T, GroupError> {
         let (reply, answer) = oneshot::channel();
-        // Whoever gave up has dropped its receiver.
-        let look: Look = Box::new(move |coordinator, led| drop(reply.send(look(coordinator, led))));
-        self.asks.send(Ask::Look(look)).await.map_err(|_| GroupError::NotCoordinator)?;
+        // A caller that gave up has dropped its receiver.
+        let look: Inspect = Box::new(move |coordinator, led| drop(reply.send(look(coordinator, led))));
+        self.asks.send(Message::Inspect(look)).await.map_err(|_| GroupError::NotCoordinator)?;
         answer.await.map_err(|_| GroupError::NotCoordinator)
     }
 }
 
 impl Coordination {
-    /// A coordinator of no groups yet, and the way to it. `names` tells this start of this broker from all others.
+    /// A coordinator without groups, and its handle. `names` distinguishes this start of this broker from all others.
     pub fn new(config: &Config, replicas: Replicas, names: String) -> (Groups, Self) {
         let options = GroupOptions {
             partitions: i32::from(config.options.offsets_partitions),
@@ -150,25 +150,25 @@ impl Coordination {
         }
     }
 
-    fn execute(&mut self, ask: Ask) {
+    fn execute(&mut self, ask: Message) {
         let now = Instant::now();
         let actions = match ask {
-            Ask::Call(call, reply) => {
+            Message::Operate(call, reply) => {
                 let token = Token(self.next_token);
                 self.next_token += 1;
                 self.waiting.insert(token, reply);
                 call(&mut self.coordinator, token, now)
             }
-            Ask::Look(look) => {
+            Message::Inspect(look) => {
                 look(&self.coordinator, &self.led);
                 Vec::new()
             }
-            Ask::Loaded(load) => {
+            Message::Loaded(load) => {
                 self.coordinator.finish_load(load, now);
                 Vec::new()
             }
-            Ask::Appended(write, Ok(())) => self.coordinator.appended(write, now),
-            Ask::Appended(write, Err(error)) => self.coordinator.append_failed(write, &error, now),
+            Message::Appended(write, Ok(())) => self.coordinator.appended(write, now),
+            Message::Appended(write, Err(error)) => self.coordinator.append_failed(write, &error, now),
         };
         self.act(actions);
     }
@@ -178,7 +178,7 @@ impl Coordination {
             match action {
                 Action::Reply(token, reply) => {
                     if let Some(waiting) = self.waiting.remove(&token) {
-                        // A client that went away does not wait any more.
+                        // A client that has disconnected no longer waits.
                         waiting.send(reply).ok();
                     }
                 }
@@ -194,25 +194,25 @@ impl Coordination {
 
     fn append(&self, write: WriteId, partition: i32, records: &[OwnRecord]) {
         let Some(asks) = self.asks.upgrade() else { return };
-        // Handed over here, so that records are appended in the order of the actions.
+        // Appended here and not in a task, so that records keep the order of the actions.
         let begun = match self.replicas.by_name(OFFSETS_TOPIC, partition) {
             Ok(copy) => copy.begin_append(build_batch(records, wall_clock_ms()), Acks::All),
-            Err(_) => Err(Fault::NotLeader),
+            Err(_) => Err(PartitionError::NotLeader),
         };
         tokio::spawn(async move {
             let appended = match begun {
-                Ok(answer) => timeout(APPEND_MAX, answer).await.unwrap_or(Err(Fault::TimedOut)),
+                Ok(answer) => timeout(APPEND_MAX, answer).await.unwrap_or(Err(PartitionError::TimedOut)),
                 Err(fault) => Err(fault),
             };
             let result = appended.map(drop).map_err(|fault| {
                 tracing::info!(partition, error = %fault, "records of a group were not replicated");
                 match fault {
-                    Fault::NotLeader => GroupError::NotCoordinator,
+                    PartitionError::NotLeader => GroupError::NotCoordinator,
                     _ => GroupError::NotReplicated,
                 }
             });
             // A broker that is being shut down needs no result.
-            asks.send(Ask::Appended(write, result)).await.ok();
+            asks.send(Message::Appended(write, result)).await.ok();
         });
     }
 
@@ -225,7 +225,7 @@ impl Coordination {
         partitions.into_iter().filter_map(end).collect()
     }
 
-    /// Loads what this broker has come to lead, gives up what it no longer leads.
+    /// Loads the partitions that this broker has begun to lead, and unloads those that it no longer leads.
     fn follow_roles(&mut self) {
         let leads = self.replicas.led(OFFSETS_TOPIC);
         let lost: Vec<i32> = self
@@ -251,9 +251,15 @@ impl Coordination {
     }
 }
 
-/// Reads everything there is into `load`. What it ends with is what was there when this broker began to lead: what came
-/// after that came from this coordinator, which takes nothing on before it is loaded.
-async fn load_all(copy: PartitionHandle, number: i32, epoch: i32, mut load: Load, asks: mpsc::Sender<Ask>) {
+/// Reads the partition into `load`, up to the records that it had when this broker began to lead it: later records come
+/// from this coordinator, which accepts nothing before the partition is loaded.
+async fn load_all(
+    copy: PartitionHandle,
+    number: i32,
+    epoch: i32,
+    mut load: Load,
+    asks: mpsc::Sender<Message>,
+) {
     let mut next = copy.status().log_start;
     loop {
         let read = copy.look(move |log, _| log.read(next.max(log.log_start_offset()), LOAD_BYTES, i64::MAX));
@@ -263,7 +269,7 @@ async fn load_all(copy: PartitionHandle, number: i32, epoch: i32, mut load: Load
                 tracing::error!(partition = number, %error, "cannot load the groups");
                 return;
             }
-            // It is no longer led; whoever leads it loads it.
+            // This broker no longer leads it; the new leader loads it.
             Err(_) => return,
         };
         if batches.is_empty() {
@@ -271,15 +277,15 @@ async fn load_all(copy: PartitionHandle, number: i32, epoch: i32, mut load: Load
         }
         next = replay(&batches, &mut load, number);
     }
-    // What is not committed yet may be gone under another leader: it must not be told before.
+    // Records that are not committed yet may be lost under another leader, so they must not be used before.
     let mut changes = copy.changes();
     let settled = changes.wait_for(|status| status.high_watermark >= next || !leads(status, epoch)).await;
-    // Where it is no longer led, whoever leads it loads it.
+    // Where this broker no longer leads it, the new leader loads it.
     if !settled.is_ok_and(|status| leads(&status, epoch)) {
         return;
     }
     // A broker that is being shut down needs no groups.
-    asks.send(Ask::Loaded(load)).await.ok();
+    asks.send(Message::Loaded(load)).await.ok();
 }
 
 /// Whether a copy leads in that epoch.
@@ -287,7 +293,7 @@ fn leads(status: &Status, epoch: i32) -> bool {
     matches!(status.role, Role::Leader { epoch: now, .. } if now == epoch)
 }
 
-/// Takes in whole batches; returns the offset after them.
+/// Replays whole batches; returns the offset after them.
 fn replay(batches: &Bytes, load: &mut Load, number: i32) -> i64 {
     let mut at = 0;
     let mut next = 0;
@@ -301,7 +307,7 @@ fn replay(batches: &Bytes, load: &mut Load, number: i32) -> i64 {
                 load.replay(key, record.value, offset, now).map_err(|error| error.to_string())
             });
             if let Err(error) = replayed {
-                tracing::error!(partition = number, error, "a record of a group cannot be understood");
+                tracing::error!(partition = number, error, "cannot decode a record of a group");
             }
         }
         next = header.next_offset();

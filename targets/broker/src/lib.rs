@@ -1,18 +1,18 @@
 //! A replicated log broker that speaks the Kafka protocol: a subject made to be broken.
 //!
-//! It is a real program, with durable storage and a protocol any Kafka client speaks, and it knows nothing of what will
-//! be done to it. In reading order:
+//! It is a real program, with durable storage and the protocol of Kafka, and it knows nothing of the faults that will be
+//! injected. In reading order:
 //!
-//! - [`offer`](mod@offer): the options and bugs that a user can choose from.
-//! - [`config`]: the configuration of one broker: its name, addresses, peers, data folder, [`Options`] and perhaps a [`Bug`].
-//! - [`serve`](mod@serve): runs one broker until it is asked to stop.
-//! - [`cluster`]: what the brokers agree on, by consensus: who is there, who leads what, who is in sync.
-//! - [`replica`]: copies of partitions: leading, following, acknowledging.
+//! - `offer`: the options and bugs that a user can choose from.
+//! - `config`: the configuration of one broker: its name, addresses, peers, data folder, [`Options`] and perhaps a bug.
+//! - `serve`: runs one broker until it is asked to stop.
+//! - `cluster`: the state that the brokers agree on by consensus: live brokers, topics, leaders, in-sync sets.
+//! - `replica`: copies of partitions: leading, following, acknowledging.
 //! - [`log`]: the log of one partition on disk.
-//! - [`group`]: consumer groups and their committed offsets; [`coordination`]: their coordinator at work.
-//! - [`wire`]: clients' requests; [`broker`]: what they are served by.
-//! - [`topic_settings`]: what a topic was told when it was made.
-//! - [`bug`]: the seeded defects, each off unless asked for.
+//! - [`group`]: consumer groups and their committed offsets; `coordination`: the task that runs their coordinator.
+//! - `wire`: clients' requests; `broker`: the broker that serves them.
+//! - `topic_settings`: the settings of a topic.
+//! - `bug`: the seeded bugs, each off unless asked for.
 //!
 //! ```no_run
 //! use duress_broker::{Config, offer, serve};
@@ -31,18 +31,18 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
-pub mod broker;
-pub mod bug;
-pub mod cluster;
-pub mod config;
-pub mod coordination;
+mod broker;
+mod bug;
+mod cluster;
+mod config;
+mod coordination;
 pub mod group;
 pub mod log;
-pub mod offer;
-pub mod replica;
-pub mod serve;
-pub mod topic_settings;
-pub mod wire;
+mod offer;
+mod replica;
+mod serve;
+mod topic_settings;
+mod wire;
 
 pub use bug::Bug;
 pub use config::{Config, ConfigError, NodeName, Options, Peer};

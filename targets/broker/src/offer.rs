@@ -1,5 +1,4 @@
-//! Everything about the broker that a user can set. It is the only list of its mode and options; that of its bugs is
-//! in [`crate::bug`].
+//! The mode and the options that a user can choose from, in their only list; the bugs are listed in [`crate::bug`].
 
 use std::sync::LazyLock;
 

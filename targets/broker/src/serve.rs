@@ -4,28 +4,28 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use duress_consensus::NodeName;
 use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::listener::is_of_one_connection;
-use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::peer::payload::{decode, encode, is_for_consensus};
 use duress_consensus::peer::{Handler, Link, Listener};
 use duress_consensus::signals::asked_to_end;
-use openraft::error::Fatal;
+use duress_consensus::types::Fatal;
+use duress_consensus::{NodeName, StartError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
+use crate::cluster::Controller;
 use crate::cluster::membership::{random_number, take_part};
-use crate::cluster::message::{Answer, Question, Request, Response};
-use crate::cluster::{Controller, StartError};
+use crate::cluster::message::{PeerRequest, PeerResponse};
 use crate::config::{Config, ConfigError};
 use crate::coordination::Coordination;
 use crate::replica::partition::PartitionFailure;
 use crate::replica::{Replicas, fetcher, serving};
 use crate::wire::connection::serve_client;
 
-/// Why a broker does not run, or no longer.
+/// Why a broker does not start, or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The configuration contradicts itself.
@@ -36,7 +36,7 @@ pub enum ServeError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Who would connect there.
+        /// The clients or brokers that would connect there.
         who: &'static str,
         /// Why not.
         #[source]
@@ -67,7 +67,7 @@ pub enum ServeError {
         node: String,
         /// Why.
         #[source]
-        cause: Fatal<u64>,
+        cause: Fatal,
     },
     /// A log failed while the broker ran.
     #[error("a log of the broker {node} has failed")]
@@ -93,7 +93,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await
 }
 
-/// Runs one broker until `stop` is ready; then stops it cleanly.
+/// Runs one broker until `stop` completes; then stops it cleanly.
 ///
 /// # Errors
 /// The broker cannot start, or failed while it ran.
@@ -111,13 +111,13 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
         .await
         .map_err(|cause| ServeError::Start { node: node.clone(), cause })?;
     let (replicas, inbox) = Replicas::new(config.clone(), controller.clone());
-    let (life, life_now) = watch::channel(None);
+    let (incarnation, incarnation_now) = watch::channel(None);
     for peer in &config.peers {
-        // Apart from the controllers' connection, so that records do not delay heartbeats.
+        // A connection apart from the controllers', so that records do not delay heartbeats.
         let (link, task) = Link::new(peer.name.clone(), peer.address, hello.clone());
         tasks.spawn(task.run());
         let leader = Config::broker_id(&members, &peer.name);
-        tasks.spawn(fetcher::follow(leader, link, replicas.clone(), life_now.clone()));
+        tasks.spawn(fetcher::follow(leader, link, replicas.clone(), incarnation_now.clone()));
     }
     let peer_service = PeerService { controller: controller.clone(), replicas: replicas.clone() };
     let peer_listener = Listener { socket: peers, hello, handler: peer_service };
@@ -127,7 +127,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
             tracing::error!(address = %peer_address, %error, "cannot accept other brokers any more");
         }
     });
-    tasks.spawn(take_part(controller.clone(), config.clone(), life));
+    tasks.spawn(take_part(controller.clone(), config.clone(), incarnation));
     tracing::info!(%node, broker = %controller.id(), clients = %config.listen, bug = ?config.bug, "serving");
 
     let names = format!("{node}-{:016x}", random_number());
@@ -136,13 +136,13 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     let broker = Broker::new(config.clone(), cluster, controller.clone(), replicas.clone(), groups);
     let result = tokio::select! {
         () = stop => Ok(()),
-        cause = controller.failed() => Err(ServeError::Consensus { node: node.clone(), cause }),
-        cause = replicas.clone().run(inbox, life_now) => Err(ServeError::Log { node: node.clone(), cause }),
+        cause = controller.consensus().failed() => Err(ServeError::Consensus { node: node.clone(), cause }),
+        cause = replicas.clone().run(inbox, incarnation_now) => Err(ServeError::Log { node: node.clone(), cause }),
         cause = accept_clients(&clients, broker) => Err(ServeError::Accept { address: config.listen, cause }),
     };
     tasks.shutdown().await;
     replicas.stop().await;
-    controller.stop().await;
+    controller.consensus().stop().await;
     tracing::info!(%node, "stopped");
     result
 }
@@ -182,19 +182,22 @@ struct PeerService {
 
 impl Handler for PeerService {
     async fn handle(&self, payload: Bytes) -> Option<Bytes> {
-        let request: Request = decode(&payload)?;
-        let response = match self.controller.handle(request).await {
-            Ok(response) => response,
-            Err(Question::Fetch(fetch)) => {
-                Response::Own(Answer::Fetched(serving::serve(&self.replicas, fetch).await))
+        if is_for_consensus(&payload) {
+            return self.controller.consensus().answer(&payload).await;
+        }
+        let response = match decode(&payload)? {
+            PeerRequest::Propose(command) => {
+                PeerResponse::Proposed(self.controller.forwarded(&command).await)
             }
-            // The controller answers every other one.
-            Err(Question::Propose(_) | Question::Heartbeat(..)) => return None,
+            PeerRequest::Heartbeat(broker, epoch) => {
+                PeerResponse::Heartbeat(self.controller.heartbeat(broker, epoch))
+            }
+            PeerRequest::Fetch(fetch) => PeerResponse::Fetched(serving::serve(&self.replicas, fetch).await),
         };
         Some(encode(&response))
     }
 
     fn introduced(&self, peer: &NodeName) {
-        self.controller.introduced(peer);
+        self.controller.consensus().introduced(peer);
     }
 }

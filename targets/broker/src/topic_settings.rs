@@ -1,4 +1,4 @@
-//! What a topic was told when it was made, by the names Kafka has for it.
+//! The settings of a topic, fixed when it is made, by Kafka's names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use crate::config::Options;
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Switch {
+pub enum Toggle {
     /// On.
     On,
     /// Off.
     Off,
 }
 
-/// What becomes of a topic's old records.
+/// How a topic's old records are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CleanupPolicy {
-    /// They go by age and size.
+    /// By age and size.
     Delete,
-    /// The latest of every key stays.
+    /// All but the latest of every key.
     Compact,
     /// Both.
     CompactAndDelete,
@@ -38,7 +38,7 @@ impl CleanupPolicy {
     }
 }
 
-/// The settings of a topic, complete: what it did not say is what the broker's options said when it was made.
+/// The settings of a topic, complete: those that it did not specify are the broker's options at the time it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopicSettings {
     /// `cleanup.policy`.
@@ -46,7 +46,7 @@ pub struct TopicSettings {
     /// `min.insync.replicas`.
     pub min_insync: u16,
     /// `unclean.leader.election.enable`.
-    pub unclean: Switch,
+    pub unclean: Toggle,
     /// `retention.ms`.
     pub retention: Option<Duration>,
     /// `retention.bytes`.
@@ -63,7 +63,7 @@ pub struct TopicSettings {
     pub dirty_ratio: f64,
 }
 
-/// A setting that no topic can have.
+/// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
     /// There is no such setting.
@@ -82,8 +82,8 @@ pub enum SettingError {
 }
 
 impl TopicSettings {
-    /// The settings of a topic that says nothing, each of whose partitions has so many replicas. More of them than there
-    /// are cannot be in sync, so a default that asks for more asks for all.
+    /// The settings of a topic that specifies none, each of whose partitions has so many replicas. No more than these can
+    /// be in sync, so they bound the default of `min.insync.replicas`.
     pub fn of(options: &Options, replicas: u16) -> Self {
         Self {
             cleanup: CleanupPolicy::Delete,
@@ -104,7 +104,7 @@ impl TopicSettings {
     /// # Errors
     /// There is no such setting, or it cannot have that value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
-        let given = Given { name, value };
+        let given = NameAndValue { name, value };
         match name {
             "cleanup.policy" => {
                 self.cleanup = match value {
@@ -117,8 +117,8 @@ impl TopicSettings {
             "min.insync.replicas" => self.min_insync = given.number(1)?,
             "unclean.leader.election.enable" => {
                 self.unclean = match value {
-                    "true" => Switch::On,
-                    "false" => Switch::Off,
+                    "true" => Toggle::On,
+                    "false" => Toggle::Off,
                     _ => return Err(given.wrong("true or false")),
                 }
             }
@@ -144,7 +144,7 @@ impl TopicSettings {
         BTreeMap::from([
             ("cleanup.policy", self.cleanup.name().to_owned()),
             ("min.insync.replicas", self.min_insync.to_string()),
-            ("unclean.leader.election.enable", (self.unclean == Switch::On).to_string()),
+            ("unclean.leader.election.enable", (self.unclean == Toggle::On).to_string()),
             ("retention.ms", limit(self.retention.map(|age| age.as_millis() as u64))),
             ("retention.bytes", limit(self.retention_bytes)),
             ("segment.bytes", self.segment_bytes.to_string()),
@@ -156,13 +156,13 @@ impl TopicSettings {
     }
 }
 
-/// One setting as it was given.
-struct Given<'a> {
+/// A setting as a client gave it.
+struct NameAndValue<'a> {
     name: &'a str,
     value: &'a str,
 }
 
-impl Given<'_> {
+impl NameAndValue<'_> {
     fn wrong(&self, expected: &'static str) -> SettingError {
         SettingError::Value { name: self.name.into(), value: self.value.into(), expected }
     }

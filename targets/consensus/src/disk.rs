@@ -2,8 +2,8 @@
 //!
 //! One thread owns the database. Changes are queued to it; it takes everything that is queued, runs it in one
 //! transaction, makes that durable, and only then completes the changes, in order. A disk that needs 4 ms for a
-//! durable commit therefore delays a change by at most two of them, however many change at once, and never blocks
-//! a thread that serves clients or heartbeats.
+//! durable commit therefore delays a change by at most two commits, however many changes are queued, and never
+//! blocks a thread that serves clients or heartbeats.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 /// Entries of a log by index.
 pub const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
-/// Everything there is one of, by name.
+/// Single records, by name.
 pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Keys and values, where a mode keeps them in the database.
 pub const DATA: TableDefinition<&[u8], &[u8]> = TableDefinition::new("data");
@@ -23,7 +23,7 @@ pub const DATA: TableDefinition<&[u8], &[u8]> = TableDefinition::new("data");
 const OWNER: &str = "owner";
 const CACHE_BYTES: usize = 16 << 20;
 
-/// A data folder that cannot be used, or no longer.
+/// A data folder that cannot be used, or can no longer be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DiskError {
     /// The folder cannot be made.
@@ -64,8 +64,8 @@ pub enum DiskError {
         #[source]
         cause: Arc<redb::Error>,
     },
-    /// What is stored is not what this program writes.
-    #[error("the record {record} in the database {} cannot be understood", path.display())]
+    /// A stored record is not one that this program writes.
+    #[error("cannot decode record {record} in the database {}", path.display())]
     Record {
         /// Which record.
         record: String,
@@ -80,9 +80,9 @@ pub enum DiskError {
     Owner {
         /// The file.
         path: PathBuf,
-        /// Who owns it.
+        /// Its owner.
         found: String,
-        /// Who opens it.
+        /// The owner that opened it.
         expected: String,
     },
     /// The database was closed.
@@ -93,9 +93,9 @@ pub enum DiskError {
 /// When a commit is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Syncing {
-    /// Once it is on the disk.
+    /// Once it is on disk.
     Durable,
-    /// Once the database has it, in memory: lost with the process.
+    /// Once the database has it in memory: it is lost with the process.
     Skipped,
 }
 
@@ -117,7 +117,7 @@ impl Disk {
     /// Opens the database in a data folder, making both if missing.
     ///
     /// `owner` is written into a new database and must match an old one's: a node that starts on the data of another
-    /// would vote twice. `load` reads what is there before anything can change it.
+    /// would vote twice. `load` reads the contents before anything can change them.
     ///
     /// # Errors
     /// The folder or the database cannot be used, or belongs to another owner; or what `load` returns.
@@ -175,12 +175,12 @@ impl Disk {
         receiver.await.unwrap_or(Err(DiskError::Closed))
     }
 
-    /// Commits what is queued, closes the database and releases its lock. Later changes fail with
+    /// Commits the queued changes, closes the database and releases its lock. Later changes fail with
     /// [`DiskError::Closed`].
     pub async fn close(&self) {
         let (sender, receiver) = oneshot::channel();
         if self.jobs.send(Job::Close(sender)).is_ok() {
-            // An error means that the thread ended on its own, which is what was asked for.
+            // An error means that the thread has already ended, as it should.
             receiver.await.ok();
         }
     }
@@ -258,8 +258,8 @@ impl Contents<'_> {
 
 /// Makes a database with its tables and its owner.
 ///
-/// It gets its name when it is whole: a node killed while redb lays out a new file would otherwise leave one that
-/// cannot be opened any more.
+/// It gets its name once it is complete: a node killed while redb lays out a new file would otherwise leave one that
+/// can no longer be opened.
 fn create(folder: &Path, path: &Path, owner: &str) -> Result<(), DiskError> {
     let unfinished = folder.join("store.redb.new");
     let failed = |cause| DiskError::Folder { path: folder.into(), cause: Arc::new(cause) };
@@ -337,7 +337,7 @@ fn run(database: Database, path: &Path, durability: Durability, queue: &mpsc::Re
         }
         if let Some(sender) = closing {
             drop(database);
-            // Nobody waiting for the close is no reason to keep the database open.
+            // The database is closed even if its caller no longer waits.
             sender.send(()).ok();
             return;
         }

@@ -1,22 +1,22 @@
 //! How pristine nodes become a cluster.
 //!
 //! The membership is fixed, so every node would write the same first entry and openraft allows any number of them to;
-//! but each that does also stands for election at once, and five candidates of the same term elect nobody. So the
-//! first reachable node by number forms the cluster, once a majority can hear it; the others wait to be contacted.
+//! but each node that does also stands for election at once, and five candidates of the same term split the vote. So
+//! the first reachable node by number forms the cluster, once it reaches a majority; the others wait to be contacted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use openraft::error::{Fatal, InitializeError, RaftError};
+use openraft::error::{InitializeError, RaftError};
 use openraft::{BasicNode, Raft};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::message::{Formation, Nothing, Request, Response};
+use crate::message::{Formation, Request, Response};
 use crate::name::NodeName;
 use crate::network::Links;
-use crate::peer::payload::{decode, encode};
-use crate::types::Consensus;
+use crate::peer::payload::{decode_for_consensus, encode_for_consensus};
+use crate::types::{Fatal, TypeConfig};
 
 const ASK_EVERY: Duration = Duration::from_millis(20);
 const ANSWER_MAX: Duration = Duration::from_millis(200);
@@ -27,12 +27,12 @@ const ANSWER_MAX: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// The consensus has stopped.
-pub async fn form<C: Consensus>(
-    raft: &Raft<C>,
+pub(crate) async fn form(
+    raft: &Raft<TypeConfig>,
     node: u64,
     members: &[NodeName],
     links: &Links,
-) -> Result<(), Fatal<u64>> {
+) -> Result<(), Fatal> {
     let mut ask = interval(ASK_EVERY);
     ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -40,7 +40,7 @@ pub async fn form<C: Consensus>(
         if raft.is_initialized().await? {
             return Ok(());
         }
-        let peers = ask_peers::<C>(links).await;
+        let peers = ask_peers(links).await;
         let majority = peers.len() + 1 > members.len() / 2;
         let someone_has_formed = peers.values().any(|formation| *formation == Formation::Formed);
         let first = peers.keys().next().is_none_or(|lowest| node < *lowest);
@@ -54,7 +54,7 @@ pub async fn form<C: Consensus>(
                 tracing::info!(members = members.len(), "cluster formed");
                 Ok(())
             }
-            // Somebody else was faster.
+            // Another node was faster.
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
                 unreachable!("a node is one of its own members: {error}")
@@ -64,14 +64,14 @@ pub async fn form<C: Consensus>(
     }
 }
 
-async fn ask_peers<C: Consensus>(links: &Links) -> BTreeMap<u64, Formation> {
+async fn ask_peers(links: &Links) -> BTreeMap<u64, Formation> {
     let deadline = Instant::now() + ANSWER_MAX;
-    let question = encode(&Request::<C, Nothing>::Formation);
+    let question = encode_for_consensus(&Request::Formation);
     let answers = links.iter().map(|(number, link)| {
         let question = question.clone();
         async move {
             let payload = link.call(question, deadline).await.ok()?;
-            match decode::<Response<Nothing>>(&payload)? {
+            match decode_for_consensus(&payload)? {
                 Response::Formation(formation) => Some((*number, formation)),
                 _ => None,
             }

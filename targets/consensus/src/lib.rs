@@ -1,28 +1,35 @@
-//! What our subjects share to agree: a durable log and state machine under openraft, and links between nodes.
+//! Consensus for our subjects: a durable log and state machine under openraft, and links between nodes.
 //!
-//! A subject brings its own state ([`state_machine::State`]), its own messages beside those of the consensus, and its
-//! own rules of who may propose and read what. In reading order:
+//! A subject brings its own [`State`], its own messages beside those of the consensus, and its own rules for proposals and
+//! reads. In reading order:
 //!
 //! - [`name`]: the names of nodes, and where they listen for each other.
-//! - [`peer`]: nodes' connections to each other; [`message`]: what they ask.
+//! - [`peer`]: nodes' connections to each other; `message`: the messages of the consensus.
 //! - [`disk`]: durable group commit.
-//! - [`types`](mod@types): what the log holds.
+//! - [`types`](mod@types): the types of the consensus, and the entries of its log.
+//! - [`state`]: the state that a subject replicates.
 //! - [`log_store`]: the log and the vote; [`state_machine`]: the state and its snapshots.
-//! - [`network`]: consensus messages over the links; [`formation`]: how pristine nodes become a cluster.
-//! - [`failure`]: a consensus that has stopped by itself; [`signals`]: how a node is told to end.
+//! - [`network`]: consensus messages over the links; `formation`: how pristine nodes become a cluster.
+//! - [`consensus`]: one node's part in the consensus; [`proposal`]: an entry that waits for its replies.
+//! - [`signals`]: SIGTERM and SIGINT.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod consensus;
 pub mod disk;
-pub mod failure;
-pub mod formation;
+mod formation;
 pub mod log_store;
-pub mod message;
+mod message;
 pub mod name;
 pub mod network;
 pub mod peer;
+pub mod proposal;
 pub mod signals;
+pub mod state;
 pub mod state_machine;
 pub mod types;
 
+pub use consensus::{Consensus, NotConfirmed, Setup, StartError};
 pub use name::{NodeName, ParseNodeNameError, ParsePeerError, Peer};
+pub use proposal::{Proposal, ProposalError};
+pub use state::{Applied, State, StateView};

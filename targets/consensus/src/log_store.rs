@@ -1,9 +1,9 @@
 //! The log and the vote of one node: durable in the database, read from memory.
 //!
 //! All entries that are not purged are also in memory, where replication and the state machine read them; snapshots
-//! keep that bounded.
+//! bound their number.
 //!
-//! A node that restarts reads back a vote that is never "granted by a quorum, for me", even if that is what it saved:
+//! A node that restarts never reads back a vote "granted by a quorum, for me", even if it saved one:
 //! openraft would otherwise resume leading at once, answering linearizable reads up to the committed position it
 //! remembers, and the position saved here lags behind the one clients have seen. After a restart a node must win an
 //! election, whose first entry commits everything before it.
@@ -19,35 +19,35 @@ use redb::{ReadableTable, WriteTransaction};
 use serde::Serialize;
 
 use crate::disk::{Contents, Disk, DiskError, LOG, META};
-use crate::types::{Consensus, LogId, StorageError, Vote};
+use crate::types::{LogId, StorageError, TypeConfig, Vote};
 
 const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
 const PURGED: &str = "purged";
 
-/// Whether a node's vote survives it.
+/// Whether a node's vote survives a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VoteKeeping {
-    /// It is durable before it is used, as Raft demands.
+    /// Yes: it is durable before it is used, as Raft demands.
     Durable,
-    /// It is forgotten when the node ends: a defect.
+    /// No: it is lost when the node ends. A defect.
     InMemory,
 }
 
-/// What the database held when it was opened.
+/// The log and vote in a database that was just opened.
 #[derive(Debug)]
-pub struct LoadedLog<C: Consensus> {
-    entries: BTreeMap<u64, Entry<C>>,
+pub struct LoadedLog {
+    entries: BTreeMap<u64, Entry<TypeConfig>>,
     purged: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
 }
 
-impl<C: Consensus> LoadedLog<C> {
+impl LoadedLog {
     /// Reads the log, the vote and the committed position.
     ///
     /// # Errors
-    /// The database cannot be read or understood.
+    /// The database cannot be read or decoded.
     pub fn load(contents: &Contents<'_>) -> Result<Self, DiskError> {
         Ok(Self {
             entries: contents.log()?.into_iter().collect(),
@@ -59,51 +59,51 @@ impl<C: Consensus> LoadedLog<C> {
 }
 
 #[derive(Debug)]
-struct Memory<C: Consensus> {
-    entries: BTreeMap<u64, Entry<C>>,
+struct Memory {
+    entries: BTreeMap<u64, Entry<TypeConfig>>,
     purged: Option<LogId>,
 }
 
 /// Reads entries of the log. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct LogReader<C: Consensus> {
+pub struct LogReader {
     // Replication to each peer, the consensus core and the state machine read the log at once, and only the core
     // writes it; the lock is held for the copy of a few references and never across an await.
-    memory: Arc<RwLock<Memory<C>>>,
+    memory: Arc<RwLock<Memory>>,
 }
 
-impl<C: Consensus> LogReader<C> {
-    fn read<T>(&self, look: impl FnOnce(&Memory<C>) -> T) -> T {
+impl LogReader {
+    fn read<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
         look(&self.memory.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Memory<C>) -> T) -> T {
+    fn write<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(&mut self.memory.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl<C: Consensus> RaftLogReader<C> for LogReader<C> {
+impl RaftLogReader<TypeConfig> for LogReader {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
-    ) -> Result<Vec<Entry<C>>, StorageError> {
+    ) -> Result<Vec<Entry<TypeConfig>>, StorageError> {
         Ok(self.read(|memory| memory.entries.range(range).map(|(_, entry)| entry.clone()).collect()))
     }
 }
 
 /// The log and the vote of one node.
-pub struct LogStore<C: Consensus> {
+pub struct LogStore {
     disk: Disk,
-    reader: LogReader<C>,
+    reader: LogReader,
     vote: Option<Vote>,
     committed: Option<LogId>,
     committed_saved: Option<LogId>,
     keeping: VoteKeeping,
 }
 
-impl<C: Consensus> LogStore<C> {
-    /// A log that continues what was loaded.
-    pub fn new(disk: Disk, loaded: LoadedLog<C>, node: u64, keeping: VoteKeeping) -> Self {
+impl LogStore {
+    /// A log that continues the loaded one.
+    pub fn new(disk: Disk, loaded: LoadedLog, node: u64, keeping: VoteKeeping) -> Self {
         let vote = match keeping {
             VoteKeeping::InMemory => None,
             VoteKeeping::Durable => loaded.vote.map(|vote| resumed(vote, node)),
@@ -120,7 +120,7 @@ impl<C: Consensus> LogStore<C> {
     }
 }
 
-/// The vote a restarted node goes on with: its own leadership is over.
+/// The vote of a restarted node, whose own leadership is over.
 fn resumed(vote: Vote, node: u64) -> Vote {
     match vote.leader_id().voted_for() {
         Some(candidate) if candidate == node => Vote { committed: false, ..vote },
@@ -141,26 +141,26 @@ fn to_io(error: DiskError) -> std::io::Error {
     std::io::Error::other(error)
 }
 
-impl<C: Consensus> RaftLogReader<C> for LogStore<C> {
+impl RaftLogReader<TypeConfig> for LogStore {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
-    ) -> Result<Vec<Entry<C>>, StorageError> {
+    ) -> Result<Vec<Entry<TypeConfig>>, StorageError> {
         self.reader.try_get_log_entries(range).await
     }
 }
 
-impl<C: Consensus> RaftLogStorage<C> for LogStore<C> {
-    type LogReader = LogReader<C>;
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogReader;
 
-    async fn get_log_state(&mut self) -> Result<LogState<C>, StorageError> {
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
         Ok(self.reader.read(|memory| LogState {
             last_purged_log_id: memory.purged,
             last_log_id: memory.entries.values().next_back().map(|entry| entry.log_id).or(memory.purged),
         }))
     }
 
-    async fn get_log_reader(&mut self) -> LogReader<C> {
+    async fn get_log_reader(&mut self) -> LogReader {
         self.reader.clone()
     }
 
@@ -181,20 +181,20 @@ impl<C: Consensus> RaftLogStorage<C> for LogStore<C> {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        // Only a hint how far a restarted node may replay at once, so it rides on the next durable append.
+        // It only tells a restarted node how far it may replay at once, so it is written with the next durable append.
         self.committed = committed;
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
-        // A database written without fsync may remember a commit and not the entries; the hint ends with the log.
+        // A database written without fsync may have the committed position but not the entries; the log bounds it.
         let last = self.get_log_state().await?.last_log_id;
         Ok(self.committed.min(last))
     }
 
-    async fn append<I>(&mut self, entries: I, callback: LogFlushed<C>) -> Result<(), StorageError>
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), StorageError>
     where
-        I: IntoIterator<Item = Entry<C>> + OptionalSend,
+        I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let mut records = Vec::new();

@@ -1,4 +1,4 @@
-//! What nodes ask each other.
+//! Requests of the consensus between nodes, and their answers.
 
 use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::{
@@ -7,27 +7,24 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::types::Consensus;
+use crate::types::TypeConfig;
 
-/// A request to another node: of the consensus, or of the subject itself.
+/// A request to another node.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(bound(serialize = "Q: Serialize", deserialize = "Q: Deserialize<'de>"))]
-pub enum Request<C: Consensus, Q> {
-    /// Consensus: append these entries.
-    Append(AppendEntriesRequest<C>),
-    /// Consensus: vote for me.
+pub(crate) enum Request {
+    /// Append these entries.
+    Append(AppendEntriesRequest<TypeConfig>),
+    /// Vote for me.
     Vote(VoteRequest<u64>),
-    /// Consensus: a piece of a snapshot.
-    Snapshot(InstallSnapshotRequest<C>),
-    /// Whether you are part of a cluster already.
+    /// A chunk of a snapshot.
+    Snapshot(InstallSnapshotRequest<TypeConfig>),
+    /// Is this node already part of a cluster?
     Formation,
-    /// Something of the subject's own.
-    Own(Q),
 }
 
 /// The answer, in the variant of the request.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Response<R> {
+pub(crate) enum Response {
     /// To [`Request::Append`].
     Append(Result<AppendEntriesResponse<u64>, RaftError<u64>>),
     /// To [`Request::Vote`].
@@ -36,17 +33,11 @@ pub enum Response<R> {
     Snapshot(Result<InstallSnapshotResponse<u64>, RaftError<u64, InstallSnapshotError>>),
     /// To [`Request::Formation`].
     Formation(Formation),
-    /// To [`Request::Own`].
-    Own(R),
 }
-
-/// A node's own requests or answers where none can occur: what the consensus itself sends and understands.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Nothing {}
 
 /// Whether a node is part of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Formation {
+pub(crate) enum Formation {
     /// Its log is empty and it has never voted.
     Pristine,
     /// It has a log.

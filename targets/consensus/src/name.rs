@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct NodeName(String);
 
 impl NodeName {
-    /// The name as text.
+    /// The name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -43,9 +43,9 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// A text that cannot name a node.
+/// A string that is not the name of a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{given}\" is no node name: use 1 to 64 letters, digits, '-', '_' or '.'")]
+#[error("\"{given}\" is not a node name: use 1 to 64 letters, digits, '-', '_' or '.'")]
 pub struct ParseNodeNameError {
     given: String,
 }
@@ -69,21 +69,21 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
-/// A text that is no `NAME=ADDRESS:PORT`.
+/// A string that is not `NAME=ADDRESS:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePeerError {
     /// There is no `=`.
-    #[error("\"{0}\" is no peer: write NAME=ADDRESS:PORT")]
+    #[error("\"{0}\" is not a peer: write NAME=ADDRESS:PORT")]
     Shape(String),
-    /// The name is no node name.
+    /// The name is not the name of a node.
     #[error(transparent)]
     Name(#[from] ParseNodeNameError),
-    /// The address is no socket address.
-    #[error("\"{given}\" is no ADDRESS:PORT")]
+    /// The address is not a socket address.
+    #[error("\"{given}\" is not ADDRESS:PORT")]
     Address {
         /// What was given.
         given: String,
-        /// Why it is none.
+        /// Why.
         #[source]
         cause: std::net::AddrParseError,
     },

@@ -17,85 +17,70 @@ use openraft::raft::{
 };
 use tokio::time::Instant;
 
-use crate::message::{Nothing, Request, Response};
-use crate::peer::payload::{decode, encode};
+use crate::message::{Request, Response};
+use crate::peer::payload::{decode_for_consensus, encode_for_consensus};
 use crate::peer::{CallError, Link};
-use crate::types::{Consensus, LeaderId};
+use crate::types::{LeaderId, TypeConfig};
 
 /// The links to all peers, by the number of the node.
-pub type Links = Arc<BTreeMap<u64, Link>>;
+pub(crate) type Links = Arc<BTreeMap<u64, Link>>;
 
 const UNREACHABLE_RETRY: Duration = Duration::from_millis(50);
 const APPEND_BYTES_MAX: usize = 16 << 20;
 
-/// Who watches what a leader sends and what of it was acknowledged; reads by lease live on that. `()` does not care.
-pub trait Observer: Clone + Send + Sync + 'static {
-    /// What is remembered of a sending.
-    type Sending: Send;
+/// An observer of the messages of a leader and of their acknowledgements, on which reads by lease rest.
+pub trait Observer: Send + Sync + 'static {
+    /// An append of `leader`, which is this node, is about to be sent to a peer. The function returned is called once the
+    /// peer has handled it and knew of no later leader.
+    fn sending(self: Arc<Self>, leader: LeaderId, peer: u64) -> Acknowledged;
 
-    /// An append is about to be sent.
-    fn sending(&self) -> Self::Sending;
-
-    /// A peer has handled an append of `leader`, which is this node, and knew of no later leader.
-    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Self::Sending);
-
-    /// This node is about to ask for a vote for `leader`, which is itself.
-    fn asking_for_vote(&self, leader: LeaderId);
+    /// This node has granted a vote for `leader`, or is about to ask for votes for itself as `leader`. No other node has
+    /// learnt of it yet.
+    fn ceding(&self, leader: LeaderId);
 }
 
-impl Observer for () {
-    type Sending = ();
-
-    fn sending(&self) {}
-
-    fn acknowledged(&self, _: LeaderId, _: u64, (): ()) {}
-
-    fn asking_for_vote(&self, _: LeaderId) {}
-}
+/// Reports that a peer has acknowledged an append.
+pub type Acknowledged = Box<dyn FnOnce() + Send>;
 
 /// Makes a [`PeerNetwork`] per peer.
-#[derive(Debug, Clone)]
-pub struct PeerNetworks<O> {
-    /// This node's number.
-    pub node: u64,
-    /// The links to the others.
-    pub links: Links,
-    /// Who watches.
-    pub observer: O,
+#[derive(Clone)]
+pub(crate) struct PeerNetworks {
+    pub(crate) node: u64,
+    pub(crate) links: Links,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
-impl<C: Consensus, O: Observer> RaftNetworkFactory<C> for PeerNetworks<O> {
-    type Network = PeerNetwork<O>;
+impl RaftNetworkFactory<TypeConfig> for PeerNetworks {
+    type Network = PeerNetwork;
 
-    async fn new_client(&mut self, target: u64, _: &BasicNode) -> PeerNetwork<O> {
+    async fn new_client(&mut self, target: u64, _: &BasicNode) -> PeerNetwork {
         let (link, observer) = (self.links.get(&target).cloned(), self.observer.clone());
         PeerNetwork { node: self.node, target, link, observer }
     }
 }
 
 /// Sends consensus messages to one peer.
-#[derive(Debug)]
-pub struct PeerNetwork<O> {
+pub(crate) struct PeerNetwork {
     node: u64,
     target: u64,
     link: Option<Link>,
-    observer: O,
+    observer: Option<Arc<dyn Observer>>,
 }
 
-/// A message that was answered with something else.
+/// An answer of another kind than the request.
 #[derive(Debug, thiserror::Error)]
 #[error("the peer's answer does not fit the request")]
 struct AnswerError;
 
 type RpcError<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
 
-impl<O> PeerNetwork<O> {
+impl PeerNetwork {
     async fn ask<T, E: std::error::Error>(
         &self,
         kind: RPCTypes,
         payload: Bytes,
         option: &RPCOption,
-        pick: impl FnOnce(Response<Nothing>) -> Option<Result<T, RaftError<u64, E>>>,
+        pick: impl FnOnce(Response) -> Option<Result<T, RaftError<u64, E>>>,
     ) -> Result<T, RpcError<E>> {
         let timeout = option.hard_ttl();
         let result = match &self.link {
@@ -109,23 +94,24 @@ impl<O> PeerNetwork<O> {
                 RPCError::Timeout(Timeout { action: kind, id: self.node, target: self.target, timeout })
             }
         })?;
-        decode::<Response<Nothing>>(&payload)
+        decode_for_consensus(&payload)
             .and_then(pick)
             .ok_or_else(|| RPCError::Network(NetworkError::new(&AnswerError)))?
             .map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
     }
 }
 
-impl<C: Consensus, O: Observer> RaftNetwork<C> for PeerNetwork<O> {
+impl RaftNetwork<TypeConfig> for PeerNetwork {
     async fn append_entries(
         &mut self,
-        rpc: AppendEntriesRequest<C>,
+        rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
-        let sending = self.observer.sending();
         let leader = *rpc.vote.leader_id();
+        let acknowledged =
+            self.observer.as_ref().map(|observer| Arc::clone(observer).sending(leader, self.target));
         let entries = rpc.entries.len() as u64;
-        let payload = encode(&Request::<C, Nothing>::Append(rpc));
+        let payload = encode_for_consensus(&Request::Append(rpc));
         if payload.len() > APPEND_BYTES_MAX && entries > 1 {
             return Err(RPCError::PayloadTooLarge(PayloadTooLarge::new_entries_hint(entries / 2)));
         }
@@ -135,19 +121,21 @@ impl<C: Consensus, O: Observer> RaftNetwork<C> for PeerNetwork<O> {
                 _ => None,
             })
             .await?;
-        if follows(&answer) {
-            self.observer.acknowledged(leader, self.target, sending);
+        if let Some(acknowledged) = acknowledged
+            && follows(&answer)
+        {
+            acknowledged();
         }
         Ok(answer)
     }
 
     async fn install_snapshot(
         &mut self,
-        rpc: InstallSnapshotRequest<C>,
+        rpc: InstallSnapshotRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, BasicNode, RaftError<u64, InstallSnapshotError>>>
     {
-        let payload = encode(&Request::<C, Nothing>::Snapshot(rpc));
+        let payload = encode_for_consensus(&Request::Snapshot(rpc));
         self.ask(RPCTypes::InstallSnapshot, payload, &option, |response| match response {
             Response::Snapshot(result) => Some(result),
             _ => None,
@@ -160,8 +148,10 @@ impl<C: Consensus, O: Observer> RaftNetwork<C> for PeerNetwork<O> {
         rpc: VoteRequest<u64>,
         option: RPCOption,
     ) -> Result<VoteResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
-        self.observer.asking_for_vote(*rpc.vote.leader_id());
-        let payload = encode(&Request::<C, Nothing>::Vote(rpc));
+        if let Some(observer) = &self.observer {
+            observer.ceding(*rpc.vote.leader_id());
+        }
+        let payload = encode_for_consensus(&Request::Vote(rpc));
         self.ask(RPCTypes::Vote, payload, &option, |response| match response {
             Response::Vote(result) => Some(result),
             _ => None,
@@ -170,12 +160,12 @@ impl<C: Consensus, O: Observer> RaftNetwork<C> for PeerNetwork<O> {
     }
 
     fn backoff(&self) -> Backoff {
-        // A link that is down refuses at once and reconnects on its own; asking it often costs nothing.
+        // A link that is down refuses at once and reconnects on its own, so a retry is cheap.
         Backoff::new(std::iter::repeat(UNREACHABLE_RETRY))
     }
 }
 
-/// Whether who answers an append so follows the leader that sent it. One that lacks earlier entries does too.
+/// Whether this answer to an append is that of a follower of its leader, which may still lack earlier entries.
 fn follows(answer: &AppendEntriesResponse<u64>) -> bool {
     match answer {
         AppendEntriesResponse::Success

@@ -1,13 +1,13 @@
-//! How a node is told to end.
+//! The signals that end a node.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What is ready once this process has got SIGTERM or SIGINT, which do nothing else from now on.
+/// A future that completes once this process has received SIGTERM or SIGINT, which do nothing else from now on.
 ///
 /// # Errors
-/// What the system says when signals cannot be received.
+/// Signals cannot be received.
 pub fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,67 +1,19 @@
-//! The replicated state and its snapshots.
+//! The state machine: the replicated state and its snapshots.
 //!
-//! The state is in memory; what survives a restart is the last snapshot, in the database, and the log after it.
+//! The state is in memory; the last snapshot, in the database, and the log after it survive a restart.
 
 use std::io::Cursor;
-use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use openraft::storage::RaftStateMachine;
-use openraft::{Entry, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
-use serde::de::DeserializeOwned;
+use openraft::{Entry, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::disk::{Contents, Disk, DiskError, META};
-use crate::types::{Batch, Consensus, LogId, SnapshotMeta, StorageError, StoredMembership};
+use crate::state::{Encode, Replicated};
+use crate::types::{LogId, Replies, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
 
 const SNAPSHOT: &str = "snapshot";
-
-/// What a subject agrees on.
-///
-/// Nothing but the commands may decide what becomes of it: no clock, no chance, no order of a hash table.
-pub trait State<C: Consensus>:
-    Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static
-{
-    /// Executes the commands of one entry, which is at `index` of the log, in their order.
-    ///
-    /// # Errors
-    /// The commands cannot be decoded.
-    fn apply(&mut self, index: u64, batch: &Batch) -> Result<C::R, postcard::Error>;
-
-    /// The answer to an entry without commands.
-    fn nothing_applied() -> C::R;
-}
-
-/// The state as of a position in the log.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Applied<S> {
-    /// The position.
-    pub last_applied: Option<LogId>,
-    /// The members as of it.
-    pub membership: StoredMembership,
-    /// What was agreed on, as of it.
-    pub state: S,
-}
-
-impl<S> Applied<S> {
-    /// Applies the next entry.
-    fn apply<C: Consensus>(&mut self, entry: Entry<C>) -> Result<C::R, postcard::Error>
-    where
-        S: State<C>,
-    {
-        let reply = match entry.payload {
-            EntryPayload::Blank => S::nothing_applied(),
-            EntryPayload::Membership(members) => {
-                self.membership = StoredMembership::new(Some(entry.log_id), members);
-                S::nothing_applied()
-            }
-            EntryPayload::Normal(batch) => self.state.apply(entry.log_id.index, &batch)?,
-        };
-        self.last_applied = Some(entry.log_id);
-        Ok(reply)
-    }
-}
 
 /// A snapshot as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,75 +26,41 @@ impl StoredSnapshot {
     /// Reads the last snapshot, if there is one.
     ///
     /// # Errors
-    /// The database cannot be read or understood.
+    /// The database cannot be read or decoded.
     pub fn load(contents: &Contents<'_>) -> Result<Option<Self>, DiskError> {
         contents.meta(SNAPSHOT)
     }
 
-    fn to_openraft<C: Consensus>(&self) -> Snapshot<C> {
+    fn to_openraft(&self) -> Snapshot<TypeConfig> {
         Snapshot { meta: self.meta.clone(), snapshot: Box::new(Cursor::new(self.data.clone())) }
     }
 }
 
-/// A shared view of the state. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct StateView<S> {
-    // Readers look while the state machine's task applies; a look holds a lock inside, for one look or one batch and
-    // never across an await.
-    applied: Arc<watch::Sender<Applied<S>>>,
-}
-
-impl<S> StateView<S> {
-    /// Looks at the state.
-    pub fn read<T>(&self, look: impl FnOnce(&Applied<S>) -> T) -> T {
-        look(&self.applied.borrow())
-    }
-
-    /// Tells when the state has changed.
-    pub fn changes(&self) -> watch::Receiver<Applied<S>> {
-        self.applied.subscribe()
-    }
-
-    fn write<T>(&self, change: impl FnOnce(&mut Applied<S>) -> T) -> T {
-        let mut result = None;
-        self.applied.send_modify(|applied| result = Some(change(applied)));
-        result.expect("the change was made")
-    }
-}
-
 /// Applies entries, builds and installs snapshots.
-pub struct StateMachine<C, S> {
+pub struct StateMachine {
     disk: Disk,
-    view: StateView<S>,
+    state: Arc<dyn Replicated>,
     snapshot: LastSnapshot,
-    consensus: PhantomData<C>,
 }
 
-impl<C: Consensus, S: State<C>> StateMachine<C, S> {
+impl StateMachine {
     /// A state machine that continues from the last snapshot.
     ///
     /// # Errors
-    /// The snapshot cannot be understood.
-    pub fn new(disk: Disk, snapshot: Option<StoredSnapshot>) -> Result<Self, postcard::Error> {
-        let applied = match &snapshot {
-            Some(snapshot) => postcard::from_bytes(&snapshot.data)?,
-            None => Applied::default(),
-        };
-        Ok(Self {
-            disk,
-            view: StateView { applied: Arc::new(watch::Sender::new(applied)) },
-            snapshot: Arc::new(RwLock::new(snapshot.map(Arc::new))),
-            consensus: PhantomData,
-        })
-    }
-
-    /// The shared view of the state.
-    pub fn view(&self) -> StateView<S> {
-        self.view.clone()
+    /// The snapshot cannot be decoded.
+    pub fn new(
+        disk: Disk,
+        snapshot: Option<StoredSnapshot>,
+        state: Arc<dyn Replicated>,
+    ) -> Result<Self, postcard::Error> {
+        if let Some(snapshot) = &snapshot {
+            state.decode(&snapshot.data)?(&snapshot.meta);
+        }
+        Ok(Self { disk, state, snapshot: Arc::new(RwLock::new(snapshot.map(Arc::new))) })
     }
 }
 
-/// The last snapshot; written by the database's thread, so that memory and disk agree which one is the last.
+/// The last snapshot; written by the database's thread, so that memory and disk agree on which one is the last.
 type LastSnapshot = Arc<RwLock<Option<Arc<StoredSnapshot>>>>;
 
 async fn store(disk: &Disk, last: &LastSnapshot, snapshot: Arc<StoredSnapshot>) -> Result<(), StorageError> {
@@ -164,37 +82,31 @@ async fn store(disk: &Disk, last: &LastSnapshot, snapshot: Arc<StoredSnapshot>) 
     .map_err(|error| StorageIOError::write_snapshot(Some(signature), &error).into())
 }
 
-impl<C: Consensus, S: State<C>> RaftStateMachine<C> for StateMachine<C, S> {
-    type SnapshotBuilder = SnapshotBuilder<C, S>;
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
-        Ok(self.view.read(|applied| (applied.last_applied, applied.membership.clone())))
+        Ok(self.state.position())
     }
 
-    async fn apply<I>(&mut self, entries: I) -> Result<Vec<C::R>, StorageError>
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Replies>, StorageError>
     where
-        I: IntoIterator<Item = Entry<C>> + OptionalSend,
+        I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let applied = self.view.write(|applied| {
-            let mut all = Vec::new();
-            for entry in entries {
-                let position = entry.log_id;
-                all.push(applied.apply(entry).map_err(|error| (position, error))?);
-            }
-            Ok(all)
-        });
-        applied.map_err(|(position, error): (LogId, postcard::Error)| {
-            StorageIOError::apply(position, &error).into()
-        })
+        let applied = self.state.apply(&mut entries.into_iter());
+        applied.map_err(|(position, error)| StorageIOError::apply(position, &error).into())
     }
 
-    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<C, S> {
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let (last_log_id, last_membership, encode) = self.state.copy();
+        let snapshot_id =
+            last_log_id.map_or_else(|| "empty".into(), |id| format!("{}-{}", id.leader_id, id.index));
         SnapshotBuilder {
             disk: self.disk.clone(),
-            applied: self.view.read(Applied::clone),
+            meta: SnapshotMeta { last_log_id, last_membership, snapshot_id },
+            encode,
             snapshot: Arc::clone(&self.snapshot),
-            consensus: PhantomData,
         }
     }
 
@@ -208,46 +120,36 @@ impl<C: Consensus, S: State<C>> RaftStateMachine<C> for StateMachine<C, S> {
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
         let data = snapshot.into_inner();
-        let installed: Applied<S> = postcard::from_bytes(&data)
+        let install = self
+            .state
+            .decode(&data)
             .map_err(|error| StorageIOError::read_snapshot(Some(meta.signature()), &error))?;
         let stored = Arc::new(StoredSnapshot { meta: meta.clone(), data });
         store(&self.disk, &self.snapshot, stored).await?;
         tracing::info!(position = ?meta.last_log_id.map(|id| id.index), "snapshot installed");
-        self.view.write(|applied| {
-            *applied = Applied {
-                last_applied: meta.last_log_id,
-                membership: meta.last_membership.clone(),
-                state: installed.state,
-            }
-        });
+        install(meta);
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<C>>, StorageError> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
         let current = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
         Ok(current.as_deref().map(StoredSnapshot::to_openraft))
     }
 }
 
-/// Turns a copy of the state into a snapshot while the original goes on.
-pub struct SnapshotBuilder<C, S> {
+/// Encodes a copy of the state as a snapshot while the original is changed.
+pub struct SnapshotBuilder {
     disk: Disk,
-    applied: Applied<S>,
+    meta: SnapshotMeta,
+    encode: Encode,
     snapshot: LastSnapshot,
-    consensus: PhantomData<C>,
 }
 
-impl<C: Consensus, S: State<C>> RaftSnapshotBuilder<C> for SnapshotBuilder<C, S> {
-    async fn build_snapshot(&mut self) -> Result<Snapshot<C>, StorageError> {
-        let applied = std::mem::take(&mut self.applied);
-        let position = applied.last_applied;
-        let id = position.map_or_else(|| "empty".into(), |id| format!("{}-{}", id.leader_id, id.index));
-        let meta = SnapshotMeta {
-            last_log_id: position,
-            last_membership: applied.membership.clone(),
-            snapshot_id: id,
-        };
-        let data = postcard::to_stdvec(&applied)
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
+        let meta = self.meta.clone();
+        let position = meta.last_log_id;
+        let data = (self.encode)()
             .map_err(|error| StorageIOError::write_snapshot(Some(meta.signature()), &error))?;
         let stored = Arc::new(StoredSnapshot { meta, data });
         store(&self.disk, &self.snapshot, Arc::clone(&stored)).await?;

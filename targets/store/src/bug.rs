@@ -1,19 +1,19 @@
 //! Seeded bugs: named defects of the kind real systems have shipped.
 //!
-//! Each is a different, plausible way to write one step of the ordinary code path, switched on by name; none
-//! corrupts anything at random. Without a name the plain code runs.
+//! Each is a plausible way to write one step of the ordinary code path, switched on by name; none corrupts anything at
+//! random. Without a name the plain code runs.
 //!
 //! # How a forgotten vote loses a committed write
 //!
 //! Three nodes A, B, C; terms grow to the right. B is the one that forgets.
 //!
-//! 1. A leads term 1. A is cut off from B and C. A client of A writes `x`; A appends it at index *i*; nobody else has it.
+//! 1. A leads term 1. A is cut off from B and C. A client of A writes `x`; A appends it at index *i*; no other node has it.
 //! 2. B and C elect C for term 2. B now has the vote (2, C). C writes `y` at index *i*, replicates it to B, commits it
 //!    with the quorum {B, C} and acknowledges it.
-//! 3. B is killed and restarts. With the bug its vote is the minimal one again: B does not remember term 2.
+//! 3. B is killed and restarts. With the bug its vote is the initial one again: B does not remember term 2.
 //! 4. The network changes: A and B see each other, C is cut off. A still believes that it leads term 1 and sends its
 //!    entry `x` for index *i*. A B which remembered (2, C) would answer "higher vote" and A would step down. This B
-//!    accepts the vote (1, A), finds a conflict at index *i*, deletes `y`, appends `x` and says so.
+//!    accepts the vote (1, A), finds a conflict at index *i*, deletes `y`, appends `x` and acknowledges it.
 //! 5. A commits `x` with the quorum {A, B}. `y`, acknowledged, is gone from a majority.
 
 use duress_consensus::disk::Syncing;
@@ -78,7 +78,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
     ]
 }
 
-/// When a node with this bug, or none, takes a commit for complete.
+/// When a commit is complete on a node with this bug, or without one.
 pub fn syncing(bug: Option<Bug>) -> Syncing {
     match bug {
         Some(Bug::FsyncSkipped) => Syncing::Skipped,

@@ -1,6 +1,6 @@
 //! Commands and queries, and the state they act on.
 //!
-//! A [`Command`] changes the state and must be ordered; a [`Query`] only looks. Applying a command is
+//! A [`Command`] changes the state and must be ordered; a [`Query`] only reads it. Applying a command is
 //! deterministic: every node that applies the same commands in the same order has the same state and would give
 //! the same replies.
 
@@ -43,7 +43,7 @@ pub enum Command {
     Increment {
         /// The key.
         key: Bytes,
-        /// What to add.
+        /// The number to add.
         by: i64,
     },
 }
@@ -67,13 +67,13 @@ pub enum Reply {
     NotDone,
     /// A count, or the new value of an integer.
     Integer(i64),
-    /// The value is no integer in range; nothing changed.
+    /// The value is not an integer in range; nothing changed.
     NotAnInteger,
     /// The sum does not fit 64 bits; nothing changed.
     Overflow,
 }
 
-/// A look at the state.
+/// A read of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Query {
     /// The value of one key.
@@ -112,11 +112,6 @@ impl KeyValues {
         self.values.len()
     }
 
-    /// Whether there is no key.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
     /// Answers a query.
     pub fn answer(&self, query: &Query) -> Answer {
         match query {
@@ -128,7 +123,7 @@ impl KeyValues {
         }
     }
 
-    /// Gives a key a value or takes it away, whatever there was.
+    /// Gives a key a value, or removes it, whatever it had.
     pub fn put(&mut self, key: Bytes, value: Option<Bytes>) {
         match value {
             Some(value) => self.values.insert(key, value),
@@ -212,7 +207,7 @@ mod tests {
         let mut state = KeyValues::default();
         assert_eq!(state.apply(&set("k", "1", Condition::IfPresent)), Reply::NotDone);
         assert_eq!(state.apply(&set("k", "1", Condition::IfEqual("1".into()))), Reply::NotDone);
-        assert!(state.is_empty());
+        assert_eq!(state.len(), 0);
         assert_eq!(state.apply(&set("k", "1", Condition::IfAbsent)), Reply::Done);
         assert_eq!(state.apply(&set("k", "2", Condition::IfAbsent)), Reply::NotDone);
         assert_eq!(state.apply(&set("k", "2", Condition::IfEqual("0".into()))), Reply::NotDone);

@@ -177,11 +177,11 @@ impl Config {
         }
     }
 
-    /// Checks what the types cannot.
+    /// Checks the rules that the types do not express.
     ///
     /// # Errors
     /// A name occurs twice; the election times are not above the heartbeat or not a range; a lease could outlast the
-    /// promise it relies on; the bug does not exist in this mode.
+    /// time without elections that it relies on; the bug does not apply to these options.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.members()?;
         if let Mode::Raft(options) = &self.mode

@@ -1,18 +1,18 @@
 //! A replicated key-value store that speaks RESP: a system under test.
 //!
-//! It is a real program, with durable storage and a protocol any Redis client speaks, and it knows nothing
-//! of what will be done to it. In reading order:
+//! It is a real program, with durable storage and the protocol of Redis, and it knows nothing of the faults that will
+//! be injected. In reading order:
 //!
-//! - [`offer`](mod@offer): the modes, options and bugs that a user can choose from.
-//! - [`config`]: the configuration of one node: its name, addresses, peers, data folder, [`Mode`] and perhaps a [`Bug`].
-//! - [`serve`](mod@serve): runs one node until it is asked to stop.
-//! - [`command`]: the commands and queries, and the state they act on.
-//! - [`outcome`]: the contract of errors: what certainly did not happen, and what may have.
-//! - [`resp`]: clients' connections; [`node`]: what they are served by.
-//! - [`wall_clock`]: the time of day.
-//! - [`raft`]: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
-//! - [`primary`]: the mode `primary`, asynchronous replication.
-//! - [`bug`]: the seeded defects, each off unless asked for.
+//! - `offer`: the modes, options and bugs that a user can choose from.
+//! - `config`: the configuration of one node: its name, addresses, peers, data folder, [`Mode`] and perhaps a bug.
+//! - `serve`: runs one node until it is asked to stop.
+//! - `command`: the commands and queries, and the state they act on.
+//! - `outcome`: the contract of errors: which requests certainly had no effect, and which may have had one.
+//! - `resp`: clients' connections; `node`: the node that serves them, whatever its mode.
+//! - `wall_clock`: the time of day.
+//! - `raft`: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
+//! - `primary`: the mode `primary`, asynchronous replication.
+//! - `bug`: the seeded bugs, each off unless asked for.
 //!
 //! ```no_run
 //! use duress_settings::Request;
@@ -31,17 +31,17 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
-pub mod bug;
-pub mod command;
-pub mod config;
-pub mod node;
-pub mod offer;
-pub mod outcome;
-pub mod primary;
-pub mod raft;
-pub mod resp;
-pub mod serve;
-pub mod wall_clock;
+mod bug;
+mod command;
+mod config;
+mod node;
+mod offer;
+mod outcome;
+mod primary;
+mod raft;
+mod resp;
+mod serve;
+mod wall_clock;
 
 pub use bug::Bug;
 pub use config::{Config, Mode, NodeName, Peer, ReadBy, ReadFrom};

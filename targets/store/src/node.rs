@@ -1,6 +1,6 @@
-//! A node of any mode, as clients' connections see it.
+//! A node of any mode, as clients' connections use it.
 
-use openraft::error::Fatal;
+use duress_consensus::types::Fatal;
 
 use crate::command::{Answer, Command, Query, Reply};
 use crate::outcome::Failure;
@@ -8,12 +8,12 @@ use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
 use duress_consensus::disk::DiskError;
 
-/// What a node knows of itself, for `INFO`.
+/// The status of a node, for `INFO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The mode.
     pub mode: &'static str,
-    /// `leader`, `follower`, `candidate`, `primary` or `replica`; `stopped` while it goes down.
+    /// `leader`, `follower`, `candidate`, `primary` or `replica`; `stopped` while it shuts down.
     pub role: &'static str,
     /// The leader or primary it knows of.
     pub leader: Option<String>,
@@ -28,7 +28,7 @@ pub struct Status {
 pub enum NodeFailure {
     /// The consensus, or the storage under it.
     #[error("the consensus has stopped")]
-    Consensus(#[source] Fatal<u64>),
+    Consensus(#[source] Fatal),
     /// The storage.
     #[error("the storage has failed")]
     Disk(#[source] DiskError),
@@ -66,7 +66,7 @@ impl Node {
         }
     }
 
-    /// What the node knows of itself.
+    /// The status of this node.
     pub fn status(&self) -> Status {
         match self {
             Self::Raft(node) => node.status(),

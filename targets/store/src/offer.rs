@@ -1,5 +1,4 @@
-//! Everything about the store that a user can set. It is the only list of its modes and options; that of its bugs is
-//! in [`crate::bug`].
+//! The modes and options that a user can choose from, in their only list; the bugs are listed in [`crate::bug`].
 
 use std::sync::LazyLock;
 

@@ -1,7 +1,7 @@
-//! The contract of errors: what certainly did not happen, and what may have.
+//! The contract of errors: which requests certainly had no effect, and which may have had one.
 //!
-//! A client that records history must know which of its commands may have taken effect. Error replies here begin
-//! with a word that says so, and nothing else needs to be understood:
+//! A client that records a history must know which of its commands may have taken effect. The first word of every error
+//! reply says so; a client needs to read nothing else of it:
 //!
 //! | reply | a write | a read |
 //! |---|---|---|
@@ -9,11 +9,11 @@
 //! | `-UNKNOWN …` | may have been executed, or may be executed later | gave no value |
 //! | `-ERR …` | was malformed or cannot apply to the value; not executed | gave no value |
 //!
-//! A connection that breaks before the reply says what `-UNKNOWN` says. Redis's own `-TRYAGAIN` is not used for it,
+//! A connection that breaks before the reply means the same as `-UNKNOWN`. Redis's own `-TRYAGAIN` is not used for it,
 //! because in Redis Cluster that word means "not executed, send it again".
 //!
-//! A write is certainly not executed only if no node can hold it: it was never handed to the consensus log here,
-//! and if it was for another node, not one byte of it was given to a connection. Once an entry is in a leader's log
+//! A write is certainly not executed only if no node can hold it: it was never handed to the consensus log here, and not
+//! one byte of it was handed to a connection to another node. Once an entry is in a leader's log
 //! it may be committed by a later leader even if this one deletes it, so *"the leader changed after the write was
 //! proposed"* is `UNKNOWN`.
 
@@ -30,7 +30,7 @@ pub enum Failure {
     Unknown(Unknown),
 }
 
-/// Reasons to be sure that nothing happened.
+/// Why a request certainly had no effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NotExecuted {
     /// No leader is known here.
@@ -50,7 +50,7 @@ pub enum NotExecuted {
     ShuttingDown,
 }
 
-/// Reasons not to know.
+/// Why it is unknown whether a request had an effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Unknown {
     /// The request was sent to the leader and no answer came back.
@@ -62,7 +62,7 @@ pub enum Unknown {
     /// The entry was in the log when this node stopped being the leader.
     #[error("the leader changed after the request was proposed")]
     LeaderChanged,
-    /// The node's consensus or storage stopped while the request was in its hands.
+    /// The node's consensus or storage stopped while it had the request.
     #[error("the node stopped while it was executing the request")]
     Stopped,
 }

@@ -12,15 +12,15 @@ use crate::config::{Config, ConfigError, Mode};
 use crate::node::{Node, NodeFailure};
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
-use crate::raft::node::StartError;
 use crate::resp::connection::{Service, serve_client};
 use crate::wall_clock::{SystemClock, WallClock};
+use duress_consensus::StartError;
 use duress_consensus::peer::Listener;
 use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::listener::is_of_one_connection;
 use duress_consensus::signals::asked_to_end;
 
-/// Why a node does not run, or no longer.
+/// Why a node does not start, or has stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The configuration contradicts itself.
@@ -31,7 +31,7 @@ pub enum ServeError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Who would connect there.
+        /// The clients or peers that would connect there.
         who: &'static str,
         /// Why not.
         #[source]
@@ -42,7 +42,7 @@ pub enum ServeError {
     Accept {
         /// The address.
         address: SocketAddr,
-        /// Who connects there.
+        /// The clients or peers that connect there.
         who: &'static str,
         /// Why not.
         #[source]
@@ -74,8 +74,8 @@ pub enum ServeError {
 /// Runs one node until SIGTERM, SIGINT or a client's `SHUTDOWN`.
 ///
 /// One worker thread is enough. Reports through `tracing`; at the level `info` only changes of role, formation and
-/// snapshots. openraft's own events are verbose, down to several per request, and say nothing a user needs: filter
-/// the target `openraft` away.
+/// snapshots. openraft's own events are verbose, down to several per request, and of no use to a user: filter the
+/// target `openraft` out.
 ///
 /// # Errors
 /// The node cannot start, or failed while it ran.
@@ -83,7 +83,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await
 }
 
-/// Runs one node until `stop` is ready or a client says `SHUTDOWN`; then stops it cleanly and closes its data
+/// Runs one node until `stop` completes or a client sends `SHUTDOWN`; then stops it cleanly and closes its data
 /// folder.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The time of day, as a node reads it.
 //!
-//! Only lease reads ask for it. Everything else that takes time here is measured with monotonic clocks.
+//! Only reads by lease use it. All other times are measured with monotonic clocks.
 
 use std::fmt;
 use std::time::SystemTime;

@@ -1,62 +1,31 @@
-//! This broker's part in the consensus, and the way to its leader.
+//! This broker's part in the consensus, and its requests to the leader.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use duress_consensus::NodeName;
-use duress_consensus::disk::{Disk, DiskError, Syncing};
-use duress_consensus::failure::failed;
-use duress_consensus::formation::form;
-use duress_consensus::log_store::{LoadedLog, LogStore, VoteKeeping};
-use duress_consensus::message::Formation;
-use duress_consensus::network::{Links, PeerNetworks};
+use duress_consensus::disk::Syncing;
+use duress_consensus::log_store::VoteKeeping;
+use duress_consensus::peer::CallError;
 use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::payload::{decode, encode};
-use duress_consensus::peer::{CallError, Link};
-use duress_consensus::state_machine::{Applied, StateMachine, StateView, StoredSnapshot};
-use duress_consensus::types::{Appended, Batch};
-use openraft::error::{ClientWriteError, Fatal, RaftError};
-use openraft::{ServerState, SnapshotPolicy};
+use duress_consensus::types::ServerState;
+use duress_consensus::{Applied, Consensus, NodeName, ProposalError, Setup, StartError, StateView};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout, timeout_at};
 
-use super::message::{Answer, HeartbeatAnswer, ProposalFailure, Question, Request, Response};
+use super::message::{HeartbeatAnswer, PeerRequest, PeerResponse, ProposalFailure};
 use super::session::Sessions;
-use super::state::{
-    BrokerEpoch, BrokerId, ClusterState, Command, Election, Liveness, Reply, TopicId, TypeConfig,
-};
+use super::state::{BrokerEpoch, BrokerId, ClusterState, Command, Election, Liveness, Reply, TopicId};
 use crate::bug::Bug;
-use crate::config::{Config, Options};
-
-/// The handle on the running consensus.
-pub type Raft = openraft::Raft<TypeConfig>;
+use crate::config::Config;
 
 const SNAPSHOT_EVERY: u64 = 5_000;
-const SNAPSHOT_PIECE_BYTES: u64 = 1 << 20;
-const SNAPSHOT_PIECE_TIMEOUT_MS: u64 = 2_000;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 const SESSIONS_CHECKED_EVERY: Duration = Duration::from_millis(100);
-/// An attempt that takes longer is not waited for.
+/// The longest wait for one attempt.
 const PROPOSAL_MAX: Duration = Duration::from_millis(1_500);
-
-/// A broker whose consensus or storage cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The last snapshot cannot be understood.
-    #[error("the last snapshot cannot be understood")]
-    Snapshot(#[source] postcard::Error),
-    /// The consensus refuses its configuration.
-    #[error("the consensus refuses its configuration")]
-    Config(#[source] openraft::ConfigError),
-    /// The consensus cannot start from what is stored.
-    #[error("the consensus cannot start")]
-    Consensus(#[source] Fatal<u64>),
-}
 
 /// Why a change has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,27 +46,24 @@ pub struct Controller {
 
 struct Inner {
     id: BrokerId,
-    members: Vec<NodeName>,
-    raft: Raft,
-    links: Links,
-    disk: Disk,
+    consensus: Consensus,
     view: StateView<ClusterState>,
     sessions: Sessions,
     session: Duration,
     election: Election,
-    /// When this broker, leading the controllers, was last followed by a majority, as far as it is certain.
+    /// When this broker, leading the controllers, was certainly last followed by a majority.
     quorum_at: watch::Sender<Option<Instant>>,
-    /// How this broker's own session was confirmed, the oldest first. All but the first may name more of the log than this
-    /// broker knows yet.
+    /// Confirmations of this broker's own session, the oldest first. All but the first may name a later log index than
+    /// this broker has applied yet.
     confirmations: Mutex<VecDeque<Confirmation>>,
 }
 
-/// A heartbeat of this broker was noted.
+/// A heartbeat of this broker that the leader noted.
 #[derive(Debug, Clone, Copy)]
 struct Confirmation {
     /// When a session began at the latest.
     at: Instant,
-    /// Until where this broker must know the log of the controllers to know who was elected before.
+    /// The index up to which this broker must have applied the controllers' log to know all earlier elections.
     log_end: u64,
 }
 
@@ -117,37 +83,26 @@ impl Controller {
         hello: &Hello,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
-        let owner = format!("{} of {}", config.node, hello.cluster);
-        let (disk, (log, snapshot)) =
-            Disk::open(&config.data.join("controller"), &owner, Syncing::Durable, |contents| {
-                Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
-            })?;
         let id = Config::broker_id(&members, &config.node);
-        let mut links = BTreeMap::new();
-        for peer in &config.peers {
-            let (link, task) = Link::new(peer.name.clone(), peer.address, hello.clone());
-            tasks.spawn(task.run());
-            links.insert(raft_number(Config::broker_id(&members, &peer.name)), link);
-        }
-        let links: Links = Arc::new(links);
-
-        let log_store = LogStore::new(disk.clone(), log, raft_number(id), VoteKeeping::Durable);
-        let state_machine = StateMachine::<TypeConfig, ClusterState>::new(disk.clone(), snapshot)
-            .map_err(StartError::Snapshot)?;
-        let view = state_machine.view();
-        let networks = PeerNetworks { node: raft_number(id), links: Arc::clone(&links), observer: () };
-        let settings = consensus_config(&config.options).validate().map_err(StartError::Config)?;
-        let raft = Raft::new(raft_number(id), Arc::new(settings), networks, log_store, state_machine)
-            .await
-            .map_err(StartError::Consensus)?;
+        let setup = Setup {
+            folder: config.data.join("controller"),
+            hello: hello.clone(),
+            members,
+            peers: config.peers.clone(),
+            heartbeat: config.options.heartbeat,
+            election_min: config.options.election_min,
+            election_max: config.options.election_max,
+            snapshot_every: SNAPSHOT_EVERY,
+            syncing: Syncing::Durable,
+            keeping: VoteKeeping::Durable,
+            observer: None,
+        };
+        let (consensus, view) = Consensus::start(setup, tasks).await?;
         let election = if config.has(Bug::UncleanElection) { Election::Preferred } else { Election::InSync };
         let sessions = Sessions::new(config.options.session);
         let inner = Inner {
             id,
-            members,
-            raft,
-            links,
-            disk,
+            consensus,
             view,
             sessions,
             session: config.options.session,
@@ -156,7 +111,6 @@ impl Controller {
             confirmations: Mutex::default(),
         };
         let controller = Self { inner: Arc::new(inner) };
-        tasks.spawn(controller.clone().form_cluster());
         tasks.spawn(controller.clone().watch_sessions());
         Ok(controller)
     }
@@ -166,29 +120,29 @@ impl Controller {
         self.inner.id
     }
 
-    /// Who may be elected.
+    /// The rule of election.
     pub fn election(&self) -> Election {
         self.inner.election
     }
 
-    /// Looks at what is agreed on, as far as this broker knows.
+    /// Reads the agreed state, as far as this broker knows it.
     pub fn read<T>(&self, look: impl FnOnce(&ClusterState) -> T) -> T {
         self.inner.view.read(|applied| look(&applied.state))
     }
 
-    /// Tells when what is agreed on has changed.
+    /// Notifies of every change of the agreed state.
     pub fn changes(&self) -> watch::Receiver<Applied<ClusterState>> {
         self.inner.view.changes()
     }
 
-    /// Who leads the controllers, as far as this broker knows.
+    /// The leader of the controllers, as far as this broker knows.
     pub fn leader(&self) -> Option<BrokerId> {
-        let leader = self.inner.raft.server_metrics().borrow().current_leader?;
+        let leader = self.inner.consensus.leader()?;
         Some(BrokerId(i32::try_from(leader).ok()? + 1))
     }
 
-    /// Has a change agreed on, by way of whoever leads the controllers. An attempt that certainly had no effect is
-    /// repeated until the deadline.
+    /// Has the controllers agree on a change, through their leader. An attempt that certainly had no effect is repeated
+    /// until the deadline.
     ///
     /// # Errors
     /// There is no reply; the variant says whether the change may be made nevertheless.
@@ -208,10 +162,10 @@ impl Controller {
 
     /// Waits a moment, or until another leader is known.
     async fn leader_may_differ(&self) {
-        let mut metrics = self.inner.raft.server_metrics();
+        let mut metrics = self.inner.consensus.server_metrics();
         let tried = metrics.borrow_and_update().current_leader;
         let another = metrics.wait_for(|metrics| metrics.current_leader != tried);
-        // Either way the next attempt finds out.
+        // In both cases the next attempt learns the leader.
         let _ = timeout(RETRY_AFTER, another).await;
     }
 
@@ -220,8 +174,8 @@ impl Controller {
         if leader == self.inner.id {
             return self.propose_here(command, deadline).await;
         }
-        match self.ask(leader, Question::Propose(command.clone()), deadline).await {
-            Ok(Answer::Proposed(result)) => result,
+        match self.ask(leader, PeerRequest::Propose(command.clone()), deadline).await {
+            Ok(PeerResponse::Proposed(result)) => result,
             Ok(_) => Err(ProposalFailure::Unknown),
             Err(CallError::NotSent) => Err(ProposalFailure::NotController),
             Err(CallError::Lost | CallError::TimedOut) => Err(ProposalFailure::Unknown),
@@ -229,49 +183,45 @@ impl Controller {
     }
 
     async fn propose_here(&self, command: &Command, deadline: Instant) -> Result<Reply, ProposalFailure> {
-        let marker = Arc::new(Appended::default());
-        // One command to an entry: a topic is told from others by the index of its entry.
-        let batch = Batch::new(std::slice::from_ref(command)).with_marker(Arc::clone(&marker));
-        match timeout_at(deadline.into(), self.inner.raft.client_write(batch)).await {
-            Ok(Ok(written)) => written.data.0.into_iter().next().ok_or(ProposalFailure::Unknown),
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))))
-                if !marker.is_handed_to_log() =>
-            {
-                Err(ProposalFailure::NotController)
-            }
-            Ok(Err(_)) | Err(_) => Err(ProposalFailure::Unknown),
-        }
+        // One command to an entry: the index of its entry identifies a topic.
+        let replied = async {
+            let entry = self.inner.consensus.propose(std::slice::from_ref(command)).await;
+            entry.map_err(|_| ProposalFailure::Unknown)?.replies().await.map_err(|error| match error {
+                ProposalError::NotLeader => ProposalFailure::NotController,
+                ProposalError::LeaderChanged | ProposalError::Stopped => ProposalFailure::Unknown,
+            })
+        };
+        let replies = timeout_at(deadline.into(), replied).await.map_err(|_| ProposalFailure::Unknown)??;
+        let replies: Vec<Reply> = replies.decode().map_err(|_| ProposalFailure::Unknown)?;
+        replies.into_iter().next().ok_or(ProposalFailure::Unknown)
     }
 
     async fn ask(
         &self,
         broker: BrokerId,
-        question: Question,
+        question: PeerRequest,
         deadline: Instant,
-    ) -> Result<Answer, CallError> {
-        let link = self.inner.links.get(&raft_number(broker)).ok_or(CallError::NotSent)?;
-        let payload = link.call(encode(&Request::Own(question)), deadline.into()).await?;
-        match decode(&payload) {
-            Some(Response::Own(answer)) => Ok(answer),
-            _ => Err(CallError::Lost),
-        }
+    ) -> Result<PeerResponse, CallError> {
+        let link = self.inner.consensus.link(raft_number(broker)).ok_or(CallError::NotSent)?;
+        let payload = link.call(encode(&question), deadline.into()).await?;
+        decode(&payload).ok_or(CallError::Lost)
     }
 
-    /// Tells whoever leads the controllers that this broker is there.
+    /// Sends a heartbeat of this broker to the leader of the controllers.
     pub async fn send_heartbeat(&self, epoch: BrokerEpoch, deadline: Instant) -> HeartbeatAnswer {
         let Some(leader) = self.leader() else { return HeartbeatAnswer::NotController };
         if leader == self.inner.id {
             return self.heartbeat(self.inner.id, epoch);
         }
-        match self.ask(leader, Question::Heartbeat(self.inner.id, epoch), deadline).await {
-            Ok(Answer::Heartbeat(answer)) => answer,
+        match self.ask(leader, PeerRequest::Heartbeat(self.inner.id, epoch), deadline).await {
+            Ok(PeerResponse::Heartbeat(answer)) => answer,
             Ok(_) | Err(_) => HeartbeatAnswer::NotController,
         }
     }
 
     /// Notes a heartbeat, if this broker leads the controllers.
     pub fn heartbeat(&self, broker: BrokerId, epoch: BrokerEpoch) -> HeartbeatAnswer {
-        if !self.leads() {
+        if !self.inner.consensus.leads() {
             return HeartbeatAnswer::NotController;
         }
         let registered = self.read(|state| state.brokers.get(&broker).map(|broker| broker.epoch));
@@ -285,15 +235,15 @@ impl Controller {
 
     fn note_heartbeat(&self, broker: BrokerId, epoch: BrokerEpoch) -> HeartbeatAnswer {
         let now = Instant::now();
-        // First: whoever is found to be silent from now on was not heard from for a whole session after this.
+        // First: a broker that is found silent from now on has been silent for a whole session after this moment.
         let begins = self.inner.sessions.heard(broker, epoch, now);
         let (is_active, applied) = self.inner.view.read(|applied| {
             (applied.state.is_active(broker), applied.last_applied.map_or(0, |last| last.index))
         });
         let log_end = {
-            let metrics = self.inner.raft.metrics();
+            let metrics = self.inner.consensus.metrics();
             let metrics = metrics.borrow();
-            // A leader has everything in its log that its predecessors may have agreed on.
+            // A leader has everything in its log on which its predecessors may have agreed.
             (metrics.state == ServerState::Leader).then(|| metrics.last_log_index.unwrap_or(0).max(applied))
         };
         match (log_end, *self.inner.quorum_at.borrow()) {
@@ -315,7 +265,7 @@ impl Controller {
         while confirmations.get(1).is_some_and(|second| second.log_end <= known) {
             confirmations.pop_front();
         }
-        // One that waits for longer than a session is of no use any more.
+        // A confirmation older than a session is of no use any more.
         confirmations.retain(|confirmation| confirmation.at.elapsed() < self.inner.session);
         confirmations.push_back(Confirmation { at, log_end });
     }
@@ -324,13 +274,12 @@ impl Controller {
         self.inner.view.read(|applied| applied.last_applied.map_or(0, |last| last.index))
     }
 
-    /// Whether it is certain that nobody has been elected in this broker's place but by what this broker knows.
+    /// Whether it is certain that this broker knows of every broker that was elected in its place.
     ///
-    /// Its heartbeat was noted less than a session ago, by a leader of the controllers that was followed by a majority;
-    /// and this broker knows everything that stood in that leader's log. What comes after that fences nobody who was
-    /// heard from before a session is over. Another leader of the controllers is elected later than that, and gives
-    /// everybody a whole session before it fences anybody. Monotonic clocks decide; a tenth of a session is the margin
-    /// for how they drift.
+    /// Its heartbeat was noted less than a session ago, by a leader of the controllers that a majority followed, and this
+    /// broker has applied everything in that leader's log. Later entries of that leader fence no broker that was heard
+    /// from, before a session is over. Another leader of the controllers is elected after that, and gives every broker a
+    /// whole session before it fences any. Monotonic clocks decide; a tenth of a session is the margin for their drift.
     pub fn is_in_session(&self) -> bool {
         let known = self.applied_index();
         let confirmations = self.inner.confirmations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -349,11 +298,11 @@ impl Controller {
         })
     }
 
-    /// Notes when a majority followed this leader of the controllers. The consensus tells how long ago that was as of
-    /// its last look at the time, which is at most a heartbeat old unless the whole process stood still.
+    /// Notes when a majority followed this leader of the controllers. openraft reports how long ago that was as of its last
+    /// reading of the clock, which is at most a heartbeat old unless the whole process stood still.
     fn note_quorum(&self, now: Instant) {
-        let age = self.inner.raft.metrics().borrow().millis_since_quorum_ack;
-        let alone = self.inner.members.len() == 1;
+        let age = self.inner.consensus.metrics().borrow().millis_since_quorum_ack;
+        let alone = self.inner.consensus.members().len() == 1;
         let at = match age {
             _ if alone => Some(now),
             Some(age) => now.checked_sub(Duration::from_millis(age) + SESSIONS_CHECKED_EVERY * 2),
@@ -362,67 +311,21 @@ impl Controller {
         self.inner.quorum_at.send_replace(at);
     }
 
-    /// Answers a request of the consensus, or a proposal or heartbeat that another broker forwards; `None` for others.
-    pub async fn handle(&self, request: Request) -> Result<Response, Question> {
-        let raft = &self.inner.raft;
-        Ok(match request {
-            Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await),
-            Request::Vote(rpc) => Response::Vote(raft.vote(rpc).await),
-            Request::Snapshot(rpc) => Response::Snapshot(raft.install_snapshot(rpc).await),
-            Request::Formation => Response::Formation(match raft.is_initialized().await {
-                Ok(false) => Formation::Pristine,
-                Ok(true) | Err(_) => Formation::Formed,
-            }),
-            // Forwarded at most once, so that brokers which believe in each other do not pass it around.
-            Request::Own(Question::Propose(command)) => {
-                let result = if self.leads() {
-                    self.propose_here(&command, Instant::now() + PROPOSAL_MAX).await
-                } else {
-                    Err(ProposalFailure::NotController)
-                };
-                Response::Own(Answer::Proposed(result))
-            }
-            Request::Own(Question::Heartbeat(broker, epoch)) => {
-                Response::Own(Answer::Heartbeat(self.heartbeat(broker, epoch)))
-            }
-            Request::Own(other) => return Err(other),
-        })
-    }
-
-    /// A peer has connected: if this broker has no connection to it, it tries again now.
-    pub fn introduced(&self, peer: &NodeName) {
-        if let Ok(number) = self.inner.members.binary_search(peer)
-            && let Some(link) = self.inner.links.get(&(number as u64))
-        {
-            link.peer_is_back();
+    /// Decides on a change that another broker forwards, if this broker leads the controllers. A change is forwarded at
+    /// most once, so that two brokers which each take the other for the leader do not pass it back and forth.
+    pub async fn forwarded(&self, command: &Command) -> Result<Reply, ProposalFailure> {
+        if !self.inner.consensus.leads() {
+            return Err(ProposalFailure::NotController);
         }
+        self.propose_here(command, Instant::now() + PROPOSAL_MAX).await
     }
 
-    fn leads(&self) -> bool {
-        self.inner.raft.server_metrics().borrow().state == ServerState::Leader
+    /// Its part in the consensus.
+    pub fn consensus(&self) -> &Consensus {
+        &self.inner.consensus
     }
 
-    /// Returns when the consensus has stopped on an error of its own, which is returned.
-    pub async fn failed(&self) -> Fatal<u64> {
-        failed(&self.inner.raft).await
-    }
-
-    /// Stops the consensus and closes its data.
-    pub async fn stop(&self) {
-        // The only error is that the core's task panicked, which its log has said.
-        self.inner.raft.shutdown().await.ok();
-        self.inner.disk.close().await;
-    }
-
-    async fn form_cluster(self) {
-        let inner = &self.inner;
-        if let Err(fatal) = form(&inner.raft, raft_number(inner.id), &inner.members, &inner.links).await {
-            // `failed` reports the same error to whoever runs the broker.
-            tracing::debug!(error = %fatal, "no longer forming a cluster");
-        }
-    }
-
-    /// While this broker leads the controllers, fences who is no longer heard from and lets in who is.
+    /// While this broker leads the controllers, fences brokers that are no longer heard from and readmits those that are.
     async fn watch_sessions(self) {
         let mut tick = interval(SESSIONS_CHECKED_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -433,7 +336,7 @@ impl Controller {
             let now = Instant::now();
             let stood_still = now.duration_since(before) > SESSIONS_CHECKED_EVERY * 5;
             before = now;
-            let leads = self.leads();
+            let leads = self.inner.consensus.leads();
             if leads && (!led || stood_still) {
                 tracing::info!(stood_still, "leading the controllers");
                 self.inner.sessions.begin_anew();
@@ -468,22 +371,5 @@ impl Controller {
             }
         });
         changes.collect()
-    }
-}
-
-fn consensus_config(options: &Options) -> openraft::Config {
-    let millis = |duration: Duration| duration.as_millis() as u64;
-    openraft::Config {
-        cluster_name: "broker".into(),
-        heartbeat_interval: millis(options.heartbeat),
-        election_timeout_min: millis(options.election_min),
-        election_timeout_max: millis(options.election_max),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-        replication_lag_threshold: SNAPSHOT_EVERY * 2,
-        max_in_snapshot_log_to_keep: SNAPSHOT_EVERY / 5,
-        purge_batch_size: SNAPSHOT_EVERY / 10,
-        install_snapshot_timeout: SNAPSHOT_PIECE_TIMEOUT_MS,
-        snapshot_max_chunk_size: SNAPSHOT_PIECE_BYTES,
-        ..openraft::Config::default()
     }
 }

@@ -1,4 +1,4 @@
-//! How a broker becomes part of the cluster and stays it: it registers this life of it, and sends heartbeats.
+//! A broker's membership in the cluster: it registers this incarnation, and sends heartbeats.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use crate::config::Config;
 const ATTEMPT_EVERY: Duration = Duration::from_millis(50);
 const REGISTER_MAX: Duration = Duration::from_millis(1_500);
 
-/// Registers this broker and sends heartbeats until dropped. `epoch` is told the life this broker is in, once it is
-/// agreed on *and* this broker itself knows everything that was agreed on before it; until then it acts on nothing.
+/// Registers this broker and sends heartbeats until dropped. `epoch` receives the incarnation of this broker once it is
+/// agreed on *and* this broker itself has applied everything that was agreed on before; until then it acts on nothing.
 pub async fn take_part(controller: Controller, config: Config, epoch: watch::Sender<Option<BrokerEpoch>>) {
     let every = config.options.session / 6;
     loop {
-        let life = register(&controller, &config).await;
-        tracing::info!(broker = %controller.id(), epoch = life, "registered");
-        epoch.send_replace(Some(life));
+        let incarnation = register(&controller, &config).await;
+        tracing::info!(broker = %controller.id(), epoch = incarnation, "registered");
+        epoch.send_replace(Some(incarnation));
         let mut beat = interval(every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
             let sent = Instant::now();
-            match controller.send_heartbeat(life, sent + every).await {
+            match controller.send_heartbeat(incarnation, sent + every).await {
                 HeartbeatAnswer::Noted { quorum_age_ms, log_end } => {
                     controller.session_confirmed(sent, Duration::from_millis(quorum_age_ms), log_end);
                 }
@@ -40,7 +40,7 @@ pub async fn take_part(controller: Controller, config: Config, epoch: watch::Sen
 
 async fn register(controller: &Controller, config: &Config) -> BrokerEpoch {
     let broker = controller.id();
-    // A life is told from others by chance: a clock may be set back between two of them.
+    // A random number identifies an incarnation: the clock may be set back between two of them.
     let incarnation = random_number();
     let command =
         Command::Register { broker, incarnation, address: config.advertise, election: controller.election() };
@@ -48,7 +48,7 @@ async fn register(controller: &Controller, config: &Config) -> BrokerEpoch {
     attempts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         attempts.tick().await;
-        // Repeating it is harmless: the same life is registered once.
+        // Repeating it is harmless: the same incarnation is registered once.
         let reply = controller.propose(command.clone(), Instant::now() + REGISTER_MAX).await;
         let Ok(Reply::Registered(epoch)) = reply else { continue };
         let mut changes = controller.changes();

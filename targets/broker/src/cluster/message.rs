@@ -1,22 +1,16 @@
-//! What brokers ask each other beside the consensus.
+//! Requests between brokers beside those of the consensus.
 
 use bytes::Bytes;
-use duress_consensus::message;
 use serde::{Deserialize, Serialize};
 
-use super::state::{BrokerEpoch, BrokerId, Command, Reply, TopicId, TypeConfig};
+use super::state::{BrokerEpoch, BrokerId, Command, Reply, TopicId};
 
 /// A request to another broker.
-pub type Request = message::Request<TypeConfig, Question>;
-/// The answer to it.
-pub type Response = message::Response<Answer>;
-
-/// A broker's own request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Question {
-    /// Have this change agreed on, if you lead the controllers.
+pub enum PeerRequest {
+    /// Have the controllers agree on this change, if the receiver leads them.
     Propose(Command),
-    /// This broker is there, in this life.
+    /// A heartbeat of this broker, in this incarnation.
     Heartbeat(BrokerId, BrokerEpoch),
     /// Records for a follower.
     Fetch(ReplicaFetch),
@@ -24,53 +18,53 @@ pub enum Question {
 
 /// The answer, in the variant of the request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Answer {
-    /// To [`Question::Propose`].
+pub enum PeerResponse {
+    /// To [`PeerRequest::Propose`].
     Proposed(Result<Reply, ProposalFailure>),
-    /// To [`Question::Heartbeat`].
+    /// To [`PeerRequest::Heartbeat`].
     Heartbeat(HeartbeatAnswer),
-    /// To [`Question::Fetch`], in the order of the request.
+    /// To [`PeerRequest::Fetch`], in the order of the request.
     Fetched(Vec<ReplicaRecords>),
 }
 
 /// Why a change was not agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProposalFailure {
-    /// Whoever was asked does not lead the controllers; nothing was proposed.
-    #[error("no controller leads, or it is another one")]
+    /// The broker asked does not lead the controllers; nothing was proposed.
+    #[error("the broker asked does not lead the controllers")]
     NotController,
     /// It may have been agreed on, or may be later.
     #[error("it is not known whether the controllers agreed")]
     Unknown,
 }
 
-/// What the leader of the controllers says to a heartbeat.
+/// The answer of the controllers' leader to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeartbeatAnswer {
-    /// It was noted, and a whole session begins: nobody is elected in the broker's place before it ends but by what stands
-    /// in the log of the controllers already.
+    /// It was noted, and a whole session begins: before it ends, no broker is elected in this one's place except by entries
+    /// that are already in the controllers' log.
     Noted {
-        /// How long ago a majority followed whoever noted it, milliseconds.
+        /// How long ago a majority followed the leader that noted it, milliseconds.
         quorum_age_ms: u64,
         /// The last index of that log.
         log_end: u64,
     },
-    /// It was noted, but others may have been elected in the broker's place, or are about to be.
+    /// It was noted, but other brokers may have been elected in this one's place, or are about to be.
     Fenced,
-    /// This life of the broker is over; it must register anew.
+    /// This incarnation of the broker is over; it must register anew.
     StaleBroker,
-    /// Somebody else leads.
+    /// Another broker leads the controllers.
     NotController,
 }
 
-/// A follower asks for what comes next in each of its partitions that one broker leads.
+/// A follower's request for the next records of all its partitions that one broker leads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaFetch {
-    /// Who asks, and which life of it.
+    /// The follower, and its incarnation.
     pub follower: (BrokerId, BrokerEpoch),
-    /// How long the leader may wait for something to come, milliseconds.
+    /// How long the leader may wait for records, milliseconds.
     pub wait_ms: u32,
-    /// What is asked for.
+    /// The follower's position in each partition.
     pub partitions: Vec<ReplicaPosition>,
 }
 
@@ -85,36 +79,36 @@ pub struct ReplicaPosition {
     pub leader_epoch: i32,
     /// The offset it wants next. Everything before it is durable there, as far as the options say.
     pub offset: i64,
-    /// The epoch of the last record it has; none if it has none, or does not care.
+    /// The epoch of its last record; none if it has no records, or needs no check.
     pub last_epoch: Option<i32>,
-    /// How much it takes at once, bytes.
+    /// The most it accepts at once, bytes.
     pub bytes_max: u32,
 }
 
-/// What a leader has for a follower.
+/// A leader's answer to a follower, for one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplicaRecords {
-    /// What comes next.
+    /// The next records.
     Records {
-        /// Whole batches, perhaps none.
+        /// Whole batches; may be empty.
         batches: Bytes,
         /// The leader's high watermark.
         high_watermark: i64,
     },
-    /// The follower has records that the leader has not.
+    /// The follower has records that the leader does not have.
     Diverging {
-        /// The largest epoch the leader knows that is not above the follower's last one.
+        /// The leader's largest epoch that is not above the follower's last one.
         epoch: i32,
-        /// Where it ended.
+        /// The offset where it ended.
         end_offset: i64,
     },
-    /// What the follower wants next is gone; the log begins here.
+    /// The follower's next record has been removed; the log begins later.
     OutOfRange {
-        /// The first offset there is.
+        /// The first offset of the log.
         log_start: i64,
     },
     /// This broker does not lead that partition in that epoch, or not yet.
     NotLeader,
-    /// The leader's copy was too busy to answer; nothing is known.
+    /// The leader's copy was too busy to answer.
     Busy,
 }

@@ -1,10 +1,10 @@
-//! The controllers: what the brokers agree on, by consensus among all of them.
+//! The controllers: all brokers, which agree by consensus on the state of the cluster.
 //!
-//! - [`state`]: what is agreed on, and the rules by which it changes.
-//! - [`message`]: what brokers ask each other.
-//! - [`controller`]: this broker's part in the consensus, and the way to its leader.
+//! - [`state`]: the agreed state, and the rules by which it changes.
+//! - [`message`]: requests between brokers.
+//! - [`controller`]: this broker's part in the consensus, and its requests to the leader.
 //! - [`session`]: how the leader notices that a broker is gone.
-//! - [`membership`]: how a broker becomes part of the cluster and stays it.
+//! - [`membership`]: a broker registers and sends heartbeats.
 
 pub mod controller;
 pub mod membership;
@@ -12,5 +12,5 @@ pub mod message;
 pub mod session;
 pub mod state;
 
-pub use controller::{Controller, ProposeError, StartError};
+pub use controller::{Controller, ProposeError};
 pub use state::{BrokerEpoch, BrokerId, ClusterState, TopicId};

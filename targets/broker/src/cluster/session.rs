@@ -1,7 +1,7 @@
 //! How the leader of the controllers notices that a broker is gone: it no longer sends heartbeats.
 //!
-//! Sessions are in memory and on the monotonic clock. A new leader of the controllers gives everybody a whole session,
-//! and so does one that was itself stopped for a while: its own silence says nothing about the others.
+//! Sessions are in memory and on the monotonic clock. A new leader of the controllers gives every broker a whole session,
+//! and so does a leader that was itself stopped for a while: its own silence proves nothing about the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,17 +12,17 @@ use super::state::{BrokerEpoch, BrokerId};
 /// When each broker was last heard from. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Sessions {
-    // Heartbeats arrive on many connections and one task looks; the lock is held for one look-up.
+    // Heartbeats arrive on many connections and one task checks them; the lock is held for one look-up.
     heard: Arc<Mutex<BTreeMap<BrokerId, Session>>>,
     length: Duration,
 }
 
-/// What is known of a broker that is not fenced, or waits to be let in again.
+/// The session of a broker that is not fenced, or waits to be readmitted.
 #[derive(Debug, Clone, Copy)]
 struct Session {
     epoch: BrokerEpoch,
     heard_at: Instant,
-    /// It was found to be over: the broker is fenced whether or not it is heard from meanwhile.
+    /// It was found to be over: the broker is fenced even if it is heard from meanwhile.
     over: bool,
 }
 
@@ -36,7 +36,7 @@ impl Sessions {
         look(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the session of a broker in that life. One that was not heard from yet has a session from now on.
+    /// The session of a broker in that incarnation. A broker that was not heard from yet has a session from now on.
     fn with_session<T>(
         &self,
         broker: BrokerId,
@@ -54,7 +54,7 @@ impl Sessions {
         })
     }
 
-    /// A broker was heard from. Whether a whole session begins with that: not if the last one is over.
+    /// A broker was heard from. Returns whether that begins a whole session: not if the last one is over.
     pub fn heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
         self.with_session(broker, epoch, now, |session| {
             session.heard_at = now;
@@ -67,7 +67,7 @@ impl Sessions {
         self.with(|heard| heard.retain(|_, session| session.over));
     }
 
-    /// Whether a broker's session is over, and then it stays so until the broker is [fenced](Self::fenced).
+    /// Whether a broker's session is over; if so, it stays over until the broker is [fenced](Self::fenced).
     pub fn is_over(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
         self.with_session(broker, epoch, now, |session| {
             session.over |= now.saturating_duration_since(session.heard_at) > self.length;
@@ -84,7 +84,7 @@ impl Sessions {
         });
     }
 
-    /// Whether a broker in that life was heard from within its session.
+    /// Whether a broker in that incarnation was heard from within its session.
     pub fn is_heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
         self.with(|heard| {
             heard.get(&broker).is_some_and(|session| {
@@ -126,7 +126,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let broker = BrokerId(1);
         assert!(sessions.heard(broker, 7, at(0)));
-        assert!(sessions.heard(broker, 7, at(3)), "nobody found it to be over");
+        assert!(sessions.heard(broker, 7, at(3)), "it was not found to be over");
         assert!(sessions.is_over(broker, 7, at(6)));
         assert!(!sessions.heard(broker, 7, at(6)));
         assert!(sessions.is_over(broker, 7, at(6)), "it is fenced all the same");
@@ -135,6 +135,6 @@ mod tests {
         assert!(sessions.heard(broker, 7, at(7)));
         assert!(!sessions.is_over(broker, 7, at(8)));
         assert!(sessions.is_over(broker, 7, at(10)));
-        assert!(sessions.heard(broker, 8, at(10)), "another life");
+        assert!(sessions.heard(broker, 8, at(10)), "another incarnation");
     }
 }

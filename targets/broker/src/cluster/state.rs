@@ -1,18 +1,17 @@
-//! What the brokers agree on: who is there, which topics there are, who leads what and who is in sync.
+//! The state that the brokers agree on: brokers, topics, the leader of each partition and its in-sync set.
 //!
-//! The rules are Kafka's controller's. A broker has an *epoch*, new with every start, so that nothing said of an
-//! earlier life of it counts. A partition has a *leader epoch*, new with every leader, and a *partition epoch*, new
+//! The rules are those of Kafka's controller. A broker has an *epoch*, new with every start, so that requests of an
+//! earlier incarnation do not count. A partition has a *leader epoch*, new with every leader, and a *partition epoch*, new
 //! with every change, so that a change which was decided on an older state is refused.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use duress_consensus::state_machine::State;
-use duress_consensus::types::Batch;
+use duress_consensus::State;
 use serde::{Deserialize, Serialize};
 
-use crate::topic_settings::{Switch, TopicSettings};
+use crate::topic_settings::{Toggle, TopicSettings};
 
 /// The number of a broker, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,59 +23,59 @@ impl fmt::Display for BrokerId {
     }
 }
 
-/// What tells a topic from one of the same name before or after it: the place of its creation in the log.
+/// Distinguishes a topic from earlier and later ones of the same name: the index of its creation in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicId(pub u64);
 
-/// One life of a broker, from its start to its end; later lives have greater epochs.
+/// One incarnation of a broker, from its start to its end; later incarnations have greater epochs.
 pub type BrokerEpoch = u64;
 
 /// Whether a broker may lead and be in sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Liveness {
-    /// It is heard from.
+    /// It sends heartbeats.
     Active,
-    /// It is not, or has not been yet since it started.
+    /// It does not, or has not since it started.
     Fenced,
 }
 
-/// A broker that has been there.
+/// A broker that has registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broker {
-    /// Its present life.
+    /// Its present incarnation.
     pub epoch: BrokerEpoch,
-    /// What it calls this life itself.
+    /// The number that it gave this incarnation itself.
     pub incarnation: u64,
-    /// Where clients connect to it.
+    /// The address that clients connect to.
     pub address: SocketAddr,
     /// Whether it may lead.
     pub liveness: Liveness,
 }
 
-/// Who has a partition.
+/// The replicas of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Partition {
+pub struct PartitionState {
     /// Every broker that has a copy, in order of preference.
     pub replicas: Vec<BrokerId>,
-    /// Those that have everything that was ever acknowledged; never empty.
+    /// The in-sync set: the brokers that have every acknowledged record; never empty.
     pub isr: Vec<BrokerId>,
-    /// Who leads, if anybody can.
+    /// The leader, if any broker can lead.
     pub leader: Option<BrokerId>,
     /// Counts leaders.
     pub leader_epoch: i32,
-    /// Counts changes of anything here.
+    /// Counts changes of this struct.
     pub partition_epoch: u32,
 }
 
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Topic {
-    /// Which one of its name.
+    /// Distinguishes it from others of its name.
     pub id: TopicId,
-    /// What it was told when it was made.
+    /// Its settings.
     pub settings: TopicSettings,
     /// Its partitions, by number.
-    pub partitions: Vec<Partition>,
+    pub partitions: Vec<PartitionState>,
 }
 
 impl Topic {
@@ -87,7 +86,7 @@ impl Topic {
     }
 }
 
-/// Who may be elected.
+/// The rule of election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Election {
     /// A replica in sync; another one only where the topic allows it and no replica in sync is there.
@@ -101,45 +100,45 @@ pub enum Election {
 pub enum Assignment {
     /// Spread over the brokers.
     Spread {
-        /// How many partitions.
+        /// The number of partitions.
         partitions: u32,
-        /// How many replicas of each.
+        /// The number of replicas of each.
         replication: u16,
     },
-    /// As given, by partition.
+    /// As a client gave them, by partition.
     Given(Vec<Vec<BrokerId>>),
 }
 
 /// A change.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Command {
-    /// A broker has started; it is fenced until it is heard from.
+    /// A broker has started; it is fenced until its first heartbeat.
     Register {
         /// Who.
         broker: BrokerId,
-        /// What it calls this life.
+        /// The number that it gave this incarnation.
         incarnation: u64,
-        /// Where clients connect to it.
+        /// The address that clients connect to.
         address: SocketAddr,
-        /// Who may take over what an earlier life of it led.
+        /// The rule of election for the partitions that an earlier incarnation led.
         election: Election,
     },
-    /// A broker is heard from, or no longer.
+    /// A broker sends heartbeats, or no longer.
     SetLiveness {
         /// Who.
         broker: BrokerId,
-        /// Which life of it.
+        /// Its incarnation.
         epoch: BrokerEpoch,
-        /// What it is now.
+        /// Its liveness now.
         liveness: Liveness,
-        /// Who may be elected.
+        /// The rule of election.
         election: Election,
     },
     /// Make a topic.
     CreateTopic {
-        /// Its name, which is a valid one.
+        /// Its name, a valid one.
         name: String,
-        /// Who has its partitions.
+        /// The replicas of its partitions.
         assignment: Assignment,
         /// Its settings.
         settings: TopicSettings,
@@ -149,43 +148,43 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// A leader wants another in-sync set.
+    /// A leader asks for another in-sync set.
     AlterPartition(AlterPartition),
-    /// Set numbers for producers aside.
+    /// Allocate producer ids.
     AllocateProducerIds {
-        /// How many.
+        /// Their number.
         count: u32,
     },
 }
 
-/// A leader's wish for another in-sync set.
+/// A leader's request for another in-sync set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlterPartition {
-    /// The leader, and which life of it.
+    /// The leader, and its incarnation.
     pub leader: (BrokerId, BrokerEpoch),
     /// The topic.
     pub topic: TopicId,
     /// The partition.
     pub partition: u32,
-    /// The leader epoch in which it leads.
+    /// Its leader epoch.
     pub leader_epoch: i32,
-    /// The state it has decided on.
+    /// The partition epoch of the state that it decided on.
     pub partition_epoch: u32,
-    /// Who shall be in sync, and which life of each was seen to be.
+    /// The new in-sync set, with the incarnation of each member that was seen to be in sync.
     pub isr: Vec<(BrokerId, BrokerEpoch)>,
 }
 
 /// The answer to a [`Command`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// Done, and there is nothing to say.
+    /// Done.
     Done,
     /// To [`Command::Register`].
     Registered(BrokerEpoch),
     /// To [`Command::CreateTopic`].
     Created(TopicId),
     /// To [`Command::AlterPartition`].
-    Altered(Partition),
+    Altered(PartitionState),
     /// To [`Command::AllocateProducerIds`]: the first of them.
     ProducerIds(i64),
     /// Nothing was changed.
@@ -195,7 +194,7 @@ pub enum Reply {
 /// Why a change was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// A later life of the broker, or none, is registered.
+    /// A later incarnation of the broker, or none, is registered.
     #[error("the broker's epoch is not the registered one")]
     StaleBroker,
     /// There is a topic of that name.
@@ -204,10 +203,10 @@ pub enum Refusal {
     /// There is no such topic.
     #[error("there is no such topic or partition")]
     NoSuchTopic,
-    /// There are not that many brokers.
+    /// There are fewer brokers than replicas.
     #[error("there are not enough brokers for that many replicas")]
     TooFewBrokers,
-    /// Replicas that are no brokers, or named twice, or none.
+    /// Replicas that are not brokers, or named twice, or none at all.
     #[error("the replicas are not distinct brokers")]
     Replicas,
     /// Another leader was elected since.
@@ -221,7 +220,7 @@ pub enum Refusal {
     Ineligible,
 }
 
-/// What the brokers agree on.
+/// The state that the brokers agree on.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ClusterState {
     /// Every broker that has ever registered.
@@ -252,7 +251,7 @@ impl ClusterState {
             Command::DeleteTopic { name } => {
                 self.topics.remove(&name).map(|_| Reply::Done).ok_or(Refusal::NoSuchTopic)
             }
-            Command::AlterPartition(wish) => self.alter_partition(&wish),
+            Command::AlterPartition(change) => self.alter_partition(&change),
             Command::AllocateProducerIds { count } => {
                 let first = self.next_producer_id;
                 self.next_producer_id += i64::from(count);
@@ -274,7 +273,7 @@ impl ClusterState {
             if known.incarnation == incarnation {
                 return Reply::Registered(known.epoch);
             }
-            // Whatever it led or had in its earlier life, it may have come back with less.
+            // It may have come back with less data than its earlier incarnation had.
             self.fence(id, election);
         }
         let broker = Broker { epoch: index, incarnation, address, liveness: Liveness::Fenced };
@@ -304,7 +303,7 @@ impl ClusterState {
         Ok(Reply::Done)
     }
 
-    /// Fences a broker: it leaves every in-sync set, unless it is the last one in it, and leads nothing.
+    /// Fences a broker: it leaves every in-sync set, unless it is the last member, and leads nothing.
     fn fence(&mut self, id: BrokerId, election: Election) {
         if let Some(broker) = self.brokers.get_mut(&id) {
             broker.liveness = Liveness::Fenced;
@@ -320,7 +319,7 @@ impl ClusterState {
         self.elect_where_needed(id, election);
     }
 
-    /// Elects for every partition a broker has a copy of, now that it has come or gone.
+    /// Elects leaders for every partition of which a broker has a copy, now that it has come or gone.
     fn elect_where_needed(&mut self, id: BrokerId, election: Election) {
         let brokers = &self.brokers;
         let live = |replica: &BrokerId| {
@@ -359,7 +358,7 @@ impl ClusterState {
             if leader.is_none() {
                 return Err(Refusal::TooFewBrokers);
             }
-            partitions.push(Partition { replicas, isr, leader, leader_epoch: 0, partition_epoch: 0 });
+            partitions.push(PartitionState { replicas, isr, leader, leader_epoch: 0, partition_epoch: 0 });
         }
         let id = TopicId(index);
         self.topics.insert(name, Topic { id, settings, partitions });
@@ -380,29 +379,31 @@ impl ClusterState {
             .collect())
     }
 
-    fn alter_partition(&mut self, wish: &AlterPartition) -> Result<Reply, Refusal> {
-        let (leader, leader_life) = wish.leader;
-        let is_life = |id: BrokerId, epoch: BrokerEpoch| {
+    fn alter_partition(&mut self, change: &AlterPartition) -> Result<Reply, Refusal> {
+        let (leader, leader_epoch_of) = change.leader;
+        let is_incarnation = |id: BrokerId, epoch: BrokerEpoch| {
             self.brokers.get(&id).is_some_and(|broker| broker.epoch == epoch)
         };
-        if !is_life(leader, leader_life) {
+        if !is_incarnation(leader, leader_epoch_of) {
             return Err(Refusal::StaleBroker);
         }
-        let eligible =
-            wish.isr.iter().all(|(id, epoch)| *id == leader || (is_life(*id, *epoch) && self.is_active(*id)));
+        let eligible = change
+            .isr
+            .iter()
+            .all(|(id, epoch)| *id == leader || (is_incarnation(*id, *epoch) && self.is_active(*id)));
         let partition = self
             .topics
             .values_mut()
-            .find(|topic| topic.id == wish.topic)
-            .and_then(|topic| topic.partitions.get_mut(wish.partition as usize))
+            .find(|topic| topic.id == change.topic)
+            .and_then(|topic| topic.partitions.get_mut(change.partition as usize))
             .ok_or(Refusal::NoSuchTopic)?;
-        if partition.leader != Some(leader) || partition.leader_epoch != wish.leader_epoch {
+        if partition.leader != Some(leader) || partition.leader_epoch != change.leader_epoch {
             return Err(Refusal::StaleLeader);
         }
-        if partition.partition_epoch != wish.partition_epoch {
+        if partition.partition_epoch != change.partition_epoch {
             return Err(Refusal::StalePartition);
         }
-        let wanted: Vec<BrokerId> = wish.isr.iter().map(|(id, _)| *id).collect();
+        let wanted: Vec<BrokerId> = change.isr.iter().map(|(id, _)| *id).collect();
         if !eligible || !wanted.contains(&leader) || !wanted.iter().all(|id| partition.replicas.contains(id))
         {
             return Err(Refusal::Ineligible);
@@ -413,18 +414,18 @@ impl ClusterState {
     }
 }
 
-impl Partition {
-    fn elect(&mut self, election: Election, unclean: Switch, live: impl Fn(&BrokerId) -> bool) {
+impl PartitionState {
+    fn elect(&mut self, election: Election, unclean: Toggle, live: impl Fn(&BrokerId) -> bool) {
         let elected = match election {
             Election::Preferred => self.replicas.iter().find(|replica| live(replica)).copied(),
-            // Whoever leads goes on.
+            // The present leader continues.
             Election::InSync if self.leader.as_ref().is_some_and(&live) => return,
             Election::InSync => {
                 let in_sync =
                     self.replicas.iter().find(|replica| self.isr.contains(replica) && live(replica));
                 match unclean {
-                    Switch::Off => in_sync.copied(),
-                    Switch::On => in_sync.or_else(|| self.replicas.iter().find(|r| live(r))).copied(),
+                    Toggle::Off => in_sync.copied(),
+                    Toggle::On => in_sync.or_else(|| self.replicas.iter().find(|r| live(r))).copied(),
                 }
             }
         };
@@ -434,7 +435,7 @@ impl Partition {
         if let Some(leader) = elected
             && !self.isr.contains(&leader)
         {
-            // What the others have beyond it is given up.
+            // Records that only the others have are given up.
             self.isr.retain(&live);
             self.isr.push(leader);
         }
@@ -444,29 +445,11 @@ impl Partition {
     }
 }
 
-openraft::declare_raft_types!(
-    /// The types of the controllers' consensus.
-    pub TypeConfig:
-        D = Batch,
-        R = Replies,
-        NodeId = u64,
-        Node = openraft::BasicNode,
-        Entry = openraft::Entry<TypeConfig>,
-        SnapshotData = std::io::Cursor<Vec<u8>>,
-        AsyncRuntime = openraft::TokioRuntime,
-);
+impl State for ClusterState {
+    type Command = Command;
+    type Reply = Reply;
 
-/// The replies to the commands of an entry, in their order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replies(pub Vec<Reply>);
-
-impl State<TypeConfig> for ClusterState {
-    fn apply(&mut self, index: u64, batch: &Batch) -> Result<Replies, postcard::Error> {
-        let commands: Vec<Command> = batch.commands()?;
-        Ok(Replies(commands.into_iter().map(|command| self.execute(index, command)).collect()))
-    }
-
-    fn nothing_applied() -> Replies {
-        Replies::default()
+    fn apply(&mut self, index: u64, command: Command) -> Reply {
+        self.execute(index, command)
     }
 }

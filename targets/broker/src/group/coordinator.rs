@@ -10,7 +10,7 @@ use kafka_protocol::protocol::Decodable;
 use super::error::GroupError;
 use super::member::{Described, JoinRequest, MemberIds};
 use super::membership::{Departure, Effect, Group};
-use super::rebalance::{Joined, Synced};
+use super::rebalance::{Joined, SyncStep};
 use super::record::{
     Committed, Entry, Generation, OffsetsOnLoad, TopicPartition, UndecodableRecord, decode, group_record,
     offset_record,
@@ -128,7 +128,7 @@ impl Load {
 
 /// The groups of a partition of the internal topic that this broker leads.
 #[derive(Debug)]
-enum Hosted {
+enum HostedGroups {
     Loading { incarnation: u64 },
     Ready { groups: BTreeMap<String, Group> },
 }
@@ -152,7 +152,7 @@ enum Purpose {
 #[derive(Debug)]
 pub struct Coordinator {
     options: GroupOptions,
-    hosted: BTreeMap<i32, Hosted>,
+    hosted: BTreeMap<i32, HostedGroups>,
     writes: BTreeMap<WriteId, Write>,
     writes_begun: u64,
     loads_begun: u64,
@@ -171,7 +171,7 @@ impl Coordinator {
     pub fn begin_load(&mut self, partition: i32) -> Load {
         self.loads_begun += 1;
         let incarnation = self.loads_begun;
-        self.hosted.insert(partition, Hosted::Loading { incarnation });
+        self.hosted.insert(partition, HostedGroups::Loading { incarnation });
         let offsets_on_load = self.options.offsets_on_load;
         Load { partition, incarnation, groups: BTreeMap::new(), offsets_on_load }
     }
@@ -179,18 +179,18 @@ impl Coordinator {
     /// Everything has been replayed. Does nothing if the partition has been unloaded or loaded again meanwhile.
     pub fn finish_load(&mut self, load: Load, now: Instant) {
         if let Some(hosted) = self.hosted.get_mut(&load.partition)
-            && matches!(hosted, Hosted::Loading { incarnation } if *incarnation == load.incarnation)
+            && matches!(hosted, HostedGroups::Loading { incarnation } if *incarnation == load.incarnation)
         {
             let mut groups = load.groups;
             groups.values_mut().for_each(|group| group.renew_sessions(now));
-            *hosted = Hosted::Ready { groups };
+            *hosted = HostedGroups::Ready { groups };
         }
     }
 
     /// This broker no longer leads a partition of the internal topic. Every waiting request is answered so.
     pub fn unload(&mut self, partition: i32) -> Vec<Action> {
         let mut actions = Vec::new();
-        if let Some(Hosted::Ready { mut groups }) = self.hosted.remove(&partition) {
+        if let Some(HostedGroups::Ready { mut groups }) = self.hosted.remove(&partition) {
             let mut effects = Vec::new();
             groups.values_mut().for_each(|group| group.hand_over(&mut effects));
             for effect in effects {
@@ -264,9 +264,9 @@ impl Coordinator {
         };
         match group.sync(member_id, generation, token, now) {
             Err(error) => reply(token, Err(error)),
-            Ok(Synced::Known(assignment)) => reply(token, Ok(assignment)),
-            Ok(Synced::Waits { superseded }) => superseded_reply(superseded),
-            Ok(Synced::ByLeader { superseded }) => {
+            Ok(SyncStep::Known(assignment)) => reply(token, Ok(assignment)),
+            Ok(SyncStep::Waits { superseded }) => superseded_reply(superseded),
+            Ok(SyncStep::ByLeader { superseded }) => {
                 let assigned = group.assigned(&assignments);
                 let mut actions = superseded_reply(superseded);
                 let is_under_way = self.writes.values().any(|write| {
@@ -387,8 +387,10 @@ impl Coordinator {
         let mut all = Vec::new();
         for hosted in self.hosted.values() {
             match hosted {
-                Hosted::Loading { .. } => return Err(GroupError::Loading),
-                Hosted::Ready { groups } => all.extend(groups.iter().map(|(id, group)| group.describe(id))),
+                HostedGroups::Loading { .. } => return Err(GroupError::Loading),
+                HostedGroups::Ready { groups } => {
+                    all.extend(groups.iter().map(|(id, group)| group.describe(id)))
+                }
             }
         }
         Ok(all)
@@ -415,7 +417,7 @@ impl Coordinator {
         self.act(&write.group, effects)
     }
 
-    /// The records of an [`Action::Append`] could not be appended, or nobody knows whether they are replicated.
+    /// The records of an [`Action::Append`] could not be appended, or it is unknown whether they are replicated.
     pub fn append_failed(&mut self, id: WriteId, error: &GroupError, now: Instant) -> Vec<Action> {
         let Some(write) = self.writes.remove(&id) else { return Vec::new() };
         let mut effects = Vec::new();
@@ -437,7 +439,7 @@ impl Coordinator {
     pub fn tick(&mut self, now: Instant) -> Vec<Action> {
         let mut all = Vec::new();
         for hosted in self.hosted.values_mut() {
-            let Hosted::Ready { groups } = hosted else { continue };
+            let HostedGroups::Ready { groups } = hosted else { continue };
             for (id, group) in groups {
                 let mut effects = Vec::new();
                 group.tick(now, &mut effects);
@@ -452,8 +454,8 @@ impl Coordinator {
     /// When [`tick`](Self::tick) has something to do next.
     pub fn due(&self) -> Option<Instant> {
         let ready = self.hosted.values().filter_map(|hosted| match hosted {
-            Hosted::Ready { groups } => Some(groups),
-            Hosted::Loading { .. } => None,
+            HostedGroups::Ready { groups } => Some(groups),
+            HostedGroups::Loading { .. } => None,
         });
         ready.flat_map(BTreeMap::values).filter_map(Group::due).min()
     }
@@ -493,16 +495,16 @@ impl Coordinator {
 
     fn groups_with(&self, group_id: &str) -> Result<&BTreeMap<String, Group>, GroupError> {
         match self.hosted.get(&partition_of(group_id, self.options.partitions)) {
-            Some(Hosted::Ready { groups }) => Ok(groups),
-            Some(Hosted::Loading { .. }) => Err(GroupError::Loading),
+            Some(HostedGroups::Ready { groups }) => Ok(groups),
+            Some(HostedGroups::Loading { .. }) => Err(GroupError::Loading),
             None => Err(GroupError::NotCoordinator),
         }
     }
 
     fn groups_with_mut(&mut self, group_id: &str) -> Result<&mut BTreeMap<String, Group>, GroupError> {
         match self.hosted.get_mut(&partition_of(group_id, self.options.partitions)) {
-            Some(Hosted::Ready { groups }) => Ok(groups),
-            Some(Hosted::Loading { .. }) => Err(GroupError::Loading),
+            Some(HostedGroups::Ready { groups }) => Ok(groups),
+            Some(HostedGroups::Loading { .. }) => Err(GroupError::Loading),
             None => Err(GroupError::NotCoordinator),
         }
     }

@@ -38,7 +38,7 @@ pub struct JoinedMember {
 
 /// The outcome of a SyncGroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Synced {
+pub(super) enum SyncStep {
     /// The assignment is known.
     Known(Bytes),
     /// It waits for the leader's; `superseded` is an earlier request of the same member that was still waiting.
@@ -149,7 +149,7 @@ impl Group {
         generation: i32,
         token: Token,
         now: Instant,
-    ) -> Result<Synced, GroupError> {
+    ) -> Result<SyncStep, GroupError> {
         self.check_member(member_id, generation)?;
         let is_leader = self.leader.as_deref() == Some(member_id);
         let member = self.members.get_mut(member_id).ok_or(GroupError::UnknownMember)?;
@@ -158,12 +158,12 @@ impl Group {
             GroupState::Preparing { .. } => Err(GroupError::RebalanceInProgress),
             GroupState::Stable => {
                 member.heard_of(now);
-                Ok(Synced::Known(member.assignment.clone()))
+                Ok(SyncStep::Known(member.assignment.clone()))
             }
             GroupState::Completing { .. } => {
                 let superseded = member.syncing.replace(token);
                 member.heard_of(now);
-                Ok(if is_leader { Synced::ByLeader { superseded } } else { Synced::Waits { superseded } })
+                Ok(if is_leader { SyncStep::ByLeader { superseded } } else { SyncStep::Waits { superseded } })
             }
         }
     }

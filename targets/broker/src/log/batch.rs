@@ -18,7 +18,7 @@
 //! | 61 | | records, see [`record`](super::record) |
 //!
 //! The checksum leaves out the first 21 bytes so that a leader can set base offset and epoch without computing it
-//! again. Whoever reads a batch from disk therefore checks those two against their neighbours.
+//! again. A reader of batches from disk therefore checks those two against the neighbouring batches.
 //!
 //! Source: the Kafka manual, "Message Format", section "Record Batch".
 
@@ -28,7 +28,7 @@ use bytes::{Buf, BufMut};
 pub const HEADER_BYTES: usize = 61;
 /// Bytes before and including the length field, which does not count them.
 pub const PREFIX_BYTES: usize = 12;
-/// What stands for "no producer" in a header.
+/// The producer id of a batch without a producer.
 pub const NO_PRODUCER: i64 = -1;
 
 const EPOCH_AT: usize = 12;
@@ -53,14 +53,14 @@ pub enum BatchFault {
         /// Bytes there should be.
         need: usize,
     },
-    /// The length field says less than a header, or more than anybody sends.
+    /// The length field is shorter than a header, or longer than any producer sends.
     #[error("batch length {0} is impossible")]
     Length(i32),
-    /// Another format of messages.
+    /// A batch of another message format.
     #[error("message format {0}; only 2 is kept here")]
     Magic(i8),
-    /// The content is not what its checksum says.
-    #[error("checksum {found:#010x} where the batch says {said:#010x}")]
+    /// The content does not match its checksum.
+    #[error("checksum {found:#010x}, but the header has {said:#010x}")]
     Checksum {
         /// The checksum in the header.
         said: u32,
@@ -81,7 +81,7 @@ pub enum BatchFault {
     /// A record has no key in a log that is compacted by key.
     #[error("record {0} has no key, in a topic that is compacted by key")]
     NoKey(i32),
-    /// A compressed batch for a log that must look at keys.
+    /// A compressed batch in a log that must read keys.
     #[error("compressed with codec {0}, in a topic that is compacted by key: keys must be readable")]
     Compressed(i16),
     /// Control records come from brokers, not from producers.
@@ -90,8 +90,8 @@ pub enum BatchFault {
     /// Bytes after the batch where one batch was expected.
     #[error("{0} bytes after the batch")]
     Trailing(usize),
-    /// The offset is not where the log has come to.
-    #[error("base offset {found} where {expected} comes next")]
+    /// The base offset is not the end of the log.
+    #[error("base offset {found}, but {expected} comes next")]
     Offset {
         /// The offset that comes next.
         expected: i64,
@@ -123,7 +123,7 @@ pub struct BatchHeader {
     pub attributes: i16,
     /// Last offset minus base offset.
     pub last_offset_delta: i32,
-    /// What records' timestamps are relative to, ms.
+    /// The timestamp that those of the records are relative to, ms.
     pub base_timestamp: i64,
     /// Largest timestamp, ms; −1 when there is none.
     pub max_timestamp: i64,
@@ -151,7 +151,7 @@ impl BatchHeader {
         let length = rest.get_i32();
         let leader_epoch = rest.get_i32();
         let magic = rest.get_i8();
-        // The length comes first: with another magic it is still what says where the batch ends.
+        // The length comes first: with another magic too it tells where the batch ends.
         let size = usize::try_from(length)
             .ok()
             .map(|length| length + PREFIX_BYTES)
@@ -182,11 +182,11 @@ impl BatchHeader {
         Ok(header)
     }
 
-    /// Decodes the header at the beginning of `bytes` and checks that the whole batch is there and is what its
-    /// checksum says.
+    /// Decodes the header at the beginning of `bytes` and checks that the whole batch is there and matches its
+    /// checksum.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The batch is incomplete or invalid.
     pub fn verify(bytes: &[u8]) -> Result<Self, BatchFault> {
         let header = Self::parse(bytes)?;
         let whole =

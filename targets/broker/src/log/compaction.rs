@@ -2,20 +2,20 @@
 //!
 //! Compaction looks at closed segments below the high watermark. It reads them once to learn the last offset of every
 //! key, and writes each group of neighbouring segments again without the records that a later one of the same key
-//! replaces. Offsets stay what they were; gaps are left. A batch that loses records keeps its header (base offset,
-//! sequence numbers), only count, length and checksum change; without any record left it goes, unless it is the last
-//! of its producer, whose sequence number must be found by whoever reads the log.
+//! replaces. Offsets do not change; gaps are left. A batch that loses records keeps its header (base offset,
+//! sequence numbers); only count, length and checksum change. A batch without any record left is removed, unless it is
+//! the last of its producer: the log must keep that sequence number.
 //!
-//! A tombstone (a record without a value) must be seen by readers who have seen the value, however slow. The first
-//! compaction that meets one sets the batch's *delete horizon*, the time until which it stays; readers who take longer
-//! to get from the value to here may miss it. It is set once, so that compacting often does not put it off.
+//! A tombstone (a record without a value) must be seen by readers that have seen the value, however slow. The first
+//! compaction that meets one sets the batch's *delete horizon*, the time until which it stays; readers that take longer
+//! from the value to the tombstone may miss it. It is set once, so that frequent compactions do not postpone it.
 //!
 //! # Crashes
 //!
 //! A group of the segments from FROM to before TO is written to `FROM-TO.cleaned`, synced, and renamed to
-//! `FROM-TO.swap`. With that rename the compaction of the group has happened: whoever opens the log removes the
+//! `FROM-TO.swap`. With that rename the compaction of the group has happened: opening the log removes the
 //! segments of the group and gives the new one their name, again if that was interrupted. Before it, nothing has
-//! happened. This is synced whatever the policy of appends is, because it removes what was durable.
+//! happened. It is synced whatever the policy of appends is, because it removes durable records.
 //!
 //! Source: the Kafka manual, "Log Compaction"; improvement proposal 534 for the delete horizon.
 
@@ -25,10 +25,10 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::batch::{BatchFault, BatchHeader};
-use super::disk::{self, Disk, DiskError, Doing};
+use super::config::CompactionKeeps;
 use super::error::LogError;
+use super::files::{self, Doing, FileError, LogFiles};
 use super::index::Synced;
-use super::options::CompactionKeeps;
 use super::partition_log::{PartitionLog, millis};
 use super::record::records;
 use super::recovery::offsets_of;
@@ -38,10 +38,10 @@ use super::segment::{INDEX, LOG, NextOffset, Segment, path_of};
 pub(super) const CLEANED: &str = "cleaned";
 const SWAP: &str = "swap";
 
-/// What one key costs in memory besides its bytes, about.
+/// Approximate memory of one key besides its bytes.
 const KEY_OVERHEAD_BYTES: usize = 64;
 
-/// What a compaction did.
+/// The result of a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Compaction {
     /// Everything before this offset has been compacted.
@@ -52,7 +52,7 @@ pub struct Compaction {
     pub segments_after: usize,
     /// Records that stayed.
     pub records_kept: u64,
-    /// Records that went.
+    /// Records that were removed.
     pub records_removed: u64,
 }
 
@@ -69,7 +69,7 @@ impl PartitionLog {
     /// stopped.
     pub fn compact(&mut self, now_ms: i64, high_watermark: i64) -> Result<Option<Compaction>, LogError> {
         self.usable()?;
-        if !self.options.cleanup.compacts() {
+        if !self.config.cleanup.compacts() {
             return Ok(None);
         }
         self.make_room(0, now_ms)?;
@@ -83,7 +83,7 @@ impl PartitionLog {
         let old =
             self.segments[..cleanable].partition_point(|segment| segment.base_offset < self.compacted_to);
         let new = bytes(&self.segments[old..cleanable]);
-        if total == 0 || (new as f64) < self.options.dirty_ratio_min * total as f64 {
+        if total == 0 || (new as f64) < self.config.dirty_ratio_min * total as f64 {
             return Ok(None);
         }
         let (keys, count) = self.learn_keys(cleanable)?;
@@ -120,7 +120,7 @@ impl PartitionLog {
                     }
                 }
                 walk.pass(&header);
-                if used > self.options.key_map_bytes_max && at > 0 {
+                if used > self.config.key_map_bytes_max && at > 0 {
                     return Ok((keys, at));
                 }
             }
@@ -139,7 +139,7 @@ impl PartitionLog {
             let record = record?;
             let Some(key) = record.key else { continue };
             let offset = header.base_offset + i64::from(record.offset_delta);
-            match (keys.get_mut(key), self.options.compaction_keeps) {
+            match (keys.get_mut(key), self.config.compaction_keeps) {
                 (Some(kept), CompactionKeeps::Latest) => *kept = offset,
                 (Some(_), CompactionKeeps::First) => {}
                 (None, _) => {
@@ -156,7 +156,7 @@ impl PartitionLog {
         let mut bytes = 0;
         let fit = self.segments[from..from + left].iter().take_while(|segment| {
             bytes += segment.size;
-            bytes <= self.options.segment_bytes_max
+            bytes <= self.config.segment_bytes_max
         });
         fit.count().max(1)
     }
@@ -178,7 +178,7 @@ impl PartitionLog {
             path: &cleaned,
             keys,
             now_ms,
-            horizon_ms: now_ms.saturating_add(millis(self.options.delete_retention)),
+            horizon_ms: now_ms.saturating_add(millis(self.config.delete_retention)),
             done,
         };
         let last_offsets = self.producers.last_offsets();
@@ -203,13 +203,13 @@ impl PartitionLog {
             }
         }
         let file = rewriter.out.into_inner().map_err(|error| error.into_error()).doing("write", &cleaned)?;
-        self.disk.sync_file(&file, &cleaned)?;
-        self.disk.rename(&cleaned, &cleaned.with_extension(SWAP))?;
-        finish_swaps(self.disk, &self.dir)?;
-        let mut segment = Segment::open(self.disk, &self.dir, base, &self.options)?;
+        self.files.sync_file(&file, &cleaned)?;
+        self.files.rename(&cleaned, &cleaned.with_extension(SWAP))?;
+        finish_swaps(self.files, &self.dir)?;
+        let mut segment = Segment::open(self.files, &self.dir, base, &self.config)?;
         segment.scan(NextOffset::AtLeast, |_| {})?;
         segment.synced = Synced::Yes;
-        segment.seal(self.disk)?;
+        segment.seal(self.files)?;
         self.segments.splice(from..from + size, [segment]);
         Ok(())
     }
@@ -227,11 +227,11 @@ struct Rewriter<'a> {
 }
 
 impl Rewriter<'_> {
-    fn put(&mut self, batch: &[u8]) -> Result<(), DiskError> {
+    fn put(&mut self, batch: &[u8]) -> Result<(), FileError> {
         self.out.write_all(batch).doing("write", self.path)
     }
 
-    /// The batch without the records that go; none if none is left.
+    /// The batch without the records that are removed; none if none is left.
     fn rewrite(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Option<Vec<u8>>, BatchFault> {
         let horizon = header.delete_horizon_ms();
         let mut kept = Vec::new();
@@ -265,8 +265,8 @@ impl Rewriter<'_> {
     }
 }
 
-/// Puts compacted segments in the place of those that they were made from.
-pub(super) fn finish_swaps(disk: Disk, dir: &Path) -> Result<(), DiskError> {
+/// Replaces segments by the compacted segments made from them.
+pub(super) fn finish_swaps(files: LogFiles, dir: &Path) -> Result<(), FileError> {
     for entry in fs::read_dir(dir).doing("list", dir)? {
         let swap = entry.doing("list", dir)?.path();
         if swap.extension().is_none_or(|extension| extension != SWAP) {
@@ -276,15 +276,15 @@ pub(super) fn finish_swaps(disk: Disk, dir: &Path) -> Result<(), DiskError> {
         let offsets = range.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
         let Some((from, to)): Option<(i64, i64)> = offsets else { continue };
         let target = path_of(dir, from, LOG);
-        disk::remove(&target.with_extension(INDEX))?;
+        files::remove(&target.with_extension(INDEX))?;
         for base in offsets_of(dir, LOG)?.into_iter().filter(|base| from < *base && *base < to) {
             let replaced = path_of(dir, base, LOG);
-            disk::remove(&replaced.with_extension(INDEX))?;
-            disk::remove(&replaced)?;
+            files::remove(&replaced.with_extension(INDEX))?;
+            files::remove(&replaced)?;
         }
-        // Removed for good before the name is: a segment that came back would hold records a second time.
-        disk.sync_dir(dir)?;
-        disk.rename(&swap, &target)?;
+        // The old segments are durably removed before their name is reused: one that came back would hold records twice.
+        files.sync_dir(dir)?;
+        files.rename(&swap, &target)?;
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! The leader epochs of a log: at which offset each one began.
 //!
-//! A follower that has come back asks the leader where an epoch ended there; what it has beyond that was never the
-//! leader's and is cut off. Source: Kafka improvement proposals 101 and 279.
+//! A follower that has come back asks the leader where an epoch ended there, and cuts off its records beyond that point,
+//! which the leader never had. Source: Kafka improvement proposals 101 and 279.
 
 use serde::{Deserialize, Serialize};
 
-/// The beginning of one leader's time.
+/// The start of one leader's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochStart {
     /// The leader epoch.
@@ -14,7 +14,7 @@ pub struct EpochStart {
     pub start_offset: i64,
 }
 
-/// The end of one leader's time.
+/// The end of one leader's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochEnd {
     /// The largest epoch of this log that is not above the one asked for.
@@ -30,7 +30,7 @@ pub(super) struct EpochCache {
 }
 
 impl EpochCache {
-    /// Takes what a checkpoint says, as far as it is in order.
+    /// The starts in a checkpoint, as far as they are in order.
     pub(super) fn from_starts(starts: Vec<EpochStart>) -> Self {
         let mut cache = Self::default();
         for start in starts {
@@ -44,12 +44,12 @@ impl EpochCache {
         &self.starts
     }
 
-    /// The epoch last begun.
+    /// The latest epoch.
     pub(super) fn latest(&self) -> Option<i32> {
         self.starts.last().map(|start| start.epoch)
     }
 
-    /// Says that a leader begins `epoch` at `start_offset`, the log's end. Earlier leaders that began there wrote
+    /// A leader begins `epoch` at `start_offset`, the log's end. Earlier leaders that began there wrote
     /// nothing, and are forgotten.
     pub(super) fn begin(&mut self, epoch: i32, start_offset: i64) -> Begun {
         if self.latest().is_some_and(|latest| epoch <= latest) {
@@ -60,8 +60,8 @@ impl EpochCache {
         Begun::New
     }
 
-    /// Says that the batch at `base_offset`, the last one of the log, is of `epoch`. Whoever is said to have begun
-    /// there or later in another epoch wrote nothing that is in this log.
+    /// The batch at `base_offset`, the last one of the log, is of `epoch`. An epoch recorded as begun there or later has
+    /// no records in this log.
     pub(super) fn note(&mut self, epoch: i32, base_offset: i64) -> Begun {
         let before = self.starts.len();
         while self.starts.last().is_some_and(|last| last.start_offset >= base_offset && last.epoch != epoch) {
@@ -74,8 +74,8 @@ impl EpochCache {
         }
     }
 
-    /// The end of `epoch`, or of the one before it where this log has no records of it; `log_end_offset` is where the
-    /// latest epoch has come to. None if `epoch` is above every epoch known here, or none is known.
+    /// The end of `epoch`, or of the one before it where this log has no records of it; `log_end_offset` is the end of
+    /// the latest epoch. None if `epoch` is above every epoch known here, or none is known.
     pub(super) fn end_offset(&self, epoch: i32, log_end_offset: i64) -> Option<EpochEnd> {
         let after = self.starts.partition_point(|start| start.epoch <= epoch);
         let before = after.checked_sub(1).map(|at| self.starts[at]);
@@ -84,7 +84,7 @@ impl EpochCache {
                 Some(EpochEnd { epoch: before.epoch, end_offset: next.start_offset })
             }
             (Some(last), None) if last.epoch == epoch => Some(EpochEnd { epoch, end_offset: log_end_offset }),
-            // Everything of that epoch has been deleted here; whoever has it may keep it up to where the next began.
+            // All records of that epoch have been deleted here; a follower that has them may keep them up to the next epoch.
             (None, Some(next)) => Some(EpochEnd { epoch, end_offset: next.start_offset }),
             (Some(_) | None, None) => None,
         }
@@ -105,11 +105,11 @@ impl EpochCache {
     }
 }
 
-/// Whether the cache changed.
+/// Whether the list of epochs changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begun {
-    /// It did.
+    /// It changed.
     New,
-    /// The epoch, or a later one, was known.
+    /// The epoch, or a later one, was already known.
     Known,
 }

@@ -1,40 +1,40 @@
-//! What can go wrong with a log.
+//! The errors of a log.
 
 use std::path::PathBuf;
 
 use super::batch::BatchFault;
-use super::disk::DiskError;
+use super::files::FileError;
 use super::producers::SequenceFault;
 use super::walk::WalkError;
 
-/// A log cannot do what it was asked.
+/// An operation of a log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// A file operation failed. After a failed sync or cut the log is [stopped](LogError::Stopped).
     #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// What is on disk is not what was written.
+    File(#[from] FileError),
+    /// The content on disk is not what was written.
     #[error("corrupt batch at byte {position} of {path}")]
     Corrupt {
         /// The segment.
         path: PathBuf,
-        /// Where in it, bytes.
+        /// Its position in the segment, bytes.
         position: u64,
-        /// What is wrong.
+        /// The fault.
         #[source]
         fault: BatchFault,
     },
-    /// Nothing is, or will be next, at this offset.
+    /// The log neither has this offset nor gives it to the next record.
     #[error("offset {offset} is outside of {start}..={end}")]
     OutOfRange {
-        /// What was asked for.
+        /// The offset asked for.
         offset: i64,
-        /// The first offset there is.
+        /// The first offset of the log.
         start: i64,
         /// The offset that comes next.
         end: i64,
     },
-    /// After an earlier error nobody knows what is on disk; the log must be opened again.
+    /// After an earlier error the content on disk is unknown; the log must be opened again.
     #[error("the log in {dir} stopped after an error of its disk; it must be opened again")]
     Stopped {
         /// Its folder.
@@ -45,20 +45,20 @@ pub enum LogError {
 impl From<WalkError> for LogError {
     fn from(error: WalkError) -> Self {
         match error {
-            WalkError::Disk(error) => Self::Disk(error),
+            WalkError::File(error) => Self::File(error),
             WalkError::Batch { path, position, fault } => Self::Corrupt { path, position, fault },
         }
     }
 }
 
-/// A batch cannot be appended; nothing of it is in the log.
+/// A batch cannot be appended; no part of it is in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// It is no batch, or not one for this log.
+    /// It is not a batch, or not one for this log.
     #[error("not a batch for this log")]
     Batch(#[from] BatchFault),
-    /// It is larger than this log takes.
-    #[error("a batch of {size} bytes where at most {limit} are taken")]
+    /// It is larger than the limit of this log.
+    #[error("a batch of {size} bytes is above the limit of {limit}")]
     TooLarge {
         /// Its size, bytes.
         size: usize,
@@ -69,7 +69,7 @@ pub enum AppendError {
     #[error(transparent)]
     Sequence(#[from] SequenceFault),
     /// Its leader epoch is older than the log's.
-    #[error("leader epoch {epoch} where the log is at {latest}")]
+    #[error("leader epoch {epoch} is older than the log's epoch {latest}")]
     StaleEpoch {
         /// The epoch given.
         epoch: i32,
@@ -81,8 +81,8 @@ pub enum AppendError {
     Log(#[from] LogError),
 }
 
-impl From<DiskError> for AppendError {
-    fn from(error: DiskError) -> Self {
+impl From<FileError> for AppendError {
+    fn from(error: FileError) -> Self {
         Self::Log(error.into())
     }
 }

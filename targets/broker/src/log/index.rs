@@ -1,13 +1,12 @@
 //! The sparse index of a segment, by offset and by time.
 //!
-//! An entry for the first batch after every few kilobytes says where it is and how large timestamps were before it.
-//! Both orders grow along a segment, so both are searched by bisection, and the rest of the way is walked batch by
-//! batch. The index of a closed segment is kept in a file beside it, with a checksum; that of the segment in use is in
+//! An entry for the first batch after every few kilobytes has its position and the largest timestamp before it. Both grow
+//! along a segment, so both are searched by bisection; from the entry on, the segment is walked batch by batch. The index of a closed segment is kept in a file beside it, with a checksum; that of the active segment is in
 //! memory and made again when the log is opened.
 
 use serde::{Deserialize, Serialize};
 
-/// A batch worth remembering.
+/// The index entry of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IndexEntry {
     /// Its base offset.
@@ -25,27 +24,27 @@ pub(super) struct SparseIndex {
 }
 
 impl SparseIndex {
-    /// Takes note of a batch if the last entry is at least `interval` bytes back.
+    /// Adds an entry for a batch if the last entry is at least `interval` bytes back.
     pub(super) fn offer(&mut self, entry: IndexEntry, interval: u64) {
         if self.entries.last().is_none_or(|last| entry.position >= last.position + interval) {
             self.entries.push(entry);
         }
     }
 
-    /// Where to begin walking to find `offset`, bytes.
+    /// The position from which to walk to find `offset`, bytes.
     pub(super) fn position_before(&self, offset: i64) -> u64 {
         let after = self.entries.partition_point(|entry| entry.offset <= offset);
         after.checked_sub(1).map_or(0, |at| self.entries[at].position)
     }
 
-    /// Where to begin walking to find the first timestamp that is `timestamp` or later, bytes.
+    /// The position from which to walk to find the first timestamp that is `timestamp` or later, bytes.
     pub(super) fn position_before_time(&self, timestamp: i64) -> u64 {
         let after = self.entries.partition_point(|entry| entry.timestamp_before < timestamp);
         after.checked_sub(1).map_or(0, |at| self.entries[at].position)
     }
 }
 
-/// What is kept on disk of a closed segment, so that opening the log need not read it.
+/// The summary of a closed segment on disk, so that opening the log need not read the segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seal {
     /// Size of the segment, bytes.
@@ -65,8 +64,8 @@ pub(super) struct Seal {
 /// Whether a file's content is known to be on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Synced {
-    /// It is.
+    /// Yes.
     Yes,
-    /// Nobody waited for it.
+    /// No: it was not synced.
     No,
 }

@@ -2,23 +2,23 @@
 //!
 //! [`PartitionLog`] has one owner, and its calls block. It lives in a folder of its own:
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
 //! | `00000000000000000042.log` | a [segment](segment): the batches from offset 42 on |
 //! | `00000000000000000042.index` | of a closed segment: its size, last offset, and sparse [index](index) by offset and time |
-//! | `00000000000000000042.producers` | what was known of [producers](producers) before offset 42 |
+//! | `00000000000000000042.producers` | the state of [producers](producers) before offset 42 |
 //! | `checkpoint` | log start offset and [leader epochs](epochs) |
 //! | `FROM-TO.swap` | a compacted segment that takes the place of those from FROM to before TO, see [`compaction`] |
 //!
-//! Only segments are the truth; everything else can be made again from them and is checksummed, so that a file that is
-//! not whole is merely not used. [Opening](recovery) checks every segment that is not known to be on the device, batch
+//! Only the segments are authoritative; everything else can be made again from them and has a checksum, so that an
+//! incomplete file is simply not used. [Opening](recovery) checks every segment that is not known to be on the device, batch
 //! by batch, and cuts a torn tail; reading checks every batch that it hands out.
 //!
-//! # What is durable when
+//! # Durability
 //!
 //! An append is in the file, not on the device. [`PartitionLog::persist`] makes it as durable as
-//! [`FsyncPolicy`] says and is called before anybody is told: by a leader before it acknowledges, by a follower before
-//! it asks for the next offset, because that question is what the leader counts as an acknowledgement. Truncations and
+//! [`FsyncPolicy`] says. A leader calls it before it acknowledges, and a follower before it fetches the next offset,
+//! because the leader counts that fetch as an acknowledgement. Truncations and
 //! the files beside the segments are always synced.
 //!
 //! # Offsets
@@ -27,11 +27,11 @@
 
 mod batch;
 mod compaction;
-mod disk;
+mod config;
 mod epochs;
 mod error;
+mod files;
 mod index;
-mod options;
 mod partition_log;
 mod producers;
 mod record;
@@ -42,12 +42,12 @@ mod walk;
 
 pub use batch::{BatchFault, BatchHeader, HEADER_BYTES, NO_PRODUCER};
 pub use compaction::Compaction;
-pub use disk::DiskError;
+pub use config::{
+    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogConfig, SequenceCheck, TornTail,
+};
 pub use epochs::{EpochEnd, EpochStart};
 pub use error::{AppendError, LogError};
-pub use options::{
-    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogOptions, SequenceCheck, TornTail,
-};
+pub use files::FileError;
 pub use partition_log::{Appended, Novelty, PartitionLog};
 pub use producers::{BATCHES_REMEMBERED, ProducerState, SequenceFault, SequencedBatch};
 pub use record::{OwnRecord, RecordView, build_batch, records};

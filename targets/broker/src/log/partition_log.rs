@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::batch::{self, BatchFault, BatchHeader};
-use super::disk::{self, Disk};
+use super::config::{FollowerProducers, FsyncPolicy, LogConfig, SequenceCheck};
 use super::epochs::{Begun, EpochCache, EpochEnd, EpochStart};
 use super::error::{AppendError, LogError};
-use super::options::{FollowerProducers, FsyncPolicy, LogOptions, SequenceCheck};
+use super::files::{self, LogFiles};
 use super::producers::{Admission, ProducerState, Producers};
 use super::record::records;
 use super::recovery::PRODUCERS;
@@ -37,7 +37,7 @@ pub enum Novelty {
     Duplicate,
 }
 
-/// What the file `checkpoint` holds.
+/// The content of the file `checkpoint`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     pub(super) log_start_offset: i64,
@@ -48,11 +48,11 @@ pub(super) struct Checkpoint {
 /// Name of the file that holds a [`Checkpoint`].
 pub(super) const CHECKPOINT: &str = "checkpoint";
 
-/// Whether what is on disk is known.
+/// Whether the content on disk is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Known,
-    /// A sync or a cut failed; the kernel may have dropped what it could not write.
+    /// No: a sync or a cut failed, and the kernel may have dropped data that it could not write.
     Unknown,
 }
 
@@ -60,14 +60,14 @@ pub(super) enum Health {
 #[derive(Debug)]
 pub struct PartitionLog {
     pub(super) dir: PathBuf,
-    pub(super) options: LogOptions,
-    pub(super) disk: Disk,
+    pub(super) config: LogConfig,
+    pub(super) files: LogFiles,
     /// In order of offsets; never empty. The last one is appended to.
     pub(super) segments: Vec<Segment>,
     pub(super) log_start_offset: i64,
     /// May be past the last batch after a truncation within a gap that compaction left.
     pub(super) log_end_offset: i64,
-    /// Whether there may be gaps between batches; once there were, for ever.
+    /// Whether there may be gaps between batches; once there was one, for ever.
     pub(super) next_offset: NextOffset,
     pub(super) epochs: EpochCache,
     pub(super) producers: Producers,
@@ -102,8 +102,8 @@ impl PartitionLog {
     /// clock, Unix time. Durable only after [`persist`](Self::persist).
     ///
     /// # Errors
-    /// The batch is not one, its sequence number is not the next, the epoch is an old one, or the disk failed. The log
-    /// is as it was before.
+    /// It is not a batch, its sequence number is not the next, the epoch is old, or the disk failed. The log is
+    /// unchanged.
     pub fn append_leader(
         &mut self,
         batch: &[u8],
@@ -113,7 +113,7 @@ impl PartitionLog {
         self.usable()?;
         let mut header = self.verify_sent(batch)?;
         if header.is_sequenced()
-            && self.options.sequence_check == SequenceCheck::Checked
+            && self.config.sequence_check == SequenceCheck::Checked
             && let Admission::Duplicate(earlier) = self.producers.admit(&header)?
         {
             let (base_offset, last_offset) = (earlier.base_offset, earlier.last_offset);
@@ -158,7 +158,7 @@ impl PartitionLog {
             }
             self.make_room(header.size, now_ms)?;
             self.write(&header, &batch[..header.size], now_ms)?;
-            match self.options.follower_producers {
+            match self.config.follower_producers {
                 FollowerProducers::Tracked => self.producers.note(&header),
                 FollowerProducers::Ignored => self.producers = Producers::default(),
             }
@@ -167,7 +167,7 @@ impl PartitionLog {
         Ok(done)
     }
 
-    /// Says that this broker leads from now on, with `epoch`: what comes next is of that epoch.
+    /// This broker leads from now on, with `epoch`: the next records are of that epoch.
     ///
     /// # Errors
     /// The checkpoint cannot be written.
@@ -201,8 +201,8 @@ impl PartitionLog {
         Ok(Bytes::new())
     }
 
-    /// Cuts off everything at and after `offset`; a batch that reaches beyond it goes whole. Nothing happens at or past
-    /// the log end.
+    /// Cuts off everything at and after `offset`; a batch that reaches beyond it is cut off whole. At or past the log end,
+    /// nothing happens.
     ///
     /// # Errors
     /// The disk failed; the log is stopped.
@@ -218,9 +218,9 @@ impl PartitionLog {
             let keep = log.segment_of(offset);
             log.remove_segments_from(keep + 1)?;
             let segment = &mut log.segments[keep];
-            disk::remove(&segment.index_path())?;
+            files::remove(&segment.index_path())?;
             let cut = segment.truncate_to(offset)?;
-            segment.sync(log.disk)?;
+            segment.sync(log.files)?;
             log.log_end_offset = cut.map_or(offset, |cut| cut.min(offset));
             log.epochs.truncate_from(log.log_end_offset);
             log.write_checkpoint()?;
@@ -228,8 +228,7 @@ impl PartitionLog {
         })
     }
 
-    /// Throws everything away and begins again, empty, at `offset`: for a follower whose end is before the leader's
-    /// start.
+    /// Removes everything and begins again, empty, at `offset`: for a follower whose end is before the leader's start.
     ///
     /// # Errors
     /// The disk failed; the log is stopped.
@@ -238,7 +237,7 @@ impl PartitionLog {
         self.guarded(|log| {
             log.epochs = EpochCache::default();
             log.log_start_offset = offset;
-            // First, so that opening knows what was meant if this is as far as we get.
+            // First, so that opening the log completes the removal if a crash interrupts it.
             log.write_checkpoint()?;
             log.remove_segments_from(0)?;
             log.log_end_offset = offset;
@@ -247,15 +246,15 @@ impl PartitionLog {
         })
     }
 
-    /// Makes what was appended as durable as the policy says. To be called before anybody is told of it, and under
-    /// [`FsyncPolicy::Every`] now and then besides. `now_ms` is the broker's wall clock, Unix time.
+    /// Makes the appended batches as durable as the policy says. To be called before they are acknowledged, and under
+    /// [`FsyncPolicy::Every`] periodically besides. `now_ms` is the broker's wall clock, Unix time.
     ///
     /// # Errors
     /// The disk failed; the log is stopped.
     pub fn persist(&mut self, now_ms: i64) -> Result<(), LogError> {
-        match self.options.fsync {
+        match self.config.fsync {
             FsyncPolicy::BeforeAck => self.flush(),
-            // A clock that was set back must not put the next sync off.
+            // A clock that was set back must not postpone the next sync.
             FsyncPolicy::Every(interval)
                 if now_ms < self.last_sync_ms || now_ms - self.last_sync_ms >= millis(interval) =>
             {
@@ -274,7 +273,7 @@ impl PartitionLog {
         self.usable()?;
         self.guarded(|log| {
             for segment in &mut log.segments {
-                segment.sync(log.disk)?;
+                segment.sync(log.files)?;
             }
             Ok(())
         })
@@ -310,12 +309,12 @@ impl PartitionLog {
         Ok(None)
     }
 
-    /// What is known of each producer that numbers its batches, by its id.
+    /// The state of each producer that numbers its batches, by its id.
     pub fn producers(&self) -> &BTreeMap<i64, ProducerState> {
         self.producers.states()
     }
 
-    /// Refuses to go on after a failure that leaves unknown what is on disk.
+    /// Refuses to continue after a failure that leaves the content on disk unknown.
     pub(super) fn usable(&self) -> Result<(), LogError> {
         match self.health {
             Health::Known => Ok(()),
@@ -323,7 +322,7 @@ impl PartitionLog {
         }
     }
 
-    /// Does something after whose failure the log must not be used.
+    /// Runs an operation after whose failure the log must not be used.
     pub(super) fn guarded<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, LogError>,
@@ -331,9 +330,9 @@ impl PartitionLog {
         act(self).inspect_err(|_| self.health = Health::Unknown)
     }
 
-    /// Checks what a producer sent.
+    /// Checks a producer's batch.
     fn verify_sent(&self, batch: &[u8]) -> Result<BatchHeader, AppendError> {
-        let limit = self.options.batch_bytes_max;
+        let limit = self.config.batch_bytes_max;
         if batch.len() > limit {
             return Err(AppendError::TooLarge { size: batch.len(), limit });
         }
@@ -348,7 +347,7 @@ impl PartitionLog {
         if header.is_control() {
             return Err(BatchFault::Control.into());
         }
-        let by_key = self.options.cleanup.compacts();
+        let by_key = self.config.cleanup.compacts();
         if header.codec() == 0 {
             for (index, record) in (0..).zip(records(&header, batch)) {
                 if record?.key.is_none() && by_key {
@@ -378,7 +377,7 @@ impl PartitionLog {
     fn write(&mut self, header: &BatchHeader, batch: &[u8], now_ms: i64) -> Result<(), LogError> {
         let active = self.segments.last_mut().expect("a log has a segment");
         if let Err(error) = active.append(header, batch, now_ms) {
-            // A part of the batch may be there. If it cannot be cut off, nobody may append after it.
+            // A part of the batch may be in the file. If it cannot be cut off, nothing may be appended after it.
             if active.cut_file().is_err() {
                 self.health = Health::Unknown;
             }
@@ -400,8 +399,8 @@ impl PartitionLog {
     /// Closes the active segment if a batch of `size` bytes would be too much for it, or if it is too old.
     pub(super) fn make_room(&mut self, size: usize, now_ms: i64) -> Result<(), LogError> {
         let active = self.active();
-        let full = active.size > 0 && active.size + size as u64 > self.options.segment_bytes_max;
-        let age_max = millis(self.options.segment_age_max);
+        let full = active.size > 0 && active.size + size as u64 > self.config.segment_bytes_max;
+        let age_max = millis(self.config.segment_age_max);
         // Appended to by an earlier process, it is at least as old as its newest record.
         let since = active.first_append_ms.or((active.max_timestamp >= 0).then_some(active.max_timestamp));
         let old = active.size > 0 && since.is_some_and(|since| now_ms.saturating_sub(since) >= age_max);
@@ -412,31 +411,31 @@ impl PartitionLog {
     pub(super) fn roll(&mut self) -> Result<(), LogError> {
         self.guarded(|log| {
             let active = log.segments.last_mut().expect("a log has a segment");
-            if log.options.fsync != FsyncPolicy::Never {
-                active.sync(log.disk)?;
+            if log.config.fsync != FsyncPolicy::Never {
+                active.sync(log.files)?;
             }
-            log.disk.replace(&path_of(&log.dir, log.log_end_offset, PRODUCERS), &log.producers)?;
-            active.seal(log.disk)?;
+            log.files.replace(&path_of(&log.dir, log.log_end_offset, PRODUCERS), &log.producers)?;
+            active.seal(log.files)?;
             log.add_segment()
         })
     }
 
     /// Begins a segment at the log end.
     pub(super) fn add_segment(&mut self) -> Result<(), LogError> {
-        let segment = Segment::open(self.disk, &self.dir, self.log_end_offset, &self.options)?;
+        let segment = Segment::open(self.files, &self.dir, self.log_end_offset, &self.config)?;
         self.segments.push(segment);
-        self.disk.sync_dir(&self.dir)?;
+        self.files.sync_dir(&self.dir)?;
         Ok(())
     }
 
-    /// Removes segments from the end down to `index`, so that what is left after a crash is the beginning of the log.
+    /// Removes segments from the end down to `index`, so that after a crash the beginning of the log is left.
     pub(super) fn remove_segments_from(&mut self, index: usize) -> Result<(), LogError> {
         while self.segments.len() > index {
             let segment = self.segments.pop().expect("there is one more than `index`");
-            disk::remove(&segment.index_path())?;
-            disk::remove(&segment.path)?;
+            files::remove(&segment.index_path())?;
+            files::remove(&segment.path)?;
         }
-        self.disk.sync_dir(&self.dir)?;
+        self.files.sync_dir(&self.dir)?;
         Ok(())
     }
 
@@ -446,7 +445,7 @@ impl PartitionLog {
             next_offset: self.next_offset,
             epochs: self.epochs.starts().to_vec(),
         };
-        Ok(self.disk.replace(&self.dir.join(CHECKPOINT), &checkpoint)?)
+        Ok(self.files.replace(&self.dir.join(CHECKPOINT), &checkpoint)?)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Sequence numbers of producers: which batches have been appended already.
 //!
-//! A producer numbers its records. The log remembers, of each producer id, its epoch and its last five batches (as many
-//! as a client may have in flight). A batch that is there already is answered with its old place, so that a retry makes
-//! no duplicate; one that leaves a gap is refused, so that nothing is reordered. Source: Kafka improvement proposal 98,
-//! and 360 for what happens when the log knows nothing of a producer any more: any first number is taken.
+//! A producer numbers its records. For each producer id, the log remembers the epoch and the last five batches (as many
+//! as a client may have in flight). A batch that is already in the log is answered with its old offsets, so that a retry
+//! makes no duplicate; a batch that leaves a gap is refused, so that nothing is reordered. Source: Kafka improvement
+//! proposals 98, and 360 for producers that the log has forgotten: any first number is accepted.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,7 +18,7 @@ pub const BATCHES_REMEMBERED: usize = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SequenceFault {
     /// Numbers are missing before it.
-    #[error("producer {producer_id}: sequence {found} where {expected} comes next")]
+    #[error("producer {producer_id}: sequence {found}, but {expected} comes next")]
     OutOfOrder {
         /// The producer.
         producer_id: i64,
@@ -27,7 +27,7 @@ pub enum SequenceFault {
         /// The batch's first number.
         found: i32,
     },
-    /// A producer with the same id and a later epoch has been here.
+    /// A producer with the same id and a later epoch has already appended.
     #[error("producer {producer_id}: epoch {found} after {current}")]
     Fenced {
         /// The producer.
@@ -39,7 +39,7 @@ pub enum SequenceFault {
     },
 }
 
-/// One batch of a producer and where it is.
+/// One batch of a producer and its offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequencedBatch {
     /// Number of its first record.
@@ -54,7 +54,7 @@ pub struct SequencedBatch {
     pub timestamp: i64,
 }
 
-/// What is known of one producer.
+/// The state of one producer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerState {
     /// Its epoch.
@@ -63,12 +63,12 @@ pub struct ProducerState {
     pub batches: VecDeque<SequencedBatch>,
 }
 
-/// What is to be done with a numbered batch.
+/// What to do with a numbered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     /// Append it.
     New,
-    /// It is there.
+    /// It is already in the log.
     Duplicate(SequencedBatch),
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Producers {
 }
 
 impl Producers {
-    /// Looks at a batch that wants to be appended.
+    /// Checks a batch that is to be appended.
     pub(super) fn admit(&self, header: &BatchHeader) -> Result<Admission, SequenceFault> {
         let Some(state) = self.states.get(&header.producer_id) else {
             return Ok(Admission::New);
@@ -110,7 +110,7 @@ impl Producers {
         }
     }
 
-    /// Takes note of a batch that is in the log now.
+    /// Records a batch that has been appended.
     pub(super) fn note(&mut self, header: &BatchHeader) {
         if !header.is_sequenced() {
             return;
@@ -132,10 +132,10 @@ impl Producers {
         });
     }
 
-    /// Forgets batches before `log_start_offset`, and producers of whom nothing is left.
+    /// Forgets batches before `log_start_offset`, and producers without any batch left.
     ///
-    /// Batch by batch, so that a log that is opened again, whose segments may still hold what is before its start, knows
-    /// as much as one that stayed open: a producer that began anew must not meet its former numbers.
+    /// Batch by batch, so that a log that is opened again, whose segments may still hold batches before its start, knows as
+    /// much as one that stayed open: the old numbers of a producer that began anew must not be held against it.
     pub(super) fn forget_before(&mut self, log_start_offset: i64) {
         self.states.retain(|_, state| {
             state.batches.retain(|batch| batch.last_offset >= log_start_offset);

@@ -1,4 +1,4 @@
-//! The records inside an uncompressed batch, as far as a broker must look at them: keys, tombstones, timestamps.
+//! The records inside an uncompressed batch, as far as a broker must read them: keys, tombstones, timestamps.
 //!
 //! A record is `length attributes timestamp-delta offset-delta key value headers`; numbers are zigzag varints, −1 is
 //! the length of an absent key or value. Source: the Kafka manual, "Message Format", section "Record".
@@ -26,7 +26,7 @@ pub struct RecordView<'a> {
 }
 
 impl RecordView<'_> {
-    /// The record's bytes as they are.
+    /// The record's bytes, unchanged.
     pub(super) fn copy_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.whole);
     }
@@ -44,8 +44,8 @@ impl RecordView<'_> {
 
 /// Decodes the records of a whole, uncompressed batch, in order.
 ///
-/// Each is checked to lie within the batch and to have a larger offset than the one before; the last item tells if
-/// bytes are left over or records are missing.
+/// Each is checked to lie within the batch and to have a larger offset than the one before; the last item is an
+/// error if bytes are left over or records are missing.
 pub fn records<'a>(
     header: &BatchHeader,
     batch: &'a [u8],

@@ -1,40 +1,40 @@
-//! Giving up old records: whole segments, by age or by size.
+//! Removal of old records: whole segments, by age or by size.
 
-use super::disk;
+use super::config::LogConfig;
 use super::error::LogError;
-use super::options::LogOptions;
+use super::files;
 use super::partition_log::{PartitionLog, millis};
 use super::recovery::{PRODUCERS, offsets_of};
 use super::segment::{Segment, path_of};
 
 impl PartitionLog {
-    /// Removes segments that are older or more than the options keep, and raises the log start offset. Only what is
-    /// below `high_watermark` goes. A segment is as old as its newest record by its timestamp, which producers set;
+    /// Removes segments beyond the age or size that the options keep, and raises the log start offset. Only records below
+    /// `high_watermark` are removed. A segment is as old as its newest record by its timestamp, which producers set;
     /// without timestamps it does not age. `now_ms` is the broker's wall clock, Unix time. Returns how many segments
-    /// went.
+    /// were removed.
     ///
     /// # Errors
     /// The disk failed; the log is stopped.
     pub fn retain(&mut self, now_ms: i64, high_watermark: i64) -> Result<usize, LogError> {
         self.usable()?;
-        if !self.options.cleanup.deletes() {
+        if !self.config.cleanup.deletes() {
             return Ok(0);
         }
         let mut excess =
-            self.options.retention_bytes.map_or(0, |most| i128::from(self.size_bytes()) - i128::from(most));
+            self.config.retention_bytes.map_or(0, |most| i128::from(self.size_bytes()) - i128::from(most));
         let mut going = 0;
         for segment in self.segments.iter().take_while(|segment| segment.next_offset <= high_watermark) {
-            // By size a segment goes only if the log is still large enough without it.
+            // By size, a segment is removed only if the log is still large enough without it.
             let too_many = excess > 0 && excess >= i128::from(segment.size);
             let is_empty_end = segment.size == 0 && going + 1 == self.segments.len();
-            if is_empty_end || !(segment.size == 0 || too_many || is_old(segment, &self.options, now_ms)) {
+            if is_empty_end || !(segment.size == 0 || too_many || is_old(segment, &self.config, now_ms)) {
                 break;
             }
             excess -= i128::from(segment.size);
             going += 1;
         }
         if going == self.segments.len() {
-            // The log goes on somewhere.
+            // The log must have an active segment.
             self.roll()?;
         }
         if going > 0 {
@@ -43,8 +43,8 @@ impl PartitionLog {
         Ok(going)
     }
 
-    /// Makes `offset` the first that may be read, and removes the segments that end before it. For a follower, to do as
-    /// its leader did. An offset before the log start or past the log end changes nothing.
+    /// Makes `offset` the first that may be read, and removes the segments that end before it. For a follower, as its
+    /// leader did. An offset before the log start or past the log end changes nothing.
     ///
     /// # Errors
     /// The disk failed; the log is stopped.
@@ -57,26 +57,26 @@ impl PartitionLog {
             log.log_start_offset = offset;
             log.epochs.forget_before(offset);
             log.producers.forget_before(offset);
-            // Before anything goes: what is missing is then known to be given up.
+            // Before any segment is removed, so that a missing segment is known to have been given up.
             log.write_checkpoint()?;
             let given_up =
                 log.segments.partition_point(|segment| segment.base_offset <= offset).saturating_sub(1);
             for segment in log.segments.drain(..given_up) {
-                disk::remove(&segment.index_path())?;
-                disk::remove(&segment.path)?;
+                files::remove(&segment.index_path())?;
+                files::remove(&segment.path)?;
             }
             let first = log.segments[0].base_offset;
             for snapshot in offsets_of(&log.dir, PRODUCERS)?.into_iter().filter(|snapshot| *snapshot < first)
             {
-                disk::remove(&path_of(&log.dir, snapshot, PRODUCERS))?;
+                files::remove(&path_of(&log.dir, snapshot, PRODUCERS))?;
             }
             Ok(())
         })
     }
 }
 
-fn is_old(segment: &Segment, options: &LogOptions, now_ms: i64) -> bool {
-    options.retention_age.is_some_and(|age| {
+fn is_old(segment: &Segment, config: &LogConfig, now_ms: i64) -> bool {
+    config.retention_age.is_some_and(|age| {
         segment.max_timestamp >= 0 && now_ms.saturating_sub(segment.max_timestamp) > millis(age)
     })
 }

@@ -8,10 +8,10 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{BatchFault, BatchHeader};
-use super::disk::{self, Disk, DiskError, Doing};
+use super::config::{LogConfig, TornTail};
 use super::error::LogError;
+use super::files::{self, Doing, FileError, LogFiles};
 use super::index::{IndexEntry, Seal, SparseIndex, Synced};
-use super::options::{LogOptions, TornTail};
 use super::record::records;
 use super::walk::{Walk, WalkError};
 
@@ -25,14 +25,14 @@ pub(super) fn path_of(dir: &Path, offset: i64, extension: &str) -> PathBuf {
     dir.join(format!("{offset:020}.{extension}"))
 }
 
-/// A segment. What it holds is known in memory only by its index.
+/// A segment. Only its index is in memory.
 #[derive(Debug)]
 pub(super) struct Segment {
     /// No batch in it begins before this offset.
     pub(super) base_offset: i64,
     pub(super) path: PathBuf,
     file: File,
-    /// Bytes of whole batches; what may follow them in the file is not part of the segment.
+    /// Bytes of whole batches; bytes that follow them in the file are not part of the segment.
     pub(super) size: u64,
     /// Offset after the last batch.
     pub(super) next_offset: i64,
@@ -50,17 +50,17 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Opens the file of `base_offset`, making it if it is not there; says nothing yet of what it holds.
+    /// Opens the file of `base_offset`, making it if it is missing, without reading it.
     pub(super) fn open(
-        disk: Disk,
+        files: LogFiles,
         dir: &Path,
         base_offset: i64,
-        options: &LogOptions,
-    ) -> Result<Self, DiskError> {
+        config: &LogConfig,
+    ) -> Result<Self, FileError> {
         let path = path_of(dir, base_offset, LOG);
         Ok(Self {
             base_offset,
-            file: disk.open(&path)?,
+            file: files.open(&path)?,
             path,
             size: 0,
             next_offset: base_offset,
@@ -69,14 +69,14 @@ impl Segment {
             synced: Synced::Yes,
             first_append_ms: None,
             index: SparseIndex::default(),
-            index_interval: options.index_interval_bytes,
-            torn_tail: options.torn_tail,
+            index_interval: config.index_interval_bytes,
+            torn_tail: config.torn_tail,
         })
     }
 
-    /// Trusts what was written down when the segment was closed, if that fits the file.
-    pub(super) fn trust_seal(&mut self) -> Result<SealFound, DiskError> {
-        let Some(seal) = disk::load::<Seal>(&self.index_path())? else { return Ok(SealFound::No) };
+    /// Trusts the summary that was written when the segment was closed, if it fits the file.
+    pub(super) fn trust_seal(&mut self) -> Result<SealFound, FileError> {
+        let Some(seal) = files::load::<Seal>(&self.index_path())? else { return Ok(SealFound::No) };
         if seal.synced == Synced::No || seal.size != self.file_bytes()? {
             return Ok(SealFound::No);
         }
@@ -88,8 +88,8 @@ impl Segment {
         Ok(SealFound::Trusted)
     }
 
-    /// Writes down what is known of the segment, which is not appended to any more.
-    pub(super) fn seal(&self, disk: Disk) -> Result<(), DiskError> {
+    /// Writes the summary of the segment, to which nothing is appended any more.
+    pub(super) fn seal(&self, files: LogFiles) -> Result<(), FileError> {
         let seal = Seal {
             size: self.size,
             next_offset: self.next_offset,
@@ -98,16 +98,16 @@ impl Segment {
             synced: self.synced,
             index: self.index.clone(),
         };
-        disk.replace(&self.index_path(), &seal)
+        files.replace(&self.index_path(), &seal)
     }
 
-    /// Reads the whole file and takes in every batch up to the first that is not whole, valid and in order; `each` is
-    /// told of them. Returns what is wrong with what follows, if anything does.
+    /// Reads the whole file and accepts every batch up to the first that is incomplete, invalid or out of order; `each` is
+    /// called with every batch. Returns the fault of the first batch that was not accepted.
     pub(super) fn scan(
         &mut self,
         expected: NextOffset,
         mut each: impl FnMut(&BatchHeader),
-    ) -> Result<Option<BatchFault>, DiskError> {
+    ) -> Result<Option<BatchFault>, FileError> {
         let end = self.file_bytes()?;
         let file = self.file.try_clone().doing("open", &self.path)?;
         let path = self.path.clone();
@@ -120,13 +120,13 @@ impl Segment {
                     walk.pass(&header);
                     each(&header);
                 }
-                Err(WalkError::Disk(error)) => return Err(error),
+                Err(WalkError::File(error)) => return Err(error),
                 Err(WalkError::Batch { fault, .. }) => return Ok(Some(fault)),
             }
         }
-        // What follows the last batch, if anything was skipped there, stays.
+        // Bytes after the last batch, if any were skipped, stay.
         self.size = end;
-        // Whoever wrote it may have ended before it was synced.
+        // The process that wrote it may have ended before it was synced.
         self.synced = Synced::No;
         Ok(None)
     }
@@ -150,7 +150,7 @@ impl Segment {
     }
 
     /// Bytes in the file.
-    pub(super) fn file_bytes(&self) -> Result<u64, DiskError> {
+    pub(super) fn file_bytes(&self) -> Result<u64, FileError> {
         Ok(self.file.metadata().doing("inspect", &self.path)?.len())
     }
 
@@ -160,7 +160,7 @@ impl Segment {
         header: &BatchHeader,
         batch: &[u8],
         now_ms: i64,
-    ) -> Result<(), DiskError> {
+    ) -> Result<(), FileError> {
         self.synced = Synced::No;
         self.file.write_all_at(batch, self.size).doing("write", &self.path)?;
         self.take_in(header, self.size);
@@ -179,16 +179,16 @@ impl Segment {
     }
 
     /// Waits until all of it is on the device.
-    pub(super) fn sync(&mut self, disk: Disk) -> Result<(), DiskError> {
+    pub(super) fn sync(&mut self, files: LogFiles) -> Result<(), FileError> {
         if self.synced == Synced::No {
-            disk.sync_file(&self.file, &self.path)?;
+            files.sync_file(&self.file, &self.path)?;
             self.synced = Synced::Yes;
         }
         Ok(())
     }
 
-    /// Cuts the file to what the segment holds.
-    pub(super) fn cut_file(&mut self) -> Result<(), DiskError> {
+    /// Cuts the file to the size of the segment.
+    pub(super) fn cut_file(&mut self) -> Result<(), FileError> {
         self.synced = Synced::No;
         self.file.set_len(self.size).doing("truncate", &self.path)
     }
@@ -196,7 +196,7 @@ impl Segment {
     /// Cuts off the batch that holds `offset` or is the first after it, and all that follow; returns the first offset
     /// that was cut off.
     pub(super) fn truncate_to(&mut self, offset: i64) -> Result<Option<i64>, LogError> {
-        // What stays is taken in anew: how large its timestamps were is not known otherwise.
+        // The remaining batches are read again: their largest timestamp is not known otherwise.
         let file = self.file.try_clone().doing("open", &self.path)?;
         let path = self.path.clone();
         let mut walk = Walk::new(&file, &path, 0, self.size, self.torn_tail);
@@ -244,7 +244,7 @@ impl Segment {
         Ok(read)
     }
 
-    /// The first record at `from` or later whose timestamp is `timestamp` or later. A compressed batch is taken for one
+    /// The first record at `from` or later whose timestamp is `timestamp` or later. A compressed batch counts as one
     /// record.
     pub(super) fn find_time(&self, timestamp: i64, from: i64) -> Result<Option<TimedOffset>, LogError> {
         let mut walk = self.walk(self.index.position_before_time(timestamp));
@@ -282,21 +282,21 @@ impl Segment {
     }
 }
 
-/// Where a batch may begin.
+/// The base offset that a batch must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum NextOffset {
-    /// Where the one before ended.
+    /// The end of the batch before.
     Exactly,
-    /// There or later: compaction leaves gaps.
+    /// That or a later one: compaction leaves gaps.
     AtLeast,
 }
 
-/// Whether a segment's closing record was there and fits.
+/// Whether the summary of a closed segment exists and fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SealFound {
-    /// It was, and the segment need not be read.
+    /// Yes: the segment need not be read.
     Trusted,
-    /// The segment must be read.
+    /// No: the segment must be read.
     No,
 }
 

@@ -5,17 +5,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::batch::{BatchFault, BatchHeader, HEADER_BYTES};
-use super::disk::{DiskError, Doing};
-use super::options::TornTail;
+use super::config::TornTail;
+use super::files::{Doing, FileError};
 
 /// Bytes read at once; more only for a batch that is larger.
 const WINDOW_BYTES: u64 = 64 << 10;
 
-/// Why a step could not be taken.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WalkError {
     #[error(transparent)]
-    Disk(#[from] DiskError),
+    File(#[from] FileError),
     #[error("at byte {position} of {path}")]
     Batch {
         path: PathBuf,
@@ -30,9 +30,9 @@ pub(super) enum WalkError {
 pub(super) struct Walk<'a> {
     file: &'a File,
     path: &'a Path,
-    /// Where the next batch begins.
+    /// The beginning of the next batch.
     position: u64,
-    /// Where the file ends for this walk.
+    /// The end of this walk.
     end: u64,
     torn_tail: TornTail,
     window: Vec<u8>,
@@ -40,17 +40,17 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Begins at `position`, which is the beginning of a batch; nothing from `end` on is looked at.
+    /// Begins at `position`, which is the beginning of a batch; bytes from `end` on are not read.
     pub(super) fn new(file: &'a File, path: &'a Path, position: u64, end: u64, torn_tail: TornTail) -> Self {
         Self { file, path, position, end, torn_tail, window: Vec::new(), window_at: position }
     }
 
-    /// Where the next batch begins.
+    /// The beginning of the next batch.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The header of the next batch, which is neither checked nor passed; none at the end.
+    /// The header of the next batch, which is neither checked nor skipped; none at the end.
     pub(super) fn header(&mut self) -> Result<Option<BatchHeader>, WalkError> {
         if self.torn_tail == TornTail::Keep {
             self.skip_unreadable()?;
@@ -62,8 +62,8 @@ impl<'a> Walk<'a> {
         parsed.map(Some).map_err(|fault| self.fault(fault))
     }
 
-    /// Goes on to the next place where a whole and valid batch is.
-    fn skip_unreadable(&mut self) -> Result<(), DiskError> {
+    /// Moves to the next complete, valid batch.
+    fn skip_unreadable(&mut self) -> Result<(), FileError> {
         while self.position < self.end {
             let size = BatchHeader::parse(self.bytes(HEADER_BYTES)?).map_or(0, |header| header.size);
             if size > 0 && BatchHeader::verify(self.bytes(size)?).is_ok() {
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The bytes of the next batch, checked against their checksum; not passed.
+    /// The bytes of the next batch, checked against their checksum; it is not skipped.
     pub(super) fn batch(&mut self, header: &BatchHeader) -> Result<&[u8], WalkError> {
         let verified = BatchHeader::verify(self.bytes(header.size)?);
         if let Err(fault) = verified {
@@ -83,7 +83,7 @@ impl<'a> Walk<'a> {
         Ok(&self.bytes(header.size)?[..header.size])
     }
 
-    /// Passes the next batch.
+    /// Skips the next batch.
     pub(super) fn pass(&mut self, header: &BatchHeader) {
         self.position += header.size as u64;
     }
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
     }
 
     /// At least `need` bytes from the position on, or as many as there are.
-    fn bytes(&mut self, need: usize) -> Result<&[u8], DiskError> {
+    fn bytes(&mut self, need: usize) -> Result<&[u8], FileError> {
         let need = (need as u64).min(self.end - self.position);
         let window_end = self.window_at + self.window.len() as u64;
         if self.position < self.window_at || self.position + need > window_end {

@@ -1,32 +1,32 @@
 //! The high watermark over restarts: a number in a file beside the log.
 //!
-//! It is only a lower bound, written now and then and never synced: nothing is decided by it but what a restarted
-//! broker shows before it has heard from the others.
+//! It is only a lower bound, written periodically and never synced: it decides only what a restarted broker serves before
+//! it has heard from the others.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file of one partition.
 #[derive(Debug)]
-pub struct Checkpoint {
+pub struct HighWatermarkFile {
     path: PathBuf,
     written: i64,
 }
 
-impl Checkpoint {
-    /// Reads the file in a partition's folder; a file that is not there or not whole says 0.
+impl HighWatermarkFile {
+    /// Reads the file in a partition's folder; a missing or incomplete file counts as 0.
     pub fn open(folder: &Path) -> Self {
         let path = folder.join("high-watermark");
         let written = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
         Self { path, written: written.unwrap_or(0) }
     }
 
-    /// What was last written.
+    /// The value last written.
     pub fn written(&self) -> i64 {
         self.written
     }
 
-    /// Writes the high watermark, if it is another one.
+    /// Writes the high watermark, if it has changed.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -49,11 +49,11 @@ mod tests {
     #[test]
     fn a_file_that_is_not_whole_says_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let mut checkpoint = Checkpoint::open(folder.path());
+        let mut checkpoint = HighWatermarkFile::open(folder.path());
         assert_eq!(checkpoint.written(), 0);
         checkpoint.write(42).unwrap();
-        assert_eq!(Checkpoint::open(folder.path()).written(), 42);
+        assert_eq!(HighWatermarkFile::open(folder.path()).written(), 42);
         std::fs::write(folder.path().join("high-watermark"), [0; 8]).unwrap();
-        assert_eq!(Checkpoint::open(folder.path()).written(), 0);
+        assert_eq!(HighWatermarkFile::open(folder.path()).written(), 0);
     }
 }

@@ -1,25 +1,25 @@
-//! The way to one copy of a partition: what it may be asked, and what it says of itself.
+//! The handle on one copy of a partition: its requests, and its status.
 
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
-use super::fault::Fault;
-use super::leading::WishOutcome;
+use super::error::PartitionError;
+use super::leading::IsrChangeOutcome;
 use crate::cluster::message::{ReplicaPosition, ReplicaRecords};
-use crate::cluster::state::Partition;
+use crate::cluster::state::PartitionState;
 use crate::cluster::{BrokerEpoch, BrokerId, TopicId};
 use crate::log::{EpochEnd, PartitionLog, TimedOffset};
 
-/// Which copy.
+/// The partition of a copy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionName {
-    /// The topic, for people.
+    /// The topic's name, for people.
     pub topic: String,
-    /// The topic, for certain.
+    /// The topic's identity.
     pub id: TopicId,
-    /// The partition.
+    /// The partition's number.
     pub number: u32,
 }
 
@@ -34,92 +34,92 @@ impl std::fmt::Display for PartitionName {
 pub enum Role {
     /// It leads.
     Leader {
-        /// In this epoch.
+        /// The leader epoch.
         epoch: i32,
-        /// Where its log ended when it began to.
+        /// The end of its log when it began to lead.
         began_at: i64,
     },
-    /// It follows, if anybody leads.
+    /// It follows the leader, if there is one.
     Follower {
-        /// Whom.
+        /// The leader.
         leader: Option<BrokerId>,
-        /// In this epoch.
+        /// The leader epoch.
         epoch: i32,
     },
 }
 
-/// What a copy tells everybody.
+/// The status of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// Its role.
     pub role: Role,
-    /// The first offset there is.
+    /// The first offset of the log.
     pub log_start: i64,
-    /// The offset after the last one that is committed, as far as it knows.
+    /// The offset after the last committed one, as far as the copy knows.
     pub high_watermark: i64,
-    /// The offset that comes next; everything before it is durable, as far as the options say.
+    /// The offset of the next record; everything before it is as durable as the options say.
     pub log_end: i64,
     /// The epoch of its last record.
     pub last_epoch: Option<i32>,
 }
 
-/// Whom a write waits for.
+/// The replicas that a write waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
-    /// Nobody.
+    /// None.
     None,
     /// The leader.
     Leader,
-    /// Everybody in sync.
+    /// All replicas in sync.
     All,
 }
 
-/// Where a batch was put.
+/// The place of an appended batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     /// Offset of its first record.
     pub base_offset: i64,
     /// Offset of its last record.
     pub last_offset: i64,
-    /// The first offset there is.
+    /// The first offset of the log.
     pub log_start: i64,
 }
 
-/// What a consumer gets.
+/// Records for a consumer.
 #[derive(Debug, Clone)]
 pub struct Records {
-    /// Whole batches, perhaps none.
+    /// Whole batches; may be empty.
     pub batches: Bytes,
-    /// The offset after the last one that is committed.
+    /// The offset after the last committed one.
     pub high_watermark: i64,
-    /// The first offset there is.
+    /// The first offset of the log.
     pub log_start: i64,
 }
 
-/// Where an answer goes.
-pub(super) type Reply<T> = oneshot::Sender<Result<T, Fault>>;
-/// A look at the log, in order with everything else.
-pub(super) type Look = Box<dyn FnOnce(&PartitionLog, &Status) + Send>;
+/// The sender of an answer.
+pub(super) type ReplySender<T> = oneshot::Sender<Result<T, PartitionError>>;
+/// A function that reads the log, in order with all other messages.
+pub(super) type Inspect = Box<dyn FnOnce(&PartitionLog, &Status) + Send>;
 
-/// What happens to a copy, in the order of the messages.
-pub(super) enum Ask {
-    /// The controllers agreed on this.
-    Agreed(Partition),
+/// A message to a copy; messages are handled in order.
+pub(super) enum Message {
+    /// The controllers agreed on this state.
+    Agreed(PartitionState),
     Append {
         batch: Bytes,
         acks: Acks,
-        reply: Reply<Written>,
+        reply: ReplySender<Written>,
     },
     Read {
         from: i64,
         bytes_max: usize,
         leader_epoch: Option<i32>,
-        reply: Reply<Records>,
+        reply: ReplySender<Records>,
     },
     FollowerRead {
         follower: (BrokerId, BrokerEpoch),
         position: ReplicaPosition,
-        reply: Reply<ReplicaRecords>,
+        reply: ReplySender<ReplicaRecords>,
     },
     Replicate {
         epoch: i32,
@@ -130,54 +130,54 @@ pub(super) enum Ask {
     WishCameTo {
         leader_epoch: i32,
         partition_epoch: u32,
-        outcome: WishOutcome,
+        outcome: IsrChangeOutcome,
     },
-    Look(Look),
+    Inspect(Inspect),
     Stop,
 }
 
-/// The way to a copy. Cheap to clone; the copy ends with [`PartitionHandle::stop`].
+/// A handle on a copy. Cheap to clone; the copy ends with [`PartitionHandle::stop`].
 #[derive(Debug, Clone)]
 pub struct PartitionHandle {
-    pub(super) asks: Sender<Ask>,
+    pub(super) asks: Sender<Message>,
     pub(super) status: watch::Receiver<Status>,
 }
 
-impl std::fmt::Debug for Ask {
+impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ask")
+        f.write_str("Message")
     }
 }
 
 impl PartitionHandle {
-    /// What the copy says of itself now.
+    /// The present status of the copy.
     pub fn status(&self) -> Status {
         *self.status.borrow()
     }
 
-    /// Tells when that changes.
+    /// Notifies of every change of the status.
     pub fn changes(&self) -> watch::Receiver<Status> {
         let mut changes = self.status.clone();
         changes.mark_unchanged();
         changes
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Fault> {
+    async fn ask<T>(&self, ask: impl FnOnce(ReplySender<T>) -> Message) -> Result<T, PartitionError> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(ask(reply)).map_err(|_| Fault::Stopped)?;
-        answer.await.unwrap_or(Err(Fault::Stopped))
+        self.asks.send(ask(reply)).map_err(|_| PartitionError::Stopped)?;
+        answer.await.unwrap_or(Err(PartitionError::Stopped))
     }
 
-    /// Appends one batch and waits for whom `acks` says; with [`Acks::None`], until it was appended.
+    /// Appends one batch and waits for the replicas of `acks`; with [`Acks::None`], until it was appended.
     ///
     /// # Errors
-    /// It was not appended, or it is not known what becomes of it; see [`Fault`].
-    pub async fn append(&self, batch: Bytes, acks: Acks) -> Result<Written, Fault> {
-        self.ask(|reply| Ask::Append { batch, acks, reply }).await
+    /// It was not appended, or it is unknown whether it will survive; see [`PartitionError`].
+    pub async fn append(&self, batch: Bytes, acks: Acks) -> Result<Written, PartitionError> {
+        self.ask(|reply| Message::Append { batch, acks, reply }).await
     }
 
-    /// As [`append`](Self::append), in two steps: the batch is in its place among all others once this returns, and the
-    /// answer is awaited later.
+    /// As [`append`](Self::append), in two steps: the place of the batch among all others is fixed once this returns, and
+    /// the answer is awaited later.
     ///
     /// # Errors
     /// The copy is stopped.
@@ -185,10 +185,10 @@ impl PartitionHandle {
         &self,
         batch: Bytes,
         acks: Acks,
-    ) -> Result<impl Future<Output = Result<Written, Fault>> + use<>, Fault> {
+    ) -> Result<impl Future<Output = Result<Written, PartitionError>> + use<>, PartitionError> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Append { batch, acks, reply }).map_err(|_| Fault::Stopped)?;
-        Ok(async move { answer.await.unwrap_or(Err(Fault::Stopped)) })
+        self.asks.send(Message::Append { batch, acks, reply }).map_err(|_| PartitionError::Stopped)?;
+        Ok(async move { answer.await.unwrap_or(Err(PartitionError::Stopped)) })
     }
 
     /// Whole batches for a consumer, from `from` on.
@@ -200,8 +200,8 @@ impl PartitionHandle {
         from: i64,
         bytes_max: usize,
         leader_epoch: Option<i32>,
-    ) -> Result<Records, Fault> {
-        self.ask(|reply| Ask::Read { from, bytes_max, leader_epoch, reply }).await
+    ) -> Result<Records, PartitionError> {
+        self.ask(|reply| Message::Read { from, bytes_max, leader_epoch, reply }).await
     }
 
     /// Whole batches for a follower.
@@ -212,66 +212,66 @@ impl PartitionHandle {
         &self,
         follower: (BrokerId, BrokerEpoch),
         position: ReplicaPosition,
-    ) -> Result<ReplicaRecords, Fault> {
-        self.ask(|reply| Ask::FollowerRead { follower, position, reply }).await
+    ) -> Result<ReplicaRecords, PartitionError> {
+        self.ask(|reply| Message::FollowerRead { follower, position, reply }).await
     }
 
-    /// Gives a follower what its leader sent, in answer to a question of `epoch` for `offset`; returns once it is
-    /// durable, as far as the options say, or of no use.
+    /// Hands a follower its leader's answer to a fetch in `epoch` from `offset`; returns once the records are as durable as
+    /// the options say, or turned out to be of no use.
     pub async fn replicate(&self, epoch: i32, offset: i64, records: ReplicaRecords) {
         let (reply, done) = oneshot::channel();
-        if self.asks.send(Ask::Replicate { epoch, offset, records, reply }).is_ok() {
-            // A copy that is stopped drops the question.
+        if self.asks.send(Message::Replicate { epoch, offset, records, reply }).is_ok() {
+            // A stopped copy drops the message.
             done.await.ok();
         }
     }
 
-    /// The first record of that time or later, for consumers.
+    /// The first committed record of that time or later.
     ///
     /// # Errors
-    /// This broker does not lead, or does not know yet what is committed, or the log failed.
-    pub async fn offset_for_time(&self, timestamp: i64) -> Result<Option<TimedOffset>, Fault> {
-        self.look(move |log, _| log.offset_for_time(timestamp)).await?.map_err(Fault::from)
+    /// This broker does not lead, or does not know yet which records are committed, or the log failed.
+    pub async fn offset_for_time(&self, timestamp: i64) -> Result<Option<TimedOffset>, PartitionError> {
+        self.look(move |log, _| log.offset_for_time(timestamp)).await?.map_err(PartitionError::from)
     }
 
-    /// Where an epoch ended in this log.
+    /// The end of an epoch in this log.
     ///
     /// # Errors
     /// The copy is stopped.
-    pub async fn epoch_end(&self, epoch: i32) -> Result<Option<EpochEnd>, Fault> {
+    pub async fn epoch_end(&self, epoch: i32) -> Result<Option<EpochEnd>, PartitionError> {
         self.look(move |log, _| log.end_offset_for_epoch(epoch)).await
     }
 
-    /// Looks at the log and the status, in order with everything else.
+    /// Reads the log and the status, in order with all other messages.
     ///
     /// # Errors
     /// The copy is stopped.
     pub async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&PartitionLog, &Status) -> T + Send + 'static,
-    ) -> Result<T, Fault> {
+    ) -> Result<T, PartitionError> {
         let (reply, answer) = oneshot::channel();
-        // Whoever gave up has dropped its receiver.
-        let look: Look = Box::new(move |log, status| drop(reply.send(look(log, status))));
-        self.asks.send(Ask::Look(look)).map_err(|_| Fault::Stopped)?;
-        answer.await.map_err(|_| Fault::Stopped)
+        // A caller that gave up has dropped its receiver.
+        let look: Inspect = Box::new(move |log, status| drop(reply.send(look(log, status))));
+        self.asks.send(Message::Inspect(look)).map_err(|_| PartitionError::Stopped)?;
+        answer.await.map_err(|_| PartitionError::Stopped)
     }
 
-    /// Tells the copy what the controllers agreed on.
-    pub fn agreed(&self, partition: Partition) {
-        // A copy that is stopped needs no role.
-        self.asks.send(Ask::Agreed(partition)).ok();
+    /// Hands the copy the state that the controllers agreed on.
+    pub fn agreed(&self, partition: PartitionState) {
+        // A stopped copy needs no role.
+        self.asks.send(Message::Agreed(partition)).ok();
     }
 
-    /// Tells a leading copy what came of its wish.
-    pub fn wish_came_to(&self, leader_epoch: i32, partition_epoch: u32, outcome: WishOutcome) {
-        // A copy that is stopped wishes nothing.
-        self.asks.send(Ask::WishCameTo { leader_epoch, partition_epoch, outcome }).ok();
+    /// Hands a leading copy the outcome of its request for another in-sync set.
+    pub fn wish_came_to(&self, leader_epoch: i32, partition_epoch: u32, outcome: IsrChangeOutcome) {
+        // A stopped copy needs no outcome.
+        self.asks.send(Message::WishCameTo { leader_epoch, partition_epoch, outcome }).ok();
     }
 
     /// Asks the copy to end.
     pub fn stop(&self) {
         // It has ended already.
-        self.asks.send(Ask::Stop).ok();
+        self.asks.send(Message::Stop).ok();
     }
 }

@@ -1,55 +1,55 @@
-//! What a leader knows of its followers: who is in sync, and how far everybody is.
+//! A leader's view of its followers: which are in sync, and how far each is.
 //!
 //! # Why nothing that was acknowledged is lost
 //!
-//! The controllers elect from the in-sync set they agreed on. So a record may count as committed only if every member
-//! of *that* set has it. A leader learns of changes late, and its own wish for a change may be granted without it
-//! knowing. It therefore counts with the largest set that may be in force ([`Leading::effective`]): what was last
-//! agreed on as far as it knows, and everybody it has asked to add since. The controllers themselves only ever make
-//! the set smaller, which is harmless here.
+//! The controllers elect from the in-sync set they agreed on. So a record may count as committed only if every member of
+//! *that* set has it. A leader learns of changes late, and its own request for a change may be granted without its
+//! knowledge. It therefore assumes the largest set that may be in force ([`Leading::effective`]): the set last agreed on
+//! as far as it knows, and every broker it has asked to add since. The controllers themselves only ever shrink the set,
+//! which is harmless here.
 //!
-//! An attempt whose fate is unknown may still be granted later, as long as the partition epoch has not moved. Whoever
-//! it would add stays in the effective set until the partition epoch has moved; if the set must be got rid of, another
-//! change, be it to the same set, moves it.
+//! A request with an unknown outcome may still be granted later, as long as the partition epoch has not moved. The brokers
+//! it would add stay in the effective set until then; to be rid of them, the leader makes another change, if need be to
+//! the same set, which moves the partition epoch.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::fault::Fault;
+use super::error::PartitionError;
 use super::handle::Written;
-use crate::cluster::state::Partition;
+use crate::cluster::state::PartitionState;
 use crate::cluster::{BrokerEpoch, BrokerId};
 
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Whether a leader waits for the controllers before it goes on without a follower.
+/// Whether a leader waits for the controllers before it continues without a follower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shrinking {
-    /// It does.
+    /// Yes.
     Agreed,
-    /// Defect: having asked is enough.
+    /// Defect: it does not wait for their answer.
     AtOnce,
 }
 
-/// Where a leader's high watermark may be.
+/// The rule for a leader's high watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Commit {
-    /// Where every member of the in-sync set has come to.
+pub enum CommitRule {
+    /// The offset that every member of the in-sync set has reached.
     InSyncSet,
-    /// Defect: where the leader itself has come to.
+    /// Defect: the end of the leader's own log.
     LeaderAlone,
 }
 
-/// A follower as its leader sees it.
+/// A leader's view of one follower.
 #[derive(Debug, Clone, Copy)]
 struct Follower {
-    life: BrokerEpoch,
-    /// Everything before it is durable there.
+    incarnation: BrokerEpoch,
+    /// The follower has made everything before this offset durable.
     end: i64,
     asked_at: Instant,
-    /// Where the leader was when it asked.
+    /// The end of the leader's log at its last fetch.
     leader_end: i64,
     caught_up_at: Instant,
 }
@@ -57,65 +57,65 @@ struct Follower {
 /// A write that waits for the in-sync set.
 #[derive(Debug)]
 pub struct Waiting {
-    /// Where it was put.
+    /// Its place.
     pub written: Written,
-    /// Who waits.
-    pub reply: oneshot::Sender<Result<Written, Fault>>,
+    /// The sender of the answer.
+    pub reply: oneshot::Sender<Result<Written, PartitionError>>,
 }
 
-/// What came of a wish.
+/// The outcome of a request for another in-sync set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WishOutcome {
-    /// It was granted: this is what was agreed on.
-    Granted(Partition),
-    /// It was certainly not, in this attempt.
+pub enum IsrChangeOutcome {
+    /// It was granted: this is the agreed state.
+    Granted(PartitionState),
+    /// It was certainly not granted, in this attempt.
     Refused,
-    /// Nobody knows.
+    /// It is unknown whether it was, or will be, granted.
     Unknown,
 }
 
-/// A leader's wish for another in-sync set, decided on the state of a partition epoch.
+/// A leader's request for another in-sync set, decided on the state of a partition epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
-    /// The state it was decided on.
+pub struct IsrChange {
+    /// The partition epoch of the state it was decided on.
     pub partition_epoch: u32,
-    /// Who shall be in sync, and the life in which each was seen to be; the leader itself is not in it.
+    /// The followers to be in sync, each with the incarnation that was seen to be; the leader itself is not listed.
     pub followers: Vec<(BrokerId, BrokerEpoch)>,
 }
 
-/// What a leader knows.
+/// The state of a leader.
 #[derive(Debug)]
 pub struct Leading {
     /// Its leader epoch.
     pub epoch: i32,
-    /// Where its log ended when it began to lead.
+    /// The end of its log when it began to lead.
     pub began_at: i64,
     me: BrokerId,
     replicas: Vec<BrokerId>,
-    /// As last agreed on, as far as known.
+    /// The in-sync set last agreed on, as far as known.
     isr: BTreeSet<BrokerId>,
     partition_epoch: u32,
     followers: BTreeMap<BrokerId, Follower>,
-    /// Whom attempts at this partition epoch may have added.
+    /// Brokers that requests at this partition epoch may have added.
     perhaps: BTreeSet<BrokerId>,
     asking: bool,
-    /// Whether an attempt at this partition epoch has an unknown fate.
+    /// Whether a request at this partition epoch has an unknown outcome.
     doubt: bool,
     ask_not_before: Instant,
     /// Writes in order of offset.
     pub waiting: VecDeque<Waiting>,
     shrinking: Shrinking,
-    commit: Commit,
+    commit: CommitRule,
 }
 
 impl Leading {
     /// A leader that has just been elected.
     pub fn new(
         me: BrokerId,
-        agreed: &Partition,
+        agreed: &PartitionState,
         began_at: i64,
         now: Instant,
-        (shrinking, commit): (Shrinking, Commit),
+        (shrinking, commit): (Shrinking, CommitRule),
     ) -> Self {
         Self {
             epoch: agreed.leader_epoch,
@@ -124,14 +124,19 @@ impl Leading {
             replicas: agreed.replicas.clone(),
             isr: agreed.isr.iter().copied().collect(),
             partition_epoch: agreed.partition_epoch,
-            // Everybody in sync has the whole of `lag_max` to ask for the first time.
+            // Every follower in sync has the whole of `lag_max` for its first fetch.
             followers: agreed
                 .isr
                 .iter()
                 .filter(|id| **id != me)
                 .map(|id| {
-                    let unknown =
-                        Follower { life: 0, end: -1, asked_at: now, leader_end: began_at, caught_up_at: now };
+                    let unknown = Follower {
+                        incarnation: 0,
+                        end: -1,
+                        asked_at: now,
+                        leader_end: began_at,
+                        caught_up_at: now,
+                    };
                     (*id, unknown)
                 })
                 .collect(),
@@ -145,8 +150,8 @@ impl Leading {
         }
     }
 
-    /// What was agreed on has changed while this broker leads on.
-    pub fn agreed(&mut self, agreed: &Partition) {
+    /// The agreed state has changed, and this broker still leads.
+    pub fn agreed(&mut self, agreed: &PartitionState) {
         if agreed.partition_epoch <= self.partition_epoch {
             return;
         }
@@ -162,7 +167,7 @@ impl Leading {
         self.isr.len()
     }
 
-    /// Everybody that a record must be at to count as committed.
+    /// The brokers that must have a record for it to count as committed.
     fn effective(&self) -> impl Iterator<Item = BrokerId> {
         self.isr.union(&self.perhaps).copied()
     }
@@ -172,39 +177,44 @@ impl Leading {
         self.replicas.contains(&broker)
     }
 
-    /// A follower has asked for `offset`: it has everything before it. `end` is the leader's log end.
+    /// A follower has fetched from `offset`, so it has everything before it. `end` is the leader's log end.
     pub fn follower_asked(
         &mut self,
-        (id, life): (BrokerId, BrokerEpoch),
+        (id, incarnation): (BrokerId, BrokerEpoch),
         offset: i64,
         end: i64,
         now: Instant,
     ) {
         let known = self.followers.entry(id).or_insert(Follower {
-            life,
+            incarnation,
             end: offset,
             asked_at: now,
             leader_end: end,
             caught_up_at: now,
         });
-        if life < known.life {
+        if incarnation < known.incarnation {
             return;
         }
-        // Kafka's rule: a follower was caught up when it last asked if it now has what the leader had then.
+        // Kafka's rule: a follower was caught up at its last fetch if it now has everything that the leader had then.
         if offset >= end {
             known.caught_up_at = now;
-        } else if offset >= known.leader_end && known.life == life {
+        } else if offset >= known.leader_end && known.incarnation == incarnation {
             known.caught_up_at = known.caught_up_at.max(known.asked_at);
         }
-        *known =
-            Follower { life, end: offset, asked_at: now, leader_end: end, caught_up_at: known.caught_up_at };
+        *known = Follower {
+            incarnation,
+            end: offset,
+            asked_at: now,
+            leader_end: end,
+            caught_up_at: known.caught_up_at,
+        };
     }
 
-    /// Where the high watermark may be, given the durable end of the leader's own log; never less than `before`.
+    /// The high watermark, given the durable end of the leader's own log; never less than `before`.
     pub fn high_watermark(&self, own_end: i64, before: i64) -> i64 {
         let reached = match self.commit {
-            Commit::LeaderAlone => own_end,
-            Commit::InSyncSet => self
+            CommitRule::LeaderAlone => own_end,
+            CommitRule::InSyncSet => self
                 .effective()
                 .map(|id| if id == self.me { own_end } else { self.followers.get(&id).map_or(-1, |f| f.end) })
                 .min()
@@ -214,8 +224,8 @@ impl Leading {
         reached.max(before)
     }
 
-    /// The set this leader would like to have, if it is not the one in force and it is time to ask.
-    pub fn wish(&mut self, high_watermark: i64, lag_max: Duration, now: Instant) -> Option<Wish> {
+    /// The request for the in-sync set that this leader finds right, if it is not the one in force and a request is due.
+    pub fn propose_isr(&mut self, high_watermark: i64, lag_max: Duration, now: Instant) -> Option<IsrChange> {
         if self.asking || now < self.ask_not_before {
             return None;
         }
@@ -228,7 +238,7 @@ impl Leading {
                     in_time(follower)
                 } else {
                     in_time(follower)
-                        && follower.life > 0
+                        && follower.incarnation > 0
                         && follower.end >= high_watermark
                         && follower.end >= self.began_at
                 }
@@ -240,42 +250,42 @@ impl Leading {
             return None;
         }
         if self.doubt && !self.perhaps.iter().all(|id| wanted.contains(id)) {
-            tracing::debug!(?wanted, perhaps = ?self.perhaps, "asking anew, to be certain of the in-sync set");
+            tracing::debug!(?wanted, perhaps = ?self.perhaps, "requesting the in-sync set anew, to be certain of it");
         }
         self.perhaps.extend(&wanted);
         self.asking = true;
-        let life = |id: &BrokerId| self.followers.get(id).map_or(0, |follower| follower.life);
-        let followers = wanted.iter().filter(|id| **id != self.me).map(|id| (*id, life(id))).collect();
-        let wish = Wish { partition_epoch: self.partition_epoch, followers };
+        let incarnation = |id: &BrokerId| self.followers.get(id).map_or(0, |follower| follower.incarnation);
+        let followers = wanted.iter().filter(|id| **id != self.me).map(|id| (*id, incarnation(id))).collect();
+        let change = IsrChange { partition_epoch: self.partition_epoch, followers };
         if self.shrinking == Shrinking::AtOnce {
             self.isr.retain(|id| wanted.contains(id));
             self.perhaps.retain(|id| wanted.contains(id));
         }
-        Some(wish)
+        Some(change)
     }
 
-    /// What came of a wish.
-    pub fn wish_came_to(&mut self, partition_epoch: u32, outcome: WishOutcome, now: Instant) {
+    /// The outcome of a request for another in-sync set.
+    pub fn wish_came_to(&mut self, partition_epoch: u32, outcome: IsrChangeOutcome, now: Instant) {
         if partition_epoch != self.partition_epoch {
             return;
         }
         self.asking = false;
         match outcome {
-            WishOutcome::Granted(agreed) => self.agreed(&agreed),
-            WishOutcome::Refused => {
+            IsrChangeOutcome::Granted(agreed) => self.agreed(&agreed),
+            IsrChangeOutcome::Refused => {
                 if !self.doubt {
                     self.perhaps.clear();
                 }
                 self.ask_not_before = now + ASK_AGAIN_AFTER;
             }
-            WishOutcome::Unknown => {
+            IsrChangeOutcome::Unknown => {
                 self.doubt = true;
                 self.ask_not_before = now + ASK_AGAIN_AFTER;
             }
         }
     }
 
-    /// This broker itself stood still: what it did not hear meanwhile says nothing about its followers.
+    /// This broker itself stood still: the silence meanwhile proves nothing about its followers.
     pub fn stood_still(&mut self, now: Instant) {
         for follower in self.followers.values_mut() {
             follower.caught_up_at = now;
@@ -291,17 +301,17 @@ impl Leading {
             let result = if self.in_sync() >= min_insync {
                 Ok(waiting.written)
             } else {
-                Err(Fault::NotEnoughReplicasAfterAppend)
+                Err(PartitionError::NotEnoughReplicasAfterAppend)
             };
-            // Whoever gave up has dropped its receiver.
+            // A producer that gave up has dropped its receiver.
             waiting.reply.send(result).ok();
         }
     }
 
-    /// This broker no longer leads: nobody knows what becomes of what waits.
+    /// This broker no longer leads: it is unknown whether the waiting writes will survive.
     pub fn abandon(&mut self) {
         for waiting in self.waiting.drain(..) {
-            waiting.reply.send(Err(Fault::NotLeader)).ok();
+            waiting.reply.send(Err(PartitionError::NotLeader)).ok();
         }
     }
 }
@@ -315,8 +325,8 @@ mod tests {
     const B3: BrokerId = BrokerId(3);
     const LAG: Duration = Duration::from_secs(2);
 
-    fn partition(isr: &[i32], partition_epoch: u32) -> Partition {
-        Partition {
+    fn partition(isr: &[i32], partition_epoch: u32) -> PartitionState {
+        PartitionState {
             replicas: vec![ME, B2, B3],
             isr: isr.iter().map(|id| BrokerId(*id)).collect(),
             leader: Some(ME),
@@ -326,14 +336,14 @@ mod tests {
     }
 
     fn leading(isr: &[i32], now: Instant) -> Leading {
-        Leading::new(ME, &partition(isr, 7), 10, now, (Shrinking::Agreed, Commit::InSyncSet))
+        Leading::new(ME, &partition(isr, 7), 10, now, (Shrinking::Agreed, CommitRule::InSyncSet))
     }
 
     #[test]
     fn a_record_is_committed_once_everybody_in_sync_has_it() {
         let now = Instant::now();
         let mut leading = leading(&[1, 2, 3], now);
-        assert_eq!(leading.high_watermark(20, 5), 5, "nobody has asked yet");
+        assert_eq!(leading.high_watermark(20, 5), 5, "no follower has fetched yet");
         leading.follower_asked((B2, 1), 20, 20, now);
         assert_eq!(leading.high_watermark(20, 5), 5);
         leading.follower_asked((B3, 1), 15, 20, now);
@@ -348,12 +358,12 @@ mod tests {
         let start = Instant::now();
         let mut leading = leading(&[1, 2, 3], start);
         let later = start + LAG * 2;
-        let wish = leading.wish(10, LAG, later).unwrap();
-        assert_eq!(wish, Wish { partition_epoch: 7, followers: vec![] });
+        let change = leading.propose_isr(10, LAG, later).unwrap();
+        assert_eq!(change, IsrChange { partition_epoch: 7, followers: vec![] });
         assert_eq!(leading.high_watermark(20, 10), 10);
-        leading.wish_came_to(7, WishOutcome::Unknown, later);
+        leading.wish_came_to(7, IsrChangeOutcome::Unknown, later);
         assert_eq!(leading.high_watermark(20, 10), 10);
-        leading.wish_came_to(7, WishOutcome::Granted(partition(&[1], 8)), later);
+        leading.wish_came_to(7, IsrChangeOutcome::Granted(partition(&[1], 8)), later);
         assert_eq!(leading.high_watermark(20, 10), 20);
     }
 
@@ -363,14 +373,14 @@ mod tests {
         let mut leading = leading(&[1, 2], now);
         leading.follower_asked((B2, 1), 20, 20, now);
         leading.follower_asked((B3, 1), 20, 20, now);
-        let wish = leading.wish(20, LAG, now).unwrap();
-        assert_eq!(wish.followers, [(B2, 1), (B3, 1)]);
+        let change = leading.propose_isr(20, LAG, now).unwrap();
+        assert_eq!(change.followers, [(B2, 1), (B3, 1)]);
         leading.follower_asked((B2, 1), 30, 30, now);
         assert_eq!(leading.high_watermark(30, 20), 20, "3 may be in sync by now, and has not got it");
-        leading.wish_came_to(7, WishOutcome::Unknown, now);
+        leading.wish_came_to(7, IsrChangeOutcome::Unknown, now);
         let later = now + ASK_AGAIN_AFTER * 2;
-        assert!(leading.wish(20, LAG, later).is_some(), "doubt is asked away");
-        leading.wish_came_to(7, WishOutcome::Refused, later);
+        assert!(leading.propose_isr(20, LAG, later).is_some(), "doubt is asked away");
+        leading.wish_came_to(7, IsrChangeOutcome::Refused, later);
         assert_eq!(leading.high_watermark(30, 20), 20, "the first attempt may still be granted");
         leading.agreed(&partition(&[1, 2], 8));
         assert_eq!(leading.high_watermark(30, 20), 30);
@@ -382,8 +392,8 @@ mod tests {
         let mut leading = leading(&[1, 2], now);
         leading.follower_asked((B2, 1), 20, 20, now);
         leading.follower_asked((B3, 1), 20, 20, now);
-        leading.wish(20, LAG, now).unwrap();
-        leading.wish_came_to(7, WishOutcome::Refused, now);
+        leading.propose_isr(20, LAG, now).unwrap();
+        leading.wish_came_to(7, IsrChangeOutcome::Refused, now);
         leading.follower_asked((B2, 1), 30, 30, now);
         assert_eq!(leading.high_watermark(30, 20), 30);
     }
@@ -394,9 +404,9 @@ mod tests {
         let mut leading = leading(&[1, 2], now);
         leading.follower_asked((B2, 1), 10, 10, now);
         leading.follower_asked((B3, 1), 9, 10, now);
-        assert_eq!(leading.wish(5, LAG, now), None, "the leader's time began at 10");
+        assert_eq!(leading.propose_isr(5, LAG, now), None, "the leader's time began at 10");
         leading.follower_asked((B3, 1), 10, 10, now);
-        assert!(leading.wish(5, LAG, now).is_some());
+        assert!(leading.propose_isr(5, LAG, now).is_some());
     }
 
     #[test]
@@ -405,10 +415,10 @@ mod tests {
         let mut leading = leading(&[1, 2], start);
         for step in 0..10u32 {
             let end = 10 + i64::from(step) * 5;
-            // It always lacks the last five, and had everything that was there when it last asked.
+            // It always lacks the last five records, and has everything that the leader had at its last fetch.
             leading.follower_asked((B2, 1), end, end + 5, start + LAG / 2 * step);
         }
-        assert_eq!(leading.wish(10, LAG, start + LAG / 2 * 10), None);
-        assert!(leading.wish(10, LAG, start + LAG * 8).is_some());
+        assert_eq!(leading.propose_isr(10, LAG, start + LAG / 2 * 10), None);
+        assert!(leading.propose_isr(10, LAG, start + LAG * 8).is_some());
     }
 }

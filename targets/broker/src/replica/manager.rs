@@ -1,4 +1,4 @@
-//! Which copies this broker has, and in which role, by what the controllers agreed on.
+//! This broker's copies and their roles, as the controllers agreed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::handle::{PartitionHandle, PartitionName, Role};
-use super::leading::{Commit, Shrinking, WishOutcome};
-use super::partition::{self, Origin, PartitionFailure, Reports, Rules, Truncation, Visible, WishOf};
+use super::leading::{CommitRule, IsrChangeOutcome, Shrinking};
+use super::partition::{self, IsrRequest, Origin, PartitionFailure, Reports, Rules, Truncation, Visible};
 use crate::bug::Bug;
 use crate::cluster::message::ReplicaPosition;
-use crate::cluster::state::{AlterPartition, Command, Partition, Reply, Topic};
+use crate::cluster::state::{AlterPartition, Command, PartitionState, Reply, Topic};
 use crate::cluster::{BrokerEpoch, BrokerId, ClusterState, Controller, ProposeError, TopicId};
 use crate::config::{Config, Fsync};
 use crate::log::{
-    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogOptions, SequenceCheck, TornTail,
+    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogConfig, SequenceCheck, TornTail,
 };
 use crate::topic_settings::{CleanupPolicy, TopicSettings};
 
 const WISH_MAX: Duration = Duration::from_millis(1_500);
 
-/// Why there is no copy to speak to.
+/// Why there is no copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
     /// There is no such topic or partition, as far as this broker knows.
@@ -35,13 +35,13 @@ pub enum FindError {
 }
 
 #[derive(Debug)]
-struct Hosted {
+struct HostedCopy {
     name: PartitionName,
     handle: PartitionHandle,
     thread: JoinHandle<()>,
     folder: PathBuf,
-    /// What it was last told.
-    told: Option<Partition>,
+    /// The agreed state that it was last handed.
+    handed: Option<PartitionState>,
 }
 
 /// The copies of this broker. Cheap to clone.
@@ -53,25 +53,25 @@ pub struct Replicas {
 struct Inner {
     config: Config,
     controller: Controller,
-    // Every request looks, one task changes; the lock is held for a look-up and never across an await.
-    hosted: RwLock<BTreeMap<(TopicId, u32), Hosted>>,
+    // Every request reads, one task changes; the lock is held for a look-up and never across an await.
+    hosted: RwLock<BTreeMap<(TopicId, u32), HostedCopy>>,
     reports: Reports,
 }
 
-/// What the copies report, for [`Replicas::run`].
+/// The reports of the copies, for [`Replicas::run`].
 pub struct Inbox {
     failures: mpsc::UnboundedReceiver<PartitionFailure>,
-    wishes: mpsc::UnboundedReceiver<WishOf>,
+    isr_requests: mpsc::UnboundedReceiver<IsrRequest>,
 }
 
 impl Replicas {
-    /// No copies yet, and what they will report.
+    /// No copies yet, and the receiver of their reports.
     pub fn new(config: Config, controller: Controller) -> (Self, Inbox) {
         let (failures, failed) = mpsc::unbounded_channel();
-        let (wishes, wished) = mpsc::unbounded_channel();
-        let reports = Reports { failures, wishes, roles: watch::Sender::new(0) };
+        let (isr_requests, requested) = mpsc::unbounded_channel();
+        let reports = Reports { failures, isr_requests, roles: watch::Sender::new(0) };
         let inner = Inner { config, controller, hosted: RwLock::default(), reports };
-        (Self { inner: Arc::new(inner) }, Inbox { failures: failed, wishes: wished })
+        (Self { inner: Arc::new(inner) }, Inbox { failures: failed, isr_requests: requested })
     }
 
     /// This broker.
@@ -84,11 +84,11 @@ impl Replicas {
         self.inner.reports.roles.subscribe()
     }
 
-    fn look<T>(&self, look: impl FnOnce(&BTreeMap<(TopicId, u32), Hosted>) -> T) -> T {
+    fn look<T>(&self, look: impl FnOnce(&BTreeMap<(TopicId, u32), HostedCopy>) -> T) -> T {
         look(&self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<(TopicId, u32), Hosted>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<(TopicId, u32), HostedCopy>) -> T) -> T {
         change(&mut self.inner.hosted.write().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -100,15 +100,15 @@ impl Replicas {
     /// The copy of a partition by the name of its topic.
     ///
     /// # Errors
-    /// There is none here, or none anywhere.
+    /// This broker has no copy, or there is no such partition.
     pub fn by_name(&self, topic: &str, partition: i32) -> Result<PartitionHandle, FindError> {
         self.inner.controller.read(|state| self.by_name_in(state, topic, partition))
     }
 
-    /// As [`by_name`](Self::by_name), for who is looking at what is agreed on.
+    /// As [`by_name`](Self::by_name), for a caller that is reading the agreed state.
     ///
     /// # Errors
-    /// There is none here, or none anywhere.
+    /// This broker has no copy, or there is no such partition.
     pub fn by_name_in(
         &self,
         state: &ClusterState,
@@ -123,9 +123,9 @@ impl Replicas {
         self.by_id(topic.id, number).ok_or(FindError::Elsewhere)
     }
 
-    /// Every copy that follows a broker, and where it is.
+    /// Every copy that follows a broker, and its position.
     pub fn followed(&self, leader: BrokerId) -> Vec<(PartitionHandle, ReplicaPosition)> {
-        let position = |(topic, partition): (TopicId, u32), hosted: &Hosted| {
+        let position = |(topic, partition): (TopicId, u32), hosted: &HostedCopy| {
             let status = hosted.handle.status();
             match status.role {
                 Role::Follower { leader: Some(followed), epoch } if followed == leader => {
@@ -145,10 +145,9 @@ impl Replicas {
         self.look(|hosted| hosted.iter().filter_map(|(key, hosted)| position(*key, hosted)).collect())
     }
 
-    /// Every partition of a topic that this broker leads: its number, which topic of that name, in which epoch, and the
-    /// copy.
+    /// Every partition of a topic that this broker leads: its number, the topic's identity, the leader epoch, and the copy.
     pub fn led(&self, topic: &str) -> Vec<(i32, TopicId, i32, PartitionHandle)> {
-        let led = |((id, number), hosted): (&(TopicId, u32), &Hosted)| match hosted.handle.status().role {
+        let led = |((id, number), hosted): (&(TopicId, u32), &HostedCopy)| match hosted.handle.status().role {
             Role::Leader { epoch, .. } if hosted.name.topic == topic => {
                 Some((i32::try_from(*number).ok()?, *id, epoch, hosted.handle.clone()))
             }
@@ -157,15 +156,15 @@ impl Replicas {
         self.look(|hosted| hosted.iter().filter_map(led).collect())
     }
 
-    /// Keeps the copies as the controllers agreed, until one of them fails.
+    /// Maintains the copies as the controllers agreed, until one of them fails.
     pub async fn run(
         self,
         mut inbox: Inbox,
-        mut life: watch::Receiver<Option<BrokerEpoch>>,
+        mut incarnation: watch::Receiver<Option<BrokerEpoch>>,
     ) -> PartitionFailure {
         let mut changes = self.inner.controller.changes();
         loop {
-            let epoch = *life.borrow_and_update();
+            let epoch = *incarnation.borrow_and_update();
             changes.mark_unchanged();
             if let Some(epoch) = epoch
                 && let Err(failure) = self.reconcile(epoch).await
@@ -174,21 +173,21 @@ impl Replicas {
             }
             tokio::select! {
                 Some(failure) = inbox.failures.recv() => return failure,
-                Some(wish) = inbox.wishes.recv() => {
+                Some(request) = inbox.isr_requests.recv() => {
                     if let Some(epoch) = epoch {
-                        tokio::spawn(self.clone().wish(wish, epoch));
+                        tokio::spawn(self.clone().request_isr(request, epoch));
                     }
                 }
                 Ok(()) = changes.changed() => {}
-                Ok(()) = life.changed() => {}
+                Ok(()) = incarnation.changed() => {}
             }
         }
     }
 
-    async fn reconcile(&self, life: BrokerEpoch) -> Result<(), PartitionFailure> {
+    async fn reconcile(&self, incarnation: BrokerEpoch) -> Result<(), PartitionFailure> {
         let me = self.me();
         let (is_this_life, topics) = self.inner.controller.read(|state| {
-            let registered = state.brokers.get(&me).is_some_and(|broker| broker.epoch == life);
+            let registered = state.brokers.get(&me).is_some_and(|broker| broker.epoch == incarnation);
             (registered, state.topics.clone())
         });
         if !is_this_life {
@@ -210,7 +209,7 @@ impl Replicas {
         for hosted in gone {
             tracing::info!(partition = %hosted.name, "deleted");
             hosted.handle.stop();
-            // Nobody speaks to it any more; its files need not be gone before the next topic is made.
+            // It gets no requests any more; its files need not be gone before the next topic is made.
             tokio::task::spawn_blocking(move || {
                 let ended = hosted.thread.join();
                 if let Err(error) = std::fs::remove_dir_all(&hosted.folder) {
@@ -232,7 +231,7 @@ impl Replicas {
             me: self.me(),
             name: name.clone(),
             folder: folder.clone(),
-            log: log_options(&self.inner.config, &topic.settings),
+            log: log_config(&self.inner.config, &topic.settings),
             rules: rules(&self.inner.config),
             min_insync: usize::from(topic.settings.min_insync),
             reports: self.inner.reports.clone(),
@@ -241,31 +240,32 @@ impl Replicas {
         let started = tokio::task::spawn_blocking(move || partition::start(origin)).await;
         let (handle, thread) =
             started.map_err(|panic| failed(panic.to_string()))?.map_err(|error| failed(error.to_string()))?;
-        let hosted = Hosted { name: name.clone(), handle, thread, folder, told: None };
+        let hosted = HostedCopy { name: name.clone(), handle, thread, folder, handed: None };
         self.change(|all| all.insert((topic.id, number), hosted));
         Ok(())
     }
 
-    fn tell(&self, topic: TopicId, number: u32, partition: &Partition) {
+    fn tell(&self, topic: TopicId, number: u32, partition: &PartitionState) {
         self.change(|hosted| {
             if let Some(hosted) = hosted.get_mut(&(topic, number))
-                && hosted.told.as_ref() != Some(partition)
+                && hosted.handed.as_ref() != Some(partition)
             {
                 hosted.handle.agreed(partition.clone());
-                hosted.told = Some(partition.clone());
+                hosted.handed = Some(partition.clone());
             }
         });
     }
 
-    /// Takes a leader's wish to the controllers and tells it what came of it.
-    async fn wish(self, of: WishOf, life: BrokerEpoch) {
+    /// Takes a leader's request for another in-sync set to the controllers, and hands it the outcome.
+    async fn request_isr(self, request: IsrRequest, incarnation: BrokerEpoch) {
         let me = self.me();
-        let WishOf { partition, leader_epoch, wish } = of;
-        let partition_epoch = wish.partition_epoch;
-        let isr: Vec<(BrokerId, BrokerEpoch)> = wish.followers.into_iter().chain([(me, life)]).collect();
-        tracing::info!(%partition, leader_epoch, partition_epoch, isr = ?isr.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), "asking for another in-sync set");
+        let IsrRequest { partition, leader_epoch, change } = request;
+        let partition_epoch = change.partition_epoch;
+        let isr: Vec<(BrokerId, BrokerEpoch)> =
+            change.followers.into_iter().chain([(me, incarnation)]).collect();
+        tracing::info!(%partition, leader_epoch, partition_epoch, isr = ?isr.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), "requesting another in-sync set");
         let command = Command::AlterPartition(AlterPartition {
-            leader: (me, life),
+            leader: (me, incarnation),
             topic: partition.id,
             partition: partition.number,
             leader_epoch,
@@ -274,13 +274,13 @@ impl Replicas {
         });
         let reply = self.inner.controller.propose(command, Instant::now() + WISH_MAX).await;
         let outcome = match reply {
-            Ok(Reply::Altered(agreed)) => WishOutcome::Granted(agreed),
+            Ok(Reply::Altered(agreed)) => IsrChangeOutcome::Granted(agreed),
             Ok(Reply::Refused(refusal)) => {
                 tracing::debug!(%partition, %refusal, "the in-sync set stays");
-                WishOutcome::Refused
+                IsrChangeOutcome::Refused
             }
-            Err(ProposeError::NotProposed) => WishOutcome::Refused,
-            Ok(_) | Err(ProposeError::Unknown) => WishOutcome::Unknown,
+            Err(ProposeError::NotProposed) => IsrChangeOutcome::Refused,
+            Ok(_) | Err(ProposeError::Unknown) => IsrChangeOutcome::Unknown,
         };
         if let Some(copy) = self.by_id(partition.id, partition.number) {
             copy.wish_came_to(leader_epoch, partition_epoch, outcome);
@@ -289,7 +289,7 @@ impl Replicas {
 
     /// Stops every copy and waits for their threads.
     pub async fn stop(&self) {
-        let all: Vec<Hosted> = self.change(|hosted| std::mem::take(hosted).into_values().collect());
+        let all: Vec<HostedCopy> = self.change(|hosted| std::mem::take(hosted).into_values().collect());
         all.iter().for_each(|hosted| hosted.handle.stop());
         let joined = tokio::task::spawn_blocking(move || {
             for hosted in all {
@@ -310,9 +310,9 @@ fn rules(config: &Config) -> Rules {
         cleanup_every: config.options.cleanup_every,
         shrinking: if config.has(Bug::IsrShrinkIgnored) { Shrinking::AtOnce } else { Shrinking::Agreed },
         commit: if config.has(Bug::HighWatermarkBeforeReplication) {
-            Commit::LeaderAlone
+            CommitRule::LeaderAlone
         } else {
-            Commit::InSyncSet
+            CommitRule::InSyncSet
         },
         truncation: if config.has(Bug::TruncateToHighWatermark) {
             Truncation::ToHighWatermark
@@ -327,9 +327,9 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-fn log_options(config: &Config, settings: &TopicSettings) -> LogOptions {
+fn log_config(config: &Config, settings: &TopicSettings) -> LogConfig {
     let has = |bug| config.has(bug);
-    LogOptions {
+    LogConfig {
         segment_bytes_max: settings.segment_bytes,
         segment_age_max: settings.segment_age,
         batch_bytes_max: settings.batch_bytes as usize,
@@ -364,6 +364,6 @@ fn log_options(config: &Config, settings: &TopicSettings) -> LogOptions {
         } else {
             FollowerProducers::Tracked
         },
-        ..LogOptions::default()
+        ..LogConfig::default()
     }
 }

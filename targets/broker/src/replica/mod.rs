@@ -1,15 +1,15 @@
 //! This broker's copies of partitions.
 //!
-//! - [`handle`]: the way to one copy: what it may be asked, and what it says of itself.
-//! - [`partition`]: one copy: a thread that owns its log and decides by its role what may be done to it.
-//! - [`leading`]: what a leader knows of its followers: who is in sync, and how far everybody is.
+//! - [`handle`]: the handle on one copy: its requests, and its status.
+//! - [`partition`]: one copy: a thread that owns its log and serves it by its role.
+//! - [`leading`]: a leader's view of its followers: which are in sync, and how far each is.
 //! - [`checkpoint`]: the high watermark over restarts.
-//! - [`manager`]: which copies this broker has, and in which role, by what the controllers agreed on.
+//! - [`manager`]: this broker's copies and their roles, as the controllers agreed.
 //! - [`serving`]: records for followers. [`fetcher`]: records from leaders.
-//! - [`fault`]: why a request to a partition is refused.
+//! - [`error`]: errors of requests to a partition.
 
 pub mod checkpoint;
-pub mod fault;
+pub mod error;
 pub mod fetcher;
 pub mod handle;
 pub mod leading;
@@ -17,6 +17,6 @@ pub mod manager;
 pub mod partition;
 pub mod serving;
 
-pub use fault::Fault;
+pub use error::PartitionError;
 pub use handle::{Acks, PartitionHandle, Role, Status, Written};
 pub use manager::Replicas;

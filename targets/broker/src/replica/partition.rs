@@ -1,7 +1,7 @@
-//! One copy of a partition: a thread that owns its log and decides by its role what may be done to it.
+//! One copy of a partition: a thread that owns its log and serves it by its role.
 //!
-//! Everything that happens to a copy is a message to its thread, and happens in the order of the messages. The thread
-//! takes what has arrived, appends, makes all of it durable at once, and only then answers.
+//! The thread handles messages in order. It takes all that have arrived, appends, makes everything durable at once, and
+//! only then answers.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,16 +10,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::checkpoint::Checkpoint;
-use super::fault::Fault;
-use super::handle::{Acks, Ask, PartitionHandle, PartitionName, Records, Reply, Role, Status, Written};
-use super::leading::{Commit, Leading, Shrinking, Waiting, Wish};
+use super::checkpoint::HighWatermarkFile;
+use super::error::PartitionError;
+use super::handle::{
+    Acks, Message, PartitionHandle, PartitionName, Records, ReplySender, Role, Status, Written,
+};
+use super::leading::{CommitRule, IsrChange, Leading, Shrinking, Waiting};
 use crate::cluster::message::{ReplicaPosition, ReplicaRecords};
-use crate::cluster::state::Partition;
+use crate::cluster::state::PartitionState;
 use crate::cluster::{BrokerEpoch, BrokerId};
-use crate::log::{LogError, LogOptions, PartitionLog, Recovery};
+use crate::log::{LogConfig, LogError, PartitionLog, Recovery};
 
-/// How often a thread looks at the time when nothing arrives.
+/// How often a thread checks the time when no message arrives.
 const TICK: Duration = Duration::from_millis(100);
 /// As Kafka's `replica.high.watermark.checkpoint.interval.ms`.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
@@ -28,7 +30,7 @@ const ASKS_AT_ONCE: usize = 512;
 /// How far a follower cuts its log when it begins to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truncation {
-    /// To where its last epoch ended at the leader, which the leader is asked for.
+    /// To the end of its last epoch at the leader, for which it asks the leader.
     ToEpochEnd,
     /// Defect: to its own high watermark.
     ToHighWatermark,
@@ -37,62 +39,62 @@ pub enum Truncation {
 /// How far consumers may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visible {
-    /// What is committed.
+    /// Up to the high watermark.
     ToHighWatermark,
-    /// Defect: whatever is there.
+    /// Defect: up to the log end.
     ToLogEnd,
 }
 
-/// How copies behave; the same for all of a broker.
+/// The rules for all copies of a broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// How long a follower may be behind.
     pub lag_max: Duration,
-    /// How often the log is looked at for what may go.
+    /// How often the log is cleaned of old records.
     pub cleanup_every: Duration,
-    /// Whether a leader waits before it goes on without a follower.
+    /// Whether a leader waits before it continues without a follower.
     pub shrinking: Shrinking,
-    /// Where the high watermark may be.
-    pub commit: Commit,
+    /// The rule for the high watermark.
+    pub commit: CommitRule,
     /// How far a follower cuts its log.
     pub truncation: Truncation,
     /// How far consumers may read.
     pub visible: Visible,
 }
 
-/// What is told of a copy that cannot go on.
+/// The failure of a copy.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the log of the partition {partition} has failed: {reason}")]
+#[error("the log of partition {partition} has failed: {reason}")]
 pub struct PartitionFailure {
-    /// Which one.
+    /// The partition.
     pub partition: PartitionName,
-    /// Why, as text: it is told to several.
+    /// The cause, as a string: it is reported to several receivers.
     pub reason: String,
 }
 
-/// A wish of a leading copy for the controllers.
+/// A request of a leading copy to the controllers, for another in-sync set.
 #[derive(Debug)]
-pub struct WishOf {
-    /// Whose.
+pub struct IsrRequest {
+    /// The partition.
     pub partition: PartitionName,
-    /// The leader epoch it leads in.
+    /// The leader epoch.
     pub leader_epoch: i32,
-    /// The wish.
-    pub wish: Wish,
+    /// The request.
+    pub change: IsrChange,
 }
 
-/// Where a copy says what is not an answer to anybody.
+/// The senders of a copy's reports that are not answers.
 #[derive(Debug, Clone)]
 pub struct Reports {
     /// Failures, which end the broker.
     pub failures: mpsc::UnboundedSender<PartitionFailure>,
-    /// Wishes for another in-sync set.
-    pub wishes: mpsc::UnboundedSender<WishOf>,
+    /// Requests for another in-sync set.
+    pub isr_requests: mpsc::UnboundedSender<IsrRequest>,
     /// Counts changes of role of any copy.
     pub roles: watch::Sender<u64>,
 }
 
-/// A copy as its thread has it.
+/// The state of a copy's thread.
 struct Copy {
     me: BrokerId,
     name: PartitionName,
@@ -101,40 +103,40 @@ struct Copy {
     log: PartitionLog,
     leading: Option<Leading>,
     status: Status,
-    told: watch::Sender<Status>,
+    published: watch::Sender<Status>,
     reports: Reports,
-    checkpoint: Checkpoint,
-    /// Written, not yet durable: who waits for that.
+    checkpoint: HighWatermarkFile,
+    /// Answers that wait until the appended records are durable.
     undurable: Vec<Undurable>,
     dirty: bool,
 }
 
 enum Undurable {
-    Leader(Reply<Written>, Written),
-    InSync(Reply<Written>, Written),
+    Leader(ReplySender<Written>, Written),
+    InSync(ReplySender<Written>, Written),
     Follower(oneshot::Sender<()>),
 }
 
-/// What a copy is made of.
+/// The parts of a new copy.
 #[derive(Debug)]
 pub struct Origin {
     /// This broker.
     pub me: BrokerId,
-    /// Which copy.
+    /// The partition.
     pub name: PartitionName,
     /// Its folder.
     pub folder: PathBuf,
-    /// How its log is kept.
-    pub log: LogOptions,
-    /// How it behaves.
+    /// The configuration of its log.
+    pub log: LogConfig,
+    /// Its rules.
     pub rules: Rules,
     /// How many must be in sync for a write with [`Acks::All`].
     pub min_insync: usize,
-    /// Where it reports.
+    /// The senders of its reports.
     pub reports: Reports,
 }
 
-/// Opens a copy and starts its thread; it follows nobody until it is told what was agreed on.
+/// Opens a copy and starts its thread; it has no leader until it receives the agreed state.
 ///
 /// # Errors
 /// The log cannot be opened, or the thread not started.
@@ -142,7 +144,7 @@ pub fn start(origin: Origin) -> Result<(PartitionHandle, JoinHandle<()>), LogErr
     let Origin { me, name, folder, log, rules, min_insync, reports } = origin;
     let (log, recovery) = PartitionLog::open(&folder, log)?;
     report_recovery(&name, &recovery);
-    let checkpoint = Checkpoint::open(&folder);
+    let checkpoint = HighWatermarkFile::open(&folder);
     let status = Status {
         role: Role::Follower { leader: None, epoch: -1 },
         log_start: log.log_start_offset(),
@@ -150,7 +152,7 @@ pub fn start(origin: Origin) -> Result<(PartitionHandle, JoinHandle<()>), LogErr
         log_end: log.log_end_offset(),
         last_epoch: log.latest_epoch(),
     };
-    let (told, status_receiver) = watch::channel(status);
+    let (published, status_receiver) = watch::channel(status);
     let (asks, queue) = channel();
     let copy = Copy {
         me,
@@ -160,7 +162,7 @@ pub fn start(origin: Origin) -> Result<(PartitionHandle, JoinHandle<()>), LogErr
         log,
         leading: None,
         status,
-        told,
+        published,
         reports,
         checkpoint,
         undurable: Vec::new(),
@@ -168,7 +170,7 @@ pub fn start(origin: Origin) -> Result<(PartitionHandle, JoinHandle<()>), LogErr
     };
     let thread = std::thread::Builder::new().name("partition".into()).stack_size(512 << 10);
     let thread = thread.spawn(move || copy.run(&queue)).map_err(|cause| {
-        LogError::Disk(crate::log::DiskError { operation: "start the thread of", path: folder, cause })
+        LogError::File(crate::log::FileError { operation: "start the thread of", path: folder, cause })
     })?;
     Ok((PartitionHandle { asks, status: status_receiver }, thread))
 }
@@ -186,7 +188,7 @@ pub fn wall_clock_ms() -> i64 {
 }
 
 impl Copy {
-    fn run(mut self, queue: &Receiver<Ask>) {
+    fn run(mut self, queue: &Receiver<Message>) {
         let mut checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
         let mut cleanup_at = Instant::now() + self.rules.cleanup_every;
         let mut looked_at = Instant::now();
@@ -242,45 +244,45 @@ impl Copy {
             leading.abandon();
         }
         let failure = PartitionFailure { partition: self.name, reason: chain(error) };
-        // Nobody listens any more when the broker is about to end anyway.
+        // A broker that is about to end no longer receives reports.
         self.reports.failures.send(failure).ok();
     }
 
     fn write_checkpoint(&mut self) {
         if let Err(error) = self.checkpoint.write(self.status.high_watermark) {
-            // It is only a hint.
+            // It is only a lower bound.
             tracing::debug!(partition = %self.name, %error, "cannot write the high watermark");
         }
     }
 
-    fn execute(&mut self, ask: Ask) -> Result<Going, LogError> {
+    fn execute(&mut self, ask: Message) -> Result<Going, LogError> {
         match ask {
-            Ask::Agreed(partition) => self.take_role(&partition)?,
-            Ask::Append { batch, acks, reply } => self.append(&batch, acks, reply)?,
-            Ask::Read { from, bytes_max, leader_epoch, reply } => {
+            Message::Agreed(partition) => self.take_role(&partition)?,
+            Message::Append { batch, acks, reply } => self.append(&batch, acks, reply)?,
+            Message::Read { from, bytes_max, leader_epoch, reply } => {
                 let result = self.read(from, bytes_max, leader_epoch);
                 answer(reply, result)?;
             }
-            Ask::FollowerRead { follower, position, reply } => {
+            Message::FollowerRead { follower, position, reply } => {
                 let result = self.read_for_follower(follower, position);
                 answer(reply, result)?;
             }
-            Ask::Replicate { epoch, offset, records, reply } => {
+            Message::Replicate { epoch, offset, records, reply } => {
                 self.replicate(epoch, offset, records, reply)?
             }
-            Ask::WishCameTo { leader_epoch, partition_epoch, outcome } => {
+            Message::WishCameTo { leader_epoch, partition_epoch, outcome } => {
                 if let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == leader_epoch) {
                     tracing::debug!(partition = %self.name, partition_epoch, ?outcome, "in-sync set");
                     leading.wish_came_to(partition_epoch, outcome, Instant::now());
                 }
             }
-            Ask::Look(look) => look(&self.log, &self.status),
-            Ask::Stop => return Ok(Going::Ends),
+            Message::Inspect(look) => look(&self.log, &self.status),
+            Message::Stop => return Ok(Going::Ends),
         }
         Ok(Going::On)
     }
 
-    fn take_role(&mut self, agreed: &Partition) -> Result<(), LogError> {
+    fn take_role(&mut self, agreed: &PartitionState) -> Result<(), LogError> {
         let epoch = agreed.leader_epoch;
         let known = match self.status.role {
             Role::Leader { epoch, .. } | Role::Follower { epoch, .. } => epoch,
@@ -294,7 +296,7 @@ impl Copy {
             }
             return Ok(());
         }
-        // What was appended under the old role is made durable before anybody hears of the new one.
+        // Records appended under the old role are made durable before the new role is announced.
         self.settle()?;
         if let Some(mut leading) = self.leading.take() {
             leading.abandon();
@@ -318,10 +320,10 @@ impl Copy {
         Ok(())
     }
 
-    fn append(&mut self, batch: &[u8], acks: Acks, reply: Reply<Written>) -> Result<(), LogError> {
-        let Some(leading) = &self.leading else { return answer(reply, Err(Fault::NotLeader)) };
+    fn append(&mut self, batch: &[u8], acks: Acks, reply: ReplySender<Written>) -> Result<(), LogError> {
+        let Some(leading) = &self.leading else { return answer(reply, Err(PartitionError::NotLeader)) };
         if acks == Acks::All && leading.in_sync() < self.min_insync {
-            return answer(reply, Err(Fault::NotEnoughReplicas));
+            return answer(reply, Err(PartitionError::NotEnoughReplicas));
         }
         let appended = match self.log.append_leader(batch, leading.epoch, wall_clock_ms()) {
             Ok(appended) => appended,
@@ -335,7 +337,7 @@ impl Copy {
         };
         self.status.last_epoch = Some(leading.epoch);
         match acks {
-            // Whoever wants no acknowledgement does not wait, and nothing is promised.
+            // A producer that wants no acknowledgement does not wait, and has no guarantee.
             Acks::None => drop(reply.send(Ok(written))),
             Acks::Leader => self.undurable.push(Undurable::Leader(reply, written)),
             Acks::All => self.undurable.push(Undurable::InSync(reply, written)),
@@ -343,11 +345,16 @@ impl Copy {
         Ok(())
     }
 
-    fn read(&self, from: i64, bytes_max: usize, leader_epoch: Option<i32>) -> Result<Records, Fault> {
-        let leading = self.leading.as_ref().ok_or(Fault::NotLeader)?;
+    fn read(
+        &self,
+        from: i64,
+        bytes_max: usize,
+        leader_epoch: Option<i32>,
+    ) -> Result<Records, PartitionError> {
+        let leading = self.leading.as_ref().ok_or(PartitionError::NotLeader)?;
         match leader_epoch {
-            Some(epoch) if epoch < leading.epoch => return Err(Fault::FencedEpoch),
-            Some(epoch) if epoch > leading.epoch => return Err(Fault::UnknownEpoch),
+            Some(epoch) if epoch < leading.epoch => return Err(PartitionError::FencedEpoch),
+            Some(epoch) if epoch > leading.epoch => return Err(PartitionError::UnknownEpoch),
             Some(_) | None => {}
         }
         let below = match self.rules.visible {
@@ -362,7 +369,7 @@ impl Copy {
         &mut self,
         follower: (BrokerId, BrokerEpoch),
         position: ReplicaPosition,
-    ) -> Result<ReplicaRecords, Fault> {
+    ) -> Result<ReplicaRecords, PartitionError> {
         let log_end = self.log.log_end_offset();
         let high_watermark = self.status.high_watermark;
         let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == position.leader_epoch) else {
@@ -396,7 +403,7 @@ impl Copy {
         reply: oneshot::Sender<()>,
     ) -> Result<(), LogError> {
         let follows = matches!(self.status.role, Role::Follower { epoch, .. } if epoch == asked_in);
-        // An answer to a question of another role or another place is of no use; dropping `reply` says so.
+        // An answer to a fetch in another role or from another offset is of no use; dropping `reply` reports that.
         if !follows || offset != self.log.log_end_offset() {
             return Ok(());
         }
@@ -404,7 +411,7 @@ impl Copy {
             ReplicaRecords::Records { batches, high_watermark } => {
                 let appended = self.log.append_follower(&batches, wall_clock_ms());
                 if let Some(error) = appended.as_ref().err() {
-                    tracing::warn!(partition = %self.name, error = %chain(error), "cannot append what the leader sent");
+                    tracing::warn!(partition = %self.name, error = %chain(error), "cannot append the leader's records");
                 }
                 match appended {
                     Ok(0) => {}
@@ -419,7 +426,7 @@ impl Copy {
             }
             ReplicaRecords::Diverging { epoch, end_offset } => self.converge(epoch, end_offset)?,
             ReplicaRecords::OutOfRange { log_start } => {
-                tracing::warn!(partition = %self.name, log_start, "the leader's log begins after the end of this one; beginning anew there");
+                tracing::warn!(partition = %self.name, log_start, "the leader's log begins after the end of this one; the log begins anew there");
                 self.log.start_at(log_start)?;
                 self.status.high_watermark = log_start;
                 self.status.last_epoch = None;
@@ -430,8 +437,8 @@ impl Copy {
         Ok(())
     }
 
-    /// The leader's log and this one part after an epoch that ended at `end_offset` there: cuts off what the leader
-    /// does not have. What is left may still be too much; the next question will tell.
+    /// The leader's log and this one diverge after an epoch that ended at `end_offset` there: cuts off the records that the
+    /// leader does not have. The rest may still diverge; the next fetch will show that.
     fn converge(&mut self, epoch: i32, end_offset: i64) -> Result<(), LogError> {
         let own = self.log.end_offset_for_epoch(epoch);
         let to =
@@ -439,9 +446,9 @@ impl Copy {
         let log_end = self.log.log_end_offset();
         if to < log_end {
             if to < self.status.high_watermark {
-                tracing::warn!(partition = %self.name, to, log_end, high_watermark = self.status.high_watermark, "cutting off what was committed");
+                tracing::warn!(partition = %self.name, to, log_end, high_watermark = self.status.high_watermark, "cutting off committed records");
             }
-            tracing::info!(partition = %self.name, to, log_end, epoch, "cutting off what the leader does not have");
+            tracing::info!(partition = %self.name, to, log_end, epoch, "cutting off records that the leader does not have");
             self.log.truncate_to(to)?;
         }
         self.status.high_watermark = self.status.high_watermark.min(self.log.log_end_offset());
@@ -449,7 +456,7 @@ impl Copy {
         Ok(())
     }
 
-    /// Makes durable what was appended, moves the high watermark, and answers whoever waited for either.
+    /// Makes the appended records durable, moves the high watermark, and answers the requests that waited for either.
     fn settle(&mut self) -> Result<(), LogError> {
         if self.dirty {
             self.log.persist(wall_clock_ms())?;
@@ -459,24 +466,24 @@ impl Copy {
         let now = Instant::now();
         for undurable in self.undurable.drain(..) {
             match (undurable, &mut self.leading) {
-                // Whoever gave up has dropped its receiver.
+                // A requester that gave up has dropped its receiver.
                 (Undurable::Leader(reply, written), _) => drop(reply.send(Ok(written))),
                 (Undurable::Follower(reply), _) => drop(reply.send(())),
                 (Undurable::InSync(reply, written), Some(leading)) => {
                     leading.waiting.push_back(Waiting { written, reply });
                 }
-                (Undurable::InSync(reply, _), None) => drop(reply.send(Err(Fault::NotLeader))),
+                (Undurable::InSync(reply, _), None) => drop(reply.send(Err(PartitionError::NotLeader))),
             }
         }
         if let Some(leading) = &mut self.leading {
             let high_watermark = leading.high_watermark(own_end, self.status.high_watermark);
             self.status.high_watermark = high_watermark;
             leading.settle(high_watermark, self.min_insync);
-            if let Some(wish) = leading.wish(high_watermark, self.rules.lag_max, now) {
+            if let Some(change) = leading.propose_isr(high_watermark, self.rules.lag_max, now) {
                 let partition = self.name.clone();
-                let wish = WishOf { partition, leader_epoch: leading.epoch, wish };
-                // Nobody listens any more when the broker is about to end.
-                self.reports.wishes.send(wish).ok();
+                let change = IsrRequest { partition, leader_epoch: leading.epoch, change };
+                // A broker that is about to end no longer receives reports.
+                self.reports.isr_requests.send(change).ok();
                 let again = leading.high_watermark(own_end, high_watermark);
                 self.status.high_watermark = again;
                 leading.settle(again, self.min_insync);
@@ -491,7 +498,7 @@ impl Copy {
         self.log.persist(now_ms)?;
         let removed = self.log.retain(now_ms, self.status.high_watermark)?;
         let compacted = self.log.compact(now_ms, self.status.high_watermark)?;
-        tracing::debug!(partition = %self.name, ?removed, ?compacted, "looked at what may go");
+        tracing::debug!(partition = %self.name, ?removed, ?compacted, "cleaned of old records");
         self.tell();
         Ok(())
     }
@@ -501,7 +508,7 @@ impl Copy {
         self.status.log_end = self.log.log_end_offset();
         self.status.high_watermark = self.status.high_watermark.max(self.status.log_start);
         let status = self.status;
-        self.told.send_if_modified(|told| std::mem::replace(told, status) != status);
+        self.published.send_if_modified(|published| std::mem::replace(published, status) != status);
     }
 }
 
@@ -511,12 +518,12 @@ enum Going {
 }
 
 /// Answers, and passes on what must end the copy.
-fn answer<T>(reply: Reply<T>, result: Result<T, Fault>) -> Result<(), LogError> {
+fn answer<T>(reply: ReplySender<T>, result: Result<T, PartitionError>) -> Result<(), LogError> {
     match result {
         Err(fault) if fault.is_fatal() => match fault {
-            Fault::Log(error) => {
-                // Whoever gave up has dropped its receiver.
-                reply.send(Err(Fault::Stopped)).ok();
+            PartitionError::Log(error) => {
+                // A requester that gave up has dropped its receiver.
+                reply.send(Err(PartitionError::Stopped)).ok();
                 Err(error)
             }
             other => {
@@ -531,7 +538,7 @@ fn answer<T>(reply: Reply<T>, result: Result<T, Fault>) -> Result<(), LogError> 
     }
 }
 
-/// An error with its causes, as text.
+/// An error with its causes, as a string.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -9,17 +9,17 @@ use super::handle::PartitionHandle;
 use super::manager::Replicas;
 use crate::cluster::message::{ReplicaFetch, ReplicaRecords};
 
-/// How long a copy may take to answer. A peer that hears nothing for longer gives up its connection, and one slow disk
-/// should not keep the records of all other partitions.
+/// How long a copy may take to answer. A peer that waits longer closes its connection, and one slow disk should not hold
+/// up the records of all other partitions.
 const ANSWER_MAX: Duration = Duration::from_millis(250);
 
-/// Answers a follower; waits as long as it says for something to tell it.
+/// Answers a follower; waits for records as long as it allows.
 pub async fn serve(replicas: &Replicas, fetch: ReplicaFetch) -> Vec<ReplicaRecords> {
     let deadline = Instant::now() + Duration::from_millis(u64::from(fetch.wait_ms)).min(ANSWER_MAX);
     let copies: Vec<Option<PartitionHandle>> =
         fetch.partitions.iter().map(|position| replicas.by_id(position.topic, position.partition)).collect();
     loop {
-        // Before the copies are asked, so that no change goes unnoticed.
+        // Subscribed before the copies are asked, so that no change is missed.
         let mut changes: Vec<_> = copies.iter().flatten().map(PartitionHandle::changes).collect();
         let answers = copies.iter().zip(&fetch.partitions).map(async |(copy, position)| {
             let Some(copy) = copy else { return ReplicaRecords::NotLeader };

@@ -1,7 +1,6 @@
 //! One client: frames, headers, dispatch.
 //!
-//! Requests of one connection are served one after the other, as Kafka does it: that is what keeps a producer's batches
-//! in order.
+//! Requests of one connection are served one after the other, as in Kafka: that keeps a producer's batches in order.
 
 use std::io;
 
@@ -21,16 +20,16 @@ use crate::broker::Broker;
 const FRAME_BYTES_MAX: usize = 100 << 20;
 const LENGTH_BYTES: usize = 4;
 
-/// Why a connection is ended from this side, or was from the other.
+/// Why a connection was closed, by either side.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The connection broke.
     #[error("the connection broke")]
     Io(#[from] io::Error),
-    /// A length no client sends.
-    #[error("a frame of {0} bytes is no frame of this protocol")]
+    /// A length that no client sends.
+    #[error("a frame of {0} bytes is not a frame of this protocol")]
     FrameLength(usize),
-    /// A kind of request nobody knows.
+    /// An unknown kind of request.
     #[error("unknown kind of request {0}")]
     Kind(i16),
     /// A request that was not advertised.
@@ -44,18 +43,18 @@ pub enum ConnectionError {
     /// A request that cannot be decoded, or an answer that cannot be encoded.
     #[error("cannot {operation} version {version} of {key:?}: {reason}")]
     Codec {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
         /// The kind.
         key: ApiKey,
         /// The version.
         version: i16,
-        /// Why not, as the codec says it.
+        /// The cause, from the codec.
         reason: String,
     },
 }
 
-/// Serves one client until it goes.
+/// Serves one client until it disconnects.
 ///
 /// # Errors
 /// The connection broke or the client does not speak this protocol.
@@ -150,7 +149,7 @@ async fn serve_request(
     client.id = header.client_id.map_or_else(String::new, |id| id.to_string());
     let request = Incoming { key, version, correlation: header.correlation_id, body: frame };
     if !is_served {
-        // A client that does not know what to ask for is told, in words that every client knows.
+        // A client that asks in an unsupported version gets the list in version 0, which every client can read.
         let answer = versions::answer(Some(ResponseError::UnsupportedVersion));
         return request.encode_as(&answer, 0).map(Some);
     }

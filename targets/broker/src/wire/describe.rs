@@ -1,4 +1,4 @@
-//! What the cluster is, and what its topics and brokers were told.
+//! Descriptions of the cluster, and of the settings of its topics and brokers.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
@@ -14,9 +14,9 @@ use crate::topic_settings::TopicSettings;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
-/// Where a setting comes from: the topic itself.
+/// The source of a setting: the topic itself.
 pub const SOURCE_TOPIC: i8 = 1;
-/// Where a setting comes from: a default.
+/// The source of a setting: a default.
 pub const SOURCE_DEFAULT: i8 = 5;
 
 /// Answers DescribeCluster.
@@ -33,7 +33,7 @@ pub fn cluster(broker: &Broker) -> DescribeClusterResponse {
         .with_cluster_authorized_operations(i32::MIN)
 }
 
-/// Answers DescribeConfigs: for topics their settings, for brokers the settings of topics that say nothing.
+/// Answers DescribeConfigs: for topics their settings, for brokers the settings of topics that specify none.
 pub fn configs(broker: &Broker, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let defaults = |replication| TopicSettings::of(&broker.config().options, replication);
     let results = request.resources.into_iter().map(|resource| {

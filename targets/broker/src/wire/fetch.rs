@@ -16,12 +16,12 @@ use crate::replica::Status;
 use crate::replica::handle::Records;
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// One request reads at most this much, whatever the client asks for.
+/// The most that one request reads, whatever the client asks for.
 const BYTES_MAX: usize = 32 << 20;
 
 /// Answers Fetch.
 ///
-/// There are no fetch sessions: every answer says so with session 0, and clients then send every request in full.
+/// There are no fetch sessions: every answer has session 0, and clients then send every request in full.
 pub async fn fetch(broker: &Broker, request: FetchRequest) -> FetchResponse {
     if request.session_id != 0 {
         return FetchResponse::default().with_error_code(ResponseError::FetchSessionIdNotFound.code());
@@ -60,7 +60,7 @@ pub async fn fetch(broker: &Broker, request: FetchRequest) -> FetchResponse {
     }
 }
 
-/// One look at all partitions.
+/// One read of all partitions.
 struct Round<'a> {
     broker: &'a Broker,
     read_committed: bool,
@@ -104,7 +104,7 @@ impl Round<'_> {
         partition: &FetchPartition,
     ) -> Result<Records, ResponseError> {
         let copy = self.broker.replicas().by_name(topic, partition.partition).map_err(not_here)?;
-        // Before the copy is asked, so that no change goes unnoticed.
+        // Subscribed before the copy is asked, so that no change is missed.
         self.changes.push(copy.changes());
         let epoch = (partition.current_leader_epoch >= 0).then_some(partition.current_leader_epoch);
         // Once the answer is full, the others are only asked for their offsets.

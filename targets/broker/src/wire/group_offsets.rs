@@ -1,4 +1,4 @@
-//! How far groups have come.
+//! The committed offsets of groups.
 
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -17,7 +17,7 @@ use crate::coordination::Led;
 use crate::group::{Committed, Coordinator, GroupError, Reply, TopicPartition, partition_of};
 
 const NO_OFFSET: i64 = -1;
-/// The first version of OffsetFetch that has an error for all of it.
+/// The first version of OffsetFetch that has an error for the whole answer.
 const FETCH_HAS_ERROR: i16 = 2;
 
 /// Answers OffsetCommit.
@@ -103,7 +103,7 @@ pub async fn fetch(broker: &Broker, request: OffsetFetchRequest, version: i16) -
     }
 }
 
-/// What the coordinator knows, if it is certain that it is still the coordinator.
+/// The coordinator's offsets, if it is certain that it is still the coordinator.
 async fn known(
     broker: &Broker,
     group: String,
@@ -116,8 +116,8 @@ async fn known(
     let (offsets, led) = broker.groups().look(look).await?;
     let offsets = offsets?;
     let controller = broker.controller();
-    // The clock comes after the state: a broker that was paused between the two finds its session over. Who leads comes
-    // last: being in session means knowing that.
+    // The clock is read after the state: a broker that was paused between the two finds its session over. The leader is
+    // checked last: a broker in session knows it.
     let is_certain = controller.is_in_session()
         && led.is_some_and(|(topic, epoch)| controller.leads_partition(topic, number, epoch));
     if is_certain { Ok(offsets) } else { Err(GroupError::NotCoordinator) }

@@ -1,4 +1,4 @@
-//! Consumer groups: finding the coordinator, being a member, committing offsets.
+//! Consumer groups: the coordinator, and membership.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,21 +24,21 @@ use crate::group::{
 use crate::topic_settings::{CleanupPolicy, TopicSettings};
 
 const KIND_GROUP: i8 = 0;
-/// The first version of JoinGroup in which members are told their names before they may join.
+/// The first version of JoinGroup in which members receive their names before they may join.
 const JOIN_NAMES_FIRST: i16 = 4;
-/// The first version of FindCoordinator that says which kind.
+/// The first version of FindCoordinator that has the kind of coordinator.
 const FIND_SAYS_KIND: i16 = 1;
 
 fn text(text: String) -> StrBytes {
     StrBytes::from_string(text)
 }
 
-/// Who a request came from.
+/// The client of a request.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// What it calls itself.
+    /// The name that it gives itself.
     pub id: String,
-    /// Where it is.
+    /// Its address.
     pub address: SocketAddr,
 }
 
@@ -88,7 +88,7 @@ async fn ensure_offsets_topic(broker: &Broker) {
     };
     let deadline = Instant::now() + CHANGE_MAX;
     if let Err(error) = broker.create_topic(OFFSETS_TOPIC, assignment, settings, deadline).await {
-        // Another broker was faster, or the client is told to ask again.
+        // Another broker was faster, or the client will be asked to retry.
         tracing::debug!(%error, "the internal topic was not made");
     }
 }
@@ -136,7 +136,7 @@ pub async fn join(
     }
 }
 
-/// An answer of another kind than the question, which the coordinator does not give.
+/// The answer where the coordinator gave one of another kind than the request, which it never does.
 fn unexpected<T>(answer: T, with_error: impl FnOnce(T, i16) -> T) -> T {
     with_error(answer, ResponseError::UnknownServerError.code())
 }

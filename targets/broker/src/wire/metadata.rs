@@ -1,4 +1,4 @@
-//! What there is: brokers, topics, and who leads what.
+//! Metadata: brokers, topics, and the leaders of partitions.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,22 +12,22 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::names::{is_internal, is_valid_topic};
 use crate::broker::{Broker, CHANGE_MAX, ChangeError};
-use crate::cluster::state::{Assignment, Liveness, Partition, Topic};
+use crate::cluster::state::{Assignment, Liveness, PartitionState, Topic};
 use crate::cluster::{BrokerId, ClusterState};
-use crate::topic_settings::{Switch, TopicSettings};
+use crate::topic_settings::{Toggle, TopicSettings};
 
-/// The number of a broker as the protocol has it; −1 is nobody.
+/// The number of a broker in the protocol; −1 is none.
 pub fn wire_broker(broker: Option<BrokerId>) -> WireBroker {
     WireBroker(broker.map_or(-1, |broker| broker.0))
 }
 
-/// The brokers that are there, and where clients connect to them.
+/// The live brokers, and the addresses that clients connect to.
 pub fn active_brokers(state: &ClusterState) -> Vec<(BrokerId, SocketAddr)> {
     let active = state.brokers.iter().filter(|(_, broker)| broker.liveness == Liveness::Active);
     active.map(|(id, broker)| (*id, broker.address)).collect()
 }
 
-/// An address as the protocol has it.
+/// An address in the protocol.
 pub fn host_and_port(address: SocketAddr) -> (StrBytes, i32) {
     (StrBytes::from_string(address.ip().to_string()), i32::from(address.port()))
 }
@@ -42,7 +42,7 @@ pub async fn metadata(broker: &Broker, request: MetadataRequest, version: i16) -
         _ => None,
     };
     let may_create = (version < 4 || request.allow_auto_topic_creation)
-        && broker.config().options.auto_create == Switch::On;
+        && broker.config().options.auto_create == Toggle::On;
     if let (Some(names), true) = (&asked, may_create) {
         for name in names {
             create_if_missing(broker, name).await;
@@ -68,7 +68,7 @@ pub async fn metadata(broker: &Broker, request: MetadataRequest, version: i16) -
     })
 }
 
-/// A name as the protocol has it.
+/// A name in the protocol.
 pub fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.into()))
 }
@@ -85,7 +85,7 @@ async fn create_if_missing(broker: &Broker, name: &TopicName) {
     let created = broker.create_topic(name, assignment, settings, Instant::now() + CHANGE_MAX).await;
     match created {
         Ok(()) | Err(ChangeError::Refused(crate::cluster::state::Refusal::TopicExists)) => {}
-        // The client is told that there is no leader yet, and asks again.
+        // The client learns that there is no leader yet, and asks again.
         Err(error) => tracing::info!(topic = %name.as_str(), %error, "cannot make the topic now"),
     }
 }
@@ -112,7 +112,7 @@ fn topic(state: &ClusterState, name: &TopicName, may_create: bool) -> MetadataRe
 
 fn partitions(state: &ClusterState, topic: &Topic) -> Vec<MetadataResponsePartition> {
     let wire = |brokers: &[BrokerId]| brokers.iter().map(|id| wire_broker(Some(*id))).collect::<Vec<_>>();
-    let one = |(number, partition): (i32, &Partition)| {
+    let one = |(number, partition): (i32, &PartitionState)| {
         let offline: Vec<BrokerId> =
             partition.replicas.iter().copied().filter(|id| !state.is_active(*id)).collect();
         let error = partition.leader.is_none().then_some(ResponseError::LeaderNotAvailable);

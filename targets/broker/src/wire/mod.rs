@@ -1,12 +1,12 @@
-//! The Kafka protocol: what clients ask and how they are answered.
+//! The Kafka protocol: the requests of clients, and their answers.
 //!
 //! - [`versions`]: which requests are served, and in which versions.
 //! - [`connection`]: one client: frames, headers, dispatch.
-//! - [`metadata`], [`topics`], [`describe`]: what there is, and what it was told.
+//! - [`metadata`], [`topics`], [`describe`]: brokers, topics and their settings.
 //! - [`produce`], [`fetch`], [`offsets`]: records.
-//! - [`groups`], [`group_offsets`]: consumer groups and how far they have come.
-//! - [`producer_id`]: numbers for producers.
-//! - [`names`]: which names topics may have.
+//! - [`groups`], [`group_offsets`]: consumer groups and their committed offsets.
+//! - [`producer_id`]: producer ids.
+//! - [`names`]: valid names of topics.
 
 pub mod connection;
 pub mod describe;

@@ -1,4 +1,4 @@
-//! Which names topics may have.
+//! Valid names of topics.
 
 use crate::group::OFFSETS_TOPIC;
 
@@ -10,7 +10,7 @@ pub fn is_valid_topic(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// Whether the brokers keep something of their own in that topic.
+/// Whether that topic is an internal one of the brokers.
 pub fn is_internal(name: &str) -> bool {
     name == OFFSETS_TOPIC
 }

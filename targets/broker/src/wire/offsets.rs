@@ -1,4 +1,4 @@
-//! Where logs begin and end, by time and by epoch.
+//! Offsets of a log: its beginning and end, by time, and by epoch.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
@@ -21,9 +21,9 @@ use crate::replica::{PartitionHandle, Role, Status};
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const NONE: i64 = -1;
-/// The first version that tells leader epochs.
+/// The first version that has leader epochs.
 const TELLS_EPOCHS: i16 = 4;
-/// The first version that knows the error "offset not available".
+/// The first version that has the error "offset not available".
 const KNOWS_NOT_AVAILABLE: i16 = 5;
 
 /// Answers ListOffsets.
@@ -52,7 +52,7 @@ struct Found {
     leader_epoch: i32,
 }
 
-/// The copy of a partition, if this broker leads it in the epoch that the client knows of, if it knows one.
+/// The copy of a partition, if this broker leads it, in the client's epoch if the client gives one.
 fn leading(
     broker: &Broker,
     topic: &TopicName,
@@ -80,7 +80,7 @@ async fn look_up(
     if asked.timestamp == EARLIEST {
         return Ok(Found { offset: status.log_start, timestamp: NONE, leader_epoch });
     }
-    // A new leader's high watermark may be behind what its predecessor has shown, until it has heard from everybody.
+    // A new leader's high watermark may be behind its predecessor's until it has heard from all followers.
     if let Role::Leader { began_at, .. } = status.role
         && status.high_watermark < began_at
     {

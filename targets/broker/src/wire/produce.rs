@@ -14,12 +14,12 @@ use tokio::time::timeout;
 use super::names::is_internal;
 use crate::broker::Broker;
 use crate::replica::manager::FindError;
-use crate::replica::{Acks, Fault, Written};
+use crate::replica::{Acks, PartitionError, Written};
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const NO_OFFSET: i64 = -1;
 
-/// Kafka's code for a partition that is not here.
+/// Kafka's code for a partition of which this broker has no copy.
 pub fn not_here(error: FindError) -> ResponseError {
     match error {
         FindError::Unknown => ResponseError::UnknownTopicOrPartition,
@@ -89,6 +89,6 @@ async fn append(
     let copy = broker.replicas().by_name(topic, partition).map_err(|error| (not_here(error), None))?;
     let records = records.filter(|records| !records.is_empty());
     let records = records.ok_or((ResponseError::InvalidRecord, Some("there are no records".to_owned())))?;
-    let appended = timeout(wait, copy.append(records, acks)).await.unwrap_or(Err(Fault::TimedOut));
+    let appended = timeout(wait, copy.append(records, acks)).await.unwrap_or(Err(PartitionError::TimedOut));
     appended.map_err(|fault| (fault.code(), Some(fault.to_string())))
 }

@@ -1,4 +1,4 @@
-//! Numbers for producers.
+//! Producer ids.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub async fn init(broker: &Broker, request: &InitProducerIdRequest) -> InitProdu
     match broker.next_producer_id(Instant::now() + CHANGE_MAX).await {
         Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
         Err(error) => {
-            tracing::info!(%error, "no number for a producer");
+            tracing::info!(%error, "no producer id could be allocated");
             refused(ResponseError::CoordinatorNotAvailable)
         }
     }

@@ -1,4 +1,4 @@
-//! Making and removing topics.
+//! Creating and deleting topics.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::topic_settings::TopicSettings;
 const PARTITIONS_MAX: u32 = 1_000;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// A code and what there is to say to it.
+/// An error code and its message.
 type Refused = (ResponseError, String);
 
 fn code(error: ChangeError) -> ResponseError {

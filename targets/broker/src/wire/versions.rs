@@ -1,4 +1,4 @@
-//! Which requests are served, and in which versions: no more than is implemented.
+//! The requests that are served, each with its versions: exactly the implemented ones.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -18,8 +18,8 @@ const fn served(key: ApiKey, least: i16, greatest: i16) -> Served {
     Served { key, least, greatest }
 }
 
-/// What is served. The greatest versions stay below those that name topics by identifier, or that bear the name of a
-/// static member of a group: neither is implemented.
+/// The requests that are served. The greatest versions are below those that name topics by identifier, or that carry the
+/// name of a static member of a group: neither is implemented.
 pub const SERVED: &[Served] = &[
     served(ApiKey::Produce, PRODUCE_LEAST, 9),
     served(ApiKey::Fetch, 4, 11),
@@ -44,10 +44,10 @@ pub const SERVED: &[Served] = &[
 ];
 
 /// Versions 0 to 2 carry formats of messages that are not kept here, and are answered with an error. They are advertised
-/// because librdkafka takes a broker without version 0 for one that cannot be produced to.
+/// because librdkafka does not produce to a broker without version 0.
 const PRODUCE_LEAST: i16 = 0;
 
-/// The least version of Produce whose records can be kept.
+/// The least version of Produce whose records can be stored.
 pub const PRODUCE_LEAST_KEPT: i16 = 3;
 
 /// Whether a request is served.
@@ -66,6 +66,6 @@ pub fn answer(error: Option<ResponseError>) -> ApiVersionsResponse {
     ApiVersionsResponse::default()
         .with_error_code(error.map_or(0, |error| error.code()))
         .with_api_keys(keys.collect())
-        // The only one that is written where it says anything but this.
+        // This tagged field is encoded unless it is -1.
         .with_finalized_features_epoch(-1)
 }

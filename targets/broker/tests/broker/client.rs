@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duress_broker::log::{BatchHeader, OwnRecord, build_batch, records};
-use duress_broker::replica::partition::wall_clock_ms;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -56,7 +55,7 @@ pub fn keyed_batch(pairs: &[(Option<&str>, Option<&str>)], sequenced: Option<Seq
     let bytes = |text: Option<&str>| text.map(|text| Bytes::copy_from_slice(text.as_bytes()));
     let records: Vec<OwnRecord> =
         pairs.iter().map(|(key, value)| OwnRecord { key: bytes(*key), value: bytes(*value) }).collect();
-    let batch = build_batch(&records, wall_clock_ms());
+    let batch = build_batch(&records, now_ms());
     let Some(Sequenced { producer, epoch, sequence }) = sequenced else { return batch };
     let mut batch = BytesMut::from(&batch[..]);
     let mut fields = &mut batch[PRODUCER_AT..];
@@ -275,4 +274,10 @@ impl Client {
         assert!(read.is_ok(), "the connection stays open");
         rest
     }
+}
+
+/// Now, milliseconds since 1970: records that look older would be removed.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }

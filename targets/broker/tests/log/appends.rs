@@ -1,7 +1,7 @@
 //! The storage engine: appending, reading, truncating, opening again.
 
 use bytes::Bytes;
-use duress_broker::log::{BatchHeader, LogOptions, Novelty, OwnRecord, PartitionLog, Recovery, build_batch};
+use duress_broker::log::{BatchHeader, LogConfig, Novelty, OwnRecord, PartitionLog, Recovery, build_batch};
 
 fn batch(values: &[&str]) -> Bytes {
     let records: Vec<_> = values
@@ -14,7 +14,7 @@ fn batch(values: &[&str]) -> Bytes {
 #[test]
 fn what_was_appended_is_read_and_is_there_after_opening_again() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut log, recovery) = PartitionLog::open(dir.path(), LogOptions::default()).unwrap();
+    let (mut log, recovery) = PartitionLog::open(dir.path(), LogConfig::default()).unwrap();
     assert_eq!(recovery, Recovery::default());
     for (at, epoch) in [(0, 0), (2, 0), (4, 3)] {
         let appended = log.append_leader(&batch(&["a", "b"]), epoch, 1000).unwrap();
@@ -32,7 +32,7 @@ fn what_was_appended_is_read_and_is_there_after_opening_again() {
     assert_eq!(log.read(0, 1 << 20, 3).unwrap().len(), header.size, "no batch that reaches the bound");
     drop(log);
 
-    let (mut log, recovery) = PartitionLog::open(dir.path(), LogOptions::default()).unwrap();
+    let (mut log, recovery) = PartitionLog::open(dir.path(), LogConfig::default()).unwrap();
     assert!(recovery.cuts.is_empty());
     assert_eq!(log.read(3, 1 << 20, 6).unwrap(), read);
     assert_eq!(log.end_offset_for_epoch(1).map(|end| (end.epoch, end.end_offset)), Some((0, 4)));

@@ -6,20 +6,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use duress_broker::log::{
-    AppendError, BatchFault, Cleanup, CompactionKeeps, Durability, LogOptions, PartitionLog,
+    AppendError, BatchFault, Cleanup, CompactionKeeps, Durability, LogConfig, PartitionLog,
 };
 use kafka_protocol::records::Record;
 use proptest::prelude::*;
 
 use crate::wire::{Numbered, Plain, batch, copy_of, decode, read_all, segments, split, value};
 
-fn options() -> LogOptions {
-    LogOptions {
+fn options() -> LogConfig {
+    LogConfig {
         cleanup: Cleanup::Compact,
         segment_bytes_max: 400,
         dirty_ratio_min: 0.0,
         delete_retention: Duration::from_millis(1000),
-        ..LogOptions::default()
+        ..LogConfig::default()
     }
 }
 
@@ -79,7 +79,7 @@ proptest! {
         key_map_bytes_max in prop_oneof![Just(usize::MAX), Just(150)],
     ) {
         // Nothing loses power here: waiting for the device would only take time.
-        let options = LogOptions { key_map_bytes_max, durability: Durability::Skipped, ..options() };
+        let options = LogConfig { key_map_bytes_max, durability: Durability::Skipped, ..options() };
         let dir = tempfile::tempdir().unwrap();
         let mut log = PartitionLog::open(dir.path(), options.clone()).unwrap().0;
         let mut everything: Vec<Record> = Vec::new();
@@ -145,7 +145,7 @@ proptest! {
 }
 
 /// A log in `dir` with some closed segments of values of three keys.
-fn grown(dir: &Path, options: &LogOptions) -> PartitionLog {
+fn grown(dir: &Path, options: &LogConfig) -> PartitionLog {
     let mut log = PartitionLog::open(dir, options.clone()).unwrap().0;
     for at in 0..40 {
         log.append_leader(&batch(&[pair((at % 3) as u8, Some(at))], None), 0, 0).unwrap();
@@ -156,7 +156,7 @@ fn grown(dir: &Path, options: &LogOptions) -> PartitionLog {
 #[test]
 fn a_tombstone_stays_until_its_horizon() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions { segment_bytes_max: 1, ..options() };
+    let options = LogConfig { segment_bytes_max: 1, ..options() };
     let mut log = PartitionLog::open(dir.path(), options).unwrap().0;
     for record in [pair(1, Some(1)), pair(1, None), pair(2, Some(2))] {
         log.append_leader(&batch(&[record], None), 0, 0).unwrap();
@@ -197,7 +197,7 @@ fn interrupted_anywhere_it_is_done_or_not_done() {
     let dir = tempfile::tempdir().unwrap();
     let before = contents(&grown(dir.path(), &options()));
     let done = copy_of(dir.path());
-    let roomier = LogOptions { segment_bytes_max: 1000, ..options() };
+    let roomier = LogConfig { segment_bytes_max: 1000, ..options() };
     let mut log = PartitionLog::open(done.path(), roomier).unwrap().0;
     let made = log.compact(0, 40).unwrap().unwrap();
     let after = contents(&log);
@@ -250,7 +250,7 @@ fn interrupted_anywhere_it_is_done_or_not_done() {
 #[test]
 fn keeping_the_first_record_loses_the_latest() {
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions { compaction_keeps: CompactionKeeps::First, ..options() };
+    let options = LogConfig { compaction_keeps: CompactionKeeps::First, ..options() };
     let mut log = grown(dir.path(), &options);
     let before = fold(&contents(&log));
     for key in 0..3 {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use duress_broker::log::{
-    AppendError, BatchHeader, Durability, FsyncPolicy, LogOptions, Novelty, PartitionLog, ProducerState,
+    AppendError, BatchHeader, Durability, FsyncPolicy, LogConfig, Novelty, PartitionLog, ProducerState,
     SequenceFault, SequencedBatch, TimedOffset,
 };
 use proptest::prelude::*;
@@ -148,13 +148,13 @@ fn since(states: BTreeMap<i64, ProducerState>, start: i64) -> BTreeMap<i64, Prod
 
 struct Run {
     dir: tempfile::TempDir,
-    options: LogOptions,
+    options: LogConfig,
     log: Option<PartitionLog>,
     model: Model,
 }
 
 impl Run {
-    fn new(options: LogOptions) -> Self {
+    fn new(options: LogConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (log, _) = PartitionLog::open(dir.path(), options.clone()).unwrap();
         Self { dir, options, log: Some(log), model: Model::default() }
@@ -385,7 +385,7 @@ proptest! {
         // A crash is made by hand here, of the files as they are: waiting for the device would only take time.
         let durability = Durability::Skipped;
         let options =
-            LogOptions { segment_bytes_max, index_interval_bytes, fsync, durability, ..LogOptions::default() };
+            LogConfig { segment_bytes_max, index_interval_bytes, fsync, durability, ..LogConfig::default() };
         let mut run = Run::new(options);
         for step in &steps {
             run.step(step);

@@ -3,14 +3,14 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
-use duress_broker::log::{LogOptions, PartitionLog, TornTail};
+use duress_broker::log::{LogConfig, PartitionLog, TornTail};
 
 use crate::wire::{batch, copy_of, decode, read_all, segments, value};
 
 #[test]
 fn cut_at_any_byte_it_keeps_the_whole_batches_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut log, _) = PartitionLog::open(dir.path(), LogOptions::default()).unwrap();
+    let (mut log, _) = PartitionLog::open(dir.path(), LogConfig::default()).unwrap();
     let mut ends = vec![0];
     for at in 0..4 {
         log.append_leader(&batch(&[value(at, 0), value("x", 0)], None), 0, 0).unwrap();
@@ -24,7 +24,7 @@ fn cut_at_any_byte_it_keeps_the_whole_batches_and_goes_on() {
         file.set_len(length).unwrap();
         let kept = ends.iter().filter(|end| **end <= length).count() - 1;
 
-        let (mut log, recovery) = PartitionLog::open(copy.path(), LogOptions::default()).unwrap();
+        let (mut log, recovery) = PartitionLog::open(copy.path(), LogConfig::default()).unwrap();
         assert_eq!(log.log_end_offset(), 2 * kept as i64, "cut to {length} bytes");
         let cut: Vec<_> = recovery.cuts.iter().map(|cut| (cut.position, cut.bytes)).collect();
         let expected: Vec<_> =
@@ -42,7 +42,7 @@ fn cut_at_any_byte_it_keeps_the_whole_batches_and_goes_on() {
 fn torn_in_the_middle_it_ends_there_unless_what_follows_is_kept() {
     for (torn_tail, offsets) in [(TornTail::Cut, vec![0, 1]), (TornTail::Keep, vec![0, 1, 4, 5])] {
         let dir = tempfile::tempdir().unwrap();
-        let options = LogOptions { torn_tail, ..LogOptions::default() };
+        let options = LogConfig { torn_tail, ..LogConfig::default() };
         let (mut log, _) = PartitionLog::open(dir.path(), options.clone()).unwrap();
         let mut starts = Vec::new();
         for at in 0..6 {

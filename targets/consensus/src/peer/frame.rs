@@ -1,4 +1,4 @@
-//! What travels between nodes: `length · number · payload`.
+//! The frames between nodes: `length · number · payload`.
 //!
 //! The length is 4 bytes, big-endian, and counts the number (8 bytes, big-endian) and the payload. The first frame
 //! in each direction has number 0 and introduces the node.
@@ -13,21 +13,21 @@ pub const HELLO: u64 = 0;
 
 const NUMBER_BYTES: usize = 8;
 const LENGTH_BYTES: usize = 4;
-/// Above anything a node sends: snapshots travel in pieces of a few megabytes.
+/// More than a node ever sends: snapshots travel in chunks of a few megabytes.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// How a node introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The mode and the members: nodes that do not agree on them do not speak.
+    /// The mode and the members; nodes that differ in them refuse each other.
     pub cluster: String,
-    /// Who speaks.
+    /// The node.
     pub node: NodeName,
 }
 
-/// A length no node sends.
+/// A length that no node sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of {0} bytes is no frame of this protocol")]
+#[error("a frame of {0} bytes is not a frame of this protocol")]
 pub struct FrameLengthError(usize);
 
 /// Appends one frame to `out`.
@@ -42,7 +42,7 @@ pub fn put(out: &mut BytesMut, number: u64, payload: &[u8]) {
 /// Takes one whole frame from the front of `input`, if there is one: its number and its payload.
 ///
 /// # Errors
-/// The length is no length of this protocol; the connection is of no more use.
+/// The length is not one of this protocol; the connection cannot be used any more.
 pub fn take(input: &mut BytesMut) -> Result<Option<(u64, Bytes)>, FrameLengthError> {
     let Some(prefix) = input.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes(*prefix) as usize;

@@ -1,11 +1,11 @@
-//! The asking side of a connection between nodes.
+//! The requesting side of a connection between nodes.
 //!
-//! A link knows whether a failed request may have left this node. That is what decides between "certainly not
-//! executed" and "unknown", so a request is handed to the connection only while the connection is known to work:
-//! while there is none, or the peer has not introduced itself yet, requests fail at once with [`CallError::NotSent`].
+//! A link knows whether a failed request may have left this node. That decides between "certainly not executed" and
+//! "unknown", so a request is handed to the connection only while the connection is known to work: while there is no
+//! connection, or the peer has not introduced itself yet, requests fail at once with [`CallError::NotSent`].
 //!
-//! A peer that stays silent while it owes an answer is taken for lost after [`SILENCE_MAX`] and the connection is
-//! made anew. Waiting for TCP would cost seconds after a partition heals, because its retransmissions back off.
+//! A peer that stays silent while it owes an answer counts as lost after [`SILENCE_MAX`], and the link connects
+//! again. Waiting for TCP would cost seconds after a partition heals, because its retransmissions back off.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout
 use super::frame::{self, HELLO, Hello};
 use crate::name::NodeName;
 
-/// How long a peer may owe an answer and say nothing before its connection is given up.
+/// How long a peer that owes an answer may be silent before its connection is closed.
 pub const SILENCE_MAX: Duration = Duration::from_millis(500);
 
 const CONNECT_MAX: Duration = Duration::from_millis(300);
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Call {
     }
 }
 
-/// What keeps the connection of a [`Link`]; run it as a task.
+/// The task that maintains the connection of a [`Link`].
 #[derive(Debug)]
 pub struct LinkTask {
     peer: NodeName,
@@ -81,7 +81,7 @@ pub struct LinkTask {
 }
 
 impl Link {
-    /// A link to a peer, and the task that keeps it.
+    /// A link to a peer, and the task that maintains it.
     pub fn new(peer: NodeName, address: SocketAddr, hello: Hello) -> (Self, LinkTask) {
         let (calls, queue) = mpsc::channel(QUEUE_MAX);
         let retry = Arc::new(Notify::new());
@@ -111,7 +111,7 @@ impl Link {
         *self.state.borrow() == LinkState::Up
     }
 
-    /// Waits until there is a connection; forever if there never is one.
+    /// Waits until there is a connection, without a deadline.
     pub async fn connected(&self) {
         let mut state = self.state.clone();
         if state.wait_for(|state| *state == LinkState::Up).await.is_err() {
@@ -120,7 +120,7 @@ impl Link {
         }
     }
 
-    /// Says that the peer has just been heard from: if there is no connection, try again now.
+    /// Reports that the peer has just been heard from: a link without a connection tries again now.
     pub fn peer_is_back(&self) {
         self.retry.notify_one();
     }
@@ -133,7 +133,7 @@ enum Ended {
 }
 
 impl LinkTask {
-    /// Keeps the connection until every handle is dropped.
+    /// Maintains the connection until every handle is dropped.
     pub async fn run(mut self) {
         loop {
             let connected = {
@@ -177,7 +177,7 @@ impl LinkTask {
     async fn converse(&mut self, mut stream: TcpStream, mut inbox: BytesMut) -> Ended {
         let (mut reader, mut writer) = stream.split();
         let mut outbox = BytesMut::new();
-        // Dropping a pending reply on return tells its caller that the answer is lost.
+        // On return the pending replies are dropped, which tells their callers that the answers are lost.
         let mut pending: BTreeMap<u64, oneshot::Sender<Result<Bytes, CallError>>> = BTreeMap::new();
         let mut number = HELLO;
         let mut owed_since: Option<Instant> = None;

@@ -20,7 +20,7 @@ const OUTBOX_BYTES_MAX: usize = 8 << 20;
 
 /// Answers peers' requests.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// Answers one request; `None` if it cannot be understood, which ends the connection.
+    /// Answers one request; `None` if it cannot be decoded, which ends the connection.
     fn handle(&self, payload: Bytes) -> impl Future<Output = Option<Bytes>> + Send;
 
     /// A peer has introduced itself.
@@ -32,9 +32,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub struct Listener<H> {
     /// Where peers connect.
     pub socket: TcpListener,
-    /// How this node introduces itself; peers of another cluster are refused.
+    /// The introduction of this node; peers of another cluster are refused.
     pub hello: Hello,
-    /// What answers.
+    /// The handler of requests.
     pub handler: H,
 }
 
@@ -42,7 +42,7 @@ impl<H: Handler> Listener<H> {
     /// Serves peers until the future is dropped, which ends their connections.
     ///
     /// # Errors
-    /// The socket cannot accept any more.
+    /// The socket can no longer accept connections.
     pub async fn run(self) -> io::Result<()> {
         let mut connections = JoinSet::new();
         loop {
@@ -92,7 +92,7 @@ async fn serve<H: Handler>(mut stream: TcpStream, hello: Hello, handler: H) {
             }
         }
         tokio::select! {
-            // Answers first: what is done should not wait for what is only beginning.
+            // Answers first: a finished request should not wait for new ones.
             biased;
             Some(answered) = in_flight.next(), if outbox.len() < OUTBOX_BYTES_MAX => match answered {
                 Some((number, payload)) => frame::put(&mut outbox, number, &payload),
@@ -112,7 +112,7 @@ async fn serve<H: Handler>(mut stream: TcpStream, hello: Hello, handler: H) {
     }
 }
 
-/// Exchanges introductions; `None` if the other side is no peer of this cluster.
+/// Exchanges introductions; `None` if the other side is not a peer of this cluster.
 async fn introduce(stream: &mut TcpStream, inbox: &mut BytesMut, hello: &Hello) -> Option<NodeName> {
     stream.set_nodelay(true).ok()?;
     let payload = loop {

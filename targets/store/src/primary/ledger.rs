@@ -1,7 +1,7 @@
 //! A node's state, its offset and its latest changes, in memory and on disk.
 //!
-//! Every change of one key has an offset, counted from 1 since the primary's data folder was made. The same offset
-//! means the same change on every node of the same lineage; a lineage is born with the primary's data folder.
+//! Every change of one key has an offset, counted from 1 since the primary's data folder was made. The same offset means
+//! the same change on every node of the same lineage; a new data folder of the primary begins a new lineage.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -28,10 +28,10 @@ pub struct Change {
     pub value: Option<Bytes>,
 }
 
-/// How far a node is, and in whose history.
+/// How far a node is, and in which lineage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
-    /// The history the offset counts in; 0 on a replica that has not met its primary.
+    /// The lineage that the offset counts in; 0 on a replica that has not met its primary.
     pub lineage: u64,
     /// The last change applied.
     pub offset: u64,
@@ -45,12 +45,12 @@ struct State {
     recent: VecDeque<Change>,
 }
 
-/// What a follower at some position needs next.
+/// The data that a follower at some position needs next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Following {
     /// The changes right after its offset; none if there are none yet.
     Changes(Vec<Change>),
-    /// Everything, because its history is another or reaches back too far.
+    /// A full copy, because its lineage is another or its offset is too far behind.
     Copy {
         /// The position of the copy.
         position: Position,
@@ -62,8 +62,8 @@ pub enum Following {
 /// A node's data. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    // Clients' reads and replicas' pulls look while one task (writer or replica) changes it; the lock is held for one
-    // look or one batch and never across an await.
+    // Clients' reads and replicas' pulls read while one task (writer or replica) changes it; the lock is held for one
+    // read or one batch and never across an await.
     state: Arc<RwLock<State>>,
     disk: Disk,
     moved: Arc<watch::Sender<u64>>,
@@ -90,7 +90,7 @@ impl Ledger {
         Ok(Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep })
     }
 
-    /// Begins a lineage if there is none: what a primary does with a new data folder.
+    /// Begins a lineage if there is none, as a primary does in a new data folder.
     ///
     /// # Errors
     /// It cannot be made durable.
@@ -98,7 +98,7 @@ impl Ledger {
         if self.position().lineage != 0 {
             return Ok(());
         }
-        // The hasher's keys are random per process; 0 is taken.
+        // The hasher's keys are random per process; 0 means no lineage.
         let lineage = RandomState::new().hash_one(std::process::id()).max(1);
         let position = Position { lineage, offset: 0 };
         self.disk.commit(move |transaction| save_position(transaction, position)).await?;
@@ -111,7 +111,7 @@ impl Ledger {
         self.look(|_, position| position)
     }
 
-    /// Looks at what is durable and visible.
+    /// Reads the durable, visible state.
     pub fn look<T>(&self, look: impl FnOnce(&KeyValues, Position) -> T) -> T {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         look(&state.values, state.position)
@@ -124,7 +124,7 @@ impl Ledger {
     /// Makes changes durable, then visible. Only one task may call this at a time.
     ///
     /// # Errors
-    /// They cannot be made durable; nothing became visible.
+    /// They cannot be made durable; none of them became visible.
     pub async fn append(&self, changes: Vec<Change>) -> Result<(), DiskError> {
         if changes.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Ledger {
     /// a time.
     ///
     /// # Errors
-    /// It cannot be made durable; what was there stays.
+    /// It cannot be made durable; the old contents stay.
     pub async fn replace(&self, position: Position, pairs: Vec<(Bytes, Bytes)>) -> Result<(), DiskError> {
         let pairs = Arc::new(pairs);
         let stored = Arc::clone(&pairs);
@@ -196,7 +196,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// What a follower at `theirs` needs next, at most `max` changes.
+    /// The data that a follower at `theirs` needs next, at most `max` changes.
     pub fn following(&self, theirs: Position, max: usize) -> Following {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = state.position.offset - state.recent.len() as u64;
@@ -209,7 +209,7 @@ impl Ledger {
         Following::Copy { position: state.position, pairs }
     }
 
-    /// Waits until the offset is another than `offset`; forever if it stays.
+    /// Waits until the offset is not `offset` any more, without a deadline.
     pub async fn moved_from(&self, offset: u64) {
         let mut moved = self.moved.subscribe();
         if moved.wait_for(|now| *now != offset).await.is_err() {
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(ledger.following(at(1), 1), Following::Changes(vec![change("b", Some("2"))]));
         let copy = Following::Copy { position: at(3), pairs: vec![("b".into(), "2".into())] };
         assert_eq!(ledger.following(at(0), 9), copy, "the first change is no longer kept");
-        assert_eq!(ledger.following(at(4), 9), copy, "nobody may be ahead of the primary");
+        assert_eq!(ledger.following(at(4), 9), copy, "no follower may be ahead of the primary");
         assert_eq!(ledger.following(Position { lineage: lineage ^ 1, offset: 2 }, 9), copy);
         ledger.close().await;
 

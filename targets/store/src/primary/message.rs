@@ -1,4 +1,4 @@
-//! What nodes say to each other in the mode `primary`.
+//! The messages between nodes in the mode `primary`.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub enum Request {
     Write(Vec<Command>),
     /// A client's reads.
     Read(Vec<Query>),
-    /// What comes after this position? Answered when there is something, or after a while.
+    /// The changes after this position; answered when there are some, or after a while.
     Follow(Position),
 }
 
@@ -26,6 +26,6 @@ pub enum Response {
     Read(Result<Vec<Answer>, Failure>),
     /// To [`Request::Follow`].
     Follow(Following),
-    /// To anything, from a node that is no primary.
+    /// To any request, from a node that is not the primary.
     NotPrimary,
 }

@@ -1,13 +1,13 @@
 //! The mode `primary`: one node takes all writes, the others copy them asynchronously.
 //!
 //! The first node by name is the primary; there is no failover. It acknowledges a write once it is durable on its own
-//! disk. Replicas pull the ordered changes, make them durable and then visible, so a replica's state is always one
-//! the primary once had.
+//! disk. Replicas pull the ordered changes, make them durable and then visible, so the primary once had every
+//! state that a replica has.
 //!
 //! - [`ledger`]: a node's state, its offset and its latest changes, in memory and on disk.
-//! - [`message`]: what nodes say to each other.
-//! - [`writer`]: how the primary executes writes.
-//! - [`replica`]: how a replica follows.
+//! - [`message`]: the messages between nodes.
+//! - [`writer`]: the task by which the primary executes writes.
+//! - [`replica`]: the task by which a replica follows the primary.
 //! - [`node`]: all of it together.
 
 pub mod ledger;

@@ -47,7 +47,7 @@ enum Role {
 }
 
 impl PrimaryNode {
-    /// Opens the data folder and starts to write or to follow. The node's tasks run in `tasks`.
+    /// Opens the data folder and starts to execute writes, or to follow the primary. The node's tasks run in `tasks`.
     ///
     /// # Errors
     /// The data folder cannot be used.
@@ -62,7 +62,7 @@ impl PrimaryNode {
         let ledger = Ledger::open(&config.data, &owner, options.log_keep, config.bug)?;
         let primary = members.into_iter().next().expect("this node is a member");
         let mut links = BTreeMap::new();
-        // Replicas speak to the primary only, and the primary to nobody: it answers.
+        // Replicas connect to the primary only, and the primary to no node: it answers.
         for peer in config.peers.iter().filter(|peer| peer.name == primary) {
             let (link, task) = Link::new(peer.name.clone(), peer.address, hello.clone());
             tasks.spawn(task.run());
@@ -135,7 +135,7 @@ impl PrimaryNode {
         }
     }
 
-    /// What this node knows of itself, without asking anybody.
+    /// The status of this node, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let (keys, position) = self.inner.ledger.look(|values, position| (values.len(), position));
         let mut fields =
@@ -179,7 +179,7 @@ impl PrimaryNode {
             }
             let payload = match primary.call(encode(request), deadline).await {
                 Ok(payload) => payload,
-                // The connection went down in between; nothing left, so it may be tried again.
+                // The connection was lost before anything was sent, so the request may be tried again.
                 Err(CallError::NotSent) if !primary.is_connected() => continue,
                 Err(CallError::NotSent) => return Err(NotExecuted::LeaderUnreachable.into()),
                 Err(CallError::Lost) => return Err(Unknown::ConnectionLost.into()),

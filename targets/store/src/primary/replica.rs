@@ -1,4 +1,4 @@
-//! How a replica follows: it asks for what comes after its offset, again and again.
+//! A replica follows the primary: it asks for the changes after its offset, again and again.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use duress_consensus::disk::DiskError;
 use duress_consensus::peer::payload::{decode, encode};
 use duress_consensus::peer::{CallError, Link};
 
-/// How long the primary keeps a follower that is up to date waiting; below the silence a link takes for a loss.
+/// How long the primary lets a follower wait that is up to date; less than the silence after which a link counts as lost.
 pub const FOLLOW_WAIT: Duration = Duration::from_millis(200);
-/// How many changes travel in one answer.
+/// The most changes in one answer.
 pub const CHANGES_MAX: usize = 2_000;
 
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub async fn follow(ledger: Ledger, primary: Link) -> Result<(), DiskError> {
         let answer = match primary.call(request, Instant::now() + ANSWER_MAX).await {
             Ok(payload) => decode(&payload),
             Err(CallError::NotSent | CallError::Lost | CallError::TimedOut) => {
-                // The link may be up and its queue full; whoever empties it must get to run.
+                // The link may be up and its queue full; the task that empties it must get to run.
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -39,9 +39,9 @@ pub async fn follow(ledger: Ledger, primary: Link) -> Result<(), DiskError> {
                 tracing::info!(offset = position.offset, keys = pairs.len(), "full copy received");
                 ledger.replace(position, pairs).await?;
             }
-            // A primary of another opinion will not change it soon; the next connection may be to a better one.
+            // A node that is not the primary will not become it soon; the next connection may be to the primary.
             _ => {
-                tracing::warn!("the primary does not let itself be followed");
+                tracing::warn!("the node asked is not the primary and cannot be followed");
                 tokio::time::sleep(FOLLOW_WAIT).await;
             }
         }

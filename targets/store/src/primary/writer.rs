@@ -1,4 +1,4 @@
-//! How the primary executes writes: one task, in order, many requests to a durable commit.
+//! The primary executes writes: one task, in order, many requests to a durable commit.
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,14 +16,14 @@ struct Write {
     reply: oneshot::Sender<Result<Vec<Reply>, Failure>>,
 }
 
-/// Where writes are handed in. Cheap to clone.
+/// A handle to hand writes to the writer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Writes {
     queue: mpsc::Sender<Write>,
 }
 
 impl Writes {
-    /// Executes commands in order, with nothing in between.
+    /// Executes commands in order, with no other command in between.
     ///
     /// # Errors
     /// The writer has stopped.
@@ -34,7 +34,7 @@ impl Writes {
     }
 }
 
-/// The task that executes.
+/// The task that executes writes.
 pub struct Writer {
     queue: mpsc::Receiver<Write>,
     ledger: Ledger,
@@ -53,7 +53,7 @@ impl Writer {
     /// The ledger cannot be written.
     pub async fn run(mut self) -> Result<(), DiskError> {
         self.ledger.found().await?;
-        // What the commands after the one being made durable must see; clients see the ledger.
+        // The state that later commands must see while earlier ones are being made durable; clients see the ledger.
         let mut ahead: KeyValues = self.ledger.look(|values, _| values.clone());
         let mut writes = Vec::new();
         while self.queue.recv_many(&mut writes, REQUESTS_PER_COMMIT).await > 0 {
@@ -80,7 +80,7 @@ impl Writer {
     }
 }
 
-/// Executes a command and notes which keys it changed.
+/// Executes a command and notes the keys that it changed.
 fn execute(values: &mut KeyValues, command: &Command, changes: &mut Vec<Change>) -> Reply {
     let reply = values.apply(command);
     if matches!(reply, Reply::Done | Reply::Integer(_)) {

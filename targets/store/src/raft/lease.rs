@@ -1,8 +1,8 @@
 //! Reads by lease: a leader that a quorum has just followed answers from its own state, without asking again.
 //!
-//! Ongaro, "Consensus: Bridging Theory and Practice", section 6.4.1: a leader may rely on not having been replaced for
-//! a while after a quorum heard from it, because those who heard from it elect nobody for a while. It saves a round per
-//! read and costs an assumption about clocks.
+//! Ongaro, "Consensus: Bridging Theory and Practice", section 6.4.1: for a while after a quorum heard from a leader, it may
+//! rely on not having been replaced, because the nodes that heard from it elect no other leader for a while. It saves a
+//! round per read and costs an assumption about clocks.
 //!
 //! # Which clock decides
 //!
@@ -10,9 +10,9 @@
 //!   heartbeat is one). Once a quorum, itself included, has acknowledged appends of its term, the oldest of the latest
 //!   such sending times, plus `lease`, is the end of the lease. Many real systems do the same; a monotonic clock would
 //!   be the better one.
-//! - The **followers' monotonic clocks** decide when somebody else may lead. A node that hears from a leader neither
+//! - The **followers' monotonic clocks** decide when another node may lead. A node that hears from a leader neither
 //!   grants a vote nor stands for election for `election_max` after it: openraft keeps that rule, and reads no wall
-//!   clock. A node that restarts still knows whom it followed, since its vote is durable before it answers an append,
+//!   clock. A node that restarts still knows which leader it followed, since its vote is durable before it answers an append,
 //!   and counts from its start.
 //!
 //! # The assumption, and why it is enough
@@ -29,30 +29,31 @@
 //!   `s + election_max - drift_bound`, which is at or after `s + lease`: the lease is over.
 //! - If F is L itself, it has ceded its lease ([`Lease::cede`]) before its vote left.
 //!
-//! So while the lease holds, nobody else has committed anything, and everything that was ever acknowledged is in the
-//! state of L, provided that L has applied an entry of its own term. The state is looked at first and the clock is read
+//! So while the lease holds, no other leader has committed anything, and everything that was ever acknowledged is in the
+//! state of L, provided that L has applied an entry of its own term. The state is read first and the clock
 //! afterwards: a leader that is paused between the two finds the lease over, and one that is paused later answers what
 //! was true during the request.
 //!
-//! A leader whose clock is set back while it is cut off takes its lease for valid again, until its clock has made up
-//! for the step. There is no defence against that here: it is what the assumption is about. A step while the leader
-//! is followed does no harm beyond the next heartbeats, since later sending times replace earlier ones.
+//! A leader whose clock is set back while it is cut off considers its lease valid again, until its clock has made up for
+//! the step. There is no defence against that here: the assumption excludes it. A step while the leader has followers
+//! does no harm beyond the next heartbeats, since later sending times replace earlier ones.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use duress_consensus::network::Observer;
+use duress_consensus::network::{Acknowledged, Observer};
+use duress_consensus::types::LeaderId;
 
-use super::types::{LeaderId, StateView, answer_all};
+use super::types::{StateView, answer_all};
 use crate::command::{Answer, Query};
 use crate::wall_clock::WallClock;
 
 /// When an append was sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Sending {
-    /// Counts sendings: their order, which the wall clock does not tell.
+pub struct SentAppend {
+    /// The number of the append, for the order, which a wall clock cannot tell.
     number: u64,
     at: SystemTime,
 }
@@ -61,22 +62,22 @@ pub struct Sending {
 #[derive(Debug)]
 pub struct Lease {
     duration: Duration,
-    /// How many others make a quorum together with this node.
+    /// How many other nodes make a quorum together with this one.
     others_needed: usize,
     clock: Arc<dyn WallClock>,
     sendings: AtomicU64,
     answered: AtomicU64,
-    // Replication to each peer renews the lease, votes cede it and reads look at it; the lock is held for a few
+    // Replication to each peer renews the lease, votes cede it and reads check it; the lock is held for a few
     // comparisons and never across an await.
-    held: Mutex<Held>,
+    held: Mutex<LeaseState>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    /// The leader, and its term, that the acknowledgements are of.
+struct LeaseState {
+    /// The leader and term that the acknowledgements belong to.
     leader: LeaderId,
-    /// The latest sending that each peer has acknowledged.
-    acknowledged: BTreeMap<u64, Sending>,
+    /// The latest append that each peer has acknowledged.
+    acknowledged: BTreeMap<u64, SentAppend>,
     /// When the lease is over, by the wall clock.
     end: Option<SystemTime>,
     /// The greatest leader this node has helped or tried to elect.
@@ -97,27 +98,27 @@ impl Lease {
     }
 
     /// An append is about to be sent.
-    pub fn sending(&self) -> Sending {
+    fn sent(&self) -> SentAppend {
         let at = self.clock.now();
-        Sending { number: self.sendings.fetch_add(1, Ordering::Relaxed), at }
+        SentAppend { number: self.sendings.fetch_add(1, Ordering::Relaxed), at }
     }
 
     /// A peer has handled an append of `leader`, which is this node in one of its terms, and knew of no later leader.
-    pub fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Sending) {
+    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: SentAppend) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if leader < held.leader {
             return;
         }
         if leader > held.leader {
-            *held = Held { leader, ceded: held.ceded, ..Held::default() };
+            *held = LeaseState { leader, ceded: held.ceded, ..LeaseState::default() };
         }
         let latest = held.acknowledged.entry(peer).or_insert(sending);
         if sending.number > latest.number {
             *latest = sending;
         }
-        let mut latest: Vec<Sending> = held.acknowledged.values().copied().collect();
+        let mut latest: Vec<SentAppend> = held.acknowledged.values().copied().collect();
         latest.sort_unstable_by_key(|sending| std::cmp::Reverse(sending.number));
-        // A time nobody can count to is no end of a lease.
+        // A time beyond the range of the clock does not end a lease.
         held.end = self
             .others_needed
             .checked_sub(1)
@@ -126,14 +127,13 @@ impl Lease {
     }
 
     /// This node has granted a vote for `leader`, or asks for votes itself: no lease of an earlier leader holds from
-    /// now on. To be called before anybody can learn of the vote.
-    pub fn cede(&self, leader: LeaderId) {
+    /// now on. To be called before another node can learn of the vote.
+    fn cede(&self, leader: LeaderId) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.ceded = held.ceded.max(leader);
     }
 
-    /// Answers queries from the applied state, if it is certain by the lease that it was the latest one: `None` if
-    /// not.
+    /// Answers queries from the applied state, or `None` if the lease does not make certain that it was the latest one.
     pub fn read(&self, view: &StateView, queries: &[Query]) -> Option<Vec<Answer>> {
         let (answers, applied) =
             view.read(|applied| (answer_all(applied, queries), applied.last_applied.map(|id| id.leader_id)));
@@ -157,27 +157,14 @@ impl Lease {
     }
 }
 
-/// The lease that a leader's network renews and cedes, if reads use one.
-#[derive(Debug, Clone)]
-pub struct LeaseRenewal(pub Option<Arc<Lease>>);
-
-impl Observer for LeaseRenewal {
-    type Sending = Option<Sending>;
-
-    fn sending(&self) -> Option<Sending> {
-        self.0.as_ref().map(|lease| lease.sending())
+impl Observer for Lease {
+    fn sending(self: Arc<Self>, leader: LeaderId, peer: u64) -> Acknowledged {
+        let sending = self.sent();
+        Box::new(move || self.acknowledged(leader, peer, sending))
     }
 
-    fn acknowledged(&self, leader: LeaderId, peer: u64, sending: Option<Sending>) {
-        if let (Some(lease), Some(sending)) = (&self.0, sending) {
-            lease.acknowledged(leader, peer, sending);
-        }
-    }
-
-    fn asking_for_vote(&self, leader: LeaderId) {
-        if let Some(lease) = &self.0 {
-            lease.cede(leader);
-        }
+    fn ceding(&self, leader: LeaderId) {
+        self.cede(leader);
     }
 }
 
@@ -213,8 +200,8 @@ mod tests {
     #[test]
     fn it_lasts_from_the_sending_that_completes_a_quorum() {
         let (lease, clock) = lease();
-        let (first, _) = (lease.sending(), set(&clock, 1_100));
-        let (second, _) = (lease.sending(), set(&clock, 1_200));
+        let (first, _) = (lease.sent(), set(&clock, 1_100));
+        let (second, _) = (lease.sent(), set(&clock, 1_200));
         lease.acknowledged(TERM_1, 1, second);
         assert!(!lease.holds(TERM_1), "two of five are no quorum");
         lease.acknowledged(TERM_1, 2, first);
@@ -237,8 +224,8 @@ mod tests {
     #[test]
     fn an_answer_that_overtakes_another_counts_once() {
         let (lease, clock) = lease();
-        let (first, _) = (lease.sending(), set(&clock, 1_100));
-        let second = lease.sending();
+        let (first, _) = (lease.sent(), set(&clock, 1_100));
+        let second = lease.sent();
         for (peer, sending) in [(1, second), (2, second), (1, first), (2, first)] {
             lease.acknowledged(TERM_1, peer, sending);
         }
@@ -249,15 +236,15 @@ mod tests {
     #[test]
     fn it_is_of_one_term_only() {
         let (lease, _) = lease();
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         assert!(!lease.holds(TERM_3), "the leader has acknowledgements of term 1 only");
-        lease.acknowledged(TERM_3, 1, lease.sending());
-        lease.acknowledged(TERM_1, 2, lease.sending());
+        lease.acknowledged(TERM_3, 1, lease.sent());
+        lease.acknowledged(TERM_1, 2, lease.sent());
         assert!(
             !lease.holds(TERM_1) && !lease.holds(TERM_3),
             "one acknowledgement of term 3, and an old one"
         );
-        lease.acknowledged(TERM_3, 2, lease.sending());
+        lease.acknowledged(TERM_3, 2, lease.sent());
         assert!(!lease.holds(TERM_1), "the state lacks an entry of term 3");
         assert!(lease.holds(TERM_3));
     }
@@ -265,26 +252,26 @@ mod tests {
     #[test]
     fn a_vote_for_another_ends_it_and_its_own_next_term_begins_anew() {
         let (lease, _) = lease();
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         lease.cede(TERM_2);
         assert!(!lease.holds(TERM_1));
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
-        assert!(!lease.holds(TERM_1), "whoever still follows it, this node itself may have elected another");
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
+        assert!(!lease.holds(TERM_1), "followers or not, this node itself may have elected another");
         lease.cede(TERM_3);
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_3, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_3, peer, lease.sent()));
         assert!(lease.holds(TERM_3));
     }
 
     #[test]
     fn a_clock_set_back_prolongs_it_by_the_step_until_it_is_acknowledged_again() {
         let (lease, clock) = lease();
-        (1..=4).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=4).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         set(&clock, 1_400);
         assert!(!lease.holds(TERM_1));
         set(&clock, 1_400 - 300);
         assert!(lease.holds(TERM_1));
         set(&clock, 500);
-        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sending()));
+        (1..=2).for_each(|peer| lease.acknowledged(TERM_1, peer, lease.sent()));
         set(&clock, 900);
         assert!(!lease.holds(TERM_1), "what the two others acknowledged before the step no longer counts");
     }

@@ -1,16 +1,9 @@
-//! What nodes forward to the leader in the mode `raft`.
+//! Requests that nodes forward to the leader in the mode `raft`.
 
-use duress_consensus::message;
 use serde::{Deserialize, Serialize};
 
-use super::types::TypeConfig;
 use crate::command::{Answer, Command, Query, Reply};
 use crate::outcome::Failure;
-
-/// A request to another node.
-pub type Request = message::Request<TypeConfig, Forwarded>;
-/// The answer, in the variant of the request.
-pub type Response = message::Response<Answered>;
 
 /// A client's request, for the leader.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! The mode `raft`: one consensus group of all nodes, on openraft.
 //!
-//! - [`types`]: what the log holds and what it does to the state; [`message`]: what nodes forward to the leader.
+//! - [`types`]: the replicated state; [`message`]: requests forwarded to the leader.
 //! - [`proposer`], [`read_index`]: how a leader writes and reads.
-//! - [`lease`]: how it reads without asking anybody.
-//! - [`node`]: all of it together, and how any node serves by way of the leader.
+//! - [`lease`]: how it reads without asking other nodes.
+//! - [`node`]: all of it together, and how any node serves clients through the leader.
 
 pub mod lease;
 pub mod message;

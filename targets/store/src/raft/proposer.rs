@@ -1,16 +1,17 @@
 //! Writes into the log, many requests to an entry.
 //!
-//! Whatever waits is proposed as one entry; a few entries may be under way at once. A request's commands are never
+//! All waiting requests are proposed as one entry; a few entries may be under way at once. A request's commands are never
 //! split, so they stay in order and take effect together.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::error::{ClientWriteError, Fatal};
+use duress_consensus::types::{Fatal, Replies};
+use duress_consensus::{Consensus, ProposalError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::types::{Appended, Batch, Raft, Replies, StateView};
+use super::types::StateView;
 use crate::bug::Bug;
 use crate::command::{Command, Condition, Reply};
 use crate::outcome::{Failure, NotExecuted, Unknown};
@@ -27,7 +28,7 @@ pub struct Proposal {
     reply: oneshot::Sender<Result<Vec<Reply>, Failure>>,
 }
 
-/// Where requests are handed to the proposer. Cheap to clone.
+/// A handle to hand requests to the proposer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Proposals {
     queue: mpsc::Sender<Proposal>,
@@ -36,14 +37,14 @@ pub struct Proposals {
 /// The task that proposes.
 pub struct Proposer {
     queue: mpsc::Receiver<Proposal>,
-    raft: Raft,
+    consensus: Consensus,
     view: StateView,
     bug: Option<Bug>,
     entry_timeout: Duration,
 }
 
 impl Proposals {
-    /// Proposes commands and waits, without limit, until they are executed or their fate is unknown.
+    /// Proposes commands and waits, without a deadline, until they are executed or it is unknown whether they will be.
     ///
     /// # Errors
     /// See [`crate::outcome`].
@@ -56,9 +57,14 @@ impl Proposals {
 
 impl Proposer {
     /// A proposer and the handle to it. `entry_timeout` bounds how long an entry that never commits holds its place.
-    pub fn new(raft: Raft, view: StateView, bug: Option<Bug>, entry_timeout: Duration) -> (Proposals, Self) {
+    pub fn new(
+        consensus: Consensus,
+        view: StateView,
+        bug: Option<Bug>,
+        entry_timeout: Duration,
+    ) -> (Proposals, Self) {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        (Proposals { queue: sender }, Self { queue, raft, view, bug, entry_timeout })
+        (Proposals { queue: sender }, Self { queue, consensus, view, bug, entry_timeout })
     }
 
     /// Proposes until every handle is dropped or the consensus has stopped.
@@ -71,8 +77,8 @@ impl Proposer {
             if self.queue.recv_many(&mut waiting, REQUESTS_PER_ENTRY).await == 0 {
                 return;
             }
-            // Whoever gave up while the proposal waited has been told "unknown"; not executing it is allowed, and
-            // after a lost quorum it keeps a flood of dead requests out of the log.
+            // A requester that gave up while its proposal waited has received "unknown". Not executing it is allowed, and
+            // after a lost quorum keeps a flood of abandoned requests out of the log.
             waiting.retain(|proposal| !proposal.reply.is_closed());
             let mut batches: Vec<Vec<Proposal>> = Vec::new();
             let mut size = 0;
@@ -97,29 +103,23 @@ impl Proposer {
             proposals = proposals.into_iter().filter_map(|p| compare_before_order(&self.view, p)).collect();
         }
         let commands: Vec<Command> = proposals.iter().flat_map(|p| p.commands.iter().cloned()).collect();
-        let marker = Arc::new(Appended::default());
-        let batch = Batch::new(&commands).with_marker(Arc::clone(&marker));
-        let receiver = match self.raft.client_write_ff(batch).await {
-            Ok(receiver) => receiver,
+        let entry = match self.consensus.propose(&commands).await {
+            Ok(entry) => entry,
             Err(fatal) => return fail_all(proposals, &stopped(&fatal)),
         };
         let acknowledge_early = self.bug == Some(Bug::AckBeforeCommit);
         let entry_timeout = self.entry_timeout;
         tokio::spawn(async move {
             if acknowledge_early {
-                proposals = acknowledge_appended(proposals, &marker, entry_timeout).await;
+                proposals = acknowledge_appended(proposals, &entry, entry_timeout).await;
             }
-            match timeout(entry_timeout, receiver).await {
-                Ok(Ok(Ok(response))) => distribute(proposals, response.data),
-                Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) if marker.is_handed_to_log() => {
+            match timeout(entry_timeout, entry.replies()).await {
+                Ok(Ok(replies)) => distribute(proposals, &replies),
+                Ok(Err(ProposalError::LeaderChanged)) => {
                     fail_all(proposals, &Unknown::LeaderChanged.into());
                 }
-                Ok(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => {
-                    fail_all(proposals, &NotExecuted::NotLeader.into());
-                }
-                Ok(Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_)) => {
-                    fail_all(proposals, &Unknown::Stopped.into());
-                }
+                Ok(Err(ProposalError::NotLeader)) => fail_all(proposals, &NotExecuted::NotLeader.into()),
+                Ok(Err(ProposalError::Stopped)) => fail_all(proposals, &Unknown::Stopped.into()),
                 Err(_) => fail_all(proposals, &Unknown::TimedOut.into()),
             }
             drop(place);
@@ -127,16 +127,17 @@ impl Proposer {
     }
 }
 
-fn stopped(fatal: &Fatal<u64>) -> Failure {
+fn stopped(fatal: &Fatal) -> Failure {
     match fatal {
-        // The message was refused by a core that had ended, so nothing was proposed.
+        // A core that had ended refused the message, so nothing was proposed.
         Fatal::Stopped => NotExecuted::ShuttingDown.into(),
         _ => Unknown::Stopped.into(),
     }
 }
 
-fn distribute(proposals: Vec<Proposal>, replies: Replies) {
-    let mut replies = replies.0.into_iter();
+fn distribute(proposals: Vec<Proposal>, replies: &Replies) {
+    let replies: Vec<Reply> = replies.decode().expect("the state of this store gives its own replies");
+    let mut replies = replies.into_iter();
     for proposal in proposals {
         let mine: Vec<Reply> = replies.by_ref().take(proposal.commands.len()).collect();
         debug_assert_eq!(mine.len(), proposal.commands.len(), "every command has a reply");
@@ -156,17 +157,17 @@ fn fail_all(proposals: Vec<Proposal>, failure: &Failure) {
 /// returns those whose replies depend on the order.
 async fn acknowledge_appended(
     proposals: Vec<Proposal>,
-    marker: &Appended,
+    entry: &duress_consensus::Proposal,
     entry_timeout: Duration,
 ) -> Vec<Proposal> {
     let unconditional =
         |command: &Command| matches!(command, Command::Set { condition: Condition::Always, .. });
     if !proposals.iter().any(|p| p.commands.iter().all(unconditional))
-        || timeout(entry_timeout, marker.durable()).await.is_err()
+        || timeout(entry_timeout, entry.appended()).await.is_err()
     {
         return proposals;
     }
-    // Those answered here keep their place, with a closed channel, so that replies are dealt out in order.
+    // Requests answered here keep their place, with a closed channel, so that replies are handed out in order.
     proposals
         .into_iter()
         .map(|proposal| {
@@ -181,10 +182,10 @@ async fn acknowledge_appended(
         .collect()
 }
 
-/// The bug `cas-before-order`: compares with what is applied now, and orders a blind write.
+/// The bug `cas-before-order`: compares with the state that is applied now, and orders a blind write.
 ///
 /// `None` if the comparison failed, which is answered here. Only a pipelined command whose comparison fails is still
-/// ordered as it is, because its neighbours' replies are.
+/// ordered as it is, because its neighbours' replies depend on the order.
 fn compare_before_order(view: &StateView, mut proposal: Proposal) -> Option<Proposal> {
     let mut refused = false;
     for command in &mut proposal.commands {

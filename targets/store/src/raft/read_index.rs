@@ -1,6 +1,6 @@
 //! Linearizable reads by ReadIndex, many reads to a round.
 //!
-//! A leader that answers a read must know that nobody had replaced it when the read arrived. It notes its committed
+//! A leader that answers a read must know that no other leader had replaced it when the read arrived. It notes its committed
 //! position, has a quorum confirm its leadership, waits until that position is applied, and answers ("In Search of an
 //! Understandable Consensus Algorithm", extended version, section 8). One round serves every read that arrived
 //! before it began; a read that arrives during a round waits for the next.
@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use openraft::ServerState;
-use openraft::error::{CheckIsLeaderError, RaftError};
+use duress_consensus::{Consensus, NotConfirmed};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::types::{Raft, StateView, answer_all};
+use super::types::{StateView, answer_all};
 use crate::bug::Bug;
 use crate::command::{Answer, Query};
 use crate::outcome::{Failure, NotExecuted, Unknown};
@@ -28,7 +27,7 @@ struct Read {
     reply: oneshot::Sender<Result<Vec<Answer>, Failure>>,
 }
 
-/// Where reads are handed in. Cheap to clone.
+/// A handle to hand reads to the rounds. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Reads {
     queue: mpsc::Sender<Read>,
@@ -38,7 +37,7 @@ pub struct Reads {
 /// The task that runs the rounds.
 pub struct ReadIndex {
     queue: mpsc::Receiver<Read>,
-    raft: Raft,
+    consensus: Consensus,
     view: StateView,
     bug: Option<Bug>,
     round_timeout: Duration,
@@ -64,11 +63,16 @@ impl Reads {
 
 impl ReadIndex {
     /// The rounds and the handle to them.
-    pub fn new(raft: Raft, view: StateView, bug: Option<Bug>, round_timeout: Duration) -> (Reads, Self) {
+    pub fn new(
+        consensus: Consensus,
+        view: StateView,
+        bug: Option<Bug>,
+        round_timeout: Duration,
+    ) -> (Reads, Self) {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
         let rounds = Arc::new(AtomicU64::new(0));
         let reads = Reads { queue: sender, rounds: Arc::clone(&rounds) };
-        (reads, Self { queue, raft, view, bug, round_timeout, rounds })
+        (reads, Self { queue, consensus, view, bug, round_timeout, rounds })
     }
 
     /// Runs rounds until every handle is dropped.
@@ -93,19 +97,14 @@ impl ReadIndex {
 
     async fn confirm_leadership(&self) -> Result<(), NotExecuted> {
         if self.bug == Some(Bug::StaleLeaderRead) {
-            let believes_to_lead = self.raft.server_metrics().borrow().state == ServerState::Leader;
-            return if believes_to_lead { Ok(()) } else { Err(NotExecuted::NotLeader) };
+            return if self.consensus.leads() { Ok(()) } else { Err(NotExecuted::NotLeader) };
         }
         self.rounds.fetch_add(1, Ordering::Relaxed);
-        match timeout(self.round_timeout, self.raft.ensure_linearizable()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_)))) => {
-                Err(NotExecuted::NotLeader)
-            }
-            Ok(Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) | Err(_) => {
-                Err(NotExecuted::NoQuorum)
-            }
-            Ok(Err(RaftError::Fatal(_))) => Err(NotExecuted::ShuttingDown),
+        match timeout(self.round_timeout, self.consensus.confirm_leadership()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(NotConfirmed::NotLeader)) => Err(NotExecuted::NotLeader),
+            Ok(Err(NotConfirmed::NoQuorum)) | Err(_) => Err(NotExecuted::NoQuorum),
+            Ok(Err(NotConfirmed::Stopped)) => Err(NotExecuted::ShuttingDown),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One client, pipelining included.
 //!
-//! What a client has sent is answered in order. Neighbouring writes become one proposal and neighbouring reads one
-//! read, so a pipeline costs as many rounds as it changes between the two.
+//! Requests are answered in the order in which the client sent them. Neighbouring writes become one proposal and
+//! neighbouring reads one read, so a pipeline costs one round for each change between the two.
 
 use std::io;
 use std::sync::Arc;
@@ -33,12 +33,12 @@ pub enum ConnectionError {
     /// The client does not speak the protocol.
     #[error("the client does not speak RESP")]
     Protocol(#[from] RedisProtocolError),
-    /// A request above any limit.
+    /// A request above the limit.
     #[error("the client's request is longer than {INBOX_BYTES_MAX} bytes")]
     TooLong,
 }
 
-/// What a connection needs to know of the node it is served by.
+/// The node that serves a connection.
 #[derive(Clone)]
 pub struct Service {
     /// The node.
@@ -49,7 +49,7 @@ pub struct Service {
     pub shutdown: Arc<Notify>,
 }
 
-/// Whether to go on after a request.
+/// Whether to continue after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     GoOn,
@@ -66,7 +66,7 @@ struct Connection {
 /// Serves one client until it leaves, quits, or the connection fails.
 ///
 /// # Errors
-/// The socket failed, or what came in is no RESP.
+/// The socket failed, or the client does not speak RESP.
 pub async fn serve_client(mut stream: TcpStream, id: u64, service: Service) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let mut inbox = BytesMut::with_capacity(4 << 10);
@@ -110,10 +110,10 @@ pub async fn serve_client(mut stream: TcpStream, id: u64, service: Service) -> R
     }
 }
 
-/// Takes the words of one request from the front of what has come in, if it is all there.
+/// Takes the words of one request from the front of the input, if it is complete.
 ///
 /// Requests are arrays of bulk strings in both versions of the protocol; a line of plain words is accepted too, as
-/// Redis does for people with telnet.
+/// in Redis, for use with telnet.
 fn take_request(inbox: &mut BytesMut) -> Result<Option<Vec<Bytes>>, RedisProtocolError> {
     let Some(first) = inbox.first() else { return Ok(None) };
     if *first != b'*' {
@@ -143,8 +143,8 @@ enum Run {
     Reads(Vec<Query>),
 }
 
-/// What `CONFIG GET` finds: the two settings redis-benchmark wants to print, as they would be put in Redis's words.
-/// Nothing can be configured through it.
+/// The settings that `CONFIG GET` finds: the two that redis-benchmark prints, in Redis's terms. Nothing can be
+/// configured through it.
 fn settings(pattern: &[u8]) -> Vec<(&'static str, RespReply)> {
     let known = [("save", ""), ("appendonly", "yes")];
     let found = known.into_iter().filter(|(name, _)| pattern.eq_ignore_ascii_case(name.as_bytes()));

@@ -1,7 +1,7 @@
 //! Clients' connections: RESP2 and RESP3, as Redis clients speak them.
 //!
-//! - [`request`]: what clients may ask.
-//! - [`reply`]: how answers look in both versions of the protocol.
+//! - [`request`]: the requests of clients.
+//! - [`reply`]: answers in both versions of the protocol.
 //! - [`connection`]: one client, pipelining included.
 //! - [`info`]: the text of `INFO`.
 

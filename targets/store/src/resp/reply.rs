@@ -1,4 +1,4 @@
-//! How answers look in both versions of the protocol.
+//! Answers in both versions of the protocol.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use redis_protocol::error::RedisProtocolError;
@@ -11,7 +11,7 @@ use super::request::Version;
 use crate::command::{Answer, Reply};
 use crate::outcome::Failure;
 
-/// An answer, before it is known which version of the protocol the client speaks.
+/// An answer, independent of the version of the protocol that the client speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RespReply {
     /// A status, such as `OK`.

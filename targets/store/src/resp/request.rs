@@ -1,4 +1,4 @@
-//! What clients may ask, and how Redis words its refusals.
+//! The requests of clients, and refusals in Redis's words.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ const VALUE_BYTES_MAX: usize = 1 << 20;
 pub enum Request {
     /// Changes the state.
     Write(Command),
-    /// Looks at the state.
+    /// Reads the state.
     Read(Query),
     /// Concerns the connection or the node alone.
     Session(Session),
@@ -30,9 +30,9 @@ pub enum Session {
     Info,
     /// `CONFIG GET pattern`.
     ConfigGet(Bytes),
-    /// `COMMAND`: no descriptions are kept.
+    /// `COMMAND`: answered without descriptions.
     Commands,
-    /// Anything that is answered `OK` because nothing hangs on it: `SELECT 0`, `CLIENT SETNAME`…
+    /// A request that has no effect and is answered `OK`: `SELECT 0`, `CLIENT SETNAME`…
     Accepted,
     /// `CLIENT ID`.
     ClientId,
@@ -53,7 +53,7 @@ pub enum Version {
     Three,
 }
 
-/// A request that was not executed because it is malformed; the text is the error reply, Redis's where it has one.
+/// A request that was not executed because it is malformed; its message is the error reply, Redis's where it has one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// No command of this name.
@@ -73,10 +73,10 @@ pub enum RequestError {
     /// An argument that should be an integer.
     #[error("ERR value is not an integer or out of range")]
     NotAnInteger,
-    /// A version that is not spoken.
+    /// An unsupported version.
     #[error("NOPROTO unsupported protocol version")]
     Version,
-    /// There is one database.
+    /// There is only one database.
     #[error("ERR DB index is out of range")]
     Database,
     /// There are no users.
@@ -96,10 +96,10 @@ pub enum RequestError {
 }
 
 impl Request {
-    /// Understands a request from its words, the first of which is the command.
+    /// Parses a request from its words, the first of which is the command.
     ///
     /// # Errors
-    /// The words are no request; nothing is executed.
+    /// The words are not a request; nothing is executed.
     pub fn parse(mut words: Vec<Bytes>) -> Result<Self, RequestError> {
         if words.iter().any(|word| word.len() > VALUE_BYTES_MAX) {
             return Err(RequestError::TooLong);

@@ -1,34 +1,31 @@
-//! Why a request to a partition is refused.
+//! Errors of requests to a partition.
 
 use kafka_protocol::ResponseError;
 
 use crate::log::{AppendError, BatchFault, LogError, SequenceFault};
 
-/// Why a request to a partition is refused.
+/// Why a request to a partition failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// This broker does not lead it, or no longer: what was appended may or may not survive.
+pub enum PartitionError {
+    /// This broker does not lead it, or no longer: an appended batch may or may not survive.
     #[error("this broker does not lead the partition")]
     NotLeader,
     /// The request was made for an earlier leader.
     #[error("the request is for an earlier leader epoch")]
     FencedEpoch,
-    /// The request was made for a leader this broker does not know of yet.
+    /// The request was made for a later leader, of which this broker does not know yet.
     #[error("the request is for a later leader epoch")]
     UnknownEpoch,
     /// Too few replicas are in sync; nothing was appended.
     #[error("too few replicas are in sync")]
     NotEnoughReplicas,
-    /// It was appended, and then too few replicas were in sync.
-    #[error("it was appended, but too few replicas are in sync")]
+    /// The batch was appended, and then too few replicas were in sync.
+    #[error("the batch was appended, but too few replicas are in sync")]
     NotEnoughReplicasAfterAppend,
-    /// A new leader does not know yet how far its followers are.
-    #[error("a new leader does not know yet which offsets are committed")]
-    OffsetNotAvailable,
-    /// The replicas did not have it in time; they may have it later.
-    #[error("the replicas did not have it in time")]
+    /// The replicas did not have the batch in time; they may have it later.
+    #[error("the replicas did not have the batch in time")]
     TimedOut,
-    /// The batch cannot be appended; nothing of it was.
+    /// The batch cannot be appended; no part of it was.
     #[error(transparent)]
     Append(AppendError),
     /// The log failed.
@@ -39,13 +36,13 @@ pub enum Fault {
     Stopped,
 }
 
-impl From<LogError> for Fault {
+impl From<LogError> for PartitionError {
     fn from(error: LogError) -> Self {
         Self::Log(error)
     }
 }
 
-impl From<AppendError> for Fault {
+impl From<AppendError> for PartitionError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::Log(error) => Self::Log(error),
@@ -54,8 +51,8 @@ impl From<AppendError> for Fault {
     }
 }
 
-impl Fault {
-    /// Kafka's code for it.
+impl PartitionError {
+    /// Kafka's code of it.
     pub fn code(&self) -> ResponseError {
         match self {
             Self::NotLeader | Self::Stopped => ResponseError::NotLeaderOrFollower,
@@ -63,7 +60,6 @@ impl Fault {
             Self::UnknownEpoch => ResponseError::UnknownLeaderEpoch,
             Self::NotEnoughReplicas => ResponseError::NotEnoughReplicas,
             Self::NotEnoughReplicasAfterAppend => ResponseError::NotEnoughReplicasAfterAppend,
-            Self::OffsetNotAvailable => ResponseError::OffsetNotAvailable,
             Self::TimedOut => ResponseError::RequestTimedOut,
             Self::Log(LogError::OutOfRange { .. }) => ResponseError::OffsetOutOfRange,
             Self::Log(LogError::Corrupt { .. }) => ResponseError::CorruptMessage,
@@ -85,8 +81,8 @@ impl Fault {
         }
     }
 
-    /// Whether the partition's files are no longer to be trusted, so that the broker must stop.
+    /// Whether the partition's files can no longer be trusted, so that the broker must stop.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Log(LogError::Disk(_) | LogError::Stopped { .. }))
+        matches!(self, Self::Log(LogError::File(_) | LogError::Stopped { .. }))
     }
 }

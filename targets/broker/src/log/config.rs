@@ -1,47 +1,47 @@
-//! What a log promises and how it is kept. All of it is decided when the log is opened.
+//! The configuration of a log, decided when the log is opened.
 
 use std::time::Duration;
 
 /// When appended batches are made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FsyncPolicy {
-    /// Before anybody is told that they are there.
+    /// Before they are acknowledged.
     BeforeAck,
     /// When this long has passed since the last time.
     Every(Duration),
-    /// Never by us; the kernel writes them back when it likes.
+    /// Never by the broker: when the kernel writes them back.
     Never,
 }
 
-/// What becomes of old records.
+/// How old records are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleanup {
-    /// Whole segments go, by age or by size.
+    /// Whole segments are removed, by age or by size.
     Delete,
-    /// The latest value of every key stays.
+    /// Only the latest record of every key is kept.
     Compact,
     /// Both.
     CompactAndDelete,
 }
 
 impl Cleanup {
-    /// Whether records are kept by key.
+    /// Whether the latest record of every key is kept.
     pub fn compacts(self) -> bool {
         matches!(self, Self::Compact | Self::CompactAndDelete)
     }
 
-    /// Whether records go by age or size.
+    /// Whether segments are removed by age or size.
     pub fn deletes(self) -> bool {
         matches!(self, Self::Delete | Self::CompactAndDelete)
     }
 }
 
-/// What becomes of a place in the log that a power loss has torn.
+/// How opening a log treats a place that a power loss has torn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TornTail {
-    /// Everything from the first batch that is not whole and valid is cut off when the log is opened.
+    /// It cuts off everything from the first batch that is incomplete or invalid.
     Cut,
-    /// Defect: what cannot be read is skipped, and what is readable behind it stays, as if nothing were missing.
+    /// Defect: it skips unreadable batches and keeps the readable ones behind them, as if nothing were missing.
     Keep,
 }
 
@@ -54,37 +54,37 @@ pub enum CompactionKeeps {
     First,
 }
 
-/// What syncing a file does.
+/// The effect of syncing a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Waits until the data is on the device.
+    /// It waits until the data is on the device.
     Fsync,
-    /// Defect: trusts that the kernel will write it back, and answers at once.
+    /// Defect: it returns at once and leaves the data to the kernel.
     Skipped,
 }
 
-/// What an append by a producer that numbers its batches is held to.
+/// How an append by a producer that numbers its batches is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SequenceCheck {
-    /// A repeated batch is answered with its old place, a gap is refused.
+    /// A repeated batch is answered with its old offsets, a gap is refused.
     Checked,
-    /// Defect: whatever arrives is appended.
+    /// Defect: every batch is appended.
     Ignored,
 }
 
 /// Whether a follower keeps account of producers' sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FollowerProducers {
-    /// It learns them from the batches that it copies.
+    /// Yes: it learns them from the batches that it copies.
     Tracked,
-    /// Defect: only a leader does. A follower drops what it knew, which is going to be out of date, so that a new leader
-    /// knows no producer of the past.
+    /// Defect: only a leader does. A follower drops its account, which would get out of date, so that a new leader knows
+    /// no earlier producer.
     Ignored,
 }
 
-/// How one partition's log is kept.
+/// The configuration of one partition's log.
 #[derive(Debug, Clone)]
-pub struct LogOptions {
+pub struct LogConfig {
     /// A segment is closed before it grows past this, bytes.
     pub segment_bytes_max: u64,
     /// A segment is closed when its first batch was appended this long ago.
@@ -95,31 +95,31 @@ pub struct LogOptions {
     pub batch_bytes_max: usize,
     /// When appended batches are made durable.
     pub fsync: FsyncPolicy,
-    /// What becomes of old records.
+    /// How old records are removed.
     pub cleanup: Cleanup,
-    /// Segments go when their newest record is older; none keeps them for ever.
+    /// Age of its newest record at which a segment is removed; none keeps segments for ever.
     pub retention_age: Option<Duration>,
-    /// The oldest segments go while the log is larger, bytes; none keeps them for ever.
+    /// Size above which the oldest segments are removed, bytes; none keeps them for ever.
     pub retention_bytes: Option<u64>,
     /// How long compaction keeps a tombstone after it has first met it, so that slow readers see it.
     pub delete_retention: Duration,
     /// Compaction waits until at least this part of the closed segments is new, 0 to 1.
     pub dirty_ratio_min: f64,
-    /// Memory for the keys of one compaction, bytes; what does not fit is left for the next one.
+    /// Memory for the keys of one compaction, bytes; the rest is left for the next one.
     pub key_map_bytes_max: usize,
-    /// What becomes of what a power loss has torn.
+    /// How a torn place is treated.
     pub torn_tail: TornTail,
     /// Which record of a key compaction keeps.
     pub compaction_keeps: CompactionKeeps,
-    /// What syncing does.
+    /// The effect of syncing.
     pub durability: Durability,
-    /// What numbered appends are held to.
+    /// How numbered appends are checked.
     pub sequence_check: SequenceCheck,
     /// Whether a follower keeps account of producers.
     pub follower_producers: FollowerProducers,
 }
 
-impl Default for LogOptions {
+impl Default for LogConfig {
     /// Kafka's defaults where it has them, but durable before acknowledgement.
     fn default() -> Self {
         Self {
