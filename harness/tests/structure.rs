@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace, and the crates of ours that each may depend on, in any kind of dependency.
-const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
+    ("duress-testing", &[]),
     ("duress-history", &[]),
-    ("duress-checkers", &["duress-history"]),
-    ("duress-arena", &[]),
-    ("duress-nemesis", &["duress-arena", "duress-history"]),
+    ("duress-checkers", &["duress-history", "duress-testing"]),
+    ("duress-arena", &["duress-testing"]),
+    ("duress-nemesis", &["duress-arena", "duress-history", "duress-testing"]),
     ("duress-settings", &[]),
     ("duress-consensus", &[]),
-    ("duress-store", &["duress-consensus", "duress-settings"]),
-    ("duress-broker", &["duress-consensus", "duress-settings"]),
-    ("duress-targets", &["duress-arena", "duress-history", "duress-settings"]),
+    ("duress-store", &["duress-consensus", "duress-settings", "duress-testing"]),
+    ("duress-broker", &["duress-consensus", "duress-settings", "duress-testing"]),
+    ("duress-targets", &["duress-arena", "duress-history", "duress-settings", "duress-testing"]),
     (
         "duress",
         &[
@@ -26,6 +27,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
             "duress-settings",
             "duress-store",
             "duress-targets",
+            "duress-testing",
         ],
     ),
 ];

@@ -1,7 +1,7 @@
 //! The program as a stranger meets it: the real binary, real clusters, files and exit codes.
 //!
-//! Everything is started in a folder of its own, has a deadline, and does not outlive its test. What the machine
-//! forbids is skipped, with the reason.
+//! Everything is started in a folder of its own, has a deadline, and does not outlive its test. Without what the
+//! machine forbids tests are ignored, with the reason.
 
 mod anomalies;
 mod faults;
@@ -25,7 +25,8 @@ mod witness;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use duress_testing::{Missing, Need, trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::stage::Stage;
 
@@ -33,11 +34,7 @@ use crate::stage::Stage;
 type Test = (&'static str, fn());
 
 /// A test that may find that this machine does not allow it, and its name.
-type TestIfAllowed = (&'static str, fn() -> Result<(), Skipped>);
-
-/// Why something was not tested.
-#[derive(Clone, Debug)]
-struct Skipped(String);
+type TestIfAllowed = (&'static str, fn() -> Result<(), Missing>);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -74,7 +71,7 @@ fn main() -> ExitCode {
     for (group, tests) in of_clusters {
         for &(name, test) in tests {
             let fit = fit.clone();
-            trials.push(skippable(group, name, move || fit.map(|()| test())));
+            trials.push(trial(format!("{group}::{name}"), move || fit.map(|()| test())));
         }
     }
     let by_leave = [
@@ -86,21 +83,18 @@ fn main() -> ExitCode {
     for (group, tests) in by_leave {
         for &(name, test) in tests {
             let fit = fit.clone();
-            trials.push(skippable(group, name, move || fit.and_then(|()| test())));
+            trials.push(trial(format!("{group}::{name}"), move || fit.and_then(|()| test())));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Whether clusters can be run here, as the program itself says.
-fn fit() -> Result<(), Skipped> {
+fn fit() -> Result<(), Missing> {
     let doctor = Stage::set().run("doctor", Duration::from_secs(60));
-    if doctor.code() == 0 { Ok(()) } else { Err(Skipped(format!("no cluster can be run here: {doctor}"))) }
-}
-
-fn skippable(group: &str, name: &str, test: impl FnOnce() -> Result<(), Skipped> + Send + 'static) -> Trial {
-    Trial::ignorable_test(format!("{group}::{name}"), move || match test() {
-        Ok(()) => Ok(Completion::Completed),
-        Err(Skipped(reason)) => Ok(Completion::ignored_with(reason)),
-    })
+    if doctor.code() == 0 {
+        Ok(())
+    } else {
+        Err(Missing::new(Need::Namespaces, format!("no cluster can be run here: {doctor}")))
+    }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::record::{Counts, clients, counts, nemesis};
 use crate::stage::{PATIENCE, Stage};
 use crate::witness::assert_proves;
-use crate::{Skipped, Test, TestIfAllowed};
+use crate::{Test, TestIfAllowed};
+use duress_testing::{Missing, Need};
 
 pub const TESTS: &[Test] = &[("a_run_leaves_a_true_record", a_run_leaves_a_true_record)];
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[("etcd_keeps_its_promise", etcd_keeps_its_promise)];
@@ -178,12 +179,12 @@ fn figures_are_the_historys(verdict: &Value, report: &str, history: &[Value]) {
 }
 
 /// No target is special.
-fn etcd_keeps_its_promise() -> Result<(), Skipped> {
+fn etcd_keeps_its_promise() -> Result<(), Missing> {
     let stage = Stage::set();
     let line = "run etcd --nodes 3 --time-limit 4 --seed 11 --interval 1s --faults pause,partition";
     let run = stage.run(line, PATIENCE);
     if run.code() == 3 && run.stderr.contains("etcd cannot be started") {
-        return Err(Skipped(run.stderr));
+        return Err(Missing::new(Need::Etcd, run.stderr));
     }
     let run = run.exits(0);
     assert!(run.stdout.starts_with("VALID: etcd"), "{run}");

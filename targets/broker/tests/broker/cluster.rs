@@ -132,13 +132,6 @@ impl Cluster {
         self.nodes[node - 1].client_port
     }
 
-    /// Where each broker listens for clients, as clients are told it.
-    pub fn bootstrap(&self) -> String {
-        let all: Vec<String> =
-            self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.client_port)).collect();
-        all.join(",")
-    }
-
     pub fn start_node(&mut self, node: usize) {
         let this = &self.nodes[node - 1];
         let mut arguments = format!(
