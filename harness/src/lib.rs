@@ -8,7 +8,7 @@
 //! - [`record`]: what a run leaves behind;
 //! - [`judge`]: from a history to a verdict;
 //! - [`report`]: what a person sees;
-//! - [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
+//! - [`trial`]: runs as child processes, counted; [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
 //!   [`serve`]: runs in a browser;
 //! - [`cli`]: the command line, and how the program ends.
 
@@ -24,4 +24,5 @@ pub mod report;
 pub mod run;
 pub mod serve;
 pub mod systems;
+pub mod trial;
 pub mod workload;

@@ -17,7 +17,6 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::matrix::bank::Depth;
 use crate::matrix::cell::{Aim, Cell};
-use crate::matrix::command::Shell;
 use crate::matrix::file::MatrixFile;
 use crate::matrix::junit::junit;
 use crate::matrix::key::{RunOptions, Takes};
@@ -29,6 +28,7 @@ use crate::matrix::selection::{Glob, Shard};
 use crate::matrix::session::{self, Keep, Setup};
 use crate::matrix::state::{Past, ProgramKey, State};
 use crate::matrix::table::{Table, leads};
+use crate::trial::Shell;
 
 #[derive(Debug, Args)]
 pub struct MatrixArgs {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::cell::{Cell, Common};
 use super::row::{Row, RowResult};
-use crate::matrix::trial::{self, Finding, Halt, TrialSpec};
+use crate::trial::{self, Finding, Halt, TrialSpec};
 
 /// What a run needs besides its clients' time, as a rule: a cluster that comes up, recovers, and is drained, and a check.
 pub const AROUND_A_RUN: Duration = Duration::from_secs(8);

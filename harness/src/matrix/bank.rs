@@ -10,8 +10,8 @@ use super::cell::BugGate;
 use super::detection::Detections;
 use super::judgement::{Judgement, found, inconclusive, surprise};
 use super::outcome::Outcome;
-use super::proportion::Proportion;
-use super::trial::{Finding, Trial};
+use crate::trial::Proportion;
+use crate::trial::{Finding, Trial};
 
 /// The figures of one bug: what is kept and compared with later ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

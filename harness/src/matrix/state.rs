@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::trial::{Trial, TrialSpec};
+use crate::trial::{Trial, TrialSpec};
 
 /// What identifies a trial: equal keys stand for the same run of the same program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -185,8 +185,8 @@ fn rewrite(path: &Path, program: ProgramKey, known: &BTreeMap<TrialKey, Trial>) 
 mod tests {
     use std::time::Duration;
 
-    use super::super::trial::Finding;
     use super::*;
+    use crate::trial::Finding;
 
     const THIS: ProgramKey = ProgramKey(1);
 

@@ -9,8 +9,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::outcome::Outcome;
 use super::results::{CellResult, RunResult, SeriesName};
-use super::trial::{Finding, Trial};
 use crate::cli::output::tell;
+use crate::trial::{Finding, Trial};
 
 /// How a matrix goes.
 #[derive(Debug)]

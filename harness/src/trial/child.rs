@@ -1,4 +1,4 @@
-//! A trial: one `duress run` as a child process, ended when it must be, and what it left.
+//! A trial: one `duress run` or `duress replay` as a child process, ended when it must be, and what it left.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::halt::Halt;
 use crate::cli::exit::Exit;
 use crate::judge::verdict::RunVerdict;
 use crate::record::verdict::{VerdictError, VerdictRecord};
@@ -24,7 +25,7 @@ use crate::run::conductor::chain;
 const GRACE_TO_FINISH: Duration = Duration::from_secs(40);
 /// After that, it only has to leave.
 const GRACE_TO_LEAVE: Duration = Duration::from_secs(15);
-/// When nobody wants its verdict any more, it is asked to leave so soon.
+/// When its verdict is not wanted any more, it is asked to leave so soon.
 const GRACE_UNWANTED: Duration = Duration::from_secs(1);
 
 /// What is run in one trial.
@@ -120,17 +121,6 @@ impl Trial {
     }
 }
 
-/// Why a trial has no finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// Go on.
-    No,
-    /// The time for the whole is up.
-    OutOfBudget,
-    /// Somebody asked the matrix to end.
-    Interrupted,
-}
-
 /// The file of what a trial printed.
 const OUTPUT: &str = "output.txt";
 
@@ -172,7 +162,7 @@ pub async fn run(
             overdue = true;
             child.end(GRACE_TO_FINISH).await?
         }
-        // The sender outlives every trial; were it gone, there would be nobody to run for.
+        // The sender outlives every trial; were it gone, there would be nothing to run for.
         _ = halt.wait_for(|halt| *halt != Halt::No) => {
             child.end(GRACE_UNWANTED).await?;
             return Ok(None);
@@ -185,7 +175,7 @@ pub async fn run(
         finding = Finding::Broken { reasons: vec![reason] };
     }
     Ok(Some(Trial {
-        command: format!("duress {}", super::command::Shell(&spec.words)),
+        command: format!("duress {}", super::shell::Shell(&spec.words)),
         seed: spec.seed,
         finding,
         seconds: began.elapsed().as_secs_f64(),
