@@ -154,3 +154,35 @@ fn libraries_neither_print_nor_exit() {
         }
     }
 }
+
+#[test]
+fn no_file_lies_outside_the_tree_of_modules() {
+    for member in members() {
+        let files = sources(&format!("{member}/src"));
+        for path in files.keys() {
+            let path = Path::new(path);
+            let name =
+                |path: &Path| path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+            let (folder, name) = match name(path).as_str() {
+                "lib" | "main" => continue,
+                "mod" => {
+                    let folder = path.parent().expect("it is in src");
+                    (folder.parent().expect("it is below src"), name(folder))
+                }
+                module => (path.parent().expect("it is in src"), module.to_owned()),
+            };
+            // Its parent is beside it, or is the file that is named like the folder.
+            let parents = files.iter().filter(|(other, _)| {
+                let other = Path::new(other.as_str());
+                other.parent() == Some(folder) || other == folder.with_extension("rs")
+            });
+            let declared = format!("mod {name};");
+            let mut lines = parents.flat_map(|(_, text)| text.lines());
+            assert!(
+                lines.any(|line| line.trim_end().ends_with(&declared)),
+                "{} is in no module",
+                path.display()
+            );
+        }
+    }
+}

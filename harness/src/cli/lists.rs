@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use duress_nemesis::{Family, Variant};
 use duress_targets::Description;
 
-use super::run::workloads_of;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::systems::systems;
@@ -32,7 +31,7 @@ pub fn targets() -> Result<Exit, Failure> {
                 say!(text, "      {option}");
             }
         }
-        let workloads: Vec<&str> = workloads_of(system).map(Model::name).collect();
+        let workloads: Vec<&str> = Workloads::of(system).map(Model::name).collect();
         say!(text, "  workloads: {}\n", workloads.join(", "));
     }
     print(text)?;

@@ -4,6 +4,7 @@ mod broker;
 mod check;
 mod doctor;
 pub mod exit;
+mod hunt;
 mod lesson;
 mod lists;
 pub mod log;
@@ -13,6 +14,7 @@ mod perform;
 mod report;
 pub(crate) mod run;
 mod serve;
+mod shrink;
 mod store;
 mod subject;
 pub(crate) mod words;
@@ -51,6 +53,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Run many cells, each with its expectation, from a file
     Matrix(Box<matrix::MatrixArgs>),
+    /// Hunt for a defect: many short runs, each drawn differently, until one finds an anomaly, which is then shrunk
+    Hunt(Box<hunt::HuntArgs>),
+    /// Make a run that found an anomaly as small as it can be
+    Shrink(shrink::ShrinkArgs),
     /// Measure what settings are worth: runs of every combination, and a table of what became of messages
     Lesson(lesson::LessonArgs),
     /// Run one node of our own key-value store by hand
@@ -99,6 +105,8 @@ pub fn main_with(workloads: Workloads) -> Exit {
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Matrix(args) => matrix::matrix(&args),
+        Command::Hunt(args) => hunt::hunt(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Lesson(args) => lesson::lesson(&args),
         Command::Store(args) => store::store(&args),
         Command::Broker(args) => broker::broker(&args),

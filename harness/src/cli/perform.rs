@@ -48,6 +48,13 @@ pub(super) struct OutputArgs {
     check_limit: Duration,
 }
 
+impl OutputArgs {
+    /// Where run folders are made.
+    pub(super) fn runs(&self) -> &Path {
+        &self.runs
+    }
+}
+
 /// Moves into the arena's namespaces, completes the plan there, runs it and judges it.
 pub(super) fn isolated(
     output: &OutputArgs,

@@ -17,6 +17,7 @@ use duress_targets::{Deployment, Scenario, System};
 use rand::RngExt;
 
 use super::perform::{OutputArgs, isolated};
+use super::shrink::replay_times;
 use super::words::{Concurrency, duration, option, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
@@ -125,6 +126,9 @@ pub struct RunArgs {
 pub struct ReplayArgs {
     /// The plan: a plan.json, or a run's folder
     plan: PathBuf,
+    /// Run it so often, and say how often it fails [default: once, with its report]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    times: Option<u32>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -162,6 +166,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// `duress replay`.
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
+    if let Some(times) = args.times {
+        return replay_times(&args.plan, times, args.output.runs().join("replays"));
+    }
     let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
     let system = systems().find(&plan.target).map_err(Failure::usage)?;
     let request = Request {
@@ -197,18 +204,10 @@ pub(super) struct Planned {
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
-/// The workloads that `system` has clients of, in the order in which they are listed.
-pub(crate) fn workloads_of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
-    let vocabularies = &system.description().vocabularies;
-    Workloads::known()
-        .iter()
-        .filter(move |workload| vocabularies.iter().any(|name| name == workload.vocabulary()))
-}
-
 /// The workload `name`, which `system` must have clients of.
 fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
     let workload = Workloads::known().find(name).map_err(Failure::usage)?;
-    let known: Vec<&str> = workloads_of(system).map(Model::name).collect();
+    let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
     if known.contains(&name) {
         return Ok(workload);
     }
@@ -217,7 +216,7 @@ fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Fa
     Err(Failure::usage(anyhow::anyhow!("{name_of_system} has no workload \"{name}\"; it has {known}")))
 }
 
-fn missing(error: duress_targets::MissingSystem) -> Failure {
+pub(super) fn missing(error: duress_targets::MissingSystem) -> Failure {
     Failure { exit: Exit::Broken, error: error.into(), hint: None }
 }
 
@@ -248,7 +247,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let workload = match (&args.workload, scenario) {
         (Some(name), _) => workload(system, name)?,
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
-        (None, None) => workloads_of(system).next().ok_or_else(|| {
+        (None, None) => Workloads::of(system).next().ok_or_else(|| {
             let name = &system.description().name;
             Failure::usage(anyhow::anyhow!("{name} has clients of no workload"))
         })?,

@@ -146,6 +146,8 @@ pub(super) mod tests {
             folder: "there".into(),
             home: "there".into(),
             replay: None,
+            faults: Default::default(),
+            operations: 0,
         }
     }
 

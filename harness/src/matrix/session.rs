@@ -21,8 +21,8 @@ use super::key::{RunOptions, Takes};
 use super::outcome::Outcome;
 use super::preflight::Prepared;
 use super::results::{CellResult, RunResult, SeriesName};
-use super::state::{ProgramKey, State, StateError, TrialKey};
 use super::table::Table;
+use crate::trial::state::{ProgramKey, State, StateError, TrialKey};
 use crate::trial::{self, Finding, Halt, Shell, Trial, TrialSpec, halting};
 
 /// What a matrix is run with.

@@ -59,6 +59,12 @@ pub struct Trial {
     /// The command that runs it again, where a plan was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
+    /// Faults that took hold, as was proven, by family.
+    #[serde(default)]
+    pub faults: BTreeMap<String, u32>,
+    /// Operations that succeeded.
+    #[serde(default)]
+    pub operations: u64,
 }
 
 /// What a trial came to.
@@ -179,9 +185,11 @@ pub async fn run(
         seed: spec.seed,
         finding,
         seconds: began.elapsed().as_secs_f64(),
-        folder: left.folder,
         home: spec.folder.clone(),
-        replay: left.verdict.ok().flatten().map(|record| record.replay),
+        faults: left.faults(),
+        operations: left.record().map_or(0, |record| record.statistics.counts.ok),
+        replay: left.record().map(|record| record.replay.clone()),
+        folder: left.folder,
     }))
 }
 
@@ -217,7 +225,7 @@ struct Left {
 }
 
 /// When the witness of `anomaly` was complete, in seconds.
-fn at_s(anomaly: &Anomaly) -> Option<f64> {
+pub fn at_s(anomaly: &Anomaly) -> Option<f64> {
     let times =
         anomaly.operations.iter().map(|operation| operation.completion_time.unwrap_or(operation.time));
     times.max().map(|nanoseconds| nanoseconds as f64 / 1e9)
@@ -232,6 +240,21 @@ impl Left {
         let here = std::env::current_dir().unwrap_or_default();
         let shown = run.strip_prefix(&here).unwrap_or(&run).to_owned();
         Self { folder: shown, verdict: VerdictRecord::load(&run), printed }
+    }
+
+    fn record(&self) -> Option<&VerdictRecord> {
+        self.verdict.as_ref().ok().and_then(Option::as_ref)
+    }
+
+    /// The faults that took hold, by the first word of what they are called.
+    fn faults(&self) -> BTreeMap<String, u32> {
+        let mut count = BTreeMap::new();
+        let proven = self.record().into_iter().flat_map(|record| &record.faults);
+        for fault in proven.filter(|fault| fault.took_hold.is_some()) {
+            let family = fault.what.split_whitespace().next().unwrap_or_default();
+            *count.entry(family.to_owned()).or_default() += 1;
+        }
+        count
     }
 
     /// What the run came to. Its exit code and its verdict must say the same.

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use duress_settings::{hint, nearest};
+use duress_targets::System;
 
 use super::erased::{Erased, Model, Workload};
 use super::models::{CasRegisterModel, KvAppendModel, MutexModel, TotalQueueModel};
@@ -67,6 +68,13 @@ impl Workloads {
     pub fn find(&self, name: &str) -> Result<&dyn Workload, UnknownName> {
         let found = self.iter().find(|workload| workload.name() == name);
         found.ok_or_else(|| UnknownName::new("workload", name, self.iter().map(Model::name)))
+    }
+
+    /// The workloads that `system` has clients of, in the order in which they are listed.
+    pub fn of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
+        let vocabularies = &system.description().vocabularies;
+        let spoken = |name: &str| vocabularies.iter().any(|known| known == name);
+        Self::known().iter().filter(move |workload| spoken(workload.vocabulary()))
     }
 
     /// Every model: the workloads', then the others.
