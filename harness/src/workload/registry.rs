@@ -7,7 +7,8 @@ use duress_targets::System;
 
 use super::erased::{Erased, Model, Workload};
 use super::models::{CasRegisterModel, KvAppendModel, MutexModel, TotalQueueModel};
-use super::{log::LogOptions, queue::QueueOptions, register::RegisterOptions, table::TableOptions};
+use super::{counter::CounterOptions, register::RegisterOptions, set::SetOptions};
+use super::{log::LogOptions, queue::QueueOptions, table::TableOptions};
 
 /// The workloads that the program knows, in the order in which they are listed.
 pub struct Workloads {
@@ -31,6 +32,8 @@ impl Workloads {
         ];
         Self { workloads: Vec::new(), foreign }
             .with::<RegisterOptions>()
+            .with::<SetOptions>()
+            .with::<CounterOptions>()
             .with::<LogOptions>()
             .with::<QueueOptions>()
             .with::<TableOptions>()

@@ -9,7 +9,7 @@ use duress::plan::range::{RangeError, range};
 use duress::run::dispatcher::{Dispatcher, Stop};
 use duress::workload::generator::{Context, Generator, Next};
 use duress::workload::option::WorkloadOption;
-use duress::workload::register::finish::FinalReads;
+use duress::workload::objects::FinalReads;
 use duress::workload::{Ending, Kind};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_history::recorder::RecordError;

@@ -24,8 +24,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use duress_history::counter::{Counter, CounterOp};
 use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
+use duress_history::set::{Set, SetOp};
 use duress_history::table::Table;
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +73,24 @@ impl Action for Register {
         match self.op {
             RegisterOp::Read(_) => Effect::None,
             RegisterOp::Write(_) | RegisterOp::Cas { .. } => Effect::Some,
+        }
+    }
+}
+
+impl Action for Set {
+    fn effect(&self) -> Effect {
+        match self.op {
+            SetOp::Read(_) => Effect::None,
+            SetOp::Add(_) => Effect::Some,
+        }
+    }
+}
+
+impl Action for Counter {
+    fn effect(&self) -> Effect {
+        match self.op {
+            CounterOp::Read(_) => Effect::None,
+            CounterOp::Add(_) => Effect::Some,
         }
     }
 }

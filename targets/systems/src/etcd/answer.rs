@@ -18,13 +18,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use duress_history::Scalar;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::etcd::gateway::Answer;
 use crate::outcome::{CauseKind, RequestError};
-use crate::text;
 
 /// Refused before the request is proposed.
 const DEFINITE: [&str; 7] = [
@@ -55,43 +53,70 @@ pub(super) struct Txn {
     pub(super) succeeded: bool,
 }
 
-/// The answer to a range request for one key.
+/// The answer to a range request.
 #[derive(Deserialize)]
 pub(super) struct Range {
     #[serde(rename = "header")]
     _header: IgnoredAny,
-    /// Left out when there is no such key.
+    /// Left out when there are none.
     #[serde(default)]
     kvs: Vec<KeyValue>,
 }
 
+/// A key with its value.
 #[derive(Deserialize)]
-struct KeyValue {
+pub(super) struct KeyValue {
+    /// In base64.
+    #[serde(default)]
+    key: String,
     /// In base64; left out when empty.
     #[serde(default)]
     value: String,
+    /// The revision of its last change.
+    #[serde(default)]
+    pub(super) mod_revision: String,
+}
+
+impl KeyValue {
+    /// The value.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when it cannot be read.
+    pub(super) fn value(&self) -> Result<Vec<u8>, RequestError> {
+        bytes(&self.value)
+    }
 }
 
 impl Range {
-    /// The key's value, if the key exists.
+    /// The one key that was asked for, if it exists.
     ///
     /// # Errors
-    /// An open [`RequestError`] when the value cannot be read, or there are several.
-    pub(super) fn value(&self) -> Result<Option<Scalar>, RequestError> {
+    /// An open [`RequestError`] when there are several.
+    pub(super) fn only(&self) -> Result<Option<&KeyValue>, RequestError> {
         match self.kvs.as_slice() {
             [] => Ok(None),
-            [only] => {
-                let bytes = STANDARD.decode(&only.value).map_err(|cause| {
-                    RequestError::open(CauseKind::Unreadable, format!("a value that is not base64: {cause}"))
-                })?;
-                text::decode(&bytes).map(Some)
-            }
+            [only] => Ok(Some(only)),
             several => {
                 let text = format!("{} keys where one was asked for", several.len());
                 Err(RequestError::open(CauseKind::Unreadable, text))
             }
         }
     }
+
+    /// All keys.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when one cannot be read.
+    pub(super) fn keys(&self) -> Result<Vec<Vec<u8>>, RequestError> {
+        self.kvs.iter().map(|kv| bytes(&kv.key)).collect()
+    }
+}
+
+/// What is written in base64.
+fn bytes(base64: &str) -> Result<Vec<u8>, RequestError> {
+    STANDARD.decode(base64).map_err(|cause| {
+        RequestError::open(CauseKind::Unreadable, format!("a key or value that is not base64: {cause}"))
+    })
 }
 
 /// The gateway's form of an error: `message` in some versions, `error` in others, both in 3.4.

@@ -2,8 +2,11 @@
 
 mod answer;
 mod client;
+mod counter_client;
 mod gateway;
 mod launch;
+mod session;
+mod set_client;
 mod status;
 
 use std::collections::BTreeMap;
@@ -13,7 +16,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
+use duress_history::counter::Counter;
 use duress_history::register::Register;
+use duress_history::set::Set;
 use duress_history::{NodeId, Promise};
 use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
 use tokio::time::Instant;
@@ -37,7 +42,7 @@ impl Default for Etcd {
                 name: "etcd".to_owned(),
                 summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
                 offer: offer(),
-                vocabularies: vec!["register".to_owned()],
+                vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: BTreeMap::new(),
             },
         }
@@ -77,11 +82,22 @@ impl System for Etcd {
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
         let read_level = settings.word("read")?;
-        let cluster = topology.clone();
-        let clients = Clients::default().with::<Register>(move |seat| {
-            let to = client_address(&cluster, &seat.node)?;
-            Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
-        });
+        let nodes = topology.clone();
+        let address = Arc::new(move |node: &NodeId| client_address(&nodes, node));
+        let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
+        let clients = Clients::default()
+            .with::<Register>(move |seat| {
+                let to = of_registers(&seat.node)?;
+                Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
+            })
+            .with::<Set>(move |seat| {
+                let to = of_sets(&seat.node)?;
+                Ok(Box::new(set_client::SetClient::new(seat, to, read_level)))
+            })
+            .with::<Counter>(move |seat| {
+                let to = of_counters(&seat.node)?;
+                Ok(Box::new(counter_client::CounterClient::new(seat, to, read_level)))
+            });
         Ok(Arc::new(EtcdCluster { topology: topology.clone(), read_level, clients }))
     }
 }
@@ -93,7 +109,7 @@ fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, Unkn
 /// A cluster of etcd.
 struct EtcdCluster {
     topology: Topology,
-    read_level: client::ReadLevel,
+    read_level: session::ReadLevel,
     clients: Clients,
 }
 
@@ -105,8 +121,8 @@ impl Deployment for EtcdCluster {
 
     fn promise(&self) -> Promise {
         match self.read_level {
-            client::ReadLevel::Linearizable => Promise::LINEARIZABLE,
-            client::ReadLevel::Serializable => Promise::STALE_READS,
+            session::ReadLevel::Linearizable => Promise::LINEARIZABLE,
+            session::ReadLevel::Serializable => Promise::STALE_READS,
         }
     }
 

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::deployment::{NodeStatus, Role};
 use crate::etcd::answer::{self, Range};
-use crate::etcd::client::{ReadLevel, range};
 use crate::etcd::gateway::Gateway;
+use crate::etcd::session::{ReadLevel, range};
 use crate::outcome::RequestError;
 use crate::place::Place;
 

@@ -6,49 +6,31 @@
 //! | write `k` `v` | `SET k v` | `OK` |
 //! | cas `k` from `old` to `new` | `SET k new IFEQ old` | `OK`, or nil if `k` holds something else or nothing |
 //! | cas `k` from nil to `new` | `SET k new NX` | `OK`, or nil if `k` holds anything |
-//!
-//! The store's error replies begin with a word that says what may have happened: `CLUSTERDOWN` and `ERR`, certainly not
-//! executed; `UNKNOWN`, perhaps. A word that the contract does not have is read as perhaps.
 
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use duress_history::register::{Register, RegisterOp};
-use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
-use tokio::time::Instant;
+use redis_protocol::resp2::types::BytesFrame;
 
+use super::session::{Session, unexpected};
 use crate::client::{Client, Seat};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
-use crate::resp::RespConnection;
 use crate::text;
 
 /// A client that speaks to one node.
-pub(super) struct StoreClient {
-    seat: Seat,
-    to: SocketAddr,
-    connection: Option<RespConnection>,
-}
+pub(super) struct StoreClient(Session);
 
 impl StoreClient {
     /// A client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
-        Self { seat, to, connection: None }
+        Self(Session::new(seat, to))
     }
 
     async fn request(&mut self, action: &Register) -> Result<Outcome<Register>, RequestError> {
         let command = Command::of(action)?;
-        let deadline = Instant::now() + self.seat.timeout;
-        // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
-        let mut connection = match self.connection.take().filter(RespConnection::is_idle) {
-            Some(connection) => connection,
-            None => RespConnection::open(&*self.seat.place, self.to, deadline).await?,
-        };
-        let reply = connection.call(&command.words(), deadline).await?;
-        let outcome = interpret(action, &reply);
-        if !matches!(&outcome, Err(failure) if failure.cause.kind == CauseKind::Unreadable) {
-            self.connection = Some(connection);
-        }
-        outcome
+        let deadline = self.0.deadline();
+        self.0.ask(&command.words(), deadline, |reply| interpret(action, reply)).await
     }
 }
 
@@ -94,9 +76,6 @@ impl Command {
 
 /// What a whole reply says of `action`.
 fn interpret(action: &Register, reply: &BytesFrame) -> Result<Outcome<Register>, RequestError> {
-    if let BytesFrame::Error(error) = reply {
-        return Err(error_reply(error));
-    }
     match (&action.op, reply) {
         (RegisterOp::Read(_), BytesFrame::BulkString(value)) => {
             let op = RegisterOp::Read(Some(text::decode(value)?));
@@ -112,19 +91,6 @@ fn interpret(action: &Register, reply: &BytesFrame) -> Result<Outcome<Register>,
             CauseKind::Precondition,
             "the register did not hold the value compared with",
         ))),
-        _ => Err(RequestError::open(
-            CauseKind::Unreadable,
-            format!("a reply of kind {:?}, which answers no such command", reply.kind()),
-        )),
-    }
-}
-
-/// The store's contract of errors, and Redis's where the store is silent.
-pub(super) fn error_reply(error: &str) -> RequestError {
-    let text = error.to_owned();
-    match error.split(' ').next() {
-        Some("CLUSTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
-        Some("ERR") => RequestError::definite(CauseKind::Rejected, text),
-        _ => RequestError::open(CauseKind::Unknown, text),
+        (_, other) => Err(unexpected(other)),
     }
 }

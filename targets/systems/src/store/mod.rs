@@ -1,6 +1,9 @@
 //! Our own key-value store, which speaks RESP: how it is launched and spoken to.
 
 mod client;
+mod counter_client;
+mod session;
+mod set_client;
 mod status;
 
 use std::net::SocketAddr;
@@ -10,7 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
+use duress_history::counter::Counter;
 use duress_history::register::Register;
+use duress_history::set::Set;
 use duress_history::{ClockBound, NodeId, Promise};
 use duress_settings::{Offer, Settings, SettingsError};
 use serde::Deserialize;
@@ -43,7 +48,7 @@ impl Store {
                 summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)"
                     .to_owned(),
                 offer,
-                vocabularies: vec!["register".to_owned()],
+                vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
             },
         }
@@ -81,14 +86,22 @@ impl System for Store {
             _ => 0,
         };
         let port = self.subject.client_port;
-        let address = {
-            let topology = topology.clone();
-            move |node: &NodeId| topology.address(node, port)
-        };
-        let clients = Clients::default().with::<Register>(move |seat| {
-            let to = address(&seat.node)?;
-            Ok(Box::new(client::StoreClient::new(seat, to)))
-        });
+        let nodes = topology.clone();
+        let address = Arc::new(move |node: &NodeId| nodes.address(node, port));
+        let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
+        let clients = Clients::default()
+            .with::<Register>(move |seat| {
+                let to = of_registers(&seat.node)?;
+                Ok(Box::new(client::StoreClient::new(seat, to)))
+            })
+            .with::<Set>(move |seat| {
+                let to = of_sets(&seat.node)?;
+                Ok(Box::new(set_client::SetClient::new(seat, to)))
+            })
+            .with::<Counter>(move |seat| {
+                let to = of_counters(&seat.node)?;
+                Ok(Box::new(counter_client::CounterClient::new(seat, to)))
+            });
         Ok(Arc::new(StoreCluster {
             subject: self.subject.clone(),
             settings: settings.clone(),

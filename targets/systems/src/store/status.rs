@@ -11,7 +11,7 @@ use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 use crate::resp::RespConnection;
 use crate::store::CutOff;
-use crate::store::client::error_reply;
+use crate::store::session::error_reply;
 
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &[u8] = b"duress:probe";
