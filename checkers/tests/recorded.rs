@@ -186,8 +186,8 @@ fn recorded(name: String, path: PathBuf, options: String, right: String) -> Tria
         let report = check(&model, &path, &assumed);
         let (verdict, kind) =
             right.split_once(' ').map_or((&*right, None), |(verdict, kind)| (verdict, Some(kind)));
-        // Some call a history valid in which nothing happened.
-        let nothing = matches!(&report.verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. }]));
+        // Some call a history valid in which nothing happened, or nothing was read.
+        let nothing = matches!(&report.verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. } | Reason::NothingObserved { .. }]));
         assert_verdict(&report, if nothing && verdict == "valid" { "unknown" } else { verdict });
         if let Some(kind) = kind {
             let kinds: Vec<&str> =

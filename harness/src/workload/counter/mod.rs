@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_history::Operation;
-use duress_history::recorder::RecordError;
 use duress_history::counter::Counter;
+use duress_history::recorder::RecordError;
 
 pub use self::options::CounterOptions;
 

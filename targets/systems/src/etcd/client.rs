@@ -51,7 +51,9 @@ impl EtcdClient {
                     Some(old) => {
                         json!({"key": key, "target": "VALUE", "result": "EQUAL", "value": encode(old)?})
                     }
-                    None => json!({"key": key, "target": "CREATE", "result": "EQUAL", "create_revision": "0"}),
+                    None => {
+                        json!({"key": key, "target": "CREATE", "result": "EQUAL", "create_revision": "0"})
+                    }
                 };
                 let request = put_if(&compare, &json!({"key": key, "value": encode(new)?}));
                 let read = |txn: Txn| match txn.succeeded {
