@@ -176,7 +176,7 @@ impl<'a> Interner<'a> {
 }
 
 impl<'a> Partition<'a> {
-    /// What the register holds first; `None` where nobody knows.
+    /// What the register holds first; `None` where that is not known.
     ///
     /// Where that is not assumed, it follows when exactly one value was observed that nothing can have put there.
     pub(crate) fn initial(&self) -> Option<Option<&'a Scalar>> {

@@ -179,7 +179,7 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Ends this program, as if somebody had asked it to, when its parent does, which is the process `parent`.
+/// Ends this program, as if asked to, when its parent does, which is the process `parent`.
 pub fn end_with(parent: u32) -> Result<(), Failure> {
     prctl::set_pdeathsig(Signal::SIGTERM).map_err(Failure::internal)?;
     // It may have ended before the kernel was told.

@@ -87,7 +87,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; nobody reading either is no error of ours.
+            // Help and version are no errors; a reader that went away is no error of ours.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Valid };
         }

@@ -170,7 +170,7 @@ impl Series {
         worst
     }
 
-    /// The folders of runs that somebody has to look at: those that are not as they should be.
+    /// The folders of runs that a person has to look at: those that are not as they should be.
     pub fn remarkable<'a>(&'a self, gate: &'a BugGate) -> impl Iterator<Item = &'a Trial> {
         let trials = self
             .trials

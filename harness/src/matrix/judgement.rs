@@ -99,7 +99,7 @@ pub fn inconclusive(finding: &Finding) -> Judgement {
     }
 }
 
-/// The anomalies of `trial` that nobody expected, in a sentence, if there are any.
+/// The anomalies of `trial` that were not expected, in a sentence, if there are any.
 #[must_use]
 pub fn surprise(named: &Named, trial: &Trial) -> Option<String> {
     let first = trial.anomalies().iter().find(|found| !named.admits(found.kind))?;

@@ -122,7 +122,7 @@ struct Session<'a> {
 struct Performed {
     judgement: Judgement,
     trials: Vec<(SeriesName, Trial)>,
-    /// The homes of trials that somebody has to look at.
+    /// The homes of trials that a person has to look at.
     remarkable: Vec<PathBuf>,
 }
 
@@ -322,7 +322,7 @@ impl Session<'_> {
         self.setup.out.join("cells").join(folder(cell))
     }
 
-    /// Takes away the folders that nobody needs, and says what was kept.
+    /// Takes away the folders that are not needed, and says what was kept.
     fn tidy(&self, prepared: &Prepared, performed: &Performed) -> Result<Vec<RunResult>, SessionError> {
         let failed = |source| SessionError::Trial { cell: prepared.cell.name.clone(), source };
         let mut runs = Vec::new();

@@ -49,7 +49,7 @@ fn found(line: &str) -> Option<Vec<String>> {
 fn reads_of_any_replica_are_stale() {
     let line = "run store --mode primary -o read=any --promise linearizable --faults partition --interval 1s --time-limit 5 --seed 3";
     let kinds = found(line).expect("replicas lag");
-    // A stale read of a write that nobody else saw looks like a lost write.
+    // A stale read of a write that no other client saw looks like a lost write.
     let stale = kinds.iter().filter(|kind| ["stale-read", "lost-write"].contains(&kind.as_str())).count();
     assert!(stale > 0, "{kinds:?}");
 }

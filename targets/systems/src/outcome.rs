@@ -1,4 +1,4 @@
-//! What became of an operation: it happened, it certainly did not, or nobody can know.
+//! What became of an operation: it happened, it certainly did not, or that cannot be known.
 //!
 //! | what the client saw | what only reads | what may change something |
 //! |---|---|---|

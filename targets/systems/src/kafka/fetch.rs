@@ -56,7 +56,7 @@ pub(super) struct Portion {
 /// Reads each partition from its position on; what has nothing to read is not in the answer.
 ///
 /// A position before the beginning of a log, whose head was deleted, moves to the beginning. One past its end stays:
-/// whoever has handed out records that the log has lost must not hand out others in their places unnoticed, and a leader
+/// a client that has handed out records that the log has lost must not hand out others in their places unnoticed, and a leader
 /// that only lags behind must not make a consumer begin again.
 ///
 /// # Errors

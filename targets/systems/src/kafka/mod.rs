@@ -12,7 +12,7 @@
 //! | what the client saw | sends, puts, deletes | `commit` | polls and other reads |
 //! |---|---|---|---|
 //! | acknowledged | `Ok`, with the offset | `Ok` | `Ok` |
-//! | `acks=0`: written to the connection | `Ok`, offset unknown: nobody will ever say more | – | – |
+//! | `acks=0`: written to the connection | `Ok`, offset unknown: no broker will ever say more | – | – |
 //! | no connection, no leader known, nothing written yet | `Fail` | `Fail` | `Fail` |
 //! | time-out, broken connection after that | `Info` | `Info` | `Fail` |
 //! | an error of the lists below | `Fail` | `Fail` | `Fail` |
