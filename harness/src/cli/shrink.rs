@@ -90,13 +90,10 @@ fn made(out: &Path) -> Result<(), Failure> {
 pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, Failure> {
     let plan = Plan::load(folder).map_err(Failure::usage)?;
     let record = VerdictRecord::load(folder).map_err(Failure::usage)?;
-    let Some(RunVerdict::Invalid { anomalies }) = record.map(|record| record.verdict) else {
+    let Some(RunVerdict::Invalid { .. }) = record.map(|record| record.verdict) else {
         let error = anyhow::anyhow!("{} found no anomaly: there is nothing to shrink", folder.display());
         return Err(Failure::usage(error).hint("give the folder of a run that ended with exit code 1"));
     };
-    // When the first witness was complete.
-    let anomaly_ms = anomalies.iter().filter_map(crate::trial::child::at_s).min_by(f64::total_cmp);
-    let anomaly_ms = anomaly_ms.map(|seconds| (seconds * 1000.0) as u64);
     made(&shrinking.out)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
@@ -118,7 +115,7 @@ pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, F
         };
         (replays.say)(&format!("as it is: failed in {}", before.words()));
         let shrunk =
-            search(plan.clone(), before, anomaly_ms, &mut replays).await.map_err(Failure::internal)?;
+            search(plan.clone(), before, &mut replays).await.map_err(Failure::internal)?;
         let after = match shrunk.steps.is_empty() {
             true => Some(before),
             false => {

@@ -61,7 +61,7 @@ pub fn without_idle_time(plan: &Plan) -> Option<Candidate> {
     let saved = (plan.time_limit_ms - limit) as f64 / 1000.0;
     Some(Candidate {
         plan: Plan { time_limit_ms: limit, ..moved },
-        what: format!("{saved:.1} s without faults"),
+        what: format!("{saved:.1} idle seconds"),
     })
 }
 

@@ -128,6 +128,11 @@ impl Rates for Replays<'_> {
         Ok(counted)
     }
 
+    fn anomaly_ms(&self) -> Option<u64> {
+        let times = self.newest.iter().flat_map(Trial::anomalies).filter_map(|found| found.at_s);
+        times.min_by(f64::total_cmp).map(|seconds| (seconds * 1000.0) as u64)
+    }
+
     fn takes(&self, plan: &Plan) -> bool {
         self.system.deploy(&plan.settings, &plan.topology()).is_ok()
     }

@@ -23,6 +23,9 @@ pub trait Rates {
     /// When it cannot be run.
     async fn rate(&mut self, plan: &Plan, wanted: Proportion) -> Result<Option<Proportion>, Self::Error>;
 
+    /// When the anomaly of the newest run of the smallest plan was complete, in milliseconds, where its witness says.
+    fn anomaly_ms(&self) -> Option<u64>;
+
     /// Whether the target takes `plan` at all.
     fn takes(&self, plan: &Plan) -> bool;
 
@@ -79,7 +82,7 @@ struct TimeIsUp;
 /// Either the time is up, or something went wrong.
 type Stopped<E> = Result<TimeIsUp, E>;
 
-/// Shrinks `plan`, which fails at `rate`, with its anomaly complete after `anomaly_ms`.
+/// Shrinks `plan`, which fails at `rate`.
 ///
 /// Faults are taken away by delta debugging: halves first, then smaller parts, until none can be spared alone.
 /// Source: A. Zeller and R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE Transactions on Software
@@ -90,11 +93,10 @@ type Stopped<E> = Result<TimeIsUp, E>;
 pub async fn shrink<R: Rates>(
     plan: Plan,
     rate: Proportion,
-    anomaly_ms: Option<u64>,
     rates: &mut R,
 ) -> Result<Shrunk, R::Error> {
     let mut search = Search { rates, wanted: wanted(rate), plan, steps: Vec::new() };
-    let complete = match search.run(anomaly_ms).await {
+    let complete = match search.run().await {
         Ok(()) => true,
         Err(Ok(TimeIsUp)) => false,
         Err(Err(error)) => return Err(error),
@@ -103,17 +105,24 @@ pub async fn shrink<R: Rates>(
 }
 
 impl<R: Rates> Search<'_, R> {
-    async fn run(&mut self, anomaly_ms: Option<u64>) -> Result<(), Stopped<R::Error>> {
-        if let Some(candidate) = anomaly_ms.and_then(|at| cut_after(&self.plan, at)) {
-            self.attempt(candidate).await?;
-        }
+    async fn run(&mut self) -> Result<(), Stopped<R::Error>> {
+        self.cut().await?;
         self.fewer_faults().await?;
+        self.cut().await?;
         for smaller in [without_idle_time, fewer_nodes, fewer_processes, fewer_keys] {
             while let Some(candidate) = smaller(&self.plan) {
                 if !self.attempt(candidate).await? {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Takes away what comes after the anomaly.
+    async fn cut(&mut self) -> Result<(), Stopped<R::Error>> {
+        if let Some(candidate) = self.rates.anomaly_ms().and_then(|at| cut_after(&self.plan, at)) {
+            self.attempt(candidate).await?;
         }
         Ok(())
     }
@@ -136,7 +145,7 @@ impl<R: Rates> Search<'_, R> {
 
     async fn fewer_faults(&mut self) -> Result<(), Stopped<R::Error>> {
         let mut parts = 2;
-        while self.plan.schedule.len() > 1 {
+        while !self.plan.schedule.is_empty() {
             let faults = self.plan.schedule.clone();
             parts = parts.min(faults.len());
             let size = faults.len().div_ceil(parts);
@@ -173,6 +182,7 @@ mod tests {
     struct Fake {
         needed: Vec<u64>,
         processes: usize,
+        anomaly_ms: Option<u64>,
         runs: u32,
         runs_max: u32,
     }
@@ -194,6 +204,10 @@ mod tests {
                 rate.found += u32::from(fails);
             }
             Ok(Some(rate))
+        }
+
+        fn anomaly_ms(&self) -> Option<u64> {
+            self.anomaly_ms
         }
 
         fn takes(&self, _: &Plan) -> bool {
@@ -224,9 +238,9 @@ mod tests {
         serde_json::from_value(plan).unwrap()
     }
 
-    fn shrunk(fake: &mut Fake, anomaly_ms: Option<u64>) -> Shrunk {
+    fn shrunk(fake: &mut Fake) -> Shrunk {
         let whole = Proportion { found: 5, of: 5 };
-        futures_util::future::FutureExt::now_or_never(shrink(plan(20), whole, anomaly_ms, fake))
+        futures_util::future::FutureExt::now_or_never(shrink(plan(20), whole, fake))
             .unwrap()
             .unwrap()
     }
@@ -237,8 +251,8 @@ mod tests {
 
     #[test]
     fn what_is_needed_stays_and_nothing_else() {
-        let mut fake = Fake { needed: vec![3, 11], processes: 6, runs: 0, runs_max: 1000 };
-        let shrunk = shrunk(&mut fake, None);
+        let mut fake = Fake { needed: vec![3, 11], processes: 6, anomaly_ms: None, runs: 0, runs_max: 1000 };
+        let shrunk = shrunk(&mut fake);
         assert_eq!(lengths(&shrunk.plan), [3, 11]);
         assert_eq!((shrunk.plan.concurrency, shrunk.complete), (6, true));
         assert_eq!(shrunk.plan.workload.options["keys"], 1);
@@ -250,16 +264,23 @@ mod tests {
 
     #[test]
     fn what_came_after_the_anomaly_goes_first() {
-        let mut fake = Fake { needed: vec![2], processes: 24, runs: 0, runs_max: 1000 };
-        let shrunk = shrunk(&mut fake, Some(5500));
+        let mut fake = Fake { needed: vec![2], processes: 24, anomaly_ms: Some(5500), runs: 0, runs_max: 1000 };
+        let shrunk = shrunk(&mut fake);
         assert_eq!(shrunk.steps[0], "what came after the anomaly, from 8.5 s on");
         assert_eq!((lengths(&shrunk.plan), shrunk.plan.concurrency), (vec![2], 24));
     }
 
     #[test]
+    fn what_fails_without_faults_keeps_none() {
+        let mut fake = Fake { needed: vec![], processes: 3, anomaly_ms: Some(900), runs: 0, runs_max: 1000 };
+        let shrunk = shrunk(&mut fake);
+        assert_eq!((lengths(&shrunk.plan), shrunk.plan.time_limit_ms), (vec![], 3900));
+    }
+
+    #[test]
     fn a_search_that_runs_out_of_time_has_the_smallest_so_far() {
-        let mut fake = Fake { needed: vec![3], processes: 24, runs: 0, runs_max: 4 };
-        let shrunk = shrunk(&mut fake, None);
+        let mut fake = Fake { needed: vec![3], processes: 24, anomaly_ms: None, runs: 0, runs_max: 4 };
+        let shrunk = shrunk(&mut fake);
         assert!(!shrunk.complete);
         assert!(lengths(&shrunk.plan).contains(&3) && shrunk.plan.schedule.len() < 20, "{:?}", shrunk.steps);
     }

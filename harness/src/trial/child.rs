@@ -225,7 +225,7 @@ struct Left {
 }
 
 /// When the witness of `anomaly` was complete, in seconds.
-pub fn at_s(anomaly: &Anomaly) -> Option<f64> {
+fn at_s(anomaly: &Anomaly) -> Option<f64> {
     let times =
         anomaly.operations.iter().map(|operation| operation.completion_time.unwrap_or(operation.time));
     times.max().map(|nanoseconds| nanoseconds as f64 / 1e9)
