@@ -163,7 +163,10 @@ mod etcd {
     }
 
     /// The outcome, and of each request its path and body.
-    async fn etcd<A: Payload + Sync + 'static>(action: A, answers: Vec<Reply>) -> (String, Vec<(String, Value)>) {
+    async fn etcd<A: Payload + Sync + 'static>(
+        action: A,
+        answers: Vec<Reply>,
+    ) -> (String, Vec<(String, Value)>) {
         let (outcome, sent) = asked("etcd", whole, &action, answers).await;
         let request = |request: String| {
             let (head, body) = request.split_once("\r\n\r\n").unwrap();

@@ -23,7 +23,9 @@ pub fn judge(operations: &[Operation<Counter>], question: &Question, interrupt: 
     };
     let holds = match promise {
         Consistency::Linearizable => "every read lies in the range that adds allow",
-        Consistency::StaleReads => "every read lies in the range of an earlier time, and replicas came to agree",
+        Consistency::StaleReads => {
+            "every read lies in the range of an earlier time, and replicas came to agree"
+        }
     };
     words("counter", promise, holds, findings, report)
 }

@@ -134,7 +134,8 @@ mod tests {
     /// Runs the reads with `answer(node, key, round)`, where a round is a time at which a node is asked.
     fn run(answer: impl Fn(&str, u64) -> Option<i64>) -> (FinalReads<Register>, Vec<String>) {
         let nodes = vec![NodeId::new("n1"), NodeId::new("n2")];
-        let mut reads = FinalReads::<Register>::new([Scalar::from("x")], nodes.clone(), Duration::from_secs(1));
+        let mut reads =
+            FinalReads::<Register>::new([Scalar::from("x")], nodes.clone(), Duration::from_secs(1));
         let (mut now, mut asked) = (0, Vec::new());
         'run: loop {
             let mut wake = now + 10;
