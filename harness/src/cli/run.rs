@@ -40,6 +40,8 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// When a client gives up on an operation, where nothing says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long patient clients wait at most, where nothing says otherwise.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// The ceiling of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,9 @@ pub struct RunArgs {
     /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
     #[arg(long)]
     beyond_tolerance: bool,
+    /// Do not end all nodes at once and start them again after the last reads, to read and compare everything once more
+    #[arg(long)]
+    no_final_restart: bool,
     /// No fault starts before this
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
@@ -93,6 +98,13 @@ pub struct RunArgs {
     /// When a client gives up on an operation [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
+    /// When a third of the clients give up, so that their requests wait where others have left [default: three times
+    /// --timeout, at most 5s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    patience: Option<Duration>,
+    /// Let no client go from node to node
+    #[arg(long)]
+    no_roaming: bool,
     /// What every random decision is drawn from [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
@@ -289,6 +301,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let interval = given.unwrap_or(fitting);
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
     let timeout = args.timeout.or(scenario_timeout).unwrap_or(DEFAULT_TIMEOUT);
+    let patience = args.patience.unwrap_or((timeout * 3).min(PATIENCE_MAX).max(timeout));
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let mut plan = Plan {
         version: VERSION,
@@ -301,6 +314,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         rate_hz: args.rate,
         time_limit_ms: millis(time_limit),
         operation_timeout_ms: millis(timeout),
+        patience_ms: Some(millis(patience)),
+        roaming: !args.no_roaming,
         seed,
         faults,
         fault_interval_ms: millis(interval),
@@ -309,6 +324,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         promise: args.promise,
         floor_percent: args.floor,
         schedule: Vec::new(),
+        final_restart: false,
         arena: ArenaPlan {
             port: PortKind::Tun,
             data: args.data,
@@ -333,6 +349,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             expanded(&plan, losses, &*deployment, &mix, args)?
         }
     };
+    // A run without faults keeps to none.
+    plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty();
     plan.validate().map_err(Failure::usage)?;
     // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
     let any = |is: fn(&Fault) -> bool| plan.schedule.iter().any(|fault| is(&fault.fault));

@@ -21,6 +21,12 @@ use crate::workload::generator::{Context, Generator, Next};
 const REST: Duration = Duration::from_millis(50);
 /// A client bounds its own operations; this much later the worker does it for a client that fails to.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
+/// For so long after a heal begins, processes rest hardly at all: what a node answers in its first moments matters.
+const EAGER: Duration = Duration::from_millis(400);
+/// How long they rest then.
+const EAGER_REST: Duration = Duration::from_millis(5);
+/// A client that roams goes to the next node after so many operations, and after each failure.
+const ROAMS_AFTER: u32 = 16;
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -36,8 +42,28 @@ pub enum Stop {
     Now,
 }
 
-/// Makes the client of a process slot; called again when its process is retired.
-pub type MakeClient<A> = Box<dyn Fn(usize) -> Box<dyn Client<A>>>;
+/// Makes the client of a process slot that speaks to a node; called again when its process is retired, or moves on.
+pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId) -> Box<dyn Client<A>>>;
+
+/// Where a process slot's client is at home, and how it behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Habit {
+    /// The node that it speaks to, at first and at the end.
+    pub home: NodeId,
+    /// Whether it stays there.
+    pub stays: Stays,
+    /// When it gives up on an operation, as the client knows it too.
+    pub timeout: Duration,
+}
+
+/// Whether a client stays at its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// It does.
+    AtHome,
+    /// It goes from node to node, until the final phase.
+    Nowhere,
+}
 
 /// Something to record that is not a client's: what the nemesis did.
 #[derive(Debug)]
@@ -51,8 +77,8 @@ pub struct NemesisRecord {
 /// What a worker is asked to do.
 enum Request<A> {
     Invoke(A),
-    /// The process was retired: its successor gets a fresh client.
-    Renew,
+    /// The process was retired, or speaks to another node from now on: it gets a fresh client of this node.
+    Renew(NodeId),
 }
 
 /// An operation that ended.
@@ -70,7 +96,11 @@ enum State<A> {
 
 struct Slot<A> {
     process: Process,
+    habit: Habit,
+    /// The node that it speaks to now.
     node: NodeId,
+    /// How many operations it has done there.
+    operations: u32,
     state: State<A>,
     requests: mpsc::UnboundedSender<Request<A>>,
 }
@@ -92,6 +122,8 @@ pub struct Dispatcher<A> {
     stop: watch::Receiver<Stop>,
     progress: Progress,
     next_tick: Duration,
+    /// Until when processes hardly rest.
+    eager_until: Duration,
     workers: JoinSet<()>,
 }
 
@@ -101,12 +133,10 @@ pub struct DispatcherParts<A> {
     pub recorder: Recorder,
     /// The run's clock.
     pub clock: Clock,
-    /// The node that each process slot speaks to; as many slots as processes at a time.
-    pub nodes: Vec<NodeId>,
+    /// Of each process slot; as many slots as processes at a time.
+    pub habits: Vec<Habit>,
     /// Makes clients.
     pub make_client: MakeClient<A>,
-    /// When an operation is given up, as the clients know it too.
-    pub operation_timeout: Duration,
     /// What the nemesis wants recorded.
     pub nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     /// Whether the run is to end before its time.
@@ -119,26 +149,19 @@ impl<A: Vocabulary> Dispatcher<A> {
     /// Starts a worker for each slot on the current thread's runtime, inside a `LocalSet`.
     #[must_use]
     pub fn start(parts: DispatcherParts<A>) -> Self {
-        let DispatcherParts {
-            recorder,
-            clock,
-            nodes,
-            make_client,
-            operation_timeout,
-            nemesis,
-            stop,
-            progress,
-        } = parts;
+        let DispatcherParts { recorder, clock, habits, make_client, nemesis, stop, progress } = parts;
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let make_client = std::rc::Rc::new(make_client);
         let mut workers = JoinSet::new();
-        let mut slots = Vec::with_capacity(nodes.len());
-        for (slot, node) in nodes.into_iter().enumerate() {
+        let mut slots = Vec::with_capacity(habits.len());
+        for (slot, habit) in habits.into_iter().enumerate() {
             let (requests, todo) = mpsc::unbounded_channel();
             let make = std::rc::Rc::clone(&make_client);
-            let deadline = operation_timeout + WATCHDOG_SLACK;
-            workers.spawn_local(work(slot, todo, ended_tx.clone(), move || make(slot), deadline));
-            slots.push(Slot { process: Process(slot as u64), node, state: State::Free, requests });
+            let (node, deadline) = (habit.home.clone(), habit.timeout + WATCHDOG_SLACK);
+            let make = move |node: &NodeId| make(slot, node);
+            workers.spawn_local(work(slot, node.clone(), todo, ended_tx.clone(), make, deadline));
+            let (process, state) = (Process(slot as u64), State::Free);
+            slots.push(Slot { process, habit, node, operations: 0, state, requests });
         }
         Self {
             recorder,
@@ -151,6 +174,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             stop,
             progress,
             next_tick: Duration::ZERO,
+            eager_until: Duration::ZERO,
             workers,
         }
     }
@@ -174,7 +198,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                 self.complete(ended, generator)?;
             }
             while let Ok(record) = self.nemesis.try_recv() {
-                self.record_nemesis(record)?;
+                self.record_nemesis(record, generator)?;
             }
             let now = self.clock.now();
             self.wake_rested(now);
@@ -205,12 +229,24 @@ impl<A: Vocabulary> Dispatcher<A> {
                 biased;
                 result = &mut others, if others_result.is_none() => others_result = Some(result),
                 Some(ended) = self.ended.recv() => self.complete(ended, generator)?,
-                Some(record) = self.nemesis.recv() => self.record_nemesis(record)?,
+                Some(record) = self.nemesis.recv() => self.record_nemesis(record, generator)?,
                 Ok(()) = self.stop.changed() => {}
                 () = tokio::time::sleep_until(self.clock.instant(at)) => {}
             }
         }
         Ok(others_result.expect("the loop ends only with it"))
+    }
+
+    /// Has clients that roam go home, and stay there: from now on each node is asked by the same processes.
+    pub fn settle(&mut self) {
+        for slot in &mut self.slots {
+            slot.habit.stays = Stays::AtHome;
+            if slot.node != slot.habit.home {
+                slot.node = slot.habit.home.clone();
+                // A worker ends only when its slot is dropped.
+                let _ = slot.requests.send(Request::Renew(slot.node.clone()));
+            }
+        }
     }
 
     /// How many processes live at a time.
@@ -277,18 +313,46 @@ impl<A: Vocabulary> Dispatcher<A> {
         let event = self.record(slot, op_type, action, cause.as_ref().map(error))?;
         self.progress.count(op_type);
         generator.update(&event);
+        let moved = self.moves(slot, op_type == OpType::Info || rests);
         if op_type == OpType::Info {
             // What it asked may still happen, so nothing else may ever be said to follow it in its process.
             self.slots[slot].process = Process(self.next_process);
             self.next_process += 1;
-            let _ = self.slots[slot].requests.send(Request::Renew);
+        }
+        if op_type == OpType::Info || moved {
+            let Slot { requests, node, .. } = &self.slots[slot];
+            let _ = requests.send(Request::Renew(node.clone()));
         }
         if rests {
-            self.slots[slot].state = State::Resting(self.clock.now() + REST);
+            let now = self.clock.now();
+            let rest = if now < self.eager_until { EAGER_REST } else { REST };
+            self.slots[slot].state = State::Resting(now + rest);
         } else {
             self.free.push_back(slot);
         }
         Ok(())
+    }
+
+    /// Moves a client that roams to the next node, after enough operations or a failure; whether it did.
+    fn moves(&mut self, slot: usize, failed: bool) -> bool {
+        let Slot { habit, operations, node, .. } = &mut self.slots[slot];
+        *operations += 1;
+        if habit.stays == Stays::AtHome || !(failed || *operations >= ROAMS_AFTER) {
+            return false;
+        }
+        *operations = 0;
+        let mut homes: Vec<&NodeId> = Vec::new();
+        let here = node.clone();
+        for slot in &self.slots {
+            if !homes.contains(&&slot.habit.home) {
+                homes.push(&slot.habit.home);
+            }
+        }
+        let at = homes.iter().position(|home| **home == here).unwrap_or_default();
+        let next = homes[(at + 1) % homes.len()].clone();
+        let moved = next != here;
+        self.slots[slot].node = next;
+        moved
     }
 
     fn record(
@@ -303,9 +367,23 @@ impl<A: Vocabulary> Dispatcher<A> {
         self.recorder.record(nanos(self.clock.now()), process, op_type, action, node, error)
     }
 
-    fn record_nemesis(&mut self, record: NemesisRecord) -> Result<(), RecordError> {
+    fn record_nemesis(
+        &mut self,
+        record: NemesisRecord,
+        generator: &mut dyn Generator<A>,
+    ) -> Result<(), RecordError> {
         let NemesisRecord { act, kept } = record;
         self.progress.nemesis(&act);
+        let now = self.clock.now();
+        generator.nemesis(now, &act);
+        if matches!(act, NemesisAct::Stopping { .. }) {
+            self.eager_until = now + EAGER;
+            for slot in &mut self.slots {
+                if let State::Resting(until) = &mut slot.state {
+                    *until = now;
+                }
+            }
+        }
         self.recorder.record_nemesis(nanos(self.clock.now()), act)?;
         self.recorder.flush()?;
         // The nemesis may have been stopped meanwhile; the record stands all the same.
@@ -333,7 +411,7 @@ impl<A: Vocabulary> Dispatcher<A> {
 
 /// A client's cause as the history keeps it.
 fn error(cause: &Cause) -> OpError {
-    OpError { kind: Some(cause.kind.name().into()), text: cause.to_string() }
+    OpError { kind: Some(cause.kind.name().into()), text: cause.to_string(), saw: cause.saw.clone() }
 }
 
 /// When a generator is to be asked again.
@@ -344,23 +422,27 @@ enum Wake {
     Never,
 }
 
-/// A process slot's client at work, one request at a time.
+/// A process slot's client at work, one request at a time, first at `node`.
 async fn work<A: Vocabulary>(
     slot: usize,
+    mut node: NodeId,
     mut todo: mpsc::UnboundedReceiver<Request<A>>,
     ended: mpsc::UnboundedSender<Ended<A>>,
-    make: impl Fn() -> Box<dyn Client<A>>,
+    make: impl Fn(&NodeId) -> Box<dyn Client<A>>,
     deadline: Duration,
 ) {
-    let mut client = make();
+    let mut client = make(&node);
     while let Some(request) = todo.recv().await {
         match request {
-            Request::Renew => client = make(),
+            Request::Renew(at) => {
+                client = make(&at);
+                node = at;
+            }
             Request::Invoke(action) => {
                 let outcome = match tokio::time::timeout(deadline, client.invoke(&action)).await {
                     Ok(outcome) => outcome,
                     Err(_) => {
-                        client = make();
+                        client = make(&node);
                         let late = RequestError::open(CauseKind::Timeout, "the client kept no deadline");
                         Outcome::failed(&action, late)
                     }

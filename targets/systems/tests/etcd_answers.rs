@@ -76,6 +76,12 @@ async fn successes() {
         (write(), done(""), "ok"),
         (cas(), done(r#","succeeded":true,"responses":[{"response_put":{}}]"#), "ok"),
         (cas(), done(""), "fail precondition"),
+        (
+            cas(),
+            done(r#","responses":[{"response_range":{"header":{},"kvs":[{"value":"NQ=="}]}}]"#),
+            "fail precondition saw 5",
+        ),
+        (cas(), done(r#","responses":[{"response_range":{"header":{}}}]"#), "fail precondition saw nil"),
         (cas(), done(r#","succeeded":false"#), "fail precondition"),
     ] {
         let shown = String::from_utf8_lossy(&answer).into_owned();
@@ -184,7 +190,8 @@ fn path_and_body(request: &[u8]) -> (String, Value) {
 async fn requests_are_those_of_the_table() {
     let from_nil = Register { key: "x".into(), op: RegisterOp::Cas { old: None, new: 2.into() } };
     let put = json!({"request_put": {"key": "eA==", "value": "Mg=="}});
-    let txn = |compare: Value| json!({"compare": [compare], "success": [put]});
+    let get = json!({"request_range": {"key": "eA=="}});
+    let txn = |compare: Value| json!({"compare": [compare], "success": [put], "failure": [get]});
     let expected = [
         (read(), "/v3/kv/range", json!({"key": "eA==", "serializable": false})),
         (write(), "/v3/kv/put", json!({"key": "eA==", "value": "MQ=="})),

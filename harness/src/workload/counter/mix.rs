@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::options::CounterOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
-use crate::workload::objects::Keys;
+use crate::workload::objects::{Draw, Keys};
 
 /// An endless mix of adds and reads, which depends on the seed and the options alone.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ impl CounterMix {
     pub fn new(options: CounterOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM);
-        Self { options, rng, keys: Keys::new("c", options.keys, options.operations_per_key) }
+        let keys = Keys::new("c", options.keys, options.operations_per_key, options.cold_keys);
+        Self { options, rng, keys }
     }
 
     /// The keys of the counters.
@@ -34,7 +35,10 @@ impl CounterMix {
 
     fn draw(&mut self) -> Counter {
         let CounterOptions { adds, reads, .. } = self.options;
-        let (key, _) = self.keys.draw(&mut self.rng);
+        let (key, _) = match self.keys.draw(&mut self.rng) {
+            Draw::Read(key) => return Counter { key: Some(key), op: CounterOp::Read(None) },
+            Draw::Any(key, active) => (key, active),
+        };
         let op = if self.rng.random_range(0..adds + reads) < reads {
             CounterOp::Read(None)
         } else {

@@ -35,6 +35,7 @@ through every node.
 Checked: does every read lie between what had surely been added and what may have been?";
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
+    const ROAMS: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)

@@ -7,11 +7,16 @@ use crate::workload::option::WorkloadOption;
 
 /// The options on the command line.
 pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
-    WorkloadOption::number("keys", "keys", "how many counters are in use at a time"),
+    WorkloadOption::number("keys", "keys", "how many counters are in use at a time, beside the cold ones"),
     WorkloadOption::number(
         "operations-per-key",
         "operations_per_key",
         "after how many operations a counter is left for a fresh one",
+    ),
+    WorkloadOption::number(
+        "cold-keys",
+        "cold_keys",
+        "how many counters live for the whole run and are written rarely",
     ),
     WorkloadOption::number("step", "step_max", "the most that is added at once"),
     WorkloadOption::weight("adds"),
@@ -26,6 +31,9 @@ pub struct CounterOptions {
     pub keys: u32,
     /// After how many operations a counter is left for a fresh one.
     pub operations_per_key: u32,
+    /// How many counters live for the whole run and are written rarely.
+    #[serde(default)]
+    pub cold_keys: u32,
     /// The most that is added at once. Only where it is 1 does the check decide linearizability.
     pub step_max: u32,
     /// Weight of adds in the mix.
@@ -36,7 +44,7 @@ pub struct CounterOptions {
 
 impl Default for CounterOptions {
     fn default() -> Self {
-        Self { keys: 6, operations_per_key: 1000, step_max: 1, adds: 1, reads: 1 }
+        Self { keys: 6, operations_per_key: 1000, cold_keys: 24, step_max: 1, adds: 1, reads: 1 }
     }
 }
 
@@ -46,8 +54,9 @@ impl CounterOptions {
     /// # Errors
     /// [`RangeError`].
     pub fn validate(&self) -> Result<(), RangeError> {
-        let Self { keys, operations_per_key, step_max, adds, reads } = *self;
+        let Self { keys, operations_per_key, cold_keys, step_max, adds, reads } = *self;
         range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 counters at a time")?;
+        range("cold keys", &cold_keys, cold_keys <= 100_000, "at most 100000 of them")?;
         let fine = (1..=10_000_000).contains(&operations_per_key);
         range("operations per key", &operations_per_key, fine, "1 to 10000000")?;
         range("step", &step_max, (1..=1_000_000).contains(&step_max), "1 to 1000000")?;

@@ -16,7 +16,7 @@ use duress_history::set::{Set, SetOp};
 use duress_history::{Consistency, Operation, Scalar};
 
 pub use self::finish::{FinalReads, read_all};
-pub use self::keys::Keys;
+pub use self::keys::{Draw, Keys};
 
 use crate::judge::{Judgement, Question};
 use crate::run::dispatcher::Vocabulary;

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::options::RegisterOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
-use crate::workload::objects::Keys;
+use crate::workload::objects::{Draw, Keys};
 
 /// A compare-and-set expects the latest value generated for its key this often; else an older one, so that it fails.
 const CAS_LATEST: f64 = 0.8;
@@ -29,7 +29,8 @@ impl RegisterMix {
     pub fn new(options: RegisterOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM);
-        Self { options, rng, keys: Keys::new("r", options.keys, options.operations_per_key) }
+        let keys = Keys::new("r", options.keys, options.operations_per_key, options.cold_keys);
+        Self { options, rng, keys }
     }
 
     /// The keys.
@@ -41,7 +42,10 @@ impl RegisterMix {
     /// The next operation; there always is one.
     pub fn draw(&mut self) -> Register {
         let RegisterOptions { reads, writes, cas, .. } = self.options;
-        let (key, active) = self.keys.draw(&mut self.rng);
+        let (key, active) = match self.keys.draw(&mut self.rng) {
+            Draw::Read(key) => return Register { key, op: RegisterOp::Read(None) },
+            Draw::Any(key, active) => (key, active),
+        };
         let choice = self.rng.random_range(0..reads + writes + cas);
         let op = if choice < reads {
             RegisterOp::Read(None)

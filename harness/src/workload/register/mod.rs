@@ -35,6 +35,7 @@ every key is read once more through every node.
 Checked: does each key keep what the system promises: is it linearizable, or are its writes, and do the replicas agree?";
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
+    const ROAMS: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::options::SetOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
-use crate::workload::objects::Keys;
+use crate::workload::objects::{Draw, Keys};
 
 /// An endless mix of adds and reads, which depends on the seed and the options alone.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ impl SetMix {
     pub fn new(options: SetOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM);
-        Self { options, rng, keys: Keys::new("s", options.keys, options.operations_per_key) }
+        let keys = Keys::new("s", options.keys, options.operations_per_key, options.cold_keys);
+        Self { options, rng, keys }
     }
 
     /// The keys of the sets.
@@ -34,7 +35,10 @@ impl SetMix {
 
     fn draw(&mut self) -> Set {
         let SetOptions { adds, reads, .. } = self.options;
-        let (key, active) = self.keys.draw(&mut self.rng);
+        let (key, active) = match self.keys.draw(&mut self.rng) {
+            Draw::Read(key) => return Set { key: Some(key), op: SetOp::Read(None) },
+            Draw::Any(key, active) => (key, active),
+        };
         let op = if self.rng.random_range(0..adds + reads) < reads {
             SetOp::Read(None)
         } else {

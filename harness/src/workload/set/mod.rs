@@ -35,6 +35,7 @@ every set is read once more through every node.
 Checked: is every acknowledged element in its set, once, from when it was acknowledged, and nothing else?";
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
+    const ROAMS: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)

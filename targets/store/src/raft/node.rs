@@ -22,7 +22,7 @@ use super::types::{StateView, answer_all};
 use crate::bug::{Bug, syncing};
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, RaftOptions, ReadBy};
-use crate::node::Status;
+use crate::node::{Contents, Status};
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use crate::wall_clock::WallClock;
 
@@ -165,6 +165,14 @@ impl RaftNode {
             keys: self.inner.view.read(|applied| applied.state.len()),
             fields,
         }
+    }
+
+    /// What this node holds.
+    pub fn contents(&self) -> Contents {
+        self.inner.view.read(|applied| {
+            let index = applied.last_applied.map_or(0, |id| id.index);
+            Contents::new(index.to_string(), &applied.state)
+        })
     }
 
     /// Returns when the consensus has stopped on an error of its own, which is returned.

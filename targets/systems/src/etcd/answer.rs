@@ -16,6 +16,8 @@
 //! The text decides, not the gRPC code: "too many requests" travels as RESOURCE_EXHAUSTED or UNKNOWN by version, and
 //! "database space exceeded" shares its code.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -51,6 +53,22 @@ pub(super) struct Txn {
     /// Whether the comparison held; left out when false.
     #[serde(default)]
     pub(super) succeeded: bool,
+    #[serde(default)]
+    responses: Vec<TxnResponse>,
+}
+
+/// What one operation of a transaction was answered.
+#[derive(Deserialize)]
+struct TxnResponse {
+    #[serde(default)]
+    response_range: Option<Range>,
+}
+
+impl Txn {
+    /// What it read, where the branch that was taken reads.
+    pub(super) fn read(&self) -> Option<&Range> {
+        self.responses.iter().find_map(|response| response.response_range.as_ref())
+    }
 }
 
 /// The answer to a range request.
@@ -75,6 +93,9 @@ pub(super) struct KeyValue {
     /// The revision of its last change.
     #[serde(default)]
     pub(super) mod_revision: String,
+    /// How often it was changed since it was made.
+    #[serde(default)]
+    version: String,
 }
 
 impl KeyValue {
@@ -109,6 +130,21 @@ impl Range {
     /// An open [`RequestError`] when one cannot be read.
     pub(super) fn keys(&self) -> Result<Vec<Vec<u8>>, RequestError> {
         self.kvs.iter().map(|kv| bytes(&kv.key)).collect()
+    }
+}
+
+impl Range {
+    /// Each key, with its value and revisions.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when one cannot be read.
+    pub(super) fn texts(&self) -> Result<BTreeMap<String, String>, RequestError> {
+        let text = |base64: &str| Ok(String::from_utf8_lossy(&bytes(base64)?).into_owned());
+        let of = |kv: &KeyValue| {
+            let (value, at) = (text(&kv.value)?, &kv.mod_revision);
+            Ok((text(&kv.key)?, format!("{value} (version {} at revision {at})", kv.version)))
+        };
+        self.kvs.iter().map(of).collect()
     }
 }
 

@@ -4,18 +4,22 @@
 //! |---|---|
 //! | read `k` | `/v3/kv/range`, linearizable unless `read=serializable` |
 //! | write `k` `v` | `/v3/kv/put` |
-//! | cas `k` from `old` to `new` | `/v3/kv/txn`: if the value of `k` equals `old`, put `new`; a missing key equals nothing |
-//! | cas `k` from nil to `new` | `/v3/kv/txn`: if the create revision of `k` is 0, put `new` |
+//! | cas `k` from `old` to `new` | `/v3/kv/txn`: if the value of `k` equals `old`, put `new`, else read `k`; a missing key equals nothing |
+//! | cas `k` from nil to `new` | `/v3/kv/txn`: if the create revision of `k` is 0, put `new`, else read `k` |
+//!
+//! A transaction that may write is ordered by the log whichever of its branches is taken, and is atomic: what a failed one
+//! read is a linearizable read, whatever level other reads have.
 
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use duress_history::Scalar;
 use duress_history::register::{Register, RegisterOp};
 use serde_json::json;
 
 use crate::client::{Client, Seat};
 use crate::etcd::answer::{Put, Range, Txn};
-use crate::etcd::session::{ReadLevel, Session, encode, put_if, range};
+use crate::etcd::session::{ReadLevel, Session, encode, put_or_read, range};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 use crate::text;
 
@@ -37,8 +41,8 @@ impl EtcdClient {
         match &action.op {
             RegisterOp::Read(_) => {
                 let read = |range: Range| {
-                    let value = range.only()?.map(|only| text::decode(&only.value()?)).transpose()?;
-                    Ok(Outcome::Ok(Register { key: action.key.clone(), op: RegisterOp::Read(value) }))
+                    let op = RegisterOp::Read(value(&range)?);
+                    Ok(Outcome::Ok(Register { key: action.key.clone(), op }))
                 };
                 self.session.ask(range(&key, self.read_level), deadline, read).await
             }
@@ -55,13 +59,13 @@ impl EtcdClient {
                         json!({"key": key, "target": "CREATE", "result": "EQUAL", "create_revision": "0"})
                     }
                 };
-                let request = put_if(&compare, &json!({"key": key, "value": encode(new)?}));
+                let request = put_or_read(&compare, &json!({"key": key, "value": encode(new)?}));
                 let read = |txn: Txn| match txn.succeeded {
                     true => Ok(Outcome::Ok(action.clone())),
-                    false => Ok(Outcome::Fail(Cause::new(
-                        CauseKind::Precondition,
-                        "the register did not hold the value compared with",
-                    ))),
+                    false => Ok(Outcome::Fail(match txn.read() {
+                        Some(range) => Cause::differs(value(range)?),
+                        None => Cause::new(CauseKind::Precondition, "the comparison failed"),
+                    })),
                 };
                 self.session.ask(request, deadline, read).await
             }
@@ -74,4 +78,9 @@ impl Client<Register> for EtcdClient {
     async fn invoke(&mut self, action: &Register) -> Outcome<Register> {
         self.request(action).await.unwrap_or_else(|failure| Outcome::failed(action, failure))
     }
+}
+
+/// The value of the one key that was asked for, if it exists.
+fn value(range: &Range) -> Result<Option<Scalar>, RequestError> {
+    range.only()?.map(|only| text::decode(&only.value()?)).transpose()
 }

@@ -21,8 +21,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::{self, Place};
 
-/// An answer longer than this, in bytes, is taken for garbage.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// An answer longer than this, in bytes, is taken for garbage: the longest is all that a node holds.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// An open connection to one node's gateway.
 ///

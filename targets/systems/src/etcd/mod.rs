@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::system::{Description, MissingSystem, System};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
@@ -149,6 +150,18 @@ impl Deployment for EtcdCluster {
         let (to, deadline) = (client_address(&self.topology, node)?, Instant::now() + deadline);
         let status = status::ask(from, to, deadline).await;
         status.map_err(|failure| NotReady::because(node, "asking for its status", failure))
+    }
+
+    async fn copies(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        let (to, deadline) = (client_address(&self.topology, node)?, Instant::now() + deadline);
+        let copy = status::contents(from, to, deadline).await;
+        copy.map(|copy| Some(vec![copy]))
+            .map_err(|failure| NotReady::because(node, "reading its own copy", failure))
     }
 
     fn clients(&self) -> &Clients {

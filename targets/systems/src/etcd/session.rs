@@ -77,6 +77,13 @@ pub(super) fn range(key: &str, read_level: ReadLevel) -> (&'static str, Value) {
     ("/v3/kv/range", json!({"key": key, "serializable": read_level == ReadLevel::Serializable}))
 }
 
+/// A transaction that does `put` if `compare` holds, and otherwise reads its key.
+pub(super) fn put_or_read(compare: &Value, put: &Value) -> (&'static str, Value) {
+    let read = json!({"request_range": {"key": put["key"]}});
+    let put = json!({"request_put": put});
+    ("/v3/kv/txn", json!({"compare": [compare], "success": [put], "failure": [read]}))
+}
+
 /// A transaction that does `put` if `compare` holds, and nothing otherwise.
 pub(super) fn put_if(compare: &Value, put: &Value) -> (&'static str, Value) {
     ("/v3/kv/txn", json!({"compare": [compare], "success": [{"request_put": put}]}))

@@ -4,8 +4,11 @@
 //! |---|---|---|
 //! | read `k` | `GET k` | the value, or nil where nothing was ever written |
 //! | write `k` `v` | `SET k v` | `OK` |
-//! | cas `k` from `old` to `new` | `SET k new IFEQ old` | `OK`, or nil if `k` holds something else or nothing |
-//! | cas `k` from nil to `new` | `SET k new NX` | `OK`, or nil if `k` holds anything |
+//! | cas `k` from `old` to `new` | `SET k new IFEQ old GET` | what `k` held: `old` where it was set, else something else or nil |
+//! | cas `k` from nil to `new` | `SET k new NX GET` | what `k` held: nil where it was set |
+//!
+//! What a compare-and-set answers is read as it is executed, in the order of all writes: where it failed, that is a
+//! linearizable read, whichever copy answers other reads.
 
 use std::net::SocketAddr;
 
@@ -15,7 +18,7 @@ use redis_protocol::resp2::types::BytesFrame;
 
 use super::session::{Session, unexpected};
 use crate::client::{Client, Seat};
-use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
+use crate::outcome::{Cause, Outcome, RequestError};
 use crate::text;
 
 /// A client that speaks to one node.
@@ -67,9 +70,9 @@ impl Command {
             Self::Get { key } => vec![b"GET", key.as_bytes()],
             Self::Set { key, value } => vec![b"SET", key.as_bytes(), value.as_bytes()],
             Self::SetIfEqual { key, old, new } => {
-                vec![b"SET", key.as_bytes(), new.as_bytes(), b"IFEQ", old.as_bytes()]
+                vec![b"SET", key.as_bytes(), new.as_bytes(), b"IFEQ", old.as_bytes(), b"GET"]
             }
-            Self::SetIfAbsent { key, new } => vec![b"SET", key.as_bytes(), new.as_bytes(), b"NX"],
+            Self::SetIfAbsent { key, new } => vec![b"SET", key.as_bytes(), new.as_bytes(), b"NX", b"GET"],
         }
     }
 }
@@ -84,13 +87,16 @@ fn interpret(action: &Register, reply: &BytesFrame) -> Result<Outcome<Register>,
         (RegisterOp::Read(_), BytesFrame::Null) => {
             Ok(Outcome::Ok(Register { key: action.key.clone(), op: RegisterOp::Read(None) }))
         }
-        (RegisterOp::Write(_) | RegisterOp::Cas { .. }, BytesFrame::SimpleString(word)) if word == "OK" => {
+        (RegisterOp::Write(_), BytesFrame::SimpleString(word)) if word == "OK" => {
             Ok(Outcome::Ok(action.clone()))
         }
-        (RegisterOp::Cas { .. }, BytesFrame::Null) => Ok(Outcome::Fail(Cause::new(
-            CauseKind::Precondition,
-            "the register did not hold the value compared with",
-        ))),
+        (RegisterOp::Cas { old, .. }, BytesFrame::BulkString(_) | BytesFrame::Null) => {
+            let saw = match reply {
+                BytesFrame::BulkString(value) => Some(text::decode(value)?),
+                _ => None,
+            };
+            Ok(if saw == *old { Outcome::Ok(action.clone()) } else { Outcome::Fail(Cause::differs(saw)) })
+        }
         (_, other) => Err(unexpected(other)),
     }
 }

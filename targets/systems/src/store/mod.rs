@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
 use crate::subject::Subject;
 use crate::system::{Description, MissingSystem, System};
@@ -215,6 +216,18 @@ impl Deployment for StoreCluster {
     ) -> Result<NodeStatus, NotReady> {
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
         status::ask(from, to, deadline).await.map_err(|failure| NotReady::because(node, "INFO", failure))
+    }
+
+    async fn copies(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let copy = status::contents(from, to, deadline).await;
+        copy.map(|copy| Some(vec![copy]))
+            .map_err(|failure| NotReady::because(node, "DEBUG CONTENTS", failure))
     }
 
     fn clients(&self) -> &Clients {
