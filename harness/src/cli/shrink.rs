@@ -114,8 +114,7 @@ pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, F
             return Ok(Exit::Unknown);
         };
         (replays.say)(&format!("as it is: failed in {}", before.words()));
-        let shrunk =
-            search(plan.clone(), before, &mut replays).await.map_err(Failure::internal)?;
+        let shrunk = search(plan.clone(), before, &mut replays).await.map_err(Failure::internal)?;
         let after = match shrunk.steps.is_empty() {
             true => Some(before),
             false => {

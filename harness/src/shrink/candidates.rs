@@ -59,10 +59,7 @@ pub fn without_idle_time(plan: &Plan) -> Option<Candidate> {
     });
     let moved = with_faults(plan, &moved.collect::<Vec<_>>());
     let saved = (plan.time_limit_ms - limit) as f64 / 1000.0;
-    Some(Candidate {
-        plan: Plan { time_limit_ms: limit, ..moved },
-        what: format!("{saved:.1} idle seconds"),
-    })
+    Some(Candidate { plan: Plan { time_limit_ms: limit, ..moved }, what: format!("{saved:.1} idle seconds") })
 }
 
 /// The plan with half of its processes.

@@ -90,11 +90,7 @@ type Stopped<E> = Result<TimeIsUp, E>;
 ///
 /// # Errors
 /// Those of `rates`.
-pub async fn shrink<R: Rates>(
-    plan: Plan,
-    rate: Proportion,
-    rates: &mut R,
-) -> Result<Shrunk, R::Error> {
+pub async fn shrink<R: Rates>(plan: Plan, rate: Proportion, rates: &mut R) -> Result<Shrunk, R::Error> {
     let mut search = Search { rates, wanted: wanted(rate), plan, steps: Vec::new() };
     let complete = match search.run().await {
         Ok(()) => true,
@@ -240,9 +236,7 @@ mod tests {
 
     fn shrunk(fake: &mut Fake) -> Shrunk {
         let whole = Proportion { found: 5, of: 5 };
-        futures_util::future::FutureExt::now_or_never(shrink(plan(20), whole, fake))
-            .unwrap()
-            .unwrap()
+        futures_util::future::FutureExt::now_or_never(shrink(plan(20), whole, fake)).unwrap().unwrap()
     }
 
     fn lengths(plan: &Plan) -> Vec<u64> {
@@ -264,7 +258,8 @@ mod tests {
 
     #[test]
     fn what_came_after_the_anomaly_goes_first() {
-        let mut fake = Fake { needed: vec![2], processes: 24, anomaly_ms: Some(5500), runs: 0, runs_max: 1000 };
+        let mut fake =
+            Fake { needed: vec![2], processes: 24, anomaly_ms: Some(5500), runs: 0, runs_max: 1000 };
         let shrunk = shrunk(&mut fake);
         assert_eq!(shrunk.steps[0], "what came after the anomaly, from 8.5 s on");
         assert_eq!((lengths(&shrunk.plan), shrunk.plan.concurrency), (vec![2], 24));

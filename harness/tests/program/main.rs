@@ -6,6 +6,7 @@
 mod anomalies;
 mod faults;
 mod histories;
+mod hunted;
 mod killed;
 mod matrix;
 mod messages;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     for (group, tests) in [
         ("usage", usage::TESTS),
         ("histories", histories::TESTS),
+        ("hunted", hunted::TESTS_WITHOUT_CLUSTERS),
         ("output", output::TESTS),
         ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
         ("served", served::TESTS),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         ("faults", faults::TESTS),
         ("recovery", recovery::TESTS),
         ("repeated", repeated::TESTS),
+        ("hunted", hunted::TESTS),
         ("stopped", stopped::TESTS),
         ("killed", killed::TESTS),
         ("matrix", matrix::TESTS),
