@@ -30,6 +30,7 @@ use crate::kafka::{
     Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
 };
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
 use crate::setup::{Keeps, Setup, Topic};
 use crate::subject::Subject;
@@ -228,6 +229,17 @@ impl Deployment for BrokerCluster {
         let brokers: Vec<SocketAddr> = self.topology.nodes.iter().map(|node| node.at(port)).collect();
         let made = create_topics(from, &brokers, &topics, Instant::now() + deadline).await;
         made.map_err(|failure| NotReady::because(&self.topology.nodes[0].name, "making the topics", failure))
+    }
+
+    async fn copies(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let held = status::held(from, to, deadline).await;
+        held.map(Some).map_err(|failure| NotReady::because(node, "reading its own copies", failure))
     }
 
     fn clients(&self) -> &Clients {

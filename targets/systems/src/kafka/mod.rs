@@ -49,6 +49,7 @@ mod assignor;
 mod cluster;
 mod connection;
 mod consumer;
+mod copies;
 mod fetch;
 mod group;
 mod log_client;
@@ -63,11 +64,11 @@ mod topics;
 mod versions;
 
 pub use consumer::Committing;
+pub(crate) use copies::copies;
 pub use log_client::LogClient;
 #[cfg(test)]
 pub(crate) use metadata::{Leadership, Replicas};
 pub(crate) use metadata::{Metadata, metadata};
-#[cfg(test)]
 pub(crate) use partition::Partition;
 pub use producer::{Acks, Idempotence};
 pub use table_client::TableClient;
