@@ -9,6 +9,7 @@ use duress_arena::capabilities::probe;
 use duress_nemesis::Family;
 use rand::RngExt;
 
+use super::run::programs;
 use super::shrink::{Shrinking, shrink_run};
 use super::words::{duration, option};
 use crate::cli::exit::{Exit, Failure};
@@ -29,6 +30,9 @@ pub struct HuntArgs {
     /// An option of the target, as key=value; may be repeated
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
+    /// The program of a system in the place of the one that would be found, as name=path
+    #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
+    programs: Vec<(String, String)>,
     /// Switch on one seeded bug (`duress bugs` lists them)
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
@@ -97,6 +101,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         mode: args.mode.clone(),
         options: args.options.iter().cloned().collect(),
         bug: args.bug.clone(),
+        programs: programs(&args.programs)?,
         workload: args.workload.clone(),
         faults: args.faults.clone(),
         nodes: args.nodes,
@@ -112,7 +117,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         print(runs.map(|run| format!("duress {}\n", crate::trial::Shell(&run.words))).collect::<String>())?;
         return Ok(Exit::Valid);
     }
-    system.available().map_err(super::run::missing)?;
+    system.available(&fixed.programs).map_err(super::run::missing)?;
     let written = |path: &PathBuf| {
         let context = format!("cannot write {}", path.display());
         move |error: std::io::Error| Failure::internal(anyhow::Error::new(error).context(context))

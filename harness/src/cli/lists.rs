@@ -1,5 +1,6 @@
 //! `duress targets`, `workloads`, `faults` and `bugs`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use duress_nemesis::{Family, Variant};
@@ -20,7 +21,7 @@ pub fn targets() -> Result<Exit, Failure> {
     for system in systems().iter() {
         let Description { name, summary, offer, .. } = system.description();
         say!(text, "{name}: {summary}");
-        if let Err(missing) = system.available() {
+        if let Err(missing) = system.available(&BTreeMap::new()) {
             say!(text, "  not available: {missing}");
         }
         for (at, mode) in offer.modes.iter().enumerate() {

@@ -55,6 +55,9 @@ pub struct RunArgs {
     /// An option of the target, as key=value; may be repeated
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
+    /// The program of a system in the place of the one that would be found, as name=path; so two releases are compared
+    #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
+    programs: Vec<(String, String)>,
     /// Switch on one seeded bug (`duress bugs` lists them); its scenario then fills in what is not given
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
@@ -187,13 +190,14 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         mode: Some(plan.settings.mode.clone()),
         options: plan.settings.options.clone(),
         bug: plan.settings.bug.clone(),
+        programs: plan.settings.programs.clone(),
         nodes: plan.nodes.len(),
     };
     system.resolve(&request).map_err(Failure::usage)?;
     let workload = workload(system, &plan.workload.name)?;
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
-    system.available().map_err(missing)?;
+    system.available(&plan.settings.programs).map_err(missing)?;
     isolated(&args.output, move || {
         let mut plan = plan;
         // A plan made where TUN devices work must also run where they do not.
@@ -230,6 +234,17 @@ fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Fa
 
 pub(super) fn missing(error: duress_targets::MissingSystem) -> Failure {
     Failure { exit: Exit::Broken, error: error.into(), hint: None }
+}
+
+/// Programs by name, with paths that do not depend on where a plan is replayed.
+pub(super) fn programs(given: &[(String, String)]) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let absolute = |(name, path): &(String, String)| {
+        let found = std::path::absolute(path).map_err(|error| {
+            Failure::usage(anyhow::Error::new(error).context(format!("--program {name}={path}")))
+        });
+        Ok((name.clone(), found?))
+    };
+    given.iter().map(absolute).collect()
 }
 
 fn fixed(choice: PortChoice) -> Option<PortKind> {
@@ -273,6 +288,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         mode: args.mode.clone(),
         options: args.options.iter().cloned().collect::<BTreeMap<_, _>>(),
         bug: args.bug.clone(),
+        programs: programs(&args.programs)?,
         nodes: node_count,
     };
     let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
@@ -361,7 +377,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         plan.arena.data = DataLocation::Breakable;
     }
     if !args.dry_run {
-        system.available().map_err(missing)?;
+        system.available(&plan.settings.programs).map_err(missing)?;
     }
     Ok(Planned { plan, system, workload, deployment })
 }

@@ -66,7 +66,7 @@ fn replays<'a>(
     say: impl FnMut(&str) + 'a,
 ) -> Result<Replays<'a>, Failure> {
     let system = systems().find(&plan.target).map_err(Failure::usage)?;
-    system.available().map_err(super::run::missing)?;
+    system.available(&plan.settings.programs).map_err(super::run::missing)?;
     Ok(Replays {
         program: std::env::current_exe().map_err(Failure::internal)?,
         system,

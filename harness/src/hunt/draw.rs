@@ -2,6 +2,7 @@
 //! number, so that run 17 of a hunt is the same whenever it is run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use duress_nemesis::{Family, variants};
 use duress_settings::{Request, Settings, Values};
@@ -25,6 +26,8 @@ pub struct Fixed {
     pub options: BTreeMap<String, String>,
     /// The seeded bug that is switched on.
     pub bug: Option<String>,
+    /// Programs in the place of those that would be found, by name.
+    pub programs: BTreeMap<String, PathBuf>,
     /// The workload.
     pub workload: Option<String>,
     /// The fault mix.
@@ -77,6 +80,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     if let Some(bug) = &fixed.bug {
         say("bug", bug.clone());
     }
+    for (name, path) in &fixed.programs {
+        say("program", format!("{name}={}", path.display()));
+    }
     say("nodes", nodes.to_string());
     say("time-limit", format!("{time_limit_s}s"));
     let load = weighted(&LOADS, &mut rng);
@@ -110,7 +116,13 @@ fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng
         Some(bug) => bug.modes.iter().map(String::as_str).collect(),
         None => offer.modes.iter().map(|mode| mode.name.as_str()).collect(),
     };
-    let request = |mode: Option<String>, options| Request { mode, options, bug: fixed.bug.clone(), nodes };
+    let request = |mode: Option<String>, options| Request {
+        mode,
+        options,
+        bug: fixed.bug.clone(),
+        programs: fixed.programs.clone(),
+        nodes,
+    };
     for _ in 0..ATTEMPTS {
         // The first mode is what most users run.
         let first = modes.first().filter(|_| rng.random_bool(0.5));

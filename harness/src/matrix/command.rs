@@ -1,6 +1,7 @@
 //! A run as words of a command line: what a cell asks of `duress run`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A `duress run`, but for its seed and its folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,13 @@ impl RunCommand {
 
     fn target_options(&self) -> impl Iterator<Item = String> + '_ {
         self.options.iter().flat_map(|(name, value)| ["-o".to_owned(), format!("{name}={value}")])
+    }
+
+    /// The program that it names in the place of one that would be found.
+    #[must_use]
+    pub fn programs(&self) -> BTreeMap<String, PathBuf> {
+        let program = self.flags.get("program").and_then(|program| program.split_once('='));
+        program.map(|(name, path)| (name.to_owned(), PathBuf::from(path))).into_iter().collect()
     }
 
     /// This command with what `over` says put over it.

@@ -49,6 +49,7 @@ pub fn check(command: &RunCommand) -> Result<(), Meaningless> {
         mode: command.flags.get("mode").cloned(),
         options: command.options.clone(),
         bug: command.flags.get("bug").cloned(),
+        programs: command.programs(),
         nodes,
     };
     system.resolve(&request).map_err(|error| meaningless(place(&error), error.to_string()))?;
@@ -64,6 +65,7 @@ fn place(error: &SettingsError) -> Key {
         Setting::Mode => Key::Mode,
         Setting::Option => Key::Option(name.to_owned()),
         Setting::Bug => Key::Bug,
+        Setting::Program => Key::flag("program"),
     };
     match error {
         SettingsError::Unknown { what, given, .. } => named(*what, given),

@@ -15,7 +15,8 @@ fn main() -> ExitCode {
     let name = "three_nodes_keep_registers_through_the_loss_of_a_leader";
     let test = trial(name, || {
         let etcd = Etcd::default();
-        etcd.available().map_err(|missing| Missing::new(Need::Etcd, missing.to_string()))?;
+        etcd.available(&Default::default())
+            .map_err(|missing| Missing::new(Need::Etcd, missing.to_string()))?;
         block_on(three_nodes_keep_registers_through_the_loss_of_a_leader(etcd));
         Ok(())
     });

@@ -52,7 +52,7 @@ fn store(executable: PathBuf) -> Store {
 
 fn request(mode: &str, options: &[(&str, &str)]) -> Request {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Request { mode: Some(mode.to_owned()), options, bug: None, nodes: 3 }
+    Request { mode: Some(mode.to_owned()), options, nodes: 3, ..Request::default() }
 }
 
 async fn raft_keeps_registers_through_the_loss_of_a_leader(executable: PathBuf) {

@@ -10,6 +10,7 @@
 mod offer;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,9 +72,8 @@ impl System for Broker {
         &self.description
     }
 
-    fn available(&self) -> Result<(), MissingSystem> {
-        // It is a subcommand of the program that asks.
-        Ok(())
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        self.subject.available(programs)
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {

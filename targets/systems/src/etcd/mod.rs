@@ -11,6 +11,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
-use crate::system::{Description, MissingSystem, System};
+use crate::system::{Description, MissingSystem, System, executable};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// etcd, 3.4 or later.
@@ -77,8 +78,11 @@ impl System for Etcd {
         &self.description
     }
 
-    fn available(&self) -> Result<(), MissingSystem> {
-        launch::find_program().map(|_| ())
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        match programs.get(&self.description.name) {
+            Some(program) => executable(&self.description.name, program),
+            None => launch::find_program().map(drop),
+        }
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
@@ -99,7 +103,8 @@ impl System for Etcd {
                 let to = of_counters(&seat.node)?;
                 Ok(Box::new(counter_client::CounterClient::new(seat, to, read_level)))
             });
-        Ok(Arc::new(EtcdCluster { topology: topology.clone(), read_level, clients }))
+        let program = settings.programs.get(&self.description.name).cloned();
+        Ok(Arc::new(EtcdCluster { program, topology: topology.clone(), read_level, clients }))
     }
 }
 
@@ -109,6 +114,8 @@ fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, Unkn
 
 /// A cluster of etcd.
 struct EtcdCluster {
+    /// The program, where it is not the one that would be found.
+    program: Option<PathBuf>,
     topology: Topology,
     read_level: session::ReadLevel,
     clients: Clients,
@@ -132,7 +139,8 @@ impl Deployment for EtcdCluster {
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
-        launch::process(&self.topology, self.topology.node(node)?, files)
+        let program = self.program.clone().map_or_else(launch::find_program, Ok)?;
+        Ok(launch::process(program, &self.topology, self.topology.node(node)?, files))
     }
 
     async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {

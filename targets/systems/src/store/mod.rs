@@ -6,6 +6,7 @@ mod session;
 mod set_client;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,9 +62,8 @@ impl System for Store {
         &self.description
     }
 
-    fn available(&self) -> Result<(), MissingSystem> {
-        // It is a subcommand of the program that asks.
-        Ok(())
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        self.subject.available(programs)
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
