@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress::report::progress::Progress;
 use duress::run::clock::Clock;
-use duress::run::dispatcher::{Dispatcher, DispatcherParts, Habit, Stays, Stop};
+use duress::run::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
 use duress::workload::generator::{Context, Generator, Next};
 use duress::workload::log::LogOptions;
 use duress::workload::log::mix::LogMix;
@@ -105,6 +105,7 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
                     home: nodes[slot % NODES].clone(),
                     stays: Stays::AtHome,
                     timeout: Duration::from_secs(1),
+                    at_heal: AtHeal::Waits,
                 })
                 .collect(),
             make_client: Box::new(|_, _| Box::new(MemoryClient)),

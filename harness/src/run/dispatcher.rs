@@ -10,7 +10,7 @@ use std::time::Duration;
 use duress_history::recorder::RecordError;
 use duress_history::{Event, NemesisAct, NodeId, OpError, OpType, Payload, Process, Recorder};
 use duress_targets::{Action, Cause, CauseKind, Client, Outcome, RequestError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::report::progress::Progress;
@@ -23,6 +23,8 @@ const REST: Duration = Duration::from_millis(50);
 const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
 /// For so long after a heal begins, processes rest hardly at all: what a node answers in its first moments matters.
 const EAGER: Duration = Duration::from_millis(400);
+/// An operation that has waited for so long when a heal begins waits for something that the fault keeps away.
+const LONG: Duration = Duration::from_millis(100);
 /// How long they rest then.
 const EAGER_REST: Duration = Duration::from_millis(5);
 /// A client that roams goes to the next node after so many operations, and after each failure.
@@ -54,6 +56,18 @@ pub struct Habit {
     pub stays: Stays,
     /// When it gives up on an operation, as the client knows it too.
     pub timeout: Duration,
+    /// What it does when a fault is about to be healed.
+    pub at_heal: AtHeal,
+}
+
+/// What a client does when a fault is about to be healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtHeal {
+    /// It waits on for its answer.
+    Waits,
+    /// It gives up what has waited for long, and asks anew: what a node answers as it wakes up, or is reached again, is then
+    /// the answer to a request that began only now.
+    AsksAnew,
 }
 
 /// Whether a client stays at its node.
@@ -89,7 +103,8 @@ struct Ended<A> {
 
 enum State<A> {
     Free,
-    Busy(A),
+    /// Since this time.
+    Busy(A, Duration),
     /// Free again at this time.
     Resting(Duration),
 }
@@ -103,6 +118,8 @@ struct Slot<A> {
     operations: u32,
     state: State<A>,
     requests: mpsc::UnboundedSender<Request<A>>,
+    /// Has the worker give up the operation that it has begun.
+    give_up: std::rc::Rc<Notify>,
 }
 
 /// The operations of a workload, as a dispatcher needs them: it hands them to workers and shares them with clients.
@@ -158,10 +175,17 @@ impl<A: Vocabulary> Dispatcher<A> {
             let (requests, todo) = mpsc::unbounded_channel();
             let make = std::rc::Rc::clone(&make_client);
             let (node, deadline) = (habit.home.clone(), habit.timeout + WATCHDOG_SLACK);
-            let make = move |node: &NodeId| make(slot, node);
-            workers.spawn_local(work(slot, node.clone(), todo, ended_tx.clone(), make, deadline));
+            let give_up = std::rc::Rc::new(Notify::new());
+            let worker = Worker {
+                slot,
+                node: node.clone(),
+                ended: ended_tx.clone(),
+                deadline,
+                give_up: std::rc::Rc::clone(&give_up),
+            };
+            workers.spawn_local(worker.work(todo, move |node: &NodeId| make(slot, node)));
             let (process, state) = (Process(slot as u64), State::Free);
-            slots.push(Slot { process, habit, node, operations: 0, state, requests });
+            slots.push(Slot { process, habit, node, operations: 0, state, requests, give_up });
         }
         Self {
             recorder,
@@ -210,7 +234,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                 // A worker ends only when its slot is dropped.
                 let _ = self.slots[slot].requests.send(Request::Invoke(action));
             }
-            let idle = !self.slots.iter().any(|slot| matches!(slot.state, State::Busy(_)));
+            let idle = !self.slots.iter().any(|slot| matches!(slot.state, State::Busy(..)));
             if matches!(wake, Wake::Never) && (idle || stop == Stop::Now) && others_result.is_some() {
                 break;
             }
@@ -287,7 +311,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                     self.free.remove(offered);
                     let event = self.record(slot, OpType::Invoke, action.clone(), None)?;
                     generator.update(&event);
-                    self.slots[slot].state = State::Busy(action.clone());
+                    self.slots[slot].state = State::Busy(action.clone(), now);
                     begun.push((slot, action));
                 }
                 Next::At(at) => return Ok((begun, Wake::At(at))),
@@ -300,7 +324,7 @@ impl<A: Vocabulary> Dispatcher<A> {
 
     fn complete(&mut self, ended: Ended<A>, generator: &mut dyn Generator<A>) -> Result<(), RecordError> {
         let Ended { slot, outcome } = ended;
-        let State::Busy(asked) = std::mem::replace(&mut self.slots[slot].state, State::Free) else {
+        let State::Busy(asked, _) = std::mem::replace(&mut self.slots[slot].state, State::Free) else {
             unreachable!("a worker answers once per request")
         };
         let (op_type, action, cause) = match outcome {
@@ -379,8 +403,14 @@ impl<A: Vocabulary> Dispatcher<A> {
         if matches!(act, NemesisAct::Stopping { .. }) {
             self.eager_until = now + EAGER;
             for slot in &mut self.slots {
-                if let State::Resting(until) = &mut slot.state {
-                    *until = now;
+                match &mut slot.state {
+                    State::Resting(until) => *until = now,
+                    State::Busy(_, since)
+                        if slot.habit.at_heal == AtHeal::AsksAnew && now >= *since + LONG =>
+                    {
+                        slot.give_up.notify_waiters();
+                    }
+                    State::Busy(..) | State::Free => {}
                 }
             }
         }
@@ -422,33 +452,45 @@ enum Wake {
     Never,
 }
 
-/// A process slot's client at work, one request at a time, first at `node`.
-async fn work<A: Vocabulary>(
+/// A process slot's client at work, one request at a time.
+struct Worker<A> {
     slot: usize,
-    mut node: NodeId,
-    mut todo: mpsc::UnboundedReceiver<Request<A>>,
+    /// The node that it speaks to.
+    node: NodeId,
     ended: mpsc::UnboundedSender<Ended<A>>,
-    make: impl Fn(&NodeId) -> Box<dyn Client<A>>,
     deadline: Duration,
-) {
-    let mut client = make(&node);
-    while let Some(request) = todo.recv().await {
-        match request {
-            Request::Renew(at) => {
-                client = make(&at);
-                node = at;
-            }
-            Request::Invoke(action) => {
-                let outcome = match tokio::time::timeout(deadline, client.invoke(&action)).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        client = make(&node);
-                        let late = RequestError::open(CauseKind::Timeout, "the client kept no deadline");
-                        Outcome::failed(&action, late)
+    give_up: std::rc::Rc<Notify>,
+}
+
+impl<A: Vocabulary> Worker<A> {
+    async fn work(
+        mut self,
+        mut todo: mpsc::UnboundedReceiver<Request<A>>,
+        make: impl Fn(&NodeId) -> Box<dyn Client<A>>,
+    ) {
+        let mut client = make(&self.node);
+        while let Some(request) = todo.recv().await {
+            match request {
+                Request::Renew(node) => {
+                    client = make(&node);
+                    self.node = node;
+                }
+                Request::Invoke(action) => {
+                    let late = tokio::select! {
+                        biased;
+                        answered = tokio::time::timeout(self.deadline, client.invoke(&action)) => match answered {
+                            Ok(outcome) => Ok(outcome),
+                            Err(_) => Err("the client kept no deadline"),
+                        },
+                        () = self.give_up.notified() => Err("given up as a fault was about to be healed"),
+                    };
+                    let outcome = late.unwrap_or_else(|why| {
+                        client = make(&self.node);
+                        Outcome::failed(&action, RequestError::open(CauseKind::Timeout, why))
+                    });
+                    if self.ended.send(Ended { slot: self.slot, outcome }).is_err() {
+                        return;
                     }
-                };
-                if ended.send(Ended { slot, outcome }).is_err() {
-                    return;
                 }
             }
         }

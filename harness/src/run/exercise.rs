@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::cluster_access::ClusterAccess;
 use super::conductor::{Conductor, chain};
-use super::dispatcher::{Dispatcher, DispatcherParts, Habit, Stays, Stop};
+use super::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
 use super::observer::Observer;
 use super::recovery::Situation;
 use super::world::World;
@@ -141,12 +141,14 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     Ok(())
 }
 
-/// How the client of a process slot behaves: of the clients of each node the first stays, the second roams where its kind
-/// keeps nothing from one operation to the next, the third is patient, and so on.
+/// How the client of a process slot behaves: of the clients of each node the first stays, and asks anew as faults are healed;
+/// the second roams; the third is patient; and so on. The first two do so where their kind keeps nothing from one operation to
+/// the next.
 fn habit<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> Habit {
     let (home, timeout) = (cluster.node_of_slot(slot).clone(), plan.operation_timeout());
-    let stays = Habit { home, stays: Stays::AtHome, timeout };
+    let stays = Habit { home, stays: Stays::AtHome, timeout, at_heal: AtHeal::Waits };
     match slot / cluster.nodes().len() % 3 {
+        0 if plan.roaming && K::ROAMS => Habit { at_heal: AtHeal::AsksAnew, ..stays },
         1 if plan.roaming && K::ROAMS => Habit { stays: Stays::Nowhere, ..stays },
         2 => Habit { timeout: plan.patience(), ..stays },
         _ => stays,

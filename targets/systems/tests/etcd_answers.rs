@@ -290,3 +290,34 @@ async fn status_names_the_leader() {
     let (leader, follower) = (Some(NodeId::new("n1")), Some(NodeId::new("n2")));
     assert_eq!(seen, [(Role::Leader, leader), (Role::Follower, follower), (Role::Unknown, None)]);
 }
+
+/// The answers of a node that holds `x` and has applied the entries `before` and `after` its keys are read.
+fn holding(before: &str, after: &str, hash: Vec<u8>) -> Vec<Reply> {
+    let status = |applied: &str| done(&format!(r#","raftAppliedIndex":"{applied}""#));
+    let kvs = r#","kvs":[{"key":"eA==","value":"NQ==","version":"2","mod_revision":"3"}],"count":"1""#;
+    [status(before), done(kvs), hash, status(after)].into_iter().map(Reply::Send).collect()
+}
+
+#[tokio::test]
+async fn a_copy_is_what_was_there_while_nothing_was_applied() {
+    let missing = || http("404 Not Found", "Not Found");
+    let script = vec![
+        holding("9", "9", missing()),
+        holding("9", "9", done(r#","hash":77"#)),
+        holding("9", "10", missing()),
+    ];
+    let server = Scripted::play(whole, script).await;
+    let etcd = single("etcd", &request(&[]));
+    let (node, place) = (NodeId::new("n1"), server.place());
+    let copies = etcd.copies(&node, &*place, LONG).await.unwrap().expect("etcd tells");
+    assert_eq!(
+        (copies.len(), copies[0].position.as_str(), copies[0].digest.as_str()),
+        (1, "9", "revision 3")
+    );
+    assert_eq!(copies[0].values, [("x".to_owned(), "5 (version 2 at revision 3)".to_owned())].into());
+    let hashed = etcd.copies(&node, &*place, LONG).await.unwrap().expect("etcd tells");
+    assert_eq!(hashed[0].digest, "revision 3, hash 77 at revision 3");
+    let moved = etcd.copies(&node, &*place, LONG).await.unwrap_err();
+    assert_eq!(moved.cause.text, "entries were applied meanwhile");
+    server.requests().await;
+}

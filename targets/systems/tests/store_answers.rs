@@ -270,3 +270,20 @@ async fn a_replica_that_answers_from_its_own_copy_is_ready_once_it_follows() {
     store.ready(&node, &*place, LONG).await.unwrap();
     server.requests().await;
 }
+
+#[tokio::test]
+async fn a_copy_is_its_position_and_what_it_holds() {
+    let replies =
+        ["*3\r\n$2\r\n12\r\n$1\r\nx\r\n$1\r\n5\r\n", "*1\r\n$1\r\n0\r\n", "-ERR unknown command\r\n"];
+    let script = replies.iter().map(|reply| vec![Reply::Close(bytes(reply))]).collect();
+    let server = Scripted::play(whole, script).await;
+    let store = single("store", &request(&[]));
+    let (node, place) = (NodeId::new("n1"), server.place());
+    let copies = store.copies(&node, &*place, LONG).await.unwrap().expect("the store tells");
+    let [copy] = &copies[..] else { panic!("one object: {copies:?}") };
+    let values = [("x".to_owned(), "5".to_owned())].into();
+    assert_eq!((copy.object.as_ref(), copy.position.as_str(), &copy.values), (None, "12", &values));
+    assert!(store.copies(&node, &*place, LONG).await.unwrap().unwrap()[0].values.is_empty());
+    store.copies(&node, &*place, LONG).await.unwrap_err();
+    server.requests().await;
+}

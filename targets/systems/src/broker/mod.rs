@@ -237,6 +237,10 @@ impl Deployment for BrokerCluster {
         from: &dyn Place,
         deadline: Duration,
     ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        // A leader that lost what it had not synced may give its offsets to other records, in the same epoch.
+        if self.options.fsync == Fsync::Never {
+            return Ok(None);
+        }
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
         let held = status::held(from, to, deadline).await;
         held.map(Some).map_err(|failure| NotReady::because(node, "reading its own copies", failure))
