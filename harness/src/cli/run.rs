@@ -279,7 +279,10 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             Failure::usage(anyhow::anyhow!("{name} has clients of no workload"))
         })?,
     };
-    let planned_workload = args.workload_options.resolve(workload)?;
+    let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
+        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload)?,
+        None => args.workload_options.resolve(workload)?,
+    };
     let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
