@@ -10,11 +10,13 @@
 //! - [`report`]: what a person sees;
 //! - [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
 //!   [`serve`]: runs in a browser;
+//! - [`crash_states`]: every disk that a crash may have left, tried;
 //! - [`cli`]: the command line, and how the program ends.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod cli;
+pub mod crash_states;
 pub mod judge;
 pub mod lesson;
 pub mod matrix;
