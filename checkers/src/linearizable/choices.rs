@@ -344,8 +344,8 @@ impl Choices {
 
 /// Calls `look` with each operation in `slots` that is open and not linearized.
 fn each(slots: &[u64], search: &Search<'_>, mut look: impl FnMut(u32)) {
-    for word in 0..slots.len() {
-        let mut bits = slots[word] & !search.done[word];
+    for (word, (open, done)) in slots.iter().zip(&search.done).enumerate() {
+        let mut bits = open & !done;
         while bits != 0 {
             look(search.occupant[word * 64 + bits.trailing_zeros() as usize]);
             bits &= bits - 1;

@@ -207,11 +207,11 @@ impl Watch {
             let Err(error) = answer else {
                 return Return::Back { after_ms: millis(now.saturating_sub(self.healed)) };
             };
-            let situation = self.situation.borrow();
-            if let Some(came) = situation.judge(self.fault, node, self.healed, now, bound, || chain(&error)) {
+            let why = || chain(&error);
+            let came = self.situation.borrow().judge(self.fault, node, self.healed, now, bound, why);
+            if let Some(came) = came {
                 return came;
             }
-            drop(situation);
             sleep(RETRY).await;
         }
     }

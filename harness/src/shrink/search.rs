@@ -218,7 +218,7 @@ mod tests {
         let fault = |at: u64| {
             json!({
                 "id": at, "start_ms": 2000 + at * 1000, "stop_ms": 2000 + at * 1000 + at,
-                "fault": {"kind": "kill", "targets": {"nodes": ["n1"]}},
+                "kind": "kill", "targets": {"nodes": ["n1"]},
             })
         };
         let host = |name: &str, last: u8| json!({"name": name, "address": format!("10.77.0.{last}")});

@@ -26,9 +26,9 @@ fn partition(stop_ms: u64) -> Value {
 fn every_heal_says_what_came_back() {
     let stage = Stage::set();
     let pause =
-        json!({"id": 2, "start_ms": 2000, "stop_ms": 3500, "kind": "pause", "targets": {"nodes": ["n2"]}});
+        json!({"id": 2, "start_ms": 2000, "stop_ms": 6000, "kind": "pause", "targets": {"nodes": ["n2"]}});
     stage.write("schedule.json", json!([partition(2500), pause]).to_string());
-    let line = "run store --nodes 3 --time-limit 6 --seed 1 --schedule schedule.json";
+    let line = "run store --nodes 3 --time-limit 8 --seed 1 --schedule schedule.json";
     let run = stage.run(line, PATIENCE).exits(0);
     let record = stage.latest();
     let history = record.history();

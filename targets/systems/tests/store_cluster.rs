@@ -18,8 +18,10 @@ use duress_testing::{Missing, Need, trial};
 use libtest_mimic::Arguments;
 use offer::store_offer;
 
-/// The tests, by name.
-const TESTS: [(&str, fn(PathBuf)); 3] = [
+/// A test and its name.
+type Test = (&'static str, fn(PathBuf));
+
+const TESTS: [Test; 3] = [
     ("raft_keeps_registers_through_the_loss_of_a_leader", |executable| {
         block_on(raft_keeps_registers_through_the_loss_of_a_leader(executable));
     }),

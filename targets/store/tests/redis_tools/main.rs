@@ -34,10 +34,7 @@ fn main() -> ExitCode {
 }
 
 /// A test that needs `tool`.
-fn with<F: Future<Output = ()>>(tool: &'static str, name: &str, test: fn() -> F) -> Trial
-where
-    F: 'static,
-{
+fn with<F: Future<Output = ()> + 'static>(tool: &'static str, name: &str, test: fn() -> F) -> Trial {
     trial(name, move || {
         if Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_err() {
             let reason = format!("{tool} is not installed (Debian: apt-get install redis-tools)");
