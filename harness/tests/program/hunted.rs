@@ -44,11 +44,6 @@ fn a_defect_is_found_and_made_small() {
     let after = json(&stage, &format!("{run}/shrunk/plan.json"));
     let faults = |plan: &Value| plan["schedule"].as_array().unwrap().len();
     assert!(faults(&after) <= faults(&before), "{shrunk}");
-    let smaller = |key: &str| after[key].as_u64() < before[key].as_u64();
-    assert!(
-        faults(&after) < faults(&before) || smaller("time_limit_ms") || smaller("concurrency"),
-        "{shrunk}"
-    );
     let rate = json(&stage, &format!("{run}/shrunk/rate.json"));
     assert!(rate["found"].as_u64() >= Some(1), "{rate}");
 }

@@ -58,7 +58,7 @@ fn a_full_disk_keeps_what_was_recorded() -> Result<(), Missing> {
         "{errors:#?} of {run}"
     );
     assert!(errors[0].contains("No space left on device"), "{run}");
-    assert!(read("checked").starts_with("VALID: "), "{}", read("checked"));
+    assert!(read("checked").lines().any(|line| line.starts_with("VALID: ")), "{}", read("checked"));
     assert!(fs::metadata(stage.path().join("history.jsonl")).unwrap().len() > 100_000, "{}", read("free"));
     stage.run("check history.jsonl", PATIENCE).exits(0);
     Ok(())
