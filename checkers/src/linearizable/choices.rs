@@ -29,7 +29,7 @@ pub(super) enum Choice {
     Skip(u32),
 }
 
-/// Which choices come first.
+/// The order in which choices are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taste {
     /// Those that lead to what completes.
@@ -371,7 +371,7 @@ fn can_use(search: &Search<'_>, group: u32, before: u32) -> bool {
     next.is_some_and(|invoke| *invoke as usize <= search.at && *invoke <= before)
 }
 
-/// Which of two values is observed first by an operation that is not linearized, in the order of completions.
+/// The one of two values that an operation observes first, in the order of completions, among those not linearized.
 fn first_needed(search: &Search<'_>, one: State, other: State) -> Option<State> {
     (search.at + 1..search.walk.len().min(search.at + AHEAD)).find_map(|at| {
         let Event::Return(number) = search.walk.event(at) else { return None };

@@ -46,7 +46,7 @@ const LOOK_EVERY: u64 = 1 << 10;
 /// that shows nothing, twice as many as before.
 const PATIENCE: u64 = 1 << 11;
 
-/// Of each taste so many configurations, and as many for each event, are explored before the other one is tried.
+/// The search explores so many configurations in one order of choices, and as many for each event, before it tries the other.
 const TASTED: u64 = 1 << 15;
 
 /// What the search found.

@@ -5,37 +5,23 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use duress_arena::capabilities::probe;
-use duress_nemesis::Family;
 use rand::RngExt;
 
-use super::run::programs;
+use super::run::{families, missing};
 use super::shrink::{Shrinking, shrink_run};
-use super::words::{duration, option};
+use super::target::TargetArgs;
+use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::hunt::draw::{Fixed, draw};
 use crate::hunt::session::{Ending, Setup, hunt as run_hunt};
-use crate::systems::systems;
 use crate::trial::state::{Past, ProgramKey, State};
 use crate::trial::{Finding, Trial, halting};
 
 #[derive(Debug, Args)]
 pub struct HuntArgs {
-    /// The system under test (`duress targets` lists them)
-    target: String,
-    /// Its mode of operation [default: drawn for each run, as is everything that is not given]
-    #[arg(long)]
-    mode: Option<String>,
-    /// An option of the target, as key=value; may be repeated
-    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
-    options: Vec<(String, String)>,
-    /// The program of a system in the place of the one that would be found, as name=path
-    #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
-    programs: Vec<(String, String)>,
-    /// Switch on one seeded bug (`duress bugs` lists them)
-    #[arg(long, value_name = "NAME")]
-    bug: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
     /// What clients do (`duress workloads` lists it)
     #[arg(long)]
     workload: Option<String>,
@@ -80,28 +66,15 @@ pub(super) fn jobs(given: Option<u16>) -> usize {
     given.map_or((cores / 2).max(1), usize::from)
 }
 
-/// The families of faults that this machine allows.
-pub(super) fn allowed() -> Result<Vec<Family>, Failure> {
-    let found = probe().map_err(Failure::internal)?;
-    let allowed = |family: &Family| match family {
-        Family::Clock => found.ptrace.is_available() && cfg!(target_arch = "x86_64"),
-        Family::Disk => found.fuse.is_available(),
-        _ => true,
-    };
-    Ok(Family::ALL.into_iter().filter(allowed).collect())
-}
-
 /// `duress hunt`.
 pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
-    let system = systems().find(&args.target).map_err(Failure::usage)?;
+    let system = args.target.system()?;
     // It forks, so that there must be no thread yet.
-    let allowed = allowed()?;
+    let (allowed, _) = families()?;
     let fixed = Fixed {
         target: system.description().name.clone(),
-        mode: args.mode.clone(),
-        options: args.options.iter().cloned().collect(),
-        bug: args.bug.clone(),
-        programs: programs(&args.programs)?,
+        // Each run has its own number of nodes.
+        request: args.target.request(0)?,
         workload: args.workload.clone(),
         faults: args.faults.clone(),
         nodes: args.nodes,
@@ -117,7 +90,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         print(runs.map(|run| format!("duress {}\n", crate::trial::Shell(&run.words))).collect::<String>())?;
         return Ok(Exit::Valid);
     }
-    system.available(&fixed.programs).map_err(super::run::missing)?;
+    system.available(&fixed.request.programs).map_err(missing)?;
     let written = |path: &PathBuf| {
         let context = format!("cannot write {}", path.display());
         move |error: std::io::Error| Failure::internal(anyhow::Error::new(error).context(context))

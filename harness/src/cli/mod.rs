@@ -17,6 +17,7 @@ mod serve;
 mod shrink;
 mod store;
 mod subject;
+mod target;
 pub(crate) mod words;
 mod workload;
 

@@ -11,7 +11,6 @@ use clap::Args;
 use duress_arena::Role;
 use duress_arena::clock::Tracer;
 use duress_checkers::verdict::Verdict;
-use duress_history::NemesisAct;
 use duress_history::recorder::RecordError;
 use duress_targets::System;
 
@@ -19,7 +18,7 @@ use super::run::Planned;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::judge::finding::Finding;
+use crate::judge::finding::{Finding, comparisons};
 use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
@@ -205,15 +204,8 @@ fn judge_run(
         plan.workload.name,
         plan.faults,
     );
-    let comparisons = || {
-        events.iter().filter_map(|event| match &event.act {
-            NemesisAct::Compared(comparison) => Some(comparison),
-            _ => None,
-        })
-    };
-    notes.extend(comparisons().map(|comparison| format!("copies: {comparison}")));
-    let mut findings = Finding::of(&faults);
-    findings.extend(comparisons().flat_map(Finding::diverged));
+    notes.extend(comparisons(&events).map(|comparison| format!("copies: {comparison}")));
+    let findings = Finding::all(&events);
     let beside = Verdict::new(findings.iter().map(Finding::anomaly).collect(), Vec::new());
     let found = judgement.report.verdict.clone().merge(beside);
     let record = VerdictRecord {

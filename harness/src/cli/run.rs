@@ -1,6 +1,5 @@
 //! `duress run` and `duress replay`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,8 @@ use rand::RngExt;
 
 use super::perform::{OutputArgs, isolated};
 use super::shrink::replay_times;
-use super::words::{Concurrency, duration, option, promise};
+use super::target::TargetArgs;
+use super::words::{Concurrency, duration, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
@@ -47,20 +47,8 @@ const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The system under test (`duress targets` lists them)
-    target: String,
-    /// Its mode of operation [default: the target's first]
-    #[arg(long)]
-    mode: Option<String>,
-    /// An option of the target, as key=value; may be repeated
-    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
-    options: Vec<(String, String)>,
-    /// The program of a system in the place of the one that would be found, as name=path; so two releases are compared
-    #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
-    programs: Vec<(String, String)>,
-    /// Switch on one seeded bug (`duress bugs` lists them); its scenario then fills in what is not given
-    #[arg(long, value_name = "NAME")]
-    bug: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
     /// What clients do (`duress workloads` lists it) [default: the bug's, or the target's first]
     #[arg(long)]
     workload: Option<String>,
@@ -236,17 +224,6 @@ pub(super) fn missing(error: duress_targets::MissingSystem) -> Failure {
     Failure { exit: Exit::Broken, error: error.into(), hint: None }
 }
 
-/// Programs by name, with paths that do not depend on where a plan is replayed.
-pub(super) fn programs(given: &[(String, String)]) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let absolute = |(name, path): &(String, String)| {
-        let found = std::path::absolute(path).map_err(|error| {
-            Failure::usage(anyhow::Error::new(error).context(format!("--program {name}={path}")))
-        });
-        Ok((name.clone(), found?))
-    };
-    given.iter().map(absolute).collect()
-}
-
 fn fixed(choice: PortChoice) -> Option<PortKind> {
     match choice {
         PortChoice::Auto => None,
@@ -269,8 +246,8 @@ fn best_port() -> Result<PortKind, Failure> {
 
 /// Resolves the command line into a plan; the port is the better one, until it is known which works.
 fn plan(args: &RunArgs) -> Result<Planned, Failure> {
-    let system = systems().find(&args.target).map_err(Failure::usage)?;
-    let scenario = args.bug.as_ref().and_then(|name| system.description().scenarios.get(name));
+    let system = args.target.system()?;
+    let scenario = args.target.bug.as_ref().and_then(|name| system.description().scenarios.get(name));
     let workload = match (&args.workload, scenario) {
         (Some(name), _) => workload(system, name)?,
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
@@ -287,13 +264,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
     }
-    let request = Request {
-        mode: args.mode.clone(),
-        options: args.options.iter().cloned().collect::<BTreeMap<_, _>>(),
-        bug: args.bug.clone(),
-        programs: programs(&args.programs)?,
-        nodes: node_count,
-    };
+    let request = args.target.request(node_count)?;
     let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
     let faults = match (&args.faults, scenario) {
         _ if args.schedule.is_some() => "by hand".to_owned(),
@@ -385,15 +356,20 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     Ok(Planned { plan, system, workload, deployment })
 }
 
-/// Every family of faults that this machine allows, as a mix.
-fn all_allowed() -> Result<String, Failure> {
+/// The families of faults that this machine allows, and those that it forbids.
+pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     let found = probe().map_err(Failure::internal)?;
     let allowed = |family: &Family| match family {
         Family::Clock => found.ptrace.is_available() && cfg!(target_arch = "x86_64"),
         Family::Disk => found.fuse.is_available(),
         _ => true,
     };
-    let (allowed, forbidden): (Vec<Family>, Vec<Family>) = Family::ALL.into_iter().partition(allowed);
+    Ok(Family::ALL.into_iter().partition(allowed))
+}
+
+/// Every family of faults that this machine allows, as a mix.
+fn all_allowed() -> Result<String, Failure> {
+    let (allowed, forbidden) = families()?;
     let names =
         |families: &[Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(",");
     if !forbidden.is_empty() {

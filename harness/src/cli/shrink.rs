@@ -14,7 +14,7 @@ use crate::cli::output::{print, tell};
 use crate::judge::verdict::RunVerdict;
 use crate::plan::Plan;
 use crate::record::verdict::VerdictRecord;
-use crate::shrink::replays::Replays;
+use crate::shrink::replays::{Counted, Replays};
 use crate::shrink::search::{Shrunk, shrink as search};
 use crate::shrink::story::story;
 use crate::systems::systems;
@@ -22,7 +22,7 @@ use crate::trial::{Proportion, halting};
 
 /// How often the run is replayed before and after.
 const BASELINE: u32 = 5;
-/// Of so many replays one has to fail for there to be anything to shrink.
+/// The run is replayed so often at most until it fails once; else there is nothing to shrink.
 const BASELINE_MAX: u32 = 10;
 /// The rate that was measured for a plan, beside it.
 const RATE: &str = "rate.json";
@@ -108,18 +108,30 @@ pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, F
             plan.schedule.len()
         ));
         let before = replays.count(&plan, wanted).await.map_err(Failure::internal)?;
-        let Some(before) = before.filter(|before| before.found > 0) else {
-            let rate = before.unwrap_or_default().words();
-            print(format!("NOT REPRODUCED: of the replays of {}, none failed: {rate}\n", folder.display()))?;
+        let Counted { rate: before, complete } = before;
+        if !complete {
+            print(format!(
+                "NOT SHRUNK: ended before its time; until then it failed in {}\n",
+                before.words()
+            ))?;
+            return Ok(Exit::NotRun);
+        }
+        if before.found == 0 {
+            let broken = match replays.broken {
+                0 => String::new(),
+                broken => format!("; {broken} runs proved nothing"),
+            };
+            let rate = before.words();
+            print(format!("NOT REPRODUCED: replays of {} failed in {rate}{broken}\n", folder.display()))?;
             return Ok(Exit::Unknown);
-        };
+        }
         (replays.say)(&format!("as it is: failed in {}", before.words()));
         let shrunk = search(plan.clone(), before, &mut replays).await.map_err(Failure::internal)?;
         let after = match shrunk.steps.is_empty() {
-            true => Some(before),
+            true => before,
             false => {
                 let count = replays.count(&shrunk.plan, |rate| rate.of >= BASELINE).await;
-                count.map_err(Failure::internal)?
+                count.map_err(Failure::internal)?.rate
             }
         };
         conclude(&plan, before, &shrunk, after, &replays)
@@ -132,7 +144,7 @@ fn conclude(
     plan: &Plan,
     before: Proportion,
     shrunk: &Shrunk,
-    after: Option<Proportion>,
+    after: Proportion,
     replays: &Replays<'_>,
 ) -> Result<Exit, Failure> {
     let file = replays.out.join("plan.json");
@@ -141,7 +153,7 @@ fn conclude(
         fs::write(path, text).map_err(|error| Failure::internal(anyhow::Error::new(error).context(context)))
     };
     kept(&file, shrunk.plan.to_json())?;
-    kept(&replays.out.join(RATE), format!("{:#}\n", json!(after.unwrap_or(before))))?;
+    kept(&replays.out.join(RATE), format!("{:#}\n", json!(if after.of > 0 { after } else { before })))?;
     let mut text = format!(
         "SHRUNK from {} faults in {:.1} s to {} faults in {:.1} s, with {} runs{}\n\n",
         plan.schedule.len(),
@@ -152,7 +164,7 @@ fn conclude(
         if shrunk.complete { "" } else { "; the time was up before everything was tried" }
     );
     text.push_str(&story(&shrunk.plan, replays.newest.as_ref()));
-    text.push_str(&format!("\nfails in {} of runs; before, in {}\n", rate(after), before.words()));
+    text.push_str(&format!("\nfails in {} of runs; before, in {}\n", after.words(), before.words()));
     if let Some(trial) = &replays.newest {
         text.push_str(&format!("report: {}\n", trial.report().display()));
     }
@@ -160,10 +172,6 @@ fn conclude(
     kept(&replays.out.join("shrunk.txt"), text.clone())?;
     print(text)?;
     Ok(Exit::Anomaly)
-}
-
-fn rate(after: Option<Proportion>) -> String {
-    after.map_or_else(|| "an unknown part (the time was up)".to_owned(), Proportion::words)
 }
 
 /// `duress replay --times`: replays `plan` so often, and says how often it failed.
@@ -183,7 +191,7 @@ pub(super) fn replay_times(path: &Path, times: u32, out: PathBuf) -> Result<Exit
             tell(format_args!("{} of {} runs failed", rate.found, rate.of));
             rate.of >= times
         });
-        let counted = counted.await.map_err(Failure::internal)?.unwrap_or_default();
+        let counted = counted.await.map_err(Failure::internal)?.rate;
         let mut text = format!("failed in {}\n", counted.words());
         if counted.found == 0 && counted.of > 0 {
             let part = earlier.map_or(0.1, Proportion::rate);

@@ -2,7 +2,6 @@
 //! number, so that run 17 of a hunt is the same whenever it is run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use duress_nemesis::{Family, variants};
 use duress_settings::{Request, Settings, Values};
@@ -10,25 +9,18 @@ use duress_targets::{Node, System, Topology};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::plan::hosts;
 use crate::workload::option::Takes;
 use crate::workload::{Workload, Workloads};
 
 /// What the user has fixed of every run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fixed {
     /// The system under test.
     pub target: String,
-    /// Its mode.
-    pub mode: Option<String>,
-    /// Its options.
-    pub options: BTreeMap<String, String>,
-    /// The seeded bug that is switched on.
-    pub bug: Option<String>,
-    /// Programs in the place of those that would be found, by name.
-    pub programs: BTreeMap<String, PathBuf>,
+    /// Its mode, options, bug and programs, as far as they were given; the number of nodes does not count.
+    pub request: Request,
     /// The workload.
     pub workload: Option<String>,
     /// The fault mix.
@@ -81,10 +73,10 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     if let Some(settings) = &settings {
         say("mode", settings.mode.clone());
     }
-    if let Some(bug) = &fixed.bug {
+    if let Some(bug) = &fixed.request.bug {
         say("bug", bug.clone());
     }
-    for (name, path) in &fixed.programs {
+    for (name, path) in &fixed.request.programs {
         say("program", format!("{name}={}", path.display()));
     }
     say("nodes", nodes.to_string());
@@ -124,26 +116,23 @@ fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
 /// run` then explains.
 fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng) -> Option<Settings> {
     let offer = &system.description().offer;
-    let bug = fixed.bug.as_ref().and_then(|name| offer.bugs.iter().find(|bug| bug.name == *name));
+    let bug = fixed.request.bug.as_ref().and_then(|name| offer.bugs.iter().find(|bug| bug.name == *name));
     let modes: Vec<&str> = match bug {
         Some(bug) => bug.modes.iter().map(String::as_str).collect(),
         None => offer.modes.iter().map(|mode| mode.name.as_str()).collect(),
     };
-    let request = |mode: Option<String>, options| Request {
-        mode,
-        options,
-        bug: fixed.bug.clone(),
-        programs: fixed.programs.clone(),
-        nodes,
-    };
+    let given = &fixed.request;
     for _ in 0..ATTEMPTS {
         // The first mode is what most users run.
         let first = modes.first().filter(|_| rng.random_bool(0.5));
-        let Some(mode) = fixed.mode.as_deref().or(first.or_else(|| modes.choose(rng)).copied()) else {
+        let Some(mode) = fixed.request.mode.as_deref().or(first.or_else(|| modes.choose(rng)).copied())
+        else {
             break;
         };
-        let mut options = fixed.options.clone();
-        for option in offer.options_of(mode).filter(|option| !fixed.options.contains_key(&option.name)) {
+        let mut options = fixed.request.options.clone();
+        for option in
+            offer.options_of(mode).filter(|option| !fixed.request.options.contains_key(&option.name))
+        {
             let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else {
                 continue;
             };
@@ -151,18 +140,20 @@ fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng
                 options.insert(option.name.clone(), word.clone());
             }
         }
-        if let Ok(settings) = system.resolve(&request(Some(mode.to_owned()), options)) {
+        if let Ok(settings) =
+            system.resolve(&Request { mode: Some(mode.to_owned()), options, nodes, ..given.clone() })
+        {
             return Some(settings);
         }
     }
-    system.resolve(&request(fixed.mode.clone(), fixed.options.clone())).ok()
+    system.resolve(&Request { nodes, ..given.clone() }).ok()
 }
 
 /// Whether a setting of the target's option is worth saying: it was fixed, or is not the default.
 fn is_said(system: &dyn System, fixed: &Fixed, name: &str, value: &str) -> bool {
     let options = &system.description().offer.options;
     let default = options.iter().any(|option| option.name == name && option.default == value);
-    !default || fixed.options.contains_key(name)
+    !default || fixed.request.options.contains_key(name)
 }
 
 fn workload(system: &dyn System, fixed: &Fixed, rng: &mut impl Rng) -> Option<&'static dyn Workload> {
@@ -243,9 +234,9 @@ mod tests {
 
     #[test]
     fn what_is_fixed_stays() {
+        let request = Request { mode: Some("primary".to_owned()), ..Request::default() };
         let fixed = Fixed {
-            mode: Some("primary".to_owned()),
-            options: [("read".to_owned(), "primary".to_owned())].into(),
+            request: request.with_option("read", "primary"),
             nodes: Some(4),
             faults: Some("kill".to_owned()),
             time_limit_s: Some(9),
@@ -269,14 +260,15 @@ mod tests {
 
     #[test]
     fn a_bug_is_hunted_in_its_own_modes() {
-        let fixed = Fixed { bug: Some("ack-before-commit".to_owned()), ..fixed("store") };
+        let request = Request { bug: Some("ack-before-commit".to_owned()), ..Request::default() };
+        let fixed = Fixed { request, ..fixed("store") };
         assert!((0..20).all(|number| drawn(&fixed, number).contains("--mode raft --bug ack-before-commit ")));
     }
 
     #[test]
     fn clocks_stay_as_they_are_where_a_promise_rests_on_them() {
-        let fixed = Fixed { options: [("reads".to_owned(), "lease".to_owned())].into(), ..fixed("store") };
-        let fixed = Fixed { mode: Some("raft".to_owned()), ..fixed };
+        let request = Request { mode: Some("raft".to_owned()), ..Request::default() };
+        let fixed = Fixed { request: request.with_option("reads", "lease"), ..fixed("store") };
         assert!((0..100).all(|number| !drawn(&fixed, number).contains("clock")));
     }
 

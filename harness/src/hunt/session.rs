@@ -147,8 +147,8 @@ pub async fn hunt(
             ending = ending.or(Some(Ending::InVain));
             stop.send_replace(Halt::Interrupted);
         }
-        if trial.finding == Finding::Valid {
-            // What is left of a quiet run is its line in the state.
+        if matches!(trial.finding, Finding::Valid | Finding::Unknown { .. }) {
+            // What is left of a run that shows nothing is its line in the state: thousands of folders would fill the disk.
             fs::remove_dir_all(&trial.home).map_err(|source| HuntError::Trial { number, source })?;
         }
         runs.push((number, trial));

@@ -50,16 +50,16 @@ impl Hunted {
         found.next().map(|(number, trial)| (*number, trial))
     }
 
-    /// The exit code: an anomaly first; without one, a hunt of which no run proved anything is no pass.
+    /// The exit code: an anomaly first; then broken runs, which a person has to look at; and a hunt of which no run was
+    /// quiet is no pass.
     #[must_use]
     pub fn exit(&self) -> Exit {
         let counts = Counts::of(self);
         match self.ending {
             _ if counts.found > 0 => Exit::Anomaly,
-            Ending::InVain => Exit::Broken,
+            _ if counts.broken > 0 => Exit::Broken,
             _ if counts.quiet > 0 => Exit::Valid,
             Ending::Interrupted => Exit::NotRun,
-            _ if counts.broken > 0 => Exit::Broken,
             _ => Exit::Unknown,
         }
     }
@@ -176,8 +176,9 @@ mod tests {
             (vec![], Ending::OutOfBudget, Exit::Unknown),
             (vec![], Ending::Interrupted, Exit::NotRun),
             (vec![unknown.clone()], Ending::Enough, Exit::Unknown),
-            (vec![broken.clone(), unknown], Ending::Enough, Exit::Broken),
-            (vec![Finding::Valid, broken.clone()], Ending::InVain, Exit::Broken),
+            (vec![broken.clone(), unknown.clone()], Ending::Enough, Exit::Broken),
+            (vec![Finding::Valid, broken.clone()], Ending::OutOfBudget, Exit::Broken),
+            (vec![Finding::Valid, unknown.clone()], Ending::Interrupted, Exit::Valid),
             (vec![broken, Finding::Invalid { anomalies: Vec::new() }], Ending::Found, Exit::Anomaly),
         ] {
             assert_eq!(hunted(findings.clone(), ending).exit(), exit, "{findings:?}");

@@ -4,10 +4,10 @@ use std::fmt;
 
 use duress_checkers::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, Step};
 use duress_history::nemesis::{Agreement, ComparedObject, Comparison, Occasion, Return};
-use duress_history::{NodeId, Scalar};
+use duress_history::{NemesisAct, NemesisEvent, NodeId, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::record::faults::FaultRecord;
+use crate::record::faults::{FaultRecord, faults};
 
 /// Something that a run showed apart from the answers to clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +40,16 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// What `faults` show: a node that did not come back is found once for each fault after whose heal it did not.
+    /// Everything that `nemesis`, the nemesis's part of a history, shows.
     #[must_use]
-    pub fn of(faults: &[FaultRecord]) -> Vec<Self> {
+    pub fn all(nemesis: &[NemesisEvent]) -> Vec<Self> {
+        let mut findings = Self::of(&faults(nemesis));
+        findings.extend(comparisons(nemesis).flat_map(Self::diverged));
+        findings
+    }
+
+    /// What `faults` show: a node that did not come back is found once for each fault after whose heal it did not.
+    fn of(faults: &[FaultRecord]) -> Vec<Self> {
         let mut findings = Vec::new();
         for fault in faults {
             for recovery in &fault.recoveries {
@@ -64,7 +71,7 @@ impl Finding {
     }
 
     /// What `comparison` shows: an object is found once, however many of its keys differ.
-    pub fn diverged(comparison: &Comparison) -> impl Iterator<Item = Self> {
+    fn diverged(comparison: &Comparison) -> impl Iterator<Item = Self> {
         let diverged = |object: &&ComparedObject| matches!(object.agreement(), Agreement::Diverged(..));
         comparison
             .objects
@@ -105,6 +112,14 @@ impl Finding {
             steps: sentences.into_iter().map(|sentence| Step { sentence, labels: Vec::new() }).collect(),
         }
     }
+}
+
+/// What nodes held of their own, each time that they were asked.
+pub fn comparisons(nemesis: &[NemesisEvent]) -> impl Iterator<Item = &Comparison> {
+    nemesis.iter().filter_map(|event| match &event.act {
+        NemesisAct::Compared(comparison) => Some(comparison),
+        _ => None,
+    })
 }
 
 fn node_object(node: &NodeId) -> Object {

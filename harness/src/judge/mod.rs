@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
+use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
 use duress_history::nemesis::NemesisAct;
 use duress_history::pairs::{PairError, pair};
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use self::finding::Finding;
 use self::floor::Exercised;
 use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
@@ -116,8 +118,8 @@ pub struct Recorded<A> {
 }
 
 impl<A: Payload> Recorded<A> {
-    /// What `judge` says of the operations, with what was left out among its findings; what is undecided after `limit`
-    /// is unknown.
+    /// What `judge` says of the operations, and what the nemesis's part shows of the system besides, with what was left out
+    /// among its findings; what is undecided after `limit` is unknown.
     ///
     /// # Errors
     /// [`JudgeError::Watch`].
@@ -128,6 +130,15 @@ impl<A: Payload> Recorded<A> {
     ) -> Result<Judgement, JudgeError> {
         let mut judgement = within(limit, |interrupt| judge(&self.operations, interrupt))?;
         judgement.findings.splice(0..0, self.notes);
+        let beside = Finding::all(&self.nemesis);
+        if let [first, more @ ..] = &beside[..] {
+            if !matches!(judgement.report.verdict, Verdict::Invalid(_)) {
+                let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
+                judgement.broken = format!("{first}{more}");
+            }
+            let beside = Verdict::new(beside.iter().map(Finding::anomaly).collect(), Vec::new());
+            judgement.report.verdict = judgement.report.verdict.merge(beside);
+        }
         Ok(judgement)
     }
 }

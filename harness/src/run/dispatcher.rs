@@ -150,7 +150,7 @@ pub struct DispatcherParts<A> {
     pub recorder: Recorder,
     /// The run's clock.
     pub clock: Clock,
-    /// Of each process slot; as many slots as processes at a time.
+    /// By process slot; there are as many slots as processes at a time.
     pub habits: Vec<Habit>,
     /// Makes clients.
     pub make_client: MakeClient<A>,

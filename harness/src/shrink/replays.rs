@@ -19,6 +19,15 @@ const SLACK: Duration = Duration::from_secs(180);
 /// A plan of which more runs prove nothing would go on proving nothing.
 const IN_VAIN_MAX: u32 = 3;
 
+/// How often a plan failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// In so many of so many runs.
+    pub rate: Proportion,
+    /// Whether there were as many runs as were wanted.
+    pub complete: bool,
+}
+
 /// Runs plans and counts.
 pub struct Replays<'a> {
     /// This program.
@@ -44,16 +53,12 @@ pub struct Replays<'a> {
 }
 
 impl Replays<'_> {
-    /// Runs `plan` until `enough` says so, or too many runs prove nothing, and counts those that found an anomaly. `None`
-    /// where the time was up first.
+    /// Runs `plan` until `enough` says so, or too many runs prove nothing, and counts those that found an anomaly; fewer
+    /// where the time was up first, or the user asked for the end.
     ///
     /// # Errors
     /// When a run cannot be started, or its folder not be made or taken away.
-    pub async fn count(
-        &mut self,
-        plan: &Plan,
-        enough: impl Fn(Proportion) -> bool,
-    ) -> io::Result<Option<Proportion>> {
+    pub async fn count(&mut self, plan: &Plan, enough: impl Fn(Proportion) -> bool) -> io::Result<Counted> {
         let file = self.out.join("plan.json");
         fs::write(&file, plan.to_json())?;
         let (mut rate, mut running) = (Proportion::default(), FuturesUnordered::new());
@@ -85,7 +90,7 @@ impl Replays<'_> {
                 }
             };
             let Some(trial) = ended else {
-                return Ok((enough(rate) || in_vain > IN_VAIN_MAX).then_some(rate));
+                return Ok(Counted { rate, complete: enough(rate) || in_vain > IN_VAIN_MAX });
             };
             let Some(trial) = trial? else { continue };
             let mut unneeded = Some(trial.home.clone());
@@ -115,7 +120,7 @@ impl Rates for Replays<'_> {
     async fn rate(&mut self, plan: &Plan, wanted: Proportion) -> io::Result<Option<Proportion>> {
         let newest = self.newest.take();
         let counted = self.count(plan, |rate| decided(rate, wanted).is_some()).await?;
-        let kept = counted.is_some_and(|rate| decided(rate, wanted) == Some(true));
+        let kept = decided(counted.rate, wanted) == Some(true);
         // The run to show is one of the smallest plan.
         let (keep, other) = match kept {
             true => (self.newest.take(), newest),
@@ -125,7 +130,7 @@ impl Rates for Replays<'_> {
             fs::remove_dir_all(other.home)?;
         }
         self.newest = keep;
-        Ok(counted)
+        Ok(counted.complete.then_some(counted.rate))
     }
 
     fn anomaly_ms(&self) -> Option<u64> {

@@ -6,7 +6,7 @@ use duress_settings::{hint, nearest};
 use duress_targets::System;
 
 use super::erased::{Erased, Model, Workload};
-use super::models::{CasRegisterModel, KvAppendModel, MutexModel, TotalQueueModel};
+use super::models::FOREIGN;
 use super::{counter::CounterOptions, register::RegisterOptions, set::SetOptions};
 use super::{log::LogOptions, queue::QueueOptions, table::TableOptions};
 
@@ -24,12 +24,7 @@ impl Workloads {
     /// Those that come with the program.
     #[must_use]
     pub fn standard() -> Self {
-        let foreign: Vec<Box<dyn Model>> = vec![
-            Box::new(CasRegisterModel),
-            Box::new(MutexModel),
-            Box::new(KvAppendModel),
-            Box::new(TotalQueueModel),
-        ];
+        let foreign = FOREIGN.into_iter().map(|model| -> Box<dyn Model> { Box::new(model) }).collect();
         Self { workloads: Vec::new(), foreign }
             .with::<RegisterOptions>()
             .with::<SetOptions>()

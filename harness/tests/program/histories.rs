@@ -177,7 +177,12 @@ fn what_others_record_is_checked_as_they_mean_it() {
                 {{"who":"b","input":{{"verb":"read"}},"call":3,"output":{read},"return":4}}]"#
         );
         stage.write("operations.json", operations);
-        refused(&stage, "check operations.json --model cas-register", "a name nobody knows", "--map FIELD=f");
+        refused(
+            &stage,
+            "check operations.json --model cas-register",
+            "a name that is not known",
+            "--map FIELD=f",
+        );
         let mapped = "check operations.json --model cas-register --map who=process --map input.verb=f --map input.value=value";
         stage.run(&format!("{mapped} --map output=answer"), PATIENCE).exits(code);
     }

@@ -8,7 +8,7 @@
 //! {:index 7, :time 120345678, :process 3, :type :ok, :f :cas, :value ["x" [1 2]]}
 //! ```
 //!
-//! Whatever is otherwise, in whichever way, is left to [`forms`](super::forms), which reads these too, to the same end.
+//! Everything else is left to [`forms`](super::forms), which reads these events too, and to the same result.
 
 use std::str::from_utf8;
 
