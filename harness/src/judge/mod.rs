@@ -13,7 +13,7 @@ use std::{fs, io};
 use duress_checkers::CheckReport;
 use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
-use duress_history::nemesis::NemesisAct;
+use duress_history::nemesis::{Comparison, NemesisAct};
 use duress_history::pairs::{PairError, pair};
 use duress_history::{Assumed, NemesisEvent, Operation, Payload, Promise, ReadError, import};
 use tokio::runtime::Builder;
@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use self::finding::Finding;
+use self::finding::{Finding, comparisons};
 use self::floor::Exercised;
 use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
@@ -130,6 +130,7 @@ impl<A: Payload> Recorded<A> {
     ) -> Result<Judgement, JudgeError> {
         let mut judgement = within(limit, |interrupt| judge(&self.operations, interrupt))?;
         judgement.findings.splice(0..0, self.notes);
+        judgement.findings.extend(comparisons(&self.nemesis).filter_map(Comparison::open));
         let beside = Finding::all(&self.nemesis);
         if let [first, more @ ..] = &beside[..] {
             if !matches!(judgement.report.verdict, Verdict::Invalid(_)) {
