@@ -5,18 +5,24 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use duress_nemesis::FaultSpec;
+use duress_targets::System;
 use rand::RngExt;
 
-use super::run::{families, missing};
+use super::run::{families, missing, workload};
 use super::shrink::{Shrinking, shrink_run};
 use super::target::TargetArgs;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::hunt::draw::{Fixed, draw};
+use crate::hunt::draw::{Fixed, draw, modes};
 use crate::hunt::session::{Ending, Setup, hunt as run_hunt};
+use crate::plan::NODES_MAX;
 use crate::trial::state::{Past, ProgramKey, State};
 use crate::trial::{Finding, Trial, halting};
+
+/// The nodes of the cluster that the command line is tried with, where it gives no number.
+const NODES: usize = 3;
 
 #[derive(Debug, Args)]
 pub struct HuntArgs {
@@ -80,6 +86,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         nodes: args.nodes,
         time_limit_s: args.time_limit.map(|limit| limit.as_secs().max(1)),
     };
+    validate(system, &fixed)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs/hunt").join(&fixed.target));
     let seed_file = out.join("seed");
     let before = fs::read_to_string(&seed_file).ok().and_then(|text| text.trim().parse().ok());
@@ -141,6 +148,23 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         shrink_run(&found.folder, &shrinking)?;
     }
     Ok(hunted.exit())
+}
+
+/// Finds what is wrong with the command line before anything is started: what is given must fit at least one mode.
+fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
+    let nodes = fixed.nodes.unwrap_or(NODES);
+    if !(1..=NODES_MAX).contains(&nodes) {
+        return Err(Failure::usage(anyhow::anyhow!("--nodes is {nodes}: a cluster has 1 to 99 nodes")));
+    }
+    modes(system, fixed, nodes).map_err(Failure::usage)?;
+    if let Some(name) = &fixed.workload {
+        workload(system, name)?;
+    }
+    match fixed.faults.as_deref() {
+        None | Some("all") => {}
+        Some(mix) => _ = FaultSpec::parse_mix(mix).map_err(Failure::usage)?,
+    }
+    Ok(())
 }
 
 /// Says how a run ended, in a line.

@@ -209,7 +209,7 @@ pub(super) struct Planned {
 }
 
 /// The workload `name`, which `system` must have clients of.
-fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
+pub(super) fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
     let workload = Workloads::known().find(name).map_err(Failure::usage)?;
     let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
     if known.contains(&name) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duress_nemesis::{Family, variants};
-use duress_settings::{Request, Settings, Values};
+use duress_settings::{Request, Settings, SettingsError, Values};
 use duress_targets::{Node, System, Topology};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
@@ -52,8 +52,6 @@ const LOADS: [(&str, u32); 4] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1)];
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
 /// By what a workload's number is multiplied, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
-/// How often a combination is drawn anew that the target refuses, before its defaults are taken.
-const ATTEMPTS: usize = 20;
 
 /// The run `number` of a hunt from `seed` on `system`, with the families of faults that this machine allows.
 #[must_use]
@@ -112,41 +110,43 @@ fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
     *choice
 }
 
-/// A mode and options that the target takes; nothing where it takes none that was drawn, nor its defaults, which `duress
-/// run` then explains.
-fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng) -> Option<Settings> {
-    let offer = &system.description().offer;
-    let bug = fixed.request.bug.as_ref().and_then(|name| offer.bugs.iter().find(|bug| bug.name == *name));
-    let modes: Vec<&str> = match bug {
-        Some(bug) => bug.modes.iter().map(String::as_str).collect(),
-        None => offer.modes.iter().map(|mode| mode.name.as_str()).collect(),
+/// The modes of `system` that take what is fixed, on so many nodes; at least one.
+///
+/// # Errors
+/// Why the first mode does not take it, where none does.
+pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<String>, SettingsError> {
+    let modes: Vec<String> = match &fixed.request.mode {
+        Some(mode) => vec![mode.clone()],
+        None => system.description().offer.modes.iter().map(|mode| mode.name.clone()).collect(),
     };
-    let given = &fixed.request;
-    for _ in 0..ATTEMPTS {
-        // The first mode is what most users run.
-        let first = modes.first().filter(|_| rng.random_bool(0.5));
-        let Some(mode) = fixed.request.mode.as_deref().or(first.or_else(|| modes.choose(rng)).copied())
-        else {
-            break;
-        };
-        let mut options = fixed.request.options.clone();
-        for option in
-            offer.options_of(mode).filter(|option| !fixed.request.options.contains_key(&option.name))
-        {
-            let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else {
-                continue;
-            };
-            if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(0.3)) {
-                options.insert(option.name.clone(), word.clone());
-            }
-        }
-        if let Ok(settings) =
-            system.resolve(&Request { mode: Some(mode.to_owned()), options, nodes, ..given.clone() })
-        {
-            return Some(settings);
+    let (mut fitting, mut refused) = (Vec::new(), None);
+    for mode in modes {
+        match system.resolve(&Request { mode: Some(mode.clone()), nodes, ..fixed.request.clone() }) {
+            Ok(_) => fitting.push(mode),
+            Err(error) => refused = refused.or(Some(error)),
         }
     }
-    system.resolve(&Request { nodes, ..given.clone() }).ok()
+    match refused {
+        Some(error) if fitting.is_empty() => Err(error),
+        _ => Ok(fitting),
+    }
+}
+
+/// A mode, with words of its options; nothing where no mode takes what is fixed, which `duress run` then explains.
+fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng) -> Option<Settings> {
+    let modes = modes(system, fixed, nodes).ok()?;
+    // The first mode is what most users run.
+    let first = modes.first().filter(|_| rng.random_bool(0.5));
+    let mode = first.or_else(|| modes.choose(rng))?;
+    let mut options = fixed.request.options.clone();
+    for option in system.description().offer.options_of(mode) {
+        let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else { continue };
+        if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(0.3)) {
+            options.entry(option.name.clone()).or_insert_with(|| word.clone());
+        }
+    }
+    let request = Request { mode: Some(mode.clone()), options, nodes, ..fixed.request.clone() };
+    system.resolve(&request).ok()
 }
 
 /// Whether a setting of the target's option is worth saying: it was fixed, or is not the default.

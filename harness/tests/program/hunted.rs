@@ -50,7 +50,9 @@ fn a_defect_is_found_and_made_small() {
 
 fn a_quiet_hunt_goes_on_where_it_was() {
     let stage = Stage::set();
-    let line = "hunt store --mode raft --workload register --nodes 3 --faults kill --time-limit 4 --seed 5 --out hunt";
+    // Links that are slow: however they are drawn, clients are answered meanwhile.
+    let line = "hunt store --mode raft --workload register --nodes 3 --faults packet:delay=20ms --time-limit 4 --seed 5 \
+                --out hunt";
     let hunt = stage.run(&format!("{line} --runs-max 1"), PATIENCE).exits(0);
     assert!(hunt.stdout.starts_with("QUIET: "), "{hunt}");
     let again = stage.run(&format!("{line} --runs-max 2"), PATIENCE).exits(0);
@@ -77,6 +79,20 @@ fn what_cannot_be_hunted_or_shrunk_is_said() {
     let stage = Stage::set();
     let unknown = stage.run("hunt stores", PATIENCE).exits(254);
     assert!(unknown.one_error().contains("did you mean \"store\""), "{unknown}");
+    for (line, word) in [
+        ("hunt store --mode raftt", "did you mean \"raft\"?"),
+        ("hunt store -o reads=sometimes", "sometimes"),
+        ("hunt store --bug no-such-bug", "no-such-bug"),
+        ("hunt store --workload log", "store has no workload \"log\""),
+        ("hunt store --faults kil", "kil"),
+        ("hunt store --nodes 100", "1 to 99 nodes"),
+    ] {
+        let refused = stage.run(&format!("{line} --list 1"), PATIENCE).exits(254);
+        assert!(refused.one_error().contains(word), "{refused}");
+    }
+    // An option of another mode than the first is drawn with that mode.
+    let listed = stage.run("hunt store -o read=any --list 5", PATIENCE).exits(0);
+    assert!(listed.stdout.lines().all(|line| line.contains("--mode primary")), "{listed}");
     let missing = stage.run("shrink nowhere", PATIENCE).exits(254);
     assert!(missing.one_error().contains("cannot read the plan nowhere"), "{missing}");
 }
