@@ -23,7 +23,7 @@ use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
 use crate::plan::{ClockSource, DataLocation, Plan};
-use crate::record::faults::faults;
+use crate::record::faults::{elections, faults, without_takeover};
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
 use crate::record::verdict::{self, CheckRecord, VerdictRecord};
@@ -177,6 +177,10 @@ fn judge_run(
     }
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
+    if deployment.tolerates() > 0 && plan.floor_percent > 0 {
+        undecided.extend(without_takeover(&faults, deployment.time_outs().election * 2));
+    }
+    notes.push(format!("another node was seen to lead {} times", elections(&events)));
     if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
         broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
     }

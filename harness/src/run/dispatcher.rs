@@ -91,6 +91,7 @@ pub struct Dispatcher<A> {
     nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     stop: watch::Receiver<Stop>,
     progress: Progress,
+    answered: watch::Sender<u64>,
     next_tick: Duration,
     workers: JoinSet<()>,
 }
@@ -113,6 +114,8 @@ pub struct DispatcherParts<A> {
     pub stop: watch::Receiver<Stop>,
     /// Shows how it goes.
     pub progress: Progress,
+    /// Told how many operations were answered, as each is.
+    pub answered: watch::Sender<u64>,
 }
 
 impl<A: Vocabulary> Dispatcher<A> {
@@ -128,6 +131,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             nemesis,
             stop,
             progress,
+            answered,
         } = parts;
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let make_client = std::rc::Rc::new(make_client);
@@ -150,6 +154,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             nemesis,
             stop,
             progress,
+            answered,
             next_tick: Duration::ZERO,
             workers,
         }
@@ -276,6 +281,9 @@ impl<A: Vocabulary> Dispatcher<A> {
             && cause.as_ref().is_none_or(|cause| cause.kind != CauseKind::Precondition);
         let event = self.record(slot, op_type, action, cause.as_ref().map(error))?;
         self.progress.count(op_type);
+        if op_type == OpType::Ok {
+            self.answered.send_modify(|count| *count += 1);
+        }
         generator.update(&event);
         if op_type == OpType::Info {
             // What it asked may still happen, so nothing else may ever be said to follow it in its process.

@@ -1,5 +1,6 @@
 //! A workload exercised: clients and nemesis side by side, then the final phase.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,9 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::conductor::{Conductor, chain};
 use super::dispatcher::{Dispatcher, DispatcherParts, Stop};
+use super::events::Events;
 use super::observer::Observer;
+use super::sightings::Sightings;
 use super::world::World;
 use super::{Outcome, RunError};
 use crate::plan::{CapturePlan, Plan};
@@ -47,6 +50,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     let clock = Clock::start();
     let (records_tx, records) = mpsc::unbounded_channel();
     let cluster = Rc::clone(&world.cluster);
+    let (answered_tx, answered) = watch::channel(0);
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,
         clock,
@@ -56,8 +60,9 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
         nemesis: records,
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),
+        answered: answered_tx,
     });
-    let World { arena, nemesis, cluster, clocks, .. } = world;
+    let World { arena, nemesis, cluster, clocks, disks, .. } = world;
     let capture = match arena.switch().capture(
         &capture_spec(plan.arena.capture),
         RunStart::at(clock.origin()),
@@ -69,16 +74,22 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
             None
         }
     };
-    let observer =
-        match history.parent().map(|folder| Observer::start(folder, Rc::clone(&cluster), clocks, clock)) {
-            Some(Ok(observer)) => Some(observer),
-            Some(Err(error)) => {
-                outcome.notes.push(format!("nodes were not observed: {}", chain(&error)));
-                None
-            }
-            None => None,
-        };
-    let mut conductor = Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone() };
+    let sightings = Rc::new(RefCell::new(Sightings::default()));
+    let observer = history.parent().map(|folder| {
+        let (sightings, records) = (Rc::clone(&sightings), records_tx.clone());
+        Observer::start(folder, Rc::clone(&cluster), clocks, clock, sightings, records)
+    });
+    let observer = match observer.transpose() {
+        Ok(observer) => observer,
+        Err(error) => {
+            outcome.notes.push(format!("nodes were not observed: {}", chain(&error)));
+            None
+        }
+    };
+    let (files, switch) = (cluster.files.clone(), arena.switch().clone());
+    let events = Events { sightings, answered, files, disks, switch, clock };
+    let mut conductor =
+        Conductor { nemesis, cluster, events, clock, records: records_tx, stop: stop.clone() };
 
     let limit = plan.time_limit();
     let mut mix = work.mix(plan.seed);

@@ -19,7 +19,7 @@ use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
 use tokio::time::Instant;
 
 use crate::client::Clients;
-use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::place::Place;
 use crate::system::{Description, MissingSystem, System};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
@@ -61,6 +61,7 @@ fn offer() -> Offer {
             summary: "whether a read asks the leader and its quorum, or is answered from the node's own copy"
                 .to_owned(),
             modes: vec!["raft".to_owned()],
+            drawn: Vec::new(),
         }],
         bugs: Vec::new(),
     }
@@ -112,6 +113,11 @@ impl Deployment for EtcdCluster {
 
     fn tolerates(&self) -> usize {
         self.topology.nodes.len().saturating_sub(1) / 2
+    }
+
+    fn time_outs(&self) -> TimeOuts {
+        // Its default of one second, and up to as much again, drawn at random, before a node stands for election.
+        TimeOuts { election: Duration::from_millis(1500), ..TimeOuts::default() }
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
