@@ -125,7 +125,14 @@ impl Keys {
         active.operations = active.operations.saturating_add(1);
         let name = active.name.clone();
         if rng.random_bool(SERIES_SHARE) {
-            self.series = Some((name.clone(), rng.random_range(1..=SERIES_MAX)));
+            // These count, too.
+            let left = match active.heat {
+                Heat::Hot => self.operations_per_key.saturating_sub(active.operations),
+                Heat::Cold => SERIES_MAX,
+            };
+            let reads = rng.random_range(1..=SERIES_MAX).min(left);
+            active.operations = active.operations.saturating_add(reads);
+            self.series = (reads > 0).then(|| (name.clone(), reads));
         }
         // The first operation on a cold key may put something there.
         if active.heat == Heat::Cold && active.operations > 1 && rng.random_bool(COLD_READS) {

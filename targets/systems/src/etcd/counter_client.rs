@@ -11,6 +11,8 @@
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use duress_history::counter::{Counter, CounterOp};
 use serde_json::json;
 use tokio::time::Instant;
@@ -34,7 +36,7 @@ impl CounterClient {
     }
 
     async fn request(&mut self, action: &Counter) -> Result<Outcome<Counter>, RequestError> {
-        let key = text::of_key(action.key.as_ref()).map(|key| encode(&key.as_str().into()))??;
+        let key = STANDARD.encode(text::of_key(action.key.as_ref())?);
         let deadline = self.session.deadline();
         match action.op {
             CounterOp::Read(_) => {
