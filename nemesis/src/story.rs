@@ -262,9 +262,9 @@ impl<R: Rng> Script<'_, R> {
 
     /// A fault that takes the chosen nodes away: any of the kinds that do.
     fn strike(&mut self, selector: &Selector) -> Fault {
-        match self.rng.random_range(0..4) {
-            0 | 1 => self.kill(selector),
-            2 => Fault::Pause { targets: self.targets(selector) },
+        match self.rng.random_range(0..3) {
+            0 => self.kill(selector),
+            1 => Fault::Pause { targets: self.targets(selector) },
             _ => self.isolate(selector),
         }
     }

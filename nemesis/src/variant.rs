@@ -189,7 +189,7 @@ pub(crate) fn partitions() -> &'static [Row<PartitionShape>] {
             row(OneWay, 2, TWO, "packets cross between a minority and the rest in one direction only"),
             row(
                 IsolateLeader,
-                5,
+                8,
                 ISOLATION,
                 "the node that leads when the fault starts is cut from all others",
             ),

@@ -6,6 +6,9 @@ use nix::sys::signal::Signal;
 
 use super::*;
 
+/// How long a node may take to end when it is asked to, before it is killed.
+const GRACE: Duration = Duration::from_secs(3);
+
 impl Nemesis {
     /// Starts `nodes`, and sees what lives on each.
     pub(super) fn start(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
@@ -35,9 +38,12 @@ impl Nemesis {
         let since = Instant::now();
         self.release_disks();
         let seen = self.each(nodes, "end", |process| {
-            let ended = process.terminate(SIGNAL_DEADLINE)?;
-            let left = if ended.left > 0 { process.kill(SIGNAL_DEADLINE)?.pids } else { 0 };
-            Ok(1 + left)
+            match process.terminate(GRACE) {
+                Ok(ended) if ended.left == 0 => Ok(1),
+                // A node may wait for others before it ends, and those may be away.
+                Ok(_) | Err(ControlError::Deadline { .. }) => Ok(1 + process.kill(SIGNAL_DEADLINE)?.pids),
+                Err(error) => Err(error),
+            }
         })?;
         for node in nodes {
             self.cluster.forget(node);

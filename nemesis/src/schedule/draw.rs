@@ -24,8 +24,11 @@ use crate::variant::Kind;
 const BEYOND_BOUND: f64 = 0.75;
 /// How often a choice of nodes is of those with a role that the target names, where it names any.
 const OF_ROLES: f64 = 0.2;
-/// How often clocks, links and power losses strike every node: they do not choose.
+/// How often clocks and links of every node are struck at once.
 const OF_ALL: f64 = 0.25;
+/// The same of disks that keep what they have promised: a power loss does not choose its nodes, and what was acknowledged
+/// must survive one of all.
+const POWER_OF_ALL: f64 = 0.6;
 /// How long a fault waits for its event before it is given up, at least.
 const WAITS_MIN: Duration = Duration::from_secs(2);
 /// How often a fault that is drawn waits for an event instead of a time.
@@ -54,7 +57,11 @@ pub(super) fn draw(
     let brief = size == Size::Drawn
         && options.losses != LossLimit::Beyond
         && lost(&fault, options.nodes) > options.losses.most(options.nodes.len());
-    let bands = if brief { Bands::SHORT } else { Bands::of(&fault) };
+    let bands = match size {
+        Size::Drawn if brief => Bands::SHORT,
+        Size::Drawn => Bands::of(&fault),
+        Size::Named => Bands::of(&fault).longer(),
+    };
     let lasts_ms = timing.lasts_ms(bands, rng);
     let drawn = || rng.random_bool(WAITS).then(|| event(&fault, families, rng)).flatten();
     let on = spec.on.clone().or_else(drawn).map(|event| Trigger { event, lasts_ms });
@@ -122,7 +129,7 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
             let effect = effect.unwrap_or_else(|| DiskEffect::draw(nodes, |_| true, rng));
             let honest =
                 matches!(effect, DiskEffect::PowerLoss | DiskEffect::Torn | DiskEffect::SlowFsync(_));
-            Fault::Disk { effect, targets: targets(if honest { OF_ALL } else { 0.0 }, rng) }
+            Fault::Disk { effect, targets: targets(if honest { POWER_OF_ALL } else { 0.0 }, rng) }
         }
         Wanted::Kill(_) | Wanted::Story(_) => Fault::Kill { targets: targets(0.0, rng) },
     }

@@ -28,13 +28,18 @@ impl Window {
     }
 }
 
-/// Whether `draft` can begin at `at_ms` beside what is `placed`.
-pub(super) fn fits(draft: &Draft, at_ms: u64, placed: &[Placed], options: &MixOptions<'_>) -> bool {
+/// Whether `draft`, drawn for this item of the mix, can begin at `at_ms` beside what is `placed`.
+///
+/// The size of what the user named is the user's business, as far as it meets faults of other items.
+pub(super) fn fits(
+    draft: &Draft,
+    item: usize,
+    at_ms: u64,
+    placed: &[Placed],
+    options: &MixOptions<'_>,
+) -> bool {
     let own: Vec<(Window, &Act)> = draft.acts.iter().map(|act| (Window::of(act, at_ms), act)).collect();
-    let all: Vec<(Window, &Act)> = placed
-        .iter()
-        .flat_map(|placed| placed.draft.acts.iter().map(|act| (Window::of(act, placed.at_ms), act)))
-        .collect();
+    let all: Vec<(Window, &Act)> = placed.iter().flat_map(windows).collect();
     let meet = |a: Window, b: Window| a.from <= b.to && b.from <= a.to;
     let clash = own.iter().any(|(window, act)| {
         all.iter().any(|(other, taken)| meet(*window, *other) && clash(&act.fault, &taken.fault))
@@ -42,6 +47,8 @@ pub(super) fn fits(draft: &Draft, at_ms: u64, placed: &[Placed], options: &MixOp
     if clash {
         return false;
     }
+    let is_counted = |placed: &&Placed| draft.size == Size::Drawn || placed.item == item;
+    let counted: Vec<(Window, &Act)> = placed.iter().filter(is_counted).flat_map(windows).collect();
     // More nodes are away only where a fault begins.
     let beginnings = own.iter().chain(&all).map(|(window, _)| window.from);
     let whole = Window { from: at_ms, to: at_ms + draft.lasts_ms() };
@@ -54,9 +61,8 @@ pub(super) fn fits(draft: &Draft, at_ms: u64, placed: &[Placed], options: &MixOp
         if count(&own, ended) > 0 && count(&own, ended) + count(&all, ended) > options.nodes.len() {
             return false;
         }
-        let (mine, others) = (count(&own, lost), count(&all, lost));
-        let alone = mine == 0 || others == 0;
-        draft.size == Size::Named || alone || mine + others <= options.losses.most(options.nodes.len())
+        let (mine, others) = (count(&own, lost), count(&counted, lost));
+        mine == 0 || others == 0 || mine + others <= options.losses.most(options.nodes.len())
     })
 }
 
@@ -78,6 +84,10 @@ pub fn joins(
     fits(lost, losses.most(nodes.len()))
         && fits(ended, nodes.len())
         && !late.iter().any(|other| clash(fault, other))
+}
+
+fn windows(placed: &Placed) -> impl Iterator<Item = (Window, &Act)> {
+    placed.draft.acts.iter().map(|act| (Window::of(act, placed.at_ms), act))
 }
 
 /// How many nodes' processes the fault ends or stops.

@@ -179,6 +179,8 @@ pub(crate) enum Size {
 #[derive(Debug)]
 struct Placed {
     at_ms: u64,
+    /// The item of the mix that it was drawn for.
+    item: usize,
     draft: Draft,
 }
 
@@ -202,18 +204,19 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     let interval = millis(options.interval).max(1);
     let limit = millis(options.time_limit);
     let mut placed: Vec<Placed> = Vec::new();
-    let mut bag: Vec<&FaultSpec> = Vec::new();
+    let mut bag: Vec<usize> = Vec::new();
     let mut at = millis(options.warm_up) + rng.random_range(0..=interval / 4);
     while at < limit && !mix.is_empty() {
         if bag.is_empty() {
-            bag = mix.iter().collect();
+            bag = (0..mix.len()).collect();
             bag.shuffle(&mut rng);
         }
         // Those that find no place now come before any other the next time.
         for turn in (0..bag.len()).rev() {
-            let draft = draw(bag[turn], &families, options, &mut rng);
-            if let Some(at_ms) = place(&draft, &placed, at, limit, options) {
-                placed.push(Placed { at_ms, draft });
+            let item = bag[turn];
+            let draft = draw(&mix[item], &families, options, &mut rng);
+            if let Some(at_ms) = place(&draft, item, &placed, at, limit, options) {
+                placed.push(Placed { at_ms, item, draft });
                 bag.remove(turn);
                 break;
             }
@@ -224,21 +227,28 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
 }
 
 /// The first moment from `at` on at which `draft` can begin.
-fn place(draft: &Draft, placed: &[Placed], at: u64, limit: u64, options: &MixOptions<'_>) -> Option<u64> {
+fn place(
+    draft: &Draft,
+    item: usize,
+    placed: &[Placed],
+    at: u64,
+    limit: u64,
+    options: &MixOptions<'_>,
+) -> Option<u64> {
     let last = limit.checked_sub(draft.lasts_ms())?.min(at + PATIENCE * millis(options.interval));
     let ends = placed.iter().flat_map(|placed| {
         placed.draft.acts.iter().map(|act| placed.at_ms + act.after_ms + act.within_ms + 1)
     });
     let mut moments: Vec<u64> = ends.chain([at]).filter(|moment| (at..=last).contains(moment)).collect();
     moments.sort_unstable();
-    moments.into_iter().find(|moment| fits(draft, *moment, placed, options))
+    moments.into_iter().find(|moment| fits(draft, item, *moment, placed, options))
 }
 
 /// The faults of all drafts, ordered and numbered.
 fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
     // With each fault, the draft that it is of and its number there.
     let mut faults = Vec::new();
-    for (number, Placed { at_ms, draft }) in placed.into_iter().enumerate() {
+    for (number, Placed { at_ms, draft, .. }) in placed.into_iter().enumerate() {
         for (act, Act { after_ms, within_ms, on, fault }) in (1_u32..).zip(draft.acts) {
             let start_ms = at_ms + after_ms;
             let fault = ScheduledFault { id: 0, start_ms, stop_ms: start_ms + within_ms, on, fault };

@@ -50,10 +50,14 @@ impl Bands {
             Fault::Disk { effect, .. } if effect.strikes() == Strikes::DeadNode => {
                 Self { short: 10, around: 4, above: 6 }
             }
-            Fault::Pause { .. } => Self { short: 3, around: 7, above: 10 },
-            Fault::Partition { .. } => Self { short: 3, around: 7, above: 10 },
+            Fault::Pause { .. } | Fault::Partition { .. } => Self { short: 3, around: 6, above: 11 },
             Fault::Packet { .. } | Fault::Clock { .. } | Fault::Disk { .. } => Self::LONG,
         }
+    }
+
+    /// The same for a fault that the user named: it is to be noticed more often than not.
+    pub(crate) fn longer(self) -> Self {
+        Self { above: self.above * 2, ..self }
     }
 
     fn draw(self, rng: &mut impl Rng) -> Band {
