@@ -2,6 +2,7 @@
 
 mod broker;
 mod check;
+mod crash_states;
 mod doctor;
 pub mod exit;
 mod hunt;
@@ -45,6 +46,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
+    /// Start one node on every disk that a crash may have left of a run, and see whether it has what it had acknowledged
+    CrashStates(crash_states::CrashStatesArgs),
     /// Write the report of a run that is over: one page that opens offline
     Report(report::ReportArgs),
     /// Show the runs in a folder in a browser: list, compare, follow
@@ -101,6 +104,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => run::replay(&args),
+        Command::CrashStates(args) => crash_states::crash_states(&args),
         Command::Report(args) => report::report(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use duress_history::recorder::RecordError;
 use duress_history::{Event, NemesisAct, NodeId, OpError, OpType, Payload, Process, Recorder};
-use duress_targets::{Action, Cause, CauseKind, Client, Outcome, RequestError};
+use duress_targets::{Action, Cause, CauseKind, Client, Outcome};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -492,9 +492,11 @@ impl<A: Vocabulary> Worker<A> {
                         },
                         () = self.give_up.notified() => Err("given up as a fault was about to be healed"),
                     };
+                    // Whatever was asked, even where it changes nothing: the client is replaced, and what it knew (where it
+                    // read on, its membership) is gone, so its process must end with it.
                     let outcome = late.unwrap_or_else(|why| {
                         client = make(&self.node);
-                        Outcome::failed(&action, RequestError::open(CauseKind::Timeout, why))
+                        Outcome::Info(Cause::new(CauseKind::Timeout, why))
                     });
                     if self.ended.send(Ended { slot: self.slot, outcome }).is_err() {
                         return;

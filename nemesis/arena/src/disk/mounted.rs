@@ -15,6 +15,7 @@ use nix::unistd::syncfs;
 
 use super::activity::{Activity, Counts};
 use super::apart::apart;
+use super::crash::{DiskOperation, Mark, Recording};
 use super::deferred::Deferred;
 use super::device;
 use super::error::DiskError;
@@ -329,6 +330,25 @@ impl FaultDisk {
         }
         self.forget_cached(&BTreeSet::from([ROOT]))?;
         Ok(undone)
+    }
+
+    /// Keeps what is done to the disk from now on, in memory and in order. To be called before anything is written: what is
+    /// there already is not in the recording.
+    pub fn record(&self) {
+        lock(&self.disk).recording = Some(Recording::default());
+    }
+
+    /// Puts a mark into the recording, if there is one, after everything that the disk has answered.
+    pub fn mark(&self, mark: Mark) {
+        if let Some(recording) = &mut lock(&self.disk).recording {
+            recording.push(DiskOperation::Mark(mark));
+        }
+    }
+
+    /// Ends the recording, and hands it out; `None` if there was none.
+    #[must_use]
+    pub fn take_recording(&self) -> Option<Recording> {
+        lock(&self.disk).recording.take()
     }
 
     /// Unmounts and waits until the threads have ended. What still uses the disk is cut off. The files stay
