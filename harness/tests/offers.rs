@@ -15,6 +15,7 @@ fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Reque
         options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         bug: bug.map(str::to_owned),
         nodes: 5,
+        ..Request::default()
     }
 }
 
@@ -31,6 +32,33 @@ fn deployed(system: &dyn System, settings: &Settings, nodes: u8) -> Arc<dyn Depl
 
 fn refused(system: &dyn System, request: &Request) -> String {
     system.resolve(request).unwrap_err().to_string()
+}
+
+#[test]
+fn what_options_are_drawn_from_is_accepted_and_changes_no_promise() {
+    let mut drawn = 0;
+    for system in systems().iter() {
+        for option in &system.description().offer.options {
+            for (value, mode) in
+                option.drawn.iter().flat_map(|value| option.modes.iter().map(move |mode| (value, mode)))
+            {
+                let promised = |options: &[(&str, &str)]| {
+                    let settings = system.resolve(&ask(Some(mode.as_str()), options, None)).unwrap();
+                    let deployment = deployed(system, &settings, 5);
+                    assert!(!deployment.time_outs().all().is_empty());
+                    (deployment.promise(), deployment.tolerates())
+                };
+                assert_eq!(
+                    promised(&[(option.name.as_str(), value.as_str())]),
+                    promised(&[]),
+                    "{} = {value}",
+                    option.name
+                );
+                drawn += 1;
+            }
+        }
+    }
+    assert!(drawn > 20, "{drawn} values");
 }
 
 #[test]
@@ -100,7 +128,7 @@ fn defaults_are_filled_in() {
 
 #[test]
 fn settings_that_were_not_filled_in_are_refused() {
-    let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None };
+    let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None, programs: [].into() };
     let Err(error) = find("store").deploy(&bare, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
     assert_eq!(error.to_string(), "the settings of mode raft lack option reads");
 }

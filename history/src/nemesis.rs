@@ -4,20 +4,24 @@
 //!
 //! | `f` | `value` | meaning |
 //! |---|---|---|
-//! | `start-<family>` | `fault`, `what`, `leader` | a fault is about to be injected |
-//! | the same | also `evidence`, `since_us`, `late_us`, `summary` | it is in force |
+//! | `start-<family>` | `fault`, `what`, `leader`, `event` | a fault is about to be injected |
+//! | the same | also `evidence`, `away`, `since_us`, `late_us`, `summary` | it is in force |
 //! | the same, with `error` | as the first | it could not be injected |
+//! | `skip-<family>`, with `error` | `fault`, `what` | it was not injected: its event did not come |
 //! | `stop-<family>` | `fault`, `what` | it is about to be healed |
 //! | the same | also `evidence`, `summary` | it is healed |
 //! | the same, with `error` | as the first | it could not be healed |
+//! | `leader` | `node`, `before`, `term` | a node was seen to lead, other than the one before |
 //! | `recovery` | a [`Recovery`] | what came back after a heal |
 //! | `crash` | `node`, `status`, `fault` | a node ended though nothing had ended it |
+//! | `compared` | a [`Comparison`] | what every node held of its own |
 //! | `recovered` | `after_ms`, `not_serving` | the end of the faults: every node was awaited |
 //!
 //! Whatever else a nemesis recorded, another harness's for example, is [`NemesisAct::Foreign`], and never an error.
 //! `summary` is the evidence in words, for a reader of the file; it is never read back.
 
 mod clock_seen;
+mod comparison;
 mod disk_seen;
 mod evidence;
 mod packet_seen;
@@ -30,6 +34,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use clock_seen::{CLOCK_TOLERANCE_NS, ClockAsked, ClockSeen, NodeClock, ProcessClock, UnpatchedProcess};
+pub use comparison::{Agreement, ComparedObject, Comparison, CopySeen, Difference, Occasion};
 pub use disk_seen::{CutFile, DiskProbe, DiskSeen, FlippedBit, LastingFault, NodeDisk, Undone};
 pub use evidence::{Evidence, Proof};
 pub use packet_seen::{PacketsSeen, Touches};
@@ -67,15 +72,26 @@ pub enum NemesisAct {
     Starting {
         /// Which.
         fault: FaultName,
-        /// The node that leads, where the fault asks for it and one is known.
+        /// The node that leads, where one is known.
         leader: Option<NodeId>,
+        /// The event that it waited for, as it was seen.
+        event: Option<String>,
+    },
+    /// A fault was not injected: the event that it waited for did not come.
+    Skipped {
+        /// Which.
+        fault: FaultName,
+        /// What did not come.
+        why: String,
     },
     /// A fault is in force.
     Started {
         /// Which.
         fault: FaultName,
-        /// The node that led, where the fault asks for it and one was known.
+        /// The node that led, where one was known.
         leader: Option<NodeId>,
+        /// The nodes that it takes away from the others.
+        away: Vec<NodeId>,
         /// Since when, in microseconds since the run began: the evidence was complete later.
         since_us: u64,
         /// How much later than planned, in microseconds.
@@ -87,7 +103,7 @@ pub enum NemesisAct {
     StartFailed {
         /// Which.
         fault: FaultName,
-        /// The node that led, where the fault asks for it and one was known.
+        /// The node that led, where one was known.
         leader: Option<NodeId>,
         /// Why.
         error: String,
@@ -111,6 +127,15 @@ pub enum NemesisAct {
         /// Why.
         error: String,
     },
+    /// A node was seen to lead, other than the one that was seen to before.
+    Led {
+        /// The node that leads.
+        node: NodeId,
+        /// The node that led before, where one was seen to.
+        before: Option<NodeId>,
+        /// The term, epoch or view in which it leads, where it says so.
+        term: Option<u64>,
+    },
     /// What came back after a heal.
     Recovered(Recovery),
     /// A node ended though nothing had ended it.
@@ -129,6 +154,8 @@ pub enum NemesisAct {
         /// The nodes that did not serve in the end.
         not_serving: Vec<NodeId>,
     },
+    /// What every node holds of its own was compared.
+    Compared(Comparison),
     /// What another harness's nemesis did, in its own form.
     Foreign {
         /// What was done.
@@ -146,6 +173,7 @@ impl NemesisAct {
     pub fn fault(&self) -> Option<u32> {
         match self {
             Self::Starting { fault, .. }
+            | Self::Skipped { fault, .. }
             | Self::Started { fault, .. }
             | Self::StartFailed { fault, .. }
             | Self::Stopping { fault }
@@ -153,7 +181,7 @@ impl NemesisAct {
             | Self::StopFailed { fault, .. } => Some(fault.id),
             Self::Recovered(recovery) => Some(recovery.fault),
             Self::NodeEnded { fault, .. } => *fault,
-            Self::Settled { .. } | Self::Foreign { .. } => None,
+            Self::Led { .. } | Self::Settled { .. } | Self::Compared(_) | Self::Foreign { .. } => None,
         }
     }
 }
@@ -165,7 +193,16 @@ impl fmt::Display for NemesisAct {
             None => String::new(),
         };
         match self {
-            Self::Starting { fault, leader } => write!(f, "starts {fault}{}", led(leader)),
+            Self::Starting { fault, leader, event } => {
+                write!(f, "starts {fault}{}", led(leader))?;
+                event.as_ref().map_or(Ok(()), |event| write!(f, " at {event}"))
+            }
+            Self::Skipped { fault, why } => write!(f, "did not start {fault}: {why}"),
+            Self::Led { node, before, term } => {
+                write!(f, "{node} leads")?;
+                term.map_or(Ok(()), |term| write!(f, " in term {term}"))?;
+                before.as_ref().map_or(Ok(()), |before| write!(f, ", after {before}"))
+            }
             Self::Started { fault, evidence, .. } => write!(f, "started {fault}: {evidence}"),
             Self::StartFailed { fault, error, .. } => write!(f, "failed to start {fault}: {error}"),
             Self::Stopping { fault } => write!(f, "heals {fault}"),
@@ -183,6 +220,7 @@ impl fmt::Display for NemesisAct {
                 let nodes: Vec<&str> = not_serving.iter().map(NodeId::as_str).collect();
                 write!(f, "{after_ms} ms after all faults were healed, {} did not serve", nodes.join(", "))
             }
+            Self::Compared(comparison) => write!(f, "compared copies: {comparison}"),
             Self::Foreign { f: name, value, error } => {
                 let name = name.as_str().map_or_else(|| name.to_string(), str::to_owned);
                 f.write_str(&name)?;

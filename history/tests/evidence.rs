@@ -34,8 +34,13 @@ fn cuts() {
         &Evidence::Cut { links: 4, probes_dropped: 4 },
         [Evidence::Cut { links: 4, probes_dropped: 3 }, Evidence::Cut { links: 0, probes_dropped: 0 }],
     );
-    let flapping =
-        |links, seen_cut, seen_open| Evidence::Flapping { links, seen_cut, seen_open, period_ms: 400 };
+    let flapping = |links, seen_cut, seen_open| Evidence::Flapping {
+        links,
+        cut: 0,
+        seen_cut,
+        seen_open,
+        period_ms: 400,
+    };
     proves_only(&flapping(4, 4, 4), [flapping(4, 3, 4), flapping(4, 4, 3), flapping(0, 0, 0)]);
     let joined = |probes_arrived, still_cut| Evidence::Joined {
         links: 4,

@@ -62,10 +62,11 @@ type Content = Result<
 fn history() -> impl Strategy<Value = History<Register>> {
     let op_type = prop_oneof![Just(OpType::Invoke), Just(OpType::Ok), Just(OpType::Fail), Just(OpType::Info)];
     let text = || proptest::option::of("[a-z0-9 \"\\\\]{1,8}");
+    let saw = proptest::option::of(proptest::option::of((0_i64..9).prop_map(Scalar::from)));
     let content = prop_oneof![
-        4 => (0_u64..9, op_type, register(), text(), text(), text())
-            .prop_map(|(process, op_type, register, node, error, kind)| {
-                let error = error.map(|text| OpError { kind: kind.map(Into::into), text });
+        4 => (0_u64..9, op_type, register(), text(), text(), text(), saw)
+            .prop_map(|(process, op_type, register, node, error, kind, saw)| {
+                let error = error.map(|text| OpError { kind: kind.map(Into::into), text, saw });
                 Ok((process, op_type, register, node, error))
             }),
         1 => (prop_oneof!["[a-z-]{1,9}( x)?".prop_map(Into::into), json()], json(), text()).prop_map(Err),

@@ -27,7 +27,8 @@
 //! lock was taken), is unknown, and so is one without operations.
 //!
 //! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
-//! after a time-out or a lost election too. Knossos does the same.
+//! after a time-out or a lost election too. Knossos does the same. Where the recorder was told what was there instead
+//! ([`OpError::saw`](duress_history::OpError)), which a target promises or does not, it is a read of that.
 
 mod call;
 mod chains;

@@ -45,6 +45,9 @@ pub(crate) struct Source<'a> {
     pub(crate) error: Option<&'a str>,
     /// The index from which on it may take effect.
     pub(crate) since: Since,
+    /// Of a compare-and-set that failed, and whose `action` is the read of what was there instead: what it compared with,
+    /// and what it did not write.
+    pub(crate) refused: Option<(Option<&'a Scalar>, &'a Scalar)>,
 }
 
 /// From when on an operation may take effect.
@@ -84,7 +87,7 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
             (&operation.action, End::Info { at: *at }, error.as_ref().map(|error| error.text.as_str()))
         }
     };
-    Source {
+    let mut source = Source {
         process: operation.process,
         node: operation.node.as_ref(),
         index: operation.index,
@@ -93,7 +96,18 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
         end,
         error,
         since: Since::Invocation,
+        refused: None,
+    };
+    // A comparison that failed changed nothing, and says what was there: it is a read.
+    if let (Action::Cas(old, new), Completion::Fail { index, time, error: Some(error) }) =
+        (source.action, &operation.completion)
+        && let Some(saw) = &error.saw
+    {
+        source.action = Action::Read(saw.as_ref());
+        source.end = End::Ok { index: *index, time: *time };
+        source.refused = Some((old, new));
     }
+    source
 }
 
 fn register_action(op: &RegisterOp) -> Action<'_> {
@@ -184,7 +198,7 @@ impl<'a> Interner<'a> {
 }
 
 impl<'a> Partition<'a> {
-    /// What the register holds first; `None` where nobody knows.
+    /// What the register holds first; `None` where that is not known.
     ///
     /// Where that is not assumed, it follows when exactly one value was observed that nothing can have put there.
     pub(crate) fn initial(&self) -> Option<Option<&'a Scalar>> {

@@ -2,8 +2,10 @@
 
 mod broker;
 mod check;
+mod crash_states;
 mod doctor;
 pub mod exit;
+mod hunt;
 mod lesson;
 mod lists;
 pub mod log;
@@ -13,6 +15,7 @@ mod perform;
 mod report;
 pub(crate) mod run;
 mod serve;
+mod shrink;
 mod store;
 mod subject;
 pub(crate) mod words;
@@ -43,6 +46,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
+    /// Start one node on every disk that a crash may have left of a run, and see whether it has what it had acknowledged
+    CrashStates(crash_states::CrashStatesArgs),
     /// Write the report of a run that is over: one page that opens offline
     Report(report::ReportArgs),
     /// Show the runs in a folder in a browser: list, compare, follow
@@ -51,6 +56,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Run many cells, each with its expectation, from a file
     Matrix(Box<matrix::MatrixArgs>),
+    /// Hunt for a defect: many short runs, each drawn differently, until one finds an anomaly, which is then shrunk
+    Hunt(Box<hunt::HuntArgs>),
+    /// Make a run that found an anomaly as small as it can be
+    Shrink(shrink::ShrinkArgs),
     /// Measure what settings are worth: runs of every combination, and a table of what became of messages
     Lesson(lesson::LessonArgs),
     /// Run one node of our own key-value store by hand
@@ -81,7 +90,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; nobody reading either is no error of ours.
+            // Help and version are no errors; a reader that went away is no error of ours.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Valid };
         }
@@ -95,10 +104,13 @@ pub fn main_with(workloads: Workloads) -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => run::replay(&args),
+        Command::CrashStates(args) => crash_states::crash_states(&args),
         Command::Report(args) => report::report(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Matrix(args) => matrix::matrix(&args),
+        Command::Hunt(args) => hunt::hunt(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Lesson(args) => lesson::lesson(&args),
         Command::Store(args) => store::store(&args),
         Command::Broker(args) => broker::broker(&args),

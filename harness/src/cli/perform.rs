@@ -11,6 +11,7 @@ use clap::Args;
 use duress_arena::Role;
 use duress_arena::clock::Tracer;
 use duress_checkers::verdict::Verdict;
+use duress_history::NemesisAct;
 use duress_history::recorder::RecordError;
 use duress_targets::System;
 
@@ -23,7 +24,7 @@ use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
 use crate::plan::{ClockSource, DataLocation, Plan};
-use crate::record::faults::faults;
+use crate::record::faults::{FaultRecord, elections, faults, without_takeover};
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
 use crate::record::verdict::{self, CheckRecord, VerdictRecord};
@@ -48,6 +49,13 @@ pub(super) struct OutputArgs {
     check_limit: Duration,
 }
 
+impl OutputArgs {
+    /// Where run folders are made.
+    pub(super) fn runs(&self) -> &Path {
+        &self.runs
+    }
+}
+
 /// Moves into the arena's namespaces, completes the plan there, runs it and judges it.
 pub(super) fn isolated(
     output: &OutputArgs,
@@ -65,7 +73,7 @@ pub(super) fn isolated(
 }
 
 /// The end of the outer process: as the runner ended.
-fn outer(status: ExitStatus) -> Result<Exit, Failure> {
+pub(super) fn outer(status: ExitStatus) -> Result<Exit, Failure> {
     let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
     if let Some(exit) =
         status.code().and_then(|code| known.into_iter().find(|exit| i32::from(exit.code()) == code))
@@ -177,8 +185,14 @@ fn judge_run(
     }
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
-    if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
-        broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
+    if deployment.tolerates() > 0 && plan.floor_percent > 0 {
+        undecided.extend(without_takeover(&faults, deployment.time_outs().election * 2));
+    }
+    notes.push(format!("another node was seen to lead {} times", elections(&events)));
+    let planned = |fault: &&FaultRecord| plan.schedule.iter().any(|planned| planned.id == fault.id);
+    let injected = faults.iter().filter(planned).count();
+    if outcome.stop == Stop::No && injected < plan.schedule.len() && broken.is_empty() {
+        broken.push(format!("only {injected} of {} planned faults were injected", plan.schedule.len()));
     }
     let subject = format!(
         "{} ({}{}{}), {} nodes, workload {}, faults {}",
@@ -195,7 +209,15 @@ fn judge_run(
         plan.workload.name,
         plan.faults,
     );
-    let findings = Finding::of(&faults);
+    let comparisons = || {
+        events.iter().filter_map(|event| match &event.act {
+            NemesisAct::Compared(comparison) => Some(comparison),
+            _ => None,
+        })
+    };
+    notes.extend(comparisons().map(|comparison| format!("copies: {comparison}")));
+    let mut findings = Finding::of(&faults);
+    findings.extend(comparisons().flat_map(Finding::diverged));
     let beside = Verdict::new(findings.iter().map(Finding::anomaly).collect(), Vec::new());
     let found = judgement.report.verdict.clone().merge(beside);
     let record = VerdictRecord {

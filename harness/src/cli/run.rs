@@ -10,13 +10,16 @@ use clap::{Args, ValueEnum};
 use duress_arena::PortKind;
 use duress_arena::capabilities::probe;
 use duress_history::Promise;
-use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
-use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
+use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, Role, ScheduledFault};
 use duress_settings::{Request, Settings};
 use duress_targets::{Deployment, Scenario, System};
-use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::perform::{OutputArgs, isolated};
+use super::shrink::replay_times;
 use super::words::{Concurrency, duration, option, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
@@ -28,17 +31,26 @@ use crate::systems::systems;
 use crate::workload::{Model, Workload, Workloads};
 
 /// The fault mix of a run that names none.
-const DEFAULT_FAULTS: &str = "partition,kill,pause";
+const DEFAULT_FAULTS: &str = "partition,kill,pause,restart,story";
+/// The same where there is one node.
+const DEFAULT_FAULTS_ALONE: &str = "kill,pause,restart";
 /// The number of nodes of a run that names none.
 const DEFAULT_NODES: usize = 5;
-/// The mean time between the faults of a run that names none.
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(3);
+/// The mean time from one fault to the next of a run that names none: so many faults that correct targets still make some
+/// progress.
+const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
+/// The same where there is one node: whatever strikes it stops everything.
+const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
 /// The shortest mean time between faults.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long clients run when the run names no limit.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// When a client gives up on an operation, where nothing says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long patient clients wait at most, where nothing says otherwise.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
+/// The random stream that options are drawn from, beside those of the schedule and of the workload.
+const OPTIONS_STREAM: u64 = 3;
 /// The ceiling of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
@@ -52,28 +64,35 @@ pub struct RunArgs {
     /// An option of the target, as key=value; may be repeated
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
+    /// The program of a system in the place of the one that would be found, as name=path; so two releases are compared
+    #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
+    programs: Vec<(String, String)>,
+    /// Draw the options that nothing promised depends on, where they are not given, from the values that the target names
+    /// (`duress targets` lists them)
+    #[arg(long)]
+    draw_options: bool,
     /// Switch on one seeded bug (`duress bugs` lists them); its scenario then fills in what is not given
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
     /// What clients do (`duress workloads` lists it) [default: the bug's, or the target's first]
     #[arg(long)]
     workload: Option<String>,
-    /// The faults, as family or family:variant, separated by commas (`duress faults` lists them); none, or all
-    /// [default: partition,kill,pause]
+    /// The faults, as family or family:variant, and stories, separated by commas (`duress faults` lists them); none, or all
+    /// [default: partition,kill,pause,restart,story]
     #[arg(long, value_name = "MIX")]
     faults: Option<String>,
     /// A schedule written by hand instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
-    /// Mean time from one fault to the next [default: 3s, less where a run is too short for every fault of the mix]
+    /// Mean time from one fault's start to the next one's: how intense the run is [default: 700ms]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
-    /// Let faults of different items of the mix be in force at once
-    #[arg(long)]
-    overlap: bool,
     /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
     #[arg(long)]
     beyond_tolerance: bool,
+    /// Do not end all nodes at once and start them again after the last reads, to read and compare everything once more
+    #[arg(long)]
+    no_final_restart: bool,
     /// No fault starts before this
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
@@ -92,6 +111,13 @@ pub struct RunArgs {
     /// When a client gives up on an operation [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
+    /// When a third of the clients give up, so that their requests wait where others have left [default: three times
+    /// --timeout, at most 5s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    patience: Option<Duration>,
+    /// Let no client go from node to node
+    #[arg(long)]
+    no_roaming: bool,
     /// What every random decision is drawn from [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
@@ -125,6 +151,9 @@ pub struct RunArgs {
 pub struct ReplayArgs {
     /// The plan: a plan.json, or a run's folder
     plan: PathBuf,
+    /// Run it so often, and say how often it fails [default: once, with its report]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    times: Option<u32>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -162,19 +191,23 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// `duress replay`.
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
+    if let Some(times) = args.times {
+        return replay_times(&args.plan, times, args.output.runs().join("replays"));
+    }
     let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
     let system = systems().find(&plan.target).map_err(Failure::usage)?;
     let request = Request {
         mode: Some(plan.settings.mode.clone()),
         options: plan.settings.options.clone(),
         bug: plan.settings.bug.clone(),
+        programs: plan.settings.programs.clone(),
         nodes: plan.nodes.len(),
     };
     system.resolve(&request).map_err(Failure::usage)?;
     let workload = workload(system, &plan.workload.name)?;
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
-    system.available().map_err(missing)?;
+    system.available(&plan.settings.programs).map_err(missing)?;
     isolated(&args.output, move || {
         let mut plan = plan;
         // A plan made where TUN devices work must also run where they do not.
@@ -197,18 +230,10 @@ pub(super) struct Planned {
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
-/// The workloads that `system` has clients of, in the order in which they are listed.
-pub(crate) fn workloads_of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
-    let vocabularies = &system.description().vocabularies;
-    Workloads::known()
-        .iter()
-        .filter(move |workload| vocabularies.iter().any(|name| name == workload.vocabulary()))
-}
-
 /// The workload `name`, which `system` must have clients of.
 fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
     let workload = Workloads::known().find(name).map_err(Failure::usage)?;
-    let known: Vec<&str> = workloads_of(system).map(Model::name).collect();
+    let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
     if known.contains(&name) {
         return Ok(workload);
     }
@@ -217,8 +242,19 @@ fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Fa
     Err(Failure::usage(anyhow::anyhow!("{name_of_system} has no workload \"{name}\"; it has {known}")))
 }
 
-fn missing(error: duress_targets::MissingSystem) -> Failure {
+pub(super) fn missing(error: duress_targets::MissingSystem) -> Failure {
     Failure { exit: Exit::Broken, error: error.into(), hint: None }
+}
+
+/// Programs by name, with paths that do not depend on where a plan is replayed.
+pub(super) fn programs(given: &[(String, String)]) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let absolute = |(name, path): &(String, String)| {
+        let found = std::path::absolute(path).map_err(|error| {
+            Failure::usage(anyhow::Error::new(error).context(format!("--program {name}={path}")))
+        });
+        Ok((name.clone(), found?))
+    };
+    given.iter().map(absolute).collect()
 }
 
 fn fixed(choice: PortChoice) -> Option<PortKind> {
@@ -248,12 +284,15 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let workload = match (&args.workload, scenario) {
         (Some(name), _) => workload(system, name)?,
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
-        (None, None) => workloads_of(system).next().ok_or_else(|| {
+        (None, None) => Workloads::of(system).next().ok_or_else(|| {
             let name = &system.description().name;
             Failure::usage(anyhow::anyhow!("{name} has clients of no workload"))
         })?,
     };
-    let planned_workload = args.workload_options.resolve(workload)?;
+    let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
+        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload)?,
+        None => args.workload_options.resolve(workload)?,
+    };
     let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
@@ -262,16 +301,18 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         mode: args.mode.clone(),
         options: args.options.iter().cloned().collect::<BTreeMap<_, _>>(),
         bug: args.bug.clone(),
+        programs: programs(&args.programs)?,
         nodes: node_count,
     };
-    let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
+    let settings = resolved(system, request, args.draw_options.then_some(seed))?;
     let faults = match (&args.faults, scenario) {
         _ if args.schedule.is_some() => "by hand".to_owned(),
         (Some(mix), _) if mix.trim().is_empty() => "none".to_owned(),
         (Some(mix), _) => mix.clone(),
         (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
         (None, Some(scenario)) => scenario.faults.join(","),
-        (None, None) if node_count == 1 => "kill,pause".to_owned(),
+        (None, None) if node_count == 1 => DEFAULT_FAULTS_ALONE.to_owned(),
         (None, None) => DEFAULT_FAULTS.to_owned(),
     };
     let faults = if faults == "all" { all_allowed()? } else { faults };
@@ -284,13 +325,10 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
     let given =
         args.interval.or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero()));
-    // A short run gets shorter intervals, so that every item of the mix has its turn.
-    let turns = u32::try_from(mix.len()).unwrap_or(u32::MAX).saturating_add(1);
-    let fitting = (time_limit.saturating_sub(args.warm_up) / turns).clamp(INTERVAL_MIN, DEFAULT_INTERVAL);
-    let interval = given.unwrap_or(fitting);
+    let interval = given.unwrap_or(if node_count == 1 { DEFAULT_INTERVAL_ALONE } else { DEFAULT_INTERVAL });
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
     let timeout = args.timeout.or(scenario_timeout).unwrap_or(DEFAULT_TIMEOUT);
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
+    let patience = args.patience.unwrap_or((timeout * 3).min(PATIENCE_MAX).max(timeout));
     let mut plan = Plan {
         version: VERSION,
         target: system.description().name.clone(),
@@ -302,14 +340,16 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         rate_hz: args.rate,
         time_limit_ms: millis(time_limit),
         operation_timeout_ms: millis(timeout),
+        patience_ms: Some(millis(patience)),
+        roaming: !args.no_roaming,
         seed,
         faults,
         fault_interval_ms: millis(interval),
-        overlap: if args.overlap { Overlap::Items } else { Overlap::Never },
         losses: None,
         promise: args.promise,
         floor_percent: args.floor,
         schedule: Vec::new(),
+        final_restart: false,
         arena: ArenaPlan {
             port: PortKind::Tun,
             data: args.data,
@@ -331,22 +371,46 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             let losses =
                 if args.beyond_tolerance { LossLimit::Beyond } else { LossLimit::tolerated(tolerated) };
             plan.losses = Some(losses);
-            expanded(&plan, losses, &*deployment, &mix, args)?
+            expanded(&plan, losses, &*deployment, workload, &mix, args)?
         }
     };
+    // A run without faults keeps to none.
+    plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty();
     plan.validate().map_err(Failure::usage)?;
     // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
     let any = |is: fn(&Fault) -> bool| plan.schedule.iter().any(|fault| is(&fault.fault));
     if any(|fault| matches!(fault, Fault::Clock { .. })) {
         plan.arena.clock = ClockSource::Own;
     }
-    if any(|fault| matches!(fault, Fault::Disk { .. })) {
+    let counted =
+        |fault: &ScheduledFault| fault.on.as_ref().is_some_and(|trigger| trigger.event.needs_disk());
+    if any(|fault| matches!(fault, Fault::Disk { .. })) || plan.schedule.iter().any(counted) {
         plan.arena.data = DataLocation::Breakable;
     }
     if !args.dry_run {
-        system.available().map_err(missing)?;
+        system.available(&plan.settings.programs).map_err(missing)?;
     }
     Ok(Planned { plan, system, workload, deployment })
+}
+
+/// The settings that `request` asks for; with a `seed`, options that nothing promised depends on are drawn, where they are
+/// not given.
+fn resolved(system: &dyn System, mut request: Request, seed: Option<u64>) -> Result<Settings, Failure> {
+    let settings = system.resolve(&request).map_err(Failure::usage)?;
+    let Some(seed) = seed else { return Ok(settings) };
+    let offer = &system.description().offer;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(OPTIONS_STREAM);
+    for option in offer.options_of(&settings.mode) {
+        // Drawn whether it is given or not, so that what is given does not change the others.
+        let drawn = option.drawn.choose(&mut rng);
+        // What a bug's scenario sets is given too.
+        let given = settings.options.get(&option.name) != Some(&option.default);
+        if let (Some(value), false) = (drawn, given || request.options.contains_key(&option.name)) {
+            request.options.insert(option.name.clone(), value.clone());
+        }
+    }
+    system.resolve(&request).map_err(Failure::usage)
 }
 
 /// Every family of faults that this machine allows, as a mix.
@@ -358,15 +422,16 @@ fn all_allowed() -> Result<String, Failure> {
         _ => true,
     };
     let (allowed, forbidden): (Vec<Family>, Vec<Family>) = Family::ALL.into_iter().partition(allowed);
-    let names =
-        |families: &[Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(",");
+    let names = |families: &[Family], more: &[&str]| {
+        families.iter().map(|family| family.name()).chain(more.iter().copied()).collect::<Vec<_>>().join(",")
+    };
     if !forbidden.is_empty() {
         tell(format_args!(
             "left out of all faults, since this machine forbids them (see duress doctor): {}",
-            names(&forbidden)
+            names(&forbidden, &[])
         ));
     }
-    Ok(names(&allowed))
+    Ok(names(&allowed, &["story"]))
 }
 
 /// The schedule that `mix` expands to.
@@ -374,34 +439,27 @@ fn expanded(
     plan: &Plan,
     losses: LossLimit,
     deployment: &dyn Deployment,
+    workload: &dyn Workload,
     mix: &[FaultSpec],
     args: &RunArgs,
 ) -> Result<Vec<ScheduledFault>, Failure> {
     let (nodes, clients) =
         (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
-    let Expansion { faults, beyond } = expand(
-        mix,
-        &MixOptions {
-            nodes: &nodes,
-            clients: &clients,
-            seed: plan.seed,
-            interval: Duration::from_millis(plan.fault_interval_ms),
-            warm_up: args.warm_up,
-            time_limit: plan.time_limit(),
-            overlap: plan.overlap,
-            losses,
-            clock_bound: deployment.clock_bound(),
-        },
-    )
-    .map_err(Failure::usage)?;
-    if beyond > 0 {
-        tell(format_args!(
-            "left out: {beyond} faults that, together with others, would take away more nodes than {} survives losing \
-             (--beyond-tolerance keeps them)",
-            plan.target
-        ));
-    }
-    Ok(faults)
+    let setup = workload.setup(&plan.workload.options).map_err(Failure::usage)?;
+    let roles: Vec<Role> = deployment.roles(&setup).into_iter().map(Role::new).collect();
+    let options = MixOptions {
+        nodes: &nodes,
+        clients: &clients,
+        roles: &roles,
+        seed: plan.seed,
+        interval: Duration::from_millis(plan.fault_interval_ms),
+        warm_up: args.warm_up,
+        time_limit: plan.time_limit(),
+        time_outs: &deployment.time_outs().all(),
+        losses,
+        clock_bound: deployment.clock_bound(),
+    };
+    expand(mix, &options).map_err(Failure::usage)
 }
 
 /// Reads a schedule written by hand: a JSON list of faults, as `plan.json` has it.

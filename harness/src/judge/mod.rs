@@ -213,7 +213,7 @@ pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Resul
     let (done, ended) = oneshot::channel::<()>();
     let watch = async {
         tokio::select! {
-            // The check is over, or has panicked: there is nobody to tell.
+            // The check is over, or has panicked: there is nothing to interrupt.
             _ = ended => return,
             () = sleep(limit) => {}
             _ = interrupts.recv() => {}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use duress_history::nemesis::Return;
+use duress_history::nemesis::{Agreement, ComparedObject, Return};
 use duress_history::{NemesisAct, OpType};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -83,7 +83,16 @@ impl Progress {
                     self.say(&act.to_string());
                 }
             }
+            NemesisAct::Compared(comparison) => {
+                let diverged =
+                    |object: &ComparedObject| matches!(object.agreement(), Agreement::Diverged(..));
+                if comparison.objects.iter().any(diverged) {
+                    self.say(&act.to_string());
+                }
+            }
             NemesisAct::Started { .. }
+            | NemesisAct::Skipped { .. }
+            | NemesisAct::Led { .. }
             | NemesisAct::Stopped { .. }
             | NemesisAct::Settled { .. }
             | NemesisAct::Foreign { .. } => {}

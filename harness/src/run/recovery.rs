@@ -107,6 +107,12 @@ impl Situation {
         self.update(now);
     }
 
+    /// The nodes whose disks need not hold what they were given.
+    #[must_use]
+    pub fn damaged(&self) -> BTreeSet<NodeId> {
+        self.damaged.keys().cloned().collect()
+    }
+
     /// No node is waited for any longer.
     pub fn over(&mut self, because: Unjudged) {
         self.over = Some(because);

@@ -3,10 +3,12 @@
 use std::sync::OnceLock;
 
 use duress_settings::{hint, nearest};
+use duress_targets::System;
 
 use super::erased::{Erased, Model, Workload};
 use super::models::{CasRegisterModel, KvAppendModel, MutexModel, TotalQueueModel};
-use super::{log::LogOptions, queue::QueueOptions, register::RegisterOptions, table::TableOptions};
+use super::{counter::CounterOptions, register::RegisterOptions, set::SetOptions};
+use super::{log::LogOptions, queue::QueueOptions, table::TableOptions};
 
 /// The workloads that the program knows, in the order in which they are listed.
 pub struct Workloads {
@@ -30,6 +32,8 @@ impl Workloads {
         ];
         Self { workloads: Vec::new(), foreign }
             .with::<RegisterOptions>()
+            .with::<SetOptions>()
+            .with::<CounterOptions>()
             .with::<LogOptions>()
             .with::<QueueOptions>()
             .with::<TableOptions>()
@@ -67,6 +71,13 @@ impl Workloads {
     pub fn find(&self, name: &str) -> Result<&dyn Workload, UnknownName> {
         let found = self.iter().find(|workload| workload.name() == name);
         found.ok_or_else(|| UnknownName::new("workload", name, self.iter().map(Model::name)))
+    }
+
+    /// The workloads that `system` has clients of, in the order in which they are listed.
+    pub fn of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
+        let vocabularies = &system.description().vocabularies;
+        let spoken = |name: &str| vocabularies.iter().any(|known| known == name);
+        Self::known().iter().filter(move |workload| spoken(workload.vocabulary()))
     }
 
     /// Every model: the workloads', then the others.

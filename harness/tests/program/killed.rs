@@ -113,7 +113,7 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
     assert!(empty || !matches!(moment, Moment::Isolated | Moment::NodesStarting), "clients before nodes");
 }
 
-/// Kills runs under overlapping faults of every kind at moments that nobody chose, one member of the family or another.
+/// Kills runs under overlapping faults of every kind at random moments, one member of the family or another.
 fn at_random_moments() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     let rounds = number(ROUNDS.0).unwrap_or(ROUNDS.1);
@@ -122,7 +122,7 @@ fn at_random_moments() {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for round in 0..rounds {
         let stage = Stage::set();
-        let options = "--nodes 3 --time-limit 3 --warm-up 100ms --interval 700ms --overlap --faults all";
+        let options = "--nodes 3 --time-limit 3 --warm-up 100ms --interval 300ms --faults all";
         let run_seed = random.random::<u32>();
         let started = stage.start(stage.duress(&format!("run store {options} --seed {run_seed}")));
         let after = Duration::from_millis(random.random_range(0..LASTS_MS));

@@ -36,7 +36,7 @@ fn nothing_is_lost_though_brokers_are_killed() {
     let again = stage.run(&format!("check {} --model log", record.path().display()), PATIENCE).exits(0);
     assert!(again.stdout.contains("delivery reached: exactly once"), "{again}");
 
-    // One acknowledged message that nobody was ever given again is found.
+    // One acknowledged message that no consumer was ever given again is found.
     let mut history = record.history();
     let polled = |value: &Value, gone: &Value| {
         let micros = value.as_array().cloned().unwrap_or_default();
@@ -82,8 +82,8 @@ fn a_group_is_given_everything_and_a_table_is_the_fold() {
 
 fn what_only_the_leader_acknowledged_is_lost_and_counted() {
     let stage = Stage::set();
-    let run = "run broker --workload log -o acks=1 --nodes 3 --faults partition:isolate-leader --interval 6s \
-               --time-limit 14 --seed 32 --runs runs";
+    let run = "run broker --workload log -o acks=1 --nodes 3 --faults partition:isolate-leader --interval 2s \
+               --time-limit 20 --seed 32 --runs runs";
     stage.run(run, PATIENCE).exits(0);
     let record = stage.latest();
     let verdict = record.json("verdict.json");

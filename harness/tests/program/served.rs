@@ -56,7 +56,7 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// Ends as by Ctrl-C, even while somebody listens.
+    /// Ends as by Ctrl-C, even while a browser listens.
     fn end(self) {
         self.started.signal(Signal::SIGINT);
         self.started.wait(PATIENCE).exits(0);
@@ -72,7 +72,7 @@ fn make_run(stage: &Stage, name: &str, seed: u64, verdict: Option<&str>) {
         "nodes": [host("n1", "10.77.0.1")], "clients": [host("c1", "10.77.0.101")],
         "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1},
         "concurrency": 3, "rate_hz": null, "time_limit_ms": 10_000, "operation_timeout_ms": 1000, "seed": seed,
-        "faults": "kill", "fault_interval_ms": 3000, "overlap": "never", "schedule": [],
+        "faults": "kill", "fault_interval_ms": 3000, "schedule": [],
         "arena": {"port": "tun", "data": "tmpfs"},
     });
     let plan = format!("{plan:#}");
@@ -162,7 +162,7 @@ fn followed() {
     let server = serve(&stage);
     let page = server.get("/run/store-raft/1");
     assert!(page.contains("running") && page.contains("id=\"live\""), "{page}");
-    // Somebody who listens all the time, and whom the end must not wait for.
+    // A browser that listens all the time, which the end must not wait for.
     let _listening =
         server.open(&format!("GET /live/store-raft/1 HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port));
     let request = format!(

@@ -114,6 +114,7 @@ struct Slots {
     node: Range<usize>,
     error: Range<usize>,
     error_kind: Range<usize>,
+    saw: Range<usize>,
     beginning: Range<usize>,
     /// Why the value cannot be read; it may not matter.
     unreadable: Option<SyntaxError>,
@@ -134,6 +135,7 @@ impl Slots {
             "node" => &mut self.node,
             "error" => &mut self.error,
             "error_kind" => &mut self.error_kind,
+            "saw" => &mut self.saw,
             "seek-to-beginning?" => &mut self.beginning,
             _ => return None,
         })
@@ -376,6 +378,7 @@ impl<A: Payload> Reader<'_, A> {
             node: text(&slots.node).map(unquoted),
             error: text(&slots.error).map(plain_text),
             error_kind: text(&slots.error_kind).map(plain_text),
+            saw: text(&slots.saw).and_then(|json| serde_json::from_str(json).ok()),
         })
     }
 
@@ -405,6 +408,7 @@ impl<A: Payload> Reader<'_, A> {
             node: node.as_deref().map(unquoted),
             error: json(&event.error).as_deref().map(plain_text),
             error_kind: None,
+            saw: None,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! A cluster of a few nodes and two clients, each node with a clock or a disk of its own where a test needs it.
 
+use duress_testing::{Missing, Need};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -13,8 +14,8 @@ use duress_arena::{Arena, ArenaSpec, Host, HostSpec, PortKind, ProbeOutcome, Pro
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
-use duress_nemesis::schedule::{MixOptions, Overlap, expand};
-use duress_nemesis::{Evidence, Fault, FaultSpec, LossLimit};
+use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::{Cast, Evidence, Fault, FaultSpec, LossLimit, Role};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
@@ -39,12 +40,13 @@ pub enum Needs {
 }
 
 impl Allowed {
-    /// Why what `needs` says cannot be had.
-    pub fn lacks(&self, needs: Needs) -> Option<String> {
+    /// Whether what `needs` says can be had.
+    pub fn has(&self, needs: Needs) -> Result<(), Missing> {
+        let missing = |need| move |reason: &String| Missing::new(need, reason);
         match needs {
-            Needs::Nothing => None,
-            Needs::Clocks => self.clocks.as_ref().err().cloned(),
-            Needs::Disks => self.disks.as_ref().err().cloned(),
+            Needs::Nothing => Ok(()),
+            Needs::Clocks => self.clocks.as_ref().map(drop).map_err(missing(Need::Ptrace)),
+            Needs::Disks => self.disks.as_ref().map(drop).map_err(missing(Need::Fuse)),
         }
     }
 }
@@ -130,16 +132,17 @@ impl Stage {
         let options = MixOptions {
             nodes: &self.nodes,
             clients: &self.clients,
+            roles: &[Role::new("controller")],
             seed: 11,
             interval: Duration::from_secs(1),
             warm_up: Duration::ZERO,
-            time_limit: Duration::from_secs(5),
-            overlap: Overlap::Never,
+            time_limit: Duration::from_secs(30),
+            time_outs: &[Duration::from_secs(1)],
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
         };
         let mix = FaultSpec::parse_mix(item).expect("a good item");
-        expand(&mix, &options).expect("an item for this cluster").faults.remove(0).fault
+        expand(&mix, &options).expect("an item for this cluster").remove(0).fault
     }
 
     /// A host of the arena.
@@ -177,10 +180,13 @@ impl Stage {
         self.inject_under(id, item, "n1")
     }
 
-    /// Injects fault `id` while `leader` leads.
+    /// Injects fault `id` while `leader` leads, n2 did before, and n3 is the controller.
     pub fn inject_under(&mut self, id: u32, item: &str, leader: &str) -> Result<Injected, NemesisError> {
         let fault = self.fault(item);
-        self.nemesis.inject(id, &fault, Some(&name(leader)), Instant::now())
+        let roles = [Role::LEADER, Role::OLD_LEADER, "controller"].map(Role::new);
+        let led = [leader, "n2", "n3"].map(name);
+        let cast: Cast = roles.into_iter().zip(led).collect();
+        self.nemesis.inject(id, &fault, &cast, Instant::now())
     }
 
     /// Heals fault `id`.

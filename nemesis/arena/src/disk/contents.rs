@@ -9,8 +9,10 @@ use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, ftruncate, lseek};
 
 use super::active::{By, SyncAnswer};
+use super::crash::DiskOperation;
 use super::fault::IoKind;
 use super::file_log::FileLog;
+use super::journal::Change;
 use super::options::RealFsync;
 use super::state::{Disk, SharedFile, read_exactly, read_up_to, signed, write_all};
 use super::tree::{Body, Inode};
@@ -20,7 +22,7 @@ use super::tree::{Body, Inode};
 pub(super) enum Sync {
     /// At once: it is done, or it is a lie.
     Answered,
-    /// Later, by whoever waits for the delay and the machine's own disk, and then commits.
+    /// Later, by the thread that waits for the delay and the machine's own disk, and then commits.
     Deferred {
         /// How long to wait.
         delay: Duration,
@@ -98,6 +100,9 @@ impl Disk {
             Ok(()) => end.max(*size),
             Err(_) => size_of(&file)?,
         };
+        if result.is_ok() {
+            self.record(by, || DiskOperation::Write { file: inode.0, offset, data: data.to_vec() });
+        }
         result.map(|()| data.len())
     }
 
@@ -128,6 +133,7 @@ impl Disk {
         ftruncate(&*file, signed(to)?)?;
         *size = to;
         self.journal.resize(inode, to);
+        self.record(by, || DiskOperation::Changes(vec![Change::Size { inode, size: to }]));
         Ok(())
     }
 
@@ -176,7 +182,15 @@ impl Disk {
                 .replace(zeroed, |at, buffer| read_exactly(&file, at, buffer))?;
         }
         let result = nix::fcntl::fallocate(&*file, flags, signed(offset)?, signed(length)?);
-        *size = size_of(&file)?;
+        let before = std::mem::replace(size, size_of(&file)?);
+        let now = *size;
+        if result.is_ok() && flags.intersects(ZERO_RANGE | PUNCH_HOLE) {
+            let zeroed = usize::try_from(end.min(before).saturating_sub(offset)).map_err(|_| Errno::EFBIG)?;
+            self.record(by, || DiskOperation::Write { file: inode.0, offset, data: vec![0; zeroed] });
+        }
+        if now > before {
+            self.record(by, || DiskOperation::Extend { file: inode.0, size: now });
+        }
         result
     }
 

@@ -8,7 +8,8 @@
 //!
 //! - [`DiskOptions`]: how the disk behaves without faults; [`Semantics`]: what an fsync makes durable;
 //! - [`FaultDisk`]: a mounted disk, its faults injected and healed;
-//! - [`DiskFault`]: what can be done to it; [`DiskEvidence`]: what was seen of it.
+//! - [`DiskFault`]: what can be done to it; [`DiskEvidence`]: what was seen of it;
+//! - [`crash`]: what it may hold after a crash at any moment of what was recorded of it.
 //!
 //! Departures from a real disk: the undo log has no time limit, while a kernel writes back by itself within
 //! half a minute; fdatasync commits as fsync does; syncfs(2) and sync(2) make nothing durable, since the
@@ -20,9 +21,11 @@
 //! many files need a higher limit on open files (`ulimit -n`) in the program that serves them.
 
 mod active;
+mod activity;
 mod apart;
 mod at_rest;
 mod contents;
+pub mod crash;
 mod deferred;
 mod device;
 mod error;
@@ -38,6 +41,7 @@ mod probe;
 mod state;
 mod tree;
 
+pub use activity::{Activity, Counted};
 pub use device::MountError;
 pub use error::DiskError;
 pub use fault::{

@@ -13,7 +13,9 @@ use std::time::Duration;
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use nix::unistd::syncfs;
 
+use super::activity::{Activity, Counts};
 use super::apart::apart;
+use super::crash::{DiskOperation, Mark, Recording};
 use super::deferred::Deferred;
 use super::device;
 use super::error::DiskError;
@@ -41,7 +43,8 @@ pub struct FaultDisk {
     released: Arc<Condvar>,
     notifier: Notifier,
     deferred: Deferred,
-    /// Held by whoever makes the kernel forget pages.
+    counts: Arc<Counts>,
+    /// Held by the thread that makes the kernel forget pages.
     forgetting: Mutex<()>,
     /// Present until it is unmounted.
     threads: Option<Threads>,
@@ -79,7 +82,11 @@ impl FaultDisk {
         let failed =
             |source| DiskError::Serve { action: "start", mount_point: mount_point.to_owned(), source };
         device::attach(&device, mount_point)?;
-        let served = |deferred| Served { disk: Arc::clone(&disk), released: Arc::clone(&released), deferred };
+        let counts = Arc::new(Counts::default());
+        let served = |deferred| {
+            let (disk, released, counts) = (Arc::clone(&disk), Arc::clone(&released), Arc::clone(&counts));
+            Served { disk, released, deferred, counts }
+        };
         match serve(device.into(), served, Arc::clone(&disk)) {
             Ok((notifier, deferred, threads)) => Ok(Self {
                 mount_point: mount_point.to_owned(),
@@ -88,6 +95,7 @@ impl FaultDisk {
                 released,
                 notifier,
                 deferred,
+                counts,
                 forgetting: Mutex::new(()),
                 threads: Some(threads),
             }),
@@ -114,6 +122,12 @@ impl FaultDisk {
     #[must_use]
     pub fn options(&self) -> DiskOptions {
         lock(&self.disk).options
+    }
+
+    /// What it is asked for, to be looked at from anywhere.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        Activity::new(Arc::clone(&self.counts), self.deferred.clone())
     }
 
     /// How many times files of it are open.
@@ -274,7 +288,7 @@ impl FaultDisk {
     /// nor stop, before the disk has answered: killed alone, it would always find its fsync done. So: send
     /// the node's processes SIGSTOP and do not wait for its effect, take the power away, kill the processes,
     /// lose the power. They must have been sent SIGSTOP first, since processes on a machine without power see
-    /// no errors, and tell nobody of them.
+    /// no errors, and report none.
     pub fn cut_power(&self) {
         lock(&self.disk).cut_power();
         self.deferred.release();
@@ -316,6 +330,25 @@ impl FaultDisk {
         }
         self.forget_cached(&BTreeSet::from([ROOT]))?;
         Ok(undone)
+    }
+
+    /// Keeps what is done to the disk from now on, in memory and in order. To be called before anything is written: what is
+    /// there already is not in the recording.
+    pub fn record(&self) {
+        lock(&self.disk).recording = Some(Recording::default());
+    }
+
+    /// Puts a mark into the recording, if there is one, after everything that the disk has answered.
+    pub fn mark(&self, mark: Mark) {
+        if let Some(recording) = &mut lock(&self.disk).recording {
+            recording.push(DiskOperation::Mark(mark));
+        }
+    }
+
+    /// Ends the recording, and hands it out; `None` if there was none.
+    #[must_use]
+    pub fn take_recording(&self) -> Option<Recording> {
+        lock(&self.disk).recording.take()
     }
 
     /// Unmounts and waits until the threads have ended. What still uses the disk is cut off. The files stay
@@ -391,7 +424,7 @@ impl FaultDisk {
         self.with_stale(inodes, || open_each(paths)).map_err(failed)
     }
 
-    /// Does `work` while whoever opens one of `stale` makes the kernel forget its pages.
+    /// Does `work` while a process that opens one of `stale` makes the kernel forget its pages.
     fn with_stale<T>(&self, stale: &BTreeSet<Inode>, work: impl FnOnce() -> T) -> T {
         let _one_at_a_time = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner);
         lock(&self.disk).stale.clone_from(stale);
@@ -411,7 +444,7 @@ impl FaultDisk {
 
 impl Drop for FaultDisk {
     fn drop(&mut self) {
-        // The safety net: whoever wants to know calls `close`.
+        // The safety net: a caller that wants to know calls `close`.
         let _unheard = self.shut_down();
     }
 }
@@ -544,7 +577,7 @@ mod tests {
             });
             let files = vec![disk.mount_point().join("file")];
             let forgetting = scope.spawn(move || open_each(files));
-            wait_until("somebody else waits as well", || {
+            wait_until("another thread waits as well", || {
                 threads().iter().filter(|thread| thread.name == "disk-user").count() >= 2
             });
             // Other tests' threads may wait for a moment, but not all the time.

@@ -21,7 +21,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::active::Active;
+use super::active::{Active, By};
+use super::crash::{DiskOperation, Recording};
 use super::journal::{Attributes, Journal};
 use super::options::{DiskOptions, Semantics};
 use super::tree::{Body, Inode, LIMBO, ROOT, Tree, file_type};
@@ -39,13 +40,15 @@ pub(super) struct Disk {
     pub(super) active: Active,
     /// Directories the kernel has open, with what they held when they were last read from the start.
     pub(super) listings: BTreeMap<u64, Vec<Listed>>,
-    /// Files whose pages the kernel is to forget when somebody opens them.
+    /// Files whose pages the kernel is to forget when a process opens them.
     pub(super) stale: BTreeSet<Inode>,
     pub(super) random: ChaCha8Rng,
     /// How often the power was lost; what was asked before is not answered after.
     pub(super) epoch: u64,
     /// Whether the power is off: nothing is done until it has been lost for good.
     pub(super) power: Power,
+    /// What was done, in order, if anybody wants to know.
+    pub(super) recording: Option<Recording>,
     next_handle: u64,
     next_limbo: u64,
 }
@@ -82,6 +85,7 @@ impl Disk {
             random: ChaCha8Rng::seed_from_u64(options.seed),
             epoch: 0,
             power: Power::On,
+            recording: None,
             next_handle: 1,
             next_limbo: 0,
             options,
@@ -102,6 +106,13 @@ impl Disk {
     pub(super) fn cut_power(&mut self) {
         self.power = Power::Off;
         self.epoch += 1;
+    }
+
+    /// Notes what the node has done, if it is recorded.
+    pub(super) fn record(&mut self, by: By, operation: impl FnOnce() -> DiskOperation) {
+        if let (Some(recording), By::Node) = (&mut self.recording, by) {
+            recording.push(operation());
+        }
     }
 
     /// A handle that has not been given before.
@@ -153,6 +164,7 @@ impl Disk {
         if probe {
             return Ok(());
         }
+        self.record(By::Node, || DiskOperation::Sync { file: inode.0 });
         self.commit_metadata(inode)
     }
 

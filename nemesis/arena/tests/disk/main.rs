@@ -8,6 +8,7 @@
 //! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20), `DURESS_ETCD_ROUNDS` how many
 //! etcd (5), and `DURESS_DISK_CASES` how many random histories are tried (60).
 
+mod crash_states;
 mod databases;
 mod faults;
 mod fixture;
@@ -20,6 +21,7 @@ mod unprivileged;
 use std::process::ExitCode;
 
 use duress_arena::{Role, isolate};
+use duress_testing::{Missing, Need, nothing_runs, trial};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -31,8 +33,7 @@ fn main() -> ExitCode {
         Ok(Role::Runner) => {}
         Ok(Role::Outer(status)) => return scene::pass_on(status),
         Err(error) => {
-            println!("skipped, all of it: {error}");
-            return ExitCode::SUCCESS;
+            return nothing_runs("disk", Missing::new(Need::Namespaces, error.to_string()));
         }
     }
     let mut arguments = Arguments::from_args();
@@ -44,10 +45,13 @@ fn main() -> ExitCode {
             posix::register(&mut trials);
             model::register(&mut trials);
             power_loss::register(&mut trials);
+            crash_states::register(&mut trials);
             faults::register(&mut trials);
             databases::register(&mut trials);
         }
-        Err(reason) => println!("skipped, all that needs a mounted disk: {reason}"),
+        Err(reason) => {
+            trials.push(trial("all_that_needs_a_mounted_disk", || Err(Missing::new(Need::Fuse, reason))));
+        }
     }
     unprivileged::register(&mut trials, &outside);
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -10,6 +10,7 @@
 mod offer;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,11 +26,12 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::client::Clients;
-use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::kafka::{
     Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
 };
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
 use crate::setup::{Keeps, Setup, Topic};
 use crate::subject::Subject;
@@ -70,9 +72,8 @@ impl System for Broker {
         &self.description
     }
 
-    fn available(&self) -> Result<(), MissingSystem> {
-        // It is a subcommand of the program that asks.
-        Ok(())
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        self.subject.available(programs)
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
@@ -87,6 +88,8 @@ impl System for Broker {
             replication: settings.whole("replication")?,
             unclean: settings.word("unclean")?,
             fsync: settings.word("fsync")?,
+            session: settings.millis("session-ms")?,
+            lag: settings.millis("lag-ms")?,
         };
         let port = self.subject.client_port;
         let address = |topology: &Topology| {
@@ -120,6 +123,10 @@ struct BrokerOptions {
     replication: u16,
     unclean: Unclean,
     fsync: Fsync,
+    /// How long a broker may be silent before others lead in its place.
+    session: Duration,
+    /// How long a follower may be behind before it is out of sync.
+    lag: Duration,
 }
 
 /// Whether a replica that is not in sync may lead.
@@ -200,6 +207,21 @@ impl Deployment for BrokerCluster {
         without_controllers.min(spare)
     }
 
+    fn time_outs(&self) -> TimeOuts {
+        let BrokerOptions { session, lag, .. } = self.options;
+        // The controller looks for sessions that are over a few times in each.
+        TimeOuts { election: session * 5 / 4, session: Some(lag), lease: None }
+    }
+
+    fn roles(&self, setup: &Setup) -> Vec<String> {
+        let partitions = setup
+            .topics
+            .iter()
+            .flat_map(|topic| (0..topic.partitions).map(|partition| format!("{}-{partition}", topic.name)));
+        let own = [status::CONTROLLER, status::COORDINATOR].map(str::to_owned);
+        own.into_iter().chain(partitions).collect()
+    }
+
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
         let takes = |name: &str| !offer::is_of_clients(name);
         Ok(self.subject.process(&self.settings, takes, &self.topology, node, files)?)
@@ -228,6 +250,21 @@ impl Deployment for BrokerCluster {
         let brokers: Vec<SocketAddr> = self.topology.nodes.iter().map(|node| node.at(port)).collect();
         let made = create_topics(from, &brokers, &topics, Instant::now() + deadline).await;
         made.map_err(|failure| NotReady::because(&self.topology.nodes[0].name, "making the topics", failure))
+    }
+
+    async fn copies(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        // A leader that lost what it had not synced may give its offsets to other records, in the same epoch.
+        if self.options.fsync == Fsync::Never {
+            return Ok(None);
+        }
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let held = status::held(from, to, deadline).await;
+        held.map(Some).map_err(|failure| NotReady::because(node, "reading its own copies", failure))
     }
 
     fn clients(&self) -> &Clients {

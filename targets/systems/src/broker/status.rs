@@ -6,10 +6,16 @@ use duress_history::NodeId;
 use tokio::time::Instant;
 
 use crate::deployment::{LedPartition, NodeStatus, Role};
-use crate::kafka::{Metadata, metadata};
+use crate::kafka::{Metadata, Partition, copies, metadata};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::topology::Topology;
+
+/// The role of the broker that decides which brokers lead.
+pub(super) const CONTROLLER: &str = "controller";
+/// The role of the broker that has the members and the offsets of the workloads' group.
+pub(super) const COORDINATOR: &str = "coordinator";
 
 /// Whether the broker at `to` takes part: it knows of a controller, which knows of it.
 ///
@@ -25,6 +31,19 @@ pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -
         return Ok(());
     };
     Err(RequestError::definite(CauseKind::NoLeader, missing))
+}
+
+/// The copies that the broker at `to` holds.
+///
+/// # Errors
+/// A [`RequestError`], by `deadline`.
+pub(super) async fn held(
+    from: &dyn Place,
+    to: SocketAddr,
+    deadline: Instant,
+) -> Result<Vec<ReplicaCopy>, RequestError> {
+    let partitions: Vec<Partition> = metadata(from, to, deadline).await?.partitions.into_keys().collect();
+    copies(from, to, &partitions, deadline).await
 }
 
 /// Asks the broker at `to` who leads.
@@ -61,6 +80,8 @@ fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatu
         in_sync: replicas.in_sync.iter().filter_map(|id| name(address(*id)?)).collect(),
     });
     let leader = leader.and_then(address);
+    let holders = [(CONTROLLER, metadata.controller), (COORDINATOR, metadata.coordinator)];
+    let roles = holders.into_iter().filter_map(|(role, id)| Some((role.to_owned(), name(address(id?)?)?)));
     NodeStatus {
         role: match leader {
             Some(leader) if *leader == to => Role::Leader,
@@ -70,6 +91,7 @@ fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatu
         leader: leader.and_then(name),
         term,
         leads: leads.collect(),
+        roles: roles.collect(),
     }
 }
 
@@ -77,7 +99,7 @@ fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatu
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use crate::kafka::{Leadership, Partition, Replicas};
+    use crate::kafka::{Leadership, Replicas};
     use crate::topology::Node;
 
     use super::*;
@@ -101,6 +123,7 @@ mod tests {
         Metadata {
             brokers: brokers.collect::<BTreeMap<_, _>>(),
             controller: Some(1),
+            coordinator: Some(2),
             partitions: partitions.collect(),
         }
     }
@@ -110,6 +133,8 @@ mod tests {
         let metadata =
             metadata(&[Leadership { leader: Some(2), epoch: 7 }, Leadership { leader: Some(1), epoch: 3 }]);
         let [n1, n2] = ["n1", "n2"].map(NodeId::new);
+        let roles =
+            BTreeMap::from([("controller".to_owned(), n1.clone()), ("coordinator".to_owned(), n2.clone())]);
         let led = |partition: &str, epoch, in_sync: &[&NodeId]| LedPartition {
             partition: partition.to_owned(),
             epoch: Some(epoch),
@@ -123,6 +148,7 @@ mod tests {
                 leader: Some(n2.clone()),
                 term: Some(7),
                 leads: vec![led("a-0", 7, &[&n2])],
+                roles: roles.clone(),
             }
         );
         assert_eq!(
@@ -132,6 +158,7 @@ mod tests {
                 leader: Some(n2.clone()),
                 term: Some(7),
                 leads: vec![led("a-1", 3, &[&n1, &n2])],
+                roles,
             }
         );
     }
@@ -142,6 +169,7 @@ mod tests {
         let status_of = |metadata: &Metadata| status(metadata, metadata.brokers[&1], &topology());
         assert_eq!(status_of(&none).leader, Some(NodeId::new("n1")));
         let leaderless = metadata(&[Leadership { leader: None, epoch: 3 }]);
-        assert_eq!(status_of(&leaderless), NodeStatus { term: Some(3), ..NodeStatus::default() });
+        let of_leaderless = status_of(&leaderless);
+        assert_eq!((of_leaderless.leader, of_leaderless.term), (None, Some(3)));
     }
 }

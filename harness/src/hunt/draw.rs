@@ -1,0 +1,276 @@
+//! What each run of a hunt is: what the user has fixed is kept, everything else is drawn from the hunt's seed and the run's
+//! number, so that run 17 of a hunt is the same whenever it is run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use duress_nemesis::{Family, variants};
+use duress_settings::{Request, Settings, Values};
+use duress_targets::System;
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::workload::option::Takes;
+use crate::workload::{Workload, Workloads};
+
+/// What the user has fixed of every run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fixed {
+    /// The system under test.
+    pub target: String,
+    /// Its mode.
+    pub mode: Option<String>,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+    /// The seeded bug that is switched on.
+    pub bug: Option<String>,
+    /// Programs in the place of those that would be found, by name.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// The workload.
+    pub workload: Option<String>,
+    /// The fault mix.
+    pub faults: Option<String>,
+    /// The number of nodes.
+    pub nodes: Option<usize>,
+    /// How long clients run, in seconds.
+    pub time_limit_s: Option<u64>,
+}
+
+/// One run of a hunt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The words after `duress`, but for the folder.
+    pub words: Vec<String>,
+    /// The run's own seed, which is among the words.
+    pub seed: u64,
+    /// How long its clients run, in seconds.
+    pub time_limit_s: u64,
+}
+
+/// Lengths of runs in seconds, and how often each is drawn: most defects show early or not at all, and some need long.
+const LENGTHS: [(u64, u32); 3] = [(12, 5), (25, 3), (50, 2)];
+/// Sizes of clusters.
+const SIZES: [(usize, u32); 2] = [(3, 3), (5, 2)];
+/// Processes for each node: published partition failures need few operations, races need many.
+const LOADS: [(&str, u32); 4] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1)];
+/// When clients give up, in milliseconds.
+const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
+/// By what a workload's number is multiplied, as numerator and denominator.
+const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
+/// How often a combination is drawn anew that the target refuses, before its defaults are taken.
+const ATTEMPTS: usize = 20;
+
+/// The run `number` of a hunt from `seed` on `system`, with the families of faults that this machine allows.
+#[must_use]
+pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, number: u64) -> Drawn {
+    // Runs of one hunt must not share their random numbers.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(number);
+    let seed = rng.random_range(0..=u64::from(u32::MAX));
+    let nodes = fixed.nodes.unwrap_or_else(|| weighted(&SIZES, &mut rng));
+    let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
+    let settings = settings(system, fixed, nodes, &mut rng);
+    let mut words = vec!["run".to_owned(), fixed.target.clone()];
+    let mut say = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+    if let Some(settings) = &settings {
+        say("mode", settings.mode.clone());
+    }
+    if let Some(bug) = &fixed.bug {
+        say("bug", bug.clone());
+    }
+    for (name, path) in &fixed.programs {
+        say("program", format!("{name}={}", path.display()));
+    }
+    say("nodes", nodes.to_string());
+    say("time-limit", format!("{time_limit_s}s"));
+    let load = weighted(&LOADS, &mut rng);
+    say("concurrency", load.to_owned());
+    say("timeout", format!("{}ms", weighted(&TIMEOUTS, &mut rng)));
+    if let Some(workload) = workload(system, fixed, &mut rng) {
+        say("workload", workload.name().to_owned());
+        for (name, value) in workload_options(workload, nodes, &mut rng) {
+            say(name, value.to_string());
+        }
+    }
+    say("faults", fixed.faults.clone().unwrap_or_else(|| faults(allowed, nodes, &mut rng)));
+    say("seed", seed.to_string());
+    for (name, value) in settings.iter().flat_map(|settings| &settings.options) {
+        words.extend(["-o".to_owned(), format!("{name}={value}")]);
+    }
+    Drawn { words, seed, time_limit_s }
+}
+
+fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
+    let (choice, _) = choices.choose_weighted(rng, |(_, weight)| *weight).expect("weights are positive");
+    *choice
+}
+
+/// A mode and options that the target takes; nothing where it takes none that was drawn, nor its defaults, which `duress
+/// run` then explains.
+fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng) -> Option<Settings> {
+    let offer = &system.description().offer;
+    let bug = fixed.bug.as_ref().and_then(|name| offer.bugs.iter().find(|bug| bug.name == *name));
+    let modes: Vec<&str> = match bug {
+        Some(bug) => bug.modes.iter().map(String::as_str).collect(),
+        None => offer.modes.iter().map(|mode| mode.name.as_str()).collect(),
+    };
+    let request = |mode: Option<String>, options| Request {
+        mode,
+        options,
+        bug: fixed.bug.clone(),
+        programs: fixed.programs.clone(),
+        nodes,
+    };
+    for _ in 0..ATTEMPTS {
+        // The first mode is what most users run.
+        let first = modes.first().filter(|_| rng.random_bool(0.5));
+        let Some(mode) = fixed.mode.as_deref().or(first.or_else(|| modes.choose(rng)).copied()) else {
+            break;
+        };
+        let mut options = fixed.options.clone();
+        for option in offer.options_of(mode).filter(|option| !fixed.options.contains_key(&option.name)) {
+            let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else {
+                continue;
+            };
+            if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(0.3)) {
+                options.insert(option.name.clone(), word.clone());
+            }
+        }
+        if let Ok(settings) = system.resolve(&request(Some(mode.to_owned()), options)) {
+            return Some(given(settings, fixed, system));
+        }
+    }
+    let settings = system.resolve(&request(fixed.mode.clone(), fixed.options.clone())).ok()?;
+    Some(given(settings, fixed, system))
+}
+
+/// Settings without the options that have their defaults: what is left is worth reading.
+fn given(mut settings: Settings, fixed: &Fixed, system: &dyn System) -> Settings {
+    let options = &system.description().offer.options;
+    settings.options.retain(|name, value| {
+        let default = options.iter().any(|option| option.name == *name && option.default == *value);
+        !default || fixed.options.contains_key(name)
+    });
+    settings
+}
+
+fn workload(system: &dyn System, fixed: &Fixed, rng: &mut impl Rng) -> Option<&'static dyn Workload> {
+    let known: Vec<&'static dyn Workload> = Workloads::of(system).collect();
+    match &fixed.workload {
+        Some(name) => known.into_iter().find(|workload| workload.name() == name),
+        None => known.choose(rng).copied(),
+    }
+}
+
+/// Some of the workload's numbers, far from their defaults: few keys and many, short lives and long ones.
+fn workload_options(
+    workload: &dyn Workload,
+    nodes: usize,
+    rng: &mut impl Rng,
+) -> BTreeMap<&'static str, u64> {
+    let mut drawn = BTreeMap::new();
+    let mut options = workload.defaults();
+    for option in workload.options().iter().filter(|option| option.takes == Takes::Number) {
+        let Some(default) = options.get(option.field).and_then(serde_json::Value::as_u64) else { continue };
+        let (times, over) = *SCALES.choose(rng).expect("there are some");
+        let value = (default * times / over).max(1);
+        let before = options.insert(option.field.to_owned(), value.into());
+        // Processes as few as they are drawn at the least.
+        if rng.random_bool(0.3) && value != default && workload.validate(&options, nodes).is_ok() {
+            drawn.insert(option.name, value);
+        } else {
+            options.extend(before.map(|before| (option.field.to_owned(), before)));
+        }
+    }
+    drawn
+}
+
+/// A fault mix: everything at once, a few families, or one variant for itself beside a family.
+fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
+    let some = |count: usize, rng: &mut _| -> Vec<String> {
+        allowed.sample(rng, count).map(|family| family.name().to_owned()).collect()
+    };
+    let mut items: BTreeSet<String> = match rng.random_range(0..4) {
+        0 => return "all".to_owned(),
+        1 => some(2, rng),
+        2 => some(3, rng),
+        _ => some(1, rng),
+    }
+    .into_iter()
+    .collect();
+    let fitting: Vec<String> = variants()
+        .iter()
+        .filter(|variant| allowed.contains(&variant.family) && variant.nodes_min() <= nodes)
+        .map(|variant| format!("{}:{}", variant.family.name(), variant.example))
+        .collect();
+    if let Some(variant) = fitting.choose(rng).filter(|_| items.len() < 3) {
+        items.insert(variant.clone());
+    }
+    items.into_iter().collect::<Vec<String>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systems::systems;
+
+    fn fixed(target: &str) -> Fixed {
+        Fixed { target: target.to_owned(), ..Fixed::default() }
+    }
+
+    fn drawn(fixed: &Fixed, number: u64) -> String {
+        let system = systems().find(&fixed.target).unwrap();
+        draw(system, fixed, &Family::ALL, 7, number).words.join(" ")
+    }
+
+    #[test]
+    fn a_run_is_the_same_whenever_it_is_drawn_and_no_two_are_alike() {
+        let runs: BTreeSet<String> = (0..50).map(|number| drawn(&fixed("store"), number)).collect();
+        assert_eq!(runs.len(), 50);
+        assert!((0..50).all(|number| runs.contains(&drawn(&fixed("store"), number))));
+    }
+
+    #[test]
+    fn what_is_fixed_stays() {
+        let fixed = Fixed {
+            mode: Some("primary".to_owned()),
+            options: [("read".to_owned(), "primary".to_owned())].into(),
+            nodes: Some(4),
+            faults: Some("kill".to_owned()),
+            time_limit_s: Some(9),
+            workload: Some("register".to_owned()),
+            ..fixed("store")
+        };
+        for number in 0..20 {
+            let run = drawn(&fixed, number);
+            for word in [
+                "--mode primary ",
+                "-o read=primary",
+                "--nodes 4 ",
+                "--faults kill ",
+                "--time-limit 9s ",
+                "--workload register ",
+            ] {
+                assert!(run.contains(word), "{word}: {run}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bug_is_hunted_in_its_own_modes() {
+        let fixed = Fixed { bug: Some("ack-before-commit".to_owned()), ..fixed("store") };
+        assert!((0..20).all(|number| drawn(&fixed, number).contains("--mode raft --bug ack-before-commit ")));
+    }
+
+    #[test]
+    fn much_is_drawn() {
+        let runs: Vec<String> = (0..300).map(|number| drawn(&fixed("store"), number)).collect();
+        for word in
+            ["--mode primary", "--faults all", "kill:", "--keys ", "--nodes 3", "--nodes 5", "reads=", "20n"]
+        {
+            assert!(runs.iter().any(|run| run.contains(word)), "{word} is never drawn");
+        }
+    }
+}
