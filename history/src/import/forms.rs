@@ -212,6 +212,7 @@ impl<A: Payload> Reader<'_, A> {
             f: Some(quick.f),
             fields: Fields { value, key: None, from_beginning: false },
             node: quick.node.map(Cow::Borrowed),
+            saw: None,
             error: None,
             error_kind: None,
         })?;
