@@ -60,6 +60,8 @@ pub struct Agenda<'a> {
     stops: BTreeMap<u32, (Duration, &'a ScheduledFault)>,
     past: BTreeMap<u32, Past>,
     until: Duration,
+    /// The latest moment that it was told of.
+    now: Duration,
     nodes: Vec<NodeId>,
     losses: LossLimit,
 }
@@ -75,7 +77,15 @@ impl<'a> Agenda<'a> {
         losses: LossLimit,
     ) -> Self {
         let pending = schedule.iter().map(|fault| Pending { fault, waits: None }).collect();
-        Self { pending, stops: BTreeMap::new(), past: BTreeMap::new(), until, nodes, losses }
+        Self {
+            pending,
+            stops: BTreeMap::new(),
+            past: BTreeMap::new(),
+            until,
+            now: Duration::ZERO,
+            nodes,
+            losses,
+        }
     }
 
     /// What is next, and when; nothing when all is done. Of things at the same moment, stops come first.
@@ -111,7 +121,7 @@ impl<'a> Agenda<'a> {
                 (fault.latest(), Cue::Skip(fault, "its event did not come in time"))
             }
         };
-        if at >= self.until && !matches!(cue, Cue::Skip(..)) {
+        if at.max(self.now) >= self.until && !matches!(cue, Cue::Skip(..)) {
             return Some((self.until, Cue::Skip(fault, "the clients' time was over before")));
         }
         Some((at, cue))
@@ -171,6 +181,7 @@ impl<'a> Agenda<'a> {
     pub fn started(&mut self, fault: &'a ScheduledFault, since: Duration) {
         self.pending.retain(|pending| pending.fault.id != fault.id);
         self.stops.insert(fault.id, ((since + fault.lasts()).min(self.until), fault));
+        self.now = self.now.max(since);
         self.past.entry(fault.id).or_default().started = Some(since);
         self.happened(fault.id, since, Phase::Start);
     }
@@ -184,6 +195,7 @@ impl<'a> Agenda<'a> {
     /// `fault` was healed at `now`, or could not be.
     pub fn stopped(&mut self, fault: &ScheduledFault, now: Duration) {
         self.stops.remove(&fault.id);
+        self.now = self.now.max(now);
         self.past.entry(fault.id).or_default().over = Some(now);
         self.happened(fault.id, now, Phase::Heal);
     }
