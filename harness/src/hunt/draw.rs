@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use duress_nemesis::{Family, variants};
 use duress_settings::{Request, Settings, Values};
-use duress_targets::System;
+use duress_targets::{Node, System, Topology};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::hosts;
 use crate::workload::option::Takes;
 use crate::workload::{Workload, Workloads};
 
@@ -59,6 +60,8 @@ const LOADS: [(&str, u32); 4] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1)];
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
 /// By what a workload's number is multiplied, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
+/// How often stories are among the faults.
+const STORIES: f64 = 0.5;
 /// How often a combination is drawn anew that the target refuses, before its defaults are taken.
 const ATTEMPTS: usize = 20;
 
@@ -72,6 +75,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let nodes = fixed.nodes.unwrap_or_else(|| weighted(&SIZES, &mut rng));
     let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
     let settings = settings(system, fixed, nodes, &mut rng);
+    let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
+    let allowed: Vec<Family> =
+        allowed.iter().copied().filter(|family| !rests_on_clocks || *family != Family::Clock).collect();
     let mut words = vec!["run".to_owned(), fixed.target.clone()];
     let mut say = |name: &str, value: String| words.extend([format!("--{name}"), value]);
     if let Some(settings) = &settings {
@@ -94,12 +100,23 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
             say(name, value.to_string());
         }
     }
-    say("faults", fixed.faults.clone().unwrap_or_else(|| faults(allowed, nodes, &mut rng)));
+    say("faults", fixed.faults.clone().unwrap_or_else(|| faults(&allowed, nodes, &mut rng)));
     say("seed", seed.to_string());
-    for (name, value) in settings.iter().flat_map(|settings| &settings.options) {
+    // Options that no promise depends on are the run's to draw.
+    words.push("--draw-options".to_owned());
+    let options = settings.iter().flat_map(|settings| &settings.options);
+    for (name, value) in options.filter(|(name, value)| is_said(system, fixed, name, value)) {
         words.extend(["-o".to_owned(), format!("{name}={value}")]);
     }
     Drawn { words, seed, time_limit_s }
+}
+
+/// Whether what the target promises rests on clocks. A clock that is wrong by more than that breaks the promise rightly,
+/// which is no defect.
+fn rests_on_clocks(system: &dyn System, settings: &Settings, nodes: usize) -> bool {
+    let nodes = hosts("n", nodes, 0).into_iter().map(|host| Node { name: host.name, address: host.address });
+    let deployment = system.deploy(settings, &Topology { nodes: nodes.collect() });
+    deployment.is_ok_and(|deployment| deployment.clock_bound().is_some())
 }
 
 fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
@@ -139,21 +156,17 @@ fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng
             }
         }
         if let Ok(settings) = system.resolve(&request(Some(mode.to_owned()), options)) {
-            return Some(given(settings, fixed, system));
+            return Some(settings);
         }
     }
-    let settings = system.resolve(&request(fixed.mode.clone(), fixed.options.clone())).ok()?;
-    Some(given(settings, fixed, system))
+    system.resolve(&request(fixed.mode.clone(), fixed.options.clone())).ok()
 }
 
-/// Settings without the options that have their defaults: what is left is worth reading.
-fn given(mut settings: Settings, fixed: &Fixed, system: &dyn System) -> Settings {
+/// Whether a setting of the target's option is worth saying: it was fixed, or is not the default.
+fn is_said(system: &dyn System, fixed: &Fixed, name: &str, value: &str) -> bool {
     let options = &system.description().offer.options;
-    settings.options.retain(|name, value| {
-        let default = options.iter().any(|option| option.name == *name && option.default == *value);
-        !default || fixed.options.contains_key(name)
-    });
-    settings
+    let default = options.iter().any(|option| option.name == name && option.default == value);
+    !default || fixed.options.contains_key(name)
 }
 
 fn workload(system: &dyn System, fixed: &Fixed, rng: &mut impl Rng) -> Option<&'static dyn Workload> {
@@ -193,7 +206,7 @@ fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
         allowed.sample(rng, count).map(|family| family.name().to_owned()).collect()
     };
     let mut items: BTreeSet<String> = match rng.random_range(0..4) {
-        0 => return "all".to_owned(),
+        0 => some(allowed.len(), rng),
         1 => some(2, rng),
         2 => some(3, rng),
         _ => some(1, rng),
@@ -207,6 +220,10 @@ fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
         .collect();
     if let Some(variant) = fitting.choose(rng).filter(|_| items.len() < 3) {
         items.insert(variant.clone());
+    }
+    // Faults that follow each other as those of real failures did.
+    if rng.random_bool(STORIES) {
+        items.insert("story".to_owned());
     }
     items.into_iter().collect::<Vec<String>>().join(",")
 }
@@ -265,11 +282,25 @@ mod tests {
     }
 
     #[test]
+    fn clocks_stay_as_they_are_where_a_promise_rests_on_them() {
+        let fixed = Fixed { options: [("reads".to_owned(), "lease".to_owned())].into(), ..fixed("store") };
+        let fixed = Fixed { mode: Some("raft".to_owned()), ..fixed };
+        assert!((0..100).all(|number| !drawn(&fixed, number).contains("clock")));
+    }
+
+    #[test]
     fn much_is_drawn() {
         let runs: Vec<String> = (0..300).map(|number| drawn(&fixed("store"), number)).collect();
-        for word in
-            ["--mode primary", "--faults all", "kill:", "--keys ", "--nodes 3", "--nodes 5", "reads=", "20n"]
-        {
+        for word in [
+            "--mode primary",
+            "--faults clock,disk,",
+            "kill:",
+            "--keys ",
+            "--nodes 3",
+            "--nodes 5",
+            "reads=",
+            "20n",
+        ] {
             assert!(runs.iter().any(|run| run.contains(word)), "{word} is never drawn");
         }
     }
