@@ -112,6 +112,7 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
             nemesis,
             stop,
             progress: Progress::quiet(),
+            answered: watch::channel(0).0,
         });
         let mut generator =
             Counted { mix: RegisterMix::new(RegisterOptions::default(), 1), left: operations };

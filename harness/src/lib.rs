@@ -8,8 +8,9 @@
 //! - [`record`]: what a run leaves behind;
 //! - [`judge`]: from a history to a verdict;
 //! - [`report`]: what a person sees;
-//! - [`trial`]: runs as child processes, counted; [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
-//!   [`hunt`]: until one finds something, and [`shrink`]: that made small; [`serve`]: runs in a browser;
+//! - [`trial`]: runs as child processes, counted; [`matrix`]: many runs, each with an expectation, as a gate;
+//!   [`lesson`]: what settings are worth, as a table; [`hunt`]: until one finds something, and [`shrink`]: that made small;
+//!   [`serve`]: runs in a browser;
 //! - [`cli`]: the command line, and how the program ends.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]

@@ -64,6 +64,7 @@ fn history(
         let (records, nemesis) = mpsc::unbounded_channel();
         let (_stop, stop) = watch::channel(Stop::No);
         let mut dispatcher = Dispatcher::start(DispatcherParts {
+            answered: watch::channel(0).0,
             recorder: Recorder::create(&file).unwrap(),
             clock: Clock::start(),
             habits,

@@ -35,6 +35,33 @@ fn refused(system: &dyn System, request: &Request) -> String {
 }
 
 #[test]
+fn what_options_are_drawn_from_is_accepted_and_changes_no_promise() {
+    let mut drawn = 0;
+    for system in systems().iter() {
+        for option in &system.description().offer.options {
+            for (value, mode) in
+                option.drawn.iter().flat_map(|value| option.modes.iter().map(move |mode| (value, mode)))
+            {
+                let promised = |options: &[(&str, &str)]| {
+                    let settings = system.resolve(&ask(Some(mode.as_str()), options, None)).unwrap();
+                    let deployment = deployed(system, &settings, 5);
+                    assert!(!deployment.time_outs().all().is_empty());
+                    (deployment.promise(), deployment.tolerates())
+                };
+                assert_eq!(
+                    promised(&[(option.name.as_str(), value.as_str())]),
+                    promised(&[]),
+                    "{} = {value}",
+                    option.name
+                );
+                drawn += 1;
+            }
+        }
+    }
+    assert!(drawn > 20, "{drawn} values");
+}
+
+#[test]
 fn every_default_and_every_scenario_can_be_run() {
     for system in systems().iter() {
         let description = system.description();

@@ -4,12 +4,14 @@
 //!
 //! | `f` | `value` | meaning |
 //! |---|---|---|
-//! | `start-<family>` | `fault`, `what`, `leader` | a fault is about to be injected |
-//! | the same | also `evidence`, `since_us`, `late_us`, `summary` | it is in force |
+//! | `start-<family>` | `fault`, `what`, `leader`, `event` | a fault is about to be injected |
+//! | the same | also `evidence`, `away`, `since_us`, `late_us`, `summary` | it is in force |
 //! | the same, with `error` | as the first | it could not be injected |
+//! | `skip-<family>`, with `error` | `fault`, `what` | it was not injected: its event did not come |
 //! | `stop-<family>` | `fault`, `what` | it is about to be healed |
 //! | the same | also `evidence`, `summary` | it is healed |
 //! | the same, with `error` | as the first | it could not be healed |
+//! | `leader` | `node`, `before`, `term` | a node was seen to lead, other than the one before |
 //! | `recovery` | a [`Recovery`] | what came back after a heal |
 //! | `crash` | `node`, `status`, `fault` | a node ended though nothing had ended it |
 //! | `compared` | a [`Comparison`] | what every node held of its own |
@@ -70,15 +72,26 @@ pub enum NemesisAct {
     Starting {
         /// Which.
         fault: FaultName,
-        /// The node that leads, where the fault asks for it and one is known.
+        /// The node that leads, where one is known.
         leader: Option<NodeId>,
+        /// The event that it waited for, as it was seen.
+        event: Option<String>,
+    },
+    /// A fault was not injected: the event that it waited for did not come.
+    Skipped {
+        /// Which.
+        fault: FaultName,
+        /// What did not come.
+        why: String,
     },
     /// A fault is in force.
     Started {
         /// Which.
         fault: FaultName,
-        /// The node that led, where the fault asks for it and one was known.
+        /// The node that led, where one was known.
         leader: Option<NodeId>,
+        /// The nodes that it takes away from the others.
+        away: Vec<NodeId>,
         /// Since when, in microseconds since the run began: the evidence was complete later.
         since_us: u64,
         /// How much later than planned, in microseconds.
@@ -90,7 +103,7 @@ pub enum NemesisAct {
     StartFailed {
         /// Which.
         fault: FaultName,
-        /// The node that led, where the fault asks for it and one was known.
+        /// The node that led, where one was known.
         leader: Option<NodeId>,
         /// Why.
         error: String,
@@ -113,6 +126,15 @@ pub enum NemesisAct {
         fault: FaultName,
         /// Why.
         error: String,
+    },
+    /// A node was seen to lead, other than the one that was seen to before.
+    Led {
+        /// The node that leads.
+        node: NodeId,
+        /// The node that led before, where one was seen to.
+        before: Option<NodeId>,
+        /// The term, epoch or view in which it leads, where it says so.
+        term: Option<u64>,
     },
     /// What came back after a heal.
     Recovered(Recovery),
@@ -151,6 +173,7 @@ impl NemesisAct {
     pub fn fault(&self) -> Option<u32> {
         match self {
             Self::Starting { fault, .. }
+            | Self::Skipped { fault, .. }
             | Self::Started { fault, .. }
             | Self::StartFailed { fault, .. }
             | Self::Stopping { fault }
@@ -158,7 +181,7 @@ impl NemesisAct {
             | Self::StopFailed { fault, .. } => Some(fault.id),
             Self::Recovered(recovery) => Some(recovery.fault),
             Self::NodeEnded { fault, .. } => *fault,
-            Self::Settled { .. } | Self::Compared(_) | Self::Foreign { .. } => None,
+            Self::Led { .. } | Self::Settled { .. } | Self::Compared(_) | Self::Foreign { .. } => None,
         }
     }
 }
@@ -170,7 +193,16 @@ impl fmt::Display for NemesisAct {
             None => String::new(),
         };
         match self {
-            Self::Starting { fault, leader } => write!(f, "starts {fault}{}", led(leader)),
+            Self::Starting { fault, leader, event } => {
+                write!(f, "starts {fault}{}", led(leader))?;
+                event.as_ref().map_or(Ok(()), |event| write!(f, " at {event}"))
+            }
+            Self::Skipped { fault, why } => write!(f, "did not start {fault}: {why}"),
+            Self::Led { node, before, term } => {
+                write!(f, "{node} leads")?;
+                term.map_or(Ok(()), |term| write!(f, " in term {term}"))?;
+                before.as_ref().map_or(Ok(()), |before| write!(f, ", after {before}"))
+            }
             Self::Started { fault, evidence, .. } => write!(f, "started {fault}: {evidence}"),
             Self::StartFailed { fault, error, .. } => write!(f, "failed to start {fault}: {error}"),
             Self::Stopping { fault } => write!(f, "heals {fault}"),

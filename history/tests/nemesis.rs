@@ -89,7 +89,7 @@ fn every_evidence() -> Vec<Evidence> {
     };
     vec![
         Evidence::Cut { links: 4, probes_dropped: 4 },
-        Evidence::Flapping { links: 4, seen_cut: 4, seen_open: 3, period_ms: 400 },
+        Evidence::Flapping { links: 4, cut: 0, seen_cut: 4, seen_open: 3, period_ms: 400 },
         Evidence::Joined { links: 4, probes_arrived: 3, still_cut: 1, packets_dropped: 9 },
         Evidence::Shaped { links: 4, cut: 0, touches: Touches::Some, probes: packets.clone() },
         Evidence::Unshaped { links: 4, probes_arrived: 4, still_cut: 0, packets_met: 1, after: packets },
@@ -129,6 +129,7 @@ fn every_act() -> Vec<NemesisAct> {
     let started = every_evidence().into_iter().map(|evidence| NemesisAct::Started {
         fault: fault("kill"),
         leader: Some(node("n1")),
+        away: vec![node("n1")],
         since_us: 77,
         late_us: 5,
         evidence,
@@ -137,8 +138,15 @@ fn every_act() -> Vec<NemesisAct> {
         .into_iter()
         .map(|evidence| NemesisAct::Stopped { fault: fault("packet-of-another-version"), evidence });
     let others = [
-        NemesisAct::Starting { fault: fault("kill"), leader: leader.clone() },
-        NemesisAct::Starting { fault: fault("kill"), leader: None },
+        NemesisAct::Starting {
+            fault: fault("kill"),
+            leader: leader.clone(),
+            event: Some("fsync 37 of n1".to_owned()),
+        },
+        NemesisAct::Skipped { fault: fault("kill"), why: "no leader changed".to_owned() },
+        NemesisAct::Led { node: node("n2"), before: leader.clone(), term: Some(4) },
+        NemesisAct::Led { node: node("n2"), before: None, term: None },
+        NemesisAct::Starting { fault: fault("kill"), leader: None, event: None },
         NemesisAct::StartFailed { fault: fault("kill"), leader, error: "no such process".to_owned() },
         NemesisAct::Stopping { fault: fault("kill") },
         NemesisAct::StopFailed { fault: fault("kill"), error: "no".to_owned() },
@@ -244,8 +252,15 @@ fn what_earlier_versions_recorded_is_understood() {
     assert_eq!(
         acts(read),
         [
-            NemesisAct::Starting { fault: fault.clone(), leader: leader.clone() },
-            NemesisAct::Started { fault: fault.clone(), leader, since_us: 3_000, late_us: 0, evidence },
+            NemesisAct::Starting { fault: fault.clone(), leader: leader.clone(), event: None },
+            NemesisAct::Started {
+                fault: fault.clone(),
+                leader,
+                away: Vec::new(),
+                since_us: 3_000,
+                late_us: 0,
+                evidence
+            },
             NemesisAct::StopFailed { fault, error: "it would not".to_owned() },
             NemesisAct::Recovered(recovery),
             NemesisAct::Settled { after_ms: 12, not_serving: Vec::new() },

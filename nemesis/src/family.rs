@@ -122,7 +122,8 @@ impl Family {
     #[must_use]
     pub fn chooses(self) -> Option<&'static str> {
         match self {
-            Self::Partition | Self::Kill | Self::Pause | Self::Restart => None,
+            Self::Partition => Some("one@ and a choice as for kill"),
+            Self::Kill | Self::Pause | Self::Restart => None,
             Self::Packet => Some("@ and a choice as for kill, @clients, or a client's host as @c1"),
             Self::Clock | Self::Disk => Some("@ and a choice as for kill"),
         }

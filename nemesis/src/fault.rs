@@ -10,7 +10,8 @@ use crate::disk_fault::{DiskEffect, Strikes};
 use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
-use crate::selector::Targets;
+use crate::role::Role;
+use crate::selector::{Relation, Targets};
 use crate::variant::Kind;
 
 /// A fault of a schedule.
@@ -89,12 +90,13 @@ impl Fault {
         }
     }
 
-    /// The nodes it strikes; `None` for a partition, which strikes links.
+    /// The nodes it strikes or cuts off; `None` for a partition that is made of links.
     #[must_use]
     pub fn targets(&self) -> Option<&Targets> {
         match self {
-            Self::Partition { .. } => None,
-            Self::Packet { targets, .. }
+            Self::Partition { cut: Cut::Links(_), .. } => None,
+            Self::Partition { cut: Cut::Isolate(targets), .. }
+            | Self::Packet { targets, .. }
             | Self::Kill { targets }
             | Self::Pause { targets }
             | Self::Restart { targets }
@@ -103,13 +105,35 @@ impl Fault {
         }
     }
 
-    /// Whether the leader must be asked for before it can be injected.
+    /// The same fault of the node that has `role`, where it is one of a single node that is chosen as it starts.
     #[must_use]
-    pub fn needs_leader(&self) -> bool {
-        match self {
-            Self::Partition { cut, .. } => matches!(cut, Cut::IsolateLeader { .. }),
-            other => other.targets().is_some_and(Targets::needs_leader),
+    pub fn aimed_at(&self, role: &Role) -> Self {
+        let mut aimed = self.clone();
+        if let Some(Targets::Chosen(choice)) = aimed.targets_mut()
+            && choice.count == 1
+        {
+            choice.role = Relation::Has(role.clone());
         }
+        aimed
+    }
+
+    fn targets_mut(&mut self) -> Option<&mut Targets> {
+        match self {
+            Self::Partition { cut: Cut::Links(_), .. } => None,
+            Self::Partition { cut: Cut::Isolate(targets), .. }
+            | Self::Packet { targets, .. }
+            | Self::Kill { targets }
+            | Self::Pause { targets }
+            | Self::Restart { targets }
+            | Self::Clock { targets, .. }
+            | Self::Disk { targets, .. } => Some(targets),
+        }
+    }
+
+    /// The role that must be known before it can be injected.
+    #[must_use]
+    pub fn role(&self) -> Option<&Role> {
+        self.targets().and_then(Targets::role)
     }
 
     /// Every host that it names.
@@ -119,8 +143,7 @@ impl Fault {
             Self::Partition { cut: Cut::Links(links), .. } => {
                 links.iter().flat_map(|(from, to)| [from.clone(), to.clone()]).collect()
             }
-            Self::Partition { cut: Cut::IsolateLeader { otherwise }, .. } => vec![otherwise.clone()],
-            other => other.targets().map(Targets::named).unwrap_or_default(),
+            other => other.targets().map(|targets| targets.named().to_vec()).unwrap_or_default(),
         }
     }
 
@@ -159,15 +182,6 @@ impl Fault {
                 | DiskEffect::Enospc => false,
             },
             _ => false,
-        }
-    }
-
-    /// The nodes that it is known before the run to need alive; empty where only the leader decides.
-    #[must_use]
-    pub fn fixed_nodes(&self) -> &[NodeId] {
-        match self.targets() {
-            Some(Targets::Nodes(nodes)) if self.needs_live_nodes() => nodes,
-            _ => &[],
         }
     }
 }

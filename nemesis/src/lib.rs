@@ -3,7 +3,8 @@
 //! In reading order:
 //! - [`Family`]: the kinds of fault; [`variants`]: the table of what each of them has;
 //! - [`FaultSpec`]: an item of the fault mix, as the command line has it; [`PartitionShape`], [`packet`], [`clock_fault`],
-//!   [`disk_fault`], [`selector`]: what its items say;
+//!   [`disk_fault`], [`selector`], [`trigger`]: what its items say; [`Role`], [`Cast`]: which node has which role;
+//!   [`Story`]: faults that belong together;
 //! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within what the target
 //!   promises to survive: [`LossLimit`], [`clock_bound`];
 //! - [`cluster`]: the processes of the system under test;
@@ -22,6 +23,7 @@ pub mod nemesis;
 pub mod packet;
 pub mod schedule;
 pub mod selector;
+pub mod trigger;
 
 mod evidence;
 mod family;
@@ -30,7 +32,9 @@ mod links;
 mod loss;
 mod partition;
 mod quantity;
+mod role;
 mod spec;
+mod story;
 mod variant;
 
 pub use duress_history::nemesis::{Evidence, Proof};
@@ -38,6 +42,8 @@ pub use family::Family;
 pub use fault::Fault;
 pub use loss::LossLimit;
 pub use partition::{Cut, Link, PartitionShape};
-pub use schedule::ScheduledFault;
-pub use spec::{FaultSpec, FaultSpecError};
+pub use role::{Cast, Role};
+pub use schedule::{ScheduledFault, Trigger};
+pub use spec::{FaultSpec, FaultSpecError, Wanted};
+pub use story::Story;
 pub use variant::{Need, Variant, variants};

@@ -64,6 +64,12 @@ impl Links {
         state.cuts.first().or_else(|| state.flaps.keys().next()).copied()
     }
 
+    /// Whether a partition cuts `link` all the time.
+    #[must_use]
+    pub fn is_cut(&self, link: &Link) -> bool {
+        self.states.get(link).is_some_and(|state| !state.cuts.is_empty())
+    }
+
     /// How late a packet on `link` may be by everything that is in force on it.
     #[must_use]
     pub fn lateness(&self, link: &Link) -> Duration {

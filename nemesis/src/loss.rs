@@ -1,4 +1,4 @@
-//! Which nodes a fault takes away from the others while it is in force, and how many a target promises to survive.
+//! How many nodes a fault takes away from the others while it is in force, and how many a target promises to survive.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::disk_fault::{DiskEffect, Strikes};
 use crate::fault::Fault;
 use crate::partition::{Cut, Link};
-use crate::selector::Targets;
 
 /// How many nodes faults that are drawn may take away at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,68 +36,29 @@ impl LossLimit {
     }
 }
 
-/// The nodes that faults take away.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Loss {
-    /// Those that are known beforehand.
-    named: BTreeSet<NodeId>,
-    /// How many more depend on who leads then.
-    led: usize,
-}
-
-impl Loss {
-    /// What `fault` takes away of `nodes`.
-    ///
-    /// A cut takes away those that the node with the most links left cannot exchange packets with: a bridge takes
-    /// nobody away. Clocks and links that are slow or lossy take nobody away either.
-    pub(crate) fn of(fault: &Fault, nodes: &[NodeId]) -> Self {
-        match fault {
-            Fault::Partition { cut: Cut::Links(links), .. } => {
-                Self { named: outside_the_largest_view(links, nodes), led: 0 }
-            }
-            Fault::Partition { cut: Cut::IsolateLeader { .. }, .. } => {
-                Self { named: BTreeSet::new(), led: 1 }
-            }
-            Fault::Packet { .. } | Fault::Clock { .. } => Self::default(),
-            Fault::Kill { targets } | Fault::Pause { targets } | Fault::Restart { targets } => {
-                Self::of_targets(targets, nodes)
-            }
-            Fault::Disk { effect, targets } => {
-                let away = effect.strikes() == Strikes::DeadNode
-                    || effect.may_end_node()
-                    || *effect == DiskEffect::LyingFsync;
-                if away { Self::of_targets(targets, nodes) } else { Self::default() }
-            }
+/// How many of `nodes` the fault takes away, at the most.
+///
+/// A cut takes away those that the node with the most links left cannot exchange packets with: a bridge takes none away.
+/// Clocks, and links that are slow or lossy, take none away either.
+pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
+    let targets = fault.targets().map_or(0, |targets| targets.count().min(nodes.len()));
+    match fault {
+        Fault::Partition { cut: Cut::Links(links), .. } => outside_the_largest_view(links, nodes).len(),
+        // Of two sides, the smaller one is away.
+        Fault::Partition { cut: Cut::Isolate(_), .. } => targets.min(nodes.len() - targets),
+        Fault::Packet { .. } | Fault::Clock { .. } => 0,
+        Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => targets,
+        Fault::Disk { effect, .. } => {
+            let away = effect.strikes() == Strikes::DeadNode
+                || effect.may_end_node()
+                || *effect == DiskEffect::LyingFsync;
+            if away { targets } else { 0 }
         }
-    }
-
-    fn of_targets(targets: &Targets, nodes: &[NodeId]) -> Self {
-        match targets {
-            Targets::Nodes(named) => Self { named: named.iter().cloned().collect(), led: 0 },
-            Targets::Leader { .. } | Targets::Follower { .. } => Self { named: BTreeSet::new(), led: 1 },
-            Targets::Followers { .. } => Self { named: BTreeSet::new(), led: nodes.len().saturating_sub(1) },
-        }
-    }
-
-    /// Whether nobody is taken away.
-    pub(crate) fn is_none(&self) -> bool {
-        self.nodes() == 0
-    }
-
-    /// How many nodes, at the most.
-    pub(crate) fn nodes(&self) -> usize {
-        self.named.len() + self.led
-    }
-
-    /// What both take away together.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.named.extend(other.named.iter().cloned());
-        self.led += other.led;
     }
 }
 
 /// The nodes that cannot exchange packets, both ways, with the node that can with the most.
-fn outside_the_largest_view(links: &[Link], nodes: &[NodeId]) -> BTreeSet<NodeId> {
+pub(crate) fn outside_the_largest_view(links: &[Link], nodes: &[NodeId]) -> BTreeSet<NodeId> {
     let cut: BTreeSet<(&NodeId, &NodeId)> = links.iter().map(|(from, to)| (from, to)).collect();
     let outside = |center: &NodeId| -> BTreeSet<NodeId> {
         let lost = |node: &&NodeId| cut.contains(&(center, *node)) || cut.contains(&(*node, center));
@@ -114,6 +74,7 @@ mod tests {
 
     use super::*;
     use crate::partition::PartitionShape;
+    use crate::selector::Targets;
 
     fn names(count: usize) -> Vec<NodeId> {
         (1..=count).map(|at| NodeId::new(format!("n{at}"))).collect()
@@ -123,27 +84,23 @@ mod tests {
     fn a_cut_takes_away_what_the_best_connected_node_cannot_reach() {
         let nodes = names(5);
         let lost = |shape: PartitionShape| {
-            let cut = shape.cut(&nodes, &nodes, 5, &mut ChaCha8Rng::seed_from_u64(3));
-            Loss::of(&Fault::Partition { shape, cut }, &nodes).nodes()
+            let cut = shape.cut(&nodes, &[NodeId::new("c1")], 5, &mut ChaCha8Rng::seed_from_u64(3));
+            lost(&Fault::Partition { shape, cut }, &nodes)
         };
         assert_eq!(lost(PartitionShape::One), 1);
         assert_eq!(lost(PartitionShape::Halves), 2);
         assert_eq!(lost(PartitionShape::MajoritiesRing), 2);
         assert_eq!(lost(PartitionShape::Bridge), 0);
         assert_eq!(lost(PartitionShape::IsolateLeader), 1);
+        assert_eq!(lost(PartitionShape::Clients), 0);
     }
 
     #[test]
-    fn losses_add_up_without_counting_a_node_twice() {
-        let nodes = names(5);
-        let kill = |names: &[&str]| {
-            let targets = Targets::Nodes(names.iter().map(|name| NodeId::new(*name)).collect());
-            Loss::of(&Fault::Kill { targets }, &nodes)
-        };
-        let mut loss = kill(&["n1", "n2"]);
-        loss.add(&kill(&["n2", "n3"]));
-        let targets = Targets::Leader { otherwise: NodeId::new("n1") };
-        loss.add(&Loss::of(&Fault::Pause { targets }, &nodes));
-        assert_eq!(loss.nodes(), 4);
+    fn a_slow_disk_takes_no_node_away_and_one_without_power_does() {
+        let nodes = names(3);
+        let of = |effect| lost(&Fault::Disk { effect, targets: Targets::Nodes(names(2)) }, &nodes);
+        assert_eq!(of(DiskEffect::PowerLoss), 2);
+        assert_eq!(of(DiskEffect::Eio), 2);
+        assert_eq!(of(DiskEffect::SlowFsync(std::time::Duration::from_millis(20))), 0);
     }
 }

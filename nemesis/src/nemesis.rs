@@ -20,19 +20,21 @@ use crate::cluster::{Cluster, ClusterError, Ending};
 use crate::disk_fault::{DiskEffect, Strikes};
 use crate::fault::Fault;
 use crate::links::Links;
+use crate::loss::outside_the_largest_view;
 use crate::packet::PacketEffect;
-use crate::partition::Link;
+use crate::partition::{self, Cut, Link};
+use crate::role::{Cast, Role};
 use crate::selector::Targets;
 use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
 use duress_arena::disk::DiskError;
 use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch, SwitchError};
 
 /// How long a signal may take to have its effect on every process of a node.
-const SIGNAL_DEADLINE: Duration = Duration::from_secs(5);
+const SIGNAL_DEADLINE: Duration = Duration::from_secs(15);
 /// How long probes may take to arrive, or be seen dropped.
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
 /// A lost probe is sent again this many times before a healed link counts as still cut.
-const PROBE_ROUNDS: usize = 4;
+const PROBE_ROUNDS: usize = 12;
 
 /// A fault that could not be injected or healed. The run proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +168,8 @@ pub struct Injected {
     pub since: Instant,
     /// The nodes that it strikes, or whose links.
     pub nodes: Vec<NodeId>,
+    /// Those of them that it takes away from the others.
+    pub away: Vec<NodeId>,
 }
 
 /// A fault that was healed.
@@ -193,6 +197,8 @@ pub struct Nemesis {
     aftermath: Vec<Aftermath>,
     /// Nodes that ended by themselves, and have not been asked for yet.
     crashes: Vec<Crash>,
+    /// The nodes that were away under the fault that was healed last.
+    returned: Vec<NodeId>,
 }
 
 impl Nemesis {
@@ -208,6 +214,7 @@ impl Nemesis {
             active: BTreeMap::new(),
             aftermath: Vec::new(),
             crashes: Vec::new(),
+            returned: Vec::new(),
         }
     }
 
@@ -230,8 +237,8 @@ impl Nemesis {
         Ok(self.cluster.start(node)?)
     }
 
-    /// Injects `fault` as number `id` at the moment `due`, or at once where that is over; `leader` is the node that leads
-    /// now, where the fault asks for it.
+    /// Injects `fault` as number `id` at the moment `due`, or at once where that is over, while the roles are `cast` so.
+    /// Which node came back last, the nemesis knows itself.
     ///
     /// # Errors
     /// [`NemesisError`]; the fault then counts as in force, so that healing undoes what was half done.
@@ -239,22 +246,34 @@ impl Nemesis {
         &mut self,
         id: u32,
         fault: &Fault,
-        leader: Option<&NodeId>,
+        cast: &Cast,
         due: Instant,
     ) -> Result<Injected, NemesisError> {
         self.sweep()?;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         self.switch.announce(format!("fault {id} starts: {fault}"))?;
         let taken = self.down();
-        let targets = |targets: &Targets| targets.resolve(&self.nodes, leader, &taken);
+        let mut cast = cast.clone();
+        for node in &self.returned {
+            cast.give(Role::new(Role::RETURNED), node.clone());
+        }
+        let targets = |targets: &Targets| targets.resolve(&cast, &taken);
+        // Links and disks can be struck of a node that is down as well, where there is no other.
+        let of_any = |targets: &Targets| match targets.resolve(&cast, &taken) {
+            none if none.is_empty() => targets.resolve(&cast, &[]),
+            some => some,
+        };
         let down = |nodes: &[NodeId]| (fault.clone(), Active::Down { nodes: nodes.to_vec() });
         let (evidence, since) = match fault {
             Fault::Partition { shape, cut } => {
-                let links = cut.resolve(&self.nodes, leader);
+                let links = match cut {
+                    Cut::Links(links) => links.clone(),
+                    Cut::Isolate(chosen) => partition::isolation(&of_any(chosen), &self.nodes),
+                };
                 self.inject_partition(id, fault, shape, links)?
             }
             Fault::Packet { effect, targets: chosen } => {
-                let hosts = targets(chosen);
+                let hosts = of_any(chosen);
                 self.inject_packet(id, fault, *effect, &hosts)?
             }
             Fault::Kill { targets: chosen } => {
@@ -281,14 +300,21 @@ impl Nemesis {
                 self.inject_clock(id, fault, *effect, &nodes)?
             }
             Fault::Disk { effect, targets: chosen } => {
-                let nodes = targets(chosen);
+                let nodes = match effect.strikes() {
+                    Strikes::DeadNode => targets(chosen),
+                    Strikes::LiveNode => of_any(chosen),
+                };
                 let active = Active::Disk { effect: *effect, nodes: nodes.clone(), ended: Vec::new() };
                 self.active.insert(id, (fault.clone(), active));
                 self.strike_disks(*effect, &nodes)?
             }
         };
-        let nodes = self.active.get(&id).map(|(_, active)| self.touched(active)).unwrap_or_default();
-        Ok(Injected { evidence: prove(fault, evidence)?, since, nodes })
+        self.release_disks();
+        let of = |nodes: fn(&Self, &Active) -> Vec<NodeId>| {
+            self.active.get(&id).map(|(_, active)| nodes(self, active)).unwrap_or_default()
+        };
+        let (nodes, away) = (of(Self::touched), of(Self::away));
+        Ok(Injected { evidence: prove(fault, evidence)?, since, nodes, away })
     }
 
     /// Heals fault `id`.
@@ -300,7 +326,10 @@ impl Nemesis {
         self.sweep()?;
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
         self.switch.mark(format!("fault {id} is healed: {fault}"))?;
-        let nodes = self.touched(&active);
+        let (nodes, away) = (self.touched(&active), self.away(&active));
+        if !away.is_empty() {
+            self.returned = away;
+        }
         let (evidence, at, links) = match active {
             Active::Partition { links } => self.heal_partition(id, &fault, &links)?,
             Active::Packet { effect, links } => self.heal_packet(id, effect, &links)?,
@@ -337,16 +366,29 @@ impl Nemesis {
         }
     }
 
-    /// The nodes that faults in force have ended or stopped.
-    fn down(&self) -> Vec<NodeId> {
-        let of = |active: &Active| match active {
+    /// The nodes that a fault takes away from the others: their processes are ended or stopped, or they are cut off.
+    fn away(&self, active: &Active) -> Vec<NodeId> {
+        match active {
             Active::Down { nodes } => nodes.clone(),
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
             Active::Disk { effect, nodes, .. } if effect.strikes() == Strikes::DeadNode => nodes.clone(),
             Active::Disk { ended, .. } => ended.clone(),
-            Active::Partition { .. } | Active::Packet { .. } | Active::Clock { .. } => Vec::new(),
-        };
-        self.active.values().flat_map(|(_, active)| of(active)).collect()
+            Active::Partition { links } => {
+                let links: Vec<Link> = links.iter().map(|(link, _)| link.clone()).collect();
+                outside_the_largest_view(&links, &self.nodes).into_iter().collect()
+            }
+            Active::Packet { .. } | Active::Clock { .. } => Vec::new(),
+        }
+    }
+
+    /// The nodes whose processes do not run: faults in force have ended or stopped them, or they ended by themselves.
+    fn down(&self) -> Vec<NodeId> {
+        let stops = |active: &&Active| !matches!(active, Active::Partition { .. });
+        let taken = self.active.values().map(|(_, active)| active).filter(stops);
+        let mut down: Vec<NodeId> = taken.flat_map(|active| self.away(active)).collect();
+        let running = self.cluster.running();
+        down.extend(self.nodes.iter().filter(|node| !running.contains(node)).cloned());
+        down
     }
 
     /// The numbers of the faults in force.

@@ -9,7 +9,8 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity;
-use crate::selector::{LISTED, join_nodes, parse_nodes};
+use crate::role::Role;
+use crate::selector::{Choice, LISTED, Relation, Targets, join_nodes, parse_nodes};
 use crate::variant::{Kind, Row, partitions};
 
 /// The shortest period that can be seen to be kept.
@@ -35,9 +36,6 @@ pub enum PartitionShape {
     OneWay,
     /// The node that leads when the fault starts is cut from all others.
     IsolateLeader,
-    /// As `isolate-leader`, again and again, and each isolation begins before the one before it heals: a deposed
-    /// leader comes back without ever hearing of its successor, who is cut off by then.
-    RollingLeader,
     /// The links of one of the drawn shapes are cut and open by turns, each for half of this period.
     Flapping(Duration),
     /// Some client hosts are cut from some nodes.
@@ -48,7 +46,7 @@ pub enum PartitionShape {
 
 impl PartitionShape {
     /// How many of `nodes` nodes are without the others at the least.
-    fn fewest_lost(&self, nodes: usize) -> usize {
+    pub(crate) fn fewest_lost(&self, nodes: usize) -> usize {
         match self {
             Self::Halves => nodes / 2,
             Self::MajoritiesRing => nodes - (2 * ring_reach(nodes) + 1).min(nodes),
@@ -58,10 +56,11 @@ impl PartitionShape {
         }
     }
 
-    /// One of the shapes that a cluster of `nodes` nodes (at least two) allows, and that leave no more than `most` of
-    /// them (at least one) without the others.
-    pub(crate) fn drawn_within(nodes: usize, most: usize, rng: &mut impl Rng) -> Self {
-        Self::draw(nodes, |shape| shape.fewest_lost(nodes) <= most, rng)
+    /// One of the shapes that cut nodes from each other for good, as a cluster of `nodes` nodes (at least two) allows, and
+    /// that leave no more than `most` of them (at least one) without the others.
+    fn drawn_within(nodes: usize, most: usize, rng: &mut impl Rng) -> Self {
+        let of_nodes = |shape: &Self| !matches!(shape, Self::Flapping(_) | Self::Clients);
+        Self::draw(nodes, |shape| of_nodes(shape) && shape.fewest_lost(nodes) <= most, rng)
     }
 
     /// Draws the links to cut, where a minority is at most `most` nodes. `nodes` are as many as the variant needs.
@@ -70,8 +69,10 @@ impl PartitionShape {
         order.shuffle(rng);
         let minority_max = (nodes.len().saturating_sub(1) / 2).min(most).max(1);
         let links = match self {
-            Self::One => split(&order, 1, Direction::Both),
-            Self::Majority => split(&order, rng.random_range(1..=minority_max), Direction::Both),
+            Self::One => return isolates(Relation::Any, 1, order),
+            Self::Majority => {
+                return isolates(Relation::Any, rng.random_range(1..=minority_max), order);
+            }
             Self::Halves => split(&order, (nodes.len() / 2).max(1), Direction::Both),
             Self::MajoritiesRing => majorities_ring(&order),
             Self::Bridge => {
@@ -86,9 +87,7 @@ impl PartitionShape {
             Self::Flapping(_) => {
                 return Self::drawn_within(nodes.len(), most, rng).cut(nodes, clients, most, rng);
             }
-            Self::IsolateLeader | Self::RollingLeader => {
-                return Cut::IsolateLeader { otherwise: order.swap_remove(0) };
-            }
+            Self::IsolateLeader => return isolates(Relation::Has(Role::leader()), 1, order),
             Self::Clients => {
                 let mut hosts = clients.to_vec();
                 hosts.shuffle(rng);
@@ -116,7 +115,6 @@ impl Kind for PartitionShape {
             Self::Bridge => "bridge",
             Self::OneWay => "one-way",
             Self::IsolateLeader => "isolate-leader",
-            Self::RollingLeader => "rolling-leader",
             Self::Flapping(_) => "flapping",
             Self::Clients => "clients",
             Self::Nodes(_) => LISTED,
@@ -134,8 +132,12 @@ impl Kind for PartitionShape {
         }
     }
 
-    fn varied(self, _: &mut impl Rng) -> Self {
-        self
+    fn varied(self, rng: &mut impl Rng) -> Self {
+        match self {
+            // Both states of every link are waited for, so that a long period would hold up what comes next.
+            Self::Flapping(_) => Self::Flapping(Duration::from_millis(rng.random_range(20..=60) * 10)),
+            shape => shape,
+        }
     }
 
     fn listed(text: &str) -> Option<Self> {
@@ -162,31 +164,20 @@ pub type Link = (NodeId, NodeId);
 pub enum Cut {
     /// Exactly these directed links.
     Links(Vec<Link>),
-    /// All links between the leader at the start and the other nodes.
-    IsolateLeader {
-        /// Isolated instead while no node says that it leads.
-        otherwise: NodeId,
-    },
+    /// All links between these nodes and the others.
+    Isolate(Targets),
 }
 
-impl Cut {
-    /// The directed links to cut among `nodes`, now that `leader` (or nobody) leads; sorted.
-    #[must_use]
-    pub fn resolve(&self, nodes: &[NodeId], leader: Option<&NodeId>) -> Vec<Link> {
-        match self {
-            Self::Links(links) => links.clone(),
-            Self::IsolateLeader { otherwise } => {
-                sorted(isolate(&[leader.unwrap_or(otherwise).clone()], nodes))
-            }
-        }
-    }
+/// The directed links between `set` and the other `nodes`; sorted.
+pub(crate) fn isolation(set: &[NodeId], nodes: &[NodeId]) -> Vec<Link> {
+    sorted(isolate(set, nodes))
 }
 
 impl fmt::Display for Cut {
     /// Groups hosts that lose the same links: `{n1,n2} | {n3,n4,n5}`, or the links themselves where that says less.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::IsolateLeader { .. } => f.write_str("the leader from all others"),
+            Self::Isolate(targets) => write!(f, "{targets} from all others"),
             Self::Links(links) => describe_links(links, f),
         }
     }
@@ -229,6 +220,10 @@ enum Direction {
     Both,
     Out,
     In,
+}
+
+fn isolates(role: Relation, count: usize, preferred: Vec<NodeId>) -> Cut {
+    Cut::Isolate(Targets::Chosen(Choice { role, count, preferred }))
 }
 
 fn split(order: &[NodeId], first: usize, direction: Direction) -> Vec<Link> {
@@ -291,6 +286,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::role::Cast;
 
     fn names(count: usize, prefix: &str) -> Vec<NodeId> {
         (1..=count).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
@@ -305,7 +301,10 @@ mod tests {
     fn draw(shape: &PartitionShape, n: usize, seed: u64) -> Vec<Link> {
         let nodes = names(n, "n");
         let cut = shape.cut(&nodes, &names(n, "c"), n, &mut ChaCha8Rng::seed_from_u64(seed));
-        cut.resolve(&nodes, None)
+        match cut {
+            Cut::Links(links) => links,
+            Cut::Isolate(targets) => isolation(&targets.resolve(&Cast::default(), &[]), &nodes),
+        }
     }
 
     #[test]

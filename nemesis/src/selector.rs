@@ -3,10 +3,11 @@
 use std::fmt;
 
 use duress_history::NodeId;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
+use crate::role::{Cast, Role};
 use crate::variant::{Kind, Row, selectors};
 
 /// A rule for choosing nodes, as the command line has it.
@@ -20,8 +21,8 @@ pub enum Selector {
     Majority,
     /// Every node.
     All,
-    /// The node that leads when the fault starts.
-    Leader,
+    /// A node that has this role when the fault starts.
+    Role(Role),
     /// One node at random of those that do not lead then.
     Follower,
     /// Every node but the leader.
@@ -36,6 +37,8 @@ pub enum Selector {
 pub(crate) const LISTED: &str = "n1+n2";
 /// What chooses the hosts of all clients, where a fault is one of links.
 const CLIENTS: &str = "clients";
+/// What a variant is called that takes the name of a role that the target has.
+const ROLE: &str = "role";
 
 /// Parses `n1` or `n1+n2`; `None` where a name is empty or has anything but letters, digits and hyphens.
 pub(crate) fn parse_nodes(text: &str) -> Option<Vec<NodeId>> {
@@ -66,30 +69,22 @@ impl Selector {
     /// Draws the targets among `nodes`, which are not empty, or `clients`. A minority is at most `most` nodes, and at
     /// least one.
     pub fn targets(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Targets {
-        let some = |count: usize, rng: &mut _| {
-            let mut chosen: Vec<NodeId> = nodes.sample(rng, count).cloned().collect();
-            chosen.sort();
-            Targets::Nodes(chosen)
-        };
+        let mut preferred = nodes.to_vec();
+        preferred.shuffle(rng);
+        let chosen = |role, count| Targets::Chosen(Choice { role, count, preferred: preferred.clone() });
+        let leader = Role::leader;
         match self {
-            Self::One => some(1, rng),
+            Self::One => chosen(Relation::Any, 1),
             Self::Minority => {
                 let most = (nodes.len().saturating_sub(1) / 2).min(most);
-                let count = rng.random_range(1..=most.max(1));
-                some(count, rng)
+                chosen(Relation::Any, rng.random_range(1..=most.max(1)))
             }
-            Self::Majority => some(nodes.len() / 2 + 1, rng),
+            Self::Majority => chosen(Relation::Any, nodes.len() / 2 + 1),
             Self::All => Targets::Nodes(nodes.to_vec()),
             Self::Clients => Targets::Nodes(clients.to_vec()),
-            Self::Leader | Self::Follower | Self::Followers => {
-                let mut order = nodes.to_vec();
-                order.shuffle(rng);
-                match self {
-                    Self::Follower => Targets::Follower { preferred: order },
-                    Self::Leader => Targets::Leader { otherwise: order.swap_remove(0) },
-                    _ => Targets::Followers { otherwise: order.swap_remove(0) },
-                }
-            }
+            Self::Role(role) => chosen(Relation::Has(role.clone()), 1),
+            Self::Follower => chosen(Relation::Lacks(leader()), 1),
+            Self::Followers => chosen(Relation::Lacks(leader()), nodes.len().saturating_sub(1).max(1)),
             Self::Nodes(nodes) => Targets::Nodes(nodes.clone()),
         }
     }
@@ -106,7 +101,12 @@ impl Kind for Selector {
             Self::Minority => "minority",
             Self::Majority => "majority",
             Self::All => "all",
-            Self::Leader => "leader",
+            Self::Role(role) => match role.as_str() {
+                Role::LEADER => Role::LEADER,
+                Role::OLD_LEADER => Role::OLD_LEADER,
+                Role::RETURNED => Role::RETURNED,
+                _ => ROLE,
+            },
             Self::Follower => "follower",
             Self::Followers => "followers",
             Self::Clients => CLIENTS,
@@ -115,7 +115,11 @@ impl Kind for Selector {
     }
 
     fn with(self, parameter: Option<&str>) -> Option<Self> {
-        parameter.is_none().then_some(self)
+        match (self, parameter) {
+            (selector, _) if selector.name() == ROLE => Role::parse(parameter?).map(Self::Role),
+            (selector, None) => Some(selector),
+            _ => None,
+        }
     }
 
     fn varied(self, _: &mut impl Rng) -> Self {
@@ -131,6 +135,7 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
+            Self::Role(role) if self.name() == ROLE => write!(f, "{ROLE}={role}"),
             _ => f.write_str(self.name()),
         }
     }
@@ -142,65 +147,87 @@ impl fmt::Display for Selector {
 pub enum Targets {
     /// Exactly these.
     Nodes(Vec<NodeId>),
-    /// The leader when the fault starts.
-    Leader {
-        /// Struck instead while no node says that it leads.
-        otherwise: NodeId,
-    },
-    /// The first of these that does not lead when the fault starts.
-    Follower {
-        /// Every node, in an order drawn from the seed.
-        preferred: Vec<NodeId>,
-    },
-    /// All but the leader when the fault starts.
-    Followers {
-        /// Spared instead while no node says that it leads.
-        otherwise: NodeId,
-    },
+    /// Whichever of them the choice comes to when the fault starts.
+    Chosen(Choice),
+}
+
+/// A choice that is made when the fault starts, among nodes that no other fault has taken by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Which nodes come first.
+    #[serde(flatten)]
+    pub role: Relation,
+    /// How many.
+    pub count: usize,
+    /// Every node, in an order drawn from the seed.
+    pub preferred: Vec<NodeId>,
+}
+
+/// How the nodes of a choice stand to a role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "whose", content = "role", rename_all = "lowercase")]
+pub enum Relation {
+    /// Any node.
+    Any,
+    /// Those that have it; the others where no node is known to.
+    Has(Role),
+    /// All but those that have it; where no node is known to, the least preferred counts as one that does.
+    Lacks(Role),
 }
 
 impl Targets {
-    /// Whether the leader must be known.
+    /// The role that must be known.
     #[must_use]
-    pub fn needs_leader(&self) -> bool {
-        !matches!(self, Self::Nodes(_))
+    pub fn role(&self) -> Option<&Role> {
+        match self {
+            Self::Nodes(_) => None,
+            Self::Chosen(choice) => match &choice.role {
+                Relation::Any => None,
+                Relation::Has(role) | Relation::Lacks(role) => Some(role),
+            },
+        }
     }
 
     /// Every node that is named.
     #[must_use]
-    pub fn named(&self) -> Vec<NodeId> {
+    pub fn named(&self) -> &[NodeId] {
         match self {
-            Self::Nodes(nodes) | Self::Follower { preferred: nodes } => nodes.clone(),
-            Self::Leader { otherwise } | Self::Followers { otherwise } => vec![otherwise.clone()],
+            Self::Nodes(nodes) | Self::Chosen(Choice { preferred: nodes, .. }) => nodes,
         }
     }
 
-    /// The nodes to strike among `all`, now that `leader` (or nobody) leads and others have taken those that are `down`.
-    ///
-    /// Fixed nodes are struck, down or not. A rule keeps clear of those that are down, while there are others: whoever
-    /// was just killed may still count as the leader.
+    /// How many nodes they are at the most.
     #[must_use]
-    pub fn resolve(&self, all: &[NodeId], leader: Option<&NodeId>, down: &[NodeId]) -> Vec<NodeId> {
-        let up = |node: &&NodeId| !down.contains(node);
+    pub fn count(&self) -> usize {
         match self {
-            Self::Nodes(nodes) => nodes.clone(),
-            Self::Leader { otherwise } => {
-                let leader = leader.unwrap_or(otherwise);
-                let next = || [otherwise].into_iter().chain(all).find(up);
-                vec![Some(leader).filter(up).or_else(next).unwrap_or(leader).clone()]
-            }
-            Self::Follower { preferred } => {
-                let mut followers = preferred.iter().filter(|node| Some(*node) != leader);
-                let first = followers.clone().next();
-                followers.find(up).or(first).into_iter().cloned().collect()
-            }
-            Self::Followers { otherwise } => {
-                let spared = leader.unwrap_or(otherwise);
-                let followers = all.iter().filter(|node| *node != spared);
-                let left: Vec<NodeId> = followers.clone().filter(up).cloned().collect();
-                if left.is_empty() { followers.cloned().collect() } else { left }
-            }
+            Self::Nodes(nodes) => nodes.len(),
+            Self::Chosen(choice) => choice.count,
         }
+    }
+
+    /// The nodes to strike, now that the roles are `cast` so and others have taken those that are `down`.
+    ///
+    /// Fixed nodes are struck, down or not. A choice falls on nodes that are up; where none is, on none.
+    #[must_use]
+    pub fn resolve(&self, cast: &Cast, down: &[NodeId]) -> Vec<NodeId> {
+        let Choice { role, count, preferred } = match self {
+            Self::Nodes(nodes) => return nodes.clone(),
+            Self::Chosen(choice) => choice,
+        };
+        let mut order: Vec<&NodeId> = preferred.iter().collect();
+        match role {
+            Relation::Any => {}
+            // The sort is stable: nodes of the same kind stay in the order drawn.
+            Relation::Has(role) => order.sort_by_key(|node| !cast.of(role).contains(node)),
+            Relation::Lacks(role) => match cast.of(role) {
+                [] if order.len() > 1 => _ = order.pop(),
+                having => order.retain(|node| !having.contains(node)),
+            },
+        }
+        let up = order.into_iter().filter(|node| !down.contains(node));
+        let mut chosen: Vec<NodeId> = up.take(*count).cloned().collect();
+        chosen.sort();
+        chosen
     }
 }
 
@@ -208,9 +235,19 @@ impl fmt::Display for Targets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nodes(nodes) => f.write_str(&join_nodes(nodes)),
-            Self::Leader { .. } => f.write_str("leader"),
-            Self::Follower { .. } => f.write_str("one follower"),
-            Self::Followers { .. } => f.write_str("followers"),
+            Self::Chosen(Choice { role, count, preferred }) => match (role, count) {
+                (Relation::Any, 1) => f.write_str("one node"),
+                (Relation::Any, _) => write!(f, "{count} nodes"),
+                (Relation::Has(role), 1) => write!(f, "{role}"),
+                (Relation::Has(role), _) => write!(f, "{count} nodes, first the {role}"),
+                (Relation::Lacks(role), 1) if role.as_str() == Role::LEADER => f.write_str("one follower"),
+                (Relation::Lacks(role), count)
+                    if role.as_str() == Role::LEADER && count + 1 >= preferred.len() =>
+                {
+                    f.write_str("followers")
+                }
+                (Relation::Lacks(role), _) => write!(f, "{count} nodes but the {role}"),
+            },
         }
     }
 }
@@ -219,21 +256,39 @@ impl fmt::Display for Targets {
 mod tests {
     use super::*;
 
+    fn targets(selector: &str, nodes: &[NodeId]) -> Targets {
+        let selector = Selector::parse(selector).expect("a selector");
+        // Preferred as they are named, so that what is chosen can be told.
+        match selector.targets(nodes, &[], nodes.len(), &mut rand::rng()) {
+            Targets::Chosen(choice) => Targets::Chosen(Choice { preferred: nodes.to_vec(), ..choice }),
+            fixed => fixed,
+        }
+    }
+
     #[test]
-    fn a_rule_keeps_clear_of_nodes_that_are_down() {
-        let [n1, n2, n3] = ["n1", "n2", "n3"].map(NodeId::new);
-        let all = vec![n1.clone(), n2.clone(), n3.clone()];
-        let struck = |targets: &Targets, leader: Option<&NodeId>, down: &[NodeId]| {
-            targets.resolve(&all, leader, down).iter().map(NodeId::to_string).collect::<Vec<_>>().join("+")
+    fn a_choice_falls_on_nodes_that_are_up_and_have_the_role() {
+        let all = ["n1", "n2", "n3"].map(NodeId::new);
+        let struck = |selector: &str, cast: &[(&str, &str)], down: &[&str]| {
+            let cast: Cast = cast.iter().map(|(role, node)| (Role::new(*role), NodeId::new(*node))).collect();
+            let down: Vec<NodeId> = down.iter().map(|node| NodeId::new(*node)).collect();
+            join_nodes(&targets(selector, &all).resolve(&cast, &down))
         };
-        let leader = Targets::Leader { otherwise: n2.clone() };
-        assert_eq!(struck(&leader, Some(&n1), &[]), "n1");
-        assert_eq!(struck(&leader, Some(&n1), std::slice::from_ref(&n1)), "n2");
-        assert_eq!(struck(&leader, Some(&n1), &all), "n1");
-        let follower = Targets::Follower { preferred: all.clone() };
-        assert_eq!(struck(&follower, Some(&n1), std::slice::from_ref(&n2)), "n3");
-        let followers = Targets::Followers { otherwise: n1 };
-        assert_eq!(struck(&followers, None, std::slice::from_ref(&n3)), "n2");
-        assert_eq!(struck(&Targets::Nodes(vec![n3.clone()]), None, &[n3]), "n3");
+        let n2_leads = [("leader", "n2")];
+        assert_eq!(struck("leader", &n2_leads, &[]), "n2");
+        assert_eq!(struck("leader", &[], &[]), "n1", "where none leads, one of them is struck");
+        assert_eq!(
+            struck("leader", &n2_leads, &["n2"]),
+            "n1",
+            "a leader that is down may still count as one"
+        );
+        assert_eq!(struck("leader", &n2_leads, &["n1", "n2", "n3"]), "", "none is left");
+        assert_eq!(struck("follower", &n2_leads, &["n1"]), "n3");
+        assert_eq!(struck("followers", &n2_leads, &[]), "n1+n3");
+        assert_eq!(struck("followers", &[], &["n1"]), "n2");
+        assert_eq!(struck("majority", &n2_leads, &["n1"]), "n2+n3");
+        assert_eq!(struck("n3", &[], &["n3"]), "n3");
+        let partitions = [("log-0", "n3"), ("partition", "n3"), ("partition", "n2")];
+        assert_eq!(struck("role=log-0", &partitions, &[]), "n3");
+        assert_eq!(struck("role=partition", &partitions, &[]), "n2", "of several, the preferred one");
     }
 }

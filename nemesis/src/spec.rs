@@ -1,7 +1,8 @@
 //! The fault mix: what the command line asks for.
 //!
-//! A mix is a list of items, each a family with an optional variant and, for faults of nodes, an optional choice of
-//! nodes: `partition`, `kill:minority`, `packet:loss=10%`, `clock:drift=20ms/s@leader`, `disk:power-loss@all`.
+//! A mix is a list of items, each a family with an optional variant, an optional choice of nodes and an optional event to
+//! wait for: `partition`, `kill:minority`, `packet:loss=10%`, `clock:drift=20ms/s@leader`, `disk:power-loss@all`,
+//! `kill:leader@fsync=37`; or a story, `story:laggard`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +13,24 @@ use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
 use crate::selector::Selector;
+use crate::story::Story;
+use crate::trigger::Event;
 use crate::variant::{Kind, Variant};
 
 /// One item of a fault mix. What is not given is drawn from the seed, fault by fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FaultSpec {
-    /// A partition of this shape.
-    Partition(Option<PartitionShape>),
+pub struct FaultSpec {
+    /// What is to go wrong.
+    pub what: Wanted,
+    /// The event that each of its faults waits for.
+    pub on: Option<Event>,
+}
+
+/// What an item of a mix asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A partition of this shape, or one that cuts off these nodes.
+    Partition(Option<PartitionShape>, Option<Selector>),
     /// This effect on the links of these nodes.
     Packet(Option<PacketEffect>, Option<Selector>),
     /// A kill of these nodes.
@@ -31,96 +43,112 @@ pub enum FaultSpec {
     Clock(Option<ClockEffect>, Option<Selector>),
     /// This effect on the disks of these nodes.
     Disk(Option<DiskEffect>, Option<Selector>),
+    /// Several faults that belong together.
+    Story(Option<Story>),
 }
 
+/// What stories are called on the command line, as if they were a family.
+pub(crate) const STORY: &str = "story";
+
 impl FaultSpec {
-    /// The family it belongs to.
+    /// The family it belongs to; none for a story, whose faults have their own.
     #[must_use]
-    pub fn family(&self) -> Family {
-        match self {
-            Self::Partition(_) => Family::Partition,
-            Self::Packet(..) => Family::Packet,
-            Self::Kill(_) => Family::Kill,
-            Self::Pause(_) => Family::Pause,
-            Self::Restart(_) => Family::Restart,
-            Self::Clock(..) => Family::Clock,
-            Self::Disk(..) => Family::Disk,
-        }
+    pub fn family(&self) -> Option<Family> {
+        Some(match self.what {
+            Wanted::Partition(..) => Family::Partition,
+            Wanted::Packet(..) => Family::Packet,
+            Wanted::Kill(_) => Family::Kill,
+            Wanted::Pause(_) => Family::Pause,
+            Wanted::Restart(_) => Family::Restart,
+            Wanted::Clock(..) => Family::Clock,
+            Wanted::Disk(..) => Family::Disk,
+            Wanted::Story(_) => return None,
+        })
     }
 
     /// The nodes asked for, if any.
     #[must_use]
     pub fn selector(&self) -> Option<&Selector> {
-        match self {
-            Self::Partition(_) => None,
-            Self::Kill(selector) | Self::Pause(selector) | Self::Restart(selector) => selector.as_ref(),
-            Self::Packet(_, selector) | Self::Clock(_, selector) | Self::Disk(_, selector) => {
-                selector.as_ref()
-            }
+        match &self.what {
+            Wanted::Kill(selector) | Wanted::Pause(selector) | Wanted::Restart(selector) => selector.as_ref(),
+            Wanted::Partition(_, selector)
+            | Wanted::Packet(_, selector)
+            | Wanted::Clock(_, selector)
+            | Wanted::Disk(_, selector) => selector.as_ref(),
+            Wanted::Story(_) => None,
         }
     }
 
     /// The variant that it asks for, if any.
     #[must_use]
     pub fn variant(&self) -> Option<&'static Variant> {
-        let name = match self {
-            Self::Partition(shape) => shape.as_ref().map(Kind::name),
-            Self::Packet(effect, _) => effect.as_ref().map(Kind::name),
-            Self::Kill(selector) | Self::Pause(selector) | Self::Restart(selector) => {
+        let name = match &self.what {
+            Wanted::Partition(shape, _) => shape.as_ref().map(Kind::name),
+            Wanted::Packet(effect, _) => effect.as_ref().map(Kind::name),
+            Wanted::Kill(selector) | Wanted::Pause(selector) | Wanted::Restart(selector) => {
                 selector.as_ref().map(Kind::name)
             }
-            Self::Clock(effect, _) => effect.as_ref().map(Kind::name),
-            Self::Disk(effect, _) => effect.as_ref().map(Kind::name),
+            Wanted::Clock(effect, _) => effect.as_ref().map(Kind::name),
+            Wanted::Disk(effect, _) => effect.as_ref().map(Kind::name),
+            Wanted::Story(_) => None,
         };
-        self.family().variants().find(|variant| Some(variant.name) == name)
+        self.family()?.variants().find(|variant| Some(variant.name) == name)
     }
 
     /// The fewest nodes that it works with.
     #[must_use]
     pub fn nodes_min(&self) -> usize {
-        match self.variant() {
-            Some(variant) => variant.nodes_min(),
-            None => {
-                let drawn = self.family().variants().filter(|variant| variant.weight > 0);
+        match (self.variant(), self.family(), &self.what) {
+            (Some(variant), ..) => variant.nodes_min(),
+            (None, Some(family), _) => {
+                let drawn = family.variants().filter(|variant| variant.weight > 0);
                 drawn.map(Variant::nodes_min).min().unwrap_or(1)
             }
+            (None, None, Wanted::Story(Some(story))) => story.nodes_min(),
+            (None, None, _) => Story::ALL.map(Story::nodes_min).into_iter().min().unwrap_or(1),
         }
     }
 
     /// Whether the user decided how many nodes it strikes, so that no limit does.
     #[must_use]
     pub(crate) fn names_its_size(&self) -> bool {
-        match self {
-            Self::Partition(shape) => {
+        match &self.what {
+            Wanted::Partition(shape, selector) => {
                 use PartitionShape::{Flapping, Majority, One, OneWay};
-                !matches!(shape, None | Some(One | Majority | OneWay | Flapping(_)))
+                let of_shape = !matches!(shape, None | Some(One | Majority | OneWay | Flapping(_)));
+                of_shape || selector.as_ref().is_some_and(Selector::names_its_size)
             }
-            other => other.selector().is_some_and(Selector::names_its_size),
+            Wanted::Story(story) => story.is_some(),
+            _ => self.selector().is_some_and(Selector::names_its_size),
         }
     }
 
     /// Any fault of `family`.
     #[must_use]
     pub fn any(family: Family) -> Self {
-        match family {
-            Family::Partition => Self::Partition(None),
-            Family::Packet => Self::Packet(None, None),
-            Family::Kill => Self::Kill(None),
-            Family::Pause => Self::Pause(None),
-            Family::Restart => Self::Restart(None),
-            Family::Clock => Self::Clock(None, None),
-            Family::Disk => Self::Disk(None, None),
-        }
+        let what = match family {
+            Family::Partition => Wanted::Partition(None, None),
+            Family::Packet => Wanted::Packet(None, None),
+            Family::Kill => Wanted::Kill(None),
+            Family::Pause => Wanted::Pause(None),
+            Family::Restart => Wanted::Restart(None),
+            Family::Clock => Wanted::Clock(None, None),
+            Family::Disk => Wanted::Disk(None, None),
+        };
+        Self { what, on: None }
     }
 
-    /// Parses a comma-separated mix; `none` is the empty mix, `all` has every family once.
+    /// Parses a comma-separated mix; `none` is the empty mix, `all` has every family once, and stories.
     ///
     /// # Errors
     /// [`FaultSpecError`] naming the item that is not understood.
     pub fn parse_mix(text: &str) -> Result<Vec<Self>, FaultSpecError> {
         match text.trim() {
             "" | "none" => Ok(Vec::new()),
-            "all" => Ok(Family::ALL.map(Self::any).to_vec()),
+            "all" => {
+                let story = Self { what: Wanted::Story(None), on: None };
+                Ok(Family::ALL.into_iter().map(Self::any).chain([story]).collect())
+            }
             items => items.split(',').map(|item| item.trim().parse()).collect(),
         }
     }
@@ -135,6 +163,16 @@ pub enum FaultSpecError {
         /// What was given.
         item: String,
     },
+    /// An item that has two choices of nodes, or two events.
+    #[error(
+        "\"@{part}\" is one too many in the fault \"{item}\": a fault has one choice of nodes and one event"
+    )]
+    Twice {
+        /// The item.
+        item: String,
+        /// What is one too many.
+        part: String,
+    },
     /// No such variant.
     #[error("unknown variant \"{variant}\" of the fault \"{family}\": its variants are {known}")]
     Variant {
@@ -148,21 +186,44 @@ pub enum FaultSpecError {
 }
 
 fn names() -> String {
-    Family::ALL.map(Family::name).join(", ")
+    Family::ALL.map(Family::name).into_iter().chain([STORY]).collect::<Vec<_>>().join(", ")
 }
 
 impl FromStr for FaultSpec {
     type Err = FaultSpecError;
 
     fn from_str(item: &str) -> Result<Self, Self::Err> {
-        let (item_head, nodes) = match item.split_once('@') {
-            Some((head, nodes)) => (head, Some(nodes)),
-            None => (item, None),
-        };
-        let (name, variant) = match item_head.split_once(':') {
+        let mut parts = item.split('@');
+        let head = parts.next().unwrap_or_default();
+        let (name, variant) = match head.split_once(':') {
             Some((name, variant)) => (name, Some(variant)),
-            None => (item_head, None),
+            None => (head, None),
         };
+        let (mut nodes, mut on) = (None, None);
+        for part in parts {
+            let taken = match Event::parse(part) {
+                Some(event) => on.replace(event).is_some(),
+                None => nodes.replace(part).is_some(),
+            };
+            if taken {
+                return Err(FaultSpecError::Twice { item: item.to_owned(), part: part.to_owned() });
+            }
+        }
+        if name == STORY {
+            let story = |text: &str| {
+                Story::named(text).ok_or_else(|| FaultSpecError::Variant {
+                    family: STORY,
+                    variant: text.to_owned(),
+                    known: Story::ALL.map(Story::name).join(", "),
+                })
+            };
+            let what = Wanted::Story(variant.map(story).transpose()?);
+            let more = nodes.map(str::to_owned).or(on.map(|event| event.to_string()));
+            return match more {
+                None => Ok(Self { what, on: None }),
+                Some(part) => story(&format!("@{part}")).map(|_| Self { what, on: None }),
+            };
+        }
         let family = Family::named(name).ok_or_else(|| FaultSpecError::Family { item: item.to_owned() })?;
         let unknown = |text: &str| FaultSpecError::Variant {
             family: family.name(),
@@ -176,40 +237,50 @@ impl FromStr for FaultSpec {
         ) -> Result<Option<T>, FaultSpecError> {
             text.map(|text| parse(text).ok_or_else(|| unknown(text))).transpose()
         }
-        if let (Some(nodes), Family::Partition | Family::Kill | Family::Pause | Family::Restart) =
-            (nodes, family)
-        {
+        // Of a partition, nodes can be chosen where it is they that are cut off.
+        let of_links = family == Family::Partition && !matches!(variant, None | Some("one"));
+        let of_processes = matches!(family, Family::Kill | Family::Pause | Family::Restart);
+        if let (Some(nodes), true) = (nodes, of_links || of_processes) {
             return Err(unknown(&format!("@{nodes}")));
         }
         let links_of = |text| parsed(text, Selector::of_links, unknown);
         let selector = |text| parsed(text, Selector::parse, unknown);
-        Ok(match family {
-            Family::Partition => Self::Partition(parsed(variant, PartitionShape::parse, unknown)?),
-            Family::Packet => Self::Packet(parsed(variant, PacketEffect::parse, unknown)?, links_of(nodes)?),
-            Family::Kill => Self::Kill(selector(variant)?),
-            Family::Pause => Self::Pause(selector(variant)?),
-            Family::Restart => Self::Restart(selector(variant)?),
-            Family::Clock => Self::Clock(parsed(variant, ClockEffect::parse, unknown)?, selector(nodes)?),
-            Family::Disk => Self::Disk(parsed(variant, DiskEffect::parse, unknown)?, selector(nodes)?),
-        })
+        let what = match family {
+            Family::Partition => {
+                Wanted::Partition(parsed(variant, PartitionShape::parse, unknown)?, selector(nodes)?)
+            }
+            Family::Packet => {
+                Wanted::Packet(parsed(variant, PacketEffect::parse, unknown)?, links_of(nodes)?)
+            }
+            Family::Kill => Wanted::Kill(selector(variant)?),
+            Family::Pause => Wanted::Pause(selector(variant)?),
+            Family::Restart => Wanted::Restart(selector(variant)?),
+            Family::Clock => Wanted::Clock(parsed(variant, ClockEffect::parse, unknown)?, selector(nodes)?),
+            Family::Disk => Wanted::Disk(parsed(variant, DiskEffect::parse, unknown)?, selector(nodes)?),
+        };
+        Ok(Self { what, on })
     }
 }
 
 impl fmt::Display for FaultSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.family().name())?;
-        match self {
-            Self::Partition(Some(shape)) => write!(f, ":{shape}")?,
-            Self::Packet(Some(effect), _) => write!(f, ":{effect}")?,
-            Self::Clock(Some(effect), _) => write!(f, ":{effect}")?,
-            Self::Disk(Some(effect), _) => write!(f, ":{effect}")?,
+        f.write_str(self.family().map_or(STORY, Family::name))?;
+        match &self.what {
+            Wanted::Partition(Some(shape), _) => write!(f, ":{shape}")?,
+            Wanted::Packet(Some(effect), _) => write!(f, ":{effect}")?,
+            Wanted::Clock(Some(effect), _) => write!(f, ":{effect}")?,
+            Wanted::Disk(Some(effect), _) => write!(f, ":{effect}")?,
+            Wanted::Story(Some(story)) => write!(f, ":{}", story.name())?,
             _ => {}
         }
-        match (self, self.selector()) {
-            (_, None) => Ok(()),
-            (Self::Kill(_) | Self::Pause(_) | Self::Restart(_), Some(selector)) => write!(f, ":{selector}"),
-            (_, Some(selector)) => write!(f, "@{selector}"),
+        match (&self.what, self.selector()) {
+            (_, None) => {}
+            (Wanted::Kill(_) | Wanted::Pause(_) | Wanted::Restart(_), Some(selector)) => {
+                write!(f, ":{selector}")?;
+            }
+            (_, Some(selector)) => write!(f, "@{selector}")?,
         }
+        self.on.as_ref().map_or(Ok(()), |event| write!(f, "@{event}"))
     }
 }
 
@@ -225,14 +296,15 @@ mod tests {
 
     #[test]
     fn a_mix_prints_as_it_is_parsed() {
-        let text = "partition,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:rolling-leader,partition:n1+n3,kill:minority,kill:follower,\
+        let text = "partition,partition:one-way,partition:flapping=400ms,packet:loss=10%@clients,packet@c1,partition:one@role=controller,partition@old-leader,story,story:laggard,partition:n1+n3,kill:minority,kill:follower,\
                     pause:leader,pause:n2,restart:all,packet,packet:loss=10%,packet:delay=50ms@one,clock,\
-                    clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms";
+                    clock:drift=20ms/s@leader,clock:bump=-2s,clock@n1,disk,disk:power-loss@all,disk:slow-fsync=20ms,\
+                    kill:leader@fsync=37,pause:role=log-0@leader-change,disk:power-loss@all@op=200,kill@log=elected leader";
         let mix = FaultSpec::parse_mix(text).expect("a good mix");
         let printed: Vec<String> = mix.iter().map(FaultSpec::to_string).collect();
         assert_eq!(printed.join(","), text);
         assert_eq!(FaultSpec::parse_mix("none"), Ok(Vec::new()));
-        assert_eq!(FaultSpec::parse_mix("all").map(|mix| mix.len()), Ok(Family::ALL.len()));
+        assert_eq!(FaultSpec::parse_mix("all").map(|mix| mix.len()), Ok(Family::ALL.len() + 1));
     }
 
     #[test]
@@ -256,6 +328,13 @@ mod tests {
             "kill:clients",
             "partition:flapping=1ms",
             "partition:flapping=1h",
+            "partition:halves@leader",
+            "story:none-such",
+            "story:laggard@leader",
+            "story@op=3",
+            "kill@fsync=1@fsync=2",
+            "disk@all@leader",
+            "kill:role",
         ] {
             assert!(FaultSpec::parse_mix(bad).is_err(), "{bad}");
         }

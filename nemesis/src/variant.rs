@@ -15,6 +15,7 @@ use crate::disk_fault::DiskEffect;
 use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::PartitionShape;
+use crate::role;
 use crate::selector::Selector;
 
 /// A variant of a family.
@@ -160,11 +161,6 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
         }
         drawn.expect("the sum of the weights is above what was drawn").varied(rng)
     }
-
-    /// The variants that are drawn, in the order of the table.
-    fn drawn() -> impl Iterator<Item = Self> {
-        Self::rows().iter().filter(|row| row.weight > 0).map(|row| row.kind.clone())
-    }
 }
 
 const TWO: &[Need] = &[Need::Nodes(2)];
@@ -178,10 +174,10 @@ fn two_names() -> Vec<NodeId> {
 
 pub(crate) fn partitions() -> &'static [Row<PartitionShape>] {
     use PartitionShape::*;
-    static ROWS: LazyLock<[Row<PartitionShape>; 11]> = LazyLock::new(|| {
+    static ROWS: LazyLock<[Row<PartitionShape>; 10]> = LazyLock::new(|| {
         [
-            row(One, 1, TWO, "one node is cut from all others"),
-            row(Majority, 1, TWO, "a minority of random size is cut from the majority"),
+            row(One, 2, TWO, "one node is cut from all others, or those that @ chooses"),
+            row(Majority, 2, TWO, "a minority of random size is cut from the majority"),
             row(Halves, 1, TWO, "two halves, the smaller one rounded down"),
             row(
                 MajoritiesRing,
@@ -190,26 +186,20 @@ pub(crate) fn partitions() -> &'static [Row<PartitionShape>] {
                 "every node sees a majority, and no two nodes see the same one",
             ),
             row(Bridge, 1, &[Need::Nodes(3)], "two halves that only one node, the bridge, can both see"),
-            row(OneWay, 1, TWO, "packets cross between a minority and the rest in one direction only"),
+            row(OneWay, 2, TWO, "packets cross between a minority and the rest in one direction only"),
             row(
                 IsolateLeader,
-                0,
+                8,
                 ISOLATION,
                 "the node that leads when the fault starts is cut from all others",
             ),
             row(
-                RollingLeader,
-                0,
-                ISOLATION,
-                "isolate-leader again and again, each before the last one heals, with no quiet period",
-            ),
-            row(
                 Flapping(Duration::from_secs(1)),
-                0,
+                1,
                 TWO,
                 "the links of one of the drawn shapes are cut and open by turns, each for half of the period",
             ),
-            row(Clients, 0, &[Need::Nodes(1)], "some client hosts are cut from some nodes"),
+            row(Clients, 1, &[Need::Nodes(1)], "some client hosts are cut from some nodes"),
             row(
                 Nodes(two_names()),
                 0,
@@ -250,15 +240,34 @@ pub(crate) const PACKETS: &[Row<PacketEffect>] = &{
 pub(crate) fn selectors() -> &'static [Row<Selector>] {
     use Selector::*;
     const FOLLOWERS: &[Need] = ISOLATION;
-    static ROWS: LazyLock<[Row<Selector>; 8]> = LazyLock::new(|| {
-        [
-            row(One, 1, &[], "one node at random"),
-            row(Minority, 1, &[], "from one node to the largest number that leaves a majority"),
-            row(Leader, 1, &[Need::Leader], "the node that leads when the fault starts"),
-            row(Majority, 0, &[], "the smallest number of nodes that leaves no majority"),
-            row(All, 0, &[], "every node"),
-            row(Follower, 0, FOLLOWERS, "one node at random of those that do not lead when the fault starts"),
-            row(Followers, 0, FOLLOWERS, "every node but the leader"),
+    static ROWS: LazyLock<Vec<Row<Selector>>> = LazyLock::new(|| {
+        let role = |name: &str| Role(role::Role::new(name));
+        vec![
+            row(One, 6, &[], "one node at random"),
+            row(Minority, 3, &[], "from one node to the largest number that leaves a majority"),
+            row(role(role::Role::LEADER), 8, &[Need::Leader], "the node that leads when the fault starts"),
+            row(Majority, 1, &[], "the smallest number of nodes that leaves no majority"),
+            row(All, 1, &[], "every node"),
+            row(Follower, 3, FOLLOWERS, "one node at random of those that do not lead when the fault starts"),
+            row(Followers, 1, FOLLOWERS, "every node but the leader"),
+            row(
+                role(role::Role::OLD_LEADER),
+                2,
+                ISOLATION,
+                "the node that led before the one that leads then",
+            ),
+            row(
+                role(role::Role::RETURNED),
+                3,
+                ISOLATION,
+                "the node that was started, resumed or joined again last",
+            ),
+            row(
+                role("controller"),
+                0,
+                &[],
+                "a node that has this role then, of those that the target names (duress targets)",
+            ),
             row(Nodes(two_names()), 0, &[], "these nodes"),
         ]
     });
@@ -277,10 +286,10 @@ pub(crate) const CLOCKS: &[Row<ClockEffect>] = &{
 pub(crate) const DISKS: &[Row<DiskEffect>] = &{
     use DiskEffect::*;
     [
-        row(PowerLoss, 1, DISK, "the node's processes are gone, and nothing that was not synced survives"),
+        row(PowerLoss, 3, DISK, "the node's processes are gone, and nothing that was not synced survives"),
         row(Torn, 1, DISK, "as power-loss, but a random part of what was not synced survives"),
         row(LyingFsync, 0, DISK, "fsync answers that it is done, and does nothing; a power loss at the end"),
-        row(SlowFsync(Duration::from_millis(20)), 1, DISK, "fsync takes so much longer, up to 10s"),
+        row(SlowFsync(Duration::from_millis(20)), 2, DISK, "fsync takes so much longer, up to 10s"),
         row(Eio, 0, DISK, "some writes and fsyncs fail with EIO"),
         row(Enospc, 0, DISK, "the disk is full, but for a few blocks"),
         row(Bitflip, 0, DISK, "the node is killed, and a few bits of its files flip"),

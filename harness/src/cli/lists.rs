@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use duress_nemesis::{Family, Variant};
+use duress_nemesis::trigger::EVENTS;
+use duress_nemesis::{Family, Story, Variant};
 use duress_targets::Description;
 
 use crate::cli::exit::{Exit, Failure};
@@ -67,15 +68,28 @@ pub fn faults() -> Result<Exit, Failure> {
             say!(text, "  {:<24} {}{drawn}{}", variant.example, variant.meaning, needed(variant));
         }
     }
+    say!(text, "story: faults that belong together, as real failures had them; each has its own evidence");
+    for story in Story::ALL {
+        let needs = story.needs().map(|family| format!(" (drawn where {} is in the mix)", family.name()));
+        let needs = needs.unwrap_or_default();
+        say!(text, "  story:{:<18} {}{needs}{}", story.name(), story.meaning(), at_least(story.nodes_min()));
+    }
+    say!(text, "@EVENT: a fault may begin at an event instead of a time, as in kill:leader@fsync=37");
+    for (example, meaning) in EVENTS {
+        say!(text, "  @{example:<23} {meaning}");
+    }
     say!(
         text,
         "\nA mix is a list: --faults partition:majority,kill,pause:leader. A family without a variant draws one from the seed."
     );
     say!(
         text,
-        "What is drawn, and one and minority, take away no more nodes at once than the target promises to survive losing \
-         (at least one); --beyond-tolerance lifts that. What names its size, such as kill:all, is as large as it says, and \
-         a power loss may strike all nodes at once."
+        "Faults last well below, around and well above the target's own time-outs; --interval says how often they begin."
+    );
+    say!(
+        text,
+        "What is drawn takes away no more nodes at once than the target promises to survive losing (at least one), but for \
+         a moment; --beyond-tolerance lifts that. What names its size, such as kill:all, is as large as it says."
     );
     say!(text, "A fault without evidence makes the run BROKEN (exit 3), never a pass.");
     print(text)?;
@@ -84,7 +98,11 @@ pub fn faults() -> Result<Exit, Failure> {
 
 /// What a variant needs of the cluster beyond one node.
 fn needed(variant: &Variant) -> String {
-    match variant.nodes_min() {
+    at_least(variant.nodes_min())
+}
+
+fn at_least(nodes: usize) -> String {
+    match nodes {
         ..=2 => String::new(),
         nodes => format!("; at least {nodes} nodes"),
     }

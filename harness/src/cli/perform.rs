@@ -23,7 +23,7 @@ use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
 use crate::plan::{ClockSource, DataLocation, Plan};
-use crate::record::faults::{FaultRecord, faults};
+use crate::record::faults::{FaultRecord, elections, faults, without_takeover};
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
 use crate::record::verdict::{self, CheckRecord, VerdictRecord};
@@ -184,6 +184,10 @@ fn judge_run(
     }
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
+    if deployment.tolerates() > 0 && plan.floor_percent > 0 {
+        undecided.extend(without_takeover(&faults, deployment.time_outs().election * 2));
+    }
+    notes.push(format!("another node was seen to lead {} times", elections(&events)));
     let planned = |fault: &&FaultRecord| plan.schedule.iter().any(|planned| planned.id == fault.id);
     let injected = faults.iter().filter(planned).count();
     if outcome.stop == Stop::No && injected < plan.schedule.len() && broken.is_empty() {

@@ -9,11 +9,13 @@ use clap::{Args, ValueEnum};
 use duress_arena::PortKind;
 use duress_arena::capabilities::probe;
 use duress_history::Promise;
-use duress_nemesis::schedule::{Expansion, MixOptions, Overlap, expand};
-use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, ScheduledFault};
+use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, Role, ScheduledFault};
 use duress_settings::{Request, Settings};
 use duress_targets::{Deployment, Scenario, System};
-use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::perform::{OutputArgs, isolated};
 use super::shrink::replay_times;
@@ -29,11 +31,16 @@ use crate::systems::systems;
 use crate::workload::{Model, Workload, Workloads};
 
 /// The fault mix of a run that names none.
-const DEFAULT_FAULTS: &str = "partition,kill,pause";
+const DEFAULT_FAULTS: &str = "partition,kill,pause,restart,story";
+/// The same where there is one node.
+const DEFAULT_FAULTS_ALONE: &str = "kill,pause,restart";
 /// The number of nodes of a run that names none.
 const DEFAULT_NODES: usize = 5;
-/// The mean time between the faults of a run that names none.
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(3);
+/// The mean time from one fault to the next of a run that names none: so many faults that correct targets still make some
+/// progress.
+const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
+/// The same where there is one node: whatever strikes it stops everything.
+const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
 /// The shortest mean time between faults.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long clients run when the run names no limit.
@@ -42,6 +49,8 @@ const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long patient clients wait at most, where nothing says otherwise.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
+/// The random stream that options are drawn from, beside those of the schedule and of the workload.
+const OPTIONS_STREAM: u64 = 3;
 /// The ceiling of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
@@ -49,22 +58,23 @@ const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,
+    /// Draw the options that no promise depends on, where they are not given, from the values that the target names
+    /// (`duress targets` lists them)
+    #[arg(long)]
+    draw_options: bool,
     /// What clients do (`duress workloads` lists it) [default: the bug's, or the target's first]
     #[arg(long)]
     workload: Option<String>,
-    /// The faults, as family or family:variant, separated by commas (`duress faults` lists them); none, or all
-    /// [default: partition,kill,pause]
+    /// The faults, as family or family:variant, and stories, separated by commas (`duress faults` lists them); none, or all
+    /// [default: partition,kill,pause,restart,story]
     #[arg(long, value_name = "MIX")]
     faults: Option<String>,
     /// A schedule written by hand instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
-    /// Mean time from one fault to the next [default: 3s, less where a run is too short for every fault of the mix]
+    /// Mean time from one fault's start to the next one's: how intense the run is [default: 700ms]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
-    /// Let faults of different items of the mix be in force at once
-    #[arg(long)]
-    overlap: bool,
     /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
     #[arg(long)]
     beyond_tolerance: bool,
@@ -265,14 +275,15 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
     }
     let request = args.target.request(node_count)?;
-    let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
+    let settings = resolved(system, request, args.draw_options.then_some(seed))?;
     let faults = match (&args.faults, scenario) {
         _ if args.schedule.is_some() => "by hand".to_owned(),
         (Some(mix), _) if mix.trim().is_empty() => "none".to_owned(),
         (Some(mix), _) => mix.clone(),
         (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
         (None, Some(scenario)) => scenario.faults.join(","),
-        (None, None) if node_count == 1 => "kill,pause".to_owned(),
+        (None, None) if node_count == 1 => DEFAULT_FAULTS_ALONE.to_owned(),
         (None, None) => DEFAULT_FAULTS.to_owned(),
     };
     let faults = if faults == "all" { all_allowed()? } else { faults };
@@ -285,14 +296,10 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
     let given =
         args.interval.or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero()));
-    // A short run gets shorter intervals, so that every item of the mix has its turn.
-    let turns = u32::try_from(mix.len()).unwrap_or(u32::MAX).saturating_add(1);
-    let fitting = (time_limit.saturating_sub(args.warm_up) / turns).clamp(INTERVAL_MIN, DEFAULT_INTERVAL);
-    let interval = given.unwrap_or(fitting);
+    let interval = given.unwrap_or(if node_count == 1 { DEFAULT_INTERVAL_ALONE } else { DEFAULT_INTERVAL });
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
     let timeout = args.timeout.or(scenario_timeout).unwrap_or(DEFAULT_TIMEOUT);
     let patience = args.patience.unwrap_or((timeout * 3).min(PATIENCE_MAX).max(timeout));
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let mut plan = Plan {
         version: VERSION,
         target: system.description().name.clone(),
@@ -309,7 +316,6 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         seed,
         faults,
         fault_interval_ms: millis(interval),
-        overlap: if args.overlap { Overlap::Items } else { Overlap::Never },
         losses: None,
         promise: args.promise,
         floor_percent: args.floor,
@@ -336,7 +342,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             let losses =
                 if args.beyond_tolerance { LossLimit::Beyond } else { LossLimit::tolerated(tolerated) };
             plan.losses = Some(losses);
-            expanded(&plan, losses, &*deployment, &mix, args)?
+            expanded(&plan, losses, &*deployment, workload, &mix, args)?
         }
     };
     // A run without faults keeps to none.
@@ -347,13 +353,35 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     if any(|fault| matches!(fault, Fault::Clock { .. })) {
         plan.arena.clock = ClockSource::Own;
     }
-    if any(|fault| matches!(fault, Fault::Disk { .. })) {
+    let counted =
+        |fault: &ScheduledFault| fault.on.as_ref().is_some_and(|trigger| trigger.event.needs_disk());
+    if any(|fault| matches!(fault, Fault::Disk { .. })) || plan.schedule.iter().any(counted) {
         plan.arena.data = DataLocation::Breakable;
     }
     if !args.dry_run {
         system.available(&plan.settings.programs).map_err(missing)?;
     }
     Ok(Planned { plan, system, workload, deployment })
+}
+
+/// The settings that `request` asks for; with a `seed`, options that nothing promised depends on are drawn, where they are
+/// not given.
+fn resolved(system: &dyn System, mut request: Request, seed: Option<u64>) -> Result<Settings, Failure> {
+    let settings = system.resolve(&request).map_err(Failure::usage)?;
+    let Some(seed) = seed else { return Ok(settings) };
+    let offer = &system.description().offer;
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(OPTIONS_STREAM);
+    for option in offer.options_of(&settings.mode) {
+        // Drawn whether it is given or not, so that what is given does not change the others.
+        let drawn = option.drawn.choose(&mut rng);
+        // What a bug's scenario sets is given too.
+        let given = settings.options.get(&option.name) != Some(&option.default);
+        if let (Some(value), false) = (drawn, given || request.options.contains_key(&option.name)) {
+            request.options.insert(option.name.clone(), value.clone());
+        }
+    }
+    system.resolve(&request).map_err(Failure::usage)
 }
 
 /// The families of faults that this machine allows, and those that it forbids.
@@ -370,15 +398,16 @@ pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
 /// Every family of faults that this machine allows, as a mix.
 fn all_allowed() -> Result<String, Failure> {
     let (allowed, forbidden) = families()?;
-    let names =
-        |families: &[Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(",");
+    let names = |families: &[Family], more: &[&str]| {
+        families.iter().map(|family| family.name()).chain(more.iter().copied()).collect::<Vec<_>>().join(",")
+    };
     if !forbidden.is_empty() {
         tell(format_args!(
             "left out of all faults, since this machine forbids them (see duress doctor): {}",
-            names(&forbidden)
+            names(&forbidden, &[])
         ));
     }
-    Ok(names(&allowed))
+    Ok(names(&allowed, &["story"]))
 }
 
 /// The schedule that `mix` expands to.
@@ -386,34 +415,27 @@ fn expanded(
     plan: &Plan,
     losses: LossLimit,
     deployment: &dyn Deployment,
+    workload: &dyn Workload,
     mix: &[FaultSpec],
     args: &RunArgs,
 ) -> Result<Vec<ScheduledFault>, Failure> {
     let (nodes, clients) =
         (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
-    let Expansion { faults, beyond } = expand(
-        mix,
-        &MixOptions {
-            nodes: &nodes,
-            clients: &clients,
-            seed: plan.seed,
-            interval: Duration::from_millis(plan.fault_interval_ms),
-            warm_up: args.warm_up,
-            time_limit: plan.time_limit(),
-            overlap: plan.overlap,
-            losses,
-            clock_bound: deployment.clock_bound(),
-        },
-    )
-    .map_err(Failure::usage)?;
-    if beyond > 0 {
-        tell(format_args!(
-            "left out: {beyond} faults that, together with others, would take away more nodes than {} survives losing \
-             (--beyond-tolerance keeps them)",
-            plan.target
-        ));
-    }
-    Ok(faults)
+    let setup = workload.setup(&plan.workload.options).map_err(Failure::usage)?;
+    let roles: Vec<Role> = deployment.roles(&setup).into_iter().map(Role::new).collect();
+    let options = MixOptions {
+        nodes: &nodes,
+        clients: &clients,
+        roles: &roles,
+        seed: plan.seed,
+        interval: Duration::from_millis(plan.fault_interval_ms),
+        warm_up: args.warm_up,
+        time_limit: plan.time_limit(),
+        time_outs: &deployment.time_outs().all(),
+        losses,
+        clock_bound: deployment.clock_bound(),
+    };
+    expand(mix, &options).map_err(Failure::usage)
 }
 
 /// Reads a schedule written by hand: a JSON list of faults, as `plan.json` has it.

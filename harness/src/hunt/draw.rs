@@ -52,6 +52,8 @@ const LOADS: [(&str, u32); 4] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1)];
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
 /// By what a workload's number is multiplied, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
+/// How often stories are among the faults.
+const STORIES: f64 = 0.5;
 
 /// The run `number` of a hunt from `seed` on `system`, with the families of faults that this machine allows.
 #[must_use]
@@ -90,6 +92,8 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     }
     say("faults", fixed.faults.clone().unwrap_or_else(|| faults(&allowed, nodes, &mut rng)));
     say("seed", seed.to_string());
+    // Options that no promise depends on are the run's to draw.
+    words.push("--draw-options".to_owned());
     let options = settings.iter().flat_map(|settings| &settings.options);
     for (name, value) in options.filter(|(name, value)| is_said(system, fixed, name, value)) {
         words.extend(["-o".to_owned(), format!("{name}={value}")]);
@@ -207,6 +211,10 @@ fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
         .collect();
     if let Some(variant) = fitting.choose(rng).filter(|_| items.len() < 3) {
         items.insert(variant.clone());
+    }
+    // Faults that follow each other as those of real failures did.
+    if rng.random_bool(STORIES) {
+        items.insert("story".to_owned());
     }
     items.into_iter().collect::<Vec<String>>().join(",")
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use duress_history::nemesis::{Evidence, NemesisAct, Proof};
+use duress_history::nemesis::{NemesisAct, Proof};
 use duress_history::{Completion, NemesisEvent, NodeId, Operation};
 use duress_nemesis::{Family, FaultSpec};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ impl Floor {
         let mix = FaultSpec::parse_mix(&plan.faults).unwrap_or_default();
         let families: Vec<Family> = match mix.is_empty() {
             true => plan.schedule.iter().map(|fault| fault.fault.family()).collect(),
-            false => mix.iter().map(FaultSpec::family).collect(),
+            false => mix.iter().filter_map(FaultSpec::family).collect(),
         };
         Self {
             answered_percent: plan.floor_percent,
@@ -167,18 +167,15 @@ impl Exercised {
                 .push("no operation happened in the final phase: what was lost would not be seen".to_owned());
         }
         for family in &floor.families {
-            let of_family: Vec<&UnderFault> =
-                self.faults.iter().filter(|fault| fault.family == *family).collect();
-            if of_family.is_empty() {
+            let mut of_family = self.faults.iter().filter(|fault| fault.family == *family).peekable();
+            if of_family.peek().is_none() {
                 missing
                     .push(format!("no fault of the family {family} was in force, though it was asked for"));
+            } else if of_family.all(|fault| fault.operations.invoked == 0) {
+                missing.push(format!(
+                    "no operation was under way while a fault of the family {family} was in force"
+                ));
             }
-        }
-        for fault in self.faults.iter().filter(|fault| fault.operations.invoked == 0) {
-            missing.push(format!(
-                "no operation was under way while fault {} ({}) was in force",
-                fault.fault, fault.what
-            ));
         }
         let partial: Vec<&UnderFault> =
             self.faults.iter().filter(|fault| fault.took_away < floor.nodes.len()).collect();
@@ -235,7 +232,7 @@ fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
     for event in nemesis {
         match &event.act {
             NemesisAct::Started { since_us, .. } if since_us.saturating_mul(1000) >= until_ns => {}
-            NemesisAct::Started { fault, since_us, evidence, .. } => windows.push(Window {
+            NemesisAct::Started { fault, away, since_us, evidence, .. } => windows.push(Window {
                 from_ns: since_us.saturating_mul(1000),
                 to_ns: u64::MAX,
                 seen: evidence.proves() != Proof::Masked,
@@ -244,7 +241,7 @@ fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
                     family: fault.family.clone(),
                     what: fault.what.clone(),
                     operations: Asked::default(),
-                    took_away: took_away(evidence),
+                    took_away: away.len(),
                 },
             }),
             NemesisAct::Stopping { fault } | NemesisAct::Stopped { fault, .. } => {
@@ -266,18 +263,9 @@ fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
     windows
 }
 
-/// How many nodes a fault takes away whole, by its evidence.
-fn took_away(evidence: &Evidence) -> usize {
-    match evidence {
-        Evidence::Ended { nodes } | Evidence::Killed { nodes } | Evidence::Paused { nodes } => nodes.len(),
-        Evidence::DiskStruck { nodes } => nodes.len(),
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use duress_history::nemesis::{FaultName, PacketsSeen, Touches};
+    use duress_history::nemesis::{Evidence, FaultName, PacketsSeen, Touches};
 
     use super::*;
 
@@ -331,7 +319,7 @@ mod tests {
         assert!(missing(mute).contains("node n1 answered none of the 10"));
         assert!(missing(|seen| _ = seen.faults.pop()).contains("the family pause"));
         let idle = |seen: &mut Exercised| seen.faults[0].operations = Asked::default();
-        assert!(missing(idle).contains("while fault 1 (kill) was in force"));
+        assert!(missing(idle).contains("while a fault of the family kill was in force"));
         let silent = |seen: &mut Exercised| seen.faults.iter_mut().for_each(|fault| fault.operations.ok = 0);
         assert!(missing(silent).contains("no operation happened while a fault was in force"));
     }
@@ -342,7 +330,14 @@ mod tests {
         let started = |id, cut| {
             let probes = PacketsSeen { links: 4 - cut, met: 4 - cut, ..PacketsSeen::default() };
             let evidence = Evidence::Shaped { links: 4, cut, touches: Touches::Every, probes };
-            NemesisAct::Started { fault: name(id), leader: None, since_us: 1, late_us: 0, evidence }
+            NemesisAct::Started {
+                fault: name(id),
+                leader: None,
+                away: Vec::new(),
+                since_us: 1,
+                late_us: 0,
+                evidence,
+            }
         };
         let stopped = |id, still_cut| {
             let after = PacketsSeen::default();

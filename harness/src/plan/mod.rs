@@ -9,7 +9,6 @@ use std::{fs, io};
 
 use duress_arena::PortKind;
 use duress_history::{NodeId, Promise};
-use duress_nemesis::schedule::Overlap;
 use duress_nemesis::{LossLimit, ScheduledFault};
 use duress_settings::Settings;
 use duress_targets::{Node, Topology};
@@ -137,10 +136,8 @@ pub struct Plan {
     pub seed: u64,
     /// The fault mix that the schedule was expanded from.
     pub faults: String,
-    /// Mean time from one fault to the next of a sequence, in milliseconds.
+    /// Mean time from one fault's start to the next one's, in milliseconds: how intense the run is.
     pub fault_interval_ms: u64,
-    /// Whether faults may overlap.
-    pub overlap: Overlap,
     /// How many nodes the faults that were drawn may take away at once; absent where none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<LossLimit>,

@@ -13,7 +13,7 @@ pub fn plan() -> Plan {
         "nodes": [host("n1", "10.77.0.1"), host("n2", "10.77.0.2")], "clients": [host("c1", "10.77.0.101")],
         "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1},
         "concurrency": 10, "rate_hz": null, "time_limit_ms": 10_000, "operation_timeout_ms": 1000, "seed": 7,
-        "faults": "kill", "fault_interval_ms": 5000, "overlap": "never", "schedule": [],
+        "faults": "kill", "fault_interval_ms": 5000, "schedule": [],
         "arena": {"port": "tun", "data": "tmpfs"},
     });
     serde_json::from_value(plan).expect("a plan")

@@ -1,6 +1,7 @@
 //! The faults of a run and their evidence, read back from the history.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use duress_history::nemesis::Recovery;
 use duress_history::{NemesisAct, NemesisEvent, NodeId};
@@ -14,8 +15,17 @@ pub struct FaultRecord {
     pub id: u32,
     /// What it was.
     pub what: String,
-    /// The node that led when it started, where it struck by that.
+    /// The node that led when it started.
     pub leader: Option<String>,
+    /// The event that it had waited for, as it was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// Why it was not injected, where it waited for an event that did not come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// Where it took the leader away from the others: which node took over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub takeover: Option<Takeover>,
     /// When it was in force, in milliseconds since clients began.
     pub start_ms: Option<u64>,
     /// When it was healed.
@@ -37,7 +47,37 @@ pub struct FaultRecord {
     pub errors: Vec<String>,
 }
 
+/// What became of the leadership under a fault that took the leader away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "came", rename_all = "kebab-case")]
+pub enum Takeover {
+    /// Another node led before the fault was over, or a moment later.
+    By {
+        /// Which node.
+        node: String,
+        /// How long after the fault took hold, in milliseconds.
+        after_ms: u64,
+    },
+    /// No other node did: what the loss of a leader does to the system was not exercised.
+    None,
+}
+
+/// So many faults on leaders that were long enough, and had no effect, are no chance any more.
+const CHANCES: usize = 3;
+/// A leader that took over is seen so long after at the latest.
+const SEEN_AFTER_MS: u64 = 300;
+
 impl FaultRecord {
+    /// Which node led, and which took over, where it took the leader away.
+    #[must_use]
+    pub fn succession(&self) -> Option<String> {
+        let leader = self.leader.as_ref()?;
+        Some(match self.takeover.as_ref()? {
+            Takeover::By { node, after_ms } => format!("{leader} led; {node} took over after {after_ms} ms"),
+            Takeover::None => format!("{leader} led, and no other node took over"),
+        })
+    }
+
     /// Whether it was in force at some time between `from` and `to`, in nanoseconds.
     #[must_use]
     pub fn overlaps(&self, from: u64, to: u64) -> bool {
@@ -55,12 +95,20 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
         let Some(id) = act.fault() else { continue };
         let record = faults.entry(id).or_insert_with(|| FaultRecord { id, ..FaultRecord::default() });
         match act {
-            NemesisAct::Starting { fault, leader } => {
+            NemesisAct::Starting { fault, leader, event } => {
                 fault.what.clone_into(&mut record.what);
                 record.leader = leader.as_ref().map(NodeId::to_string);
+                record.event.clone_from(event);
             }
-            NemesisAct::Started { since_us, late_us, evidence, .. } => {
+            NemesisAct::Skipped { fault, why } => {
+                fault.what.clone_into(&mut record.what);
+                record.skipped = Some(why.clone());
+            }
+            NemesisAct::Started { leader, away, since_us, late_us, evidence, .. } => {
                 record.start_ms = Some(since_us / 1000);
+                if leader.as_ref().is_some_and(|leader| away.contains(leader)) {
+                    record.takeover = Some(Takeover::None);
+                }
                 record.late_us = Some(*late_us);
                 record.took_hold = Some(evidence.to_string());
             }
@@ -76,12 +124,50 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
                 record.ended.push((node.to_string(), status.clone()));
             }
             NemesisAct::Stopping { .. }
+            | NemesisAct::Led { .. }
             | NemesisAct::Settled { .. }
             | NemesisAct::Compared(_)
             | NemesisAct::Foreign { .. } => {}
         }
     }
+    let led: Vec<(u64, &NodeId)> = events
+        .iter()
+        .filter_map(|event| match &event.act {
+            NemesisAct::Led { node, .. } => Some((event.time / 1_000_000, node)),
+            _ => None,
+        })
+        .collect();
+    for record in faults.values_mut().filter(|record| record.takeover.is_some()) {
+        let (Some(from), Some(old)) = (record.start_ms, record.leader.clone()) else { continue };
+        let to = record.stop_ms.map_or(u64::MAX, |stop| stop + SEEN_AFTER_MS);
+        let other = led.iter().find(|(at, node)| (from..=to).contains(at) && node.as_str() != old);
+        if let Some((at, node)) = other {
+            record.takeover = Some(Takeover::By { node: node.to_string(), after_ms: at - from });
+        }
+    }
     faults.into_values().collect()
+}
+
+/// What is missing where several faults took a leader away for at least `long`, and no other node ever took over: what that does
+/// to the system was not exercised.
+#[must_use]
+pub fn without_takeover(faults: &[FaultRecord], long: Duration) -> Option<String> {
+    let led = || faults.iter().filter(|fault| fault.takeover.is_some());
+    let long_ms = u64::try_from(long.as_millis()).unwrap_or(u64::MAX);
+    let lasted = |fault: &FaultRecord| fault.stop_ms.unwrap_or(0).saturating_sub(fault.start_ms.unwrap_or(0));
+    let demanded = led().filter(|fault| lasted(fault) >= long_ms).count() >= CHANCES;
+    let any = led().any(|fault| matches!(fault.takeover, Some(Takeover::By { .. })));
+    let count = led().count();
+    (demanded && !any).then(|| {
+        format!("under none of the {count} faults that took a leader away did another node take over: that was not exercised")
+    })
+}
+
+/// How often another node was seen to lead, faults or not.
+#[must_use]
+pub fn elections(events: &[NemesisEvent]) -> usize {
+    let changed = |event: &&NemesisEvent| matches!(&event.act, NemesisAct::Led { before: Some(_), .. });
+    events.iter().filter(changed).count()
 }
 
 /// How much later than planned faults were in force, in microseconds: the median, the 99th percentile and the latest.
@@ -92,4 +178,73 @@ pub fn lateness(faults: &[FaultRecord]) -> Option<[u64; 3]> {
     // The nearest rank: of few faults, the 99th percentile is the latest.
     let rank = |percent: usize| late.get((late.len() * percent).div_ceil(100).saturating_sub(1)).copied();
     Some([rank(50)?, rank(99)?, rank(100)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use duress_history::nemesis::{Evidence, FaultName, NodeProcesses};
+
+    use super::*;
+
+    #[test]
+    fn a_takeover_is_by_another_node_while_the_leader_is_away() {
+        let node = |name: &str| NodeId::new(name);
+        let name = |id| FaultName { id, family: "pause".to_owned(), what: "pause leader".to_owned() };
+        let processes = |of: &str| vec![NodeProcesses { node: node(of), processes: 1 }];
+        let started = |id, leader: &str, struck: &str, ms: u64| NemesisAct::Started {
+            fault: name(id),
+            leader: Some(node(leader)),
+            away: vec![node(struck)],
+            since_us: ms * 1000,
+            late_us: 0,
+            evidence: Evidence::Paused { nodes: processes(struck) },
+        };
+        let starting = |id, leader: &str| NemesisAct::Starting {
+            fault: name(id),
+            leader: Some(node(leader)),
+            event: None,
+        };
+        let stopped = |id, of: &str| NemesisAct::Stopped {
+            fault: name(id),
+            evidence: Evidence::Started { nodes: processes(of) },
+        };
+        let led = |of: &str, before: Option<&str>| NemesisAct::Led {
+            node: node(of),
+            before: before.map(node),
+            term: None,
+        };
+        let acts = [
+            (50, led("n1", None)),
+            (100, starting(1, "n1")),
+            (100, started(1, "n1", "n1", 100)),
+            (1300, led("n2", Some("n1"))),
+            (2000, stopped(1, "n1")),
+            // Too short for another to take over, and what happens much later has nothing to do with it.
+            (3000, starting(2, "n2")),
+            (3000, started(2, "n2", "n2", 3000)),
+            (3100, stopped(2, "n2")),
+            (4000, led("n3", Some("n2"))),
+            // Of a node that does not lead.
+            (5000, starting(3, "n3")),
+            (5000, started(3, "n3", "n1", 5000)),
+            (5100, NemesisAct::Skipped { fault: name(4), why: "its event did not come in time".to_owned() }),
+        ];
+        let events: Vec<NemesisEvent> = (0..)
+            .zip(acts)
+            .map(|(index, (ms, act))| NemesisEvent { index, time: ms * 1_000_000, act })
+            .collect();
+        let records = faults(&events);
+        let takeovers: Vec<Option<Takeover>> = records.iter().map(|record| record.takeover.clone()).collect();
+        let by = Takeover::By { node: "n2".to_owned(), after_ms: 1200 };
+        assert_eq!(takeovers, [Some(by), Some(Takeover::None), None, None]);
+        assert_eq!(records[3].skipped.as_deref(), Some("its event did not come in time"));
+        assert_eq!(elections(&events), 2);
+        let second = Duration::from_secs(1);
+        assert_eq!(without_takeover(&records, second), None);
+        let none = FaultRecord { takeover: Some(Takeover::None), ..records[0].clone() };
+        let sentence = without_takeover(&vec![none.clone(); 3], second);
+        assert!(sentence.is_some_and(|sentence| sentence.contains("none of the 3 faults")));
+        assert_eq!(without_takeover(&[none], second), None, "once may be chance");
+        assert_eq!(without_takeover(&records[1..], second), None, "too short for that");
+    }
 }

@@ -1,7 +1,5 @@
 //! What a run did to the clocks that the target's promise rests on.
 
-use std::time::Duration;
-
 use duress_history::ClockBound;
 use duress_nemesis::{Fault, ScheduledFault, clock_bound};
 
@@ -12,10 +10,7 @@ pub fn clock_note(bound: ClockBound, schedule: &[ScheduledFault]) -> String {
     let beyond: Vec<String> = schedule
         .iter()
         .filter(|planned| match planned.fault {
-            Fault::Clock { effect, .. } => {
-                let lasts = Duration::from_millis(planned.stop_ms.saturating_sub(planned.start_ms));
-                clock_bound::is_exceeded_by(bound, effect, lasts)
-            }
+            Fault::Clock { effect, .. } => clock_bound::is_exceeded_by(bound, effect, planned.lasts()),
             _ => false,
         })
         .map(|planned| planned.id.to_string())
@@ -34,6 +29,8 @@ pub fn clock_note(bound: ClockBound, schedule: &[ScheduledFault]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use duress_history::NodeId;
     use duress_nemesis::clock_fault::ClockEffect;
     use duress_nemesis::selector::Targets;
@@ -46,7 +43,7 @@ mod tests {
         let fault = |id, ppb| {
             let targets = Targets::Nodes(vec![NodeId::new("n1")]);
             let fault = Fault::Clock { effect: ClockEffect::Drift { ppb }, targets };
-            ScheduledFault { id, start_ms: 0, stop_ms: 1000, hold_ms: 0, fault }
+            ScheduledFault { id, start_ms: 0, stop_ms: 1000, on: None, fault }
         };
         let note = clock_note(bound, &[fault(1, -400_000_000), fault(2, -500_000_000)]);
         assert!(note.ends_with("300 ms in 400 ms: fault 2 goes beyond that"), "{note}");

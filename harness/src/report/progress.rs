@@ -91,6 +91,8 @@ impl Progress {
                 }
             }
             NemesisAct::Started { .. }
+            | NemesisAct::Skipped { .. }
+            | NemesisAct::Led { .. }
             | NemesisAct::Stopped { .. }
             | NemesisAct::Settled { .. }
             | NemesisAct::Foreign { .. } => {}

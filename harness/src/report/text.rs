@@ -6,7 +6,7 @@ use duress_checkers::verdict::{Anomaly, WitnessStart};
 
 use crate::judge::Judgement;
 use crate::judge::verdict::RunVerdict;
-use crate::record::faults::lateness;
+use crate::record::faults::{FaultRecord, Takeover, lateness};
 use crate::record::verdict::VerdictRecord;
 
 /// Anomalies beyond this many are counted, not told: `verdict.json` has them all.
@@ -142,30 +142,45 @@ impl RunReport {
         if self.record.faults.is_empty() {
             return writeln!(f, "no faults were injected");
         }
-        let proven =
-            self.record.faults.iter().filter(|fault| {
-                fault.took_hold.is_some() && fault.healed.is_some() && fault.errors.is_empty()
-            });
+        let injected = || self.record.faults.iter().filter(|fault| fault.skipped.is_none());
+        let proven = injected()
+            .filter(|fault| fault.took_hold.is_some() && fault.healed.is_some() && fault.errors.is_empty());
         writeln!(
             f,
             "{} faults, {} of them with evidence that they took hold and that they healed",
-            self.record.faults.len(),
+            injected().count(),
             proven.count()
         )?;
+        let skipped = self.record.faults.len() - injected().count();
+        if skipped > 0 {
+            writeln!(
+                f,
+                "{skipped} more were not exercised, since what they waited for did not come in time"
+            )?;
+        }
+        if let Some(sentence) = takeovers(&self.record.faults) {
+            writeln!(f, "{sentence}")?;
+        }
         for fault in &self.record.faults {
             let at = |ms: Option<u64>| match ms {
                 Some(ms) => format!("{:.3}", ms as f64 / 1000.0),
                 None => "-".to_owned(),
             };
+            let led = fault.succession().map(|words| format!(" ({words})")).unwrap_or_default();
             writeln!(
                 f,
-                "  {:>3}. {:>7} s to {:>7} s  {}{}",
+                "  {:>3}. {:>7} s to {:>7} s  {}{led}",
                 fault.id,
                 at(fault.start_ms),
                 at(fault.stop_ms),
                 fault.what,
-                fault.leader.as_ref().map(|leader| format!(" (it was {leader})")).unwrap_or_default()
             )?;
+            if let Some(event) = &fault.event {
+                writeln!(f, "       begun at:  {event}")?;
+            }
+            if let Some(why) = &fault.skipped {
+                writeln!(f, "       not begun: {why}")?;
+            }
             if let Some(evidence) = &fault.took_hold {
                 writeln!(f, "       took hold: {evidence}")?;
             }
@@ -192,6 +207,20 @@ impl RunReport {
             )?;
         }
         Ok(())
+    }
+}
+
+/// How many of the faults that took a leader away made another node lead.
+fn takeovers(faults: &[FaultRecord]) -> Option<String> {
+    let on_leaders: Vec<&Takeover> = faults.iter().filter_map(|fault| fault.takeover.as_ref()).collect();
+    let survived = on_leaders.iter().filter(|takeover| matches!(takeover, Takeover::By { .. })).count();
+    match on_leaders.len() {
+        0 => None,
+        all => Some(format!(
+            "{all} faults took a leader away: another node took over under {survived} of them, and under the other {} that \
+             was not exercised",
+            all - survived
+        )),
     }
 }
 

@@ -3,101 +3,275 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use duress_nemesis::ScheduledFault;
+use duress_history::NodeId;
+use duress_nemesis::schedule::joins;
+use duress_nemesis::trigger::Event;
+use duress_nemesis::{Fault, LossLimit, ScheduledFault};
 
-/// A moment of the schedule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cue<'a> {
+    /// A fault begins to wait for its event.
+    Wait(&'a ScheduledFault),
     /// A fault starts.
     Start(&'a ScheduledFault),
     /// A fault stops.
     Stop(&'a ScheduledFault),
+    /// A fault does not start any more, and why.
+    Skip(&'a ScheduledFault, &'static str),
+}
+
+/// An event that a fault has waited for, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When the fault is due.
+    pub due: Duration,
+    /// What was seen.
+    pub what: String,
+    /// The node at which it was.
+    pub node: Option<NodeId>,
+}
+
+/// A fault that has not started.
+#[derive(Debug)]
+struct Pending<'a> {
+    fault: &'a ScheduledFault,
+    /// Since when it waits for its event, and what was seen of it.
+    waits: Option<(Duration, Option<Seen>)>,
+}
+
+/// What became of a fault, and when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    started: Option<Duration>,
+    /// Set for one that was skipped too, which then has not started.
+    over: Option<Duration>,
 }
 
 /// What is still to be done. Times are since clients began.
 ///
-/// The schedule is kept, but for two rules that matter when an injection took longer than was planned: a fault stays in
-/// force for its `hold_ms` after its evidence, and faults that were planned one after the other stay so.
+/// The schedule is kept, but for this: each fault stays in force for as long as was planned from when it took hold, and
+/// one that was to be over before another began is waited for, where the two do not go together.
 #[derive(Debug)]
 pub struct Agenda<'a> {
     /// What has not started, in the order of the schedule.
-    starts: Vec<&'a ScheduledFault>,
+    pending: Vec<Pending<'a>>,
     /// What is in force, and when it stops.
     stops: BTreeMap<u32, (Duration, &'a ScheduledFault)>,
+    past: BTreeMap<u32, Past>,
     until: Duration,
+    /// The latest moment that it was told of.
+    now: Duration,
+    nodes: Vec<NodeId>,
+    losses: LossLimit,
 }
 
 impl<'a> Agenda<'a> {
-    /// The agenda of `schedule`, where no fault is held past `until`.
+    /// The agenda of `schedule` for a cluster of `nodes`, where no fault is in force past `until`, and faults that are late
+    /// take away no more nodes than `losses` allows.
     #[must_use]
-    pub fn new(schedule: &'a [ScheduledFault], until: Duration) -> Self {
-        Self { starts: schedule.iter().collect(), stops: BTreeMap::new(), until }
-    }
-
-    /// What is next, and when. Of things at the same moment, stops come first.
-    #[must_use]
-    pub fn next(&self) -> Option<(Duration, Cue<'a>)> {
-        let stop = self.stops.values().min_by_key(|(at, fault)| (*at, fault.id)).copied();
-        let start = self.starts.iter().map(|fault| (self.earliest(fault), *fault));
-        let start = start.min_by_key(|(at, fault)| (*at, fault.id));
-        match (stop, start) {
-            (Some((stops, fault)), Some((starts, _))) if stops <= starts => Some((stops, Cue::Stop(fault))),
-            (_, Some((starts, fault))) => Some((starts, Cue::Start(fault))),
-            (Some((stops, fault)), None) => Some((stops, Cue::Stop(fault))),
-            (None, None) => None,
+    pub fn new(
+        schedule: &'a [ScheduledFault],
+        until: Duration,
+        nodes: Vec<NodeId>,
+        losses: LossLimit,
+    ) -> Self {
+        let pending = schedule.iter().map(|fault| Pending { fault, waits: None }).collect();
+        Self {
+            pending,
+            stops: BTreeMap::new(),
+            past: BTreeMap::new(),
+            until,
+            now: Duration::ZERO,
+            nodes,
+            losses,
         }
     }
 
-    /// When `fault` starts: at its time, and after everything that was to stop before that.
+    /// What is next, and when; nothing when all is done. Of things at the same moment, stops come first.
+    #[must_use]
+    pub fn next(&self) -> Option<(Duration, Cue<'a>)> {
+        let stops = self.stops.values().map(|(at, fault)| (*at, 0, fault.id, Cue::Stop(fault)));
+        let starts = self.pending.iter().filter_map(|pending| {
+            let (at, cue) = self.due(pending)?;
+            Some((at, 1, pending.fault.id, cue))
+        });
+        let next = stops.chain(starts).min_by_key(|(at, rank, id, _)| (*at, *rank, *id));
+        next.map(|(at, _, _, cue)| (at, cue))
+    }
+
+    /// What is next for a fault that has not started; nothing while only another fault decides.
+    fn due(&self, pending: &Pending<'a>) -> Option<(Duration, Cue<'a>)> {
+        let fault = pending.fault;
+        let (at, cue) = match (&fault.on, &pending.waits) {
+            (None, _) => (self.earliest(fault), Cue::Start(fault)),
+            (Some(_), None) => (Duration::from_millis(fault.start_ms), Cue::Wait(fault)),
+            (Some(_), Some((_, Some(seen)))) => (seen.due, Cue::Start(fault)),
+            (Some(trigger), Some((since, None))) => {
+                // One that waits for a fault that is still to come waits for as long as that takes.
+                if let Event::Start { fault: Some(of), .. } | Event::Heal { fault: Some(of), .. } =
+                    trigger.event
+                {
+                    let over = self.past.get(&of).and_then(|past| past.over)?;
+                    return Some((
+                        over.max(*since),
+                        Cue::Skip(fault, "the fault that it waits for did not take hold"),
+                    ));
+                }
+                (fault.latest(), Cue::Skip(fault, "its event did not come in time"))
+            }
+        };
+        if at.max(self.now) >= self.until && !matches!(cue, Cue::Skip(..)) {
+            return Some((self.until, Cue::Skip(fault, "the clients' time was over before")));
+        }
+        Some((at, cue))
+    }
+
+    /// When `fault` starts: at its time, or as soon as those that were to be over before do not keep it from that.
     fn earliest(&self, fault: &ScheduledFault) -> Duration {
-        let before = self.stops.values().filter(|(_, other)| other.stop_ms <= fault.start_ms);
-        let stops = before.map(|(at, _)| *at).max().unwrap_or_default();
-        stops.max(Duration::from_millis(fault.start_ms))
+        let start = Duration::from_millis(fault.start_ms);
+        let mut stops: Vec<(Duration, &ScheduledFault)> = self.stops.values().copied().collect();
+        stops.sort_by_key(|(at, fault)| (*at, fault.id));
+        let mut earliest = start;
+        while let Some((at, _)) = stops.first().copied() {
+            let in_force: Vec<&Fault> = stops.iter().map(|(_, other)| &other.fault).collect();
+            let late = stops.iter().filter(|(_, other)| other.stop_ms <= fault.start_ms);
+            let late: Vec<&Fault> = late.map(|(_, other)| &other.fault).collect();
+            if joins(&fault.fault, &in_force, &late, &self.nodes, self.losses) {
+                break;
+            }
+            earliest = at.max(start);
+            stops.remove(0);
+        }
+        earliest
     }
 
-    /// `fault` was injected, or could not be; it was `now` that this was known.
-    pub fn started(&mut self, fault: &'a ScheduledFault, now: Duration) {
-        self.starts.retain(|other| other.id != fault.id);
-        let planned = Duration::from_millis(fault.stop_ms);
-        let held = (now + Duration::from_millis(fault.hold_ms)).min(self.until);
-        self.stops.insert(fault.id, (planned.max(held), fault));
+    /// `fault` waits for its event from `now` on. One that waits for another fault may find that it has happened.
+    pub fn waits(&mut self, fault: &ScheduledFault, now: Duration) {
+        for pending in self.pending.iter_mut().filter(|pending| pending.fault.id == fault.id) {
+            pending.waits = Some((now, None));
+        }
+        let past: Vec<(u32, Past)> = self.past.iter().map(|(id, past)| (*id, *past)).collect();
+        for (id, Past { started, over }) in past {
+            if let Some(started) = started {
+                self.happened(id, started, Phase::Start);
+                if let Some(over) = over {
+                    self.happened(id, over, Phase::Heal);
+                }
+            }
+        }
     }
 
-    /// `fault` was healed, or could not be.
-    pub fn stopped(&mut self, fault: &ScheduledFault) {
+    /// The event that the fault `id` waits for was seen.
+    pub fn seen(&mut self, id: u32, seen: Seen) {
+        let waiting = self.pending.iter_mut().filter(|pending| pending.fault.id == id);
+        for (_, found) in waiting.filter_map(|pending| pending.waits.as_mut()) {
+            found.get_or_insert(seen.clone());
+        }
+    }
+
+    /// What was seen of the event that `fault` waits for.
+    #[must_use]
+    pub fn event_of(&self, fault: &ScheduledFault) -> Option<Seen> {
+        let pending = self.pending.iter().find(|pending| pending.fault.id == fault.id)?;
+        pending.waits.as_ref()?.1.clone()
+    }
+
+    /// `fault` took hold at `since`, or could not be injected.
+    pub fn started(&mut self, fault: &'a ScheduledFault, since: Duration) {
+        self.pending.retain(|pending| pending.fault.id != fault.id);
+        self.stops.insert(fault.id, ((since + fault.lasts()).min(self.until), fault));
+        self.now = self.now.max(since);
+        self.past.entry(fault.id).or_default().started = Some(since);
+        self.happened(fault.id, since, Phase::Start);
+    }
+
+    /// `fault` is not injected any more.
+    pub fn skipped(&mut self, fault: &ScheduledFault, now: Duration) {
+        self.pending.retain(|pending| pending.fault.id != fault.id);
+        self.past.entry(fault.id).or_default().over = Some(now);
+    }
+
+    /// `fault` was healed at `now`, or could not be.
+    pub fn stopped(&mut self, fault: &ScheduledFault, now: Duration) {
         self.stops.remove(&fault.id);
+        self.now = self.now.max(now);
+        self.past.entry(fault.id).or_default().over = Some(now);
+        self.happened(fault.id, now, Phase::Heal);
     }
+
+    /// Fault `id` went through `phase` at `when`: those that wait for that have seen it.
+    fn happened(&mut self, id: u32, when: Duration, phase: Phase) {
+        for pending in &mut self.pending {
+            let (Some(trigger), Some((since, seen @ None))) = (&pending.fault.on, &mut pending.waits) else {
+                continue;
+            };
+            let (of, after_ms, wanted, what) = match trigger.event {
+                Event::Start { fault, after_ms } => (fault, after_ms, Phase::Start, "start"),
+                Event::Heal { fault, after_ms } => (fault, after_ms, Phase::Heal, "heal"),
+                _ => continue,
+            };
+            // Of any fault, one that happens while it waits.
+            if wanted == phase && of.map_or(when >= *since, |of| of == id) {
+                let due = when + Duration::from_millis(after_ms);
+                let what = format!("{after_ms} ms after the {what} of fault {id}");
+                *seen = Some(Seen { due, what, node: None });
+            }
+        }
+    }
+}
+
+/// What another fault may wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Start,
+    Heal,
 }
 
 #[cfg(test)]
 mod tests {
-    use duress_history::NodeId;
-    use duress_nemesis::Fault;
+    use duress_nemesis::Trigger;
+    use duress_nemesis::packet::PacketEffect;
     use duress_nemesis::selector::Targets;
 
     use super::*;
 
     fn fault(id: u32, start_ms: u64, stop_ms: u64) -> ScheduledFault {
         let targets = Targets::Nodes(vec![NodeId::new("n1")]);
-        ScheduledFault { id, start_ms, stop_ms, hold_ms: 500, fault: Fault::Kill { targets } }
+        ScheduledFault { id, start_ms, stop_ms, on: None, fault: Fault::Kill { targets } }
     }
 
-    /// Plays a schedule where the evidence of each fault takes so many milliseconds: what happened, and when.
-    fn played(schedule: &[ScheduledFault], evidence_ms: u64) -> Vec<(u64, &'static str, u32)> {
-        let mut agenda = Agenda::new(schedule, Duration::from_secs(10));
+    fn waiting(id: u32, start_ms: u64, stop_ms: u64, lasts_ms: u64, event: Event) -> ScheduledFault {
+        ScheduledFault { on: Some(Trigger { event, lasts_ms }), ..fault(id, start_ms, stop_ms) }
+    }
+
+    /// The agenda for three nodes, one of which may be away.
+    fn agenda(schedule: &[ScheduledFault]) -> Agenda<'_> {
+        let nodes = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
+        Agenda::new(schedule, Duration::from_secs(10), nodes, LossLimit::tolerated(1))
+    }
+
+    /// Plays a schedule where each fault takes so many milliseconds to take hold: what happened, and when.
+    fn played(schedule: &[ScheduledFault], takes_ms: u64) -> Vec<(u64, &'static str, u32)> {
+        let mut agenda = agenda(schedule);
         let (mut now, mut seen) = (Duration::ZERO, Vec::new());
         while let Some((at, cue)) = agenda.next() {
             now = now.max(at);
             let at_ms = now.as_millis() as u64;
             match cue {
+                Cue::Wait(fault) => agenda.waits(fault, now),
+                Cue::Skip(fault, _) => {
+                    seen.push((at_ms, "skip", fault.id));
+                    agenda.skipped(fault, now);
+                }
                 Cue::Start(fault) => {
                     seen.push((at_ms, "start", fault.id));
-                    now += Duration::from_millis(evidence_ms);
+                    now += Duration::from_millis(takes_ms);
                     agenda.started(fault, now);
                 }
                 Cue::Stop(fault) => {
                     seen.push((at_ms, "stop", fault.id));
-                    agenda.stopped(fault);
+                    agenda.stopped(fault, now);
                 }
             }
         }
@@ -115,19 +289,89 @@ mod tests {
             (2500, "stop", 2),
             (3000, "stop", 3),
         ];
-        assert_eq!(played(&schedule, 1), expected);
+        assert_eq!(played(&schedule, 0), expected);
     }
 
     #[test]
-    fn a_slow_injection_is_held_and_what_was_to_follow_it_does() {
-        let schedule = [fault(1, 1000, 2000), fault(2, 2100, 3000)];
-        let expected = [(1000, "start", 1), (3500, "stop", 1), (3500, "start", 2), (6000, "stop", 2)];
+    fn a_slow_injection_lasts_as_long_and_what_was_to_follow_it_does() {
+        let schedule = [fault(1, 1000, 2000), fault(2, 2100, 3000), fault(3, 3000, 3100)];
+        let expected = [
+            (1000, "start", 1),
+            (4000, "stop", 1),
+            (4000, "start", 2),
+            (6900, "stop", 2),
+            // Its own turn came long ago, and the one before it was still pending then.
+            (6900, "start", 3),
+            (9000, "stop", 3),
+        ];
         assert_eq!(played(&schedule, 2000), expected);
     }
 
     #[test]
-    fn nothing_is_held_past_the_end() {
-        let schedule = [fault(1, 9000, 9900)];
-        assert_eq!(played(&schedule, 800), [(9000, "start", 1), (10_000, "stop", 1)]);
+    fn what_is_late_holds_up_only_what_it_does_not_go_together_with() {
+        let of = |fault: &ScheduledFault, kind: fn(Targets) -> Fault, node: &str| ScheduledFault {
+            fault: kind(Targets::Nodes(vec![NodeId::new(node)])),
+            ..fault.clone()
+        };
+        let slow =
+            |targets| Fault::Packet { effect: PacketEffect::Delay(Duration::from_millis(50)), targets };
+        let schedule = [
+            fault(1, 1000, 1100),
+            // Another node away would be one too many, and slow links take none away.
+            of(&fault(2, 1200, 1300), |targets| Fault::Kill { targets }, "n2"),
+            of(&fault(3, 1200, 1400), slow, "n3"),
+        ];
+        let mut agenda = agenda(&schedule);
+        agenda.started(&schedule[0], Duration::from_millis(1900));
+        assert_eq!(agenda.earliest(&schedule[1]), Duration::from_millis(2000));
+        assert_eq!(agenda.earliest(&schedule[2]), Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn nothing_is_in_force_past_the_end() {
+        let schedule = [fault(1, 9000, 9900), fault(2, 9950, 9990)];
+        let expected = [(9000, "start", 1), (10_000, "stop", 1), (10_000, "skip", 2)];
+        assert_eq!(played(&schedule, 800), expected);
+    }
+
+    #[test]
+    fn a_fault_follows_the_one_that_it_waits_for() {
+        let heal = |of| Event::Heal { fault: Some(of), after_ms: 30 };
+        let start = |of| Event::Start { fault: Some(of), after_ms: 70 };
+        let schedule = [
+            fault(1, 1000, 1200),
+            waiting(2, 1000, 1400, 300, start(1)),
+            waiting(3, 1200, 1350, 100, heal(1)),
+            // Of one that never takes hold.
+            waiting(4, 1200, 1500, 100, heal(9)),
+        ];
+        // Everything takes 100 ms longer than planned, and so does what waits for it.
+        let expected = [
+            (1000, "start", 1),
+            (1170, "start", 2),
+            (1300, "stop", 1),
+            (1330, "start", 3),
+            (1530, "stop", 3),
+            (1570, "stop", 2),
+        ];
+        assert_eq!(played(&schedule[..3], 100), expected);
+        let mut agenda = agenda(&schedule);
+        agenda.skipped(&ScheduledFault { id: 9, ..fault(9, 0, 1) }, Duration::from_millis(500));
+        agenda.waits(&schedule[3], Duration::from_millis(1200));
+        let skipped = agenda.due(&agenda.pending[3]).expect("it is due");
+        assert!(matches!(skipped.1, Cue::Skip(fault, _) if fault.id == 4));
+    }
+
+    #[test]
+    fn an_event_that_does_not_come_is_not_waited_for_any_longer() {
+        let schedule = [waiting(1, 1000, 5000, 500, Event::LeaderChange), fault(2, 5100, 5200)];
+        let expected = [(4500, "skip", 1), (5100, "start", 2), (5200, "stop", 2)];
+        assert_eq!(played(&schedule, 0), expected);
+        let mut agenda = agenda(&schedule);
+        agenda.waits(&schedule[0], Duration::from_secs(1));
+        let seen = Seen { due: Duration::from_millis(1700), what: "n2 leads".to_owned(), node: None };
+        agenda.seen(1, seen.clone());
+        assert_eq!(agenda.next(), Some((seen.due, Cue::Start(&schedule[0]))));
+        assert_eq!(agenda.event_of(&schedule[0]), Some(seen));
     }
 }

@@ -1,6 +1,7 @@
-//! The conductor: plays the schedule, one fault at a time, and brings the cluster back at the end.
+//! The conductor: plays the schedule, and brings the cluster back at the end.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,19 +9,19 @@ use duress_history::nemesis::{FaultName, LinkReturn, Occasion, Unjudged};
 use duress_history::{NemesisAct, NodeId};
 use duress_nemesis::nemesis::{Crash, Healed, Injected, NemesisError, Restart};
 use duress_nemesis::selector::Targets;
-use duress_nemesis::{Fault, ScheduledFault};
+use duress_nemesis::{Cast, Family, Fault, LossLimit, Role, ScheduledFault};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::run::agenda::{Agenda, Cue};
+use crate::run::agenda::{Agenda, Cue, Seen};
 use crate::run::clock::Clock;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::comparison::compare;
 use crate::run::dispatcher::{NemesisRecord, Stop};
+use crate::run::events::Events;
 use crate::run::nemesis_thread::NemesisThread;
 use crate::run::recovery::{Situation, Watch};
-use crate::run::scout::{self, Scout};
 
 /// How many times a node that ended by itself is started again.
 const RESTARTS_MAX: usize = 5;
@@ -30,7 +31,12 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often processes are looked after between faults.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
 /// How long before its time a fault is recorded and handed to the nemesis, which keeps the time.
-const HAND_OVER: Duration = Duration::from_millis(20);
+const HAND_OVER: Duration = Duration::from_millis(5);
+/// A fault that is late by more than this is left out, where one of its family has been in force: a machine that is too
+/// busy for the schedule would only meet one fault after the other.
+const TOO_LATE: Duration = Duration::from_secs(1);
+/// The role of the node at which an event was seen, for the fault that has waited for it.
+const OF_EVENT: &str = "node of the event";
 
 /// Why the run proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +81,8 @@ pub struct Conductor {
     pub nemesis: NemesisThread,
     /// Speaks to the cluster as an operator would.
     pub cluster: Rc<ClusterAccess>,
+    /// Where events are seen, and which node has which role.
+    pub events: Events,
     /// The run's clock.
     pub clock: Clock,
     /// Where everything it does is recorded.
@@ -93,6 +101,21 @@ struct Course {
     situation: Rc<RefCell<Situation>>,
     /// The heals after which nodes are still awaited.
     recoveries: JoinSet<()>,
+    /// The events that faults wait for.
+    waits: JoinSet<(u32, Seen)>,
+    /// The families of the faults that were injected.
+    families: BTreeSet<Family>,
+}
+
+/// Why a sleep is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// It is time.
+    Due,
+    /// An event was seen that a fault waits for.
+    Seen,
+    /// The run is to end.
+    Ends,
 }
 
 impl Conductor {
@@ -101,36 +124,40 @@ impl Conductor {
     ///
     /// A stop ends the playing early, and `Stop::Now` the recovery too.
     pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
-        let mut agenda = Agenda::new(schedule, until);
+        let losses = LossLimit::tolerated(self.cluster.deployment.tolerates());
+        let mut agenda = Agenda::new(schedule, until, self.cluster.nodes(), losses);
         let mut course = self.course();
         while let Some((at, cue)) = agenda.next() {
+            let ahead = if matches!(cue, Cue::Start(_)) { HAND_OVER } else { Duration::ZERO };
+            match self.sleep_until(at.saturating_sub(ahead), &mut agenda, &mut course).await {
+                Woken::Due => {}
+                Woken::Seen => continue,
+                Woken::Ends => break,
+            }
             match cue {
+                Cue::Wait(fault) => self.wait(fault, &mut agenda, &mut course),
+                Cue::Start(fault) if self.is_too_late(fault, &course) => {
+                    let why = "the machine was too busy to inject it in time".to_owned();
+                    self.record(NemesisAct::Skipped { fault: name(fault), why }).await;
+                    agenda.skipped(fault, self.clock.now());
+                }
                 Cue::Start(fault) => {
-                    let mut leader = None;
-                    if fault.fault.needs_leader() {
-                        let ahead = at.saturating_sub(scout::AHEAD);
-                        if !self.sleep_until(ahead, &mut course).await {
-                            break;
-                        }
-                        leader = Some(Scout::send(Rc::clone(&self.cluster)));
-                    }
-                    let handed = at.saturating_sub(HAND_OVER);
-                    if !self.sleep_until(handed, &mut course).await {
-                        break;
-                    }
-                    self.inject(fault, at, leader, &mut course).await;
-                    agenda.started(fault, self.clock.now());
+                    course.families.insert(fault.fault.family());
+                    let since = self.inject(fault, at, agenda.event_of(fault), &mut course).await;
+                    agenda.started(fault, since);
                 }
                 Cue::Stop(fault) => {
-                    if !self.sleep_until(at, &mut course).await {
-                        break;
-                    }
-                    self.heal(fault, &mut course).await;
-                    agenda.stopped(fault);
+                    let healed = self.heal(fault, &mut course).await;
+                    agenda.stopped(fault, healed);
+                }
+                Cue::Skip(fault, why) => {
+                    let (fault_name, why) = (name(fault), why.to_owned());
+                    self.record(NemesisAct::Skipped { fault: fault_name, why }).await;
+                    agenda.skipped(fault, self.clock.now());
                 }
             }
         }
-        self.sleep_until(until, &mut course).await;
+        self.sleep_until(until, &mut agenda, &mut course).await;
         self.recover(schedule, &mut course).await;
         self.end_recoveries(&mut course).await;
         course.broken
@@ -148,7 +175,7 @@ impl Conductor {
             return course.broken;
         }
         let (now, fault) = (self.clock.now(), Fault::Kill { targets: Targets::Nodes(nodes) });
-        let fault = ScheduledFault { id, start_ms: millis(now), stop_ms: millis(now), hold_ms: 0, fault };
+        let fault = ScheduledFault { id, start_ms: millis(now), stop_ms: millis(now), on: None, fault };
         self.inject(&fault, now, None, &mut course).await;
         self.recover(std::slice::from_ref(&fault), &mut course).await;
         self.end_recoveries(&mut course).await;
@@ -165,26 +192,61 @@ impl Conductor {
     }
 
     fn course(&self) -> Course {
-        Course { broken: Vec::new(), situation: Rc::clone(&self.situation), recoveries: JoinSet::new() }
+        Course {
+            broken: Vec::new(),
+            situation: Rc::clone(&self.situation),
+            recoveries: JoinSet::new(),
+            waits: JoinSet::new(),
+            families: BTreeSet::new(),
+        }
     }
 
-    /// Sleeps, looking after the processes meanwhile. False when the run is to end before its time.
-    async fn sleep_until(&mut self, at: Duration, course: &mut Course) -> bool {
+    fn is_too_late(&self, fault: &ScheduledFault, course: &Course) -> bool {
+        let late = self.clock.now().saturating_sub(Duration::from_millis(fault.start_ms));
+        fault.on.is_none() && late > TOO_LATE && course.families.contains(&fault.fault.family())
+    }
+
+    /// Has the event looked out for that `fault` waits for.
+    fn wait(&self, fault: &ScheduledFault, agenda: &mut Agenda<'_>, course: &mut Course) {
+        agenda.waits(fault, self.clock.now());
+        let Some(trigger) = &fault.on else { return };
+        let (id, events, event) = (fault.id, self.events.clone(), trigger.event.clone());
+        let cast = events.sightings.borrow().cast();
+        let nodes = match fault.fault.targets() {
+            Some(targets) => targets.resolve(&cast, &[]),
+            None => self.cluster.nodes(),
+        };
+        course.waits.spawn_local(async move { (id, events.wait(event, nodes).await) });
+    }
+
+    /// Sleeps, looking after the processes meanwhile, until it is time or an event was seen.
+    async fn sleep_until(&mut self, at: Duration, agenda: &mut Agenda<'_>, course: &mut Course) -> Woken {
+        let mut watched = self.clock.now();
         loop {
             if *self.stop.borrow_and_update() > Stop::No {
-                return false;
+                return Woken::Ends;
             }
             let now = self.clock.now();
             if now >= at {
-                return true;
+                return Woken::Due;
             }
-            let wake = self.clock.instant(at.min(now + WATCH_PERIOD));
+            if now >= watched + WATCH_PERIOD {
+                watched = now;
+                self.watch(course).await;
+            }
+            let wake = self.clock.instant(at.min(watched + WATCH_PERIOD));
             tokio::select! {
                 () = tokio::time::sleep_until(wake) => {}
                 // The sender lives as long as the run.
                 Ok(()) = self.stop.changed() => {}
+                Some(seen) = course.waits.join_next() => match seen {
+                    Ok((id, seen)) => {
+                        agenda.seen(id, seen);
+                        return Woken::Seen;
+                    }
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
             }
-            self.watch(course).await;
         }
     }
 
@@ -235,33 +297,44 @@ impl Conductor {
         }
     }
 
-    /// Injects `fault` at the moment `at`, or at once where that is over.
-    async fn inject(&self, fault: &ScheduledFault, at: Duration, scout: Option<Scout>, course: &mut Course) {
+    /// Injects `fault` at the moment `at`, or at once where that is over; answers since when it is in force, or when that
+    /// failed.
+    async fn inject(
+        &self,
+        fault: &ScheduledFault,
+        at: Duration,
+        event: Option<Seen>,
+        course: &mut Course,
+    ) -> Duration {
         let (id, name) = (fault.id, name(fault));
-        let leader = match scout {
-            Some(scout) => scout.leader().await,
-            None => None,
-        };
-        self.record(NemesisAct::Starting { fault: name.clone(), leader: leader.clone() }).await;
+        let mut cast = self.events.sightings.borrow().cast();
+        let (leader, struck) = (cast.leader().cloned(), aimed(&fault.fault, event.as_ref(), &mut cast));
+        let event = event.map(|event| event.what);
+        self.record(NemesisAct::Starting { fault: name.clone(), leader: leader.clone(), event }).await;
         course.situation.borrow_mut().begins(id, self.clock.now());
         let due = self.clock.origin() + at;
-        match self.nemesis.inject(id, &fault.fault, leader.clone(), due).await {
-            Ok(Injected { evidence, since, nodes }) => {
+        match self.nemesis.inject(id, &struck, cast, due).await {
+            Ok(Injected { evidence, since, nodes, away }) => {
                 let since = since.saturating_duration_since(self.clock.origin());
                 course.situation.borrow_mut().strikes(id, &fault.fault, nodes, since);
-                let late = since.saturating_sub(Duration::from_millis(fault.start_ms));
-                let (since_us, late_us) = (micros(since), micros(late));
-                self.record(NemesisAct::Started { fault: name, leader, since_us, late_us, evidence }).await;
+                // One that waited for an event is late after that.
+                let planned = if fault.on.is_some() { at } else { Duration::from_millis(fault.start_ms) };
+                let (since_us, late_us) = (micros(since), micros(since.saturating_sub(planned)));
+                self.record(NemesisAct::Started { fault: name, leader, away, since_us, late_us, evidence })
+                    .await;
+                since
             }
             Err(source) => {
                 let error = chain(&source);
                 self.record(NemesisAct::StartFailed { fault: name, leader, error }).await;
                 course.broken.push(Breakage::Fault { id, what: "injected", source });
+                self.clock.now()
             }
         }
     }
 
-    async fn heal(&self, fault: &ScheduledFault, course: &mut Course) {
+    /// Heals `fault`; answers when it was healed, or when that failed.
+    async fn heal(&self, fault: &ScheduledFault, course: &mut Course) -> Duration {
         let (id, name) = (fault.id, name(fault));
         self.record(NemesisAct::Stopping { fault: name.clone() }).await;
         match self.nemesis.heal(id).await {
@@ -270,10 +343,12 @@ impl Conductor {
                 course.situation.borrow_mut().healed(id, at);
                 self.record(NemesisAct::Stopped { fault: name, evidence }).await;
                 self.await_return(id, at, nodes, links, course);
+                at
             }
             Err(source) => {
                 self.record(NemesisAct::StopFailed { fault: name, error: chain(&source) }).await;
                 course.broken.push(Breakage::Fault { id, what: "healed", source });
+                self.clock.now()
             }
         }
     }
@@ -388,7 +463,22 @@ async fn record(records: &mpsc::UnboundedSender<NemesisRecord>, act: NemesisAct)
 
 /// The fault as the history names it.
 fn name(fault: &ScheduledFault) -> FaultName {
-    FaultName { id: fault.id, family: fault.fault.family().name().to_owned(), what: fault.fault.to_string() }
+    let what = match &fault.on {
+        Some(trigger) => format!("{} @{}", fault.fault, trigger.event),
+        None => fault.fault.to_string(),
+    };
+    FaultName { id: fault.id, family: fault.fault.family().name().to_owned(), what }
+}
+
+/// `fault` aimed at the node at which its event was seen, where the event has one and the fault strikes one node by choice.
+fn aimed(fault: &Fault, event: Option<&Seen>, cast: &mut Cast) -> Fault {
+    match event.and_then(|event| event.node.clone()) {
+        Some(node) => {
+            cast.give(Role::new(OF_EVENT), node);
+            fault.aimed_at(&Role::new(OF_EVENT))
+        }
+        None => fault.clone(),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

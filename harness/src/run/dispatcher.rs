@@ -138,6 +138,7 @@ pub struct Dispatcher<A> {
     nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     stop: watch::Receiver<Stop>,
     progress: Progress,
+    answered: watch::Sender<u64>,
     next_tick: Duration,
     /// Until when processes hardly rest.
     eager_until: Duration,
@@ -160,13 +161,16 @@ pub struct DispatcherParts<A> {
     pub stop: watch::Receiver<Stop>,
     /// Shows how it goes.
     pub progress: Progress,
+    /// Told how many operations were answered, as each is.
+    pub answered: watch::Sender<u64>,
 }
 
 impl<A: Vocabulary> Dispatcher<A> {
     /// Starts a worker for each slot on the current thread's runtime, inside a `LocalSet`.
     #[must_use]
     pub fn start(parts: DispatcherParts<A>) -> Self {
-        let DispatcherParts { recorder, clock, habits, make_client, nemesis, stop, progress } = parts;
+        let DispatcherParts { recorder, clock, habits, make_client, nemesis, stop, progress, answered } =
+            parts;
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let make_client = std::rc::Rc::new(make_client);
         let mut workers = JoinSet::new();
@@ -197,6 +201,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             nemesis,
             stop,
             progress,
+            answered,
             next_tick: Duration::ZERO,
             eager_until: Duration::ZERO,
             workers,
@@ -336,6 +341,9 @@ impl<A: Vocabulary> Dispatcher<A> {
             && cause.as_ref().is_none_or(|cause| cause.kind != CauseKind::Precondition);
         let event = self.record(slot, op_type, action, cause.as_ref().map(error))?;
         self.progress.count(op_type);
+        if op_type == OpType::Ok {
+            self.answered.send_modify(|count| *count += 1);
+        }
         generator.update(&event);
         let moved = self.moves(slot, op_type == OpType::Info || rests);
         if op_type == OpType::Info {

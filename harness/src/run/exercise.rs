@@ -14,8 +14,10 @@ use super::clock::Clock;
 use super::cluster_access::ClusterAccess;
 use super::conductor::{Conductor, chain};
 use super::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
+use super::events::Events;
 use super::observer::Observer;
 use super::recovery::Situation;
+use super::sightings::Sightings;
 use super::world::World;
 use super::{Outcome, RunError};
 use crate::plan::{CapturePlan, Plan};
@@ -54,6 +56,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     let (records_tx, records) = mpsc::unbounded_channel();
     let cluster = Rc::clone(&world.cluster);
     let habits: Vec<Habit> = (0..plan.concurrency).map(|slot| habit::<K>(plan, &cluster, slot)).collect();
+    let (answered_tx, answered) = watch::channel(0);
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,
         clock,
@@ -62,8 +65,9 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
         nemesis: records,
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),
+        answered: answered_tx,
     });
-    let World { arena, nemesis, cluster, clocks, .. } = world;
+    let World { arena, nemesis, cluster, clocks, disks, .. } = world;
     let capture = match arena.switch().capture(
         &capture_spec(plan.arena.capture),
         RunStart::at(clock.origin()),
@@ -75,18 +79,23 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
             None
         }
     };
-    let observer =
-        match history.parent().map(|folder| Observer::start(folder, Rc::clone(&cluster), clocks, clock)) {
-            Some(Ok(observer)) => Some(observer),
-            Some(Err(error)) => {
-                outcome.notes.push(format!("nodes were not observed: {}", chain(&error)));
-                None
-            }
-            None => None,
-        };
+    let sightings = Rc::new(RefCell::new(Sightings::default()));
+    let observer = history.parent().map(|folder| {
+        let (sightings, records) = (Rc::clone(&sightings), records_tx.clone());
+        Observer::start(folder, Rc::clone(&cluster), clocks, clock, sightings, records)
+    });
+    let observer = match observer.transpose() {
+        Ok(observer) => observer,
+        Err(error) => {
+            outcome.notes.push(format!("nodes were not observed: {}", chain(&error)));
+            None
+        }
+    };
+    let (files, switch) = (cluster.files.clone(), arena.switch().clone());
+    let events = Events { sightings, answered, files, disks, switch, clock };
     let situation = Rc::new(RefCell::new(Situation::new(cluster.deployment.tolerates())));
     let mut conductor =
-        Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone(), situation };
+        Conductor { nemesis, cluster, events, clock, records: records_tx, stop: stop.clone(), situation };
 
     let limit = plan.time_limit();
     let mut mix = work.mix(plan.seed);

@@ -6,11 +6,12 @@ pub mod cluster_access;
 pub mod comparison;
 pub mod conductor;
 pub mod dispatcher;
+pub mod events;
 pub mod exercise;
 pub mod nemesis_thread;
 pub mod observer;
 pub mod recovery;
-pub mod scout;
+pub mod sightings;
 pub mod world;
 
 use std::sync::Arc;

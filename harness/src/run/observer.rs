@@ -1,4 +1,4 @@
-//! The observer: asks every node a few times a second who leads, and notes it with the run's clock.
+//! The observer: asks every node again and again what it is and who leads, and notes it with the run's clock.
 //!
 //! It asks from the operator's host, which no fault touches, and one question at a time to each node, so that it takes
 //! nothing from the clients. What it notes goes to `observations.jsonl`, one line for each node and look:
@@ -11,7 +11,10 @@
 //! Where data are partitioned, `leads` has the partitions that the node says it leads, with their replicas in sync:
 //! `"leads":[{"partition":"log-0","epoch":3,"replicas":3,"in_sync":["n1","n3"]}]`.
 //! The lengths of the node's output files say when a line was written, whatever clock its own time stamp is from.
+//!
+//! What nodes said last is what faults find their nodes by ([`Sightings`]), and each change of the leader is recorded.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,22 +24,26 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use duress_arena::clock::ClockPage;
-use duress_history::NodeId;
-use duress_targets::{LedPartition, NodeFiles, Role};
+use duress_history::{NemesisAct, NodeId};
+use duress_targets::{LedPartition, NodeFiles, NodeStatus, NotReady, Role};
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::run::clock::{Clock, nanos};
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::conductor::chain;
+use crate::run::dispatcher::NemesisRecord;
+use crate::run::sightings::Sightings;
 
 /// The file in the run's folder.
 pub const FILE: &str = "observations.jsonl";
-/// From one look to the next.
-const PERIOD: Duration = Duration::from_millis(250);
-/// How long a node may take to answer: less than the period, so that looks do not pile up.
+/// From one question to a node to the next: a fault that strikes the leader must know who that is by now.
+const PERIOD: Duration = Duration::from_millis(100);
+/// One in so many answers is noted.
+const NOTED: u64 = 3;
+/// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What was seen of one node at one moment.
@@ -76,25 +83,43 @@ pub struct Observation {
 /// An observer at work. Dropping it ends the looks.
 #[derive(Debug)]
 pub struct Observer {
-    enough: oneshot::Sender<()>,
-    task: JoinHandle<io::Result<()>>,
+    enough: watch::Sender<bool>,
+    looks: JoinSet<io::Result<()>>,
+}
+
+/// What looks at the nodes share.
+struct Notebook {
+    file: RefCell<File>,
+    cluster: Rc<ClusterAccess>,
+    sightings: Rc<RefCell<Sightings>>,
+    clock: Clock,
+    records: mpsc::UnboundedSender<NemesisRecord>,
 }
 
 impl Observer {
-    /// Starts to look at `cluster`, noting into `folder`. On a `LocalSet`.
+    /// Starts to look at `cluster`, noting into `folder` and `sightings`; changes of the leader go to `records`. On a
+    /// `LocalSet`.
     ///
     /// # Errors
     /// What the system says of the file.
     pub fn start(
         folder: &Path,
         cluster: Rc<ClusterAccess>,
-        clocks: BTreeMap<NodeId, Arc<ClockPage>>,
+        mut clocks: BTreeMap<NodeId, Arc<ClockPage>>,
         clock: Clock,
+        sightings: Rc<RefCell<Sightings>>,
+        records: mpsc::UnboundedSender<NemesisRecord>,
     ) -> io::Result<Self> {
-        let file = File::create(folder.join(FILE))?;
-        let (enough, ended) = oneshot::channel();
-        let task = tokio::task::spawn_local(look(file, cluster, clocks, clock, ended));
-        Ok(Self { enough, task })
+        let file = RefCell::new(File::create(folder.join(FILE))?);
+        let (enough, ended) = watch::channel(false);
+        let nodes = cluster.nodes();
+        let notebook = Rc::new(Notebook { file, cluster, sightings, clock, records });
+        let mut looks = JoinSet::new();
+        for node in nodes {
+            let page = clocks.remove(&node);
+            looks.spawn_local(look(Rc::clone(&notebook), node, page, ended.clone()));
+        }
+        Ok(Self { enough, looks })
     }
 
     /// Takes a last look, and ends.
@@ -102,80 +127,89 @@ impl Observer {
     /// # Errors
     /// What the system said of the file.
     pub async fn finish(self) -> io::Result<()> {
-        let Self { enough, task } = self;
-        drop(enough);
-        match task.await {
-            Ok(written) => written,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Ok(()),
-            },
+        let Self { enough, mut looks } = self;
+        enough.send_replace(true);
+        let mut written = Ok(());
+        while let Some(look) = looks.join_next().await {
+            match look {
+                Ok(noted) => written = written.and(noted),
+                Err(error) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            }
         }
+        written
     }
 }
 
+/// Asks one node again and again.
 async fn look(
-    mut file: File,
-    cluster: Rc<ClusterAccess>,
-    clocks: BTreeMap<NodeId, Arc<ClockPage>>,
-    clock: Clock,
-    mut ended: oneshot::Receiver<()>,
+    notebook: Rc<Notebook>,
+    node: NodeId,
+    page: Option<Arc<ClockPage>>,
+    mut ended: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut looks = tokio::time::interval(PERIOD);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for number in 0_u64.. {
         let last = tokio::select! {
             _ = looks.tick() => false,
-            _ = &mut ended => true,
+            _ = ended.wait_for(|enough| *enough) => true,
         };
-        let now = (nanos(clock.now()), wall_ns());
-        let lines = cluster.deployment.topology().nodes.iter().map(|node| {
-            let clock = clocks.get(&node.name).map(Arc::as_ref);
-            observe(&cluster, &node.name, cluster.files.get(&node.name), clock, now)
-        });
-        let mut text = String::new();
-        for observation in futures_util::future::join_all(lines).await {
-            text += &serde_json::to_string(&observation).map_err(io::Error::other)?;
-            text.push('\n');
+        let Notebook { file, cluster, sightings, clock, records } = &*notebook;
+        let (time, wall_ns) = (nanos(clock.now()), wall_ns());
+        let lengths = cluster.files.get(&node).map_or([0, 0], lengths);
+        let asked = cluster.deployment.status(&node, cluster.operator.as_ref(), PATIENCE).await;
+        let change = sightings.borrow_mut().saw(&node, asked.as_ref().ok());
+        if let Some(change) = change {
+            let (kept, _) = oneshot::channel();
+            let act = NemesisAct::Led { node: change.node, before: change.before, term: change.term };
+            // A dispatcher that is gone has failed on its own, and says so.
+            let _ = records.send(NemesisRecord { act, kept });
         }
-        // One write for a look, so that a run that is killed leaves whole lines.
-        file.write_all(text.as_bytes())?;
+        if last || number.is_multiple_of(NOTED) {
+            let observation = Observation {
+                time,
+                wall_ns,
+                node: node.to_string(),
+                clock_offset_ns: page.as_ref().map(|page| page.setting().offset_at(wall_ns)),
+                stdout: lengths[0],
+                stderr: lengths[1],
+                ..Observation::of(asked)
+            };
+            let line = serde_json::to_string(&observation).map_err(io::Error::other)? + "\n";
+            // One write for a line, so that a run that is killed leaves whole lines.
+            file.borrow_mut().write_all(line.as_bytes())?;
+        }
         if last {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
-async fn observe(
-    cluster: &ClusterAccess,
-    node: &NodeId,
-    files: Option<&NodeFiles>,
-    clock: Option<&ClockPage>,
-    (time, wall_ns): (u64, i64),
-) -> Observation {
+/// How long a node's output files are.
+fn lengths(files: &NodeFiles) -> [u64; 2] {
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let [stdout, stderr] = files.map_or([0, 0], |files| [length(&files.stdout), length(&files.stderr)]);
-    let operator = cluster.operator.as_ref();
-    let asked = cluster.deployment.status(node, operator, PATIENCE).await;
-    let mut observation = Observation {
-        time,
-        wall_ns,
-        node: node.to_string(),
-        clock_offset_ns: clock.map(|page| page.setting().offset_at(wall_ns)),
-        stdout,
-        stderr,
-        ..Observation::default()
-    };
-    match asked {
-        Ok(status) => {
-            observation.role = Some(status.role);
-            observation.leader = status.leader.map(|leader| leader.to_string());
-            observation.term = status.term;
-            observation.leads = status.leads;
+    [length(&files.stdout), length(&files.stderr)]
+}
+
+impl Observation {
+    /// What a node answered, or that it did not.
+    fn of(answer: Result<NodeStatus, NotReady>) -> Self {
+        match answer {
+            Ok(status) => Self {
+                role: Some(status.role),
+                leader: status.leader.map(|leader| leader.to_string()),
+                term: status.term,
+                leads: status.leads,
+                ..Self::default()
+            },
+            Err(error) => Self { silent: Some(chain(&error)), ..Self::default() },
         }
-        Err(error) => observation.silent = Some(chain(&error)),
     }
-    observation
 }
 
 /// The machine's wall clock, in nanoseconds since 1970.
@@ -184,9 +218,13 @@ fn wall_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Reads the observations of the run in `folder`; lines that are none are passed over, and no file is no line.
+/// Reads the observations of the run in `folder`, by time; lines that are none are passed over, and no file is no line.
 #[must_use]
 pub fn load(folder: &Path) -> Vec<Observation> {
     let text = fs::read_to_string(folder.join(FILE)).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let mut observations: Vec<Observation> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    // A line is written when its node has answered.
+    observations.sort_by_key(|observation| observation.time);
+    observations
 }

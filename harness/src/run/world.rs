@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duress_arena::clock::{ClockPage, ClockPageError, Tracer};
-use duress_arena::disk::{DiskError, DiskOptions, FaultDisk};
+use duress_arena::disk::{Activity, DiskError, DiskOptions, FaultDisk};
 use duress_arena::{Arena, ArenaError, ArenaSpec, Host, HostSpec};
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
@@ -101,6 +101,8 @@ pub struct World {
     pub cluster: Rc<ClusterAccess>,
     /// The clocks of the nodes that have one of their own.
     pub clocks: BTreeMap<NodeId, Arc<ClockPage>>,
+    /// What the disks are doing of the nodes that have one that can be broken.
+    pub disks: BTreeMap<NodeId, Activity>,
     /// How long it took from building the arena until every node was ready.
     pub ready_after: Duration,
 }
@@ -146,6 +148,10 @@ impl World {
             .iter()
             .filter_map(|member| Some((NodeId::new(member.host.name()), Arc::clone(member.clock.as_ref()?))))
             .collect();
+        let disks = members
+            .iter()
+            .filter_map(|member| Some((NodeId::new(member.host.name()), member.disk.as_ref()?.activity())))
+            .collect();
         let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
         let cluster = Rc::new(ClusterAccess {
@@ -158,7 +164,7 @@ impl World {
         await_all(&nemesis, &cluster).await?;
         let setup = workload.setup(&plan.workload.options)?;
         cluster.prepare(&setup, PREPARE_DEADLINE).await.map_err(WorldError::Prepare)?;
-        Ok(Self { arena, nemesis, cluster, clocks, ready_after: began.elapsed() })
+        Ok(Self { arena, nemesis, cluster, clocks, disks, ready_after: began.elapsed() })
     }
 }
 

@@ -18,14 +18,10 @@ const AFTERMATH_MS: u64 = 3000;
 /// No fault begins before this, in milliseconds: clients are to have written something.
 const BEFORE_MS: u64 = 1500;
 
-/// The plan with only these of its faults, numbered anew.
+/// The plan with only these of its faults. They keep their numbers, by which others may wait for them.
 #[must_use]
 pub fn with_faults(plan: &Plan, faults: &[ScheduledFault]) -> Plan {
-    let mut schedule = faults.to_vec();
-    for (id, fault) in (1..).zip(&mut schedule) {
-        fault.id = id;
-    }
-    Plan { schedule, ..plan.clone() }
+    Plan { schedule: faults.to_vec(), ..plan.clone() }
 }
 
 /// The plan without everything after `anomaly_ms`, when the witness was complete.

@@ -228,7 +228,7 @@ mod tests {
             "nodes": [host("n1", 1), host("n2", 2), host("n3", 3)], "clients": [host("c1", 101)],
             "workload": {"name": "register", "keys": 8}, "concurrency": 24, "rate_hz": null,
             "time_limit_ms": 60_000, "operation_timeout_ms": 1000, "seed": 1, "faults": "kill",
-            "fault_interval_ms": 1000, "overlap": "never", "schedule": schedule,
+            "fault_interval_ms": 1000, "schedule": schedule,
             "arena": {"port": "tun", "data": "tmpfs"},
         });
         serde_json::from_value(plan).unwrap()

@@ -59,7 +59,7 @@ pub fn run(folder: &Path, operations: u64) {
         "version": 1, "target": "store", "settings": {"mode": "raft", "options": {"reads": "index"}}, "nodes": hosts,
         "clients": [{"name": "c1", "address": "10.77.0.101"}],
         "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1}, "rate_hz": null, "concurrency": PROCESSES, "time_limit_ms": lasted / 1_000_000,
-        "operation_timeout_ms": 1000, "seed": 7, "faults": "kill", "fault_interval_ms": 6000, "overlap": "never",
+        "operation_timeout_ms": 1000, "seed": 7, "faults": "kill", "fault_interval_ms": 6000,
         "schedule": schedule, "arena": {"port": "tun", "data": "tmpfs"},
     });
     let told: Vec<Value> = faults
@@ -105,7 +105,14 @@ fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
             let processes = vec![NodeProcesses { node: struck(id), processes: 1 }];
             let act = if starts {
                 let evidence = Evidence::Killed { nodes: processes };
-                NemesisAct::Started { fault, leader: None, since_us: time / 1000, late_us: 0, evidence }
+                NemesisAct::Started {
+                    fault,
+                    leader: None,
+                    away: Vec::new(),
+                    since_us: time / 1000,
+                    late_us: 0,
+                    evidence,
+                }
             } else {
                 NemesisAct::Stopped { fault, evidence: Evidence::Started { nodes: processes } }
             };

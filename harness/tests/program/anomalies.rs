@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
 
 /// Leaders are isolated for long enough that another is elected, and clients give up soon enough on the one that was to
 /// ask it something else meanwhile.
-const ISOLATED_LEADERS: &str = "--time-limit 9 --interval 4s --timeout 300ms";
+const ISOLATED_LEADERS: &str = "--time-limit 12 --interval 2s --timeout 300ms";
 
 /// A bug is found with a probability, not always: this often it is tried, each time with another seed.
 const TRIALS: u64 = 3;

@@ -10,11 +10,21 @@ use duress_testing::{Missing, Need};
 pub const TESTS: &[Test] = &[
     ("a_mix_stays_within_what_the_target_tolerates", a_mix_stays_within_what_the_target_tolerates),
     ("flapping_links_and_slow_clients_break_nothing", flapping_links_and_slow_clients_break_nothing),
+    ("faults_begin_at_events", faults_begin_at_events),
+    ("every_story_is_told_and_breaks_nothing", every_story_is_told_and_breaks_nothing),
+    (
+        "options_that_nothing_promised_depends_on_are_drawn",
+        options_that_nothing_promised_depends_on_are_drawn,
+    ),
 ];
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("clocks_beyond_the_bound_break_leases", clocks_beyond_the_bound_break_leases),
     ("clocks_within_the_bound_break_nothing", clocks_within_the_bound_break_nothing),
     ("nodes_that_their_disks_fail_may_end", nodes_that_their_disks_fail_may_end),
+    (
+        "a_fault_strikes_as_its_node_makes_something_durable",
+        a_fault_strikes_as_its_node_makes_something_durable,
+    ),
 ];
 
 /// The plan that `line` comes to.
@@ -24,15 +34,20 @@ fn planned(line: &str) -> Value {
     serde_json::from_str(&run.stdout).unwrap()
 }
 
-/// The most nodes that one fault of `plan` kills.
+/// The most nodes that a fault of `plan` kills for longer than a moment.
 fn most_killed(plan: &Value) -> usize {
     let faults = plan["schedule"].as_array().unwrap();
-    let struck = |fault: &Value| fault["targets"]["nodes"].as_array().map_or(1, Vec::len);
-    faults.iter().map(struck).max().unwrap()
+    let lasts = |fault: &&Value| fault["stop_ms"].as_u64().unwrap() - fault["start_ms"].as_u64().unwrap();
+    let struck = |fault: &Value| {
+        let targets = &fault["targets"];
+        let chosen = targets["chosen"]["count"].as_u64().map(|count| usize::try_from(count).unwrap());
+        chosen.or(targets["nodes"].as_array().map(Vec::len)).unwrap()
+    };
+    faults.iter().filter(|fault| lasts(fault) > 400).map(struck).max().unwrap()
 }
 
 fn a_mix_stays_within_what_the_target_tolerates() {
-    let long = "--faults kill --time-limit 600 --seed 1";
+    let long = "--faults kill --time-limit 120 --seed 1";
     let raft = planned(&format!("store {long}"));
     assert_eq!((most_killed(&raft), &raft["losses"]), (2, &serde_json::json!({"at-most": 2})));
     // Without failover it survives the loss of nobody, and a fault strikes somebody.
@@ -57,6 +72,89 @@ fn flapping_links_and_slow_clients_break_nothing() {
     assert!(run.stdout.contains("in force after their time by"), "{run}");
     let evident = || starts.iter().filter(|event| !event["value"]["evidence"].is_null());
     assert!(evident().all(|event| event["value"]["late_us"].is_u64()), "{run}");
+}
+
+/// What was seen of the events that the faults of a run had waited for.
+fn events(stage: &Stage) -> Vec<String> {
+    let history = stage.latest().history();
+    let starts = nemesis(&history, "start-");
+    let seen = starts.iter().filter_map(|start| start["value"]["event"].as_str());
+    seen.map(str::to_owned).collect()
+}
+
+fn faults_begin_at_events() {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --time-limit 14 --interval 1s --seed 3 --floor 0 \
+                --faults kill:one@op=20,pause:leader@packet=100,restart:one@log=role,kill:one@heal=30ms";
+    let run = stage.run(line, PATIENCE).exits(0);
+    let events = events(&stage);
+    for words in ["was answered", "packet 1", "wrote \"", "30 ms after the heal of fault"] {
+        assert!(
+            events.iter().any(|event| event.contains(words)),
+            "no fault began at \"{words}\": {events:?} {run}"
+        );
+    }
+    assert!(run.stdout.contains("begun at:  "), "{run}");
+    // What never happens is waited for in vain, and that is said.
+    let line = "run store --nodes 3 --time-limit 6 --seed 3 --faults kill:leader@log=no-such-line";
+    let run = stage.run(line, PATIENCE).exits(2);
+    assert!(run.stdout.contains("no fault of the family kill was in force"), "{run}");
+    assert!(run.stdout.contains("not begun: its event did not come in time"), "{run}");
+}
+
+fn a_fault_strikes_as_its_node_makes_something_durable() -> Result<(), Missing> {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --time-limit 10 --interval 1s --seed 3 --faults kill:leader@fsync=20";
+    let run = stage.run(line, PATIENCE);
+    if run.code() == 3 && run.stdout.contains("/dev/fuse") {
+        return Err(Missing::new(Need::Fuse, run.stdout));
+    }
+    let run = run.exits(0);
+    let history = stage.latest().history();
+    let starts = nemesis(&history, "start-kill");
+    let seen = |start: &&Value| {
+        Some((start["value"]["event"].as_str()?.to_owned(), start["value"]["fault"].clone()))
+    };
+    let events: Vec<(String, Value)> = starts.iter().filter_map(seen).collect();
+    assert!(!events.is_empty(), "{run}");
+    for (event, fault) in events {
+        assert!(event.starts_with("fsync 2"), "{event}");
+        let killed =
+            starts.iter().find(|start| start["value"]["fault"] == fault && start["value"]["away"].is_array());
+        let killed = killed.unwrap_or_else(|| panic!("fault {fault} did not take hold: {run}"));
+        let node = killed["value"]["away"][0].as_str().unwrap();
+        assert!(event.contains(&format!("on the disk of {node} ")), "{event}, and {node} was killed");
+    }
+    Ok(())
+}
+
+fn every_story_is_told_and_breaks_nothing() {
+    let stage = Stage::set();
+    let stories = "laggard,handover,again,catch-up,election,zombie,slow-replica,rolling-leader";
+    let mix: Vec<String> = stories.split(',').map(|story| format!("story:{story}")).collect();
+    let line = format!(
+        "run store --nodes 3 --time-limit 40 --interval 3s --seed 5 --floor 1 --faults {}",
+        mix.join(",")
+    );
+    let run = stage.run(&line, PATIENCE + PATIENCE).exits(0);
+    let plan = stage.latest().json("plan.json");
+    assert!(plan["schedule"].as_array().unwrap().len() > 12, "{run}");
+    let history = stage.latest().history();
+    assert!(!nemesis(&history, "leader").is_empty(), "changes of the leader are recorded: {run}");
+    assert!(run.stdout.contains(" took over after "), "{run}");
+}
+
+fn options_that_nothing_promised_depends_on_are_drawn() {
+    let options = |line: &str| planned(&format!("store {line}"))["settings"]["options"].clone();
+    let drawn: Vec<Value> = (1..=5).map(|seed| options(&format!("--draw-options --seed {seed}"))).collect();
+    assert!(drawn.iter().any(|options| options["snapshot_every"] != "5000"), "{drawn:?}");
+    assert!(drawn.windows(2).any(|pair| pair[0] != pair[1]), "{drawn:?}");
+    assert_eq!(drawn[0], options("--draw-options --seed 1"));
+    // What answers are held to is as it was, and so is what was given.
+    assert!(drawn.iter().all(|options| options["reads"] == "index"), "{drawn:?}");
+    let given = options("--draw-options --seed 1 -o snapshot_every=77");
+    assert_eq!((&given["snapshot_every"], &given["heartbeat_ms"]), (&"77".into(), &drawn[0]["heartbeat_ms"]));
+    assert_eq!(options("--seed 1")["snapshot_every"], "5000");
 }
 
 /// Runs `line` over as many seeds as it takes; whether any is found to break the promise.

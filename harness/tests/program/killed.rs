@@ -122,7 +122,7 @@ fn at_random_moments() {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for round in 0..rounds {
         let stage = Stage::set();
-        let options = "--nodes 3 --time-limit 3 --warm-up 100ms --interval 700ms --overlap --faults all";
+        let options = "--nodes 3 --time-limit 3 --warm-up 100ms --interval 300ms --faults all";
         let run_seed = random.random::<u32>();
         let started = stage.start(stage.duress(&format!("run store {options} --seed {run_seed}")));
         let after = Duration::from_millis(random.random_range(0..LASTS_MS));

@@ -82,8 +82,8 @@ fn a_group_is_given_everything_and_a_table_is_the_fold() {
 
 fn what_only_the_leader_acknowledged_is_lost_and_counted() {
     let stage = Stage::set();
-    let run = "run broker --workload log -o acks=1 --nodes 3 --faults partition:isolate-leader --interval 6s \
-               --time-limit 14 --seed 32 --runs runs";
+    let run = "run broker --workload log -o acks=1 --nodes 3 --faults partition:isolate-leader --interval 2s \
+               --time-limit 20 --seed 32 --runs runs";
     stage.run(run, PATIENCE).exits(0);
     let record = stage.latest();
     let verdict = record.json("verdict.json");

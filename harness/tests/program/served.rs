@@ -72,7 +72,7 @@ fn make_run(stage: &Stage, name: &str, seed: u64, verdict: Option<&str>) {
         "nodes": [host("n1", "10.77.0.1")], "clients": [host("c1", "10.77.0.101")],
         "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1},
         "concurrency": 3, "rate_hz": null, "time_limit_ms": 10_000, "operation_timeout_ms": 1000, "seed": seed,
-        "faults": "kill", "fault_interval_ms": 3000, "overlap": "never", "schedule": [],
+        "faults": "kill", "fault_interval_ms": 3000, "schedule": [],
         "arena": {"port": "tun", "data": "tmpfs"},
     });
     let plan = format!("{plan:#}");

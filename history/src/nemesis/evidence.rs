@@ -25,6 +25,9 @@ pub enum Evidence {
     Flapping {
         /// How many directed links.
         links: usize,
+        /// How many of them another partition cuts all the time, so that nothing can be seen on them.
+        #[serde(default)]
+        cut: usize,
         /// On how many a probe was dropped; all of them, or there is no evidence.
         seen_cut: usize,
         /// How many a probe crossed; all of them, or there is no evidence.
@@ -163,8 +166,8 @@ impl Evidence {
         }
         let proven = match self {
             Self::Cut { links, probes_dropped } => *links > 0 && probes_dropped == links,
-            Self::Flapping { links, seen_cut, seen_open, .. } => {
-                *links > 0 && seen_cut == links && seen_open == links
+            Self::Flapping { links, cut, seen_cut, seen_open, .. } => {
+                *links > 0 && seen_cut + cut == *links && seen_open + cut == *links
             }
             Self::Joined { links, probes_arrived, still_cut, .. } => probes_arrived + still_cut == *links,
             Self::Killed { nodes } | Self::Paused { nodes } | Self::Ended { nodes } => {
@@ -207,10 +210,18 @@ impl Evidence {
             Self::Joined { links, still_cut, .. } | Self::Unshaped { links, still_cut, .. } => {
                 *links > 0 && still_cut == links
             }
-            Self::Shaped { links, cut, .. } => *links > 0 && cut == links,
+            Self::Shaped { links, cut, .. } | Self::Flapping { links, cut, .. } => *links > 0 && cut == links,
+            // Others had taken every node that it might have struck.
+            Self::Killed { nodes }
+            | Self::Paused { nodes }
+            | Self::Ended { nodes }
+            | Self::Started { nodes } => nodes.is_empty(),
+            Self::Resumed { nodes } => nodes.is_empty(),
+            Self::DiskStruck { nodes } | Self::DiskHealed { nodes, .. } => nodes.is_empty(),
+            Self::ClockSet { nodes } => nodes.is_empty(),
             Self::ClockReset { nodes } => {
                 let unseen = |node: &NodeClock| node.is_set_right() && node.away && !node.was_asked();
-                !nodes.is_empty() && nodes.iter().all(unseen)
+                nodes.iter().all(unseen)
             }
             _ => false,
         }
@@ -231,8 +242,8 @@ fn live(nodes: &[NodeProcesses]) -> bool {
 pub enum Proof {
     /// It does.
     Proven,
-    /// Nothing could be seen, since another fault covers all of it: a partition every link, or an end of its processes
-    /// the node. That is no failure, and proves nothing either.
+    /// Nothing could be seen, since other faults cover all of it: a partition every link, or an end of its processes
+    /// the node, or there was no node left to strike. That is no failure, and proves nothing either.
     Masked,
     /// It does not: the run proves nothing.
     Missing,
@@ -248,10 +259,16 @@ impl fmt::Display for Evidence {
             Self::Cut { links, probes_dropped } => {
                 write!(f, "{probes_dropped} of {links} probes dropped on the cut links")
             }
-            Self::Flapping { links, seen_cut, seen_open, period_ms } => write!(
-                f,
-                "on {links} links, cut and open every {period_ms} ms: probes were dropped on {seen_cut} and crossed {seen_open}"
-            ),
+            Self::Flapping { links, cut, seen_cut, seen_open, period_ms } => {
+                write!(
+                    f,
+                    "on {links} links, cut and open every {period_ms} ms: probes were dropped on {seen_cut} and crossed {seen_open}"
+                )?;
+                if *cut > 0 {
+                    write!(f, "; {cut} links are cut by another partition")?;
+                }
+                Ok(())
+            }
             Self::Joined { links, probes_arrived, still_cut, packets_dropped } => {
                 write!(
                     f,

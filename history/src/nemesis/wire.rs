@@ -10,7 +10,9 @@ use crate::event::OpType;
 use crate::node::NodeId;
 
 const START: &str = "start-";
+const SKIP: &str = "skip-";
 const STOP: &str = "stop-";
+const LED: &str = "leader";
 const RECOVERY: &str = "recovery";
 const NODE_ENDED: &str = "crash";
 const COMPARED: &str = "compared";
@@ -27,6 +29,10 @@ struct FaultValue {
     what: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     leader: Option<NodeId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    away: Vec<NodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since_us: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +42,15 @@ struct FaultValue {
     summary: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LedValue {
+    node: NodeId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<NodeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +80,8 @@ impl FaultValue {
             fault: fault.id,
             what: fault.what.clone(),
             leader: None,
+            away: Vec::new(),
+            event: None,
             since_us: None,
             late_us: None,
             summary: None,
@@ -90,13 +107,18 @@ impl NemesisAct {
     fn written(&self) -> serde_json::Result<(Value, Value, Option<&str>)> {
         let of = |prefix: &str, fault: &FaultName| Value::from(format!("{prefix}{}", fault.family));
         Ok(match self {
-            Self::Starting { fault, leader } => {
-                let value = FaultValue { leader: leader.clone(), ..FaultValue::new(fault) };
+            Self::Starting { fault, leader, event } => {
+                let (leader, event) = (leader.clone(), event.clone());
+                let value = FaultValue { leader, event, ..FaultValue::new(fault) };
                 (of(START, fault), serde_json::to_value(value)?, None)
             }
-            Self::Started { fault, leader, since_us, late_us, evidence } => {
+            Self::Skipped { fault, why } => {
+                (of(SKIP, fault), serde_json::to_value(FaultValue::new(fault))?, Some(why))
+            }
+            Self::Started { fault, leader, away, since_us, late_us, evidence } => {
                 let value = FaultValue {
                     leader: leader.clone(),
+                    away: away.clone(),
                     since_us: Some(*since_us),
                     late_us: Some(*late_us),
                     ..FaultValue::new(fault).with(evidence)
@@ -116,6 +138,10 @@ impl NemesisAct {
             Self::StopFailed { fault, error } => {
                 (of(STOP, fault), serde_json::to_value(FaultValue::new(fault))?, Some(error))
             }
+            Self::Led { node, before, term } => {
+                let value = LedValue { node: node.clone(), before: before.clone(), term: *term };
+                (LED.into(), serde_json::to_value(value)?, None)
+            }
             Self::Recovered(recovery) => (RECOVERY.into(), serde_json::to_value(recovery)?, None),
             Self::Compared(comparison) => (COMPARED.into(), serde_json::to_value(comparison)?, None),
             Self::NodeEnded { node, status, fault } => {
@@ -134,20 +160,26 @@ impl NemesisAct {
 /// The act, if it is one that our nemesis records.
 fn ours(time: u64, f: &str, value: &Value, error: Option<&str>) -> Option<NemesisAct> {
     if let Some(family) = f.strip_prefix(START) {
-        let FaultValue { fault, what, leader, since_us, late_us, evidence, .. } = parsed(value)?;
+        let FaultValue { fault, what, leader, away, event, since_us, late_us, evidence, .. } = parsed(value)?;
         let fault = FaultName { id: fault, family: family.to_owned(), what };
         return Some(match (evidence, error) {
-            (None, None) => NemesisAct::Starting { fault, leader },
+            (None, None) => NemesisAct::Starting { fault, leader, event },
             (_, Some(error)) => NemesisAct::StartFailed { fault, leader, error: error.to_owned() },
             (Some(evidence), None) => NemesisAct::Started {
                 fault,
                 leader,
+                away,
                 // The earliest versions did not keep the moment apart from that of the evidence.
                 since_us: since_us.unwrap_or(time / 1000),
                 late_us: late_us.unwrap_or(0),
                 evidence,
             },
         });
+    }
+    if let (Some(family), Some(why)) = (f.strip_prefix(SKIP), error) {
+        let FaultValue { fault, what, .. } = parsed(value)?;
+        let fault = FaultName { id: fault, family: family.to_owned(), what };
+        return Some(NemesisAct::Skipped { fault, why: why.to_owned() });
     }
     if let Some(family) = f.strip_prefix(STOP) {
         let FaultValue { fault, what, evidence, .. } = parsed(value)?;
@@ -159,6 +191,10 @@ fn ours(time: u64, f: &str, value: &Value, error: Option<&str>) -> Option<Nemesi
         });
     }
     match (f, error) {
+        (LED, None) => {
+            let LedValue { node, before, term } = parsed(value)?;
+            Some(NemesisAct::Led { node, before, term })
+        }
         (RECOVERY, None) => parsed(value).map(NemesisAct::Recovered),
         (COMPARED, None) => parsed(value).map(NemesisAct::Compared),
         (NODE_ENDED, None) => {

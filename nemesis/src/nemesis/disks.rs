@@ -174,7 +174,7 @@ impl Nemesis {
 
     /// Takes the power from `nodes`, all at once: their processes are gone, and what was not synced is undone.
     fn lose_power(&mut self, nodes: &[NodeId], keep: Keep) -> Result<(Vec<NodeDisk>, Instant), NemesisError> {
-        self.strike(nodes, Signal::SIGSTOP)?;
+        self.each_signal(nodes, Signal::SIGSTOP)?;
         // From here on the nodes do nothing any more, and what their disks have not made durable is lost.
         let since = Instant::now();
         for node in nodes {
@@ -198,6 +198,13 @@ impl Nemesis {
             disk.push(evidence::disk(DiskEvidence::Undone(undone), None));
         }
         Ok((seen, since))
+    }
+
+    /// Has every fsync answered that is held for a fault to strike.
+    pub(super) fn release_disks(&self) {
+        for disk in self.nodes.iter().filter_map(|node| self.cluster.disk(node)) {
+            disk.activity().release_held();
+        }
     }
 
     fn disk(&self, node: &NodeId) -> Result<&FaultDisk, NemesisError> {

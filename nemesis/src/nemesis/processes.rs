@@ -6,6 +6,9 @@ use nix::sys::signal::Signal;
 
 use super::*;
 
+/// How long a node may take to end when it is asked to, before it is killed.
+const GRACE: Duration = Duration::from_secs(3);
+
 impl Nemesis {
     /// Starts `nodes`, and sees what lives on each.
     pub(super) fn start(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
@@ -33,10 +36,14 @@ impl Nemesis {
     /// Ends nodes with SIGTERM; what does not end in time is killed, and told as such by its number of processes.
     pub(super) fn end(&mut self, nodes: &[NodeId]) -> Result<(Vec<NodeProcesses>, Instant), NemesisError> {
         let since = Instant::now();
+        self.release_disks();
         let seen = self.each(nodes, "end", |process| {
-            let ended = process.terminate(SIGNAL_DEADLINE)?;
-            let left = if ended.left > 0 { process.kill(SIGNAL_DEADLINE)?.pids } else { 0 };
-            Ok(1 + left)
+            match process.terminate(GRACE) {
+                Ok(ended) if ended.left == 0 => Ok(1),
+                // A node may wait for others before it ends, and those may be away.
+                Ok(_) | Err(ControlError::Deadline { .. }) => Ok(1 + process.kill(SIGNAL_DEADLINE)?.pids),
+                Err(error) => Err(error),
+            }
         })?;
         for node in nodes {
             self.cluster.forget(node);
@@ -90,6 +97,18 @@ impl Nemesis {
 
     /// Sends `signal` to everything that lives on `nodes`; tells how many processes each had.
     pub(super) fn strike(&mut self, nodes: &[NodeId], signal: Signal) -> Result<Vec<usize>, NemesisError> {
+        let struck = self.each_signal(nodes, signal)?;
+        // What waits for its disk neither ends nor stops before that answers.
+        self.release_disks();
+        Ok(struck)
+    }
+
+    /// The same, while disks that are held stay so.
+    pub(super) fn each_signal(
+        &mut self,
+        nodes: &[NodeId],
+        signal: Signal,
+    ) -> Result<Vec<usize>, NemesisError> {
         let struck = self.each(nodes, "signal", |process| process.strike(signal))?;
         Ok(struck.into_iter().map(|node| node.processes).collect())
     }

@@ -1,81 +1,138 @@
-//! One item of a mix, drawn: which fault it is this time, and what comes with it.
+//! One item of a mix, drawn: which fault it is this time, how long it lasts, and what comes with it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::MixOptions;
+use super::{Act, Band, Bands, Draft, MixOptions, Size, Timing, Trigger, millis};
 use crate::clock_bound;
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
+use crate::family::Family;
 use crate::fault::Fault;
-use crate::loss::LossLimit;
+use crate::loss::{LossLimit, lost};
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
 use crate::selector::Selector;
-use crate::spec::FaultSpec;
+use crate::spec::{FaultSpec, Wanted};
+use crate::story::{Stage, Story};
+use crate::trigger::{DiskOperation, Event};
 use crate::variant::Kind;
 
-/// What the choices of nodes that the table has a weight for are drawn together with.
-///
-/// Any number of nodes: clocks and links take no node away, and a power cut does not choose its nodes. What was
-/// acknowledged must survive that, as no target is asked to make progress meanwhile.
-const ANY: &[Selector] = &[Selector::All];
-/// Any number of nodes, where the user asked to go beyond what the target promises to survive.
-const BEYOND: &[Selector] = &[Selector::Majority, Selector::All];
 /// How often a clock goes beyond what the promise allows, where it rests on clocks; otherwise it is any clock fault.
 const BEYOND_BOUND: f64 = 0.75;
+/// How often a choice of nodes is of those with a role that the target names, where it names any.
+const OF_ROLES: f64 = 0.2;
+/// How often clocks and links of every node are struck at once.
+const OF_ALL: f64 = 0.25;
+/// The same of disks that keep what they have promised: a power loss does not choose its nodes, and what was acknowledged
+/// must survive one of all.
+const POWER_OF_ALL: f64 = 0.6;
+/// How long a fault waits for its event before it is given up, at least.
+const WAITS_MIN: Duration = Duration::from_secs(2);
+/// How often a fault that is drawn waits for an event instead of a time.
+const WAITS: f64 = 0.12;
 
-/// Faults that start and end together.
-pub(super) struct Drawn {
-    /// Which they are; the first strikes first.
-    pub(super) faults: Vec<Fault>,
-    /// How long they must last to show anything.
-    pub(super) lasts_min: Option<Duration>,
+/// What `spec` is this time, in a mix of these families.
+pub(super) fn draw(
+    spec: &FaultSpec,
+    families: &BTreeSet<Family>,
+    options: &MixOptions<'_>,
+    rng: &mut impl Rng,
+) -> Draft {
+    let size = if spec.names_its_size() { Size::Named } else { Size::Drawn };
+    let timing = Timing(options.time_outs);
+    let fault = match &spec.what {
+        Wanted::Story(story) => {
+            let stage = Stage::new(families, options);
+            let story = story.unwrap_or_else(|| Story::draw(&stage, rng));
+            return Draft { acts: story.acts(&stage, rng), size };
+        }
+        Wanted::Clock(effect, selector) if options.clock_bound.is_some() && options.nodes.len() > 1 => {
+            return Draft { acts: clock_and_cut(*effect, selector.as_ref(), options, rng), size };
+        }
+        _ => fault(spec, options, rng),
+    };
+    let brief = size == Size::Drawn
+        && options.losses != LossLimit::Beyond
+        && lost(&fault, options.nodes) > options.losses.most(options.nodes.len());
+    let bands = match size {
+        Size::Drawn if brief => Bands::SHORT,
+        Size::Drawn => Bands::of(&fault),
+        Size::Named => Bands::of(&fault).longer(),
+    };
+    let lasts_ms = timing.lasts_ms(bands, rng);
+    let drawn = || rng.random_bool(WAITS).then(|| event(&fault, families, rng)).flatten();
+    let on = spec.on.clone().or_else(drawn).map(|event| Trigger { event, lasts_ms });
+    let waits_ms = match on {
+        None => 0,
+        // Half of what is left of a short run, so that there is a place for it.
+        Some(_) => millis(WAITS_MIN.max(options.interval * 4).min(options.time_limit / 2)),
+    };
+    Draft { acts: vec![Act { after_ms: 0, within_ms: waits_ms + lasts_ms, on, fault }], size }
 }
 
-/// What `spec` is this time.
-pub(super) fn draw(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Drawn {
-    let most = options.losses.most(options.nodes.len());
-    // A few nodes, so that the rest can go on.
-    let few: &[Selector] = match options.losses {
-        LossLimit::AtMost(_) => &[],
-        LossLimit::Beyond => BEYOND,
+/// An event that `fault` waits for: one that comes soon, as far as that is known.
+fn event(fault: &Fault, families: &BTreeSet<Family>, rng: &mut impl Rng) -> Option<Event> {
+    match fault.family() {
+        Family::Packet | Family::Clock => return None,
+        Family::Partition | Family::Kill | Family::Pause | Family::Restart | Family::Disk => {}
+    }
+    let after_ms = rng.random_range(0..=60);
+    Some(match rng.random_range(0..if families.contains(&Family::Disk) { 10 } else { 6 }) {
+        0 | 1 => Event::LeaderChange,
+        2 => Event::Heal { fault: None, after_ms },
+        3 => Event::Start { fault: None, after_ms },
+        4 => Event::Operation { number: rng.random_range(1..=100) },
+        5 => Event::Packet { number: rng.random_range(1..=500) },
+        6 => Event::Disk { operation: DiskOperation::Write, number: rng.random_range(1..=60) },
+        _ => Event::Disk { operation: DiskOperation::Fsync, number: rng.random_range(1..=60) },
+    })
+}
+
+fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Fault {
+    let nodes = options.nodes.len();
+    let most = options.losses.most(nodes);
+    let targets = |all: f64, rng: &mut _| {
+        let drawn = || match options.roles {
+            [_, ..] if RngExt::random_bool(rng, OF_ROLES) => {
+                Selector::Role(options.roles[RngExt::random_range(rng, 0..options.roles.len())].clone())
+            }
+            _ if RngExt::random_bool(rng, all) => Selector::All,
+            _ => Selector::draw(nodes, |_| true, rng),
+        };
+        let selector = spec.selector().cloned().unwrap_or_else(drawn);
+        selector.targets(options.nodes, options.clients, most, rng)
     };
-    let targets = |more: &[Selector], rng: &mut _| {
-        let choices: Vec<Selector> = Selector::drawn().chain(more.iter().cloned()).collect();
-        let drawn = &choices[RngExt::random_range(rng, 0..choices.len())];
-        spec.selector().unwrap_or(drawn).targets(options.nodes, options.clients, most, rng)
-    };
-    let fault = match spec {
-        FaultSpec::Partition(shape) => {
-            let shape =
-                shape.clone().unwrap_or_else(|| PartitionShape::drawn_within(options.nodes.len(), most, rng));
+    match &spec.what {
+        Wanted::Partition(None | Some(PartitionShape::One), Some(_)) => {
+            Fault::Partition { shape: PartitionShape::One, cut: Cut::Isolate(targets(0.0, rng)) }
+        }
+        Wanted::Partition(shape, _) => {
+            let fits = |shape: &PartitionShape| shape.fewest_lost(nodes) <= most;
+            let shape = shape.clone().unwrap_or_else(|| PartitionShape::draw(nodes, fits, rng));
             let cut = shape.cut(options.nodes, options.clients, most, rng);
             Fault::Partition { shape, cut }
         }
-        FaultSpec::Packet(effect, _) => {
-            let effect = effect.unwrap_or_else(|| PacketEffect::draw(options.nodes.len(), |_| true, rng));
-            Fault::Packet { effect, targets: targets(ANY, rng) }
+        Wanted::Packet(effect, _) => {
+            let effect = effect.unwrap_or_else(|| PacketEffect::draw(nodes, |_| true, rng));
+            Fault::Packet { effect, targets: targets(OF_ALL, rng) }
         }
-        FaultSpec::Kill(_) => Fault::Kill { targets: targets(few, rng) },
-        FaultSpec::Pause(_) => Fault::Pause { targets: targets(few, rng) },
-        FaultSpec::Restart(_) => Fault::Restart { targets: targets(few, rng) },
-        FaultSpec::Clock(effect, selector) if options.clock_bound.is_some() && options.nodes.len() > 1 => {
-            return clock_and_cut(*effect, selector.as_ref(), options, rng);
+        Wanted::Pause(_) => Fault::Pause { targets: targets(0.0, rng) },
+        Wanted::Restart(_) => Fault::Restart { targets: targets(0.0, rng) },
+        Wanted::Clock(effect, _) => {
+            let effect = effect.unwrap_or_else(|| ClockEffect::draw(nodes, |_| true, rng));
+            Fault::Clock { effect, targets: targets(OF_ALL, rng) }
         }
-        FaultSpec::Clock(effect, _) => {
-            let effect = effect.unwrap_or_else(|| ClockEffect::draw(options.nodes.len(), |_| true, rng));
-            Fault::Clock { effect, targets: targets(ANY, rng) }
-        }
-        FaultSpec::Disk(effect, _) => {
-            let effect = effect.unwrap_or_else(|| DiskEffect::draw(options.nodes.len(), |_| true, rng));
+        Wanted::Disk(effect, _) => {
+            let effect = effect.unwrap_or_else(|| DiskEffect::draw(nodes, |_| true, rng));
             let honest =
                 matches!(effect, DiskEffect::PowerLoss | DiskEffect::Torn | DiskEffect::SlowFsync(_));
-            Fault::Disk { effect, targets: targets(if honest { ANY } else { few }, rng) }
+            Fault::Disk { effect, targets: targets(if honest { POWER_OF_ALL } else { 0.0 }, rng) }
         }
-    };
-    Drawn { faults: vec![fault], lasts_min: None }
+        Wanted::Kill(_) | Wanted::Story(_) => Fault::Kill { targets: targets(0.0, rng) },
+    }
 }
 
 /// Clocks that are wrong while the leader is cut off.
@@ -87,8 +144,8 @@ fn clock_and_cut(
     selector: Option<&Selector>,
     options: &MixOptions<'_>,
     rng: &mut impl Rng,
-) -> Drawn {
-    let drawn = match (effect, options.clock_bound) {
+) -> Vec<Act> {
+    let effect = match (effect, options.clock_bound) {
         (Some(effect), _) => effect,
         (None, Some(bound)) if rng.random_bool(BEYOND_BOUND) => clock_bound::draw_beyond(bound, rng),
         (None, _) => ClockEffect::draw(options.nodes.len(), |_| true, rng),
@@ -98,8 +155,8 @@ fn clock_and_cut(
     let targets = selector.unwrap_or(&all).targets(options.nodes, options.clients, options.nodes.len(), rng);
     let shape = PartitionShape::IsolateLeader;
     let cut: Cut = shape.cut(options.nodes, options.clients, options.nodes.len(), rng);
-    Drawn {
-        faults: vec![Fault::Partition { shape, cut }, Fault::Clock { effect: drawn, targets }],
-        lasts_min: options.clock_bound.map(clock_bound::isolation_min),
-    }
+    let needed = options.clock_bound.map(clock_bound::isolation_min).map_or(0, millis);
+    let within_ms = Timing(options.time_outs).election_band_ms(Band::Above, rng).max(needed);
+    let act = |fault| Act { after_ms: 0, within_ms, on: None, fault };
+    vec![act(Fault::Partition { shape, cut }), act(Fault::Clock { effect, targets })]
 }

@@ -6,7 +6,7 @@ use duress_arena::ProbeOutcome;
 use duress_arena::clock::absolute_waits_missing;
 use duress_history::nemesis::DiskSeen;
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
-use duress_nemesis::{Evidence, Proof};
+use duress_nemesis::{Cast, Evidence, Proof};
 
 use crate::program::{DISK_FAILED, FAREWELL};
 use crate::stage::{Allowed, Needs, Stage, name, wait_until};
@@ -29,6 +29,10 @@ pub const CASES: &[Case] = cases! {
     a_cut_lies_over_a_flapping_link: Nothing;
     links_of_clients_are_slow_and_no_others: Nothing;
     faults_are_in_force_when_they_are_due: Nothing;
+    a_flapping_link_that_a_cut_covers_is_no_failure: Nothing;
+    a_delay_whose_links_a_cut_takes_meanwhile_is_no_failure: Nothing;
+    what_comes_back_is_struck_again: Nothing;
+    where_every_node_is_taken_nothing_is_struck_and_nothing_shown: Nothing;
     what_follows_the_leader_keeps_clear_of_nodes_that_are_down: Nothing;
     a_clock_fault_that_fails_is_set_right_where_it_succeeded: Clocks;
     a_clock_is_moved_by_one_fault_at_a_time: Clocks;
@@ -118,13 +122,68 @@ fn faults_are_in_force_when_they_are_due(allowed: &Allowed) {
     {
         let due = Instant::now() + Duration::from_millis(30);
         let fault = stage.fault(item);
-        let injected = stage.nemesis.inject(id, &fault, None, due).expect("it takes hold");
+        let injected = stage.nemesis.inject(id, &fault, &Cast::default(), due).expect("it takes hold");
         assert!(injected.since >= due, "{item} came too early");
         let late = injected.since - due;
         // Milliseconds on an idle machine; the bound is for a busy one.
         assert!(late < Duration::from_millis(200), "{item} was {late:?} late");
         stage.heal(id);
     }
+    stage.close();
+}
+
+fn a_flapping_link_that_a_cut_covers_is_no_failure(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "partition:n1").expect("a cut");
+    // Some of its links are cut, or all of them: whichever it has drawn, what can be seen is seen.
+    let Injected { evidence, .. } =
+        stage.inject(2, "partition:flapping=100ms").expect("it flaps where it can");
+    let Evidence::Flapping { links, cut, seen_cut, seen_open, .. } = evidence else { panic!("{evidence}") };
+    assert!(cut > 0, "every split of three nodes shares links with that cut: {evidence}");
+    assert_eq!((seen_cut + cut, seen_open + cut), (links, links));
+    stage.heal(1);
+    stage.heal(2);
+    stage.close();
+}
+
+/// A partition that comes and goes while a delay is in force on the same links leaves the delay without a packet of the
+/// target's that had met it: that says nothing against the delay.
+fn a_delay_whose_links_a_cut_takes_meanwhile_is_no_failure(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "partition:n2").expect("a cut");
+    stage.inject(2, "packet:delay=30ms@n2").expect("nothing can be seen");
+    stage.heal(1);
+    stage.inject(3, "partition:n2").expect("a cut");
+    let healed = stage.heal(2);
+    assert_eq!(healed.proves(), Proof::Masked, "{healed}");
+    stage.heal(3);
+    stage.close();
+}
+
+fn what_comes_back_is_struck_again(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    for (id, item) in [(1, "kill:n2"), (3, "pause:n3"), (5, "partition:n1")] {
+        stage.inject(id, item).expect("it takes hold");
+        let healed = stage.heal(id);
+        assert_eq!(healed.proves(), Proof::Proven, "{healed}");
+        let Injected { away, .. } = stage.inject(id + 1, "kill:returned").expect("a kill");
+        assert_eq!(away, [name(&item[item.len() - 2..])], "after {item}");
+        stage.heal(id + 1);
+    }
+    stage.close();
+}
+
+fn where_every_node_is_taken_nothing_is_struck_and_nothing_shown(allowed: &Allowed) {
+    let mut stage = Stage::set(allowed, Needs::Nothing);
+    stage.inject(1, "kill:all").expect("a kill");
+    let Injected { evidence, away, .. } = stage.inject(2, "pause:leader").expect("there is none to pause");
+    assert_eq!((evidence.proves(), away.len()), (Proof::Masked, 0), "{evidence}");
+    assert_eq!(stage.heal(2).proves(), Proof::Masked);
+    // Named nodes are another matter: they were to be paused, and are not.
+    let refused = stage.inject(3, "pause:n1").expect_err("it is gone");
+    assert!(matches!(refused, NemesisError::NoEvidence { .. }), "{refused:?}");
+    let _ = stage.nemesis.heal(3);
+    stage.heal(1);
     stage.close();
 }
 

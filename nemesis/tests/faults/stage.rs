@@ -14,8 +14,8 @@ use duress_arena::{Arena, ArenaSpec, Host, HostSpec, PortKind, ProbeOutcome, Pro
 use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
-use duress_nemesis::schedule::{MixOptions, Overlap, expand};
-use duress_nemesis::{Evidence, Fault, FaultSpec, LossLimit};
+use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::{Cast, Evidence, Fault, FaultSpec, LossLimit, Role};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
@@ -132,16 +132,17 @@ impl Stage {
         let options = MixOptions {
             nodes: &self.nodes,
             clients: &self.clients,
+            roles: &[Role::new("controller")],
             seed: 11,
             interval: Duration::from_secs(1),
             warm_up: Duration::ZERO,
-            time_limit: Duration::from_secs(5),
-            overlap: Overlap::Never,
+            time_limit: Duration::from_secs(30),
+            time_outs: &[Duration::from_secs(1)],
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
         };
         let mix = FaultSpec::parse_mix(item).expect("a good item");
-        expand(&mix, &options).expect("an item for this cluster").faults.remove(0).fault
+        expand(&mix, &options).expect("an item for this cluster").remove(0).fault
     }
 
     /// A host of the arena.
@@ -179,10 +180,13 @@ impl Stage {
         self.inject_under(id, item, "n1")
     }
 
-    /// Injects fault `id` while `leader` leads.
+    /// Injects fault `id` while `leader` leads, n2 did before, and n3 is the controller.
     pub fn inject_under(&mut self, id: u32, item: &str, leader: &str) -> Result<Injected, NemesisError> {
         let fault = self.fault(item);
-        self.nemesis.inject(id, &fault, Some(&name(leader)), Instant::now())
+        let roles = [Role::LEADER, Role::OLD_LEADER, "controller"].map(Role::new);
+        let led = [leader, "n2", "n3"].map(name);
+        let cast: Cast = roles.into_iter().zip(led).collect();
+        self.nemesis.inject(id, &fault, &cast, Instant::now())
     }
 
     /// Heals fault `id`.

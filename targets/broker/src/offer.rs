@@ -33,6 +33,7 @@ fn options() -> Vec<OptionSpec> {
         default: default.into(),
         summary: summary.into(),
         modes: vec!["isr".into()],
+        drawn: Vec::new(),
     };
     let count = || Values::Whole { min: 1, max: 1_000 };
     let millis = || Values::Whole { min: 1, max: 3_600_000 };
@@ -66,35 +67,42 @@ fn options() -> Vec<OptionSpec> {
              milliseconds after the last time",
         ),
         option("partitions", count(), "1", "partitions of a topic that does not say how many"),
-        option("offsets-partitions", count(), "3", "partitions of the topic that holds committed offsets"),
+        option("offsets-partitions", count(), "3", "partitions of the topic that holds committed offsets")
+            .drawn(["1", "3"]),
         option(
             "auto-create",
             Values::words(["on", "off"]),
             "on",
             "whether a topic is made when a client asks for one that does not exist",
         ),
-        option("lag-ms", millis(), "2000", "how long a follower may be behind before it is out of sync"),
+        option("lag-ms", millis(), "2000", "how long a follower may be behind before it is out of sync")
+            .drawn(["1000", "2000", "4000"]),
         // Shorter than most faults last: a fault that goes unnoticed brings no other leader, and puts nothing to the test.
         option(
             "session-ms",
             millis(),
             "1000",
             "how long a broker may be silent before other brokers lead in its place",
-        ),
-        option("heartbeat-ms", millis(), "100", "time between the heartbeats of the controllers' leader"),
+        )
+        .drawn(["800", "1000", "1500"]),
+        option("heartbeat-ms", millis(), "100", "time between the heartbeats of the controllers' leader")
+            .drawn(["50", "100"]),
         option(
             "election-min-ms",
             millis(),
             "300",
             "the shortest silence after which a controller stands for election; more than heartbeat-ms",
-        ),
-        option("election-max-ms", millis(), "700", "the longest such silence; more than election-min-ms"),
+        )
+        .drawn(["250", "300", "400"]),
+        option("election-max-ms", millis(), "700", "the longest such silence; more than election-min-ms")
+            .drawn(["700", "900"]),
         option(
             "segment-bytes",
             Values::Whole { min: 1, max: 1 << 40 },
             "67108864",
             "size at which a segment of a log is closed, where the topic does not say",
-        ),
+        )
+        .drawn(["4096", "65536", "67108864"]),
         option(
             "retention-ms",
             whole_or("-1"),
@@ -112,12 +120,14 @@ fn options() -> Vec<OptionSpec> {
             millis(),
             "500",
             "time between two cleanings of the logs: of messages that are too old, too many, or superseded",
-        ),
+        )
+        .drawn(["100", "500"]),
         option(
             "rebalance-delay-ms",
             millis(),
             "300",
             "how long a group waits for its first members before partitions are assigned",
-        ),
+        )
+        .drawn(["50", "300"]),
     ]
 }

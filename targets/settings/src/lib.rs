@@ -19,6 +19,7 @@
 //!         default: "400".into(),
 //!         summary: "how long a lease lasts".into(),
 //!         modes: vec!["raft".into()],
+//!         drawn: Vec::new(),
 //!     }],
 //!     bugs: Vec::new(),
 //! };

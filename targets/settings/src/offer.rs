@@ -46,12 +46,29 @@ pub struct OptionSpec {
     pub summary: String,
     /// The modes that have it.
     pub modes: Vec<String>,
+    /// The values that it may be drawn from, for nothing that is promised depends on which it has; none where something
+    /// does.
+    pub drawn: Vec<String>,
+}
+
+impl OptionSpec {
+    /// The same option, which may be drawn from `values`: they are accepted, with any others that are drawn beside them,
+    /// and change nothing that is promised.
+    #[must_use]
+    pub fn drawn<const N: usize>(mut self, values: [&str; N]) -> Self {
+        self.drawn = values.map(str::to_owned).to_vec();
+        self
+    }
 }
 
 impl fmt::Display for OptionSpec {
     /// `-o reads=index (index, lease, local): how reads are served`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "-o {}={} ({}): {}", self.name, self.default, self.values, self.summary)
+        write!(f, "-o {}={} ({}): {}", self.name, self.default, self.values, self.summary)?;
+        match self.drawn.as_slice() {
+            [] => Ok(()),
+            drawn => write!(f, " [drawn: {}]", drawn.join(", ")),
+        }
     }
 }
 

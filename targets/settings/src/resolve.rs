@@ -145,6 +145,7 @@ mod tests {
             default: default.into(),
             summary: "…".into(),
             modes: modes.iter().map(|mode| (*mode).to_owned()).collect(),
+            drawn: Vec::new(),
         };
         Offer {
             modes: vec![mode("raft"), mode("primary")],

@@ -40,6 +40,7 @@ fn options() -> Vec<OptionSpec> {
         default: default.into(),
         summary: summary.into(),
         modes: vec![mode.into()],
+        drawn: Vec::new(),
     };
     let count = || Values::Whole { min: 1, max: 1_000_000_000 };
     let millis = || Values::Whole { min: 1, max: 60_000 };
@@ -57,14 +58,14 @@ fn options() -> Vec<OptionSpec> {
             count(),
             "20000",
             "writes the primary keeps for replicas that fall behind; further behind, a replica gets a full copy",
-        ),
+        ).drawn(["5", "100", "20000"]),
         option(
             "raft",
             "snapshot_every",
             count(),
             "5000",
             "log entries after which a snapshot is taken and the log before it purged",
-        ),
+        ).drawn(["20", "200", "1000", "5000"]),
         option(
             "raft",
             "reads",
@@ -88,20 +89,20 @@ fn options() -> Vec<OptionSpec> {
             "with reads=lease, how far that clock may fall behind the others' during a lease; together with lease_ms at \
              most election_max_ms, since no other leader is elected for that long",
         ),
-        option("raft", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader"),
+        option("raft", "heartbeat_ms", millis(), "100", "time between the heartbeats of a leader").drawn(["50", "100"]),
         option(
             "raft",
             "election_min_ms",
             millis(),
             "300",
             "the shortest silence after which a node stands for election; more than heartbeat_ms",
-        ),
+        ).drawn(["250", "300", "400"]),
         option(
             "raft",
             "election_max_ms",
             millis(),
             "700",
             "the longest such silence; more than election_min_ms",
-        ),
+        ).drawn(["700", "900", "1200"]),
     ]
 }

@@ -1,6 +1,6 @@
 //! A deployment: one cluster of a system, bound to its settings and its nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -32,6 +32,17 @@ pub trait Deployment: Send + Sync {
     /// What it demands of clocks, if its promise rests on them.
     fn clock_bound(&self) -> Option<ClockBound> {
         None
+    }
+
+    /// Its own time-outs: faults that are drawn last well below them, just around them, and well above.
+    fn time_outs(&self) -> TimeOuts {
+        TimeOuts::default()
+    }
+
+    /// The roles that its nodes have beside that of the leader, for a workload that needs `setup`: faults can strike the
+    /// node that has one. [`Deployment::status`] says which node that is.
+    fn roles(&self, _setup: &Setup) -> Vec<String> {
+        Vec::new()
     }
 
     /// How long nodes and links may take to answer again after a fault on them was healed.
@@ -90,6 +101,32 @@ pub trait Deployment: Send + Sync {
     fn clients(&self) -> &Clients;
 }
 
+/// How long a system waits before it acts on a silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOuts {
+    /// From when its leader falls silent until, usually, another node leads.
+    pub election: Duration,
+    /// How long a member may be silent before others do without it, where that is another time.
+    pub session: Option<Duration>,
+    /// How long a node relies on what others last confirmed, where it does.
+    pub lease: Option<Duration>,
+}
+
+impl Default for TimeOuts {
+    /// An election in a second or so, as most systems have it.
+    fn default() -> Self {
+        Self { election: Duration::from_millis(1200), session: None, lease: None }
+    }
+}
+
+impl TimeOuts {
+    /// All of them, that of elections first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Duration> {
+        [Some(self.election), self.session, self.lease].into_iter().flatten().collect()
+    }
+}
+
 /// What a node says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
@@ -101,6 +138,8 @@ pub struct NodeStatus {
     pub term: Option<u64>,
     /// The partitions that it says it leads, where data are partitioned.
     pub leads: Vec<LedPartition>,
+    /// The nodes that it takes to have other roles, by the role: those of [`Deployment::roles`].
+    pub roles: BTreeMap<String, NodeId>,
 }
 
 /// A partition, as the node that says it leads it has it.

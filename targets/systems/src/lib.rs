@@ -47,7 +47,7 @@ pub mod topology;
 
 pub use broker::Broker;
 pub use client::{Client, ClientError, Clients, Seat};
-pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role};
+pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role, TimeOuts};
 pub use etcd::Etcd;
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use place::{ClientProgram, OwnNetwork, Place};

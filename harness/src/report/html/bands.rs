@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use duress_history::NodeId;
 use duress_history::nemesis::{Evidence, FaultName, NemesisAct};
-use duress_nemesis::Fault;
+use duress_nemesis::{Cast, Cut, Fault};
 use serde::Serialize;
 
 use super::history::RunHistory;
@@ -32,7 +32,7 @@ pub struct Band {
 /// A fault that took hold.
 struct Held<'a> {
     name: &'a FaultName,
-    leader: Option<&'a NodeId>,
+    away: &'a [NodeId],
     evidence: &'a Evidence,
     from: u64,
     to: Option<u64>,
@@ -44,9 +44,8 @@ pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
     let mut held: BTreeMap<u32, Held<'_>> = BTreeMap::new();
     for event in &history.nemesis {
         match &event.act {
-            NemesisAct::Started { fault, leader, since_us, evidence, .. } => {
-                let (leader, from) = (leader.as_ref(), *since_us);
-                held.insert(fault.id, Held { name: fault, leader, evidence, from, to: None });
+            NemesisAct::Started { fault, away, since_us, evidence, .. } => {
+                held.insert(fault.id, Held { name: fault, away, evidence, from: *since_us, to: None });
             }
             NemesisAct::Stopped { fault, .. } => {
                 if let Some(held) = held.get_mut(&fault.id) {
@@ -81,12 +80,17 @@ pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
 fn places(id: u32, held: &Held<'_>, plan: &Plan) -> BTreeMap<String, bool> {
     let nodes = plan.node_names();
     let scheduled = plan.schedule.iter().find(|scheduled| scheduled.id == id).map(|one| &one.fault);
-    if let Some(Fault::Partition { cut, .. }) = scheduled {
-        return of_links(&cut.resolve(&nodes, held.leader));
+    match scheduled {
+        Some(Fault::Partition { cut: Cut::Links(links), .. }) => return of_links(links),
+        // The others are cut off from those that are away.
+        Some(Fault::Partition { cut: Cut::Isolate(_), .. }) => {
+            return nodes.iter().map(|node| (node.to_string(), held.away.contains(node))).collect();
+        }
+        _ => {}
     }
     let seen = held.evidence.nodes();
     let struck = match scheduled.and_then(Fault::targets) {
-        Some(targets) if seen.is_empty() => targets.resolve(&nodes, held.leader, &[]),
+        Some(targets) if seen.is_empty() => targets.resolve(&Cast::default(), &[]),
         _ => seen.into_iter().cloned().collect(),
     };
     struck.into_iter().map(|node| (node.to_string(), true)).collect()
@@ -120,8 +124,9 @@ mod tests {
         let node = NodeId::new("n2");
         let evidence = Evidence::Killed { nodes: vec![NodeProcesses { node: node.clone(), processes: 1 }] };
         let (fault, leader) = (name(1, "kill leader"), Some(node));
-        let started = NemesisAct::Started { fault, leader, since_us: 2_000, late_us: 0, evidence };
-        let starting = NemesisAct::Starting { fault: name(2, "kill n1"), leader: None };
+        let started =
+            NemesisAct::Started { fault, leader, away: Vec::new(), since_us: 2_000, late_us: 0, evidence };
+        let starting = NemesisAct::Starting { fault: name(2, "kill n1"), leader: None, event: None };
         let history = RunHistory {
             nodes: vec!["n1".into(), "n2".into()],
             nemesis: vec![

@@ -135,7 +135,7 @@ fn gaps(run: &RunRecord) -> Vec<String> {
         }
     }
     if used.len() > 1 && !overlap(&run.bands) {
-        gaps.push("Two faults at once (--overlap lets them come together).".to_owned());
+        gaps.push("Two faults at once.".to_owned());
     }
     gaps.extend(of_operations(&run.history));
     gaps.extend(of_leaders(run));

@@ -2,7 +2,6 @@
 
 use duress_checkers::verdict::Anomaly;
 use duress_history::nemesis::Return;
-use duress_nemesis::schedule::Overlap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::bands::Band;
@@ -343,11 +342,14 @@ fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
                             tr {
                                 th scope="row" { (fault.id) }
                                 td.number { (at(fault.start_ms)) } td.number { (at(fault.stop_ms)) }
-                                td { (fault.what) @if let Some(leader) = &fault.leader { " (it was " (leader) ")" } }
+                                td { (fault.what) @if let Some(words) = fault.succession() { " (" (words) ")" } }
                                 td { (nodes(fault.id)) }
                                 td {
-                                    @if let Some(evidence) = &fault.took_hold { div { (evidence) } } @else { div.bad { "none that it took hold" } }
-                                    @if let Some(evidence) = &fault.healed { div { (evidence) } } @else { div.bad { "none that it healed" } }
+                                    @if let Some(event) = &fault.event { div { "begun at: " (event) } }
+                                    @if let Some(why) = &fault.skipped { div { "not begun: " (why) } } @else {
+                                        @if let Some(evidence) = &fault.took_hold { div { (evidence) } } @else { div.bad { "none that it took hold" } }
+                                        @if let Some(evidence) = &fault.healed { div { (evidence) } } @else { div.bad { "none that it healed" } }
+                                    }
                                     @for recovery in &fault.recoveries {
                                         div.bad[recovery.returns().any(|(_, came)| matches!(came, Return::Silent { .. }))] { "came back: " (recovery) }
                                     }
@@ -368,10 +370,6 @@ fn the_run(run: &RunRecord) -> Markup {
         plan.settings.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let workload: Vec<String> =
         plan.workload.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let overlap = match plan.overlap {
-        Overlap::Never => "never",
-        Overlap::Items => "items",
-    };
     html! {
         section id="run" {
             h2 { "The run" }
@@ -392,7 +390,7 @@ fn the_run(run: &RunRecord) -> Markup {
                     @if let Some(rate) = plan.rate_hz { (rate) " operations a second" } @else { "each as fast as it is answered" }
                     ", for " (plan.time_limit_ms as f64 / 1000.0) " s; each gives up after " (plan.operation_timeout_ms) " ms"
                 }
-                dt { "Faults" } dd { (plan.faults) ", one about every " (plan.fault_interval_ms as f64 / 1000.0) " s, overlapping: " (overlap) }
+                dt { "Faults" } dd { (plan.faults) ", one about every " (plan.fault_interval_ms as f64 / 1000.0) " s" }
                 @if !machine.duress.is_empty() {
                     dt { "Versions" } dd { "duress " (machine.duress) "; " (machine.kernel) "; " (machine.distribution) }
                     dt { "Machine" } dd { (machine.architecture) ", " (count(machine.cores, "core", "cores")) " (" (machine.processor) "), " (thousands(machine.memory_mib)) " MiB of memory" }

@@ -23,6 +23,7 @@ use nix::sys::stat::SFlag;
 use nix::sys::statvfs::fstatvfs;
 use nix::sys::time::TimeSpec;
 
+use super::activity::{Counted, Counts, HELD_AT_MOST};
 use super::contents::Sync;
 use super::deferred::{Deferred, Pending};
 use super::names::{Creator, New};
@@ -67,6 +68,7 @@ pub(super) struct Served {
     /// Told when a file is closed.
     pub(super) released: Arc<Condvar>,
     pub(super) deferred: Deferred,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Served {
@@ -82,7 +84,12 @@ impl Served {
 
     fn sync(&self, inode: INodeNo, reply: ReplyEmpty) {
         let inode = Inode(inode.0);
+        let held = self.counts.count_fsync();
         let mut disk = self.disk();
+        if held {
+            let (due, forward) = (Instant::now() + HELD_AT_MOST, None);
+            return self.deferred.sync(Pending { inode, epoch: disk.epoch, due, forward, reply });
+        }
         match disk.sync(inode) {
             Ok(Sync::Answered) => reply.ok(),
             Ok(Sync::Deferred { delay, forward }) => {
@@ -265,6 +272,7 @@ impl Filesystem for Served {
         reply: ReplyEmpty,
     ) {
         let (from, to) = ((Inode(parent.0), name), (Inode(new_parent.0), new_name));
+        self.counts.count(Counted::Rename);
         reply_empty(reply, self.disk().rename(from, to, flags));
     }
 
@@ -359,6 +367,7 @@ impl Filesystem for Served {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        self.counts.count(Counted::Write);
         match self.disk().write(Inode(inode.0), offset, data) {
             Ok(count) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(fuse(errno)),

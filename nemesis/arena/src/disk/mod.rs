@@ -20,6 +20,7 @@
 //! many files need a higher limit on open files (`ulimit -n`) in the program that serves them.
 
 mod active;
+mod activity;
 mod apart;
 mod at_rest;
 mod contents;
@@ -38,6 +39,7 @@ mod probe;
 mod state;
 mod tree;
 
+pub use activity::{Activity, Counted};
 pub use device::MountError;
 pub use error::DiskError;
 pub use fault::{

@@ -13,6 +13,7 @@ use std::time::Duration;
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use nix::unistd::syncfs;
 
+use super::activity::{Activity, Counts};
 use super::apart::apart;
 use super::deferred::Deferred;
 use super::device;
@@ -41,6 +42,7 @@ pub struct FaultDisk {
     released: Arc<Condvar>,
     notifier: Notifier,
     deferred: Deferred,
+    counts: Arc<Counts>,
     /// Held by the thread that makes the kernel forget pages.
     forgetting: Mutex<()>,
     /// Present until it is unmounted.
@@ -79,7 +81,11 @@ impl FaultDisk {
         let failed =
             |source| DiskError::Serve { action: "start", mount_point: mount_point.to_owned(), source };
         device::attach(&device, mount_point)?;
-        let served = |deferred| Served { disk: Arc::clone(&disk), released: Arc::clone(&released), deferred };
+        let counts = Arc::new(Counts::default());
+        let served = |deferred| {
+            let (disk, released, counts) = (Arc::clone(&disk), Arc::clone(&released), Arc::clone(&counts));
+            Served { disk, released, deferred, counts }
+        };
         match serve(device.into(), served, Arc::clone(&disk)) {
             Ok((notifier, deferred, threads)) => Ok(Self {
                 mount_point: mount_point.to_owned(),
@@ -88,6 +94,7 @@ impl FaultDisk {
                 released,
                 notifier,
                 deferred,
+                counts,
                 forgetting: Mutex::new(()),
                 threads: Some(threads),
             }),
@@ -114,6 +121,12 @@ impl FaultDisk {
     #[must_use]
     pub fn options(&self) -> DiskOptions {
         lock(&self.disk).options
+    }
+
+    /// What it is asked for, to be looked at from anywhere.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        Activity::new(Arc::clone(&self.counts), self.deferred.clone())
     }
 
     /// How many times files of it are open.

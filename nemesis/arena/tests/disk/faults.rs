@@ -8,7 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use duress_arena::disk::{DiskError, DiskEvidence, DiskFault, FilePattern, IoKind, Keep, Lasting, Trigger};
+use duress_arena::disk::{
+    Counted, DiskError, DiskEvidence, DiskFault, FilePattern, IoKind, Keep, Lasting, Trigger,
+};
 use libtest_mimic::{Failed, Trial};
 use nix::errno::Errno;
 
@@ -18,8 +20,9 @@ type Outcome = Result<(), Failed>;
 type Test = (&'static str, fn() -> Outcome);
 
 pub fn register(trials: &mut Vec<Trial>) {
-    let tests: [Test; 10] = [
+    let tests: [Test; 11] = [
         ("a_slow_fsync_is_slow_and_nothing_else_is", slow),
+        ("the_nth_fsync_is_held_until_it_is_let_go", held),
         ("errors_on_writes", write_errors),
         ("errors_on_reads_reach_what_was_cached", read_errors),
         ("errors_on_fsync_make_nothing_durable", fsync_errors),
@@ -49,6 +52,37 @@ fn touched(evidence: &DiskEvidence) -> (u64, u64) {
 
 fn pattern(text: &str) -> FilePattern {
     FilePattern(text.to_owned())
+}
+
+fn held() -> Outcome {
+    let stage = Stage::new();
+    let activity = stage.disk().activity();
+    let file = File::create(stage.path("file"))?;
+    let before = [Counted::Fsync, Counted::Write, Counted::Rename].map(|counted| activity.count(counted));
+    (&file).write_all(b"content")?;
+    fs::rename(stage.path("file"), stage.path("renamed"))?;
+    // The second fsync from now on.
+    activity.hold_fsync(1);
+    file.sync_all()?;
+    let (was_held, took) = std::thread::scope(|scope| {
+        let (began, file) = (Instant::now(), &file);
+        let sync = scope.spawn(move || file.sync_all().map(|()| began.elapsed()));
+        while activity.count(Counted::Fsync) < before[0] + 2 {
+            std::thread::yield_now();
+        }
+        // Reads go on meanwhile.
+        let other = fs::metadata(stage.path("renamed")).map(|metadata| metadata.len());
+        let was_held = !sync.is_finished() && other.is_ok_and(|length| length == 7);
+        activity.release_held();
+        (was_held, sync.join().expect("a thread that does not panic"))
+    });
+    assert!(was_held, "it was answered before it was let go");
+    assert!(took? < Duration::from_secs(1), "it was let go, and not given up");
+    let counts = [Counted::Fsync, Counted::Write, Counted::Rename].map(|counted| activity.count(counted));
+    assert_eq!([counts[0] - before[0], counts[1] - before[1], counts[2] - before[2]], [2, 1, 1]);
+    // What was synced survives, the one that was held included, and none is held any more.
+    file.sync_all()?;
+    Ok(())
 }
 
 fn slow() -> Outcome {

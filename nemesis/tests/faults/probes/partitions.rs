@@ -18,7 +18,6 @@ pub const PROBES: &[(&str, Probe)] = &[
     ("bridge", |stage, item| cut_is(stage, item, bridge)),
     ("one-way", |stage, item| cut_is(stage, item, one_way)),
     ("isolate-leader", |stage, item| cut_is(stage, item, |reach| reach.isolates(&["n1"]))),
-    ("rolling-leader", rolling_leader),
     ("flapping", flapping),
     ("clients", |stage, item| cut_is(stage, item, clients)),
     ("n1+n2", |stage, item| cut_is(stage, item, |reach| reach.isolates(&["n1", "n2"]))),
@@ -73,7 +72,7 @@ impl Reach {
     }
 
     /// Whether exactly these nodes are cut from the others, and see each other.
-    fn isolates(&self, names: &[&str]) -> bool {
+    pub(crate) fn isolates(&self, names: &[&str]) -> bool {
         let set: BTreeSet<NodeId> = names.iter().map(|text| name(text)).collect();
         self.groups().is_some_and(|groups| groups.len() == 2 && groups.contains(&set))
     }
@@ -226,22 +225,6 @@ fn clients(reach: &Reach) -> bool {
     // All clients that are cut are cut from the same nodes; nodes are not cut from each other.
     let sets: BTreeSet<_> = reach.clients.iter().map(cut_from).filter(|set| !set.is_empty()).collect();
     sets.len() == 1 && reach.groups().is_some_and(|groups| groups.len() == 1)
-}
-
-fn rolling_leader(stage: &mut Stage, item: &str) {
-    stage.inject_under(1, item, "n1").expect("it takes hold");
-    assert!(Reach::of(stage).isolates(&["n1"]));
-    // The next one begins before this one ends.
-    stage.inject_under(2, item, "n2").expect("it takes hold");
-    let [n1, n2, n3] = ["n1", "n2", "n3"].map(name);
-    let both = Reach::of(stage);
-    assert!(both.sees(&n1).len() == 1 && both.sees(&n2).len() == 1, "{:?}", both.arrive);
-    stage.heal(1);
-    // The deposed leader comes back without hearing of its successor.
-    let back = Reach::of(stage);
-    assert!(back.sees(&n1).contains(&n3) && !back.sees(&n1).contains(&n2), "{:?}", back.arrive);
-    stage.heal(2);
-    assert!(Reach::of(stage).is_whole());
 }
 
 fn flapping(stage: &mut Stage, item: &str) {

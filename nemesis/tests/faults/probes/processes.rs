@@ -19,6 +19,9 @@ pub const CHOICES: &[(&str, Chosen)] = &[
     ("all", all),
     ("follower", follower),
     ("followers", followers),
+    ("old-leader", old_leader),
+    ("returned", one),
+    ("role", controller),
     ("n1+n2", listed),
 ];
 
@@ -43,6 +46,16 @@ fn all(struck: &BTreeSet<NodeId>, nodes: usize) -> bool {
 /// Node n1 leads.
 fn leader(struck: &BTreeSet<NodeId>, _: usize) -> bool {
     *struck == BTreeSet::from([name("n1")])
+}
+
+/// Node n2 led before.
+fn old_leader(struck: &BTreeSet<NodeId>, _: usize) -> bool {
+    *struck == BTreeSet::from([name("n2")])
+}
+
+/// Node n3 is the controller.
+fn controller(struck: &BTreeSet<NodeId>, _: usize) -> bool {
+    *struck == BTreeSet::from([name("n3")])
 }
 
 fn follower(struck: &BTreeSet<NodeId>, _: usize) -> bool {

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::client::Clients;
-use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::kafka::{
     Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
 };
@@ -88,6 +88,8 @@ impl System for Broker {
             replication: settings.whole("replication")?,
             unclean: settings.word("unclean")?,
             fsync: settings.word("fsync")?,
+            session: settings.millis("session-ms")?,
+            lag: settings.millis("lag-ms")?,
         };
         let port = self.subject.client_port;
         let address = |topology: &Topology| {
@@ -121,6 +123,10 @@ struct BrokerOptions {
     replication: u16,
     unclean: Unclean,
     fsync: Fsync,
+    /// How long a broker may be silent before others lead in its place.
+    session: Duration,
+    /// How long a follower may be behind before it is out of sync.
+    lag: Duration,
 }
 
 /// Whether a replica that is not in sync may lead.
@@ -199,6 +205,21 @@ impl Deployment for BrokerCluster {
         let needed = if self.options.client.acks == Acks::All { self.options.min_insync } else { 1 };
         let spare = usize::from(self.options.replication).min(nodes).saturating_sub(needed);
         without_controllers.min(spare)
+    }
+
+    fn time_outs(&self) -> TimeOuts {
+        let BrokerOptions { session, lag, .. } = self.options;
+        // The controller looks for sessions that are over a few times in each.
+        TimeOuts { election: session * 5 / 4, session: Some(lag), lease: None }
+    }
+
+    fn roles(&self, setup: &Setup) -> Vec<String> {
+        let partitions = setup
+            .topics
+            .iter()
+            .flat_map(|topic| (0..topic.partitions).map(|partition| format!("{}-{partition}", topic.name)));
+        let own = [status::CONTROLLER, status::COORDINATOR].map(str::to_owned);
+        own.into_iter().chain(partitions).collect()
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {

@@ -23,6 +23,7 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
         default: default.to_owned(),
         summary: summary.to_owned(),
         modes: modes.to_vec(),
+        drawn: Vec::new(),
     };
     let [acks, idempotent, retries, commit] = NAMES;
     vec![

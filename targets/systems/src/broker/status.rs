@@ -12,6 +12,11 @@ use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::topology::Topology;
 
+/// The role of the broker that decides which brokers lead.
+pub(super) const CONTROLLER: &str = "controller";
+/// The role of the broker that has the members and the offsets of the workloads' group.
+pub(super) const COORDINATOR: &str = "coordinator";
+
 /// Whether the broker at `to` takes part: it knows of a controller, which knows of it.
 ///
 /// # Errors
@@ -75,6 +80,8 @@ fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatu
         in_sync: replicas.in_sync.iter().filter_map(|id| name(address(*id)?)).collect(),
     });
     let leader = leader.and_then(address);
+    let holders = [(CONTROLLER, metadata.controller), (COORDINATOR, metadata.coordinator)];
+    let roles = holders.into_iter().filter_map(|(role, id)| Some((role.to_owned(), name(address(id?)?)?)));
     NodeStatus {
         role: match leader {
             Some(leader) if *leader == to => Role::Leader,
@@ -84,6 +91,7 @@ fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatu
         leader: leader.and_then(name),
         term,
         leads: leads.collect(),
+        roles: roles.collect(),
     }
 }
 
@@ -115,6 +123,7 @@ mod tests {
         Metadata {
             brokers: brokers.collect::<BTreeMap<_, _>>(),
             controller: Some(1),
+            coordinator: Some(2),
             partitions: partitions.collect(),
         }
     }
@@ -124,6 +133,8 @@ mod tests {
         let metadata =
             metadata(&[Leadership { leader: Some(2), epoch: 7 }, Leadership { leader: Some(1), epoch: 3 }]);
         let [n1, n2] = ["n1", "n2"].map(NodeId::new);
+        let roles =
+            BTreeMap::from([("controller".to_owned(), n1.clone()), ("coordinator".to_owned(), n2.clone())]);
         let led = |partition: &str, epoch, in_sync: &[&NodeId]| LedPartition {
             partition: partition.to_owned(),
             epoch: Some(epoch),
@@ -137,6 +148,7 @@ mod tests {
                 leader: Some(n2.clone()),
                 term: Some(7),
                 leads: vec![led("a-0", 7, &[&n2])],
+                roles: roles.clone(),
             }
         );
         assert_eq!(
@@ -146,6 +158,7 @@ mod tests {
                 leader: Some(n2.clone()),
                 term: Some(7),
                 leads: vec![led("a-1", 3, &[&n1, &n2])],
+                roles,
             }
         );
     }
@@ -156,6 +169,7 @@ mod tests {
         let status_of = |metadata: &Metadata| status(metadata, metadata.brokers[&1], &topology());
         assert_eq!(status_of(&none).leader, Some(NodeId::new("n1")));
         let leaderless = metadata(&[Leadership { leader: None, epoch: 3 }]);
-        assert_eq!(status_of(&leaderless), NodeStatus { term: Some(3), ..NodeStatus::default() });
+        let of_leaderless = status_of(&leaderless);
+        assert_eq!((of_leaderless.leader, of_leaderless.term), (None, Some(3)));
     }
 }

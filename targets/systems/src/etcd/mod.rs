@@ -25,7 +25,7 @@ use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
 use tokio::time::Instant;
 
 use crate::client::Clients;
-use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::system::{Description, MissingSystem, System, executable};
@@ -68,6 +68,7 @@ fn offer() -> Offer {
             summary: "whether a read asks the leader and its quorum, or is answered from the node's own copy"
                 .to_owned(),
             modes: vec!["raft".to_owned()],
+            drawn: Vec::new(),
         }],
         bugs: Vec::new(),
     }
@@ -136,6 +137,11 @@ impl Deployment for EtcdCluster {
 
     fn tolerates(&self) -> usize {
         self.topology.nodes.len().saturating_sub(1) / 2
+    }
+
+    fn time_outs(&self) -> TimeOuts {
+        // Its default of one second, and up to as much again, drawn at random, before a node stands for election.
+        TimeOuts { election: Duration::from_millis(1500), ..TimeOuts::default() }
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use kafka_protocol::messages::MetadataRequest;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
-    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use tokio::time::Instant;
 
 use crate::kafka::connection::Connection;
+use crate::kafka::log_client::GROUP;
 use crate::kafka::partition::{Partition, topic_name};
 use crate::outcome::RequestError;
 use crate::place::Place;
+
+/// The topic that committed offsets are in.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// A cluster as one broker sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub(crate) struct Metadata {
     pub(crate) brokers: BTreeMap<i32, SocketAddr>,
     /// The number of the controller, if one is known.
     pub(crate) controller: Option<i32>,
+    /// The number of the broker that coordinates the workloads' group, if one is known.
+    pub(crate) coordinator: Option<i32>,
     /// The partitions of every topic that is not the cluster's own, in order.
     pub(crate) partitions: BTreeMap<Partition, Replicas>,
 }
@@ -82,8 +88,23 @@ pub(crate) async fn metadata(
     Ok(Metadata {
         brokers: brokers.collect(),
         controller: number(answer.controller_id.0),
+        coordinator: coordinator(&answer, GROUP),
         partitions: partitions.collect(),
     })
+}
+
+/// The broker that coordinates `group`: it leads the partition of the offsets' topic that the hash of the group's name, as
+/// Java computes it, comes to.
+fn coordinator(answer: &MetadataResponse, group: &str) -> Option<i32> {
+    let is_of_offsets = |topic: &&MetadataResponseTopic| {
+        topic.is_internal && topic.name.as_ref().is_some_and(|name| name.0.as_str() == OFFSETS_TOPIC)
+    };
+    let offsets = answer.topics.iter().find(is_of_offsets)?;
+    let count = i32::try_from(offsets.partitions.len()).ok().filter(|count| *count > 0)?;
+    let add = |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let index = group.encode_utf16().fold(0_i32, add).checked_abs().unwrap_or(0) % count;
+    let partition = offsets.partitions.iter().find(|partition| partition.partition_index == index)?;
+    number(partition.leader_id.0)
 }
 
 /// Asks the broker at `to` about `topics`, or about all of them.

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::client::Clients;
-use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
@@ -109,6 +109,7 @@ impl System for Store {
             topology: topology.clone(),
             reads,
             tolerates,
+            time_outs: time_outs(settings, reads)?,
             clients,
         }))
     }
@@ -161,7 +162,24 @@ struct StoreCluster {
     topology: Topology,
     reads: Reads,
     tolerates: usize,
+    time_outs: TimeOuts,
     clients: Clients,
+}
+
+/// The time-outs of a cluster with these settings: an election takes a silence of a length drawn between two options, and
+/// then votes that others, who relied on the leader as well, refuse at first.
+fn time_outs(settings: &Settings, reads: Reads) -> Result<TimeOuts, SettingsError> {
+    let lease = match reads {
+        Reads::ByLease(bound) => Some(bound.lease),
+        Reads::Latest | Reads::OwnCopy { .. } => None,
+    };
+    match settings.mode.as_str() {
+        "raft" => {
+            let election = settings.millis("election_min_ms")? + settings.millis("election_max_ms")?;
+            Ok(TimeOuts { election: election * 6 / 5, session: None, lease })
+        }
+        _ => Ok(TimeOuts::default()),
+    }
 }
 
 impl StoreCluster {
@@ -185,6 +203,10 @@ impl Deployment for StoreCluster {
 
     fn tolerates(&self) -> usize {
         self.tolerates
+    }
+
+    fn time_outs(&self) -> TimeOuts {
+        self.time_outs
     }
 
     fn clock_bound(&self) -> Option<ClockBound> {

@@ -11,6 +11,7 @@ pub fn store_offer() -> Offer {
         default: default.to_owned(),
         summary: String::new(),
         modes: vec![mode.to_owned()],
+        drawn: Vec::new(),
     };
     Offer {
         modes: vec![mode("raft"), mode("primary")],

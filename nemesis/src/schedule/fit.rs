@@ -1,0 +1,130 @@
+//! Whether faults can be in force together: what gets into the way of what, and how many nodes are away at each moment.
+
+use duress_history::NodeId;
+
+use super::{Act, Draft, MixOptions, Placed, Size};
+use crate::disk_fault::{DiskEffect, Strikes};
+use crate::family::Family;
+use crate::fault::Fault;
+use crate::loss::{LossLimit, lost};
+use crate::partition::PartitionShape;
+use crate::selector::Targets;
+
+/// From when until when a fault may be in force, both included, in milliseconds.
+#[derive(Clone, Copy)]
+struct Window {
+    from: u64,
+    to: u64,
+}
+
+impl Window {
+    fn of(act: &Act, at_ms: u64) -> Self {
+        let from = at_ms + act.after_ms;
+        Self { from, to: from + act.within_ms }
+    }
+
+    fn contains(self, moment: u64) -> bool {
+        (self.from..=self.to).contains(&moment)
+    }
+}
+
+/// Whether `draft`, drawn for this item of the mix, can begin at `at_ms` beside what is `placed`.
+///
+/// The size of what the user named is the user's business, as far as it meets faults of other items.
+pub(super) fn fits(
+    draft: &Draft,
+    item: usize,
+    at_ms: u64,
+    placed: &[Placed],
+    options: &MixOptions<'_>,
+) -> bool {
+    let own: Vec<(Window, &Act)> = draft.acts.iter().map(|act| (Window::of(act, at_ms), act)).collect();
+    let all: Vec<(Window, &Act)> = placed.iter().flat_map(windows).collect();
+    let meet = |a: Window, b: Window| a.from <= b.to && b.from <= a.to;
+    let clash = own.iter().any(|(window, act)| {
+        all.iter().any(|(other, taken)| meet(*window, *other) && clash(&act.fault, &taken.fault))
+    });
+    if clash {
+        return false;
+    }
+    let is_counted = |placed: &&Placed| draft.size == Size::Drawn || placed.item == item;
+    let counted: Vec<(Window, &Act)> = placed.iter().filter(is_counted).flat_map(windows).collect();
+    // More nodes are away only where a fault begins.
+    let beginnings = own.iter().chain(&all).map(|(window, _)| window.from);
+    let whole = Window { from: at_ms, to: at_ms + draft.lasts_ms() };
+    beginnings.filter(|moment| whole.contains(*moment)).all(|moment| {
+        let count = |acts: &[(Window, &Act)], of: fn(&Fault, &[NodeId]) -> usize| -> usize {
+            let now = acts.iter().filter(|(window, _)| window.contains(moment));
+            now.map(|(_, act)| of(&act.fault, options.nodes)).sum()
+        };
+        // A process can be ended or stopped once; one that is to be must be there.
+        if count(&own, ended) > 0 && count(&own, ended) + count(&all, ended) > options.nodes.len() {
+            return false;
+        }
+        let (mine, others) = (count(&own, lost), count(&counted, lost));
+        mine == 0 || others == 0 || mine + others <= options.losses.most(options.nodes.len())
+    })
+}
+
+/// Whether `fault` can begin although the `late` of the faults `in_force` were to be over by then: they do not get into its
+/// way, and no more nodes are away for it than `losses` allows.
+#[must_use]
+pub fn joins(
+    fault: &Fault,
+    in_force: &[&Fault],
+    late: &[&Fault],
+    nodes: &[NodeId],
+    losses: LossLimit,
+) -> bool {
+    let fits = |of: fn(&Fault, &[NodeId]) -> usize, most: usize| {
+        let sum = |faults: &[&Fault]| faults.iter().map(|fault| of(fault, nodes)).sum::<usize>();
+        let own = of(fault, nodes);
+        own == 0 || sum(late) == 0 || own + sum(in_force) <= most
+    };
+    fits(lost, losses.most(nodes.len()))
+        && fits(ended, nodes.len())
+        && !late.iter().any(|other| clash(fault, other))
+}
+
+fn windows(placed: &Placed) -> impl Iterator<Item = (Window, &Act)> {
+    placed.draft.acts.iter().map(|act| (Window::of(act, placed.at_ms), act))
+}
+
+/// How many nodes' processes the fault ends or stops.
+fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
+    let ends = match fault {
+        Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => true,
+        Fault::Disk { effect, .. } => {
+            effect.strikes() == Strikes::DeadNode || *effect == DiskEffect::LyingFsync
+        }
+        Fault::Partition { .. } | Fault::Packet { .. } | Fault::Clock { .. } => false,
+    };
+    if ends { fault.targets().map_or(0, |targets| targets.count().min(nodes.len())) } else { 0 }
+}
+
+/// Whether two faults get into each other's way, so that one of them would have nothing to do or nothing to show.
+fn clash(one: &Fault, other: &Fault) -> bool {
+    // Named nodes cannot be chosen otherwise, and what was chosen before may be among them.
+    let processes = one.needs_live_nodes() && other.needs_live_nodes();
+    let same_nodes = match (one.targets(), other.targets()) {
+        (Some(Targets::Nodes(nodes)), Some(Targets::Nodes(others))) => {
+            nodes.iter().any(|node| others.contains(node))
+        }
+        (Some(Targets::Nodes(_)), _) | (_, Some(Targets::Nodes(_))) => true,
+        _ => false,
+    };
+    let both = |is: fn(&Fault) -> bool| is(one) && is(other);
+    let pair =
+        |is: fn(&Fault) -> bool, with: fn(&Fault) -> bool| is(one) && with(other) || is(other) && with(one);
+    let is_clock = |fault: &Fault| fault.family() == Family::Clock;
+    processes && same_nodes
+        // A clock is set right for one fault only, and one that is stopped does not tell its time.
+        || both(is_clock)
+        || pair(is_clock, |fault| fault.family() == Family::Pause)
+        // What one does to packets hides what the other does.
+        || both(|fault| fault.family() == Family::Packet)
+        // A link flaps in one rhythm.
+        || both(|fault| matches!(fault, Fault::Partition { shape: PartitionShape::Flapping(_), .. }))
+        // A disk has a lasting fault once.
+        || both(|fault| matches!(fault, Fault::Disk { effect, .. } if effect.strikes() == Strikes::LiveNode))
+}

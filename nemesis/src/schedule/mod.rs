@@ -1,0 +1,325 @@
+//! The schedule: a fault mix expanded, from a seed, into a plain list of timed faults.
+
+mod draw;
+mod fit;
+mod timing;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use duress_history::{ClockBound, NodeId};
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use self::draw::draw;
+use self::fit::fits;
+pub use self::fit::joins;
+pub(crate) use self::timing::{Band, Bands, Timing};
+use crate::family::Family;
+use crate::fault::Fault;
+use crate::loss::LossLimit;
+use crate::partition::PartitionShape;
+use crate::role::Role;
+use crate::selector::Selector;
+use crate::spec::{FaultSpec, Wanted};
+use crate::trigger::Event;
+
+/// The random stream that schedules draw from, so that other uses of the seed do not disturb it.
+const STREAM: u64 = 1;
+/// How much later than was drawn a fault may begin for the sake of those that are in force then, in intervals.
+const PATIENCE: u64 = 4;
+
+/// A fault and when it starts and stops, in milliseconds since clients began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledFault {
+    /// Its number in the schedule, from 1.
+    #[serde(default)]
+    pub id: u32,
+    /// When it is injected, or begins to wait.
+    pub start_ms: u64,
+    /// When it is healed; later than `start_ms`. Where it is injected later than planned, it is healed so much later too,
+    /// but never after the end of the clients.
+    pub stop_ms: u64,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Trigger>,
+    /// What it is.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// What a fault waits for, and how long it then lasts. One whose event does not come in time is not injected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+    /// How long the fault lasts, in milliseconds; it waits until so long before its `stop_ms`.
+    pub lasts_ms: u64,
+}
+
+impl ScheduledFault {
+    /// How long it is in force.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        let planned = self.stop_ms.saturating_sub(self.start_ms);
+        Duration::from_millis(self.on.as_ref().map_or(planned, |trigger| trigger.lasts_ms.min(planned)))
+    }
+
+    /// The last moment at which it can be injected as planned.
+    #[must_use]
+    pub fn latest(&self) -> Duration {
+        Duration::from_millis(self.stop_ms).saturating_sub(self.lasts())
+    }
+}
+
+/// What a mix is expanded with.
+#[derive(Clone, Debug)]
+pub struct MixOptions<'a> {
+    /// The nodes of the cluster; not empty.
+    pub nodes: &'a [NodeId],
+    /// The client hosts; not empty.
+    pub clients: &'a [NodeId],
+    /// The roles that the target names, beside those that the run keeps track of.
+    pub roles: &'a [Role],
+    /// The run's seed.
+    pub seed: u64,
+    /// Mean time from one fault's start to the next one's.
+    pub interval: Duration,
+    /// No fault starts before this.
+    pub warm_up: Duration,
+    /// Every fault has stopped by then.
+    pub time_limit: Duration,
+    /// The target's own time-outs, the first of them that after which another node leads; not empty.
+    pub time_outs: &'a [Duration],
+    /// How many nodes faults that are drawn may take away at once.
+    pub losses: LossLimit,
+    /// What the target's promise demands of clocks, where it rests on them.
+    pub clock_bound: Option<ClockBound>,
+}
+
+/// A mix that this cluster cannot have.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MixError {
+    /// The shape needs more nodes.
+    #[error(
+        "the fault \"{fault}\" needs at least {needed} nodes, and the cluster has {nodes}: give --nodes {needed}"
+    )]
+    TooFewNodes {
+        /// The item.
+        fault: String,
+        /// The fewest nodes it works with.
+        needed: usize,
+        /// The nodes there are.
+        nodes: usize,
+    },
+    /// A named node is none of the cluster's.
+    #[error("the fault \"{fault}\" names the node {node}, which the cluster does not have (it has {known})")]
+    UnknownNode {
+        /// The item.
+        fault: String,
+        /// The name.
+        node: NodeId,
+        /// The cluster's nodes.
+        known: String,
+    },
+    /// A role that the target does not name.
+    #[error("the fault \"{fault}\" names the role {role}, which the target does not have (it has {known})")]
+    UnknownRole {
+        /// The item.
+        fault: String,
+        /// The name.
+        role: Role,
+        /// The target's roles.
+        known: String,
+    },
+}
+
+/// One fault of a draft. Times are relative to the beginning of the draft.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Act {
+    /// When it begins, in milliseconds.
+    pub(crate) after_ms: u64,
+    /// How long it may take until it is over, in milliseconds.
+    pub(crate) within_ms: u64,
+    /// What it waits for; a fault that is named here is one of the same draft, counted from 1.
+    pub(crate) on: Option<Trigger>,
+    /// What it is.
+    pub(crate) fault: Fault,
+}
+
+/// Faults that belong together, before they have their time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Draft {
+    /// The faults, in order of their beginnings.
+    pub(crate) acts: Vec<Act>,
+    /// Who decided how many nodes they strike.
+    pub(crate) size: Size,
+}
+
+impl Draft {
+    /// How long it takes from its beginning until all of it is over, in milliseconds.
+    fn lasts_ms(&self) -> u64 {
+        self.acts.iter().map(|act| act.after_ms + act.within_ms).max().unwrap_or(0)
+    }
+}
+
+/// Who decided how many nodes faults strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// The user: `all`, `leader`, `n1+n2`, a shape of a partition, a story.
+    Named,
+    /// Chance.
+    Drawn,
+}
+
+/// A draft that has its time, in milliseconds since clients began.
+#[derive(Debug)]
+struct Placed {
+    at_ms: u64,
+    /// The item of the mix that it was drawn for.
+    item: usize,
+    draft: Draft,
+}
+
+/// Expands `mix` into faults, ordered by start.
+///
+/// Each item of the mix has its turn once before any comes again. A fault, or a story, begins at the moment drawn for it or
+/// a little later: as soon as it neither gets into the way of what is in force then, nor takes away, together with that,
+/// more nodes than [`MixOptions::losses`] allows. What alone takes away more has its moment for itself.
+///
+/// The same mix and options give the same schedule, whatever the machine.
+///
+/// # Errors
+/// [`MixError`] for an item that the cluster cannot have.
+pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<ScheduledFault>, MixError> {
+    for spec in mix {
+        check(spec, options)?;
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+    rng.set_stream(STREAM);
+    let families: BTreeSet<Family> = mix.iter().filter_map(FaultSpec::family).collect();
+    let interval = millis(options.interval).max(1);
+    let limit = millis(options.time_limit);
+    let mut placed: Vec<Placed> = Vec::new();
+    let mut bag: Vec<usize> = Vec::new();
+    let mut at = millis(options.warm_up) + rng.random_range(0..=interval / 4);
+    while at < limit && !mix.is_empty() {
+        if bag.is_empty() {
+            bag = (0..mix.len()).collect();
+            bag.shuffle(&mut rng);
+        }
+        // Those that find no place now come before any other the next time.
+        for turn in (0..bag.len()).rev() {
+            let item = bag[turn];
+            let draft = draw(&mix[item], &families, options, &mut rng);
+            if let Some(at_ms) = place(&draft, item, &placed, at, limit, options) {
+                placed.push(Placed { at_ms, item, draft });
+                bag.remove(turn);
+                break;
+            }
+        }
+        at += rng.random_range(interval / 2..=interval * 3 / 2).max(1);
+    }
+    Ok(schedule(placed))
+}
+
+/// The first moment from `at` on at which `draft` can begin.
+fn place(
+    draft: &Draft,
+    item: usize,
+    placed: &[Placed],
+    at: u64,
+    limit: u64,
+    options: &MixOptions<'_>,
+) -> Option<u64> {
+    let last = limit.checked_sub(draft.lasts_ms())?.min(at + PATIENCE * millis(options.interval));
+    let ends = placed.iter().flat_map(|placed| {
+        placed.draft.acts.iter().map(|act| placed.at_ms + act.after_ms + act.within_ms + 1)
+    });
+    let mut moments: Vec<u64> = ends.chain([at]).filter(|moment| (at..=last).contains(moment)).collect();
+    moments.sort_unstable();
+    moments.into_iter().find(|moment| fits(draft, item, *moment, placed, options))
+}
+
+/// The faults of all drafts, ordered and numbered.
+fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
+    // With each fault, the draft that it is of and its number there.
+    let mut faults = Vec::new();
+    for (number, Placed { at_ms, draft, .. }) in placed.into_iter().enumerate() {
+        for (act, Act { after_ms, within_ms, on, fault }) in (1_u32..).zip(draft.acts) {
+            let start_ms = at_ms + after_ms;
+            let fault = ScheduledFault { id: 0, start_ms, stop_ms: start_ms + within_ms, on, fault };
+            faults.push((number, act, fault));
+        }
+    }
+    // Stable: what begins at the same moment stays in the order of its draft.
+    faults.sort_by_key(|(_, _, fault)| fault.start_ms);
+    let ids: Vec<((usize, u32), u32)> =
+        faults.iter().zip(1..).map(|((draft, act, _), id)| ((*draft, *act), id)).collect();
+    for ((draft, _, fault), (_, id)) in faults.iter_mut().zip(&ids) {
+        fault.id = *id;
+        if let Some(Trigger {
+            event: Event::Start { fault: Some(of), .. } | Event::Heal { fault: Some(of), .. },
+            ..
+        }) = &mut fault.on
+        {
+            let known = ids.iter().find(|(key, _)| *key == (*draft, *of));
+            *of = known.map_or(0, |(_, id)| *id);
+        }
+    }
+    faults.into_iter().map(|(_, _, fault)| fault).collect()
+}
+
+fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
+    let named: &[NodeId] = match (&spec.what, spec.selector()) {
+        (Wanted::Partition(Some(PartitionShape::Nodes(hosts)), _), _) | (_, Some(Selector::Nodes(hosts))) => {
+            hosts
+        }
+        _ => &[],
+    };
+    // A client's links lead to the nodes, of which one is enough.
+    let of_clients = match (&spec.what, spec.selector()) {
+        (Wanted::Packet(..), Some(Selector::Clients)) => true,
+        (Wanted::Packet(..), Some(Selector::Nodes(hosts))) => {
+            !hosts.iter().any(|host| options.nodes.contains(host))
+        }
+        _ => false,
+    };
+    let needed = if of_clients { 1 } else { spec.nodes_min() };
+    if options.nodes.len() < needed {
+        return Err(MixError::TooFewNodes { fault: spec.to_string(), needed, nodes: options.nodes.len() });
+    }
+    if let Some(Selector::Role(role)) = spec.selector()
+        && !role.is_kept_track_of()
+        && !options.roles.contains(role)
+    {
+        let kept = [Role::LEADER, Role::OLD_LEADER, Role::RETURNED];
+        let known = kept.into_iter().chain(options.roles.iter().map(Role::as_str));
+        let known = known.collect::<Vec<_>>().join(", ");
+        return Err(MixError::UnknownRole { fault: spec.to_string(), role: role.clone(), known });
+    }
+    // Links end at clients as well as at nodes.
+    let clients = match spec.what {
+        Wanted::Partition(..) | Wanted::Packet(..) => options.clients,
+        _ => &[],
+    };
+    let hosts = || options.nodes.iter().chain(clients);
+    match named.iter().find(|node| !hosts().any(|host| host == *node)) {
+        None => Ok(()),
+        Some(node) => Err(MixError::UnknownNode {
+            fault: spec.to_string(),
+            node: node.clone(),
+            known: hosts().map(NodeId::as_str).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+use std::sync::LazyLock;
+
+use super::*;
+use crate::clock_bound;
+use crate::loss::lost;
+use crate::packet::PacketEffect;
+use crate::selector::Targets;
+use crate::variant::Kind;
+
+fn names(prefix: &str) -> Vec<NodeId> {
+    (1..=NODES).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
+}
+
+const NODES: usize = 5;
+
+fn expanded(
+    text: &str,
+    seed: u64,
+    change: impl Fn(&mut MixOptions<'_>),
+) -> Result<Vec<ScheduledFault>, MixError> {
+    let (nodes, clients) = (names("n"), names("c"));
+    let mut options = MixOptions {
+        nodes: &nodes,
+        clients: &clients,
+        roles: &[],
+        seed,
+        interval: Duration::from_millis(600),
+        warm_up: Duration::from_secs(2),
+        time_limit: Duration::from_secs(30),
+        time_outs: &[Duration::from_millis(1200)],
+        losses: LossLimit::tolerated(2),
+        clock_bound: None,
+    };
+    change(&mut options);
+    expand(&FaultSpec::parse_mix(text).expect("a good mix"), &options)
+}
+
+/// At every beginning of a fault: what is in force then.
+fn moments(faults: &[ScheduledFault]) -> impl Iterator<Item = Vec<&ScheduledFault>> {
+    faults.iter().map(|begun| {
+        let now = |fault: &&ScheduledFault| (fault.start_ms..=fault.stop_ms).contains(&begun.start_ms);
+        faults.iter().filter(now).collect()
+    })
+}
+
+#[test]
+fn the_seed_decides_everything() {
+    let one = expanded("all", 7, |_| {}).expect("expands");
+    assert_eq!(one, expanded("all", 7, |_| {}).expect("expands"));
+    assert_ne!(one, expanded("all", 8, |_| {}).expect("expands"));
+    let json = serde_json::to_string(&one).expect("serializes");
+    let back: Vec<ScheduledFault> = serde_json::from_str(&json).expect("deserializes");
+    assert_eq!(one, back);
+}
+
+#[test]
+fn a_storm_is_many_faults_of_every_family_inside_the_run() {
+    for seed in 0..20 {
+        for mix in ["partition,kill,pause,restart,story", "all"] {
+            let faults = expanded(mix, seed, |_| {}).expect("expands");
+            assert!(faults.len() >= 20, "{mix}, seed {seed}: {} faults", faults.len());
+            assert!(faults[0].start_ms >= 2000 && faults.iter().all(|fault| fault.stop_ms <= 30_000));
+            assert!(faults.windows(2).all(|pair| pair[0].start_ms <= pair[1].start_ms));
+            for spec in FaultSpec::parse_mix(mix).expect("a good mix") {
+                let Some(family) = spec.family() else { continue };
+                let there = faults.iter().any(|fault| fault.fault.family() == family);
+                assert!(there, "{mix}, seed {seed}: no {}", family.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_drawn_is_wide() {
+    let mut seen = BTreeSet::new();
+    let mut roles = BTreeSet::new();
+    static KNOWN: LazyLock<[Role; 2]> = LazyLock::new(|| ["controller", "partition"].map(Role::new));
+    for seed in 0..40 {
+        let nodes = names("n");
+        for fault in expanded("all", seed, |options| options.roles = &*KNOWN).expect("expands") {
+            let size = fault.fault.targets().map(|targets| targets.count().min(nodes.len()));
+            roles.extend(fault.fault.role().cloned());
+            seen.insert((fault.fault.family(), fault.fault.variant(), size));
+            assert!(fault.start_ms + 1 <= fault.stop_ms);
+        }
+    }
+    for count in [1, 2, 3, 5] {
+        let there =
+            seen.iter().any(|(family, _, size)| family.varies_by_nodes_only() && *size == Some(count));
+        assert!(there, "no process fault of {count} nodes");
+    }
+    let any = |name: &str| seen.iter().any(|(_, variant, _)| *variant == Some(name));
+    for shape in ["isolate-leader", "flapping", "clients", "bridge", "one-way", "majorities-ring", "halves"] {
+        assert!(any(shape), "no {shape}");
+    }
+    assert!(seen.contains(&(Family::Disk, Some("power-loss"), Some(NODES))));
+    for role in ["leader", "old-leader", "returned", "controller", "partition"] {
+        assert!(roles.contains(&Role::new(role)), "no {role}");
+    }
+}
+
+#[test]
+fn no_more_nodes_are_away_than_is_tolerated_but_for_a_moment() {
+    for seed in 0..20 {
+        for (tolerated, most) in [(2, 2), (1, 1), (0, 1)] {
+            let within = |options: &mut MixOptions<'_>| options.losses = LossLimit::tolerated(tolerated);
+            let faults =
+                expanded("partition,kill,pause,restart,disk,clock,packet", seed, within).expect("expands");
+            for now in moments(&faults) {
+                let lost = |fault: &ScheduledFault| lost(&fault.fault, &names("n"));
+                let away: Vec<_> = now.iter().filter(|fault| lost(fault) > 0).collect();
+                let all: usize = away.iter().map(|fault| lost(fault)).sum();
+                // What alone takes away more is alone, and back at once.
+                let moment = away.len() == 1 && away[0].lasts() <= Duration::from_millis(400);
+                assert!(all <= most || moment, "seed {seed}, {tolerated} tolerated: {away:?}");
+            }
+        }
+        // What was asked for by name is as large, and lasts as long, as that says.
+        let named = expanded("kill:all", seed, |_| {}).expect("expands");
+        assert!(named.iter().all(|fault| lost(&fault.fault, &names("n")) == NODES));
+        assert!(named.iter().any(|fault| fault.lasts() > Duration::from_secs(1)));
+    }
+}
+
+#[test]
+fn a_process_is_ended_or_stopped_by_one_fault_at_a_time() {
+    for seed in 0..20 {
+        for mix in [
+            "partition,kill,pause,restart,story",
+            "all",
+            "kill:n1+n2,pause:all,restart:leader,disk:power-loss",
+        ] {
+            let faults = expanded(mix, seed, |_| {}).expect("expands");
+            for now in moments(&faults) {
+                let processes: Vec<&Targets> = now
+                    .iter()
+                    .filter(|fault| {
+                        matches!(fault.fault.family(), Family::Kill | Family::Pause | Family::Restart)
+                    })
+                    .filter_map(|fault| fault.fault.targets())
+                    .collect();
+                let named = processes.iter().filter(|targets| matches!(targets, Targets::Nodes(_))).count();
+                // A story may follow up on nodes of its own.
+                assert!(named <= 1 || mix.contains("story") || mix == "all", "seed {seed}, {mix}: {now:?}");
+                let of_chance = processes.iter().filter(|targets| !matches!(targets, Targets::Nodes(_)));
+                let count: usize = of_chance.map(|targets| targets.count()).sum();
+                assert!(count <= NODES, "seed {seed}, {mix}: {now:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_another_fault_of_its_story_names_it() {
+    let mut waits = 0;
+    for seed in 0..20 {
+        let faults = expanded("story", seed, |_| {}).expect("expands");
+        for fault in &faults {
+            let of = match fault.on.as_ref().map(|trigger| &trigger.event) {
+                Some(Event::Start { fault: of, .. } | Event::Heal { fault: of, .. }) => *of,
+                _ => continue,
+            };
+            let of = faults.iter().find(|other| Some(other.id) == of).expect("a fault of the schedule");
+            assert!(of.id < fault.id && of.start_ms <= fault.start_ms, "{of:?} {fault:?}");
+            waits += 1;
+        }
+    }
+    assert!(waits > 20, "{waits}");
+}
+
+#[test]
+fn a_fault_that_waits_for_an_event_has_time_for_both() {
+    let faults = expanded("kill:leader@fsync=37", 1, |_| {}).expect("expands");
+    assert!(faults.len() > 3, "{} faults", faults.len());
+    for fault in &faults {
+        let trigger = fault.on.as_ref().expect("it waits");
+        assert_eq!(trigger.event.to_string(), "fsync=37");
+        assert!(
+            fault.latest() >= Duration::from_millis(fault.start_ms) + Duration::from_secs(2),
+            "{fault:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_cluster_lacks_is_said() {
+    let error = expanded("kill:n9", 1, |_| {}).expect_err("no such node");
+    assert!(error.to_string().contains("n9") && error.to_string().contains("n1, n2"), "{error}");
+    let error = expanded("kill:role=boss", 1, |_| {}).expect_err("no such role");
+    assert!(error.to_string().contains("boss") && error.to_string().contains("old-leader"), "{error}");
+    let error =
+        expanded("story:laggard", 1, |options| options.nodes = &options.nodes[..2]).expect_err("two nodes");
+    assert!(error.to_string().contains("at least 3"), "{error}");
+}
+
+#[test]
+fn clocks_that_a_promise_rests_on_are_wrong_while_the_leader_is_cut_off() {
+    let bound = ClockBound { lease: Duration::from_millis(400), slack: Duration::from_millis(300) };
+    for (mix, seed) in [("clock", 1), ("clock:drift=-20ms/s", 2), ("clock:bump=-1s@leader", 3)] {
+        let faults = expanded(mix, seed, |options| options.clock_bound = Some(bound)).expect("expands");
+        assert!(faults.len() >= 8, "{} faults", faults.len());
+        for pair in faults.chunks(2) {
+            let [cut, clock] = pair else { panic!("a fault without its companion: {pair:?}") };
+            assert!(matches!(cut.fault, Fault::Partition { shape: PartitionShape::IsolateLeader, .. }));
+            assert!(matches!(clock.fault, Fault::Clock { .. }));
+            assert_eq!((cut.start_ms, cut.stop_ms), (clock.start_ms, clock.stop_ms));
+            assert!(cut.lasts() >= clock_bound::isolation_min(bound));
+        }
+    }
+    let plain = expanded("clock", 1, |_| {}).expect("expands");
+    assert!(plain.iter().all(|fault| fault.fault.family() == Family::Clock));
+}
+
+#[test]
+fn links_of_clients_can_be_named_and_clients_have_nothing_else() {
+    let faults = expanded("packet:loss=10%@clients,packet@c2,partition:c1", 1, |_| {}).expect("expands");
+    let of_all = Fault::Packet {
+        effect: PacketEffect::parse("loss=10%").expect("an effect"),
+        targets: Targets::Nodes(names("c")),
+    };
+    assert!(faults.iter().any(|fault| fault.fault == of_all));
+    let error = expanded("kill:c1", 1, |_| {}).expect_err("no node");
+    assert!(error.to_string().contains("c1"), "{error}");
+}

@@ -1,0 +1,479 @@
+//! Stories: faults that belong together, as real failures had them. Each is composed of a few steps of a [`Script`].
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use duress_history::NodeId;
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+
+use crate::clock_fault::ClockEffect;
+use crate::disk_fault::DiskEffect;
+use crate::family::Family;
+use crate::fault::Fault;
+use crate::packet::PacketEffect;
+use crate::partition::{Cut, PartitionShape};
+use crate::role::Role;
+use crate::schedule::{Act, Band, MixOptions, Timing, Trigger};
+use crate::selector::{Selector, Targets};
+use crate::trigger::Event;
+use crate::variant::Kind;
+
+/// How long two rolling isolations are in force together, in milliseconds.
+const HANDOVER_MS: u64 = 150;
+
+/// How long before it is planned to begin a fault waits for the one that it follows, in milliseconds.
+const WAITS_MS: u64 = 20;
+
+/// Several faults that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Story {
+    /// All nodes are killed, a majority is started and writes, and is cut off as those that lag are started.
+    Laggard,
+    /// A follower is cut off, and the leader is struck as it comes back.
+    Handover,
+    /// A node is killed again and again, each time within 50 ms of its start.
+    Again,
+    /// A follower that was away for long is struck, or the leader is, while it catches up.
+    CatchUp,
+    /// While a leader is away, a follower is struck too, and then whichever node is elected.
+    Election,
+    /// A leader is stopped for so long that another is elected, which is struck as the first wakes.
+    Zombie,
+    /// Every node loses its power at once, perhaps again as it starts.
+    PowerCut,
+    /// The links or the disk of one node are slow for long, and leaders are struck meanwhile.
+    SlowReplica,
+    /// Clocks step while a leader is away.
+    ClockStep,
+    /// Each leader is cut off just before the one before it is back.
+    RollingLeader,
+}
+
+impl Story {
+    /// Every story, in the order of the documentation.
+    pub const ALL: [Self; 10] = [
+        Self::Laggard,
+        Self::Handover,
+        Self::Again,
+        Self::CatchUp,
+        Self::Election,
+        Self::Zombie,
+        Self::PowerCut,
+        Self::SlowReplica,
+        Self::ClockStep,
+        Self::RollingLeader,
+    ];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.words()[0]
+    }
+
+    /// What happens, in one line.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        self.words()[1]
+    }
+
+    fn words(self) -> [&'static str; 2] {
+        match self {
+            Self::Laggard => [
+                "laggard",
+                "all nodes are killed, a majority starts and writes, and part of it is struck as those that lag start",
+            ],
+            Self::Handover => {
+                ["handover", "a follower misses writes, and the leader is struck as it comes back"]
+            }
+            Self::Again => ["again", "a node is killed, and again and again within 50 ms of its start"],
+            Self::CatchUp => [
+                "catch-up",
+                "a follower was away for long, and it or the leader is struck while it catches up",
+            ],
+            Self::Election => [
+                "election",
+                "a leader is away, a follower is struck meanwhile, and then the node that is elected",
+            ],
+            Self::Zombie => [
+                "zombie",
+                "a leader stops until another is elected, and that one is struck as the first wakes",
+            ],
+            Self::PowerCut => ["power-cut", "every node loses its power at once, perhaps again as it starts"],
+            Self::SlowReplica => [
+                "slow-replica",
+                "one node has slow links or a slow disk for long, and leaders are struck meanwhile",
+            ],
+            Self::ClockStep => ["clock-step", "clocks step while a leader is away"],
+            Self::RollingLeader => [
+                "rolling-leader",
+                "each leader is cut off, just before the one that was cut off before it is back",
+            ],
+        }
+    }
+
+    /// The story called `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|story| story.name() == name)
+    }
+
+    /// The fewest nodes that it works with.
+    #[must_use]
+    pub fn nodes_min(self) -> usize {
+        match self {
+            Self::Again | Self::PowerCut => 1,
+            Self::Laggard | Self::Handover | Self::CatchUp | Self::Election | Self::SlowReplica => 3,
+            Self::Zombie | Self::ClockStep | Self::RollingLeader => 2,
+        }
+    }
+
+    /// The family of which its faults need what not every run has: a disk or a clock for each node.
+    #[must_use]
+    pub fn needs(self) -> Option<Family> {
+        match self {
+            Self::PowerCut => Some(Family::Disk),
+            Self::ClockStep => Some(Family::Clock),
+            _ => None,
+        }
+    }
+
+    /// A story from chance, of those that fit the stage; there is one.
+    pub(crate) fn draw(stage: &Stage<'_>, rng: &mut impl Rng) -> Self {
+        let fits = |story: &Self| {
+            story.nodes_min() <= stage.nodes.len()
+                && story.needs().is_none_or(|family| stage.families.contains(&family))
+        };
+        let fitting: Vec<Self> = Self::ALL.into_iter().filter(fits).collect();
+        fitting[rng.random_range(0..fitting.len())]
+    }
+
+    /// Its faults this time.
+    pub(crate) fn acts(self, stage: &Stage<'_>, rng: &mut impl Rng) -> Vec<Act> {
+        let mut script = Script { stage, rng, acts: Vec::new(), now_ms: 0 };
+        match self {
+            Self::Laggard => script.laggard(),
+            Self::Handover => script.handover(),
+            Self::Again => script.again(),
+            Self::CatchUp => script.catch_up(),
+            Self::Election => script.election(),
+            Self::Zombie => script.zombie(),
+            Self::PowerCut => script.power_cut(),
+            Self::SlowReplica => script.slow_replica(),
+            Self::ClockStep => script.clock_step(),
+            Self::RollingLeader => script.rolling_leader(),
+        }
+        script.acts
+    }
+}
+
+/// What a story is told with.
+pub(crate) struct Stage<'a> {
+    nodes: &'a [NodeId],
+    families: &'a BTreeSet<Family>,
+    timing: Timing<'a>,
+}
+
+impl<'a> Stage<'a> {
+    /// The cluster of `options`, in a mix that has these families.
+    pub(crate) fn new(families: &'a BTreeSet<Family>, options: &MixOptions<'a>) -> Self {
+        Self { nodes: options.nodes, families, timing: Timing(options.time_outs) }
+    }
+}
+
+/// A story as it is written: faults one after the other, or each relative to another.
+struct Script<'a, R> {
+    stage: &'a Stage<'a>,
+    rng: &'a mut R,
+    acts: Vec<Act>,
+    /// When the next fault begins, unless it is relative to another.
+    now_ms: u64,
+}
+
+/// A fault of a script, by its number.
+type Number = u32;
+
+impl<R: Rng> Script<'_, R> {
+    /// `fault` begins now and lasts so long; the story goes on meanwhile.
+    fn begin(&mut self, fault: Fault, lasts_ms: u64) -> Number {
+        self.push(self.now_ms, lasts_ms, None, fault)
+    }
+
+    /// Time passes.
+    fn wait(&mut self, ms: u64) {
+        self.now_ms += ms;
+    }
+
+    /// `fault` begins so long after fault `of` took hold.
+    fn after_start(&mut self, of: Number, after_ms: u64, fault: Fault, lasts_ms: u64) -> Number {
+        let Act { after_ms: began, within_ms, on, .. } = &self.acts[of as usize - 1];
+        let lasts = on.as_ref().map_or(*within_ms, |trigger| trigger.lasts_ms);
+        let event = Event::Start { fault: Some(of), after_ms };
+        self.follow(began + within_ms - lasts + after_ms, event, fault, lasts_ms)
+    }
+
+    /// `fault` begins so long after fault `of` was healed.
+    fn after_heal(&mut self, of: Number, after_ms: u64, fault: Fault, lasts_ms: u64) -> Number {
+        let Act { after_ms: began, within_ms, .. } = &self.acts[of as usize - 1];
+        let event = Event::Heal { fault: Some(of), after_ms };
+        self.follow(began + within_ms + after_ms, event, fault, lasts_ms)
+    }
+
+    /// `fault` begins at `event`, which is to be at `planned_ms`: it begins to wait just before.
+    fn follow(&mut self, planned_ms: u64, event: Event, fault: Fault, lasts_ms: u64) -> Number {
+        let waits = WAITS_MS.min(planned_ms);
+        self.push(planned_ms - waits, waits + lasts_ms, Some(Trigger { event, lasts_ms }), fault)
+    }
+
+    /// `fault` begins when another node leads, if one does within `within_ms`.
+    fn when_led(&mut self, within_ms: u64, fault: Fault, lasts_ms: u64) -> Number {
+        let event = Event::LeaderChange;
+        self.push(self.now_ms, within_ms + lasts_ms, Some(Trigger { event, lasts_ms }), fault)
+    }
+
+    fn push(&mut self, after_ms: u64, within_ms: u64, on: Option<Trigger>, fault: Fault) -> Number {
+        self.acts.push(Act { after_ms, within_ms, on, fault });
+        Number::try_from(self.acts.len()).unwrap_or(Number::MAX)
+    }
+
+    fn lasts(&mut self, band: Band) -> u64 {
+        self.stage.timing.election_band_ms(band, self.rng)
+    }
+
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        self.rng.random_range(low..=high)
+    }
+
+    fn coin(&mut self) -> bool {
+        self.rng.random_bool(0.5)
+    }
+
+    fn targets(&mut self, selector: &Selector) -> Targets {
+        selector.targets(self.stage.nodes, &[], self.stage.nodes.len(), self.rng)
+    }
+
+    fn kill(&mut self, selector: &Selector) -> Fault {
+        Fault::Kill { targets: self.targets(selector) }
+    }
+
+    fn isolate(&mut self, selector: &Selector) -> Fault {
+        Fault::Partition { shape: PartitionShape::One, cut: Cut::Isolate(self.targets(selector)) }
+    }
+
+    /// A fault that takes the chosen nodes away: any of the kinds that do.
+    fn strike(&mut self, selector: &Selector) -> Fault {
+        match self.rng.random_range(0..3) {
+            0 => self.kill(selector),
+            1 => Fault::Pause { targets: self.targets(selector) },
+            _ => self.isolate(selector),
+        }
+    }
+
+    fn laggard(&mut self) {
+        let mut order = self.stage.nodes.to_vec();
+        order.shuffle(self.rng);
+        let minority = (order.len() - 1) / 2;
+        let (lagging, majority) = order.split_at(minority);
+        let (start, missed) = (self.lasts(Band::Short), self.lasts(Band::Above));
+        let down = |nodes: &[NodeId]| Fault::Kill { targets: Targets::Nodes(nodes.to_vec()) };
+        self.begin(down(majority), start);
+        self.begin(down(lagging), start + missed);
+        // As those that lag start, as many of those that do not are gone: the rest must bring them up to date.
+        self.wait((start + missed).saturating_sub(40));
+        let gone = Selector::Nodes(majority[..minority].to_vec());
+        let fault = if self.coin() { self.isolate(&gone) } else { self.kill(&gone) };
+        let lasts = self.lasts(Band::Above);
+        self.begin(fault, lasts);
+    }
+
+    fn handover(&mut self) {
+        let (missed, lasts) = (self.lasts(Band::Above), self.lasts(Band::Around));
+        let fault = self.isolate(&Selector::Follower);
+        let away = self.begin(fault, missed);
+        let leader = self.strike(&Selector::Role(Role::leader()));
+        if self.coin() {
+            let after = self.between(0, 60);
+            self.after_heal(away, after, leader, lasts);
+        } else {
+            let before = self.between(10, 60);
+            self.after_start(away, missed.saturating_sub(before), leader, lasts);
+        }
+    }
+
+    fn again(&mut self) {
+        let selector = if self.coin() { Selector::One } else { Selector::Role(Role::leader()) };
+        let (fault, lasts) = (self.kill(&selector), self.lasts(Band::Short));
+        let mut last = self.begin(fault, lasts);
+        for _ in 0..self.between(2, 4) {
+            let (after, lasts) = (self.between(1, 50), self.lasts(Band::Short));
+            let fault = self.kill(&Selector::Role(Role::new(Role::RETURNED)));
+            last = self.after_heal(last, after, fault, lasts);
+        }
+    }
+
+    fn catch_up(&mut self) {
+        let missed = self.lasts(Band::Above);
+        let fault =
+            if self.coin() { self.kill(&Selector::Follower) } else { self.isolate(&Selector::Follower) };
+        let away = self.begin(fault, missed);
+        let (after, band) = (self.between(10, 300), if self.coin() { Band::Short } else { Band::Around });
+        let lasts = self.lasts(band);
+        let struck = if self.coin() { Role::leader() } else { Role::new(Role::RETURNED) };
+        let fault = self.strike(&Selector::Role(struck));
+        let struck = self.after_heal(away, after, fault, lasts);
+        if self.coin() {
+            let (after, lasts) = (self.between(1, 100), self.lasts(Band::Short));
+            let fault = self.kill(&Selector::Role(Role::new(Role::RETURNED)));
+            self.after_heal(struck, after, fault, lasts);
+        }
+    }
+
+    fn election(&mut self) {
+        let election = self.stage.timing.election_ms();
+        let lasts = self.lasts(Band::Above);
+        let fault = self.strike(&Selector::Role(Role::leader()));
+        let away = self.begin(fault, lasts);
+        let (after, short) = (self.between(election * 2 / 5, election), self.lasts(Band::Short));
+        let fault = self.strike(&Selector::Follower);
+        self.after_start(away, after, fault, short);
+        let (fault, lasts) = (self.strike(&Selector::Role(Role::leader())), self.lasts(Band::Around));
+        self.when_led(election * 2, fault, lasts);
+    }
+
+    fn zombie(&mut self) {
+        let lasts = self.lasts(Band::Above);
+        let leader = Selector::Role(Role::leader());
+        let fault = if self.rng.random_ratio(3, 4) {
+            Fault::Pause { targets: self.targets(&leader) }
+        } else {
+            self.isolate(&leader)
+        };
+        let away = self.begin(fault, lasts);
+        let (fault, again) = (self.strike(&leader), self.lasts(Band::Around));
+        if self.coin() {
+            let after = self.between(0, 30);
+            self.after_heal(away, after, fault, again);
+        } else {
+            let before = self.between(5, 60);
+            self.after_start(away, lasts.saturating_sub(before), fault, again);
+        }
+    }
+
+    fn power_cut(&mut self) {
+        let power = |effect| Fault::Disk { effect, targets: Targets::Nodes(self.stage.nodes.to_vec()) };
+        let (loss, torn) = (power(DiskEffect::PowerLoss), power(DiskEffect::Torn));
+        let effect = if self.rng.random_ratio(2, 3) { &loss } else { &torn };
+        let lasts = self.lasts(Band::Short);
+        let last = self.begin(effect.clone(), lasts);
+        if self.coin() {
+            let (after, lasts) = (self.between(5, 400), self.lasts(Band::Short));
+            self.after_heal(last, after, loss, lasts);
+        }
+    }
+
+    fn slow_replica(&mut self) {
+        let election = self.stage.timing.election_ms();
+        let slow = self.targets(&Selector::Follower);
+        let millis = |low: u64, high: u64, rng: &mut R| Duration::from_millis(rng.random_range(low..=high));
+        let disk = self.stage.families.contains(&Family::Disk) && self.coin();
+        let ambient = if disk {
+            Fault::Disk { effect: DiskEffect::SlowFsync(millis(10, 50, self.rng)), targets: slow }
+        } else {
+            Fault::Packet { effect: PacketEffect::Delay(millis(20, 120, self.rng)), targets: slow }
+        };
+        let times = self.between(2, 3);
+        self.begin(ambient, election * (1 + 2 * times));
+        self.wait(election / 2);
+        for _ in 0..times {
+            let band = if self.coin() { Band::Short } else { Band::Around };
+            let (lasts, fault) = (self.lasts(band), self.strike(&Selector::Role(Role::leader())));
+            self.begin(fault, lasts);
+            self.wait(election * 2);
+        }
+    }
+
+    fn clock_step(&mut self) {
+        let election = self.stage.timing.election_ms();
+        let selector = if self.coin() { Selector::One } else { Selector::All };
+        let effect = ClockEffect::draw(self.stage.nodes.len(), |_| true, self.rng);
+        let targets = self.targets(&selector);
+        let lasts = self.lasts(Band::Above);
+        // A node that is stopped does not tell its time: leaders are killed or cut off.
+        let leader = Selector::Role(Role::leader());
+        let fault = if self.coin() { self.kill(&leader) } else { self.isolate(&leader) };
+        let away = self.begin(fault, lasts);
+        let (after, steps) = (self.between(0, election), self.lasts(Band::Above));
+        self.after_start(away, after, Fault::Clock { effect, targets }, steps);
+    }
+
+    fn rolling_leader(&mut self) {
+        let mut last: Option<(Number, u64)> = None;
+        for _ in 0..self.between(3, 5) {
+            let lasts = self.lasts(Band::Above).max(2 * HANDOVER_MS);
+            let leader = Selector::Role(Role::leader());
+            let cut = Cut::Isolate(self.targets(&leader));
+            let fault = Fault::Partition { shape: PartitionShape::IsolateLeader, cut };
+            let number = match last {
+                None => self.begin(fault, lasts),
+                Some((before, lasted)) => {
+                    self.after_start(before, lasted.saturating_sub(HANDOVER_MS), fault, lasts)
+                }
+            };
+            last = Some((number, lasts));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    #[test]
+    fn every_story_is_told_with_every_number_of_nodes_that_it_works_with() {
+        let time_outs = [Duration::from_millis(1200)];
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for story in Story::ALL {
+            assert_eq!(Story::named(story.name()), Some(story));
+            for count in story.nodes_min()..=7 {
+                let nodes: Vec<NodeId> = (1..=count).map(|at| NodeId::new(format!("n{at}"))).collect();
+                let families = Family::ALL.into_iter().collect();
+                let stage = Stage { nodes: &nodes, families: &families, timing: Timing(&time_outs) };
+                for _ in 0..50 {
+                    let acts = story.acts(&stage, &mut rng);
+                    assert!(!acts.is_empty(), "{}", story.name());
+                    for (number, act) in (1..).zip(&acts) {
+                        let lasts = act.on.as_ref().map_or(act.within_ms, |trigger| trigger.lasts_ms);
+                        assert!((1..=60_000).contains(&lasts) && act.within_ms >= lasts, "{act:?}");
+                        if let Some(Event::Start { fault, .. } | Event::Heal { fault, .. }) =
+                            act.on.as_ref().map(|trigger| &trigger.event)
+                        {
+                            assert!(
+                                fault.is_some_and(|of| of < number),
+                                "{act:?} of itself, or of a later one"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_one_that_lags_is_brought_up_to_date_by_those_that_are_left() {
+        let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
+        let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
+        let stage = Stage { nodes: &nodes, families: &families, timing: Timing(&time_outs) };
+        let acts = Story::Laggard.acts(&stage, &mut ChaCha8Rng::seed_from_u64(5));
+        let [majority, lagging, gone] = &acts[..] else { panic!("{acts:?}") };
+        let named =
+            |act: &Act| act.fault.targets().map(|targets| targets.named().to_vec()).unwrap_or_default();
+        let (majority_nodes, lagging_nodes, gone_nodes) = (named(majority), named(lagging), named(gone));
+        assert_eq!((majority_nodes.len(), lagging_nodes.len(), gone_nodes.len()), (2, 1, 1));
+        assert!(majority_nodes.contains(&gone_nodes[0]) && !majority_nodes.contains(&lagging_nodes[0]));
+        // The majority writes alone for a while, and part of it is gone before the other starts.
+        assert!(majority.within_ms < gone.after_ms && gone.after_ms < lagging.within_ms);
+    }
+}
