@@ -296,7 +296,11 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
     let given =
         args.interval.or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero()));
-    let interval = given.unwrap_or(if node_count == 1 { DEFAULT_INTERVAL_ALONE } else { DEFAULT_INTERVAL });
+    // A short run gets shorter intervals, so that every item of the mix has its turn.
+    let turns = u32::try_from(mix.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let usual = if node_count == 1 { DEFAULT_INTERVAL_ALONE } else { DEFAULT_INTERVAL };
+    let fitting = (time_limit.saturating_sub(args.warm_up) / turns).clamp(INTERVAL_MIN, usual);
+    let interval = given.unwrap_or(fitting);
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
     let timeout = args.timeout.or(scenario_timeout).unwrap_or(DEFAULT_TIMEOUT);
     let patience = args.patience.unwrap_or((timeout * 3).min(PATIENCE_MAX).max(timeout));

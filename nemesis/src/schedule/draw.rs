@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use super::{Act, Band, Bands, Draft, MixOptions, Size, Timing, Trigger, millis};
+use super::{Act, Band, Bands, Draft, MixOptions, Size, Timing, Trigger, Turn, millis};
 use crate::clock_bound;
 use crate::clock_fault::ClockEffect;
 use crate::disk_fault::DiskEffect;
@@ -37,6 +37,7 @@ const WAITS: f64 = 0.12;
 /// What `spec` is this time, in a mix of these families.
 pub(super) fn draw(
     spec: &FaultSpec,
+    turn: Turn,
     families: &BTreeSet<Family>,
     options: &MixOptions<'_>,
     rng: &mut impl Rng,
@@ -58,13 +59,15 @@ pub(super) fn draw(
         && options.losses != LossLimit::Beyond
         && lost(&fault, options.nodes) > options.losses.most(options.nodes.len());
     let bands = match size {
+        _ if turn == Turn::Last => Bands::SHORT,
         Size::Drawn if brief => Bands::SHORT,
         Size::Drawn => Bands::of(&fault),
         Size::Named => Bands::of(&fault).longer(),
     };
     let lasts_ms = timing.lasts_ms(bands, rng);
-    let drawn = || rng.random_bool(WAITS).then(|| event(&fault, families, rng)).flatten();
-    let on = spec.on.clone().or_else(drawn).map(|event| Trigger { event, lasts_ms });
+    let waits = turn == Turn::Later && rng.random_bool(WAITS);
+    let on = spec.on.clone().or_else(|| waits.then(|| event(&fault, families, rng)).flatten());
+    let on = on.map(|event| Trigger { event, lasts_ms });
     let waits_ms = match on {
         None => 0,
         // Half of what is left of a short run, so that there is a place for it.

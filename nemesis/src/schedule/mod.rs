@@ -5,6 +5,7 @@ mod fit;
 mod timing;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use duress_history::{ClockBound, NodeId};
@@ -30,6 +31,8 @@ use crate::trigger::Event;
 const STREAM: u64 = 1;
 /// How much later than was drawn a fault may begin for the sake of those that are in force then, in intervals.
 const PATIENCE: u64 = 4;
+/// How often an item of a mix that found no place at all is drawn anew, as a short one.
+const ATTEMPTS: usize = 20;
 
 /// A fault and when it starts and stops, in milliseconds since clients began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +169,17 @@ impl Draft {
     }
 }
 
+/// Which turn of an item of a mix a draft is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The first: it is to come, whatever happens.
+    First,
+    /// One after the first.
+    Later,
+    /// The first, in a run that had no place for one as long as it was drawn.
+    Last,
+}
+
 /// Who decided how many nodes faults strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
@@ -189,6 +203,9 @@ struct Placed {
 /// Each item of the mix has its turn once before any comes again. A fault, or a story, begins at the moment drawn for it or
 /// a little later: as soon as it neither gets into the way of what is in force then, nor takes away, together with that,
 /// more nodes than [`MixOptions::losses`] allows. What alone takes away more has its moment for itself.
+///
+/// The first faults of an item wait for no event that might not come, and where the run is too short for them as drawn,
+/// they are drawn as short ones: an item is missing only where the run is too short for any fault of it.
 ///
 /// The same mix and options give the same schedule, whatever the machine.
 ///
@@ -214,8 +231,13 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
         // Those that find no place now come before any other the next time.
         for turn in (0..bag.len()).rev() {
             let item = bag[turn];
-            let draft = draw(&mix[item], &families, options, &mut rng);
-            if let Some(at_ms) = place(&draft, item, &placed, at, limit, options) {
+            let turn_of = match placed.iter().any(|placed| placed.item == item) {
+                true => Turn::Later,
+                false => Turn::First,
+            };
+            let draft = draw(&mix[item], turn_of, &families, options, &mut rng);
+            let latest = at + PATIENCE * interval;
+            if let Some(at_ms) = place(&draft, item, &placed, at..=latest, options) {
                 placed.push(Placed { at_ms, item, draft });
                 bag.remove(turn);
                 break;
@@ -223,19 +245,29 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
         }
         at += rng.random_range(interval / 2..=interval * 3 / 2).max(1);
     }
+    for (item, spec) in mix.iter().enumerate() {
+        for _ in 0..ATTEMPTS {
+            if placed.iter().any(|placed| placed.item == item) {
+                break;
+            }
+            let draft = draw(spec, Turn::Last, &families, options, &mut rng);
+            let found = place(&draft, item, &placed, millis(options.warm_up)..=limit, options);
+            placed.extend(found.map(|at_ms| Placed { at_ms, item, draft }));
+        }
+    }
     Ok(schedule(placed))
 }
 
-/// The first moment from `at` on at which `draft` can begin.
+/// The first moment in `from` at which `draft` can begin.
 fn place(
     draft: &Draft,
     item: usize,
     placed: &[Placed],
-    at: u64,
-    limit: u64,
+    from: RangeInclusive<u64>,
     options: &MixOptions<'_>,
 ) -> Option<u64> {
-    let last = limit.checked_sub(draft.lasts_ms())?.min(at + PATIENCE * millis(options.interval));
+    let last = millis(options.time_limit).checked_sub(draft.lasts_ms())?.min(*from.end());
+    let at = *from.start();
     let ends = placed.iter().flat_map(|placed| {
         placed.draft.acts.iter().map(|act| placed.at_ms + act.after_ms + act.within_ms + 1)
     });

@@ -71,6 +71,23 @@ fn a_storm_is_many_faults_of_every_family_inside_the_run() {
 }
 
 #[test]
+fn a_short_run_has_a_fault_of_every_family_too() {
+    let short = |options: &mut MixOptions<'_>| {
+        options.interval = Duration::from_millis(500);
+        options.warm_up = Duration::from_millis(1500);
+        options.time_limit = Duration::from_secs(4);
+    };
+    for seed in 0..50 {
+        let faults = expanded("partition,kill,pause,restart,disk", seed, short).expect("expands");
+        for family in [Family::Partition, Family::Kill, Family::Pause, Family::Restart, Family::Disk] {
+            let mut of_family = faults.iter().filter(|fault| fault.fault.family() == family);
+            // The first waits for nothing: an event might not come.
+            assert!(of_family.any(|fault| fault.on.is_none()), "seed {seed}: no {}", family.name());
+        }
+    }
+}
+
+#[test]
 fn what_is_drawn_is_wide() {
     let mut seen = BTreeSet::new();
     let mut roles = BTreeSet::new();
