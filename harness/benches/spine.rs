@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress::report::progress::Progress;
 use duress::run::clock::Clock;
-use duress::run::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
+use duress::run::dispatcher::{AtHeal, ClientPolicy, Dispatcher, DispatcherParts, NodeAffinity, Stop};
 use duress::workload::generator::{Context, Generator, Next};
 use duress::workload::log::LogOptions;
 use duress::workload::log::mix::LogMix;
@@ -100,10 +100,10 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
         let mut dispatcher = Dispatcher::start(DispatcherParts {
             recorder: Recorder::create(&history).expect("a new history"),
             clock: Clock::start(),
-            habits: (0..processes)
-                .map(|slot| Habit {
+            policies: (0..processes)
+                .map(|slot| ClientPolicy {
                     home: nodes[slot % NODES].clone(),
-                    stays: Stays::AtHome,
+                    affinity: NodeAffinity::Pinned,
                     timeout: Duration::from_secs(1),
                     at_heal: AtHeal::Waits,
                 })

@@ -41,32 +41,32 @@ use crate::scalar::Scalar;
 
 /// `process` of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum LineProcess {
     /// A client, by its process's number.
     Client(u64),
     /// The nemesis.
     Nemesis,
 }
 
-impl<'de> Deserialize<'de> for Who {
+impl<'de> Deserialize<'de> for LineProcess {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WhoVisitor;
-        impl Visitor<'_> for WhoVisitor {
-            type Value = Who;
+        struct LineProcessVisitor;
+        impl Visitor<'_> for LineProcessVisitor {
+            type Value = LineProcess;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a process: a whole number, or \"nemesis\"")
             }
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Who, E> {
-                Ok(Who::Client(number))
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<LineProcess, E> {
+                Ok(LineProcess::Client(number))
             }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Who, E> {
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<LineProcess, E> {
                 match text {
-                    "nemesis" => Ok(Who::Nemesis),
+                    "nemesis" => Ok(LineProcess::Nemesis),
                     _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
             }
         }
-        deserializer.deserialize_any(WhoVisitor)
+        deserializer.deserialize_any(LineProcessVisitor)
     }
 }
 
@@ -85,7 +85,7 @@ pub struct Line<'a> {
     pub index: Option<u64>,
     time: Option<u64>,
     /// The client, or the nemesis.
-    pub process: Who,
+    pub process: LineProcess,
     /// What it says of the operation.
     #[serde(rename = "type")]
     pub op_type: OpType,
@@ -160,8 +160,8 @@ impl Line<'_> {
             index: self.index,
             time: self.time.map(|time| Time::Whole(i64::try_from(time).unwrap_or(i64::MAX))),
             process: match self.process {
-                Who::Client(process) => Actor::Number(process),
-                Who::Nemesis => Actor::Nemesis,
+                LineProcess::Client(process) => Actor::Number(process),
+                LineProcess::Nemesis => Actor::Nemesis,
             },
             op_type: self.op_type,
             f: self.f.map(RawValue::get),

@@ -140,7 +140,7 @@ pub enum NemesisAct {
         f: Value,
         /// The particulars.
         value: Value,
-        /// What went wrong.
+        /// The cause.
         error: Option<String>,
     },
 }

@@ -47,10 +47,10 @@ impl DiskEffect {
 
     /// Whether the node's processes are killed at the start, and started again at the end.
     #[must_use]
-    pub fn strikes(self) -> Strikes {
+    pub fn target_state(self) -> TargetState {
         match self {
-            Self::PowerLoss | Self::Torn | Self::Bitflip | Self::Truncate => Strikes::DeadNode,
-            Self::LyingFsync | Self::SlowFsync(_) | Self::Eio | Self::Enospc => Strikes::LiveNode,
+            Self::PowerLoss | Self::Torn | Self::Bitflip | Self::Truncate => TargetState::DeadNode,
+            Self::LyingFsync | Self::SlowFsync(_) | Self::Eio | Self::Enospc => TargetState::LiveNode,
         }
     }
 
@@ -131,7 +131,7 @@ impl Kind for DiskEffect {
 
 /// In what state a node must be for its disk to be struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strikes {
+pub enum TargetState {
     /// Its processes are killed first, and started again when it is healed.
     DeadNode,
     /// It goes on.

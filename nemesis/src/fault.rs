@@ -6,7 +6,7 @@ use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::clock_fault::ClockEffect;
-use crate::disk_fault::{DiskEffect, Strikes};
+use crate::disk_fault::{DiskEffect, TargetState};
 use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
@@ -131,7 +131,7 @@ impl Fault {
             Self::Partition { .. } | Self::Packet { .. } => false,
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Clock { .. } => true,
             Self::Disk { effect, .. } => {
-                effect.strikes() == Strikes::DeadNode || *effect == DiskEffect::LyingFsync
+                effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
             }
         }
     }
@@ -141,7 +141,7 @@ impl Fault {
     pub fn only_stops(&self) -> bool {
         match self {
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => true,
-            Self::Disk { effect, .. } => effect.strikes() == Strikes::DeadNode,
+            Self::Disk { effect, .. } => effect.target_state() == TargetState::DeadNode,
             Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } => false,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::disk_fault::{DiskEffect, Strikes};
+use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::partition::{Cut, Link};
 use crate::selector::Targets;
@@ -64,7 +64,7 @@ impl Loss {
                 Self::of_targets(targets, nodes)
             }
             Fault::Disk { effect, targets } => {
-                let away = effect.strikes() == Strikes::DeadNode
+                let away = effect.target_state() == TargetState::DeadNode
                     || effect.may_end_node()
                     || *effect == DiskEffect::LyingFsync;
                 if away { Self::of_targets(targets, nodes) } else { Self::default() }

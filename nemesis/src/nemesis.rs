@@ -14,10 +14,10 @@ use duress_history::NodeId;
 use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, Proof};
 
 use self::clocks::MovedClock;
-use self::disks::Aftermath;
+use self::disks::HealedDisk;
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, ClusterError, Ending};
-use crate::disk_fault::{DiskEffect, Strikes};
+use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::links::Links;
 use crate::packet::PacketEffect;
@@ -190,7 +190,7 @@ pub struct Nemesis {
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
     /// Disks that were healed a moment ago.
-    aftermath: Vec<Aftermath>,
+    healed_disks: Vec<HealedDisk>,
     /// Nodes that ended by themselves, and have not been asked for yet.
     crashes: Vec<Crash>,
 }
@@ -206,7 +206,7 @@ impl Nemesis {
             nodes,
             links: Links::new(seed),
             active: BTreeMap::new(),
-            aftermath: Vec::new(),
+            healed_disks: Vec::new(),
             crashes: Vec::new(),
         }
     }
@@ -342,7 +342,9 @@ impl Nemesis {
         let of = |active: &Active| match active {
             Active::Down { nodes } => nodes.clone(),
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
-            Active::Disk { effect, nodes, .. } if effect.strikes() == Strikes::DeadNode => nodes.clone(),
+            Active::Disk { effect, nodes, .. } if effect.target_state() == TargetState::DeadNode => {
+                nodes.clone()
+            }
             Active::Disk { ended, .. } => ended.clone(),
             Active::Partition { .. } | Active::Packet { .. } | Active::Clock { .. } => Vec::new(),
         };
@@ -385,7 +387,7 @@ impl Nemesis {
             };
             self.crashes.push(Crash { node, status, because, restart });
         }
-        self.aftermath.retain(|after| !after.is_over());
+        self.healed_disks.retain(|after| !after.is_over());
         Ok(())
     }
 

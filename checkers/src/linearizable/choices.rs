@@ -31,7 +31,7 @@ pub(super) enum Choice {
 
 /// The order in which choices are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taste {
+pub(super) enum ChoiceOrder {
     /// Those that lead to what completes.
     Direct,
     /// Compare-and-sets, as soon as they can be taken.
@@ -150,7 +150,7 @@ impl Choices {
             || value == search.state
         {
             self.found.push((3, 0, Choice::Take(waiting)));
-            let first = if search.taste == Taste::Eager { 0 } else { 5 };
+            let first = if search.order == ChoiceOrder::Eager { 0 } else { 5 };
             self.sets(search, u32::MAX, None, first, |step| step.group.is_none() || step.awaited);
         }
         if free && value != search.state && search.phase == Phase::Waiting {
@@ -172,7 +172,7 @@ impl Choices {
         self.writes(search, &leading, u32::MAX, 1, Choice::Take, Choice::Crashed);
         let overwritten = !self.found.is_empty();
         self.leading = leading;
-        let first = if search.taste == Taste::Eager { 0 } else { 1 };
+        let first = if search.order == ChoiceOrder::Eager { 0 } else { 1 };
         self.sets(search, u32::MAX, Some(wanted), first, |step| {
             step.leads
                 || step.number == Some(waiting)

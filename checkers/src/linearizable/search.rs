@@ -30,7 +30,7 @@
 
 use super::Limits;
 use super::call::{Effect, Problem, Start, State};
-use super::choices::{Choice, Choices, Taste};
+use super::choices::{Choice, ChoiceOrder, Choices};
 use super::crashed::{Group, Reduced};
 use super::memo::{Configuration, Memo};
 use super::walk::{Event, Walk};
@@ -113,10 +113,10 @@ pub(super) fn search_to(
     let tastes = extent == Extent::Whole && walk.calls.iter().any(|call| sets(call.effect));
     let (mut furthest, mut explored) = (0, 0);
     for start in starts {
-        let mut decide = |taste, most| {
+        let mut decide = |order, most| {
             let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
-            (search.taste, search.extent, search.explored_max) =
-                (taste, extent, search.explored_max.min(most));
+            (search.order, search.extent, search.explored_max) =
+                (order, extent, search.explored_max.min(most));
             let decision = search.run();
             explored = search.explored;
             decision
@@ -124,8 +124,8 @@ pub(super) fn search_to(
         let mut decision = None;
         if tastes {
             let some = TASTED + walk.len() as u64;
-            for (round, taste) in [Taste::Direct, Taste::Eager].into_iter().enumerate() {
-                decision = match decide(taste, some * (round as u64 + 1)) {
+            for (round, order) in [ChoiceOrder::Direct, ChoiceOrder::Eager].into_iter().enumerate() {
+                decision = match decide(order, some * (round as u64 + 1)) {
                     Decision::Undecided(Undecided::Configurations) => None,
                     decided => Some(decided),
                 };
@@ -134,7 +134,7 @@ pub(super) fn search_to(
                 }
             }
         }
-        match decision.unwrap_or_else(|| decide(Taste::Direct, u64::MAX)) {
+        match decision.unwrap_or_else(|| decide(ChoiceOrder::Direct, u64::MAX)) {
             Decision::Stuck { rank } => furthest = furthest.max(rank),
             decided => return (decided, explored),
         }
@@ -175,7 +175,7 @@ pub(super) struct Search<'a> {
     limits: Limits<'a>,
     explored_max: u64,
     extent: Extent,
-    pub(super) taste: Taste,
+    pub(super) order: ChoiceOrder,
 
     pub(super) at: usize,
     pub(super) state: State,
@@ -237,7 +237,7 @@ impl<'a> Search<'a> {
             limits,
             explored_max: limits.budget.configurations_max,
             extent: Extent::Whole,
-            taste: Taste::Direct,
+            order: ChoiceOrder::Direct,
             at: 0,
             state: start,
             phase: Phase::Waiting,

@@ -14,7 +14,7 @@ use super::words::{duration, promise};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::judge::{JudgeError, Judgement, Question, Recording};
-use crate::report::text::Told;
+use crate::report::text::AnomalyText;
 use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
@@ -127,7 +127,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     }
     if let Verdict::Invalid(anomalies) = &judgement.report.verdict {
         for (number, anomaly) in anomalies.iter().enumerate() {
-            say!("{}", Told { number: number + 1, anomaly });
+            say!("{}", AnomalyText { number: number + 1, anomaly });
         }
     }
     for finding in findings {

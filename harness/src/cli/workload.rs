@@ -7,13 +7,13 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, val
 use super::exit::Failure;
 use super::words::{Weight, duration};
 use crate::plan::PlannedWorkload;
-use crate::workload::option::{Given, Takes, WorkloadOption};
+use crate::workload::option::{Takes, WorkloadOption, WorkloadSettings};
 use crate::workload::{Workload, Workloads};
 
 /// What was given of the options of workloads; which workload has which is found out in [`WorkloadArgs::resolve`].
 #[derive(Debug, Default)]
 pub struct WorkloadArgs {
-    given: Given,
+    given: WorkloadSettings,
 }
 
 impl WorkloadArgs {
@@ -142,7 +142,7 @@ impl FromArgMatches for WorkloadArgs {
             .flatten()
             .map(|weight| (weight.operation.clone(), u64::from(weight.weight)))
             .collect();
-        Ok(Self { given: Given { flags, weights } })
+        Ok(Self { given: WorkloadSettings { flags, weights } })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

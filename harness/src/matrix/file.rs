@@ -229,7 +229,8 @@ impl Reader<'_> {
         chosen: &BTreeMap<&Key, (&str, Range<usize>)>,
     ) -> Result<Cell, DocumentError> {
         let at = |key: &Key| chosen.get(key).map_or(section.span.clone(), |(_, span)| span.clone());
-        let meaningless = |error: vocabulary::Meaningless| self.wrong(at(&error.key), error.message.clone());
+        let meaningless =
+            |error: vocabulary::VocabularyError| self.wrong(at(&error.key), error.message.clone());
         let mut command = RunCommand::default();
         let mut seed = 1;
         for (key, (value, span)) in chosen {

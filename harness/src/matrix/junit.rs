@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 
 use super::outcome::Outcome;
 use super::results::{CellResult, MatrixResults};
-use super::table::{Lead, leads};
+use super::table::{Reproduction, leads};
 
 /// JUnit XML that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,8 @@ fn case(cell: &CellResult) -> TestCase {
     }
     if cell.outcome.failed() {
         status.set_type(cell.outcome.words());
-        status.set_description(leads(cell).iter().map(Lead::to_string).collect::<Vec<_>>().join("\n"));
+        status
+            .set_description(leads(cell).iter().map(Reproduction::to_string).collect::<Vec<_>>().join("\n"));
     }
     let mut case = TestCase::new(cell.name.as_str(), status);
     case.set_classname(cell.target.as_str());

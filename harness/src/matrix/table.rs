@@ -135,14 +135,14 @@ fn line(result: &CellResult, done: usize, cells: usize) -> String {
 
 /// What a person who looks into a failed cell needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lead {
+pub struct Reproduction {
     /// The report of a run, where its folder was kept.
     pub report: Option<PathBuf>,
     /// The command that runs it again.
     pub again: String,
 }
 
-impl fmt::Display for Lead {
+impl fmt::Display for Reproduction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(report) = &self.report {
             write!(f, "report: {}; ", report.display())?;
@@ -153,14 +153,14 @@ impl fmt::Display for Lead {
 
 /// The leads of a cell: a run each that was kept, or the command of its first. None where it did not fail.
 #[must_use]
-pub fn leads(result: &CellResult) -> Vec<Lead> {
+pub fn leads(result: &CellResult) -> Vec<Reproduction> {
     if !result.outcome.failed() {
         return Vec::new();
     }
-    let of_run = |run: &RunResult| Lead {
+    let of_run = |run: &RunResult| Reproduction {
         report: Some(run.trial.report()),
         again: run.trial.replay.as_ref().unwrap_or(&run.trial.command).clone(),
     };
-    let leads: Vec<Lead> = result.kept().map(of_run).collect();
-    if leads.is_empty() { vec![Lead { report: None, again: result.command.clone() }] } else { leads }
+    let leads: Vec<Reproduction> = result.kept().map(of_run).collect();
+    if leads.is_empty() { vec![Reproduction { report: None, again: result.command.clone() }] } else { leads }
 }

@@ -12,7 +12,7 @@ use crate::workload::{Model, Workloads};
 /// A word that means nothing, and which it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Meaningless {
+pub struct VocabularyError {
     /// The word's place.
     pub key: Key,
     /// What is wrong with it.
@@ -26,9 +26,9 @@ const NODES: usize = 5;
 /// `duress run` itself.
 ///
 /// # Errors
-/// [`Meaningless`], naming the word and those that would be understood.
-pub fn check(command: &RunCommand) -> Result<(), Meaningless> {
-    let meaningless = |key: Key, message: String| Meaningless { key, message };
+/// [`VocabularyError`], naming the word and those that would be understood.
+pub fn check(command: &RunCommand) -> Result<(), VocabularyError> {
+    let meaningless = |key: Key, message: String| VocabularyError { key, message };
     let system =
         systems().find(&command.target).map_err(|error| meaningless(Key::Target, error.to_string()))?;
     if let Some(name) = command.flags.get("workload") {
@@ -80,16 +80,16 @@ fn place(error: &SettingsError) -> Key {
 /// The scenario of the seeded bug `bug` of `target`, which must be one that can be found.
 ///
 /// # Errors
-/// [`Meaningless`].
-pub fn scenario(target: &str, bug: &str) -> Result<&'static Scenario, Meaningless> {
+/// [`VocabularyError`].
+pub fn scenario(target: &str, bug: &str) -> Result<&'static Scenario, VocabularyError> {
     let system = systems()
         .find(target)
-        .map_err(|error| Meaningless { key: Key::Target, message: error.to_string() })?;
+        .map_err(|error| VocabularyError { key: Key::Target, message: error.to_string() })?;
     let scenarios = &system.description().scenarios;
     scenarios.get(bug).ok_or_else(|| {
         let known: Vec<&str> = scenarios.keys().map(String::as_str).collect();
         let message = format!("{target} has no bug \"{bug}\"; it has {}", known.join(", "));
-        Meaningless { key: Key::Bug, message }
+        VocabularyError { key: Key::Bug, message }
     })
 }
 

@@ -34,7 +34,7 @@ impl Display for RunReport {
         if let RunVerdict::Invalid { anomalies } = &self.record.verdict {
             for (number, anomaly) in anomalies.iter().take(ANOMALIES_TOLD).enumerate() {
                 writeln!(f)?;
-                write!(f, "{}", Told { number: number + 1, anomaly })?;
+                write!(f, "{}", AnomalyText { number: number + 1, anomaly })?;
             }
             if anomalies.len() > ANOMALIES_TOLD {
                 writeln!(f, "\n… and {} more, in verdict.json.", anomalies.len() - ANOMALIES_TOLD)?;
@@ -197,14 +197,14 @@ impl RunReport {
 
 /// One anomaly, told on paper.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct AnomalyText<'a> {
     /// Its number in the list.
     pub number: usize,
     /// The anomaly.
     pub anomaly: &'a Anomaly,
 }
 
-impl Display for Told<'_> {
+impl Display for AnomalyText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { number, anomaly } = self;
         let objects: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();

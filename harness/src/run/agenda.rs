@@ -7,7 +7,7 @@ use duress_nemesis::ScheduledFault;
 
 /// A moment of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cue<'a> {
+pub enum ScheduleEvent<'a> {
     /// A fault starts.
     Start(&'a ScheduledFault),
     /// A fault stops.
@@ -36,14 +36,16 @@ impl<'a> Agenda<'a> {
 
     /// What is next, and when. Of things at the same moment, stops come first.
     #[must_use]
-    pub fn next(&self) -> Option<(Duration, Cue<'a>)> {
+    pub fn next(&self) -> Option<(Duration, ScheduleEvent<'a>)> {
         let stop = self.stops.values().min_by_key(|(at, fault)| (*at, fault.id)).copied();
         let start = self.starts.iter().map(|fault| (self.earliest(fault), *fault));
         let start = start.min_by_key(|(at, fault)| (*at, fault.id));
         match (stop, start) {
-            (Some((stops, fault)), Some((starts, _))) if stops <= starts => Some((stops, Cue::Stop(fault))),
-            (_, Some((starts, fault))) => Some((starts, Cue::Start(fault))),
-            (Some((stops, fault)), None) => Some((stops, Cue::Stop(fault))),
+            (Some((stops, fault)), Some((starts, _))) if stops <= starts => {
+                Some((stops, ScheduleEvent::Stop(fault)))
+            }
+            (_, Some((starts, fault))) => Some((starts, ScheduleEvent::Start(fault))),
+            (Some((stops, fault)), None) => Some((stops, ScheduleEvent::Stop(fault))),
             (None, None) => None,
         }
     }
@@ -90,12 +92,12 @@ mod tests {
             now = now.max(at);
             let at_ms = now.as_millis() as u64;
             match cue {
-                Cue::Start(fault) => {
+                ScheduleEvent::Start(fault) => {
                     seen.push((at_ms, "start", fault.id));
                     now += Duration::from_millis(evidence_ms);
                     agenda.started(fault, now);
                 }
-                Cue::Stop(fault) => {
+                ScheduleEvent::Stop(fault) => {
                     seen.push((at_ms, "stop", fault.id));
                     agenda.stopped(fault);
                 }

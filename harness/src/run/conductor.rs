@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::run::agenda::{Agenda, Cue};
+use crate::run::agenda::{Agenda, ScheduleEvent};
 use crate::run::clock::Clock;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::comparison::compare;
@@ -87,7 +87,7 @@ pub struct Conductor {
 
 /// How the playing of a schedule goes.
 struct Course {
-    /// What went wrong.
+    /// The cause.
     broken: Vec<Breakage>,
     /// What nodes have to cope with.
     situation: Rc<RefCell<Situation>>,
@@ -105,7 +105,7 @@ impl Conductor {
         let mut course = self.course();
         while let Some((at, cue)) = agenda.next() {
             match cue {
-                Cue::Start(fault) => {
+                ScheduleEvent::Start(fault) => {
                     let mut leader = None;
                     if fault.fault.needs_leader() {
                         let ahead = at.saturating_sub(scout::AHEAD);
@@ -121,7 +121,7 @@ impl Conductor {
                     self.inject(fault, at, leader, &mut course).await;
                     agenda.started(fault, self.clock.now());
                 }
-                Cue::Stop(fault) => {
+                ScheduleEvent::Stop(fault) => {
                     if !self.sleep_until(at, &mut course).await {
                         break;
                     }

@@ -49,11 +49,11 @@ pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId) -> Box<dyn Client<A>>>;
 
 /// Where a process slot's client is at home, and how it behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Habit {
+pub struct ClientPolicy {
     /// The node that it speaks to, at first and at the end.
     pub home: NodeId,
     /// Whether it stays there.
-    pub stays: Stays,
+    pub affinity: NodeAffinity,
     /// When it gives up on an operation, as the client knows it too.
     pub timeout: Duration,
     /// What it does when a fault is about to be healed.
@@ -72,11 +72,11 @@ pub enum AtHeal {
 
 /// Whether a client stays at its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stays {
+pub enum NodeAffinity {
     /// It does.
-    AtHome,
+    Pinned,
     /// It goes from node to node, until the final phase.
-    Nowhere,
+    Roaming,
 }
 
 /// Something to record that is not a client's: what the nemesis did.
@@ -111,7 +111,7 @@ enum State<A> {
 
 struct Slot<A> {
     process: Process,
-    habit: Habit,
+    policy: ClientPolicy,
     /// The node that it speaks to now.
     node: NodeId,
     /// How many operations it has done there.
@@ -151,7 +151,7 @@ pub struct DispatcherParts<A> {
     /// The run's clock.
     pub clock: Clock,
     /// By process slot; there are as many slots as processes at a time.
-    pub habits: Vec<Habit>,
+    pub policies: Vec<ClientPolicy>,
     /// Makes clients.
     pub make_client: MakeClient<A>,
     /// What the nemesis wants recorded.
@@ -166,15 +166,15 @@ impl<A: Vocabulary> Dispatcher<A> {
     /// Starts a worker for each slot on the current thread's runtime, inside a `LocalSet`.
     #[must_use]
     pub fn start(parts: DispatcherParts<A>) -> Self {
-        let DispatcherParts { recorder, clock, habits, make_client, nemesis, stop, progress } = parts;
+        let DispatcherParts { recorder, clock, policies, make_client, nemesis, stop, progress } = parts;
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let make_client = std::rc::Rc::new(make_client);
         let mut workers = JoinSet::new();
-        let mut slots = Vec::with_capacity(habits.len());
-        for (slot, habit) in habits.into_iter().enumerate() {
+        let mut slots = Vec::with_capacity(policies.len());
+        for (slot, policy) in policies.into_iter().enumerate() {
             let (requests, todo) = mpsc::unbounded_channel();
             let make = std::rc::Rc::clone(&make_client);
-            let (node, deadline) = (habit.home.clone(), habit.timeout + WATCHDOG_SLACK);
+            let (node, deadline) = (policy.home.clone(), policy.timeout + WATCHDOG_SLACK);
             let give_up = std::rc::Rc::new(Notify::new());
             let worker = Worker {
                 slot,
@@ -185,7 +185,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             };
             workers.spawn_local(worker.work(todo, move |node: &NodeId| make(slot, node)));
             let (process, state) = (Process(slot as u64), State::Free);
-            slots.push(Slot { process, habit, node, operations: 0, state, requests, give_up });
+            slots.push(Slot { process, policy, node, operations: 0, state, requests, give_up });
         }
         Self {
             recorder,
@@ -264,9 +264,9 @@ impl<A: Vocabulary> Dispatcher<A> {
     /// Has clients that roam go home, and stay there: from now on each node is asked by the same processes.
     pub fn settle(&mut self) {
         for slot in &mut self.slots {
-            slot.habit.stays = Stays::AtHome;
-            if slot.node != slot.habit.home {
-                slot.node = slot.habit.home.clone();
+            slot.policy.affinity = NodeAffinity::Pinned;
+            if slot.node != slot.policy.home {
+                slot.node = slot.policy.home.clone();
                 // A worker ends only when its slot is dropped.
                 let _ = slot.requests.send(Request::Renew(slot.node.clone()));
             }
@@ -359,17 +359,17 @@ impl<A: Vocabulary> Dispatcher<A> {
 
     /// Moves a client that roams to the next node, after enough operations or a failure; whether it did.
     fn moves(&mut self, slot: usize, failed: bool) -> bool {
-        let Slot { habit, operations, node, .. } = &mut self.slots[slot];
+        let Slot { policy, operations, node, .. } = &mut self.slots[slot];
         *operations += 1;
-        if habit.stays == Stays::AtHome || !(failed || *operations >= ROAMS_AFTER) {
+        if policy.affinity == NodeAffinity::Pinned || !(failed || *operations >= ROAMS_AFTER) {
             return false;
         }
         *operations = 0;
         let mut homes: Vec<&NodeId> = Vec::new();
         let here = node.clone();
         for slot in &self.slots {
-            if !homes.contains(&&slot.habit.home) {
-                homes.push(&slot.habit.home);
+            if !homes.contains(&&slot.policy.home) {
+                homes.push(&slot.policy.home);
             }
         }
         let at = homes.iter().position(|home| **home == here).unwrap_or_default();
@@ -406,7 +406,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                 match &mut slot.state {
                     State::Resting(until) => *until = now,
                     State::Busy(_, since)
-                        if slot.habit.at_heal == AtHeal::AsksAnew && now >= *since + LONG =>
+                        if slot.policy.at_heal == AtHeal::AsksAnew && now >= *since + LONG =>
                     {
                         slot.give_up.notify_waiters();
                     }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::cluster_access::ClusterAccess;
 use super::conductor::{Conductor, chain};
-use super::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
+use super::dispatcher::{AtHeal, ClientPolicy, Dispatcher, DispatcherParts, NodeAffinity, Stop};
 use super::observer::Observer;
 use super::recovery::Situation;
 use super::world::World;
@@ -53,12 +53,13 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     let clock = Clock::start();
     let (records_tx, records) = mpsc::unbounded_channel();
     let cluster = Rc::clone(&world.cluster);
-    let habits: Vec<Habit> = (0..plan.concurrency).map(|slot| habit::<K>(plan, &cluster, slot)).collect();
+    let policies: Vec<ClientPolicy> =
+        (0..plan.concurrency).map(|slot| policy::<K>(plan, &cluster, slot)).collect();
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,
         clock,
-        habits: habits.clone(),
-        make_client: Box::new(move |slot, node| cluster.client(slot, node, habits[slot].timeout)),
+        policies: policies.clone(),
+        make_client: Box::new(move |slot, node| cluster.client(slot, node, policies[slot].timeout)),
         nemesis: records,
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),
@@ -144,14 +145,14 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
 /// How the client of a process slot behaves: of the clients of each node the first stays, and asks anew as faults are healed;
 /// the second roams; the third is patient; and so on. The first two do so where their kind keeps nothing from one operation to
 /// the next.
-fn habit<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> Habit {
+fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientPolicy {
     let (home, timeout) = (cluster.node_of_slot(slot).clone(), plan.operation_timeout());
-    let stays = Habit { home, stays: Stays::AtHome, timeout, at_heal: AtHeal::Waits };
+    let pinned = ClientPolicy { home, affinity: NodeAffinity::Pinned, timeout, at_heal: AtHeal::Waits };
     match slot / cluster.nodes().len() % 3 {
-        0 if plan.roaming && K::ROAMS => Habit { at_heal: AtHeal::AsksAnew, ..stays },
-        1 if plan.roaming && K::ROAMS => Habit { stays: Stays::Nowhere, ..stays },
-        2 => Habit { timeout: plan.patience(), ..stays },
-        _ => stays,
+        0 if plan.roaming && K::ROAMS => ClientPolicy { at_heal: AtHeal::AsksAnew, ..pinned },
+        1 if plan.roaming && K::ROAMS => ClientPolicy { affinity: NodeAffinity::Roaming, ..pinned },
+        2 => ClientPolicy { timeout: plan.patience(), ..pinned },
+        _ => pinned,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use duress_history::jsonl::{Line, Who};
+use duress_history::jsonl::{Line, LineProcess};
 use duress_history::{NemesisAct, OpType};
 use serde::Serialize;
 
@@ -93,11 +93,11 @@ impl Follower {
     fn add(&mut self, line: &Line<'_>) {
         self.progress.time_ms = self.progress.time_ms.max(line.time() / 1_000_000);
         match (line.process, line.op_type) {
-            (Who::Client(_), OpType::Invoke) => {}
-            (Who::Client(_), OpType::Ok) => self.progress.ok += 1,
-            (Who::Client(_), OpType::Fail) => self.progress.fail += 1,
-            (Who::Client(_), OpType::Info) => self.progress.info += 1,
-            (Who::Nemesis, _) => match line.act() {
+            (LineProcess::Client(_), OpType::Invoke) => {}
+            (LineProcess::Client(_), OpType::Ok) => self.progress.ok += 1,
+            (LineProcess::Client(_), OpType::Fail) => self.progress.fail += 1,
+            (LineProcess::Client(_), OpType::Info) => self.progress.info += 1,
+            (LineProcess::Nemesis, _) => match line.act() {
                 Ok(NemesisAct::Started { fault, .. }) => self.in_force.push((fault.id, fault.what)),
                 Ok(NemesisAct::Stopped { fault, .. }) => self.in_force.retain(|(id, _)| *id != fault.id),
                 _ => {}

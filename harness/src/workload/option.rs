@@ -53,7 +53,7 @@ impl WorkloadOption {
 
 /// What was given on the command line of the options of all workloads: durations in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct WorkloadSettings {
     /// The flags, by name.
     pub flags: BTreeMap<String, u64>,
     /// The weights, by operation.
@@ -72,7 +72,7 @@ pub struct ForeignOption {
     pub known: String,
 }
 
-impl Given {
+impl WorkloadSettings {
     /// The options of the workload `name`, which has `known` and these `defaults`, with those given in their place.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ mod tests {
         let map =
             |pairs: &[(&str, u64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let defaults = [("keys", 6), ("reads", 2)].map(|(name, value)| (name.to_owned(), Value::from(value)));
-        Given { flags: map(flags), weights: map(weights) }.resolve(
+        WorkloadSettings { flags: map(flags), weights: map(weights) }.resolve(
             "cache",
             &KNOWN,
             defaults.into_iter().collect(),

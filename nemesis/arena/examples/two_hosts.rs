@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// What this machine refuses.
 pub fn main() -> Result<ExitCode, Box<dyn Error>> {
-    // First of all, while the program has one thread: namespaces that nothing outlives.
+    // Isolate first, while the program has one thread: nothing outlives these namespaces.
     if let Role::Outer(ended) = isolate()? {
         return Ok(ExitCode::from(if ended.success() { 0 } else { 1 }));
     }

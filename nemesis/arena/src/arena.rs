@@ -51,7 +51,7 @@ pub enum ArenaError {
     Host {
         /// The host.
         host: HostName,
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// The refusal.
         #[source]

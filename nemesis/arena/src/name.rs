@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The name of a host, unique in its arena.
 ///
-/// Cheap to clone; ordered as a string. Whatever looks a host up takes a `&str`.
+/// Cheap to clone; ordered as a string. Functions that look a host up take a `&str`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(Arc<str>);
 

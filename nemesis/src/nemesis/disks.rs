@@ -22,13 +22,13 @@ const PROBED_SPACE: u64 = 64 * 1024;
 
 /// A process whose disk has failed some of its operations, and is sound again.
 #[derive(Debug)]
-pub(super) struct Aftermath {
+pub(super) struct HealedDisk {
     node: NodeId,
     fault: u32,
     until: Instant,
 }
 
-impl Aftermath {
+impl HealedDisk {
     /// Whether the node would have ended by now, if it was to.
     pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.until
@@ -44,8 +44,8 @@ impl Nemesis {
         for node in nodes {
             self.disk(node)?;
         }
-        let (mut seen, since) = match (effect.strikes(), effect.keep()) {
-            (Strikes::LiveNode, _) => {
+        let (mut seen, since) = match (effect.target_state(), effect.keep()) {
+            (TargetState::LiveNode, _) => {
                 for node in nodes {
                     for fault in effect.faults() {
                         let begun = self.disk(node)?.begin(&fault);
@@ -54,11 +54,11 @@ impl Nemesis {
                 }
                 (blank(nodes), Instant::now())
             }
-            (Strikes::DeadNode, None) => {
+            (TargetState::DeadNode, None) => {
                 let (seen, since) = self.kill(nodes)?;
                 (killed(seen), since)
             }
-            (Strikes::DeadNode, Some(keep)) => self.lose_power(nodes, keep)?,
+            (TargetState::DeadNode, Some(keep)) => self.lose_power(nodes, keep)?,
         };
         for NodeDisk { node, disk, .. } in &mut seen {
             for fault in effect.faults() {
@@ -111,8 +111,8 @@ impl Nemesis {
         }
         // Counted from here: looking at the disks takes a while, and nothing was asked after meanwhile.
         let until = Instant::now() + ENDING_AFTER_HEAL;
-        self.aftermath.extend(ending.into_iter().map(|node| Aftermath { node, fault: id, until }));
-        let dead = effect.strikes() == Strikes::DeadNode || effect == DiskEffect::LyingFsync;
+        self.healed_disks.extend(ending.into_iter().map(|node| HealedDisk { node, fault: id, until }));
+        let dead = effect.target_state() == TargetState::DeadNode || effect == DiskEffect::LyingFsync;
         let started = self.start(if dead { &nodes } else { &ended })?;
         match first {
             Some(error) => Err(error),
@@ -164,10 +164,10 @@ impl Nemesis {
             _ => None,
         });
         in_force.or_else(|| {
-            let at = self.aftermath.iter().position(|after| after.node == *node && !after.is_over())?;
-            let fault = self.aftermath.swap_remove(at).fault;
+            let at = self.healed_disks.iter().position(|after| after.node == *node && !after.is_over())?;
+            let fault = self.healed_disks.swap_remove(at).fault;
             // The process that is started in its place has met nothing.
-            self.aftermath.retain(|after| after.node != *node);
+            self.healed_disks.retain(|after| after.node != *node);
             Some(fault)
         })
     }

@@ -56,7 +56,7 @@ pub enum DiskError {
     /// A transaction failed.
     #[error("cannot {operation} the database {}", path.display())]
     Transaction {
-        /// What was being done.
+        /// The operation that failed.
         operation: &'static str,
         /// The file.
         path: PathBuf,

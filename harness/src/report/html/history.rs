@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use duress_history::jsonl::{Line, Who};
+use duress_history::jsonl::{Line, LineProcess};
 use duress_history::{NemesisEvent, OpType};
 use serde_json::value::RawValue;
 
@@ -51,7 +51,7 @@ pub struct Operation {
     pub value: Box<str>,
 }
 
-/// Who spoke to whom: a process, and the node it spoke to.
+/// A client process and the node it spoke to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lane {
     /// The process's number.
@@ -160,14 +160,14 @@ impl Reading {
     fn add(&mut self, line: &Line<'_>, number: u64) {
         self.history.lasted = self.history.lasted.max(line.time());
         let read = match line.process {
-            Who::Nemesis => line.act().map(|act| {
+            LineProcess::Nemesis => line.act().map(|act| {
                 let index = line.index.unwrap_or(number);
                 self.history.nemesis.push(NemesisEvent { index, time: line.time(), act });
             }),
-            Who::Client(process) if line.op_type == OpType::Invoke => {
+            LineProcess::Client(process) if line.op_type == OpType::Invoke => {
                 line.f().map(|f| self.invoke(line, process, &f, number))
             }
-            Who::Client(process) => {
+            LineProcess::Client(process) => {
                 self.complete(line, process);
                 Ok(())
             }

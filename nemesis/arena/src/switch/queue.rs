@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::LinkIndex;
 
-/// How many bytes may wait on one link: a bound on memory, far above what a delayed TCP connection has under way.
+/// How many bytes may wait on one link: a bound on memory, far above the data that a delayed TCP connection
+/// has in flight.
 const LINK_CAPACITY: usize = 64 << 20;
 
 /// One packet that waits.

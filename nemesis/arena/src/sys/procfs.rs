@@ -1,4 +1,5 @@
-//! What /proc says of processes: which exist, in which network namespace they live, what their threads do.
+//! Process information from /proc: which processes exist, their network namespace, the state of their
+//! threads.
 
 use std::fs;
 use std::io;
@@ -6,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::unistd::Pid;
 
-/// What one thread is doing, from the third field of its `stat`.
+/// The state of one thread, from the third field of its `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThreadState {
     /// Running, runnable or sleeping.
@@ -76,8 +77,8 @@ pub fn threads(pid: Pid) -> io::Result<Vec<ThreadState>> {
     Ok(states)
 }
 
-/// What the threads of a process have done since they began: it only ever grows, and while all of them are stopped it
-/// does not.
+/// The activity of a process's threads since they began: it only grows, and does not while all of them are
+/// stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
     /// How many times they went off a processor.
@@ -86,7 +87,7 @@ pub struct Activity {
     ticks: u64,
 }
 
-/// What the threads of `pid` have done so far; `None` once the process is gone.
+/// Returns the activity of the threads of `pid` so far; `None` once the process is gone.
 pub fn activity(pid: Pid) -> io::Result<Option<Activity>> {
     let Some(entries) = absent_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else { return Ok(None) };
     let mut activity = Activity::default();

@@ -18,7 +18,7 @@ pub const THREADS: usize = 4;
 pub const LEAVING: u8 = 7;
 const PREFIX: &str = "--scene=";
 
-/// What the program may be asked to play instead of running tests.
+/// The scenes that the program may play instead of running tests.
 #[derive(Clone, Copy)]
 pub enum Scene {
     /// Isolates itself, starts nodes that daemonise themselves, says "ready", and stays.
@@ -105,7 +105,7 @@ fn stay() -> ExitCode {
     let nodes = [1, 2].map(|number| host(&arena, number).spawn(&shell(DAEMON, folder.path())));
     assert!(nodes.iter().all(Result::is_ok), "{nodes:?}");
     wait_until("the daemons sleep", || [1, 2].iter().all(|&number| only_sleepers(&host(&arena, number), 2)));
-    // Nobody will be there to remove it.
+    // No later process will remove it.
     drop(folder);
     println!("ready");
     loop {

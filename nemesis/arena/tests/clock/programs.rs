@@ -1,4 +1,4 @@
-//! The programs under test: compiled from the sources beside this file by whatever compilers are installed.
+//! The programs under test: compiled from the sources beside this file by the installed compilers.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,4 +1,4 @@
-//! A disk in a folder of its own, unmounted and removed whatever becomes of the test.
+//! A disk in a folder of its own, unmounted and removed whatever the test's outcome.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,14 +49,14 @@ impl Stage {
         self.home.path().join(name)
     }
 
-    /// Unmounts, demanding that it goes well; the home is still there for a look at what is left.
+    /// Unmounts, requiring success; the home is still there to look at its contents.
     pub fn close(self) -> TempDir {
         self.disk.close().expect("an orderly end");
         self.home
     }
 }
 
-/// Whether a disk can be mounted here; if not, why, as the error tells it.
+/// Returns why a disk cannot be mounted here, if so, as the error reports it.
 pub fn mountable() -> Result<(), String> {
     match Stage::try_with(DiskOptions::new(0)) {
         Ok(_) => Ok(()),
@@ -75,7 +75,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// Who runs this, seen before a user namespace makes everybody root.
+/// The user who runs this, read before a user namespace makes every user root.
 pub struct Outside {
     pub is_root: bool,
 }
@@ -108,7 +108,7 @@ pub fn tree(folder: &Path) -> Vec<(String, Vec<u8>)> {
 /// A number from the environment.
 pub fn number(variable: &str, otherwise: u32) -> u32 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
         Err(_) => otherwise,
     }
 }

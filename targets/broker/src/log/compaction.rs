@@ -27,7 +27,7 @@ use std::path::Path;
 use super::batch::{BatchFault, BatchHeader};
 use super::config::CompactionKeeps;
 use super::error::LogError;
-use super::files::{self, Doing, FileError, LogFiles};
+use super::files::{self, FileContext, FileError, LogFiles};
 use super::index::Synced;
 use super::partition_log::{PartitionLog, millis};
 use super::record::records;

@@ -24,11 +24,11 @@ pub struct FileError {
 }
 
 /// Attaches operation and path to an I/O result.
-pub(super) trait Doing<T> {
+pub(super) trait FileContext<T> {
     fn doing(self, operation: &'static str, path: &Path) -> Result<T, FileError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
+impl<T> FileContext<T> for io::Result<T> {
     fn doing(self, operation: &'static str, path: &Path) -> Result<T, FileError> {
         self.map_err(|cause| FileError { operation, path: path.to_owned(), cause })
     }

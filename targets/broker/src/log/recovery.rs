@@ -16,7 +16,7 @@ use super::compaction::{CLEANED, finish_swaps};
 use super::config::{FsyncPolicy, LogConfig, ProducersOnOpen, TornTail};
 use super::epochs::EpochCache;
 use super::error::LogError;
-use super::files::{self, Doing, FileError, LogFiles, TEMPORARY};
+use super::files::{self, FileContext, FileError, LogFiles, TEMPORARY};
 use super::partition_log::{CHECKPOINT, Checkpoint, Health, PartitionLog};
 use super::producers::Producers;
 use super::segment::{INDEX, LOG, NextOffset, SealFound, Segment, path_of};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{BatchFault, BatchHeader};
 use super::config::{LogConfig, TornTail};
 use super::error::LogError;
-use super::files::{self, Doing, FileError, LogFiles};
+use super::files::{self, FileContext, FileError, LogFiles};
 use super::index::{IndexEntry, Seal, SparseIndex, Synced};
 use super::record::records;
 use super::walk::{Walk, WalkError};

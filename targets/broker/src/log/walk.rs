@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::batch::{BatchFault, BatchHeader, HEADER_BYTES};
 use super::config::TornTail;
-use super::files::{Doing, FileError};
+use super::files::{FileContext, FileError};
 
 /// Bytes read at once; more only for a batch that is larger.
 const WINDOW_BYTES: u64 = 64 << 10;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::kafka::connection::Connection;
 use crate::kafka::metadata::{Leadership, address, metadata_request};
 use crate::kafka::partition::Partition;
-use crate::kafka::versions::Spoken;
+use crate::kafka::versions::SupportedRequest;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 
@@ -93,7 +93,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A [`RequestError`]: definite if no byte of it was sent.
-    pub(super) async fn call<R: Spoken>(
+    pub(super) async fn call<R: SupportedRequest>(
         &mut self,
         to: SocketAddr,
         request: &R,
@@ -109,7 +109,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The last broker's [`RequestError`].
-    pub(super) async fn call_any<R: Spoken>(
+    pub(super) async fn call_any<R: SupportedRequest>(
         &mut self,
         request: &R,
         deadline: Instant,

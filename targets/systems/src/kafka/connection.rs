@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::kafka::versions::Spoken;
+use crate::kafka::versions::SupportedRequest;
 use crate::outcome::{CauseKind, Reach, RequestError};
 use crate::place::{self, Place};
 
@@ -55,12 +55,12 @@ impl Connection {
     ///
     /// # Errors
     /// A definite [`RequestError`] when there is none.
-    pub(super) fn version_of<R: Spoken>(&self) -> Result<i16, RequestError> {
+    pub(super) fn version_of<R: SupportedRequest>(&self) -> Result<i16, RequestError> {
         let theirs = self.versions.get(&R::KEY).copied().unwrap_or(VersionRange { min: 0, max: -1 });
-        let both = theirs.intersect(&R::SPOKEN);
+        let both = theirs.intersect(&R::SUPPORTED);
         if both.is_empty() {
             let name = R::NAME;
-            let text = format!("the broker speaks {name} {theirs}, this client {}: not sent", R::SPOKEN);
+            let text = format!("the broker speaks {name} {theirs}, this client {}: not sent", R::SUPPORTED);
             return Err(RequestError::definite(CauseKind::Rejected, text));
         }
         Ok(both.max)
@@ -70,7 +70,7 @@ impl Connection {
     ///
     /// # Errors
     /// A [`RequestError`]: definite if not one byte of the request was accepted by the connection, open otherwise.
-    pub(super) async fn call<R: Spoken>(
+    pub(super) async fn call<R: SupportedRequest>(
         &mut self,
         request: &R,
         deadline: Instant,
@@ -83,7 +83,7 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`Connection::call`].
-    pub(super) async fn send<R: Spoken>(
+    pub(super) async fn send<R: SupportedRequest>(
         &mut self,
         request: &R,
         deadline: Instant,

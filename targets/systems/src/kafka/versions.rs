@@ -12,18 +12,18 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, VersionRange};
 
 /// A request that this client makes.
-pub(super) trait Spoken: Request {
+pub(super) trait SupportedRequest: Request {
     /// What it is called in Kafka's documentation.
     const NAME: &'static str;
     /// The versions spoken, all of them understood by the codec.
-    const SPOKEN: VersionRange;
+    const SUPPORTED: VersionRange;
 }
 
 macro_rules! spoken {
     ($($request:ident $name:literal $min:literal..=$max:literal;)*) => {$(
-        impl Spoken for $request {
+        impl SupportedRequest for $request {
             const NAME: &'static str = $name;
-            const SPOKEN: VersionRange = VersionRange { min: $min, max: $max };
+            const SUPPORTED: VersionRange = VersionRange { min: $min, max: $max };
         }
     )*};
 }
