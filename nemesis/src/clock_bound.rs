@@ -84,7 +84,7 @@ mod tests {
         };
         // At 4/7 of the pace, a lease of 400 ms takes 700 ms.
         assert!(!beyond("drift=-428ms/s") && beyond("drift=-429ms/s"));
-        // Fast by 300 ms after two seconds, which is what it is set back by at the end.
+        // Fast by 300 ms after two seconds, which is the size of the step back at the end.
         assert!(!beyond("drift=150ms/s") && beyond("drift=151ms/s"));
         assert!(!beyond("bump=-300ms") && beyond("bump=-301ms") && beyond("strobe=301ms"));
     }

@@ -1,4 +1,4 @@
-//! Clock faults: what a node's wall clock does.
+//! Clock faults: the movements of a node's wall clock.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub enum ClockEffect {
     },
     /// Another pace.
     Drift {
-        /// What it gains, in nanoseconds a second; negative is slow.
+        /// The gain, in nanoseconds a second; negative is slow.
         ppb: i64,
     },
     /// A step there and back again, over and over.

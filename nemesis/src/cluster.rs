@@ -34,7 +34,7 @@ struct Placed {
 /// A node that ended without being asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
     /// How its process ended.
     pub status: ExitStatus,
@@ -52,16 +52,16 @@ pub enum ClusterError {
     /// The node could not be started.
     #[error("failed to start node {node}")]
     Start {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
         source: SpawnError,
     },
-    /// The system does not tell whether a node runs.
+    /// The system did not answer whether a node runs.
     #[error("failed to look after node {node}")]
     Watch {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
@@ -70,9 +70,9 @@ pub enum ClusterError {
     /// A signal had no effect.
     #[error("failed to {what} node {node}")]
     Signal {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// What was tried.
+        /// The attempted operation.
         what: &'static str,
         /// Why.
         #[source]
@@ -101,7 +101,7 @@ impl Cluster {
         self.members.keys().cloned().collect()
     }
 
-    /// The nodes whose processes run or are paused, in order of name.
+    /// Returns the nodes whose processes run or are paused, in order of name.
     #[must_use]
     pub fn running(&self) -> Vec<NodeId> {
         let running = self.members.iter().filter(|(_, member)| member.process.is_some());
@@ -139,7 +139,8 @@ impl Cluster {
         }
     }
 
-    /// The nodes whose first process ended by itself since the last call; they count as not running from now on.
+    /// Returns the nodes whose first process ended by itself since the last call; they count as not running
+    /// from now on.
     ///
     /// # Errors
     /// [`ClusterError::Watch`].

@@ -20,11 +20,11 @@ pub enum Family {
     Restart,
     /// The wall clocks of nodes step or drift.
     Clock,
-    /// The disks of nodes lose what was not synced, lie, fail, fill up or rot.
+    /// The disks of nodes lose unsynced data, lie, fail, fill up or rot.
     Disk,
 }
 
-/// What there is to know about a family.
+/// The properties of a family.
 struct Entry {
     family: Family,
     name: &'static str,
@@ -60,7 +60,7 @@ const ENTRIES: [Entry; 7] = [
         name: "pause",
         does: "stops every process of the chosen nodes with SIGSTOP",
         evidence: "every thread of the node is in state T",
-        heals: "SIGCONT: no thread is in state T, and what was stopped uses a processor again",
+        heals: "SIGCONT: no thread is in state T, and the stopped processes use a processor again",
     },
     Entry {
         family: Family::Restart,
@@ -72,7 +72,7 @@ const ENTRIES: [Entry; 7] = [
     Entry {
         family: Family::Clock,
         name: "clock",
-        does: "steps the wall clock of the chosen nodes, makes it drift, or swings it to and fro; where the promise rests on clocks, the leader is cut off meanwhile",
+        does: "steps the wall clock of the chosen nodes, makes it drift, or swings it back and forth; if the promise rests on clocks, the leader is cut off meanwhile",
         evidence: "the node's own processes read the time as it was set",
         heals: "the clock is set right in one step: the processes read the machine's time",
     },
@@ -106,7 +106,7 @@ impl Family {
         self.entry().name
     }
 
-    /// What it does, how it proves that it did, and how it heals: one sentence each.
+    /// Returns its effect, its evidence and its healing: one sentence each.
     #[must_use]
     pub fn describe(self) -> [&'static str; 3] {
         let Entry { does, evidence, heals, .. } = self.entry();
@@ -128,7 +128,7 @@ impl Family {
         }
     }
 
-    /// Whether its variants only choose nodes: what is done to them is always the same.
+    /// Whether its variants only choose nodes: the effect on them is always the same.
     #[must_use]
     pub fn varies_by_nodes_only(self) -> bool {
         matches!(self, Self::Kill | Self::Pause | Self::Restart)

@@ -1,4 +1,4 @@
-//! A fault with everything decided that can be decided before the run: as it stands in a plan.
+//! A fault in the form in which a plan contains it: everything that can be decided before the run is decided.
 
 use std::fmt;
 
@@ -21,43 +21,43 @@ pub enum Fault {
     Partition {
         /// How they were chosen.
         shape: PartitionShape,
-        /// Which they are.
+        /// The cut links.
         cut: Cut,
     },
     /// Changes what links do to packets.
     Packet {
-        /// What they do.
+        /// The effect on packets.
         effect: PacketEffect,
-        /// The nodes whose links to all other nodes do it, both ways.
+        /// The nodes whose links to all other nodes are affected, both ways.
         targets: Targets,
     },
     /// Kills nodes; healing starts them again.
     Kill {
-        /// Which nodes.
+        /// The nodes.
         targets: Targets,
     },
     /// Pauses nodes; healing resumes them.
     Pause {
-        /// Which nodes.
+        /// The nodes.
         targets: Targets,
     },
     /// Asks nodes to end; healing starts them again.
     Restart {
-        /// Which nodes.
+        /// The nodes.
         targets: Targets,
     },
     /// Moves wall clocks; healing sets them right.
     Clock {
         /// How.
         effect: ClockEffect,
-        /// Of which nodes.
+        /// The nodes whose clocks it moves.
         targets: Targets,
     },
     /// Strikes disks.
     Disk {
         /// How.
         effect: DiskEffect,
-        /// Of which nodes.
+        /// The nodes whose disks it strikes.
         targets: Targets,
     },
 }
@@ -124,7 +124,7 @@ impl Fault {
         }
     }
 
-    /// Whether it needs nodes that run: it ends or stops their processes, or asks them for what they see.
+    /// Whether it needs running nodes: it ends or stops their processes, or asks them for observations.
     #[must_use]
     pub fn needs_live_nodes(&self) -> bool {
         match self {
@@ -146,7 +146,8 @@ impl Fault {
         }
     }
 
-    /// Whether a disk does not keep what it has promised to keep, so that its node may rightly refuse to serve for good.
+    /// Whether a disk loses data that it has promised to keep, so that its node may rightly refuse to serve
+    /// for good.
     #[must_use]
     pub fn damages(&self) -> bool {
         match self {

@@ -12,7 +12,7 @@ use duress_arena::{LinkPolicy, Passage};
 /// How long a packet may wait for its turn on a link with a limited rate, and then be carried.
 const QUEUE: Duration = Duration::from_millis(400);
 
-/// What is in force on one link: it is open when the last of it heals.
+/// The faults in force on one link: it is open when the last of them heals.
 #[derive(Clone, Debug, Default)]
 struct LinkState {
     /// The faults whose partitions cut it.
@@ -57,7 +57,7 @@ impl Links {
         self.states.entry(link.clone()).or_default().flaps.remove(&id);
     }
 
-    /// A fault whose partition cuts `link`, now or by turns, if one does.
+    /// Returns a fault whose partition cuts `link`, now or by turns, if there is one.
     #[must_use]
     pub fn cut_by(&self, link: &Link) -> Option<u32> {
         let state = self.states.get(link)?;
@@ -90,7 +90,8 @@ impl Links {
         if !state.cuts.is_empty() {
             return LinkPolicy::CUT;
         }
-        // Of two that flap the link, the first has it; the other is found without evidence.
+        // Of two faults that flap the link, the first determines the period; the other is found without
+        // evidence.
         let passage = state.flaps.values().next().map_or(Passage::Open, |period| Passage::Flapping(*period));
         let seed = self.seed ^ fingerprint(link);
         state

@@ -1,4 +1,4 @@
-//! Which nodes a fault takes away from the others while it is in force, and how many a target promises to survive.
+//! The nodes that a fault disables while it is in force, and how many a target tolerates.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use crate::selector::Targets;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossLimit {
-    /// So many: what the target promises to survive, or one where it promises to survive none, since a fault that was
-    /// asked for strikes something.
+    /// At most this many: the number that the target tolerates, or one if it tolerates none, since a
+    /// requested fault must strike something.
     AtMost(usize),
     /// Any number: the user asked to go beyond.
     Beyond,
@@ -47,10 +47,10 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// What `fault` takes away of `nodes`.
+    /// Returns the nodes among `nodes` that `fault` disables.
     ///
-    /// A cut takes away those that the node with the most links left cannot exchange packets with: a bridge takes
-    /// nobody away. Clocks and links that are slow or lossy take nobody away either.
+    /// A cut disables the nodes that cannot exchange packets with the node that has the most links left: a
+    /// bridge disables none. Clock faults and slow or lossy links disable none either.
     pub(crate) fn of(fault: &Fault, nodes: &[NodeId]) -> Self {
         match fault {
             Fault::Partition { cut: Cut::Links(links), .. } => {
@@ -80,7 +80,7 @@ impl Loss {
         }
     }
 
-    /// Whether nobody is taken away.
+    /// Whether no node is disabled.
     pub(crate) fn is_none(&self) -> bool {
         self.nodes() == 0
     }
@@ -90,7 +90,7 @@ impl Loss {
         self.named.len() + self.led
     }
 
-    /// What both take away together.
+    /// Adds the nodes that `other` disables.
     pub(crate) fn add(&mut self, other: &Self) {
         self.named.extend(other.named.iter().cloned());
         self.led += other.led;

@@ -35,8 +35,8 @@ pub enum PartitionShape {
     OneWay,
     /// The node that leads when the fault starts is cut from all others.
     IsolateLeader,
-    /// As `isolate-leader`, again and again, and each isolation begins before the one before it heals: a deposed
-    /// leader comes back without ever hearing of its successor, who is cut off by then.
+    /// As `isolate-leader`, again and again, and each isolation begins before the one before it heals: a
+    /// deposed leader returns without ever hearing from its successor, which is cut off by then.
     RollingLeader,
     /// The links of one of the drawn shapes are cut and open by turns, each for half of this period.
     Flapping(Duration),
@@ -52,7 +52,7 @@ impl PartitionShape {
         match self {
             Self::Halves => nodes / 2,
             Self::MajoritiesRing => nodes - (2 * ring_reach(nodes) + 1).min(nodes),
-            // The bridge has everybody.
+            // The bridge is linked to every node.
             Self::Bridge => 0,
             _ => 1,
         }
@@ -170,7 +170,7 @@ pub enum Cut {
 }
 
 impl Cut {
-    /// The directed links to cut among `nodes`, now that `leader` (or nobody) leads; sorted.
+    /// Returns the directed links to cut among `nodes`, with `leader` leading, or no node; sorted.
     #[must_use]
     pub fn resolve(&self, nodes: &[NodeId], leader: Option<&NodeId>) -> Vec<Link> {
         match self {
@@ -210,7 +210,7 @@ fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (at, group) in groups.iter().enumerate() {
         let (from, to) = (group.0.join(","), group.1.join(","));
         let both = mutual(group);
-        // A mutual pair of groups is said once.
+        // A mutual pair of groups is listed once.
         if both && groups[..at].iter().any(|(a, b)| *a == group.1 && *b == group.0) {
             continue;
         }
@@ -223,7 +223,7 @@ fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// Which way a cut goes between a first group of hosts and a second.
+/// The direction of a cut between a first group of hosts and a second.
 #[derive(Clone, Copy)]
 enum Direction {
     Both,
@@ -314,7 +314,7 @@ mod tests {
             for seed in 0..20 {
                 let nodes = names(n, "n");
                 let links = draw(&PartitionShape::MajoritiesRing, n, seed);
-                assert!(!links.is_empty(), "{n} nodes: nothing is cut");
+                assert!(!links.is_empty(), "{n} nodes: no link is cut");
                 let seen: Vec<_> = nodes.iter().map(|node| sees(node, &nodes, &links)).collect();
                 assert!(seen.iter().all(|set| set.len() > n / 2), "{n} nodes: {seen:?}");
                 assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), n, "two nodes see the same majority");

@@ -27,7 +27,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     (1..=3_600_000_000_000).contains(&nanos).then(|| Duration::from_nanos(nanos))
 }
 
-/// `10%`: above nothing, at most always.
+/// Parses `10%`: above 0, at most 100.
 pub(crate) fn probability(text: &str) -> Option<Probability> {
     let percent: f64 = text.strip_suffix('%')?.parse().ok()?;
     if !(0.0001..=100.0).contains(&percent) {
@@ -36,12 +36,13 @@ pub(crate) fn probability(text: &str) -> Option<Probability> {
     Probability::from_millionths((percent * 10_000.0).round() as u32).ok()
 }
 
-/// Parts per billion in `20ms/s`: what a clock gains in a second.
+/// Parses the parts per billion of `20ms/s`: the gain of a clock per second.
 pub(crate) fn drift(text: &str) -> Option<i64> {
     signed_nanos(text.strip_suffix("/s")?)
 }
 
-/// Bits a second in `64kbit` or `1.5mbit`: at most 100mbit, since what is faster cannot be told from an open link.
+/// Parses the bits a second of `64kbit` or `1.5mbit`: at most 100mbit, since a faster link cannot be told
+/// from an open one.
 pub(crate) fn rate(text: &str) -> Option<u64> {
     let (number, factor) = match (text.strip_suffix("kbit"), text.strip_suffix("mbit")) {
         (Some(number), _) => (number, 1e3),

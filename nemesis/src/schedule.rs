@@ -30,11 +30,11 @@ pub struct ScheduledFault {
     pub start_ms: u64,
     /// When it is healed; later than `start_ms`.
     pub stop_ms: u64,
-    /// How long it is in force at the least, from when its evidence was complete, in milliseconds: a fault whose
-    /// injection took longer than was planned is healed later. Never past the end of the clients.
+    /// How long it stays in force at least, from when its evidence was complete, in milliseconds: a fault
+    /// whose injection took longer than planned is healed later. Never past the end of the clients.
     #[serde(default)]
     pub hold_ms: u64,
-    /// What it is.
+    /// The fault.
     #[serde(flatten)]
     pub fault: Fault,
 }
@@ -50,7 +50,7 @@ pub enum Overlap {
     Items,
 }
 
-/// What a mix is expanded with.
+/// The options for expanding a mix.
 #[derive(Clone, Debug)]
 pub struct MixOptions<'a> {
     /// The nodes of the cluster; not empty.
@@ -69,7 +69,7 @@ pub struct MixOptions<'a> {
     pub overlap: Overlap,
     /// How many nodes faults that are drawn may take away at once.
     pub losses: LossLimit,
-    /// What the target's promise demands of clocks, where it rests on them.
+    /// The target's demand on clocks, if its promise rests on them.
     pub clock_bound: Option<ClockBound>,
 }
 
@@ -88,7 +88,7 @@ pub enum MixError {
         /// The nodes there are.
         nodes: usize,
     },
-    /// A named node is none of the cluster's.
+    /// A named node is not in the cluster.
     #[error("the fault \"{fault}\" names the node {node}, which the cluster does not have (it has {known})")]
     UnknownNode {
         /// The item.
@@ -112,7 +112,7 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Expansion, 
     }
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     rng.set_stream(STREAM);
-    // Rolling isolations leave no quiet period for anything else to stand in, so they have a sequence of their own.
+    // Rolling isolations leave no quiet period for other faults, so they have a sequence of their own.
     let (rolling, others): (Vec<_>, Vec<_>) = mix.iter().partition(|spec| is_rolling(spec));
     let mut faults: Vec<Planned> =
         rolling.chunks(1).flat_map(|item| sequence(item, options, Pace::Rolling, &mut rng)).collect();
@@ -148,13 +148,13 @@ pub struct Expansion {
     pub beyond: usize,
 }
 
-/// A fault of a schedule, and whether its size was asked for.
+/// A fault of a schedule, and whether its size was requested.
 struct Planned {
     fault: ScheduledFault,
     size: Size,
 }
 
-/// Who decided how many nodes a fault strikes.
+/// The source of the number of nodes that a fault strikes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Size {
     /// The user: `all`, `leader`, `n1+n2`, a shape of a partition.
@@ -181,10 +181,11 @@ fn fit<'a>(planned: &Planned, meanwhile: impl Iterator<Item = &'a Planned>, opti
     for other in meanwhile {
         alone = false;
         let other = &other.fault.fault;
-        // Two process faults on one node at once would leave the later one nothing to do, or heal the earlier one.
+        // Two process faults on one node at once would leave the later one without effect, or heal the
+        // earlier one.
         let shared = other.fixed_nodes().iter().any(|node| fault.fixed_nodes().contains(node));
-        // Where a leader decides, nobody knows beforehand whether it is the same node. A fault that follows the leader
-        // keeps clear of nodes that are down, and one of fixed nodes cannot.
+        // If a leader decides the node, it is not known beforehand whether it is the same node. A fault that
+        // follows the leader avoids nodes that are down, and one of fixed nodes cannot.
         let live = fault.needs_live_nodes() && other.needs_live_nodes();
         let maybe_shared = live && fault.needs_leader() != other.needs_leader();
         // A clock is set right for one fault only.
@@ -208,7 +209,7 @@ fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
         }
         _ => &[],
     };
-    // A client's links lead to the nodes, of which one is enough.
+    // A client's links lead to the nodes, one of which is enough.
     let of_clients = match (spec, spec.selector()) {
         (FaultSpec::Packet(..), Some(Selector::Clients)) => true,
         (FaultSpec::Packet(..), Some(Selector::Nodes(hosts))) => {
@@ -250,7 +251,7 @@ enum Pace {
     Rolling,
 }
 
-/// The longest time for which a fault is held after its evidence, whatever that took.
+/// The longest time for which a fault is held after its evidence, however long that took.
 const HOLD_MS_MAX: u64 = 1000;
 
 /// How long two rolling faults are in force together.
@@ -384,7 +385,7 @@ mod tests {
                         fault.fault.fixed_nodes().iter().any(|node| other.fault.fixed_nodes().contains(node));
                     let apart = fault.start_ms > other.stop_ms;
                     assert!(!shared || apart, "{fault:?} {other:?}");
-                    // Whoever leads may be the node that the other strikes.
+                    // The leader may be the node that the other fault strikes.
                     let live = fault.fault.needs_live_nodes() && other.fault.needs_live_nodes();
                     let mixed = fault.fault.needs_leader() != other.fault.needs_leader();
                     assert!(!(live && mixed) || apart, "{fault:?} {other:?}");
@@ -420,7 +421,7 @@ mod tests {
                 let mix = "partition,kill,pause:minority,restart,disk:eio,clock,packet";
                 let faults = expansion(mix, seed, within).expect("expands").faults;
                 assert!(most_lost(&faults) <= most, "seed {seed}, {tolerated} tolerated");
-                // What was asked for by name is as large as that says.
+                // A fault requested by name is as large as the name says.
                 let named = expansion("kill:all", seed, within).expect("expands");
                 assert_eq!((most_lost(&named.faults), named.beyond), (NODES, 0));
             }

@@ -1,4 +1,4 @@
-//! Which nodes a fault strikes.
+//! The choice of nodes that a fault strikes.
 
 use std::fmt;
 
@@ -32,9 +32,9 @@ pub enum Selector {
     Nodes(Vec<NodeId>),
 }
 
-/// What a variant that lists hosts is called, whichever hosts it lists.
+/// The name of a variant that lists hosts, whichever it lists.
 pub(crate) const LISTED: &str = "n1+n2";
-/// What chooses the hosts of all clients, where a fault is one of links.
+/// The choice of all client hosts, for faults of links.
 const CLIENTS: &str = "clients";
 
 /// Parses `n1` or `n1+n2`; `None` where a name is empty or has anything but letters, digits and hyphens.
@@ -58,7 +58,7 @@ impl Selector {
         if text == CLIENTS { Some(Self::Clients) } else { Self::parse(text) }
     }
 
-    /// Whether it leaves nothing to chance but which nodes of their kind.
+    /// Whether it leaves only the choice among nodes of its kind to chance.
     pub(crate) fn names_its_size(&self) -> bool {
         !matches!(self, Self::One | Self::Minority)
     }
@@ -175,10 +175,11 @@ impl Targets {
         }
     }
 
-    /// The nodes to strike among `all`, now that `leader` (or nobody) leads and others have taken those that are `down`.
+    /// Returns the nodes to strike among `all`, with `leader` leading, or no node, and the nodes `down` taken
+    /// by other faults.
     ///
-    /// Fixed nodes are struck, down or not. A rule keeps clear of those that are down, while there are others: whoever
-    /// was just killed may still count as the leader.
+    /// Fixed nodes are struck, down or not. A rule avoids nodes that are down while there are others: a node
+    /// that was just killed may still count as the leader.
     #[must_use]
     pub fn resolve(&self, all: &[NodeId], leader: Option<&NodeId>, down: &[NodeId]) -> Vec<NodeId> {
         let up = |node: &&NodeId| !down.contains(node);

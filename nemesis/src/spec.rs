@@ -1,4 +1,4 @@
-//! The fault mix: what the command line asks for.
+//! The fault mix of the command line.
 //!
 //! A mix is a list of items, each a family with an optional variant and, for faults of nodes, an optional choice of
 //! nodes: `partition`, `kill:minority`, `packet:loss=10%`, `clock:drift=20ms/s@leader`, `disk:power-loss@all`.
@@ -14,7 +14,7 @@ use crate::partition::PartitionShape;
 use crate::selector::Selector;
 use crate::variant::{Kind, Variant};
 
-/// One item of a fault mix. What is not given is drawn from the seed, fault by fault.
+/// One item of a fault mix. Parts that are not given are drawn from the seed, fault by fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultSpec {
     /// A partition of this shape.
@@ -116,7 +116,7 @@ impl FaultSpec {
     /// Parses a comma-separated mix; `none` is the empty mix, `all` has every family once.
     ///
     /// # Errors
-    /// [`FaultSpecError`] naming the item that is not understood.
+    /// [`FaultSpecError`], naming the invalid item.
     pub fn parse_mix(text: &str) -> Result<Vec<Self>, FaultSpecError> {
         match text.trim() {
             "" | "none" => Ok(Vec::new()),
@@ -132,7 +132,7 @@ pub enum FaultSpecError {
     /// No such family.
     #[error("unknown fault \"{item}\": the faults are {}, or none, or all", names())]
     Family {
-        /// What was given.
+        /// The item as given.
         item: String,
     },
     /// No such variant.
@@ -140,9 +140,9 @@ pub enum FaultSpecError {
     Variant {
         /// The family.
         family: &'static str,
-        /// What was given.
+        /// The variant as given.
         variant: String,
-        /// What there is.
+        /// The known variants.
         known: String,
     },
 }

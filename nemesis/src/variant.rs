@@ -1,5 +1,6 @@
-//! The variants of faults: one table. The command line is read by it, `duress faults` shows it, chance draws from it,
-//! a report says by it what a run did not exercise, and tests take their list from it.
+//! The variants of faults, in one table: the command line is parsed with it, `duress faults` prints it,
+//! random faults are drawn from it, a report lists with it what a run did not exercise, and tests take their
+//! list from it.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -22,16 +23,16 @@ use crate::selector::Selector;
 pub struct Variant {
     /// The family.
     pub family: Family,
-    /// What the variant is called.
+    /// The variant's name.
     pub name: &'static str,
     /// The name with a typical parameter, as the command line takes it: `delay=50ms`, `power-loss`.
     pub example: String,
-    /// What it does, in one line.
+    /// Its effect, in one line.
     pub meaning: &'static str,
     /// How often it is drawn where the family is given without a variant, relative to the family's others. Zero: only by
     /// its name.
     pub weight: u32,
-    /// What it needs of the cluster.
+    /// Its needs of the cluster.
     pub needs: &'static [Need],
 }
 
@@ -43,12 +44,12 @@ impl Variant {
     }
 }
 
-/// What a variant needs of the cluster.
+/// A need of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// At least so many nodes.
     Nodes(usize),
-    /// A system that says which node leads; without one, a node drawn from the seed stands in.
+    /// A system that reports its leader; without one, a node drawn from the seed is used instead.
     Leader,
     /// A clock for each node.
     Clock,
@@ -113,16 +114,16 @@ const fn row<K>(kind: K, weight: u32, needs: &'static [Need], meaning: &'static 
     Row { kind, meaning, weight, needs }
 }
 
-/// What the variants of a family are told apart by: a shape, an effect, a choice of nodes.
+/// The property that distinguishes the variants of a family: a shape, an effect, a choice of nodes.
 pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
     /// The family's rows of the table.
     fn rows() -> &'static [Row<Self>];
 
-    /// The variant's name, whatever its parameter.
+    /// Returns the variant's name, whatever its parameter.
     fn name(&self) -> &'static str;
 
-    /// The same variant with the parameter that stands behind `=` on the command line, or with none there; `None` where
-    /// that is not one of its parameters.
+    /// Returns the same variant with the parameter given after `=` on the command line, or without one;
+    /// `None` if that is not one of its parameters.
     fn with(self, parameter: Option<&str>) -> Option<Self>;
 
     /// The same variant with a parameter from chance, where it has one.
@@ -158,7 +159,7 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
             }
             at -= row.weight;
         }
-        drawn.expect("the sum of the weights is above what was drawn").varied(rng)
+        drawn.expect("the sum of the weights is above the drawn number").varied(rng)
     }
 
     /// The variants that are drawn, in the order of the table.
@@ -277,9 +278,9 @@ pub(crate) const CLOCKS: &[Row<ClockEffect>] = &{
 pub(crate) const DISKS: &[Row<DiskEffect>] = &{
     use DiskEffect::*;
     [
-        row(PowerLoss, 1, DISK, "the node's processes are gone, and nothing that was not synced survives"),
-        row(Torn, 1, DISK, "as power-loss, but a random part of what was not synced survives"),
-        row(LyingFsync, 0, DISK, "fsync answers that it is done, and does nothing; a power loss at the end"),
+        row(PowerLoss, 1, DISK, "the node's processes are killed, and unsynced data is lost"),
+        row(Torn, 1, DISK, "as power-loss, but a random part of the unsynced data survives"),
+        row(LyingFsync, 0, DISK, "fsync reports success, and does nothing; a power loss at the end"),
         row(SlowFsync(Duration::from_millis(20)), 1, DISK, "fsync takes so much longer, up to 10s"),
         row(Eio, 0, DISK, "some writes and fsyncs fail with EIO"),
         row(Enospc, 0, DISK, "the disk is full, but for a few blocks"),

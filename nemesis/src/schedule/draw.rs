@@ -16,25 +16,26 @@ use crate::selector::Selector;
 use crate::spec::FaultSpec;
 use crate::variant::Kind;
 
-/// What the choices of nodes that the table has a weight for are drawn together with.
+/// The other choices of nodes that a weighted choice of the table is drawn together with.
 ///
-/// Any number of nodes: clocks and links take no node away, and a power cut does not choose its nodes. What was
-/// acknowledged must survive that, as no target is asked to make progress meanwhile.
+/// Any number of nodes: clocks and links do not disable nodes, and a power cut does not choose its nodes.
+/// Acknowledged data must survive that, while no target is expected to make progress.
 const ANY: &[Selector] = &[Selector::All];
-/// Any number of nodes, where the user asked to go beyond what the target promises to survive.
+/// Any number of nodes, if the user asked to exceed the target's tolerance.
 const BEYOND: &[Selector] = &[Selector::Majority, Selector::All];
-/// How often a clock goes beyond what the promise allows, where it rests on clocks; otherwise it is any clock fault.
+/// How often a clock fault exceeds the bound of a promise that rests on clocks; otherwise it is any clock
+/// fault.
 const BEYOND_BOUND: f64 = 0.75;
 
 /// Faults that start and end together.
 pub(super) struct Drawn {
-    /// Which they are; the first strikes first.
+    /// The faults; the first strikes first.
     pub(super) faults: Vec<Fault>,
     /// How long they must last to show anything.
     pub(super) lasts_min: Option<Duration>,
 }
 
-/// What `spec` is this time.
+/// Draws one fault of `spec`.
 pub(super) fn draw(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Drawn {
     let most = options.losses.most(options.nodes.len());
     // A few nodes, so that the rest can go on.
@@ -78,10 +79,11 @@ pub(super) fn draw(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rn
     Drawn { faults: vec![fault], lasts_min: None }
 }
 
-/// Clocks that are wrong while the leader is cut off.
+/// Draws clocks that are wrong while the leader is cut off.
 ///
-/// A promise that rests on clocks is a lease: it is renewed for as long as its holder hears from the others, and a clock
-/// alone cannot break it. So whoever leads is cut off first, and the clocks are moved while it relies on its own.
+/// A promise that rests on clocks is a lease: it is renewed for as long as its holder hears from the others,
+/// and a clock alone cannot break it. So the leader is cut off first, and the clocks are moved while it
+/// relies on its own.
 fn clock_and_cut(
     effect: Option<ClockEffect>,
     selector: Option<&Selector>,
@@ -93,7 +95,7 @@ fn clock_and_cut(
         (None, Some(bound)) if rng.random_bool(BEYOND_BOUND) => clock_bound::draw_beyond(bound, rng),
         (None, _) => ClockEffect::draw(options.nodes.len(), |_| true, rng),
     };
-    // All clocks, where nobody asked for some: the leader's is among them, whoever that is.
+    // All clocks, unless some were requested: the leader's is among them, whichever node that is.
     let all = Selector::All;
     let targets = selector.unwrap_or(&all).targets(options.nodes, options.clients, options.nodes.len(), rng);
     let shape = PartitionShape::IsolateLeader;

@@ -27,7 +27,7 @@ pub const PROBES: &[(&str, Probe)] = &[
 /// How long a connection or a datagram between hosts may take that are not cut from each other.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// Which hosts can send to which.
+/// The hosts that can send to each other.
 struct Reach {
     nodes: Vec<NodeId>,
     clients: Vec<NodeId>,
@@ -131,9 +131,9 @@ fn datagrams(stage: &Stage, pairs: &[(NodeId, NodeId)]) -> BTreeSet<(NodeId, Nod
     arrived
 }
 
-/// The pairs of which the first can connect to the second.
+/// Returns the pairs of which the first can connect to the second.
 fn connections(stage: &Stage, pairs: &[(NodeId, NodeId)]) -> BTreeSet<(NodeId, NodeId)> {
-    // The kernel completes a connection by itself; nothing has to accept it.
+    // The kernel completes a connection by itself; no process has to accept it.
     let listen = |name: &NodeId| {
         let host = stage.host(name);
         let listener = host.enter(|| TcpListener::bind((host.address(), 0))).expect("a host can be entered");

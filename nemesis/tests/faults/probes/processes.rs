@@ -10,7 +10,7 @@ use duress_history::NodeId;
 use crate::program::ASKED_TO_END;
 use crate::stage::{Stage, name, wait_until};
 
-/// What the nodes that are struck must be, by the name of the choice.
+/// The condition on the struck nodes, by the name of the choice.
 pub const CHOICES: &[(&str, Chosen)] = &[
     ("one", one),
     ("minority", minority),
@@ -79,7 +79,7 @@ fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
     states
 }
 
-/// The nodes of which `is` holds for what /proc shows of their threads.
+/// Returns the nodes whose threads, as /proc shows them, satisfy `is`.
 fn nodes_where(stage: &Stage, is: impl Fn(&[char]) -> bool) -> BTreeSet<NodeId> {
     stage.nodes.iter().filter(|node| is(&states(stage, node))).cloned().collect()
 }
@@ -102,7 +102,7 @@ fn all_run(stage: &mut Stage) {
     stage.await_written();
 }
 
-/// How often each of `nodes` was asked to end.
+/// Returns how often each of `nodes` was asked to end.
 fn asked(stage: &Stage, nodes: &BTreeSet<NodeId>) -> Vec<usize> {
     nodes.iter().map(|node| stage.said(node).lines().filter(|line| *line == ASKED_TO_END).count()).collect()
 }
