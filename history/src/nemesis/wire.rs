@@ -80,7 +80,8 @@ impl FaultValue {
 }
 
 impl NemesisAct {
-    /// What an event at `time`, in nanoseconds since the run began, says: whatever is not of ours is foreign.
+    /// Reads an event at `time`, in nanoseconds since the run began: an event that is not in our form is
+    /// foreign.
     pub(crate) fn read(time: u64, f: Value, value: Value, error: Option<String>) -> Self {
         let ours = f.as_str().and_then(|f| ours(time, f, &value, error.as_deref()));
         ours.unwrap_or(Self::Foreign { f, value, error })

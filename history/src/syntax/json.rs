@@ -1,9 +1,9 @@
 //! Forms turned into JSON text as they are read.
 //!
-//! What JSON lacks becomes the nearest thing it has: keywords, symbols, characters and regular expressions become strings
-//! (`:read` is `"read"`), lists become arrays, sets become sorted arrays, tags and metadata are left out, and a map's
-//! keys become strings. Numbers that JSON lacks (ratios, `##NaN`, more than 64 bits) become `{"number":"1/2"}`; see
-//! [`Scalar`](crate::Scalar).
+//! Values that JSON lacks become the nearest JSON value: keywords, symbols, characters and regular
+//! expressions become strings (`:read` is `"read"`), lists become arrays, sets become sorted arrays, tags and
+//! metadata are left out, and a map's keys become strings. Numbers that JSON lacks (ratios, `##NaN`, more
+//! than 64 bits) become `{"number":"1/2"}`; see [`Scalar`](crate::Scalar).
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ impl Forms<'_> {
     /// Appends the next form to `json`.
     ///
     /// # Errors
-    /// [`SyntaxError`], also when there is none.
+    /// [`SyntaxError`], also at the end of the text.
     pub(crate) fn form(&mut self, what: &'static str, json: &mut String) -> Result<()> {
         let began = self.line;
         match self.peek()?.ok_or(SyntaxError::Unterminated { what, began })? {
@@ -106,7 +106,8 @@ impl Forms<'_> {
         Ok(())
     }
 
-    /// What begins with `#`: a set, a regular expression, a number that is none, or a tag, which is left out.
+    /// Reads a form that begins with `#`: a set, a regular expression, a special number, or a tag, which is
+    /// left out.
     fn dispatch(&mut self, json: &mut String) -> Result<()> {
         let began = self.line;
         self.at += 1;

@@ -3,10 +3,10 @@
 use super::{Forms, Result, SyntaxError};
 
 impl Forms<'_> {
-    /// Skips the next form, whatever is in it: only brackets, strings and comments are looked at.
+    /// Skips the next form, whatever its content: only brackets, strings and comments are parsed.
     ///
     /// # Errors
-    /// [`SyntaxError`] where there is no form, or none that ends.
+    /// [`SyntaxError`] if there is no form, or it does not end.
     pub(crate) fn skip(&mut self, what: &'static str) -> Result<()> {
         let began = self.line;
         let end = SyntaxError::Unterminated { what, began };
