@@ -1,4 +1,4 @@
-//! The checker says what the definition says, on histories small enough to try the definition out.
+//! The checker agrees with the definition, on histories small enough to try the definition out.
 
 mod garbage;
 mod oracle;
@@ -34,7 +34,8 @@ fn shown<A: Clone>(anomaly: &Anomaly, operations: &[Operation<A>]) -> Vec<Operat
         .collect()
 }
 
-/// Why a history says nothing: what the register holds was asked for, and no operation succeeded, or none that shows it.
+/// Returns why a history proves nothing: clients read the register, and no operation succeeded, or none that
+/// shows its value.
 fn nothing_shown(operations: &[Operation<CasRegister>]) -> Vec<Reason> {
     let asks = |operation: &Operation<CasRegister>| matches!(operation.action.op, RegisterOp::Read(_));
     if !operations.is_empty() && !operations.iter().any(asks) {
@@ -65,7 +66,7 @@ fn agree(operations: &[Operation<CasRegister>], initial: Initial) -> Result<(), 
         Initial::Known(value) => vec![value.clone()],
         Initial::Any => anything(),
     };
-    // Nothing is there as long as nothing was written, whatever the register is said to hold at first.
+    // A register is empty as long as nothing was written, whatever its initial value.
     let unwritten = |operation: &Operation<CasRegister>| match (&initial, &operation.completion) {
         (Initial::Known(Some(value)), Completion::Ok { index, time, answer })
             if answer.op == RegisterOp::Read(None) && operation.index < written(operations) =>

@@ -58,7 +58,7 @@ pub(crate) fn describe_offset(f: &str, key: &Scalar, offsets: Option<&Offsets>) 
     }
 }
 
-/// What sends and polls did in this partition, where it matters.
+/// Describes the sends and polls of this partition that matter.
 fn describe_micros(micros: &[LogMicro], key: &Scalar, offsets: &[u64]) -> String {
     let mut parts: Vec<String> = Vec::new();
     // More sends than these in one operation would hide those that matter.

@@ -1,7 +1,7 @@
-//! What a history says of each partition: its sends, and the records that polls gave.
+//! The facts of a history about each partition: its sends, and the records that polls returned.
 //!
-//! Everything that the analyses ask is answered from here in logarithmic time. Only answers of operations that
-//! completed are facts; a send of unknown outcome is one whose message may or may not be in the log.
+//! The analyses query these facts in logarithmic time. Only answers of operations that completed are facts;
+//! the message of a send of unknown outcome may or may not be in the log.
 
 use duress_history::log::{Log, LogMicro, Offset};
 use duress_history::pairs::Completion;
@@ -83,7 +83,7 @@ pub(super) struct Record<'a> {
     pub(super) value: &'a Scalar,
 }
 
-/// What is known of one partition.
+/// The facts about one partition.
 #[derive(Debug)]
 pub(super) struct Partition<'a> {
     pub(super) key: &'a Scalar,
@@ -93,7 +93,7 @@ pub(super) struct Partition<'a> {
     pub(super) records: Vec<Record<'a>>,
     /// The ends that were answered, each with the operation that asked; by invocation.
     pub(super) ends: Vec<(Op, u64)>,
-    /// A value that was sent to it twice: nothing can be said of it then.
+    /// A value that was sent to it twice, which makes the partition undecidable.
     pub(super) repeated: Option<&'a Scalar>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Partition<'a> {
     }
 }
 
-/// What a history says of its partitions.
+/// The facts of a history about its partitions.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) operations: &'a [Operation<Log>],
@@ -256,7 +256,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What is known of an operation: its answer, or what was asked.
+/// Returns the known content of an operation: its answer, or its request.
 pub(super) fn known(operation: &Operation<Log>) -> &Log {
     match &operation.completion {
         Completion::Ok { answer, .. } => answer,

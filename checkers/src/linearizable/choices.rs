@@ -1,4 +1,4 @@
-//! What the search can do where it has stopped: its choices, the most promising first.
+//! The choices of the search where it has stopped, the most promising first.
 
 use super::call::{Duty, Effect, State};
 use super::crashed::Group;
@@ -6,7 +6,7 @@ use super::search::{Phase, Search};
 use super::steps::get;
 use super::walk::{Event, Placed};
 
-/// So many events ahead are looked at for what is needed next.
+/// The number of events to look ahead for the next needed value.
 const AHEAD: usize = 128;
 
 /// How much later what does not lead straight to the wanted value comes.

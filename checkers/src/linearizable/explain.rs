@@ -1,7 +1,8 @@
-//! A witness named, and put into sentences that can be followed on paper.
+//! A witness named, and explained in sentences that can be followed on paper.
 //!
-//! The name is given only where the witness proves it; see [`AnomalyKind`] for what each means. Where no simple
-//! argument fits, the sentences go through every order that can be begun, and say why each ends.
+//! The name is given only if the witness proves it; see [`AnomalyKind`] for the meaning of each. If no simple
+//! argument fits, the sentences go through every possible beginning of an order, and give the reason why each
+//! fails.
 
 use duress_history::{Initial, OpType, Scalar};
 
@@ -13,7 +14,7 @@ use crate::verdict::{
 };
 use crate::witness::{Op, Statement, Witness, say, seconds};
 
-/// The witness `problem` of `part`, whose numbered form is `interned`, as an anomaly.
+/// Returns the witness `problem` of `part`, whose numbered form is `interned`, as an anomaly.
 pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Problem) -> Anomaly {
     let case = Case::new(part, interned, problem);
     let mut proof = case
@@ -28,7 +29,7 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Pr
     let initial = interned.values.first().copied().flatten();
     if part.assumed.initial == Initial::Any && case.problem.start != Start::Any {
         let (value, subject) = (value_text(initial), case.subject());
-        let held = format!("{value} was read, and nothing wrote it, so {subject} held it at first.");
+        let held = format!("{value} was read, and no operation wrote it, so {subject} held it at first.");
         proof.steps.insert(0, step(held, &[]));
     }
     let nil =
@@ -51,7 +52,7 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Pr
     witness.starting(start).anomaly(proof.kind, proof.contradicts as Op, proof.summary, proof.steps)
 }
 
-/// What an argument came to. Operations are numbered as the calls of the witness are.
+/// The result of an argument. Operations are numbered as the calls of the witness are.
 pub(super) struct Proof {
     pub(super) kind: AnomalyKind,
     pub(super) summary: String,
@@ -59,7 +60,7 @@ pub(super) struct Proof {
     pub(super) contradicts: usize,
     pub(super) roles: Vec<(usize, Role)>,
     pub(super) steps: Vec<Statement>,
-    /// What is shown instead of the witness: with operations that only make it clearer.
+    /// The witness to show instead: with operations that only make it clearer.
     pub(super) witness: Option<Witness>,
 }
 
@@ -69,7 +70,7 @@ pub(super) struct Case<'a> {
     pub(super) interned: &'a Interned<'a>,
     /// The operations that cannot be linearized, by invocation.
     pub(super) problem: Problem,
-    /// The one with whose answer they became impossible.
+    /// The operation whose answer made them impossible.
     last: usize,
     witness: Witness,
 }
@@ -122,8 +123,8 @@ pub(crate) fn shown(source: &Source<'_>, role: Role) -> WitnessOperation {
 impl<'a> Case<'a> {
     fn new(part: &'a Partition<'a>, interned: &'a Interned<'a>, mut problem: Problem) -> Self {
         let last = (0..problem.calls.len()).max_by_key(|at| problem.calls[*at].complete).unwrap_or(0);
-        // Shown, and reasoned about, as they stand in the history: a completion that did not matter makes the witness
-        // no less impossible.
+        // Shown, and reasoned about, as they are in the history: a completion that did not matter makes the
+        // witness no less impossible.
         let all = &interned.problem.calls;
         for call in &mut problem.calls {
             let at = all.partition_point(|other| other.invoke < call.invoke);
@@ -163,12 +164,12 @@ impl<'a> Case<'a> {
         value_text(self.interned.values.get(state as usize).copied().flatten())
     }
 
-    /// Whether call `at` is a read that may be answered with what was there before it began.
+    /// Whether call `at` is a read that may return a value from before it began.
     pub(super) fn may_be_old(&self, at: usize) -> bool {
         self.source(&self.problem.calls[at]).since != Since::Invocation
     }
 
-    /// What has to be known of reads that may be answered with what was there before.
+    /// Returns the statements about reads that may return an earlier value.
     fn old_reads(&self) -> Vec<Statement> {
         let old: Vec<usize> = (0..self.problem.calls.len()).filter(|at| self.may_be_old(*at)).collect();
         let mut steps = Vec::new();
@@ -189,7 +190,7 @@ impl<'a> Case<'a> {
             let begun = begun.map_or_else(String::new, |source| format!(" at {}", seconds(source.time)));
             steps.push(step(
                 format!(
-                    "{} saw {}, which nothing had begun to bring into {} before event {since}{begun}.",
+                    "{} saw {}, which no operation had begun to bring into {} before event {since}{begun}.",
                     self.named(at),
                     self.value(value),
                     self.subject()
@@ -217,7 +218,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A read that saw nothing in a register that held a value from the start, after a write was acknowledged.
+    /// Explains a read that saw nothing in a register with an initial value, after a write was acknowledged.
     fn gone(&self) -> Option<Proof> {
         let [call] = self.problem.calls[..] else { return None };
         let Effect::Read(value) = call.effect else { return None };
@@ -256,7 +257,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// One operation that saw what nothing can have left there.
+    /// Explains one operation that saw a value that no operation can have produced.
     fn never_produced(&self) -> Option<Proof> {
         let [call] = self.problem.calls[..] else { return None };
         let value = call.effect.observed()?;
@@ -354,7 +355,8 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Two takings of a lock with nothing to free it between them, or a release of a lock that was not held.
+    /// Explains two acquisitions of a lock without a release between them, or a release of a lock that was
+    /// not held.
     fn lock(&self) -> Option<Proof> {
         if !self.is_lock() {
             return None;
@@ -430,7 +432,7 @@ impl<'a> Case<'a> {
         match self.problem.start {
             Start::Any => steps.push(step(
                 format!(
-                    "Whatever {} held before: everything else had completed by then, or can be left out.",
+                    "The value of {} before does not matter: everything else had completed by then, or can be left out.",
                     self.subject()
                 ),
                 &[],

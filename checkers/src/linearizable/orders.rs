@@ -13,7 +13,7 @@ struct Beginning {
     taken: Vec<usize>,
     /// How many of those had taken effect before the witness begins.
     earlier: usize,
-    /// What the register holds then; `None` while it is not known.
+    /// The register's value then; `None` while it is unknown.
     state: Option<State>,
 }
 
@@ -86,7 +86,8 @@ fn fits(call: &Call, state: Option<State>) -> bool {
     }
 }
 
-/// The operations that can come next: not taken, and with none left that completed before they began.
+/// Returns the operations that can come next: not taken, and without an untaken one that completed before
+/// they began.
 fn candidates(problem: &Problem, taken: &[usize]) -> Vec<usize> {
     let left = || (0..problem.calls.len()).filter(|at| !taken.contains(at));
     let bound = left().filter_map(|at| problem.calls[at].complete).min();

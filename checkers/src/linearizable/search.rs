@@ -1,15 +1,15 @@
 //! The search of Wing and Gong, with Lowe's improvements, and with writes placed when that matters.
 //!
 //! Events are walked in order. An operation is *open* from its invocation to its completion, and need not be
-//! linearized before its completion is reached: there, and only there, the search stops and chooses what is linearized
-//! next, until that operation is among it. Where no choice is left it goes back. Where it has failed, it remembers
-//! ([`Memo`]), and does not try again.
+//! linearized before its completion is reached: there, and only there, the search stops and chooses the next
+//! operations to linearize, until that operation is among them. Without a choice left it goes back. It
+//! remembers its failures ([`Memo`]), and does not try them again.
 //!
 //! At a completion every operation that completed earlier is linearized and none that is invoked later, so a
-//! configuration needs only a few bits for each open operation, whatever the length of the history. Each holds a *slot*
-//! while it is open.
+//! configuration needs only a few bits for each open operation, whatever the length of the history. Each
+//! holds a *slot* while it is open.
 //!
-//! Most of what could be chosen need not be. Each of the following is an exchange in a linearization:
+//! Most choices are unnecessary. Each of the following is an exchange in a linearization:
 //!
 //! - *A read that fits is taken at once.* It changes nothing, and nothing must come before it any more.
 //! - *A write is free once another write took effect while it was open*, or once the register held its value then: it
@@ -36,20 +36,20 @@ use super::memo::{Configuration, Memo};
 use super::walk::{Event, Walk};
 use super::{overwritten, trails, window};
 
-/// What the register holds when no operation observes it: any such value is as good as another.
+/// The register's value when no operation observes it: any such value is as good as another.
 pub(super) const DEAD: State = State::MAX;
 
 /// How many configurations are explored between two looks at the interrupt.
 const LOOK_EVERY: u64 = 1 << 10;
 
-/// So many configurations without getting further are explored before the last operations are tried alone; each time
-/// that shows nothing, twice as many as before.
+/// The number of configurations explored without progress before the last operations are tried alone; doubled
+/// after each fruitless attempt.
 const PATIENCE: u64 = 1 << 11;
 
 /// The search explores so many configurations in one order of choices, and as many for each event, before it tries the other.
 const TASTED: u64 = 1 << 15;
 
-/// What the search found.
+/// The result of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// There is a linearization.

@@ -25,7 +25,7 @@ pub(super) enum Event {
 #[derive(Clone, Copy)]
 struct Packed(u32);
 
-/// What is walked along.
+/// The sequence of events to walk.
 pub(super) struct Walk {
     pub(super) calls: Vec<Placed>,
     events: Vec<Packed>,
@@ -43,7 +43,7 @@ impl Walk {
         use std::cmp::Reverse;
         use std::collections::BinaryHeap;
 
-        // A read that may have been answered before says nothing.
+        // A read that may return an earlier value proves nothing.
         let says = |call: &&Required| call.duty == Duty::Required || call.effect.produced().is_some();
         let required = || reduced.required.iter().filter(says);
         let mut calls: Vec<Placed> = required()

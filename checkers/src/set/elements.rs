@@ -13,12 +13,12 @@ use crate::witness::{Op, Statement, Witness, say};
 pub(super) struct Elements<'b, 'a> {
     pub(super) facts: &'b Facts<'a>,
     pub(super) promise: Consistency,
-    /// Where replicas have to agree at the end.
+    /// The replicas that have to agree at the end.
     pub(super) replicas: Option<&'b Replicas<'a>>,
     pub(super) missing: &'b mut Durations,
 }
 
-/// What the analysis leaves.
+/// The results of the analysis.
 pub(super) struct Checked {
     /// Whether no element breaks the promise.
     pub(super) sound: bool,
@@ -37,7 +37,7 @@ struct Absences {
     first: u32,
     /// The last of them.
     last: u32,
-    /// The first of them of which no later read has the element.
+    /// The first of the reads after which no read has the element.
     for_good: Option<u32>,
 }
 
@@ -205,7 +205,8 @@ impl<'b, 'a> Elements<'b, 'a> {
         element.seen.get(element.seen.partition_point(|at| *at < absent)).copied()
     }
 
-    /// What the last reads at the replicas say of a known element: the anomaly, the read that lacks it and one that has it.
+    /// Compares the last reads of a known element at the replicas: the anomaly, a read without it and one
+    /// with it.
     fn at_replicas(
         &self,
         id: ElementId,

@@ -47,7 +47,7 @@ pub(super) struct Read<'a> {
     pub(super) index: u64,
     pub(super) time: u64,
     pub(super) answered: Known,
-    /// What it has, rising, each once.
+    /// Its elements, rising, each once.
     pub(super) elements: Vec<ElementId>,
     /// One that it has twice.
     pub(super) repeated: Vec<ElementId>,
@@ -59,7 +59,7 @@ impl Read<'_> {
     }
 }
 
-/// What a history says of one set.
+/// The facts of a history about one set.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) operations: &'a [Operation<Set>],
@@ -85,7 +85,8 @@ impl<'a> Facts<'a> {
             sets[place].operation(op as Op, operation);
         }
         for set in &mut sets {
-            // Elements in the order in which they are met: those of the adds that began first, and what was never added.
+            // Elements in order of appearance: those of the adds that began first, and then those never
+            // added.
             for (at, read) in set.reads.iter().enumerate() {
                 read.elements.iter().for_each(|id| set.elements[*id as usize].seen.push(at as u32));
             }

@@ -80,7 +80,7 @@ impl<'b> Search<'_, 'b> {
                     None => format!("{} was put at offset {offset}", witness.named(other.op)),
                 };
                 steps.push(say(
-                    format!("Yet {placed}, although what is appended comes after all that is there: {value} was there no more."),
+                    format!("Yet {placed}, although an append comes after all existing messages: {value} was no longer there."),
                     &[reader.unwrap_or(other.op)],
                 ));
                 steps.push(say(unread, &[]));
@@ -201,7 +201,7 @@ impl<'b> Search<'_, 'b> {
     }
 }
 
-/// Where the consumer was before it jumped.
+/// States the consumer's position before it jumped.
 pub(in crate::delivery) fn position(witness: &Witness, jump: &Jump) -> Statement {
     let origin = witness.named(jump.origin.op());
     let sentence = match (jump.origin, jump.assigned) {
