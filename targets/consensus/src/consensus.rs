@@ -42,7 +42,7 @@ pub struct Setup {
     pub peers: Vec<Peer>,
     /// Time between the heartbeats of a leader.
     pub heartbeat: Duration,
-    /// The shortest silence after which a node stands for election.
+    /// The shortest silence after which a node starts an election.
     pub election_min: Duration,
     /// The longest such silence.
     pub election_max: Duration,
@@ -52,7 +52,7 @@ pub struct Setup {
     pub syncing: Syncing,
     /// Whether the vote survives a restart.
     pub keeping: VoteKeeping,
-    /// What snapshots hold.
+    /// The contents of snapshots.
     pub snapshots: SnapshotContents,
     /// An observer of leadership, if there is one.
     pub observer: Option<Arc<dyn Observer>>,
@@ -196,7 +196,8 @@ impl Consensus {
     /// Proposes commands as one entry.
     ///
     /// # Errors
-    /// The consensus has stopped. If it had before, [`Fatal::Stopped`], and nothing was proposed.
+    /// The consensus has stopped. [`Fatal::Stopped`] means that it had stopped before, and nothing was
+    /// proposed.
     pub async fn propose<T: Serialize>(&self, commands: &[T]) -> Result<Proposal, Fatal> {
         Proposal::send(&self.inner.raft, Batch::new(commands)).await
     }
