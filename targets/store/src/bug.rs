@@ -5,7 +5,7 @@
 //!
 //! # How a forgotten vote loses a committed write
 //!
-//! Three nodes A, B, C; terms grow to the right. B is the one that forgets.
+//! Three nodes A, B, C; terms grow to the right. B forgets its vote.
 //!
 //! 1. A leads term 1. A is cut off from B and C. A client of A writes `x`; A appends it at index *i*; no other node has it.
 //! 2. B and C elect C for term 2. B now has the vote (2, C). C writes `y` at index *i*, replicates it to B, commits it

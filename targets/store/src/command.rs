@@ -63,7 +63,7 @@ impl Command {
 pub enum Reply {
     /// The write took effect.
     Done,
-    /// The condition did not hold; nothing changed, and this is what the key has.
+    /// The condition did not hold; nothing changed, and this is the key's value.
     NotDone(Option<Bytes>),
     /// A count, or the new value of an integer.
     Integer(i64),
@@ -123,7 +123,7 @@ impl KeyValues {
         }
     }
 
-    /// Gives a key a value, or removes it, whatever it had.
+    /// Gives a key a value, or removes it, whatever its old value.
     pub fn put(&mut self, key: Bytes, value: Option<Bytes>) {
         match value {
             Some(value) => self.values.insert(key, value),

@@ -49,7 +49,7 @@ fn options() -> Vec<OptionSpec> {
             "read",
             Values::words(["primary", "any"]),
             "primary",
-            "which copy answers a read: the primary's, or that of the node that is asked",
+            "the copy that answers a read: the primary's, or that of the requested node",
         ),
         option(
             "primary",
@@ -94,7 +94,7 @@ fn options() -> Vec<OptionSpec> {
             "election_min_ms",
             millis(),
             "300",
-            "the shortest silence after which a node stands for election; more than heartbeat_ms",
+            "the shortest silence after which a node starts an election; more than heartbeat_ms",
         ),
         option(
             "raft",

@@ -151,7 +151,7 @@ impl PrimaryNode {
         Status { mode: "primary", role, leader: Some(self.inner.primary.to_string()), keys, fields }
     }
 
-    /// What this node holds.
+    /// Returns the contents of this node.
     pub fn contents(&self) -> Contents {
         self.inner.ledger.look(|values, Position { lineage, offset }| {
             Contents::new(format!("{offset} of {lineage:016x}"), values)

@@ -144,8 +144,8 @@ enum Run {
     Reads(Vec<Query>),
 }
 
-/// The settings that `CONFIG GET` finds: the two that redis-benchmark prints, in Redis's terms. Nothing can be
-/// configured through it.
+/// Returns the settings that `CONFIG GET` finds: the two that redis-benchmark prints, in Redis's terms. It
+/// cannot change any.
 fn settings(pattern: &[u8]) -> Vec<(&'static str, RespReply)> {
     let known = [("save", ""), ("appendonly", "yes")];
     let found = known.into_iter().filter(|(name, _)| pattern.eq_ignore_ascii_case(name.as_bytes()));

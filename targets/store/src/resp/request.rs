@@ -11,7 +11,8 @@ const VALUE_BYTES_MAX: usize = 1 << 20;
 pub enum Request {
     /// Changes the state.
     Write(Command),
-    /// Changes the state under a condition, and is answered with what the key had before: `SET key value NX | IFEQ old GET`.
+    /// Changes the state under a condition, and returns the key's old value: `SET key value NX | IFEQ old
+    /// GET`.
     WriteAndTell(Command),
     /// Reads the state.
     Read(Query),

@@ -45,7 +45,7 @@ fn with<F: Future<Output = ()> + 'static>(tool: &'static str, name: &str, test: 
     })
 }
 
-/// What a tool prints.
+/// Runs a tool and returns its output.
 fn run(tool: &str, port: u16, arguments: &[&str]) -> String {
     let output =
         Command::new(tool).args(["-p", &port.to_string()]).args(arguments).output().expect("it is installed");

@@ -67,7 +67,8 @@ pub fn run_node(arguments: &str) {
     }
 }
 
-/// The machine's time of day and a step, in milliseconds, which a file holds; none until there is the file.
+/// The machine's time of day and a step, in milliseconds, which a file holds; no step while the file does not
+/// exist.
 #[derive(Debug)]
 struct SteppedClock {
     step: PathBuf,
@@ -81,7 +82,7 @@ impl WallClock for SteppedClock {
     }
 }
 
-/// What nodes read the time of day from.
+/// The source of the nodes' time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clocks {
     Machine,
