@@ -1,4 +1,4 @@
-//! What appending to and reading from one log costs, by size.
+//! The cost of appending to and reading from one log, by size.
 //!
 //! `append` leaves the data to the kernel; `append-durable` waits for the device after every batch, as a broker does
 //! before it acknowledges; `open` reads and checks a log that was not closed.

@@ -157,7 +157,7 @@ impl Broker {
     pub async fn next_producer_id(&self, deadline: Instant) -> Result<i64, ChangeError> {
         let mut ids = self.parts.producer_ids.lock().await;
         if ids.1 == 0 {
-            // Ids whose allocation is in doubt are never used.
+            // Ids of a doubtful allocation are never used.
             let command = Command::AllocateProducerIds { count: PRODUCER_IDS };
             match self.change(command, deadline).await? {
                 Reply::ProducerIds(first) => *ids = (first, PRODUCER_IDS),

@@ -30,7 +30,7 @@ pub enum Bug {
     CompactionDropsLatest,
     /// A torn tail stays.
     TornTailKept,
-    /// Syncing does nothing.
+    /// Syncs are skipped.
     FsyncSkipped,
     /// Consumers are served up to the log end.
     FetchBeyondHighWatermark,
@@ -48,7 +48,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
     vec![
         BugSpec {
             name: "high-watermark-before-replication".into(),
-            defect: "the leader's high watermark is the end of its own log, whatever its followers have, so that it acknowledges a message that only it has".into(),
+            defect: "the leader's high watermark is the end of its own log, whatever its followers have, so that it acknowledges messages that only it has".into(),
             resembles: None,
             anomaly: "messages acknowledged with acks=all are lost when the leader is replaced".into(),
             modes: isr(),
@@ -98,7 +98,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         BugSpec {
             name: "offset-committed-before-delivery".into(),
             defect: "when a member of a group leaves or dies, everything that was handed to it is committed as consumed".into(),
-            resembles: Some("auto-commit on receipt, which takes what was assigned for what was processed".into()),
+            resembles: Some("auto-commit on receipt, which counts assigned messages as processed".into()),
             anomaly: "messages are never consumed when a consumer dies".into(),
             modes: isr(),
         },
@@ -111,7 +111,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "torn-tail-kept".into(),
-            defect: "recovery skips a torn place in a log and keeps what follows it, as if nothing were missing".into(),
+            defect: "recovery skips a torn place in a log and keeps the records after it, as if none were missing".into(),
             resembles: Some("RocksDB's recovery mode kSkipAnyCorruptedRecords where kPointInTimeRecovery is meant".into()),
             anomaly: "consumers are led past acknowledged messages once a replica with holes is elected".into(),
             modes: isr(),
@@ -132,7 +132,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "stale-coordinator".into(),
-            defect: "a coordinator that is cut off goes on answering committed offsets from memory, whoever coordinates by now".into(),
+            defect: "a coordinator that is cut off continues to answer committed offsets from memory, although another broker coordinates by now".into(),
             resembles: Some("a cache that is served without asking whether it is still the owner's".into()),
             anomaly: "committed offsets go back for clients that ask the old coordinator".into(),
             modes: isr(),
@@ -146,7 +146,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "commit-of-any-generation".into(),
-            defect: "a commit of offsets is accepted whatever generation it is of, from members that were removed too".into(),
+            defect: "a commit of offsets is accepted from any generation, and from removed members too".into(),
             resembles: Some("a Kafka client's commit without member and generation, which no coordinator can fence".into()),
             anomaly: "committed offsets go back when the commit of a member that was replaced arrives late".into(),
             modes: isr(),

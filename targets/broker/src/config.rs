@@ -56,16 +56,16 @@ pub struct Options {
     pub session: Duration,
     /// How often the leader of the controllers sends heartbeats.
     pub heartbeat: Duration,
-    /// The shortest silence after which a controller stands for election.
+    /// The shortest silence after which a controller starts an election.
     pub election_min: Duration,
     /// The longest such silence.
     pub election_max: Duration,
     /// Size at which a segment is closed, bytes, where the topic does not say.
     pub segment_bytes: u64,
-    /// How long records are kept, where the topic does not say; none keeps them for ever.
+    /// How long records are kept, unless the topic overrides it; `None` keeps them for ever.
     pub retention: Option<Duration>,
-    /// Size above which the oldest segments of a partition are removed, bytes, where the topic does not say; none lets it
-    /// grow.
+    /// The size above which the oldest segments of a partition are removed, bytes, unless the topic overrides
+    /// it; `None` lets it grow.
     pub retention_bytes: Option<u64>,
     /// How often the logs are cleaned of old records.
     pub cleanup_every: Duration,
@@ -103,11 +103,11 @@ impl Options {
 pub struct Config {
     /// This broker's name.
     pub node: NodeName,
-    /// Where it listens for clients.
+    /// The address on which it listens for clients.
     pub listen: SocketAddr,
     /// The address that clients are to connect to.
     pub advertise: SocketAddr,
-    /// Where it listens for the other brokers.
+    /// The address on which it listens for the other brokers.
     pub peer_listen: SocketAddr,
     /// The other brokers, in any order.
     pub peers: Vec<Peer>,
@@ -120,7 +120,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A broker without peers, run as `settings` say, whose clients connect where it listens.
+    /// Returns a broker without peers, run with `settings`, whose clients connect to its listening address.
     ///
     /// # Errors
     /// The settings are not those of the [`offer`](crate::offer()), as when a plan was edited by hand.

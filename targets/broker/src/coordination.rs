@@ -256,8 +256,8 @@ impl Coordination {
     }
 }
 
-/// Reads the partition into `load`, up to the records that it had when this broker began to lead it: later records come
-/// from this coordinator, which accepts nothing before the partition is loaded.
+/// Reads the partition into `load`, up to the records that it had when this broker began to lead it: later
+/// records come from this coordinator, which accepts none before the partition is loaded.
 async fn load_all(
     copy: PartitionHandle,
     number: i32,
@@ -285,7 +285,7 @@ async fn load_all(
     // Records that are not committed yet may be lost under another leader, so they must not be used before.
     let mut changes = copy.changes();
     let settled = changes.wait_for(|status| status.high_watermark >= next || !leads(status, epoch)).await;
-    // Where this broker no longer leads it, the new leader loads it.
+    // If this broker no longer leads it, the new leader loads it.
     if !settled.is_ok_and(|status| leads(&status, epoch)) {
         return;
     }

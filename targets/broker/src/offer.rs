@@ -74,7 +74,8 @@ fn options() -> Vec<OptionSpec> {
             "whether a topic is made when a client asks for one that does not exist",
         ),
         option("lag-ms", millis(), "2000", "how long a follower may be behind before it is out of sync"),
-        // Shorter than most faults last: a fault that goes unnoticed brings no other leader, and puts nothing to the test.
+        // Shorter than most faults last: a fault that goes unnoticed brings no other leader, and tests
+        // nothing.
         option(
             "session-ms",
             millis(),
@@ -86,7 +87,7 @@ fn options() -> Vec<OptionSpec> {
             "election-min-ms",
             millis(),
             "300",
-            "the shortest silence after which a controller stands for election; more than heartbeat-ms",
+            "the shortest silence after which a controller starts an election; more than heartbeat-ms",
         ),
         option("election-max-ms", millis(), "700", "the longest such silence; more than election-min-ms"),
         option(

@@ -77,7 +77,7 @@ impl Controller {
     /// Opens the data folder and starts the consensus. Its tasks run in `tasks`.
     ///
     /// # Errors
-    /// The data folder cannot be used, or the consensus cannot start from what it holds.
+    /// The data folder cannot be used, or the consensus cannot start from its contents.
     pub async fn start(
         config: &Config,
         members: Vec<NodeName>,
@@ -143,11 +143,11 @@ impl Controller {
         Some(BrokerId(i32::try_from(leader).ok()? + 1))
     }
 
-    /// Has the controllers agree on a change, through their leader. An attempt that certainly had no effect is repeated
-    /// until the deadline.
+    /// Has the controllers agree on a change, through their leader. An attempt that certainly had no effect
+    /// is repeated until the deadline.
     ///
     /// # Errors
-    /// There is no reply; the variant says whether the change may be made nevertheless.
+    /// There is no reply; the variant tells whether the change may be made nevertheless.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Reply, ProposeError> {
         loop {
             match self.attempt(&command, deadline).await {
@@ -258,8 +258,8 @@ impl Controller {
         }
     }
 
-    /// A heartbeat sent at `sent` was noted by a leader that a majority had followed `quorum_age` before, and whose log
-    /// ended with `log_end`.
+    /// Records that a heartbeat sent at `sent` was noted by a leader that a majority had followed
+    /// `quorum_age` before, and whose log ended with `log_end`.
     pub fn session_confirmed(&self, sent: Instant, quorum_age: Duration, log_end: u64) {
         let Some(at) = sent.checked_sub(quorum_age) else { return };
         let known = self.applied_index();
@@ -327,7 +327,8 @@ impl Controller {
         &self.inner.consensus
     }
 
-    /// While this broker leads the controllers, fences brokers that are no longer heard from and readmits those that are.
+    /// While this broker leads the controllers, fences brokers that have fallen silent and readmits those
+    /// that are back.
     async fn watch_sessions(self) {
         let mut tick = interval(SESSIONS_CHECKED_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! How the leader of the controllers notices that a broker is gone: it no longer sends heartbeats.
+//! Broker sessions: the leader of the controllers notices that a broker is gone when its heartbeats stop.
 //!
 //! Sessions are in memory and on the monotonic clock. A new leader of the controllers gives every broker a whole session,
 //! and so does a leader that was itself stopped for a while: its own silence proves nothing about the others.

@@ -40,7 +40,7 @@ pub enum Reply {
     Commit(Result<(), GroupError>),
 }
 
-/// What the caller is to do.
+/// An action for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Send this answer.
@@ -78,11 +78,11 @@ pub struct GroupOptions {
     pub initial_delay: Duration,
     /// Part of the names of members, different for every start of every broker, so that no two members ever share a name.
     pub names: String,
-    /// What becomes of the offsets of a member that leaves.
+    /// The handling of the offsets of a member that leaves.
     pub departure: Departure,
-    /// What becomes of committed offsets when a partition is loaded.
+    /// The handling of committed offsets when a partition is loaded.
     pub offsets_on_load: OffsetsOnLoad,
-    /// Whose commits are taken.
+    /// The members whose commits are accepted.
     pub commit_fence: CommitFence,
 }
 
@@ -135,7 +135,7 @@ enum HostedGroups {
     Ready { groups: BTreeMap<String, Group> },
 }
 
-/// What follows once records have been appended.
+/// The continuation once records have been appended.
 #[derive(Debug)]
 struct Write {
     partition: i32,
@@ -178,7 +178,8 @@ impl Coordinator {
         Load { partition, incarnation, groups: BTreeMap::new(), offsets_on_load }
     }
 
-    /// Everything has been replayed. Does nothing if the partition has been unloaded or loaded again meanwhile.
+    /// Ends the load once everything has been replayed. Does nothing if the partition has been unloaded or
+    /// loaded again meanwhile.
     pub fn finish_load(&mut self, load: Load, now: Instant) {
         if let Some(hosted) = self.hosted.get_mut(&load.partition)
             && matches!(hosted, HostedGroups::Loading { incarnation } if *incarnation == load.incarnation)

@@ -49,8 +49,8 @@ impl EpochCache {
         self.starts.last().map(|start| start.epoch)
     }
 
-    /// A leader begins `epoch` at `start_offset`, the log's end. Earlier leaders that began there wrote
-    /// nothing, and are forgotten.
+    /// Begins `epoch` at `start_offset`, the log's end. Earlier leaders that began there wrote nothing, and
+    /// are forgotten.
     pub(super) fn begin(&mut self, epoch: i32, start_offset: i64) -> Begun {
         if self.latest().is_some_and(|latest| epoch <= latest) {
             return Begun::Known;
@@ -74,8 +74,8 @@ impl EpochCache {
         }
     }
 
-    /// The end of `epoch`, or of the one before it where this log has no records of it; `log_end_offset` is the end of
-    /// the latest epoch. None if `epoch` is above every epoch known here, or none is known.
+    /// Returns the end of `epoch`, or of the one before it if this log has no records of it; `log_end_offset`
+    /// is the end of the latest epoch. `None` if `epoch` is above every epoch known here, or none is known.
     pub(super) fn end_offset(&self, epoch: i32, log_end_offset: i64) -> Option<EpochEnd> {
         let after = self.starts.partition_point(|start| start.epoch <= epoch);
         let before = after.checked_sub(1).map(|at| self.starts[at]);

@@ -13,7 +13,7 @@ pub enum LogError {
     /// A file operation failed. After a failed sync or cut the log is [stopped](LogError::Stopped).
     #[error(transparent)]
     File(#[from] FileError),
-    /// The content on disk is not what was written.
+    /// The content on disk is not the content that was written.
     #[error("corrupt batch at byte {position} of {path}")]
     Corrupt {
         /// The segment.

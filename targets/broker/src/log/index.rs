@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(super) struct IndexEntry {
     /// Its base offset.
     pub(super) offset: i64,
-    /// Where it begins in the file, bytes.
+    /// Its offset in the file, bytes.
     pub(super) position: u64,
     /// The largest timestamp of all batches before it in the segment, ms; `i64::MIN` if there are none.
     pub(super) timestamp_before: i64,

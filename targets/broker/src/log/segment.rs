@@ -88,7 +88,7 @@ impl Segment {
         Ok(SealFound::Trusted)
     }
 
-    /// Writes the summary of the segment, to which nothing is appended any more.
+    /// Writes the summary of the segment, which is complete.
     pub(super) fn seal(&self, files: LogFiles) -> Result<(), FileError> {
         let seal = Seal {
             size: self.size,
@@ -244,8 +244,8 @@ impl Segment {
         Ok(read)
     }
 
-    /// The first record at `from` or later whose timestamp is `timestamp` or later. A compressed batch counts as one
-    /// record.
+    /// Returns the first record at `from` or later whose timestamp is `timestamp` or later. A compressed
+    /// batch counts as one record.
     pub(super) fn find_time(&self, timestamp: i64, from: i64) -> Result<Option<TimedOffset>, LogError> {
         let mut walk = self.walk(self.index.position_before_time(timestamp));
         while let Some(header) = walk.header()? {

@@ -50,7 +50,7 @@ impl<'a> Walk<'a> {
         self.position
     }
 
-    /// The header of the next batch, which is neither checked nor skipped; none at the end.
+    /// Returns the header of the next batch, which is neither checked nor skipped; `None` at the end.
     pub(super) fn header(&mut self) -> Result<Option<BatchHeader>, WalkError> {
         if self.torn_tail == TornTail::Keep {
             self.skip_unreadable()?;

@@ -191,10 +191,10 @@ impl PartitionHandle {
         Ok(async move { answer.await.unwrap_or(Err(PartitionError::Stopped)) })
     }
 
-    /// Whole batches for a consumer, from `from` on.
+    /// Returns whole batches for a consumer, from `from` on.
     ///
     /// # Errors
-    /// This broker does not lead, or not in that epoch; or there is no such offset.
+    /// This broker does not lead, or not in that epoch; or the offset does not exist.
     pub async fn read(
         &self,
         from: i64,
@@ -204,7 +204,8 @@ impl PartitionHandle {
         self.ask(|reply| Message::Read { from, bytes_max, leader_epoch, reply }).await
     }
 
-    /// Whole batches of this copy up to the end of its log, whichever broker leads, and whatever is committed.
+    /// Returns whole batches of this copy up to the end of its log, whichever broker leads, and whatever is
+    /// committed.
     ///
     /// # Errors
     /// The offset is not in the log, the log failed, or the copy is stopped.

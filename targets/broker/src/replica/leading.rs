@@ -1,6 +1,6 @@
 //! A leader's view of its followers: which are in sync, and how far each is.
 //!
-//! # Why nothing that was acknowledged is lost
+//! # Why no acknowledged record is lost
 //!
 //! The controllers elect from the in-sync set they agreed on. So a record may count as committed only if every member of
 //! *that* set has it. A leader learns of changes late, and its own request for a change may be granted without its
@@ -250,7 +250,7 @@ impl Leading {
             return None;
         }
         if self.doubt && !self.perhaps.iter().all(|id| wanted.contains(id)) {
-            tracing::debug!(?wanted, perhaps = ?self.perhaps, "requesting the in-sync set anew, to be certain of it");
+            tracing::debug!(?wanted, perhaps = ?self.perhaps, "requesting the in-sync set again, to be certain of it");
         }
         self.perhaps.extend(&wanted);
         self.asking = true;
@@ -285,7 +285,7 @@ impl Leading {
         }
     }
 
-    /// This broker itself stood still: the silence meanwhile proves nothing about its followers.
+    /// Records that this broker itself stood still: the silence meanwhile proves nothing about its followers.
     pub fn stood_still(&mut self, now: Instant) {
         for follower in self.followers.values_mut() {
             follower.caught_up_at = now;
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(leading.high_watermark(30, 20), 20, "3 may be in sync by now, and has not got it");
         leading.wish_came_to(7, IsrChangeOutcome::Unknown, now);
         let later = now + ASK_AGAIN_AFTER * 2;
-        assert!(leading.propose_isr(20, LAG, later).is_some(), "doubt is asked away");
+        assert!(leading.propose_isr(20, LAG, later).is_some(), "another request removes the doubt");
         leading.wish_came_to(7, IsrChangeOutcome::Refused, later);
         assert_eq!(leading.high_watermark(30, 20), 20, "the first attempt may still be granted");
         leading.agreed(&partition(&[1, 2], 8));

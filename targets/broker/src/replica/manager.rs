@@ -24,10 +24,10 @@ use crate::topic_settings::{CleanupPolicy, TopicSettings};
 
 const WISH_MAX: Duration = Duration::from_millis(1_500);
 
-/// Why there is no copy.
+/// The reason why there is no copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
-    /// There is no such topic or partition, as far as this broker knows.
+    /// The topic or partition does not exist, as far as this broker knows.
     #[error("there is no such topic or partition")]
     Unknown,
     /// This broker has no copy of it.
@@ -98,10 +98,10 @@ impl Replicas {
         self.look(|hosted| hosted.get(&(topic, partition)).map(|hosted| hosted.handle.clone()))
     }
 
-    /// The copy of a partition by the name of its topic.
+    /// Returns the copy of a partition by the name of its topic.
     ///
     /// # Errors
-    /// This broker has no copy, or there is no such partition.
+    /// This broker has no copy, or the partition does not exist.
     pub fn by_name(&self, topic: &str, partition: i32) -> Result<PartitionHandle, FindError> {
         self.inner.controller.read(|state| self.by_name_in(state, topic, partition))
     }
@@ -109,7 +109,7 @@ impl Replicas {
     /// As [`by_name`](Self::by_name), for a caller that is reading the agreed state.
     ///
     /// # Errors
-    /// This broker has no copy, or there is no such partition.
+    /// This broker has no copy, or the partition does not exist.
     pub fn by_name_in(
         &self,
         state: &ClusterState,

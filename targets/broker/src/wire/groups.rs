@@ -42,7 +42,7 @@ pub struct Client {
     pub address: SocketAddr,
 }
 
-/// Answers FindCoordinator; makes the internal topic if there is none.
+/// Answers FindCoordinator; makes the internal topic if it does not exist.
 pub async fn find_coordinator(
     broker: &Broker,
     request: &FindCoordinatorRequest,

@@ -38,7 +38,7 @@ pub struct Sequenced {
     pub sequence: i32,
 }
 
-/// What became of a batch: its base offset, or an error code.
+/// The outcome of a batch: its base offset, or an error code.
 pub type Produced = Result<i64, i16>;
 
 pub fn topic_name(name: &str) -> TopicName {
@@ -252,7 +252,7 @@ pub fn values(batches: &Bytes) -> Vec<(i64, String)> {
     found
 }
 
-/// What only tests of the protocol itself need.
+/// The requests that only tests of the protocol itself need.
 impl Client {
     /// Asks for versions in a version that no broker serves; the answer is in version 0.
     pub async fn ask_later_version(

@@ -79,7 +79,7 @@ pub struct Cluster {
     folder: TempDir,
 }
 
-/// Who leads a partition and who is in sync, as a broker tells it.
+/// A partition's leader and in-sync set, as a broker reports them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Led {
     pub leader: usize,
@@ -236,7 +236,7 @@ impl Cluster {
         panic!("no topic is led as is wanted; {}", self.logs());
     }
 
-    /// Who leads the controllers, as a broker knows it.
+    /// Returns the leader of the controllers, as a broker knows it.
     pub async fn controller(&self, asked: usize) -> usize {
         let deadline = Instant::now() + PATIENCE;
         let mut poll = tokio::time::interval(Duration::from_millis(20));
@@ -251,7 +251,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until a broker says of partition 0 what is wanted, and returns that.
+    /// Waits until a broker's report on partition 0 is as wanted, and returns that.
     pub async fn led(&self, asked: usize, topic: &str, wanted: impl Fn(&Led) -> bool) -> Led {
         let deadline = Instant::now() + PATIENCE;
         let mut poll = tokio::time::interval(Duration::from_millis(20));
