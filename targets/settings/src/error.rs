@@ -13,7 +13,7 @@ pub enum SettingsError {
     Unknown {
         /// The program.
         owner: String,
-        /// What kind of word it is.
+        /// The kind of word.
         what: Setting,
         /// The word given.
         given: String,

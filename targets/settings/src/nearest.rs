@@ -14,7 +14,7 @@ pub fn nearest<'a, W: AsRef<str>>(given: &str, accepted: &'a [W]) -> Option<&'a 
     (distance <= longer.div_ceil(3)).then_some(word)
 }
 
-/// ` (did you mean "raft"?)`, or nothing.
+/// Returns ` (did you mean "raft"?)`, or an empty string.
 #[must_use]
 pub fn hint(nearest: Option<&str>) -> String {
     nearest.map(|word| format!(" (did you mean \"{word}\"?)")).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What a request comes to once every default is filled in, and how a program reads it.
+//! A request with every default filled in, and how a program reads it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Settings {
     /// The seeded bug, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bug: Option<String>,
-    /// Programs in the place of those that would be found, by the name of what they are: two releases are compared so.
+    /// Programs to use instead of those that would be found, by role: this compares two releases.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, PathBuf>,
 }
@@ -55,7 +55,7 @@ impl Settings {
         number.ok_or_else(|| unreadable(name, value))
     }
 
-    /// The value of an option that is a whole number, or none when it is the word `unless`.
+    /// Returns the value of an option that is a whole number, or `None` when it is the word `unless`.
     ///
     /// # Errors
     /// The option is missing, or its value is neither.
