@@ -149,7 +149,7 @@ fn errors_list_what_is_accepted() {
     let Err(unknown) = systems().find("ectd") else { panic!("there is no such system") };
     assert_eq!(
         unknown.to_string(),
-        "there is no system \"ectd\" (did you mean \"etcd\"?); known: store, broker, etcd"
+        "unknown system \"ectd\" (did you mean \"etcd\"?); known: store, broker, etcd"
     );
 }
 

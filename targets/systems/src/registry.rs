@@ -35,7 +35,7 @@ impl Systems {
 
 /// A name that is not a system's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no system \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
+#[error("unknown system \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
 pub struct UnknownSystem {
     /// The name given.
     pub given: String,

@@ -1,4 +1,4 @@
-//! What the etcd client makes of every kind of answer of the gateway, and of none.
+//! The etcd client's reaction to every kind of answer of the gateway, and to none.
 
 mod offer;
 mod registers;
@@ -91,7 +91,7 @@ async fn successes() {
 
 #[tokio::test]
 async fn an_answer_of_something_else_is_none() {
-    // What JSON leaves out must not be taken for an answer: `{}` is no failed comparison.
+    // An omission in JSON must not count as an answer: `{}` is not a failed comparison.
     for body in ["{}", "", "null", "OK", r#"{"kvs":[]}"#, r#"{"succeeded":true}"#] {
         for (asked, word) in [(read(), "fail"), (write(), "info"), (cas(), "info")] {
             let seen = outcome(&asked, LONG, Reply::Send(http("200 OK", body))).await;
@@ -253,8 +253,8 @@ async fn the_connection_is_kept_after_a_clean_answer_and_dropped_after_any_other
         seen.push(short(&write(), &client.invoke(&write()).await));
     }
     assert_eq!(seen, ["ok", "info unknown", "ok", "info timeout", "ok", "info unreadable", "ok", "ok"]);
-    assert_eq!(server.requests().await.len(), 8, "nothing is sent twice");
-    // Nobody listens any more, and the connection that was kept is closed: this request cannot have left.
+    assert_eq!(server.requests().await.len(), 8, "no request is sent twice");
+    // The server is closed, and so is the kept connection: this request cannot have left.
     assert_eq!(short(&write(), &client.invoke(&write()).await), "fail refused");
 }
 

@@ -1,4 +1,4 @@
-//! What the Kafka client makes of answers, errors and silences, against a server that plays a script.
+//! The Kafka client's reaction to answers, errors and silences, against a server that plays a script.
 
 mod scripted;
 
@@ -71,7 +71,7 @@ fn frame<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, respon
     frame
 }
 
-/// What the script's broker speaks: one version of everything.
+/// Returns the versions of the script's broker: one of everything.
 fn versions() -> Reply {
     let spoken = [
         (ApiKey::Produce, PRODUCE),
@@ -94,7 +94,8 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// The broker of the script leads partition 0 of topic `t` in this epoch, or nobody does.
+/// Returns metadata in which the broker of the script leads partition 0 of topic `t` in this epoch, or no
+/// broker does.
 fn metadata(correlation_id: i32, leader: i32, epoch: i32) -> Reply {
     let broker =
         MetadataResponseBroker::default().with_node_id(1.into()).with_host(text("10.0.0.1")).with_port(9092);
@@ -254,7 +255,7 @@ async fn what_breaks_before_a_send_leaves_is_a_failure() {
         let mut client = client(&server, ONCE, Duration::from_millis(500));
         let outcome = client.invoke(&send(&[7])).await;
         assert!(matches!(&outcome, Outcome::Fail(_)), "{outcome:?}");
-        assert_eq!(is(&client.invoke(&send(&[8])).await), "fail (refused)", "nobody listens any more");
+        assert_eq!(is(&client.invoke(&send(&[8])).await), "fail (refused)", "the server is closed");
     }
 }
 
@@ -279,7 +280,7 @@ async fn a_retry_is_the_same_batch_and_one_operation() {
     // The second attempt failed for certain, the first may still have arrived.
     let (outcome, _) = sent(options, again(Reply::Send(produced(2, 45, -1)))).await;
     assert_eq!(is(&outcome), "info (rejected)");
-    // Without retries nothing is sent twice.
+    // Without retries no request is sent twice.
     let (outcome, requests) = sent(ONCE, vec![vec![Reply::Close(Vec::new())]]).await;
     assert_eq!((is(&outcome).as_str(), requests.len()), ("info (connection-lost)", 3));
 }
@@ -387,7 +388,7 @@ fn coordinator(correlation_id: i32) -> Reply {
     Reply::Send(frame(correlation_id, FIND_COORDINATOR, &answer))
 }
 
-/// The client is a member of this generation, and somebody else leads the group.
+/// Returns a joined answer: the client is a member of this generation, and another member leads the group.
 fn joined(correlation_id: i32, generation: i32) -> Reply {
     let answer = JoinGroupResponse::default()
         .with_generation_id(generation)
@@ -445,7 +446,7 @@ async fn what_was_consumed_in_one_generation_is_not_committed_in_the_next() {
         known(4, 5),
         metadata(5, 1, 0),
         fetched_one(6, 5),
-        // The group is divided anew, and once more before this member is told what it reads.
+        // The group rebalances, and once more before this member receives its assignment.
         commit_refused(7, REBALANCE_IN_PROGRESS),
         joined(8, 2),
         assigned(9, REBALANCE_IN_PROGRESS),

@@ -1,9 +1,9 @@
-//! The options that the broker's clients have: what a node offers, the broker lists itself.
+//! The options of the broker's clients; those of a node come from the broker itself.
 
 use duress_settings::{OptionSpec, Values};
 
-/// What makes a table's topic be compacted while a run lasts: segments of a dozen records, cleaned when a tenth is new, so
-/// that the last record of many a key has been through it.
+/// The settings that compact a table's topic during a run: segments of a dozen records, cleaned when a tenth
+/// is new, so that compaction has covered the last record of many keys.
 pub(super) const TABLE_CONFIG: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.1")];
 
@@ -37,7 +37,7 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
             idempotent,
             Values::words(["on", "off"]),
             "on",
-            "whether messages bear sequence numbers, by which a broker recognises what was sent again (not with acks=0)",
+            "whether messages bear sequence numbers, by which a broker recognises retries (not with acks=0)",
         ),
         option(
             retries,

@@ -1,4 +1,4 @@
-//! What a broker says of its cluster and of itself.
+//! A broker's reports on its cluster and on itself.
 
 use std::net::SocketAddr;
 

@@ -9,9 +9,9 @@ use duress_arena::ProcessSpec;
 use crate::system::MissingSystem;
 use crate::topology::{Node, NodeFiles, Topology};
 
-/// Where a node listens for clients.
+/// The port on which a node listens for clients.
 pub(super) const CLIENT_PORT: u16 = 2379;
-/// Where a node listens for its peers.
+/// The port on which a node listens for its peers.
 const PEER_PORT: u16 = 2380;
 
 /// Looked into after `PATH`, which a service manager or CI may have cut short.
@@ -55,7 +55,7 @@ pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files:
         ("initial-cluster-token", "duress".to_owned()),
         // Ignored where there is data, so that the same command starts and restarts.
         ("initial-cluster-state", "new".to_owned()),
-        // etcd's own defaults, stated because what a run can expect of failover depends on them.
+        // etcd's own defaults, stated because the time of a failover depends on them.
         ("heartbeat-interval", "100".to_owned()),
         ("election-timeout", "1000".to_owned()),
         ("logger", "zap".to_owned()),

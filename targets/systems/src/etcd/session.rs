@@ -26,7 +26,7 @@ pub(super) enum ReadLevel {
     Serializable,
 }
 
-/// What every client of etcd has.
+/// The part that all clients of etcd share.
 pub(super) struct Session {
     seat: Seat,
     to: SocketAddr,
@@ -84,12 +84,12 @@ pub(super) fn put_or_read(compare: &Value, put: &Value) -> (&'static str, Value)
     ("/v3/kv/txn", json!({"compare": [compare], "success": [put], "failure": [read]}))
 }
 
-/// A transaction that does `put` if `compare` holds, and nothing otherwise.
+/// Returns a transaction that does `put` if `compare` holds, and nothing otherwise.
 pub(super) fn put_if(compare: &Value, put: &Value) -> (&'static str, Value) {
     ("/v3/kv/txn", json!({"compare": [compare], "success": [{"request_put": put}]}))
 }
 
-/// `scalar` as text, in base64.
+/// Encodes `scalar` as a string, in base64.
 ///
 /// # Errors
 /// As [`text::encode`].

@@ -44,12 +44,12 @@ pub(super) struct Membership {
     standing: Standing,
 }
 
-/// How a member stands in its group.
+/// The state of a membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
     /// It has to join, for the first time or again.
     Outside,
-    /// It belongs to the group's generation, reads these partitions, and last tried to say so at that time.
+    /// It belongs to the group's generation, reads these partitions, and last sent a heartbeat at that time.
     Inside { assignment: Vec<Partition>, heartbeat_at: Instant },
 }
 
@@ -97,10 +97,10 @@ impl Membership {
         Ok(())
     }
 
-    /// Joins the group, if it is no member, and says whether it had to.
+    /// Joins the group, if it is not a member, and returns whether it had to.
     ///
     /// # Errors
-    /// A [`RequestError`] when it is no member afterwards.
+    /// A [`RequestError`] when it is not a member afterwards.
     pub(super) async fn join(
         &mut self,
         cluster: &mut Cluster,
@@ -127,8 +127,8 @@ impl Membership {
         self.heed(answer.error_code);
         check(Asked::Other, answer.error_code, "getting the group's assignment")?;
         let assignment = read_assignment(answer.assignment)?;
-        // Not before: what was consumed in the last generation may be committed in that one only. By now the partition may
-        // be another member's.
+        // Not before: messages consumed in the last generation may be committed in that one only. By now the
+        // partition may be another member's.
         self.member.generation = generation;
         self.standing = Standing::Inside { assignment, heartbeat_at: Instant::now() };
         Ok(Joined::Now)
@@ -167,7 +167,7 @@ impl Membership {
         }
     }
 
-    /// What each member reads, as the leader decides it.
+    /// Returns the partitions of each member, as the leader assigns them.
     async fn assign(
         &self,
         cluster: &mut Cluster,
@@ -273,7 +273,7 @@ impl Membership {
         refused.error
     }
 
-    /// Draws the consequences of what the coordinator answered.
+    /// Reacts to the coordinator's answer.
     fn heed(&mut self, code: i16) {
         match ResponseError::try_from_code(code) {
             Some(ResponseError::RebalanceInProgress | ResponseError::IllegalGeneration) => {
@@ -295,7 +295,7 @@ impl Membership {
 /// When a member joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// Before: its assignment is what it was.
+    /// Before: its assignment is unchanged.
     Before,
     /// Just now: its assignment is new.
     Now,
@@ -345,7 +345,7 @@ fn assignment(partitions: &[Partition]) -> Result<Bytes, RequestError> {
 }
 
 fn read_assignment(mut bytes: Bytes) -> Result<Vec<Partition>, RequestError> {
-    // A member that the leader did not know of is assigned nothing at all.
+    // A member that the leader did not know is assigned no partitions.
     if bytes.is_empty() {
         return Ok(Vec::new());
     }

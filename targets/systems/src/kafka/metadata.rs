@@ -1,4 +1,4 @@
-//! What a broker says of its cluster: who the brokers are, and who leads what.
+//! A broker's report on its cluster: the brokers, and the leaders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,10 +27,10 @@ pub(crate) struct Metadata {
     pub(crate) partitions: BTreeMap<Partition, Replicas>,
 }
 
-/// Who has a partition.
+/// The replicas of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Replicas {
-    /// Who leads it.
+    /// Its leader.
     pub(crate) leadership: Leadership,
     /// How many replicas there should be.
     pub(crate) count: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Replicas {
     pub(crate) in_sync: BTreeSet<i32>,
 }
 
-/// Who leads a partition.
+/// The leader of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leadership {
     /// The leader's broker number, if there is a leader.
@@ -48,7 +48,7 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    /// What a broker says of a partition.
+    /// Converts a broker's report on a partition.
     pub(super) fn of(told: &MetadataResponsePartition) -> Self {
         Self { leader: number(told.leader_id.0), epoch: told.leader_epoch }
     }
@@ -100,7 +100,7 @@ pub(super) async fn ask(
     connection.call(&metadata_request(topics), deadline).await
 }
 
-/// A request for metadata of `topics`, or of all of them, which makes none.
+/// Returns a request for metadata of `topics`, or of all of them, which creates none.
 pub(super) fn metadata_request(topics: Option<&BTreeSet<&str>>) -> MetadataRequest {
     let named = topics.map(|topics| {
         let named = topics.iter();
@@ -109,8 +109,8 @@ pub(super) fn metadata_request(topics: Option<&BTreeSet<&str>>) -> MetadataReque
     MetadataRequest::default().with_topics(named).with_allow_auto_topic_creation(false)
 }
 
-/// Where a broker says that it is. Names are not resolved, apart from `localhost`: brokers that are
-/// started here advertise addresses.
+/// Returns a broker's address, as it reports it. Names are not resolved, apart from `localhost`: brokers that
+/// are started here advertise addresses.
 pub(super) fn address(broker: &MetadataResponseBroker) -> Option<SocketAddr> {
     advertised(broker.host.as_str(), broker.port)
 }

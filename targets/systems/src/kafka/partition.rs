@@ -14,7 +14,7 @@ use crate::outcome::{CauseKind, RequestError};
 pub(crate) struct Partition {
     /// The topic.
     pub(crate) topic: Arc<str>,
-    /// Which of its partitions, from 0.
+    /// Its number in the topic, from 0.
     pub(crate) index: i32,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// A text of the protocol's.
+/// Returns a string of the protocol.
 pub(super) fn text(of: &str) -> StrBytes {
     StrBytes::from_string(of.to_owned())
 }

@@ -1,8 +1,8 @@
 //! The versions of each request that this client speaks.
 //!
-//! The newest here are older than the newest there are, on purpose: Produce 10, Fetch 13 and OffsetCommit 10 begin to name
-//! topics by identifiers that a client would have to look up first, and OffsetFetch 8 asks for many groups at once.
-//! Nothing measured here needs either.
+//! The newest here are older than the newest that exist, on purpose: Produce 10, Fetch 13 and OffsetCommit 10
+//! begin to name topics by identifiers that a client would have to look up first, and OffsetFetch 8 asks for
+//! many groups at once. No measurement here needs either.
 
 use kafka_protocol::messages::{
     CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
@@ -13,7 +13,7 @@ use kafka_protocol::protocol::{Request, VersionRange};
 
 /// A request that this client makes.
 pub(super) trait SupportedRequest: Request {
-    /// What it is called in Kafka's documentation.
+    /// Its name in Kafka's documentation.
     const NAME: &'static str;
     /// The versions spoken, all of them understood by the codec.
     const SUPPORTED: VersionRange;

@@ -83,7 +83,7 @@ impl System for Store {
         };
         let tolerates = match settings.mode.as_str() {
             "raft" => topology.nodes.len().saturating_sub(1) / 2,
-            // Without failover nothing is written while the primary is away.
+            // Without failover no writes are possible while the primary is away.
             _ => 0,
         };
         let port = self.subject.client_port;
@@ -131,14 +131,14 @@ enum PrimaryReads {
     Any,
 }
 
-/// What a read is answered from.
+/// The copy that answers a read.
 #[derive(Clone, Copy, Debug)]
 enum Reads {
     /// The latest value.
     Latest,
     /// The latest value, on an assumption about clocks: a run that breaks it should see it broken.
     ByLease(ClockBound),
-    /// The copy of the node that is asked.
+    /// The copy of the requested node.
     OwnCopy {
         /// How the node says that it is cut off.
         cut_off: CutOff,

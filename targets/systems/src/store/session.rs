@@ -12,7 +12,7 @@ use crate::client::Seat;
 use crate::outcome::{CauseKind, RequestError};
 use crate::resp::RespConnection;
 
-/// What every client of the store has.
+/// The part that all clients of the store share.
 pub(super) struct Session {
     seat: Seat,
     to: SocketAddr,

@@ -20,7 +20,7 @@ use duress_targets::{
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// How long one question to a node may take.
 pub const ATTEMPT: Duration = Duration::from_secs(1);
-/// How long a node is left alone before it is asked again.
+/// How long a node is left alone before the next attempt.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 
 /// A cluster whose nodes are killed when it goes out of scope.

@@ -1,4 +1,4 @@
-//! The Kafka client against real brokers: what is sent is polled, by assignment and by subscription.
+//! The Kafka client against real brokers: sent messages are polled, by assignment and by subscription.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Registers asked of a node whose answers are scripted, and outcomes in short.
+//! Register operations on a node with scripted answers, and outcomes in short.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub fn short(asked: &Register, outcome: &Outcome<Register>) -> String {
                 RegisterOp::Read(Some(value)) => format!("ok {value}"),
                 RegisterOp::Read(None) => "ok nil".to_owned(),
                 op => {
-                    assert_eq!(op, &asked.op, "what was asked is answered unchanged");
+                    assert_eq!(op, &asked.op, "the operation is returned unchanged");
                     "ok".to_owned()
                 }
             }
