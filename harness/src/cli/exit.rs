@@ -52,9 +52,9 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     /// How the program ends.
     pub exit: Exit,
-    /// What went wrong, with its causes.
+    /// The error, with its causes.
     pub error: anyhow::Error,
-    /// What the user can do about it.
+    /// The remedy that the user can try.
     pub hint: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl Failure {
         Self { exit: Exit::Internal, error: error.into(), hint: None }
     }
 
-    /// Adds what the user can do about it.
+    /// Adds the remedy that the user can try.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

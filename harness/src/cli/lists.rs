@@ -73,8 +73,8 @@ pub fn faults() -> Result<Exit, Failure> {
     );
     say!(
         text,
-        "What is drawn, and one and minority, take away no more nodes at once than the target promises to survive losing \
-         (at least one); --beyond-tolerance lifts that. What names its size, such as kill:all, is as large as it says, and \
+        "Randomly drawn faults, and one and minority, never disable more nodes at once than the target tolerates \
+         (at least one); --beyond-tolerance lifts that limit. Choices that name their size, such as kill:all, are not limited, and \
          a power loss may strike all nodes at once."
     );
     say!(text, "A fault without evidence makes the run BROKEN (exit 3), never a pass.");
@@ -82,7 +82,7 @@ pub fn faults() -> Result<Exit, Failure> {
     Ok(Exit::Valid)
 }
 
-/// What a variant needs of the cluster beyond one node.
+/// Returns the number of nodes that a variant needs, if it is more than two.
 fn needed(variant: &Variant) -> String {
     match variant.nodes_min() {
         ..=2 => String::new(),

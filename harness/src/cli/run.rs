@@ -28,19 +28,19 @@ use crate::plan::{
 use crate::systems::systems;
 use crate::workload::{Model, Workload, Workloads};
 
-/// The fault mix of a run that names none.
+/// The default fault mix.
 const DEFAULT_FAULTS: &str = "partition,kill,pause";
-/// The number of nodes of a run that names none.
+/// The default number of nodes.
 const DEFAULT_NODES: usize = 5;
-/// The mean time between the faults of a run that names none.
+/// The default mean time between faults.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(3);
 /// The shortest mean time between faults.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long clients run when the run names no limit.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
-/// When a client gives up on an operation, where nothing says otherwise.
+/// The default time-out of an operation.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long patient clients wait at most, where nothing says otherwise.
+/// The longest default time-out of patient clients.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// The ceiling of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// What clients do (`duress workloads` lists it) [default: the bug's, or the target's first]
+    /// The clients' workload (`duress workloads` lists them) [default: the bug's, or the target's first]
     #[arg(long)]
     workload: Option<String>,
     /// The faults, as family or family:variant, separated by commas (`duress faults` lists them); none, or all
@@ -59,13 +59,13 @@ pub struct RunArgs {
     /// A schedule written by hand instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
-    /// Mean time from one fault to the next [default: 3s, less where a run is too short for every fault of the mix]
+    /// Mean time from one fault to the next [default: 3s, less if a run is too short for every fault of the mix]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
     /// Let faults of different items of the mix be in force at once
     #[arg(long)]
     overlap: bool,
-    /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
+    /// Let randomly drawn faults disable more nodes at once than the target tolerates
     #[arg(long)]
     beyond_tolerance: bool,
     /// Do not end all nodes at once and start them again after the last reads, to read and compare everything once more
@@ -86,25 +86,25 @@ pub struct RunArgs {
     /// How long clients run [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time_limit: Option<Duration>,
-    /// When a client gives up on an operation [default: 1s]
+    /// The time-out of an operation [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
-    /// When a third of the clients give up, so that their requests wait where others have left [default: three times
+    /// The time-out of a third of the clients, whose requests still wait after others gave up [default: three times
     /// --timeout, at most 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     patience: Option<Duration>,
     /// Let no client go from node to node
     #[arg(long)]
     no_roaming: bool,
-    /// What every random decision is drawn from [default: random, and printed]
+    /// The seed of every random decision [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     workload_options: WorkloadArgs,
-    /// Where nodes keep their data
+    /// The place of the nodes' data
     #[arg(long, value_enum, default_value = "tmpfs")]
     data: DataLocation,
-    /// Which packets are kept in network.pcapng
+    /// The packets to keep in network.pcapng
     #[arg(long, value_enum, default_value = "ring")]
     capture: CapturePlan,
     /// How hosts are attached to the network
@@ -112,8 +112,8 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
-    /// What answers are held to [default: what the target promises]: linearizable or stale-reads, or exactly-once,
-    /// at-least-once, at-most-once or best-effort
+    /// The promise to check the answers against [default: the target's]: linearizable or stale-reads, or
+    /// exactly-once, at-least-once, at-most-once or best-effort
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
     /// The least share of the time in which clients must be answered for the run to count; 0 lifts the floor, and with
@@ -196,13 +196,13 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// A plan, and what it is about.
+/// A plan, with its workload and deployment.
 pub(super) struct Planned {
     /// The plan.
     pub(super) plan: Plan,
     /// The system under test.
     pub(super) system: &'static dyn System,
-    /// What clients do.
+    /// The clients' workload.
     pub(super) workload: &'static dyn Workload,
     /// The system, bound to the plan's settings and nodes.
     pub(super) deployment: Arc<dyn Deployment>,
@@ -235,11 +235,11 @@ fn fixed(choice: PortChoice) -> Option<PortKind> {
 fn best_port() -> Result<PortKind, Failure> {
     PortKind::best().map_err(|error| {
         let error =
-            anyhow::Error::new(error).context("cannot find out how hosts can be attached to a network");
+            anyhow::Error::new(error).context("cannot determine how hosts can be attached to a network");
         Failure {
             exit: Exit::Broken,
             error,
-            hint: Some("`duress doctor` says what this machine allows".to_owned()),
+            hint: Some("`duress doctor` reports what this machine allows".to_owned()),
         }
     })
 }
@@ -253,7 +253,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
         (None, None) => Workloads::of(system).next().ok_or_else(|| {
             let name = &system.description().name;
-            Failure::usage(anyhow::anyhow!("{name} has clients of no workload"))
+            Failure::usage(anyhow::anyhow!("{name} has no workloads"))
         })?,
     };
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
@@ -339,7 +339,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             expanded(&plan, losses, &*deployment, &mix, args)?
         }
     };
-    // A run without faults keeps to none.
+    // A run without faults has no final restart either.
     plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty();
     plan.validate().map_err(Failure::usage)?;
     // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
@@ -374,7 +374,7 @@ fn all_allowed() -> Result<String, Failure> {
         |families: &[Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(",");
     if !forbidden.is_empty() {
         tell(format_args!(
-            "left out of all faults, since this machine forbids them (see duress doctor): {}",
+            "left out of `all`, since this machine forbids them (see duress doctor): {}",
             names(&forbidden)
         ));
     }
@@ -408,7 +408,7 @@ fn expanded(
     .map_err(Failure::usage)?;
     if beyond > 0 {
         tell(format_args!(
-            "left out: {beyond} faults that, together with others, would take away more nodes than {} survives losing \
+            "left out: {beyond} faults that, together with others, would disable more nodes than {} tolerates \
              (--beyond-tolerance keeps them)",
             plan.target
         ));

@@ -1,4 +1,4 @@
-//! The options of workloads on the command line: what the workloads themselves say that they have.
+//! The options of workloads on the command line, as the workloads declare them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::plan::PlannedWorkload;
 use crate::workload::option::{Takes, WorkloadOption, WorkloadSettings};
 use crate::workload::{Workload, Workloads};
 
-/// What was given of the options of workloads; which workload has which is found out in [`WorkloadArgs::resolve`].
+/// The given options of workloads; [`WorkloadArgs::resolve`] decides which of them the workload has.
 #[derive(Debug, Default)]
 pub struct WorkloadArgs {
     given: WorkloadSettings,
@@ -26,7 +26,7 @@ impl WorkloadArgs {
         Ok(PlannedWorkload { name: workload.name().to_owned(), options: options.map_err(Failure::usage)? })
     }
 
-    /// These options and, where they say nothing, the `others`, by flag.
+    /// Returns these options, completed with the `others`, by flag.
     ///
     /// # Errors
     /// A usage error for a flag that no workload has.
@@ -41,7 +41,7 @@ impl WorkloadArgs {
     }
 }
 
-/// The flag `name` of the workloads that have it, each with what it decides there.
+/// The flag `name` of the workloads that have it, with its help in each.
 struct Flag {
     name: &'static str,
     takes: Takes,

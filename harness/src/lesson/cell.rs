@@ -8,11 +8,11 @@ use std::time::Duration;
 pub enum Producing {
     /// No broker acknowledges them.
     Unacknowledged,
-    /// The leader alone does; what was not acknowledged is sent again.
+    /// The leader alone acknowledges; unacknowledged messages are sent again.
     Leader,
-    /// Every replica in sync does, at least two; what was not acknowledged is sent again.
+    /// Every replica in sync acknowledges, at least two; unacknowledged messages are sent again.
     All,
-    /// Likewise, and the broker knows what was sent again from what is new.
+    /// Likewise, and the broker distinguishes retries from new messages.
     Idempotent,
 }
 
@@ -53,7 +53,7 @@ impl Producing {
 /// How often a message that was not acknowledged is sent again.
 const RETRIES: u32 = 3;
 
-/// When a consumer commits what it was given.
+/// When a consumer commits its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committing {
     /// Before it was given to it.
@@ -87,7 +87,7 @@ pub struct Cell {
     pub faults: String,
 }
 
-/// What all runs of a lesson have in common.
+/// The shared options of all runs of a lesson.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Common {
     /// How many brokers there are.
@@ -96,7 +96,7 @@ pub struct Common {
     pub interval: Duration,
     /// How long clients run.
     pub time_limit: Duration,
-    /// What every random decision is drawn from.
+    /// The seed of every random decision.
     pub seed: u64,
 }
 

@@ -1,6 +1,7 @@
 //! JUnit XML, as CI systems read it: a test suite for each target, a test case for each cell.
 //!
-//! An anomaly too many or too few is a `failure`; what proves nothing, an `error`: the system under test did not fail.
+//! An anomaly too many or too few is a `failure`; an inconclusive run, an `error`: the system under test did
+//! not fail.
 
 use std::time::Duration;
 

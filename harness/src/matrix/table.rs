@@ -68,7 +68,7 @@ impl Table {
         }
     }
 
-    /// One run of many of a cell came to something.
+    /// Shows the result of one run of many of a cell.
     pub fn trial(&mut self, cell: &str, series: SeriesName, trial: &Trial) {
         let what = match &trial.finding {
             Finding::Valid => "valid".to_owned(),
@@ -82,7 +82,7 @@ impl Table {
         self.say(format!("        {cell}: {name} with seed {}: {what} ({:.0} s)", trial.seed, trial.seconds));
     }
 
-    /// A cell came to something.
+    /// Shows the result of a cell.
     pub fn cell(&mut self, result: &CellResult) {
         self.done += 1;
         self.failed += usize::from(result.outcome.failed());
@@ -109,7 +109,7 @@ impl Table {
 
     fn say(&self, line: String) {
         match &self.style {
-            // What is printed stays whole above the rows; a terminal that has gone away is no error.
+            // Printed lines stay whole above the rows; a terminal that has gone away is not an error.
             Style::Terminal { rows, .. } => {
                 let _ = rows.println(line);
             }
@@ -133,7 +133,7 @@ fn line(result: &CellResult, done: usize, cells: usize) -> String {
     format!("[{done:>width$}/{cells}] {mark}  {}: {} ({:.0} s)", result.name, result.message, result.seconds)
 }
 
-/// What a person who looks into a failed cell needs.
+/// The report and the command for a person who looks into a failed cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reproduction {
     /// The report of a run, where its folder was kept.
@@ -151,7 +151,8 @@ impl fmt::Display for Reproduction {
     }
 }
 
-/// The leads of a cell: a run each that was kept, or the command of its first. None where it did not fail.
+/// Returns the reproductions of a cell: one for each run that was kept, or the command of its first. Empty if
+/// it did not fail.
 #[must_use]
 pub fn leads(result: &CellResult) -> Vec<Reproduction> {
     if !result.outcome.failed() {

@@ -24,7 +24,7 @@ pub fn verdict(fields: serde_json::Value) -> VerdictRecord {
     serde_json::from_value(fields).expect("a verdict")
 }
 
-/// An anomaly of `kind` whose operations were invoked and completed at these times, in nanoseconds.
+/// Returns an anomaly of `kind` whose operations were invoked and completed at these times, in nanoseconds.
 pub fn anomaly(kind: &str, summary: &str, times: &[(u64, Option<u64>)]) -> serde_json::Value {
     let operations: Vec<_> = times
         .iter()

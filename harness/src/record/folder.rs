@@ -20,7 +20,7 @@ pub struct RunFolder {
 pub struct FolderError {
     /// The file or folder.
     path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     source: io::Error,
 }
@@ -72,13 +72,13 @@ impl RunFolder {
         self.path.join("nodes").join(node.as_str())
     }
 
-    /// Where a node sees its data.
+    /// Returns the folder at which a node sees its data.
     #[must_use]
     pub fn data(&self, node: &NodeId) -> PathBuf {
         self.node(node).join("data")
     }
 
-    /// What is under a node's data where its disk can be broken.
+    /// Returns the folder under a node's data, if its disk can be broken.
     #[must_use]
     pub fn backing(&self, node: &NodeId) -> PathBuf {
         self.node(node).join("backing")
@@ -105,7 +105,7 @@ impl RunFolder {
     }
 }
 
-/// Points `link` at `target`, replacing what it pointed at; atomically, since runs may be made side by side.
+/// Points `link` at `target`, replacing its old target; atomically, since runs may be made side by side.
 fn relink(link: &Path, target: &Path) -> io::Result<()> {
     let fresh = link.with_extension(format!("{}", std::process::id()));
     symlink(target, &fresh)?;
@@ -115,7 +115,7 @@ fn relink(link: &Path, target: &Path) -> io::Result<()> {
     })
 }
 
-/// Reads the JSON file `name` of `folder`; what is missing or no JSON of this shape is `None`.
+/// Reads the JSON file `name` of `folder`; `None` if it is missing or not JSON of this shape.
 #[must_use]
 pub fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
     let text = fs::read_to_string(folder.join(name)).ok()?;

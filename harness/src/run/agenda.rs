@@ -1,11 +1,11 @@
-//! The agenda of a run: which fault starts or stops next, and when, as what came before took its time.
+//! The agenda of a run: the next fault to start or stop, and when, given how long earlier ones took.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duress_nemesis::ScheduledFault;
 
-/// A moment of the schedule.
+/// An event of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleEvent<'a> {
     /// A fault starts.
@@ -14,15 +14,16 @@ pub enum ScheduleEvent<'a> {
     Stop(&'a ScheduledFault),
 }
 
-/// What is still to be done. Times are since clients began.
+/// The remaining events of the schedule. Times are since clients began.
 ///
-/// The schedule is kept, but for two rules that matter when an injection took longer than was planned: a fault stays in
-/// force for its `hold_ms` after its evidence, and faults that were planned one after the other stay so.
+/// The schedule is kept, except for two rules that matter when an injection took longer than planned: a fault
+/// stays in force for its `hold_ms` after its evidence, and faults that were planned one after the other stay
+/// so.
 #[derive(Debug)]
 pub struct Agenda<'a> {
-    /// What has not started, in the order of the schedule.
+    /// The faults that have not started, in the order of the schedule.
     starts: Vec<&'a ScheduledFault>,
-    /// What is in force, and when it stops.
+    /// The faults in force, and when they stop.
     stops: BTreeMap<u32, (Duration, &'a ScheduledFault)>,
     until: Duration,
 }
@@ -34,7 +35,7 @@ impl<'a> Agenda<'a> {
         Self { starts: schedule.iter().collect(), stops: BTreeMap::new(), until }
     }
 
-    /// What is next, and when. Of things at the same moment, stops come first.
+    /// Returns the next event, and when. At the same moment, stops come first.
     #[must_use]
     pub fn next(&self) -> Option<(Duration, ScheduleEvent<'a>)> {
         let stop = self.stops.values().min_by_key(|(at, fault)| (*at, fault.id)).copied();

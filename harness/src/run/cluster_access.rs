@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 /// One question to a node takes at most this long.
 const ATTEMPT: Duration = Duration::from_millis(1000);
-/// A node that was not ready is asked again after this.
+/// The pause before a node that was not ready is asked again.
 const RETRY: Duration = Duration::from_millis(25);
 /// The leader is searched for at most this long before a fault that strikes it.
 const LEADER_DEADLINE: Duration = Duration::from_millis(400);
@@ -85,7 +85,7 @@ impl ClusterAccess {
         &self.deployment.topology().nodes[slot % self.deployment.topology().nodes.len()].name
     }
 
-    /// Has the system make what a workload needs, trying again until `deadline`.
+    /// Has the system prepare the workload's resources, retrying until `deadline`.
     ///
     /// # Errors
     /// The last [`NotReady`].

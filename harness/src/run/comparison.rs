@@ -20,8 +20,9 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(50);
 /// Differences that are kept.
 const DIFFERENCES_MAX: usize = 8;
 
-/// Compares the copies of all nodes but `except`, whose disks need not hold what they were given; asks again until `patience`
-/// is over where a node does not tell, or copies are at different positions. `None` where the system does not tell.
+/// Compares the copies of all nodes but `except`, whose disks may have lost data; retries until `patience` is
+/// over if a node does not answer, or copies are at different positions. `None` if the system does not report
+/// copies.
 pub async fn compare(
     cluster: &ClusterAccess,
     except: &BTreeSet<NodeId>,

@@ -24,15 +24,15 @@ use crate::run::scout::{self, Scout};
 
 /// How many times a node that ended by itself is started again.
 const RESTARTS_MAX: usize = 5;
-/// How long it may take, once every node was awaited, until it is said what came of each heal: a question to a node takes
-/// a second at most.
+/// How long it may take, once every node was awaited, until the recovery after each heal is recorded: a
+/// question to a node takes a second at most.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often processes are looked after between faults.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
 /// How long before its time a fault is recorded and handed to the nemesis, which keeps the time.
 const HAND_OVER: Duration = Duration::from_millis(20);
 
-/// Why the run proves nothing.
+/// The reason why the run proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Breakage {
     /// A fault was not injected, or not healed, or left no evidence.
@@ -49,15 +49,15 @@ pub enum Breakage {
     /// Nodes did not come back after everything was healed.
     #[error("after all faults were healed, {} did not serve within {} s (see its output in the run's folder)", list(nodes), bound.as_secs_f64())]
     NotRecovered {
-        /// Which nodes.
+        /// The nodes.
         nodes: Vec<NodeId>,
         /// How long they were awaited.
         bound: Duration,
     },
-    /// A node ended although nobody killed it.
+    /// A node ended although no fault killed it.
     #[error("node {} ended by itself with {} (see its output in the run's folder)", crash.node, crash.status)]
     Crashed {
-        /// Which node, and how.
+        /// The node, and how it ended.
         crash: Crash,
     },
     /// The nemesis failed otherwise.
@@ -71,17 +71,17 @@ fn list(nodes: &[NodeId]) -> String {
 
 /// Plays a schedule against a cluster.
 pub struct Conductor {
-    /// Does what the schedule says.
+    /// Carries out the schedule.
     pub nemesis: NemesisThread,
     /// Speaks to the cluster as an operator would.
     pub cluster: Rc<ClusterAccess>,
     /// The run's clock.
     pub clock: Clock,
-    /// Where everything it does is recorded.
+    /// The channel on which everything it does is recorded.
     pub records: mpsc::UnboundedSender<NemesisRecord>,
     /// Whether the run is to end before its time.
     pub stop: watch::Receiver<Stop>,
-    /// What nodes have to cope with.
+    /// The present difficulties of the nodes.
     pub situation: Rc<RefCell<Situation>>,
 }
 
@@ -89,15 +89,15 @@ pub struct Conductor {
 struct Course {
     /// The cause.
     broken: Vec<Breakage>,
-    /// What nodes have to cope with.
+    /// The present difficulties of the nodes.
     situation: Rc<RefCell<Situation>>,
     /// The heals after which nodes are still awaited.
     recoveries: JoinSet<()>,
 }
 
 impl Conductor {
-    /// Plays `schedule`, then heals what is in force, starts what is down, and awaits every node; returns what went wrong.
-    /// What came back after each heal is recorded.
+    /// Plays `schedule`, then heals the faults in force, starts the nodes that are down, and awaits every
+    /// node; returns the failures. The recovery after each heal is recorded.
     ///
     /// A stop ends the playing early, and `Stop::Now` the recovery too.
     pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
@@ -136,9 +136,10 @@ impl Conductor {
         course.broken
     }
 
-    /// Ends all nodes at once, as the fault number `id`, starts them again, and awaits every node; returns what went wrong.
+    /// Ends all nodes at once, as the fault number `id`, starts them again, and awaits every node; returns
+    /// the failures.
     ///
-    /// Nodes whose disks need not hold what they were given are left alone: they may rightly refuse to start.
+    /// Nodes whose disks may have lost data are left alone: they may rightly refuse to start.
     pub async fn restart_all(&mut self, id: u32) -> Vec<Breakage> {
         let mut course = self.course();
         let damaged = self.situation.borrow().damaged();
@@ -155,7 +156,8 @@ impl Conductor {
         course.broken
     }
 
-    /// Has what every node holds of its own compared and recorded; returns what was not compared until `patience` was over.
+    /// Has the own copies of every node compared and recorded; returns the comparisons missing when
+    /// `patience` is over.
     pub async fn compare(&self, occasion: Occasion, patience: Duration) -> Option<String> {
         let damaged = self.situation.borrow().damaged();
         let comparison = compare(&self.cluster, &damaged, occasion, patience).await?;
@@ -200,10 +202,10 @@ impl Conductor {
         }
     }
 
-    /// Records a crash, and starts the node again as a supervisor would: what a node does after it fell over is worth
-    /// seeing too, while a node that falls over again and again is left down.
+    /// Records a crash, and starts the node again as a supervisor would: its behaviour after a crash is worth
+    /// seeing too, while a node that crashes again and again is left down.
     ///
-    /// A node that a fault has ended, one whose nature that is, does as it should; without such a fault the run is
+    /// A node that was ended by a fault that may end nodes behaves correctly; without such a fault the run is
     /// broken.
     async fn crashed(&self, crash: Crash, course: &mut Course) {
         let Crash { node, status, because, restart } = crash.clone();
@@ -217,7 +219,7 @@ impl Conductor {
         if because.is_none() {
             course.broken.push(Breakage::Crashed { crash });
         }
-        // What a fault in force has ended is started, and awaited, as that is healed.
+        // A node ended by a fault in force is started, and awaited, as that fault is healed.
         if restart == Restart::WhenHealed {
             return;
         }
@@ -348,15 +350,15 @@ impl Conductor {
         }
     }
 
-    /// Awaits what is still to be said of nodes after heals. They were all awaited: what cannot be said a moment later
-    /// never can.
+    /// Awaits the pending recoveries of nodes. All nodes were awaited: a recovery that cannot be judged a
+    /// moment later never can.
     async fn end_recoveries(&mut self, course: &mut Course) {
         let left = *self.stop.borrow() == Stop::Now;
         let (patience, because) = match left {
             true => (Duration::ZERO, Unjudged::RunLeft),
             false => (LAST_WORDS, Unjudged::TooFewNodes),
         };
-        // What is in vain is cut off: dropping the set ends it.
+        // Pending recoveries are cut off: dropping the set ends them.
         if timeout(patience, finished(&mut course.recoveries)).await.is_err() {
             course.situation.borrow_mut().over(because);
             let _ = timeout(LAST_WORDS, finished(&mut course.recoveries)).await;
@@ -380,7 +382,7 @@ async fn finished(tasks: &mut JoinSet<()>) {
 /// Has an event recorded, and waits until it is kept.
 async fn record(records: &mpsc::UnboundedSender<NemesisRecord>, act: NemesisAct) {
     let (kept, stands) = oneshot::channel();
-    // A dispatcher that is gone has failed on its own, and says so.
+    // A dispatcher that is gone has failed on its own, and reports that.
     if records.send(NemesisRecord { act, kept }).is_ok() {
         let _ = stands.await;
     }

@@ -21,7 +21,7 @@ use crate::workload::generator::{Context, Generator, Next};
 const REST: Duration = Duration::from_millis(50);
 /// A client bounds its own operations; this much later the worker does it for a client that fails to.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
-/// For so long after a heal begins, processes rest hardly at all: what a node answers in its first moments matters.
+/// How long after a heal begins processes rest hardly at all: a node's first answers matter.
 const EAGER: Duration = Duration::from_millis(400);
 /// An operation that has waited for so long when a heal begins waits for something that the fault keeps away.
 const LONG: Duration = Duration::from_millis(100);
@@ -32,22 +32,22 @@ const ROAMS_AFTER: u32 = 16;
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How a run is asked to end before its time.
+/// The way in which a run is asked to end early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// It is not.
     #[default]
     No,
-    /// Begin nothing new; heal, read, check.
+    /// Begin no new operations; heal, read, check.
     Early,
-    /// Leave at once; what was recorded is kept.
+    /// Leave at once; the record is kept.
     Now,
 }
 
 /// Makes the client of a process slot that speaks to a node; called again when its process is retired, or moves on.
 pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId) -> Box<dyn Client<A>>>;
 
-/// Where a process slot's client is at home, and how it behaves.
+/// The home of a process slot's client, and its behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientPolicy {
     /// The node that it speaks to, at first and at the end.
@@ -56,39 +56,39 @@ pub struct ClientPolicy {
     pub affinity: NodeAffinity,
     /// When it gives up on an operation, as the client knows it too.
     pub timeout: Duration,
-    /// What it does when a fault is about to be healed.
+    /// Its behaviour when a fault is about to be healed.
     pub at_heal: AtHeal,
 }
 
-/// What a client does when a fault is about to be healed.
+/// The behaviour of a client when a fault is about to be healed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtHeal {
     /// It waits on for its answer.
     Waits,
-    /// It gives up what has waited for long, and asks anew: what a node answers as it wakes up, or is reached again, is then
-    /// the answer to a request that began only now.
+    /// It gives up operations that have waited for long, and asks again: the answer of a node that wakes up,
+    /// or is reached again, then belongs to a request that began only now.
     AsksAnew,
 }
 
 /// Whether a client stays at its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeAffinity {
-    /// It does.
+    /// It stays.
     Pinned,
     /// It goes from node to node, until the final phase.
     Roaming,
 }
 
-/// Something to record that is not a client's: what the nemesis did.
+/// A record of the nemesis, not of a client.
 #[derive(Debug)]
 pub struct NemesisRecord {
-    /// What it did.
+    /// The nemesis's action.
     pub act: NemesisAct,
     /// Told once it is recorded and kept.
     pub kept: oneshot::Sender<()>,
 }
 
-/// What a worker is asked to do.
+/// A request to a worker.
 enum Request<A> {
     Invoke(A),
     /// The process was retired, or speaks to another node from now on: it gets a fresh client of this node.
@@ -144,9 +144,9 @@ pub struct Dispatcher<A> {
     workers: JoinSet<()>,
 }
 
-/// What a dispatcher is made of.
+/// The parts of a dispatcher.
 pub struct DispatcherParts<A> {
-    /// Where everything is recorded.
+    /// The recorder of everything.
     pub recorder: Recorder,
     /// The run's clock.
     pub clock: Clock,
@@ -154,7 +154,7 @@ pub struct DispatcherParts<A> {
     pub policies: Vec<ClientPolicy>,
     /// Makes clients.
     pub make_client: MakeClient<A>,
-    /// What the nemesis wants recorded.
+    /// The nemesis's records.
     pub nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     /// Whether the run is to end before its time.
     pub stop: watch::Receiver<Stop>,
@@ -203,11 +203,11 @@ impl<A: Vocabulary> Dispatcher<A> {
         }
     }
 
-    /// Runs `generator` until it is done and every operation has ended, and until `others` (the nemesis's part) is over;
-    /// or until the run is stopped: early where `until` says so, at once always.
+    /// Runs `generator` until it is done and every operation has ended, and until `others` (the nemesis's
+    /// part) is over; or until the run is stopped: early if `until` allows it, at once always.
     ///
     /// # Errors
-    /// [`RecordError`] when the history cannot be kept: there is no use in going on.
+    /// [`RecordError`] when the history cannot be kept: continuing is useless.
     pub async fn run<T>(
         &mut self,
         generator: &mut dyn Generator<A>,
@@ -228,7 +228,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             self.wake_rested(now);
             let (begun, wake) =
                 if stop >= until { (Vec::new(), Wake::Never) } else { self.begin(now, generator)? };
-            // Nothing leaves before its invocation is in the system's hands.
+            // No request leaves before its invocation is in the system's hands.
             self.recorder.flush()?;
             for (slot, action) in begun {
                 // A worker ends only when its slot is dropped.
@@ -261,7 +261,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         Ok(others_result.expect("the loop ends only with it"))
     }
 
-    /// Has clients that roam go home, and stay there: from now on each node is asked by the same processes.
+    /// Sends roaming clients home for good: from now on each node is asked by the same processes.
     pub fn settle(&mut self) {
         for slot in &mut self.slots {
             slot.policy.affinity = NodeAffinity::Pinned;
@@ -339,7 +339,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         generator.update(&event);
         let moved = self.moves(slot, op_type == OpType::Info || rests);
         if op_type == OpType::Info {
-            // What it asked may still happen, so nothing else may ever be said to follow it in its process.
+            // Its request may still be executed, so no other operation may follow it in its process.
             self.slots[slot].process = Process(self.next_process);
             self.next_process += 1;
         }
@@ -416,7 +416,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         }
         self.recorder.record_nemesis(nanos(self.clock.now()), act)?;
         self.recorder.flush()?;
-        // The nemesis may have been stopped meanwhile; the record stands all the same.
+        // The nemesis may have been stopped meanwhile; the record is kept all the same.
         let _ = kept.send(());
         Ok(())
     }
@@ -484,8 +484,8 @@ impl<A: Vocabulary> Worker<A> {
                         },
                         () = self.give_up.notified() => Err("given up as a fault was about to be healed"),
                     };
-                    // Whatever was asked, even where it changes nothing: the client is replaced, and what it knew (where it
-                    // read on, its membership) is gone, so its process must end with it.
+                    // The client is replaced after every unanswered request, even a read: its state (its
+                    // positions, its membership) is gone, so its process must end with it.
                     let outcome = late.unwrap_or_else(|why| {
                         client = make(&self.node);
                         Outcome::Info(Cause::new(CauseKind::Timeout, why))

@@ -26,11 +26,11 @@ use crate::workload::generator::rhythm::Rhythm;
 use crate::workload::generator::stagger::Stagger;
 use crate::workload::{Ending, Kind};
 
-/// How long the final phase may take when something is broken already: what still answers is read, and nothing is
-/// waited for.
+/// How long the final phase may take when the run is broken already: nodes that still answer are read, and
+/// nothing is waited for.
 const FINISH_BROKEN: Duration = Duration::from_secs(3);
 
-/// What a workload is exercised on, and what is noted of it.
+/// The resources of a workload's run, and its notes.
 pub struct Stage<'a> {
     /// The plan.
     pub plan: &'a Plan,
@@ -40,7 +40,7 @@ pub struct Stage<'a> {
     pub history: &'a Path,
     /// Whether the run is to end before its time.
     pub stop: watch::Receiver<Stop>,
-    /// What the run comes to.
+    /// The result of the run.
     pub outcome: &'a mut Outcome,
 }
 
@@ -120,7 +120,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     if let Some(observer) = observer
         && let Err(error) = observer.finish().await
     {
-        outcome.notes.push(format!("what was observed of the nodes is not all kept: {}", chain(&error)));
+        outcome.notes.push(format!("some observations of the nodes were not kept: {}", chain(&error)));
     }
     let Conductor { nemesis, .. } = conductor;
     if let Err(error) = nemesis.close() {
@@ -142,9 +142,9 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     Ok(())
 }
 
-/// How the client of a process slot behaves: of the clients of each node the first stays, and asks anew as faults are healed;
-/// the second roams; the third is patient; and so on. The first two do so where their kind keeps nothing from one operation to
-/// the next.
+/// Returns the policy of the client of a process slot: of the clients of each node the first stays, and asks again as
+/// faults are healed; the second roams; the third is patient; and so on. The first two do so only if their workload keeps
+/// no state between operations.
 fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientPolicy {
     let (home, timeout) = (cluster.node_of_slot(slot).clone(), plan.operation_timeout());
     let pinned = ClientPolicy { home, affinity: NodeAffinity::Pinned, timeout, at_heal: AtHeal::Waits };

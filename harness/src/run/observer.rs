@@ -1,16 +1,18 @@
-//! The observer: asks every node a few times a second who leads, and notes it with the run's clock.
+//! The observer: asks every node a few times a second for its leader, and records the answer with the run's
+//! clock.
 //!
-//! It asks from the operator's host, which no fault touches, and one question at a time to each node, so that it takes
-//! nothing from the clients. What it notes goes to `observations.jsonl`, one line for each node and look:
+//! It asks from the operator's host, which no fault touches, and one question at a time to each node, so that
+//! it takes nothing from the clients. Its records go to `observations.jsonl`, one line for each node and
+//! look:
 //!
 //! ```text
 //! {"time":250113042,"wall_ns":1795528025836000000,"node":"n1","role":"leader","leader":"n1","term":3,"stdout":0,"stderr":35176}
 //! {"time":250113042,"wall_ns":1795528025836000000,"node":"n2","silent":"n2 is not ready: asking for its role failed","stdout":0,"stderr":201}
 //! ```
 //!
-//! Where data are partitioned, `leads` has the partitions that the node says it leads, with their replicas in sync:
-//! `"leads":[{"partition":"log-0","epoch":3,"replicas":3,"in_sync":["n1","n3"]}]`.
-//! The lengths of the node's output files say when a line was written, whatever clock its own time stamp is from.
+//! If data are partitioned, `leads` has the partitions that the node claims to lead, with their replicas in
+//! sync: `"leads":[{"partition":"log-0","epoch":3,"replicas":3,"in_sync":["n1","n3"]}]`. The lengths of the
+//! node's output files date each line, whatever clock its own time stamp is from.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -39,20 +41,20 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// How long a node may take to answer: less than the period, so that looks do not pile up.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What was seen of one node at one moment.
+/// The observation of one node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observation {
-    /// When, in nanoseconds since the run began: before the node was asked.
+    /// The time, in nanoseconds since the run began: before the node was asked.
     pub time: u64,
-    /// What the machine's wall clock showed then, in nanoseconds since 1970.
+    /// The machine's wall clock then, in nanoseconds since 1970.
     pub wall_ns: i64,
-    /// Which node.
+    /// The node.
     pub node: String,
-    /// What it takes itself to be; nothing when it was silent.
+    /// The role that it reports; absent when it was silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// Whom it takes to be the leader.
+    /// The leader that it reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
     /// The term, epoch or view in which it believes that.
@@ -184,7 +186,8 @@ fn wall_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Reads the observations of the run in `folder`; lines that are none are passed over, and no file is no line.
+/// Reads the observations of the run in `folder`; other lines are skipped, and a missing file has no
+/// observations.
 #[must_use]
 pub fn load(folder: &Path) -> Vec<Observation> {
     let text = fs::read_to_string(folder.join(FILE)).unwrap_or_default();

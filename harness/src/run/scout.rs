@@ -26,7 +26,7 @@ impl Scout {
     pub fn send(cluster: Rc<ClusterAccess>) -> Self {
         let (answer, answers) = watch::channel(None);
         let asking = tokio::task::spawn_local(async move {
-            // Nobody listens any more when the last answer was taken.
+            // The receiver is gone when the last answer was taken.
             while answer.send(Some(cluster.leader().await)).is_ok() {
                 tokio::time::sleep(BETWEEN).await;
             }
@@ -34,7 +34,7 @@ impl Scout {
         Self { answers, asking }
     }
 
-    /// The latest answer; the first, which does not take long, if there is none yet.
+    /// Returns the latest answer, or waits for the first, which does not take long.
     pub async fn leader(mut self) -> Option<NodeId> {
         match self.answers.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().flatten(),

@@ -13,7 +13,7 @@ use crate::record::verdict::VerdictRecord;
 /// No more than this is read at a time.
 const READ_MAX: u64 = 16 << 20;
 
-/// What was seen of a run so far.
+/// The progress of a run so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Progress {
     /// The time of the last event, in milliseconds.
@@ -53,8 +53,8 @@ impl Follower {
         }
     }
 
-    /// Reads what was added since the last look, and answers how the run stands. A history that is not there yet is
-    /// an empty one. Blocks while it reads.
+    /// Reads the lines added since the last look, and returns the progress. A history that does not exist yet
+    /// is empty. Blocks while it reads.
     pub fn look(&mut self) -> Progress {
         // The verdict first: when it is there, the history is complete.
         let verdict = VerdictRecord::load(&self.folder);

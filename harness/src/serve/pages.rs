@@ -217,7 +217,7 @@ pub fn compare(a: &Side, b: &Side) -> Markup {
                     tr { th scope="row" { "faults" } (figure(&|side| number(side.verdict.as_ref().map(|record| record.faults.len() as u64)))) }
                 }
             } }
-            h2 { "Where the plans differ" }
+            h2 { "Differences of the plans" }
             @if differing.is_empty() { p { "Nowhere: this is one plan, run twice." } } @else {
                 div.scroll { table {
                     thead { tr { th scope="col" { "" } th scope="col" { "a" } th scope="col" { "b" } } }

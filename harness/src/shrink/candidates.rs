@@ -1,4 +1,4 @@
-//! What can be taken away of a plan, apart from single faults.
+//! The parts of a plan that can be removed, apart from single faults.
 
 use duress_nemesis::ScheduledFault;
 
@@ -9,16 +9,17 @@ use crate::plan::Plan;
 pub struct Candidate {
     /// The plan.
     pub plan: Plan,
-    /// What was taken away, in words.
+    /// The removed part, in words.
     pub what: String,
 }
 
-/// How long clients go on after the last fault, or after the anomaly, in milliseconds: to see what came of it.
+/// How long clients continue after the last fault, or after the anomaly, in milliseconds: to see the
+/// consequences.
 const AFTERMATH_MS: u64 = 3000;
 /// No fault begins before this, in milliseconds: clients are to have written something.
 const BEFORE_MS: u64 = 1500;
 
-/// The plan with only these of its faults, numbered anew.
+/// Returns the plan with only these of its faults, renumbered.
 #[must_use]
 pub fn with_faults(plan: &Plan, faults: &[ScheduledFault]) -> Plan {
     let mut schedule = faults.to_vec();

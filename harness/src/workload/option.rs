@@ -1,4 +1,4 @@
-//! The options that a workload has on the command line, and what was given of them.
+//! The options of a workload on the command line, and the given values.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct WorkloadOption {
     pub field: &'static str,
     /// The kind of its value.
     pub takes: Takes,
-    /// What it decides, in a few words.
+    /// Its effect, in a few words.
     pub help: &'static str,
 }
 
@@ -44,14 +44,14 @@ impl WorkloadOption {
         Self { name, field, takes: Takes::Duration, help }
     }
 
-    /// The weight of the operation `name`, whose field is called so, too.
+    /// Returns the weight of the operation `name`, whose field has the same name.
     #[must_use]
     pub const fn weight(name: &'static str) -> Self {
         Self { name, field: name, takes: Takes::Weight, help: "" }
     }
 }
 
-/// What was given on the command line of the options of all workloads: durations in milliseconds.
+/// The options of all workloads that were given on the command line: durations in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadSettings {
     /// The flags, by name.

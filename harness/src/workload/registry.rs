@@ -93,7 +93,7 @@ impl Workloads {
 
 /// A name that is not a workload's or a model's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
+#[error("unknown {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
 pub struct UnknownName {
     /// A workload or a model.
     pub what: &'static str,

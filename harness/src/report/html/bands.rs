@@ -17,7 +17,7 @@ pub struct Band {
     pub fault: u32,
     /// Its family: `partition`, `kill`, …
     pub family: String,
-    /// What it was, in words.
+    /// The fault, in words.
     pub what: String,
     /// The node's name.
     pub node: String,
@@ -57,7 +57,7 @@ pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
         }
     }
     let mut bands = Vec::new();
-    // What never took hold was in force nowhere.
+    // A fault that never took hold was not in force.
     for (id, held) in held {
         let to = held.to.unwrap_or(history.lasted / 1000).max(held.from);
         for (node, struck) in places(id, &held, plan) {

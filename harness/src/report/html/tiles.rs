@@ -9,7 +9,7 @@ use super::pack::Column;
 /// Bins at the finest level; a power of two.
 pub const BINS: usize = 4096;
 
-/// What happened in one bin on one node.
+/// The operations of one bin on one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bin {
     /// Operations invoked in it that happened.

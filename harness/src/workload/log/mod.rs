@@ -1,4 +1,4 @@
-//! The workload `log`: is every acknowledged message in its partition, once, in its place, for everyone who reads it?
+//! The workload `log`: is every acknowledged message in its partition, once, in its place, for every reader?
 
 pub mod finish;
 pub mod judge;

@@ -17,7 +17,7 @@ const MEMBERSHIP_STREAM: u64 = 2000;
 /// A consumer that commits by itself does so after about so many polls.
 const POLLS_PER_COMMIT: u32 = 4;
 
-/// What a process is for.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// It sends.

@@ -1,4 +1,4 @@
-//! How registers are judged: by what is promised of them.
+//! The judgement of registers, by their promise.
 
 use std::sync::atomic::AtomicBool;
 
