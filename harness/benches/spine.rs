@@ -1,4 +1,4 @@
-//! What the spine of a run costs: generator, recorder, worker, recorder, and nothing behind them.
+//! The cost of the spine of a run: generator, recorder, worker, recorder, with clients that do no work.
 //!
 //! The clients answer at once from memory, so that all of the time is ours; the history goes to a real file, as in a
 //! run, and everything shares one thread, as in a run. An element is one operation: two events.

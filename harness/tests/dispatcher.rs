@@ -1,4 +1,4 @@
-//! How clients behave: those that stay, those that roam, and those that ask anew as a fault is healed.
+//! The clients' policies: pinned, roaming, and those that ask again as a fault is healed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -125,7 +125,7 @@ fn a_client_that_has_waited_for_long_asks_anew_as_a_fault_is_healed() {
     let make = |_: usize, _: &NodeId| -> Box<dyn Client<Register>> { Box::new(Answers::Never) };
     let events = history(policies, Box::new(make), async |dispatcher, records| {
         let heal = async {
-            // Longer than what is taken for waiting; how much longer does not matter.
+            // Longer than the threshold for waiting; how much longer does not matter.
             tokio::time::sleep(Duration::from_millis(200)).await;
             let (kept, stands) = oneshot::channel();
             let fault = FaultName { id: 1, family: "pause".into(), what: "pause n1".into() };

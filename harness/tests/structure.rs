@@ -87,7 +87,7 @@ fn dependencies_point_one_way() {
         let name = manifest["package"]["name"].as_str().expect("a package has a name").to_owned();
         let allowed = allowed
             .get(name.as_str())
-            .unwrap_or_else(|| panic!("{name} is not in the list of crates: say what it may depend on"));
+            .unwrap_or_else(|| panic!("{name} is not in the list of crates: add what it may depend on"));
         for kind in ["dependencies", "build-dependencies", "dev-dependencies"] {
             let Some(dependencies) = manifest.get(kind).and_then(toml::Value::as_table) else { continue };
             for dependency in dependencies.keys().filter(|dependency| dependency.starts_with("duress")) {

@@ -239,8 +239,7 @@ fn selected(args: &MatrixArgs, cells: Vec<Prepared>) -> Result<Vec<Prepared>, Fa
         named && (!args.fast || prepared.cell.fast)
     });
     if cells.is_empty() {
-        let error =
-            anyhow::anyhow!("no selected cells: none of the {all} of {} matches", args.file.display());
+        let error = anyhow::anyhow!("none of the {all} cells of {} matches", args.file.display());
         return Err(Failure::usage(error).hint("`--list` prints their names"));
     }
     if let Some(shard) = args.shard {

@@ -325,7 +325,7 @@ mod tests {
     fn each_thing_that_is_missing_is_said() {
         assert!(missing(|seen| seen.answered_permille = 16).contains("1.6 % of the time"));
         assert!(missing(|seen| seen.finals = 0).contains("final phase"));
-        assert!(missing(|seen| _ = seen.nodes.remove("n2")).contains("asked of node n2"));
+        assert!(missing(|seen| _ = seen.nodes.remove("n2")).contains("sent to node n2"));
         let mute = |seen: &mut Exercised| _ = seen.nodes.insert(NodeId::new("n1"), asked(0));
         assert!(missing(mute).contains("node n1 answered none of the 10"));
         assert!(missing(|seen| _ = seen.faults.pop()).contains("the family pause"));

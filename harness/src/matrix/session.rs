@@ -264,7 +264,7 @@ impl Session<'_> {
     fn halted(&self, runs: usize) -> Judgement {
         let why = match *self.halt.borrow() {
             Halt::Interrupted => "interrupted",
-            Halt::OutOfBudget | Halt::No => "the budget is used up",
+            Halt::OutOfBudget | Halt::No => "the budget ran out",
         };
         Judgement::new(Outcome::NotRun, format!("{why}; {runs} runs of it are done"))
     }

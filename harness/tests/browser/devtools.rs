@@ -108,12 +108,12 @@ impl Browser {
         }
     }
 
-    /// What happened, by name, since the beginning.
+    /// Returns the events by name, since the beginning.
     pub fn events(&self, method: &str) -> Vec<&Value> {
         self.events.iter().filter(|event| event["method"] == method).map(|event| &event["params"]).collect()
     }
 
-    /// One message; none when there is none for a while.
+    /// Receives one message; `None` without one for a while.
     fn receive(&mut self) -> Option<Value> {
         match self.socket.read() {
             Ok(Message::Text(text)) => Some(serde_json::from_str(&text).unwrap()),
@@ -169,7 +169,7 @@ pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
-    // The browser keeps the connection open whatever it is told: the length says where the answer ends.
+    // The browser keeps the connection open in any case: the length gives the end of the answer.
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     loop {

@@ -1,4 +1,4 @@
-//! What comes back after a heal, and what is said of a node that does not.
+//! The recovery after a heal, and the report of a node that does not recover.
 
 use std::fs;
 use std::time::Duration;
@@ -35,13 +35,13 @@ fn every_heal_says_what_came_back() {
     let recoveries = nemesis(&history, "recovery");
     let of = |fault: u64| {
         let found = recoveries.iter().find(|event| event["value"]["fault"] == fault);
-        found.unwrap_or_else(|| panic!("nothing is said of fault {fault}: {run}"))["value"].clone()
+        found.unwrap_or_else(|| panic!("fault {fault} has no recovery: {run}"))["value"].clone()
     };
     let came = |recovery: &Value, node: &str| {
         let nodes = recovery["nodes"].as_array().unwrap();
         nodes.iter().find(|one| one["node"] == node).map(|one| one["came"].clone())
     };
-    // n2 was paused before the partition healed, and nothing is asked of it before that is over.
+    // n2 was paused before the partition healed, and is not asked before that is over.
     let (first, second) = (of(1), of(2));
     assert_eq!(came(&first, "n1"), Some(json!("back")), "{first}");
     assert_eq!(came(&first, "n2"), Some(json!("not-judged")), "{first}");

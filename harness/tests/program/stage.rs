@@ -12,13 +12,13 @@ use tempfile::TempDir;
 
 use crate::record::Record;
 
-/// The variable by which everything that a test started is found, by whatever process it was started.
+/// The environment variable that marks everything a test started, by whatever process it was started.
 const MARK: &str = "DURESS_TEST_MARK";
 
 /// A condition is looked at again after this; the condition decides, never the time.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// How soon nothing of a run may be left once it has ended, however it did.
+/// How soon no part of a run may remain once it has ended, however it did.
 pub const VANISHES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Longer than any short run takes, even on a machine busy with other work.
@@ -75,7 +75,7 @@ impl Stage {
         command
     }
 
-    /// Starts `command`; what it says is kept.
+    /// Starts `command`; its output is kept.
     pub fn start(&self, mut command: Command) -> Started {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -107,7 +107,7 @@ impl Stage {
         for entry in fs::read_dir("/proc").unwrap() {
             let entry = entry.unwrap();
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // Processes come and go; one that has gone is no member.
+            // Processes come and go; one that has gone is not a member.
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
                 members.push(Pid::from_raw(pid));
@@ -166,7 +166,7 @@ impl Started {
         u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal as u32 - 1)) != 0
     }
 
-    /// What it said on standard error so far.
+    /// Returns its standard error so far.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.stderr).unwrap()).into_owned()
     }

@@ -42,7 +42,7 @@ fn ends_early(signal: Signal) {
     started.signal(signal);
     let run = started.wait(Duration::from_secs(40));
     stage.assert_vanished();
-    // The fault may have been in force for a moment only, in which nothing happened.
+    // The fault may have been in force for a moment only, without any operation.
     assert!([0, 2].contains(&run.code()), "{run}");
     assert!(run.stdout.contains("the run was ended early"), "{run}");
     assert!(run.stderr.contains("ending early"), "{run}");
