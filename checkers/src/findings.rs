@@ -37,7 +37,7 @@ impl Findings {
         self.found.get(&kind).copied().unwrap_or_default()
     }
 
-    /// The anomalies that break the promise, and how many there were of each kind in all.
+    /// Returns the anomalies that break the promise, and how many there were of each kind in all.
     pub(crate) fn finish(self) -> (Vec<Anomaly>, BTreeMap<AnomalyKind, u64>) {
         (self.anomalies, self.found)
     }

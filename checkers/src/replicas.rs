@@ -39,8 +39,8 @@ impl<'a> Replicas<'a> {
         replicas
     }
 
-    /// The last of the answered reads of one object at each replica, by replica: its node, the index of its
-    /// invocation, and its data.
+    /// Returns the last of the answered reads of one object at each replica, by replica: its node, the index
+    /// of its invocation, and its data.
     pub(crate) fn last<T>(
         &self,
         reads: impl Iterator<Item = (Option<&'a NodeId>, u64, T)>,
@@ -55,7 +55,7 @@ impl<'a> Replicas<'a> {
         last.into_iter().map(|(node, (index, read))| (node, index, read)).collect()
     }
 
-    /// The replicas that are not among `answered`.
+    /// Returns the replicas that are not among `answered`.
     pub(crate) fn missing(&self, answered: impl Fn(&NodeId) -> bool) -> Vec<NodeId> {
         self.known.iter().filter(|node| !answered(node)).map(|node| (*node).clone()).collect()
     }

@@ -33,7 +33,7 @@ pub(crate) struct Statement {
     relations: Vec<(RelationKind, Op, Op)>,
 }
 
-/// A sentence about the operations `about`.
+/// Returns a sentence about the operations `about`.
 pub(crate) fn say(sentence: impl Into<String>, about: &[Op]) -> Statement {
     Statement { sentence: sentence.into(), about: about.to_vec(), relations: Vec::new() }
 }
@@ -53,7 +53,7 @@ impl Statement {
 }
 
 impl Witness {
-    /// A witness about `objects`; an operation that is named twice has the first of its roles.
+    /// Returns a witness about `objects`; an operation that is named twice has the first of its roles.
     pub(crate) fn new(
         objects: Vec<Object>,
         operations: impl IntoIterator<Item = (Op, WitnessOperation)>,
@@ -67,7 +67,7 @@ impl Witness {
         Self { objects, start: None, operations }
     }
 
-    /// A witness of operations of a history, described with regard to `focus`.
+    /// Returns a witness of operations of a history, described with regard to `focus`.
     pub(crate) fn of<A: Describe>(
         objects: Vec<Object>,
         history: &[Operation<A>],
@@ -170,7 +170,7 @@ impl Witness {
     }
 }
 
-/// An operation as a witness shows it, without its label.
+/// Returns an operation as a witness shows it, without its label.
 pub(crate) fn shown<A: Describe>(operation: &Operation<A>, focus: &A::Focus, role: Role) -> WitnessOperation {
     let (completion, ended, error, known) = match &operation.completion {
         Completion::Ok { index, time, answer } => (Some((*index, *time)), OpType::Ok, None, answer),

@@ -21,7 +21,7 @@ fn check(operations: &[Operation<CasRegister>], initial: Initial) -> CheckReport
     check_cas_register(operations, &assumed, &Budget::default(), &AtomicBool::new(false))
 }
 
-/// The operations that `anomaly` shows.
+/// Returns the operations that `anomaly` shows.
 fn shown<A: Clone>(anomaly: &Anomaly, operations: &[Operation<A>]) -> Vec<Operation<A>> {
     let index = |operation: &Operation<A>| operation.index;
     anomaly
@@ -59,7 +59,7 @@ fn nothing_shown(operations: &[Operation<CasRegister>]) -> Vec<Reason> {
     }
 }
 
-/// The verdict is the definition's, and a witness alone is impossible by the definition.
+/// Checks that the verdict is the definition's, and that a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<CasRegister>], initial: Initial) -> Result<(), TestCaseError> {
     let anything = || (-1..12).map(|value| Some(Scalar::Int(value))).chain([None]).collect();
     let held: Vec<Option<Scalar>> = match &initial {
@@ -110,7 +110,7 @@ fn agree(operations: &[Operation<CasRegister>], initial: Initial) -> Result<(), 
     Ok(())
 }
 
-/// The index of the event that first acknowledged a write.
+/// Returns the index of the event that first acknowledged a write.
 fn written(operations: &[Operation<CasRegister>]) -> u64 {
     let acknowledged = operations.iter().filter_map(|operation| match &operation.completion {
         Completion::Ok { index, answer, .. } if !matches!(answer.op, RegisterOp::Read(_)) => Some(*index),

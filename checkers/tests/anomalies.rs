@@ -17,7 +17,7 @@ use duress_history::pairs::pair;
 use duress_history::register::CasRegister;
 use duress_history::{Assumed, jsonl};
 
-/// The words as EDN.
+/// Returns the words as EDN.
 fn history(words: &str) -> String {
     let value = |text: &str| if text == "_" { "nil".to_owned() } else { text.to_owned() };
     words

@@ -30,7 +30,7 @@ fn statistics(report: &CheckReport) -> Statistics {
     }
 }
 
-/// The acknowledged writes of `key`, as index of completion and value.
+/// Returns the acknowledged writes of `key`, as index of completion and value.
 fn writes(operations: &[Operation<Register>], key: &Scalar) -> Vec<(u64, u64, Scalar)> {
     operations
         .iter()

@@ -125,7 +125,7 @@ fn history(random: &mut ChaCha8Rng) -> Vec<Operation<Log>> {
     pair(events).expect("clients do one thing at a time")
 }
 
-/// One line an operation.
+/// Returns one line an operation.
 fn told(operations: &[Operation<Log>]) -> String {
     let line = |operation: &Operation<Log>| {
         let (end, known) = match &operation.completion {

@@ -114,7 +114,7 @@ fn names(defect: Defect) -> &'static [AnomalyKind] {
     }
 }
 
-/// The kinds that a report's verdict names.
+/// Returns the kinds that a report's verdict names.
 fn kinds(report: &CheckReport) -> Vec<AnomalyKind> {
     match &report.verdict {
         Verdict::Invalid(anomalies) => anomalies.iter().map(|anomaly| anomaly.kind).collect(),

@@ -57,7 +57,7 @@ fn check(model: &str, text: &str) -> CheckReport {
     }
 }
 
-/// An invocation and its end, of type `end`.
+/// Returns an invocation and its end, of type `end`.
 fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
     format!(
         "{{:process 0, :type :invoke, :f :{f}, :value {asked}}}\n{{:process 0, :type :{end}, :f :{f}, :value {answered}}}\n"

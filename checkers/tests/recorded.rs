@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// One trial for each history in `testdata`.
+/// Returns one trial for each history in `testdata`.
 fn our_own() -> Vec<Trial> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut trials = Vec::new();
@@ -136,7 +136,7 @@ fn index(variable: &'static str, need: Need) -> Result<(PathBuf, Vec<Vec<String>
     Ok((root, rows))
 }
 
-/// One trial for each history that the index in the folder `DURESS_CORPORA` lists with its verdict.
+/// Returns one trial for each history that the index in the folder `DURESS_CORPORA` lists with its verdict.
 fn of_others() -> Vec<Trial> {
     let (root, rows) = match index("DURESS_CORPORA", Need::Corpora) {
         Ok(found) => found,

@@ -74,7 +74,7 @@ fn open(reasons: &[Reason]) -> bool {
     })
 }
 
-/// The verdict is the definition's, and a witness alone is impossible by the definition.
+/// Checks that the verdict is the definition's, and that a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<Set>], promise: Consistency) -> Result<(), TestCaseError> {
     let possible = |operations: &[Operation<Set>]| match promise {
         Consistency::Linearizable => oracle::linearizable(operations, BTreeSet::new()),

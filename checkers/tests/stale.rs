@@ -22,7 +22,7 @@ fn check(operations: &[Operation<Register>], settled: Option<u64>) -> CheckRepor
     check_stale_reads(operations, &Assumed::default(), settled, &Budget::default(), &AtomicBool::new(false))
 }
 
-/// The operations on one key, each sent to the node of its process.
+/// Returns the operations on one key, each sent to the node of its process.
 fn on_one_key(operations: Vec<Operation<CasRegister>>, nodes: u64) -> Vec<Operation<Register>> {
     let keyed = |action: CasRegister| Register { key: Scalar::from("x"), op: action.op };
     let node = |operation: &Operation<_>| Some(NodeId::new(format!("n{}", operation.process.0 % nodes)));
@@ -36,13 +36,13 @@ fn shows_nothing(reasons: &[Reason]) -> bool {
     matches!(reasons, [Reason::NothingHappened { .. } | Reason::NothingObserved { .. }])
 }
 
-/// The operations that `anomaly` shows.
+/// Returns the operations that `anomaly` shows.
 fn shown(anomaly: &Anomaly, operations: &[Operation<Register>]) -> Vec<Operation<Register>> {
     let find = |index| operations.iter().find(|operation| operation.index == index).cloned();
     anomaly.operations.iter().map(|shown| find(shown.index).expect("a witness is of the history")).collect()
 }
 
-/// The verdict is the definition's, and a witness alone is impossible by the definition.
+/// Checks that the verdict is the definition's, and that a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<Register>]) -> Result<(), TestCaseError> {
     let expected = explained(operations, None, &[]);
     match check(operations, None).verdict {
@@ -76,7 +76,7 @@ fn agree(operations: &[Operation<Register>]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The last read of each node in the final phase, by index.
+/// Returns the last read of each node in the final phase, by index.
 fn last_reads(operations: &[Operation<Register>], settled: u64) -> Vec<u64> {
     let mut last: Vec<(&NodeId, u64)> = Vec::new();
     for operation in operations.iter().filter(|operation| operation.index >= settled) {

@@ -15,7 +15,7 @@ use duress_history::table::Table;
 use duress_history::{Allowed, Delivery};
 use words::answer;
 
-/// A record: its key, its value as JSON, its offset.
+/// Returns a record: its key, its value as JSON, its offset.
 fn record(text: &str) -> (&str, Option<&str>, Option<&str>) {
     let (content, offset) = match text.split_once('@') {
         Some((content, offset)) => (content, Some(offset)),

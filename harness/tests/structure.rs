@@ -54,13 +54,13 @@ fn manifest(folder: &Path) -> toml::Table {
     read(&folder.join("Cargo.toml")).parse().unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
-/// The folder of each crate of the workspace, from the root.
+/// Returns the folder of each crate of the workspace, from the root.
 fn members() -> Vec<String> {
     let members = manifest(&root())["workspace"]["members"].clone();
     members.try_into().expect("members are paths")
 }
 
-/// All `.rs` files under a folder of the workspace, by path from the root.
+/// Returns all `.rs` files under a folder of the workspace, by path from the root.
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let (root, mut found, mut folders) = (root(), BTreeMap::new(), vec![PathBuf::from(folder)]);
     while let Some(folder) = folders.pop() {

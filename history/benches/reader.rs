@@ -7,7 +7,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use duress_history::register::Register;
 use duress_history::{edn, jsonl, pairs};
 
-/// A history of `events` events of 15 processes, as JSON lines.
+/// Returns a history of `events` events of 15 processes, as JSON lines.
 fn lines(events: u64) -> String {
     let mut text = String::new();
     for index in 0..events {

@@ -53,7 +53,7 @@ pub fn read_str<A: Payload>(text: &str) -> Result<History<A>, ReadError> {
 /// Writes `history` as Jepsen does, one operation a line, clients and nemesis in the order of their indices.
 ///
 /// # Errors
-/// Whatever `output` reports.
+/// Any error of `output`.
 pub fn write<A: Payload>(history: &History<A>, mut output: impl Write) -> io::Result<()> {
     let mut nemesis = history.nemesis.iter().peekable();
     let mut line = String::new();

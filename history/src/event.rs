@@ -159,13 +159,13 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
     /// The vocabulary's name, as the command line's `--model` has it.
     const NAME: &'static str;
 
-    /// The `f` field.
+    /// Returns the `f` field.
     fn f(&self) -> &'static str;
 
     /// Writes the `value` field.
     ///
     /// # Errors
-    /// Whatever the serializer reports.
+    /// Any error of the serializer.
     fn serialize_value<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 
     /// Reads `f` and `value` of an event of type `op_type`; no `value` is the same as `null`.
@@ -199,7 +199,7 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
         }
     }
 
-    /// The name that this vocabulary has for an `f` of others.
+    /// Returns the name that this vocabulary has for an `f` of others.
     fn spelled(f: &str) -> &str {
         f
     }
@@ -211,7 +211,8 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
         false
     }
 
-    /// The object that it is about, in vocabularies in which that may be left out: the field `key` of its event.
+    /// Returns the object that it is about, in vocabularies in which that may be left out: the field `key` of
+    /// its event.
     fn key(&self) -> Option<&Scalar> {
         None
     }
@@ -270,7 +271,7 @@ pub enum PayloadError {
 }
 
 impl PayloadError {
-    /// A [`PayloadError::Shape`] that quotes at most 60 characters of `value`.
+    /// Returns a [`PayloadError::Shape`] that quotes at most 60 characters of `value`.
     pub(crate) fn shape(
         model: &'static str,
         f: &'static str,

@@ -136,7 +136,7 @@ impl Line<'_> {
         }
     }
 
-    /// The node that the client spoke to.
+    /// Returns the node that the client spoke to.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
         self.node.as_ref().map(|Name(name)| name.as_ref())
@@ -153,7 +153,7 @@ impl Line<'_> {
         Ok(NemesisAct::read(self.time(), f, value, self.error.clone()))
     }
 
-    /// The line, the `number`th of its file, as an event.
+    /// Returns the line, the `number`th of its file, as an event.
     pub(crate) fn raw(&self, number: u64) -> Raw<'_> {
         Raw {
             line: number,
@@ -210,7 +210,7 @@ impl<A: Payload> Serialize for Value<'_, A> {
 }
 
 impl<A: Payload> Serialize for Event<A> {
-    /// The line of the history file, without its line end.
+    /// Serializes the line of the history file, without its line end.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let mut line = serializer.serialize_struct("Event", 10)?;

@@ -146,7 +146,7 @@ pub enum NemesisAct {
 }
 
 impl NemesisAct {
-    /// The number of the fault that it is about, if it is about one.
+    /// Returns the number of the fault that it is about, if it is about one.
     #[must_use]
     pub fn fault(&self) -> Option<u32> {
         match self {

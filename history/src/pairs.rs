@@ -53,7 +53,7 @@ pub struct Operation<A> {
 }
 
 impl<A> Operation<A> {
-    /// The same operation in another vocabulary.
+    /// Returns the same operation in another vocabulary.
     pub fn map<B>(self, action: impl Fn(A) -> B) -> Operation<B> {
         let Self { process, node, index, time, action: asked, completion } = self;
         let completion = match completion {

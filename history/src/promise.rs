@@ -108,7 +108,7 @@ pub enum Consistency {
 }
 
 impl Consistency {
-    /// The name as reports print it.
+    /// Returns the name as reports print it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -167,7 +167,7 @@ impl Delivery {
             && self.unsettled_reads <= other.unsettled_reads
     }
 
-    /// The name, as the command line has it: `at-least-once`.
+    /// Returns the name, as the command line has it: `at-least-once`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match (self.loss, self.repetition) {
@@ -178,7 +178,7 @@ impl Delivery {
         }
     }
 
-    /// The promise called `name`, if there is one.
+    /// Returns the promise called `name`, if there is one.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         [Self::EXACTLY_ONCE, Self::AT_LEAST_ONCE, Self::AT_MOST_ONCE, Self::BEST_EFFORT]

@@ -100,7 +100,7 @@ fn bare(model: &'static str, f: &str, value: Option<&RawValue>) -> Result<Regist
     }
 }
 
-/// The key that an event has in a field of its own.
+/// Returns the key that an event has in a field of its own.
 fn own_key(model: &'static str, fields: Fields<'_>) -> Result<Option<Scalar>, PayloadError> {
     if !fields.has_key() {
         return Ok(None);
@@ -109,7 +109,7 @@ fn own_key(model: &'static str, fields: Fields<'_>) -> Result<Option<Scalar>, Pa
     json(fields.key).map_err(|source| PayloadError::shape(model, "key", fields.key, expected, source))
 }
 
-/// The operation of an event that names its register elsewhere.
+/// Returns the operation of an event that names its register elsewhere.
 fn keyless(
     model: &'static str,
     op_type: OpType,
@@ -130,12 +130,12 @@ fn keyless(
     }
 }
 
-/// The two elements of `value`, if it has two.
+/// Returns the two elements of `value`, if it has two.
 fn pair(value: Option<&RawValue>) -> Option<(&RawValue, &RawValue)> {
     serde_json::from_str(value?.get()).ok()
 }
 
-/// The name that others' `f` has here.
+/// Returns the name that others' `f` has here.
 fn spelled(f: &str) -> &str {
     if matches!(f, "read" | "write" | "cas") {
         return f;

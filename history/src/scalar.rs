@@ -70,7 +70,7 @@ impl Scalar {
     /// The expected form of a scalar, in words.
     pub(crate) const EXPECTED: &str = "a number, a string or a boolean";
 
-    /// The kind of value, with its article, for messages: `a number`, `a string`, …
+    /// Returns the kind of value, with its article, for messages: `a number`, `a string`, …
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Scalar {
         }
     }
 
-    /// The whole number `number`.
+    /// Returns the whole number `number`.
     pub(crate) fn whole(number: u64) -> Self {
         i64::try_from(number).map_or_else(|_| Self::other(&number.to_string()), Self::Int)
     }
@@ -95,7 +95,7 @@ impl Scalar {
         Self::Other(ArcStr::from(json))
     }
 
-    /// The number `number`; integral ones are [`Scalar::Int`].
+    /// Returns the number `number`; integral ones are [`Scalar::Int`].
     fn float<E: Error>(number: f64) -> Result<Self, E> {
         /// Up to here every whole number has a float of its own.
         const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -111,7 +111,7 @@ impl Scalar {
         Ok(Self::other(&Json::from(number).to_string()))
     }
 
-    /// The vector or map `json`.
+    /// Returns the vector or map `json`.
     fn composite<E: Error>(json: &Json) -> Result<Self, E> {
         let mut text = String::new();
         canonical(json, &mut text)?;

@@ -125,7 +125,7 @@ impl Payload for Set {
     }
 }
 
-/// An element of any shape as a scalar.
+/// Returns an element of any shape as a scalar.
 fn element(json: &RawValue) -> Scalar {
     serde_json::from_str(json.get()).unwrap_or_else(|_| {
         // Written in one way, however it was written.

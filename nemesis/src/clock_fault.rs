@@ -61,7 +61,8 @@ impl Kind for ClockEffect {
         })
     }
 
-    /// A step of up to a minute, a drift of up to 200 ms/s, or a strobe of up to a second, forth or back.
+    /// Returns a step of up to a minute, a drift of up to 200 ms/s, or a strobe of up to a second, forth or
+    /// back.
     fn varied(self, rng: &mut impl Rng) -> Self {
         let sign = if rng.random_bool(0.5) { 1 } else { -1 };
         match self {

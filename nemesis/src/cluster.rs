@@ -88,14 +88,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster of nodes that do not run yet. With a tracer, nodes that have a clock follow it.
+    /// Returns a cluster of nodes that do not run yet. With a tracer, nodes that have a clock follow it.
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = Member>, tracer: Option<Tracer>) -> Self {
         let placed = |member: Member| (NodeId::new(member.host.name()), Placed { member, process: None });
         Self { members: members.into_iter().map(placed).collect(), tracer }
     }
 
-    /// The nodes, in order of name.
+    /// Returns the nodes, in order of name.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
         self.members.keys().cloned().collect()
@@ -127,7 +127,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The process of `node`, if it runs.
+    /// Returns the process of `node`, if it runs.
     pub(crate) fn process(&mut self, node: &NodeId) -> Result<Option<&mut NodeProcess>, ClusterError> {
         Ok(self.placed(node)?.process.as_mut())
     }
@@ -175,13 +175,13 @@ impl Cluster {
         first
     }
 
-    /// The tracer, and the clock of `node` with its host, where both are there.
+    /// Returns the tracer, and the clock of `node` with its host, where both are there.
     pub(crate) fn clock(&self, node: &NodeId) -> Option<(&Tracer, &Arc<ClockPage>, &Arc<Host>)> {
         let member = &self.members.get(node)?.member;
         Some((self.tracer.as_ref()?, member.clock.as_ref()?, &member.host))
     }
 
-    /// The disk of `node`, where it has one that can be broken.
+    /// Returns the disk of `node`, where it has one that can be broken.
     pub(crate) fn disk(&self, node: &NodeId) -> Option<&FaultDisk> {
         self.members.get(node)?.member.disk.as_ref()
     }

@@ -43,7 +43,7 @@ pub(crate) fn disk_probe(seen: ProbeSeen) -> DiskProbe {
     }
 }
 
-/// The fault of a disk, where it is one that lasts.
+/// Returns the fault of a disk, where it is one that lasts.
 pub(crate) fn lasting(fault: &DiskFault) -> Option<LastingFault> {
     Some(match fault {
         DiskFault::LyingFsync => LastingFault::LyingFsync,

@@ -94,13 +94,13 @@ impl Family {
         ENTRIES.iter().find(|entry| entry.family == self).expect("every family has an entry")
     }
 
-    /// The family called `name`.
+    /// Returns the family called `name`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         ENTRIES.iter().find(|entry| entry.name == name).map(|entry| entry.family)
     }
 
-    /// The name on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.entry().name
@@ -113,7 +113,7 @@ impl Family {
         [does, evidence, heals]
     }
 
-    /// The variants that may follow the name after a colon.
+    /// Returns the variants that may follow the name after a colon.
     pub fn variants(self) -> impl Iterator<Item = &'static Variant> {
         variants().iter().filter(move |variant| variant.family == self)
     }

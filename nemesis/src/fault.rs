@@ -63,7 +63,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The family it belongs to.
+    /// Returns the family it belongs to.
     #[must_use]
     pub fn family(&self) -> Family {
         match self {
@@ -77,7 +77,8 @@ impl Fault {
         }
     }
 
-    /// The name of its variant in the table; `None` where the variants only choose nodes, which are chosen by now.
+    /// Returns the name of its variant in the table; `None` where the variants only choose nodes, which are
+    /// chosen by now.
     #[must_use]
     pub fn variant(&self) -> Option<&'static str> {
         match self {
@@ -89,7 +90,7 @@ impl Fault {
         }
     }
 
-    /// The nodes it strikes; `None` for a partition, which strikes links.
+    /// Returns the nodes it strikes; `None` for a partition, which strikes links.
     #[must_use]
     pub fn targets(&self) -> Option<&Targets> {
         match self {
@@ -112,7 +113,7 @@ impl Fault {
         }
     }
 
-    /// Every host that it names.
+    /// Returns every host that it names.
     #[must_use]
     pub fn named_hosts(&self) -> Vec<NodeId> {
         match self {
@@ -163,7 +164,7 @@ impl Fault {
         }
     }
 
-    /// The nodes that it is known before the run to need alive; empty where only the leader decides.
+    /// Returns the nodes that it is known before the run to need alive; empty where only the leader decides.
     #[must_use]
     pub fn fixed_nodes(&self) -> &[NodeId] {
         match self.targets() {

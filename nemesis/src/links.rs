@@ -31,7 +31,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// All links open; chance on them is drawn from `seed`.
+    /// Returns all links open; chance on them is drawn from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, states: BTreeMap::new() }
@@ -83,7 +83,7 @@ impl Links {
         self.states.entry(link.clone()).or_default().effects.remove(&id);
     }
 
-    /// The policy of `link` now.
+    /// Returns the policy of `link` now.
     #[must_use]
     pub fn policy(&self, link: &Link) -> LinkPolicy {
         let Some(state) = self.states.get(link) else { return LinkPolicy::OPEN };
@@ -100,14 +100,15 @@ impl Links {
             .fold(LinkPolicy { seed, passage, ..LinkPolicy::OPEN }, |policy, effect| effect.onto(policy))
     }
 
-    /// The policies of `links`, as the switch takes them.
+    /// Returns the policies of `links`, as the switch takes them.
     #[must_use]
     pub fn policies(&self, links: &[Link]) -> Vec<(NodeId, NodeId, LinkPolicy)> {
         links.iter().map(|link| (link.0.clone(), link.1.clone(), self.policy(link))).collect()
     }
 }
 
-/// A number for each link, the same on every machine (FNV-1a), so that links of one seed draw different chances.
+/// Returns a number for each link, the same on every machine (FNV-1a), so that links of one seed draw
+/// different chances.
 fn fingerprint(link: &Link) -> u64 {
     let bytes = link.0.as_str().bytes().chain([b'>']).chain(link.1.as_str().bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

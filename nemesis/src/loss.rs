@@ -22,13 +22,13 @@ pub enum LossLimit {
 }
 
 impl LossLimit {
-    /// The limit for a target that promises to survive the loss of `nodes` nodes.
+    /// Returns the limit for a target that promises to survive the loss of `nodes` nodes.
     #[must_use]
     pub fn tolerated(nodes: usize) -> Self {
         Self::AtMost(nodes.max(1))
     }
 
-    /// The most that may be taken away of `nodes` nodes.
+    /// Returns the most that may be taken away of `nodes` nodes.
     pub(crate) fn most(self, nodes: usize) -> usize {
         match self {
             Self::AtMost(most) => most.min(nodes),
@@ -97,7 +97,7 @@ impl Loss {
     }
 }
 
-/// The nodes that cannot exchange packets, both ways, with the node that can with the most.
+/// Returns the nodes that cannot exchange packets, both ways, with the node that can with the most.
 fn outside_the_largest_view(links: &[Link], nodes: &[NodeId]) -> BTreeSet<NodeId> {
     let cut: BTreeSet<(&NodeId, &NodeId)> = links.iter().map(|(from, to)| (from, to)).collect();
     let outside = |center: &NodeId| -> BTreeSet<NodeId> {

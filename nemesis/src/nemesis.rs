@@ -337,7 +337,7 @@ impl Nemesis {
         }
     }
 
-    /// The nodes that faults in force have ended or stopped.
+    /// Returns the nodes that faults in force have ended or stopped.
     fn down(&self) -> Vec<NodeId> {
         let of = |active: &Active| match active {
             Active::Down { nodes } => nodes.clone(),
@@ -351,7 +351,7 @@ impl Nemesis {
         self.active.values().flat_map(|(_, active)| of(active)).collect()
     }
 
-    /// The numbers of the faults in force.
+    /// Returns the numbers of the faults in force.
     #[must_use]
     pub fn in_force(&self) -> Vec<u32> {
         self.active.keys().copied().collect()

@@ -1,4 +1,4 @@
-//! Packet faults: what links do to packets that pass.
+//! Packet faults: the effects of links on packets.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// The same, as `effect` changes it.
+    /// Returns the same, as `effect` changes it.
     fn under(effect: PacketEffect, train: Train) -> TrainSeen {
         let mut seen = unharmed(train);
         match effect {

@@ -58,8 +58,8 @@ impl PartitionShape {
         }
     }
 
-    /// One of the shapes that a cluster of `nodes` nodes (at least two) allows, and that leave no more than `most` of
-    /// them (at least one) without the others.
+    /// Returns one of the shapes that a cluster of `nodes` nodes (at least two) allows, and that leave no
+    /// more than `most` of them (at least one) without the others.
     pub(crate) fn drawn_within(nodes: usize, most: usize, rng: &mut impl Rng) -> Self {
         Self::draw(nodes, |shape| shape.fewest_lost(nodes) <= most, rng)
     }
@@ -296,7 +296,7 @@ mod tests {
         (1..=count).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
     }
 
-    /// The nodes that `node` can exchange packets with, in both directions, itself included.
+    /// Returns the nodes that `node` can exchange packets with, in both directions, itself included.
     fn sees(node: &NodeId, nodes: &[NodeId], links: &[Link]) -> BTreeSet<NodeId> {
         let cut = |a: &NodeId, b: &NodeId| links.contains(&(a.clone(), b.clone()));
         nodes.iter().filter(|other| !cut(node, other) && !cut(other, node)).cloned().collect()

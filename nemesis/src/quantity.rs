@@ -21,7 +21,7 @@ pub(crate) fn signed_nanos(text: &str) -> Option<i64> {
     (nanos.abs() <= 3.2e17).then_some(nanos as i64)
 }
 
-/// A positive duration of at most an hour.
+/// Parses a positive duration of at most an hour.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let nanos = u64::try_from(signed_nanos(text)?).ok()?;
     (1..=3_600_000_000_000).contains(&nanos).then(|| Duration::from_nanos(nanos))
@@ -70,12 +70,12 @@ pub(crate) fn show_nanos(nanos: i64) -> String {
     }
 }
 
-/// A duration in the unit that reads best.
+/// Formats a duration in the unit that reads best.
 pub(crate) fn show_duration(duration: Duration) -> String {
     show_nanos(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// A probability as `10%`.
+/// Formats a probability as `10%`.
 pub(crate) fn show_probability(probability: Probability) -> String {
     format!("{}%", f64::from(probability.millionths()) / 10_000.0)
 }

@@ -340,7 +340,7 @@ mod tests {
         Ok(expansion(text, seed, |options| options.overlap = overlap)?.faults)
     }
 
-    /// The most nodes that `faults` take away at any moment.
+    /// Returns the most nodes that `faults` take away at any moment.
     fn most_lost(faults: &[ScheduledFault]) -> usize {
         let lost_at = |moment: u64| {
             let mut loss = Loss::default();

@@ -166,7 +166,7 @@ impl Targets {
         !matches!(self, Self::Nodes(_))
     }
 
-    /// Every node that is named.
+    /// Returns every node that is named.
     #[must_use]
     pub fn named(&self) -> Vec<NodeId> {
         match self {

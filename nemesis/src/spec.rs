@@ -34,7 +34,7 @@ pub enum FaultSpec {
 }
 
 impl FaultSpec {
-    /// The family it belongs to.
+    /// Returns the family it belongs to.
     #[must_use]
     pub fn family(&self) -> Family {
         match self {
@@ -48,7 +48,7 @@ impl FaultSpec {
         }
     }
 
-    /// The nodes asked for, if any.
+    /// Returns the nodes asked for, if any.
     #[must_use]
     pub fn selector(&self) -> Option<&Selector> {
         match self {
@@ -60,7 +60,7 @@ impl FaultSpec {
         }
     }
 
-    /// The variant that it asks for, if any.
+    /// Returns the variant that it asks for, if any.
     #[must_use]
     pub fn variant(&self) -> Option<&'static Variant> {
         let name = match self {
@@ -75,7 +75,7 @@ impl FaultSpec {
         self.family().variants().find(|variant| Some(variant.name) == name)
     }
 
-    /// The fewest nodes that it works with.
+    /// Returns the fewest nodes that it works with.
     #[must_use]
     pub fn nodes_min(&self) -> usize {
         match self.variant() {

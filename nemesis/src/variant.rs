@@ -37,7 +37,7 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// The fewest nodes that it works with.
+    /// Returns the fewest nodes that it works with.
     #[must_use]
     pub fn nodes_min(&self) -> usize {
         nodes_min(self.needs)
@@ -65,7 +65,7 @@ fn nodes_min(needs: &[Need]) -> usize {
     nodes.max().unwrap_or(1)
 }
 
-/// Every variant of every family, in the order of the documentation.
+/// Returns every variant of every family, in the order of the documentation.
 #[must_use]
 pub fn variants() -> &'static [Variant] {
     static ALL: LazyLock<Vec<Variant>> = LazyLock::new(|| {
@@ -103,7 +103,7 @@ pub(crate) struct Row<K> {
 }
 
 impl<K> Row<K> {
-    /// The variant, with a typical parameter.
+    /// Returns the variant, with a typical parameter.
     #[cfg(test)]
     pub(crate) fn kind(&self) -> &K {
         &self.kind
@@ -116,7 +116,7 @@ const fn row<K>(kind: K, weight: u32, needs: &'static [Need], meaning: &'static 
 
 /// The property that distinguishes the variants of a family: a shape, an effect, a choice of nodes.
 pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
-    /// The family's rows of the table.
+    /// Returns the family's rows of the table.
     fn rows() -> &'static [Row<Self>];
 
     /// Returns the variant's name, whatever its parameter.
@@ -126,10 +126,10 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
     /// `None` if that is not one of its parameters.
     fn with(self, parameter: Option<&str>) -> Option<Self>;
 
-    /// The same variant with a parameter from chance, where it has one.
+    /// Returns the same variant with a parameter from chance, where it has one.
     fn varied(self, rng: &mut impl Rng) -> Self;
 
-    /// A variant that is a list of names instead of a name of the table.
+    /// Returns a variant that is a list of names instead of a name of the table.
     fn listed(_: &str) -> Option<Self> {
         None
     }
@@ -146,7 +146,8 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
         }
     }
 
-    /// A variant from chance, by the weights of those that fit a cluster of `nodes` nodes and `allowed`; there is one.
+    /// Returns a variant from chance, by the weights of those that fit a cluster of `nodes` nodes and
+    /// `allowed`; there is one.
     fn draw(nodes: usize, allowed: impl Fn(&Self) -> bool, rng: &mut impl Rng) -> Self {
         let fits = |row: &&Row<Self>| nodes_min(row.needs) <= nodes && allowed(&row.kind);
         let rows = || Self::rows().iter().filter(fits);
@@ -162,7 +163,7 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
         drawn.expect("the sum of the weights is above the drawn number").varied(rng)
     }
 
-    /// The variants that are drawn, in the order of the table.
+    /// Returns the variants that are drawn, in the order of the table.
     fn drawn() -> impl Iterator<Item = Self> {
         Self::rows().iter().filter(|row| row.weight > 0).map(|row| row.kind.clone())
     }

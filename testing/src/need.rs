@@ -58,7 +58,7 @@ impl Need {
         Self::Program,
     ];
 
-    /// Its name in `DURESS_REQUIRE`.
+    /// Returns its name in `DURESS_REQUIRE`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ impl Need {
     }
 }
 
-/// The needs that `list` names.
+/// Returns the needs that `list` names.
 fn required(list: &str) -> Vec<Need> {
     let mut needs = Vec::new();
     for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {

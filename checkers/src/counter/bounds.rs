@@ -137,7 +137,7 @@ impl<'b, 'a> Bound<'b, 'a> {
         self.pending[at] = (greatest, base, self.acknowledged);
     }
 
-    /// The side and the base, if the read lies outside.
+    /// Returns the side and the base, if the read lies outside.
     fn violated(&self, at: usize) -> Option<(Side, usize)> {
         let (greatest, base, _) = self.pending[at];
         let value = self.side.oriented(self.facts.reads[at].value);
@@ -225,7 +225,7 @@ impl Raised {
         self.greatest[node] = (number + self.raised[node], place);
     }
 
-    /// The greatest, and its place.
+    /// Returns the greatest, and its place.
     fn greatest(&self) -> (i128, usize) {
         self.greatest[1]
     }

@@ -41,7 +41,7 @@ pub(super) struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// The offset at which the message is, as far as answers say: as acknowledged, or else as read.
+    /// Returns the offset at which the message is, as far as answers say: as acknowledged, or else as read.
     pub(super) fn offset(&self) -> Option<u64> {
         match self.status {
             WriteStatus::Acknowledged(Some(offset)) => Some(offset),
@@ -49,7 +49,7 @@ impl Sent<'_> {
         }
     }
 
-    /// The offset that its acknowledgement gives.
+    /// Returns the offset that its acknowledgement gives.
     pub(super) fn acknowledged_at(&self) -> Option<u64> {
         match self.status {
             WriteStatus::Acknowledged(offset) => offset,
@@ -57,8 +57,8 @@ impl Sent<'_> {
         }
     }
 
-    /// The lowest offset at which the message was read, or, where it was not read, as acknowledged: where answers
-    /// disagree, the poll that gave it knows better.
+    /// Returns the lowest offset at which the message was read, or, where it was not read, as acknowledged:
+    /// where answers disagree, the poll that gave it knows better.
     pub(super) fn lowest(&self) -> Option<u64> {
         self.seen.map(|seen| seen.low).or_else(|| self.acknowledged_at())
     }
@@ -98,14 +98,14 @@ pub(super) struct Partition<'a> {
 }
 
 impl<'a> Partition<'a> {
-    /// The records at offsets from `from` up to and without `to`.
+    /// Returns the records at offsets from `from` up to and without `to`.
     pub(super) fn between(&self, from: u64, to: u64) -> &[Record<'a>] {
         let begin = self.records.partition_point(|record| record.offset < from);
         let end = begin + self.records[begin..].partition_point(|record| record.offset < to);
         &self.records[begin..end]
     }
 
-    /// The records at `offset`.
+    /// Returns the records at `offset`.
     pub(super) fn at(&self, offset: u64) -> &[Record<'a>] {
         match offset.checked_add(1) {
             Some(next) => self.between(offset, next),
@@ -138,7 +138,8 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// The number of the partition `key`, if an operation sent to it, or was answered with a message or an offset of it.
+    /// Returns the number of the partition `key`, if an operation sent to it, or was answered with a message
+    /// or an offset of it.
     pub(super) fn partition(&self, key: &Scalar) -> Option<u32> {
         self.index.get(key).copied()
     }
@@ -147,7 +148,7 @@ impl<'a> Facts<'a> {
         &self.operations[op as usize]
     }
 
-    /// The index of the event with which `op` was answered; `None` where it was not.
+    /// Returns the index of the event with which `op` was answered; `None` where it was not.
     pub(super) fn answered(&self, op: Op) -> Option<u64> {
         match self.operation(op).completion {
             Completion::Ok { index, .. } => Some(index),
@@ -155,7 +156,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The index of the event with which `op` began.
+    /// Returns the index of the event with which `op` began.
     pub(super) fn begun(&self, op: Op) -> u64 {
         self.operation(op).index
     }

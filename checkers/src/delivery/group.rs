@@ -178,7 +178,8 @@ impl<'b> Group<'_, 'b> {
         }
     }
 
-    /// The operation that shows that the group is done with a message; and the mark that shows it, where no offset does.
+    /// Returns the operation that shows that the group is done with a message; and the mark that shows it,
+    /// where no offset does.
     fn passed(&self, sent: &Sent<'b>) -> Option<(Op, Option<Mark>)> {
         let (commit, committed) = self.commit?;
         match sent.offset() {

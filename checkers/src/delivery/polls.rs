@@ -53,7 +53,7 @@ fn skips_prove(jump: &Jump, gaps: Gaps) -> bool {
     }
 }
 
-/// A message that is there, and that `jump` left out.
+/// Returns a message that is there, and that `jump` left out.
 fn skipped<'b>(
     partition: &'b Partition<'b>,
     jump: &Jump,

@@ -73,7 +73,7 @@ impl Jump {
         self.origin == Origin::Record(self.by)
     }
 
-    /// Every operation that takes part in it, with its role.
+    /// Returns every operation that takes part in it, with its role.
     pub(super) fn roles(&self) -> Vec<(Op, Role)> {
         let origin = match self.origin {
             Origin::Record(op) => (op, Role::Evidence),

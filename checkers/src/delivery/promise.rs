@@ -118,7 +118,7 @@ pub struct DeliveryReport {
 }
 
 impl DeliveryCounts {
-    /// The strongest promise that they keep.
+    /// Returns the strongest promise that they keep.
     pub(crate) fn reached(&self) -> Option<Delivery> {
         let loss = Allowed::from(self.lost + self.undelivered > 0);
         let repetition = Allowed::from(self.duplicated + self.redelivered > 0);

@@ -57,7 +57,7 @@ pub fn check_kv_append(
     }
 }
 
-/// The operations on each key, in the order of keys.
+/// Returns the operations on each key, in the order of keys.
 fn by_key(operations: &[Operation<KvAppend>]) -> Vec<(Option<&Scalar>, Vec<Op>)> {
     let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
     let mut parts: Vec<(Option<&Scalar>, Vec<Op>)> = Vec::new();

@@ -26,7 +26,7 @@ const TRIALS_MAX: usize = 1_000;
 /// So many of the latest operations are tried as the beginning of a witness.
 const BEGINNINGS_MAX: usize = 32;
 
-/// The witness of `violation`, which `calls` have, all on the string `key`.
+/// Returns the witness of `violation`, which `calls` have, all on the string `key`.
 pub(super) fn anomaly(
     operations: &[Operation<KvAppend>],
     key: Option<&Scalar>,

@@ -22,7 +22,7 @@ pub(crate) enum Effect {
 }
 
 impl Effect {
-    /// The value that the register must hold for the operation to take place.
+    /// Returns the value that the register must hold for the operation to take place.
     pub(crate) fn observed(self) -> Option<State> {
         match self {
             Self::Read(value) | Self::Cas(value, _) => Some(value),
@@ -30,7 +30,7 @@ impl Effect {
         }
     }
 
-    /// The value that the operation leaves behind, where that is a change.
+    /// Returns the value that the operation leaves behind, where that is a change.
     pub(crate) fn produced(self) -> Option<State> {
         match self {
             Self::Write(value) | Self::Cas(_, value) => Some(value),

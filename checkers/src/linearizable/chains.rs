@@ -213,7 +213,7 @@ fn link(problem: &Problem, clusters: &[Cluster], found: &mut Found<'_>) -> Vec<Z
     chains
 }
 
-/// The compare-and-sets of the cycle that `value` is on or hangs on.
+/// Returns the compare-and-sets of the cycle that `value` is on or hangs on.
 fn cycle(problem: &Problem, clusters: &[Cluster], value: State) -> Vec<u32> {
     let before = |value: State| {
         let producer = clusters[value as usize].producer?;

@@ -32,7 +32,7 @@ pub(super) enum Choice {
 /// The order in which choices are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChoiceOrder {
-    /// Those that lead to what completes.
+    /// Choices that lead to the completing operation.
     Direct,
     /// Compare-and-sets, as soon as they can be taken.
     Eager,
@@ -45,7 +45,7 @@ pub(super) struct Choices {
     /// Groups of crashed compare-and-sets; and, by value, of crashed writes.
     sets: Vec<u32>,
     writes: Vec<Option<u32>>,
-    /// Those of the present configuration: what comes first, the deadline, the choice.
+    /// The choices of the present configuration: the priority, the deadline, the choice.
     found: Vec<(u8, u32, Choice)>,
     /// Compare-and-sets of different effects that can be taken.
     steps: Vec<Step>,
@@ -56,7 +56,7 @@ pub(super) struct Choices {
 /// A compare-and-set that can be taken.
 #[derive(Clone, Copy)]
 struct Step {
-    /// Which it is, where it is open; its group where it crashed.
+    /// Its number if it is open; its group if it crashed.
     number: Option<u32>,
     group: Option<u32>,
     new: State,
@@ -353,7 +353,7 @@ fn each(slots: &[u64], search: &Search<'_>, mut look: impl FnMut(u32)) {
     }
 }
 
-/// The open compare-and-sets that are not linearized.
+/// Returns the open compare-and-sets that are not linearized.
 fn each_set(search: &Search<'_>) -> impl Iterator<Item = u32> {
     (0..search.open.len()).flat_map(move |word| {
         let mut bits = search.open[word] & !search.reads[word] & !search.writes[word] & !search.done[word];
@@ -371,7 +371,8 @@ fn can_use(search: &Search<'_>, group: u32, before: u32) -> bool {
     next.is_some_and(|invoke| *invoke as usize <= search.at && *invoke <= before)
 }
 
-/// The one of two values that an operation observes first, in the order of completions, among those not linearized.
+/// Returns the one of two values that an operation observes first, in the order of completions, among those
+/// not linearized.
 fn first_needed(search: &Search<'_>, one: State, other: State) -> Option<State> {
     (search.at + 1..search.walk.len().min(search.at + AHEAD)).find_map(|at| {
         let Event::Return(number) = search.walk.event(at) else { return None };

@@ -28,7 +28,7 @@ use super::call::{Call, Duty, Effect, Problem, Start, State};
 /// Twice the rank of an event, so that a deadline fits before a completion.
 pub(crate) type Position = u32;
 
-/// The position of the event of rank `rank`.
+/// Returns the position of the event of rank `rank`.
 pub(crate) fn position(rank: u32) -> Position {
     2 * rank + 1
 }
@@ -180,7 +180,7 @@ fn extend_usefulness(calls: &[Call], crashed: &[u32], values: &mut [Usefulness])
     }
 }
 
-/// The deadline of each crashed operation that has one, in the order of `crashed`.
+/// Returns the deadline of each crashed operation that has one, in the order of `crashed`.
 fn deadlines(calls: &[Call], crashed: &[u32], values: &mut [Usefulness]) -> Vec<Option<Position>> {
     let mut deadlines = vec![None; crashed.len()];
     let mut work: Vec<u32> = crashed.to_vec();

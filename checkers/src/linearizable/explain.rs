@@ -75,7 +75,7 @@ pub(super) struct Case<'a> {
     witness: Witness,
 }
 
-/// A sentence about the calls `about`.
+/// Returns a sentence about the calls `about`.
 pub(super) fn step(sentence: impl Into<String>, about: &[usize]) -> Statement {
     let about: Vec<Op> = about.iter().map(|at| *at as Op).collect();
     say(sentence, &about)
@@ -156,7 +156,7 @@ impl<'a> Case<'a> {
         self.witness.before(one as Op, other as Op)
     }
 
-    /// The value as it is printed.
+    /// Returns the value as it is printed.
     pub(super) fn value(&self, state: State) -> String {
         if self.is_lock() {
             return if state == INITIAL { "free" } else { "held" }.to_owned();
@@ -209,7 +209,7 @@ impl<'a> Case<'a> {
         matches!(self.part.operations.first().map(|op| op.action), Some(Action::Acquire | Action::Release))
     }
 
-    /// The register, as sentences speak of it.
+    /// Returns the register, as sentences speak of it.
     pub(super) fn subject(&self) -> String {
         match self.part.key {
             Some(key) => key.to_string(),
@@ -426,7 +426,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Every order that can be begun, and why it ends.
+    /// Returns every order that can be begun, and why it ends.
     fn any(&self) -> Proof {
         let mut steps = Vec::new();
         match self.problem.start {

@@ -17,7 +17,7 @@ struct Beginning {
     state: Option<State>,
 }
 
-/// One step for each beginning that cannot be continued, and one that says what follows.
+/// Returns one step for each beginning that cannot be continued, and one that says what follows.
 pub(super) fn refute(case: &Case<'_>) -> Vec<Statement> {
     let calls = &case.problem.calls;
     let start = match case.problem.start {
@@ -62,7 +62,7 @@ pub(super) fn refute(case: &Case<'_>) -> Vec<Statement> {
     steps
 }
 
-/// One for each choice of the operations that may have taken effect before.
+/// Returns one for each choice of the operations that may have taken effect before.
 fn beginnings(problem: &Problem, state: Option<State>) -> Vec<Beginning> {
     let mut beginnings = vec![Beginning { taken: Vec::new(), earlier: 0, state }];
     for (at, _) in problem.calls.iter().enumerate().filter(|(_, call)| call.duty == Duty::Optional) {

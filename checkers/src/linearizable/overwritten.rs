@@ -19,7 +19,7 @@ struct Evidence {
     value: State,
 }
 
-/// The rank of the first completion at which `problem` shows an observer of a value that was gone.
+/// Returns the rank of the first completion at which `problem` shows an observer of a value that was gone.
 ///
 /// Time O(n log n) for n calls.
 pub(super) fn first(problem: &Problem) -> Option<u32> {

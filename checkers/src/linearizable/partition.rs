@@ -119,7 +119,7 @@ fn register_action(op: &RegisterOp) -> Action<'_> {
     }
 }
 
-/// One part for each key, in the order of keys.
+/// Returns one part for each key, in the order of keys.
 pub(crate) fn registers<'a>(
     operations: &'a [Operation<Register>],
     assumed: &'a Assumed,
@@ -228,7 +228,7 @@ impl<'a> Partition<'a> {
         found.all(|other| other == first).then_some(first)
     }
 
-    /// The index of the event that first acknowledged a write.
+    /// Returns the index of the event that first acknowledged a write.
     fn written(&self) -> u64 {
         let acknowledged = self.operations.iter().filter_map(|source| match (source.action, source.end) {
             (Action::Write(_) | Action::Cas(..), End::Ok { index, .. }) => Some(index),

@@ -8,7 +8,8 @@ use crate::verdict::{AnomalyKind, RelationKind, Role};
 use crate::witness::{Op, Statement};
 
 impl Case<'_> {
-    /// The only call of the witness that produces `value`; `None` also when it was held first and is not produced.
+    /// Returns the only call of the witness that produces `value`; `None` also when it was held first and is
+    /// not produced.
     fn producer(&self, value: State) -> Option<usize> {
         self.problem.calls.iter().position(|call| call.effect.produced() == Some(value))
     }
@@ -80,7 +81,7 @@ impl Case<'_> {
         })
     }
 
-    /// The value that the clusters linked by compare-and-sets up to the one of call `at` begin with.
+    /// Returns the value that the clusters linked by compare-and-sets up to the one of call `at` begin with.
     fn head(&self, at: usize) -> State {
         let mut value = match self.problem.calls[at].effect {
             Effect::Read(value) | Effect::Write(value) | Effect::Cas(_, value) => value,
@@ -94,7 +95,7 @@ impl Case<'_> {
         value
     }
 
-    /// An observation that another write must have come between: the contradiction of two chains.
+    /// Returns an observation that another write must have come between: the contradiction of two chains.
     pub(super) fn overwritten(&self) -> Option<Proof> {
         if !self.unique() {
             return None;

@@ -16,15 +16,17 @@
 //!   may have taken effect just before that write, or at that moment, without a trace. It may as well take effect later.
 //!   So it owes nothing, and is still there to be used; which of both happened is not decided. A free write is better
 //!   than one that still owes its effect, and better than one that was used.
-//! - *What would be overwritten is inserted later, in the past.* A write, what observes its value, and compare-and-sets
-//!   that go on from there, of which nothing is left when another write takes effect, could have taken effect
-//!   just before the last write, if all of them were invoked before that. Whether they did is decided when the first of them
-//!   completes, not before. So, when an operation completes, no write is chosen except itself, one that brings about what
-//!   it observes, or one that begins such an insertion; an insertion leaves the register as it was.
-//! - *A free write that completes unused* was overwritten, and what could have read it in the past, did.
-//! - *Of open writes of one value, the one that completes first is used.* Whichever is left is free, and of use for
-//!   longer. The same is true of compare-and-sets of one effect, except that one that can be inserted in the past is
-//!   also of use there: so the first to complete of either kind is tried.
+//! - *An effect that would be overwritten is inserted later, in the past.* A write, its observers, and
+//!   compare-and-sets that continue from there, without a trace when another write takes effect, could have
+//!   taken effect just before the last write, if all of them were invoked before that. Whether they did is
+//!   decided when the first of them completes, not before. So, when an operation completes, no write is
+//!   chosen except itself, one that brings about the value it observes, or one that begins such an insertion;
+//!   an insertion leaves the register as it was.
+//! - *A free write that completes unused* was overwritten, and operations that could have read it in the
+//!   past, did.
+//! - *Among open writes of one value, the one that completes first is used.* The others are free, and of use
+//!   for longer. The same is true of compare-and-sets of one effect, except that one that can be inserted in
+//!   the past is also of use there: so the first to complete of either kind is tried.
 //! - *A crashed operation is only used when an operation that observes its value follows*: otherwise a write follows,
 //!   or nothing, and it can as well be left out.
 
@@ -142,14 +144,14 @@ pub(super) fn search_to(
     (Decision::Stuck { rank: furthest }, explored)
 }
 
-/// What has happened since the walk stopped at a completion.
+/// The progress since the walk stopped at a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing.
+    /// No progress.
     Waiting,
-    /// Compare-and-sets went on from what the register held.
+    /// Compare-and-sets continued from the register's value.
     Moved,
-    /// A write was taken that leads to what the completing operation observes.
+    /// A write was taken that leads to the value that the completing operation observes.
     Leading,
     /// Something is being inserted before the last write, after which the register holds this again.
     Past(State),
@@ -180,7 +182,8 @@ pub(super) struct Search<'a> {
     pub(super) at: usize,
     pub(super) state: State,
     pub(super) phase: Phase,
-    /// The event at which the last write took effect; 0 before the first. What was invoked before can be inserted there.
+    /// The event at which the last write took effect; 0 before the first. Operations invoked before can be
+    /// inserted there.
     pub(super) past: u32,
     /// By slot: whether an operation is open there, and whether it is a read, or a write.
     pub(super) open: Vec<u64>,
@@ -424,13 +427,13 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What came of looking at a configuration.
+/// The result of examining a configuration.
 enum Entered {
     Decided(Decision),
     /// There is one choice.
     Forced(Choice),
     /// There are several, in the last frame.
     Frame,
-    /// There is none.
+    /// There is no choice.
     Failed,
 }

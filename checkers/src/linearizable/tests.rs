@@ -124,7 +124,7 @@ fn unique() -> impl Strategy<Value = Problem> {
     })
 }
 
-/// The prefix of `problem` up to the event of rank `rank`.
+/// Returns the prefix of `problem` up to the event of rank `rank`.
 fn prefix(problem: &Problem, rank: u32) -> Problem {
     let calls = problem
         .calls

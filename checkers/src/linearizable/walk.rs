@@ -84,13 +84,13 @@ impl Walk {
         self.events.len()
     }
 
-    /// The event of number `at`.
+    /// Returns the event of number `at`.
     pub(super) fn event(&self, at: usize) -> Event {
         self.events[at].unpacked()
     }
 }
 
-/// The events of `required`, which are by invocation, in order of position, and their ranks.
+/// Returns the events of `required`, which are by invocation, in order of position, and their ranks.
 fn in_order<'a>(required: impl Iterator<Item = &'a Required> + Clone) -> (Vec<Packed>, Vec<u32>) {
     // Invocations are in order already, and only completions are sorted. Those at one position are interchangeable, and
     // sorted by number only so that a run can be repeated exactly.
@@ -101,7 +101,7 @@ fn in_order<'a>(required: impl Iterator<Item = &'a Required> + Clone) -> (Vec<Pa
     let (mut events, mut ranks) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut push = |position: u32, packed: u32| {
         events.push(Packed(packed));
-        // A deadline stands one below the doubled rank of its observer's completion: both halve to that rank.
+        // A deadline is one below the doubled rank of its observer's completion: both halve to that rank.
         ranks.push(position / 2);
     };
     let mut completions = completions.into_iter().peekable();

@@ -81,7 +81,8 @@ pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<
     trial.shrink(if trial.is_impossible(&small) { small } else { problem.clone() })
 }
 
-/// A small witness out of a problem that is impossible up to the event of rank `rank`, and possible before it.
+/// Returns a small witness out of a problem that is impossible up to the event of rank `rank`, and possible
+/// before it.
 pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Problem {
     let prefix = window::prefix(problem, rank);
     let trial = Trial::new(limits);
@@ -152,7 +153,7 @@ impl<'a> Trial<'a> {
 
     /// Shrinks `problem` until no single relaxation of a completed operation keeps it impossible.
     ///
-    /// Where shrinking takes too long or is interrupted, the witness is larger than it need be, and as true.
+    /// If shrinking takes too long or is interrupted, the witness is larger than necessary, and as true.
     fn shrink(&self, mut problem: Problem) -> Problem {
         let last =
             |problem: &Problem| problem.calls.iter().filter_map(|call| call.complete).max().unwrap_or(0);

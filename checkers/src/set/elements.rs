@@ -130,7 +130,7 @@ impl<'b, 'a> Elements<'b, 'a> {
         reported.contains(&true)
     }
 
-    /// A read that cannot have the element, and why.
+    /// Returns a read that cannot have the element, and why.
     fn impossible(&self, element: &Element<'_>) -> Option<(AnomalyKind, u32)> {
         let first = *element.seen.first()?;
         let Some((begun, _)) = element.begun else {
@@ -181,7 +181,7 @@ impl<'b, 'a> Elements<'b, 'a> {
         witness.anomaly(kind, read, summary, steps)
     }
 
-    /// The reads that lack the element although it was known. Time O(reads that have it).
+    /// Returns the reads that lack the element although it was known. Time O(reads that have it).
     fn absences(&self, element: &Element<'_>, known: Known) -> Option<Absences> {
         let reads = &self.facts.reads;
         let from = reads.partition_point(|read| read.index < known.index) as u32;
@@ -200,7 +200,7 @@ impl<'b, 'a> Elements<'b, 'a> {
         Some(Absences { first, last: end - 1 - had, for_good })
     }
 
-    /// The first read after the one at `absent` that has the element.
+    /// Returns the first read after the one at `absent` that has the element.
     fn later(&self, element: &Element<'_>, absent: u32) -> Option<u32> {
         element.seen.get(element.seen.partition_point(|at| *at < absent)).copied()
     }

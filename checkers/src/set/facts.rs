@@ -71,7 +71,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The sets of `operations`, by key.
+    /// Returns the sets of `operations`, by key.
     pub(super) fn by_key(operations: &'a [Operation<Set>]) -> Vec<Self> {
         let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
         let mut sets: Vec<Self> = Vec::new();
@@ -154,7 +154,7 @@ impl<'a> Facts<'a> {
         element.acknowledged.into_iter().chain(seen).min_by_key(|known| known.index)
     }
 
-    /// A witness about `elements` of this set.
+    /// Returns a witness about `elements` of this set.
     pub(super) fn witness(
         &self,
         elements: &[ElementId],
@@ -167,7 +167,7 @@ impl<'a> Facts<'a> {
         Witness::of(objects, self.operations, &focus, roles)
     }
 
-    /// The set, as sentences speak of it.
+    /// Returns the set, as sentences speak of it.
     pub(super) fn subject(&self) -> String {
         self.key.map_or_else(|| "the set".to_owned(), Scalar::to_string)
     }

@@ -60,7 +60,7 @@ pub(super) fn check_key<'a>(part: &Partition<'a>, replicas: &Replicas<'a>, limit
     report
 }
 
-/// The last read of the key at each replica, by replica.
+/// Returns the last read of the key at each replica, by replica.
 fn last_reads<'b, 'a>(part: &'b Partition<'a>, replicas: &Replicas<'a>) -> Vec<Last<'b, 'a>> {
     let initial = part.initial();
     let reads = part.operations.iter().filter_map(|source| {
@@ -159,7 +159,7 @@ fn seen_before(part: &Partition<'_>, from: u64, value: &Scalar) -> bool {
     })
 }
 
-/// The value that an operation brings.
+/// Returns the value that an operation brings.
 fn produced<'a>(source: &Source<'a>) -> Option<&'a Scalar> {
     match source.action {
         Action::Write(value) => Some(value),

@@ -76,7 +76,7 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// The index of the event with which `op` was answered; `None` where it was not.
+    /// Returns the index of the event with which `op` was answered; `None` where it was not.
     pub(super) fn answered(&self, op: Op) -> Option<u64> {
         match self.operations[op as usize].completion {
             Completion::Ok { index, .. } => Some(index),
@@ -84,7 +84,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The index of the event with which `op` began.
+    /// Returns the index of the event with which `op` began.
     pub(super) fn begun(&self, op: Op) -> u64 {
         self.operations[op as usize].index
     }
@@ -115,7 +115,7 @@ impl<'a> Facts<'a> {
         self.partitions.dedup();
     }
 
-    /// The number of the partition `name`, which some answer has named.
+    /// Returns the number of the partition `name`, which some answer has named.
     fn partition(&self, name: &Scalar) -> u32 {
         self.partitions.partition_point(|other| *other < name) as u32
     }

@@ -117,7 +117,7 @@ fn news<'a>(facts: &Facts<'a>, lost: &[bool], loss: Allowed) -> Vec<News<'a>> {
     news
 }
 
-/// The last record of each key.
+/// Returns the last record of each key.
 fn latest(read: &PartitionRead) -> FxHashMap<&Scalar, &TableRecord> {
     let mut latest: FxHashMap<&Scalar, &TableRecord> = FxHashMap::default();
     for record in &read.records {

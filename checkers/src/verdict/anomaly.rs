@@ -35,13 +35,13 @@ pub struct Anomaly {
 }
 
 impl Anomaly {
-    /// The same, about the narrower object of `kind` called `name`.
+    /// Returns the same, about the narrower object of `kind` called `name`.
     pub(crate) fn about(mut self, kind: ObjectKind, name: &Scalar) -> Self {
         self.objects.insert(0, Object::new(kind, name));
         self
     }
 
-    /// The name of the first object of `kind`.
+    /// Returns the name of the first object of `kind`.
     #[must_use]
     pub fn object(&self, kind: ObjectKind) -> Option<&Scalar> {
         self.objects.iter().find(|object| object.kind == kind).map(|object| &object.name)
@@ -65,7 +65,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// The object of `kind` called `name`.
+    /// Returns the object of `kind` called `name`.
     #[must_use]
     pub fn new(kind: ObjectKind, name: &Scalar) -> Self {
         Self { kind, name: name.clone() }
@@ -97,7 +97,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// The name as printed and as saved.
+    /// Returns the name as printed and as saved.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -79,7 +79,7 @@ pub enum AnomalyKind {
 }
 
 impl AnomalyKind {
-    /// The name as printed and as saved.
+    /// Returns the name as printed and as saved.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

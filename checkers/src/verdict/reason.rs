@@ -100,7 +100,7 @@ impl Reason {
         }
     }
 
-    /// The register or partition that was not decided, where there is more than one.
+    /// Returns the register or partition that was not decided, where there is more than one.
     #[must_use]
     pub fn key(&self) -> Option<&Scalar> {
         match self {

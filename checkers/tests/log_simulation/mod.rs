@@ -82,7 +82,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// The values that were acknowledged.
+    /// Returns the values that were acknowledged.
     pub fn acknowledged(&self) -> BTreeSet<i64> {
         let answers = self.operations.iter().filter_map(|operation| match &operation.completion {
             Completion::Ok { answer: Log::Send(micros), .. } => Some(micros),
@@ -145,7 +145,7 @@ struct World {
     happened: bool,
 }
 
-/// The name of a partition.
+/// Returns the name of a partition.
 pub fn key(partition: usize) -> Scalar {
     Scalar::from(format!("t0-{partition}").as_str())
 }
@@ -273,7 +273,7 @@ impl World {
         answers
     }
 
-    /// The next messages of a partition from `position`, and the position after them.
+    /// Returns the next messages of a partition from `position`, and the position after them.
     fn fetch(&mut self, client: usize, at: usize, position: usize) -> (Vec<(Offset, Scalar)>, usize) {
         let mut messages = Vec::new();
         let mut next = position;
@@ -592,7 +592,7 @@ impl World {
     }
 }
 
-/// A history of about `shape.operations` operations, the same for the same seed and shape.
+/// Returns a history of about `shape.operations` operations, the same for the same seed and shape.
 pub fn simulate(seed: u64, shape: Shape) -> Simulated {
     let mut world = World {
         random: ChaCha8Rng::seed_from_u64(seed),

@@ -14,7 +14,7 @@ use duress_history::Operation;
 use duress_history::log::Log;
 pub use words::answer;
 
-/// A message: partition, value, offset.
+/// Returns a message: partition, value, offset.
 fn message(text: &str) -> (String, i64, Option<u64>) {
     let (text, partition) = text.split_once('/').unwrap_or((text, "0"));
     let (value, offset) = match text.split_once('@') {

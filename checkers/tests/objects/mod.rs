@@ -66,8 +66,8 @@ enum Stage<A> {
     Answered(OpType, A),
 }
 
-/// A history of `shape`, the same for the same `seed`, and the index from which its final phase begins. `invent` gives the
-/// nth change, and a read.
+/// Returns a history of `shape`, the same for the same `seed`, and the index from which its final phase
+/// begins. `invent` gives the nth change, and a read.
 pub fn simulate<A: Object>(
     seed: u64,
     shape: Shape,

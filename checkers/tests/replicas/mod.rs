@@ -103,7 +103,7 @@ pub fn simulate(seed: u64, shape: Shape) -> Simulated {
 }
 
 impl World {
-    /// One client moves; whether it began an operation.
+    /// Moves one client; returns whether it began an operation.
     fn step(&mut self, client: &mut Client, more: bool, orphans: &mut Vec<(i64, RegisterOp)>) -> bool {
         match client.pending.take() {
             None if more => {

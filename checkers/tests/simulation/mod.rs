@@ -124,7 +124,7 @@ impl World {
     }
 }
 
-/// The events of a history of `shape`, the same for the same `seed`.
+/// Returns the events of a history of `shape`, the same for the same `seed`.
 pub fn events(seed: u64, shape: Shape) -> Vec<Event<Register>> {
     let random = ChaCha8Rng::seed_from_u64(seed);
     let mut world = World { random, shape, events: Vec::new(), registers: BTreeMap::new(), written: 0 };
@@ -177,7 +177,7 @@ pub fn events(seed: u64, shape: Shape) -> Vec<Event<Register>> {
     world.events
 }
 
-/// The operations of a history of `shape`, by invocation.
+/// Returns the operations of a history of `shape`, by invocation.
 pub fn operations(seed: u64, shape: Shape) -> Vec<Operation<Register>> {
     pairs::pair(events(seed, shape)).expect("the simulated clients do one thing at a time")
 }

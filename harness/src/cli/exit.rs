@@ -25,7 +25,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The number that the shell sees.
+    /// Returns the number that the shell sees.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -59,12 +59,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The command line or an input is at fault.
+    /// Fails because of the command line or an input.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, error: error.into(), hint: None }
     }
 
-    /// The machine or this program is at fault.
+    /// Fails because of the machine or this program.
     pub fn internal(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Internal, error: error.into(), hint: None }
     }
@@ -78,7 +78,7 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// One line: the error and its causes, then the hint.
+    /// Formats one line: the error and its causes, then the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.error)?;
         match &self.hint {

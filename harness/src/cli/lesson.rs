@@ -115,7 +115,7 @@ fn given(course: &Course, cells: Vec<Cell>) -> Result<Vec<Row>, Failure> {
     rows.map_err(|error| Failure::internal(anyhow::Error::new(error).context("a run could not be started")))
 }
 
-/// A row in a line.
+/// Returns a row in a line.
 fn said(row: &Row) -> String {
     match &row.result {
         RowResult::Counted(counted) => {

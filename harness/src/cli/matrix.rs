@@ -206,7 +206,7 @@ fn run_options() -> RunOptions {
     RunOptions::new(options)
 }
 
-/// The name of this machine, which becomes part of a file's name.
+/// Returns the name of this machine, which becomes part of a file's name.
 fn machine(args: &MatrixArgs) -> Result<String, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let name = args.machine.clone().unwrap_or_else(|| format!("{}-{cores}-cores", std::env::consts::ARCH));
@@ -219,7 +219,7 @@ fn machine(args: &MatrixArgs) -> Result<String, Failure> {
     }
 }
 
-/// The cells with seeds counted from `first`, where it is given, instead of from 1.
+/// Returns the cells with seeds counted from `first`, where it is given, instead of from 1.
 fn seeded(mut cells: Vec<Cell>, first: Option<u64>) -> Vec<Cell> {
     if let Some(first) = first {
         for cell in &mut cells {
@@ -229,7 +229,7 @@ fn seeded(mut cells: Vec<Cell>, first: Option<u64>) -> Vec<Cell> {
     cells
 }
 
-/// The cells that the command line asks for; at least one.
+/// Returns the cells that the command line asks for; at least one.
 fn selected(args: &MatrixArgs, cells: Vec<Prepared>) -> Result<Vec<Prepared>, Failure> {
     let globs: Vec<Glob> = args.only.iter().map(|text| Glob::new(text)).collect();
     let all = cells.len();

@@ -71,7 +71,7 @@ pub(super) fn isolated(
     }
 }
 
-/// The end of the outer process: as the runner ended.
+/// Ends the outer process as the runner ended.
 fn outer(status: ExitStatus) -> Result<Exit, Failure> {
     let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
     if let Some(exit) =

@@ -208,7 +208,7 @@ pub(super) struct Planned {
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
-/// The workload `name`, which `system` must have clients of.
+/// Returns the workload `name`, which `system` must have clients of.
 pub(super) fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
     let workload = Workloads::known().find(name).map_err(Failure::usage)?;
     let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
@@ -356,7 +356,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     Ok(Planned { plan, system, workload, deployment })
 }
 
-/// The families of faults that this machine allows, and those that it forbids.
+/// Returns the families of faults that this machine allows, and those that it forbids.
 pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     let found = probe().map_err(Failure::internal)?;
     let allowed = |family: &Family| match family {
@@ -367,7 +367,7 @@ pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     Ok(Family::ALL.into_iter().partition(allowed))
 }
 
-/// Every family of faults that this machine allows, as a mix.
+/// Returns every family of faults that this machine allows, as a mix.
 fn all_allowed() -> Result<String, Failure> {
     let (allowed, forbidden) = families()?;
     let names =
@@ -381,7 +381,7 @@ fn all_allowed() -> Result<String, Failure> {
     Ok(names(&allowed))
 }
 
-/// The schedule that `mix` expands to.
+/// Returns the schedule that `mix` expands to.
 fn expanded(
     plan: &Plan,
     losses: LossLimit,

@@ -31,7 +31,7 @@ pub(super) struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// The system.
+    /// Returns the system.
     pub(super) fn system(&self) -> Result<&'static dyn System, Failure> {
         systems().find(&self.target).map_err(Failure::usage)
     }

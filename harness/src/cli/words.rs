@@ -49,7 +49,7 @@ impl Concurrency {
         Ok(if per_node { Self::PerNode(number) } else { Self::Processes(number) })
     }
 
-    /// The number of processes for `nodes` nodes.
+    /// Returns the number of processes for `nodes` nodes.
     #[must_use]
     pub fn processes(self, nodes: usize) -> usize {
         match self {

@@ -17,7 +17,7 @@ pub struct WorkloadArgs {
 }
 
 impl WorkloadArgs {
-    /// The workload with these options, and the defaults of those that are not given.
+    /// Returns the workload with these options, and the defaults of those that are not given.
     ///
     /// # Errors
     /// A usage error for an option that is another workload's.
@@ -48,7 +48,7 @@ struct Flag {
     help: String,
 }
 
-/// Every flag of every workload, in the order in which workloads list them.
+/// Returns every flag of every workload, in the order in which workloads list them.
 fn flags() -> Vec<Flag> {
     let mut names: Vec<(&'static str, Takes)> = Vec::new();
     let options = || Workloads::known().iter().map(|workload| (workload, workload.options()));

@@ -53,7 +53,8 @@ const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
 /// The factors for a workload's numbers, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
 
-/// The run `number` of a hunt from `seed` on `system`, with the families of faults that this machine allows.
+/// Returns the run `number` of a hunt from `seed` on `system`, with the families of faults that this machine
+/// allows.
 #[must_use]
 pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, number: u64) -> Drawn {
     // Runs of one hunt must not share their random numbers.
@@ -188,7 +189,7 @@ fn workload_options(
     drawn
 }
 
-/// A fault mix: everything at once, a few families, or one variant for itself beside a family.
+/// Returns a fault mix: everything at once, a few families, or one variant for itself beside a family.
 fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
     let some = |count: usize, rng: &mut _| -> Vec<String> {
         allowed.sample(rng, count).map(|family| family.name().to_owned()).collect()

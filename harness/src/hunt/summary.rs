@@ -34,15 +34,15 @@ impl Counts {
     }
 }
 
-/// The largest part of runs in which a defect can show that `quiet` of them would still miss with a chance of 5 %:
-/// 1 - 0.05^(1/quiet). For many runs that is about 3/quiet, the "rule of three".
-/// Source: J. A. Hanley and A. Lippman-Hand, "If Nothing Goes Wrong, Is Everything All Right?", JAMA 249 (1983), 1743–1745.
+/// Returns the largest part of runs in which a defect can show that `quiet` of them would still miss with a
+/// chance of 5 %: 1 - 0.05^(1/quiet). For many runs that is about 3/quiet, the "rule of three". Source: J. A.
+/// Hanley and A. Lippman-Hand, "If Nothing Goes Wrong, Is Everything All Right?", JAMA 249 (1983), 1743–1745.
 fn missed_at_most(quiet: u32) -> f64 {
     1.0 - (1.0 - CONFIDENCE).powf(1.0 / f64::from(quiet.max(1)))
 }
 
 impl Hunted {
-    /// The run that found an anomaly, with its number; the first of them.
+    /// Returns the run that found an anomaly, with its number; the first of them.
     #[must_use]
     pub fn found(&self) -> Option<(u64, &Trial)> {
         let mut found =

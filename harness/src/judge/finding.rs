@@ -81,7 +81,7 @@ impl Finding {
             .map(|object| Self::Diverged { occasion: comparison.occasion, object: object.clone() })
     }
 
-    /// The same as an anomaly of its own kind, which no operation of a client is part of.
+    /// Returns the same as an anomaly of its own kind, which no operation of a client is part of.
     #[must_use]
     pub fn anomaly(&self) -> Anomaly {
         let (kind, objects, sentences) = match self {
@@ -172,7 +172,7 @@ fn capitalized(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// A value, its middle left out where it is long.
+/// Returns a value, its middle left out where it is long.
 fn abbreviated(value: &str) -> String {
     const SHOWN: usize = 40;
     let letters: Vec<char> = value.chars().collect();

@@ -29,7 +29,7 @@ impl Counts {
         }
     }
 
-    /// All together.
+    /// Returns the total.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.ok + self.fail + self.info

@@ -56,7 +56,7 @@ impl RunVerdict {
         }
     }
 
-    /// The exit code it calls for.
+    /// Returns the exit code it calls for.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -85,7 +85,7 @@ impl RunVerdict {
         }
     }
 
-    /// The verdict as files have it.
+    /// Returns the verdict as files have it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -96,7 +96,7 @@ impl RunVerdict {
         }
     }
 
-    /// The verdict as one word.
+    /// Returns the verdict as one word.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@ impl Producing {
     /// All, weakest first.
     pub const ALL: [Self; 4] = [Self::Unacknowledged, Self::Leader, Self::All, Self::Idempotent];
 
-    /// The broker's option `acks`.
+    /// Returns the broker's option `acks`.
     #[must_use]
     pub fn acks(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Producing {
         }
     }
 
-    /// The broker's option `idempotent`.
+    /// Returns the broker's option `idempotent`.
     #[must_use]
     pub fn idempotent(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Producing {
         }
     }
 
-    /// The options of the target that make it so.
+    /// Returns the options of the target that make it so.
     fn options(self) -> Vec<String> {
         let mut options = vec![format!("acks={}", self.acks()), format!("idempotent={}", self.idempotent())];
         if self != Self::Unacknowledged {
@@ -101,7 +101,7 @@ pub struct Common {
 }
 
 impl Cell {
-    /// Every combination with each of `faults`.
+    /// Returns every combination with each of `faults`.
     #[must_use]
     pub fn all(faults: &[String]) -> Vec<Self> {
         let mut cells = Vec::new();
@@ -115,7 +115,7 @@ impl Cell {
         cells
     }
 
-    /// The words of its run, after the program's name.
+    /// Returns the words of its run, after the program's name.
     #[must_use]
     pub fn words(&self, common: &Common) -> Vec<String> {
         let Common { nodes, interval, time_limit, seed } = common;

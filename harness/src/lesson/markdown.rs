@@ -6,7 +6,7 @@ use super::cell::{Common, Producing};
 use super::row::{Counted, Row, RowResult};
 use crate::judge::verdict::RunVerdict;
 
-/// The table of `rows`, with the words above and below it.
+/// Returns the table of `rows`, with the words above and below it.
 #[must_use]
 pub fn table(rows: &[Row], common: &Common) -> String {
     let mut text = String::new();

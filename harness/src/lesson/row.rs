@@ -55,7 +55,7 @@ impl Counted {
 }
 
 impl Counted {
-    /// The promise of delivery that was kept, where that can be said.
+    /// Returns the promise of delivery that was kept, where that can be said.
     #[must_use]
     pub fn reached(&self) -> Option<Delivery> {
         let counts = self.delivery.counts;

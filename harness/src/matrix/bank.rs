@@ -76,7 +76,7 @@ impl Series {
         }
     }
 
-    /// The figures of these series.
+    /// Returns the figures of these series.
     #[must_use]
     pub fn record(&self, target: &str, gate: &BugGate) -> BugRecord {
         let detected = |trial: &Trial| Self::detected(gate, trial);
@@ -171,7 +171,7 @@ impl Series {
         worst
     }
 
-    /// The folders of runs that a person has to look at: those that are not as they should be.
+    /// Returns the folders of runs that a person has to look at: those that are not as they should be.
     pub fn remarkable<'a>(&'a self, gate: &'a BugGate) -> impl Iterator<Item = &'a Trial> {
         let trials = self
             .trials

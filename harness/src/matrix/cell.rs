@@ -87,7 +87,7 @@ pub struct BugGate {
     pub bug: String,
     /// The anomalies it shows as.
     pub named: Named,
-    /// The anomalies that the scenario's settings entail by themselves, bug or no bug: what promises less, breaks more.
+    /// The anomalies that the scenario's settings entail even without the bug: a weaker promise allows more.
     pub entailed: Vec<AnomalyKind>,
     /// How many runs are made with the bug.
     pub trials: u32,
@@ -135,7 +135,7 @@ impl Aim {
     }
 }
 
-/// The names of `kinds`.
+/// Returns the names of `kinds`.
 #[must_use]
 pub fn names(kinds: &[AnomalyKind], between: &str) -> String {
     kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(between)

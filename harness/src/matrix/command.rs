@@ -49,7 +49,7 @@ impl RunCommand {
         self.options.iter().flat_map(|(name, value)| ["-o".to_owned(), format!("{name}={value}")])
     }
 
-    /// The program that it names in the place of one that would be found.
+    /// Returns the program that it names in the place of one that would be found.
     #[must_use]
     pub fn programs(&self) -> BTreeMap<String, PathBuf> {
         let program = self.flags.get("program").and_then(|program| program.split_once('='));

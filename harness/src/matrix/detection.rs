@@ -32,7 +32,8 @@ impl Detections {
         detections
     }
 
-    /// The median time, `None` where fewer than half found anything: then it is longer than the trials ran.
+    /// Returns the median time, `None` where fewer than half found anything: then it is longer than the
+    /// trials ran.
     ///
     /// Kaplan and Meier's: the first time at which the part not yet found is at most one half. All are censored at one
     /// time, after every detection, so that this is the ⌈n/2⌉-th time of n trials.

@@ -55,7 +55,7 @@ impl Document {
         Self { path: path.to_owned(), text }
     }
 
-    /// The file.
+    /// Returns the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -72,13 +72,13 @@ impl Document {
         })
     }
 
-    /// The error that `message` is, at the line where `span` begins.
+    /// Returns the error that `message` is, at the line where `span` begins.
     #[must_use]
     pub fn wrong(&self, span: Range<usize>, message: impl Into<String>) -> DocumentError {
         DocumentError::Wrong { path: self.path.clone(), line: self.line(span.start), message: message.into() }
     }
 
-    /// The line, counted from one, of the byte at `offset`.
+    /// Returns the line, counted from one, of the byte at `offset`.
     #[must_use]
     pub fn line(&self, offset: usize) -> usize {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];

@@ -348,7 +348,8 @@ impl Reader<'_> {
     }
 }
 
-/// The folder of a cell's runs, below that of all: its name, with what archives of CI systems refuse replaced.
+/// Returns the folder of a cell's runs, below that of all: its name, with what archives of CI systems refuse
+/// replaced.
 #[must_use]
 pub fn folder(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_./=,+@%".contains(c) { c } else { '_' }).collect()

@@ -17,7 +17,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// A judgement without figures.
+    /// Returns a judgement without figures.
     #[must_use]
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self { outcome, message: message.into(), bug: None }
@@ -100,7 +100,7 @@ pub fn inconclusive(finding: &Finding) -> Judgement {
     }
 }
 
-/// The anomalies of `trial` that were not expected, in a sentence, if there are any.
+/// Returns the anomalies of `trial` that were not expected, in a sentence, if there are any.
 #[must_use]
 pub fn surprise(named: &Named, trial: &Trial) -> Option<String> {
     let first = trial.anomalies().iter().find(|found| !named.admits(found.kind))?;

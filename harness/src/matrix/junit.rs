@@ -16,7 +16,7 @@ use super::table::{Reproduction, leads};
 #[error("cannot write the results as JUnit XML")]
 pub struct JunitError(#[source] quick_junit::SerializeError);
 
-/// The XML of `results`.
+/// Returns the XML of `results`.
 ///
 /// # Errors
 /// [`JunitError`].

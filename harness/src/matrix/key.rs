@@ -25,7 +25,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The key of the option of the command line that is called `name`.
+    /// Returns the key of the option of the command line that is called `name`.
     #[must_use]
     pub fn flag(name: &str) -> Self {
         match name {

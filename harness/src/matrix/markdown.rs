@@ -17,7 +17,7 @@ macro_rules! say {
     ($text:expr, $($line:tt)*) => { let _ = writeln!($text, $($line)*); };
 }
 
-/// The Markdown of `results`.
+/// Returns the Markdown of `results`.
 #[must_use]
 pub fn markdown(results: &MatrixResults) -> String {
     let mut text = String::new();

@@ -20,7 +20,7 @@ use crate::cli::exit::Exit;
 pub enum Outcome {
     /// As expected.
     Passed,
-    /// Not run: this machine cannot, and the cell says why that may be.
+    /// Not run: this machine cannot, and the cell allows that.
     Skipped,
     /// Not run, or not to its end: the time was up, or the user interrupted.
     NotRun,

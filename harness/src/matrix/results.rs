@@ -91,7 +91,7 @@ pub enum SeriesName {
 }
 
 impl SeriesName {
-    /// The name, as saved and as part of folders.
+    /// Returns the name, as saved and as part of folders.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -103,7 +103,7 @@ impl SeriesName {
 }
 
 impl MatrixResults {
-    /// The exit code that the cells call for.
+    /// Returns the exit code that the cells call for.
     #[must_use]
     pub fn worst(&self) -> Exit {
         worst(self.cells.iter().map(|cell| cell.outcome))
@@ -126,7 +126,7 @@ impl MatrixResults {
         format!("{counts} of {} in {:.0} s", self.cells.len(), self.seconds)
     }
 
-    /// The figures of the bugs among the cells, as they are kept.
+    /// Returns the figures of the bugs among the cells, as they are kept.
     #[must_use]
     pub fn bank(&self) -> BankResults {
         BankResults {
@@ -246,7 +246,7 @@ impl BankResults {
         Err(failed(folder)(io::ErrorKind::AlreadyExists.into()))
     }
 
-    /// The figures of one bug.
+    /// Returns the figures of one bug.
     #[must_use]
     pub fn of(&self, target: &str, bug: &str) -> Option<&BugRecord> {
         self.bugs.iter().find(|record| record.target == target && record.bug == bug)

@@ -47,7 +47,7 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The error that `message` is, at the line of `span`.
+    /// Returns the error that `message` is, at the line of `span`.
     pub fn wrong(&self, span: Range<usize>, message: impl Into<String>) -> DocumentError {
         self.document.wrong(span, message)
     }
@@ -61,7 +61,7 @@ impl Reader<'_> {
         self.wrong(span, format!("unknown key \"{given}\"{hint}; known: {}", known.join(", ")))
     }
 
-    /// The table that `value` must be.
+    /// Returns the table that `value` must be.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`], as of everything here.
@@ -69,7 +69,7 @@ impl Reader<'_> {
         value.get_ref().as_table().ok_or_else(|| self.wrong(value.span(), "a table is expected here"))
     }
 
-    /// One word, or several.
+    /// Returns one word, or several.
     fn words(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Word>, DocumentError> {
         let one = |value: &Spanned<DeValue<'_>>| {
             let word = word(value.get_ref()).ok_or_else(|| {
@@ -149,7 +149,7 @@ impl<'a> Own<'a> {
         self.section.own.get(name).or_else(|| self.defaults.own.get(name)).map_or(&[], Vec::as_slice)
     }
 
-    /// The value of a key that has only one.
+    /// Returns the value of a key that has only one.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`] for a list.
@@ -182,7 +182,7 @@ impl<'a> Own<'a> {
             .transpose()
     }
 
-    /// A duration.
+    /// Parses a duration.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`].
@@ -199,7 +199,7 @@ impl<'a> Own<'a> {
         Ok(truth.unwrap_or(false))
     }
 
-    /// A number from `least` on.
+    /// Parses a number from `least` on.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`].

@@ -176,7 +176,7 @@ impl Session<'_> {
         Ok(result)
     }
 
-    /// One run, or a few until the anomaly shows.
+    /// Makes one run, or a few until the anomaly shows.
     async fn verdict(
         &self,
         prepared: &Prepared,
@@ -200,7 +200,7 @@ impl Session<'_> {
         Ok(Performed { judgement, trials, remarkable })
     }
 
-    /// The three series of a bug.
+    /// Makes the three series of a bug.
     async fn bug(&self, prepared: &Prepared, gate: &BugGate) -> Result<Performed, SessionError> {
         let with = &prepared.cell.command;
         let mut without = with.clone();

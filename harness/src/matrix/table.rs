@@ -32,7 +32,7 @@ enum Style {
 pub struct Row(Option<ProgressBar>);
 
 impl Table {
-    /// The table of so many cells, drawn as standard error allows.
+    /// Returns the table of so many cells, drawn as standard error allows.
     #[must_use]
     pub fn new(cells: usize) -> Self {
         let style = if std::io::stderr().is_terminal() {
@@ -47,7 +47,7 @@ impl Table {
         Self { style, cells, done: 0, failed: 0 }
     }
 
-    /// A run begins.
+    /// Shows that a run begins.
     pub fn begin(&mut self, cell: &str, series: SeriesName, seed: u64) -> Row {
         match &self.style {
             Style::Plain => Row(None),

@@ -76,7 +76,7 @@ fn place(error: &SettingsError) -> Key {
     }
 }
 
-/// The scenario of the seeded bug `bug` of `target`, which must be one that can be found.
+/// Returns the scenario of the seeded bug `bug` of `target`, which must be one that can be found.
 ///
 /// # Errors
 /// [`VocabularyError`].
@@ -92,7 +92,7 @@ pub fn scenario(target: &str, bug: &str) -> Result<&'static Scenario, Vocabulary
     })
 }
 
-/// Every seeded bug, with its target.
+/// Returns every seeded bug, with its target.
 #[must_use]
 pub fn seeded_bugs() -> Vec<(&'static str, &'static str)> {
     systems()

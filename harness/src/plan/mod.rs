@@ -285,14 +285,14 @@ impl Plan {
         self.patience_ms.map_or(self.operation_timeout(), Duration::from_millis)
     }
 
-    /// The nodes, as their system sees them.
+    /// Returns the nodes, as their system sees them.
     #[must_use]
     pub fn topology(&self) -> Topology {
         let node = |host: &PlannedHost| Node { name: host.name.clone(), address: host.address };
         Topology { nodes: self.nodes.iter().map(node).collect() }
     }
 
-    /// The names of the nodes.
+    /// Returns the names of the nodes.
     #[must_use]
     pub fn node_names(&self) -> Vec<NodeId> {
         self.nodes.iter().map(|host| host.name.clone()).collect()

@@ -54,19 +54,19 @@ impl RunFolder {
         Ok(Self { path })
     }
 
-    /// The folder itself.
+    /// Returns the folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file of the run.
+    /// Returns a file of the run.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// A node's own folder; made when the node is.
+    /// Returns a node's own folder; made when the node is.
     #[must_use]
     pub fn node(&self, node: &NodeId) -> PathBuf {
         self.path.join("nodes").join(node.as_str())

@@ -29,7 +29,7 @@ pub struct Agenda<'a> {
 }
 
 impl<'a> Agenda<'a> {
-    /// The agenda of `schedule`, where no fault is held past `until`.
+    /// Returns the agenda of `schedule`, where no fault is held past `until`.
     #[must_use]
     pub fn new(schedule: &'a [ScheduledFault], until: Duration) -> Self {
         Self { starts: schedule.iter().collect(), stops: BTreeMap::new(), until }

@@ -29,7 +29,7 @@ pub struct ClusterAccess {
 }
 
 impl ClusterAccess {
-    /// The nodes, in their planned order.
+    /// Returns the nodes, in their planned order.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
         self.deployment.topology().nodes.iter().map(|node| node.name.clone()).collect()
@@ -51,7 +51,7 @@ impl ClusterAccess {
         }
     }
 
-    /// The node that says that it leads, in the highest term, or that most others name.
+    /// Returns the node that says that it leads, in the highest term, or that most others name.
     pub async fn leader(&self) -> Option<NodeId> {
         let operator = self.operator.as_ref();
         let asked = self
@@ -79,7 +79,7 @@ impl ClusterAccess {
         best.map(|(_, leader)| leader)
     }
 
-    /// The node that the process slot `slot` speaks to.
+    /// Returns the node that the process slot `slot` speaks to.
     #[must_use]
     pub fn node_of_slot(&self, slot: usize) -> &NodeId {
         &self.deployment.topology().nodes[slot % self.deployment.topology().nodes.len()].name
@@ -102,7 +102,8 @@ impl ClusterAccess {
         }
     }
 
-    /// A fresh client of `node` for the process slot `slot`, which gives up on an operation after `timeout`.
+    /// Returns a fresh client of `node` for the process slot `slot`, which gives up on an operation after
+    /// `timeout`.
     ///
     /// # Panics
     /// When the system has no clients of this vocabulary: plans are held against what systems have.

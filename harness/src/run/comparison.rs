@@ -1,4 +1,4 @@
-//! The last look at replicas: what each node holds of its own, asked until all copies are at one position.
+//! The final comparison of replicas: each node's own copies, read until all are at the same position.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -55,7 +55,7 @@ pub async fn compare(
     }
 }
 
-/// The copies of one object, compared.
+/// Returns the copies of one object, compared.
 fn compared(name: Option<String>, copies: &BTreeMap<NodeId, ReplicaCopy>) -> ComparedObject {
     let seen = |(node, copy): (&NodeId, &ReplicaCopy)| CopySeen {
         node: node.clone(),
@@ -91,7 +91,7 @@ fn compared(name: Option<String>, copies: &BTreeMap<NodeId, ReplicaCopy>) -> Com
     object
 }
 
-/// All that a copy holds in a word, the system's own beside ours.
+/// Returns all that a copy holds in a word, the system's own beside ours.
 fn digest(copy: &ReplicaCopy) -> String {
     let mut hasher = DefaultHasher::new();
     copy.values.hash(&mut hasher);

@@ -388,7 +388,7 @@ async fn record(records: &mpsc::UnboundedSender<NemesisRecord>, act: NemesisAct)
     }
 }
 
-/// The fault as the history names it.
+/// Returns the fault as the history names it.
 fn name(fault: &ScheduledFault) -> FaultName {
     FaultName { id: fault.id, family: fault.fault.family().name().to_owned(), what: fault.fault.to_string() }
 }
@@ -401,7 +401,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

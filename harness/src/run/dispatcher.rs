@@ -279,7 +279,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         self.slots.len()
     }
 
-    /// The node that each process slot speaks to.
+    /// Returns the node that each process slot speaks to.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
         self.slots.iter().map(|slot| slot.node.clone()).collect()
@@ -439,7 +439,7 @@ impl<A: Vocabulary> Dispatcher<A> {
     }
 }
 
-/// A client's cause as the history keeps it.
+/// Returns a client's cause as the history keeps it.
 fn error(cause: &Cause) -> OpError {
     OpError { kind: Some(cause.kind.name().into()), text: cause.to_string(), saw: cause.saw.clone() }
 }

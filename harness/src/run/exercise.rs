@@ -156,7 +156,7 @@ fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientP
     }
 }
 
-/// The final phase of the workload, and the comparison of what nodes hold.
+/// Runs the final phase of the workload, and compares the nodes' copies.
 async fn look<K: Kind>(
     mix: &K::Mix,
     dispatcher: &mut Dispatcher<K::Action>,

@@ -35,7 +35,7 @@ impl NemesisThread {
     /// Moves `nemesis` to a thread of its own.
     ///
     /// # Errors
-    /// What the system says when it has no thread left.
+    /// The system's error when it has no thread left.
     pub fn start(nemesis: Nemesis) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let thread =
@@ -84,7 +84,7 @@ impl NemesisThread {
         self.ask(|reply| Command::Heal { id, reply }).await
     }
 
-    /// The numbers of the faults in force.
+    /// Returns the numbers of the faults in force.
     pub async fn in_force(&self) -> Vec<u32> {
         self.ask(Command::InForce).await
     }
@@ -94,7 +94,7 @@ impl NemesisThread {
         self.ask(Command::Running).await
     }
 
-    /// The nodes that ended by themselves since the last call.
+    /// Returns the nodes that ended by themselves since the last call.
     ///
     /// # Errors
     /// [`NemesisError`].

@@ -86,7 +86,7 @@ impl Observer {
     /// Starts to look at `cluster`, noting into `folder`. On a `LocalSet`.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// The system's error on the file.
     pub fn start(
         folder: &Path,
         cluster: Rc<ClusterAccess>,
@@ -102,7 +102,7 @@ impl Observer {
     /// Takes a last look, and ends.
     ///
     /// # Errors
-    /// What the system said of the file.
+    /// The system's error on the file.
     pub async fn finish(self) -> io::Result<()> {
         let Self { enough, task } = self;
         drop(enough);
@@ -180,7 +180,7 @@ async fn observe(
     observation
 }
 
-/// The machine's wall clock, in nanoseconds since 1970.
+/// Returns the machine's wall clock, in nanoseconds since 1970.
 fn wall_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)

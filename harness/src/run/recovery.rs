@@ -248,7 +248,7 @@ mod tests {
         Fault::Packet { effect, targets: Targets::Nodes(Vec::new()) }
     }
 
-    /// A target that tolerates one loss, after fault 1 stopped n1 from second 1 to second 10.
+    /// Returns a target that tolerates one loss, after fault 1 stopped n1 from second 1 to second 10.
     fn after_a_kill() -> Situation {
         let mut situation = Situation::new(1);
         situation.begins(1, at(1));

@@ -178,7 +178,7 @@ fn files(plan: &Plan, folder: &RunFolder) -> Result<BTreeMap<NodeId, NodeFiles>,
     Ok(files)
 }
 
-/// The breakable disk of `node`, mounted where its data is, if the plan has one.
+/// Returns the breakable disk of `node`, mounted where its data is, if the plan has one.
 fn disk(plan: &Plan, folder: &RunFolder, node: &NodeId, seed: u64) -> Result<Option<FaultDisk>, WorldError> {
     if plan.arena.data != DataLocation::Breakable {
         return Ok(None);
@@ -221,7 +221,7 @@ async fn await_all(nemesis: &NemesisThread, cluster: &Rc<ClusterAccess>) -> Resu
     }
 }
 
-/// The last lines that `node` wrote, and where the rest is.
+/// Returns the last lines that `node` wrote, and where the rest is.
 fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
     let Some(files) = cluster.files.get(node) else { return String::new() };
     for file in [&files.stderr, &files.stdout] {

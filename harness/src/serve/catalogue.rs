@@ -148,7 +148,7 @@ impl Catalogue {
     }
 }
 
-/// The run in `folder`, if it is one.
+/// Returns the run in `folder`, if it is one.
 ///
 /// # Errors
 /// [`PlanError`] when its plan is not one that this program reads.

@@ -34,7 +34,7 @@ impl Root {
         Ok(Self { path: found })
     }
 
-    /// The folder itself, without links.
+    /// Returns the folder itself, without links.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -56,7 +56,7 @@ pub struct Served {
 
 type Shared = State<Arc<Served>>;
 
-/// The router for `served`.
+/// Returns the router for `served`.
 pub fn router(served: Served) -> Router {
     let served = Arc::new(served);
     Router::new()

@@ -29,7 +29,7 @@ pub fn with_faults(plan: &Plan, faults: &[ScheduledFault]) -> Plan {
     Plan { schedule, ..plan.clone() }
 }
 
-/// The plan without everything after `anomaly_ms`, when the witness was complete.
+/// Returns the plan without everything after `anomaly_ms`, when the witness was complete.
 #[must_use]
 pub fn cut_after(plan: &Plan, anomaly_ms: u64) -> Option<Candidate> {
     let limit = anomaly_ms + AFTERMATH_MS;
@@ -43,7 +43,7 @@ pub fn cut_after(plan: &Plan, anomaly_ms: u64) -> Option<Candidate> {
     })
 }
 
-/// The plan without the time before its first fault and after its last.
+/// Returns the plan without the time before its first fault and after its last.
 #[must_use]
 pub fn without_idle_time(plan: &Plan) -> Option<Candidate> {
     let first = plan.schedule.iter().map(|fault| fault.start_ms).min()?;
@@ -63,7 +63,7 @@ pub fn without_idle_time(plan: &Plan) -> Option<Candidate> {
     Some(Candidate { plan: Plan { time_limit_ms: limit, ..moved }, what: format!("{saved:.1} idle seconds") })
 }
 
-/// The plan with half of its processes.
+/// Returns the plan with half of its processes.
 #[must_use]
 pub fn fewer_processes(plan: &Plan) -> Option<Candidate> {
     let concurrency = plan.concurrency / 2;
@@ -74,7 +74,7 @@ pub fn fewer_processes(plan: &Plan) -> Option<Candidate> {
     })
 }
 
-/// The plan with half of its workload's keys.
+/// Returns the plan with half of its workload's keys.
 #[must_use]
 pub fn fewer_keys(plan: &Plan) -> Option<Candidate> {
     let keys = plan.workload.options.get("keys")?.as_u64()? / 2;
@@ -83,7 +83,7 @@ pub fn fewer_keys(plan: &Plan) -> Option<Candidate> {
     (keys >= 1).then(|| Candidate { plan: smaller, what: format!("keys, down to {keys}") })
 }
 
-/// The plan with three nodes, where no fault names one of the others.
+/// Returns the plan with three nodes, where no fault names one of the others.
 #[must_use]
 pub fn fewer_nodes(plan: &Plan) -> Option<Candidate> {
     const NODES: usize = 3;

@@ -109,7 +109,7 @@ pub struct Found {
 }
 
 impl Trial {
-    /// The anomalies it found.
+    /// Returns the anomalies it found.
     #[must_use]
     pub fn anomalies(&self) -> &[Found] {
         match &self.finding {
@@ -287,7 +287,7 @@ impl Left {
         }
     }
 
-    /// The error that the program ended with, or else the last line it said.
+    /// Returns the error that the program ended with, or else the last line it said.
     fn last_words(&self) -> String {
         let mut lines = self.printed.lines().rev().map(str::trim).filter(|line| !line.is_empty());
         let last = lines.clone().next().unwrap_or("nothing");

@@ -72,7 +72,7 @@ impl Proportion {
     }
 }
 
-/// The natural logarithm of the number of ways to choose `k` of `n`; `k` is at most `n`.
+/// Returns the natural logarithm of the number of ways to choose `k` of `n`; `k` is at most `n`.
 fn ln_choose(n: u64, k: u64) -> f64 {
     let ln_factorial = |n: u64| (2..=n).map(|factor| (factor as f64).ln()).sum::<f64>();
     ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)

@@ -24,7 +24,7 @@ pub struct TrialKey(String);
 pub struct ProgramKey(u64);
 
 impl ProgramKey {
-    /// The key of the program at `path`.
+    /// Returns the key of the program at `path`.
     ///
     /// The hash is the standard library's, which may change with it; but then the program has changed as well.
     ///
@@ -101,7 +101,7 @@ pub struct StateError {
 const FILE: &str = "state.jsonl";
 
 impl State {
-    /// The state in `folder`, which exists, as far as it is about `program`.
+    /// Returns the state in `folder`, which exists, as far as it is about `program`.
     ///
     /// # Errors
     /// [`StateError`].

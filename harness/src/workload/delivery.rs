@@ -47,7 +47,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
     }
 }
 
-/// The promise that a record keeps, with its counts.
+/// Returns the promise that a record keeps, with its counts.
 fn findings(report: &DeliveryReport) -> Vec<String> {
     let DeliveryCounts {
         sent,

@@ -19,7 +19,7 @@ use crate::run::exercise::{Stage, exercise};
 
 /// A model that histories can be checked against: `duress check --model`.
 pub trait Model: Send + Sync {
-    /// The name on the command line.
+    /// Returns the name on the command line.
     fn name(&self) -> &'static str;
 
     /// Returns the content of its histories, in one line.
@@ -45,10 +45,10 @@ pub trait Workload: Model {
     /// Describes the operations, the end of a run, and the check: a few lines.
     fn description(&self) -> &'static str;
 
-    /// The vocabulary of its operations: a system takes part that has clients of it.
+    /// Returns the vocabulary of its operations: a system takes part that has clients of it.
     fn vocabulary(&self) -> &'static str;
 
-    /// Its options on the command line.
+    /// Returns its options on the command line.
     fn options(&self) -> &'static [WorkloadOption];
 
     /// Returns the default values of its options.

@@ -48,7 +48,7 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
         Setup::default()
     }
 
-    /// The operations of the main phase, endlessly, drawn from `seed`.
+    /// Returns the operations of the main phase, endlessly, drawn from `seed`.
     fn mix(&self, seed: u64) -> Self::Mix;
 
     /// Ends a run: makes losses visible, through `dispatcher`. Everything is healed by then; `mix` knows the
@@ -79,7 +79,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// One that leaves something open.
+    /// Returns an ending that leaves something open.
     #[must_use]
     pub fn undecided(what: String) -> Self {
         Self { undecided: vec![what] }

@@ -32,13 +32,13 @@ pub enum Takes {
 }
 
 impl WorkloadOption {
-    /// A flag that takes a whole number.
+    /// Returns a flag that takes a whole number.
     #[must_use]
     pub const fn number(name: &'static str, field: &'static str, help: &'static str) -> Self {
         Self { name, field, takes: Takes::Number, help }
     }
 
-    /// A flag that takes a duration; `field` is in milliseconds.
+    /// Returns a flag that takes a duration; `field` is in milliseconds.
     #[must_use]
     pub const fn duration(name: &'static str, field: &'static str, help: &'static str) -> Self {
         Self { name, field, takes: Takes::Duration, help }
@@ -73,7 +73,8 @@ pub struct ForeignOption {
 }
 
 impl WorkloadSettings {
-    /// The options of the workload `name`, which has `known` and these `defaults`, with those given in their place.
+    /// Returns the options of the workload `name`, which has `known` and these `defaults`, with those given
+    /// in their place.
     ///
     /// # Errors
     /// [`ForeignOption`] for one that the workload does not have.

@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A condition is looked at again after this; the condition decides, never the time.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// The browser that there is.
+/// Returns the browser that there is.
 pub fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("DURESS_CHROMIUM") {
         return Some(named.into());
@@ -164,7 +164,7 @@ pub fn wait<T>(deadline: Duration, what: &str, mut condition: impl FnMut() -> Op
     }
 }
 
-/// The body of an HTTP answer on loopback.
+/// Returns the body of an HTTP answer on loopback.
 pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -189,7 +189,7 @@ pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     }
 }
 
-/// The folder for pictures, if they are wanted.
+/// Returns the folder for pictures, if they are wanted.
 pub fn pictures() -> Option<PathBuf> {
     let folder = PathBuf::from(std::env::var_os("DURESS_SCREENSHOTS")?);
     fs::create_dir_all(&folder).unwrap();

@@ -61,7 +61,7 @@ impl Page {
         assert_eq!(state, "yes", "{:?}", self.browser.events("Runtime.exceptionThrown"));
     }
 
-    /// The value of a JavaScript expression, promises awaited.
+    /// Returns the value of a JavaScript expression, promises awaited.
     #[track_caller]
     pub fn ask(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
@@ -77,7 +77,7 @@ impl Page {
         value.as_str().unwrap_or_else(|| panic!("{expression} is not a string: {value}")).to_owned()
     }
 
-    /// Its value as a number.
+    /// Returns its value as a number.
     #[track_caller]
     pub fn number(&mut self, expression: &str) -> f64 {
         let value = self.ask(expression);

@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
     ("it_is_readable_light_and_dark_wide_and_narrow", readable),
 ];
 
-/// The report of a real run whose replicas answer stale reads.
+/// Returns the report of a real run whose replicas answer stale reads.
 fn failing_run() -> Result<(TempDir, PathBuf), Missing> {
     let folder = tempfile::Builder::new().prefix("duress-report-").tempdir().unwrap();
     let duress = |words: &[&str]| {

@@ -29,7 +29,7 @@ fn node(process: u64) -> NodeId {
     NodeId::new(format!("n{}", process % NODES + 1))
 }
 
-/// The node that fault `id` kills.
+/// Returns the node that fault `id` kills.
 fn struck(id: u32) -> NodeId {
     node(u64::from(id))
 }

@@ -51,7 +51,7 @@ impl Client {
 #[derive(Debug)]
 pub struct Failed(pub String);
 
-/// The Python that has the libraries.
+/// Returns the Python that has the libraries.
 fn python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka-clients/bin/python")
 }

@@ -97,7 +97,7 @@ fn check(lines: &[Line], senders: &[Client]) {
     assert_eq!((distinct.len(), lines.len()), (senders.len() * EACH, senders.len() * EACH));
 }
 
-/// All clients, where all are installed.
+/// Returns all clients, where all are installed.
 fn installed() -> Result<Vec<Client>, Missing> {
     Client::ALL.into_iter().map(Client::installed).collect()
 }

@@ -18,14 +18,14 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("nodes_that_their_disks_fail_may_end", nodes_that_their_disks_fail_may_end),
 ];
 
-/// The plan that `line` comes to.
+/// Returns the plan that `line` comes to.
 fn planned(line: &str) -> Value {
     let stage = Stage::set();
     let run = stage.run(&format!("run {line} --dry-run"), PATIENCE).exits(0);
     serde_json::from_str(&run.stdout).unwrap()
 }
 
-/// The most nodes that one fault of `plan` kills.
+/// Returns the most nodes that one fault of `plan` kills.
 fn most_killed(plan: &Value) -> usize {
     let faults = plan["schedule"].as_array().unwrap();
     let struck = |fault: &Value| fault["targets"]["nodes"].as_array().map_or(1, Vec::len);

@@ -61,7 +61,8 @@ fn one_older_answer_is_named() {
     assert!(explained(&operations, &anomaly["start"]["initial"]), "{operations:#?}");
 }
 
-/// The good history, in which the last read is answered with the value that was replaced before it began.
+/// Returns the good history, in which the last read is answered with the value that was replaced before it
+/// began.
 fn older_answer() -> String {
     let bad = GOOD.replace(r#""f":"read","value":["x",2]"#, r#""f":"read","value":["x",1]"#);
     assert_ne!(bad, GOOD);
@@ -172,7 +173,7 @@ fn other_formats_get_the_same_answer() {
     }
 }
 
-/// One process writes 7, and then another reads `read`.
+/// Returns a history in which one process writes 7, and then another reads `read`.
 fn written_then_read(read: &str) -> [String; 2] {
     let event = |process: u32, op_type: &str, f: &str, value: &str, time: u32| {
         format!("{{:process {process} :type :{op_type} :f :{f} :value {value} :time {time}}}\n")

@@ -162,12 +162,12 @@ fn has_come(moment: Moment, stage: &Stage, started: &Started) -> bool {
     }
 }
 
-/// The run's record, once it has a folder.
+/// Returns the run's record, once it has a folder.
 fn record(stage: &Stage) -> Option<Record> {
     fs::canonicalize(stage.path().join("runs/latest")).ok().map(Record::new)
 }
 
-/// The thread of a process that has this name.
+/// Returns the thread of a process that has this name.
 fn thread(process: Pid, name: &str) -> Option<Pid> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
     let named = threads.filter_map(|thread| {

@@ -69,13 +69,13 @@ deadline = "2s"
 expect = "valid"
 "#;
 
-/// The results of the matrix `m.toml` on `stage`.
+/// Returns the results of the matrix `m.toml` on `stage`.
 fn results(stage: &Stage) -> Value {
     let path = stage.path().join("runs/matrix/m/results.json");
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The process of the run that a matrix on `stage` has under way, once its nodes are being started.
+/// Returns the process of the run that a matrix on `stage` has under way, once its nodes are being started.
 fn run_under_way(stage: &Stage) -> Pid {
     let mut found = None;
     wait_until("a run is under way", PATIENCE, || {

@@ -19,12 +19,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record in `folder`.
+    /// Returns the record in `folder`.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         &self.folder
     }
@@ -36,7 +36,7 @@ impl Record {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// A file of it as JSON.
+    /// Returns a file of it as JSON.
     #[track_caller]
     pub fn json(&self, name: &str) -> Value {
         serde_json::from_str(&self.text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -68,7 +68,7 @@ pub fn nemesis<'a>(history: &'a [Value], prefix: &str) -> Vec<&'a Value> {
     history.iter().filter(by_nemesis).collect()
 }
 
-/// The events of clients.
+/// Returns the events of clients.
 pub fn clients(history: &[Value]) -> impl Iterator<Item = &Value> {
     history.iter().filter(|event| event["process"] != "nemesis")
 }

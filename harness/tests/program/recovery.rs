@@ -16,7 +16,7 @@ pub const TESTS: &[Test] = &[
     ("a_node_that_stays_silent_is_found", a_node_that_stays_silent_is_found),
 ];
 
-/// A partition of n2 from both others, from second 1 on.
+/// Returns a partition of n2 from both others, from second 1 on.
 fn partition(stop_ms: u64) -> Value {
     let links = [["n1", "n2"], ["n2", "n1"], ["n2", "n3"], ["n3", "n2"]];
     json!({"id": 1, "start_ms": 1000, "stop_ms": stop_ms, "kind": "partition",
@@ -87,7 +87,7 @@ fn a_node_that_stays_silent_is_found() {
     stage.assert_vanished();
 }
 
-/// The process of a node, by its arguments.
+/// Returns the process of a node, by its arguments.
 fn process_of(stage: &Stage, node: &str) -> Pid {
     let is_it = |pid: &Pid| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

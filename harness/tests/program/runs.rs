@@ -64,8 +64,8 @@ fn one_older_answer_is_found(stage: &Stage, history: &[Value]) {
     assert!(operations.iter().any(|operation| operation["completion_index"] == edited), "{check}");
 }
 
-/// A read that was answered, and an older value of its key: one that another read had seen, and seen replaced, before
-/// this one began.
+/// Returns a read that was answered, and an older value of its key: one that another read had seen, and seen
+/// replaced, before this one began.
 fn with_a_past(history: &[Value]) -> (usize, Value) {
     let mut began = BTreeMap::new();
     // By key, each answered read: its beginning, its end, its value.

@@ -41,7 +41,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An empty stage.
+    /// Returns an empty stage.
     pub fn set() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::Builder::new().prefix("duress-").tempdir().unwrap();
@@ -49,7 +49,7 @@ impl Stage {
         Self { folder, mark }
     }
 
-    /// Its folder, in which everything is started.
+    /// Returns its folder, in which everything is started.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -92,7 +92,7 @@ impl Stage {
         self.start(self.duress(line)).wait(deadline)
     }
 
-    /// The record of the latest run, which must exist.
+    /// Returns the record of the latest run, which must exist.
     #[track_caller]
     pub fn latest(&self) -> Record {
         let link = self.path().join("runs/latest");
@@ -149,7 +149,7 @@ pub struct Started {
 }
 
 impl Started {
-    /// Its process.
+    /// Returns its process.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
@@ -211,7 +211,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Its exit code; -1 when a signal ended it.
+    /// Returns its exit code; -1 when a signal ended it.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
     }

@@ -29,7 +29,7 @@ fn with_fault_in_force(stage: &Stage) -> (Started, Record) {
     (started, record)
 }
 
-/// The numbers of the faults that have evidence of their start, or stop.
+/// Returns the numbers of the faults that have evidence of their start, or stop.
 fn proven(history: &[Value], prefix: &str) -> Vec<u64> {
     let events = nemesis(history, prefix);
     let proven = events.iter().filter(|event| event["value"]["evidence"].is_object());

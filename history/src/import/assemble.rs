@@ -144,7 +144,7 @@ impl<A: Payload> Assembler<A> {
         self.recorded.sequence.entries == 0 && self.operations.is_empty()
     }
 
-    /// The events in the order in which they happened.
+    /// Returns the events in the order in which they happened.
     ///
     /// # Errors
     /// [`ReadError::Order`], [`ReadError::NoCommonOrder`] and [`ReadError::Tied`] where that is unclear.
@@ -202,7 +202,7 @@ impl<A: Payload> Assembler<A> {
 
     /// Makes two events of each operation that was recorded as a whole.
     ///
-    /// Where those of one client overlap, or touch, they are different processes' from here on.
+    /// From here on, overlapping or touching operations of one client belong to different processes.
     fn take_apart(&mut self) {
         self.recorded.sequence.of_operations = !self.operations.is_empty();
         let mut operations: Vec<(i64, Option<i64>, Whole<A>)> = Vec::with_capacity(self.operations.len());
@@ -376,7 +376,7 @@ impl<A: Payload> Assembler<A> {
         number
     }
 
-    /// The node that is called `name`.
+    /// Returns the node that is called `name`.
     fn node(&mut self, name: &str) -> NodeId {
         if let Some(node) = self.nodes.get(name) {
             return node.clone();

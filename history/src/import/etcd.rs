@@ -14,7 +14,7 @@ pub(super) fn is_request(input: &Map<String, Value>) -> bool {
         && (input.contains_key("Txn") || input.contains_key("Range"))
 }
 
-/// The operation that asked for `input` and was given `output`.
+/// Returns the operation that asked for `input` and was given `output`.
 ///
 /// # Errors
 /// [`ReadError::Field`] for a request that registers do not have.
@@ -80,7 +80,7 @@ fn error(output: &Value) -> Value {
     text("Error").or_else(|| text("ClientError")).unwrap_or_default()
 }
 
-/// The key of `range`, unless it is of several.
+/// Returns the key of `range`, unless it is of several.
 fn one_key(range: &Value) -> Option<Value> {
     range
         .get("End")

@@ -248,7 +248,7 @@ impl<A: Payload> Reader<'_, A> {
         }
     }
 
-    /// The name of the field that comes next; `None` where it is something else, which is skipped.
+    /// Reads the next field's name; `None` if it is something else, which is skipped.
     fn field_name<'a>(&mut self, forms: &mut Forms<'a>) -> Result<Option<&'a str>, ReadError> {
         let name = wrapped(forms, |forms| forms.name())?;
         if name.is_none() {
@@ -257,7 +257,7 @@ impl<A: Payload> Reader<'_, A> {
         Ok(name)
     }
 
-    /// The map that comes next, and that began, with its tags, at `began`.
+    /// Reads the next map, which began, with its tags, at `began`.
     fn map(&mut self, forms: &mut Forms<'_>, began: &Forms<'_>) -> Result<(), ReadError> {
         let line = forms.line();
         forms.open();
@@ -329,7 +329,7 @@ impl<A: Payload> Reader<'_, A> {
         result
     }
 
-    /// The vector that comes next: `[process type f value]`, perhaps with an error behind them.
+    /// Reads the next vector: `[process type f value]`, perhaps with an error behind them.
     fn vector(&mut self, forms: &mut Forms<'_>, closing: u8) -> Result<(), ReadError> {
         let (line, began) = (forms.line(), forms.clone());
         forms.open();

@@ -146,7 +146,7 @@ pub(super) enum Outcome {
     Info,
 }
 
-/// The field of `object` that has one of `names`.
+/// Returns the field of `object` that has one of `names`.
 fn find<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     let plain = |name: &str| {
         let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-'));
@@ -158,7 +158,7 @@ fn find<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value>
     })
 }
 
-/// The word `json`, if it says what an event says of its operation.
+/// Returns the event type that `word` means, if it means one.
 pub(super) fn op_type_of(word: &str) -> Option<OpType> {
     Some(match word.to_ascii_lowercase().as_str() {
         "invoke" | "invocation" | "call" => OpType::Invoke,

@@ -204,7 +204,7 @@ pub(crate) struct Recorded<A> {
     pub(crate) sequence: Sequence,
 }
 
-/// The history in the order in which its events happened.
+/// Returns the history in the order in which its events happened.
 ///
 /// # Errors
 /// [`ReadError::Order`], [`ReadError::NoCommonOrder`] and [`ReadError::Tied`] where that is unclear.

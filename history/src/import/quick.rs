@@ -112,7 +112,7 @@ impl<'a> Cursor<'a> {
         &rest[..length]
     }
 
-    /// The name of a field: `"name":` or `:name`.
+    /// Reads the name of a field: `"name":` or `:name`.
     fn name(&mut self) -> Option<&'a [u8]> {
         let quoted = self.peek()? == b'"';
         let name = self.word()?;

@@ -12,7 +12,7 @@ const CHUNK_BYTES: usize = 1 << 18;
 /// The file names of a history in the folder of a run: ours, and Jepsen's.
 const NAMES: [&str; 4] = ["history.jsonl", "history.edn", "history.txt", "jepsen.log"];
 
-/// The history at `path`: that in it, if it is a folder.
+/// Returns the history at `path`: that in it, if it is a folder.
 ///
 /// # Errors
 /// [`ReadError::NoHistory`].
@@ -31,7 +31,7 @@ fn file(path: &Path) -> Result<PathBuf, ReadError> {
         .ok_or_else(|| ReadError::NoHistory { path: path.to_owned(), looked_for: NAMES.to_vec() })
 }
 
-/// The bytes of the history at `path`, unpacked; `-` is standard input.
+/// Returns the bytes of the history at `path`, unpacked; `-` is standard input.
 ///
 /// # Errors
 /// [`ReadError`].

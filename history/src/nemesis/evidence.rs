@@ -144,7 +144,7 @@ impl Evidence {
         }
     }
 
-    /// The nodes that were started.
+    /// Returns the nodes that were started.
     #[must_use]
     pub fn started(&self) -> Vec<NodeId> {
         match self {

@@ -101,7 +101,7 @@ impl Recovery {
 }
 
 impl fmt::Display for Recovery {
-    /// Each node; and the links that were slowest to answer, or did not.
+    /// Formats each node; and the links that were slowest to answer, or did not.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes = self.nodes.iter().map(|node| format!("{} {}", node.node, node.came));
         let silent = self.links.iter().filter(|link| !matches!(link.came, Return::Back { .. }));

@@ -132,7 +132,7 @@ impl NemesisAct {
     }
 }
 
-/// The act, if it is one that our nemesis records.
+/// Returns the act, if it is one that our nemesis records.
 fn ours(time: u64, f: &str, value: &Value, error: Option<&str>) -> Option<NemesisAct> {
     if let Some(family) = f.strip_prefix(START) {
         let FaultValue { fault, what, leader, since_us, late_us, evidence, .. } = parsed(value)?;
@@ -193,7 +193,7 @@ fn parsed<T: DeserializeOwned>(value: &Value) -> Option<T> {
 }
 
 impl Serialize for NemesisEvent {
-    /// The line of the history file, without its line end.
+    /// Serializes the line of the history file, without its line end.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (f, value, error) = self.act.written().map_err(S::Error::custom)?;
         let mut line = serializer.serialize_struct("NemesisEvent", 7)?;

@@ -92,7 +92,7 @@ impl Forms<'_> {
         Ok(begins)
     }
 
-    /// A set: two sets of the same elements become the same array.
+    /// Reads a set: two sets of the same elements become the same array.
     fn set(&mut self, json: &mut String) -> Result<()> {
         let mut text = String::new();
         let begins = self.sequence(b'}', "a set", &mut text)?;
@@ -151,7 +151,7 @@ impl Forms<'_> {
         }
     }
 
-    /// A string. Escapes that JSON has too are kept as they are.
+    /// Reads a string. Escapes that JSON has too are kept as they are.
     fn string(&mut self, json: &mut String) -> Result<()> {
         let end = SyntaxError::Unterminated { what: "a string", began: self.line };
         self.at += 1;
@@ -184,7 +184,7 @@ impl Forms<'_> {
         Ok(())
     }
 
-    /// The four digits after `\u`; half of a pair without the other becomes the unknown character.
+    /// Reads the four digits after `\u`; half of a pair without the other becomes the unknown character.
     fn unicode(&mut self, json: &mut String, end: &SyntaxError) -> Result<()> {
         let code = self.four_digits(end)?;
         if (0xd800..0xdc00).contains(&code) && self.rest().starts_with("\\u") {
@@ -241,7 +241,7 @@ impl Forms<'_> {
         Ok(())
     }
 
-    /// A number, a keyword, a symbol, or one of the words for nil, true and false.
+    /// Reads a number, a keyword, a symbol, or one of the words for nil, true and false.
     fn atom(&mut self, json: &mut String) -> Result<()> {
         let token = self.token();
         let unsigned = token.strip_prefix(['+', '-']).unwrap_or(token);

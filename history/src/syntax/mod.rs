@@ -79,12 +79,12 @@ impl<'a> Forms<'a> {
         Self { text, at: 0, line, depth: 0 }
     }
 
-    /// The line that the next form begins at, from 1.
+    /// Returns the line that the next form begins at, from 1.
     pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
-    /// The line of the next character that is not white space.
+    /// Returns the line of the next character that is not white space.
     pub(crate) fn next_line(mut self) -> u64 {
         // A form to leave out may be unterminated: then it begins where it does.
         let _ = self.peek();

@@ -32,7 +32,7 @@ fn refused<A: Payload>(text: &str) -> String {
     sentence
 }
 
-/// Each operation in few words: `process action -> completion`.
+/// Returns each operation in few words: `process action -> completion`.
 fn told<A: Payload>(history: &History<A>) -> Vec<String> {
     fn action<A: Payload>(action: &A) -> String {
         let value = serde_json::to_string(&Value(action)).expect("a value has JSON");

@@ -110,7 +110,7 @@ fn starts(criterion: &mut Criterion, tracer: &Tracer) {
     });
 }
 
-/// The time `start` takes for `count` programs, without that of ending them.
+/// Returns the time `start` takes for `count` programs, without that of ending them.
 fn timed(count: u64, mut start: impl FnMut() -> Child) -> Duration {
     let mut total = Duration::ZERO;
     for _ in 0..count {

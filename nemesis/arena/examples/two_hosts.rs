@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs it; everything it starts ends with it.
 ///
 /// # Errors
-/// What this machine refuses.
+/// The refusal of this machine.
 pub fn main() -> Result<ExitCode, Box<dyn Error>> {
     // Isolate first, while the program has one thread: nothing outlives these namespaces.
     if let Role::Outer(ended) = isolate()? {

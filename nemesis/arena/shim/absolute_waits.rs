@@ -82,7 +82,7 @@ impl Real {
         Self { name, version: None, address: AtomicPtr::new(null_mut()) }
     }
 
-    /// Its address; null where the C library lacks it, and then no program can have linked to it.
+    /// Returns its address; null where the C library lacks it, and then no program can have linked to it.
     fn address(&self) -> *mut c_void {
         let known = self.address.load(Ordering::Relaxed);
         if !known.is_null() {
@@ -152,14 +152,14 @@ fn wait_in_slices(
     }
 }
 
-/// One slice of waiting for a condition variable.
+/// Waits one slice for a condition variable.
 fn wait_for_condition(deadline: Timespec, wait: impl FnOnce(*const Timespec) -> c_int) -> c_int {
     let Some(end) = slice(deadline) else { return wait(&PAST) };
     let outcome = wait(&end);
     if outcome == ETIMEDOUT && slice(deadline).is_some() { 0 } else { outcome }
 }
 
-/// The deadline, if it is one that the kernel would accept.
+/// Returns the deadline, if it is one that the kernel would accept.
 ///
 /// # Safety
 /// `deadline` is null or points to a timespec.
@@ -244,7 +244,7 @@ lock_until_by_clock!(pthread_mutex_clocklock, c"pthread_mutex_clocklock");
 lock_until_by_clock!(pthread_rwlock_clockrdlock, c"pthread_rwlock_clockrdlock");
 lock_until_by_clock!(pthread_rwlock_clockwrlock, c"pthread_rwlock_clockwrlock");
 
-/// The outcome of a semaphore's function, which sets errno.
+/// Returns the outcome of a semaphore's function, which sets errno.
 ///
 /// # Safety
 /// Call it right after the function.

@@ -240,7 +240,7 @@ fn scope_hint() -> String {
     .to_owned()
 }
 
-/// The error with everything that caused it, on one line.
+/// Returns the error with everything that caused it, on one line.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

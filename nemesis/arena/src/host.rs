@@ -53,13 +53,13 @@ impl Host {
         Ok((host, port))
     }
 
-    /// The host's name.
+    /// Returns the host's name.
     #[must_use]
     pub fn name(&self) -> &HostName {
         &self.name
     }
 
-    /// The host's address on the arena's network.
+    /// Returns the host's address on the arena's network.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
@@ -140,7 +140,7 @@ impl Host {
         Ok(procfs::network_namespace(pid)? == Some(self.inode))
     }
 
-    /// The namespace itself, for a child to enter.
+    /// Returns the namespace itself, for a child to enter.
     pub(super) fn namespace(&self) -> Arc<File> {
         Arc::clone(&self.namespace)
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub struct HostName(Arc<str>);
 
 impl HostName {
-    /// The name as a string.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

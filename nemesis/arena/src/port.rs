@@ -37,7 +37,8 @@ pub enum PortKind {
 }
 
 impl PortKind {
-    /// The better kind that works here, found by trying to make a TUN device. Call it inside the namespaces.
+    /// Returns the better kind that works here, found by trying to make a TUN device. Call it inside the
+    /// namespaces.
     ///
     /// # Errors
     /// When no network namespace can be made to try it in.

@@ -266,13 +266,13 @@ impl NodeProcess {
         Ok(Self { host, child, pid, started })
     }
 
-    /// The host it runs on.
+    /// Returns the host it runs on.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {
         &self.host
     }
 
-    /// Its number in the arena's PID namespace.
+    /// Returns its number in the arena's PID namespace.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid

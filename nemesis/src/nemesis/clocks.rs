@@ -74,7 +74,7 @@ impl Nemesis {
         }
     }
 
-    /// The fault in force that has moved the clock of `node`.
+    /// Returns the fault in force that has moved the clock of `node`.
     fn moved_by(&self, node: &NodeId) -> Option<u32> {
         let moves = |active: &Active| match active {
             Active::Clock { clocks } => clocks.iter().any(|clock| clock.node == *node),

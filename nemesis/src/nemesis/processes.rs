@@ -81,7 +81,7 @@ impl Nemesis {
         Ok(seen)
     }
 
-    /// The first process of each node that runs.
+    /// Returns the first process of each node that runs.
     pub(super) fn pids(&mut self, nodes: &[NodeId]) -> Result<Vec<(NodeId, Option<Pid>)>, NemesisError> {
         let pid =
             |node: &NodeId| Ok((node.clone(), self.cluster.process(node)?.map(|process| process.pid())));

@@ -84,13 +84,13 @@ fn write(folder: &Path) -> io::Result<std::convert::Infallible> {
     }
 }
 
-/// The wall clock as this process sees it, in nanoseconds since 1970.
+/// Returns the wall clock as this process sees it, in nanoseconds since 1970.
 pub fn wall_ns() -> i64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
     i64::try_from(since.as_nanos()).expect("before 2262")
 }
 
-/// The machine's monotonic clock, in nanoseconds.
+/// Returns the machine's monotonic clock, in nanoseconds.
 pub fn monotonic_ns() -> i64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("a clock that every kernel has");
     now.tv_sec() * 1_000_000_000 + now.tv_nsec()

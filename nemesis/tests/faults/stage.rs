@@ -127,7 +127,7 @@ impl Stage {
         stage
     }
 
-    /// The first fault that `item` of a mix is expanded to.
+    /// Returns the first fault that `item` of a mix is expanded to.
     pub fn fault(&self, item: &str) -> Fault {
         let options = MixOptions {
             nodes: &self.nodes,
@@ -144,12 +144,12 @@ impl Stage {
         expand(&mix, &options).expect("an item for this cluster").faults.remove(0).fault
     }
 
-    /// A host of the arena.
+    /// Returns a host of the arena.
     pub fn host(&self, name: &NodeId) -> &Arc<Host> {
         self.arena.host(name.as_str()).expect("a host of this arena")
     }
 
-    /// The folder in which a node keeps its data, on its disk if it has one.
+    /// Returns the folder in which a node keeps its data, on its disk if it has one.
     pub fn data(&self, node: &NodeId) -> PathBuf {
         self.home.path().join(node.as_str()).join("data")
     }

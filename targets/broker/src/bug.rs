@@ -42,7 +42,7 @@ pub enum Bug {
     CommitOfAnyGeneration,
 }
 
-/// Every seeded bug.
+/// Returns every seeded bug.
 pub(crate) fn specs() -> Vec<BugSpec> {
     let isr = || vec!["isr".to_owned()];
     vec![

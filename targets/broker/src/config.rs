@@ -148,7 +148,7 @@ impl Config {
         self.bug == Some(bug)
     }
 
-    /// The names of all brokers, this one included, in order.
+    /// Returns the names of all brokers, this one included, in order.
     ///
     /// # Errors
     /// A name occurs twice.
@@ -179,7 +179,7 @@ impl Config {
         Ok(())
     }
 
-    /// The number by which the protocol knows a broker: its place in the order of names, from 1.
+    /// Returns the number by which the protocol knows a broker: its place in the order of names, from 1.
     pub fn broker_id(members: &[NodeName], name: &NodeName) -> BrokerId {
         let place = members.binary_search(name).expect("members are all brokers, in order");
         BrokerId(i32::try_from(place).expect("there are few brokers") + 1)

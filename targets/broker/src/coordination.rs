@@ -93,7 +93,8 @@ impl Groups {
 }
 
 impl Coordination {
-    /// A coordinator without groups, and its handle. `names` distinguishes this start of this broker from all others.
+    /// Returns a coordinator without groups, and its handle. `names` distinguishes this start of this broker
+    /// from all others.
     pub fn new(config: &Config, replicas: Replicas, names: String) -> (Groups, Self) {
         let options = GroupOptions {
             partitions: i32::from(config.options.offsets_partitions),
@@ -221,7 +222,7 @@ impl Coordination {
         });
     }
 
-    /// The high watermarks of the partitions that this broker has a copy of, as it knows them.
+    /// Returns the high watermarks of the partitions that this broker has a copy of, as it knows them.
     fn high_watermarks(&self, partitions: Vec<TopicPartition>) -> Vec<(TopicPartition, i64)> {
         let end = |at: TopicPartition| {
             let copy = self.replicas.by_name(&at.topic, at.partition).ok()?;

@@ -6,7 +6,7 @@ use duress_settings::{Mode, Offer, OptionSpec, Values};
 
 use crate::bug;
 
-/// The mode, options and seeded bugs of the broker.
+/// Returns the mode, options and seeded bugs of the broker.
 pub fn offer() -> &'static Offer {
     static OFFER: LazyLock<Offer> =
         LazyLock::new(|| Offer { modes: vec![mode()], options: options(), bugs: bug::specs() });

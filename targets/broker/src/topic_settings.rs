@@ -137,7 +137,7 @@ impl TopicSettings {
         Ok(())
     }
 
-    /// All settings, by name.
+    /// Returns all settings, by name.
     pub fn list(&self) -> BTreeMap<&'static str, String> {
         let limit = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string());
         let millis = |time: Duration| time.as_millis().to_string();

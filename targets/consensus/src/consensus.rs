@@ -163,17 +163,17 @@ impl Consensus {
         self.inner.number
     }
 
-    /// The names of all nodes, by number.
+    /// Returns the names of all nodes, by number.
     pub fn members(&self) -> &[NodeName] {
         &self.inner.members
     }
 
-    /// The link to another node.
+    /// Returns the link to another node.
     pub fn link(&self, number: u64) -> Option<&Link> {
         self.inner.links.get(&number)
     }
 
-    /// The leader, as far as this node knows.
+    /// Returns the leader, as far as this node knows.
     pub fn leader(&self) -> Option<u64> {
         self.server_metrics().borrow().current_leader
     }
@@ -183,12 +183,12 @@ impl Consensus {
         self.server_metrics().borrow().state == ServerState::Leader
     }
 
-    /// The present state of the consensus, and notice of its changes.
+    /// Returns the present state of the consensus, and notice of its changes.
     pub fn metrics(&self) -> watch::Receiver<Metrics> {
         self.inner.raft.metrics()
     }
 
-    /// The part of the metrics that changes with elections only.
+    /// Returns the part of the metrics that changes with elections only.
     pub fn server_metrics(&self) -> watch::Receiver<ServerMetrics> {
         self.inner.raft.server_metrics()
     }

@@ -104,7 +104,7 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    /// A log that continues the loaded one.
+    /// Returns a log that continues the loaded one.
     pub fn new(disk: Disk, loaded: LoadedLog, node: u64, keeping: VoteKeeping) -> Self {
         let vote = match keeping {
             VoteKeeping::InMemory => None,

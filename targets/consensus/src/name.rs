@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct NodeName(String);
 
 impl NodeName {
-    /// The name as a string.
+    /// Returns the name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }

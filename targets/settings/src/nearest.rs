@@ -1,6 +1,6 @@
 //! The accepted word nearest to a mistyped one.
 
-/// The word of `accepted` that `given` was probably meant to be, if one is near enough.
+/// Returns the word of `accepted` that `given` was probably meant to be, if one is near enough.
 ///
 /// Near enough is an edit distance (insertions, deletions, substitutions) of at most a third of the longer word, rounded
 /// up. The earlier word wins a tie.

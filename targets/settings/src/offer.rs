@@ -17,7 +17,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The options that a mode has, in the order of the offer.
+    /// Returns the options that a mode has, in the order of the offer.
     pub fn options_of<'a>(&'a self, mode: &str) -> impl Iterator<Item = &'a OptionSpec> {
         self.options.iter().filter(move |option| option.modes.iter().any(|name| name == mode))
     }

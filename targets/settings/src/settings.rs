@@ -30,13 +30,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The value of an option, if the mode has it.
+    /// Returns the value of an option, if the mode has it.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(String::as_str)
     }
 
-    /// The value of an option that is one of several words: the variants of `T`, as serde names them.
+    /// Returns the value of an option that is one of several words: the variants of `T`, as serde names them.
     ///
     /// # Errors
     /// The option is missing, or its value names no variant.
@@ -45,7 +45,7 @@ impl Settings {
         variant(value).ok_or_else(|| unreadable(name, value))
     }
 
-    /// The value of an option that is a whole number.
+    /// Returns the value of an option that is a whole number.
     ///
     /// # Errors
     /// The option is missing, or `T` cannot hold its value.
@@ -67,7 +67,7 @@ impl Settings {
         if self.option(name) == Some(unless) { Ok(None) } else { self.whole(name).map(Some) }
     }
 
-    /// The value of an option that is a whole number of milliseconds.
+    /// Returns the value of an option that is a whole number of milliseconds.
     ///
     /// # Errors
     /// The option is missing, or its value is not a whole number.
@@ -75,7 +75,7 @@ impl Settings {
         self.whole(name).map(Duration::from_millis)
     }
 
-    /// The seeded bug: one of the variants of `T`, as serde names them.
+    /// Returns the seeded bug: one of the variants of `T`, as serde names them.
     ///
     /// # Errors
     /// The name of the bug names no variant.

@@ -44,7 +44,7 @@ pub enum Bug {
     ReplicaSkipsChange,
 }
 
-/// Every seeded bug.
+/// Returns every seeded bug.
 pub(crate) fn specs() -> Vec<BugSpec> {
     let raft = || vec!["raft".to_owned()];
     vec![

@@ -37,7 +37,7 @@ pub enum ReadBy {
 }
 
 impl ReadBy {
-    /// The name on the command line.
+    /// Returns the name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Index => "index",
@@ -90,7 +90,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The name on the command line.
+    /// Returns the name on the command line.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Raft(_) => "raft",
@@ -140,7 +140,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A node without peers, run as `settings` say.
+    /// Returns a node without peers, run as `settings` say.
     ///
     /// # Errors
     /// The settings are not those of a mode of [`offer`], as when a plan was edited by hand.
@@ -163,7 +163,7 @@ impl Config {
         })
     }
 
-    /// The names of all nodes, this one included, in order.
+    /// Returns the names of all nodes, this one included, in order.
     ///
     /// # Errors
     /// A name occurs twice.

@@ -82,7 +82,7 @@ impl Node {
         }
     }
 
-    /// The status of this node.
+    /// Returns the status of this node.
     pub fn status(&self) -> Status {
         match self {
             Self::Raft(node) => node.status(),

@@ -6,7 +6,7 @@ use duress_settings::{Mode, Offer, OptionSpec, Values};
 
 use crate::bug;
 
-/// The modes, options and seeded bugs of the store.
+/// Returns the modes, options and seeded bugs of the store.
 pub fn offer() -> &'static Offer {
     static OFFER: LazyLock<Offer> =
         LazyLock::new(|| Offer { modes: modes(), options: options(), bugs: bug::specs() });

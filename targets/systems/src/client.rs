@@ -18,7 +18,7 @@ use crate::topology::UnknownNode;
 /// never repeats a request by itself. Dropping the returned future drops the connection too.
 #[async_trait]
 pub trait Client<A: Sync>: Send {
-    /// Does `action` and says what became of it, by the rules of [`crate::outcome`].
+    /// Does `action` and returns its outcome, by the rules of [`crate::outcome`].
     async fn invoke(&mut self, action: &A) -> Outcome<A>;
 }
 
@@ -67,7 +67,7 @@ impl Clients {
         Ok(make(seat)?)
     }
 
-    /// The names of the vocabularies that there are clients of.
+    /// Returns the names of the vocabularies that there are clients of.
     pub fn vocabularies(&self) -> impl Iterator<Item = &'static str> {
         self.makers.iter().map(|(name, _)| *name)
     }

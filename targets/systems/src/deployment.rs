@@ -20,7 +20,7 @@ use crate::topology::{NodeFiles, Topology, UnknownNode};
 /// One cluster of a system, with its settings applied.
 #[async_trait]
 pub trait Deployment: Send + Sync {
-    /// Its nodes.
+    /// Returns its nodes.
     fn topology(&self) -> &Topology;
 
     /// Returns the promise about the answers to a workload. A seeded bug does not change the promise: it
@@ -63,8 +63,8 @@ pub trait Deployment: Send + Sync {
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady>;
 
-    /// The copies that `node` holds, as they are there and not as the promise has them: it asks no other node for them.
-    /// `None` where the system does not tell.
+    /// Returns the copies that `node` holds, as they are there and not as the promise has them: it asks no
+    /// other node for them. `None` where the system does not tell.
     ///
     /// # Errors
     /// [`NotReady`], within `deadline`: it may be called again.
@@ -87,7 +87,7 @@ pub trait Deployment: Send + Sync {
         Ok(())
     }
 
-    /// Its clients, by the vocabulary of their operations.
+    /// Returns its clients, by the vocabulary of their operations.
     fn clients(&self) -> &Clients;
 }
 

@@ -47,7 +47,7 @@ pub enum Outcome<A> {
 }
 
 impl<A: Action> Outcome<A> {
-    /// The outcome of `asked` when its request failed for the reason in `failure`.
+    /// Returns the outcome of `asked` when its request failed for the reason in `failure`.
     #[must_use]
     pub fn failed(asked: &A, failure: RequestError) -> Self {
         match (asked.effect(), failure.reach) {
@@ -139,13 +139,13 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// A cause of this kind in these words.
+    /// Returns a cause of this kind in these words.
     #[must_use]
     pub fn new(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, text: text.into(), saw: None }
     }
 
-    /// A failed comparison, with the value that was there instead.
+    /// Returns a failed comparison, with the value that was there instead.
     #[must_use]
     pub fn differs(saw: Option<Scalar>) -> Self {
         let text = "the register did not hold the value compared with";
@@ -180,7 +180,7 @@ pub enum CauseKind {
 }
 
 impl CauseKind {
-    /// The name, as statistics print it.
+    /// Returns the name, as statistics print it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -225,13 +225,13 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    /// An error of a request that certainly has no effect.
+    /// Returns an error of a request that certainly has no effect.
     #[must_use]
     pub fn definite(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self { reach: Reach::Nothing, cause: Cause::new(kind, text) }
     }
 
-    /// An error of a request that may have an effect.
+    /// Returns an error of a request that may have an effect.
     #[must_use]
     pub fn open(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self { reach: Reach::Unknown, cause: Cause::new(kind, text) }

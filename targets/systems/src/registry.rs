@@ -16,12 +16,12 @@ impl Systems {
         Self { systems }
     }
 
-    /// Every system.
+    /// Returns every system.
     pub fn iter(&self) -> impl Iterator<Item = &dyn System> {
         self.systems.iter().map(|system| &**system)
     }
 
-    /// The system called `name`.
+    /// Returns the system called `name`.
     ///
     /// # Errors
     /// [`UnknownSystem`], listing the known ones.

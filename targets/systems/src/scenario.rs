@@ -42,7 +42,7 @@ impl Scenario {
         toml::from_str(text).expect("the scenarios of built-in systems are well-formed")
     }
 
-    /// The scenario as words of a command line:
+    /// Returns the scenario as words of a command line:
     /// `--workload register --mode raft --nodes 3 --faults kill:all --interval 3s --time-limit 30s`.
     #[must_use]
     pub fn words(&self) -> Vec<String> {

@@ -45,7 +45,7 @@ pub(crate) fn of_key(key: Option<&Scalar>) -> Result<String, RequestError> {
     encode(key.ok_or_else(unnamed)?)
 }
 
-/// The number that is stored as `bytes`.
+/// Returns the number that is stored as `bytes`.
 ///
 /// # Errors
 /// An open [`RequestError`] for anything else.

@@ -33,7 +33,7 @@ pub struct NodeFiles {
 }
 
 impl Topology {
-    /// The node called `node`.
+    /// Returns the node called `node`.
     ///
     /// # Errors
     /// [`UnknownNode`] when it is not a node of this cluster.

@@ -33,7 +33,7 @@ fn http(status: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A JSON body of etcd's: `header` and the rest.
+/// Returns a JSON body of etcd's: `header` and the rest.
 fn done(rest: &str) -> Vec<u8> {
     http(
         "200 OK",
@@ -41,7 +41,7 @@ fn done(rest: &str) -> Vec<u8> {
     )
 }
 
-/// An error in the form of the gateway of 3.4.
+/// Returns an error in the form of the gateway of 3.4.
 fn error(status: &str, code: u32, message: &str) -> Vec<u8> {
     http(status, &json!({"error": message, "message": message, "code": code}).to_string())
 }
@@ -291,7 +291,8 @@ async fn status_names_the_leader() {
     assert_eq!(seen, [(Role::Leader, leader), (Role::Follower, follower), (Role::Unknown, None)]);
 }
 
-/// The answers of a node that holds `x` and has applied the entries `before` and `after` its keys are read.
+/// Returns the answers of a node that holds `x` and has applied the entries `before` and `after` its keys are
+/// read.
 fn holding(before: &str, after: &str, hash: Vec<u8>) -> Vec<Reply> {
     let status = |applied: &str| done(&format!(r#","raftAppliedIndex":"{applied}""#));
     let kvs = r#","kvs":[{"key":"eA==","value":"NQ==","version":"2","mod_revision":"3"}],"count":"1""#;

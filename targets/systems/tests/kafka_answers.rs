@@ -58,7 +58,7 @@ fn whole(request: &[u8]) -> bool {
     request.len() >= 4 && request.len() - 4 >= u32::from_be_bytes(request[..4].try_into().unwrap()) as usize
 }
 
-/// A response to the request number `correlation_id` of its connection.
+/// Returns a response to the request number `correlation_id` of its connection.
 fn frame<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, response: &R) -> Vec<u8> {
     let mut body = BytesMut::new();
     body.put_i32(correlation_id);
@@ -120,7 +120,7 @@ fn fetched(correlation_id: i32, error_code: i16) -> Vec<u8> {
     fetched_records(correlation_id, error_code, Bytes::new())
 }
 
-/// A fetch answered with the message 7 at `offset`.
+/// Returns a fetch answered with the message 7 at `offset`.
 fn fetched_one(correlation_id: i32, offset: i64) -> Reply {
     let record = Record {
         transactional: false,
@@ -166,7 +166,8 @@ fn send(values: &[i64]) -> Log {
     Log::Send(values.iter().map(micro).collect())
 }
 
-/// The outcome of one send by a script's first connection, which says who leads before it plays `replies`.
+/// Returns the outcome of one send by a script's first connection, which says who leads before it plays
+/// `replies`.
 async fn sent(options: ClientOptions, mut connections: Vec<Vec<Reply>>) -> (Outcome<Log>, Vec<Vec<u8>>) {
     connections[0].splice(0..0, [versions(), metadata(1, 1, 0)]);
     let server = Scripted::play(whole, connections).await;
@@ -317,7 +318,7 @@ async fn polled(replies: Vec<Reply>, polls: usize) -> (Vec<Outcome<Log>>, Vec<Ve
     (outcomes, server.requests().await)
 }
 
-/// The offset that a fetch of one partition of topic `t` asks for.
+/// Returns the offset that a fetch of one partition of topic `t` asks for.
 fn asked_for(request: &[u8]) -> i64 {
     // Version 11, after the header: replica, max wait, min bytes, max bytes, isolation, session id and epoch, the number
     // of topics, the topic, the number of partitions, the partition and the leader's epoch it is believed to have.
@@ -424,7 +425,7 @@ fn commit_refused(correlation_id: i32, error_code: i16) -> Reply {
     Reply::Send(frame(correlation_id, OFFSET_COMMIT, &answer))
 }
 
-/// The generation that a commit of version 7 names.
+/// Returns the generation that a commit of version 7 names.
 fn generation_of(mut commit: &[u8]) -> i32 {
     commit.advance(4);
     assert_eq!((commit.get_i16(), commit.get_i16()), (ApiKey::OffsetCommit as i16, OFFSET_COMMIT));

@@ -64,7 +64,7 @@ mod store {
         redis_protocol::resp2::decode::decode(bytes).unwrap().is_some()
     }
 
-    /// The words of the commands that were sent.
+    /// Returns the words of the commands that were sent.
     fn words(sent: &[String]) -> Vec<String> {
         let words = |command: &String| {
             let lines: Vec<&str> = command.split("\r\n").skip(2).step_by(2).collect();
@@ -164,7 +164,7 @@ mod etcd {
         Reply::Send((head + &body).into_bytes())
     }
 
-    /// The outcome, and of each request its path and body.
+    /// Returns the outcome, and of each request its path and body.
     async fn etcd<A: Payload + Sync + 'static>(
         action: A,
         answers: Vec<Reply>,

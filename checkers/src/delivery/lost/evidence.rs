@@ -37,7 +37,7 @@ impl Passes {
         Self { jumps: forward }
     }
 
-    /// A jump over `offset`.
+    /// Returns a jump over `offset`.
     pub(super) fn over(&self, offset: u64) -> Option<Jump> {
         let begun = self.jumps.partition_point(|(jump, _)| jump.next <= offset);
         let (_, furthest) = self.jumps.get(begun.checked_sub(1)?)?;
@@ -63,7 +63,7 @@ impl Later {
         Self::new(partition.sends.iter().enumerate().filter_map(placed).collect())
     }
 
-    /// The ends that were answered.
+    /// Returns the ends that were answered.
     pub(super) fn ends(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
         Self::new(partition.ends.iter().map(|(op, end)| (facts.begun(*op), *op, *end)).collect())
     }

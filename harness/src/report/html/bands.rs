@@ -38,7 +38,7 @@ struct Held<'a> {
     to: Option<u64>,
 }
 
-/// The bands of a run, by fault and node.
+/// Returns the bands of a run, by fault and node.
 #[must_use]
 pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
     let mut held: BTreeMap<u32, Held<'_>> = BTreeMap::new();
@@ -77,7 +77,7 @@ pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
     bands
 }
 
-/// The nodes that a fault struck (true) or touched.
+/// Returns the nodes that a fault struck (true) or touched.
 fn places(id: u32, held: &Held<'_>, plan: &Plan) -> BTreeMap<String, bool> {
     let nodes = plan.node_names();
     let scheduled = plan.schedule.iter().find(|scheduled| scheduled.id == id).map(|one| &one.fault);
@@ -92,7 +92,8 @@ fn places(id: u32, held: &Held<'_>, plan: &Plan) -> BTreeMap<String, bool> {
     struck.into_iter().map(|node| (node.to_string(), true)).collect()
 }
 
-/// The nodes at the ends of cut links; struck are those that are cut from more nodes than any other is.
+/// Returns the nodes at the ends of cut links; struck are those that are cut from more nodes than any other
+/// is.
 fn of_links(links: &[(NodeId, NodeId)]) -> BTreeMap<String, bool> {
     let mut peers: BTreeMap<&NodeId, BTreeSet<&NodeId>> = BTreeMap::new();
     for (from, to) in links {

@@ -75,7 +75,7 @@ pub fn situations(history: &RunHistory, bands: &[Band], clients_until_us: u64) -
     names.into_iter().zip(rows).collect()
 }
 
-/// The section's content.
+/// Returns the section's content.
 #[must_use]
 pub fn section(run: &RunRecord) -> Markup {
     let rows = situations(&run.history, &run.bands, run.plan.time_limit_ms * 1000);
@@ -144,7 +144,7 @@ fn gaps(run: &RunRecord) -> Vec<String> {
     gaps
 }
 
-/// The variants of the faults that took hold.
+/// Returns the variants of the faults that took hold.
 fn variants_had(schedule: &[ScheduledFault], bands: &[Band]) -> BTreeSet<(Family, &'static str)> {
     let in_force = |fault: &&ScheduledFault| bands.iter().any(|band| band.fault == fault.id);
     schedule

@@ -95,7 +95,7 @@ pub fn logs(folder: &Path, nodes: &[String], observations: &[Observation], momen
     Logs { left_out: all - lines.len(), lines }
 }
 
-/// The lines of `bytes` with their times; `growth` has the file's length at each look.
+/// Returns the lines of `bytes` with their times; `growth` has the file's length at each look.
 fn timed(
     bytes: &[u8],
     growth: &[(u64, i64)],
@@ -147,7 +147,8 @@ fn plain(line: &[u8]) -> String {
     plain
 }
 
-/// The first date and time within a line's beginning, as nanoseconds since 1970. Without a zone it is in UTC.
+/// Returns the first date and time within a line's beginning, as nanoseconds since 1970. Without a zone it is
+/// in UTC.
 fn stamp(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);

@@ -149,7 +149,7 @@ impl RunRecord {
         self.plan.name()
     }
 
-    /// The proofs of an invalid run.
+    /// Returns the proofs of an invalid run.
     #[must_use]
     pub fn anomalies(&self) -> &[Anomaly] {
         self.verdict.as_ref().map(|record| record.verdict.anomalies()).unwrap_or_default()
@@ -161,7 +161,7 @@ impl RunRecord {
         self.verdict.as_ref().map(|record| record.faults.as_slice()).unwrap_or_default()
     }
 
-    /// The command that runs it again.
+    /// Returns the command that runs it again.
     #[must_use]
     pub fn replay(&self) -> &str {
         &self.replay
@@ -215,7 +215,7 @@ pub fn write(folder: &Path) -> Result<PathBuf, HtmlError> {
     Ok(path)
 }
 
-/// The page of `run`; logs and packets are read from `folder`.
+/// Returns the page of `run`; logs and packets are read from `folder`.
 fn render(run: &RunRecord, folder: &Path) -> String {
     let spans = run.spans();
     let moments: Vec<u64> = spans.iter().flat_map(|(from, to)| [*from, *to]).collect();

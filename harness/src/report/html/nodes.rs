@@ -1,4 +1,4 @@
-//! The section on nodes: how available each was, who led, and what its clock showed.
+//! The section on nodes: the availability, the leadership and the clock of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +45,7 @@ pub struct Nodes<'a> {
 /// A leader that was silent for less than this, in nanoseconds, is taken to have led on: a busy node misses a question.
 const SILENCE_NS: u64 = 1_000_000_000;
 
-/// Every time that a node said that it led, by when it began.
+/// Returns every time that a node said that it led, by when it began.
 #[must_use]
 pub fn leaderships(observations: &[Observation]) -> Vec<Leadership> {
     let mut current: BTreeMap<&str, Leadership> = BTreeMap::new();
@@ -86,7 +86,7 @@ pub fn leaders_at(leaderships: &[Leadership], time: u64) -> Vec<&Leadership> {
 }
 
 impl Nodes<'_> {
-    /// The section's content.
+    /// Returns the section's content.
     #[must_use]
     pub fn section(&self) -> Markup {
         let lasted = self.history.lasted;

@@ -44,7 +44,7 @@ impl Column {
         self.bytes.push(value as u8);
     }
 
-    /// The column, packed.
+    /// Returns the column, packed.
     #[must_use]
     pub fn packed(&self) -> String {
         deflated(&self.bytes)

@@ -236,7 +236,8 @@ fn packet(order: Order, body: &[u8], names: &Names, spans: &[(u64, u64)], packet
     }
 }
 
-/// A fate without its figures: `12 packets: 8 forwarded, 1 dropped by a cut` and `dropped by a cut` are one kind.
+/// Returns an outcome without its figures: `12 packets: 8 forwarded, 1 dropped by a cut` and `dropped by a
+/// cut` are one kind.
 fn kind_of_fate(fate: &str) -> String {
     if fate.is_empty() {
         return "forwarded at once".to_owned();

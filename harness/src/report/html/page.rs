@@ -110,7 +110,7 @@ fn word(verdict: Option<&RunVerdict>) -> &'static str {
     verdict.map_or("NO VERDICT", RunVerdict::word)
 }
 
-/// The verdict in one sentence.
+/// Returns the verdict in one sentence.
 fn sentence(run: &RunRecord) -> String {
     let Some(record) = &run.verdict else {
         return format!("the run was not judged, or is not over: {}.", run.name());
@@ -183,12 +183,12 @@ fn what_happened(run: &RunRecord) -> Markup {
     }
 }
 
-/// A command that can be copied.
+/// Returns a command that can be copied.
 fn command(text: &str) -> Markup {
     html! { span.command { code { (text) } button.copy type="button" data-copy=(text) hidden { "copy" } } }
 }
 
-/// The faults in force around an anomaly, in words.
+/// Returns the faults in force around an anomaly, in words.
 fn under(run: &RunRecord, anomaly: &Anomaly) -> Markup {
     let Some((from, to)) = span(anomaly) else { return html! { "The verdict has no time." } };
     let in_force: Vec<&FaultRecord> = run.faults().iter().filter(|fault| fault.overlaps(from, to)).collect();

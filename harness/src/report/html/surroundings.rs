@@ -8,7 +8,7 @@ use super::logs::{Logs, Stream};
 use super::packets::Packets;
 use super::words::{about, thousands};
 
-/// The section, filled by the page's script.
+/// Returns the section, filled by the page's script.
 #[must_use]
 pub fn section(logs: &Logs, packets: &Packets, nodes: &[String]) -> Markup {
     let fates = packets.fates.iter().map(|(fate, count)| format!("{} {fate}", thousands(*count)));

@@ -52,7 +52,7 @@ pub fn tiles(history: &RunHistory) -> Tiles {
 }
 
 impl Tiles {
-    /// All bins one after the other, four numbers each, packed.
+    /// Returns all bins one after the other, four numbers each, packed.
     #[must_use]
     pub fn packed(&self) -> String {
         let mut column = Column::default();

@@ -52,7 +52,7 @@ impl Scale {
         Self { places }
     }
 
-    /// The place of `time`: between those of its neighbours, or just outside of all.
+    /// Returns the place of `time`: between those of its neighbours, or just outside of all.
     fn x(&self, time: u64) -> f64 {
         let (Some(first), Some(last)) = (self.places.first(), self.places.last()) else { return NAMES };
         if time < first.0 {
@@ -71,7 +71,7 @@ impl Scale {
     }
 }
 
-/// The witness of anomaly `number`, with the faults that were in force meanwhile.
+/// Returns the witness of anomaly `number`, with the faults that were in force meanwhile.
 #[must_use]
 pub fn witness(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Markup {
     html! {
@@ -123,7 +123,7 @@ pub fn objects(anomaly: &Anomaly) -> Option<String> {
     (!objects.is_empty()).then(|| objects.join(" of "))
 }
 
-/// The operations, those of one process together, by their first invocation.
+/// Returns the operations, those of one process together, by their first invocation.
 fn by_process(anomaly: &Anomaly) -> Vec<&WitnessOperation> {
     let first = |of: &WitnessOperation| {
         let same = anomaly.operations.iter().filter(|other| other.process == of.process);

@@ -48,7 +48,7 @@ pub enum Next<A> {
 
 /// Proposes operations.
 pub trait Generator<A: Payload> {
-    /// The next operation for the process that `context` names.
+    /// Returns the next operation for the process that `context` names.
     fn next(&mut self, context: &Context) -> Next<A>;
 
     /// Takes note of an event: an invocation that began or a completion.

@@ -40,7 +40,7 @@ struct Stretch {
 }
 
 impl<G> Rhythm<G> {
-    /// The rhythm of `inner`, drawn from `seed`.
+    /// Returns the rhythm of `inner`, drawn from `seed`.
     pub fn new(inner: G, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM + 1);

@@ -32,7 +32,7 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// The names of `topics` topics with `partitions` partitions each.
+    /// Returns the names of `topics` topics with `partitions` partitions each.
     #[must_use]
     pub fn new(topics: u32, partitions: u32) -> Self {
         let topics: Vec<String> = (0..topics).map(|number| format!("t{number}")).collect();
@@ -45,7 +45,7 @@ impl Partitions {
         Self { topics, keys }
     }
 
-    /// The topics, as operations name them.
+    /// Returns the topics, as operations name them.
     #[must_use]
     pub fn topic_names(&self) -> Vec<Scalar> {
         self.topics.iter().map(|topic| Scalar::from(topic.as_str())).collect()
@@ -72,7 +72,7 @@ impl Sends {
         Self { rng, drawn: vec![0; keys.len()], keys, per_operation_max, latest: 0 }
     }
 
-    /// The next operation; there always is one.
+    /// Returns the next operation; there always is one.
     pub fn draw(&mut self) -> Log {
         let count = self.rng.random_range(1..=self.per_operation_max);
         let mut at = self.rng.random_range(0..self.keys.len());
@@ -135,7 +135,8 @@ pub struct LogMix {
 }
 
 impl LogMix {
-    /// A mix drawn from `seed`. Numbers in `options` but the weights are at least one, and one weight is.
+    /// Returns a mix drawn from `seed`. Numbers in `options` but the weights are at least one, and one weight
+    /// is.
     #[must_use]
     pub fn new(options: LogOptions, seed: u64) -> Self {
         let partitions = Partitions::new(options.topics, options.partitions);
@@ -145,13 +146,13 @@ impl LogMix {
         Self { options, partitions, seed, rng, sends, tenures: Vec::new() }
     }
 
-    /// The partitions.
+    /// Returns the partitions.
     #[must_use]
     pub fn partitions(&self) -> &Partitions {
         &self.partitions
     }
 
-    /// The way in which the slot consumes, and until when, from `now` on.
+    /// Returns the way in which the slot consumes, and until when, from `now` on.
     fn tenure(&mut self, slot: usize, now: Duration) -> &mut Tenure {
         while self.tenures.len() <= slot {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

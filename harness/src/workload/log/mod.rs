@@ -64,7 +64,8 @@ Checked: is every acknowledged message in its partition, once, in its place, for
     }
 }
 
-/// Polls every partition from its beginning to its end; says what could not be read until `deadline`.
+/// Polls every partition from its beginning to its end; returns the partitions that could not be read until
+/// `deadline`.
 pub(super) async fn read_everything(
     partitions: &Partitions,
     dispatcher: &mut Dispatcher<Log>,

@@ -67,7 +67,7 @@ impl<A: Object> FinalReads<A> {
         self.answers.values().filter(|answers| answers.len() < self.todo.len()).count()
     }
 
-    /// The keys on which nodes differ.
+    /// Returns the keys on which nodes differ.
     fn disputed(&self) -> Vec<Scalar> {
         let differ = |answers: &&BTreeMap<NodeId, A::Held>| {
             let mut values = answers.values();

@@ -39,7 +39,7 @@ enum Heat {
 }
 
 impl Active {
-    /// The next value of its own.
+    /// Returns the next value of its own.
     pub fn value(&mut self) -> i64 {
         self.latest += 1;
         self.latest
@@ -141,7 +141,7 @@ impl Keys {
         Draw::Any(name, active)
     }
 
-    /// One of the hot keys: by Zipf's law, or uniformly.
+    /// Returns one of the hot keys: by Zipf's law, or uniformly.
     fn hot_place(&self, rng: &mut ChaCha8Rng) -> usize {
         if rng.random_bool(1.0 - SKEWED_SHARE) {
             return rng.random_range(0..self.hot.len());
@@ -157,7 +157,7 @@ impl Keys {
         self.hot.len() - 1
     }
 
-    /// Every key that an operation was drawn for.
+    /// Returns every key that an operation was drawn for.
     #[must_use]
     pub fn all(&self) -> BTreeSet<Scalar> {
         let used = self.hot.iter().chain(&self.cold).filter(|active| active.operations > 0);

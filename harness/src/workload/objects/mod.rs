@@ -26,10 +26,10 @@ pub trait Object: Vocabulary {
     /// The object's state, as far as two reads can differ in it.
     type Held: Clone + Debug + PartialEq + 'static;
 
-    /// The read of the object `key`.
+    /// Returns the read of the object `key`.
     fn reading(key: Scalar) -> Self;
 
-    /// The object that it is about.
+    /// Returns the object that it is about.
     fn object(&self) -> Option<&Scalar>;
 
     /// Returns its answer, if it is an answered read.
@@ -101,7 +101,7 @@ pub fn settled<A>(operations: &[Operation<A>], question: &Question) -> Option<u6
     operations.iter().find(|operation| operation.time >= healed).map(|operation| operation.index)
 }
 
-/// The words for a check of what `model` names against `promise`; when it keeps that, `holds` is so.
+/// Returns the words for a check of what `model` names against `promise`; when it keeps that, `holds` is so.
 pub(super) fn words(
     model: &str,
     promise: Consistency,

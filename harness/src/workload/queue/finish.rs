@@ -52,7 +52,7 @@ impl Drain {
         }
     }
 
-    /// The partitions that the group is not known to have worked off.
+    /// Returns the partitions that the group is not known to have worked off.
     #[must_use]
     pub fn left(&self) -> Vec<Scalar> {
         let Some(ends) = &self.ends else { return self.keys.clone() };

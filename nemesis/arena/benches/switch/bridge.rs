@@ -29,7 +29,7 @@ impl Bridge {
     /// Builds it.
     ///
     /// # Errors
-    /// What the kernel says, such as that it has no bridges.
+    /// The kernel's error, for example that it has no bridges.
     pub fn build() -> io::Result<Self> {
         let [client, server, middle] = [namespace()?, namespace()?, namespace()?];
         within(&middle, || {

@@ -58,7 +58,7 @@ impl Path {
         Self::Bridge(bridge)
     }
 
-    /// The switch that it leads through.
+    /// Returns the switch that it leads through.
     pub fn switch(&self) -> Option<&Switch> {
         match self {
             Self::Hosts { arena, .. } => Some(arena.switch()),
@@ -102,7 +102,8 @@ impl Path {
         stream
     }
 
-    /// A server that answers every `read` bytes with `answer` bytes, on as many connections as are made.
+    /// Returns a server that answers every `read` bytes with `answer` bytes, on as many connections as are
+    /// made.
     fn serve(&self, read: usize, answer: usize) -> (SocketAddr, JoinHandle<()>) {
         let listener = self.listen();
         let address = listener.local_addr().expect("a bound listener");

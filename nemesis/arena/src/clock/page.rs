@@ -111,7 +111,7 @@ struct InForce {
 }
 
 impl ClockPage {
-    /// A clock that agrees with the machine's.
+    /// Returns a clock that agrees with the machine's.
     ///
     /// # Errors
     /// [`ClockPageError`] on an unsupported architecture, or when the kernel gives no shared memory.
@@ -132,7 +132,7 @@ impl ClockPage {
         Ok(Self { segment, in_force })
     }
 
-    /// The number of the shared memory segment, which identifies the page.
+    /// Returns the number of the shared memory segment, which identifies the page.
     #[must_use]
     pub fn id(&self) -> i32 {
         self.segment.id()
@@ -285,7 +285,7 @@ fn gained(elapsed_ns: i64, rate: i64) -> i64 {
     ((i128::from(elapsed_ns) * i128::from(rate)) >> 32) as i64
 }
 
-/// The machine's clock, in nanoseconds.
+/// Returns the machine's clock, in nanoseconds.
 fn read(class: ClockClass) -> Result<i64, ClockPageError> {
     let id = match class {
         ClockClass::Realtime => ClockId::CLOCK_REALTIME,

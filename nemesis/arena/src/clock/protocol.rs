@@ -89,7 +89,7 @@ pub enum TraceFault {
 }
 
 impl TraceFault {
-    /// A refused step.
+    /// Returns a refused step.
     pub(super) fn system(action: &str, error: &io::Error) -> Self {
         match error.raw_os_error().unwrap_or(libc::EIO) {
             libc::ESRCH => Self::Ended,

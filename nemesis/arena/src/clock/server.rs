@@ -246,7 +246,7 @@ impl Server {
         }
     }
 
-    /// A program has been replaced by another: makes that follow the clock.
+    /// Makes a program that has replaced another follow the clock.
     fn execed(&mut self, thread: i32) -> Option<TraceFault> {
         let number = self.tracees.get(&thread)?.start?;
         let start = self.starts.get_mut(&number)?;
@@ -286,7 +286,7 @@ impl Server {
         }
     }
 
-    /// A thread of process `pid` that is attached and about to stop.
+    /// Returns a thread of process `pid` that is attached and about to stop.
     fn reach(&mut self, pid: i32) -> Result<i32, TraceFault> {
         let mut refusal = TraceFault::Ended;
         for thread in threads(pid)? {
@@ -388,7 +388,7 @@ impl Server {
     }
 }
 
-/// The threads of a process, its first one first.
+/// Returns the threads of a process, its first one first.
 fn threads(pid: i32) -> Result<Vec<i32>, TraceFault> {
     let folder = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| TraceFault::Ended)?;
     let mut threads: Vec<i32> =

@@ -127,7 +127,7 @@ impl Tracer {
         }
     }
 
-    /// The tracer's process id.
+    /// Returns the tracer's process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.process
@@ -202,7 +202,7 @@ impl Drop for Tracer {
     }
 }
 
-/// The tracer process.
+/// Runs the tracer process.
 fn run(requests: &OwnedFd) -> io::Result<()> {
     // A pipe or a socket of the program's, kept open here, would hide from its other end that the program is
     // gone.
@@ -221,8 +221,8 @@ fn serve(_: &OwnedFd) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A connected pair of sockets that keep message boundaries. The first waits at most [`ANSWER_LIMIT`] for a
-/// message.
+/// Returns a connected pair of sockets that keep message boundaries. The first waits at most [`ANSWER_LIMIT`]
+/// for a message.
 fn pair(action: &'static str) -> Result<(OwnedFd, OwnedFd), TracerError> {
     let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
     let (ours, theirs) = made.map_err(|errno| socket(action)(errno.into()))?;

@@ -63,7 +63,7 @@ pub struct Patch {
     pub offset: u64,
 }
 
-/// The patches for process `pid`, `clock_gettime` first.
+/// Returns the patches for process `pid`, `clock_gettime` first.
 ///
 /// # Errors
 /// [`VdsoError`].
@@ -83,7 +83,7 @@ pub fn patches(pid: i32) -> Result<Vec<Patch>, VdsoError> {
         .collect()
 }
 
-/// The bytes of a jump to `target`.
+/// Returns the bytes of a jump to `target`.
 #[must_use]
 pub fn jump(target: u64) -> [u8; JUMP_SIZE] {
     let mut bytes = [0x49, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0, 0x41, 0xff, 0xe3];
@@ -149,7 +149,7 @@ fn base(pid: i32) -> Result<u64, VdsoError> {
         .ok_or(VdsoError::Absent { pid })
 }
 
-/// The vDSO's bytes, as far as its mapping goes.
+/// Returns the vDSO's bytes, as far as its mapping goes.
 fn image(pid: i32, base: u64) -> Result<Vec<u8>, VdsoError> {
     let unreadable = |what| move |source| VdsoError::Read { pid, what, source };
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(unreadable("the memory map"))?;

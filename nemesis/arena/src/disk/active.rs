@@ -76,7 +76,7 @@ impl Active {
         self.touched.contains_key(&fault)
     }
 
-    /// Every fault in force.
+    /// Returns every fault in force.
     pub(super) fn all(&self) -> Vec<Lasting> {
         self.touched.keys().copied().collect()
     }
@@ -199,7 +199,7 @@ impl Active {
         self.free_bytes = self.free_bytes.saturating_add(bytes);
     }
 
-    /// The space that is left, when it is limited.
+    /// Returns the space that is left, when it is limited.
     pub(super) fn free_bytes(&self) -> Option<u64> {
         self.is_active(Lasting::NoSpace).then_some(self.free_bytes)
     }

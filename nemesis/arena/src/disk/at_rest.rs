@@ -90,7 +90,7 @@ impl Disk {
         Ok((cut, touched))
     }
 
-    /// Every regular file that matches, in order of path.
+    /// Returns every regular file that matches, in order of path.
     fn matching(&mut self, files: &FilePattern) -> Result<Vec<Target>, Errno> {
         let mut targets = Vec::new();
         let mut directories = vec![(ROOT, String::new())];

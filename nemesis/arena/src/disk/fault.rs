@@ -93,7 +93,7 @@ pub enum Trigger {
 pub struct FilePattern(pub String);
 
 impl FilePattern {
-    /// Every file.
+    /// Returns every file.
     #[must_use]
     pub fn all() -> Self {
         Self("*".to_owned())

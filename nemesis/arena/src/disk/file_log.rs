@@ -57,12 +57,12 @@ pub(super) struct FileLog {
 }
 
 impl FileLog {
-    /// The log of a file that is durable at `size` bytes, before its first change.
+    /// Returns the log of a file that is durable at `size` bytes, before its first change.
     pub(super) fn new(size: u64) -> Self {
         Self { durable_size: size, blocks: BTreeMap::new(), shrunk: None }
     }
 
-    /// The size to which the file returns.
+    /// Returns the size to which the file returns.
     pub(super) fn durable_size(&self) -> u64 {
         self.durable_size
     }
@@ -72,7 +72,7 @@ impl FileLog {
         self.shrunk.is_none()
     }
 
-    /// The changed blocks, by number.
+    /// Returns the changed blocks, by number.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (u64, &DirtyBlock)> {
         self.blocks.iter().map(|(number, block)| (*number, block))
     }
@@ -96,7 +96,7 @@ impl FileLog {
     /// file and is called only for bytes that are durable and not noted yet.
     ///
     /// # Errors
-    /// What `read` answers; the log is then as if the remaining blocks did not change.
+    /// Any error of `read`; the log is then as if the remaining blocks did not change.
     pub(super) fn replace<E>(
         &mut self,
         range: Range<u64>,
@@ -116,7 +116,7 @@ impl FileLog {
     /// Notes that the file is about to shrink to `size` bytes, as the operation `sequence` of the journal.
     ///
     /// # Errors
-    /// What `read` answers.
+    /// Any error of `read`.
     pub(super) fn shrink<E>(
         &mut self,
         size: u64,
@@ -214,7 +214,7 @@ impl FileLog {
     }
 }
 
-/// The `len` bytes at `start` as they are now.
+/// Returns the `len` bytes at `start` as they are now.
 fn copy<E>(
     start: u64,
     len: usize,

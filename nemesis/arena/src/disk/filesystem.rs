@@ -94,7 +94,7 @@ impl Served {
         }
     }
 
-    /// The entries of an open directory, refreshed when they are read from the start.
+    /// Returns the entries of an open directory, refreshed when they are read from the start.
     fn listing(
         &self,
         inode: INodeNo,

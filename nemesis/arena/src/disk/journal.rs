@@ -90,12 +90,12 @@ pub(super) struct Journal {
 
 /// How much of the log a crash finds committed, when it is not nothing.
 pub(super) trait Chance {
-    /// A number from 0 to `most`.
+    /// Returns a number from 0 to `most`.
     fn up_to(&mut self, most: usize) -> usize;
 }
 
 impl Journal {
-    /// The number the next operation will have.
+    /// Returns the number the next operation will have.
     pub(super) fn next_sequence(&self) -> Sequence {
         self.last + 1
     }
@@ -198,12 +198,12 @@ impl Journal {
         self.names.iter().map(|((directory, name), target)| (*directory, name.as_os_str(), *target))
     }
 
-    /// The attributes a crash would bring back.
+    /// Returns the attributes a crash would bring back.
     pub(super) fn durable_attributes(&self) -> impl Iterator<Item = (Inode, Attributes)> {
         self.attributes.iter().map(|(inode, attributes)| (*inode, *attributes))
     }
 
-    /// Every file that some state a crash may leave has a name for.
+    /// Returns every file that some state a crash may leave has a name for.
     pub(super) fn referenced(&self) -> BTreeSet<Inode> {
         let changed =
             self.operations.iter().flat_map(|operation| &operation.changes).filter_map(

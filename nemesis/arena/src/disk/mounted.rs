@@ -263,7 +263,7 @@ impl FaultDisk {
         })
     }
 
-    /// The faults in force.
+    /// Returns the faults in force.
     #[must_use]
     pub fn in_force(&self) -> Vec<Lasting> {
         lock(&self.disk).active.all()
@@ -366,7 +366,7 @@ impl FaultDisk {
         seen.map_err(failed)
     }
 
-    /// Every file the kernel may have cached that matches.
+    /// Returns every file the kernel may have cached that matches.
     fn matching_inodes(&self, files: &super::fault::FilePattern) -> BTreeSet<Inode> {
         let disk = lock(&self.disk);
         let known = disk.tree.nodes().map(|(inode, _)| inode).filter(|inode| *inode > LIMBO);
@@ -501,7 +501,7 @@ mod tests {
         }
     }
 
-    /// A disk in a mount namespace of the calling thread, or why there cannot be one.
+    /// Returns a disk in a mount namespace of the calling thread, or why there cannot be one.
     fn private_disk(home: &Path) -> Result<FaultDisk, String> {
         unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("a mount namespace: {errno}"))?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)

@@ -193,8 +193,8 @@ fn bytes_in(number: u64, size: u64) -> u64 {
     size.saturating_sub(number * BLOCK).min(BLOCK)
 }
 
-/// A size a crash may leave of a file that has grown: the durable one, the current one, or the end of a block
-/// between them.
+/// Returns a size a crash may leave of a file that has grown: the durable one, the current one, or the end of
+/// a block between them.
 fn random_size(random: &mut impl Chance, durable: u64, current: u64) -> u64 {
     if current <= durable {
         return durable;

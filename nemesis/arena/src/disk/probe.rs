@@ -28,7 +28,7 @@ pub(super) struct Written {
 /// Makes the probe's file, writes, reserves `more` bytes, and syncs.
 ///
 /// # Errors
-/// What the mounted file system answers to making the file; a full disk does not refuse the probe its name.
+/// Any error of making the file; a full disk does not refuse the probe its name.
 pub(super) fn write(mount_point: &Path, more: u64) -> io::Result<Written> {
     let path = mount_point.join(PROBE);
     apart(move || {

@@ -68,7 +68,7 @@ pub(super) struct Listed {
 }
 
 impl Disk {
-    /// A disk over two open directories of one file system.
+    /// Returns a disk over two open directories of one file system.
     ///
     /// # Errors
     /// When they cannot be read, or limbo not emptied.
@@ -104,13 +104,13 @@ impl Disk {
         self.epoch += 1;
     }
 
-    /// A handle that has not been given before.
+    /// Returns a handle that has not been given before.
     pub(super) fn new_handle(&mut self) -> u64 {
         self.next_handle += 1;
         self.next_handle
     }
 
-    /// A name in limbo that has not been given before.
+    /// Returns a name in limbo that has not been given before.
     pub(super) fn limbo_name(&mut self) -> OsString {
         self.next_limbo += 1;
         OsString::from(self.next_limbo.to_string())
@@ -121,7 +121,7 @@ impl Disk {
         parent == ROOT && name == PROBE
     }
 
-    /// The attributes of `inode` as the kernel wants them.
+    /// Returns the attributes of `inode` as the kernel wants them.
     ///
     /// # Errors
     /// `EIO` when it is stale, and any error of the backing folder.
@@ -309,7 +309,7 @@ pub(super) fn write_all(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// An offset as the system calls take it.
+/// Returns an offset as the system calls take it.
 ///
 /// # Errors
 /// `EFBIG` when it is too large for them.

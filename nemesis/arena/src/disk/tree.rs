@@ -113,7 +113,7 @@ impl Tree {
         self.by_backing.retain(|_, inode| nodes.contains_key(inode));
     }
 
-    /// A node that is known.
+    /// Returns a node that is known.
     ///
     /// # Errors
     /// `EIO` for a number from before a power loss, or one that was never given.
@@ -121,7 +121,7 @@ impl Tree {
         self.nodes.get(&inode).ok_or(Errno::EIO)
     }
 
-    /// A node that is known, to change it.
+    /// Returns a node that is known, to change it.
     ///
     /// # Errors
     /// As [`Tree::node`].
@@ -129,12 +129,12 @@ impl Tree {
         self.nodes.get_mut(&inode).ok_or(Errno::EIO)
     }
 
-    /// Every node, by number.
+    /// Returns every node, by number.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (Inode, &Node)> {
         self.nodes.iter().map(|(inode, node)| (*inode, node))
     }
 
-    /// The directory `inode`, held open.
+    /// Returns the directory `inode`, held open.
     ///
     /// # Errors
     /// `EIO` as [`Tree::node`]; `ENOTDIR`.
@@ -257,7 +257,7 @@ impl Tree {
         }
     }
 
-    /// One place where `inode` is in the backing folder: an open directory and a name in it.
+    /// Returns one place where `inode` is in the backing folder: an open directory and a name in it.
     ///
     /// # Errors
     /// `EIO` as [`Tree::node`]; `ENOENT` when it has no name left.
@@ -284,8 +284,8 @@ impl Tree {
     /// Holds the regular file `inode` open, or returns the open one.
     ///
     /// # Errors
-    /// `EIO` as [`Tree::node`]; `EISDIR` or `EINVAL` for what is no regular file; what the backing folder
-    /// answers.
+    /// `EIO` as [`Tree::node`]; `EISDIR` or `EINVAL` for other kinds of files; any error of the backing
+    /// folder.
     pub(super) fn file(&mut self, inode: Inode) -> Result<Arc<OwnedFd>, Errno> {
         match &self.node(inode)?.body {
             Body::Regular { file: Some(file), .. } => return Ok(Arc::clone(file)),
@@ -306,7 +306,7 @@ impl Tree {
         Ok(Arc::new(fd))
     }
 
-    /// The path of `inode` below the root, by its first visible name.
+    /// Returns the path of `inode` below the root, by its first visible name.
     pub(super) fn visible_path(&self, inode: Inode) -> Option<PathBuf> {
         let mut names = Vec::new();
         let mut at = inode;
@@ -318,7 +318,7 @@ impl Tree {
         Some(names.iter().rev().collect())
     }
 
-    /// The same for patterns and reports.
+    /// Returns the same for patterns and reports.
     pub(super) fn path(&self, inode: Inode) -> Option<String> {
         self.visible_path(inode).map(|path| path.to_string_lossy().into_owned())
     }
@@ -354,7 +354,7 @@ impl Tree {
     }
 }
 
-/// The type the kernel wants to know of a file.
+/// Returns the type the kernel wants to know of a file.
 pub(super) fn file_type(mode: libc::mode_t) -> FileType {
     match mode & libc::S_IFMT {
         libc::S_IFDIR => FileType::Directory,

@@ -121,7 +121,7 @@ impl Forwarder {
         })
     }
 
-    /// Forwards until told to stop.
+    /// Forwards until stopped.
     pub fn run(mut self) -> io::Result<()> {
         let ended = self.work();
         if let Some(capturing) = self.capturing.take() {
@@ -364,7 +364,7 @@ impl Forwarder {
         }
     }
 
-    /// The port of the host at `address`.
+    /// Returns the port of the host at `address`.
     fn route(&self, address: Ipv4Addr) -> Option<usize> {
         let [a, b, c, last] = address.octets();
         if [a, b, c] != self.network {
@@ -379,7 +379,7 @@ fn count(packets: &mut u16) {
     *packets = packets.saturating_add(1);
 }
 
-/// A unit of 64 KiB stands for fewer packets than this can count.
+/// Converts a count of packets, which is small for a unit of 64 KiB.
 fn saturating(packets: u64) -> u16 {
     u16::try_from(packets).unwrap_or(u16::MAX)
 }

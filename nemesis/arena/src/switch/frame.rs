@@ -29,7 +29,7 @@ impl<'a> Frame<'a> {
         (complete && bytes[ip] >> 4 == 4).then_some(Self { bytes, ip })
     }
 
-    /// The host the packet is for.
+    /// Returns the host the packet is for.
     pub fn destination(&self) -> Ipv4Addr {
         let at = self.ip + 16;
         Ipv4Addr::new(self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3])

@@ -100,7 +100,7 @@ impl Shared {
         LinkIndex(from * self.hosts.len() + to)
     }
 
-    /// The position of the host to which `link` leads.
+    /// Returns the position of the host to which `link` leads.
     fn target(&self, link: LinkIndex) -> usize {
         link.0 % self.hosts.len()
     }

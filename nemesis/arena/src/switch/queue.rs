@@ -45,7 +45,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue for this many links.
+    /// Returns a queue for this many links.
     pub fn new(links: usize) -> Self {
         Self {
             waiting: BinaryHeap::new(),
@@ -82,7 +82,7 @@ impl Queue {
         self.waiting.peek().map(|Reverse(next)| next.due)
     }
 
-    /// The latest time at which a packet on `link` was or is due.
+    /// Returns the latest time at which a packet on `link` was or is due.
     pub fn last_due(&self, link: LinkIndex) -> Option<Instant> {
         self.last_due[link.0]
     }

@@ -115,7 +115,7 @@ pub enum Damaged {
     No,
 }
 
-/// The Internet checksum's sum (RFC 1071) of `bytes`, added to `initial`; not complemented.
+/// Returns the Internet checksum's sum (RFC 1071) of `bytes`, added to `initial`; not complemented.
 fn sum(bytes: &[u8], initial: u32) -> u16 {
     let mut total = u64::from(initial);
     for pair in bytes.chunks(2) {
@@ -131,7 +131,7 @@ fn sum(bytes: &[u8], initial: u32) -> u16 {
 mod tests {
     use super::*;
 
-    /// A TCP unit of `data` bytes in segments of `size`, as a TUN port delivers it.
+    /// Returns a TCP unit of `data` bytes in segments of `size`, as a TUN port delivers it.
     fn unit(data: usize, size: u16) -> Vec<u8> {
         let mut bytes = vec![0; OFFLOAD_HEADER + 40];
         bytes.extend((0..data).map(|position| position as u8));

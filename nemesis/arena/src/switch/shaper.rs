@@ -108,7 +108,7 @@ mod tests {
         Probability::from_millionths(millionths).unwrap()
     }
 
-    /// The verdicts of packets that arrive [`GAP`] apart, beginning at `start`.
+    /// Returns the verdicts of packets that arrive [`GAP`] apart, beginning at `start`.
     fn verdicts(policy: LinkPolicy, start: Instant) -> Vec<ShaperVerdict> {
         let mut shaper = Shaper::new(policy, 1);
         (0..PACKETS).map(|number| shaper.decide(start + GAP * number, 1000)).collect()

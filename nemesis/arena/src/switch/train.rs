@@ -121,7 +121,7 @@ impl Numbers {
         self.first + link as u64 * self.datagrams + u64::from(at)
     }
 
-    /// The link and the place in its train; `None` for one of another call.
+    /// Returns the link and the place in its train; `None` for one of another call.
     fn place(self, number: u64) -> Option<(usize, usize)> {
         let position = number.checked_sub(self.first)?;
         let (link, at) = (position / self.datagrams, position % self.datagrams);
@@ -253,12 +253,12 @@ impl Prober {
     }
 }
 
-/// The number, again and again: one damaged bit shows wherever it is.
+/// Returns the number, again and again: one damaged bit shows wherever it is.
 fn payload(number: u64, length: usize) -> Vec<u8> {
     number.to_be_bytes().into_iter().cycle().take(length).collect()
 }
 
-/// The number that an unharmed payload carries.
+/// Returns the number that an unharmed payload carries.
 fn number(payload: &[u8]) -> Option<u64> {
     let first = payload.first_chunk::<8>()?;
     let again = payload.iter().zip(first.iter().cycle());

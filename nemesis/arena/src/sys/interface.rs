@@ -87,7 +87,7 @@ impl Interface {
         }
     }
 
-    /// The interface's index in its namespace.
+    /// Returns the interface's index in its namespace.
     pub fn index(&self) -> io::Result<i32> {
         let reply = self.request(libc::SIOCGIFINDEX, libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 })?;
         // SAFETY: SIOCGIFINDEX succeeded, so the kernel wrote the index member of the union.

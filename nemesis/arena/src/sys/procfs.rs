@@ -18,7 +18,7 @@ pub enum ThreadState {
     Dead,
 }
 
-/// Every process of the PID namespace that /proc shows, in ascending order.
+/// Returns every process of the PID namespace that /proc shows, in ascending order.
 pub fn processes() -> io::Result<Vec<Pid>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -29,7 +29,8 @@ pub fn processes() -> io::Result<Vec<Pid>> {
     Ok(pids)
 }
 
-/// The inode that identifies the network namespace of `pid`; `None` once the process is ending or has ended.
+/// Returns the inode that identifies the network namespace of `pid`; `None` once the process is ending or has
+/// ended.
 ///
 /// # Errors
 /// Any failure but the process's absence: a namespace that cannot be read must not pass for another one.
@@ -56,14 +57,14 @@ fn has_memory(pid: Pid) -> io::Result<bool> {
     Ok(pages.is_some_and(|pages| !pages.starts_with("0 ")))
 }
 
-/// The inode that identifies the calling thread's network namespace.
+/// Returns the inode that identifies the calling thread's network namespace.
 pub fn own_network_namespace() -> io::Result<(fs::File, u64)> {
     let namespace = fs::File::open("/proc/thread-self/ns/net")?;
     let inode = namespace.metadata()?.ino();
     Ok((namespace, inode))
 }
 
-/// The state of every thread of `pid`; empty once the process is gone.
+/// Returns the state of every thread of `pid`; empty once the process is gone.
 pub fn threads(pid: Pid) -> io::Result<Vec<ThreadState>> {
     let Some(entries) = absent_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else {
         return Ok(Vec::new());

@@ -42,7 +42,7 @@ pub fn register(trials: &mut Vec<Trial>, allowed: &Capabilities) {
     fixture::for_both_ports(trials, allowed, &tests);
 }
 
-/// The packets that came into the switch from host `from` for host `to`.
+/// Returns the packets that came into the switch from host `from` for host `to`.
 fn entered(capture: &Capture, from: u8, to: u8) -> impl Iterator<Item = &Packet> {
     let address = |number| Ipv4Addr::new(10, 77, 0, number);
     capture.packets.iter().filter(move |packet| {

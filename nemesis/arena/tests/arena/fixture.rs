@@ -21,7 +21,7 @@ pub fn node(number: u8) -> String {
     format!("n{number}")
 }
 
-/// An arena with hosts `n1` to `n<count>` at 10.77.0.1 and on.
+/// Returns an arena with hosts `n1` to `n<count>` at 10.77.0.1 and on.
 pub fn arena(count: u8, port: PortKind) -> Arena {
     let hosts = (1..=count)
         .map(|number| HostSpec { name: node(number).into(), address: Ipv4Addr::new(10, 77, 0, number) })
@@ -30,7 +30,7 @@ pub fn arena(count: u8, port: PortKind) -> Arena {
     Arena::build(&spec).expect("the arena is built")
 }
 
-/// The host called `n<number>`.
+/// Returns the host called `n<number>`.
 pub fn host(arena: &Arena, number: u8) -> Arc<Host> {
     Arc::clone(arena.host(&node(number)).expect("a host of this arena"))
 }
@@ -44,7 +44,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A shell command, with its output in `folder`.
+/// Returns a shell command, with its output in `folder`.
 pub fn shell(command: &str, folder: &Path) -> ProcessSpec {
     ProcessSpec {
         program: "/bin/sh".into(),

@@ -66,7 +66,7 @@ impl Stage {
         stage
     }
 
-    /// Every living process that carries the mark.
+    /// Returns every living process that carries the mark.
     fn members(&self) -> Vec<Pid> {
         let wanted = format!("{MARK}={}", self.mark);
         let mut members = Vec::new();

@@ -27,7 +27,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::scene::Scene;
 
-/// The example that the crate's front door shows, run.
+/// Runs the example that the crate's front door shows.
 fn example(allowed: &Capabilities) -> Trial {
     let tracing = allowed.ptrace.clone();
     Trial::ignorable_test("the_example_shows_what_it_says", move || {

@@ -41,7 +41,7 @@ const SCENES: [(&str, Scene); 5] = [
     ("example", Scene::Example),
 ];
 
-/// The scene that the command line asks for.
+/// Returns the scene that the command line asks for.
 pub fn asked_for() -> Option<Scene> {
     let argument = std::env::args().nth(1)?;
     let name = argument.strip_prefix(PREFIX)?;
@@ -56,14 +56,14 @@ pub fn pass_on(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
-/// The command that plays `scene`.
+/// Returns the command that plays `scene`.
 pub fn command(scene: Scene) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
     command.arg(argument(scene));
     command
 }
 
-/// The same as a process for a host, with its output in `folder`.
+/// Returns the same as a process for a host, with its output in `folder`.
 pub fn spec(scene: Scene, folder: &Path) -> ProcessSpec {
     let mut spec = shell("", folder);
     spec.program = std::env::current_exe().expect("a program has a path");

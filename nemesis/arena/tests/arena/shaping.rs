@@ -93,7 +93,7 @@ impl Flow {
     }
 }
 
-/// The numbers that [`Flow::send`] put into datagrams.
+/// Returns the numbers that [`Flow::send`] put into datagrams.
 fn numbers(arrived: &[Vec<u8>]) -> Vec<u64> {
     arrived.iter().map(|datagram| u64::from_be_bytes(datagram[..8].try_into().unwrap())).collect()
 }

@@ -89,7 +89,7 @@ pub fn start_up_ends(world: &World) {
     }
 }
 
-/// The state letter of every thread of a process.
+/// Returns the state letter of every thread of a process.
 pub fn states(pid: Pid) -> String {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return String::new() };
     let state = |path: std::path::PathBuf| {

@@ -42,7 +42,7 @@ pub fn register(trials: &mut Vec<Trial>) {
 trait Counting {
     /// Continues to count from the stored number, without end.
     fn count(&self, path: &Path) -> Command;
-    /// Every number that is there, or why the database cannot be read.
+    /// Returns every number that is there, or why the database cannot be read.
     fn counted(&self, path: &Path) -> Result<BTreeSet<u64>, Failed>;
 }
 

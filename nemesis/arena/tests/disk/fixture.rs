@@ -13,12 +13,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A disk with journal semantics.
+    /// Returns a disk with journal semantics.
     pub fn new() -> Self {
         Self::with(DiskOptions::new(7))
     }
 
-    /// A disk as POSIX has it and no more.
+    /// Returns a disk as POSIX has it and no more.
     pub fn strict() -> Self {
         Self::with(DiskOptions { semantics: Semantics::Strict, ..DiskOptions::new(7) })
     }
@@ -39,12 +39,12 @@ impl Stage {
         &self.disk
     }
 
-    /// A path on the disk.
+    /// Returns a path on the disk.
     pub fn path(&self, name: &str) -> PathBuf {
         self.disk.mount_point().join(name)
     }
 
-    /// A path beside it, on the machine's own.
+    /// Returns a path beside it, on the machine's own.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
@@ -67,7 +67,7 @@ pub fn mountable() -> Result<(), String> {
     }
 }
 
-/// An error with all its causes.
+/// Returns an error with all its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
@@ -105,7 +105,7 @@ pub fn tree(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// A number from the environment.
+/// Returns a number from the environment.
 pub fn number(variable: &str, otherwise: u32) -> u32 {
     match std::env::var(variable) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
@@ -113,7 +113,7 @@ pub fn number(variable: &str, otherwise: u32) -> u32 {
     }
 }
 
-/// The content of a file as runs of the same byte, so that it can be read when a test fails.
+/// Returns the content of a file as runs of the same byte, so that it can be read when a test fails.
 pub fn runs(content: &[u8]) -> Vec<(usize, u8)> {
     content.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect()
 }

@@ -444,7 +444,7 @@ impl Model {
 }
 
 impl Contents {
-    /// The durable bytes once the metadata operations before `committed` are.
+    /// Returns the durable bytes once the metadata operations before `committed` are.
     fn durable_after(&self, committed: usize) -> Vec<u8> {
         let mut durable = self.durable.clone();
         for resized in self.resized.iter().filter(|resized| resized.place < committed) {
@@ -488,7 +488,7 @@ impl Contents {
     }
 }
 
-/// Every name that can be reached, sorted as the fixture's.
+/// Returns every name that can be reached, sorted as the fixture's.
 fn list(names: &Names) -> Vec<(String, u32)> {
     let mut listed = Vec::new();
     let mut directories = vec![(0, String::new())];

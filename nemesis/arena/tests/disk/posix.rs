@@ -42,7 +42,7 @@ pub fn register(trials: &mut Vec<Trial>) {
     }
 }
 
-/// The error number of what should have failed.
+/// Returns the error number of what should have failed.
 fn refused<T>(result: io::Result<T>) -> Option<Errno> {
     result.err().and_then(|error| error.raw_os_error()).map(Errno::from_raw)
 }

@@ -35,7 +35,7 @@ pub struct Play {
     path: PathBuf,
 }
 
-/// The scene that the command line asks for.
+/// Returns the scene that the command line asks for.
 pub fn asked_for() -> Option<Play> {
     let mut arguments = std::env::args().skip(1);
     let argument = arguments.next()?;
@@ -52,7 +52,7 @@ pub fn pass_on(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
-/// The command that plays `scene` on `path`.
+/// Returns the command that plays `scene` on `path`.
 pub fn command(scene: Scene, path: &std::path::Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
     command.arg(format!("{PREFIX}{}", SCENES[scene as usize].0)).arg(path);
@@ -99,7 +99,7 @@ impl Drop for Mortal {
 pub struct Lines(Receiver<String>);
 
 impl Lines {
-    /// The lines of `output`.
+    /// Returns the lines of `output`.
     pub fn of(output: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         std::thread::spawn(move || {

@@ -28,7 +28,7 @@ fn of<T: Copy>(list: &[(&str, T)], name: &str) -> Option<T> {
     list.iter().find(|(known, _)| *known == name).map(|(_, found)| *found)
 }
 
-/// The probe of a variant, if there is one.
+/// Returns the probe of a variant, if there is one.
 fn probe(variant: &Variant) -> Option<AnyProbe> {
     let by = |probes: &[(&str, Probe)]| -> Option<AnyProbe> { Some(Box::new(of(probes, variant.name)?)) };
     let choosing = |probe: fn(&mut Stage, &str, Chosen)| -> Option<AnyProbe> {

@@ -1,4 +1,4 @@
-//! Packet faults: what becomes of datagrams that the test itself sends between hosts.
+//! Packet faults: the outcome of datagrams that the test itself sends between hosts.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -115,7 +115,7 @@ impl Flow {
     }
 }
 
-/// The number, and then bytes that follow from it.
+/// Returns the number, and then bytes that follow from it.
 fn payload(number: u64, bytes: usize) -> Vec<u8> {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(bytes.max(16), number.to_le_bytes()[0] ^ 0x5a);

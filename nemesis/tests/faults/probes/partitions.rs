@@ -57,13 +57,14 @@ impl Reach {
         from == to || self.arrive.contains(&(from.clone(), to.clone()))
     }
 
-    /// The nodes that `node` can exchange packets with, itself included.
+    /// Returns the nodes that `node` can exchange packets with, itself included.
     fn sees(&self, node: &NodeId) -> BTreeSet<NodeId> {
         let both = |other: &&NodeId| self.arrives(node, other) && self.arrives(other, node);
         self.nodes.iter().filter(both).cloned().collect()
     }
 
-    /// The groups of nodes that see each other, the smallest first; `None` where they do not fall into groups.
+    /// Returns the groups of nodes that see each other, the smallest first; `None` where they do not fall
+    /// into groups.
     fn groups(&self) -> Option<Vec<BTreeSet<NodeId>>> {
         let seen: BTreeSet<BTreeSet<NodeId>> = self.nodes.iter().map(|node| self.sees(node)).collect();
         let mut groups: Vec<BTreeSet<NodeId>> = seen.into_iter().collect();
@@ -90,7 +91,7 @@ impl Reach {
     }
 }
 
-/// Every host with every other.
+/// Returns every host with every other.
 fn pairs(hosts: &[NodeId]) -> Vec<(NodeId, NodeId)> {
     let with_others = |from: &NodeId| {
         let others = hosts.iter().filter(|to| *to != from);
@@ -99,7 +100,7 @@ fn pairs(hosts: &[NodeId]) -> Vec<(NodeId, NodeId)> {
     hosts.iter().flat_map(with_others).collect()
 }
 
-/// The pairs between which a datagram arrives.
+/// Returns the pairs between which a datagram arrives.
 fn datagrams(stage: &Stage, pairs: &[(NodeId, NodeId)]) -> BTreeSet<(NodeId, NodeId)> {
     let hosts: Vec<&NodeId> = stage.nodes.iter().chain(&stage.clients).collect();
     let sockets: Vec<UdpSocket> = hosts

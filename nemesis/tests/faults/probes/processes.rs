@@ -57,7 +57,7 @@ fn listed(struck: &BTreeSet<NodeId>, _: usize) -> bool {
     *struck == BTreeSet::from(["n1", "n2"].map(name))
 }
 
-/// The states of all threads of all processes on a host, as /proc has them.
+/// Returns the states of all threads of all processes on a host, as /proc has them.
 fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
     let namespace = |path: &str| fs::read_link(path).ok();
     let host = stage.host(node).enter(|| namespace("/proc/thread-self/ns/net"));

@@ -68,7 +68,7 @@ struct Confirmation {
     log_end: u64,
 }
 
-/// The number by which the consensus knows a broker.
+/// Returns the number by which the consensus knows a broker.
 const fn raft_number(broker: BrokerId) -> u64 {
     (broker.0 - 1) as u64
 }
@@ -122,7 +122,7 @@ impl Controller {
         self.inner.id
     }
 
-    /// The rule of election.
+    /// Returns the rule of election.
     pub fn election(&self) -> Election {
         self.inner.election
     }
@@ -137,7 +137,7 @@ impl Controller {
         self.inner.view.changes()
     }
 
-    /// The leader of the controllers, as far as this broker knows.
+    /// Returns the leader of the controllers, as far as this broker knows.
     pub fn leader(&self) -> Option<BrokerId> {
         let leader = self.inner.consensus.leader()?;
         Some(BrokerId(i32::try_from(leader).ok()? + 1))
@@ -322,7 +322,7 @@ impl Controller {
         self.propose_here(command, Instant::now() + PROPOSAL_MAX).await
     }
 
-    /// Its part in the consensus.
+    /// Returns its part in the consensus.
     pub fn consensus(&self) -> &Consensus {
         &self.inner.consensus
     }

@@ -60,7 +60,7 @@ async fn register(controller: &Controller, config: &Config) -> BrokerEpoch {
     }
 }
 
-/// A number that no two starts share: the keys of a new hash table's state are random.
+/// Returns a number that no two starts share: the keys of a new hash table's state are random.
 pub fn random_number() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()

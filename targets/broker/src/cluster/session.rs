@@ -36,7 +36,8 @@ impl Sessions {
         look(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The session of a broker in that incarnation. A broker that was not heard from yet has a session from now on.
+    /// Returns the session of a broker in that incarnation. A broker that was not heard from yet has a
+    /// session from now on.
     fn with_session<T>(
         &self,
         broker: BrokerId,
@@ -54,7 +55,8 @@ impl Sessions {
         })
     }
 
-    /// A broker was heard from. Returns whether that begins a whole session: not if the last one is over.
+    /// Records that a broker was heard from. Returns whether that begins a whole session: not if the last one
+    /// is over.
     pub fn heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
         self.with_session(broker, epoch, now, |session| {
             session.heard_at = now;

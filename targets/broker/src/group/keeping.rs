@@ -8,7 +8,7 @@ use super::record::{Generation, KeptMember};
 use super::state::GroupState;
 
 impl Group {
-    /// The present generation.
+    /// Returns the present generation.
     pub(super) fn kept(&self) -> Generation {
         let keep = |(member_id, member): (&String, &Member)| KeptMember {
             member_id: member_id.clone(),

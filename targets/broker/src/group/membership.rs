@@ -185,7 +185,7 @@ impl Group {
         self.members.contains_key(member_id) || self.named.contains_key(member_id)
     }
 
-    /// A member reports that it is alive.
+    /// Handles a heartbeat of a member.
     ///
     /// # Errors
     /// It is not a member of this generation, or must join again.
@@ -205,7 +205,7 @@ impl Group {
         }
     }
 
-    /// A member leaves.
+    /// Handles the departure of a member.
     ///
     /// # Errors
     /// It is not a member.
@@ -330,7 +330,7 @@ impl Group {
         }
     }
 
-    /// The answer to DescribeGroups.
+    /// Returns the answer to DescribeGroups.
     pub(super) fn describe(&self, group: &str) -> Described {
         let protocol = self.protocol.clone().unwrap_or_default();
         let members = self.members.iter().map(|(id, member)| DescribedMember {

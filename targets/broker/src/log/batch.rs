@@ -233,7 +233,7 @@ impl BatchHeader {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
-    /// The timestamp of a record with this delta, ms.
+    /// Returns the timestamp of a record with this delta, ms.
     pub fn record_timestamp(&self, delta: i64) -> i64 {
         if self.attributes & LOG_APPEND_TIME != 0 {
             self.max_timestamp

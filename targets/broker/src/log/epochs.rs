@@ -30,7 +30,7 @@ pub(super) struct EpochCache {
 }
 
 impl EpochCache {
-    /// The starts in a checkpoint, as far as they are in order.
+    /// Returns the starts in a checkpoint, as far as they are in order.
     pub(super) fn from_starts(starts: Vec<EpochStart>) -> Self {
         let mut cache = Self::default();
         for start in starts {
@@ -39,12 +39,12 @@ impl EpochCache {
         cache
     }
 
-    /// All starts in order.
+    /// Returns all starts in order.
     pub(super) fn starts(&self) -> &[EpochStart] {
         &self.starts
     }
 
-    /// The latest epoch.
+    /// Returns the latest epoch.
     pub(super) fn latest(&self) -> Option<i32> {
         self.starts.last().map(|start| start.epoch)
     }
@@ -60,8 +60,8 @@ impl EpochCache {
         Begun::New
     }
 
-    /// The batch at `base_offset`, the last one of the log, is of `epoch`. An epoch recorded as begun there or later has
-    /// no records in this log.
+    /// Notes that the batch at `base_offset`, the last one of the log, is of `epoch`. An epoch recorded as
+    /// begun there or later has no records in this log.
     pub(super) fn note(&mut self, epoch: i32, base_offset: i64) -> Begun {
         let before = self.starts.len();
         while self.starts.last().is_some_and(|last| last.start_offset >= base_offset && last.epoch != epoch) {

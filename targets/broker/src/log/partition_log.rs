@@ -93,7 +93,7 @@ impl PartitionLog {
         self.segments.iter().map(|segment| segment.size).sum()
     }
 
-    /// The folder it lives in.
+    /// Returns the folder it lives in.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -279,7 +279,7 @@ impl PartitionLog {
         })
     }
 
-    /// The epoch of the last leader that is known here.
+    /// Returns the epoch of the last leader that is known here.
     pub fn latest_epoch(&self) -> Option<i32> {
         self.epochs.latest()
     }
@@ -309,7 +309,7 @@ impl PartitionLog {
         Ok(None)
     }
 
-    /// The state of each producer that numbers its batches, by its id.
+    /// Returns the state of each producer that numbers its batches, by its id.
     pub fn producers(&self) -> &BTreeMap<i64, ProducerState> {
         self.producers.states()
     }

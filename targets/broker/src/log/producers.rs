@@ -150,7 +150,7 @@ impl Producers {
         self.states.iter().filter_map(|(id, state)| Some((*id, last(state)?))).collect()
     }
 
-    /// All states by producer id.
+    /// Returns all states by producer id.
     pub(super) fn states(&self) -> &BTreeMap<i64, ProducerState> {
         &self.states
     }

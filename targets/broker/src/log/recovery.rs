@@ -211,7 +211,7 @@ impl PartitionLog {
     }
 }
 
-/// The offsets in the names of the files with some extension, in order.
+/// Returns the offsets in the names of the files with some extension, in order.
 pub(super) fn offsets_of(dir: &Path, extension: &str) -> Result<Vec<i64>, FileError> {
     let mut offsets = Vec::new();
     for entry in fs::read_dir(dir).doing("list", dir)? {

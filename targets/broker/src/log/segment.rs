@@ -20,7 +20,7 @@ pub(super) const LOG: &str = "log";
 /// Extension of a closed segment's index.
 pub(super) const INDEX: &str = "index";
 
-/// The path of a file that belongs to `offset`: twenty digits, so that names sort as numbers do.
+/// Returns the path of a file that belongs to `offset`: twenty digits, so that names sort as numbers do.
 pub(super) fn path_of(dir: &Path, offset: i64, extension: &str) -> PathBuf {
     dir.join(format!("{offset:020}.{extension}"))
 }
@@ -221,7 +221,7 @@ impl Segment {
         self.walk(self.index.position_before(offset))
     }
 
-    /// All batches from `position` on.
+    /// Returns all batches from `position` on.
     fn walk(&self, position: u64) -> Walk<'_> {
         Walk::new(&self.file, &self.path, position, self.size, self.torn_tail)
     }
@@ -276,7 +276,7 @@ impl Segment {
         Ok(None)
     }
 
-    /// The file of the segment's index.
+    /// Returns the file of the segment's index.
     pub(super) fn index_path(&self) -> PathBuf {
         self.path.with_extension(INDEX)
     }

@@ -150,7 +150,7 @@ impl std::fmt::Debug for Message {
 }
 
 impl PartitionHandle {
-    /// The present status of the copy.
+    /// Returns the present status of the copy.
     pub fn status(&self) -> Status {
         *self.status.borrow()
     }
@@ -240,7 +240,7 @@ impl PartitionHandle {
         }
     }
 
-    /// The first committed record of that time or later.
+    /// Returns the first committed record of that time or later.
     ///
     /// # Errors
     /// This broker does not lead, or does not know yet which records are committed, or the log failed.
@@ -248,7 +248,7 @@ impl PartitionHandle {
         self.look(move |log, _| log.offset_for_time(timestamp)).await?.map_err(PartitionError::from)
     }
 
-    /// The end of an epoch in this log.
+    /// Returns the end of an epoch in this log.
     ///
     /// # Errors
     /// The copy is stopped.

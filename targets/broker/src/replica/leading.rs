@@ -109,7 +109,7 @@ pub struct Leading {
 }
 
 impl Leading {
-    /// A leader that has just been elected.
+    /// Returns a leader that has just been elected.
     pub fn new(
         me: BrokerId,
         agreed: &PartitionState,
@@ -167,7 +167,7 @@ impl Leading {
         self.isr.len()
     }
 
-    /// The brokers that must have a record for it to count as committed.
+    /// Returns the brokers that must have a record for it to count as committed.
     fn effective(&self) -> impl Iterator<Item = BrokerId> {
         self.isr.union(&self.perhaps).copied()
     }
@@ -210,7 +210,7 @@ impl Leading {
         };
     }
 
-    /// The high watermark, given the durable end of the leader's own log; never less than `before`.
+    /// Returns the high watermark, given the durable end of the leader's own log; never less than `before`.
     pub fn high_watermark(&self, own_end: i64, before: i64) -> i64 {
         let reached = match self.commit {
             CommitRule::LeaderAlone => own_end,
@@ -224,7 +224,8 @@ impl Leading {
         reached.max(before)
     }
 
-    /// The request for the in-sync set that this leader finds right, if it is not the one in force and a request is due.
+    /// Returns the request for the in-sync set that this leader finds right, if it is not the one in force
+    /// and a request is due.
     pub fn propose_isr(&mut self, high_watermark: i64, lag_max: Duration, now: Instant) -> Option<IsrChange> {
         if self.asking || now < self.ask_not_before {
             return None;

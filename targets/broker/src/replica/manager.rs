@@ -93,7 +93,7 @@ impl Replicas {
         change(&mut self.inner.hosted.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The copy of a partition, if this broker has one.
+    /// Returns the copy of a partition, if this broker has one.
     pub fn by_id(&self, topic: TopicId, partition: u32) -> Option<PartitionHandle> {
         self.look(|hosted| hosted.get(&(topic, partition)).map(|hosted| hosted.handle.clone()))
     }
@@ -124,7 +124,7 @@ impl Replicas {
         self.by_id(topic.id, number).ok_or(FindError::Elsewhere)
     }
 
-    /// Every copy that follows a broker, and its position.
+    /// Returns every copy that follows a broker, and its position.
     pub fn followed(&self, leader: BrokerId) -> Vec<(PartitionHandle, ReplicaPosition)> {
         let position = |(topic, partition): (TopicId, u32), hosted: &HostedCopy| {
             let status = hosted.handle.status();
@@ -146,7 +146,8 @@ impl Replicas {
         self.look(|hosted| hosted.iter().filter_map(|(key, hosted)| position(*key, hosted)).collect())
     }
 
-    /// Every partition of a topic that this broker leads: its number, the topic's identity, the leader epoch, and the copy.
+    /// Returns every partition of a topic that this broker leads: its number, the topic's identity, the
+    /// leader epoch, and the copy.
     pub fn led(&self, topic: &str) -> Vec<(i32, TopicId, i32, PartitionHandle)> {
         let led = |((id, number), hosted): (&(TopicId, u32), &HostedCopy)| match hosted.handle.status().role {
             Role::Leader { epoch, .. } if hosted.name.topic == topic => {

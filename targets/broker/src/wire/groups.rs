@@ -136,7 +136,7 @@ pub async fn join(
     }
 }
 
-/// The answer where the coordinator gave one of another kind than the request, which it never does.
+/// Returns the answer where the coordinator gave one of another kind than the request, which it never does.
 fn unexpected<T>(answer: T, with_error: impl FnOnce(T, i16) -> T) -> T {
     with_error(answer, ResponseError::UnknownServerError.code())
 }

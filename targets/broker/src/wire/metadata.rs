@@ -21,13 +21,13 @@ pub fn wire_broker(broker: Option<BrokerId>) -> WireBroker {
     WireBroker(broker.map_or(-1, |broker| broker.0))
 }
 
-/// The live brokers, and the addresses that clients connect to.
+/// Returns the live brokers, and the addresses that clients connect to.
 pub fn active_brokers(state: &ClusterState) -> Vec<(BrokerId, SocketAddr)> {
     let active = state.brokers.iter().filter(|(_, broker)| broker.liveness == Liveness::Active);
     active.map(|(id, broker)| (*id, broker.address)).collect()
 }
 
-/// An address in the protocol.
+/// Returns an address in the protocol.
 pub fn host_and_port(address: SocketAddr) -> (StrBytes, i32) {
     (StrBytes::from_string(address.ip().to_string()), i32::from(address.port()))
 }
@@ -68,7 +68,7 @@ pub async fn metadata(broker: &Broker, request: MetadataRequest, version: i16) -
     })
 }
 
-/// A name in the protocol.
+/// Returns a name in the protocol.
 pub fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.into()))
 }

@@ -87,8 +87,8 @@ pub struct Led {
     pub isr: Vec<usize>,
 }
 
-/// A port that no process listens on. It lies below those that the system gives to connections: one of those could be given
-/// away before the broker is there, or while it is down.
+/// Returns a port that no process listens on. It lies below those that the system gives to connections: one
+/// of those could be given away before the broker is there, or while it is down.
 fn free_port() -> u16 {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -183,7 +183,7 @@ impl Cluster {
         }
     }
 
-    /// A connection to a broker, as soon as it accepts one.
+    /// Returns a connection to a broker, as soon as it accepts one.
     pub async fn client(&self, node: usize) -> Client {
         let deadline = Instant::now() + PATIENCE;
         let mut poll = tokio::time::interval(Duration::from_millis(10));

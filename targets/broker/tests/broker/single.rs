@@ -1,4 +1,4 @@
-//! One broker: what clients can ask of it.
+//! One broker, from a client's point of view.
 
 use std::time::{Duration, Instant};
 

@@ -30,7 +30,7 @@ fn pair(key: u8, value: Option<u32>) -> Plain {
 
 type Table = BTreeMap<String, String>;
 
-/// The latest value of every key.
+/// Returns the latest value of every key.
 fn fold(records: &[Record]) -> Table {
     let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let mut table = Table::new();
@@ -145,7 +145,7 @@ proptest! {
     }
 }
 
-/// A log in `dir` with some closed segments of values of three keys.
+/// Returns a log in `dir` with some closed segments of values of three keys.
 fn grown(dir: &Path, options: &LogConfig) -> PartitionLog {
     let mut log = PartitionLog::open(dir, options.clone()).unwrap().0;
     for at in 0..40 {

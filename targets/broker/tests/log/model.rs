@@ -185,7 +185,7 @@ impl Run {
         Ok(appended.novelty)
     }
 
-    /// The number that a producer's next batch has.
+    /// Returns the number that a producer's next batch has.
     fn next_number(&self, producer: i64) -> Numbered {
         let producer_epoch = self.model.producer_epochs.get(&producer).copied().unwrap_or(0);
         let last = self.model.producers().get(&producer).cloned();

@@ -81,7 +81,7 @@ pub struct LinkTask {
 }
 
 impl Link {
-    /// A link to a peer, and the task that maintains it.
+    /// Returns a link to a peer, and the task that maintains it.
     pub fn new(peer: NodeName, address: SocketAddr, hello: Hello) -> (Self, LinkTask) {
         let (calls, queue) = mpsc::channel(QUEUE_MAX);
         let retry = Arc::new(Notify::new());

@@ -135,7 +135,7 @@ impl PrimaryNode {
         }
     }
 
-    /// The status of this node, as it knows it without asking another node.
+    /// Returns the status of this node, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let (keys, position) = self.inner.ledger.look(|values, position| (values.len(), position));
         let mut fields =

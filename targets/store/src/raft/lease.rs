@@ -87,7 +87,7 @@ struct LeaseState {
 }
 
 impl Lease {
-    /// The lease of a node that needs so many others for a quorum; not held yet.
+    /// Returns the lease of a node that needs so many others for a quorum; not held yet.
     pub fn new(duration: Duration, others_needed: usize, clock: Arc<dyn WallClock>) -> Self {
         Self {
             duration,
@@ -99,7 +99,7 @@ impl Lease {
         }
     }
 
-    /// An append is about to be sent.
+    /// Records that an append is about to be sent.
     fn sent(&self) -> SentAppend {
         let at = self.clock.now();
         SentAppend { number: self.sendings.fetch_add(1, Ordering::Relaxed), at }

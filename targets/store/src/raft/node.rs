@@ -151,7 +151,7 @@ impl RaftNode {
         }
     }
 
-    /// The status of this node and the cluster, as it knows it without asking another node.
+    /// Returns the status of this node and the cluster, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let metrics = self.inner.consensus.metrics().borrow().clone();
         let name = |number: u64| self.inner.consensus.members().get(number as usize).map(ToString::to_string);

@@ -152,7 +152,7 @@ fn settings(pattern: &[u8]) -> Vec<(&'static str, RespReply)> {
     found.map(|(name, value)| (name, RespReply::Bulk(value.into()))).collect()
 }
 
-/// A write that is answered with what its key had before.
+/// Returns a write that is answered with what its key had before.
 fn telling(command: Command) -> (Command, Option<Condition>) {
     let condition = match &command {
         Command::Set { condition, .. } => Some(condition.clone()),

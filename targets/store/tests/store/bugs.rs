@@ -132,7 +132,8 @@ async fn cas_before_order_lets_two_compare_and_sets_succeed() {
     panic!("200 races and no lost update");
 }
 
-/// The terms in which a leader leads before it is killed, and once it or another leads after it was started again.
+/// Returns the terms in which a leader leads before it is killed, and once it or another leads after it was
+/// started again.
 async fn terms_around_a_restart(bug: Option<&'static str>) -> (u64, u64) {
     // Nodes are slow to start an election, so that none does while the leader is away.
     let slow = ["election_max_ms=6000", "election_min_ms=3000"];

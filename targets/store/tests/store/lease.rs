@@ -18,7 +18,7 @@ async fn start(options: &[&str]) -> Cluster {
     cluster
 }
 
-/// The leader, and the others.
+/// Returns the leader, and the others.
 async fn roles(cluster: &Cluster) -> (usize, Vec<usize>) {
     let leader = cluster.leader(1, &[1, 2, 3]).await;
     (leader, (1..=3).filter(|node| *node != leader).collect())

@@ -15,7 +15,7 @@ pub(super) fn is_of_clients(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// The clients' options, in all of `modes`.
+/// Returns the clients' options, in all of `modes`.
 pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
     let option = |name: &str, values: Values, default: &str, summary: &str| OptionSpec {
         name: name.to_owned(),

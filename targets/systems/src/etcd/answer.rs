@@ -99,7 +99,7 @@ pub(super) struct KeyValue {
 }
 
 impl KeyValue {
-    /// The value.
+    /// Returns the value.
     ///
     /// # Errors
     /// An open [`RequestError`] when it cannot be read.
@@ -124,7 +124,7 @@ impl Range {
         }
     }
 
-    /// All keys.
+    /// Returns all keys.
     ///
     /// # Errors
     /// An open [`RequestError`] when one cannot be read.
@@ -134,7 +134,7 @@ impl Range {
 }
 
 impl Range {
-    /// Each key, with its value and revisions.
+    /// Returns each key, with its value and revisions.
     ///
     /// # Errors
     /// An open [`RequestError`] when one cannot be read.
@@ -165,7 +165,7 @@ struct GatewayError {
 /// Reads `answer` as a successful `T`.
 ///
 /// # Errors
-/// What the node answered instead, by the table above.
+/// The node's error, by the table above.
 pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, RequestError> {
     if answer.status == hyper::StatusCode::OK {
         return serde_json::from_slice(&answer.body).map_err(|cause| {
@@ -179,7 +179,7 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, RequestErr
     Err(classify(message))
 }
 
-/// An error of etcd in its own words.
+/// Returns an error of etcd in its own words.
 fn classify(message: String) -> RequestError {
     if DEFINITE.contains(&message.as_str()) {
         return RequestError::definite(CauseKind::Rejected, message);

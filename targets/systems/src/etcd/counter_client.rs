@@ -31,7 +31,7 @@ pub(super) struct CounterClient {
 }
 
 impl CounterClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr, read_level: ReadLevel) -> Self {
         Self { session: Session::new(seat, to), read_level }
     }

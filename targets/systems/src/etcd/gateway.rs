@@ -114,7 +114,7 @@ fn broken(cause: &hyper::Error) -> (CauseKind, String) {
     (kind, chain(cause))
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -17,7 +17,7 @@ const PEER_PORT: u16 = 2380;
 /// Looked into after `PATH`, which a service manager or CI may have cut short.
 const FALLBACK_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
-/// The program `etcd`.
+/// Returns the program `etcd`.
 ///
 /// # Errors
 /// [`MissingSystem`], saying how to install it.
@@ -39,7 +39,7 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// The process of `node`, which runs `program`, the same for its first start and every restart.
+/// Returns the process of `node`, which runs `program`, the same for its first start and every restart.
 pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files: &NodeFiles) -> ProcessSpec {
     let client_url = format!("http://{}:{CLIENT_PORT}", node.address);
     let peer_url = |node: &Node| format!("http://{}:{PEER_PORT}", node.address);

@@ -34,7 +34,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// One that will connect from its seat to `to` when it has to.
+    /// Returns one that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self { seat, to, gateway: None }
     }
@@ -72,12 +72,12 @@ impl Session {
     }
 }
 
-/// A range request for the one key that `key` is the base64 of.
+/// Returns a range request for the one key that `key` is the base64 of.
 pub(super) fn range(key: &str, read_level: ReadLevel) -> (&'static str, Value) {
     ("/v3/kv/range", json!({"key": key, "serializable": read_level == ReadLevel::Serializable}))
 }
 
-/// A transaction that does `put` if `compare` holds, and otherwise reads its key.
+/// Returns a transaction that does `put` if `compare` holds, and otherwise reads its key.
 pub(super) fn put_or_read(compare: &Value, put: &Value) -> (&'static str, Value) {
     let read = json!({"request_range": {"key": put["key"]}});
     let put = json!({"request_put": put});

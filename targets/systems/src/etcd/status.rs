@@ -128,7 +128,7 @@ struct Headed {
     header: Header,
 }
 
-/// The last entry of the log that the node has applied.
+/// Returns the last entry of the log that the node has applied.
 async fn applied(gateway: &mut Gateway, deadline: Instant) -> Result<String, RequestError> {
     let answer = gateway.post("/v3/maintenance/status", b"{}".to_vec(), deadline).await?;
     let status: Status = answer::read(&answer)?;

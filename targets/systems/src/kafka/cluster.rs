@@ -47,7 +47,7 @@ pub(super) struct Leader {
 }
 
 impl Cluster {
-    /// A view that begins with the broker at `bootstrap`, and has not asked it yet.
+    /// Returns a view that begins with the broker at `bootstrap`, and has not asked it yet.
     pub(super) fn new(from: Arc<dyn Place>, bootstrap: SocketAddr) -> Self {
         Self {
             from,
@@ -128,7 +128,7 @@ impl Cluster {
         Err(last.expect("the bootstrap broker is always a candidate"))
     }
 
-    /// Every broker known, the bootstrap broker first.
+    /// Returns every broker known, the bootstrap broker first.
     fn candidates(&self) -> Vec<SocketAddr> {
         let others = self.brokers.values().copied().filter(|address| *address != self.bootstrap);
         std::iter::once(self.bootstrap).chain(others).collect()
@@ -183,7 +183,7 @@ impl Cluster {
         }
     }
 
-    /// The partitions known, of all topics that are not the cluster's own.
+    /// Returns the partitions known, of all topics that are not the cluster's own.
     pub(super) fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.keys()
     }
@@ -254,7 +254,7 @@ impl Cluster {
     }
 }
 
-/// The end of a fair share of the time to `deadline`, where `parts` are left to be done in it.
+/// Returns the end of a fair share of the time to `deadline`, where `parts` are left to be done in it.
 pub(super) fn share(deadline: Instant, parts: usize) -> Instant {
     let now = Instant::now();
     let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);

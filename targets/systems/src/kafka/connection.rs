@@ -120,7 +120,7 @@ impl Connection {
             .map_err(|text| RequestError::open(CauseKind::Unreadable, text))
     }
 
-    /// The bytes of `request`, and the number that its response will bear.
+    /// Returns the bytes of `request`, and the number that its response will bear.
     fn frame<R: Request>(&mut self, request: &R, version: i16) -> Result<(BytesMut, i32), RequestError> {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id = correlation_id.wrapping_add(1);

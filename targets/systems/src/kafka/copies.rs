@@ -31,7 +31,8 @@ const BYTES_MAX: i32 = 1 << 20;
 /// The place of a batch's epoch, that of the leader that appended it.
 const EPOCH: std::ops::Range<usize> = 12..16;
 
-/// The copies of `partitions` that the broker at `to` holds; those that it does not hold are left out.
+/// Returns the copies of `partitions` that the broker at `to` holds; those that it does not hold are left
+/// out.
 ///
 /// # Errors
 /// A [`RequestError`], by `deadline`.

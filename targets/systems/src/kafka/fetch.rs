@@ -181,7 +181,7 @@ pub(super) fn data_of<'a>(answer: &'a FetchResponse, partition: &Partition) -> O
         .find(|data| data.partition_index == partition.index)
 }
 
-/// The records of `data` from `position` on.
+/// Returns the records of `data` from `position` on.
 fn portion(partition: &Partition, position: u64, data: &PartitionData) -> Result<Portion, RequestError> {
     check(Asked::Other, data.error_code, &format!("reading {partition} from {position}"))?;
     let mut portion = Portion { records: Vec::new(), next: position };

@@ -1,8 +1,9 @@
-//! Membership of a consumer group: the group's coordinator says who its members are, and its first member, the leader,
-//! who of them reads which partition.
+//! Membership of a consumer group: the group's coordinator decides who its members are, and its first member,
+//! the leader, assigns the partitions.
 //!
-//! Nothing runs beside the client: the member says that it lives from within the client's operations. A client that is
-//! not used for longer than the session is taken for dead, as a consumer that does not poll would be.
+//! No task runs beside the client: the member sends its heartbeats from within the client's operations. A
+//! client that is not used for longer than the session counts as dead, as a consumer that does not poll
+//! would.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -54,13 +55,13 @@ enum Standing {
 }
 
 impl Membership {
-    /// A client that wants to consume `topics` as a member of `group`.
+    /// Returns a client that wants to consume `topics` as a member of `group`.
     pub(super) fn new(group: &'static str, topics: Vec<String>) -> Self {
         let member = Member { group, id: String::new(), generation: -1 };
         Self { topics, member, coordinator: None, standing: Standing::Outside }
     }
 
-    /// The partitions that it reads, while it is a member.
+    /// Returns the partitions that it reads, while it is a member.
     pub(super) fn assignment(&self) -> Option<&[Partition]> {
         match &self.standing {
             Standing::Outside => None,
@@ -322,7 +323,7 @@ fn subscription(topics: &[String]) -> Result<Bytes, RequestError> {
     Ok(bytes.freeze())
 }
 
-/// The topics of a subscription. Later versions add to the end, so that all can be read as the first.
+/// Returns the topics of a subscription. Later versions add to the end, so that all can be read as the first.
 fn read_subscription(mut bytes: Bytes) -> Result<Vec<String>, RequestError> {
     skip_version(&mut bytes)?;
     let subscription =

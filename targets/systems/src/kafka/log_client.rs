@@ -64,7 +64,7 @@ impl Parts {
 }
 
 impl LogClient {
-    /// A client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
+    /// Returns a client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
     #[must_use]
     pub fn new(
         from: Arc<dyn Place>,

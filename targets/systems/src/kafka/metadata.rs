@@ -115,7 +115,7 @@ pub(super) fn address(broker: &MetadataResponseBroker) -> Option<SocketAddr> {
     advertised(broker.host.as_str(), broker.port)
 }
 
-/// The address that `host` and `port` name, if they name one.
+/// Returns the address that `host` and `port` name, if they name one.
 pub(super) fn advertised(host: &str, port: i32) -> Option<SocketAddr> {
     let ip = match host {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),

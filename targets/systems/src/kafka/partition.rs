@@ -19,7 +19,7 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    /// The partition that `key`, of the form `TOPIC-PARTITION`, names.
+    /// Returns the partition that `key`, of the form `TOPIC-PARTITION`, names.
     ///
     /// # Errors
     /// A definite [`RequestError`] for any other key.
@@ -39,7 +39,7 @@ impl Partition {
         })
     }
 
-    /// The key that names it.
+    /// Returns the key that names it.
     pub(super) fn key(&self) -> Scalar {
         Scalar::from(self.to_string().as_str())
     }
@@ -56,7 +56,7 @@ pub(super) fn text(of: &str) -> StrBytes {
     StrBytes::from_string(of.to_owned())
 }
 
-/// A topic's name as the protocol has it.
+/// Returns a topic's name as the protocol has it.
 pub(super) fn topic_name(topic: &str) -> TopicName {
     TopicName(text(topic))
 }

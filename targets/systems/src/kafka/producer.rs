@@ -136,7 +136,7 @@ impl Producer {
         }
     }
 
-    /// The identity that this producer's batches bear, asked for once.
+    /// Returns the identity that this producer's batches bear, asked for once.
     async fn identity(
         &mut self,
         cluster: &mut Cluster,
@@ -253,7 +253,8 @@ impl Again {
     }
 }
 
-/// The batch of `bodies`, which bears an identity and a first sequence number if it is an idempotent producer's.
+/// Returns the batch of `bodies`, which bears an identity and a first sequence number if it is an idempotent
+/// producer's.
 fn encode(bodies: &[Body], identity: Option<(Identity, i32)>) -> Result<Bytes, RequestError> {
     let (identity, first_sequence) =
         identity.unwrap_or((Identity { id: NO_PRODUCER_ID, epoch: NO_PRODUCER_EPOCH }, NO_SEQUENCE));
@@ -287,7 +288,7 @@ fn encode(bodies: &[Body], identity: Option<(Identity, i32)>) -> Result<Bytes, R
     Ok(batch.freeze())
 }
 
-/// The sequence number `count` after `sequence`: after the largest comes 0.
+/// Returns the sequence number `count` after `sequence`: after the largest comes 0.
 fn sequence_after(sequence: i32, count: usize) -> i32 {
     let period = i64::from(i32::MAX) + 1;
     let count = i64::try_from(count).unwrap_or_default();

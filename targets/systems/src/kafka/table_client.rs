@@ -40,7 +40,7 @@ pub struct TableClient {
 }
 
 impl TableClient {
-    /// A client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
+    /// Returns a client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
     #[must_use]
     pub fn new(
         from: Arc<dyn place::Place>,
@@ -87,7 +87,7 @@ impl TableClient {
         Ok(offset.map(|offset| Place { partition: partition.key(), offset }))
     }
 
-    /// The table's partitions, in order and at least one.
+    /// Returns the table's partitions, in order and at least one.
     async fn partitions(&mut self, deadline: Instant) -> Result<Vec<Partition>, RequestError> {
         let known = |cluster: &Cluster| -> Vec<Partition> {
             cluster.partitions().filter(|partition| &*partition.topic == TABLE_TOPIC).cloned().collect()

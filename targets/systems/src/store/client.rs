@@ -25,7 +25,7 @@ use crate::text;
 pub(super) struct StoreClient(Session);
 
 impl StoreClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self(Session::new(seat, to))
     }

@@ -39,7 +39,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store that the subcommand `store` of `executable` runs a node of, and that offers `offer`.
+    /// Returns the store that the subcommand `store` of `executable` runs a node of, and that offers `offer`.
     #[must_use]
     pub fn new(executable: PathBuf, offer: Offer) -> Self {
         Self {

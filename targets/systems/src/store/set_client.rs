@@ -26,7 +26,7 @@ use crate::text;
 pub(super) struct SetClient(Session);
 
 impl SetClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self(Session::new(seat, to))
     }
@@ -69,7 +69,7 @@ impl SetClient {
         }
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     async fn held(&mut self, key: &str, deadline: Instant) -> Result<Option<Vec<u8>>, RequestError> {
         let read = |reply: &BytesFrame| match reply {
             BytesFrame::BulkString(value) => Ok(Some(value.to_vec())),

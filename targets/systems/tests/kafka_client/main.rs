@@ -29,7 +29,7 @@ const OPTIONS: ClientOptions = ClientOptions {
     committing: Committing::After,
 };
 
-/// The brokers of Apache Kafka to try this with, if there are any.
+/// Returns the brokers of Apache Kafka to try this with, if there are any.
 fn apache() -> Result<Vec<SocketAddr>, Missing> {
     let reason = "DURESS_TEST_KAFKA does not say where brokers are (address:port,…)";
     let addresses = std::env::var("DURESS_TEST_KAFKA").map_err(|_| Missing::new(Need::Kafka, reason))?;

@@ -89,7 +89,7 @@ pub fn detach(thread: i32, signal: i32) -> io::Result<()> {
     command(libc::PTRACE_DETACH, thread, signal as usize)
 }
 
-/// A stopped thread's registers.
+/// Returns a stopped thread's registers.
 ///
 /// # Errors
 /// ESRCH when the thread is gone or not stopped.
@@ -114,7 +114,7 @@ pub fn set_registers(thread: i32, registers: &Registers) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A stopped thread's signal mask, one bit for each signal from 1.
+/// Returns a stopped thread's signal mask, one bit for each signal from 1.
 ///
 /// # Errors
 /// ESRCH when the thread is gone or not stopped.
@@ -193,10 +193,10 @@ pub fn in_restartable_sequence(thread: i32) -> io::Result<bool> {
     Ok(section != [0; 8])
 }
 
-/// The next stop of any tracee that has not been collected, if there is one.
+/// Returns the next stop of any tracee that has not been collected, if there is one.
 ///
 /// # Errors
-/// What waitpid(2) reports, except that having no tracee at all is `None`.
+/// Any error of waitpid(2), except that having no tracee at all is `None`.
 pub fn next_stop() -> io::Result<Option<(i32, Stop)>> {
     match wait(-1, libc::WNOHANG) {
         Ok((0, _)) => Ok(None),

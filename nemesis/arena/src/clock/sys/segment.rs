@@ -103,12 +103,12 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The number by which other processes attach it, and the inode number /proc/…/maps shows for it.
+    /// Returns the number by which other processes attach it, and the inode number /proc/…/maps shows for it.
     pub fn id(&self) -> i32 {
         self.id
     }
 
-    /// The generation in force.
+    /// Returns the generation in force.
     pub fn generation(&self) -> u64 {
         self.parameters().generation.load(Ordering::Acquire)
     }

@@ -204,7 +204,7 @@ mod labels {
     }
 }
 
-/// The code, as it is copied to the start of a segment; shorter than [`CODE_PAGE`].
+/// Returns the code, as it is copied to the start of a segment; shorter than [`CODE_PAGE`].
 #[cfg(target_arch = "x86_64")]
 pub fn code() -> &'static [u8] {
     let start = &raw const labels::duress_clock_code;
@@ -214,8 +214,8 @@ pub fn code() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(start, length) }
 }
 
-/// The functions of the vDSO that are replaced. `__vdso_clock_getres`, `__vdso_getcpu` and `__vdso_getrandom`
-/// stay.
+/// Returns the functions of the vDSO that are replaced. `__vdso_clock_getres`, `__vdso_getcpu` and
+/// `__vdso_getrandom` stay.
 #[cfg(target_arch = "x86_64")]
 pub fn replacements() -> [Replacement; 3] {
     let start = (&raw const labels::duress_clock_code).addr();

@@ -81,13 +81,13 @@ pub struct RunStart {
 }
 
 impl RunStart {
-    /// The run begins now.
+    /// Returns the start of a run that begins now.
     #[must_use]
     pub fn now() -> Self {
         Self { instant: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// The run began at `instant`, on a wall clock that has not been stepped since.
+    /// Returns the start of a run that began at `instant`, on a wall clock that has not been stepped since.
     #[must_use]
     pub fn at(instant: Instant) -> Self {
         Self { instant, wall: SystemTime::now() - instant.elapsed() }

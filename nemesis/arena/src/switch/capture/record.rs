@@ -66,7 +66,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// The length of the whole record in bytes.
+    /// Returns the length of the whole record in bytes.
     pub fn record_length(&self) -> usize {
         HEADER + usize::from(self.captured)
     }

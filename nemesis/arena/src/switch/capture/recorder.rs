@@ -45,7 +45,8 @@ impl Store {
 }
 
 impl Recorder {
-    /// A recorder for `hosts` hosts that notes up to `snap_length` bytes of each packet, beginning now.
+    /// Returns a recorder for `hosts` hosts that notes up to `snap_length` bytes of each packet, beginning
+    /// now.
     pub fn new(store: Store, hosts: usize, run_start: Instant, snap_length: u16) -> Self {
         Self { run_start, began: Instant::now(), snap_length, seen: vec![0; hosts], store }
     }

@@ -17,7 +17,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A ring of `capacity` bytes.
+    /// Returns a ring of `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         // Not zero: zeroed memory is handed out by the kernel page by page as it is first written, and it would
         // be the switch thread that waits for it.
@@ -63,7 +63,7 @@ impl Ring {
         }
     }
 
-    /// The records, oldest first, in two pieces.
+    /// Returns the records, oldest first, in two pieces.
     pub fn pieces(&self) -> [&[u8]; 2] {
         match self.turn {
             None => [&self.bytes[self.oldest..self.next], &[]],

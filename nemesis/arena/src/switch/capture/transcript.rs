@@ -119,9 +119,9 @@ fn introduction(run_start: i64) -> String {
     format!(
         "run-start-ns={run_start}\n\
          A packet's time in the run's history, in nanoseconds, is its timestamp less the run's start.\n\
-         Each host is an interface. A packet stands once, on the interface of the host that sent it (outbound), as \
-         it came into the switch and before anything was done to it; without a comment it was forwarded at once. \
-         One that was sent on its way and did not arrive stands again on the interface of its destination \
+         Each host is an interface. A packet appears once, on the interface of the host that sent it (outbound), as \
+         it entered the switch and before any change to it; without a comment it was forwarded at once. \
+         One that was forwarded and did not arrive appears again on the interface of its destination \
          (inbound).\n\
          TCP data travels in units of up to 64 KiB, and with checksums left to the receiver.\n\
          Entries of a journal mark moments between packets, to the microsecond."
