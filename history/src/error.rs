@@ -48,7 +48,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// The history is empty.
-    #[error("the history is empty: there is nothing to check")]
+    #[error("the history is empty")]
     Empty,
     /// The file is not text.
     #[error("line {line} is not text (byte {byte:#04x}): this is not a history file")]

@@ -45,8 +45,8 @@ const ENTRIES: [Entry; 7] = [
         family: Family::Packet,
         name: "packet",
         does: "makes the links between chosen nodes and all others delay, lose, duplicate, reorder, damage or hold up packets",
-        evidence: "probes along each link meet the effect at its far end: so late, lost, twice, overtaken, damaged or slow as asked",
-        heals: "probes cross each link and meet the effect no more",
+        evidence: "probes along each link meet the effect at its far end: late, lost, duplicated, overtaken, damaged or slow as requested",
+        heals: "probes cross each link and no longer meet the effect",
     },
     Entry {
         family: Family::Kill,
@@ -73,7 +73,7 @@ const ENTRIES: [Entry; 7] = [
         family: Family::Clock,
         name: "clock",
         does: "steps the wall clock of the chosen nodes, makes it drift, or swings it back and forth; if the promise rests on clocks, the leader is cut off meanwhile",
-        evidence: "the node's own processes read the time as it was set",
+        evidence: "the node's own processes read the time that was set",
         heals: "the clock is set right in one step: the processes read the machine's time",
     },
     Entry {
@@ -81,7 +81,7 @@ const ENTRIES: [Entry; 7] = [
         name: "disk",
         does: "takes the power from the chosen nodes, or makes their disks lie, fail, fill up, slow down or rot",
         evidence: "the bytes and operations undone, delayed, failed or changed; the disk's own probe meets the fault",
-        heals: "the disk's own probe writes, syncs and reads as ever, and as fast; a node without power is started again and awaited",
+        heals: "the disk's own probe writes, syncs and reads as before, and as fast; a node without power is started again and awaited",
     },
 ];
 

@@ -203,7 +203,7 @@ pub(crate) fn partitions() -> &'static [Row<PartitionShape>] {
                 RollingLeader,
                 0,
                 ISOLATION,
-                "isolate-leader again and again, each before the last one heals, with no quiet period",
+                "isolate-leader again and again, each before the last one heals, without a quiet period",
             ),
             row(
                 Flapping(Duration::from_secs(1)),
@@ -233,19 +233,29 @@ pub(crate) const fn percent(percent: u32) -> Probability {
 pub(crate) const PACKETS: &[Row<PacketEffect>] = &{
     use PacketEffect::*;
     [
-        row(Delay(Duration::from_millis(50)), 1, TWO, "every packet arrives so much later"),
-        row(Jitter(Duration::from_millis(20)), 1, TWO, "every packet arrives up to so much later, in order"),
-        row(Loss(percent(10)), 1, TWO, "so many packets are lost"),
-        row(Duplicate(percent(10)), 1, TWO, "so many packets arrive twice"),
-        row(Reorder(percent(10)), 1, TWO, "so many packets are overtaken by those behind them"),
-        row(Corrupt(percent(5)), 1, TWO, "so many packets are damaged, and dropped by the receiving kernel"),
+        row(Delay(Duration::from_millis(50)), 1, TWO, "every packet arrives this much later"),
+        row(
+            Jitter(Duration::from_millis(20)),
+            1,
+            TWO,
+            "every packet arrives up to this much later, in order",
+        ),
+        row(Loss(percent(10)), 1, TWO, "this share of packets is lost"),
+        row(Duplicate(percent(10)), 1, TWO, "this share of packets arrives twice"),
+        row(Reorder(percent(10)), 1, TWO, "this share of packets is overtaken by later ones"),
+        row(
+            Corrupt(percent(5)),
+            1,
+            TWO,
+            "this share of packets is damaged, and dropped by the receiving kernel",
+        ),
         row(
             CorruptUndetected(percent(5)),
             0,
             TWO,
-            "so many packets are damaged with a matching checksum, and reach the application",
+            "this share of packets is damaged with a matching checksum, and reaches the application",
         ),
-        row(Rate(NonZeroU64::new(1_000_000).unwrap()), 1, TWO, "the link carries so many bits a second"),
+        row(Rate(NonZeroU64::new(1_000_000).unwrap()), 1, TWO, "the link carries this many bits a second"),
     ]
 };
 
@@ -270,9 +280,9 @@ pub(crate) fn selectors() -> &'static [Row<Selector>] {
 pub(crate) const CLOCKS: &[Row<ClockEffect>] = &{
     use ClockEffect::*;
     [
-        row(Bump { delta_ns: -2_000_000_000 }, 1, CLOCK, "one step, forth or back"),
+        row(Bump { delta_ns: -2_000_000_000 }, 1, CLOCK, "one step, forward or back"),
         row(Drift { ppb: 20_000_000 }, 1, CLOCK, "a gain or loss in every second"),
-        row(Strobe { delta_ns: 200_000_000 }, 1, CLOCK, "steps to and fro, every tenth of a second"),
+        row(Strobe { delta_ns: 200_000_000 }, 1, CLOCK, "steps back and forth, every tenth of a second"),
     ]
 };
 
@@ -282,9 +292,9 @@ pub(crate) const DISKS: &[Row<DiskEffect>] = &{
         row(PowerLoss, 1, DISK, "the node's processes are killed, and unsynced data is lost"),
         row(Torn, 1, DISK, "as power-loss, but a random part of the unsynced data survives"),
         row(LyingFsync, 0, DISK, "fsync reports success, and does nothing; a power loss at the end"),
-        row(SlowFsync(Duration::from_millis(20)), 1, DISK, "fsync takes so much longer, up to 10s"),
+        row(SlowFsync(Duration::from_millis(20)), 1, DISK, "fsync takes this much longer, up to 10s"),
         row(Eio, 0, DISK, "some writes and fsyncs fail with EIO"),
-        row(Enospc, 0, DISK, "the disk is full, but for a few blocks"),
+        row(Enospc, 0, DISK, "the disk is full, except for a few blocks"),
         row(Bitflip, 0, DISK, "the node is killed, and a few bits of its files flip"),
         row(Truncate, 0, DISK, "the node is killed, and its files lose their ends"),
     ]

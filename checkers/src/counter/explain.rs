@@ -172,7 +172,7 @@ fn possible_statement(witness: &Witness, between: &Between<'_>, shown: &[Op], si
     let named = listed(witness, shown, between.possible.len());
     say(
         format!(
-            "{named} may have taken effect by then as well: together they can have {by} {}, and nothing else can.",
+            "{named} may have taken effect by then as well: together they can have {by} {}, and no other add can.",
             sum.abs()
         ),
         shown,

@@ -70,11 +70,11 @@ pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut 
                 let named = witness.named(op);
                 let but = match (role, read) {
                     (Role::Commit, Some(read)) => format!(
-                        "But {named}, a member's, was accepted at {read}: that member had not read on from what was \
-                         committed, so the partition was another's."
+                        "But {named}, a member's, was accepted at {read}: that member had not continued from the committed \
+                         offset, so the partition was another's."
                     ),
                     (_, Some(read)) => {
-                        format!("But {named} was answered {read}, and no operation can have committed that.")
+                        format!("But {named} read {read}, and no operation can have committed that.")
                     }
                     (_, None) => format!(
                         "But {named} read that none is committed, and no operation can have removed it."

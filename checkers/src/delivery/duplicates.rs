@@ -23,7 +23,7 @@ pub(super) fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
                     let roles = [(sent.op, Role::Write), (one.0, Role::Evidence), (other.0, Role::Read)];
                     let witness = in_partition(facts.operations, key, roles, [one.1, other.1]);
                     let place = |(op, offset): (Op, u64)| {
-                        let verb = if op == sent.op { "was acknowledged" } else { "was given it" };
+                        let verb = if op == sent.op { "was acknowledged" } else { "received it" };
                         let statement =
                             say(format!("{} {verb} at offset {offset}.", witness.named(op)), &[op]);
                         if op == sent.op {

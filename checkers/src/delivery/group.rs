@@ -104,10 +104,10 @@ fn redelivered(
                     format!(", whose process is a member of the group by {}", witness.named(joined))
                 });
                 let about: Vec<Op> = [op].into_iter().chain(members.joined(op)).collect();
-                say(format!("{} was given {value} at offset {offset}{member}.", witness.named(op)), &about)
+                say(format!("{} received {value} at offset {offset}{member}.", witness.named(op)), &about)
             };
             let steps = vec![by(before.op), by(record.op)];
-            let summary = format!("the group was given {value} at offset {offset} of {key} more than once");
+            let summary = format!("the group received {value} at offset {offset} of {key} more than once");
             witness
                 .anomaly(AnomalyKind::Redelivered, record.op, summary, steps)
                 .about(ObjectKind::Message, value)
@@ -216,14 +216,14 @@ impl<'b> Group<'_, 'b> {
         let committed = self.commit.map_or(0, |(_, committed)| committed);
         steps.push(say(
             format!(
-                "By {}, the group is done with everything below offset {committed}.",
+                "By {}, the group has consumed everything below offset {committed}.",
                 witness.named(commit)
             ),
             &[commit],
         ));
-        steps.push(say(format!("No member of the group was ever given {value}."), &[]));
+        steps.push(say(format!("No member of the group ever received {value}."), &[]));
         let summary =
-            format!("the group committed offset {committed} of {key} and was never given {value}{place}");
+            format!("the group committed offset {committed} of {key} and never received {value}{place}");
         witness.anomaly(AnomalyKind::Undelivered, commit, summary, steps).about(ObjectKind::Message, value)
     }
 }

@@ -42,7 +42,7 @@ fn between_polls(facts: &Facts<'_>, partition: &Partition<'_>, findings: &mut Fi
             let witness = in_partition(facts.operations, key, roles, [offset]);
             let given = |record: &Record<'_>| {
                 say(
-                    format!("{} was given {} at offset {offset}.", witness.named(record.op), record.value),
+                    format!("{} received {} at offset {offset}.", witness.named(record.op), record.value),
                     &[record.op],
                 )
             };
@@ -120,11 +120,11 @@ fn disagreement(
             &[sent.op],
         ),
         say(
-            format!("But {} was given {} at offset {offset}.", witness.named(stranger.op), stranger.value),
+            format!("But {} received {} at offset {offset}.", witness.named(stranger.op), stranger.value),
             &[stranger.op],
         ),
         say(
-            format!("And {} was given {value} at offset {}.", witness.named(elsewhere.op), elsewhere.offset),
+            format!("And {} received {value} at offset {}.", witness.named(elsewhere.op), elsewhere.offset),
             &[elsewhere.op],
         )
         .relates(RelationKind::WriteRead, sent.op, elsewhere.op),

@@ -81,16 +81,16 @@ fn nonmonotonic(facts: &Facts<'_>, partition: &Partition<'_>, jump: &Jump, findi
             position(&witness, jump),
             say(
                 format!(
-                    "The next message that it was given, by {}, has offset {}.",
+                    "The next message that it received, by {}, has offset {}.",
                     witness.named(jump.by),
                     jump.to
                 ),
                 &[jump.by],
             ),
-            say("A consumer that keeps its place is given rising offsets.", &[]),
+            say("A consumer that keeps its place receives rising offsets.", &[]),
         ];
         let summary = format!(
-            "a consumer of {key} stood at offset {} and was given offset {}, which lies before it",
+            "a consumer of {key} was at offset {} and received offset {}, which lies before it",
             jump.next, jump.to
         );
         witness.anomaly(kind, jump.by, summary, steps)
@@ -116,7 +116,7 @@ fn skip(
             position(&witness, jump),
             say(
                 format!(
-                    "The next message that it was given, by {}, has offset {}.",
+                    "The next message that it received, by {}, has offset {}.",
                     witness.named(jump.by),
                     jump.to
                 ),
@@ -124,7 +124,7 @@ fn skip(
             ),
             say(
                 format!(
-                    "But {} was given {}{} at offset {}, which lies between: the consumer left it out.",
+                    "But {} received {}{} at offset {}, which lies between: the consumer left it out.",
                     witness.named(record.op),
                     record.value,
                     sender.map_or_else(String::new, |sender| format!(

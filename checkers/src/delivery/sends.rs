@@ -81,7 +81,7 @@ fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Loss
                 let roles = [(sent.op, Role::Write)];
                 let witness = in_partition(facts.operations, key, roles, [before, offset]);
                 let summary = format!(
-                    "messages of others came between those that {} sent to {key}",
+                    "messages of others are between those that {} sent to {key}",
                     witness.named(sent.op)
                 );
                 let steps = vec![say(summary.clone(), &[sent.op])];
@@ -167,9 +167,9 @@ fn between_operations(
             let there = match (read == before.op, before.op == sender) {
                 (true, true) => format!("{sender_named} put {earlier} at offset {at}."),
                 (true, false) => {
-                    format!("{read_named} was given {earlier}, which {sender_named} sent, at offset {at}.")
+                    format!("{read_named} received {earlier}, which {sender_named} sent, at offset {at}.")
                 }
-                (false, _) => format!("{sender_named} put {earlier} at offset {at}: {read_named} was given it there."),
+                (false, _) => format!("{sender_named} put {earlier} at offset {at}: {read_named} received it there."),
             };
             let steps = vec![
                 say(there, &[before.op, sender, read]),
@@ -179,7 +179,7 @@ fn between_operations(
                     .relates(RelationKind::WriteWrite, sender, sent.op),
             ];
             let summary = format!(
-                "{} was sent to {key} when {earlier} already stood at offset {}, and was put before it, at {offset}",
+                "{} was sent to {key} when {earlier} was already at offset {}, and was put before it, at {offset}",
                 sent.value, before.offset
             );
             witness.anomaly(kind, sent.op, summary, steps)
@@ -205,7 +205,7 @@ fn stands(
 ) -> Statement {
     let sent = &partition.sends[send as usize];
     let (op, verb) = match reader(facts, partition, send, offset) {
-        Some(poll) => (poll, "was given"),
+        Some(poll) => (poll, "received"),
         None => (sent.op, "put"),
     };
     say(format!("{} {verb} {} at offset {offset}.", witness.named(op), sent.value), &[op])

@@ -57,7 +57,7 @@ pub(super) fn anomaly(
         before.first().filter(|first| is_shown_get(first.op) && matches!(first.effect, Effect::Put(_)));
     let mut steps = vec![match begins {
         Some(first) => {
-            say(format!("{} shows what {subject} held then.", witness.named(first.op)), &[first.op])
+            say(format!("{} shows the value of {subject} then.", witness.named(first.op)), &[first.op])
         }
         None => say(format!("At first {subject} is empty."), &[]),
     }];
@@ -117,8 +117,10 @@ fn is_made_of(text: &str, calls: &[Call<'_>]) -> bool {
 fn phantom(operations: &[Operation<KvAppend>], key: Option<&Scalar>, get: Op, answer: &str) -> Anomaly {
     let objects: Vec<Object> = key.map(|key| Object::new(ObjectKind::Key, key)).into_iter().collect();
     let witness = Witness::of(objects, operations, &(), [(get, Role::Read)]);
-    let why =
-        format!("{} is not made of what operations put or appended that may have happened", quoted(answer));
+    let why = format!(
+        "{} is not a concatenation of strings that operations may have put or appended",
+        quoted(answer)
+    );
     let steps = vec![
         say(format!("{} was answered with {}.", witness.named(get), quoted(answer)), &[get]),
         say(format!("But {why}."), &[get]),

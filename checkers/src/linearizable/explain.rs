@@ -175,7 +175,7 @@ impl<'a> Case<'a> {
         let mut steps = Vec::new();
         if !old.is_empty() {
             steps.push(step(
-                "A read may be answered with anything that was there before: it only has to have a place in the order \
+                "A read may be answered with any earlier value: it only has to have a place in the order \
                  before it was answered.",
                 &old,
             ));
@@ -249,7 +249,7 @@ impl<'a> Case<'a> {
                 witness.before(WRITE as Op, READ as Op),
                 step(format!("{seen} saw that {subject} holds nothing."), &[READ]),
                 step(
-                    format!("But at first {subject} held {initial}, and no operation takes a value away."),
+                    format!("But at first {subject} held {initial}, and no operation removes a value."),
                     &[],
                 ),
             ],

@@ -127,5 +127,5 @@ fn dead_end(case: &Case<'_>, beginning: &Beginning, failing: &[usize]) -> Statem
         .collect();
     let mut labels = beginning.taken.clone();
     labels.extend_from_slice(failing);
-    step(format!("{then}; next can only come what does not fit: {}.", whys.join("; ")), &labels)
+    step(format!("{then}; no possible next operation fits: {}.", whys.join("; ")), &labels)
 }

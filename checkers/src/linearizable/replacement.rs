@@ -151,7 +151,7 @@ impl Case<'_> {
         let mut steps = vec![match self.producer(seen) {
             Some(producer) => step(
                 format!(
-                    "{} saw {text}, which only {} wrote: between the two {subject} held nothing else.",
+                    "{} saw {text}, which only {} wrote: between the two {subject} held no other value.",
                     name(late),
                     name(producer)
                 ),
@@ -160,8 +160,8 @@ impl Case<'_> {
             .relates(RelationKind::WriteRead, producer as Op, late as Op),
             None => step(
                 format!(
-                    "{} saw {text}, which {subject} held at first and nothing wrote again: until then it held \
-                     nothing else.",
+                    "{} saw {text}, which {subject} held at first and no operation wrote again: until then it held \
+                     no other value.",
                     name(late)
                 ),
                 &[late],

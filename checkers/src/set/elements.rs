@@ -252,7 +252,7 @@ impl<'b, 'a> Elements<'b, 'a> {
             self.known_statement(&witness, known.op, add, &format!("{value} is in {subject}")),
             witness.before(known.op, read),
             say(
-                format!("But {} lacks {value}, and elements are never taken away.", witness.named(read)),
+                format!("But {} lacks {value}, and elements are never removed.", witness.named(read)),
                 &[read],
             ),
         ];

@@ -63,7 +63,7 @@ pub(super) fn isolated(
     let role = duress_arena::isolate().map_err(|error| Failure {
         exit: Exit::Broken,
         error: error.into(),
-        hint: Some("`duress doctor` says what this machine allows".to_owned()),
+        hint: Some("`duress doctor` reports what this machine allows".to_owned()),
     })?;
     match role {
         Role::Outer(status) => outer(status),
@@ -112,7 +112,7 @@ fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
         ClockSource::Own => Some(Tracer::start().map_err(|error| Failure {
             exit: Exit::Broken,
             error: anyhow::Error::new(error).context("cannot give nodes clocks of their own"),
-            hint: Some("`duress doctor` says what this machine allows".to_owned()),
+            hint: Some("`duress doctor` reports what this machine allows".to_owned()),
         })?),
     };
     let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer)

@@ -72,7 +72,7 @@ impl RowResult {
         match VerdictRecord::load(folder) {
             Ok(Some(VerdictRecord { verdict, promise, check, .. })) => match check.delivery() {
                 Some(delivery) => Self::Counted(Counted { verdict, promise, delivery: delivery.clone() }),
-                None => Self::Nothing("nothing was counted".to_owned()),
+                None => Self::Nothing("no counts".to_owned()),
             },
             Ok(None) => Self::Nothing(otherwise.to_owned()),
             Err(error) => Self::Nothing(chain(&error)),

@@ -233,5 +233,5 @@ fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
             return format!("; the end of {}:\n  {last}\n ", file.display());
         }
     }
-    format!("; it wrote nothing to {}", files.stderr.display())
+    format!("; {} is empty", files.stderr.display())
 }

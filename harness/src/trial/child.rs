@@ -261,7 +261,7 @@ impl Left {
     fn finding(&self, status: ExitStatus) -> Finding {
         let error = |message: String| Finding::Error { message };
         let Some(code) = status.code() else {
-            return error(format!("the run was killed ({status}); it said: {}", self.last_words()));
+            return error(format!("the run was killed ({status}); its last output: {}", self.last_words()));
         };
         let exits = |exit: Exit| code == i32::from(exit.code());
         match &self.verdict {
@@ -290,7 +290,7 @@ impl Left {
     /// Returns the error that the program ended with, or else the last line it said.
     fn last_words(&self) -> String {
         let mut lines = self.printed.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-        let last = lines.clone().next().unwrap_or("nothing");
+        let last = lines.clone().next().unwrap_or("no output");
         lines.find_map(|line| line.strip_prefix("duress: ")).unwrap_or(last).to_owned()
     }
 }

@@ -55,9 +55,9 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "isr-shrink-ignored".into(),
-            defect: "a leader goes on without a follower as soon as it has asked for its removal from the in-sync set, whatever the controller answers".into(),
+            defect: "a leader continues without a follower as soon as it has requested its removal from the in-sync set, whatever the controller answers".into(),
             resembles: Some("Kafka before KIP-497, where a cut-off leader could shrink the in-sync set by itself".into()),
-            anomaly: "acknowledged messages are lost when the controller elects a replica that it still takes for in sync".into(),
+            anomaly: "acknowledged messages are lost when the controller elects a replica that it still considers in sync".into(),
             modes: isr(),
         },
         BugSpec {
@@ -97,7 +97,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "offset-committed-before-delivery".into(),
-            defect: "when a member of a group leaves or dies, everything that was handed to it is committed as consumed".into(),
+            defect: "when a member of a group leaves or dies, everything that it received is committed as consumed".into(),
             resembles: Some("auto-commit on receipt, which counts assigned messages as processed".into()),
             anomaly: "messages are never consumed when a consumer dies".into(),
             modes: isr(),
@@ -139,7 +139,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "sequence-lost-on-restart".into(),
-            defect: "what a broker knows of producers is not rebuilt from its log when the log is opened".into(),
+            defect: "a broker's producer state is not rebuilt from its log when the log is opened".into(),
             resembles: Some("a cache that is kept beside the log and not rebuilt from it".into()),
             anomaly: "messages that a producer sends again after a restart are stored twice".into(),
             modes: isr(),

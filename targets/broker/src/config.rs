@@ -35,7 +35,7 @@ impl Fsync {
 /// The options of the broker; the same on every broker, since brokers rely on each other's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Replicas of a topic that does not say how many; never more than there are brokers.
+    /// The default number of replicas of a topic; never more than there are brokers.
     pub replication: u16,
     /// How many replicas, the leader included, must be in sync for a write with `acks=all`, where the topic does not
     /// say.
@@ -44,7 +44,7 @@ pub struct Options {
     pub unclean: Toggle,
     /// When records are made durable.
     pub fsync: Fsync,
-    /// Partitions of a topic that does not say how many.
+    /// The default number of partitions of a topic.
     pub partitions: u16,
     /// Partitions of the topic that holds committed offsets.
     pub offsets_partitions: u16,

@@ -85,7 +85,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "leadership-resumed".into(),
-            defect: "a leader that restarts leads on by the vote it saved, without an election, and answers reads as of the \
+            defect: "a leader that restarts continues to lead by the vote it saved, without an election, and answers reads as of the \
                      last committed position that it saved"
                 .into(),
             resembles: Some("a Raft that answers reads before the leader has committed an entry of its own term".into()),
@@ -115,7 +115,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             name: "replica-skips-change".into(),
             defect: "a replica that lags by more than fifty changes is sent those after the next one".into(),
             resembles: Some("an offset taken for a count: the boundary of a batch counted on both sides".into()),
-            anomaly: "with read=any, a replica returns an old value for ever, and replicas do not come to agree".into(),
+            anomaly: "with read=any, a replica returns an old value for ever, and the replicas never agree".into(),
             modes: vec!["primary".into()],
         },
     ]

@@ -26,8 +26,8 @@ fn modes() -> Vec<Mode> {
         Mode {
             name: "primary".into(),
             summary: "the first node is the primary, the others copy its writes asynchronously; no failover".into(),
-            promises: "linearizable with read=primary; with read=any writes are, and reads may be stale; nothing is \
-                       written while the primary is away"
+            promises: "linearizable with read=primary; with read=any writes are, and reads may be stale; no \
+                       writes while the primary is away"
                 .into(),
         },
     ]

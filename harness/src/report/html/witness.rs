@@ -102,7 +102,7 @@ pub fn witness(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Mark
 fn supposing(start: Option<&WitnessStart>) -> String {
     let before = match start {
         Some(WitnessStart::Any) => "any state before".to_owned(),
-        Some(WitnessStart::Initial(None)) => "nothing had been written before".to_owned(),
+        Some(WitnessStart::Initial(None)) => "no write before".to_owned(),
         Some(WitnessStart::Initial(Some(value))) => format!("the value was {value} before"),
         None => return "These operations alone cannot have happened as they were answered:".to_owned(),
     };

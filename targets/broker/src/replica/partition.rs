@@ -426,7 +426,7 @@ impl Copy {
             }
             ReplicaRecords::Diverging { epoch, end_offset } => self.converge(epoch, end_offset)?,
             ReplicaRecords::OutOfRange { log_start } => {
-                tracing::warn!(partition = %self.name, log_start, "the leader's log begins after the end of this one; the log begins anew there");
+                tracing::warn!(partition = %self.name, log_start, "the leader's log begins after the end of this one; the log is restarted there");
                 self.log.start_at(log_start)?;
                 self.status.high_watermark = log_start;
                 self.status.last_epoch = None;

@@ -31,7 +31,7 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
             Values::words(["all", "1", "0"]),
             "all",
             "which replicas must have a message before it is acknowledged: all in sync, the leader, or none (the client \
-             awaits no answer)",
+             does not wait for an answer)",
         ),
         option(
             idempotent,
@@ -43,13 +43,13 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
             retries,
             Values::Whole { min: 0, max: 1000 },
             "0",
-            "how often a client sends the same messages again when it does not know what became of them",
+            "how often a client retries messages whose outcome it does not know",
         ),
         option(
             commit,
             Values::words(["after", "before", "manual"]),
             "after",
-            "when a member of a group commits what it polled: with the next poll, before it hands it out, or by commit \
+            "when a member of a group commits polled messages: with the next poll, before it returns them, or by commit \
              operations only",
         ),
     ]
