@@ -45,7 +45,7 @@ impl Statement {
         self
     }
 
-    /// It goes on with another sentence.
+    /// It continues with another sentence.
     pub(crate) fn and(mut self, sentence: &str) -> Self {
         self.sentence = format!("{} {sentence}", self.sentence);
         self
@@ -200,7 +200,7 @@ fn label(at: usize) -> String {
     if at < 26 { letter.to_string() } else { format!("{letter}{}", at / 26) }
 }
 
-/// Nanoseconds as seconds, to the microsecond where the millisecond does not tell.
+/// Nanoseconds as seconds, to the microsecond if the millisecond does not suffice.
 pub(crate) fn seconds(time: u64) -> String {
     format!("{}.{:06} s", time / 1_000_000_000, time % 1_000_000_000 / 1_000)
 }

@@ -197,7 +197,7 @@ fn a_comparison_that_failed_is_a_read_where_it_says_what_it_saw() {
     check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8 3ir_ 3or2", "valid");
     check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8!2 3ir_ 3or2", "valid");
     check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8!1", "lost-write(write 1, write 2, cas 7 -> 8 refused, saw 1)");
-    // While the write was under way, either may have been there.
+    // While the write was in progress, either may have been there.
     check("0iw1 0ow1 1iw2 2ic7:8 2fc7:8!1 1ow2", "valid");
     check("0iw1 0ow1 1iw2 2ic7:8 2fc7:8!2 1ow2", "valid");
     check("0iw1 0ow1 2ic7:8 2fc7:8!_", "lost-write(write 1, cas 7 -> 8 refused, saw null)");

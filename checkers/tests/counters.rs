@@ -232,7 +232,7 @@ fn bounds() {
     expect("0!a2 1!r2", STRICT, None, "valid");
     expect("0!a2 0!a3 1!r4", STRICT, None, "out-of-range(add 2; add 3; read -> 4)");
     expect("0!a2 1!r3", STRICT, None, "out-of-range(add 2; read -> 3)");
-    // An add under way may be in or not, and so may one that was never answered.
+    // An add in progress may be in or not, and so may one that was never answered.
     expect("0ia2 1!r0 0oa2", STRICT, None, "valid");
     expect("0ia2 1!r2 0oa2", STRICT, None, "valid");
     expect("0ia2 1!r0 1!r2 0?a2", STRICT, None, "valid");

@@ -87,7 +87,7 @@ impl Generator<Register> for Counted {
     }
 }
 
-/// Takes `operations` operations through the spine, and says how long that took.
+/// Takes `operations` operations through the spine, and returns the time.
 fn closed_loop(processes: usize, operations: u64) -> Duration {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let history = folder.path().join("history.jsonl");

@@ -141,7 +141,7 @@ fn a_client_that_has_waited_for_long_asks_anew_as_a_fault_is_healed() {
         let types = events.iter().filter(move |event| event.process.0 == process).map(|event| event.op_type);
         types.collect::<Vec<_>>()
     };
-    // Its client is a new one, so it goes on as another process.
+    // Its client is a new one, so it continues as another process.
     assert_eq!(of_process(0), [OpType::Invoke, OpType::Info]);
     assert_eq!(of_process(2), [OpType::Invoke]);
     assert_eq!(of_process(1), [OpType::Invoke]);

@@ -19,7 +19,7 @@ use crate::set::{keyed, serialize_keyed};
 pub enum CounterOp {
     /// Add this to it.
     Add(i64),
-    /// Read it; `None` where it was not answered.
+    /// Read it; `None` if it was not answered.
     Read(Option<i64>),
 }
 

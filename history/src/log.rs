@@ -106,7 +106,7 @@ pub enum Log {
     Subscribe(Vec<Scalar>),
     /// Go to these offsets.
     Seek(Offsets),
-    /// Commit what this client has consumed; the answer says which offsets that were.
+    /// Commit the consumed messages of this client; the answer has their offsets.
     Commit(Option<Offsets>),
     /// Ask for the group's committed offsets; a partition without one is not in the answer.
     Committed(Option<Offsets>),

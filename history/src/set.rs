@@ -22,7 +22,7 @@ const KNOWN: &str = "add, read";
 pub enum SetOp {
     /// Put this element into it.
     Add(Scalar),
-    /// Read all of it; `None` where it was not answered.
+    /// Read all of it; `None` if it was not answered.
     Read(Option<Vec<Scalar>>),
 }
 

@@ -77,7 +77,7 @@ impl Fault {
         }
     }
 
-    /// Returns the name of its variant in the table; `None` where the variants only choose nodes, which are
+    /// Returns the name of its variant in the table; `None` if the variants only choose nodes, which are
     /// chosen by now.
     #[must_use]
     pub fn variant(&self) -> Option<&'static str> {

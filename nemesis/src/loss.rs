@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::partition::{Cut, Link};
 use crate::selector::Targets;
 
-/// How many nodes faults that are drawn may take away at once.
+/// How many nodes randomly drawn faults may disable at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossLimit {
@@ -28,7 +28,7 @@ impl LossLimit {
         Self::AtMost(nodes.max(1))
     }
 
-    /// Returns the most that may be taken away of `nodes` nodes.
+    /// Returns the most of `nodes` nodes that may be disabled.
     pub(crate) fn most(self, nodes: usize) -> usize {
         match self {
             Self::AtMost(most) => most.min(nodes),
@@ -37,7 +37,7 @@ impl LossLimit {
     }
 }
 
-/// The nodes that faults take away.
+/// The nodes that faults disable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loss {
     /// Those that are known beforehand.

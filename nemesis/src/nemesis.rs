@@ -92,7 +92,7 @@ pub enum NemesisError {
         #[source]
         source: StrobeError,
     },
-    /// Nodes cannot be asked for their time.
+    /// Nodes' clocks cannot be read.
     #[error("failed to read the clock of node {node} as its processes see it")]
     ReadClock {
         /// The node.
@@ -191,7 +191,7 @@ pub struct Nemesis {
     active: BTreeMap<u32, (Fault, Active)>,
     /// Disks that were healed a moment ago.
     healed_disks: Vec<HealedDisk>,
-    /// Nodes that ended by themselves, and have not been asked for yet.
+    /// Nodes that ended by themselves, and have not been reported yet.
     crashes: Vec<Crash>,
 }
 

@@ -164,7 +164,7 @@ pub enum Cut {
     Links(Vec<Link>),
     /// All links between the leader at the start and the other nodes.
     IsolateLeader {
-        /// Isolated instead while no node says that it leads.
+        /// The node isolated instead while no node claims to lead.
         otherwise: NodeId,
     },
 }
@@ -193,7 +193,7 @@ impl fmt::Display for Cut {
 }
 
 fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // Sources that are cut from the same set of destinations are said together.
+    // Sources that are cut from the same set of destinations are listed together.
     let mut groups: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
     let mut sources: Vec<&NodeId> = links.iter().map(|(from, _)| from).collect();
     sources.dedup();

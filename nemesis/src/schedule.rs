@@ -67,7 +67,7 @@ pub struct MixOptions<'a> {
     pub time_limit: Duration,
     /// Whether faults may overlap.
     pub overlap: Overlap,
-    /// How many nodes faults that are drawn may take away at once.
+    /// How many nodes randomly drawn faults may disable at once.
     pub losses: LossLimit,
     /// The target's demand on clocks, if its promise rests on them.
     pub clock_bound: Option<ClockBound>,
@@ -144,7 +144,8 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Expansion, 
 pub struct Expansion {
     /// The faults, ordered by start.
     pub faults: Vec<ScheduledFault>,
-    /// How many more there would be if they might take away more nodes at once than [`MixOptions::losses`] allows.
+    /// How many more there would be if they might disable more nodes at once than [`MixOptions::losses`]
+    /// allows.
     pub beyond: usize,
 }
 
@@ -169,7 +170,7 @@ enum Fit {
     Fits,
     /// It would strike what another strikes.
     Clashes,
-    /// Together they would take away too many nodes.
+    /// Together they would disable too many nodes.
     TooMany,
 }
 
@@ -340,7 +341,7 @@ mod tests {
         Ok(expansion(text, seed, |options| options.overlap = overlap)?.faults)
     }
 
-    /// Returns the most nodes that `faults` take away at any moment.
+    /// Returns the most nodes that `faults` disable at any moment.
     fn most_lost(faults: &[ScheduledFault]) -> usize {
         let lost_at = |moment: u64| {
             let mut loss = Loss::default();

@@ -37,7 +37,7 @@ pub(crate) const LISTED: &str = "n1+n2";
 /// The choice of all client hosts, for faults of links.
 const CLIENTS: &str = "clients";
 
-/// Parses `n1` or `n1+n2`; `None` where a name is empty or has anything but letters, digits and hyphens.
+/// Parses `n1` or `n1+n2`; `None` if a name is empty or has anything but letters, digits and hyphens.
 pub(crate) fn parse_nodes(text: &str) -> Option<Vec<NodeId>> {
     let named = |name: &str| {
         // A digit is required, so that a mistyped rule is not taken for a node.
@@ -144,7 +144,7 @@ pub enum Targets {
     Nodes(Vec<NodeId>),
     /// The leader when the fault starts.
     Leader {
-        /// Struck instead while no node says that it leads.
+        /// The node struck instead while no node claims to lead.
         otherwise: NodeId,
     },
     /// The first of these that does not lead when the fault starts.
@@ -154,7 +154,7 @@ pub enum Targets {
     },
     /// All but the leader when the fault starts.
     Followers {
-        /// Spared instead while no node says that it leads.
+        /// The node spared instead while no node claims to lead.
         otherwise: NodeId,
     },
 }

@@ -48,7 +48,7 @@ impl FaultSpec {
         }
     }
 
-    /// Returns the nodes asked for, if any.
+    /// Returns the requested nodes, if any.
     #[must_use]
     pub fn selector(&self) -> Option<&Selector> {
         match self {

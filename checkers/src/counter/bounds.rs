@@ -103,7 +103,7 @@ struct Bound<'b, 'a> {
     side: Side,
     /// By base: its value, plus the sure additions since, minus the sure subtractions before it began.
     tree: Raised,
-    /// Everything that was taken away by adds that have begun.
+    /// Everything that was subtracted by adds that have begun.
     begun: i128,
     /// The acknowledged part of it.
     acknowledged: i128,

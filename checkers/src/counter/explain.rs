@@ -75,7 +75,7 @@ pub(super) fn anomaly(facts: &Facts<'_>, violation: &Violation, kind: AnomalyKin
     let mut earlier: Vec<usize> =
         (0..facts.reads.len()).filter(|other| facts.reads[*other].answered < read.since).collect();
     earlier.sort_by_key(|other| std::cmp::Reverse(facts.reads[*other].answered));
-    // A diverged replica is held against the other.
+    // A diverged replica is compared with the other.
     let tried = if kind == AnomalyKind::Diverged { 0 } else { BASES_TRIED };
     let bases = [base].into_iter().chain(earlier.into_iter().take(tried).map(Some));
     let between = bases.filter_map(|base| Between::new(facts, base, read, side)).min_by_key(Between::size);

@@ -148,7 +148,7 @@ impl<'a> Facts<'a> {
         &self.operations[op as usize]
     }
 
-    /// Returns the index of the event with which `op` was answered; `None` where it was not.
+    /// Returns the index of the event with which `op` was answered; `None` if it was not.
     pub(super) fn answered(&self, op: Op) -> Option<u64> {
         match self.operation(op).completion {
             Completion::Ok { index, .. } => Some(index),

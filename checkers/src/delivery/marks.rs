@@ -18,7 +18,7 @@ pub(super) enum MarkKind {
     Message,
 }
 
-/// An operation that says how far one must read.
+/// An operation that shows how far one must read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     pub(super) op: Op,

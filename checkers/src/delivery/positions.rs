@@ -45,7 +45,7 @@ impl Origin {
     }
 }
 
-/// A consumer that stood at one offset was given another.
+/// A consumer at one offset received another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Jump {
     /// The next offset.

@@ -33,7 +33,7 @@ pub enum Gaps {
     /// Messages are never removed. Offsets that never held a message may be missing all the same.
     #[default]
     Never,
-    /// Retention takes away the oldest messages: a log begins anywhere, and has no gap after its beginning.
+    /// Retention removes the oldest messages: a log begins anywhere, and has no gap after its beginning.
     BelowStart,
     /// Compaction removes messages anywhere. A merely missing message is not lost.
     Anywhere,

@@ -187,7 +187,7 @@ fn between_operations(
     }
 }
 
-/// Returns the poll that shows that a message is at `offset`; `None` where its acknowledgement does.
+/// Returns the poll that shows that a message is at `offset`; `None` if its acknowledgement does.
 fn reader(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64) -> Option<Op> {
     let sent = &partition.sends[send as usize];
     if sent.acknowledged_at() == Some(offset) && facts.answered(sent.op).is_some() {

@@ -76,7 +76,7 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// Returns the index of the event with which `op` was answered; `None` where it was not.
+    /// Returns the index of the event with which `op` was answered; `None` if it was not.
     pub(super) fn answered(&self, op: Op) -> Option<u64> {
         match self.operations[op as usize].completion {
             Completion::Ok { index, .. } => Some(index),

@@ -208,7 +208,7 @@ impl World {
                 Log::Send(sends.collect())
             }
             45..85 if consumes => Log::Poll(vec![LogMicro::Poll(None)]),
-            // Their answers name every partition: where there are many, they are asked for less often.
+            // Their answers name every partition: if there are many, they are requested less often.
             85..88 if self.chance(1 + self.shape.partitions as u32 / 10) => Log::Committed(None),
             88..90 if self.chance(1 + self.shape.partitions as u32 / 10) => Log::EndOffsets(None),
             90..92 if queue && consumes => Log::Commit(None),

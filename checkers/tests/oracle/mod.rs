@@ -140,7 +140,7 @@ fn extend<A: Sequential>(
 /// An operation as the definition of stale reads needs it.
 struct Defined<A> {
     begun: u64,
-    /// `None` where it may take effect at any time, or never.
+    /// `None` if it may take effect at any time, or never.
     answered: Option<u64>,
     action: A,
     /// Whether it is a read that may see any prefix.
@@ -200,7 +200,7 @@ fn pass<A: Sequential>(
     if fits && pass(defined, events, passed + 1, taken, held, tried) {
         return true;
     }
-    // Or something that is under way takes effect before it.
+    // Or an operation in progress takes effect before it.
     let now = held.last().expect("it held something from the start");
     (0..defined.len()).any(|at| {
         let Defined { begun, action, may_be_old, .. } = &defined[at];

@@ -22,7 +22,7 @@ pub struct BrokerArgs {
     /// The address to listen on for clients
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
-    /// The address that clients are told to connect to, if not that of --listen
+    /// The address that the broker advertises to clients, if not that of --listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     advertise: Option<SocketAddr>,
     /// The address to listen on for the other brokers

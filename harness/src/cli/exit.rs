@@ -6,7 +6,7 @@ use std::process::ExitCode;
 /// How the program ends. The numbers are part of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything asked for was done; a check found the promise kept.
+    /// Everything requested was done; a check found the promise kept.
     Valid,
     /// A check found an anomaly.
     Anomaly,

@@ -168,7 +168,7 @@ fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how a run ended, in a line.
+/// Reports how a run ended, in a line.
 fn ended(number: u64, trial: &Trial) {
     let what = match &trial.finding {
         Finding::Valid => "quiet".to_owned(),

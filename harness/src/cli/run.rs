@@ -129,7 +129,7 @@ pub struct RunArgs {
 pub struct ReplayArgs {
     /// The plan: a plan.json, or a run's folder
     plan: PathBuf,
-    /// Run it so often, and say how often it fails [default: once, with its report]
+    /// Run it so often, and report how often it fails [default: once, with its report]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     times: Option<u32>,
     #[command(flatten)]

@@ -82,7 +82,7 @@ async fn listen(args: &ServeArgs, root: Root) -> Result<Exit, Failure> {
         () = asked => {}
     }
     end.send_replace(true);
-    // Answers under way are finished, if they are quick.
+    // Pending answers are finished, if they are quick.
     match timeout(FAREWELL, server).await {
         Ok(result) => result.map(|()| Exit::Valid).map_err(Failure::internal),
         Err(_) => Ok(Exit::Valid),

@@ -174,7 +174,7 @@ fn conclude(
     Ok(Exit::Anomaly)
 }
 
-/// `duress replay --times`: replays `plan` so often, and says how often it failed.
+/// `duress replay --times`: replays `plan` so often, and reports how often it failed.
 pub(super) fn replay_times(path: &Path, times: u32, out: PathBuf) -> Result<Exit, Failure> {
     let plan = Plan::load(path).map_err(Failure::usage)?;
     let beside = if path.is_dir() { path.to_owned() } else { path.parent().unwrap_or(path).to_owned() };

@@ -42,9 +42,9 @@ pub enum Ending {
     Found,
     /// The budget leaves no time for another run.
     OutOfBudget,
-    /// There were as many runs as were asked for.
+    /// The requested number of runs was made.
     Enough,
-    /// The user asked for the end.
+    /// The user interrupted.
     Interrupted,
     /// Too many consecutive runs proved nothing.
     InVain,
@@ -62,7 +62,7 @@ pub struct Hunted {
 /// A hunt that could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum HuntError {
-    /// A run could not be started, or its folder not be made or taken away.
+    /// A run could not be started, or its folder could not be made or removed.
     #[error("cannot run number {number} of the hunt")]
     Trial {
         /// Its number.

@@ -88,7 +88,7 @@ pub struct UnderFault {
     pub family: String,
     /// The fault, in words.
     pub what: String,
-    /// Operations that were under way while it was in force, and those of them that happened then.
+    /// Operations in progress while it was in force, and those of them that succeeded then.
     pub operations: Asked,
     /// How many nodes it took away whole.
     pub took_away: usize,
@@ -265,7 +265,7 @@ fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
     windows
 }
 
-/// How many nodes a fault takes away whole, by its evidence.
+/// Returns how many nodes a fault disables whole, by its evidence.
 fn took_away(evidence: &Evidence) -> usize {
     match evidence {
         Evidence::Ended { nodes } | Evidence::Killed { nodes } | Evidence::Paused { nodes } => nodes.len(),

@@ -32,7 +32,7 @@ impl Detections {
         detections
     }
 
-    /// Returns the median time, `None` where fewer than half found anything: then it is longer than the
+    /// Returns the median time, `None` if fewer than half found anything: then it is longer than the
     /// trials ran.
     ///
     /// Kaplan and Meier's: the first time at which the part not yet found is at most one half. All are censored at one

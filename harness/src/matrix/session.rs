@@ -58,7 +58,7 @@ pub enum Keep {
 /// Why a matrix could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// A trial could not be started, or its folder not be made or taken away.
+    /// A trial could not be started, or its folder could not be made or removed.
     #[error("cannot run the cell {cell}")]
     Trial {
         /// The cell.

@@ -27,7 +27,7 @@ enum Style {
     Plain,
 }
 
-/// The row of a run that is under way.
+/// The row of a run in progress.
 #[derive(Debug)]
 pub struct Row(Option<ProgressBar>);
 

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_millis(25);
 /// The leader is searched for at most this long before a fault that strikes it.
 const LEADER_DEADLINE: Duration = Duration::from_millis(400);
 
-/// A running cluster, and the place from which it is spoken to.
+/// A running cluster, and the place of its clients.
 pub struct ClusterAccess {
     /// The cluster.
     pub deployment: Arc<dyn Deployment>,
@@ -51,7 +51,7 @@ impl ClusterAccess {
         }
     }
 
-    /// Returns the node that says that it leads, in the highest term, or that most others name.
+    /// Returns the node that claims to lead, in the highest term, or that most others name.
     pub async fn leader(&self) -> Option<NodeId> {
         let operator = self.operator.as_ref();
         let asked = self
@@ -106,7 +106,7 @@ impl ClusterAccess {
     /// `timeout`.
     ///
     /// # Panics
-    /// When the system has no clients of this vocabulary: plans are held against what systems have.
+    /// When the system has no clients of this vocabulary, which checking the plan excludes.
     #[must_use]
     pub fn client<A: Payload + Sync + 'static>(
         &self,

@@ -15,7 +15,7 @@ use crate::run::conductor::chain;
 
 /// One question to a node takes at most this long.
 const ATTEMPT: Duration = Duration::from_secs(3);
-/// How long copies that are apart are left alone before they are asked for again.
+/// The pause before copies at different positions are read again.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(50);
 /// Differences that are kept.
 const DIFFERENCES_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! Two runs held against each other.
+//! Two runs compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -119,7 +119,7 @@ pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
     )
 }
 
-/// Returns one run; followed while it goes on.
+/// Returns one run; followed while it is in progress.
 #[must_use]
 pub fn run(line: &RunLine, folder: &Path) -> Markup {
     let name = address(&line.name);

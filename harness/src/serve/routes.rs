@@ -28,7 +28,7 @@ use crate::matrix::results::MatrixResults;
 use crate::record::folder::load;
 use crate::run::conductor::chain;
 
-/// How often a run that goes on is looked at.
+/// How often a run in progress is examined.
 const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of a file that are sent at a time.
 const PART: u64 = 1 << 20;

@@ -29,7 +29,7 @@ pub trait Rates {
     /// Whether the target takes `plan` at all.
     fn takes(&self, plan: &Plan) -> bool;
 
-    /// Something was taken away, or could not be.
+    /// A part was removed, or could not be.
     fn tried(&mut self, what: &str, rate: Proportion, kept: bool);
 }
 
@@ -69,7 +69,7 @@ pub fn decided(rate: Proportion, wanted: Proportion) -> Option<bool> {
     }
 }
 
-/// A search under way.
+/// A search in progress.
 struct Search<'r, R> {
     rates: &'r mut R,
     wanted: Proportion,

@@ -14,7 +14,7 @@ pub enum Halt {
     No,
     /// The time for the whole is up.
     OutOfBudget,
-    /// The user asked for the end: Ctrl-C, SIGTERM or SIGHUP.
+    /// The user interrupted: Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
 }
 

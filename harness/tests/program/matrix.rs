@@ -75,7 +75,7 @@ fn results(stage: &Stage) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Returns the process of the run that a matrix on `stage` has under way, once its nodes are being started.
+/// Returns the process of the run that a matrix on `stage` has in progress, once its nodes are being started.
 fn run_under_way(stage: &Stage) -> Pid {
     let mut found = None;
     wait_until("a run is under way", PATIENCE, || {

@@ -1,4 +1,4 @@
-//! A witness held against the history it is about, and against the definition of linearizability.
+//! A witness compared with the history it is about, and with the definition of linearizability.
 
 use std::collections::HashSet;
 

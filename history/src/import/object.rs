@@ -127,7 +127,7 @@ pub(super) struct OperationObject {
     /// Null where the client has no name: each such operation is a client's of its own.
     pub(super) process: Value,
     pub(super) call: Option<Time>,
-    /// `None` where it never returned.
+    /// `None` if it never returned.
     pub(super) returned: Option<Time>,
     pub(super) outcome: Outcome,
     pub(super) f: Value,

@@ -181,7 +181,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Whether a decoder says that its input ended too early.
+/// Whether a decoder reports that its input ended too early.
 fn is_cut_short(error: &io::Error) -> bool {
     // ruzstd wraps the error of the reader below it in errors of its own.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|error| error as _);

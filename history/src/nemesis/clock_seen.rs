@@ -39,7 +39,7 @@ pub struct ProcessClock {
 pub struct UnpatchedProcess {
     /// The process.
     pub pid: i32,
-    /// Its name, as the kernel has it.
+    /// Its name, from the kernel.
     pub program: String,
     /// What was found instead of the patch.
     pub why: String,

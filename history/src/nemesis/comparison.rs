@@ -15,7 +15,7 @@ pub struct Comparison {
     pub occasion: Occasion,
     /// The replicated objects, each with its copies.
     pub objects: Vec<ComparedObject>,
-    /// The nodes that did not tell, and why.
+    /// The nodes that did not answer, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub untold: BTreeMap<NodeId, String>,
 }

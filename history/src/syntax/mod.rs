@@ -8,7 +8,7 @@ mod skip;
 
 pub(crate) use json::quote;
 
-/// Deeper than this no history is nested, and the reader calls itself once a level.
+/// The deepest allowed nesting, more than in any history: the reader calls itself once a level.
 const DEPTH_MAX: u32 = 64;
 
 /// The reason why a text is neither EDN nor JSON.

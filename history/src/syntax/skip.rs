@@ -110,7 +110,7 @@ impl Forms<'_> {
         }
     }
 
-    /// Steps over the string that comes next; `None` where it does not end.
+    /// Steps over the string that comes next; `None` if it does not end.
     pub(super) fn skip_string(&mut self) -> Option<()> {
         self.at += 1;
         loop {
@@ -134,7 +134,7 @@ impl Forms<'_> {
         }
     }
 
-    /// Steps over `<java.io.IOException …>`, which Clojure prints and cannot read; `None` where it does not end.
+    /// Steps over `<java.io.IOException …>`, which Clojure prints and cannot read; `None` if it does not end.
     pub(super) fn unreadable(&mut self) -> Option<()> {
         let mut open = 0;
         loop {

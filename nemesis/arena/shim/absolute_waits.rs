@@ -82,7 +82,7 @@ impl Real {
         Self { name, version: None, address: AtomicPtr::new(null_mut()) }
     }
 
-    /// Returns its address; null where the C library lacks it, and then no program can have linked to it.
+    /// Returns its address; null if the C library lacks it, and then no program can have linked to it.
     fn address(&self) -> *mut c_void {
         let known = self.address.load(Ordering::Relaxed);
         if !known.is_null() {

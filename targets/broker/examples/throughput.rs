@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The brokers run in this process, each with a runtime of its own, on loopback, with their data on the file system of
-//! the temporary folder (`TMPDIR`). Each producer has one batch under way at a time, on a partition of its own.
+//! the temporary folder (`TMPDIR`). Each producer has one batch in flight at a time, on a partition of its own.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -6,7 +6,7 @@
 use duress_settings::BugSpec;
 use serde::Deserialize;
 
-/// A seeded bug; [`specs`] says what each one is. Serde's names are those of the command line.
+/// A seeded bug; [`specs`] describes each. Serde's names are those of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bug {

@@ -45,7 +45,7 @@ pub enum SettingsError {
         what: Setting,
         /// Its name.
         name: String,
-        /// The mode asked for.
+        /// The requested mode.
         mode: String,
         /// The modes it applies to.
         modes: Vec<String>,

@@ -56,7 +56,7 @@ impl fmt::Display for OptionSpec {
     }
 }
 
-/// A seeded bug: a defect of the kind that real systems have shipped, off unless asked for.
+/// A seeded bug: a defect of the kind that real systems have shipped, off by default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BugSpec {
     /// The name on the command line.

@@ -88,7 +88,7 @@ pub enum ClientError {
     /// The system has no clients with these operations.
     #[error("no clients of the vocabulary {vocabulary}, only of {known}")]
     None {
-        /// The vocabulary asked for.
+        /// The requested vocabulary.
         vocabulary: &'static str,
         /// The vocabularies that there are clients of.
         known: String,

@@ -64,7 +64,7 @@ pub trait Deployment: Send + Sync {
     ) -> Result<NodeStatus, NotReady>;
 
     /// Returns the copies that `node` holds, as they are there and not as the promise has them: it asks no
-    /// other node for them. `None` where the system does not tell.
+    /// other node for them. `None` if the system does not tell.
     ///
     /// # Errors
     /// [`NotReady`], within `deadline`: it may be called again.

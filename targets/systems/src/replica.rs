@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// A node's own copy of an object that is replicated: of all there is, or of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaCopy {
-    /// The object; `None` where there is only one.
+    /// The object; `None` if there is only one.
     pub object: Option<String>,
     /// How far in the order of all changes the copy is. Two copies at one position must hold the same.
     pub position: String,

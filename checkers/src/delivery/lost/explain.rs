@@ -111,7 +111,7 @@ impl<'b> Search<'_, 'b> {
         }
     }
 
-    /// Returns the poll that shows where a send was put; `None` where its acknowledgement does.
+    /// Returns the poll that shows where a send was put; `None` if its acknowledgement does.
     fn reader(&self, id: SendId, offset: u64) -> Option<Op> {
         if self.partition.sends[id as usize].acknowledged_at() == Some(offset) {
             return None;

@@ -148,7 +148,7 @@ impl<'b> Search<'_, 'b> {
             return None;
         }
         // With an offset, another message is there, or it was passed by, or it lies beyond all that was read.
-        // Without one it may have been taken away from below, where anything was.
+        // Without one it may have been removed from below, if anything was.
         (sent.acknowledged_at().is_none() && last.reading.low == 0).then_some(Proof::NotRead)
     }
 

@@ -183,7 +183,7 @@ impl Generator<Log> for FinalPolls {
             }
             _ => self.failed(process),
         }
-        // The ends are asked for once more after the last message.
+        // The ends are requested once more after the last message.
         if matches!(event.action, Log::Poll(_)) && self.all_read() && self.asking == Asking::Answered {
             self.asking = Asking::Due;
         }

@@ -28,7 +28,7 @@ enum Stage {
     Ask,
     /// Read partitions that are not known to have been read.
     Read,
-    /// Nothing: the ends were asked for after a read that got there.
+    /// Nothing: the ends were requested after a read that got there.
     Done,
 }
 

@@ -83,13 +83,13 @@ pub enum ClockPageError {
     /// The clock would show a time before 1970, which the kernel refuses too, or after 2116.
     #[error("a clock moved by {delta_ns} ns would show a time before 1970 or after 2116")]
     OutOfRange {
-        /// The step asked for.
+        /// The requested step.
         delta_ns: i64,
     },
     /// The rate is outside [`DRIFT_MIN_PPB`] to [`DRIFT_MAX_PPB`].
     #[error("a drift of {drift_ppb} parts per billion is not between {DRIFT_MIN_PPB} and {DRIFT_MAX_PPB}")]
     DriftOutOfRange {
-        /// The rate asked for.
+        /// The requested rate.
         drift_ppb: i64,
     },
 }

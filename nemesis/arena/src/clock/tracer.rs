@@ -71,7 +71,7 @@ pub enum TracerError {
         #[source]
         source: io::Error,
     },
-    /// The program did not start; the source says why, and may come from the tracer's refusal to attach.
+    /// The program did not start; the source has the reason, which may be the tracer's refusal to attach.
     #[error("cannot start {program} under the clock tracer")]
     Program {
         /// The program to start.

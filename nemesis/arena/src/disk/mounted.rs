@@ -375,7 +375,7 @@ impl FaultDisk {
 
     /// Makes the kernel ask for the attributes of `inodes` again, and read those of them that are files again.
     ///
-    /// To forget a page the kernel waits for a read of it that is under way. Opening the file makes it
+    /// To forget a page the kernel waits for a read of it that is in progress. Opening the file makes it
     /// forget, which can be done apart; a notification would block a thread that has the device open.
     fn forget_cached(&self, inodes: &BTreeSet<Inode>) -> Result<(), DiskError> {
         let failed = |source| self.failed("make the kernel drop its cache", source);

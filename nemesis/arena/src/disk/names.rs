@@ -280,7 +280,7 @@ impl Disk {
             if name == "." || name == ".." || Self::is_probe(inode, name) {
                 continue;
             }
-            // The number must be the one that stat(2) will tell.
+            // The number must be the one that stat(2) will return.
             let child = self.tree.lookup(inode, name)?;
             let kind = file_type(self.tree.stat(child)?.st_mode);
             listed.push(Listed { inode: child, kind, name: name.to_owned() });

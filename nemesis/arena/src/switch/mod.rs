@@ -257,14 +257,14 @@ impl fmt::Debug for Switch {
 }
 
 impl Engine {
-    /// Stops the thread, and says how it ended.
+    /// Stops the thread, and returns how it ended.
     pub fn stop(mut self) -> Result<(), SwitchError> {
         self.end()
     }
 
     fn end(&mut self) -> Result<(), SwitchError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        // If it has stopped by itself it does not hear this, and joining says why it did.
+        // If it has stopped by itself it does not receive this, and joining returns its error.
         let _ = self.switch.tell(Message::Stop);
         match thread.join() {
             Ok(ended) => ended.map_err(SwitchError::Failed),

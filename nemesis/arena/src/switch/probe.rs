@@ -136,7 +136,7 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
-/// A probe under way.
+/// A probe in progress.
 struct Flight {
     number: u64,
     from: usize,

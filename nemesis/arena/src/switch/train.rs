@@ -69,7 +69,7 @@ fn length(bytes: usize) -> usize {
     bytes.clamp(BYTES_MIN, BYTES_MAX)
 }
 
-/// A train under way along one link.
+/// A train in progress along one link.
 struct Passage {
     from: usize,
     to: usize,

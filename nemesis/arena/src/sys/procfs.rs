@@ -117,7 +117,7 @@ fn parse_state(stat: &str) -> io::Result<ThreadState> {
     }
 }
 
-/// Processes come and go while /proc is being read: ENOENT and ESRCH only say that one went.
+/// Processes come and go while /proc is being read: ENOENT and ESRCH only mean that one went.
 fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -373,7 +373,7 @@ fn a_slow_file(kind: PortKind) {
             bytes
         }
     });
-    // There is room again: what comes now says how much is missing before it.
+    // There is room again: the next record has the number of those missing before it.
     wait_until("the writer goes on", || taken.load(Ordering::Relaxed) > 8 << 20);
     assert!(fixture::arrives(&switch, 1, 2) && fixture::arrives(&switch, 2, 1));
     arena.close().unwrap();

@@ -118,7 +118,7 @@ pub fn arrives(switch: &Switch, from: u8, to: u8) -> bool {
 /// A test that is run over either kind of port.
 pub type PortTest = (&'static str, fn(PortKind));
 
-/// Registers `tests` once for each kind of port; a kind that is not available skips them, and says why.
+/// Registers `tests` once for each kind of port; an unavailable kind is skipped, with the reason.
 pub fn for_both_ports(trials: &mut Vec<Trial>, allowed: &Capabilities, tests: &[PortTest]) {
     for (kind, name, availability) in
         [(PortKind::Tun, "tun", &allowed.tun), (PortKind::Packet, "packet", &allowed.packet_on_veth)]

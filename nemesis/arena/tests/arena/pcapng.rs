@@ -68,7 +68,7 @@ impl Packet {
         self.comment.split_once(" packets: ").map_or(1, |(count, _)| count.parse().unwrap())
     }
 
-    /// To how many of them the comment says that this happened.
+    /// Returns the number of them that had this outcome, by the comment.
     pub fn count(&self, what: &str) -> u64 {
         let parts = match self.comment.split_once(" packets: ") {
             None if self.comment.is_empty() => "forwarded",

@@ -18,7 +18,7 @@ impl Stage {
         Self::with(DiskOptions::new(7))
     }
 
-    /// Returns a disk as POSIX has it and no more.
+    /// Returns a disk with exactly the guarantees of POSIX.
     pub fn strict() -> Self {
         Self::with(DiskOptions { semantics: Semantics::Strict, ..DiskOptions::new(7) })
     }

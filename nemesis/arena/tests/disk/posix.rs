@@ -1,4 +1,4 @@
-//! The surface that programs expect of a file system, held against the machine's own.
+//! The surface that programs expect of a file system, compared with the machine's own.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};

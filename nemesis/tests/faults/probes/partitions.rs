@@ -63,7 +63,7 @@ impl Reach {
         self.nodes.iter().filter(both).cloned().collect()
     }
 
-    /// Returns the groups of nodes that see each other, the smallest first; `None` where they do not fall
+    /// Returns the groups of nodes that see each other, the smallest first; `None` if they do not fall
     /// into groups.
     fn groups(&self) -> Option<Vec<BTreeSet<NodeId>>> {
         let seen: BTreeSet<BTreeSet<NodeId>> = self.nodes.iter().map(|node| self.sees(node)).collect();

@@ -96,7 +96,7 @@ fn runs(states: &[char]) -> bool {
     !states.is_empty() && states.iter().all(|state| !matches!(state, 'T' | 'Z' | 'X'))
 }
 
-/// Demands that every node runs and goes on writing.
+/// Asserts that every node runs and continues to write.
 fn all_run(stage: &mut Stage) {
     assert_eq!(nodes_where(stage, runs).len(), stage.nodes.len());
     stage.await_written();

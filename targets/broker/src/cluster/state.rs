@@ -215,7 +215,7 @@ pub enum Refusal {
     /// The partition was changed since.
     #[error("the partition was changed")]
     StalePartition,
-    /// A replica that is fenced, or has started anew, cannot be in sync.
+    /// A replica that is fenced, or has restarted, cannot be in sync.
     #[error("a replica is not eligible to be in sync")]
     Ineligible,
 }

@@ -17,7 +17,7 @@ pub struct EpochStart {
 /// The end of one leader's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochEnd {
-    /// The largest epoch of this log that is not above the one asked for.
+    /// The largest epoch of this log that is not above the requested one.
     pub epoch: i32,
     /// The offset after its last record.
     pub end_offset: i64,

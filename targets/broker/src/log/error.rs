@@ -27,7 +27,7 @@ pub enum LogError {
     /// The log neither has this offset nor gives it to the next record.
     #[error("offset {offset} is outside of {start}..={end}")]
     OutOfRange {
-        /// The offset asked for.
+        /// The requested offset.
         offset: i64,
         /// The first offset of the log.
         start: i64,

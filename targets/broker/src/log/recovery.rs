@@ -167,7 +167,7 @@ impl PartitionLog {
         self.log_start_offset = self.log_start_offset.max(first.unwrap_or(0));
         self.log_end_offset = self.segments.last().map_or(0, |segment| segment.next_offset);
         if self.segments.is_empty() || self.log_end_offset < self.log_start_offset {
-            // The log was being started anew, or lost all records that may be read.
+            // The log was being restarted, or lost all records that may be read.
             return self.start_at(self.log_start_offset);
         }
         self.epochs.forget_before(self.log_start_offset);

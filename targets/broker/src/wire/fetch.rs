@@ -121,7 +121,7 @@ impl Round<'_> {
         // Subscribed before the copy is read, so that no change is missed.
         self.changes.push(copy.changes());
         let epoch = (partition.current_leader_epoch >= 0).then_some(partition.current_leader_epoch);
-        // Once the answer is full, the others are only asked for their offsets.
+        // Once the answer is full, only the offsets of the others are read.
         let full = self.got > 0 && self.left == 0;
         let bytes_max = usize::try_from(partition.partition_max_bytes).unwrap_or(0).min(self.left);
         let records = match self.reads {

@@ -32,7 +32,7 @@ pub fn host_and_port(address: SocketAddr) -> (StrBytes, i32) {
     (StrBytes::from_string(address.ip().to_string()), i32::from(address.port()))
 }
 
-/// Answers Metadata; makes topics that are asked for, if client and options allow it.
+/// Answers Metadata; makes requested topics, if client and options allow it.
 pub async fn metadata(broker: &Broker, request: MetadataRequest, version: i16) -> MetadataResponse {
     // Version 0 requests all topics with an empty list, later ones without a list.
     let asked = match request.topics {

@@ -65,7 +65,7 @@ pub struct World {
     tokens: u64,
     /// Requests not answered yet.
     pub open: BTreeSet<Token>,
-    /// Appends under way.
+    /// Appends in progress.
     pub appending: VecDeque<(WriteId, Vec<OwnRecord>)>,
     pub log: Vec<OwnRecord>,
     /// By generation, the partitions given to each member.
@@ -75,7 +75,7 @@ pub struct World {
     /// Largest offset that was acknowledged as committed, by partition.
     pub acknowledged: BTreeMap<i32, i64>,
     pub offset: i64,
-    /// High watermarks asked for.
+    /// High watermarks requested.
     pub asked: Vec<TopicPartition>,
     /// Refusals since the start.
     pub refused: Vec<GroupError>,

@@ -55,7 +55,7 @@ use crate::wall_clock::WallClock;
 /// When an append was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct SentAppend {
-    /// The number of the append, for the order, which a wall clock cannot tell.
+    /// The number of the append, for the order, which a wall clock does not give.
     number: u64,
     at: SystemTime,
 }

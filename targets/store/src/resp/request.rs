@@ -93,7 +93,7 @@ pub enum RequestError {
     /// No such subcommand.
     #[error("ERR unknown subcommand '{given}'. Try {command} HELP.")]
     Subcommand {
-        /// The subcommand asked for.
+        /// The requested subcommand.
         given: String,
         /// The command.
         command: &'static str,
@@ -141,7 +141,8 @@ impl Request {
                 match args.split_last() {
                     Some((last, rest)) if tells(last, rest) => {
                         match set(rest)? {
-                            // Only under these conditions does the reply to the write itself say what there was.
+                            // Only under these conditions does the reply to the write itself give the old
+                            // value.
                             command @ Command::Set {
                                 condition: Condition::IfEqual(_) | Condition::IfAbsent,
                                 ..

@@ -135,7 +135,8 @@ async fn concurrent_compare_and_sets_from_one_value_succeed_once() {
     }
 }
 
-/// Has `clients` clients at all nodes compare-and-set from the value `round` at once; says how many succeeded.
+/// Has `clients` clients at all nodes compare-and-set from the value `round` at once; returns how many
+/// succeeded.
 pub async fn race_compare_and_set(cluster: &Cluster, round: usize, clients: usize) -> usize {
     let mut connections = Vec::new();
     for client in 0..clients {

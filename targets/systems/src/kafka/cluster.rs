@@ -42,7 +42,7 @@ pub(super) struct Cluster {
 pub(super) struct Leader {
     /// Its address.
     pub(super) address: SocketAddr,
-    /// Its epoch; -1 where the broker does not tell.
+    /// Its epoch; -1 if the broker does not report it.
     pub(super) epoch: i32,
 }
 

@@ -32,7 +32,7 @@ use crate::outcome::{CauseKind, RequestError};
 const SESSION: Duration = Duration::from_secs(6);
 /// How long a rebalance waits for the members of the last generation to join again.
 const REBALANCE: Duration = Duration::from_secs(2);
-/// How often a member says that it lives.
+/// How often a member sends a heartbeat.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The version of the consumer protocol, within the group protocol, that this client writes.
 const CONSUMER_PROTOCOL: i16 = 0;

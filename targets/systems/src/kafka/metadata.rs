@@ -43,7 +43,7 @@ pub(crate) struct Replicas {
 pub(crate) struct Leadership {
     /// The leader's broker number, if there is a leader.
     pub(crate) leader: Option<i32>,
-    /// Its epoch; -1 where the broker does not tell.
+    /// Its epoch; -1 if the broker does not report it.
     pub(crate) epoch: i32,
 }
 

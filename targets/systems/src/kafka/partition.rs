@@ -56,7 +56,7 @@ pub(super) fn text(of: &str) -> StrBytes {
     StrBytes::from_string(of.to_owned())
 }
 
-/// Returns a topic's name as the protocol has it.
+/// Returns a topic's name in the protocol's type.
 pub(super) fn topic_name(topic: &str) -> TopicName {
     TopicName(text(topic))
 }

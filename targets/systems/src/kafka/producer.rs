@@ -136,7 +136,7 @@ impl Producer {
         }
     }
 
-    /// Returns the identity that this producer's batches bear, asked for once.
+    /// Returns the identity that this producer's batches bear, requested once.
     async fn identity(
         &mut self,
         cluster: &mut Cluster,
@@ -150,7 +150,8 @@ impl Producer {
             .with_transaction_timeout_ms(i32::MAX)
             .with_producer_id(NO_PRODUCER_ID.into())
             .with_producer_epoch(NO_PRODUCER_EPOCH);
-        // Getting an identity twice does no harm, so that it may be asked for again while the cluster sorts itself out.
+        // Getting an identity twice does no harm, so that the request may be repeated while the cluster
+        // recovers.
         let wait_until = share(deadline, 2);
         loop {
             let answer = cluster.call_any(&request, deadline).await?;

@@ -140,12 +140,12 @@ enum Reads {
     ByLease(ClockBound),
     /// The copy of the requested node.
     OwnCopy {
-        /// How the node says that it is cut off.
+        /// How the node reports that it is cut off.
         cut_off: CutOff,
     },
 }
 
-/// How a node that answers reads from its own copy says that it is cut off from the others.
+/// How a node that answers reads from its own copy reports that it is cut off from the others.
 #[derive(Clone, Copy, Debug)]
 enum CutOff {
     /// It knows no leader.

@@ -17,7 +17,7 @@ use crate::store::session::{error_reply, unexpected};
 /// A key that no workload uses. Reading it has no effect.
 const PROBE_KEY: &[u8] = b"duress:probe";
 
-/// The line of `INFO` by which a replica says that it has no connection to its primary.
+/// The line of `INFO` by which a replica reports that it has no connection to its primary.
 const CUT_OFF: &str = "\nprimary_link_status:down\r";
 
 /// Reads one key through the node, which in most settings takes the leader or primary, and its quorum.

@@ -169,7 +169,8 @@ pub fn short(outcome: &Outcome<Register>) -> String {
     }
 }
 
-/// Does `operation` until it comes out as `expected`, in short: an election may be under way, or a replica behind.
+/// Repeats `operation` until its outcome is `expected`, in short: an election may be in progress, or a
+/// replica behind.
 pub async fn insist(client: &mut dyn Client<Register>, operation: &Register, expected: &str) {
     let began = Instant::now();
     loop {

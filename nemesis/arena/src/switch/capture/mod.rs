@@ -125,7 +125,7 @@ pub enum CaptureError {
         /// The size of a packet's record.
         needed: usize,
     },
-    /// Another capture goes on.
+    /// Another capture is active.
     #[error("packets of this switch are already being captured")]
     AlreadyCapturing,
     /// The file cannot be made or written.
@@ -181,7 +181,7 @@ impl Capture {
             Extent::Ring { bytes } => Some(bytes),
             Extent::Whole => None,
         };
-        // Before a file is touched, which may be that of the capture that goes on.
+        // Before a file is touched, which may be that of the active capture.
         capture.claim = Some(Claim::new(&switch.shared)?);
         let hosts = switch.shared.hosts.len();
         let store = match ring {

@@ -11,7 +11,7 @@ use super::stream::Stream;
 /// How many marks are kept beside a ring; the oldest make way.
 const MARKS: usize = 10_000;
 
-/// Notes packets while a capture goes on.
+/// Records packets while a capture is active.
 pub struct Recorder {
     run_start: Instant,
     began: Instant,

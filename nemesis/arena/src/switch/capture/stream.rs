@@ -104,7 +104,8 @@ impl Stream {
         for mark in std::mem::take(&mut self.marks) {
             self.chunk = Vec::with_capacity(HEADER + MARK);
             self.write_mark(&mark);
-            // Waits for room, since no other thread is left to keep waiting. A writer that has ended says why below.
+            // Waits for room, since no other thread is kept waiting any more. A writer that has ended reports
+            // its error below.
             let _ = self.full.send(std::mem::take(&mut self.chunk));
         }
         drop(self.full);
@@ -174,6 +175,7 @@ fn has_room(
 
 /// Gives `chunk` to the writer.
 fn hand_over(chunk: &mut Vec<u8>, full: &SyncSender<Vec<u8>>) {
-    // There is a place for every chunk; a writer that has ended says why when the capture is finished.
+    // There is a place for every chunk; a writer that has ended reports its error when the capture is
+    // finished.
     let _ = full.try_send(std::mem::take(chunk));
 }
