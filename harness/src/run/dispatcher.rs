@@ -63,7 +63,7 @@ pub struct ClientPolicy {
 /// The behaviour of a client when a fault is about to be healed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtHeal {
-    /// It waits on for its answer.
+    /// It continues to wait for its answer.
     Waits,
     /// It gives up operations that have waited for long, and asks again: the answer of a node that wakes up,
     /// or is reached again, then belongs to a request that began only now.
@@ -84,7 +84,7 @@ pub enum NodeAffinity {
 pub struct NemesisRecord {
     /// The nemesis's action.
     pub act: NemesisAct,
-    /// Told once it is recorded and kept.
+    /// Notified once it is recorded and kept.
     pub kept: oneshot::Sender<()>,
 }
 
