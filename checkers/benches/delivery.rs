@@ -1,4 +1,4 @@
-//! What it costs to read the history of a log and to check it, by length and shape.
+//! The cost of reading the history of a log and of checking it, by length and shape.
 //!
 //! The histories are simulated, the same in every run: 15 processes, one operation in a hundred never answered, a final
 //! reading of everything. `DURESS_BENCH_MAX` bounds the number of operations, for a first look.
@@ -63,7 +63,7 @@ fn deliveries(criterion: &mut Criterion) {
                 bencher.iter(|| check_history(black_box(&simulated.operations), consumers));
             });
             group.bench_function(BenchmarkId::new("read-and-check", operations), |bencher| {
-                // What was read is returned: giving its memory back is no part of reading or checking.
+                // The result is returned, so that freeing its memory does not count as reading or checking.
                 let read_and_check = |()| {
                     let history = jsonl::read_from::<Log>(black_box(&text[..])).expect("a history");
                     let operations = pairs::pair(history.events).expect("they pair");

@@ -37,7 +37,7 @@ const SHAPES: [Named; 9] = [
     }),
 ];
 
-/// One read in fifty is stale: what is timed is how the first of them is found, and its witness.
+/// One read in fifty is stale: the benchmark times finding the first of them, with its witness.
 const STALE: [Named; 3] = [
     ("stale-one-key-1-percent-crashed", |operations| stale(shape(operations, 1, Values::Below(5), 10))),
     ("stale-one-key-30-processes", |operations| {

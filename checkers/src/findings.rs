@@ -1,4 +1,4 @@
-//! What the analyses found: every anomaly counted, the first few of each kind with their witnesses.
+//! The findings of the analyses: every anomaly counted, the first few of each kind with their witnesses.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::verdict::{Anomaly, AnomalyKind};
 /// a few show it.
 const WITNESSES_MAX: u64 = 8;
 
-/// What was found so far.
+/// The findings so far.
 pub(crate) struct Findings {
     allows: Box<dyn Fn(AnomalyKind) -> Allowed>,
     anomalies: Vec<Anomaly>,
@@ -18,7 +18,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Nothing yet; `allows` says what the promise leaves room for.
+    /// Returns empty findings; `allows` tells which anomalies the promise allows.
     pub(crate) fn new(allows: impl Fn(AnomalyKind) -> Allowed + 'static) -> Self {
         Self { allows: Box::new(allows), anomalies: Vec::new(), found: BTreeMap::new() }
     }
@@ -37,7 +37,7 @@ impl Findings {
         self.found.get(&kind).copied().unwrap_or_default()
     }
 
-    /// The anomalies that break the promise, and how many there were of each kind in all.
+    /// Returns the anomalies that break the promise, and how many there were of each kind in all.
     pub(crate) fn finish(self) -> (Vec<Anomaly>, BTreeMap<AnomalyKind, u64>) {
         (self.anomalies, self.found)
     }

@@ -1,17 +1,20 @@
-//! What it means: pure functions from a history to a verdict with a witness.
+//! Pure functions from a history to a verdict with a witness.
 //!
 //! In reading order:
-//! - [`verdict`]: what a checker answers, down to the operations and sentences that prove an anomaly;
-//! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer is right?
-//! - [`stale_reads`]: is there one of all writes, of which every read saw some prefix, and do replicas come to agree?
-//! - [`set`]: is every element that was added there, once, and nothing else?
+//! - [`verdict`]: a checker's answer, down to the operations and sentences that prove an anomaly;
+//! - [`linearizable`]: is there one order of all operations, agreeing with real time, in which every answer
+//!   is right?
+//! - [`stale_reads`]: is there one of all writes, of which every read saw some prefix, and do replicas come
+//!   to agree?
+//! - [`set`]: is every added element there, once, and nothing else?
 //! - [`counter`]: does every read lie in the range that adds allow?
-//! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
-//! - [`kv_append`]: the same of strings that can be appended to;
+//! - [`delivery`]: is every message that a log acknowledged delivered, once, in order, and nothing else?
+//! - [`kv_append`]: linearizability of strings with appends;
 //! - [`total_queue`]: does everything that went into a queue come out?
-//! - [`table`]: does what compaction leaves of a log give the same table as the whole log?
+//! - [`table`]: does a compacted log give the same table as the whole log?
 //!
-//! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is data.
+//! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is
+//! data.
 //!
 //! ```
 //! use std::sync::atomic::AtomicBool;

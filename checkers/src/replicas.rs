@@ -39,8 +39,8 @@ impl<'a> Replicas<'a> {
         replicas
     }
 
-    /// The last of the answered reads of one object at each replica, by replica: its node, the index of its invocation,
-    /// and whatever goes with it.
+    /// Returns the last of the answered reads of one object at each replica, by replica: its node, the index
+    /// of its invocation, and its data.
     pub(crate) fn last<T>(
         &self,
         reads: impl Iterator<Item = (Option<&'a NodeId>, u64, T)>,
@@ -55,12 +55,13 @@ impl<'a> Replicas<'a> {
         last.into_iter().map(|(node, (index, read))| (node, index, read)).collect()
     }
 
-    /// The replicas that are not among `answered`.
+    /// Returns the replicas that are not among `answered`.
     pub(crate) fn missing(&self, answered: impl Fn(&NodeId) -> bool) -> Vec<NodeId> {
         self.known.iter().filter(|node| !answered(node)).map(|node| (*node).clone()).collect()
     }
 
-    /// How they were compared, of which `compared` objects were read at more than one; and what that leaves open.
+    /// Returns how they were compared, with `compared` objects read at more than one, and any undecided
+    /// question.
     pub(crate) fn compared(&self, compared: u64) -> (Convergence, Option<Reason>) {
         let replicas: Vec<NodeId> = self.answered.iter().map(|node| (*node).clone()).collect();
         let open = self.known.len() > 1 && compared == 0;

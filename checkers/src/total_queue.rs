@@ -1,16 +1,16 @@
-//! Total queue: does everything that went in come out?
+//! Total queue: does everything that was put in come out?
 //!
 //! A queue without an order: a multiset. Values need not be unique. Names are those of Jepsen's `total-queue`.
 //!
-//! - *Lost*: an acknowledged value never came out, although a drain that began after the acknowledgement took out all that
-//!   was left. A dequeue of unknown outcome may have taken one value out, and a drain of unknown outcome any number:
-//!   so many values less are lost, and which of them is not known.
-//! - *Never sent*: a value came out that no operation put in by then; *aborted read*, where only operations that failed
-//!   were to put it in.
+//! - *Lost*: an acknowledged value never came out, although a drain that began after the acknowledgement
+//!   emptied the queue. A dequeue of unknown outcome may have taken one value out, and a drain of unknown
+//!   outcome any number: that many fewer values are lost, and which of them is unknown.
+//! - *Never sent*: a value came out that no operation put in by then; *aborted read*, if only operations that
+//!   failed were to put it in.
 //! - *Duplicate*: a value came out more often than it was put in.
 //!
-//! A value that is missing where nothing drained the queue may still be in it; then the history is unknown. A dequeue that
-//! found nothing proves nothing: many queues answer so while values are on their way.
+//! A missing value may still be in a queue that was never drained; then the history is unknown. An empty
+//! dequeue proves nothing: many queues answer so while values are on their way.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Details, Object, ObjectKind, Reason, Role, Verdict};
 use crate::witness::{Describe, Op, Witness, say};
 
-/// What is known of one value.
+/// The facts about one value.
 #[derive(Default)]
 struct Element {
     /// Acknowledged enqueues, each with the index of the acknowledgement.
@@ -37,7 +37,7 @@ struct Element {
     taken: Vec<Op>,
 }
 
-/// What is known of a queue.
+/// The facts about a queue.
 struct Facts<'a> {
     operations: &'a [Operation<TotalQueue>],
     /// By value, so that reports list them in a stable order.
@@ -49,7 +49,7 @@ struct Facts<'a> {
     drain: Option<Op>,
 }
 
-/// Checks a queue against what is promised of delivery.
+/// Checks a queue against its promise of delivery.
 ///
 /// `operations` are in order of invocation. Time O(n log n).
 #[must_use]
@@ -168,7 +168,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Finds what came out without having been put in, or more often.
+    /// Finds values that came out without having been put in, or more often.
     fn out_of_nothing(&self, value: &Scalar, element: &Element, findings: &mut Findings) {
         let Some(first) = element.taken.iter().copied().min_by_key(|op| self.answered(*op)) else { return };
         let put: Vec<Op> =
@@ -190,7 +190,7 @@ impl<'a> Facts<'a> {
                 let witness = self.witness(value, roles);
                 let (times, more) = (put.len(), element.taken.len());
                 let steps = vec![
-                    say(format!("{value} was put in {times} times, whatever became of it."), &put),
+                    say(format!("{value} was put in {times} times, whatever the outcome."), &put),
                     say(format!("It came out {more} times."), &about),
                 ];
                 let summary = format!("{value} was put in {times} times and came out {more} times");
@@ -260,13 +260,7 @@ impl<'a> Facts<'a> {
         let mut steps = vec![
             say(format!("{named} went in, and was acknowledged."), &puts),
             witness.before(latest, drain),
-            say(
-                format!(
-                    "{} took out all that was left, so nothing is left in the queue.",
-                    witness.named(drain)
-                ),
-                &[drain],
-            ),
+            say(format!("{} took out everything, so the queue is empty.", witness.named(drain)), &[drain]),
             say("No operation was answered with it, apart from those shown.", &[]),
         ];
         let summary = if missing.len() == 1 {
@@ -284,7 +278,7 @@ impl<'a> Facts<'a> {
 }
 
 impl Describe for TotalQueue {
-    /// The values that matter: of what else a drain gave, only the number is said.
+    /// The values that matter: of the other values of a drain, only the number is shown.
     type Focus = Vec<Scalar>;
 
     fn describe(&self, focus: &Vec<Scalar>) -> String {

@@ -12,10 +12,10 @@ pub(crate) type Op = u32;
 
 /// How an operation is described in a witness.
 pub(crate) trait Describe {
-    /// What a witness is about; what else an operation did is left out.
+    /// The subject of a witness; other parts of an operation are left out.
     type Focus;
 
-    /// What it did, in few words.
+    /// Describes the action, in few words.
     fn describe(&self, focus: &Self::Focus) -> String;
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Statement {
     relations: Vec<(RelationKind, Op, Op)>,
 }
 
-/// A sentence about the operations `about`.
+/// Returns a sentence about the operations `about`.
 pub(crate) fn say(sentence: impl Into<String>, about: &[Op]) -> Statement {
     Statement { sentence: sentence.into(), about: about.to_vec(), relations: Vec::new() }
 }
@@ -45,7 +45,7 @@ impl Statement {
         self
     }
 
-    /// It goes on with another sentence.
+    /// It continues with another sentence.
     pub(crate) fn and(mut self, sentence: &str) -> Self {
         self.sentence = format!("{} {sentence}", self.sentence);
         self
@@ -53,7 +53,7 @@ impl Statement {
 }
 
 impl Witness {
-    /// A witness about `objects`; an operation that is named twice has the first of its roles.
+    /// Returns a witness about `objects`; an operation that is named twice has the first of its roles.
     pub(crate) fn new(
         objects: Vec<Object>,
         operations: impl IntoIterator<Item = (Op, WitnessOperation)>,
@@ -67,7 +67,7 @@ impl Witness {
         Self { objects, start: None, operations }
     }
 
-    /// A witness of operations of a history, described with regard to `focus`.
+    /// Returns a witness of operations of a history, described with regard to `focus`.
     pub(crate) fn of<A: Describe>(
         objects: Vec<Object>,
         history: &[Operation<A>],
@@ -78,7 +78,7 @@ impl Witness {
         Self::new(objects, roles.into_iter().map(shown))
     }
 
-    /// What is supposed of the object before the first of its operations.
+    /// Sets the assumption about the object before the first of its operations.
     pub(crate) fn starting(mut self, start: WitnessStart) -> Self {
         self.start = Some(start);
         self
@@ -118,7 +118,7 @@ impl Witness {
         let (one_shown, other_shown) = (self.shown(one), self.shown(other));
         let begun = seconds(other_shown.time);
         let sentence = match (one_shown.completion_time.map(seconds), one_shown.completion_index) {
-            // Times that read alike, or were never recorded, say nothing: the events' order does.
+            // If the times read alike, or were not recorded, the order of events decides.
             (Some(ended), Some(index)) if ended == begun => format!(
                 "{first} was answered by event {index}, before {second} began with event {}.",
                 other_shown.index
@@ -129,8 +129,8 @@ impl Witness {
         say(sentence, &[one, other]).relates(RelationKind::RealTime, one, other)
     }
 
-    /// The anomaly that the operations prove, in which the answer of `contradicts` contradicts the others; of a cycle, none
-    /// does more than the others.
+    /// Returns the anomaly that the operations prove, in which the answer of `contradicts` contradicts the
+    /// others; in a cycle, none does more than the others.
     pub(crate) fn anomaly(
         self,
         kind: AnomalyKind,
@@ -170,7 +170,7 @@ impl Witness {
     }
 }
 
-/// An operation as a witness shows it, without its label.
+/// Returns an operation as a witness shows it, without its label.
 pub(crate) fn shown<A: Describe>(operation: &Operation<A>, focus: &A::Focus, role: Role) -> WitnessOperation {
     let (completion, ended, error, known) = match &operation.completion {
         Completion::Ok { index, time, answer } => (Some((*index, *time)), OpType::Ok, None, answer),
@@ -194,13 +194,13 @@ pub(crate) fn shown<A: Describe>(operation: &Operation<A>, focus: &A::Focus, rol
     }
 }
 
-/// What the `at`th operation of a witness is called: `A`, `B`, … `Z`, `A1`, `B1`, …
+/// Returns the label of the `at`th operation of a witness: `A`, `B`, … `Z`, `A1`, `B1`, …
 fn label(at: usize) -> String {
     let letter = char::from(b'A' + (at % 26) as u8);
     if at < 26 { letter.to_string() } else { format!("{letter}{}", at / 26) }
 }
 
-/// Nanoseconds as seconds, to the microsecond where the millisecond does not tell.
+/// Nanoseconds as seconds, to the microsecond if the millisecond does not suffice.
 pub(crate) fn seconds(time: u64) -> String {
     format!("{}.{:06} s", time / 1_000_000_000, time % 1_000_000_000 / 1_000)
 }

@@ -1,4 +1,4 @@
-//! The checker says what the definition says, on histories small enough to try the definition out.
+//! The checker agrees with the definition, on histories small enough to try the definition out.
 
 mod garbage;
 mod oracle;
@@ -21,7 +21,7 @@ fn check(operations: &[Operation<CasRegister>], initial: Initial) -> CheckReport
     check_cas_register(operations, &assumed, &Budget::default(), &AtomicBool::new(false))
 }
 
-/// The operations that `anomaly` shows.
+/// Returns the operations that `anomaly` shows.
 fn shown<A: Clone>(anomaly: &Anomaly, operations: &[Operation<A>]) -> Vec<Operation<A>> {
     let index = |operation: &Operation<A>| operation.index;
     anomaly
@@ -34,7 +34,8 @@ fn shown<A: Clone>(anomaly: &Anomaly, operations: &[Operation<A>]) -> Vec<Operat
         .collect()
 }
 
-/// Why a history says nothing: what the register holds was asked for, and no operation succeeded, or none that shows it.
+/// Returns why a history proves nothing: clients read the register, and no operation succeeded, or none that
+/// shows its value.
 fn nothing_shown(operations: &[Operation<CasRegister>]) -> Vec<Reason> {
     let asks = |operation: &Operation<CasRegister>| matches!(operation.action.op, RegisterOp::Read(_));
     if !operations.is_empty() && !operations.iter().any(asks) {
@@ -58,14 +59,14 @@ fn nothing_shown(operations: &[Operation<CasRegister>]) -> Vec<Reason> {
     }
 }
 
-/// The verdict is the definition's, and a witness alone is impossible by the definition.
+/// Checks that the verdict is the definition's, and that a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<CasRegister>], initial: Initial) -> Result<(), TestCaseError> {
     let anything = || (-1..12).map(|value| Some(Scalar::Int(value))).chain([None]).collect();
     let held: Vec<Option<Scalar>> = match &initial {
         Initial::Known(value) => vec![value.clone()],
         Initial::Any => anything(),
     };
-    // Nothing is there as long as nothing was written, whatever the register is said to hold at first.
+    // A register is empty as long as nothing was written, whatever its initial value.
     let unwritten = |operation: &Operation<CasRegister>| match (&initial, &operation.completion) {
         (Initial::Known(Some(value)), Completion::Ok { index, time, answer })
             if answer.op == RegisterOp::Read(None) && operation.index < written(operations) =>
@@ -109,7 +110,7 @@ fn agree(operations: &[Operation<CasRegister>], initial: Initial) -> Result<(), 
     Ok(())
 }
 
-/// The index of the event that first acknowledged a write.
+/// Returns the index of the event that first acknowledged a write.
 fn written(operations: &[Operation<CasRegister>]) -> u64 {
     let acknowledged = operations.iter().filter_map(|operation| match &operation.completion {
         Completion::Ok { index, answer, .. } if !matches!(answer.op, RegisterOp::Read(_)) => Some(*index),

@@ -17,7 +17,7 @@ use duress_history::pairs::pair;
 use duress_history::register::CasRegister;
 use duress_history::{Assumed, jsonl};
 
-/// The words as EDN.
+/// Returns the words as EDN.
 fn history(words: &str) -> String {
     let value = |text: &str| if text == "_" { "nil".to_owned() } else { text.to_owned() };
     words
@@ -116,13 +116,13 @@ fn stale_read() {
     let seen = "0iw1 0ow1 0iw2 0ow2 1ir_ 1or2 2ir_ 2or1";
     check(seen, "stale-read(write 1, write 2, read -> 1)");
     check("0iw1 0ow1 0iw2 0ow2 1ir_ 1or2 2ir_ 2or2", "valid");
-    // Concurrent with the second write, either may be seen; but nobody may go back.
+    // Concurrent with the second write, either may be seen; but no later read may go back.
     check("0iw1 0ow1 0iw2 1ir_ 1or1 2ir_ 2or2 0ow2", "valid");
     check("0iw1 0ow1 0iw2 1ir_ 1or2 2ir_ 2or1 0ow2", "stale-read(write 1, write 2, read -> 2, read -> 1)");
     check("0iw1 0ow1 1ir_ 1or1 2ir_ 2or_", "stale-read(write 1, read -> null)");
     // The write's outcome is unknown, but it was seen.
     check("0iw1 0ow1 0iw2 0?w2 1ir_ 1or2 2ir_ 2or1", "stale-read(write 1, write 2, read -> 2, read -> 1)");
-    // Values that come again: what matters is that nothing wrote 1 after 2 was acknowledged.
+    // Repeated values: the point is that no operation wrote 1 after 2 was acknowledged.
     check("0iw1 0ow1 0iw2 0ow2 0iw1 0ow1 0iw2 0ow2 1ir_ 1or1", "stale-read(write 2, read -> 1)");
     check("0iw1 0ow1 0iw2 0ow2 0iw1 0ow1 1ir_ 1or1", "valid");
 }
@@ -193,15 +193,15 @@ fn a_failed_cas_is_no_observation() {
 
 #[test]
 fn a_comparison_that_failed_is_a_read_where_it_says_what_it_saw() {
-    // Without that, it says nothing.
+    // Without that, it proves nothing.
     check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8 3ir_ 3or2", "valid");
     check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8!2 3ir_ 3or2", "valid");
     check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8!1", "lost-write(write 1, write 2, cas 7 -> 8 refused, saw 1)");
-    // While the write was under way, either may have been there.
+    // While the write was in progress, either may have been there.
     check("0iw1 0ow1 1iw2 2ic7:8 2fc7:8!1 1ow2", "valid");
     check("0iw1 0ow1 1iw2 2ic7:8 2fc7:8!2 1ow2", "valid");
     check("0iw1 0ow1 2ic7:8 2fc7:8!_", "lost-write(write 1, cas 7 -> 8 refused, saw null)");
     check("0ic7:8 0fc7:8!_ 1iw1 1ow1", "valid");
-    // What it did not write is not there.
+    // The value that it did not write is not there.
     check("0iw1 0ow1 1ic7:8 1fc7:8!1 2ir_ 2or8", "aborted-read(cas 7 -> 8 refused, saw 1, read -> 8)");
 }

@@ -1,4 +1,4 @@
-//! Counters: where every add is of 1 the checker says what the definition says, and never more than it elsewhere.
+//! Counters: if every add is of 1 the checker agrees with the definition, and it never claims more elsewhere.
 
 mod garbage;
 mod objects;
@@ -62,8 +62,8 @@ fn shown(anomaly: &Anomaly, operations: &[Operation<Counter>]) -> Vec<Operation<
     anomaly.operations.iter().map(|shown| find(shown.index).expect("a witness is of the history")).collect()
 }
 
-/// What is invalid is impossible by the definition; and, where `exact`, the other way around. A witness alone is impossible,
-/// from 0 or, where it begins with a read, from whatever.
+/// Checks that an invalid history is impossible by the definition; and, if `exact`, the other way around. A
+/// witness alone is impossible, from 0 or, if it begins with a read, from any value.
 fn agree(operations: &[Operation<Counter>], promise: Consistency, exact: bool) -> Result<(), TestCaseError> {
     let expected = possible(operations, 0, promise);
     match check(operations, promise, None).verdict {
@@ -232,15 +232,15 @@ fn bounds() {
     expect("0!a2 1!r2", STRICT, None, "valid");
     expect("0!a2 0!a3 1!r4", STRICT, None, "out-of-range(add 2; add 3; read -> 4)");
     expect("0!a2 1!r3", STRICT, None, "out-of-range(add 2; read -> 3)");
-    // An add under way may be in or not, and so may one that was never answered.
+    // An add in progress may be in or not, and so may one that was never answered.
     expect("0ia2 1!r0 0oa2", STRICT, None, "valid");
     expect("0ia2 1!r2 0oa2", STRICT, None, "valid");
     expect("0ia2 1!r0 1!r2 0?a2", STRICT, None, "valid");
     // But it does not go again.
     expect("0ia2 1!r2 1!r0 0?a2", STRICT, None, "out-of-range(read -> 2; read -> 0)");
-    // What failed is not in.
+    // A failed add is not counted.
     expect("0ia2 0fa2 1!r2", STRICT, None, "out-of-range(read -> 2)");
-    // What takes away may have been in.
+    // A negative add may have been counted.
     expect("0ia-2 1!r-2 0oa-2", STRICT, None, "valid");
     expect("0!a-2 1!r0", STRICT, None, "out-of-range(add -2; read -> 0)");
     // 1 may be from the add that was never answered, or from the one that was; with the second, both are in.

@@ -77,7 +77,8 @@ fn passed_by() {
         "0!s1@0 0!s2@1 0!s3@2 1!ap 1!k1 1!p3@2 2!ab 2!p1@0",
         "lost-write(send 2 to t0-0 -> 1; assign t0-0; seek t0-0 to 1; poll t0-0 -> 3@2)",
     );
-    // A consumer may begin anywhere, go elsewhere, or be sent elsewhere by its group: it passes nothing by.
+    // A consumer may begin anywhere, go elsewhere, or be sent elsewhere by its group: it passes no message
+    // by.
     check("0!s1@0 0!s2@1 0!s3@2 1!ap 1!p1@0 1!k2 1!p3@2", ONE_UNSEEN);
     check("0!s1@0 0!s2@1 0!s3@2 1!u 1!p1@0 1!p3@2", ONE_UNSEEN);
     check("0!s1@0 0!s2@1 0!s3@2 1!ap 1!p3@2 2!ap 2!p1@0", ONE_UNSEEN);
@@ -102,7 +103,8 @@ fn reused() {
 
 #[test]
 fn not_in_the_final_reading() {
-    // Without an offset, somebody must have read up to a message that was sent later, and have begun after the answer.
+    // Without an offset, a consumer must have read up to a message that was sent later, and have begun after
+    // the answer.
     check(
         "0!s1 0!s2 3!s4@1 1!ab 1!p1@0,4@1",
         "lost-write(send 2 to t0-0; send 4 to t0-0 -> 1; assign t0-0 from the beginning; poll t0-0 -> 4@1 and 1 more)",
@@ -115,7 +117,7 @@ fn not_in_the_final_reading() {
     check("0!s1 3is4 0!s2 1!ab 1!p1@0 1!p4@1 3?s4", ONE_UNSEEN);
     check("0!s1 1!ab 0!s2 3!s4@1 1!p1@0 1!p4@1", ONE_UNSEEN);
     check("0!s1 0!s2 3!s4@1 1!ab 1!p1@0", &ONE_UNSEEN.replace("1 acknowledged", "2 acknowledged"));
-    // Or up to an end that was told later, where ends do not lag behind.
+    // Or up to an end that was reported later, if ends do not lag behind.
     let words = "3is4 0!s1 0!s2 0!e2 1!ab 1!p1@0 1!p4@1 3?s4";
     check(words, ONE_UNSEEN);
     let readable = LogOptions { acknowledged: Acknowledged::Readable, ..STRICT };
@@ -137,7 +139,7 @@ fn beyond_the_end() {
     check(words, ONE_UNSEEN);
     let readable = LogOptions { acknowledged: Acknowledged::Readable, ..STRICT };
     expect(&log(words, &readable), words, "lost-write(send 2 to t0-0 -> 1; end-offsets t0-0 -> 1)");
-    // Told too early, or somebody reads it all the same.
+    // Reported too early, or the message is read all the same.
     for (words, expected) in [
         ("0!s1@0 0!e1 0!s2@1 1!ab 1!p1@0", ONE_UNSEEN),
         ("0!s1@0 1ie 0!s2@1 1oe1 1!ab 1!p1@0", ONE_UNSEEN),
@@ -162,7 +164,7 @@ fn vanished() {
     expect(&log(words, &unsettled), words, lost);
     let words = words.replace("0!s2@1", "0is2").replace("4?s3", "4?s3 0?s2");
     expect(&log(&words, &unsettled), &words, "valid");
-    // It is read after the reading began, or nothing else was given there: the reader skipped it.
+    // It is read after the reading began, or no other message was given there: the reader skipped it.
     check(
         "0!s1@0 2is2 0!s3@2 3!ab 3!p1@0 3!p3@2 1!ab 1!p1@0 1!p2@1 2?s2",
         "poll-skip(send 2 to t0-0; assign t0-0 from the beginning; poll t0-0 -> 1@0; poll t0-0 -> 3@2; poll t0-0 -> 2@1)",
@@ -218,7 +220,8 @@ fn duplicates() {
 #[test]
 fn consumers_that_never_said_how_they_consume() {
     let sends = "0!s1@0 0!s2@1 0!s3@2";
-    // Nobody subscribes: each was set up before the history began, and keeps its place from its first message on.
+    // No process subscribes: each was set up before the history began, and keeps its place from its first
+    // message on.
     check(
         &format!("{sends} 1!p1@0 1!p3@2"),
         "lost-write(send 2 to t0-0 -> 1; poll t0-0 -> 1@0; poll t0-0 -> 3@2)",
@@ -234,7 +237,7 @@ fn consumers_that_never_said_how_they_consume() {
     // It may have begun anywhere, also before it assigns.
     check(&format!("{sends} 1!p2@1,3@2"), ONE_UNSEEN);
     check(&format!("{sends} 2!p2@1 1!p1@0 1!ap 1!p3@2"), "valid");
-    // Where there is a group, it may be a member of it.
+    // If there is a group, it may be a member of it.
     check(&format!("{sends} 2!u 2!p2@1 1!p1@0 1!p3@2"), "valid");
     check(&format!("{sends} 2!u 1!p1@0,2@1,3@2 1!p2@1"), "valid");
 }
@@ -248,7 +251,7 @@ fn polls_within_an_operation() {
     );
     check(&format!("{sends} 1!p2@1,1@0"), "int-nonmonotonic-poll(poll t0-0 -> 2@1 1@0)");
     check(&format!("{sends} 1!p1@0,1@0"), "int-nonmonotonic-poll(poll t0-0 -> 1@0 1@0)");
-    // What somebody was given is what can be left out: an empty offset cannot.
+    // Only a message that another poll received can be skipped: an empty offset cannot.
     check("0!s1@0 0!s3@2 1!p1@0,3@2", "valid");
 }
 
@@ -276,7 +279,7 @@ fn polls_from_operation_to_operation() {
     );
     check(&format!("{sends} 1!ab 1!p1@0 1!k2 1!p3@2"), "valid");
     check(&format!("{sends} 1!ab 1!p1@0,2@1 1!ab 1!p1@0"), "valid");
-    // Another assignment continues after what was polled, and forgets a place that was only sought.
+    // Another assignment continues after the polled messages, and forgets a position that was only sought.
     check(&format!("{sends} 1!ab 1!p1@0,2@1 1!k1 1!ap 1!p3@2"), "valid");
     check(&format!("{sends} 1!ab 1!p1@0,2@1 1!ab 1!ap 1!p3@2"), "valid");
     check(&format!("{sends} 1!u 1!p1@0 1!p3@2 1!p1@0"), "valid");
@@ -327,12 +330,12 @@ fn committed_offsets() {
     check(&format!("{consumed} 1!c1 3!d2"), "valid");
     // Asked before the commit was answered.
     check(&format!("{consumed} 1ic 3!d1 1oc2"), "valid");
-    // Somebody committed the lower one, or may have.
+    // An operation committed the lower one, or may have.
     check(&format!("{consumed} 1!c2 4!c1 3!d1"), "valid");
     check(&format!("{consumed} 4!c1 1!c2 3!d1"), back);
     check(&format!("{consumed} 1!c2 4ic 4?c 3!d1"), "valid");
     check(&format!("{consumed} 1!c2 1!k0 3!d1"), "valid");
-    // A member whose partition another one has had meanwhile is fenced; one that is no member is not.
+    // A member whose partition another one has had meanwhile is fenced; a non-member is not.
     let accepted = "committed-offset-back(commit t0-0 -> 2; commit t0-0 -> 1)";
     check(&format!("{consumed} 4!u 4!p1@0 1!c2 4!c1"), accepted);
     check(&format!("{consumed} 4!u 4!p1@0 1!c2 4!c1 3!d1"), accepted);
@@ -351,7 +354,7 @@ fn groups() {
     let sends = "0!s1@0 0!s2@1";
     check_group(&format!("{sends} 1!u 1!p1@0,2@1 2!d2"), "valid");
     check_group(&format!("{sends} 1!u 1!p1@0 2!d2"), "undelivered(send 2 to t0-0 -> 1; committed t0-0 -> 2)");
-    // Others who read it are no members, and a poll without an answer gave nothing.
+    // Other readers are not members, and a poll without an answer received nothing.
     check_group(
         &format!("{sends} 1!u 1!p1@0 3!ab 3!p1@0,2@1 4!u 4ip 4?p 2!d2"),
         "undelivered(send 2 to t0-0 -> 1; committed t0-0 -> 2)",
@@ -359,7 +362,8 @@ fn groups() {
     check_group(&format!("{sends} 1!u 1!p1@0 2!d1"), ONE_UNSEEN);
     check_group(&format!("{sends} 1!u 1!k1 1!p2@1 2!d2"), ONE_UNSEEN);
     check_group(&format!("{sends} 1!u 1!p1@0 3!c2"), ONE_UNSEEN);
-    // Without an offset, the group must have come to a message that was sent later, or to an end that does not lag.
+    // Without an offset, the group must have come to a message that was sent later, or to an end that does
+    // not lag.
     check_group(
         "0!s1@0 0!s2 0!s3@1 1!u 1!p1@0,3@1 2!d2",
         "undelivered(send 2 to t0-0; send 3 to t0-0 -> 1; committed t0-0 -> 2)",
@@ -373,7 +377,7 @@ fn groups() {
         "undelivered(send 2 to t0-0; end-offsets t0-0 -> 1; committed t0-0 -> 1)",
     );
     check_group(words, ONE_UNSEEN);
-    // What is known to be in the log, if only by somebody else's poll, is to be delivered.
+    // A message known to be in the log, if only from a non-member's poll, must be delivered.
     check_group(
         "0!s1@0 3is2 3?s2 4!ap 4!p2@1 1!u 1!p1@0 2!d2",
         "undelivered(send 2 to t0-0; poll t0-0 -> 2@1; committed t0-0 -> 2)",
@@ -416,7 +420,7 @@ fn logs_that_lose_messages_by_design() {
 fn a_value_sent_twice_is_undecided() {
     check(
         "0!s1@0 0!s1@1 1!p1@0,1@1",
-        "unknown: key t0-0 was not decided: 1 was sent more than once, and only what is sent once can be told apart",
+        "unknown: key t0-0 was not decided: 1 was sent more than once, so that its messages cannot be distinguished",
     );
 }
 

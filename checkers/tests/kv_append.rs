@@ -16,7 +16,8 @@ fn check(operations: &[Operation<KvAppend>]) -> CheckReport {
     check_kv_append(operations, &Budget::default(), &AtomicBool::new(false))
 }
 
-/// `0ipa` invokes put a, `0op` completes it; `a` appends, `g` gets; `0?` is of unknown outcome. `_` is nothing.
+/// `0ipa` invokes put a, `0op` completes it; `a` appends, `g` gets; `0?` is of unknown outcome. `_` is the
+/// empty string.
 fn operations(words: &str) -> Vec<Operation<KvAppend>> {
     let line = |word: &str| {
         let (process, rest) = word.split_at(1);
@@ -60,7 +61,7 @@ fn a_get_shows_what_was_put_and_appended() {
         "put \"a\"; append \"b\"; get -> \"a\"; So in every order of these operations that agrees with real time, k holds \
          \"ab\" when C (get -> \"a\") is answered."
     );
-    // What is under way may have taken effect, in any order.
+    // Operations in progress may have taken effect, in any order.
     assert_eq!(
         answer("0iaa 1iab 2ig_ 2ogba 3ig_ 3ogbac"),
         "get -> \"bac\"; But \"bac\" is not made of what operations put or appended that may have happened."
@@ -71,7 +72,7 @@ fn a_get_shows_what_was_put_and_appended() {
     assert!(forgotten.starts_with("get -> \"ab\"; get -> \"a\";"), "{forgotten}");
     assert_eq!(answer("0ig_ 0og_"), "valid");
     assert_eq!(answer("0ipa 0fpa 0ig_ 0og_"), "valid");
-    assert_eq!(answer("0ig_ 0fg_"), "unknown: none of 1 operations succeeded: nothing was shown");
+    assert_eq!(answer("0ig_ 0fg_"), "unknown: none of 1 operations succeeded");
 }
 
 #[test]
@@ -145,7 +146,7 @@ proptest! {
 
     #[test]
     fn the_definition_says_the_same(moves in vec((0_usize..4, 0_usize..4, 0_usize..4, 0_u32..10), 1..24)) {
-        // Each process does one thing at a time; what is answered is made up, from a few texts.
+        // Each process does one thing at a time; the answers are made up, from a few strings.
         const TEXTS: [&str; 4] = ["_", "a", "b", "ab"];
         let mut words: Vec<String> = Vec::new();
         let mut open: [Option<(char, &str)>; 4] = [None; 4];

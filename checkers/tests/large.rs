@@ -30,7 +30,7 @@ fn statistics(report: &CheckReport) -> Statistics {
     }
 }
 
-/// The acknowledged writes of `key`, as index of completion and value.
+/// Returns the acknowledged writes of `key`, as index of completion and value.
 fn writes(operations: &[Operation<Register>], key: &Scalar) -> Vec<(u64, u64, Scalar)> {
     operations
         .iter()
@@ -133,7 +133,7 @@ fn an_anomaly_outranks_what_was_not_decided() {
             if let Completion::Ok { answer: Register { op: RegisterOp::Read(value), .. }, .. } =
                 &mut operation.completion
             {
-                *value = Some(Scalar::from("nobody wrote this"));
+                *value = Some(Scalar::from("never written"));
             }
         }
         check(&operations, &Budget::default()).verdict
@@ -286,7 +286,7 @@ fn compare_and_sets_that_stay_open_to_the_end_need_no_search() {
     let report = check(&operations, &Budget::default());
     assert_eq!(report.verdict, Verdict::Valid);
     assert!(statistics(&report).configurations < 2_000, "{:?}", statistics(&report));
-    // None of them can find what was never there.
+    // None of them can find a value that was never there.
     operations[40].action.op = RegisterOp::Cas { old: Some(value(9)), new: value(1) };
     let action = operations[40].action.clone();
     if let Completion::Ok { answer, .. } = &mut operations[40].completion {

@@ -1,10 +1,12 @@
 //! Small histories of one partition against brute force: every log that could explain the answers is tried.
 //!
-//! A log explains a history when each message that was acknowledged stands at the offset that was told, none stands twice,
-//! and each send and each poll can be given a moment between its invocation and its answer such that messages are appended
-//! in the order of their offsets, and a poll gives what follows its consumer's place and had been appended by then.
+//! A log explains a history when each acknowledged message is at its acknowledged offset, none is at two, and
+//! each send and each poll can be given a moment between its invocation and its answer such that messages are
+//! appended in the order of their offsets, and a poll returns the messages that follow its consumer's place
+//! and had been appended by then.
 //!
-//! What the checker calls invalid no log may explain; and what it calls valid some log must.
+//! No log may explain a history that the checker calls invalid; and some log must explain one that it calls
+//! valid.
 
 use std::sync::atomic::AtomicBool;
 
@@ -18,21 +20,22 @@ use rand_chacha::ChaCha8Rng;
 
 /// Messages of a history, at most.
 const SENDS: usize = 4;
-/// Offsets that a message may stand at.
+/// The possible offsets of a message.
 const OFFSETS: u64 = 6;
 
 fn key() -> Scalar {
     Scalar::from("t0-0")
 }
 
-/// A random history: sensible clients, whose answers come from a log in which messages stand anywhere, mostly in order.
+/// Generates a random history: sensible clients, whose answers come from a log in which messages are
+/// anywhere, mostly in order.
 fn history(random: &mut ChaCha8Rng) -> Vec<Operation<Log>> {
     let mut events: Vec<Event<Log>> = Vec::new();
     let mut open: Vec<Option<Log>> = vec![None; 3];
     let mut numbers: Vec<u64> = vec![0, 1, 2];
     let mut processes = 3;
     let mut sent = 0_i64;
-    // What stands where, as answers have it; now and then an answer is made up.
+    // The message at each offset, according to the answers; now and then an answer is made up.
     let mut log: Vec<(u64, i64)> = Vec::new();
     let mut places = [0_u64; 3];
     let count = random.random_range(6..26);
@@ -122,7 +125,7 @@ fn history(random: &mut ChaCha8Rng) -> Vec<Operation<Log>> {
     pair(events).expect("clients do one thing at a time")
 }
 
-/// One line an operation.
+/// Returns one line an operation.
 fn told(operations: &[Operation<Log>]) -> String {
     let line = |operation: &Operation<Log>| {
         let (end, known) = match &operation.completion {
@@ -135,7 +138,7 @@ fn told(operations: &[Operation<Log>]) -> String {
     operations.iter().map(line).collect()
 }
 
-/// A send as the oracle sees it: its value, when it began, when it was acknowledged, the offset told.
+/// A send as the oracle sees it: its value, its invocation, its acknowledgement, the acknowledged offset.
 struct Sent {
     value: i64,
     begun: u64,
@@ -143,8 +146,8 @@ struct Sent {
     told: Option<u64>,
 }
 
-/// A poll: its consumer's place if known, when it was answered, what it gave.
-struct Given {
+/// A poll: its consumer's place if known, its answer's index, its messages.
+struct OraclePoll {
     place: Option<u64>,
     answered: u64,
     messages: Vec<(u64, i64)>,
@@ -166,7 +169,7 @@ fn sends(operations: &[Operation<Log>]) -> Vec<Sent> {
     sends
 }
 
-fn polls(operations: &[Operation<Log>]) -> Vec<Given> {
+fn polls(operations: &[Operation<Log>]) -> Vec<OraclePoll> {
     let mut polls = Vec::new();
     // By process: whether it has assigned, and its place. One that never did was set up before the history began: it may
     // have begun anywhere, and keeps its place from then on until it assigns.
@@ -198,7 +201,7 @@ fn polls(operations: &[Operation<Log>]) -> Vec<Given> {
                 if let Some((last, _)) = messages.last() {
                     consumer.1 = Some(last + 1);
                 }
-                polls.push(Given { place, answered: *index, messages });
+                polls.push(OraclePoll { place, answered: *index, messages });
             }
             _ => {}
         }
@@ -206,8 +209,8 @@ fn polls(operations: &[Operation<Log>]) -> Vec<Given> {
     polls
 }
 
-/// Whether `log`, by send the offset at which it stands, explains the answers.
-fn explains(sends: &[Sent], polls: &[Given], log: &[Option<u64>]) -> bool {
+/// Whether `log`, by send the offset of its message, explains the answers.
+fn explains(sends: &[Sent], polls: &[OraclePoll], log: &[Option<u64>]) -> bool {
     let mut stands: Vec<(u64, &Sent)> =
         sends.iter().zip(log).filter_map(|(sent, offset)| offset.map(|offset| (offset, sent))).collect();
     stands.sort_unstable_by_key(|(offset, _)| *offset);
@@ -234,7 +237,7 @@ fn explains(sends: &[Sent], polls: &[Given], log: &[Option<u64>]) -> bool {
 }
 
 /// Whether any log explains the answers.
-fn explained(sends: &[Sent], polls: &[Given], log: &mut Vec<Option<u64>>) -> bool {
+fn explained(sends: &[Sent], polls: &[OraclePoll], log: &mut Vec<Option<u64>>) -> bool {
     if log.len() == sends.len() {
         return explains(sends, polls, log);
     }
@@ -287,6 +290,7 @@ fn what_is_invalid_no_log_explains_and_what_is_valid_some_log_does() {
         "{valid} valid, {invalid} invalid, {unknown} unknown, {unexplained} of them without an explanation"
     );
     assert!(valid > 300 && invalid > 800 && unknown > 300, "{valid} {invalid} {unknown}");
-    // What is undecided is so for messages that nobody has read, not for anything that could have been seen.
+    // Undecided histories are so for messages that no poll received, not for anything that could have been
+    // seen.
     assert!(unexplained * 20 < unknown, "{unexplained} of {unknown} unknown histories have no explanation");
 }

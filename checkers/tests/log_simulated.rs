@@ -40,7 +40,7 @@ fn check(simulated: &Simulated, consumers: Consumers, options: &LogOptions) -> C
     }
 }
 
-/// Whether Readable or Appended, with offsets or without: nothing is found where nothing is wrong.
+/// Whether Readable or Appended, with offsets or without: a correct log has no findings.
 #[test]
 fn a_log_that_keeps_its_promises_is_valid() {
     for seed in 0..SEEDS {
@@ -89,11 +89,11 @@ fn a_queue_that_commits_before_delivery_delivers_at_most_once() {
         assert_eq!((counts.lost, counts.redelivered, counts.unseen), (0, 0, 0), "seed {seed}");
         undelivered += counts.undelivered;
     }
-    assert!(undelivered > 0, "crashes lose what was committed");
+    assert!(undelivered > 0, "crashes lose committed messages");
 }
 
-/// What each defect may be called. A message that was never appended and one that was never delivered look the same to
-/// a group, where its offset came to hold nothing.
+/// Returns the possible names of each defect. To a group whose offset came to hold nothing, a message that
+/// was never appended and one that was never delivered look the same.
 fn names(defect: Defect) -> &'static [AnomalyKind] {
     match defect {
         Defect::None => &[],
@@ -114,7 +114,7 @@ fn names(defect: Defect) -> &'static [AnomalyKind] {
     }
 }
 
-/// The kinds that a report's verdict names.
+/// Returns the kinds that a report's verdict names.
 fn kinds(report: &CheckReport) -> Vec<AnomalyKind> {
     match &report.verdict {
         Verdict::Invalid(anomalies) => anomalies.iter().map(|anomaly| anomaly.kind).collect(),
@@ -161,7 +161,7 @@ fn every_defect_of_a_log_is_found_under_its_name() {
     ] {
         hunt(defect, SHAPE, strict, 0);
     }
-    // Both messages cut off may have been sent with unknown outcome, and read by nobody.
+    // Both messages cut off may have been sent with unknown outcome, and never read.
     hunt(Defect::Truncate, SHAPE, strict, 1);
     // Everything that was overtaken may have been sent at the same time.
     hunt(Defect::Overtake, SHAPE, strict, 1);
@@ -195,7 +195,7 @@ fn counts_are_the_truth() {
             assert_eq!(counts.acknowledged, acknowledged.len() as u64);
             match defect {
                 Defect::LoseAcknowledged => assert_eq!(counts.lost, gone, "seed {seed}"),
-                // What was read and then cut off is lost too.
+                // A message that was read and then cut off is lost too.
                 _ => assert!(counts.lost >= gone, "seed {seed}: {counts:?}, {gone} are gone"),
             }
         }

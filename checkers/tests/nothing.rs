@@ -1,4 +1,4 @@
-//! Nothing empty passes: a history in which nothing happened, or of which nothing was read, is unknown.
+//! Empty histories do not pass: a history in which nothing happened, or nothing was read, is unknown.
 
 use std::sync::atomic::AtomicBool;
 
@@ -29,7 +29,7 @@ fn operations<A: Payload>(text: &str) -> Vec<Operation<A>> {
     pair(history.events).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// What the checker of `model` says of a history that loses nothing by promising little.
+/// Checks a history with `model` against a weak promise that does not allow loss.
 fn check(model: &str, text: &str) -> CheckReport {
     let interrupt = AtomicBool::new(false);
     let log = LogOptions { promise: Delivery::BEST_EFFORT, ..LogOptions::default() };
@@ -57,7 +57,7 @@ fn check(model: &str, text: &str) -> CheckReport {
     }
 }
 
-/// An invocation and its end, of type `end`.
+/// Returns an invocation and its end, of type `end`.
 fn did(end: &str, f: &str, asked: &str, answered: &str) -> String {
     format!(
         "{{:process 0, :type :invoke, :f :{f}, :value {asked}}}\n{{:process 0, :type :{end}, :f :{f}, :value {answered}}}\n"
@@ -92,7 +92,7 @@ fn nothing_happened() {
     for (model, [f, asked, _], [read, read_asked, _]) in OPERATIONS {
         let failed = did("fail", f, asked, asked) + &did("fail", read, read_asked, read_asked);
         let unknown = did("info", f, asked, asked);
-        // Writes of registers ask nothing, and no answer of others contradicts them.
+        // Writes of registers ask for nothing, and no answer of others contradicts them.
         let asks = !model.ends_with("register");
         let unknown = if asks { unknown } else { failed.clone() };
         for text in ["", NEMESIS, &failed, &unknown, &(NEMESIS.to_owned() + &unknown)] {
@@ -115,7 +115,7 @@ fn writes_alone_ask_nothing() {
 #[test]
 fn nothing_was_read() {
     for (model, [f, asked, answered], [read, read_asked, read_answered]) in OPERATIONS {
-        // To take a lock shows that it was free; of elements it is said how many were not read.
+        // Taking a lock shows that it was free; for elements the verdict counts the unread ones.
         if model == "mutex" || model == "set" {
             continue;
         }

@@ -28,7 +28,7 @@ use duress_history::{Assumed, Consistency, Delivery, Initial, NilReads, Payload}
 use duress_testing::{Missing, Need, trial};
 use libtest_mimic::{Arguments, Completion, Trial};
 
-/// What the comment of a history says after `word`.
+/// Returns the comment of a history after `word`.
 fn said(path: &Path, word: &str) -> Option<String> {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let comment: String =
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// One trial for each history in `testdata`.
+/// Returns one trial for each history in `testdata`.
 fn our_own() -> Vec<Trial> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut trials = Vec::new();
@@ -121,8 +121,8 @@ fn our_own() -> Vec<Trial> {
     trials
 }
 
-/// The rows of the index in the folder that the environment's `variable` names, without its heading; or, where it names
-/// none, the one trial that says so.
+/// Returns the rows of the index in the folder that the environment's `variable` names, without its heading;
+/// or, if it names none, the one trial that reports that.
 fn index(variable: &'static str, need: Need) -> Result<(PathBuf, Vec<Vec<String>>), Vec<Trial>> {
     let Some(root) = env::var_os(variable).map(PathBuf::from) else {
         let reason = format!("{variable} names no folder with histories and their index");
@@ -136,7 +136,7 @@ fn index(variable: &'static str, need: Need) -> Result<(PathBuf, Vec<Vec<String>
     Ok((root, rows))
 }
 
-/// One trial for each history that the index in the folder `DURESS_CORPORA` lists with its verdict.
+/// Returns one trial for each history that the index in the folder `DURESS_CORPORA` lists with its verdict.
 fn of_others() -> Vec<Trial> {
     let (root, rows) = match index("DURESS_CORPORA", Need::Corpora) {
         Ok(found) => found,
@@ -150,7 +150,8 @@ fn of_others() -> Vec<Trial> {
     rows.into_iter().map(trial).collect()
 }
 
-/// One trial for each small history that the index in the folder `DURESS_CASES` lists with what is right.
+/// Returns one trial for each small history that the index in the folder `DURESS_CASES` lists with its
+/// verdict.
 fn of_every_kind() -> Vec<Trial> {
     let (root, rows) = match index("DURESS_CASES", Need::Cases) {
         Ok(found) => found,
@@ -164,8 +165,8 @@ fn of_every_kind() -> Vec<Trial> {
     rows.into_iter().map(trial).collect()
 }
 
-/// Checks the history at `path` with `options`, which are those of the command line: what is `right` is a verdict, and
-/// perhaps the name of an anomaly.
+/// Returns a trial that checks the history at `path` with `options`, which are those of the command line:
+/// `right` is a verdict, and perhaps the name of an anomaly.
 fn recorded(name: String, path: PathBuf, options: String, right: String) -> Trial {
     Trial::ignorable_test(name, move || {
         let (mut model, mut assumed) = (String::new(), Assumed::default());
@@ -186,7 +187,7 @@ fn recorded(name: String, path: PathBuf, options: String, right: String) -> Tria
         let report = check(&model, &path, &assumed);
         let (verdict, kind) =
             right.split_once(' ').map_or((&*right, None), |(verdict, kind)| (verdict, Some(kind)));
-        // Some call a history valid in which nothing happened, or nothing was read.
+        // Some sources call a history valid in which nothing happened, or nothing was read.
         let nothing = matches!(&report.verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. } | Reason::NothingObserved { .. }]));
         assert_verdict(&report, if nothing && verdict == "valid" { "unknown" } else { verdict });
         if let Some(kind) = kind {

@@ -1,4 +1,4 @@
-//! Sets: the checker says what the definition says, every defect is found, and near misses pass.
+//! Sets: the checker agrees with the definition, every defect is found, and near misses pass.
 
 mod garbage;
 mod objects;
@@ -64,7 +64,7 @@ fn actions() -> impl Strategy<Value = Set> {
         .prop_map(|op| Set { key: None, op })
 }
 
-/// Whether a verdict leaves open no more than what was not read.
+/// Whether a verdict leaves open only unread elements.
 fn open(reasons: &[Reason]) -> bool {
     reasons.iter().all(|reason| {
         matches!(
@@ -74,7 +74,7 @@ fn open(reasons: &[Reason]) -> bool {
     })
 }
 
-/// The verdict is the definition's, and a witness alone is impossible by the definition.
+/// Checks that the verdict is the definition's, and that a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<Set>], promise: Consistency) -> Result<(), TestCaseError> {
     let possible = |operations: &[Operation<Set>]| match promise {
         Consistency::Linearizable => oracle::linearizable(operations, BTreeSet::new()),
@@ -211,7 +211,7 @@ fn lost_stale_and_never_read() {
     );
     // The read began before the add was answered.
     expect("0ia1 1ir_ 0oa1 1or_ 1!r1", STRICT, None, "valid");
-    // What was seen is there, even if its add was never answered.
+    // A seen element is there, even if its add was never answered.
     expect(
         "0ia1 1!r1 1!r_ 0?a1",
         STRICT,
@@ -271,7 +271,7 @@ fn old_answers_are_tolerated_until_replicas_have_to_agree() {
         Some(2),
         "diverged(add 1; read -> 0 elements without 1; read -> 1 elements with 1)",
     );
-    // What was never answered may come at any time, until it has been seen.
+    // An add that was never answered may come at any time, until it has been seen.
     expect("0ia1 0?a1 1!r_ 2!r1", STALE, Some(2), "valid");
     expect(
         "0ia1 0?a1 2!r1 1!r_",

@@ -1,4 +1,5 @@
-//! Stale reads: the checker says what the definition says, replicas that agree are never blamed, and every defect is found.
+//! Stale reads: the checker agrees with the definition, replicas that agree are never blamed, and every
+//! defect is found.
 
 mod garbage;
 mod oracle;
@@ -21,7 +22,7 @@ fn check(operations: &[Operation<Register>], settled: Option<u64>) -> CheckRepor
     check_stale_reads(operations, &Assumed::default(), settled, &Budget::default(), &AtomicBool::new(false))
 }
 
-/// The operations on one key, each sent to the node of its process.
+/// Returns the operations on one key, each sent to the node of its process.
 fn on_one_key(operations: Vec<Operation<CasRegister>>, nodes: u64) -> Vec<Operation<Register>> {
     let keyed = |action: CasRegister| Register { key: Scalar::from("x"), op: action.op };
     let node = |operation: &Operation<_>| Some(NodeId::new(format!("n{}", operation.process.0 % nodes)));
@@ -35,13 +36,13 @@ fn shows_nothing(reasons: &[Reason]) -> bool {
     matches!(reasons, [Reason::NothingHappened { .. } | Reason::NothingObserved { .. }])
 }
 
-/// The operations that `anomaly` shows.
+/// Returns the operations that `anomaly` shows.
 fn shown(anomaly: &Anomaly, operations: &[Operation<Register>]) -> Vec<Operation<Register>> {
     let find = |index| operations.iter().find(|operation| operation.index == index).cloned();
     anomaly.operations.iter().map(|shown| find(shown.index).expect("a witness is of the history")).collect()
 }
 
-/// The verdict is the definition's, and a witness alone is impossible by the definition.
+/// Checks that the verdict is the definition's, and that a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<Register>]) -> Result<(), TestCaseError> {
     let expected = explained(operations, None, &[]);
     match check(operations, None).verdict {
@@ -54,7 +55,7 @@ fn agree(operations: &[Operation<Register>]) -> Result<(), TestCaseError> {
             let [anomaly] = &anomalies[..] else { panic!("one register has one anomaly: {anomalies:#?}") };
             words::assert_well_formed(anomaly);
             let alone = shown(anomaly, operations);
-            // A step says of each read that what it saw had not been there before.
+            // A step for each read states that its value had not been there before.
             let reads = alone.iter().filter_map(|operation| match &operation.completion {
                 Completion::Ok { answer: Register { op: RegisterOp::Read(value), .. }, .. } => {
                     Some(value.clone())
@@ -75,7 +76,7 @@ fn agree(operations: &[Operation<Register>]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The last read of each node in the final phase, by index.
+/// Returns the last read of each node in the final phase, by index.
 fn last_reads(operations: &[Operation<Register>], settled: u64) -> Vec<u64> {
     let mut last: Vec<(&NodeId, u64)> = Vec::new();
     for operation in operations.iter().filter(|operation| operation.index >= settled) {
@@ -90,7 +91,7 @@ fn last_reads(operations: &[Operation<Register>], settled: u64) -> Vec<u64> {
     last.into_iter().map(|(_, index)| index).collect()
 }
 
-/// Where replicas that hold the same explain the last reads, no anomaly is reported.
+/// If replicas with the same value explain the last reads, no anomaly is reported.
 fn never_blamed(operations: &[Operation<Register>], settled: u64) -> Result<(), TestCaseError> {
     let report = check(operations, Some(settled));
     if explained(operations, None, &last_reads(operations, settled)) {
@@ -148,7 +149,7 @@ fn simulated_replicas_without_defect_are_valid() {
             assert_eq!((convergence.replicas.len(), convergence.compared), (3, 3), "seed {seed}");
         }
     }
-    // They are not linearizable, or there would be nothing to tolerate.
+    // They are not linearizable: otherwise there would be nothing to tolerate.
     let simulated = simulate(1, SHAPE);
     let strict = check_registers(
         &simulated.operations,
@@ -217,7 +218,7 @@ fn expect(text: &str, settled: Option<u64>, expected: &str) {
 #[test]
 fn old_answers_are_tolerated() {
     expect("0!w1 0!w2 1!r1 1!r_ 1!r2 1!r1", None, "valid");
-    // Even of a write that is still under way, and then of what was before.
+    // Even of a write that is still in progress, and then of the value before.
     expect("0iw1 1!r1 1!r_ 0?w1", None, "valid");
     // And by a compare-and-set that is seen before its answer.
     expect("0!w1 1ic1:2 2!r2 2!r1 1oc1:2", None, "valid");
@@ -243,7 +244,7 @@ fn a_read_shows_that_a_write_had_taken_effect() {
     // 2 was there before the compare-and-set of 1 began, and 1 had been before it.
     expect("0!w1 1iw2 2!r2 3!c1:3 1ow2", None, "stale-cas(write 1; write 2; read -> 2; cas 1 -> 3)");
     expect("0!w1 1iw2 3!c1:3 2!r2 1ow2", None, "valid");
-    // So it is for what was never answered.
+    // The same holds for an operation that was never answered.
     expect("0!w1 1iw2 2!r2 3!c1:3 1?w2", None, "stale-cas(write 1; write 2; read -> 2; cas 1 -> 3)");
     // Either of two may have brought 2.
     expect(
@@ -263,11 +264,11 @@ fn replicas_come_to_agree() {
     expect("0!w1 0!w2 1!r1 2!r1", settled, "lost-write(write 1; write 2; read -> 1)");
     // A write of unknown outcome may take effect between the two.
     expect("0!w1 0iw2 0?w2 1!r1 2!r2", settled, "valid");
-    // But not once it has been seen, and none brings back what was before.
+    // But not once it has been seen, as no operation brings the earlier value back.
     expect("0!w1 0iw2 0?w2 1!r2 2!r1", settled, "diverged(read -> 2; read -> 1)");
     // At the same time, either may have been first.
     expect("0!w1 0iw2 0?w2 1ir_ 2ir_ 1or2 2or1", settled, "valid");
-    // Before the final phase nothing is asked of them.
+    // Before the final phase replicas need not agree.
     expect("0!w1 0!w2 1!r2 2!r1", None, "valid");
 }
 
@@ -303,7 +304,7 @@ fn one_changed_answer_is_found() {
         let at = reads[(seed as usize * 7) % (reads.len() / 2)];
         let (answered, key, value) = read(&operations[at]).expect("it is a read");
 
-        // It is answered with what was written later only.
+        // Its answer comes from a later write only.
         let later =
             operations.iter().find_map(|operation| match (&operation.action.op, &operation.completion) {
                 (RegisterOp::Write(value), Completion::Ok { .. })
@@ -318,7 +319,7 @@ fn one_changed_answer_is_found() {
         answer.op = RegisterOp::Read(Some(later.expect("something is written in the second half")));
         assert_eq!(kinds(&check(&changed, Some(settled))), [AnomalyKind::FutureRead], "seed {seed}");
 
-        // What it saw had failed.
+        // The value that it saw comes from a failed operation.
         let mut changed = operations.clone();
         let writes = |operation: &&mut Operation<Register>| match &operation.action.op {
             RegisterOp::Write(new) | RegisterOp::Cas { new, .. } => {

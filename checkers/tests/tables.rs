@@ -3,7 +3,7 @@
 //! A history is written as words; of its operations,
 //!
 //! - `a=7` puts 7 to the key a, `a=7@3` was answered with offset 3; `a-` deletes, `a-@4` was answered with offset 4;
-//! - `r` reads, `r5:a=7@3,b-@4` read below offset 5; `e5` was told the end 5.
+//! - `r` reads, `r5:a=7@3,b-@4` read below offset 5; `e5` was answered with the end 5.
 
 mod words;
 
@@ -15,7 +15,7 @@ use duress_history::table::Table;
 use duress_history::{Allowed, Delivery};
 use words::answer;
 
-/// A record: its key, its value as JSON, its offset.
+/// Returns a record: its key, its value as JSON, its offset.
 fn record(text: &str) -> (&str, Option<&str>, Option<&str>) {
     let (content, offset) = match text.split_once('@') {
         Some((content, offset)) => (content, Some(offset)),
@@ -106,7 +106,7 @@ fn the_table_has_what_was_before() {
         "0!a=1@0 0!a-@1 0!b=3@2 1!r3:a=1@0,b=3@2",
         "table-diverged(delete a -> t0-0@1; read-log t0-0 below 3 -> a=1@0)",
     );
-    // What was read by one is known to all who read after.
+    // A record read by one operation is known to all later reads.
     check(
         "0ia=1 0?a=1 2ia=2 2?a=2 1!r2:a=1@0,a=2@1 1!r2:a=1@0 1!e2",
         "table-diverged(read-log t0-0 below 2 -> a=1@0 a=2@1; read-log t0-0 below 2 -> a=1@0)",
@@ -115,7 +115,7 @@ fn the_table_has_what_was_before() {
 
 #[test]
 fn a_later_record_excuses_an_absence() {
-    // It may stand beyond the read; that nothing stood there afterwards excludes it.
+    // It may lie beyond the read; that no record was there afterwards excludes it.
     check("0!a=1@0 0!b=3@1 2ia=2 1!r2:b=3@1 2?a=2", ONE_OPEN);
     let lost = "latest-lost(put a=1 -> t0-0@0; read-log t0-0 below 2)";
     check("0!a=1@0 0!b=3@1 2ia=2 1!r2:b=3@1 2?a=2 1!e2", lost);
@@ -156,7 +156,7 @@ fn what_no_reader_came_to_is_open() {
     check("0!a=1", &ONE_OPEN.replace("key t0-0 was not decided: ", ""));
     let promise = Delivery { loss: Allowed::Yes, ..Delivery::EXACTLY_ONCE };
     check_as("0!a=1@0 0!b=2@1 1!r1:a=1@0", &TableOptions { promise }, "valid");
-    // Only what was read is to stay.
+    // Only records that were read must stay.
     check_as("0!a=1@0 0!b=3@1 1!r2:b=3@1", &TableOptions { promise }, "valid");
     check_as(
         "0!a=1@0 0!b=3@1 1!r2:a=1@0,b=3@1 1!r2:b=3@1",
@@ -169,6 +169,6 @@ fn what_no_reader_came_to_is_open() {
 fn a_value_put_twice_is_undecided() {
     check(
         "0!a=1@0 0!a=1@1 1!r2:a=1@1",
-        "unknown: key a was not decided: 1 was sent more than once, and only what is sent once can be told apart",
+        "unknown: key a was not decided: 1 was sent more than once, so that its messages cannot be distinguished",
     );
 }

@@ -1,4 +1,4 @@
-//! A queue loses, doubles and invents values, or does not.
+//! Each anomaly of a queue is found, and near misses pass.
 //!
 //! A history is written as words: `0!e7` enqueues 7 and is answered, `0?e7` is of unknown outcome, `0fe7` fails; `d7` dequeues
 //! 7, `d_` nothing; `x7,8` drains 7 and 8. `0ie7 … 0oe7` are two events.
@@ -73,9 +73,9 @@ fn what_may_still_be_there_is_unknown() {
     check("0!e1", Delivery::AT_LEAST_ONCE, "unknown");
     check("0!e1 1!d_", Delivery::AT_LEAST_ONCE, "unknown");
     check("0!e1 1!d1 1!x_ 0!e2", Delivery::AT_LEAST_ONCE, "unknown");
-    // Which of the two came out is not known.
+    // It is unknown which of the two came out.
     check("0!e1 1ix 0!e1 1ox_ 2!d1", Delivery::AT_LEAST_ONCE, "unknown");
-    // Somebody may have taken it, and not have been answered.
+    // The dequeue without an answer may have taken it.
     check("0!e1 2?d_ 1!x_", Delivery::AT_LEAST_ONCE, "unknown");
     check("0!e1 2?x_ 1!x_", Delivery::AT_LEAST_ONCE, "unknown");
     check(
@@ -97,8 +97,8 @@ fn out_of_nothing() {
     check("0fe1 1fd_", Delivery::AT_LEAST_ONCE, "unknown");
 }
 
-/// Whether some way to explain the history has nothing lost: by brute force over which of the operations of unknown outcome
-/// took what. Operations here follow one another, and the last one drains.
+/// Whether some explanation of the history loses nothing: by brute force over which of the operations of
+/// unknown outcome took which value. Operations here follow one another, and the last one drains.
 fn may_have_kept_all(operations: &[Operation<TotalQueue>]) -> bool {
     let mut acknowledged: Vec<&Scalar> = Vec::new();
     let (mut open, mut out): (usize, Vec<&Scalar>) = (0, Vec::new());

@@ -1,4 +1,4 @@
-//! What the spine of a run costs: generator, recorder, worker, recorder, and nothing behind them.
+//! The cost of the spine of a run: generator, recorder, worker, recorder, with clients that do no work.
 //!
 //! The clients answer at once from memory, so that all of the time is ours; the history goes to a real file, as in a
 //! run, and everything shares one thread, as in a run. An element is one operation: two events.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress::report::progress::Progress;
 use duress::run::clock::Clock;
-use duress::run::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
+use duress::run::dispatcher::{AtHeal, ClientPolicy, Dispatcher, DispatcherParts, NodeAffinity, Stop};
 use duress::workload::generator::{Context, Generator, Next};
 use duress::workload::log::LogOptions;
 use duress::workload::log::mix::LogMix;
@@ -87,7 +87,7 @@ impl Generator<Register> for Counted {
     }
 }
 
-/// Takes `operations` operations through the spine, and says how long that took.
+/// Takes `operations` operations through the spine, and returns the time.
 fn closed_loop(processes: usize, operations: u64) -> Duration {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let history = folder.path().join("history.jsonl");
@@ -100,10 +100,10 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
         let mut dispatcher = Dispatcher::start(DispatcherParts {
             recorder: Recorder::create(&history).expect("a new history"),
             clock: Clock::start(),
-            habits: (0..processes)
-                .map(|slot| Habit {
+            policies: (0..processes)
+                .map(|slot| ClientPolicy {
                     home: nodes[slot % NODES].clone(),
-                    stays: Stays::AtHome,
+                    affinity: NodeAffinity::Pinned,
                     timeout: Duration::from_secs(1),
                     at_heal: AtHeal::Waits,
                 })

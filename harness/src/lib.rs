@@ -1,11 +1,11 @@
 //! The harness: runs a cluster in an arena, breaks it on a schedule, drives it with clients, records and judges.
 //!
-//! The flow can be read off the folders:
+//! The folders follow the flow:
 //! - [`plan`]: everything about a run, resolved before anything starts;
-//! - [`workload`]: what clients do, how a run of it ends, and how it is judged: a folder each;
-//! - [`systems`]: what can be put under test;
+//! - [`workload`]: the clients' operations, the end of a run, and its judgement: a folder each;
+//! - [`systems`]: the systems that can be tested;
 //! - [`run`]: the world, the clients' dispatcher and the nemesis's conductor, side by side;
-//! - [`record`]: what a run leaves behind;
+//! - [`record`]: the files that a run leaves;
 //! - [`judge`]: from a history to a verdict;
 //! - [`report`]: what a person sees;
 //! - [`trial`]: runs as child processes, counted; [`matrix`]: many runs, each with an expectation, as a gate;

@@ -15,7 +15,7 @@ static SYSTEMS: LazyLock<Systems> = LazyLock::new(|| {
     ])
 });
 
-/// Every system, by name.
+/// Returns every system, by name.
 pub fn systems() -> &'static Systems {
     &SYSTEMS
 }

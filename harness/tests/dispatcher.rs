@@ -1,4 +1,4 @@
-//! How clients behave: those that stay, those that roam, and those that ask anew as a fault is healed.
+//! The clients' policies: pinned, roaming, and those that ask again as a fault is healed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use duress::report::progress::Progress;
 use duress::run::clock::Clock;
 use duress::run::dispatcher::{
-    AtHeal, Dispatcher, DispatcherParts, Habit, MakeClient, NemesisRecord, Stays, Stop,
+    AtHeal, ClientPolicy, Dispatcher, DispatcherParts, MakeClient, NemesisRecord, NodeAffinity, Stop,
 };
 use duress::workload::generator::{Context, Generator, Next};
 use duress_history::nemesis::FaultName;
@@ -47,13 +47,13 @@ impl Generator<Register> for Reads {
     fn update(&mut self, _: &Event<Register>) {}
 }
 
-fn habit(node: &str, stays: Stays, at_heal: AtHeal) -> Habit {
-    Habit { home: NodeId::new(node), stays, timeout: Duration::from_secs(30), at_heal }
+fn policy(node: &str, affinity: NodeAffinity, at_heal: AtHeal) -> ClientPolicy {
+    ClientPolicy { home: NodeId::new(node), affinity, timeout: Duration::from_secs(30), at_heal }
 }
 
 /// Runs `play` with a dispatcher of these clients; answers the history.
 fn history(
-    habits: Vec<Habit>,
+    policies: Vec<ClientPolicy>,
     make_client: MakeClient<Register>,
     play: impl AsyncFnOnce(&mut Dispatcher<Register>, mpsc::UnboundedSender<NemesisRecord>),
 ) -> Vec<Event<Register>> {
@@ -67,7 +67,7 @@ fn history(
             answered: watch::channel(0).0,
             recorder: Recorder::create(&file).unwrap(),
             clock: Clock::start(),
-            habits,
+            policies,
             make_client,
             nemesis,
             stop,
@@ -91,11 +91,11 @@ fn nodes(events: &[Event<Register>]) -> BTreeMap<u64, BTreeSet<String>> {
 #[test]
 fn a_client_that_roams_goes_everywhere_until_it_has_to_settle() {
     let names = ["n1", "n2", "n3"];
-    let of = |stays| names.iter().map(move |node| habit(node, stays, AtHeal::Waits));
-    let habits = of(Stays::AtHome).chain(of(Stays::Nowhere)).collect();
+    let of = |affinity| names.iter().map(move |node| policy(node, affinity, AtHeal::Waits));
+    let policies = of(NodeAffinity::Pinned).chain(of(NodeAffinity::Roaming)).collect();
     let make = |_: usize, _: &NodeId| -> Box<dyn Client<Register>> { Box::new(Answers::AtOnce) };
     let mut settled = 0;
-    let events = history(habits, Box::new(make), async |dispatcher, _| {
+    let events = history(policies, Box::new(make), async |dispatcher, _| {
         dispatcher.run(&mut Reads(600), Stop::Early, async {}).await.unwrap();
         dispatcher.settle();
         settled = 1200;
@@ -119,12 +119,14 @@ fn a_client_that_roams_goes_everywhere_until_it_has_to_settle() {
 
 #[test]
 fn a_client_that_has_waited_for_long_asks_anew_as_a_fault_is_healed() {
-    let habits =
-        vec![habit("n1", Stays::AtHome, AtHeal::AsksAnew), habit("n2", Stays::AtHome, AtHeal::Waits)];
+    let policies = vec![
+        policy("n1", NodeAffinity::Pinned, AtHeal::AsksAnew),
+        policy("n2", NodeAffinity::Pinned, AtHeal::Waits),
+    ];
     let make = |_: usize, _: &NodeId| -> Box<dyn Client<Register>> { Box::new(Answers::Never) };
-    let events = history(habits, Box::new(make), async |dispatcher, records| {
+    let events = history(policies, Box::new(make), async |dispatcher, records| {
         let heal = async {
-            // Longer than what is taken for waiting; how much longer does not matter.
+            // Longer than the threshold for waiting; how much longer does not matter.
             tokio::time::sleep(Duration::from_millis(200)).await;
             let (kept, stands) = oneshot::channel();
             let fault = FaultName { id: 1, family: "pause".into(), what: "pause n1".into() };
@@ -140,7 +142,7 @@ fn a_client_that_has_waited_for_long_asks_anew_as_a_fault_is_healed() {
         let types = events.iter().filter(move |event| event.process.0 == process).map(|event| event.op_type);
         types.collect::<Vec<_>>()
     };
-    // Its client is a new one, so it goes on as another process.
+    // Its client is a new one, so it continues as another process.
     assert_eq!(of_process(0), [OpType::Invoke, OpType::Info]);
     assert_eq!(of_process(2), [OpType::Invoke]);
     assert_eq!(of_process(1), [OpType::Invoke]);

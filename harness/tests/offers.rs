@@ -1,4 +1,4 @@
-//! What the systems offer holds together, and what a user asks is answered with settings or with a useful error.
+//! The systems' offers are consistent, and a user's request is answered with settings or with a useful error.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ fn every_default_and_every_scenario_can_be_run() {
             vocabularies.sort_unstable();
             let mut described: Vec<&str> = description.vocabularies.iter().map(String::as_str).collect();
             described.sort_unstable();
-            assert_eq!(vocabularies, described, "{} has clients of what it says", description.name);
+            assert_eq!(vocabularies, described, "{} has the clients that it declares", description.name);
             for option in offer.options_of(&mode.name) {
                 assert_eq!(settings.option(&option.name), Some(option.default.as_str()));
             }
@@ -176,7 +176,7 @@ fn errors_list_what_is_accepted() {
     let Err(unknown) = systems().find("ectd") else { panic!("there is no such system") };
     assert_eq!(
         unknown.to_string(),
-        "there is no system \"ectd\" (did you mean \"etcd\"?); known: store, broker, etcd"
+        "unknown system \"ectd\" (did you mean \"etcd\"?); known: store, broker, etcd"
     );
 }
 

@@ -54,13 +54,13 @@ fn manifest(folder: &Path) -> toml::Table {
     read(&folder.join("Cargo.toml")).parse().unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
-/// The folder of each crate of the workspace, from the root.
+/// Returns the folder of each crate of the workspace, from the root.
 fn members() -> Vec<String> {
     let members = manifest(&root())["workspace"]["members"].clone();
     members.try_into().expect("members are paths")
 }
 
-/// All `.rs` files under a folder of the workspace, by path from the root.
+/// Returns all `.rs` files under a folder of the workspace, by path from the root.
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let (root, mut found, mut folders) = (root(), BTreeMap::new(), vec![PathBuf::from(folder)]);
     while let Some(folder) = folders.pop() {
@@ -87,7 +87,7 @@ fn dependencies_point_one_way() {
         let name = manifest["package"]["name"].as_str().expect("a package has a name").to_owned();
         let allowed = allowed
             .get(name.as_str())
-            .unwrap_or_else(|| panic!("{name} is not in the list of crates: say what it may depend on"));
+            .unwrap_or_else(|| panic!("{name} is not in the list of crates: add what it may depend on"));
         for kind in ["dependencies", "build-dependencies", "dev-dependencies"] {
             let Some(dependencies) = manifest.get(kind).and_then(toml::Value::as_table) else { continue };
             for dependency in dependencies.keys().filter(|dependency| dependency.starts_with("duress")) {

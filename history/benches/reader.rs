@@ -1,4 +1,4 @@
-//! What it costs to read a history, by format and size, and to pair its events.
+//! The cost of reading a history, by format and size, and of pairing its events.
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -7,7 +7,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use duress_history::register::Register;
 use duress_history::{edn, jsonl, pairs};
 
-/// A history of `events` events of 15 processes, as JSON lines.
+/// Returns a history of `events` events of 15 processes, as JSON lines.
 fn lines(events: u64) -> String {
     let mut text = String::new();
     for index in 0..events {
@@ -19,7 +19,7 @@ fn lines(events: u64) -> String {
              \"value\":[{key},{value}],\"node\":\"n{}\"}}",
             1 + process % 5
         )
-        .expect("a text grows");
+        .expect("writing to a string cannot fail");
     }
     text
 }

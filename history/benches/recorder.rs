@@ -1,4 +1,4 @@
-//! What it costs to keep an event: stamped and buffered, and flushed one by one as before a request leaves.
+//! The cost of keeping an event: stamped and buffered, and flushed one by one as before a request leaves.
 
 use std::hint::black_box;
 

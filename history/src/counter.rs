@@ -14,21 +14,21 @@ use crate::event::{OpType, Payload, PayloadError};
 use crate::scalar::Scalar;
 use crate::set::{keyed, serialize_keyed};
 
-/// What is done to a counter.
+/// An operation on a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CounterOp {
     /// Add this to it.
     Add(i64),
-    /// Read it; `None` where it was not answered.
+    /// Read it; `None` if it was not answered.
     Read(Option<i64>),
 }
 
 /// An operation on one of many counters, or on the only one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Counter {
-    /// Which counter; `None` is the only one.
+    /// The counter's key; `None` for the only one.
     pub key: Option<Scalar>,
-    /// What is done to it.
+    /// The operation.
     pub op: CounterOp,
 }
 

@@ -5,8 +5,9 @@
 //! {:type :info, :f :start-partition, :value nil, :process :nemesis, :time 120400000, :index 8}
 //! ```
 //!
-//! A history is one operation a line, or all of them in one vector or list. An operation is a map or a tagged map
-//! (`#jepsen.history.Op{…}`). [`import`](crate::import) reads it, and says what is made of fields that are missing.
+//! A history has one operation a line, or all of them in one vector or list. An operation is a map or a
+//! tagged map (`#jepsen.history.Op{…}`). [`import`](crate::import) reads it, and documents how it handles
+//! missing fields.
 
 use std::io::{self, Write};
 
@@ -17,8 +18,8 @@ use crate::event::{History, Payload};
 use crate::import::{self, Options};
 use crate::syntax::{Forms, quote};
 
-/// The string that the JSON text `json` stands for, without the colours and other control characters of a terminal;
-/// other JSON as it is.
+/// Returns the string encoded by the JSON text `json`, without the colours and other control characters of a
+/// terminal; other JSON unchanged.
 pub(crate) fn plain_text(json: &str) -> String {
     let text: String = serde_json::from_str(json).unwrap_or_else(|_| json.to_owned());
     if !text.contains(char::is_control) {
@@ -44,7 +45,7 @@ pub(crate) fn plain_text(json: &str) -> String {
 /// Reads the history in `text`, as [`import`](crate::import) does.
 ///
 /// # Errors
-/// [`ReadError`], also when there is nothing in it at all.
+/// [`ReadError`], also for an empty history.
 pub fn read_str<A: Payload>(text: &str) -> Result<History<A>, ReadError> {
     import::read_from(text.as_bytes(), &Options::default())
 }
@@ -52,7 +53,7 @@ pub fn read_str<A: Payload>(text: &str) -> Result<History<A>, ReadError> {
 /// Writes `history` as Jepsen does, one operation a line, clients and nemesis in the order of their indices.
 ///
 /// # Errors
-/// Whatever `output` reports.
+/// Any error of `output`.
 pub fn write<A: Payload>(history: &History<A>, mut output: impl Write) -> io::Result<()> {
     let mut nemesis = history.nemesis.iter().peekable();
     let mut line = String::new();
@@ -94,7 +95,7 @@ fn operation(event: &Value, line: &mut String) {
     line.push_str("}\n");
 }
 
-/// Whether `text` can stand behind a colon.
+/// Whether `text` can be a keyword, after a colon.
 fn is_keyword(text: &str) -> bool {
     let fits = |next: char| next.is_ascii_alphanumeric() || "-_.*+!?".contains(next);
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.chars().all(fits)

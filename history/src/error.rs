@@ -17,12 +17,12 @@ pub enum ReadError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The folder has no history in it.
-    #[error("there is no history in the folder {}: it has none of {}", path.display(), looked_for.join(", "))]
+    #[error("no history in the folder {}: it has none of {}", path.display(), looked_for.join(", "))]
     NoHistory {
         /// The folder.
         path: PathBuf,
@@ -43,19 +43,19 @@ pub enum ReadError {
     Io {
         /// The last line that was read.
         line: u64,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// There is nothing at all.
-    #[error("the history is empty: there is nothing to check")]
+    /// The history is empty.
+    #[error("the history is empty")]
     Empty,
     /// The file is not text.
     #[error("line {line} is not text (byte {byte:#04x}): this is not a history file")]
     Binary {
         /// The line.
         line: u64,
-        /// A byte that text does not have.
+        /// A byte that does not occur in text.
         byte: u8,
     },
     /// The file is packed in a way that is not read.
@@ -77,7 +77,7 @@ pub enum ReadError {
     Syntax {
         /// The line.
         line: u64,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: SyntaxError,
     },
@@ -86,9 +86,9 @@ pub enum ReadError {
     NotAnEvent {
         /// The line.
         line: u64,
-        /// What an event looks like.
+        /// The form of an event.
         expected: &'static str,
-        /// What is there, shortened.
+        /// The form found, shortened.
         found: String,
     },
     /// An object has not the fields of an event.
@@ -111,9 +111,9 @@ pub enum ReadError {
         line: u64,
         /// The field.
         field: &'static str,
-        /// What it is, shortened.
+        /// The found value, shortened.
         found: String,
-        /// What it could be.
+        /// The possible values.
         expected: &'static str,
     },
     /// A line is an event of another vocabulary.
@@ -121,7 +121,7 @@ pub enum ReadError {
     Payload {
         /// The line.
         line: u64,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: PayloadError,
     },
@@ -132,9 +132,9 @@ pub enum ReadError {
         line: u64,
         /// `index` or `time`.
         field: &'static str,
-        /// What the line has.
+        /// The value of the line.
         found: i64,
-        /// What the line before it has, or the event of the same process before it.
+        /// The value of the line before it, or of the event of the same process before it.
         before: i64,
         /// Why that leaves the order open, and what to do.
         trouble: &'static str,
@@ -163,7 +163,7 @@ impl ReadError {
     }
 }
 
-/// `text`, at most 60 characters of it.
+/// Returns `text`, at most 60 characters of it.
 pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),

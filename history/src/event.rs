@@ -13,7 +13,7 @@ use crate::nemesis::NemesisEvent;
 use crate::node::NodeId;
 use crate::scalar::Scalar;
 
-/// What an event says of its operation.
+/// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OpType {
@@ -56,11 +56,11 @@ pub struct Event<A> {
     pub index: u64,
     /// Nanoseconds since the run began, never falling.
     pub time: u64,
-    /// Who did it.
+    /// The process.
     pub process: Process,
-    /// What the event says of the operation.
+    /// The event's type.
     pub op_type: OpType,
-    /// What was asked, or, in an `ok`, what was answered.
+    /// The request, or, in an `ok`, the answer.
     pub action: A,
     /// The node that the client spoke to.
     pub node: Option<NodeId>,
@@ -71,12 +71,13 @@ pub struct Event<A> {
 /// Why an operation did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpError {
-    /// What kind of trouble it was, as statistics count it: `refused`, `timeout`, …; none where the recorder gave none.
+    /// The kind of error, as statistics count it: `refused`, `timeout`, …; `None` if the recorder gave none.
     pub kind: Option<Cow<'static, str>>,
     /// The target's or the network's words.
     pub text: String,
-    /// The value that the target says was there instead of the one compared with, `None` where nothing was: what a failed
-    /// comparison saw. Only where the target promises that this is a read of its own, atomic with the comparison.
+    /// The value that the target reports to have found instead of the compared one, `None` if there was none:
+    /// the result of a failed comparison. Present only if the target promises that this is a read of its own,
+    /// atomic with the comparison.
     pub saw: Option<Option<Scalar>>,
 }
 
@@ -91,11 +92,11 @@ impl fmt::Display for OpError {
 pub struct History<A> {
     /// The clients' events, by index.
     pub events: Vec<Event<A>>,
-    /// What the nemesis did, by index.
+    /// The nemesis's events, by index.
     pub nemesis: Vec<NemesisEvent>,
     /// Whether the end of the file was torn, as after a `kill -9`, and therefore left out.
     pub torn: Torn,
-    /// How many events were left out because what they are about is irrelevant to the vocabulary, by their `f`.
+    /// The number of events that were left out because they are irrelevant to the vocabulary, by their `f`.
     pub skipped: BTreeMap<String, u64>,
 }
 
@@ -106,7 +107,7 @@ impl<A> Default for History<A> {
 }
 
 impl<A> History<A> {
-    /// Whether there is no event in it, neither a client's nor the nemesis's.
+    /// Whether it has no events, neither a client's nor the nemesis's.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.events.is_empty() && self.nemesis.is_empty()
@@ -135,7 +136,7 @@ pub struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Whether there is no value, or null.
+    /// Whether the value is missing or null.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         is_null(self.value)
@@ -148,7 +149,7 @@ impl Fields<'_> {
     }
 }
 
-/// Whether there is no value, or null.
+/// Whether the value is missing or null.
 fn is_null(value: Option<&RawValue>) -> bool {
     value.is_none_or(|value| value.get() == "null")
 }
@@ -158,13 +159,13 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
     /// The vocabulary's name, as the command line's `--model` has it.
     const NAME: &'static str;
 
-    /// The `f` field.
+    /// Returns the `f` field.
     fn f(&self) -> &'static str;
 
     /// Writes the `value` field.
     ///
     /// # Errors
-    /// Whatever the serializer reports.
+    /// Any error of the serializer.
     fn serialize_value<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 
     /// Reads `f` and `value` of an event of type `op_type`; no `value` is the same as `null`.
@@ -173,12 +174,13 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
     /// [`PayloadError`] when `f` is not of this vocabulary, or `value` is not of its shape.
     fn parse(op_type: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError>;
 
-    /// Whether `completion` can complete `self`: the same `f` on the same key, with what was asked unchanged.
+    /// Whether `completion` can complete `self`: the same `f` on the same key, with the request unchanged.
     fn completed_by(&self, completion: &Self) -> bool;
 
-    /// Reads an event that others recorded: `fields` of one of type `op_type`, and, for an `ok`, what was invoked.
+    /// Reads an event that another program recorded: `fields` of one of type `op_type`, and, for an `ok`, its
+    /// invocation.
     ///
-    /// A vocabulary that knows keys, or flags, in fields of their own has its own version of this.
+    /// A vocabulary with keys or flags in fields of their own has its own version of this.
     ///
     /// # Errors
     /// [`PayloadError`], also when there is a key and the vocabulary has none.
@@ -197,19 +199,20 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
         }
     }
 
-    /// The name that this vocabulary has for an `f` of others.
+    /// Returns the name that this vocabulary has for an `f` of others.
     fn spelled(f: &str) -> &str {
         f
     }
 
-    /// Whether an operation `f` of others, with this `value`, says nothing about what this vocabulary is checked for,
-    /// so that it can be left out.
+    /// Whether an operation `f` of another program, with this `value`, is irrelevant to the check of this
+    /// vocabulary, so that it can be left out.
     fn is_irrelevant(f: &str, value: Option<&RawValue>) -> bool {
         let _ = (f, value);
         false
     }
 
-    /// The object that it is about, in vocabularies in which that may be left out: the field `key` of its event.
+    /// Returns the object that it is about, in vocabularies in which that may be left out: the field `key` of
+    /// its event.
     fn key(&self) -> Option<&Scalar> {
         None
     }
@@ -218,14 +221,14 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
 /// Why `f` and `value` are not of a vocabulary.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
-    /// `f` is none of the vocabulary's.
+    /// `f` is not in the vocabulary.
     #[error("`f` is \"{f}\", which is not an operation of the model \"{model}\" (its operations: {known})")]
     UnknownF {
         /// The vocabulary's name.
         model: &'static str,
-        /// What the line has.
+        /// The `f` of the line.
         f: String,
-        /// What the vocabulary has, in words.
+        /// The names in the vocabulary, in words.
         known: &'static str,
     },
     /// There is a key of its own, in a vocabulary without keys.
@@ -261,14 +264,14 @@ pub enum PayloadError {
         found: String,
         /// The shape it should have.
         expected: &'static str,
-        /// What the JSON reader said.
+        /// The JSON reader's error.
         #[source]
         source: serde_json::Error,
     },
 }
 
 impl PayloadError {
-    /// A [`PayloadError::Shape`] that quotes at most 60 characters of `value`.
+    /// Returns a [`PayloadError::Shape`] that quotes at most 60 characters of `value`.
     pub(crate) fn shape(
         model: &'static str,
         f: &'static str,

@@ -1,4 +1,4 @@
-//! What is assumed of registers beyond what a history says of them.
+//! Assumptions about registers beyond the history.
 
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 use crate::scalar::{Scalar, Value};
 use crate::syntax::Forms;
 
-/// What is assumed of registers.
+/// The assumptions about registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assumed {
-    /// What each of them holds before the first operation.
+    /// The value of each before the first operation.
     pub initial: Initial,
-    /// What a read says that answered nil.
+    /// The meaning of a read that answered nil.
     pub nil_reads: NilReads,
 }
 
-/// What registers hold before the first operation.
+/// The value of registers before the first operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Initial {
     /// All the same value; `None` is nil: they were never written.
@@ -38,10 +38,10 @@ impl From<Option<Scalar>> for Assumed {
     }
 }
 
-/// What a read says that answered nil.
+/// The meaning of a read that answered nil.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NilReads {
-    /// That there is nothing.
+    /// The register is empty.
     #[default]
     Observed,
     /// Nothing: the client did not learn what there is.

@@ -12,16 +12,16 @@
 //! | `process` | integer or `"nemesis"` | the logical client |
 //! | `type` | `invoke`, `ok`, `fail`, `info` | see [`OpType`]; the nemesis's events are always `info` |
 //! | `f` | string | the operation, from the model's vocabulary; the nemesis's are in [`crate::nemesis`] |
-//! | `key` | any, optional | the object it is about, in vocabularies whose values do not name it |
-//! | `value` | any | its argument or answer, from the model's vocabulary; `null` where it is missing |
+//! | `key` | any, optional | the key of its object, in vocabularies whose values do not name it |
+//! | `value` | any | its argument or answer, from the model's vocabulary; `null` if missing |
 //! | `node` | string, optional | the node the client spoke to |
 //! | `error` | string, optional | why it failed or is unknown |
 //! | `saw` | array, optional | in a failed compare-and-set the value that was there instead, if any was |
 //! | `error_kind` | string, optional | the same as statistics count it: `refused`, `timeout`, … |
 //!
-//! Other fields are ignored. A last line that was cut short (the recorder was killed) is left out and reported as
-//! [`Torn::LastLine`](crate::event::Torn); anything else that cannot be understood is an error naming its line. What
-//! others write as JSON lines may lack fields, or have others: see [`import`].
+//! Other fields are ignored. A last line that was cut short (the recorder was killed) is left out and
+//! reported as [`Torn::LastLine`](crate::event::Torn); any other line that cannot be parsed is an error
+//! naming its number. JSON lines of other programs may lack fields, or have others: see [`import`].
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -41,32 +41,32 @@ use crate::scalar::Scalar;
 
 /// `process` of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum LineProcess {
     /// A client, by its process's number.
     Client(u64),
     /// The nemesis.
     Nemesis,
 }
 
-impl<'de> Deserialize<'de> for Who {
+impl<'de> Deserialize<'de> for LineProcess {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WhoVisitor;
-        impl Visitor<'_> for WhoVisitor {
-            type Value = Who;
+        struct LineProcessVisitor;
+        impl Visitor<'_> for LineProcessVisitor {
+            type Value = LineProcess;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a process: a whole number, or \"nemesis\"")
             }
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Who, E> {
-                Ok(Who::Client(number))
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<LineProcess, E> {
+                Ok(LineProcess::Client(number))
             }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Who, E> {
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<LineProcess, E> {
                 match text {
-                    "nemesis" => Ok(Who::Nemesis),
+                    "nemesis" => Ok(LineProcess::Nemesis),
                     _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
                 }
             }
         }
-        deserializer.deserialize_any(WhoVisitor)
+        deserializer.deserialize_any(LineProcessVisitor)
     }
 }
 
@@ -85,14 +85,14 @@ pub struct Line<'a> {
     pub index: Option<u64>,
     time: Option<u64>,
     /// The client, or the nemesis.
-    pub process: Who,
-    /// What it says of the operation.
+    pub process: LineProcess,
+    /// The type of the event.
     #[serde(rename = "type")]
     pub op_type: OpType,
     /// A client's is a string; a foreign nemesis's may be anything, or missing.
     #[serde(borrow, default)]
     f: Option<&'a RawValue>,
-    /// What was asked or answered, or the particulars of what the nemesis did.
+    /// The request or answer, or the details of the nemesis's action.
     #[serde(borrow, default)]
     pub value: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -107,7 +107,7 @@ pub struct Line<'a> {
     /// The same as statistics count it.
     #[serde(default)]
     pub error_kind: Option<String>,
-    /// The value that a failed comparison saw: none where nothing was there.
+    /// The value that a failed comparison saw: empty if there was none.
     #[serde(default)]
     saw: Option<Vec<Scalar>>,
 }
@@ -123,10 +123,10 @@ impl Line<'_> {
         self.time.unwrap_or_default()
     }
 
-    /// A client's operation; it is copied only where it has escapes.
+    /// Returns a client's operation; it is copied only if it has escapes.
     ///
     /// # Errors
-    /// When there is none, or it is not a string.
+    /// When it is missing, or not a string.
     pub fn f(&self) -> serde_json::Result<Cow<'_, str>> {
         let raw = self.f.ok_or_else(|| serde::de::Error::missing_field("f"))?.get();
         let plain = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
@@ -136,13 +136,13 @@ impl Line<'_> {
         }
     }
 
-    /// The node that the client spoke to.
+    /// Returns the node that the client spoke to.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
         self.node.as_ref().map(|Name(name)| name.as_ref())
     }
 
-    /// What the nemesis did; to be asked only where `process` is the nemesis.
+    /// Returns the nemesis's action; call it only if `process` is the nemesis.
     ///
     /// # Errors
     /// When `f` or `value` is not JSON that can be kept, as a number beyond all bounds.
@@ -153,15 +153,15 @@ impl Line<'_> {
         Ok(NemesisAct::read(self.time(), f, value, self.error.clone()))
     }
 
-    /// The line, the `number`th of its file, as an event.
+    /// Returns the line, the `number`th of its file, as an event.
     pub(crate) fn raw(&self, number: u64) -> Raw<'_> {
         Raw {
             line: number,
             index: self.index,
             time: self.time.map(|time| Time::Whole(i64::try_from(time).unwrap_or(i64::MAX))),
             process: match self.process {
-                Who::Client(process) => Actor::Number(process),
-                Who::Nemesis => Actor::Nemesis,
+                LineProcess::Client(process) => Actor::Number(process),
+                LineProcess::Nemesis => Actor::Nemesis,
             },
             op_type: self.op_type,
             f: self.f.map(RawValue::get),
@@ -174,9 +174,10 @@ impl Line<'_> {
     }
 }
 
-/// `error` as text, whatever it is: other recorders write keywords and vectors there.
+/// Reads `error` as a string, whatever its type: other recorders write keywords and vectors there.
 fn error_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    // Handed on as it is: a custom error would hide that the text ended, and a torn line be taken for a wrong one.
+    // Passed on unchanged: a custom error would hide that the text ended, and a torn line would count as an
+    // invalid one.
     Ok(match serde_json::Value::deserialize(deserializer)? {
         serde_json::Value::Null => None,
         other => Some(plain_text(&other.to_string())),
@@ -186,7 +187,7 @@ fn error_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
 /// Reads the history at `path`, as [`import`] does.
 ///
 /// # Errors
-/// [`ReadError`], also when there is nothing in it at all.
+/// [`ReadError`], also for an empty history.
 pub fn read<A: Payload>(path: &Path) -> Result<History<A>, ReadError> {
     import::read_any(path)
 }
@@ -194,7 +195,7 @@ pub fn read<A: Payload>(path: &Path) -> Result<History<A>, ReadError> {
 /// Reads the history in `input`, as [`import`] does.
 ///
 /// # Errors
-/// [`ReadError`], also when there is nothing in it at all.
+/// [`ReadError`], also for an empty history.
 pub fn read_from<A: Payload>(input: impl Read) -> Result<History<A>, ReadError> {
     import::read_from(input, &Options::default())
 }
@@ -209,7 +210,7 @@ impl<A: Payload> Serialize for Value<'_, A> {
 }
 
 impl<A: Payload> Serialize for Event<A> {
-    /// The line of the history file, without its line end.
+    /// Serializes the line of the history file, without its line end.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let mut line = serializer.serialize_struct("Event", 10)?;

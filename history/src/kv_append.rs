@@ -1,4 +1,4 @@
-//! The `kv-append` vocabulary: strings by key, which can be appended to.
+//! The `kv-append` vocabulary: strings by key, with appends.
 //!
 //! | `f` | `value` | with the key in the value |
 //! |---|---|---|
@@ -15,27 +15,27 @@ use serde_json::value::RawValue;
 use crate::event::{Fields, OpType, Payload, PayloadError};
 use crate::scalar::Scalar;
 
-/// What is done to a string.
+/// An operation on a string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KvOp {
     /// It is this now.
     Put(ArcStr),
     /// It is longer by this.
     Append(ArcStr),
-    /// What is it? `None` in an invocation.
+    /// Reads the string; `None` in an invocation.
     Get(Option<ArcStr>),
 }
 
 /// An operation on a string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KvAppend {
-    /// Which string; `None` where there is only one.
+    /// The string's key; `None` if there is only one.
     pub key: Option<Scalar>,
-    /// What is done to it.
+    /// The operation.
     pub op: KvOp,
 }
 
-/// The text of a value: numbers and booleans as they are printed, null as nothing.
+/// A value as a string: numbers and booleans as they are printed, null as the empty string.
 #[derive(Deserialize)]
 struct Text(Option<Scalar>);
 

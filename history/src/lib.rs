@@ -1,18 +1,19 @@
-//! What happened: the record of a run, from which everything else is judged.
+//! The history of a run, from which everything else is judged.
 //!
-//! A history is a sequence of [`Event`]s in the order in which one recorder saw them. Each operation of a client
-//! is an invocation and, later, its completion; what the nemesis did stands between them.
+//! A history is a sequence of [`Event`]s in the order in which one recorder saw them. Each operation of a
+//! client is an invocation and, later, its completion; the nemesis's events lie between them.
 //!
 //! In reading order:
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
-//! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
-//! - [`nemesis`]: what the nemesis did, and the evidence for it;
-//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`] and [`kv_append`]: the vocabularies;
-//!   [`initial`]: what is assumed of registers;
+//! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its
+//!   vocabulary;
+//! - [`nemesis`]: the nemesis's actions, and the evidence for them;
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`] and [`kv_append`]:
+//!   the vocabularies; [`initial`]: the assumptions about registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
-//! - [`import`]: a history in any format, from anywhere; [`edn`]: Jepsen's, as it is written;
+//! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //! - [`pairs`]: invocations paired with their completions;
-//! - [`promise`]: what a system promises of its answers.
+//! - [`promise`]: the promises of a system about its answers.
 //!
 //! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
 //!

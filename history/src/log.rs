@@ -1,7 +1,8 @@
 //! The `log` vocabulary: partitions of an append-only log, with Jepsen's shapes of operations.
 //!
-//! A *key* names one partition: a topic and a partition of it as one text (`"t0-2"`), or, in histories of others, a
-//! whole number. Values are what is sent; a run sends each value once. An *offset* is a message's place in its partition.
+//! A *key* names one partition: a topic and a partition of it as one string (`"t0-2"`), or, in histories of
+//! other programs, a whole number. Values are the sent messages; a run sends each value once. An *offset* is
+//! a message's place in its partition.
 //!
 //! | `f` | `value` invoked | `value` answered |
 //! |---|---|---|
@@ -14,14 +15,14 @@
 //!
 //! | micro-operation | invoked | answered |
 //! |---|---|---|
-//! | send a value to a key | `["send", k, v]` | `["send", k, [offset, v]]`, or as invoked where the offset was not told |
-//! | poll once, or as often as it takes | `["poll"]` | `["poll", {k: [[offset, v], …], …}]`, one for each |
+//! | send a value to a key | `["send", k, v]` | `["send", k, [offset, v]]`, or as invoked if the offset is unknown |
+//! | poll once, or as often as necessary | `["poll"]` | `["poll", {k: [[offset, v], …], …}]`, one for each |
 //!
-//! Operations of others that send nothing, such as `debug-topic-partitions`, are left out.
+//! Operations of other programs that send nothing, such as `debug-topic-partitions`, are left out.
 //!
-//! JSON's objects have texts for keys, EDN's maps have anything. So that one partition has one name, a key that is
-//! written like a whole number is that number wherever it stands: `["send", "0", 7]` sends to the key of `{"0": …}` and
-//! of EDN's `{0 …}`, which is [`Scalar::Int`]; see [`canonical_key`].
+//! JSON's objects have strings for keys, EDN's maps have anything. So that one partition has one name, a key
+//! that is written like a whole number is that number everywhere: `["send", "0", 7]` sends to the key of
+//! `{"0": …}` and of EDN's `{0 …}`, which is [`Scalar::Int`]; see [`canonical_key`].
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ use crate::scalar::Scalar;
 
 const KNOWN: &str = "send, poll, txn, assign, subscribe, seek, commit, committed, end-offsets, crash";
 
-/// The offset that Kafka's clients give where they know none.
+/// The offset that Kafka's clients give for an unknown one.
 const NO_OFFSET: i64 = -1;
 
 /// A message's place in its partition, from 0. Also the place that will be given next: a committed offset and an end
@@ -57,7 +58,7 @@ impl fmt::Display for Offset {
 /// Offsets by partition.
 pub type Offsets = BTreeMap<Scalar, Offset>;
 
-/// What one poll answered: by partition, its messages in the order in which the client got them.
+/// The answer of one poll: by partition, its messages in the order in which the client got them.
 pub type Polled = BTreeMap<Scalar, Vec<(Offset, Scalar)>>;
 
 /// One step of a transaction.
@@ -69,19 +70,19 @@ pub enum LogMicro {
         key: Scalar,
         /// The message.
         value: Scalar,
-        /// Where it was put; `None` in an invocation, and where the answer did not say.
+        /// The message's offset; `None` in an invocation, and if the answer did not include it.
         offset: Option<Offset>,
     },
     /// Ask for messages once; `None` in an invocation.
     Poll(Option<Polled>),
 }
 
-/// Where a consumer begins in partitions that it assigns to itself.
+/// The position at which a consumer begins in partitions that it assigns to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At the beginning of each.
     Beginning,
-    /// After what this client has polled of it; at the beginning where it has polled nothing.
+    /// After the messages that this client has polled; at the beginning if it has polled none.
     Position,
 }
 
@@ -98,14 +99,14 @@ pub enum Log {
     Assign {
         /// The partitions.
         keys: Vec<Scalar>,
-        /// Where to begin.
+        /// The position at which to begin.
         from: Start,
     },
     /// Consume these topics as a member of the run's consumer group, which decides who gets which partition.
     Subscribe(Vec<Scalar>),
     /// Go to these offsets.
     Seek(Offsets),
-    /// Commit what this client has consumed; the answer says which offsets that were.
+    /// Commit the consumed messages of this client; the answer has their offsets.
     Commit(Option<Offsets>),
     /// Ask for the group's committed offsets; a partition without one is not in the answer.
     Committed(Option<Offsets>),
@@ -116,7 +117,7 @@ pub enum Log {
 }
 
 impl Log {
-    /// The steps of a `send`, `poll` or `txn`; none for the others.
+    /// Returns the steps of a `send`, `poll` or `txn`; none for the others.
     #[must_use]
     pub fn micros(&self) -> &[LogMicro] {
         match self {
@@ -143,7 +144,8 @@ impl LogMicro {
     }
 }
 
-/// Whether `answered` sent what was `asked`, in that order. Clients may poll more often than they were asked to.
+/// Whether `answered` sent the messages of `asked`, in that order. Clients may poll more often than
+/// requested.
 fn sent_as_asked(asked: &[LogMicro], answered: &[LogMicro]) -> bool {
     let sends = |micros: &'_ [LogMicro]| micros.iter().filter(|micro| micro.is_send()).count();
     let mut pairs =
@@ -151,9 +153,9 @@ fn sent_as_asked(asked: &[LogMicro], answered: &[LogMicro]) -> bool {
     sends(asked) == sends(answered) && pairs.all(|(asked, answered)| asked.completed_by(answered))
 }
 
-/// `key` by its one name: a text that is written like a whole number is that number.
+/// Returns the canonical form of `key`: a string that is written like a whole number is that number.
 ///
-/// `"12"` and `"-3"` are numbers; `"012"`, `"+3"` and what does not fit 64 bits are texts.
+/// `"12"` and `"-3"` are numbers; `"012"`, `"+3"` and numbers that do not fit 64 bits are strings.
 #[must_use]
 pub fn canonical_key(key: Scalar) -> Scalar {
     match &key {
@@ -162,10 +164,10 @@ pub fn canonical_key(key: Scalar) -> Scalar {
     }
 }
 
-/// `text` as the number whose decimal form it is.
+/// Parses `text` as the number whose decimal form it is.
 fn number(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
-    // Most keys are names: they are told apart by their first character.
+    // Most keys are names: their first character distinguishes them.
     if !digits.starts_with(|first: char| first.is_ascii_digit()) || (digits.starts_with('0') && text != "0") {
         return None;
     }
@@ -175,15 +177,16 @@ fn number(text: &str) -> Option<i64> {
 /// A key, by its one name.
 pub(crate) struct Key(pub(crate) Scalar);
 
-/// How many texts [`shared`] keeps.
+/// The number of strings that [`shared`] keeps.
 const SHARED_MAX: usize = 4_096;
 
 thread_local! {
     static SHARED: RefCell<FxHashSet<ArcStr>> = RefCell::default();
 }
 
-/// `text`, of which equal ones that a thread reads share one place: partitions are few, and a history names each of them
-/// a million times. That takes less memory, and a comparison of names finds them in the processor's cache.
+/// Returns `text` as a string shared by all equal ones that a thread reads: partitions are few, and a history
+/// names each of them a million times. That takes less memory, and a comparison of names finds them in the
+/// processor's cache.
 fn shared(text: &str) -> ArcStr {
     SHARED.with_borrow_mut(|texts| {
         if let Some(known) = texts.get(text) {
@@ -239,7 +242,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByKey<T> {
                 let mut map = BTreeMap::new();
                 while let Some((Key(key), value)) = access.next_entry::<Key, T>()? {
                     if map.contains_key(&key) {
-                        return Err(M::Error::custom(format_args!("the key {key} stands there twice")));
+                        return Err(M::Error::custom(format_args!("the key {key} occurs twice")));
                     }
                     map.insert(key, value);
                 }
@@ -250,7 +253,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByKey<T> {
     }
 }
 
-/// Writes a map by key, whose keys become texts.
+/// Writes a map by key, whose keys become strings.
 pub(crate) fn serialize_by_key<T: Serialize, S: Serializer>(
     map: &BTreeMap<Scalar, T>,
     serializer: S,
@@ -258,7 +261,7 @@ pub(crate) fn serialize_by_key<T: Serialize, S: Serializer>(
     serializer.collect_map(map.iter().map(|(key, value)| (KeyText(key), value)))
 }
 
-/// A key as it stands in an object.
+/// A key in the form in which an object contains it.
 struct KeyText<'a>(&'a Scalar);
 
 impl Serialize for KeyText<'_> {
@@ -391,7 +394,7 @@ impl<'de> Deserialize<'de> for LogMicro {
     }
 }
 
-/// What a micro-operation is.
+/// The name of a micro-operation.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Name {
@@ -496,7 +499,7 @@ impl Payload for Log {
             "commit" => Ok(Self::Commit(offsets("commit", value)?)),
             "committed" => Ok(Self::Committed(offsets("committed", value)?)),
             "end-offsets" => Ok(Self::EndOffsets(offsets("end-offsets", value)?)),
-            // Whatever the value: others write there what they like.
+            // The value is ignored: other programs write anything there.
             "crash" => Ok(Self::Crash),
             _ => Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known: KNOWN }),
         }

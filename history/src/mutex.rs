@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::event::{Fields, OpType, Payload, PayloadError};
 use crate::scalar::Scalar;
 
-/// What is done to a lock.
+/// An operation on a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MutexOp {
     /// Take the lock; possible while no client holds it.
@@ -26,9 +26,9 @@ pub enum MutexOp {
 /// An operation on a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mutex {
-    /// Which lock; `None` where there is only one.
+    /// The lock's key; `None` if there is only one.
     pub lock: Option<Scalar>,
-    /// What is done to it.
+    /// The operation.
     pub op: MutexOp,
 }
 
@@ -85,7 +85,7 @@ impl Payload for Mutex {
                     |source| PayloadError::shape(Self::NAME, "key", fields.key, Scalar::EXPECTED, source);
                 Some(serde_json::from_str(key.get()).map_err(shape)?)
             }
-            // What is locked was said by the invocation; an answer may say with which token.
+            // The invocation names the lock; an answer may name its token.
             None => invoked.map_or(parsed.lock, |invoked| invoked.lock.clone()),
         };
         Ok(Self { lock, op: parsed.op })

@@ -1,4 +1,4 @@
-//! What the nemesis did: typed, with one form on the wire, which is written and read here and nowhere else.
+//! The nemesis's actions: typed, with one form on the wire, which is written and read only here.
 //!
 //! On the wire an event of the nemesis has an `f`, a `value` and perhaps an `error`:
 //!
@@ -13,12 +13,12 @@
 //! | the same, with `error` | as the first | it could not be healed |
 //! | `leader` | `node`, `before`, `term` | a node was seen to lead, other than the one before |
 //! | `recovery` | a [`Recovery`] | what came back after a heal |
-//! | `crash` | `node`, `status`, `fault` | a node ended though nothing had ended it |
-//! | `compared` | a [`Comparison`] | what every node held of its own |
+//! | `crash` | `node`, `status`, `fault` | a node ended by itself |
+//! | `compared` | a [`Comparison`] | the copies of every node |
 //! | `recovered` | `after_ms`, `not_serving` | the end of the faults: every node was awaited |
 //!
-//! Whatever else a nemesis recorded, another harness's for example, is [`NemesisAct::Foreign`], and never an error.
-//! `summary` is the evidence in words, for a reader of the file; it is never read back.
+//! Any other record, such as another harness's nemesis writes, is [`NemesisAct::Foreign`], and never an
+//! error. `summary` is the evidence in words, for a reader of the file; it is never read back.
 
 mod clock_seen;
 mod comparison;
@@ -50,7 +50,7 @@ pub struct NemesisEvent {
     pub index: u64,
     /// Nanoseconds since the run began.
     pub time: u64,
-    /// What it did.
+    /// The action.
     pub act: NemesisAct,
 }
 
@@ -61,7 +61,7 @@ pub struct FaultName {
     pub id: u32,
     /// Its family: `partition`, `kill`, …
     pub family: String,
-    /// What it is, in words.
+    /// The fault, in words.
     pub what: String,
 }
 
@@ -96,7 +96,7 @@ pub enum NemesisAct {
         since_us: u64,
         /// How much later than planned, in microseconds.
         late_us: u64,
-        /// What shows it.
+        /// The evidence.
         evidence: Evidence,
     },
     /// A fault could not be injected.
@@ -117,7 +117,7 @@ pub enum NemesisAct {
     Stopped {
         /// Which.
         fault: FaultName,
-        /// What shows it.
+        /// The evidence.
         evidence: Evidence,
     },
     /// A fault could not be healed.
@@ -138,37 +138,37 @@ pub enum NemesisAct {
     },
     /// What came back after a heal.
     Recovered(Recovery),
-    /// A node ended though nothing had ended it.
+    /// A node ended by itself.
     NodeEnded {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// How, in the system's words.
         status: String,
         /// The fault that explains it, if one does.
         fault: Option<u32>,
     },
-    /// All faults are healed, what was down was started, and every node was awaited.
+    /// All faults are healed, the nodes that were down were started, and every node was awaited.
     Settled {
         /// How long that took, in milliseconds.
         after_ms: u64,
         /// The nodes that did not serve in the end.
         not_serving: Vec<NodeId>,
     },
-    /// What every node holds of its own was compared.
+    /// The nodes' copies were compared.
     Compared(Comparison),
-    /// What another harness's nemesis did, in its own form.
+    /// An action of another harness's nemesis, in its own form.
     Foreign {
-        /// What was done.
+        /// The action.
         f: Value,
         /// The particulars.
         value: Value,
-        /// What went wrong.
+        /// The error.
         error: Option<String>,
     },
 }
 
 impl NemesisAct {
-    /// The number of the fault that it is about, if it is about one.
+    /// Returns the number of the fault that it is about, if it is about one.
     #[must_use]
     pub fn fault(&self) -> Option<u32> {
         match self {

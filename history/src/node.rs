@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The name of a host: `n1`, `n2`, … for nodes, `c1`, `c2`, … for client hosts.
 ///
-/// Cheap to clone; ordered as text, so plans must not rely on `n10` sorting after `n2`.
+/// Cheap to clone; ordered as a string, so plans must not rely on `n10` sorting after `n2`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(Arc<str>);
 
@@ -19,7 +19,7 @@ impl NodeId {
         Self(Arc::from(name.as_ref()))
     }
 
-    /// The name as text.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -14,7 +14,7 @@ pub enum Completion<A> {
         index: u64,
         /// Its time, nanoseconds since the run began.
         time: u64,
-        /// What was answered.
+        /// The answer.
         answer: A,
     },
     /// It certainly did not happen.
@@ -38,7 +38,7 @@ pub enum Completion<A> {
 /// One operation of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation<A> {
-    /// Who invoked it.
+    /// The process that invoked it.
     pub process: Process,
     /// The node it was sent to.
     pub node: Option<NodeId>,
@@ -46,14 +46,14 @@ pub struct Operation<A> {
     pub index: u64,
     /// Time of the invocation, nanoseconds since the run began.
     pub time: u64,
-    /// What was asked.
+    /// The request.
     pub action: A,
     /// How it ended.
     pub completion: Completion<A>,
 }
 
 impl<A> Operation<A> {
-    /// The same operation in another vocabulary.
+    /// Returns the same operation in another vocabulary.
     pub fn map<B>(self, action: impl Fn(A) -> B) -> Operation<B> {
         let Self { process, node, index, time, action: asked, completion } = self;
         let completion = match completion {
@@ -101,9 +101,9 @@ pub enum PairError {
         index: u64,
         /// The invocation.
         invoked: u64,
-        /// What was invoked.
+        /// The invocation.
         invocation: String,
-        /// What was completed.
+        /// The completion.
         completion: String,
     },
 }

@@ -1,13 +1,15 @@
-//! What a system promises of its answers: one vocabulary for objects that hold values and for messages that are delivered.
+//! The promises of a system about its answers: one vocabulary for objects that hold values and for messages
+//! that are delivered.
 //!
-//! Promises are ordered: one [implies](Promise::implies) another when whatever keeps the first keeps the second too.
+//! Promises are ordered: one [implies](Promise::implies) another when every system that keeps the first keeps
+//! the second too.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What may be expected of the answers to a workload.
+/// The promise about the answers to a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Promise {
@@ -29,8 +31,8 @@ impl Promise {
     /// Writes are linearizable, reads may be old.
     pub const STALE_READS: Self = Self::Objects(Consistency::StaleReads);
 
-    /// The promise called `name`, as the command line has it: `linearizable`, `stale-reads`, or a promise of delivery, which
-    /// then is that of what is stored and of what is consumed.
+    /// Returns the promise called `name`, as the command line has it: `linearizable`, `stale-reads`, or a
+    /// promise of delivery, which then applies both to stored and to consumed messages.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -42,7 +44,7 @@ impl Promise {
         }
     }
 
-    /// Whether whatever keeps `self` keeps `other` too.
+    /// Whether every system that keeps `self` keeps `other` too.
     #[must_use]
     pub fn implies(self, other: Self) -> bool {
         match (self, other) {
@@ -55,7 +57,7 @@ impl Promise {
         }
     }
 
-    /// What is promised of objects; a system that promises nothing of objects is held to everything.
+    /// Returns the promise about objects; a system that makes none is held to the strongest.
     #[must_use]
     pub fn consistency(self) -> Consistency {
         match self {
@@ -64,7 +66,8 @@ impl Promise {
         }
     }
 
-    /// What is promised of the partitions themselves; a system that promises nothing of messages is held to everything.
+    /// Returns the promise about the partitions themselves; a system that makes none about messages is held
+    /// to the strongest.
     #[must_use]
     pub fn stored(self) -> Delivery {
         match self {
@@ -73,7 +76,7 @@ impl Promise {
         }
     }
 
-    /// What is promised of what a group consumes, likewise.
+    /// Returns the promise about the messages that a group consumes, likewise.
     #[must_use]
     pub fn consumed(self) -> Delivery {
         match self {
@@ -92,20 +95,20 @@ impl fmt::Display for Promise {
     }
 }
 
-/// What is promised of objects that hold values, weakest first.
+/// The promise about objects that hold values, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
-    /// Whatever changes an object takes effect in one order that respects real time. A read returns what some prefix of
-    /// that order leaves, perhaps an old one. Once nothing is written any more and everything is healed, all replicas
-    /// come to agree.
+    /// All changes of an object take effect in one order that respects real time. A read returns the state
+    /// after some prefix of that order, perhaps an old one. Once no more writes are made and everything is
+    /// healed, all replicas agree.
     StaleReads,
     /// All operations on an object take effect in one order that respects real time.
     Linearizable,
 }
 
 impl Consistency {
-    /// The name as reports print it.
+    /// Returns the name as reports print it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -115,7 +118,7 @@ impl Consistency {
     }
 }
 
-/// What is promised of the delivery of messages: each point is forbidden or allowed by itself.
+/// The promise about the delivery of messages: each point is forbidden or allowed by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Delivery {
@@ -123,15 +126,16 @@ pub struct Delivery {
     pub loss: Allowed,
     /// Whether one message may be in its partition, or reach a group, more than once.
     pub repetition: Allowed,
-    /// Whether messages may overtake others of their partition: those sent again, or those whose producer awaits no
-    /// acknowledgement.
+    /// Whether messages may overtake others of their partition: those sent again, or those whose producer
+    /// does not wait for acknowledgements.
     pub reordering: Allowed,
-    /// Whether consumers may be given what is not settled yet: it may vanish, and its offset be given to another message.
+    /// Whether consumers may receive unsettled messages: such a message may vanish, and its offset be given
+    /// to another message.
     pub unsettled_reads: Allowed,
 }
 
 impl Delivery {
-    /// Every acknowledged message is delivered, and none again.
+    /// Every acknowledged message is delivered, and none twice.
     pub const EXACTLY_ONCE: Self = Self::of(Allowed::No, Allowed::No);
     /// No acknowledged message is lost, and any may be delivered again.
     pub const AT_LEAST_ONCE: Self = Self::of(Allowed::No, Allowed::Yes);
@@ -140,10 +144,11 @@ impl Delivery {
     /// A message may be lost, and may be delivered again.
     pub const BEST_EFFORT: Self = Self::of(Allowed::Yes, Allowed::Yes);
 
-    /// The strongest promise that leaves room for so much loss and repetition.
+    /// Returns the strongest promise that allows this much loss and repetition.
     ///
-    /// A message that is sent again may overtake others, and where messages may be lost an acknowledgement does not say
-    /// that the message has its place: both leave room for reordering. What may be lost may be lost after it was read.
+    /// A message that is sent again may overtake others, and if messages may be lost an acknowledgement does
+    /// not mean that the message has its place: both allow reordering. A message that may be lost may be lost
+    /// after it was read.
     #[must_use]
     pub const fn of(loss: Allowed, repetition: Allowed) -> Self {
         let reordering = match (loss, repetition) {
@@ -153,7 +158,7 @@ impl Delivery {
         Self { loss, repetition, reordering, unsettled_reads: loss }
     }
 
-    /// Whether whatever keeps `self` keeps `other` too.
+    /// Whether every system that keeps `self` keeps `other` too.
     #[must_use]
     pub fn implies(self, other: Self) -> bool {
         self.loss <= other.loss
@@ -162,7 +167,7 @@ impl Delivery {
             && self.unsettled_reads <= other.unsettled_reads
     }
 
-    /// The name, as the command line has it: `at-least-once`.
+    /// Returns the name, as the command line has it: `at-least-once`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match (self.loss, self.repetition) {
@@ -173,7 +178,7 @@ impl Delivery {
         }
     }
 
-    /// The promise called `name`, if there is one.
+    /// Returns the promise called `name`, if there is one.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         [Self::EXACTLY_ONCE, Self::AT_LEAST_ONCE, Self::AT_MOST_ONCE, Self::BEST_EFFORT]
@@ -204,9 +209,9 @@ impl From<bool> for Allowed {
     }
 }
 
-/// What a promise demands of clocks: in any stretch of `lease`, as a node's wall clock counts it, that clock falls behind
-/// the others by at most `slack`. Leases are such promises: a node that holds one relies on its own clock to notice its
-/// end.
+/// The demand of a promise on clocks: in any stretch of `lease`, as a node's wall clock counts it, that clock
+/// falls behind the others by at most `slack`. Leases are such promises: a node that holds one relies on its
+/// own clock to notice its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockBound {
     /// How long a node relies on its clock.

@@ -19,16 +19,16 @@ pub enum RecordError {
     Create {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The file could not be appended to; what it held before is still there.
+    /// The file could not be appended to; its earlier content is still there.
     #[error("cannot append to the history {} (what was recorded before is kept)", path.display())]
     Append {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -36,9 +36,9 @@ pub enum RecordError {
 
 /// Gives each event its index, keeps time from falling, and appends it to the history file.
 ///
-/// Time is a parameter: the owner of the recorder reads the clock, before a request can leave and after its answer has
-/// come. Lines are buffered until [`Recorder::flush`], which the owner calls before it lets a request leave; what
-/// was flushed survives the death of this process, with at most the last line torn.
+/// Time is a parameter: the owner of the recorder reads the clock, before a request can leave and after its
+/// answer has come. Lines are buffered until [`Recorder::flush`], which the owner calls before it lets a
+/// request leave; flushed lines survive the death of this process, with at most the last line torn.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
@@ -98,7 +98,7 @@ impl Recorder {
         self.next_index
     }
 
-    /// Whether nothing was recorded yet.
+    /// Whether no event was recorded yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.next_index == 0
@@ -110,7 +110,7 @@ impl Recorder {
     /// [`RecordError::Append`], as when the disk is full.
     pub fn flush(&mut self) -> Result<(), RecordError> {
         let result = self.file.write_all(&self.buffer);
-        // Cleared on failure too: part of it may stand in the file, and must not be written twice.
+        // Cleared on failure too: part of it may be in the file, and must not be written twice.
         self.buffer.clear();
         result.map_err(|source| RecordError::Append { path: self.path.clone(), source })
     }

@@ -2,12 +2,12 @@
 //!
 //! | `f` | `value` of `register` | of `cas-register` |
 //! |---|---|---|
-//! | `read` | `[k, null]` invoked, `[k, v]` answered; `v` is null where nothing was ever written | `null`, `v` |
+//! | `read` | `[k, null]` invoked, `[k, v]` answered; `v` is null if the register was never written | `null`, `v` |
 //! | `write` | `[k, v]` | `v` |
 //! | `cas` | `[k, [old, new]]`, `[k, old, new]` | `[old, new]` |
 //!
-//! Where the event has a field `key`, it names the register in both vocabularies, and the value is bare. Others call
-//! these operations `get`, `put`, `set` and `compare-and-set` too.
+//! If the event has a field `key`, it names the register in both vocabularies, and the value is bare. Other
+//! programs call these operations `get`, `put`, `set` and `compare-and-set` too.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -53,18 +53,18 @@ impl RegisterOp {
 /// An operation on one of many registers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Register {
-    /// Which register.
+    /// The register's key.
     pub key: Scalar,
-    /// What is done to it.
+    /// The operation.
     pub op: RegisterOp,
 }
 
 /// An operation on the only register there is, or on one that a field of its own names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CasRegister {
-    /// Which register, where there is more than one.
+    /// The register's key, if there is more than one.
     pub key: Option<Scalar>,
-    /// What is done to it.
+    /// The operation.
     pub op: RegisterOp,
 }
 
@@ -80,7 +80,7 @@ fn json<'a, T: Deserialize<'a>>(value: Option<&'a RawValue>) -> serde_json::Resu
     serde_json::from_str(value.map_or("null", RawValue::get))
 }
 
-/// What is bare of its key: `op`'s name as the vocabulary has it, and its value.
+/// Parses an operation without a key: `op`'s name as the vocabulary has it, and its value.
 fn bare(model: &'static str, f: &str, value: Option<&RawValue>) -> Result<RegisterOp, PayloadError> {
     let shape = |f, expected| move |source| PayloadError::shape(model, f, value, expected, source);
     match f {
@@ -100,7 +100,7 @@ fn bare(model: &'static str, f: &str, value: Option<&RawValue>) -> Result<Regist
     }
 }
 
-/// The key that an event has in a field of its own.
+/// Returns the key that an event has in a field of its own.
 fn own_key(model: &'static str, fields: Fields<'_>) -> Result<Option<Scalar>, PayloadError> {
     if !fields.has_key() {
         return Ok(None);
@@ -109,7 +109,7 @@ fn own_key(model: &'static str, fields: Fields<'_>) -> Result<Option<Scalar>, Pa
     json(fields.key).map_err(|source| PayloadError::shape(model, "key", fields.key, expected, source))
 }
 
-/// The operation of an event that names its register elsewhere.
+/// Returns the operation of an event that names its register elsewhere.
 fn keyless(
     model: &'static str,
     op_type: OpType,
@@ -118,7 +118,7 @@ fn keyless(
     invoked: Option<&RegisterOp>,
 ) -> Result<RegisterOp, PayloadError> {
     match invoked {
-        // What an invocation of a read says of its value is not looked at.
+        // The value of a read's invocation is ignored.
         _ if op_type == OpType::Invoke && f == "read" => Ok(RegisterOp::Read(None)),
         // The answer says no more than that it happened.
         Some(invoked @ (RegisterOp::Write(_) | RegisterOp::Cas { .. }))
@@ -130,12 +130,12 @@ fn keyless(
     }
 }
 
-/// The two elements of `value`, if it has two.
+/// Returns the two elements of `value`, if it has two.
 fn pair(value: Option<&RawValue>) -> Option<(&RawValue, &RawValue)> {
     serde_json::from_str(value?.get()).ok()
 }
 
-/// The name that others' `f` has here.
+/// Returns the name that others' `f` has here.
 fn spelled(f: &str) -> &str {
     if matches!(f, "read" | "write" | "cas") {
         return f;
@@ -270,7 +270,7 @@ impl Payload for CasRegister {
         invoked: Option<&Self>,
     ) -> Result<Self, PayloadError> {
         let key = own_key(Self::NAME, fields)?.or_else(|| invoked.and_then(|invoked| invoked.key.clone()));
-        // The history is of many registers, not of one whose values are vectors of two.
+        // The history has many registers, not one whose values are vectors of two.
         if key.is_none() && f != "cas" && pair(fields.value).is_some() {
             return Err(PayloadError::Keyed { model: Self::NAME, keyed: Register::NAME });
         }

@@ -1,4 +1,4 @@
-//! Keys and values: an integer, a string, or any other value by its one JSON text.
+//! Keys and values: an integer, a string, or any other value by its canonical JSON text.
 
 use std::fmt;
 
@@ -21,8 +21,9 @@ pub enum Scalar {
     Int(i64),
     /// A string. EDN keywords and symbols become strings too.
     Text(ArcStr),
-    /// Anything else, as its one JSON text: `true`, `1.5`, `[1,2]`, `{"a":1}`; numbers that JSON lacks are
-    /// `{"number":"1/2"}`, `{"number":"NaN"}` and, beyond 64 bits, `{"number":"18446744073709551616"}`.
+    /// Any other value, as its canonical JSON text: `true`, `1.5`, `[1,2]`, `{"a":1}`; numbers that JSON
+    /// lacks are `{"number":"1/2"}`, `{"number":"NaN"}` and, beyond 64 bits,
+    /// `{"number":"18446744073709551616"}`.
     Other(ArcStr),
 }
 
@@ -66,10 +67,10 @@ fn number_inside(json: &str) -> Option<&str> {
 }
 
 impl Scalar {
-    /// What is expected where one is, in words.
+    /// The expected form of a scalar, in words.
     pub(crate) const EXPECTED: &str = "a number, a string or a boolean";
 
-    /// The kind of value, with its article, for messages: `a number`, `a string`, …
+    /// Returns the kind of value, with its article, for messages: `a number`, `a string`, …
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -84,17 +85,17 @@ impl Scalar {
         }
     }
 
-    /// The whole number `number`.
+    /// Returns the whole number `number`.
     pub(crate) fn whole(number: u64) -> Self {
         i64::try_from(number).map_or_else(|_| Self::other(&number.to_string()), Self::Int)
     }
 
-    /// The value whose JSON text is `json`, which is the only one that it has.
+    /// Returns the value whose canonical JSON text is `json`.
     fn other(json: &str) -> Self {
         Self::Other(ArcStr::from(json))
     }
 
-    /// The number `number`; integral ones are [`Scalar::Int`].
+    /// Returns the number `number`; integral ones are [`Scalar::Int`].
     fn float<E: Error>(number: f64) -> Result<Self, E> {
         /// Up to here every whole number has a float of its own.
         const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -104,13 +105,13 @@ impl Scalar {
             }
             // A JSON integer beyond 64 bits comes here too, its last digits lost: two values may have become one.
             return Err(E::custom(format_args!(
-                "{number:e} has more digits than can be told apart: record it as a string"
+                "{number:e} has more digits than a number can keep: record it as a string"
             )));
         }
         Ok(Self::other(&Json::from(number).to_string()))
     }
 
-    /// The vector or map `json`.
+    /// Returns the vector or map `json`.
     fn composite<E: Error>(json: &Json) -> Result<Self, E> {
         let mut text = String::new();
         canonical(json, &mut text)?;
@@ -118,7 +119,8 @@ impl Scalar {
     }
 }
 
-/// Appends the one JSON text of `json`: without white space, fields by name, whole numbers without a fraction.
+/// Appends the canonical JSON text of `json`: without white space, fields by name, whole numbers without a
+/// fraction.
 fn canonical<E: Error>(json: &Json, text: &mut String) -> Result<(), E> {
     match json {
         Json::Array(elements) => {
@@ -174,7 +176,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// Reads a scalar; where `COMPOSITE`, vectors and maps too.
+/// Reads a scalar; with `COMPOSITE`, vectors and maps too.
 pub(crate) struct ScalarVisitor<const COMPOSITE: bool>;
 
 impl<'de, const COMPOSITE: bool> Visitor<'de> for ScalarVisitor<COMPOSITE> {

@@ -5,9 +5,9 @@
 //! | `add` | `v` | `[k, v]` |
 //! | `read` | `null` invoked, `[v, …]` answered | `[k, null]` invoked, `[k, [v, …]]` answered |
 //!
-//! Elements are only added, and a run adds each element of a set once. The order of an answer means nothing; that an
-//! element is in it twice does. In `set-full`, as others record it, an element that is neither a number nor a text is
-//! known by its JSON, and what a read was invoked with means nothing.
+//! Elements are only added, and a run adds each element of a set once. The order of an answer means nothing;
+//! a repeated element does. In `set-full`, as other programs record it, an element that is neither a number
+//! nor a string is known by its JSON, and the value of a read's invocation means nothing.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ const KNOWN: &str = "add, read";
 pub enum SetOp {
     /// Put this element into it.
     Add(Scalar),
-    /// Read all of it; `None` where it was not answered.
+    /// Read all of it; `None` if it was not answered.
     Read(Option<Vec<Scalar>>),
 }
 
@@ -45,16 +45,16 @@ impl SetOp {
 /// An operation on one of many sets, or on the only one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Set {
-    /// Which set; `None` is the only one.
+    /// The set's key; `None` for the only one.
     pub key: Option<Scalar>,
-    /// What is done to it.
+    /// The operation.
     pub op: SetOp,
 }
 
-/// An operation on the only set there is, whose elements have any shape.
+/// An operation on the only set, whose elements have any shape.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SetFull(
-    /// What is done to it.
+    /// The operation.
     pub SetOp,
 );
 
@@ -125,7 +125,7 @@ impl Payload for Set {
     }
 }
 
-/// An element of any shape as a scalar.
+/// Returns an element of any shape as a scalar.
 fn element(json: &RawValue) -> Scalar {
     serde_json::from_str(json.get()).unwrap_or_else(|_| {
         // Written in one way, however it was written.

@@ -1,13 +1,13 @@
-//! The `table` vocabulary: a compacted log, of which only the latest record of each key must remain.
+//! The `table` vocabulary: a compacted log, which must keep only the latest record of each key.
 //!
-//! A stream of changes is also a table: folded in order, the last value of each key is the key's value, and a deletion
-//! takes the key away. Compaction may drop every record that a later one of the same key supersedes, so that folding
-//! what remains must give the same table as folding everything that was ever appended. To be able to tell, a write is
-//! answered with its place, and what remains is read whole.
+//! A stream of changes is also a table: folded in order, the last value of each key is the key's value, and a
+//! deletion removes the key. Compaction may drop every record that a later one of the same key supersedes, so
+//! that folding the remaining records must give the same table as folding all records ever appended. To make
+//! that checkable, a write is answered with its place, and the remaining records are read whole.
 //!
 //! | `f` | `value` invoked | `value` answered |
 //! |---|---|---|
-//! | `put` | `[k, v]` | `[k, v, [partition, offset]]`, or as invoked where the place was not told |
+//! | `put` | `[k, v]` | `[k, v, [partition, offset]]`, or as invoked if the place is unknown |
 //! | `delete` | `[k]` | `[k, [partition, offset]]`, or as invoked |
 //! | `read-log` | `null` | `{partition: {"next": offset, "records": [[offset, k, v], …]}, …}`, `v` null for a deletion |
 //! | `end-offsets` | `null` | `{partition: offset, …}` |
@@ -25,7 +25,7 @@ use crate::event::{OpType, Payload, PayloadError};
 use crate::log::{ByKey, Key, Offset, Offsets, serialize_by_key};
 use crate::scalar::Scalar;
 
-/// Where a record was put.
+/// The place of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The partition.
@@ -45,7 +45,7 @@ pub struct TableRecord {
     pub value: Option<Scalar>,
 }
 
-/// What remained of one partition when it was read.
+/// The remaining records of one partition when it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PartitionRead {
     /// How far it was read: every record that remained below this offset is among `records`.
@@ -63,14 +63,14 @@ pub enum Table {
         key: Scalar,
         /// Its new value.
         value: Scalar,
-        /// Where the record was put; `None` in an invocation, and where the answer did not say.
+        /// The record's place; `None` in an invocation, and if the answer did not include it.
         place: Option<Place>,
     },
-    /// Append that `key` is no more.
+    /// Append the deletion of `key`.
     Delete {
         /// The key.
         key: Scalar,
-        /// Where the record was put; `None` in an invocation, and where the answer did not say.
+        /// The record's place; `None` in an invocation, and if the answer did not include it.
         place: Option<Place>,
     },
     /// Read everything that remains, from the beginning to the end; `None` in an invocation.

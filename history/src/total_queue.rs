@@ -1,10 +1,10 @@
-//! The `total-queue` vocabulary: a queue without an order, of which everything that went in must come out.
+//! The `total-queue` vocabulary: a queue without an order, whose every element must come out.
 //!
 //! | `f` | `value` invoked | `value` answered |
 //! |---|---|---|
 //! | `enqueue` | `v` | `v` |
-//! | `dequeue` | `null` | `v`; null where the queue was empty |
-//! | `drain` | `null` | `[v, …]`: everything that was left, until the queue was empty |
+//! | `dequeue` | `null` | `v`; null if the queue was empty |
+//! | `drain` | `null` | `[v, …]`: all remaining elements, until the queue was empty |
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -17,9 +17,9 @@ use crate::scalar::Scalar;
 pub enum TotalQueue {
     /// Put this in.
     Enqueue(Scalar),
-    /// Take one out; `None` in an invocation, and in an answer when there was none.
+    /// Dequeue one element; `None` in an invocation, and in an answer if the queue was empty.
     Dequeue(Option<Scalar>),
-    /// Take out what is left until there is none; `None` in an invocation.
+    /// Dequeue all remaining elements; `None` in an invocation.
     Drain(Option<Vec<Scalar>>),
 }
 

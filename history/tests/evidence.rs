@@ -12,7 +12,7 @@ fn node(name: &str) -> NodeId {
     NodeId::new(name)
 }
 
-/// Demands that `sufficient` proves, and that none of what `short` makes of it does.
+/// Asserts that `sufficient` proves, and that no evidence of `short` does.
 #[track_caller]
 fn proves_only<const N: usize>(sufficient: &Evidence, short: [Evidence; N]) {
     assert_eq!(sufficient.proves(), Proof::Proven, "{sufficient}");
@@ -85,12 +85,12 @@ fn processes_that_go_on() {
         [
             resumed(|it| it.stopped = 1),
             resumed(|it| it.progressed = 1),
-            // Nothing was stopped any more: something else had let it go on.
+            // No process was still stopped: another fault had let it continue.
             resumed(|it| (it.continued, it.progressed) = (0, 0)),
             resumed(|it| (it.processes, it.continued, it.progressed) = (0, 0, 0)),
         ],
     );
-    // Another fault had ended what was paused.
+    // Another fault had ended the paused processes.
     let replaced = resumed(|it| (it.processes, it.continued, it.progressed, it.replaced) = (0, 0, 0, true));
     assert_eq!(replaced.proves(), Proof::Proven);
 }
@@ -127,7 +127,7 @@ fn packets() {
         &unshaped(3, 1, 5, 0),
         [unshaped(2, 1, 5, 0), unshaped(4, 0, 0, 0), unshaped(4, 0, 5, 1), unshaped(3, 1, 0, 0)],
     );
-    // A partition that cuts all of its links meanwhile leaves nothing to be met.
+    // If a partition cuts all of its links meanwhile, the effect cannot be met.
     assert_eq!(unshaped(0, 4, 0, 0).proves(), Proof::Masked);
 }
 

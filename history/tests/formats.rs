@@ -1,4 +1,4 @@
-//! Every format reads back what was written, and says clearly what it cannot read.
+//! Every format reads back its own output, and reports clearly what it cannot read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,7 +53,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-/// What one event has beside its place.
+/// The content of one event without its place.
 type Content = Result<
     (u64, OpType, Register, Option<String>, Option<OpError>),
     (serde_json::Value, serde_json::Value, Option<String>),
@@ -80,7 +80,7 @@ fn history() -> impl Strategy<Value = History<Register>> {
             let index = index as u64;
             match content {
                 Ok((process, mut op_type, mut action, node, error)) => {
-                    // Readers see to it that what failed is what was invoked.
+                    // Readers take the value of a failed operation from its invocation.
                     match (op_type, open.remove(&process)) {
                         (OpType::Invoke, _) | (_, None) => op_type = OpType::Invoke,
                         (OpType::Ok, Some(_)) => {}
@@ -150,7 +150,7 @@ proptest! {
         let kept = &text.as_bytes()[..cut];
         let whole = kept.iter().filter(|byte| **byte == b'\n').count();
         let begun = kept.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        // A line that lacks only its end is whole: nothing of the event is missing.
+        // A line that lacks only its end is whole: the event is complete.
         let complete = text.as_bytes()[cut] == b'\n';
         let torn = !complete && begun < cut;
         let expected = whole + usize::from(complete && begun < cut);
@@ -161,7 +161,7 @@ proptest! {
                 let before = |index: u64| (index as usize) < expected;
                 prop_assert!(read.events.iter().eq(history.events.iter().filter(|event| before(event.index))));
             }
-            // Cut inside the first line: there is no telling it from another kind of file.
+            // Cut inside the first line: it cannot be distinguished from another kind of file.
             Err(ReadError::Empty | ReadError::Syntax { .. }) => prop_assert_eq!(expected, 0),
             Err(error) => prop_assert!(false, "{error:?}"),
         }

@@ -81,7 +81,7 @@ fn table() -> impl Strategy<Value = Table> {
     ]
 }
 
-/// Every action as an event, in both formats and back.
+/// Writes every action as an event, in both formats, and reads it back.
 fn round_trip<A: Payload>(actions: Vec<A>) -> Result<(), TestCaseError> {
     let events = actions.into_iter().enumerate().map(|(at, action)| Event {
         index: at as u64,

@@ -23,7 +23,8 @@ struct Counting;
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is handed to the system's allocator as it is; counting touches nothing of what is allocated.
+// SAFETY: every call is passed to the system's allocator unchanged; counting does not touch the allocated
+// memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
@@ -42,10 +43,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Held by the test that reads, so that what is counted is what one read takes.
+/// Held by the test that reads, so that the count covers one read only.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What one read may take beside what it is in proportion to: the window, its decoder's tables, the scratch space.
+/// The memory that one read may take besides the proportional part: the window, its decoder's tables, the
+/// scratch space.
 const CONSTANT_BYTES: usize = 8 << 20;
 
 /// Histories of every kind, some of them of several vocabularies.
@@ -66,7 +68,7 @@ const HISTORIES: [&str; 14] = [
     "{:process 1 :type :invoke :f :write :value 1 :time 30}\n{:process 1 :type :ok :f :write :value 1 :time 40}\n{:process 0 :type :invoke :f :write :value 2 :time 10}\n{:process 0 :type :ok :f :write :value 2 :time 30}\n",
 ];
 
-/// What is put in somewhere: brackets, quotes, prefixes and the like.
+/// The pieces to insert: brackets, quotes, prefixes and the like.
 const PIECES: [&str; 30] = [
     "{",
     "}",
@@ -162,7 +164,7 @@ fn options() -> impl Strategy<Value = Options> {
     })
 }
 
-/// Reads `bytes`, and everything that may be asked of what was read.
+/// Reads `bytes`, and calls everything that may be called on the result.
 fn read<A: Payload>(bytes: &[u8], options: &Options) -> Result<(), TestCaseError> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = NOW.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What the nemesis did, through the file and back.
+//! The nemesis's actions, through the file and back.
 
 use duress_history::nemesis::{
     Agreement, ClockAsked, ClockSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference, DiskProbe,
@@ -204,7 +204,7 @@ fn copies_at_one_position_agree_or_have_diverged_and_others_say_nothing() {
     let same = ComparedObject { copies: vec![all.copies[0].clone()], ..all.clone() };
     assert_eq!(same.agreement(), Agreement::Same);
     let open = comparison.open().expect("some of it is open");
-    for part in ["restart of all", "n4 did not tell what it holds (connection refused)", "t0-1", "n2 at 6"] {
+    for part in ["restart of all", "n4 did not report its copies (connection refused)", "t0-1", "n2 at 6"] {
         assert!(open.contains(part), "{part}: {open}");
     }
 }

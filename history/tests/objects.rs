@@ -1,4 +1,4 @@
-//! The vocabularies of sets and counters read what others record, and write what they read.
+//! The vocabularies of sets and counters read histories of other programs, and write what they read.
 
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::set::{Set, SetFull, SetOp};
@@ -55,7 +55,7 @@ fn elements_of_any_shape() {
         read,
         SetFull(SetOp::Read(Some(vec![Scalar::from("[0,1]"), Scalar::Int(2), Scalar::from("null")])))
     );
-    let asked: SetFull = parse(OpType::Invoke, "read", "[0, null]").expect("whatever it was invoked with");
+    let asked: SetFull = parse(OpType::Invoke, "read", "[0, null]").expect("with any argument");
     assert_eq!(asked, SetFull(SetOp::Read(None)));
     assert!(asked.completed_by(&read));
     assert!(parse::<SetFull>(OpType::Ok, "read", "7").is_err());

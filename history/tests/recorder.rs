@@ -1,4 +1,4 @@
-//! The recorder keeps what it is given, and says so when it cannot.
+//! The recorder keeps its events, and reports when it cannot.
 
 use std::fs;
 
@@ -91,7 +91,7 @@ fn a_full_disk_is_reported() {
     assert!(matches!(failure, RecordError::Append { .. }), "{failure:?}");
     assert!(failure.to_string().contains("history.jsonl"), "{failure}");
     drop(recorder);
-    // What came before is still a history, at most its last line torn.
+    // The earlier lines are still a history, at most its last line torn.
     let kept = jsonl::read::<Register>(&path).expect("a history");
     assert!(kept.events.len() > 100, "{}", kept.events.len());
     assert!(kept.events.iter().enumerate().all(|(at, event)| event.index == at as u64));

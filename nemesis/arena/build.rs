@@ -1,8 +1,8 @@
 //! Compiles the library that is preloaded into programs with a clock of their own, so that the crate can carry it.
 //!
-//! Cargo would not put a dynamic library beside whatever program is built of this crate. The library is one file without
-//! dependencies, hence it is compiled by a plain call of the compiler that cargo uses. Where it cannot be had, the crate
-//! is built without it, and says so when asked.
+//! Cargo does not place a dynamic library beside a program built from this crate. The library is one file
+//! without dependencies, so a plain call of the compiler that cargo uses compiles it. If the compilation
+//! fails, the crate is built without the library and reports that when asked.
 
 use std::env;
 use std::fs;
@@ -26,7 +26,7 @@ fn main() {
     fs::write(out.join("absolute_waits.in"), built).expect("cargo's folder can be written to");
 }
 
-/// Compiles the library to `library`, or says why there is none.
+/// Compiles the library to `library`, or returns why that failed.
 fn compile(library: &Path) -> Result<(), String> {
     let target = env::var("TARGET").expect("cargo names the target");
     if target != "x86_64-unknown-linux-gnu" {

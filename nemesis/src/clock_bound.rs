@@ -12,7 +12,7 @@ use duress_arena::clock::DRIFT_MIN_PPB;
 /// the election takes about another, and then there is something to be missed.
 const TERMS: u32 = 4;
 
-/// A lease and its slack: before this, no other node takes over.
+/// Returns a lease and its slack: before this, no other node takes over.
 fn term(bound: ClockBound) -> Duration {
     bound.lease + bound.slack
 }
@@ -42,8 +42,8 @@ pub fn is_exceeded_by(bound: ClockBound, effect: ClockEffect, lasts: Duration) -
     }
 }
 
-/// An effect on all clocks that goes beyond the bound for long enough to be seen: a slow pace, a step back, or steps
-/// back and forth.
+/// Returns an effect on all clocks that goes beyond the bound for long enough to be seen: a slow pace, a step
+/// back, or steps back and forth.
 pub fn draw_beyond(bound: ClockBound, rng: &mut impl Rng) -> ClockEffect {
     let back = |rng: &mut _| {
         let term = i64::try_from(term(bound).as_nanos()).unwrap_or(i64::MAX / 16);
@@ -84,7 +84,7 @@ mod tests {
         };
         // At 4/7 of the pace, a lease of 400 ms takes 700 ms.
         assert!(!beyond("drift=-428ms/s") && beyond("drift=-429ms/s"));
-        // Fast by 300 ms after two seconds, which is what it is set back by at the end.
+        // Fast by 300 ms after two seconds, which is the size of the step back at the end.
         assert!(!beyond("drift=150ms/s") && beyond("drift=151ms/s"));
         assert!(!beyond("bump=-300ms") && beyond("bump=-301ms") && beyond("strobe=301ms"));
     }

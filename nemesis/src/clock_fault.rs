@@ -1,4 +1,4 @@
-//! Clock faults: what a node's wall clock does.
+//! Clock faults: the movements of a node's wall clock.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub enum ClockEffect {
     },
     /// Another pace.
     Drift {
-        /// What it gains, in nanoseconds a second; negative is slow.
+        /// The gain, in nanoseconds a second; negative is slow.
         ppb: i64,
     },
     /// A step there and back again, over and over.
@@ -61,7 +61,8 @@ impl Kind for ClockEffect {
         })
     }
 
-    /// A step of up to a minute, a drift of up to 200 ms/s, or a strobe of up to a second, forth or back.
+    /// Returns a step of up to a minute, a drift of up to 200 ms/s, or a strobe of up to a second, forth or
+    /// back.
     fn varied(self, rng: &mut impl Rng) -> Self {
         let sign = if rng.random_bool(0.5) { 1 } else { -1 };
         match self {

@@ -34,7 +34,7 @@ struct Placed {
 /// A node that ended without being asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
     /// How its process ended.
     pub status: ExitStatus,
@@ -52,16 +52,16 @@ pub enum ClusterError {
     /// The node could not be started.
     #[error("failed to start node {node}")]
     Start {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
         source: SpawnError,
     },
-    /// The system does not tell whether a node runs.
+    /// The system did not answer whether a node runs.
     #[error("failed to look after node {node}")]
     Watch {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
@@ -70,9 +70,9 @@ pub enum ClusterError {
     /// A signal had no effect.
     #[error("failed to {what} node {node}")]
     Signal {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// What was tried.
+        /// The attempted operation.
         what: &'static str,
         /// Why.
         #[source]
@@ -88,20 +88,20 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster of nodes that do not run yet. With a tracer, nodes that have a clock follow it.
+    /// Returns a cluster of nodes that do not run yet. With a tracer, nodes that have a clock follow it.
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = Member>, tracer: Option<Tracer>) -> Self {
         let placed = |member: Member| (NodeId::new(member.host.name()), Placed { member, process: None });
         Self { members: members.into_iter().map(placed).collect(), tracer }
     }
 
-    /// The nodes, in order of name.
+    /// Returns the nodes, in order of name.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
         self.members.keys().cloned().collect()
     }
 
-    /// The nodes whose processes run or are paused, in order of name.
+    /// Returns the nodes whose processes run or are paused, in order of name.
     #[must_use]
     pub fn running(&self) -> Vec<NodeId> {
         let running = self.members.iter().filter(|(_, member)| member.process.is_some());
@@ -127,7 +127,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The process of `node`, if it runs.
+    /// Returns the process of `node`, if it runs.
     pub(crate) fn process(&mut self, node: &NodeId) -> Result<Option<&mut NodeProcess>, ClusterError> {
         Ok(self.placed(node)?.process.as_mut())
     }
@@ -139,7 +139,8 @@ impl Cluster {
         }
     }
 
-    /// The nodes whose first process ended by itself since the last call; they count as not running from now on.
+    /// Returns the nodes whose first process ended by itself since the last call; they count as not running
+    /// from now on.
     ///
     /// # Errors
     /// [`ClusterError::Watch`].
@@ -174,13 +175,13 @@ impl Cluster {
         first
     }
 
-    /// The tracer, and the clock of `node` with its host, where both are there.
+    /// Returns the tracer, and the clock of `node` with its host, where both are there.
     pub(crate) fn clock(&self, node: &NodeId) -> Option<(&Tracer, &Arc<ClockPage>, &Arc<Host>)> {
         let member = &self.members.get(node)?.member;
         Some((self.tracer.as_ref()?, member.clock.as_ref()?, &member.host))
     }
 
-    /// The disk of `node`, where it has one that can be broken.
+    /// Returns the disk of `node`, where it has one that can be broken.
     pub(crate) fn disk(&self, node: &NodeId) -> Option<&FaultDisk> {
         self.members.get(node)?.member.disk.as_ref()
     }

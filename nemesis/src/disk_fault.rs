@@ -23,11 +23,11 @@ const TRUNCATED_BYTES: u64 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskEffect {
-    /// The node loses its power: its processes are gone, and nothing that was not synced survives.
+    /// The node loses its power: its processes are killed, and unsynced data is lost.
     PowerLoss,
-    /// The same, but a random part of what was not synced survives.
+    /// The same, but a random part of the unsynced data survives.
     Torn,
-    /// fsync answers that it is done, and does nothing; the node loses its power at the end.
+    /// fsync reports success, and does nothing; the node loses its power at the end.
     LyingFsync,
     /// fsync takes so much longer.
     SlowFsync(Duration),
@@ -45,22 +45,23 @@ impl DiskEffect {
     /// How much longer fsync may be made to take: it takes as long to prove that it does.
     const SLOWEST_FSYNC: Duration = Duration::from_secs(10);
 
-    /// Whether the node's processes are killed at the start, and started again at the end.
+    /// Returns the state in which the node must be: killed at the start and started again at the end, or
+    /// running.
     #[must_use]
-    pub fn strikes(self) -> Strikes {
+    pub fn target_state(self) -> TargetState {
         match self {
-            Self::PowerLoss | Self::Torn | Self::Bitflip | Self::Truncate => Strikes::DeadNode,
-            Self::LyingFsync | Self::SlowFsync(_) | Self::Eio | Self::Enospc => Strikes::LiveNode,
+            Self::PowerLoss | Self::Torn | Self::Bitflip | Self::Truncate => TargetState::DeadNode,
+            Self::LyingFsync | Self::SlowFsync(_) | Self::Eio | Self::Enospc => TargetState::LiveNode,
         }
     }
 
-    /// Whether a node that meets it may well end, and be right to: its disk refuses what it cannot go on without.
+    /// Whether a node that meets it may rightly end: its disk refuses an operation that the node needs.
     #[must_use]
     pub fn may_end_node(self) -> bool {
         matches!(self, Self::Eio | Self::Enospc)
     }
 
-    /// What survives, where it is a power loss.
+    /// Returns the data that survives, if it is a power loss.
     #[must_use]
     pub fn keep(self) -> Option<Keep> {
         match self {
@@ -70,7 +71,7 @@ impl DiskEffect {
         }
     }
 
-    /// What the disk is told, where it is not a power loss.
+    /// Returns the faults to inject into the disk, if it is not a power loss.
     #[must_use]
     pub fn faults(self) -> Vec<DiskFault> {
         let files = FilePattern::all;
@@ -129,12 +130,12 @@ impl Kind for DiskEffect {
     }
 }
 
-/// In what state a node must be for its disk to be struck.
+/// The state that a node must be in for its disk to be struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strikes {
-    /// Its processes are killed first, and started again when it is healed.
+pub enum TargetState {
+    /// The node's processes are killed first, and started again when it is healed.
     DeadNode,
-    /// It goes on.
+    /// The node continues to run.
     LiveNode,
 }
 

@@ -1,4 +1,4 @@
-//! What the arena saw, as evidence of the history.
+//! Converts the arena's observations to the history's evidence.
 
 use duress_history::nemesis::{
     ClockAsked, ClockSeen, CutFile, DiskProbe, DiskSeen, FlippedBit, LastingFault, ProcessClock, Undone,
@@ -8,7 +8,7 @@ use duress_history::nemesis::{
 use duress_arena::clock::{ClockEvidence, SeenClock, Unpatched};
 use duress_arena::disk::{DiskEvidence, DiskFault, IoKind, ProbeSeen};
 
-/// What was seen of a clock.
+/// Converts the observations of a clock.
 pub(crate) fn clock(evidence: ClockEvidence) -> ClockSeen {
     let ClockEvidence { asked, seen, patched_pids, unpatched } = evidence;
     let process = |seen: SeenClock| ProcessClock {
@@ -31,7 +31,7 @@ pub(crate) fn clock(evidence: ClockEvidence) -> ClockSeen {
     }
 }
 
-/// What the disk's own probe met.
+/// Converts the result of the disk's own probe.
 pub(crate) fn disk_probe(seen: ProbeSeen) -> DiskProbe {
     DiskProbe {
         write_errno: seen.write_errno,
@@ -43,7 +43,7 @@ pub(crate) fn disk_probe(seen: ProbeSeen) -> DiskProbe {
     }
 }
 
-/// The fault of a disk, where it is one that lasts.
+/// Returns the fault of a disk, where it is one that lasts.
 pub(crate) fn lasting(fault: &DiskFault) -> Option<LastingFault> {
     Some(match fault {
         DiskFault::LyingFsync => LastingFault::LyingFsync,
@@ -56,7 +56,7 @@ pub(crate) fn lasting(fault: &DiskFault) -> Option<LastingFault> {
     })
 }
 
-/// What was seen of a disk under `fault`, where it is the evidence of one that lasts.
+/// Converts the observations of a disk under `fault`, if they are the evidence of a lasting one.
 pub(crate) fn disk(evidence: DiskEvidence, fault: Option<&DiskFault>) -> DiskSeen {
     match evidence {
         DiskEvidence::Undone(undone) => DiskSeen::Undone(Undone {

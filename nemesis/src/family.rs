@@ -20,11 +20,11 @@ pub enum Family {
     Restart,
     /// The wall clocks of nodes step or drift.
     Clock,
-    /// The disks of nodes lose what was not synced, lie, fail, fill up or rot.
+    /// The disks of nodes lose unsynced data, lie, fail, fill up or rot.
     Disk,
 }
 
-/// What there is to know about a family.
+/// The properties of a family.
 struct Entry {
     family: Family,
     name: &'static str,
@@ -45,8 +45,8 @@ const ENTRIES: [Entry; 7] = [
         family: Family::Packet,
         name: "packet",
         does: "makes the links between chosen nodes and all others delay, lose, duplicate, reorder, damage or hold up packets",
-        evidence: "probes along each link meet the effect at its far end: so late, lost, twice, overtaken, damaged or slow as asked",
-        heals: "probes cross each link and meet the effect no more",
+        evidence: "probes along each link meet the effect at its far end: late, lost, duplicated, overtaken, damaged or slow as requested",
+        heals: "probes cross each link and no longer meet the effect",
     },
     Entry {
         family: Family::Kill,
@@ -60,7 +60,7 @@ const ENTRIES: [Entry; 7] = [
         name: "pause",
         does: "stops every process of the chosen nodes with SIGSTOP",
         evidence: "every thread of the node is in state T",
-        heals: "SIGCONT: no thread is in state T, and what was stopped uses a processor again",
+        heals: "SIGCONT: no thread is in state T, and the stopped processes use a processor again",
     },
     Entry {
         family: Family::Restart,
@@ -72,8 +72,8 @@ const ENTRIES: [Entry; 7] = [
     Entry {
         family: Family::Clock,
         name: "clock",
-        does: "steps the wall clock of the chosen nodes, makes it drift, or swings it to and fro; where the promise rests on clocks, the leader is cut off meanwhile",
-        evidence: "the node's own processes read the time as it was set",
+        does: "steps the wall clock of the chosen nodes, makes it drift, or swings it back and forth; if the promise rests on clocks, the leader is cut off meanwhile",
+        evidence: "the node's own processes read the time that was set",
         heals: "the clock is set right in one step: the processes read the machine's time",
     },
     Entry {
@@ -81,7 +81,7 @@ const ENTRIES: [Entry; 7] = [
         name: "disk",
         does: "takes the power from the chosen nodes, or makes their disks lie, fail, fill up, slow down or rot",
         evidence: "the bytes and operations undone, delayed, failed or changed; the disk's own probe meets the fault",
-        heals: "the disk's own probe writes, syncs and reads as ever, and as fast; a node without power is started again and awaited",
+        heals: "the disk's own probe writes, syncs and reads as before, and as fast; a node without power is started again and awaited",
     },
 ];
 
@@ -94,26 +94,26 @@ impl Family {
         ENTRIES.iter().find(|entry| entry.family == self).expect("every family has an entry")
     }
 
-    /// The family called `name`.
+    /// Returns the family called `name`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         ENTRIES.iter().find(|entry| entry.name == name).map(|entry| entry.family)
     }
 
-    /// The name on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.entry().name
     }
 
-    /// What it does, how it proves that it did, and how it heals: one sentence each.
+    /// Returns its effect, its evidence and its healing: one sentence each.
     #[must_use]
     pub fn describe(self) -> [&'static str; 3] {
         let Entry { does, evidence, heals, .. } = self.entry();
         [does, evidence, heals]
     }
 
-    /// The variants that may follow the name after a colon.
+    /// Returns the variants that may follow the name after a colon.
     pub fn variants(self) -> impl Iterator<Item = &'static Variant> {
         variants().iter().filter(move |variant| variant.family == self)
     }
@@ -129,7 +129,7 @@ impl Family {
         }
     }
 
-    /// Whether its variants only choose nodes: what is done to them is always the same.
+    /// Whether its variants only choose nodes: the effect on them is always the same.
     #[must_use]
     pub fn varies_by_nodes_only(self) -> bool {
         matches!(self, Self::Kill | Self::Pause | Self::Restart)

@@ -1,4 +1,4 @@
-//! A fault with everything decided that can be decided before the run: as it stands in a plan.
+//! A fault in the form in which a plan contains it: everything that can be decided before the run is decided.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::clock_fault::ClockEffect;
-use crate::disk_fault::{DiskEffect, Strikes};
+use crate::disk_fault::{DiskEffect, TargetState};
 use crate::family::Family;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
@@ -22,49 +22,49 @@ pub enum Fault {
     Partition {
         /// How they were chosen.
         shape: PartitionShape,
-        /// Which they are.
+        /// The cut links.
         cut: Cut,
     },
     /// Changes what links do to packets.
     Packet {
-        /// What they do.
+        /// The effect on packets.
         effect: PacketEffect,
-        /// The nodes whose links to all other nodes do it, both ways.
+        /// The nodes whose links to all other nodes are affected, both ways.
         targets: Targets,
     },
     /// Kills nodes; healing starts them again.
     Kill {
-        /// Which nodes.
+        /// The nodes.
         targets: Targets,
     },
     /// Pauses nodes; healing resumes them.
     Pause {
-        /// Which nodes.
+        /// The nodes.
         targets: Targets,
     },
     /// Asks nodes to end; healing starts them again.
     Restart {
-        /// Which nodes.
+        /// The nodes.
         targets: Targets,
     },
     /// Moves wall clocks; healing sets them right.
     Clock {
         /// How.
         effect: ClockEffect,
-        /// Of which nodes.
+        /// The nodes whose clocks it moves.
         targets: Targets,
     },
     /// Strikes disks.
     Disk {
         /// How.
         effect: DiskEffect,
-        /// Of which nodes.
+        /// The nodes whose disks it strikes.
         targets: Targets,
     },
 }
 
 impl Fault {
-    /// The family it belongs to.
+    /// Returns the family it belongs to.
     #[must_use]
     pub fn family(&self) -> Family {
         match self {
@@ -78,7 +78,8 @@ impl Fault {
         }
     }
 
-    /// The name of its variant in the table; `None` where the variants only choose nodes, which are chosen by now.
+    /// Returns the name of its variant in the table; `None` if the variants only choose nodes, which are
+    /// chosen by now.
     #[must_use]
     pub fn variant(&self) -> Option<&'static str> {
         match self {
@@ -136,7 +137,7 @@ impl Fault {
         self.targets().and_then(Targets::role)
     }
 
-    /// Every host that it names.
+    /// Returns every host that it names.
     #[must_use]
     pub fn named_hosts(&self) -> Vec<NodeId> {
         match self {
@@ -147,14 +148,14 @@ impl Fault {
         }
     }
 
-    /// Whether it needs nodes that run: it ends or stops their processes, or asks them for what they see.
+    /// Whether it needs running nodes: it ends or stops their processes, or asks them for observations.
     #[must_use]
     pub fn needs_live_nodes(&self) -> bool {
         match self {
             Self::Partition { .. } | Self::Packet { .. } => false,
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } | Self::Clock { .. } => true,
             Self::Disk { effect, .. } => {
-                effect.strikes() == Strikes::DeadNode || *effect == DiskEffect::LyingFsync
+                effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
             }
         }
     }
@@ -164,12 +165,13 @@ impl Fault {
     pub fn only_stops(&self) -> bool {
         match self {
             Self::Kill { .. } | Self::Pause { .. } | Self::Restart { .. } => true,
-            Self::Disk { effect, .. } => effect.strikes() == Strikes::DeadNode,
+            Self::Disk { effect, .. } => effect.target_state() == TargetState::DeadNode,
             Self::Partition { .. } | Self::Packet { .. } | Self::Clock { .. } => false,
         }
     }
 
-    /// Whether a disk does not keep what it has promised to keep, so that its node may rightly refuse to serve for good.
+    /// Whether a disk loses data that it has promised to keep, so that its node may rightly refuse to serve
+    /// for good.
     #[must_use]
     pub fn damages(&self) -> bool {
         match self {

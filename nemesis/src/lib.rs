@@ -1,4 +1,4 @@
-//! What goes wrong: the faults that break a cluster in its arena, when they come, and the evidence of them.
+//! The faults that break a cluster in its arena, their schedule, and the evidence of them.
 //!
 //! In reading order:
 //! - [`Family`]: the kinds of fault; [`variants`]: the table of what each of them has;
@@ -8,9 +8,9 @@
 //! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within what the target
 //!   promises to survive: [`LossLimit`], [`clock_bound`];
 //! - [`cluster`]: the processes of the system under test;
-//! - [`nemesis`]: injects and heals faults, and gives [`Evidence`] of both.
+//! - [`nemesis`]: injects and heals faults, and returns [`Evidence`] of both.
 //!
-//! Nothing here knows which system is under test, prints, or exits.
+//! This crate does not know which system is under test; it never prints or exits.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 #![deny(missing_docs)]

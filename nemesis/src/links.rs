@@ -12,7 +12,7 @@ use duress_arena::{LinkPolicy, Passage};
 /// How long a packet may wait for its turn on a link with a limited rate, and then be carried.
 const QUEUE: Duration = Duration::from_millis(400);
 
-/// What is in force on one link: it is open when the last of it heals.
+/// The faults in force on one link: it is open when the last of them heals.
 #[derive(Clone, Debug, Default)]
 struct LinkState {
     /// The faults whose partitions cut it.
@@ -31,7 +31,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// All links open; chance on them is drawn from `seed`.
+    /// Returns all links open; chance on them is drawn from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, states: BTreeMap::new() }
@@ -57,7 +57,7 @@ impl Links {
         self.states.entry(link.clone()).or_default().flaps.remove(&id);
     }
 
-    /// A fault whose partition cuts `link`, now or by turns, if one does.
+    /// Returns a fault whose partition cuts `link`, now or by turns, if there is one.
     #[must_use]
     pub fn cut_by(&self, link: &Link) -> Option<u32> {
         let state = self.states.get(link)?;
@@ -89,14 +89,15 @@ impl Links {
         self.states.entry(link.clone()).or_default().effects.remove(&id);
     }
 
-    /// The policy of `link` now.
+    /// Returns the policy of `link` now.
     #[must_use]
     pub fn policy(&self, link: &Link) -> LinkPolicy {
         let Some(state) = self.states.get(link) else { return LinkPolicy::OPEN };
         if !state.cuts.is_empty() {
             return LinkPolicy::CUT;
         }
-        // Of two that flap the link, the first has it; the other is found without evidence.
+        // Of two faults that flap the link, the first determines the period; the other is found without
+        // evidence.
         let passage = state.flaps.values().next().map_or(Passage::Open, |period| Passage::Flapping(*period));
         let seed = self.seed ^ fingerprint(link);
         state
@@ -105,14 +106,15 @@ impl Links {
             .fold(LinkPolicy { seed, passage, ..LinkPolicy::OPEN }, |policy, effect| effect.onto(policy))
     }
 
-    /// The policies of `links`, as the switch takes them.
+    /// Returns the policies of `links`, as the switch takes them.
     #[must_use]
     pub fn policies(&self, links: &[Link]) -> Vec<(NodeId, NodeId, LinkPolicy)> {
         links.iter().map(|link| (link.0.clone(), link.1.clone(), self.policy(link))).collect()
     }
 }
 
-/// A number for each link, the same on every machine (FNV-1a), so that links of one seed draw different chances.
+/// Returns a number for each link, the same on every machine (FNV-1a), so that links of one seed draw
+/// different chances.
 fn fingerprint(link: &Link) -> u64 {
     let bytes = link.0.as_str().bytes().chain([b'>']).chain(link.1.as_str().bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

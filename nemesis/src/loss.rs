@@ -5,29 +5,29 @@ use std::collections::BTreeSet;
 use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::disk_fault::{DiskEffect, Strikes};
+use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::partition::{Cut, Link};
 
-/// How many nodes faults that are drawn may take away at once.
+/// How many nodes randomly drawn faults may disable at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossLimit {
-    /// So many: what the target promises to survive, or one where it promises to survive none, since a fault that was
-    /// asked for strikes something.
+    /// At most this many: the number that the target tolerates, or one if it tolerates none, since a
+    /// requested fault must strike something.
     AtMost(usize),
     /// Any number: the user asked to go beyond.
     Beyond,
 }
 
 impl LossLimit {
-    /// The limit for a target that promises to survive the loss of `nodes` nodes.
+    /// Returns the limit for a target that promises to survive the loss of `nodes` nodes.
     #[must_use]
     pub fn tolerated(nodes: usize) -> Self {
         Self::AtMost(nodes.max(1))
     }
 
-    /// The most that may be taken away of `nodes` nodes.
+    /// Returns the most of `nodes` nodes that may be disabled.
     pub(crate) fn most(self, nodes: usize) -> usize {
         match self {
             Self::AtMost(most) => most.min(nodes),

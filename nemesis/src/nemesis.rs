@@ -14,10 +14,10 @@ use duress_history::NodeId;
 use duress_history::nemesis::{Evidence, LinkReturn, NodeProcesses, Proof};
 
 use self::clocks::MovedClock;
-use self::disks::Aftermath;
+use self::disks::HealedDisk;
 use crate::clock_fault::ClockEffect;
 use crate::cluster::{Cluster, ClusterError, Ending};
-use crate::disk_fault::{DiskEffect, Strikes};
+use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::links::Links;
 use crate::loss::outside_the_largest_view;
@@ -45,12 +45,12 @@ pub enum NemesisError {
     /// A node's processes did not obey.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A node's disk did not do what was asked.
+    /// An operation on a node's disk failed.
     #[error("failed to {what} the disk of node {node}")]
     Disk {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// What was tried.
+        /// The attempted operation.
         what: &'static str,
         /// Why.
         #[source]
@@ -59,19 +59,19 @@ pub enum NemesisError {
     /// The node's disk is not one that can be broken.
     #[error("node {node} has no disk that can be broken: the plan puts its data elsewhere")]
     NoDisk {
-        /// Which node.
+        /// The node.
         node: NodeId,
     },
     /// The node's clock is the machine's.
-    #[error("node {node} has no clock of its own: the plan gives it none")]
+    #[error("node {node} has no clock of its own: the plan does not give it one")]
     NoClock {
-        /// Which node.
+        /// The node.
         node: NodeId,
     },
     /// The node's clock is moved already, and cannot be set right for one fault alone.
     #[error("the clock of node {node} is moved by fault {by} already, and one fault at a time can have it")]
     ClockTaken {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// The fault that has it.
         by: u32,
@@ -79,7 +79,7 @@ pub enum NemesisError {
     /// A clock could not be set.
     #[error("failed to set the clock of node {node}")]
     Clock {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
@@ -88,27 +88,27 @@ pub enum NemesisError {
     /// A clock could not be made to swing, or to stop.
     #[error("failed to strobe the clock of node {node}")]
     Strobe {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
         source: StrobeError,
     },
-    /// Nodes cannot be asked for their time.
+    /// Nodes' clocks cannot be read.
     #[error("failed to read the clock of node {node} as its processes see it")]
     ReadClock {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
         source: TracerError,
     },
-    /// It was done, and nothing shows that it took hold.
+    /// The fault was injected, but nothing shows that it took hold.
     #[error("the fault \"{fault}\" left no evidence: {evidence}")]
     NoEvidence {
         /// The fault.
         fault: String,
-        /// What was seen.
+        /// The observations.
         evidence: String,
     },
     /// A heal of something that is not in force.
@@ -122,12 +122,12 @@ pub enum NemesisError {
 /// A node that ended without being asked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
     /// How its process ended.
     pub status: ExitStatus,
-    /// The fault that explains it: one whose nature it is to end nodes, and that this node had met. Without one, the
-    /// node fell over by itself.
+    /// The fault that explains it: one that may end nodes, and that this node had met. `None` if the node
+    /// ended without such a cause.
     pub because: Option<u32>,
     /// When it can be started again.
     pub restart: Restart,
@@ -142,18 +142,18 @@ pub enum Restart {
     WhenHealed,
 }
 
-/// What a fault in force needs for its healing.
+/// The data that healing a fault in force needs.
 #[derive(Debug)]
 enum Active {
     /// The links, and how many packets each had dropped before.
     Partition { links: Vec<(Link, u64)> },
-    /// The links, and what they had counted before.
+    /// The links, and their counters before it.
     Packet { effect: PacketEffect, links: Vec<(Link, LinkCounters)> },
     /// The nodes whose processes were ended.
     Down { nodes: Vec<NodeId> },
     /// The nodes paused, and the first process of each.
     Pause { nodes: Vec<(NodeId, Option<Pid>)> },
-    /// The nodes whose clocks were moved, and the strobes that move them still.
+    /// The nodes whose clocks were moved, and the strobes that still move them.
     Clock { clocks: Vec<MovedClock> },
     /// The nodes whose disks were struck, and those of them that have ended because of it.
     Disk { effect: DiskEffect, nodes: Vec<NodeId>, ended: Vec<NodeId> },
@@ -162,11 +162,11 @@ enum Active {
 /// A fault that was injected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Injected {
-    /// What shows that it took hold.
+    /// The evidence that it took hold.
     pub evidence: Evidence,
     /// Since when it is in force, everywhere it strikes: the last of it was done then, and looked at afterwards.
     pub since: Instant,
-    /// The nodes that it strikes, or whose links.
+    /// The nodes that it strikes, or the ends of the links that it strikes.
     pub nodes: Vec<NodeId>,
     /// Those of them that it takes away from the others.
     pub away: Vec<NodeId>,
@@ -175,11 +175,11 @@ pub struct Injected {
 /// A fault that was healed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Healed {
-    /// What shows it.
+    /// The evidence of the healing.
     pub evidence: Evidence,
     /// Since when, everywhere it had struck.
     pub at: Instant,
-    /// The nodes that it had struck, or whose links: whether they serve again has not been seen yet.
+    /// The nodes that it had struck, or the ends of its links: it is not yet known whether they serve again.
     pub nodes: Vec<NodeId>,
     /// The links that it had struck, and what each did after `at`.
     pub links: Vec<LinkReturn>,
@@ -194,8 +194,8 @@ pub struct Nemesis {
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
     /// Disks that were healed a moment ago.
-    aftermath: Vec<Aftermath>,
-    /// Nodes that ended by themselves, and have not been asked for yet.
+    healed_disks: Vec<HealedDisk>,
+    /// Nodes that ended by themselves, and have not been reported yet.
     crashes: Vec<Crash>,
     /// The nodes that were away under the fault that was healed last.
     returned: Vec<NodeId>,
@@ -212,7 +212,7 @@ impl Nemesis {
             nodes,
             links: Links::new(seed),
             active: BTreeMap::new(),
-            aftermath: Vec::new(),
+            healed_disks: Vec::new(),
             crashes: Vec::new(),
             returned: Vec::new(),
         }
@@ -322,7 +322,7 @@ impl Nemesis {
     /// # Errors
     /// [`NemesisError`].
     pub fn heal(&mut self, id: u32) -> Result<Healed, NemesisError> {
-        // What ended until now did so while the fault was in force.
+        // Nodes that ended until now did so while the fault was in force.
         self.sweep()?;
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
         self.switch.mark(format!("fault {id} is healed: {fault}"))?;
@@ -351,7 +351,7 @@ impl Nemesis {
         Ok(Healed { evidence: prove(&fault, evidence)?, at, nodes, links })
     }
 
-    /// The nodes that a fault strikes, or whose links.
+    /// Returns the nodes that a fault strikes, or the ends of the links that it strikes.
     fn touched(&self, active: &Active) -> Vec<NodeId> {
         let ends = |links: &mut dyn Iterator<Item = &Link>| {
             let ends: BTreeSet<&NodeId> = links.flat_map(|(from, to)| [from, to]).collect();
@@ -371,7 +371,9 @@ impl Nemesis {
         match active {
             Active::Down { nodes } => nodes.clone(),
             Active::Pause { nodes } => nodes.iter().map(|(node, _)| node.clone()).collect(),
-            Active::Disk { effect, nodes, .. } if effect.strikes() == Strikes::DeadNode => nodes.clone(),
+            Active::Disk { effect, nodes, .. } if effect.target_state() == TargetState::DeadNode => {
+                nodes.clone()
+            }
             Active::Disk { ended, .. } => ended.clone(),
             Active::Partition { links } => {
                 let links: Vec<Link> = links.iter().map(|(link, _)| link.clone()).collect();
@@ -391,23 +393,23 @@ impl Nemesis {
         down
     }
 
-    /// The numbers of the faults in force.
+    /// Returns the numbers of the faults in force.
     #[must_use]
     pub fn in_force(&self) -> Vec<u32> {
         self.active.keys().copied().collect()
     }
 
-    /// The nodes whose processes run or are paused.
+    /// Returns the nodes whose processes run or are paused.
     #[must_use]
     pub fn running(&self) -> Vec<NodeId> {
         self.cluster.running()
     }
 
-    /// The nodes that ended by themselves since the last call. Those that a fault in force has ended are started again
-    /// as it is healed; the others, whenever somebody does so.
+    /// Returns the nodes that ended by themselves since the last call. Nodes that a fault in force has ended
+    /// are started again as it is healed; the caller starts the others.
     ///
     /// # Errors
-    /// [`NemesisError::Cluster`] when the system does not tell.
+    /// [`NemesisError::Cluster`] when the system does not answer.
     pub fn crashes(&mut self) -> Result<Vec<Crash>, NemesisError> {
         self.sweep()?;
         Ok(std::mem::take(&mut self.crashes))
@@ -427,7 +429,7 @@ impl Nemesis {
             };
             self.crashes.push(Crash { node, status, because, restart });
         }
-        self.aftermath.retain(|after| !after.is_over());
+        self.healed_disks.retain(|after| !after.is_over());
         Ok(())
     }
 
@@ -448,7 +450,7 @@ impl Nemesis {
 
 fn prove(fault: &Fault, evidence: Evidence) -> Result<Evidence, NemesisError> {
     match evidence.proves() {
-        // That nothing could be seen is the doing of another fault, and recorded.
+        // Another fault hides the effect, which is recorded.
         Proof::Proven | Proof::Masked => Ok(evidence),
         Proof::Missing => {
             Err(NemesisError::NoEvidence { fault: fault.to_string(), evidence: evidence.to_string() })

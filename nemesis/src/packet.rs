@@ -1,4 +1,4 @@
-//! Packet faults: what links do to packets that pass.
+//! Packet faults: the effects of links on packets.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -116,7 +116,7 @@ impl PacketEffect {
         }
     }
 
-    /// Which packets it touches.
+    /// Returns the packets that it affects.
     pub(crate) fn touches(self) -> Touches {
         match self {
             Self::Delay(_) | Self::Jitter(_) | Self::Rate(_) => Touches::Every,
@@ -128,7 +128,8 @@ impl PacketEffect {
         }
     }
 
-    /// What to send along a link at a time, where it may be so late, to see whether it has this effect.
+    /// Returns the train to send along a link, for packets up to `patience` late, to see whether the link has
+    /// this effect.
     pub(crate) fn train(self, patience: Duration) -> Train {
         let (datagrams, bytes) = match self {
             Self::Delay(_) => (3, 64),
@@ -152,10 +153,10 @@ impl PacketEffect {
         Train { datagrams, bytes, patience }
     }
 
-    /// Whether what was `seen` of a `train` shows this effect.
+    /// Whether the observations of a `train` show this effect.
     pub(crate) fn shows(self, seen: &TrainSeen, train: Train) -> bool {
         let lost = seen.arrived < seen.sent;
-        // Nothing was heard for as long as it was waited, and nothing dropped.
+        // Nothing arrived in the waiting time, and nothing was dropped.
         let silent = seen.sent > 0 && seen.arrived == 0 && seen.dropped == 0;
         match self {
             Self::Delay(delay) => match seen.fastest {
@@ -218,7 +219,7 @@ mod tests {
     use super::*;
     use crate::variant::{Row, percent};
 
-    /// What is seen of a train on a link that does nothing to packets.
+    /// Returns the observations of a train on a link without effects.
     fn unharmed(train: Train) -> TrainSeen {
         let quick = Some(Duration::from_micros(80));
         TrainSeen {
@@ -232,7 +233,7 @@ mod tests {
         }
     }
 
-    /// The same, as `effect` changes it.
+    /// Returns the same, as `effect` changes it.
     fn under(effect: PacketEffect, train: Train) -> TrainSeen {
         let mut seen = unharmed(train);
         match effect {
@@ -263,13 +264,13 @@ mod tests {
         for effect in &effects {
             let train = effect.train(Duration::from_millis(100));
             assert!(effect.shows(&under(*effect, train), train), "{effect}");
-            assert!(!effect.shows(&unharmed(train), train), "{effect} on a link that does nothing");
-            assert!(!effect.shows(&TrainSeen::default(), train), "{effect} where nothing could be sent");
+            assert!(!effect.shows(&unharmed(train), train), "{effect} on a link without effects");
+            assert!(!effect.shows(&TrainSeen::default(), train), "{effect} with nothing sent");
             let all_lost = TrainSeen { sent: 9, dropped: 9, ..TrainSeen::default() };
             let is_loss = matches!(effect, PacketEffect::Loss(_));
             assert_eq!(effect.shows(&all_lost, train), is_loss, "{effect} on a link that is cut");
         }
-        // What is later than it was waited for is shown by silence.
+        // Packets later than the waiting time are shown by silence.
         let (short, silent) = (Duration::from_millis(100), TrainSeen { sent: 3, ..TrainSeen::default() });
         let late = PacketEffect::Delay(Duration::from_secs(60));
         assert!(late.shows(&silent, late.train(short)));

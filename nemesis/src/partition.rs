@@ -50,7 +50,7 @@ impl PartitionShape {
         match self {
             Self::Halves => nodes / 2,
             Self::MajoritiesRing => nodes - (2 * ring_reach(nodes) + 1).min(nodes),
-            // The bridge has everybody.
+            // The bridge is linked to every node.
             Self::Bridge => 0,
             _ => 1,
         }
@@ -184,7 +184,7 @@ impl fmt::Display for Cut {
 }
 
 fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    // Sources that are cut from the same set of destinations are said together.
+    // Sources that are cut from the same set of destinations are listed together.
     let mut groups: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
     let mut sources: Vec<&NodeId> = links.iter().map(|(from, _)| from).collect();
     sources.dedup();
@@ -201,7 +201,7 @@ fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (at, group) in groups.iter().enumerate() {
         let (from, to) = (group.0.join(","), group.1.join(","));
         let both = mutual(group);
-        // A mutual pair of groups is said once.
+        // A mutual pair of groups is listed once.
         if both && groups[..at].iter().any(|(a, b)| *a == group.1 && *b == group.0) {
             continue;
         }
@@ -214,7 +214,7 @@ fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-/// Which way a cut goes between a first group of hosts and a second.
+/// The direction of a cut between a first group of hosts and a second.
 #[derive(Clone, Copy)]
 enum Direction {
     Both,
@@ -292,7 +292,7 @@ mod tests {
         (1..=count).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
     }
 
-    /// The nodes that `node` can exchange packets with, in both directions, itself included.
+    /// Returns the nodes that `node` can exchange packets with, in both directions, itself included.
     fn sees(node: &NodeId, nodes: &[NodeId], links: &[Link]) -> BTreeSet<NodeId> {
         let cut = |a: &NodeId, b: &NodeId| links.contains(&(a.clone(), b.clone()));
         nodes.iter().filter(|other| !cut(node, other) && !cut(other, node)).cloned().collect()
@@ -313,7 +313,7 @@ mod tests {
             for seed in 0..20 {
                 let nodes = names(n, "n");
                 let links = draw(&PartitionShape::MajoritiesRing, n, seed);
-                assert!(!links.is_empty(), "{n} nodes: nothing is cut");
+                assert!(!links.is_empty(), "{n} nodes: no link is cut");
                 let seen: Vec<_> = nodes.iter().map(|node| sees(node, &nodes, &links)).collect();
                 assert!(seen.iter().all(|set| set.len() > n / 2), "{n} nodes: {seen:?}");
                 assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), n, "two nodes see the same majority");

@@ -21,13 +21,13 @@ pub(crate) fn signed_nanos(text: &str) -> Option<i64> {
     (nanos.abs() <= 3.2e17).then_some(nanos as i64)
 }
 
-/// A positive duration of at most an hour.
+/// Parses a positive duration of at most an hour.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let nanos = u64::try_from(signed_nanos(text)?).ok()?;
     (1..=3_600_000_000_000).contains(&nanos).then(|| Duration::from_nanos(nanos))
 }
 
-/// `10%`: above nothing, at most always.
+/// Parses `10%`: above 0, at most 100.
 pub(crate) fn probability(text: &str) -> Option<Probability> {
     let percent: f64 = text.strip_suffix('%')?.parse().ok()?;
     if !(0.0001..=100.0).contains(&percent) {
@@ -36,12 +36,13 @@ pub(crate) fn probability(text: &str) -> Option<Probability> {
     Probability::from_millionths((percent * 10_000.0).round() as u32).ok()
 }
 
-/// Parts per billion in `20ms/s`: what a clock gains in a second.
+/// Parses the parts per billion of `20ms/s`: the gain of a clock per second.
 pub(crate) fn drift(text: &str) -> Option<i64> {
     signed_nanos(text.strip_suffix("/s")?)
 }
 
-/// Bits a second in `64kbit` or `1.5mbit`: at most 100mbit, since what is faster cannot be told from an open link.
+/// Parses the bits a second of `64kbit` or `1.5mbit`: at most 100mbit, since a faster link cannot be told
+/// from an open one.
 pub(crate) fn rate(text: &str) -> Option<u64> {
     let (number, factor) = match (text.strip_suffix("kbit"), text.strip_suffix("mbit")) {
         (Some(number), _) => (number, 1e3),
@@ -69,12 +70,12 @@ pub(crate) fn show_nanos(nanos: i64) -> String {
     }
 }
 
-/// A duration in the unit that reads best.
+/// Formats a duration in the unit that reads best.
 pub(crate) fn show_duration(duration: Duration) -> String {
     show_nanos(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// A probability as `10%`.
+/// Formats a probability as `10%`.
 pub(crate) fn show_probability(probability: Probability) -> String {
     format!("{}%", f64::from(probability.millionths()) / 10_000.0)
 }

@@ -1,4 +1,4 @@
-//! Which nodes a fault strikes.
+//! The choice of nodes that a fault strikes.
 
 use std::fmt;
 
@@ -33,14 +33,14 @@ pub enum Selector {
     Nodes(Vec<NodeId>),
 }
 
-/// What a variant that lists hosts is called, whichever hosts it lists.
+/// The name of a variant that lists hosts, whichever it lists.
 pub(crate) const LISTED: &str = "n1+n2";
-/// What chooses the hosts of all clients, where a fault is one of links.
+/// The choice of all client hosts, for faults of links.
 const CLIENTS: &str = "clients";
 /// What a variant is called that takes the name of a role that the target has.
 const ROLE: &str = "role";
 
-/// Parses `n1` or `n1+n2`; `None` where a name is empty or has anything but letters, digits and hyphens.
+/// Parses `n1` or `n1+n2`; `None` if a name is empty or has anything but letters, digits and hyphens.
 pub(crate) fn parse_nodes(text: &str) -> Option<Vec<NodeId>> {
     let named = |name: &str| {
         // A digit is required, so that a mistyped rule is not taken for a node.
@@ -61,7 +61,7 @@ impl Selector {
         if text == CLIENTS { Some(Self::Clients) } else { Self::parse(text) }
     }
 
-    /// Whether it leaves nothing to chance but which nodes of their kind.
+    /// Whether it leaves only the choice among nodes of its kind to chance.
     pub(crate) fn names_its_size(&self) -> bool {
         !matches!(self, Self::One | Self::Minority)
     }
@@ -188,7 +188,7 @@ impl Targets {
         }
     }
 
-    /// Every node that is named.
+    /// Returns every node that is named.
     #[must_use]
     pub fn named(&self) -> &[NodeId] {
         match self {

@@ -1,4 +1,4 @@
-//! The fault mix: what the command line asks for.
+//! The fault mix of the command line.
 //!
 //! A mix is a list of items, each a family with an optional variant, an optional choice of nodes and an optional event to
 //! wait for: `partition`, `kill:minority`, `packet:loss=10%`, `clock:drift=20ms/s@leader`, `disk:power-loss@all`,
@@ -17,7 +17,7 @@ use crate::story::Story;
 use crate::trigger::Event;
 use crate::variant::{Kind, Variant};
 
-/// One item of a fault mix. What is not given is drawn from the seed, fault by fault.
+/// One item of a fault mix. Parts that are not given are drawn from the seed, fault by fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultSpec {
     /// What is to go wrong.
@@ -66,7 +66,7 @@ impl FaultSpec {
         })
     }
 
-    /// The nodes asked for, if any.
+    /// Returns the requested nodes, if any.
     #[must_use]
     pub fn selector(&self) -> Option<&Selector> {
         match &self.what {
@@ -79,7 +79,7 @@ impl FaultSpec {
         }
     }
 
-    /// The variant that it asks for, if any.
+    /// Returns the variant that it asks for, if any.
     #[must_use]
     pub fn variant(&self) -> Option<&'static Variant> {
         let name = match &self.what {
@@ -95,7 +95,7 @@ impl FaultSpec {
         self.family()?.variants().find(|variant| Some(variant.name) == name)
     }
 
-    /// The fewest nodes that it works with.
+    /// Returns the fewest nodes that it works with.
     #[must_use]
     pub fn nodes_min(&self) -> usize {
         match (self.variant(), self.family(), &self.what) {
@@ -141,7 +141,7 @@ impl FaultSpec {
     /// Parses a comma-separated mix; `none` is the empty mix, `all` has every family once, and stories.
     ///
     /// # Errors
-    /// [`FaultSpecError`] naming the item that is not understood.
+    /// [`FaultSpecError`], naming the invalid item.
     pub fn parse_mix(text: &str) -> Result<Vec<Self>, FaultSpecError> {
         match text.trim() {
             "" | "none" => Ok(Vec::new()),
@@ -160,7 +160,7 @@ pub enum FaultSpecError {
     /// No such family.
     #[error("unknown fault \"{item}\": the faults are {}, or none, or all", names())]
     Family {
-        /// What was given.
+        /// The item as given.
         item: String,
     },
     /// An item that has two choices of nodes, or two events.
@@ -178,9 +178,9 @@ pub enum FaultSpecError {
     Variant {
         /// The family.
         family: &'static str,
-        /// What was given.
+        /// The variant as given.
         variant: String,
-        /// What there is.
+        /// The known variants.
         known: String,
     },
 }

@@ -1,5 +1,6 @@
-//! The variants of faults: one table. The command line is read by it, `duress faults` shows it, chance draws from it,
-//! a report says by it what a run did not exercise, and tests take their list from it.
+//! The variants of faults, in one table: the command line is parsed with it, `duress faults` prints it,
+//! random faults are drawn from it, a report lists with it what a run did not exercise, and tests take their
+//! list from it.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -23,33 +24,33 @@ use crate::selector::Selector;
 pub struct Variant {
     /// The family.
     pub family: Family,
-    /// What the variant is called.
+    /// The variant's name.
     pub name: &'static str,
     /// The name with a typical parameter, as the command line takes it: `delay=50ms`, `power-loss`.
     pub example: String,
-    /// What it does, in one line.
+    /// Its effect, in one line.
     pub meaning: &'static str,
     /// How often it is drawn where the family is given without a variant, relative to the family's others. Zero: only by
     /// its name.
     pub weight: u32,
-    /// What it needs of the cluster.
+    /// Its needs of the cluster.
     pub needs: &'static [Need],
 }
 
 impl Variant {
-    /// The fewest nodes that it works with.
+    /// Returns the fewest nodes that it works with.
     #[must_use]
     pub fn nodes_min(&self) -> usize {
         nodes_min(self.needs)
     }
 }
 
-/// What a variant needs of the cluster.
+/// A need of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// At least so many nodes.
     Nodes(usize),
-    /// A system that says which node leads; without one, a node drawn from the seed stands in.
+    /// A system that reports its leader; without one, a node drawn from the seed is used instead.
     Leader,
     /// A clock for each node.
     Clock,
@@ -65,7 +66,7 @@ fn nodes_min(needs: &[Need]) -> usize {
     nodes.max().unwrap_or(1)
 }
 
-/// Every variant of every family, in the order of the documentation.
+/// Returns every variant of every family, in the order of the documentation.
 #[must_use]
 pub fn variants() -> &'static [Variant] {
     static ALL: LazyLock<Vec<Variant>> = LazyLock::new(|| {
@@ -103,7 +104,7 @@ pub(crate) struct Row<K> {
 }
 
 impl<K> Row<K> {
-    /// The variant, with a typical parameter.
+    /// Returns the variant, with a typical parameter.
     #[cfg(test)]
     pub(crate) fn kind(&self) -> &K {
         &self.kind
@@ -114,22 +115,22 @@ const fn row<K>(kind: K, weight: u32, needs: &'static [Need], meaning: &'static 
     Row { kind, meaning, weight, needs }
 }
 
-/// What the variants of a family are told apart by: a shape, an effect, a choice of nodes.
+/// The property that distinguishes the variants of a family: a shape, an effect, a choice of nodes.
 pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
-    /// The family's rows of the table.
+    /// Returns the family's rows of the table.
     fn rows() -> &'static [Row<Self>];
 
-    /// The variant's name, whatever its parameter.
+    /// Returns the variant's name, whatever its parameter.
     fn name(&self) -> &'static str;
 
-    /// The same variant with the parameter that stands behind `=` on the command line, or with none there; `None` where
-    /// that is not one of its parameters.
+    /// Returns the same variant with the parameter given after `=` on the command line, or without one;
+    /// `None` if that is not one of its parameters.
     fn with(self, parameter: Option<&str>) -> Option<Self>;
 
-    /// The same variant with a parameter from chance, where it has one.
+    /// Returns the same variant with a parameter from chance, where it has one.
     fn varied(self, rng: &mut impl Rng) -> Self;
 
-    /// A variant that is a list of names instead of a name of the table.
+    /// Returns a variant that is a list of names instead of a name of the table.
     fn listed(_: &str) -> Option<Self> {
         None
     }
@@ -146,7 +147,8 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
         }
     }
 
-    /// A variant from chance, by the weights of those that fit a cluster of `nodes` nodes and `allowed`; there is one.
+    /// Returns a variant from chance, by the weights of those that fit a cluster of `nodes` nodes and
+    /// `allowed`; there is one.
     fn draw(nodes: usize, allowed: impl Fn(&Self) -> bool, rng: &mut impl Rng) -> Self {
         let fits = |row: &&Row<Self>| nodes_min(row.needs) <= nodes && allowed(&row.kind);
         let rows = || Self::rows().iter().filter(fits);
@@ -159,7 +161,7 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
             }
             at -= row.weight;
         }
-        drawn.expect("the sum of the weights is above what was drawn").varied(rng)
+        drawn.expect("the sum of the weights is above the drawn number").varied(rng)
     }
 }
 
@@ -221,19 +223,29 @@ pub(crate) const fn percent(percent: u32) -> Probability {
 pub(crate) const PACKETS: &[Row<PacketEffect>] = &{
     use PacketEffect::*;
     [
-        row(Delay(Duration::from_millis(50)), 1, TWO, "every packet arrives so much later"),
-        row(Jitter(Duration::from_millis(20)), 1, TWO, "every packet arrives up to so much later, in order"),
-        row(Loss(percent(10)), 1, TWO, "so many packets are lost"),
-        row(Duplicate(percent(10)), 1, TWO, "so many packets arrive twice"),
-        row(Reorder(percent(10)), 1, TWO, "so many packets are overtaken by those behind them"),
-        row(Corrupt(percent(5)), 1, TWO, "so many packets are damaged, and dropped by the receiving kernel"),
+        row(Delay(Duration::from_millis(50)), 1, TWO, "every packet arrives this much later"),
+        row(
+            Jitter(Duration::from_millis(20)),
+            1,
+            TWO,
+            "every packet arrives up to this much later, in order",
+        ),
+        row(Loss(percent(10)), 1, TWO, "this share of packets is lost"),
+        row(Duplicate(percent(10)), 1, TWO, "this share of packets arrives twice"),
+        row(Reorder(percent(10)), 1, TWO, "this share of packets is overtaken by later ones"),
+        row(
+            Corrupt(percent(5)),
+            1,
+            TWO,
+            "this share of packets is damaged, and dropped by the receiving kernel",
+        ),
         row(
             CorruptUndetected(percent(5)),
             0,
             TWO,
-            "so many packets are damaged with a matching checksum, and reach the application",
+            "this share of packets is damaged with a matching checksum, and reaches the application",
         ),
-        row(Rate(NonZeroU64::new(1_000_000).unwrap()), 1, TWO, "the link carries so many bits a second"),
+        row(Rate(NonZeroU64::new(1_000_000).unwrap()), 1, TWO, "the link carries this many bits a second"),
     ]
 };
 
@@ -277,9 +289,9 @@ pub(crate) fn selectors() -> &'static [Row<Selector>] {
 pub(crate) const CLOCKS: &[Row<ClockEffect>] = &{
     use ClockEffect::*;
     [
-        row(Bump { delta_ns: -2_000_000_000 }, 1, CLOCK, "one step, forth or back"),
+        row(Bump { delta_ns: -2_000_000_000 }, 1, CLOCK, "one step, forward or back"),
         row(Drift { ppb: 20_000_000 }, 1, CLOCK, "a gain or loss in every second"),
-        row(Strobe { delta_ns: 200_000_000 }, 1, CLOCK, "steps to and fro, every tenth of a second"),
+        row(Strobe { delta_ns: 200_000_000 }, 1, CLOCK, "steps back and forth, every tenth of a second"),
     ]
 };
 
@@ -291,7 +303,7 @@ pub(crate) const DISKS: &[Row<DiskEffect>] = &{
         row(LyingFsync, 0, DISK, "fsync answers that it is done, and does nothing; a power loss at the end"),
         row(SlowFsync(Duration::from_millis(20)), 2, DISK, "fsync takes so much longer, up to 10s"),
         row(Eio, 0, DISK, "some writes and fsyncs fail with EIO"),
-        row(Enospc, 0, DISK, "the disk is full, but for a few blocks"),
+        row(Enospc, 0, DISK, "the disk is full, except for a few blocks"),
         row(Bitflip, 0, DISK, "the node is killed, and a few bits of its files flip"),
         row(Truncate, 0, DISK, "the node is killed, and its files lose their ends"),
     ]

@@ -1,7 +1,8 @@
-//! What our own tests share: tests that need what a machine may lack.
+//! The shared part of our own tests: tests that need something that a machine may lack.
 //!
-//! - [`Need`]: what a machine may lack, by the name that `DURESS_REQUIRE` gives it;
-//! - [`Missing`]: why it is not there; [`trial`]: a test that is ignored for that reason, or fails where it is required.
+//! - [`Need`]: the need, by the name that `DURESS_REQUIRE` gives it;
+//! - [`Missing`]: why it is not there; [`trial`]: a test that is ignored for that reason, or fails if it is
+//!   required.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 

@@ -1,4 +1,4 @@
-//! What a machine may lack, and whether it is required.
+//! The needs of tests that a machine may not satisfy, and whether they are required.
 
 use std::env;
 
@@ -6,7 +6,7 @@ use std::env;
 /// [`Need`]s with commas between them.
 pub const REQUIRE: &str = "DURESS_REQUIRE";
 
-/// What tests need that a machine may lack.
+/// A need of tests that a machine may not satisfy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Namespaces of one's own: users, networks, mounts, processes.
@@ -58,7 +58,7 @@ impl Need {
         Self::Program,
     ];
 
-    /// Its name in `DURESS_REQUIRE`.
+    /// Returns its name in `DURESS_REQUIRE`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ impl Need {
     }
 }
 
-/// The needs that `list` names.
+/// Returns the needs that `list` names.
 fn required(list: &str) -> Vec<Need> {
     let mut needs = Vec::new();
     for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -103,7 +103,7 @@ fn required(list: &str) -> Vec<Need> {
     needs
 }
 
-/// What a test needs is not there.
+/// An unsatisfied need of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// What.

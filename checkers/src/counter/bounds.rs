@@ -17,7 +17,7 @@ use super::facts::{Add, Facts};
 pub(super) struct Violation {
     /// Its place in the list of reads.
     pub(super) read: usize,
-    /// The place of the earlier read; `None` for what the counter held at first.
+    /// The place of the earlier read; `None` for the counter's initial value.
     pub(super) base: Option<usize>,
     pub(super) side: Side,
 }
@@ -30,7 +30,7 @@ pub(super) enum Side {
 }
 
 impl Side {
-    /// `number`, such that below is what is wrong.
+    /// Returns `number`, negated if necessary so that violations lie below the bound.
     pub(super) fn oriented(self, number: i128) -> i128 {
         match self {
             Self::Below => number,
@@ -39,8 +39,8 @@ impl Side {
     }
 }
 
-/// An event at an index. Where several share an index, the variant that is listed first comes first, which supposes nothing of
-/// their order.
+/// An event at an index. If several share an index, the variant that is listed first comes first, which
+/// assumes nothing about their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     AddBegins(usize),
@@ -101,13 +101,13 @@ pub(super) fn violations(facts: &Facts<'_>) -> Vec<Violation> {
 struct Bound<'b, 'a> {
     facts: &'b Facts<'a>,
     side: Side,
-    /// By base: its value, with what surely was added since, less what had surely been taken away before it began.
+    /// By base: its value, plus the sure additions since, minus the sure subtractions before it began.
     tree: Raised,
-    /// Everything that was taken away by adds that have begun.
+    /// Everything that was subtracted by adds that have begun.
     begun: i128,
     /// The acknowledged part of it.
     acknowledged: i128,
-    /// By read: the greatest of the tree when it began, its base, and what had been taken away by then.
+    /// By read: the maximum of the tree when it began, its base, and the subtractions by then.
     pending: Vec<(i128, usize, i128)>,
 }
 
@@ -137,7 +137,7 @@ impl<'b, 'a> Bound<'b, 'a> {
         self.pending[at] = (greatest, base, self.acknowledged);
     }
 
-    /// The side and the base, if the read lies outside.
+    /// Returns the side and the base, if the read lies outside.
     fn violated(&self, at: usize) -> Option<(Side, usize)> {
         let (greatest, base, _) = self.pending[at];
         let value = self.side.oriented(self.facts.reads[at].value);
@@ -150,7 +150,7 @@ impl<'b, 'a> Bound<'b, 'a> {
     }
 }
 
-/// Numbers in a row, of which any first ones can be raised at once, and the greatest be found.
+/// A row of numbers of which any prefix can be raised at once, and the maximum be found.
 struct Raised {
     /// The size of the lowest level.
     leaves: usize,
@@ -225,7 +225,7 @@ impl Raised {
         self.greatest[node] = (number + self.raised[node], place);
     }
 
-    /// The greatest, and its place.
+    /// Returns the greatest, and its place.
     fn greatest(&self) -> (i128, usize) {
         self.greatest[1]
     }

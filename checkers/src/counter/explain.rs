@@ -11,7 +11,8 @@ const ADDS_SHOWN_MAX: usize = 12;
 /// So many of the reads before are tried as the one that gives the bound.
 const BASES_TRIED: usize = 16;
 
-/// The kind of anomaly that `violation` is: two last reads of different replicas that differ have diverged.
+/// Returns the kind of anomaly that `violation` is: two last reads of different replicas that differ have
+/// diverged.
 pub(super) fn kind(facts: &Facts<'_>, violation: &Violation) -> AnomalyKind {
     let read = &facts.reads[violation.read];
     let other = violation.base.map(|base| &facts.reads[base]);
@@ -33,7 +34,8 @@ struct Between<'b> {
 }
 
 impl<'b> Between<'b> {
-    /// The adds between the read at `base` and `read`, where `read` is below the bound that follows from them; else `None`.
+    /// Returns the adds between the read at `base` and `read`, where `read` is below the bound that follows
+    /// from them; else `None`.
     fn new(facts: &'b Facts<'_>, base: Option<usize>, read: &Read<'_>, side: Side) -> Option<Self> {
         let first = base.map(|base| &facts.reads[base]);
         let value = first.map_or(0, |first| side.oriented(first.value));
@@ -66,14 +68,14 @@ impl<'b> Between<'b> {
     }
 }
 
-/// The operations that prove `violation`, few where some read before allows for it.
+/// Returns the operations that prove `violation`, few where some read before allows for it.
 pub(super) fn anomaly(facts: &Facts<'_>, violation: &Violation, kind: AnomalyKind) -> Anomaly {
     let Violation { read: at, base, side } = *violation;
     let read = &facts.reads[at];
     let mut earlier: Vec<usize> =
         (0..facts.reads.len()).filter(|other| facts.reads[*other].answered < read.since).collect();
     earlier.sort_by_key(|other| std::cmp::Reverse(facts.reads[*other].answered));
-    // A diverged replica is held against the other.
+    // A diverged replica is compared with the other.
     let tried = if kind == AnomalyKind::Diverged { 0 } else { BASES_TRIED };
     let bases = [base].into_iter().chain(earlier.into_iter().take(tried).map(Some));
     let between = bases.filter_map(|base| Between::new(facts, base, read, side)).min_by_key(Between::size);
@@ -157,7 +159,7 @@ fn sure_statement(
     Some(statement)
 }
 
-/// The adds that may have taken effect as well, against the bound.
+/// Returns the adds that may have taken effect as well, against the bound.
 fn possible_statement(witness: &Witness, between: &Between<'_>, shown: &[Op], side: Side) -> Statement {
     let by = match side {
         Side::Below => "taken away",
@@ -170,7 +172,7 @@ fn possible_statement(witness: &Witness, between: &Between<'_>, shown: &[Op], si
     let named = listed(witness, shown, between.possible.len());
     say(
         format!(
-            "{named} may have taken effect by then as well: together they can have {by} {}, and nothing else can.",
+            "{named} may have taken effect by then as well: together they can have {by} {}, and no other add can.",
             sum.abs()
         ),
         shown,

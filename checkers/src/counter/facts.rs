@@ -46,7 +46,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The counters of `operations`, by key.
+    /// Returns the counters of `operations`, by key.
     pub(super) fn by_key(operations: &'a [Operation<Counter>]) -> Vec<Self> {
         let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
         let mut counters: Vec<Self> = Vec::new();
@@ -104,7 +104,7 @@ impl<'a> Facts<'a> {
         last.len()
     }
 
-    /// The counter, as sentences speak of it.
+    /// Returns the counter, as sentences speak of it.
     pub(super) fn subject(&self) -> String {
         self.key.map_or_else(|| "the counter".to_owned(), Scalar::to_string)
     }

@@ -1,21 +1,24 @@
 //! Counters: does every read lie in the range that adds allow?
 //!
-//! The vocabulary is that of [`duress_history::counter`]. A counter is 0 at first. An add that was acknowledged took effect
-//! between its invocation and its answer, one of unknown outcome at any time after its invocation, or never.
+//! The vocabulary is that of [`duress_history::counter`]. A counter is 0 at first. An add that was
+//! acknowledged took effect between its invocation and its answer, one of unknown outcome at any time after
+//! its invocation, or never.
 //!
-//! Take two reads of which one was answered before the other began. What took effect between them is their difference. An
-//! add that began after the first was answered, and was acknowledged before the second began, surely did; one that began
-//! before the second was answered, and was not acknowledged before the first began, may have. So the second lies between
-//! two bounds: the first and all sure adds, together with those possible ones that take away, or with those that add.
-//! What the counter held at first is a read of 0 before everything. A read is *out of range* where it lies outside of the
-//! bounds that any read before it gives.
+//! Take two reads, the first answered before the second began. Their difference is the sum of the adds that
+//! took effect between them. An add that began after the first read was answered, and was acknowledged before
+//! the second began, surely did; one that began before the second was answered, and was not acknowledged
+//! before the first began, may have. So the second lies between two bounds: the first and all sure adds,
+//! together with all possible negative ones, or with all possible positive ones. The initial value counts as
+//! a read of 0 before everything. A read is *out of range* if it lies outside the bounds of any read before
+//! it.
 //!
-//! These bounds are necessary for linearizability. Where every add is of 1 they are also sufficient; where adds differ,
-//! whether a value within the bounds is the sum of some of them is not looked at.
+//! These bounds are necessary for linearizability. If every add is of 1 they are also sufficient; if adds
+//! differ, the check does not decide whether a value within the bounds is the sum of some of them.
 //!
-//! **Stale reads.** Where reads may be old, a read may take effect at any time from the beginning of the history until its
-//! answer, so that only adds that have not begun are excluded. Once everything is healed and replicas have had their time,
-//! the last read at each replica is held to the bounds as above, and two that differ without a reason have *diverged*.
+//! **Stale reads.** If reads may be old, a read may take effect at any time from the beginning of the history
+//! until its answer, so that only adds that have not begun are excluded. Once everything is healed and
+//! replicas have had their time, the last read at each replica must satisfy the bounds above, and two that
+//! differ without a reason have *diverged*.
 
 mod bounds;
 mod explain;
@@ -56,12 +59,12 @@ pub struct CounterReport {
     pub found: BTreeMap<AnomalyKind, u64>,
 }
 
-/// Checks each counter of `operations`, which are in order of invocation, against what is promised of it.
+/// Checks each counter of `operations`, which are in order of invocation, against its promise.
 ///
-/// `settled` is the index from which the final phase begins: everything is healed, clients add nothing more, and replicas
-/// have had the time that they need to agree. `None` where there is no such phase; it matters where reads may be stale.
-/// `interrupt` may be set at any time; what is not decided then is `Unknown`.
-/// Time O(n log n) in the operations.
+/// `settled` is the index from which the final phase begins: everything is healed, clients add nothing more,
+/// and replicas have had the time that they need to agree. `None` if there is no such phase; it matters only
+/// if reads may be stale. `interrupt` may be set at any time; counters not decided then are `Unknown`. Time
+/// O(n log n) in the operations.
 #[must_use]
 pub fn check_counter(
     operations: &[Operation<Counter>],

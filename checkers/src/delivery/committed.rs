@@ -1,13 +1,14 @@
-//! Committed offset going back: a group has forgotten how far it had come.
+//! Committed offset going back: a group has lost its progress.
 //!
-//! The members of a group commit offsets that only rise: each is given a partition at its committed offset and reads on
-//! from there, and a member that has lost a partition can commit nothing of it any more. So when a lower offset, or none, is read
-//! as committed after a higher one had been read or acknowledged as committed, the higher commit is gone; and when a
-//! member's commit of a lower one is acknowledged, a coordinator took it from a member that had lost the partition.
+//! The members of a group commit rising offsets only: each continues a partition at its committed offset, and
+//! a member that has lost a partition can no longer commit it. So when a lower offset, or none, is read as
+//! committed after a higher one had been read or acknowledged as committed, the higher commit is lost; and
+//! when a member's commit of a lower one is acknowledged, a coordinator took it from a member that had lost
+//! the partition.
 //!
-//! It is not an anomaly when the lower one can have been committed. It can be by a commit whose answer names it; by a
-//! commit of unknown outcome of a consumer outside the group, which is not fenced; and by any commit after a member went
-//! back with `seek`.
+//! It is not an anomaly if the lower offset can have been committed: by a commit whose answer names it; by a
+//! commit of unknown outcome of a consumer outside the group, which is not fenced; or by any commit after a
+//! member went back with `seek`.
 
 use duress_history::log::{Log, Offset};
 use duress_history::pairs::Completion;
@@ -20,7 +21,7 @@ use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, Role};
 use crate::witness::say;
 
-/// An answer that names what is committed.
+/// An answer that reports a committed offset.
 #[derive(Clone, Copy)]
 struct Answer {
     op: Op,
@@ -29,16 +30,16 @@ struct Answer {
     offset: u64,
 }
 
-/// A commit, by what it committed; `u64::MAX` for the end of one that was never answered.
+/// A commit, by its offset; the end is `u64::MAX` for one that was never answered.
 struct Commit {
     begun: u64,
     ended: u64,
 }
 
-/// What is known of the committed offset of one partition.
+/// The known committed offsets of one partition, over time.
 #[derive(Default)]
 struct Course {
-    /// By answer: what it names as committed, and the highest so far.
+    /// By answer: its committed offset, and the highest so far.
     answers: Vec<(Answer, u64)>,
     commits: FxHashMap<u64, Vec<Commit>>,
     /// From the beginning of this event on, anything may have been committed.
@@ -69,14 +70,14 @@ pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut 
                 let named = witness.named(op);
                 let but = match (role, read) {
                     (Role::Commit, Some(read)) => format!(
-                        "But {named}, a member's, was accepted at {read}: that member had not read on from what was \
-                         committed, so the partition was another's."
+                        "But {named}, a member's, was accepted at {read}: that member had not continued from the committed \
+                         offset, so the partition was another's."
                     ),
                     (_, Some(read)) => {
-                        format!("But {named} was answered {read}, and no operation can have committed that.")
+                        format!("But {named} read {read}, and no operation can have committed that.")
                     }
                     (_, None) => format!(
-                        "But {named} was answered that there is none, and no operation can have committed that."
+                        "But {named} read that none is committed, and no operation can have removed it."
                     ),
                 };
                 let steps = vec![
@@ -97,8 +98,8 @@ pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut 
 }
 
 impl Course {
-    /// What had been answered before the event `begun` and is above `read`, unless `read` can have been committed by
-    /// the event `answered`, by another operation than the one from `begun` to `answered`.
+    /// Returns an answer before the event `begun` that is above `read`, unless an operation other than the
+    /// one from `begun` to `answered` can have committed `read` by the event `answered`.
     fn above(&self, begun: u64, answered: u64, read: Option<u64>) -> Option<Answer> {
         if self.free_from.is_some_and(|from| from < answered) {
             return None;

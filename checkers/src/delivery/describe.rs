@@ -10,11 +10,11 @@ use crate::witness::{Describe, Op, Witness};
 pub(crate) struct Places {
     /// The partition.
     pub(crate) key: Scalar,
-    /// The offsets that matter: what else a poll gave is left out.
+    /// The offsets that matter: others of a poll are left out.
     pub(crate) offsets: Vec<u64>,
 }
 
-/// A witness about one partition, in which `roles` take part, and `offsets` matter.
+/// Returns a witness about one partition, in which `roles` take part, and `offsets` matter.
 pub(crate) fn in_partition<A: Describe<Focus = Places>>(
     history: &[Operation<A>],
     key: &Scalar,
@@ -49,7 +49,7 @@ impl Describe for Log {
     }
 }
 
-/// An operation that is answered with offsets.
+/// Returns an operation that is answered with offsets.
 pub(crate) fn describe_offset(f: &str, key: &Scalar, offsets: Option<&Offsets>) -> String {
     match offsets.map(|offsets| offsets.get(key)) {
         Some(Some(offset)) => format!("{f} {key} -> {offset}"),
@@ -58,7 +58,7 @@ pub(crate) fn describe_offset(f: &str, key: &Scalar, offsets: Option<&Offsets>) 
     }
 }
 
-/// What sends and polls did in this partition, where it matters.
+/// Describes the sends and polls of this partition that matter.
 fn describe_micros(micros: &[LogMicro], key: &Scalar, offsets: &[u64]) -> String {
     let mut parts: Vec<String> = Vec::new();
     // More sends than these in one operation would hide those that matter.

@@ -1,9 +1,10 @@
 //! Duplicate: one message is at more than one offset of its partition.
 //!
-//! Each value is sent once, so that a message that is read at two offsets, or read at one and acknowledged at another
-//! where nothing was read, was appended twice: a producer that had no answer sent it again.
+//! Each value is sent once. So a message that is read at two offsets was appended twice, and so was one that
+//! is read at one offset and acknowledged at another that no poll read: a producer without an answer sent it
+//! again.
 //!
-//! Departures: where the acknowledged offset was read and holds another message, it is the answers that disagree; see
+//! Departures: if the acknowledged offset was read and holds another message, the answers disagree; see
 //! [`offsets`](super::offsets).
 
 use super::describe::in_partition;
@@ -12,7 +13,7 @@ use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, ObjectKind, RelationKind, Role};
 use crate::witness::say;
 
-/// Finds messages that stand twice. Time O(n log n).
+/// Finds messages at two offsets. Time O(n log n).
 pub(super) fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
     for partition in facts.partitions.iter().filter(|partition| partition.repeated.is_none()) {
         for (id, sent) in partition.sends.iter().enumerate() {
@@ -22,7 +23,7 @@ pub(super) fn duplicates(facts: &Facts<'_>, findings: &mut Findings) {
                     let roles = [(sent.op, Role::Write), (one.0, Role::Evidence), (other.0, Role::Read)];
                     let witness = in_partition(facts.operations, key, roles, [one.1, other.1]);
                     let place = |(op, offset): (Op, u64)| {
-                        let verb = if op == sent.op { "was acknowledged" } else { "was given it" };
+                        let verb = if op == sent.op { "was acknowledged" } else { "received it" };
                         let statement =
                             say(format!("{} {verb} at offset {offset}.", witness.named(op)), &[op]);
                         if op == sent.op {

@@ -1,7 +1,7 @@
-//! What a history says of each partition: its sends, and the records that polls gave.
+//! The facts of a history about each partition: its sends, and the records that polls returned.
 //!
-//! Everything that the analyses ask is answered from here in logarithmic time. Only answers of operations that
-//! completed are facts; a send of unknown outcome is one whose message may or may not be in the log.
+//! The analyses query these facts in logarithmic time. Only answers of operations that completed are facts;
+//! the message of a send of unknown outcome may or may not be in the log.
 
 use duress_history::log::{Log, LogMicro, Offset};
 use duress_history::pairs::Completion;
@@ -41,7 +41,7 @@ pub(super) struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    /// The offset at which the message is, as far as answers say: as acknowledged, or else as read.
+    /// Returns the offset at which the message is, as far as answers say: as acknowledged, or else as read.
     pub(super) fn offset(&self) -> Option<u64> {
         match self.status {
             WriteStatus::Acknowledged(Some(offset)) => Some(offset),
@@ -49,7 +49,7 @@ impl Sent<'_> {
         }
     }
 
-    /// The offset that its acknowledgement gives.
+    /// Returns the offset that its acknowledgement gives.
     pub(super) fn acknowledged_at(&self) -> Option<u64> {
         match self.status {
             WriteStatus::Acknowledged(offset) => offset,
@@ -57,8 +57,8 @@ impl Sent<'_> {
         }
     }
 
-    /// The lowest offset at which the message was read, or, where it was not read, as acknowledged: where answers
-    /// disagree, the poll that gave it knows better.
+    /// Returns the lowest offset at which the message was read, or, where it was not read, as acknowledged:
+    /// where answers disagree, the poll that gave it knows better.
     pub(super) fn lowest(&self) -> Option<u64> {
         self.seen.map(|seen| seen.low).or_else(|| self.acknowledged_at())
     }
@@ -83,7 +83,7 @@ pub(super) struct Record<'a> {
     pub(super) value: &'a Scalar,
 }
 
-/// What is known of one partition.
+/// The facts about one partition.
 #[derive(Debug)]
 pub(super) struct Partition<'a> {
     pub(super) key: &'a Scalar,
@@ -93,19 +93,19 @@ pub(super) struct Partition<'a> {
     pub(super) records: Vec<Record<'a>>,
     /// The ends that were answered, each with the operation that asked; by invocation.
     pub(super) ends: Vec<(Op, u64)>,
-    /// A value that was sent to it twice: nothing can be said of it then.
+    /// A value that was sent to it twice, which makes the partition undecidable.
     pub(super) repeated: Option<&'a Scalar>,
 }
 
 impl<'a> Partition<'a> {
-    /// The records at offsets from `from` up to and without `to`.
+    /// Returns the records at offsets from `from` up to and without `to`.
     pub(super) fn between(&self, from: u64, to: u64) -> &[Record<'a>] {
         let begin = self.records.partition_point(|record| record.offset < from);
         let end = begin + self.records[begin..].partition_point(|record| record.offset < to);
         &self.records[begin..end]
     }
 
-    /// The records at `offset`.
+    /// Returns the records at `offset`.
     pub(super) fn at(&self, offset: u64) -> &[Record<'a>] {
         match offset.checked_add(1) {
             Some(next) => self.between(offset, next),
@@ -114,7 +114,7 @@ impl<'a> Partition<'a> {
     }
 }
 
-/// What a history says of its partitions.
+/// The facts of a history about its partitions.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) operations: &'a [Operation<Log>],
@@ -138,7 +138,8 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// The number of the partition `key`, if an operation sent to it, or was answered with a message or an offset of it.
+    /// Returns the number of the partition `key`, if an operation sent to it, or was answered with a message
+    /// or an offset of it.
     pub(super) fn partition(&self, key: &Scalar) -> Option<u32> {
         self.index.get(key).copied()
     }
@@ -147,7 +148,7 @@ impl<'a> Facts<'a> {
         &self.operations[op as usize]
     }
 
-    /// The index of the event with which `op` was answered; `None` where it was not.
+    /// Returns the index of the event with which `op` was answered; `None` if it was not.
     pub(super) fn answered(&self, op: Op) -> Option<u64> {
         match self.operation(op).completion {
             Completion::Ok { index, .. } => Some(index),
@@ -155,7 +156,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The index of the event with which `op` began.
+    /// Returns the index of the event with which `op` began.
     pub(super) fn begun(&self, op: Op) -> u64 {
         self.operation(op).index
     }
@@ -256,7 +257,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What is known of an operation: its answer, or what was asked.
+/// Returns the known content of an operation: its answer, or its request.
 pub(super) fn known(operation: &Operation<Log>) -> &Log {
     match &operation.completion {
         Completion::Ok { answer, .. } => answer,

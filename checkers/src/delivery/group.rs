@@ -1,16 +1,17 @@
-//! What a consumer group was given: undelivered and redelivered messages.
+//! Delivery to a consumer group: undelivered and redelivered messages.
 //!
-//! A group has consumed what lies below its committed offset: it will not be given that again.
+//! A group has consumed everything below its committed offset: it will not receive that again.
 //!
-//! *Undelivered*: a message that is in the log lies below an offset that was committed, and no member was ever given it.
-//! A poll of unknown outcome is not an excuse: what the application never got was not delivered, and committing it was wrong.
-//! Where acknowledgements tell no offsets, a message is undelivered when the committed offset reached a mark that came after
-//! the acknowledgement; see [`marks`](super::marks).
+//! *Undelivered*: a message that is in the log lies below a committed offset, and no member ever received it.
+//! A poll of unknown outcome is not an excuse: the application did not receive its messages, and committing
+//! them was wrong. If acknowledgements have no offsets, a message is undelivered when the committed offset
+//! reached a mark that came after the acknowledgement; see [`marks`](super::marks).
 //!
-//! *Redelivered*: two polls of members were given the message of one offset.
+//! *Redelivered*: two polls of members received the message of one offset.
 //!
-//! A group begins at the beginning of every partition. Where a consumer outside of it commits for it, or a member goes
-//! elsewhere with `seek`, that its commits cover a message says nothing; what no member was given is unseen then.
+//! A group begins at the beginning of every partition. If a consumer outside the group commits for it, or a
+//! member moves with `seek`, the commits no longer show that a message was consumed; a message that no member
+//! received is then unseen.
 
 use duress_history::Scalar;
 use duress_history::log::{Log, Offset};
@@ -26,12 +27,12 @@ use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, ObjectKind, Role};
 use crate::witness::say;
 
-/// What the group was given of one partition.
+/// The messages of one partition that the group received.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Consumed {
     /// Messages, each once.
     pub(super) messages: u64,
-    /// Of them, those that were never acknowledged.
+    /// Those of them that were never acknowledged.
     pub(super) unacknowledged: u64,
     /// How many times.
     pub(super) deliveries: u64,
@@ -39,7 +40,7 @@ pub(super) struct Consumed {
     pub(super) unseen: u64,
 }
 
-/// Finds what the group was not given, or given twice. Time O(n log n).
+/// Finds messages that the group did not receive, or received twice. Time O(n log n).
 pub(super) fn deliveries(
     facts: &Facts<'_>,
     members: &Members,
@@ -103,10 +104,10 @@ fn redelivered(
                     format!(", whose process is a member of the group by {}", witness.named(joined))
                 });
                 let about: Vec<Op> = [op].into_iter().chain(members.joined(op)).collect();
-                say(format!("{} was given {value} at offset {offset}{member}.", witness.named(op)), &about)
+                say(format!("{} received {value} at offset {offset}{member}.", witness.named(op)), &about)
             };
             let steps = vec![by(before.op), by(record.op)];
-            let summary = format!("the group was given {value} at offset {offset} of {key} more than once");
+            let summary = format!("the group received {value} at offset {offset} of {key} more than once");
             witness
                 .anomaly(AnomalyKind::Redelivered, record.op, summary, steps)
                 .about(ObjectKind::Message, value)
@@ -114,10 +115,10 @@ fn redelivered(
     }
 }
 
-/// The highest offset that the group is known to have committed, and the operation that says so.
+/// The highest offset that the group is known to have committed, and the operation that shows it.
 type Commits = Option<(Op, u64)>;
 
-/// Commits by partition; `None` also where they say nothing.
+/// Commits by partition; `None` also if they prove nothing.
 fn commits(facts: &Facts<'_>, members: &Members) -> Vec<Commits> {
     let mut commits: Vec<Commits> = vec![None; facts.partitions.len()];
     let mut void = vec![false; facts.partitions.len()];
@@ -177,7 +178,8 @@ impl<'b> Group<'_, 'b> {
         }
     }
 
-    /// The operation that shows that the group is done with a message; and the mark that shows it, where no offset does.
+    /// Returns the operation that shows that the group is done with a message; and the mark that shows it,
+    /// where no offset does.
     fn passed(&self, sent: &Sent<'b>) -> Option<(Op, Option<Mark>)> {
         let (commit, committed) = self.commit?;
         match sent.offset() {
@@ -214,14 +216,14 @@ impl<'b> Group<'_, 'b> {
         let committed = self.commit.map_or(0, |(_, committed)| committed);
         steps.push(say(
             format!(
-                "By {}, the group is done with everything below offset {committed}.",
+                "By {}, the group has consumed everything below offset {committed}.",
                 witness.named(commit)
             ),
             &[commit],
         ));
-        steps.push(say(format!("No member of the group was ever given {value}."), &[]));
+        steps.push(say(format!("No member of the group ever received {value}."), &[]));
         let summary =
-            format!("the group committed offset {committed} of {key} and was never given {value}{place}");
+            format!("the group committed offset {committed} of {key} and never received {value}{place}");
         witness.anomaly(AnomalyKind::Undelivered, commit, summary, steps).about(ObjectKind::Message, value)
     }
 }

@@ -1,15 +1,15 @@
-//! Marks: offsets below which everything must lie that was acknowledged before.
+//! Marks: offsets below which all messages acknowledged earlier must lie.
 //!
-//! Where acknowledgements give no offset, or where messages at the end of a partition are missing, the question is how far
-//! one must have read to be sure. What was acknowledged is in the log; what is appended afterwards stands behind it. So a
-//! message whose send began after the acknowledgement, wherever it is known to stand, is a mark. The end that an answer gives
-//! is one only where acknowledged messages can be read at once ([`Acknowledged::Readable`]): otherwise the end may
+//! If acknowledgements have no offset, or messages at the end of a partition are missing, the question is how
+//! far one must read to be sure. Acknowledged messages are in the log, and later appends come after them. So
+//! a message whose send began after the acknowledgement is a mark, at its known offset. A reported end is a
+//! mark only if acknowledged messages can be read at once ([`Acknowledged::Readable`]): otherwise the end may
 //! lag behind.
 
 use super::facts::{Facts, Op, Partition, Sent};
 use super::promise::Acknowledged;
 
-/// What a mark is.
+/// The kind of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MarkKind {
     /// The end of the partition, as an answer gave it.
@@ -18,16 +18,16 @@ pub(super) enum MarkKind {
     Message,
 }
 
-/// An operation that says how far one must read.
+/// An operation that shows how far one must read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     pub(super) op: Op,
-    /// What was acknowledged before the operation began lies below this offset.
+    /// Messages acknowledged before the operation began lie below this offset.
     pub(super) below: u64,
     pub(super) kind: MarkKind,
 }
 
-/// The latest mark of a partition that one who has read below `reached` has reached.
+/// Returns the latest mark of a partition that a reader of everything below `reached` has reached.
 ///
 /// Time O(marks).
 pub(super) fn latest(partition: &Partition<'_>, reached: u64, acknowledged: Acknowledged) -> Option<Mark> {
@@ -46,7 +46,7 @@ pub(super) fn latest(partition: &Partition<'_>, reached: u64, acknowledged: Ackn
     message.into_iter().chain(end).max_by_key(|mark| mark.op)
 }
 
-/// What a mark says: after the sentence that it came after what is missing.
+/// Describes a mark, after the sentence that it came after the missing message.
 pub(super) fn describe(mark: &Mark) -> String {
     match mark.kind {
         MarkKind::Message => {
@@ -56,7 +56,7 @@ pub(super) fn describe(mark: &Mark) -> String {
     }
 }
 
-/// The poll that shows where the message of a mark stands; `None` where the mark itself does.
+/// Returns the poll that shows the offset of a mark's message; `None` if the mark itself does.
 pub(super) fn shown_by(facts: &Facts<'_>, partition: &Partition<'_>, mark: &Mark) -> Option<Op> {
     if mark.kind == MarkKind::End {
         return None;

@@ -1,4 +1,4 @@
-//! Which operations are those of a member of the consumer group.
+//! The operations of members of the consumer group.
 //!
 //! A process is a member from the answer of its `subscribe` until it assigns partitions to itself. A subscription of
 //! unknown outcome ends its process, so that it makes no member.
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::facts::{Facts, Op};
 
-/// Which operations were a member's.
+/// The operations that were a member's.
 #[derive(Debug)]
 pub(super) struct Members {
     /// By operation: the first subscription by which its process was a member then.
@@ -37,7 +37,8 @@ impl Members {
         Self { joined }
     }
 
-    /// The first subscription by which the process of `op` was a member when `op` began; `None` where it was none.
+    /// Returns the first subscription by which the process of `op` was a member when `op` began; `None` if it
+    /// was not.
     pub(super) fn joined(&self, op: Op) -> Option<Op> {
         self.joined[op as usize]
     }

@@ -1,24 +1,25 @@
-//! Delivery: does every message that was acknowledged come, once, in order, and nothing else?
+//! Delivery: is every acknowledged message delivered, once, in order, and nothing else?
 //!
-//! The object is a log of partitions. A partition is an ordered list of messages, each at an offset; a message that is
-//! sent is appended, and what is appended neither changes nor moves. Consumers read partitions in order. A consumer
-//! *group* shares partitions out among its members and remembers, by committed offsets, how far each was consumed.
+//! The object is a log of partitions. A partition is an ordered list of messages, each at an offset; a sent
+//! message is appended, and appended messages neither change nor move. Consumers read partitions in order. A
+//! consumer *group* shares partitions out among its members and remembers, by committed offsets, how far each
+//! was consumed.
 //!
-//! The vocabulary is that of [`duress_history::log`]. Values are unique: of a partition to which a value was sent twice
-//! nothing is said ([`Reason::RepeatedValue`]).
+//! The vocabulary is that of [`duress_history::log`]. Values are unique: a partition to which a value was
+//! sent twice is undecided ([`Reason::RepeatedValue`]).
 //!
-//! A history in which no message was read, of a queue by no member of the group, is unknown.
+//! A history in which no message was read, or, for a queue, none by a member of the group, is unknown.
 //!
-//! Which anomalies break a promise is a parameter ([`Delivery`](duress_history::Delivery)); they are counted in any case, and the counts say which
-//! promise the record keeps. Names are those of Jepsen's analysis of Kafka (`jepsen.tests.kafka`) where it
-//! has one; each analysis says where it departs from it.
+//! The anomalies that break a promise are a parameter ([`Delivery`](duress_history::Delivery)); they are
+//! counted in any case, and the counts show which promise the record keeps. Names are those of Jepsen's
+//! analysis of Kafka (`jepsen.tests.kafka`) if it has one; each analysis lists its departures from it.
 //!
 //! In reading order:
-//! - [`promise`]: against what is checked, and what was reached;
-//! - `facts`: sends and records by partition; `positions`: where consumers stood, and where they jumped;
+//! - [`promise`]: the promise to check, and the result;
+//! - `facts`: sends and records by partition; `positions`: the positions of consumers, and their jumps;
 //! - `marks`: how far one must read to be sure;
-//! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `isolation`, `offsets`, `polls`, `sends`; of groups,
-//!   with their `members`, `committed` and `group`;
+//! - the analyses, one file each: `lost`, `duplicates`, `unsent`, `isolation`, `offsets`, `polls`, `sends`;
+//!   of groups, with their `members`, `committed` and `group`;
 //! - `describe`: how operations are described in a witness.
 
 mod committed;
@@ -51,20 +52,20 @@ use lost::Losses;
 use members::Members;
 pub use promise::{Acknowledged, DeliveryCounts, DeliveryReport, Gaps, LogOptions};
 
-/// Checks a log as its producers and its consumers see it: what was acknowledged can be read, and is read in order.
+/// Checks a log as its producers and its consumers see it: acknowledged messages can be read, in order.
 ///
-/// `operations` are in order of invocation. `interrupt` may be set at any time; what is not decided then is `Unknown`.
-/// Time O(n log n) in the messages sent and read.
+/// `operations` are in order of invocation. `interrupt` may be set at any time; partitions not decided then
+/// are `Unknown`. Time O(n log n) in the messages sent and read.
 #[must_use]
 pub fn check_log(operations: &[Operation<Log>], options: &LogOptions, interrupt: &AtomicBool) -> CheckReport {
     check(operations, Subject::Log, options, interrupt)
 }
 
-/// Checks a queue: beside everything that [`check_log`] does, the consumer group is given every message that was
-/// acknowledged, as often as is promised.
+/// Checks a queue: besides everything that [`check_log`] checks, the consumer group receives every
+/// acknowledged message, as often as promised.
 ///
-/// `operations` are in order of invocation. `interrupt` may be set at any time; what is not decided then is `Unknown`.
-/// Time O(n log n) in the messages sent and read.
+/// `operations` are in order of invocation. `interrupt` may be set at any time; partitions not decided then
+/// are `Unknown`. Time O(n log n) in the messages sent and read.
 #[must_use]
 pub fn check_queue(
     operations: &[Operation<Log>],
@@ -74,7 +75,7 @@ pub fn check_queue(
     check(operations, Subject::Queue, options, interrupt)
 }
 
-/// To whom messages are to be delivered.
+/// The recipient of the messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Subject {
     /// To every reader.
@@ -119,10 +120,10 @@ fn check(
     }
 }
 
-/// What the analyses found beside anomalies, by partition.
+/// The findings of the analyses besides anomalies, by partition.
 struct Analysed {
     losses: Vec<Losses>,
-    /// Of a queue only.
+    /// For a queue only.
     consumed: Option<Vec<Consumed>>,
 }
 
@@ -196,7 +197,7 @@ pub(crate) fn happened<A>(operations: &[Operation<A>]) -> u64 {
     operations.iter().filter(|operation| matches!(operation.completion, Completion::Ok { .. })).count() as u64
 }
 
-/// What is left open.
+/// Returns the undecided questions.
 fn undecided(facts: &Facts<'_>, analysed: &Analysed, options: &LogOptions) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for (at, partition) in facts.partitions.iter().enumerate() {
@@ -206,7 +207,7 @@ fn undecided(facts: &Facts<'_>, analysed: &Analysed, options: &LogOptions) -> Ve
         }
         let unseen =
             analysed.consumed.as_ref().map_or(analysed.losses[at].unseen, |consumed| consumed[at].unseen);
-        // Where losses are allowed there is nothing to decide.
+        // If losses are allowed there is nothing to decide.
         if unseen > 0 && options.promise.loss == Allowed::No {
             reasons.push(Reason::Unseen { key: key(), messages: unseen });
         }

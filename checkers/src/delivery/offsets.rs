@@ -1,12 +1,13 @@
 //! Inconsistent offsets: two answers disagree about which message is at an offset.
 //!
 //! An offset holds one message for ever. It is a contradiction when
-//! - two polls gave different messages at one offset;
-//! - two sends were acknowledged at one offset, where nothing was read;
-//! - a send was acknowledged at one offset, where a poll gave another message, and its own message was read elsewhere.
+//! - two polls returned different messages at one offset;
+//! - two sends were acknowledged at one offset that no poll read;
+//! - a send was acknowledged at one offset, a poll returned another message there, and its own message was
+//!   read elsewhere.
 //!
-//! Departures from Jepsen: where a message was acknowledged at an offset, that offset holds another, and the first was never
-//! read, that is a lost write and nothing else; see [`lost`](super::lost).
+//! Departures from Jepsen: if a message was acknowledged at an offset that holds another, and was never read,
+//! that is only a lost write; see [`lost`](super::lost).
 
 use super::describe::in_partition;
 use super::facts::{Facts, Op, Partition, Record};
@@ -14,7 +15,7 @@ use crate::findings::Findings;
 use crate::verdict::{Anomaly, AnomalyKind, RelationKind, Role};
 use crate::witness::{Statement, say};
 
-/// Finds offsets about which answers disagree; `lost` says by partition and send what is lost. Time O(n log n).
+/// Finds offsets about which answers disagree; `lost` has the losses by partition and send. Time O(n log n).
 pub(super) fn inconsistent_offsets(facts: &Facts<'_>, lost: &[super::lost::Losses], findings: &mut Findings) {
     for (partition, lost) in facts.partitions.iter().zip(lost) {
         if partition.repeated.is_some() {
@@ -41,7 +42,7 @@ fn between_polls(facts: &Facts<'_>, partition: &Partition<'_>, findings: &mut Fi
             let witness = in_partition(facts.operations, key, roles, [offset]);
             let given = |record: &Record<'_>| {
                 say(
-                    format!("{} was given {} at offset {offset}.", witness.named(record.op), record.value),
+                    format!("{} received {} at offset {offset}.", witness.named(record.op), record.value),
                     &[record.op],
                 )
             };
@@ -119,11 +120,11 @@ fn disagreement(
             &[sent.op],
         ),
         say(
-            format!("But {} was given {} at offset {offset}.", witness.named(stranger.op), stranger.value),
+            format!("But {} received {} at offset {offset}.", witness.named(stranger.op), stranger.value),
             &[stranger.op],
         ),
         say(
-            format!("And {} was given {value} at offset {}.", witness.named(elsewhere.op), elsewhere.offset),
+            format!("And {} received {value} at offset {}.", witness.named(elsewhere.op), elsewhere.offset),
             &[elsewhere.op],
         )
         .relates(RelationKind::WriteRead, sent.op, elsewhere.op),
@@ -136,5 +137,5 @@ fn disagreement(
 }
 
 fn one_message() -> Statement {
-    say("An offset holds one message, and what is appended is never changed.", &[])
+    say("An offset holds one message, which never changes after the append.", &[])
 }

@@ -1,15 +1,15 @@
-//! Skipped and nonmonotonic polls: a consumer that kept its place was given what does not follow.
+//! Skipped and nonmonotonic polls: a consumer that kept its place received a message that does not follow.
 //!
-//! *Poll skip*: it was given an offset beyond the next, and another operation was given a message between the two.
-//! *Nonmonotonic poll*: it was given an offset before the next: again, or backwards. *Internal* (`int-`) where one
-//! operation gave both messages, *external* from one operation to the next; see [`positions`](super::positions) for which consumers
-//! keep a place.
+//! *Poll skip*: it received an offset beyond the next, and another operation received a message between the
+//! two. *Nonmonotonic poll*: it received an offset before the next: again, or backwards. *Internal* (`int-`)
+//! if one operation received both messages, *external* from one operation to the next; see
+//! [`positions`](super::positions) for the consumers that keep a place.
 //!
-//! Departures: a message that is lost is not evidence of a skip, being there no more; one that was never read is
-//! lost or unseen, not skipped. Where retention takes the oldest messages, consumers may be thrown forward from one
-//! operation to the next; where compaction takes any, they may find any offset empty. After a `seek`, a consumer may be
-//! given lower offsets: those that it asked for may not exist yet. Where what was read may vanish, consumers that had come
-//! beyond the new end are sent back to it.
+//! Departures: a lost message is not evidence of a skip, being no longer there; one that was never read is
+//! lost or unseen, not skipped. If retention removes the oldest messages, consumers may be moved forward from
+//! one operation to the next; if compaction removes any, they may find any offset empty. After a `seek`, a
+//! consumer may receive lower offsets: the requested ones may not exist yet. If messages that were read may
+//! vanish, consumers beyond the new end are sent back to it.
 
 use duress_history::Allowed;
 
@@ -53,7 +53,7 @@ fn skips_prove(jump: &Jump, gaps: Gaps) -> bool {
     }
 }
 
-/// A message that is there, and that `jump` left out.
+/// Returns a message that is there, and that `jump` left out.
 fn skipped<'b>(
     partition: &'b Partition<'b>,
     jump: &Jump,
@@ -81,16 +81,16 @@ fn nonmonotonic(facts: &Facts<'_>, partition: &Partition<'_>, jump: &Jump, findi
             position(&witness, jump),
             say(
                 format!(
-                    "The next message that it was given, by {}, has offset {}.",
+                    "The next message that it received, by {}, has offset {}.",
                     witness.named(jump.by),
                     jump.to
                 ),
                 &[jump.by],
             ),
-            say("A consumer that keeps its place is given rising offsets.", &[]),
+            say("A consumer that keeps its place receives rising offsets.", &[]),
         ];
         let summary = format!(
-            "a consumer of {key} stood at offset {} and was given offset {}, which lies before it",
+            "a consumer of {key} was at offset {} and received offset {}, which lies before it",
             jump.next, jump.to
         );
         witness.anomaly(kind, jump.by, summary, steps)
@@ -116,7 +116,7 @@ fn skip(
             position(&witness, jump),
             say(
                 format!(
-                    "The next message that it was given, by {}, has offset {}.",
+                    "The next message that it received, by {}, has offset {}.",
                     witness.named(jump.by),
                     jump.to
                 ),
@@ -124,7 +124,7 @@ fn skip(
             ),
             say(
                 format!(
-                    "But {} was given {}{} at offset {}, which lies between: the consumer left it out.",
+                    "But {} received {}{} at offset {}, which lies between: the consumer left it out.",
                     witness.named(record.op),
                     record.value,
                     sender.map_or_else(String::new, |sender| format!(

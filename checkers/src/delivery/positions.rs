@@ -1,20 +1,21 @@
-//! Where each consumer stands, and where it jumped.
+//! The position of each consumer, and its jumps.
 //!
-//! A consumer that assigned partitions to itself reads each of them on from where it stands: after the last message
-//! that it was given, or where it went by `seek` or to the beginning. So each poll must begin where the last one ended,
-//! and within one poll every message follows the one before. Where it does not, that is a *jump*: from the offset that
-//! was next to another, which is lower or higher. A higher one alone proves nothing, since offsets may be empty; it
-//! says that this consumer found none of the offsets between.
+//! A consumer that assigned partitions to itself continues each of them from its position: after the last
+//! message that it received, or at the offset of its `seek`, or at the beginning. So each poll must begin
+//! where the last one ended, and within one poll every message follows the one before. Otherwise it is a
+//! *jump*: from the next offset to another, which is lower or higher. A higher one alone proves nothing,
+//! since offsets may be empty; it shows that this consumer found none of the offsets between.
 //!
-//! A consumer that never said how it consumes was set up before the history began. In a history in which none subscribes, it
-//! keeps its place from the first message on that it was given, as one that assigned does; it may have begun anywhere.
+//! A consumer that never said how it consumes was set up before the history began. In a history without
+//! subscriptions, it keeps its place from its first message on, as one that assigned does; it may have begun
+//! anywhere.
 //!
-//! Consumers of a group are given partitions and lose them at any moment, and then begin at the committed offset. Of
-//! them only what one poll gave is compared, as in
-//! Jepsen's analysis. As there, an assignment keeps the place in the partitions that it shares with the one before.
+//! Consumers of a group receive and lose partitions at any moment, and then begin at the committed offset.
+//! Only the messages of one poll are compared for them, as in Jepsen's analysis. As there, an assignment
+//! keeps the place in the partitions that it shares with the one before.
 //!
-//! A *reading* is the way of one consumer from the beginning of a partition onwards. It proves not only what is there,
-//! but also what is not.
+//! A *reading* is the way of one consumer from the beginning of a partition onwards. It proves not only which
+//! messages are there, but also which are not.
 
 use duress_history::log::{Log, LogMicro, Offset, Start};
 use duress_history::pairs::Completion;
@@ -25,7 +26,7 @@ use super::facts::{Facts, Op};
 use super::promise::Gaps;
 use crate::verdict::Role;
 
-/// What put a consumer where it stood.
+/// The cause of a consumer's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// It went to the beginning with this operation.
@@ -44,18 +45,18 @@ impl Origin {
     }
 }
 
-/// A consumer that stood at one offset was given another.
+/// A consumer at one offset received another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Jump {
-    /// Which was next.
+    /// The next offset.
     pub(super) next: u64,
-    /// Which was given instead.
+    /// The offset received instead.
     pub(super) to: u64,
     pub(super) origin: Origin,
     /// The operation that gave it.
     pub(super) by: Op,
-    /// The assignments by which it came to its place and kept it; `None` where one operation gave both, and of consumers
-    /// that never assigned.
+    /// The assignments by which it came to its place and kept it; `None` if one operation received both, and
+    /// for consumers that never assigned.
     pub(super) assigned: Option<Assignments>,
 }
 
@@ -72,7 +73,7 @@ impl Jump {
         self.origin == Origin::Record(self.by)
     }
 
-    /// Every operation that takes part in it, with its role.
+    /// Returns every operation that takes part in it, with its role.
     pub(super) fn roles(&self) -> Vec<(Op, Role)> {
         let origin = match self.origin {
             Origin::Record(op) => (op, Role::Evidence),
@@ -88,7 +89,7 @@ impl Jump {
 pub(super) struct Reading {
     /// The operation that went to the beginning.
     pub(super) start: Op,
-    /// Where it began: the first offset below which it says nothing.
+    /// The first offset that it covers.
     pub(super) low: u64,
     /// The offset after the last message that it was given.
     pub(super) reached: u64,
@@ -141,7 +142,7 @@ pub(super) fn follow(facts: &Facts<'_>, gaps: Gaps) -> Positions {
         },
     };
     for (op, operation) in facts.operations.iter().enumerate() {
-        // What failed left the consumer where it was; what is unknown ended it.
+        // A failed operation left the consumer at its position; one of unknown outcome ended it.
         let Completion::Ok { answer, .. } = &operation.completion else { continue };
         walk.answered(op as Op, operation.process, answer);
     }
@@ -171,13 +172,13 @@ impl Walk<'_, '_> {
                             let place = beginning(&mut self.found.readings[partition as usize], op, Some(op));
                             consumer.places.insert(partition, place);
                         }
-                        // It continues after what it was given: a place that it only went to is forgotten.
+                        // It continues after its last message: a position that was only sought is forgotten.
                         (Start::Position, Some(place))
                             if kept && matches!(place.origin, Origin::Record(_)) =>
                         {
                             consumer.places.insert(partition, *place);
                         }
-                        // It was given nothing here, or has lost its place: it may begin anywhere.
+                        // It received nothing here, or has lost its place: it may begin anywhere.
                         (Start::Position, _) => {}
                     }
                 }
@@ -234,7 +235,8 @@ impl Walk<'_, '_> {
         if let Some(stood) = &mut place
             && stood.next != *first
         {
-            // Where the oldest messages are taken away, the beginning is anywhere, and may overtake a consumer that lags behind.
+            // If the oldest messages are removed, the beginning is anywhere, and may overtake a consumer that
+            // lags behind.
             if self.gaps != Gaps::Never
                 && *first > stood.next
                 && let Some(reading) = stood.reading
@@ -273,7 +275,7 @@ impl Walk<'_, '_> {
                 reads.ops.push(op);
             }
         }
-        // Who is thrown back does not read on from the beginning any more.
+        // A consumer that was sent back is no longer a scan from the beginning.
         if falls {
             reading = None;
         }

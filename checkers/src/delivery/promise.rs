@@ -1,4 +1,4 @@
-//! Against what delivery is checked, and what a record shows of it.
+//! The promise of delivery to check, and the result of the check.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::AnomalyKind;
 
-/// Whether `promise` leaves room for an anomaly of `kind`: it is counted then, and breaks nothing.
+/// Whether `promise` allows an anomaly of `kind`: it is then counted, and breaks nothing.
 pub(crate) fn allows(promise: Delivery, kind: AnomalyKind) -> Allowed {
     match kind {
         AnomalyKind::LostWrite | AnomalyKind::Lost | AnomalyKind::Undelivered => promise.loss,
@@ -21,7 +21,7 @@ pub(crate) fn allows(promise: Delivery, kind: AnomalyKind) -> Allowed {
         | AnomalyKind::G1c
         | AnomalyKind::PrecommittedRead
         | AnomalyKind::CommittedOffsetBack => promise.unsettled_reads,
-        // Producers share a partition: it is not promised that a batch stays in one piece.
+        // Producers share a partition: no promise keeps a batch in one piece.
         AnomalyKind::IntSendSkip => Allowed::Yes,
         _ => Allowed::No,
     }
@@ -30,20 +30,20 @@ pub(crate) fn allows(promise: Delivery, kind: AnomalyKind) -> Allowed {
 /// Whether offsets may be missing although a message was put there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gaps {
-    /// No: what was appended stays. Offsets that never held a message may be missing all the same.
+    /// Messages are never removed. Offsets that never held a message may be missing all the same.
     #[default]
     Never,
-    /// Retention takes away the oldest messages: a log begins anywhere, and has no gap after its beginning.
+    /// Retention removes the oldest messages: a log begins anywhere, and has no gap after its beginning.
     BelowStart,
-    /// Compaction takes away messages anywhere. Nothing that is merely missing is lost.
+    /// Compaction removes messages anywhere. A merely missing message is not lost.
     Anywhere,
 }
 
-/// What an acknowledgement says.
+/// The meaning of an acknowledgement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acknowledged {
-    /// That the message was appended (`acks=1`). Until it has been replicated it lies beyond the end that `end-offsets`
-    /// gives, so that to have read up to that end proves nothing.
+    /// The message was appended (`acks=1`). Until it has been replicated it lies beyond the end that
+    /// `end-offsets` reports, so that reading up to that end proves nothing.
     #[default]
     Appended,
     /// That the message can be read from now on (`acks=all`), and `end-offsets` never goes back behind it: Kafka
@@ -51,19 +51,19 @@ pub enum Acknowledged {
     Readable,
 }
 
-/// Against what a history of a log is checked.
+/// The options for checking a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// What is promised.
+    /// The promise.
     pub promise: Delivery,
-    /// What may be missing.
+    /// The messages that may be missing.
     pub gaps: Gaps,
-    /// What an acknowledgement says.
+    /// The meaning of an acknowledgement.
     pub acknowledged: Acknowledged,
 }
 
 impl Default for LogOptions {
-    /// Everything promised, nothing taken away, and acknowledgements that say as little as they can.
+    /// Returns the strictest options: everything promised, nothing removed, and the weakest acknowledgements.
     fn default() -> Self {
         Self { promise: Delivery::EXACTLY_ONCE, gaps: Gaps::default(), acknowledged: Acknowledged::default() }
     }
@@ -73,7 +73,7 @@ impl Default for LogOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DeliveryCounts {
-    /// Sent, whatever became of it.
+    /// Sent, whatever the outcome.
     pub sent: u64,
     /// Sent and acknowledged.
     pub acknowledged: u64,
@@ -81,7 +81,7 @@ pub struct DeliveryCounts {
     pub failed: u64,
     /// Sent with unknown outcome.
     pub unknown: u64,
-    /// Read; of a queue, given to a member of the group.
+    /// Read; for a queue, received by a member of the group.
     pub delivered: u64,
     /// Read although they were never acknowledged: allowed, since their outcome was unknown.
     pub unacknowledged_delivered: u64,
@@ -97,17 +97,18 @@ pub struct DeliveryCounts {
     pub reordered: u64,
     /// Messages of a queue that the group's committed offset passed and no member was given.
     pub undelivered: u64,
-    /// Of a queue: given to members of the group more than once.
+    /// For a queue: received by members of the group more than once.
     pub redelivered: u64,
 }
 
-/// What a record shows of delivery, beside the anomalies that break the promise.
+/// The record's result on delivery, besides the anomalies that break the promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DeliveryReport {
-    /// What was promised.
+    /// The promise.
     pub promise: Delivery,
-    /// What the record shows was kept; null where nothing was delivered, or where unseen messages leave it open.
+    /// The promise that the record shows to be kept; null if nothing was delivered, or unseen messages leave
+    /// it open.
     pub reached: Option<Delivery>,
     /// Messages, by what became of them.
     pub counts: DeliveryCounts,
@@ -117,7 +118,7 @@ pub struct DeliveryReport {
 }
 
 impl DeliveryCounts {
-    /// The strongest promise that they keep.
+    /// Returns the strongest promise that they keep.
     pub(crate) fn reached(&self) -> Option<Delivery> {
         let loss = Allowed::from(self.lost + self.undelivered > 0);
         let repetition = Allowed::from(self.duplicated + self.redelivered > 0);

@@ -1,17 +1,17 @@
-//! Order of sends within a partition: what is sent later stands later.
+//! Order of sends within a partition: a later send has a later offset.
 //!
-//! A message is appended after its send began, and what is appended stands after all that is there. So a message whose
-//! send began when another had already been acknowledged, or read, stands behind that one. Where it does not,
-//! the anomaly is
+//! A message is appended after its send began, and after all existing messages. So a message whose send began
+//! when another had already been acknowledged, or read, comes after that one. Otherwise the anomaly is
 //! - *nonmonotonic send* when one process sent both;
 //! - *reordered* when another process did, or one that had read the other.
 //!
-//! Within one operation, the messages sent to one partition stand in the order in which they were sent (*internal
-//! nonmonotonic send*); that others' come between them is counted (*internal send skip*) and breaks nothing.
+//! Within one operation, the messages sent to one partition are in the order in which they were sent
+//! (*internal nonmonotonic send*); messages of others between them are counted (*internal send skip*) and
+//! break nothing.
 //!
-//! Departures from Jepsen: it compares the sends of each process with one another only; real time orders those of
-//! different processes as well. Messages that are lost are left out: that later ones took their place is how they were
-//! lost.
+//! Departures from Jepsen: it compares the sends of each process with one another only; real time orders
+//! those of different processes as well. Lost messages are left out: that later ones took their place is how
+//! they were lost.
 
 use duress_history::Allowed;
 
@@ -22,7 +22,7 @@ use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, RelationKind, Role};
 use crate::witness::{Statement, Witness, say};
 
-/// Finds messages that stand before what they were sent after. Time O(n log n).
+/// Finds messages before ones that precede them. Time O(n log n).
 pub(super) fn sends_out_of_order(
     facts: &Facts<'_>,
     losses: &[Losses],
@@ -68,7 +68,7 @@ fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Loss
                     stands(&witness, facts, partition, id as SendId, offset),
                 ];
                 let summary = format!(
-                    "{} sent {} and then {} to {key}, which stand there the other way around",
+                    "{} sent {} and then {} to {key}, which has them in the opposite order",
                     witness.named(sent.op),
                     one.value,
                     sent.value
@@ -81,7 +81,7 @@ fn within_operations(facts: &Facts<'_>, partition: &Partition<'_>, losses: &Loss
                 let roles = [(sent.op, Role::Write)];
                 let witness = in_partition(facts.operations, key, roles, [before, offset]);
                 let summary = format!(
-                    "messages of others came between those that {} sent to {key}",
+                    "messages of others are between those that {} sent to {key}",
                     witness.named(sent.op)
                 );
                 let steps = vec![say(summary.clone(), &[sent.op])];
@@ -112,8 +112,8 @@ fn between_operations(
     let mut evidence: Vec<Evidence> = Vec::with_capacity(partition.sends.len() + partition.records.len());
     for (id, sent) in partition.sends.iter().enumerate() {
         let send = id as SendId;
-        // Where answers disagree about it, they prove nothing about others; where the acknowledgement gave no offset,
-        // the message stood where it was read first.
+        // If answers disagree about its place, they prove nothing about others; if the acknowledgement had no
+        // offset, the message was where it was read first.
         let offset = match (sent.status, sent.seen) {
             (WriteStatus::Acknowledged(Some(at)), seen) => {
                 Some(at).filter(|at| seen.is_none_or(|seen| (seen.low, seen.high) == (*at, *at)))
@@ -134,7 +134,7 @@ fn between_operations(
         }
     }
     evidence.sort_unstable_by_key(|evidence| (evidence.answered, evidence.offset));
-    // Of what was known when each send began, only what stands furthest matters.
+    // Of the messages known when each send began, only the one with the highest offset matters.
     let mut furthest: Option<Evidence> = None;
     let mut known = evidence.into_iter().peekable();
     for (id, sent) in partition.sends.iter().enumerate() {
@@ -167,19 +167,19 @@ fn between_operations(
             let there = match (read == before.op, before.op == sender) {
                 (true, true) => format!("{sender_named} put {earlier} at offset {at}."),
                 (true, false) => {
-                    format!("{read_named} was given {earlier}, which {sender_named} sent, at offset {at}.")
+                    format!("{read_named} received {earlier}, which {sender_named} sent, at offset {at}.")
                 }
-                (false, _) => format!("{sender_named} put {earlier} at offset {at}: {read_named} was given it there."),
+                (false, _) => format!("{sender_named} put {earlier} at offset {at}: {read_named} received it there."),
             };
             let steps = vec![
                 say(there, &[before.op, sender, read]),
                 witness.before(before.op, sent.op),
                 stands(&witness, facts, partition, send, offset),
-                say("What is appended comes after all that is there.", &[sender, sent.op])
+                say("An append comes after all existing messages.", &[sender, sent.op])
                     .relates(RelationKind::WriteWrite, sender, sent.op),
             ];
             let summary = format!(
-                "{} was sent to {key} when {earlier} already stood at offset {}, and was put before it, at {offset}",
+                "{} was sent to {key} when {earlier} was already at offset {}, and was put before it, at {offset}",
                 sent.value, before.offset
             );
             witness.anomaly(kind, sent.op, summary, steps)
@@ -187,7 +187,7 @@ fn between_operations(
     }
 }
 
-/// The poll that shows that a message is at `offset`; `None` where its acknowledgement does.
+/// Returns the poll that shows that a message is at `offset`; `None` if its acknowledgement does.
 fn reader(facts: &Facts<'_>, partition: &Partition<'_>, send: SendId, offset: u64) -> Option<Op> {
     let sent = &partition.sends[send as usize];
     if sent.acknowledged_at() == Some(offset) && facts.answered(sent.op).is_some() {
@@ -205,7 +205,7 @@ fn stands(
 ) -> Statement {
     let sent = &partition.sends[send as usize];
     let (op, verb) = match reader(facts, partition, send, offset) {
-        Some(poll) => (poll, "was given"),
+        Some(poll) => (poll, "received"),
         None => (sent.op, "put"),
     };
     say(format!("{} {verb} {} at offset {offset}.", witness.named(op), sent.value), &[op])

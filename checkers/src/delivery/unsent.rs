@@ -45,11 +45,11 @@ fn explain(
     let roles = [(record.op, Role::Read)].into_iter().chain(sender.map(|op| (op, Role::Write)));
     let witness = in_partition(facts.operations, key, roles, [record.offset]);
     let poll = witness.named(record.op);
-    let given = say(format!("{poll} was given {value} at offset {} of {key}.", record.offset), &[record.op]);
+    let given = say(format!("{poll} received {value} at offset {} of {key}.", record.offset), &[record.op]);
     let (why, summary) = match sender {
         None => (
             say(format!("No operation in the whole history sends {value} to {key}."), &[]),
-            format!("{poll} was given {value} from {key}, and it was never sent there"),
+            format!("{poll} received {value} from {key}, and it was never sent there"),
         ),
         Some(sender) if kind == AnomalyKind::AbortedRead => {
             let error = match &facts.operation(sender).completion {
@@ -64,7 +64,7 @@ fn explain(
                     ),
                     &[sender],
                 ),
-                format!("{poll} was given {value} from {key}, whose only send had failed"),
+                format!("{poll} received {value} from {key}, whose only send had failed"),
             )
         }
         Some(sender) => (
@@ -76,7 +76,7 @@ fn explain(
                 ),
                 &[sender],
             ),
-            format!("{poll} was given {value} from {key} before its send began"),
+            format!("{poll} received {value} from {key} before its send began"),
         ),
     };
     witness.anomaly(kind, record.op, summary, vec![given, why]).about(ObjectKind::Message, value)

@@ -1,9 +1,9 @@
-//! Strings that can be appended to: is there one order of all operations, agreeing with real time, in which every get is
-//! answered with what the key then holds?
+//! Strings with appends: is there one order of all operations, agreeing with real time, in which every get
+//! returns the key's value at that point?
 //!
 //! Linearizability is local, so each key is decided on its own. Missing keys hold the empty string.
 //!
-//! In reading order: `search`: the decision; `witness`: a violation made small, and put into sentences.
+//! In reading order: `search`: the decision; `witness`: a violation minimized, and explained in sentences.
 
 mod search;
 mod witness;
@@ -22,7 +22,7 @@ use search::{Call, Decision, Effect, Search};
 
 /// Checks each string of `operations`, which are in order of invocation.
 ///
-/// `interrupt` may be set at any time; what is not decided then is `Unknown`.
+/// `interrupt` may be set at any time; keys not decided then are `Unknown`.
 #[must_use]
 pub fn check_kv_append(
     operations: &[Operation<KvAppend>],
@@ -57,7 +57,7 @@ pub fn check_kv_append(
     }
 }
 
-/// The operations on each key, in the order of keys.
+/// Returns the operations on each key, in the order of keys.
 fn by_key(operations: &[Operation<KvAppend>]) -> Vec<(Option<&Scalar>, Vec<Op>)> {
     let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
     let mut parts: Vec<(Option<&Scalar>, Vec<Op>)> = Vec::new();
@@ -73,7 +73,7 @@ fn by_key(operations: &[Operation<KvAppend>]) -> Vec<(Option<&Scalar>, Vec<Op>)>
     parts
 }
 
-/// What one key came to.
+/// The result for one key.
 #[derive(Default)]
 struct Answer {
     anomaly: Option<Anomaly>,
@@ -107,7 +107,7 @@ fn check_key(
                 answer.observed += 1;
                 Effect::Get(text)
             }
-            // Without an answer, it says nothing.
+            // Without an answer, it proves nothing.
             KvOp::Get(_) => continue,
         };
         calls.push(Call { effect, invoke: operation.index, complete, op: *op });
@@ -148,7 +148,7 @@ impl Describe for KvAppend {
     }
 }
 
-/// `text` in quotes, the middle of long ones left out.
+/// Returns `text` in quotes, the middle of long ones left out.
 fn quoted(text: &str) -> String {
     const SHOWN: usize = 30;
     let count = text.chars().count();

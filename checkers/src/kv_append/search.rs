@@ -1,11 +1,12 @@
-//! The search: all that the key may hold, event by event.
+//! The search: all possible values of the key, event by event.
 //!
-//! Lowe, "Testing for linearizability" (CCPE 2017): a *configuration* is what the key holds and which of the open
-//! operations have taken effect. An operation takes effect only when it must: when one is answered, every configuration in
-//! which it has not is extended by open operations until it has. When none is left, no order explains the answers.
+//! Lowe, "Testing for linearizability" (CCPE 2017): a *configuration* is the key's value and the set of open
+//! operations that have taken effect. An operation takes effect only when it must: when one is answered,
+//! every configuration in which it has not is extended by open operations until it has. When none is left, no
+//! order explains the answers.
 //!
-//! An operation of unknown outcome stays open for the rest of the history. One whose text no get was answered with can be
-//! left out: had it taken effect, the next get would have shown it, unless a put came first.
+//! An operation of unknown outcome stays open for the rest of the history. One whose text occurs in no answer
+//! of a get can be left out: had it taken effect, the next get would have shown it, unless a put came first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +19,10 @@ use crate::witness::Op;
 /// So many operations may be open at once: each has a bit of a configuration.
 const OPEN_MAX: usize = 128;
 
-/// What one configuration takes, with its place in a set.
+/// The size of one configuration, with its place in a set.
 const CONFIGURATION_BYTES: usize = 64;
 
-/// What an operation does to a string.
+/// The effect of an operation on a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect<'a> {
     Put(&'a str),
@@ -39,7 +40,7 @@ pub(super) struct Call<'a> {
     pub(super) op: Op,
 }
 
-/// What a search came to.
+/// The result of a search.
 pub(super) enum Decision {
     Possible,
     Impossible(Violation),
@@ -56,7 +57,7 @@ pub(super) enum Decision {
 pub(super) struct Violation {
     /// Its number among the calls.
     pub(super) call: usize,
-    /// Some of what the key may hold when it is answered, and how many there are.
+    /// Some of the key's possible values when it is answered, and how many there are.
     pub(super) held: Vec<String>,
     pub(super) held_count: usize,
 }
@@ -111,7 +112,7 @@ impl<'a> Search<'a> {
             events.push((call.invoke, false, number));
             events.extend(call.complete.map(|complete| (complete.max(call.invoke), true, number)));
         }
-        // Invocations first where two events claim one index: nothing is supposed of their order.
+        // Invocations first if two events claim one index: that assumes nothing about their order.
         events.sort_unstable();
         let empty = self.state(String::new());
         let mut configurations: FxHashSet<Configuration> = FxHashSet::from_iter([(empty, 0)]);
@@ -137,8 +138,8 @@ impl<'a> Search<'a> {
         Ok(Decision::Possible)
     }
 
-    /// The configurations in which the operation of `slot` has taken effect, its bit cleared; and what the key may have held
-    /// while it had not.
+    /// Returns the configurations in which the operation of `slot` has taken effect, its bit cleared; and the
+    /// key's possible values while it had not.
     fn extend(
         &mut self,
         configurations: &FxHashSet<Configuration>,
@@ -181,7 +182,7 @@ impl<'a> Search<'a> {
         Ok((next, held))
     }
 
-    /// What the key holds after an operation; `None` where it cannot have been answered so.
+    /// Returns the key's value after an operation; `None` if the answer does not match.
     fn after(&mut self, state: State, effect: Effect<'_>) -> Option<State> {
         match effect {
             Effect::Get(text) => (self.texts[state as usize] == text).then_some(state),

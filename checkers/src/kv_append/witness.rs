@@ -1,10 +1,10 @@
-//! A violation made small, in ways that are sound, and put into sentences.
+//! A violation minimized, in sound ways, and explained in sentences.
 //!
-//! What is left must still be impossible because the whole is, so each change may only allow more orders:
+//! The rest must still be impossible because the whole is, so each change may only allow more orders:
 //! - leaving out what began after the get that cannot be explained, and leaving out another get;
 //! - turning an operation that happened into one that may have happened;
-//! - leaving out all that completed before a put began, and all gets that began before it completed: what the key held
-//!   before the put does not matter after it. A get is as good as a put of its answer.
+//! - leaving out all that completed before a put began, and all gets that began before it completed: the
+//!   key's value before the put does not matter after it. A get is as good as a put of its answer.
 
 use std::sync::atomic::AtomicBool;
 
@@ -17,7 +17,7 @@ use crate::linearizable::Budget;
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Op, Witness, say};
 
-/// What one trial of leaving something out may cost; one that needs more is not made.
+/// The budget of one trial of leaving something out; a trial that needs more is not made.
 const TRIAL: Budget = Budget { configurations_max: 1 << 14, memory_bytes_max: 64 << 20 };
 
 /// So many trials are made; a witness is larger than it need be then, and as true.
@@ -26,7 +26,7 @@ const TRIALS_MAX: usize = 1_000;
 /// So many of the latest operations are tried as the beginning of a witness.
 const BEGINNINGS_MAX: usize = 32;
 
-/// The witness of `violation`, which `calls` have, all on the string `key`.
+/// Returns the witness of `violation`, which `calls` have, all on the string `key`.
 pub(super) fn anomaly(
     operations: &[Operation<KvAppend>],
     key: Option<&Scalar>,
@@ -52,12 +52,12 @@ pub(super) fn anomaly(
     let mut before: Vec<&Call<'_>> =
         calls.iter().filter(|call| call.complete.is_some_and(|complete| complete < get.invoke)).collect();
     before.sort_by_key(|call| call.invoke);
-    // A get that stands for a put of its answer comes before everything else.
+    // A get that replaces a put of its answer comes before everything else.
     let begins =
         before.first().filter(|first| is_shown_get(first.op) && matches!(first.effect, Effect::Put(_)));
     let mut steps = vec![match begins {
         Some(first) => {
-            say(format!("{} shows what {subject} held then.", witness.named(first.op)), &[first.op])
+            say(format!("{} shows the value of {subject} then.", witness.named(first.op)), &[first.op])
         }
         None => say(format!("At first {subject} is empty."), &[]),
     }];
@@ -88,7 +88,7 @@ pub(super) fn anomaly(
     witness.anomaly(AnomalyKind::Nonlinearizable, get.op, summary, steps)
 }
 
-/// Whether `text` is one after the other of what was put and appended.
+/// Whether `text` is a concatenation of put and appended strings.
 fn is_made_of(text: &str, calls: &[Call<'_>]) -> bool {
     let mut parts: Vec<&str> = calls
         .iter()
@@ -117,8 +117,10 @@ fn is_made_of(text: &str, calls: &[Call<'_>]) -> bool {
 fn phantom(operations: &[Operation<KvAppend>], key: Option<&Scalar>, get: Op, answer: &str) -> Anomaly {
     let objects: Vec<Object> = key.map(|key| Object::new(ObjectKind::Key, key)).into_iter().collect();
     let witness = Witness::of(objects, operations, &(), [(get, Role::Read)]);
-    let why =
-        format!("{} is not made of what operations put or appended that may have happened", quoted(answer));
+    let why = format!(
+        "{} is not a concatenation of strings that operations may have put or appended",
+        quoted(answer)
+    );
     let steps = vec![
         say(format!("{} was answered with {}.", witness.named(get), quoted(answer)), &[get]),
         say(format!("But {why}."), &[get]),
@@ -152,7 +154,7 @@ fn shrink<'a>(
         .copied()
         .collect();
     beginnings.sort_by_key(|call| std::cmp::Reverse(call.complete));
-    // What was before it is left out: without it, nothing would be known of what the key held.
+    // Earlier operations are left out: without this get, the key's value would be unknown.
     let mut begins = None;
     for beginning in beginnings.iter().take(BEGINNINGS_MAX) {
         let cut = from(&small, beginning);

@@ -10,7 +10,7 @@ pub(crate) type State = u32;
 /// The value that the register holds first.
 pub(crate) const INITIAL: State = 0;
 
-/// What an operation does to the register.
+/// The effect of an operation on the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     /// It holds this value, before and after.
@@ -22,7 +22,7 @@ pub(crate) enum Effect {
 }
 
 impl Effect {
-    /// The value that the register must hold for the operation to take place.
+    /// Returns the value that the register must hold for the operation to take place.
     pub(crate) fn observed(self) -> Option<State> {
         match self {
             Self::Read(value) | Self::Cas(value, _) => Some(value),
@@ -30,7 +30,7 @@ impl Effect {
         }
     }
 
-    /// The value that the operation leaves behind, where that is a change.
+    /// Returns the value that the operation leaves behind, where that is a change.
     pub(crate) fn produced(self) -> Option<State> {
         match self {
             Self::Write(value) | Self::Cas(_, value) => Some(value),
@@ -48,7 +48,7 @@ pub(crate) struct Call {
     /// The rank of its completion; `None` when it may take effect at any later time, or never.
     pub(crate) complete: Option<u32>,
     pub(crate) duty: Duty,
-    /// Which of the operations of its key it stands for.
+    /// The position of its operation among those of its key.
     pub(crate) source: u32,
 }
 
@@ -61,7 +61,7 @@ pub(crate) enum Duty {
     Optional,
 }
 
-/// The operations on one register, and what it holds first.
+/// The operations on one register, and its initial value.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     /// By invocation. Every read is completed.
@@ -71,11 +71,11 @@ pub(crate) struct Problem {
     pub(crate) start: Start,
 }
 
-/// What the register holds first.
+/// The initial value of the register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
     /// This value.
     Known(State),
-    /// Some value, it is not known which; perhaps one that no operation names.
+    /// Some unknown value; perhaps one that no operation names.
     Any,
 }

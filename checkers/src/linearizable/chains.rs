@@ -1,17 +1,17 @@
-//! Near-linear, where every value is produced once.
+//! A near-linear algorithm for values that are each produced once.
 //!
 //! Gibbons and Korach ("Testing shared memories", 1997, section 4) for reads and writes, extended to compare-and-set.
 //!
-//! When each value has one producer, every answer says from which operation it was read. The *cluster* of a value is
-//! its producer and the reads that saw it; in a linearization a cluster stands together, its producer first. A
-//! compare-and-set observes the value of one cluster and begins the next, so clusters linked by compare-and-sets
-//! stand together too, in that order: a *chain*. Chains begin with a write, or with the value held first, and that
-//! chain comes before all others.
+//! When each value has one producer, every answer identifies the operation it was read from. The *cluster* of
+//! a value is its producer and the reads that saw it; in a linearization a cluster is contiguous, its
+//! producer first. A compare-and-set observes the value of one cluster and begins the next, so clusters
+//! linked by compare-and-sets are contiguous too, in that order: a *chain*. Chains begin with a write, or
+//! with the initial value, and that chain comes before all others.
 //!
 //! Let f be the earliest completion in a chain and s its latest invocation. Real time puts chain X before chain Y
 //! exactly when f(X) < s(Y): some operation of X completed before some operation of Y was invoked. The history is
 //! linearizable when
-//! 1. every value observed has a producer, or was held first;
+//! 1. every value observed has a producer, or was the initial value;
 //! 2. at most one compare-and-set observes each value, and following them never leads back;
 //! 3. within a chain, no operation of a later cluster completed before one of an earlier cluster was invoked, and
 //!    no read before its own producer was invoked;
@@ -72,7 +72,7 @@ struct Cluster {
     observed: Option<u32>,
 }
 
-/// Decides `problem`, of which `reduced` is the reduction; `None` when some value has two producers.
+/// Decides `problem`, whose reduction is `reduced`; `None` when some value has two producers.
 ///
 /// Time O(n log n) for n calls.
 pub(crate) fn check(problem: &Problem, reduced: &Reduced) -> Option<Result<(), Violation>> {
@@ -151,7 +151,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// When `number` is known to have taken effect; where it never completed, when it was invoked.
+    /// Returns when `number` is known to have taken effect; if it never completed, when it was invoked.
     fn shown(&self, number: u32) -> u32 {
         let call = &self.problem.calls[number as usize];
         call.complete.unwrap_or(call.invoke)
@@ -213,7 +213,7 @@ fn link(problem: &Problem, clusters: &[Cluster], found: &mut Found<'_>) -> Vec<Z
     chains
 }
 
-/// The compare-and-sets of the cycle that `value` is on or hangs on.
+/// Returns the compare-and-sets of the cycle that `value` is on or hangs on.
 fn cycle(problem: &Problem, clusters: &[Cluster], value: State) -> Vec<u32> {
     let before = |value: State| {
         let producer = clusters[value as usize].producer?;
@@ -264,7 +264,7 @@ fn contradict(mut chains: Vec<Zone>, found: &mut Found<'_>) {
         }
         furthest = Some(*chain);
     }
-    // Where forward ones overlap there is a violation already, and another need not be found.
+    // If forward ones overlap there is a violation already, and no second is needed.
     for chain in &backward {
         let after = forward.partition_point(|other| other.first_completion < chain.last_invocation);
         if let Some(other) = after.checked_sub(1).map(|at| forward[at])

@@ -1,4 +1,4 @@
-//! What the search can do where it has stopped: its choices, the most promising first.
+//! The choices of the search where it has stopped, the most promising first.
 
 use super::call::{Duty, Effect, State};
 use super::crashed::Group;
@@ -6,7 +6,7 @@ use super::search::{Phase, Search};
 use super::steps::get;
 use super::walk::{Event, Placed};
 
-/// So many events ahead are looked at for what is needed next.
+/// The number of events to look ahead for the next needed value.
 const AHEAD: usize = 128;
 
 /// How much later what does not lead straight to the wanted value comes.
@@ -31,8 +31,8 @@ pub(super) enum Choice {
 
 /// The order in which choices are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taste {
-    /// Those that lead to what completes.
+pub(super) enum ChoiceOrder {
+    /// Choices that lead to the completing operation.
     Direct,
     /// Compare-and-sets, as soon as they can be taken.
     Eager,
@@ -45,7 +45,7 @@ pub(super) struct Choices {
     /// Groups of crashed compare-and-sets; and, by value, of crashed writes.
     sets: Vec<u32>,
     writes: Vec<Option<u32>>,
-    /// Those of the present configuration: what comes first, the deadline, the choice.
+    /// The choices of the present configuration: the priority, the deadline, the choice.
     found: Vec<(u8, u32, Choice)>,
     /// Compare-and-sets of different effects that can be taken.
     steps: Vec<Step>,
@@ -56,7 +56,7 @@ pub(super) struct Choices {
 /// A compare-and-set that can be taken.
 #[derive(Clone, Copy)]
 struct Step {
-    /// Which it is, where it is open; its group where it crashed.
+    /// Its number if it is open; its group if it crashed.
     number: Option<u32>,
     group: Option<u32>,
     new: State,
@@ -150,7 +150,7 @@ impl Choices {
             || value == search.state
         {
             self.found.push((3, 0, Choice::Take(waiting)));
-            let first = if search.taste == Taste::Eager { 0 } else { 5 };
+            let first = if search.order == ChoiceOrder::Eager { 0 } else { 5 };
             self.sets(search, u32::MAX, None, first, |step| step.group.is_none() || step.awaited);
         }
         if free && value != search.state && search.phase == Phase::Waiting {
@@ -172,7 +172,7 @@ impl Choices {
         self.writes(search, &leading, u32::MAX, 1, Choice::Take, Choice::Crashed);
         let overwritten = !self.found.is_empty();
         self.leading = leading;
-        let first = if search.taste == Taste::Eager { 0 } else { 1 };
+        let first = if search.order == ChoiceOrder::Eager { 0 } else { 1 };
         self.sets(search, u32::MAX, Some(wanted), first, |step| {
             step.leads
                 || step.number == Some(waiting)
@@ -353,7 +353,7 @@ fn each(slots: &[u64], search: &Search<'_>, mut look: impl FnMut(u32)) {
     }
 }
 
-/// The open compare-and-sets that are not linearized.
+/// Returns the open compare-and-sets that are not linearized.
 fn each_set(search: &Search<'_>) -> impl Iterator<Item = u32> {
     (0..search.open.len()).flat_map(move |word| {
         let mut bits = search.open[word] & !search.reads[word] & !search.writes[word] & !search.done[word];
@@ -371,7 +371,8 @@ fn can_use(search: &Search<'_>, group: u32, before: u32) -> bool {
     next.is_some_and(|invoke| *invoke as usize <= search.at && *invoke <= before)
 }
 
-/// The one of two values that an operation observes first, in the order of completions, among those not linearized.
+/// Returns the one of two values that an operation observes first, in the order of completions, among those
+/// not linearized.
 fn first_needed(search: &Search<'_>, one: State, other: State) -> Option<State> {
     (search.at + 1..search.walk.len().min(search.at + AHEAD)).find_map(|at| {
         let Event::Return(number) = search.walk.event(at) else { return None };

@@ -1,4 +1,4 @@
-//! What can be said of operations of unknown outcome before any search.
+//! Facts about operations of unknown outcome that need no search.
 //!
 //! Such an operation may take effect at any time after its invocation, or never, so it stays possible for the rest of
 //! the history, and a search that keeps thousands of them in mind does not end. Three facts thin them out exactly,
@@ -28,7 +28,7 @@ use super::call::{Call, Duty, Effect, Problem, Start, State};
 /// Twice the rank of an event, so that a deadline fits before a completion.
 pub(crate) type Position = u32;
 
-/// The position of the event of rank `rank`.
+/// Returns the position of the event of rank `rank`.
 pub(crate) fn position(rank: u32) -> Position {
     2 * rank + 1
 }
@@ -41,7 +41,7 @@ pub(crate) struct Required {
     /// By when it took effect: its completion, or just before that of its first observer.
     pub(crate) deadline: Position,
     pub(crate) duty: Duty,
-    /// Which call of the problem it is.
+    /// The position of its call in the problem.
     pub(crate) call: u32,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Group {
     pub(crate) effect: Effect,
     /// Positions of their invocations, rising.
     pub(crate) invokes: Vec<Position>,
-    /// Which calls of the problem they are, in the same order.
+    /// The positions of their calls in the problem, in the same order.
     pub(crate) calls: Vec<u32>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Reduced {
     pub(crate) unobserved: u64,
 }
 
-/// What is known of one value.
+/// The facts about one value.
 #[derive(Clone, Copy, Default)]
 struct Usefulness {
     /// The latest completion of its observers; 0 when it is not needed.
@@ -154,7 +154,7 @@ pub(crate) fn reduce(problem: &Problem) -> Reduced {
     reduced
 }
 
-/// Carries usefulness backwards through crashed compare-and-sets, until nothing changes.
+/// Carries usefulness backwards through crashed compare-and-sets, until it no longer changes.
 fn extend_usefulness(calls: &[Call], crashed: &[u32], values: &mut [Usefulness]) {
     // By new value, so that a value that became useful for longer finds those that produce it.
     let mut by_new: Vec<(State, State, Position)> = crashed
@@ -180,7 +180,7 @@ fn extend_usefulness(calls: &[Call], crashed: &[u32], values: &mut [Usefulness])
     }
 }
 
-/// The deadline of each crashed operation that has one, in the order of `crashed`.
+/// Returns the deadline of each crashed operation that has one, in the order of `crashed`.
 fn deadlines(calls: &[Call], crashed: &[u32], values: &mut [Usefulness]) -> Vec<Option<Position>> {
     let mut deadlines = vec![None; crashed.len()];
     let mut work: Vec<u32> = crashed.to_vec();

@@ -1,7 +1,8 @@
-//! A witness named, and put into sentences that can be followed on paper.
+//! A witness named, and explained in sentences that can be followed on paper.
 //!
-//! The name is given only where the witness proves it; see [`AnomalyKind`] for what each means. Where no simple
-//! argument fits, the sentences go through every order that can be begun, and say why each ends.
+//! The name is given only if the witness proves it; see [`AnomalyKind`] for the meaning of each. If no simple
+//! argument fits, the sentences go through every possible beginning of an order, and give the reason why each
+//! fails.
 
 use duress_history::{Initial, OpType, Scalar};
 
@@ -13,7 +14,7 @@ use crate::verdict::{
 };
 use crate::witness::{Op, Statement, Witness, say, seconds};
 
-/// The witness `problem` of `part`, whose numbered form is `interned`, as an anomaly.
+/// Returns the witness `problem` of `part`, whose numbered form is `interned`, as an anomaly.
 pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Problem) -> Anomaly {
     let case = Case::new(part, interned, problem);
     let mut proof = case
@@ -28,7 +29,7 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Pr
     let initial = interned.values.first().copied().flatten();
     if part.assumed.initial == Initial::Any && case.problem.start != Start::Any {
         let (value, subject) = (value_text(initial), case.subject());
-        let held = format!("{value} was read, and nothing wrote it, so {subject} held it at first.");
+        let held = format!("{value} was read, and no operation wrote it, so {subject} held it at first.");
         proof.steps.insert(0, step(held, &[]));
     }
     let nil =
@@ -51,7 +52,7 @@ pub(crate) fn anomaly(part: &Partition<'_>, interned: &Interned<'_>, problem: Pr
     witness.starting(start).anomaly(proof.kind, proof.contradicts as Op, proof.summary, proof.steps)
 }
 
-/// What an argument came to. Operations are numbered as the calls of the witness are.
+/// The result of an argument. Operations are numbered as the calls of the witness are.
 pub(super) struct Proof {
     pub(super) kind: AnomalyKind,
     pub(super) summary: String,
@@ -59,7 +60,7 @@ pub(super) struct Proof {
     pub(super) contradicts: usize,
     pub(super) roles: Vec<(usize, Role)>,
     pub(super) steps: Vec<Statement>,
-    /// What is shown instead of the witness: with operations that only make it clearer.
+    /// The witness to show instead: with operations that only make it clearer.
     pub(super) witness: Option<Witness>,
 }
 
@@ -69,12 +70,12 @@ pub(super) struct Case<'a> {
     pub(super) interned: &'a Interned<'a>,
     /// The operations that cannot be linearized, by invocation.
     pub(super) problem: Problem,
-    /// The one with whose answer they became impossible.
+    /// The operation whose answer made them impossible.
     last: usize,
     witness: Witness,
 }
 
-/// A sentence about the calls `about`.
+/// Returns a sentence about the calls `about`.
 pub(super) fn step(sentence: impl Into<String>, about: &[usize]) -> Statement {
     let about: Vec<Op> = about.iter().map(|at| *at as Op).collect();
     say(sentence, &about)
@@ -122,8 +123,8 @@ pub(crate) fn shown(source: &Source<'_>, role: Role) -> WitnessOperation {
 impl<'a> Case<'a> {
     fn new(part: &'a Partition<'a>, interned: &'a Interned<'a>, mut problem: Problem) -> Self {
         let last = (0..problem.calls.len()).max_by_key(|at| problem.calls[*at].complete).unwrap_or(0);
-        // Shown, and reasoned about, as they stand in the history: a completion that did not matter makes the witness
-        // no less impossible.
+        // Shown, and reasoned about, as they are in the history: a completion that did not matter makes the
+        // witness no less impossible.
         let all = &interned.problem.calls;
         for call in &mut problem.calls {
             let at = all.partition_point(|other| other.invoke < call.invoke);
@@ -155,7 +156,7 @@ impl<'a> Case<'a> {
         self.witness.before(one as Op, other as Op)
     }
 
-    /// The value as it is printed.
+    /// Returns the value as it is printed.
     pub(super) fn value(&self, state: State) -> String {
         if self.is_lock() {
             return if state == INITIAL { "free" } else { "held" }.to_owned();
@@ -163,18 +164,18 @@ impl<'a> Case<'a> {
         value_text(self.interned.values.get(state as usize).copied().flatten())
     }
 
-    /// Whether call `at` is a read that may be answered with what was there before it began.
+    /// Whether call `at` is a read that may return a value from before it began.
     pub(super) fn may_be_old(&self, at: usize) -> bool {
         self.source(&self.problem.calls[at]).since != Since::Invocation
     }
 
-    /// What has to be known of reads that may be answered with what was there before.
+    /// Returns the statements about reads that may return an earlier value.
     fn old_reads(&self) -> Vec<Statement> {
         let old: Vec<usize> = (0..self.problem.calls.len()).filter(|at| self.may_be_old(*at)).collect();
         let mut steps = Vec::new();
         if !old.is_empty() {
             steps.push(step(
-                "A read may be answered with anything that was there before: it only has to have a place in the order \
+                "A read may be answered with any earlier value: it only has to have a place in the order \
                  before it was answered.",
                 &old,
             ));
@@ -189,7 +190,7 @@ impl<'a> Case<'a> {
             let begun = begun.map_or_else(String::new, |source| format!(" at {}", seconds(source.time)));
             steps.push(step(
                 format!(
-                    "{} saw {}, which nothing had begun to bring into {} before event {since}{begun}.",
+                    "{} saw {}, which no operation had begun to bring into {} before event {since}{begun}.",
                     self.named(at),
                     self.value(value),
                     self.subject()
@@ -208,7 +209,7 @@ impl<'a> Case<'a> {
         matches!(self.part.operations.first().map(|op| op.action), Some(Action::Acquire | Action::Release))
     }
 
-    /// The register, as sentences speak of it.
+    /// Returns the register, as sentences speak of it.
     pub(super) fn subject(&self) -> String {
         match self.part.key {
             Some(key) => key.to_string(),
@@ -217,7 +218,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// A read that saw nothing in a register that held a value from the start, after a write was acknowledged.
+    /// Explains a read that saw nothing in a register with an initial value, after a write was acknowledged.
     fn gone(&self) -> Option<Proof> {
         let [call] = self.problem.calls[..] else { return None };
         let Effect::Read(value) = call.effect else { return None };
@@ -248,7 +249,7 @@ impl<'a> Case<'a> {
                 witness.before(WRITE as Op, READ as Op),
                 step(format!("{seen} saw that {subject} holds nothing."), &[READ]),
                 step(
-                    format!("But at first {subject} held {initial}, and no operation takes a value away."),
+                    format!("But at first {subject} held {initial}, and no operation removes a value."),
                     &[],
                 ),
             ],
@@ -256,7 +257,7 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// One operation that saw what nothing can have left there.
+    /// Explains one operation that saw a value that no operation can have produced.
     fn never_produced(&self) -> Option<Proof> {
         let [call] = self.problem.calls[..] else { return None };
         let value = call.effect.observed()?;
@@ -354,7 +355,8 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Two takings of a lock with nothing to free it between them, or a release of a lock that was not held.
+    /// Explains two acquisitions of a lock without a release between them, or a release of a lock that was
+    /// not held.
     fn lock(&self) -> Option<Proof> {
         if !self.is_lock() {
             return None;
@@ -424,13 +426,13 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Every order that can be begun, and why it ends.
+    /// Returns every order that can be begun, and why it ends.
     fn any(&self) -> Proof {
         let mut steps = Vec::new();
         match self.problem.start {
             Start::Any => steps.push(step(
                 format!(
-                    "Whatever {} held before: everything else had completed by then, or can be left out.",
+                    "The value of {} before does not matter: everything else had completed by then, or can be left out.",
                     self.subject()
                 ),
                 &[],

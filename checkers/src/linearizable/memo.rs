@@ -1,11 +1,11 @@
 //! Configurations from which there is no linearization.
 //!
-//! The search enters one here when it has tried all that can follow. Any that it meets later and that is *no better* is
-//! given up at once. Where two agree in the part that must be equal (the `key`: how far in the history, the register's
-//! value, which compare-and-sets are linearized), one is no better than the other when it lacks whatever that lacks
-//! (the `lacks`: a set of bits), may insert no later in the past (`past`), and has used up at least as many of each
-//! group of crashed operations (`used`). Of the configurations with one key only those are kept that no other one
-//! makes needless.
+//! The search enters one here when it has tried all its continuations. Any later one that is *no better* is
+//! given up at once. If two agree in the part that must be equal (the `key`: how far in the history, the
+//! register's value, which compare-and-sets are linearized), one is no better than the other when it lacks
+//! everything that the other lacks (the `lacks`: a set of bits), may insert no later in the past (`past`),
+//! and has used up at least as many of each group of crashed operations (`used`). Of the configurations with
+//! one key only those are kept that no other one makes redundant.
 //!
 //! Keys are compared in full: a table of fingerprints alone would be smaller, and could pass a bad history.
 
@@ -41,7 +41,7 @@ impl Configuration {
 
 /// A set of configurations, in one arena of words.
 pub(crate) struct Memo<'a> {
-    /// Entries: the key, what it lacks, the past, what is used.
+    /// Entries: the key, the lacks, the past, the used counts.
     words: Vec<u64>,
     key_words: usize,
     lacks_words: usize,
@@ -93,7 +93,8 @@ impl<'a> Memo<'a> {
         false
     }
 
-    /// Enters `configuration`, which is better than each of those known; `None` when there is no more memory for it.
+    /// Enters `configuration`, which is better than each of those known; returns `None` when the memory is
+    /// used up.
     pub(crate) fn enter(&mut self, configuration: &Configuration) -> Option<()> {
         let bucket = self.bucket(&configuration.key);
         let head = self.buckets[bucket];
@@ -130,7 +131,7 @@ impl<'a> Memo<'a> {
         Some(())
     }
 
-    /// Where `key` is, or where it belongs.
+    /// Returns the place of `key`, or the place where it belongs.
     fn bucket(&self, key: &[u64]) -> usize {
         let mask = self.buckets.len() - 1;
         let mut bucket = hash(key) & mask;
@@ -149,7 +150,7 @@ impl<'a> Memo<'a> {
         &self.entry(entry)[..self.key_words]
     }
 
-    /// What `entry` lacks, its past, and what it has used.
+    /// Returns the lacks, the past, and the used counts of `entry`.
     fn parts(&self, entry: u32) -> (&[u64], u64, &[u64]) {
         let (lacks, rest) = self.entry(entry)[self.key_words..].split_at(self.lacks_words);
         (lacks, rest[0], &rest[1..])

@@ -1,9 +1,9 @@
 //! Linearizability: is there one order of all operations that agrees with real time and with every answer?
 //!
-//! A history is linearizable when each operation can be given one moment between its invocation and its completion
-//! such that, taken in the order of these moments, every answer is what the sequential object would have given.
-//! An operation that failed did not happen; one of unknown outcome may have happened at any moment after its
-//! invocation, or never.
+//! A history is linearizable when each operation can be given one moment between its invocation and its
+//! completion such that, taken in the order of these moments, every answer equals that of the sequential
+//! object. An operation that failed did not happen; one of unknown outcome may have happened at any moment
+//! after its invocation, or never.
 //!
 //! Sources:
 //! - Herlihy, Wing: "Linearizability: a correctness condition for concurrent objects", TOPLAS 1990 (the definition;
@@ -16,19 +16,21 @@
 //! In reading order:
 //! - `call`: an operation as the algorithms see it; registers, compare-and-set registers and locks are one machine;
 //! - `partition`: a history taken apart by key;
-//! - `crashed`: what can be said of operations of unknown outcome before any search;
-//! - `chains`: near-linear, where every value is written once; `search`: everything else, along a `walk` of the events,
-//!   by `choices` that `steps` carry out and a `memo` of where it failed; `trails`, `window` and `overwritten` decide what need
-//!   not be searched;
-//! - `witness`: a violation made small, soundly; `explain`: named, and put into sentences, by
-//!   `replacement` where one operation replaced what another saw, by `orders` where only trying all of them shows it.
+//! - `crashed`: facts about operations of unknown outcome that need no search;
+//! - `chains`: near-linear, if every value is written once; `search`: everything else, along a `walk` of the
+//!   events, by `choices` that `steps` carry out and a `memo` of failures; `trails`, `window` and
+//!   `overwritten` decide cases that need no search;
+//! - `witness`: a violation minimized, soundly; `explain`: named, and explained in sentences, by
+//!   `replacement` if one operation replaced a value that another saw, by `orders` if only trying all of them
+//!   shows it.
 //!
-//! A history in which what objects hold was asked for, and no answer shows it (no read and no compare-and-set succeeded, no
-//! lock was taken), is unknown, and so is one without operations.
+//! A history in which clients read objects, and no answer shows their state (no read and no compare-and-set
+//! succeeded, no lock was taken), is unknown, and so is one without operations.
 //!
-//! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
-//! after a time-out or a lost election too. Knossos does the same. Where the recorder was told what was there instead
-//! ([`OpError::saw`](duress_history::OpError)), which a target promises or does not, it is a read of that.
+//! A failed compare-and-set does not count as an observation that the value was another one: many systems
+//! answer so after a time-out or a lost election too. Knossos does the same. If the recorder received the
+//! value that was there instead ([`OpError::saw`](duress_history::OpError)), which a target promises or does
+//! not, it counts as a read of that value.
 
 mod call;
 mod chains;
@@ -64,7 +66,7 @@ use partition::{Action, End, Partition};
 pub use report::{Convergence, RegisterReport, Skipped, Statistics};
 use search::{Decision, Undecided};
 
-/// What a check may cost before it answers `Unknown`.
+/// The limits of a check before it answers `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Configurations that may be explored for one key.
@@ -80,7 +82,7 @@ impl Default for Budget {
     }
 }
 
-/// What the search on every key shares: the budget, what is left of it, and whether to stop.
+/// The shared state of the search on every key: the budget, its remainder, and whether to stop.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits<'a> {
     pub(crate) budget: &'a Budget,
@@ -96,9 +98,9 @@ impl Limits<'_> {
 
 /// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
 ///
-/// `assumed` says what registers hold at first, and whether a read that answers null saw that nothing is there, or says
-/// nothing and is counted as skipped. Nothing is there as long as nothing was written, whatever they hold at first.
-/// `interrupt` may be set at any time; what is not decided then is `Unknown`.
+/// `assumed` gives the registers' initial value, and whether a read that answers null saw an empty register,
+/// or proves nothing and is counted as skipped. A register is empty as long as nothing was written, whatever
+/// its initial value. `interrupt` may be set at any time; keys not decided then are `Unknown`.
 #[must_use]
 pub fn check_registers(
     operations: &[Operation<Register>],
@@ -130,13 +132,13 @@ pub fn check_mutex(operations: &[Operation<Mutex>], budget: &Budget, interrupt: 
     check(partition::mutex(operations, &Assumed::default()), budget, interrupt)
 }
 
-/// What one key came to.
+/// The result for one key.
 #[derive(Default)]
 pub(crate) struct KeyReport {
     pub(crate) anomalies: Vec<Anomaly>,
     pub(crate) reasons: Vec<Reason>,
     pub(crate) operations: u64,
-    /// How many operations succeeded, and the answers of how many of them show what the object held.
+    /// How many operations succeeded, and how many of their answers show the object's state.
     pub(crate) happened: u64,
     pub(crate) observed: u64,
     pub(crate) skipped: Skipped,
@@ -187,7 +189,7 @@ pub(crate) fn check_parts<'a>(
     }
 }
 
-/// Whether anything was asked of the object: a history of writes alone leaves no question unanswered.
+/// Whether clients asked for the object's state: a history of writes alone leaves no question unanswered.
 fn asks(part: &Partition<'_>) -> bool {
     part.operations.iter().any(|source| !matches!(source.action, Action::Write(_) | Action::Cas(..)))
 }

@@ -13,11 +13,11 @@ struct Beginning {
     taken: Vec<usize>,
     /// How many of those had taken effect before the witness begins.
     earlier: usize,
-    /// What the register holds then; `None` while it is not known.
+    /// The register's value then; `None` while it is unknown.
     state: Option<State>,
 }
 
-/// One step for each beginning that cannot be continued, and one that says what follows.
+/// Returns one step for each beginning that cannot be continued, and one that says what follows.
 pub(super) fn refute(case: &Case<'_>) -> Vec<Statement> {
     let calls = &case.problem.calls;
     let start = match case.problem.start {
@@ -62,7 +62,7 @@ pub(super) fn refute(case: &Case<'_>) -> Vec<Statement> {
     steps
 }
 
-/// One for each choice of the operations that may have taken effect before.
+/// Returns one for each choice of the operations that may have taken effect before.
 fn beginnings(problem: &Problem, state: Option<State>) -> Vec<Beginning> {
     let mut beginnings = vec![Beginning { taken: Vec::new(), earlier: 0, state }];
     for (at, _) in problem.calls.iter().enumerate().filter(|(_, call)| call.duty == Duty::Optional) {
@@ -86,7 +86,8 @@ fn fits(call: &Call, state: Option<State>) -> bool {
     }
 }
 
-/// The operations that can come next: not taken, and with none left that completed before they began.
+/// Returns the operations that can come next: not taken, and without an untaken one that completed before
+/// they began.
 fn candidates(problem: &Problem, taken: &[usize]) -> Vec<usize> {
     let left = || (0..problem.calls.len()).filter(|at| !taken.contains(at));
     let bound = left().filter_map(|at| problem.calls[at].complete).min();
@@ -126,5 +127,5 @@ fn dead_end(case: &Case<'_>, beginning: &Beginning, failing: &[usize]) -> Statem
         .collect();
     let mut labels = beginning.taken.clone();
     labels.extend_from_slice(failing);
-    step(format!("{then}; next can only come what does not fit: {}.", whys.join("; ")), &labels)
+    step(format!("{then}; no possible next operation fits: {}.", whys.join("; ")), &labels)
 }

@@ -1,13 +1,14 @@
-//! A value that was gone, found without a search.
+//! Overwritten values, found without a search.
 //!
-//! Let an operation observe value v, and let t be the latest completion of all operations that produce v and were invoked
-//! before the observer completed. When another operation, after which the register holds something else, was invoked
-//! after t and completed before the observer was invoked, the history is impossible: v had been overwritten then, and could
-//! not come back. It is impossible too where nothing produced v, and the register did not hold it at first.
+//! Let an operation observe value v, and let t be the latest completion of all operations that produce v and
+//! were invoked before the observer completed. When another operation that leaves a different value was
+//! invoked after t and completed before the observer was invoked, the history is impossible: v had been
+//! overwritten then, and could not come back. It is impossible too if no operation produced v, and v was not
+//! the initial value.
 //!
-//! This is the simplest of the contradictions between zones of Gibbons and Korach ("Testing shared memories", 1997), for
-//! values that come again. It needs no order of anything else, so it holds however many operations are open or crashed,
-//! where a search may find no end.
+//! This is the simplest of the contradictions between zones of Gibbons and Korach ("Testing shared memories",
+//! 1997), for repeated values. It needs no order of anything else, so it holds however many operations are
+//! open or crashed, when a search may not terminate.
 
 use super::call::{Duty, Effect, Problem, Start, State};
 
@@ -18,7 +19,7 @@ struct Evidence {
     value: State,
 }
 
-/// The rank of the first completion at which `problem` shows an observer of a value that was gone.
+/// Returns the rank of the first completion at which `problem` shows an observer of a value that was gone.
 ///
 /// Time O(n log n) for n calls.
 pub(super) fn first(problem: &Problem) -> Option<u32> {

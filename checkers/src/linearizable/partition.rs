@@ -15,7 +15,7 @@ use super::call::{Call, Duty, Effect, INITIAL, Problem, Start, State};
 /// More events than this on one key are not numbered: positions are doubled in 32 bits.
 const EVENTS_MAX: usize = 1 << 30;
 
-/// What an operation did, as answered.
+/// The action of an operation, as answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action<'a> {
     Read(Option<&'a Scalar>),
@@ -45,8 +45,8 @@ pub(crate) struct Source<'a> {
     pub(crate) error: Option<&'a str>,
     /// The index from which on it may take effect.
     pub(crate) since: Since,
-    /// Of a compare-and-set that failed, and whose `action` is the read of what was there instead: what it compared with,
-    /// and what it did not write.
+    /// For a failed compare-and-set whose `action` is a read of the value found: its compared value, and the
+    /// one it did not write.
     pub(crate) refused: Option<(Option<&'a Scalar>, &'a Scalar)>,
 }
 
@@ -55,7 +55,8 @@ pub(crate) struct Source<'a> {
 pub(crate) enum Since {
     /// From its invocation.
     Invocation,
-    /// From this event on, which is not after its invocation: it is a read that may be answered with what was there then.
+    /// From this event on, which is not after its invocation: it is a read that may return the value of that
+    /// time.
     Earlier(u64),
 }
 
@@ -70,7 +71,7 @@ pub(crate) struct Partition<'a> {
 /// A [`Partition`] ready for the algorithms.
 pub(crate) struct Interned<'a> {
     pub(crate) problem: Problem,
-    /// What each [`State`] stands for; `None` is null, and, for a lock, free.
+    /// The value of each [`State`]; `None` is null, and, for a lock, free.
     pub(crate) values: Vec<Option<&'a Scalar>>,
     pub(crate) skipped: Skipped,
 }
@@ -98,7 +99,7 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
         since: Since::Invocation,
         refused: None,
     };
-    // A comparison that failed changed nothing, and says what was there: it is a read.
+    // A comparison that failed changed nothing, and reports the value found: it is a read.
     if let (Action::Cas(old, new), Completion::Fail { index, time, error: Some(error) }) =
         (source.action, &operation.completion)
         && let Some(saw) = &error.saw
@@ -118,7 +119,7 @@ fn register_action(op: &RegisterOp) -> Action<'_> {
     }
 }
 
-/// One part for each key, in the order of keys.
+/// Returns one part for each key, in the order of keys.
 pub(crate) fn registers<'a>(
     operations: &'a [Operation<Register>],
     assumed: &'a Assumed,
@@ -126,7 +127,7 @@ pub(crate) fn registers<'a>(
     by_key(operations, assumed, |register| Some(&register.key), |register| register_action(&register.op))
 }
 
-/// The one part of a history of one register, or one for each key; none when there is no operation.
+/// Returns the one part of a history of one register, or one for each key; none without operations.
 pub(crate) fn cas_register<'a>(
     operations: &'a [Operation<CasRegister>],
     assumed: &'a Assumed,
@@ -134,7 +135,7 @@ pub(crate) fn cas_register<'a>(
     by_key(operations, assumed, |register| register.key.as_ref(), |register| register_action(&register.op))
 }
 
-/// One part for each lock; none when there is no operation.
+/// Returns one part for each lock; none without operations.
 pub(crate) fn mutex<'a>(operations: &'a [Operation<Mutex>], assumed: &'a Assumed) -> Vec<Partition<'a>> {
     by_key(
         operations,
@@ -182,7 +183,7 @@ struct Interner<'a> {
 }
 
 impl<'a> Interner<'a> {
-    /// Without an initial value, its number stands for none that any operation names.
+    /// Without an initial value, its number is one that no operation names.
     fn new(initial: Option<Option<&'a Scalar>>) -> Self {
         let states = initial.into_iter().map(|initial| (initial, INITIAL)).collect();
         Self { states, values: vec![initial.flatten()] }
@@ -198,9 +199,10 @@ impl<'a> Interner<'a> {
 }
 
 impl<'a> Partition<'a> {
-    /// What the register holds first; `None` where that is not known.
+    /// Returns the register's initial value; `None` if it is unknown.
     ///
-    /// Where that is not assumed, it follows when exactly one value was observed that nothing can have put there.
+    /// If it is not assumed, it is known when exactly one value was observed that no operation can have
+    /// written.
     pub(crate) fn initial(&self) -> Option<Option<&'a Scalar>> {
         if let Initial::Known(initial) = &self.assumed.initial {
             return Some(initial.as_ref());
@@ -226,7 +228,7 @@ impl<'a> Partition<'a> {
         found.all(|other| other == first).then_some(first)
     }
 
-    /// The index of the event that first acknowledged a write.
+    /// Returns the index of the event that first acknowledged a write.
     fn written(&self) -> u64 {
         let acknowledged = self.operations.iter().filter_map(|source| match (source.action, source.end) {
             (Action::Write(_) | Action::Cas(..), End::Ok { index, .. }) => Some(index),
@@ -237,7 +239,7 @@ impl<'a> Partition<'a> {
 
     /// Numbers events and values; `None` when there are too many.
     ///
-    /// Failed operations did not happen, and unanswered reads say nothing: both are left out and counted.
+    /// Failed operations did not happen, and unanswered reads prove nothing: both are left out and counted.
     pub(crate) fn intern(&self) -> Option<Interned<'a>> {
         if self.operations.len() > EVENTS_MAX / 2 {
             return None;
@@ -271,11 +273,11 @@ impl<'a> Partition<'a> {
                     skipped.empty_reads += 1;
                     continue;
                 }
-                // Nothing is there as long as nothing was written, whatever a register is said to hold at first.
+                // A register is empty as long as nothing was written, whatever its initial value.
                 Action::Read(None) if operation.index < written => Effect::Read(INITIAL),
                 Action::Read(value) => Effect::Read(interner.state(value)),
                 Action::Write(value) => Effect::Write(interner.state(Some(value))),
-                // Of a value to itself: it observes, and changes nothing.
+                // From a value to itself: it observes, and changes nothing.
                 Action::Cas(Some(old), new) if old == new => {
                     if complete.is_none() {
                         skipped.unobserved += 1;
@@ -306,8 +308,8 @@ impl<'a> Partition<'a> {
         if lock {
             interner.values.resize(2, None);
         }
-        // Mostly invocations are in order already. They come first where two events claim one index: then the operations
-        // overlap, and nothing is supposed of their order.
+        // Mostly invocations are in order already. They come first if two events claim one index: then the
+        // operations overlap, and no order is assumed.
         if !begun.is_sorted() {
             begun.sort_unstable();
         }

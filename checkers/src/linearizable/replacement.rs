@@ -8,7 +8,8 @@ use crate::verdict::{AnomalyKind, RelationKind, Role};
 use crate::witness::{Op, Statement};
 
 impl Case<'_> {
-    /// The only call of the witness that produces `value`; `None` also when it was held first and is not produced.
+    /// Returns the only call of the witness that produces `value`; `None` also when it was held first and is
+    /// not produced.
     fn producer(&self, value: State) -> Option<usize> {
         self.problem.calls.iter().position(|call| call.effect.produced() == Some(value))
     }
@@ -44,7 +45,7 @@ impl Case<'_> {
         let (text, subject) = (self.value(value), self.subject());
         let (first, second) = (self.named(one), self.named(other));
         let producer = self.producer(value);
-        // What the two read from one write; each replaced what the other had read.
+        // The two read one and the same write; each replaced the value that the other had read.
         let saw = |statement: Statement, at: usize| match producer {
             Some(producer) => statement.relates(RelationKind::WriteRead, producer as Op, at as Op),
             None => statement,
@@ -53,7 +54,7 @@ impl Case<'_> {
             Some(producer) => {
                 step(format!("{} alone brought {text} into {subject}.", self.named(producer)), &[producer])
             }
-            None => step(format!("At first {subject} held {text}, and nothing wrote it again."), &[]),
+            None => step(format!("At first {subject} held {text}, and no operation wrote it again."), &[]),
         };
         Some(Proof {
             kind: AnomalyKind::LostUpdate,
@@ -80,7 +81,7 @@ impl Case<'_> {
         })
     }
 
-    /// The value that the clusters linked by compare-and-sets up to the one of call `at` begin with.
+    /// Returns the value that the clusters linked by compare-and-sets up to the one of call `at` begin with.
     fn head(&self, at: usize) -> State {
         let mut value = match self.problem.calls[at].effect {
             Effect::Read(value) | Effect::Write(value) | Effect::Cas(_, value) => value,
@@ -94,7 +95,7 @@ impl Case<'_> {
         value
     }
 
-    /// An observation that another write must have come between: the contradiction of two chains.
+    /// Returns an observation that another write must have come between: the contradiction of two chains.
     pub(super) fn overwritten(&self) -> Option<Proof> {
         if !self.unique() {
             return None;
@@ -109,7 +110,7 @@ impl Case<'_> {
         let mut different = heads.clone();
         different.sort_unstable();
         different.dedup();
-        // `late` observed, although real time puts `middle`, of another chain, between it and what it belongs to.
+        // `late` observed, although real time puts `middle`, of another chain, between it and its own chain.
         for old in &different {
             for new in different.iter().filter(|new| *new != old) {
                 let ((old_first, Some(late)), (Some(witness), Some(middle))) = (ends(*old), ends(*new))
@@ -150,7 +151,7 @@ impl Case<'_> {
         let mut steps = vec![match self.producer(seen) {
             Some(producer) => step(
                 format!(
-                    "{} saw {text}, which only {} wrote: between the two {subject} held nothing else.",
+                    "{} saw {text}, which only {} wrote: between the two {subject} held no other value.",
                     name(late),
                     name(producer)
                 ),
@@ -159,8 +160,8 @@ impl Case<'_> {
             .relates(RelationKind::WriteRead, producer as Op, late as Op),
             None => step(
                 format!(
-                    "{} saw {text}, which {subject} held at first and nothing wrote again: until then it held \
-                     nothing else.",
+                    "{} saw {text}, which {subject} held at first and no operation wrote again: until then it held \
+                     no other value.",
                     name(late)
                 ),
                 &[late],
@@ -219,7 +220,7 @@ impl Case<'_> {
             }
             _ => format!("{} saw {text} in {subject}, which {missed} had already replaced", name(late)),
         };
-        // By what each did first; what is shown last decides where one did more.
+        // By the first action of each; the last row shown decides if one did more.
         let mut roles: Vec<(usize, Role)> = (0..calls.len())
             .filter(|at| calls[*at].effect.observed().is_some())
             .map(|at| (at, Role::Evidence))
@@ -229,7 +230,8 @@ impl Case<'_> {
         Proof { kind, summary, contradicts: late, roles, steps, witness: None }
     }
 
-    /// An operation that leaves one value and then one that needs another, on a register whose values come again.
+    /// Explains an operation that leaves one value and then one that needs another, on a register with
+    /// repeated values.
     pub(super) fn replaced(&self) -> Option<Proof> {
         let [first, second] = self.problem.calls[..] else { return None };
         let (Effect::Read(held) | Effect::Write(held) | Effect::Cas(_, held)) = first.effect;
@@ -241,7 +243,7 @@ impl Case<'_> {
         {
             return None;
         }
-        // Stale is what was there before; of a value that was not there before, nothing simple can be said.
+        // A stale value was there before; a value that was not there before has no simple explanation.
         let earlier = |call: &Call| call.effect.produced() == Some(needed) && call.invoke < first.invoke;
         if needed != INITIAL && !self.interned.problem.calls.iter().any(earlier) {
             return None;
@@ -357,7 +359,7 @@ impl Case<'_> {
             )
         } else {
             roles.extend([(late, Role::Write), (done, Role::Read)]);
-            let summary = format!("{} saw what comes of {} before that began", name(done), name(late));
+            let summary = format!("{} saw the effect of {} before that began", name(done), name(late));
             (AnomalyKind::FutureRead, done, summary)
         };
         Some(Proof { kind, summary, contradicts, roles, steps, witness: None })

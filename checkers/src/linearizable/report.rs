@@ -1,14 +1,14 @@
-//! What a check of registers or locks found beside its verdict.
+//! The findings of a check of registers or locks besides its verdict.
 
 use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// Which operations took no part, and what the check cost.
+/// The skipped operations, and the cost of the check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterReport {
-    /// Which operations took no part, and why.
+    /// The operations that were skipped, and why.
     pub skipped: Skipped,
-    /// What the check cost.
+    /// The cost of the check.
     pub statistics: Statistics,
     /// How replicas were compared at the end; only where reads may be stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,9 +29,9 @@ pub struct Convergence {
 pub struct Skipped {
     /// Failed operations: they did not happen. A failed compare-and-set is not taken as an observation.
     pub failed: u64,
-    /// Reads without an answer: they change nothing and say nothing.
+    /// Reads without an answer: they change nothing and prove nothing.
     pub unanswered_reads: u64,
-    /// Reads answered with nothing from a register that held a value from the start: the client did not learn it.
+    /// Empty reads from a register with an initial value: the client did not learn it.
     pub empty_reads: u64,
     /// Operations of unknown outcome whose effect no answer can show.
     pub unobserved: u64,
@@ -47,7 +47,7 @@ impl Skipped {
     }
 }
 
-/// What a check cost.
+/// The cost of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Registers decided by the near-linear algorithm for unique values.

@@ -1,55 +1,57 @@
 //! The search of Wing and Gong, with Lowe's improvements, and with writes placed when that matters.
 //!
 //! Events are walked in order. An operation is *open* from its invocation to its completion, and need not be
-//! linearized before its completion is reached: there, and only there, the search stops and chooses what is linearized
-//! next, until that operation is among it. Where no choice is left it goes back. Where it has failed, it remembers
-//! ([`Memo`]), and does not try again.
+//! linearized before its completion is reached: there, and only there, the search stops and chooses the next
+//! operations to linearize, until that operation is among them. Without a choice left it goes back. It
+//! remembers its failures ([`Memo`]), and does not try them again.
 //!
 //! At a completion every operation that completed earlier is linearized and none that is invoked later, so a
-//! configuration needs only a few bits for each open operation, whatever the length of the history. Each holds a *slot*
-//! while it is open.
+//! configuration needs only a few bits for each open operation, whatever the length of the history. Each
+//! holds a *slot* while it is open.
 //!
-//! Most of what could be chosen need not be. Each of the following is an exchange in a linearization:
+//! Most choices are unnecessary. Each of the following is an exchange in a linearization:
 //!
 //! - *A read that fits is taken at once.* It changes nothing, and nothing must come before it any more.
 //! - *A write is free once another write took effect while it was open*, or once the register held its value then: it
 //!   may have taken effect just before that write, or at that moment, without a trace. It may as well take effect later.
 //!   So it owes nothing, and is still there to be used; which of both happened is not decided. A free write is better
 //!   than one that still owes its effect, and better than one that was used.
-//! - *What would be overwritten is inserted later, in the past.* A write, what observes its value, and compare-and-sets
-//!   that go on from there, of which nothing is left when another write takes effect, could have taken effect
-//!   just before the last write, if all of them were invoked before that. Whether they did is decided when the first of them
-//!   completes, not before. So, when an operation completes, no write is chosen except itself, one that brings about what
-//!   it observes, or one that begins such an insertion; an insertion leaves the register as it was.
-//! - *A free write that completes unused* was overwritten, and what could have read it in the past, did.
-//! - *Of open writes of one value, the one that completes first is used.* Whichever is left is free, and of use for
-//!   longer. The same is true of compare-and-sets of one effect, except that one that can be inserted in the past is
-//!   also of use there: so the first to complete of either kind is tried.
+//! - *An effect that would be overwritten is inserted later, in the past.* A write, its observers, and
+//!   compare-and-sets that continue from there, without a trace when another write takes effect, could have
+//!   taken effect just before the last write, if all of them were invoked before that. Whether they did is
+//!   decided when the first of them completes, not before. So, when an operation completes, no write is
+//!   chosen except itself, one that brings about the value it observes, or one that begins such an insertion;
+//!   an insertion leaves the register as it was.
+//! - *A free write that completes unused* was overwritten, and operations that could have read it in the
+//!   past, did.
+//! - *Among open writes of one value, the one that completes first is used.* The others are free, and of use
+//!   for longer. The same is true of compare-and-sets of one effect, except that one that can be inserted in
+//!   the past is also of use there: so the first to complete of either kind is tried.
 //! - *A crashed operation is only used when an operation that observes its value follows*: otherwise a write follows,
 //!   or nothing, and it can as well be left out.
 
 use super::Limits;
 use super::call::{Effect, Problem, Start, State};
-use super::choices::{Choice, Choices, Taste};
+use super::choices::{Choice, ChoiceOrder, Choices};
 use super::crashed::{Group, Reduced};
 use super::memo::{Configuration, Memo};
 use super::walk::{Event, Walk};
 use super::{overwritten, trails, window};
 
-/// What the register holds when no operation observes it: any such value is as good as another.
+/// The register's value when no operation observes it: any such value is as good as another.
 pub(super) const DEAD: State = State::MAX;
 
 /// How many configurations are explored between two looks at the interrupt.
 const LOOK_EVERY: u64 = 1 << 10;
 
-/// So many configurations without getting further are explored before the last operations are tried alone; each time
-/// that shows nothing, twice as many as before.
+/// The number of configurations explored without progress before the last operations are tried alone; doubled
+/// after each fruitless attempt.
 const PATIENCE: u64 = 1 << 11;
 
 /// The search explores so many configurations in one order of choices, and as many for each event, before it tries the other.
 const TASTED: u64 = 1 << 15;
 
-/// What the search found.
+/// The result of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// There is a linearization.
@@ -113,10 +115,10 @@ pub(super) fn search_to(
     let tastes = extent == Extent::Whole && walk.calls.iter().any(|call| sets(call.effect));
     let (mut furthest, mut explored) = (0, 0);
     for start in starts {
-        let mut decide = |taste, most| {
+        let mut decide = |order, most| {
             let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
-            (search.taste, search.extent, search.explored_max) =
-                (taste, extent, search.explored_max.min(most));
+            (search.order, search.extent, search.explored_max) =
+                (order, extent, search.explored_max.min(most));
             let decision = search.run();
             explored = search.explored;
             decision
@@ -124,8 +126,8 @@ pub(super) fn search_to(
         let mut decision = None;
         if tastes {
             let some = TASTED + walk.len() as u64;
-            for (round, taste) in [Taste::Direct, Taste::Eager].into_iter().enumerate() {
-                decision = match decide(taste, some * (round as u64 + 1)) {
+            for (round, order) in [ChoiceOrder::Direct, ChoiceOrder::Eager].into_iter().enumerate() {
+                decision = match decide(order, some * (round as u64 + 1)) {
                     Decision::Undecided(Undecided::Configurations) => None,
                     decided => Some(decided),
                 };
@@ -134,7 +136,7 @@ pub(super) fn search_to(
                 }
             }
         }
-        match decision.unwrap_or_else(|| decide(Taste::Direct, u64::MAX)) {
+        match decision.unwrap_or_else(|| decide(ChoiceOrder::Direct, u64::MAX)) {
             Decision::Stuck { rank } => furthest = furthest.max(rank),
             decided => return (decided, explored),
         }
@@ -142,14 +144,14 @@ pub(super) fn search_to(
     (Decision::Stuck { rank: furthest }, explored)
 }
 
-/// What has happened since the walk stopped at a completion.
+/// The progress since the walk stopped at a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing.
+    /// No progress.
     Waiting,
-    /// Compare-and-sets went on from what the register held.
+    /// Compare-and-sets continued from the register's value.
     Moved,
-    /// A write was taken that leads to what the completing operation observes.
+    /// A write was taken that leads to the value that the completing operation observes.
     Leading,
     /// Something is being inserted before the last write, after which the register holds this again.
     Past(State),
@@ -175,12 +177,13 @@ pub(super) struct Search<'a> {
     limits: Limits<'a>,
     explored_max: u64,
     extent: Extent,
-    pub(super) taste: Taste,
+    pub(super) order: ChoiceOrder,
 
     pub(super) at: usize,
     pub(super) state: State,
     pub(super) phase: Phase,
-    /// The event at which the last write took effect; 0 before the first. What was invoked before can be inserted there.
+    /// The event at which the last write took effect; 0 before the first. Operations invoked before can be
+    /// inserted there.
     pub(super) past: u32,
     /// By slot: whether an operation is open there, and whether it is a read, or a write.
     pub(super) open: Vec<u64>,
@@ -237,7 +240,7 @@ impl<'a> Search<'a> {
             limits,
             explored_max: limits.budget.configurations_max,
             extent: Extent::Whole,
-            taste: Taste::Direct,
+            order: ChoiceOrder::Direct,
             at: 0,
             state: start,
             phase: Phase::Waiting,
@@ -424,13 +427,13 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What came of looking at a configuration.
+/// The result of examining a configuration.
 enum Entered {
     Decided(Decision),
     /// There is one choice.
     Forced(Choice),
     /// There are several, in the last frame.
     Frame,
-    /// There is none.
+    /// There is no choice.
     Failed,
 }

@@ -1,4 +1,4 @@
-//! What a choice changes, and the walk to the next one.
+//! The changes of a choice, and the walk to the next one.
 
 use super::call::{Duty, Effect, State};
 use super::choices::Choice;
@@ -68,7 +68,7 @@ impl Search<'_> {
                 let call = &self.walk.calls[number as usize];
                 match call.effect {
                     Effect::Write(value) => self.expire(number, value),
-                    // From here on it is as if it had been taken: it observes nothing any more.
+                    // From here on it counts as taken: it observes nothing any more.
                     Effect::Cas(..) | Effect::Read(_) => self.linearize(number),
                 }
             }
@@ -80,7 +80,7 @@ impl Search<'_> {
         self.used_trail.push(group);
     }
 
-    /// A write takes effect that leaves `value`; what owed its effect took effect just before, or may have.
+    /// A write of `value` takes effect; operations that owed their effect took it just before, or may have.
     fn overwrite(&mut self, value: State) {
         for (free, writes) in self.free.iter_mut().zip(&self.writes) {
             *free |= writes;
@@ -185,7 +185,7 @@ impl Search<'_> {
             if self.choices.can_go_on(self) {
                 return false;
             }
-            // It may take effect right now, without changing anything but what is owed.
+            // It may take effect right now, changing only the owed effects.
             self.overwrite(value);
             return true;
         }

@@ -1,4 +1,4 @@
-//! What cannot be seen from outside: the two algorithms agree, the prefix is the shortest, the witness is minimal.
+//! Internal properties: the two algorithms agree, the prefix is the shortest, the witness is minimal.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -69,7 +69,7 @@ fn end(problem: &Problem, from: prop::sample::Index) -> Problem {
     window::without_beginning(problem, problem.calls[from.index(problem.calls.len())].invoke)
 }
 
-/// Calls at random times; those whose number is odd may be crashed.
+/// Generates calls at random times; those whose number is odd may be crashed.
 fn problem(effects: Vec<Effect>, times: Vec<(u8, u8, bool)>) -> Problem {
     let mut events: Vec<(u16, bool, usize)> = Vec::new();
     let mut calls = Vec::new();
@@ -124,7 +124,7 @@ fn unique() -> impl Strategy<Value = Problem> {
     })
 }
 
-/// The prefix of `problem` up to the event of rank `rank`.
+/// Returns the prefix of `problem` up to the event of rank `rank`.
 fn prefix(problem: &Problem, rank: u32) -> Problem {
     let calls = problem
         .calls

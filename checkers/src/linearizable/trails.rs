@@ -1,4 +1,4 @@
-//! The end of a history, where nothing is invoked any more: compare-and-sets as edges of a graph.
+//! The end of a history, after the last invocation: compare-and-sets as edges of a graph.
 //!
 //! When only completions are left, the operations that are open may be linearized in any order. Let values be vertices and
 //! each compare-and-set an edge from the value it observes to the one it leaves. An order of all of them is a set of
@@ -12,7 +12,7 @@
 //! overwritten, and a trail of compare-and-sets that were all invoked before may begin there. (Reads are not looked for on
 //! such a trail.)
 //!
-//! So where this counting succeeds there is a linearization. Where it fails there may still be one, with crashed
+//! So if this counting succeeds there is a linearization. If it fails there may still be one, with crashed
 //! compare-and-sets or with other insertions in the past, which the search looks for.
 
 use super::call::{Effect, State};
@@ -27,13 +27,13 @@ struct Vertex {
     /// How many trails can begin here: at a write, and in the past.
     writes: i64,
     past: i64,
-    /// The vertex that stands for its part, found by following this.
+    /// The representative vertex of its part, found by following this.
     part: usize,
     edges: bool,
     read: bool,
 }
 
-/// Whether what is open in `search`, which has come to where nothing is invoked any more, can surely be linearized.
+/// Whether the open operations of `search`, which has passed the last invocation, can surely be linearized.
 pub(super) fn end(search: &Search<'_>) -> bool {
     let mut graph = Graph { vertices: Vec::new() };
     let start = graph.vertex(search.state);

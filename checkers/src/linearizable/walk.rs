@@ -25,7 +25,7 @@ pub(super) enum Event {
 #[derive(Clone, Copy)]
 struct Packed(u32);
 
-/// What is walked along.
+/// The sequence of events to walk.
 pub(super) struct Walk {
     pub(super) calls: Vec<Placed>,
     events: Vec<Packed>,
@@ -43,7 +43,7 @@ impl Walk {
         use std::cmp::Reverse;
         use std::collections::BinaryHeap;
 
-        // A read that may have been answered before says nothing.
+        // A read that may return an earlier value proves nothing.
         let says = |call: &&Required| call.duty == Duty::Required || call.effect.produced().is_some();
         let required = || reduced.required.iter().filter(says);
         let mut calls: Vec<Placed> = required()
@@ -84,13 +84,13 @@ impl Walk {
         self.events.len()
     }
 
-    /// The event of number `at`.
+    /// Returns the event of number `at`.
     pub(super) fn event(&self, at: usize) -> Event {
         self.events[at].unpacked()
     }
 }
 
-/// The events of `required`, which are by invocation, in order of position, and their ranks.
+/// Returns the events of `required`, which are by invocation, in order of position, and their ranks.
 fn in_order<'a>(required: impl Iterator<Item = &'a Required> + Clone) -> (Vec<Packed>, Vec<u32>) {
     // Invocations are in order already, and only completions are sorted. Those at one position are interchangeable, and
     // sorted by number only so that a run can be repeated exactly.
@@ -101,7 +101,7 @@ fn in_order<'a>(required: impl Iterator<Item = &'a Required> + Clone) -> (Vec<Pa
     let (mut events, mut ranks) = (Vec::with_capacity(count), Vec::with_capacity(count));
     let mut push = |position: u32, packed: u32| {
         events.push(Packed(packed));
-        // A deadline stands one below the doubled rank of its observer's completion: both halve to that rank.
+        // A deadline is one below the doubled rank of its observer's completion: both halve to that rank.
         ranks.push(position / 2);
     };
     let mut completions = completions.into_iter().peekable();

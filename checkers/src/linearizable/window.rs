@@ -1,10 +1,10 @@
 //! The last operations before the search got stuck, tried alone.
 //!
-//! A search that finds no way past a completion goes back through everything before it, and that may take for ever. But
-//! most violations show in the last few operations, whatever the register held before. So the end of the history is
-//! taken for a history of its own, on a register that holds some value at first, in which what was open at its
-//! beginning may have taken effect before: that allows everything the whole allows, and more. When it is impossible, so
-//! is the whole.
+//! A search that finds no way past a completion goes back through everything before it, and that may take for
+//! ever. But most violations show in the last few operations, whatever the register held before. So the end
+//! of the history counts as a history of its own, on a register with an arbitrary initial value, in which the
+//! operations open at its beginning may have taken effect before: that allows everything the whole allows,
+//! and more. When it is impossible, so is the whole.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -50,7 +50,7 @@ pub(super) fn prefix(problem: &Problem, rank: u32) -> Problem {
     Problem { calls: calls.collect(), ..*problem }
 }
 
-/// `call`, unless it is a read that never completed.
+/// Returns `call`, unless it is a read that never completed.
 pub(super) fn relaxed(call: &Call) -> Option<Call> {
     (call.complete.is_some() || call.effect.produced().is_some()).then_some(*call)
 }

@@ -1,16 +1,16 @@
-//! A violation made small, in ways that are sound.
+//! A violation minimized, in sound ways.
 //!
-//! What is left of a history must still be impossible *because the whole is*: so each change may only allow more
+//! The rest of a history must still be impossible *because the whole is*: so each change may only allow more
 //! linearizations, never fewer. Four do:
-//! - leaving out everything after an event (what is open there becomes an operation that may or may not happen);
+//! - leaving out everything after an event (an operation open there becomes one that may or may not happen);
 //! - leaving out a read;
-//! - turning an operation that happened into one that may have happened, and dropping it where its value is not
+//! - turning an operation that happened into one that may have happened, and dropping it if its value is not
 //!   observed (see [`super::crashed`]);
-//! - leaving out everything that completed before some moment, supposing that the register then held *some* value;
-//!   what is open at that moment may happen until its completion, or may have happened before.
+//! - leaving out everything that completed before some moment, assuming that the register then held *some*
+//!   value; an operation open at that moment may happen until its completion, or may have happened before.
 //!
-//! Leaving out a write that completed is not among them: what read its value would become impossible, and an innocent
-//! operation would be blamed.
+//! Leaving out a write that completed is not among them: reads of its value would become impossible, and an
+//! innocent operation would be blamed.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
@@ -36,8 +36,8 @@ const LONG: usize = 6;
 /// So many of the last operations are each tried as the beginning of a witness.
 const CLOSE: usize = 32;
 
-/// A small witness out of a violation of chains: operations, by invocation, that cannot be linearized; those whose
-/// completion does not matter have none.
+/// Returns a small witness of a violation of chains: operations, by invocation, that cannot be linearized;
+/// those whose completion does not matter have none.
 pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<'_>) -> Problem {
     let mut producers = vec![None; problem.states as usize];
     let mut observers: Vec<Option<u32>> = vec![None; problem.states as usize];
@@ -55,8 +55,9 @@ pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<
                 }));
         }
     }
-    // With every operation also the one that it read from: without it, it would be impossible for another reason. And
-    // with one of unknown outcome also one that saw its value: without it, nothing says that it happened.
+    // Each operation is kept with the one that it read from: without that, it would be impossible for another
+    // reason. And one of unknown outcome is kept with one that saw its value: without that, nothing shows
+    // that it happened.
     let mut numbers = violation.calls.clone();
     let mut work = violation.calls.clone();
     let mut taken = vec![false; problem.calls.len()];
@@ -80,11 +81,12 @@ pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<
     trial.shrink(if trial.is_impossible(&small) { small } else { problem.clone() })
 }
 
-/// A small witness out of a problem that is impossible up to the event of rank `rank`, and possible before it.
+/// Returns a small witness out of a problem that is impossible up to the event of rank `rank`, and possible
+/// before it.
 pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Problem {
     let prefix = window::prefix(problem, rank);
     let trial = Trial::new(limits);
-    // Where the last operation is impossible all by itself, the others say nothing.
+    // If the last operation is impossible all by itself, the others prove nothing.
     let others: Vec<usize> =
         (0..prefix.calls.len()).filter(|number| prefix.calls[*number].complete != Some(rank)).collect();
     let alone = without(&prefix, &others);
@@ -126,9 +128,10 @@ impl<'a> Trial<'a> {
         matches!(decision, Decision::Stuck { .. })
     }
 
-    /// A short end of `problem`, whose last event has rank `last`, that is impossible whatever came before.
+    /// Returns a short end of `problem`, whose last event has rank `last`, that is impossible whatever came
+    /// before.
     ///
-    /// Each of the last beginnings is tried in turn, and before those ever longer ends.
+    /// It tries each of the last beginnings in turn, and before those ever longer ends.
     fn cut(&self, problem: &Problem, last: u32) -> Option<Problem> {
         let mut beginnings: Vec<u32> =
             problem.calls.iter().map(|call| call.invoke).filter(|invoke| *invoke <= last).collect();
@@ -150,7 +153,7 @@ impl<'a> Trial<'a> {
 
     /// Shrinks `problem` until no single relaxation of a completed operation keeps it impossible.
     ///
-    /// Where shrinking takes too long or is interrupted, the witness is larger than it need be, and as true.
+    /// If shrinking takes too long or is interrupted, the witness is larger than necessary, and as true.
     fn shrink(&self, mut problem: Problem) -> Problem {
         let last =
             |problem: &Problem| problem.calls.iter().filter_map(|call| call.complete).max().unwrap_or(0);
@@ -179,8 +182,8 @@ impl<'a> Trial<'a> {
         self.minimize(problem, |_| true)
     }
 
-    /// Relaxes calls that are `eligible`: large parts at once, then smaller ones, down to single ones, until none of
-    /// those is left that can be.
+    /// Relaxes calls that are `eligible`: large parts at once, then smaller ones, down to single ones, until
+    /// no more can be relaxed.
     ///
     /// This is the delta debugging of Zeller and Hildebrandt (TSE 2002).
     fn minimize(&self, mut problem: Problem, eligible: impl Fn(&Call) -> bool) -> Problem {

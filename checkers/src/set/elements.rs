@@ -13,12 +13,12 @@ use crate::witness::{Op, Statement, Witness, say};
 pub(super) struct Elements<'b, 'a> {
     pub(super) facts: &'b Facts<'a>,
     pub(super) promise: Consistency,
-    /// Where replicas have to agree at the end.
+    /// The replicas that have to agree at the end.
     pub(super) replicas: Option<&'b Replicas<'a>>,
     pub(super) missing: &'b mut Durations,
 }
 
-/// What the analysis leaves.
+/// The results of the analysis.
 pub(super) struct Checked {
     /// Whether no element breaks the promise.
     pub(super) sound: bool,
@@ -37,7 +37,7 @@ struct Absences {
     first: u32,
     /// The last of them.
     last: u32,
-    /// The first of them of which no later read has the element.
+    /// The first of the reads after which no read has the element.
     for_good: Option<u32>,
 }
 
@@ -130,7 +130,7 @@ impl<'b, 'a> Elements<'b, 'a> {
         reported.contains(&true)
     }
 
-    /// A read that cannot have the element, and why.
+    /// Returns a read that cannot have the element, and why.
     fn impossible(&self, element: &Element<'_>) -> Option<(AnomalyKind, u32)> {
         let first = *element.seen.first()?;
         let Some((begun, _)) = element.begun else {
@@ -181,7 +181,7 @@ impl<'b, 'a> Elements<'b, 'a> {
         witness.anomaly(kind, read, summary, steps)
     }
 
-    /// The reads that lack the element although it was known. Time O(reads that have it).
+    /// Returns the reads that lack the element although it was known. Time O(reads that have it).
     fn absences(&self, element: &Element<'_>, known: Known) -> Option<Absences> {
         let reads = &self.facts.reads;
         let from = reads.partition_point(|read| read.index < known.index) as u32;
@@ -200,12 +200,13 @@ impl<'b, 'a> Elements<'b, 'a> {
         Some(Absences { first, last: end - 1 - had, for_good })
     }
 
-    /// The first read after the one at `absent` that has the element.
+    /// Returns the first read after the one at `absent` that has the element.
     fn later(&self, element: &Element<'_>, absent: u32) -> Option<u32> {
         element.seen.get(element.seen.partition_point(|at| *at < absent)).copied()
     }
 
-    /// What the last reads at the replicas say of a known element: the anomaly, the read that lacks it and one that has it.
+    /// Compares the last reads of a known element at the replicas: the anomaly, a read without it and one
+    /// with it.
     fn at_replicas(
         &self,
         id: ElementId,
@@ -251,7 +252,7 @@ impl<'b, 'a> Elements<'b, 'a> {
             self.known_statement(&witness, known.op, add, &format!("{value} is in {subject}")),
             witness.before(known.op, read),
             say(
-                format!("But {} lacks {value}, and elements are never taken away.", witness.named(read)),
+                format!("But {} lacks {value}, and elements are never removed.", witness.named(read)),
                 &[read],
             ),
         ];

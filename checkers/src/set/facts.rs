@@ -47,7 +47,7 @@ pub(super) struct Read<'a> {
     pub(super) index: u64,
     pub(super) time: u64,
     pub(super) answered: Known,
-    /// What it has, rising, each once.
+    /// Its elements, rising, each once.
     pub(super) elements: Vec<ElementId>,
     /// One that it has twice.
     pub(super) repeated: Vec<ElementId>,
@@ -59,7 +59,7 @@ impl Read<'_> {
     }
 }
 
-/// What a history says of one set.
+/// The facts of a history about one set.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) operations: &'a [Operation<Set>],
@@ -71,7 +71,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// The sets of `operations`, by key.
+    /// Returns the sets of `operations`, by key.
     pub(super) fn by_key(operations: &'a [Operation<Set>]) -> Vec<Self> {
         let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
         let mut sets: Vec<Self> = Vec::new();
@@ -85,7 +85,8 @@ impl<'a> Facts<'a> {
             sets[place].operation(op as Op, operation);
         }
         for set in &mut sets {
-            // Elements in the order in which they are met: those of the adds that began first, and what was never added.
+            // Elements in order of appearance: those of the adds that began first, and then those never
+            // added.
             for (at, read) in set.reads.iter().enumerate() {
                 read.elements.iter().for_each(|id| set.elements[*id as usize].seen.push(at as u32));
             }
@@ -153,7 +154,7 @@ impl<'a> Facts<'a> {
         element.acknowledged.into_iter().chain(seen).min_by_key(|known| known.index)
     }
 
-    /// A witness about `elements` of this set.
+    /// Returns a witness about `elements` of this set.
     pub(super) fn witness(
         &self,
         elements: &[ElementId],
@@ -166,7 +167,7 @@ impl<'a> Facts<'a> {
         Witness::of(objects, self.operations, &focus, roles)
     }
 
-    /// The set, as sentences speak of it.
+    /// Returns the set, as sentences speak of it.
     pub(super) fn subject(&self) -> String {
         self.key.map_or_else(|| "the set".to_owned(), Scalar::to_string)
     }

@@ -1,27 +1,29 @@
-//! Sets: is every element that was added there, once, from when it was acknowledged, and nothing else?
+//! Sets: is every added element there, once, from its acknowledgement on, and nothing else?
 //!
 //! The vocabulary is that of [`duress_history::set`]: elements are only added, and a read is answered with the whole set.
 //!
-//! By element, with the names of Jepsen's `set-full` where it has one. An element is *known* from the earlier of two
-//! events: its add was acknowledged, or a read that has it was answered.
-//! - *Lost write*: a read that began when the element was known lacks it, and so does every read that began later.
+//! By element, with the names of Jepsen's `set-full` if it has one. An element is *known* from the earlier of
+//! two events: its add was acknowledged, or a read that has it was answered.
+//! - *Lost write*: a read that began when the element was known lacks it, and so does every read that began
+//!   later.
 //! - *Stale read*: a read that began when the element was known lacks it, and one that began later has it.
 //! - *Duplicate*: one answer has the element twice.
 //! - *Phantom*, *aborted*, *future read*: a read has an element that was never added, whose adds all failed, or whose add
 //!   began only after the read was answered.
 //!
 //! And by read:
-//! - *Nonlinearizable*: of two reads each has an element that the other lacks, so that they saw no prefixes of one order;
-//!   or a read has an element and lacks another that had been acknowledged before the add of the first began.
+//! - *Nonlinearizable*: each of two reads has an element that the other lacks, so that they did not see
+//!   prefixes of one order; or a read has an element and lacks another that had been acknowledged before the
+//!   add of the first began.
 //!
 //! A set is linearizable exactly when none of these is found. Sort its reads by inclusion, and put each element between
 //! the reads that lack it and those that have it: that is an order that explains every answer, and wherever real time
 //! demands another order of two operations, one of the above is the reason.
 //!
-//! **Stale reads.** Where reads may be old, a read that lacks a known element proves nothing, and is counted only. But reads
-//! see prefixes of one order all the same, and once everything is healed and replicas have had their time, the last read at
-//! each replica has every known element: otherwise the element is *lost* where no replica has it, and the replicas have
-//! *diverged* where one has.
+//! **Stale reads.** If reads may be old, a read that lacks a known element proves nothing, and is only
+//! counted. But reads see prefixes of one order all the same, and once everything is healed and replicas have
+//! had their time, the last read at each replica has every known element: otherwise the element is *lost* if
+//! no replica has it, and the replicas have *diverged* if one has.
 
 mod elements;
 mod facts;
@@ -41,12 +43,12 @@ use facts::Facts;
 use report::Durations;
 pub use report::{Missing, SetCounts, SetReport};
 
-/// Checks each set of `operations`, which are in order of invocation, against what is promised of it.
+/// Checks each set of `operations`, which are in order of invocation, against its promise.
 ///
-/// `settled` is the index from which the final phase begins: everything is healed, clients add nothing more, and replicas
-/// have had the time that they need to agree. `None` where there is no such phase; it matters where reads may be stale.
-/// `interrupt` may be set at any time; what is not decided then is `Unknown`.
-/// Time O(n log n) in the operations and in the elements of all answers together.
+/// `settled` is the index from which the final phase begins: everything is healed, clients add nothing more,
+/// and replicas have had the time that they need to agree. `None` if there is no such phase; it matters only
+/// if reads may be stale. `interrupt` may be set at any time; sets not decided then are `Unknown`. Time O(n
+/// log n) in the operations and in the elements of all answers together.
 #[must_use]
 pub fn check_set(
     operations: &[Operation<Set>],

@@ -17,8 +17,8 @@ pub(super) fn disagreements(facts: &Facts<'_>, findings: &mut Findings) {
     }
 }
 
-/// Finds neighbours, by size, of which each has what the other lacks; whether there are any. Where there are none, each
-/// read has all that a smaller one has.
+/// Finds neighbours, by size, each with an element that the other lacks; returns whether there are any. If
+/// there are none, each read has all elements of every smaller one.
 fn crossed(facts: &Facts<'_>, by_size: &[u32], findings: &mut Findings) -> bool {
     for pair in by_size.windows(2) {
         let (one, other) = (&facts.reads[pair[0] as usize], &facts.reads[pair[1] as usize]);

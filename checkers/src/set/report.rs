@@ -1,4 +1,4 @@
-//! What a check of sets found beside its verdict.
+//! The findings of a check of sets besides its verdict.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct SetReport {
     pub promise: Consistency,
     /// Elements, by what became of them.
     pub counts: SetCounts,
-    /// For how long elements were missing that were known; null where none was.
+    /// How long known elements were missing; null if none was.
     pub missing: Option<Missing>,
     /// How replicas were compared at the end; only where reads may be stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ pub struct SetReport {
     pub found: BTreeMap<AnomalyKind, u64>,
 }
 
-/// Elements of all sets, by what became of them, and the reads that say so.
+/// Elements of all sets, by outcome, and the reads that show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SetCounts {
@@ -35,11 +35,11 @@ pub struct SetCounts {
     pub reads: u64,
     /// Elements that were to be added.
     pub added: u64,
-    /// Those of them whose add was acknowledged.
+    /// Elements whose add was acknowledged.
     pub acknowledged: u64,
-    /// Those of them whose adds all failed.
+    /// Elements whose adds all failed.
     pub failed: u64,
-    /// Those of them whose adds are all of unknown outcome.
+    /// Elements whose adds are all of unknown outcome.
     pub unknown: u64,
     /// Elements of unknown outcome that some read has: they were added.
     pub recovered: u64,

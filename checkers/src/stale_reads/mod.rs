@@ -1,24 +1,29 @@
-//! Stale reads: are the writes of a register linearizable, did every read see some prefix of them, and do replicas come to
-//! agree?
+//! Stale reads: are the writes of a register linearizable, did every read see some prefix of them, and do
+//! replicas come to agree?
 //!
-//! This is what replicas promise that answer reads from what they have, while all writes go through one of them
-//! ([`Consistency::StaleReads`](duress_history::Consistency::StaleReads)). There is one order of the writes and
-//! compare-and-sets of a key that agrees with real time and with every answer, and a read is answered with what some
-//! prefix of that order leaves, all of which took effect before the read was answered: with something old, but never with
-//! what was never written, with what failed, or with what is still to come.
+//! Replicas that answer reads from their own state, while all writes go through one of them, make this
+//! promise ([`Consistency::StaleReads`](duress_history::Consistency::StaleReads)). There is one order of the
+//! writes and compare-and-sets of a key that agrees with real time and with every answer, and a read returns
+//! the value after some prefix of that order, all of which took effect before the read was answered: an old
+//! value, but never one that was never written, that failed, or that is still to come.
 //!
-//! **Reduction.** A read that sees a prefix of the order is a read that may take effect at any moment from the beginning of
-//! the history until its answer, since at each such moment the register holds what a prefix leaves. So a history has
-//! stale reads at worst exactly when it is linearizable once every read is taken to have begun before everything else, and
-//! [`linearizable`](crate::linearizable) decides it. Three facts keep that fast:
-//! - a read of the initial value is explained by the empty prefix, and says nothing;
-//! - of several reads of one value the one that was answered first explains the others: they can see the same prefix;
-//! - a read that was answered after an operation that brings its value had been acknowledged is explained by that one.
+//! **Reduction.** A read that sees a prefix of the order is a read that may take effect at any moment from
+//! the beginning of the history until its answer, since at each such moment the register holds the value
+//! after a prefix. So a history has stale reads at worst exactly when it is linearizable with every read
+//! beginning before everything else, and [`linearizable`](crate::linearizable) decides it. Three facts keep
+//! that fast:
+//! - a read of the initial value is explained by the empty prefix, and proves nothing;
+//! - of several reads of one value the one that was answered first explains the others: they can see the same
+//!   prefix;
+//! - a read that was answered after an operation that brings its value had been acknowledged is explained by
+//!   that one.
 //!
-//! What is left are reads of a value that only operations under way had brought. Such a read shows that one of them had
-//! taken effect. It cannot come before the first of them began, and is taken to have begun with it.
+//! The remaining reads are of a value that only operations in progress had brought. Such a read shows that
+//! one of them had taken effect. It cannot come before the first of them began, and counts as beginning with
+//! it.
 //!
-//! **Convergence.** Reads that begin when everything has been healed, nothing more is written, and replicas have had their
+//! **Convergence.** Reads that begin when everything has been healed, no more writes are made, and replicas
+//! have had their time, must satisfy more; see `replicas`.
 //! time, are held to more; see `replicas`.
 
 mod replicas;
@@ -36,9 +41,9 @@ use crate::verdict::{CheckReport, Details, Verdict};
 
 /// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
 ///
-/// `settled` is the index from which the final phase begins: everything is healed, clients write nothing more, and
-/// replicas have had the time that they need to agree. `None` where there is no such phase; then whether replicas agree
-/// is not looked at. The replicas are the nodes that reads are sent to.
+/// `settled` is the index from which the final phase begins: everything is healed, clients write nothing
+/// more, and replicas have had the time that they need to agree. `None` if there is no such phase; then the
+/// replicas' agreement is not checked. The replicas are the nodes that reads are sent to.
 ///
 /// See [`check_registers`](crate::linearizable::check_registers) for `assumed`, `budget` and `interrupt`.
 #[must_use]
@@ -87,7 +92,7 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
     for source in &part.operations {
         let value = match source.action {
             Action::Write(value) => value,
-            // Of a value to itself, it changes nothing.
+            // From a value to itself, it changes nothing.
             Action::Cas(old, new) if old != Some(new) => new,
             _ => continue,
         };
@@ -113,7 +118,7 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
                 continue;
             }
             _ if initial == Some(value) => continue,
-            // Nothing is there as long as nothing was written.
+            // A register is empty as long as nothing was written.
             None if initial.is_some() && part.assumed.nil_reads == NilReads::Observed => continue,
             None => {
                 others.push(*source);
@@ -139,7 +144,7 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
     Partition { key: part.key, assumed: part.assumed, operations }
 }
 
-/// What is known of the operations that bring a value.
+/// The facts about the operations that bring a value.
 struct Brought {
     /// When the first of them began.
     begun: u64,

@@ -1,14 +1,16 @@
-//! What replicas owe once everything is healed, nothing more is written, and they have had their time.
+//! The duties of replicas once everything is healed, no more writes are made, and they have had their time.
 //!
-//! The last read of a key at each replica says what that replica came to.
+//! The last read of a key at each replica shows the replica's final value.
 //!
-//! - *Diverged*: two replicas gave different values. Had they held the same, whatever made one of the values of the other
-//!   must have taken effect after the first of the two reads began and before the second was answered. It is not an
-//!   anomaly where an operation that brings the later value (either, where the reads overlap) may have done so: one whose
-//!   answer is still missing may take effect at any time, unless its value had been seen before.
-//! - *Lost write*: all replicas agree, on what was overwritten before. The last of these reads is held to linearizability.
-//!   Where the history has stale reads at worst without that, and is impossible with it, an acknowledged write is missing
-//!   from all replicas. Where some replica did not answer for that key, it is unknown: it may have the write.
+//! - *Diverged*: two replicas returned different values. Had they held the same, some operation that makes
+//!   one of the values of the other must have taken effect after the first of the two reads began and before
+//!   the second was answered. It is not an anomaly if an operation that brings the later value (either, if
+//!   the reads overlap) may have done so: one whose answer is still missing may take effect at any time,
+//!   unless its value had been seen before.
+//! - *Lost write*: all replicas agree, on an overwritten value. The last of these reads must satisfy
+//!   linearizability. If the history has stale reads at worst without that, and is impossible with it, an
+//!   acknowledged write is missing from all replicas. If some replica did not answer for that key, it is
+//!   unknown: it may have the write.
 
 use duress_history::{NodeId, Scalar};
 
@@ -28,7 +30,7 @@ struct Last<'b, 'a> {
     answered: u64,
 }
 
-/// Checks one key: that reads are stale at worst, and that the replicas agree at the end on what was written last.
+/// Checks one key: that reads are stale at worst, and that the replicas agree at the end on the last write.
 pub(super) fn check_key<'a>(part: &Partition<'a>, replicas: &Replicas<'a>, limits: Limits<'_>) -> KeyReport {
     let last = last_reads(part, replicas);
     let diverged = diverged(part, &last);
@@ -58,7 +60,7 @@ pub(super) fn check_key<'a>(part: &Partition<'a>, replicas: &Replicas<'a>, limit
     report
 }
 
-/// The last read of the key at each replica, by replica.
+/// Returns the last read of the key at each replica, by replica.
 fn last_reads<'b, 'a>(part: &'b Partition<'a>, replicas: &Replicas<'a>) -> Vec<Last<'b, 'a>> {
     let initial = part.initial();
     let reads = part.operations.iter().filter_map(|source| {
@@ -76,7 +78,7 @@ pub(super) fn compared<'a>(parts: &[Partition<'a>], replicas: &Replicas<'a>) -> 
     parts.iter().filter(|part| last_reads(part, replicas).len() > 1).count() as u64
 }
 
-/// Two replicas that hold different values, whatever is still under way.
+/// Finds two replicas that hold different values, whatever operations are still in progress.
 fn diverged(part: &Partition<'_>, last: &[Last<'_, '_>]) -> Option<Anomaly> {
     let mut by_time: Vec<&Last<'_, '_>> = last.iter().collect();
     by_time.sort_by_key(|read| read.source.index);
@@ -110,23 +112,20 @@ fn diverged(part: &Partition<'_>, last: &[Last<'_, '_>]) -> Option<Anomaly> {
     )];
     let between = if ordered {
         steps.push(witness.before(ONE, OTHER));
-        format!("Nothing that brings {second} into {name} can have taken effect between the two.")
+        format!("No operation that brings {second} into {name} can have taken effect between the two.")
     } else {
         format!(
-            "Nothing that brings {first} or {second} into {name} can have taken effect while they were under way."
+            "No operation that brings {first} or {second} into {name} can have taken effect while they were in progress."
         )
     };
     steps.push(say(between, &[ONE, OTHER]));
-    steps.push(say(
-        "So the two replicas hold different values, and nothing is written any more.",
-        &[ONE, OTHER],
-    ));
+    steps.push(say("So the two replicas hold different values, and no more writes are made.", &[ONE, OTHER]));
     let summary = format!("in the end {name} is {first} at {} and {second} at {}", one.node, other.node);
     Some(witness.anomaly(AnomalyKind::Diverged, OTHER, summary, steps))
 }
 
-/// Whether an operation may have taken effect between the two reads, of which `one` began first, that explains why they
-/// differ although both replicas held the same.
+/// Whether an operation may have taken effect between the two reads, `one` of which began first, that
+/// explains why they differ although both replicas held the same.
 fn excused(part: &Partition<'_>, one: &Last<'_, '_>, other: &Last<'_, '_>) -> bool {
     let overlap = one.answered >= other.source.index;
     let (from, until) = (one.source.index, one.answered.max(other.answered));
@@ -160,7 +159,7 @@ fn seen_before(part: &Partition<'_>, from: u64, value: &Scalar) -> bool {
     })
 }
 
-/// The value that an operation brings.
+/// Returns the value that an operation brings.
 fn produced<'a>(source: &Source<'a>) -> Option<&'a Scalar> {
     match source.action {
         Action::Write(value) => Some(value),
@@ -169,7 +168,7 @@ fn produced<'a>(source: &Source<'a>) -> Option<&'a Scalar> {
     }
 }
 
-/// What is impossible with the last read, as the loss that it shows.
+/// Presents the impossibility with the last read as the loss that it shows.
 fn lost(anomaly: Anomaly, newest: &Last<'_, '_>, last: &[Last<'_, '_>]) -> Anomaly {
     let nodes: Vec<&str> = last.iter().map(|read| read.node.as_str()).collect();
     let value = newest.value.map_or_else(|| "null".to_owned(), Scalar::to_string);

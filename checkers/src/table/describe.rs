@@ -45,7 +45,7 @@ fn describe_record(record: &TableRecord) -> String {
     format!("{}@{}", describe_content(&record.key, record.value.as_ref()), record.offset)
 }
 
-/// What a record says: `a=7`, or `a deleted`.
+/// Describes a record: `a=7`, or `a deleted`.
 pub(super) fn describe_content(key: &Scalar, value: Option<&Scalar>) -> String {
     match value {
         Some(value) => format!("{key}={value}"),

@@ -1,4 +1,4 @@
-//! What a history says of a table's log: the writes, and what each read found.
+//! The facts of a history about a table's log: the writes, and the results of each read.
 
 use duress_history::log::Offset;
 use duress_history::pairs::Completion;
@@ -20,14 +20,14 @@ pub(super) struct Write<'a> {
     /// `None` deletes.
     pub(super) value: Option<&'a Scalar>,
     pub(super) status: WriteStatus,
-    /// Where its acknowledgement says that it stands.
+    /// The place in its acknowledgement.
     pub(super) place: Option<(u32, u64)>,
-    /// Where it was read, each place once with the first read. Of a deletion only where it was acknowledged, as all
-    /// deletions of a key are alike.
+    /// The places where it was read, each once with the first read. For a deletion only if it was
+    /// acknowledged, as all deletions of a key are alike.
     pub(super) seen: Vec<(u32, u64, Op)>,
 }
 
-/// What one read found of one partition.
+/// One read's result for one partition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Read<'a> {
     pub(super) op: Op,
@@ -35,7 +35,7 @@ pub(super) struct Read<'a> {
     pub(super) read: &'a PartitionRead,
 }
 
-/// What a history says of a table's log.
+/// The facts of a history about a table's log.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) operations: &'a [Operation<Table>],
@@ -76,7 +76,7 @@ impl<'a> Facts<'a> {
         facts
     }
 
-    /// The index of the event with which `op` was answered; `None` where it was not.
+    /// Returns the index of the event with which `op` was answered; `None` if it was not.
     pub(super) fn answered(&self, op: Op) -> Option<u64> {
         match self.operations[op as usize].completion {
             Completion::Ok { index, .. } => Some(index),
@@ -84,7 +84,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The index of the event with which `op` began.
+    /// Returns the index of the event with which `op` began.
     pub(super) fn begun(&self, op: Op) -> u64 {
         self.operations[op as usize].index
     }
@@ -105,7 +105,7 @@ impl<'a> Facts<'a> {
                 Table::EndOffsets(Some(offsets)) => self.partitions.extend(offsets.keys()),
                 _ => {}
             }
-            // Most answers name what has been named: kept short on the way.
+            // Most answers repeat known places: the list is shortened on the way.
             if self.partitions.len() > 1 << 16 {
                 self.partitions.sort_unstable();
                 self.partitions.dedup();
@@ -115,7 +115,7 @@ impl<'a> Facts<'a> {
         self.partitions.dedup();
     }
 
-    /// The number of the partition `name`, which some answer has named.
+    /// Returns the number of the partition `name`, which some answer has named.
     fn partition(&self, name: &Scalar) -> u32 {
         self.partitions.partition_point(|other| *other < name) as u32
     }

@@ -1,19 +1,20 @@
 //! Tables that differ from the fold.
 //!
-//! Let `w` be the record of a key `k` that stands furthest in a partition, of those that were acknowledged or read before a
-//! read `R` of the partition began, and let `R` have read beyond it. Then `R` must have `w`, or a record of `k` behind it,
-//! unless `w` is a deletion and `R` has no record of `k` at all.
+//! Let `w` be the record of a key `k` with the highest offset in a partition, among those that were
+//! acknowledged or read before a read `R` of the partition began, and let `R` have read beyond it. Then `R`
+//! must have `w`, or a later record of `k`, unless `w` is a deletion and `R` has no record of `k` at all.
 //!
-//! - *Table diverged*: what `R` has of `k` stands before `w` and gives `k` a value, which it no longer had.
-//! - *Latest lost*: `R` has nothing that gives `k` a value, and `w` does.
+//! - *Table diverged*: the record of `k` in `R` comes before `w` and gives `k` a value, which it no longer
+//!   had.
+//! - *Latest lost*: no record in `R` gives `k` a value, and `w` does.
 //!
-//! It is not an anomaly when a record of `k` may be where `R` did not come to, so that compaction took `w` for its sake:
-//! one that is known to stand there and whose write began before `R` was answered; or that of a write of `k` that began
-//! before then, and of which no place is known. This last excuse ends when an operation that began after `R` was answered
-//! was given an end that `R` had reached, or read to the very same end.
+//! It is not an anomaly when a record of `k` may lie beyond the end of `R`, so that compaction removed `w`
+//! for its sake: one that is known to lie there and whose write began before `R` was answered; or that of a
+//! write of `k` that began before then, and whose place is unknown. This last excuse ends when an operation
+//! that began after `R` was answered received an end that `R` had reached, or read to the very same end.
 //!
-//! A difference that may be excused in the last read of a partition is left open, and so is every acknowledged write that
-//! the last read did not come to.
+//! A difference that may be excused in the last read of a partition is left open, and so is every
+//! acknowledged write beyond the end of the last read.
 
 use duress_history::log::Offset;
 use duress_history::table::{PartitionRead, TableRecord};
@@ -28,12 +29,12 @@ use crate::findings::Findings;
 use crate::verdict::{Anomaly, AnomalyKind, ObjectKind, Role};
 use crate::witness::{Op, say};
 
-/// A record of which an answer says where it stands.
+/// A record whose place an answer gives.
 #[derive(Clone, Copy)]
 struct Known<'a> {
     offset: u64,
     value: Option<&'a Scalar>,
-    /// The first operation that says so.
+    /// The first operation that gives it.
     op: Op,
 }
 
@@ -45,9 +46,10 @@ struct News<'a> {
     known: Known<'a>,
 }
 
-/// Finds tables that differ from the fold; what is left open, by partition.
+/// Finds tables that differ from the fold; returns the open questions, by partition.
 ///
-/// `lost` says by write what is lost already. Where `loss` is allowed, only what was read counts as being there.
+/// `lost` marks the writes that are lost already. If `loss` is allowed, only records that were read count as
+/// present.
 pub(super) fn differences<'a>(
     facts: &Facts<'a>,
     lost: &[bool],
@@ -80,7 +82,7 @@ pub(super) fn differences<'a>(
         if lost[id] || !matches!(write.status, WriteStatus::Acknowledged(_)) || !write.seen.is_empty() {
             continue;
         }
-        // Without a place it stands somewhere; that it was compacted looks the same as that it never was there.
+        // Without a place it lies somewhere; a compacted record looks the same as one that never existed.
         let Some((partition, offset)) = write.place else {
             unplaced += 1;
             continue;
@@ -93,7 +95,7 @@ pub(super) fn differences<'a>(
     named.chain([(None, unplaced)]).filter(|(_, messages)| *messages > 0).collect()
 }
 
-/// Everything of which answers say where it stands, in the order in which it became known.
+/// Returns all records whose place is known, in the order in which it became known.
 fn news<'a>(facts: &Facts<'a>, lost: &[bool], loss: Allowed) -> Vec<News<'a>> {
     let mut news = Vec::new();
     for (write, lost) in facts.writes.iter().zip(lost) {
@@ -115,7 +117,7 @@ fn news<'a>(facts: &Facts<'a>, lost: &[bool], loss: Allowed) -> Vec<News<'a>> {
     news
 }
 
-/// The last record of each key.
+/// Returns the last record of each key.
 fn latest(read: &PartitionRead) -> FxHashMap<&Scalar, &TableRecord> {
     let mut latest: FxHashMap<&Scalar, &TableRecord> = FxHashMap::default();
     for record in &read.records {
@@ -127,7 +129,7 @@ fn latest(read: &PartitionRead) -> FxHashMap<&Scalar, &TableRecord> {
     latest
 }
 
-/// Writes that may stand where no known record of theirs does, by key and invocation.
+/// Returns the writes that may lie at an unknown place, by key and invocation.
 fn unplaced<'a, 'b>(facts: &'b Facts<'a>) -> FxHashMap<&'a Scalar, Vec<&'b Write<'a>>> {
     let mut unplaced: FxHashMap<&Scalar, Vec<&Write<'_>>> = FxHashMap::default();
     for write in &facts.writes {
@@ -145,7 +147,7 @@ struct Differences<'b, 'a> {
 }
 
 impl<'a> Differences<'_, 'a> {
-    /// Compares the read with what was known before it; how many keys are left open.
+    /// Compares the read with the records known before it; returns how many keys are left open.
     fn find(&self, table: &FxHashMap<&'a Scalar, Known<'a>>, findings: &mut Findings) -> u64 {
         let found = latest(self.read.read);
         let next = self.read.read.next.0;
@@ -154,7 +156,7 @@ impl<'a> Differences<'_, 'a> {
         let mut open = 0;
         for (key, known) in keys {
             let has = found.get(key).copied();
-            // What lies beyond the read excuses everything before it, and is counted as not reached.
+            // A record beyond the read excuses everything before it, and is counted as not reached.
             if known.offset >= next || has.is_some_and(|has| has.offset.0 >= known.offset) {
                 continue;
             }
@@ -173,7 +175,7 @@ impl<'a> Differences<'_, 'a> {
         open
     }
 
-    /// Whether a record of `key` may stand where the read did not come to.
+    /// Whether a record of `key` may lie beyond the end of the read.
     fn excused(&self, key: &Scalar) -> bool {
         let Some(answered) = self.facts.answered(self.read.op) else { return true };
         let Read { partition, read, .. } = self.read;
@@ -191,7 +193,7 @@ impl<'a> Differences<'_, 'a> {
         })
     }
 
-    /// Whether an operation found, after the read was answered, that nothing stands beyond it.
+    /// Whether an operation found, after the read was answered, that no record lies beyond it.
     fn nothing_beyond(&self, answered: u64) -> bool {
         let Read { partition, read, .. } = self.read;
         let later = |op: Op, other: u32| other == *partition && self.facts.begun(op) > answered;
@@ -241,7 +243,7 @@ impl<'a> Differences<'_, 'a> {
             ),
             say(
                 format!(
-                    "No other record of {key} can stand beyond offset {next} for whose sake that at offset {} may be gone.",
+                    "No other record of {key} can lie beyond offset {next} and explain the removal of the one at offset {}.",
                     known.offset
                 ),
                 &[],

@@ -1,22 +1,22 @@
-//! Tables: does what compaction leaves of a log give the same table as the whole log?
+//! Tables: does a compacted log give the same table as the whole log?
 //!
 //! A log of records, each with a key and a value or a deletion, is also a table: the *fold* of the log gives each key the
-//! value of its last record. Compaction may take away every record that a later one of the same key follows, and
-//! deletions altogether once nothing is before them; it may never change what the fold gives.
+//! value of its last record. Compaction may remove every record that a later one of the same key follows, and
+//! deletions altogether once nothing is before them; it must never change the fold.
 //!
-//! The whole log cannot be read once it has been compacted. But the acknowledgement of each write says where its
-//! record stands, and each read of what remains shows more; of what is known of a key, the record that stands furthest
-//! is the least that every later read must know of it: that record, or one that stands behind it.
+//! The whole log cannot be read once it has been compacted. But the acknowledgement of each write gives its
+//! record's place, and each read of the remaining log shows more; of the known records of a key, the one with
+//! the highest offset is the least that every later read must have of it: that record, or a later one.
 //!
-//! Values are put once each; where a key was given a value twice, nothing is said ([`Reason::RepeatedValue`]).
+//! Values are put once each; a key that was given a value twice is undecided ([`Reason::RepeatedValue`]).
 //!
-//! In reading order: `facts`; `records`: what cannot stand in the log as it does; `fold`: tables that differ from the
-//! fold; `describe`: how operations are described in a witness.
+//! In reading order: `facts`; `records`: records that contradict each other; `fold`: tables that differ from
+//! the fold; `describe`: how operations are described in a witness.
 //!
 //! A history in which the log was never read, or only while nothing was in it, is unknown.
 //!
-//! A final phase asks for the ends, reads everything that remains, and then asks for the ends, or reads, once more: only
-//! what is asked afterwards excludes that a record beyond the read was the reason for an absence.
+//! A final phase asks for the ends, reads all remaining records, and then asks for the ends, or reads, once
+//! more: only the later answers exclude that a record beyond the read was the reason for an absence.
 
 mod describe;
 mod facts;
@@ -35,11 +35,11 @@ use crate::findings::Findings;
 use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
 use facts::Facts;
 
-/// Against what a history of a table is checked.
+/// The options for checking a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableOptions {
-    /// What is promised of the log: of loss and of duplicates. Order within a partition is the condition of there being
-    /// a table at all. Where loss is allowed, only records that were read count as being there.
+    /// The log's promise on loss and on duplicates. Order within a partition is the condition of there being
+    /// a table at all. If loss is allowed, only records that were read count as present.
     pub promise: Delivery,
 }
 
@@ -50,9 +50,10 @@ impl Default for TableOptions {
     }
 }
 
-/// Checks that every read of the log that remains gives the table that the whole log gives.
+/// Checks that every read of the remaining log gives the table of the whole log.
 ///
-/// `operations` are in order of invocation. `interrupt` may be set at any time; what is not decided then is `Unknown`.
+/// `operations` are in order of invocation. `interrupt` may be set at any time; partitions not decided then
+/// are `Unknown`.
 /// Time O(n log n) in the records written and read, and for each read O(keys).
 #[must_use]
 pub fn check_table(
@@ -91,7 +92,7 @@ pub fn check_table(
         reasons.extend(Reason::nothing_shown(operations.len() as u64, happened(operations), observed));
     }
     let (anomalies, found) = findings.finish();
-    // Whether what was compacted was there once is not known, and so is not what was reached.
+    // It is unknown whether compacted records were once there, and so is the promise reached.
     let details =
         Details::Delivery(DeliveryReport { promise: options.promise, reached: None, counts, found });
     CheckReport {

@@ -1,13 +1,15 @@
-//! Records that cannot stand as they do.
+//! Records that contradict each other or their writes.
 //!
 //! - *Never sent*, *aborted read*: a record that had not been written by the time it was read, or only by a write that
 //!   failed.
-//! - *Internal nonmonotonic poll*: within one read, offsets that do not rise, or that lie beyond where the read ended.
+//! - *Internal nonmonotonic poll*: within one read, offsets that do not rise, or that lie beyond the end of
+//!   the read.
 //! - *Duplicate*: one put that is at two places.
-//! - *Inconsistent offsets*: one place that was read as two records; a put that was acknowledged at one place, which
-//!   holds another record, and was read elsewhere; two writes of the same time that were acknowledged at one place.
-//! - *Lost write*: a write that was acknowledged, and was never read, at a place that was read as another record, or that
-//!   a write that began later was given, or one before it.
+//! - *Inconsistent offsets*: one place that was read as two records; a put that was acknowledged at one
+//!   place, which holds another record, and was read elsewhere; two writes of the same time that were
+//!   acknowledged at one place.
+//! - *Lost write*: a write that was acknowledged, and was never read, at a place that was read as another
+//!   record, or that was given, or one before it, to a write that began later.
 
 use duress_history::Scalar;
 use duress_history::log::Offset;
@@ -22,7 +24,7 @@ use crate::findings::Findings;
 use crate::verdict::{Anomaly, AnomalyKind, ObjectKind, RelationKind, Role};
 use crate::witness::{Op, say, seconds};
 
-/// Finds records that cannot stand as they do; by write, whether it is lost.
+/// Finds contradictory records; returns for each write whether it is lost.
 ///
 /// Time O(n log n) in the records written and read.
 pub(super) fn impossible(facts: &Facts<'_>, findings: &mut Findings) -> Vec<bool> {
@@ -158,7 +160,7 @@ struct Shown<'a> {
     key: &'a Scalar,
     value: Option<&'a Scalar>,
     op: Op,
-    /// The write whose acknowledgement shows it; `None` where a read does.
+    /// The write whose acknowledgement shows it; `None` if a read does.
     write: Option<WriteId>,
 }
 
@@ -222,7 +224,7 @@ fn contradiction(
     let role = |shown: &Shown<'_>| if shown.write.is_some() { Role::Write } else { Role::Read };
     let roles = [(one.op, role(one)), (other.op, role(other))];
     let witness = in_partition(facts.operations, partition, roles, [offset]);
-    // A read contradicts an acknowledgement; of two of a kind, the later one the earlier.
+    // A read contradicts an acknowledgement; of two of one kind, the later contradicts the earlier.
     let contradicts = if other.write.is_some() && one.write.is_none() { one.op } else { other.op };
     let sentence = |shown: &Shown<'_>| {
         let content = describe_content(shown.key, shown.value);
@@ -235,13 +237,14 @@ fn contradiction(
         steps.push(say(format!("An offset holds one record, and {second} was never read: it is lost."), &[]));
         format!("{second} was acknowledged at offset {offset} of {partition}, which holds {first}")
     } else {
-        steps.push(say("An offset holds one record, and what is appended is never changed.", &[]));
+        steps.push(say("An offset holds one record, which never changes after the append.", &[]));
         format!("offset {offset} of {partition} holds {first}, and {second}")
     };
     witness.anomaly(kind, contradicts, summary, steps).about(ObjectKind::Key, other.key)
 }
 
-/// Writes that were never read, and whose place, or one before it, was given to a write that began later.
+/// Finds writes that were never read, and whose place, or one before it, was given to a write that began
+/// later.
 fn reused(facts: &Facts<'_>, lost: &mut [bool], findings: &mut Findings) {
     let mut placed: Vec<(u32, u64, WriteId, u64)> = Vec::new();
     for (id, write) in facts.writes.iter().enumerate() {
@@ -251,7 +254,7 @@ fn reused(facts: &Facts<'_>, lost: &mut [bool], findings: &mut Findings) {
         }
     }
     placed.sort_unstable();
-    // From each on, within its partition, the one that stands first.
+    // From each on, within its partition, the one with the lowest offset.
     let mut first: Vec<usize> = (0..placed.len()).collect();
     for at in (0..placed.len().saturating_sub(1)).rev() {
         let next = first[at + 1];
@@ -286,7 +289,7 @@ fn reused(facts: &Facts<'_>, lost: &mut [bool], findings: &mut Findings) {
                 witness.before(write.op, later.op),
                 say(
                     format!(
-                        "Yet {} is at offset {at}, by {}, although what is appended comes after all that is there.",
+                        "Yet {} is at offset {at}, by {}, although an append comes after all existing records.",
                         describe_content(later.key, later.value),
                         witness.named(reader.unwrap_or(later.op))
                     ),

@@ -15,38 +15,39 @@ use super::kind::AnomalyKind;
 pub struct Anomaly {
     /// Its name.
     pub kind: AnomalyKind,
-    /// What it is about, the narrowest first: an element, then the key that it is in. Empty where there is only one object.
+    /// The objects that it is about, the narrowest first: an element, then its key. Empty if there is only
+    /// one object.
     pub objects: Vec<Object>,
     /// The anomaly in one sentence.
     pub summary: String,
-    /// What the object held before the first of `operations`; null where the witness supposes nothing of it.
+    /// The object's state before the first of `operations`; null if the witness assumes nothing about it.
     pub start: Option<WitnessStart>,
     /// The witness, by invocation: these operations alone, with the rest of the history left out in ways that can
     /// only make it easier to explain, are already impossible.
     pub operations: Vec<WitnessOperation>,
-    /// Which of `operations` must come before which.
+    /// The order between pairs of `operations`.
     pub relations: Vec<Relation>,
-    /// The label of the operation whose answer contradicts the others; null where none does more than the others, as in a
-    /// cycle.
+    /// The label of the operation whose answer contradicts the others; null if no operation does more than
+    /// the others, as in a cycle.
     pub contradicts: Option<String>,
     /// Why the operations are impossible, to be followed on paper.
     pub steps: Vec<Step>,
 }
 
 impl Anomaly {
-    /// The same, about the narrower object of `kind` called `name`.
+    /// Returns the same, about the narrower object of `kind` called `name`.
     pub(crate) fn about(mut self, kind: ObjectKind, name: &Scalar) -> Self {
         self.objects.insert(0, Object::new(kind, name));
         self
     }
 
-    /// The name of the first object of `kind`.
+    /// Returns the name of the first object of `kind`.
     #[must_use]
     pub fn object(&self, kind: ObjectKind) -> Option<&Scalar> {
         self.objects.iter().find(|object| object.kind == kind).map(|object| &object.name)
     }
 
-    /// The operation whose answer contradicts the others.
+    /// Returns the operation whose answer contradicts the others.
     #[must_use]
     pub fn contradicting(&self) -> Option<&WitnessOperation> {
         let label = self.contradicts.as_ref()?;
@@ -57,14 +58,14 @@ impl Anomaly {
 /// Something that an anomaly is about. Printed as `key r0`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// What it is.
+    /// The kind of object.
     pub kind: ObjectKind,
     /// Its name.
     pub name: Scalar,
 }
 
 impl Object {
-    /// The object of `kind` called `name`.
+    /// Returns the object of `kind` called `name`.
     #[must_use]
     pub fn new(kind: ObjectKind, name: &Scalar) -> Self {
         Self { kind, name: name.clone() }
@@ -77,7 +78,7 @@ impl fmt::Display for Object {
     }
 }
 
-/// What an object of an anomaly is.
+/// The kind of an anomaly's object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ObjectKind {
@@ -96,7 +97,7 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// The name as printed and as saved.
+    /// Returns the name as printed and as saved.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -110,22 +111,22 @@ impl ObjectKind {
     }
 }
 
-/// What a witness supposes of the object before its first operation.
+/// The assumption of a witness about the object before its first operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WitnessStart {
     /// The history's initial value; `None` is the register that was never written.
     Initial(Option<Scalar>),
-    /// Nothing: the witness is impossible whatever the object held.
+    /// None: the witness is impossible whatever the object's state.
     Any,
 }
 
 /// One operation of a witness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WitnessOperation {
-    /// What steps and relations call it: `A`, `B`, …
+    /// Its name in steps and relations: `A`, `B`, …
     pub label: String,
-    /// What it does in the proof.
+    /// Its role in the proof.
     pub role: Role,
     /// Index of its invocation in the history.
     pub index: u64,
@@ -139,7 +140,7 @@ pub struct WitnessOperation {
     pub time: u64,
     /// When it completed, nanoseconds since the run began, if it did.
     pub completion_time: Option<u64>,
-    /// What it did: `write 7`, `read -> 3`, `cas 3 -> 4`; `send 7 to t0-2 -> 15`, `poll t0-2 -> 7@15`.
+    /// Its action: `write 7`, `read -> 3`, `cas 3 -> 4`; `send 7 to t0-2 -> 15`, `poll t0-2 -> 7@15`.
     pub action: String,
     /// How it ended; `info` also where the history ends before it.
     pub ended: OpType,
@@ -148,11 +149,11 @@ pub struct WitnessOperation {
     pub error: Option<String>,
 }
 
-/// What an operation does in a proof.
+/// The role of an operation in a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Its answer is what the anomaly is about.
+    /// Its answer is the subject of the anomaly.
     Read,
     /// It brought the value, message or element that the anomaly is about.
     Write,
@@ -162,7 +163,7 @@ pub enum Role {
     Acquire,
     /// It gave a lock back.
     Release,
-    /// Its answer shows what had taken effect, or where something is.
+    /// Its answer shows an effect that had been taken, or the place of a message.
     Evidence,
     /// Everything that was acknowledged before it lies below an offset that it gives.
     Mark,
@@ -183,22 +184,22 @@ pub struct Relation {
     pub from: String,
     /// The label of the later one.
     pub to: String,
-    /// What orders them.
+    /// The kind of order.
     pub kind: RelationKind,
     /// Why, in one sentence.
     pub because: String,
 }
 
-/// What orders two operations: the dependencies of Adya, and time.
+/// The order of two operations: the dependencies of Adya, and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RelationKind {
-    /// The later one wrote after, or over, what the earlier one wrote.
+    /// The later one wrote after the earlier one, or over its value.
     #[serde(rename = "ww")]
     WriteWrite,
-    /// The later one was answered with what the earlier one wrote.
+    /// The later one read the earlier one's write.
     #[serde(rename = "wr")]
     WriteRead,
-    /// The later one overwrote what the earlier one was answered with.
+    /// The later one overwrote the value that the earlier one read.
     #[serde(rename = "rw")]
     ReadWrite,
     /// The earlier one was answered before the later one began.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AnomalyKind {
-    /// A read saw a value that nothing ever wrote.
+    /// A read saw a value that no operation wrote.
     PhantomRead,
     /// A read or poll saw a value whose only writers had failed, that is, certainly had not happened.
     AbortedRead,
@@ -23,14 +23,14 @@ pub enum AnomalyKind {
     LostUpdate,
     /// A compare-and-set succeeded although the value it compared with had been overwritten before it began.
     StaleCas,
-    /// Two acquisitions of a lock succeeded, and nothing could release it in between.
+    /// Two acquisitions of a lock succeeded, and no operation could release it in between.
     DoubleAcquire,
     /// A release succeeded although the lock cannot have been held.
     UnheldRelease,
     /// No order of the operations agrees with real time and with every answer; no simpler name fits.
     Nonlinearizable,
-    /// Long after everything had been healed, two replicas gave different answers, and nothing that may have taken effect in
-    /// between explains it.
+    /// Long after everything had been healed, two replicas returned different values, and no operation that
+    /// may have taken effect in between explains it.
     Diverged,
     /// A read of a counter lies outside of the range that adds allow.
     OutOfRange,
@@ -58,7 +58,7 @@ pub enum AnomalyKind {
     Reordered,
     /// A group's committed offset went back, and no operation can have committed the lower one.
     CommittedOffsetBack,
-    /// A group committed an offset beyond a message that none of its members was ever given.
+    /// A group committed an offset beyond a message that none of its members ever received.
     Undelivered,
     /// A group's members were given a message of one offset more than once.
     Redelivered,
@@ -73,13 +73,13 @@ pub enum AnomalyKind {
     TableDiverged,
     /// The latest record of a key is gone from the log, and no other of it remains.
     LatestLost,
-    /// A node did not serve again in time after a fault was healed. Found by the harness while the system runs, and apart
-    /// from what the answers to clients show.
+    /// A node did not serve again in time after a fault was healed. Found by the harness while the system
+    /// runs, and independent of the clients' answers.
     NotRecovered,
 }
 
 impl AnomalyKind {
-    /// The name as printed and as saved.
+    /// Returns the name as printed and as saved.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

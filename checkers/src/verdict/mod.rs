@@ -1,7 +1,7 @@
-//! What a checker answers: plain data, made to be saved, and to be printed elsewhere.
+//! The answer of a checker: plain data, made to be saved, and to be printed elsewhere.
 //!
 //! - [`Verdict`]: valid, invalid or unknown; [`Reason`]: why unknown;
-//! - [`Anomaly`]: a proof that a promise was broken, by [`AnomalyKind`]: the objects that it is about, the operations that
+//! - [`Anomaly`]: a proof that a promise was broken, by [`AnomalyKind`]: its objects, the operations that
 //!   prove it and their roles, the relations between them, and the argument step by step;
 //! - [`CheckReport`]: the whole answer, with the checker's own [`Details`].
 
@@ -19,23 +19,23 @@ pub use kind::AnomalyKind;
 pub use reason::Reason;
 pub use report::{CheckReport, Details};
 
-/// What a checker says of a history.
+/// A checker's verdict on a history.
 ///
-/// `Unknown` is not a pass: something was not decided, and the reasons say what.
+/// `Unknown` is not a pass: a question was not decided, and the reasons name it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Everything that was to be checked was checked, and holds.
     Valid,
-    /// At least one anomaly is proved, whatever else was not decided.
+    /// At least one anomaly is proved, whatever other questions are undecided.
     Invalid(Vec<Anomaly>),
     /// No anomaly is proved, and not everything was decided.
     Unknown(Vec<Reason>),
 }
 
 impl Verdict {
-    /// The verdict where `anomalies` are proved and `reasons` say what was not decided: `Invalid` dominates, then
-    /// `Unknown`.
+    /// Returns the verdict with the proved `anomalies` and the `reasons` for undecided questions: `Invalid`
+    /// dominates, then `Unknown`.
     #[must_use]
     pub fn new(anomalies: Vec<Anomaly>, reasons: Vec<Reason>) -> Self {
         match (anomalies.is_empty(), reasons.is_empty()) {
@@ -45,7 +45,7 @@ impl Verdict {
         }
     }
 
-    /// The verdict on both halves of what was to be checked.
+    /// Returns the verdict on both halves of a check.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let (mut anomalies, mut reasons) = self.into_parts();
@@ -55,7 +55,7 @@ impl Verdict {
         Self::new(anomalies, reasons)
     }
 
-    /// What is proved; nothing unless it is `Invalid`.
+    /// Returns the proved anomalies; empty unless it is `Invalid`.
     #[must_use]
     pub fn anomalies(&self) -> &[Anomaly] {
         match self {

@@ -46,7 +46,7 @@ pub enum Reason {
         /// How many messages.
         messages: u64,
     },
-    /// A value that was sent to one partition more than once: its messages cannot be told apart.
+    /// A value that was sent to one partition more than once: its messages cannot be distinguished.
     RepeatedValue {
         /// The partition.
         key: Option<Scalar>,
@@ -60,12 +60,12 @@ pub enum Reason {
         /// How many elements.
         elements: u64,
     },
-    /// No operation succeeded, so that nothing was shown.
+    /// No operation succeeded, so that nothing was observed.
     NothingHappened {
         /// How many operations there are.
         operations: u64,
     },
-    /// Operations succeeded, and none of their answers shows what they did: nothing was read.
+    /// Operations succeeded, and none of their answers shows their effect: nothing was read.
     NothingObserved {
         /// How many operations succeeded.
         happened: u64,
@@ -90,8 +90,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Why a history in which nothing is wrong is not valid either: `happened` of its `operations` succeeded, and the
-    /// answers of `observed` of them show something.
+    /// Returns why a history without anomalies is not valid either: `happened` of its `operations` succeeded,
+    /// and `observed` of their answers show the object's state.
     pub(crate) fn nothing_shown(operations: u64, happened: u64, observed: u64) -> Option<Self> {
         match (happened, observed) {
             (0, _) => Some(Self::NothingHappened { operations }),
@@ -100,7 +100,7 @@ impl Reason {
         }
     }
 
-    /// The register or partition that was not decided, where there is more than one.
+    /// Returns the register or partition that was not decided, where there is more than one.
     #[must_use]
     pub fn key(&self) -> Option<&Scalar> {
         match self {
@@ -146,10 +146,10 @@ impl fmt::Display for Reason {
             }
             Self::Unseen { messages, .. } => write!(
                 f,
-                "{messages} acknowledged messages were never read, and nothing read far enough shows that they are lost"
+                "{messages} acknowledged messages were never read, and no consumer read far enough to show whether they are lost"
             ),
             Self::RepeatedValue { value, .. } => {
-                write!(f, "{value} was sent more than once, and only what is sent once can be told apart")
+                write!(f, "{value} was sent more than once, so that its messages cannot be distinguished")
             }
             Self::ElementsUnseen { elements, .. } => {
                 write!(
@@ -157,14 +157,12 @@ impl fmt::Display for Reason {
                     "{elements} elements were acknowledged and never read, and no read shows that they are lost"
                 )
             }
-            Self::NothingHappened { operations: 0 } => {
-                f.write_str("there are no operations: nothing was shown")
-            }
+            Self::NothingHappened { operations: 0 } => f.write_str("the history has no operations"),
             Self::NothingHappened { operations } => {
-                write!(f, "none of {operations} operations succeeded: nothing was shown")
+                write!(f, "none of {operations} operations succeeded")
             }
             Self::NothingObserved { happened } => {
-                write!(f, "{happened} operations succeeded, and nothing was read that shows what they did")
+                write!(f, "{happened} operations succeeded, but no answer shows their effect")
             }
             Self::NotCompared { replicas } => {
                 write!(

@@ -11,23 +11,23 @@ use crate::set::SetReport;
 /// A verdict, how much it covers, and what else the checker found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckReport {
-    /// What it says of the history.
+    /// The verdict on the history.
     pub verdict: Verdict,
-    /// How many objects there are: registers, sets, counters, locks; of logs and tables, partitions.
+    /// The number of objects: registers, sets, counters, locks; for logs and tables, partitions.
     pub keys: u64,
     /// How many operations took part in the check.
     pub operations: u64,
-    /// What the checker found beside the verdict.
+    /// The checker's findings besides the verdict.
     pub details: Details,
 }
 
-/// What a checker found beside its verdict.
+/// The findings of a checker besides its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Details {
-    /// Of registers and locks.
+    /// Findings about registers and locks.
     Registers(RegisterReport),
-    /// Of logs, queues and tables.
+    /// Findings about logs, queues and tables.
     Delivery(DeliveryReport),
     /// The details of sets.
     Set(SetReport),
@@ -36,7 +36,7 @@ pub enum Details {
 }
 
 impl Details {
-    /// What was found of delivery; `None` of anything else than logs, queues and tables.
+    /// Returns the findings about delivery; `None` for anything else than logs, queues and tables.
     #[must_use]
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         match self {

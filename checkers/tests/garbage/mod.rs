@@ -1,4 +1,4 @@
-//! Random histories, mostly impossible: operations that begin and end at random, whatever was answered.
+//! Random histories, mostly impossible: operations that begin and end at random, with random answers.
 
 #![allow(dead_code, reason = "no test uses all of them")]
 
@@ -7,7 +7,7 @@ use duress_history::{Completion, Operation, Process, Scalar};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What happens to one of the operations of random histories.
+/// The next event of one of the operations of random histories.
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Ok,
@@ -19,7 +19,7 @@ fn moves() -> impl Strategy<Value = Move> {
     prop_oneof![8 => Just(Move::Ok), 1 => Just(Move::Fail), 2 => Just(Move::Info)]
 }
 
-/// Operations that begin and end at random, whatever was answered: mostly impossible.
+/// Generates operations that begin and end at random, with random answers: mostly impossible.
 pub fn garbage<A: Clone + std::fmt::Debug>(
     action: impl Strategy<Value = A>,
     most: usize,

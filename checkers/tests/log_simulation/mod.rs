@@ -9,7 +9,7 @@ use duress_history::{Completion, Event, OpType, Operation, Process, Scalar, pair
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A way in which the log does not do what it answers; it happens once.
+/// A way in which the log breaks its own answers; it happens once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     None,
@@ -19,7 +19,7 @@ pub enum Defect {
     Truncate,
     /// A message is appended twice.
     AppendTwice,
-    /// A poll gives a message that nobody sent.
+    /// A poll returns a message that was never sent.
     Phantom,
     /// A message is appended and refused.
     AppendRefused,
@@ -31,7 +31,7 @@ pub enum Defect {
     PollBack,
     /// A message is put where there was a gap.
     Overtake,
-    /// An acknowledgement tells the offset before.
+    /// An acknowledgement has the offset before.
     WrongOffset,
     /// The committed offset of a partition is forgotten.
     CommitLost,
@@ -57,21 +57,21 @@ pub enum Consumers {
     Queue(Commit),
 }
 
-/// What a simulated history looks like.
+/// The shape of a simulated history.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub operations: usize,
     pub partitions: usize,
     pub processes: usize,
-    /// Of a thousand operations, how many are never answered.
+    /// The number of operations in a thousand that are never answered.
     pub crashed_per_mille: u32,
     pub consumers: Consumers,
-    /// Whether acknowledgements tell offsets.
+    /// Whether acknowledgements have offsets.
     pub offsets: bool,
     pub defect: Defect,
 }
 
-/// A simulated history, and what is true of it.
+/// A simulated history, and the truth about it.
 pub struct Simulated {
     pub events: Vec<Event<Log>>,
     pub operations: Vec<Operation<Log>>,
@@ -82,7 +82,7 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// The values that were acknowledged.
+    /// Returns the values that were acknowledged.
     pub fn acknowledged(&self) -> BTreeSet<i64> {
         let answers = self.operations.iter().filter_map(|operation| match &operation.completion {
             Completion::Ok { answer: Log::Send(micros), .. } => Some(micros),
@@ -133,19 +133,19 @@ struct World {
     dead: Vec<u64>,
     /// The offset of the last message that each client was given of a partition, as long as it keeps its place there.
     given: BTreeMap<(u64, usize), usize>,
-    /// What members were given.
+    /// The messages that members received.
     delivered: BTreeSet<(usize, usize)>,
-    /// What the group was made to pass by.
+    /// The message that the group was made to pass by.
     passed: Option<(usize, usize)>,
     /// The defect happens at one of the next chances.
     due: bool,
     spent: bool,
-    /// The process in whose answer it shows.
+    /// The process whose answer shows the defect.
     struck: Option<u64>,
     happened: bool,
 }
 
-/// The name of a partition.
+/// Returns the name of a partition.
 pub fn key(partition: usize) -> Scalar {
     Scalar::from(format!("t0-{partition}").as_str())
 }
@@ -208,7 +208,7 @@ impl World {
                 Log::Send(sends.collect())
             }
             45..85 if consumes => Log::Poll(vec![LogMicro::Poll(None)]),
-            // Their answers name every partition: where there are many, they are asked for less often.
+            // Their answers name every partition: if there are many, they are requested less often.
             85..88 if self.chance(1 + self.shape.partitions as u32 / 10) => Log::Committed(None),
             88..90 if self.chance(1 + self.shape.partitions as u32 / 10) => Log::EndOffsets(None),
             90..92 if queue && consumes => Log::Commit(None),
@@ -273,7 +273,7 @@ impl World {
         answers
     }
 
-    /// The next messages of a partition from `position`, and the position after them.
+    /// Returns the next messages of a partition from `position`, and the position after them.
     fn fetch(&mut self, client: usize, at: usize, position: usize) -> (Vec<(Offset, Scalar)>, usize) {
         let mut messages = Vec::new();
         let mut next = position;
@@ -357,7 +357,7 @@ impl World {
         polled
     }
 
-    /// Commits what the client consumed, if it is still a member.
+    /// Commits the messages that the client consumed, if it is still a member.
     fn commit(&mut self, client: usize) -> Offsets {
         let consumed = std::mem::take(&mut self.clients[client].consumed);
         if self.clients[client].member != Some(self.generation) {
@@ -460,7 +460,7 @@ impl World {
     }
 
     fn complete(&mut self, client: usize, answer: Log) {
-        // What an answer brought counts as consumed once it is given.
+        // The messages of an answer count as consumed once it is given.
         if let Log::Poll(micros) = &answer
             && self.clients[client].member == Some(self.generation)
         {
@@ -522,7 +522,7 @@ impl World {
         }
     }
 
-    /// What happens without any client.
+    /// Simulates events without a client.
     fn environment(&mut self) {
         if !self.late.is_empty() && self.chance(10) {
             let at = self.random.random_range(0..self.late.len());
@@ -544,7 +544,7 @@ impl World {
         }
     }
 
-    /// Does `action` as a new process that nothing disturbs, with its answer.
+    /// Does `action` as a new process without interference, with its answer.
     fn alone(&mut self, client: usize, action: Log) -> Log {
         self.event(client, OpType::Invoke, action.clone());
         let answer = self.apply(client, &action, true);
@@ -552,7 +552,7 @@ impl World {
         answer
     }
 
-    /// Everybody else stops; one client sends once more to every partition, and reads everything.
+    /// All other clients stop; one client sends once more to every partition, and reads everything.
     fn last(&mut self) {
         for client in 0..self.clients.len() {
             if let Some(open) = self.clients[client].open.take() {
@@ -592,7 +592,7 @@ impl World {
     }
 }
 
-/// A history of about `shape.operations` operations, the same for the same seed and shape.
+/// Returns a history of about `shape.operations` operations, the same for the same seed and shape.
 pub fn simulate(seed: u64, shape: Shape) -> Simulated {
     let mut world = World {
         random: ChaCha8Rng::seed_from_u64(seed),

@@ -1,7 +1,7 @@
 //! Operations on logs as words.
 //!
 //! - `s7` sends 7, `s7@3` was answered with offset 3, `s7,8` sends two;
-//! - `p` polls, `p7@3,8@4` was given 7 at offset 3 and 8 at 4, `p_` was given nothing;
+//! - `p` polls, `p7@3,8@4` received 7 at offset 3 and 8 at 4, `p_` received nothing;
 //! - `ab` assigns from the beginning, `ap` from the position, `k5` seeks to 5, `u` subscribes, `x` crashes;
 //! - `c5` commits (answered with 5), `d5` reads the committed offset (`d_`: there is none), `e5` the end.
 //!
@@ -14,7 +14,7 @@ use duress_history::Operation;
 use duress_history::log::Log;
 pub use words::answer;
 
-/// A message: partition, value, offset.
+/// Returns a message: partition, value, offset.
 fn message(text: &str) -> (String, i64, Option<u64>) {
     let (text, partition) = text.split_once('/').unwrap_or((text, "0"));
     let (value, offset) = match text.split_once('@') {
@@ -74,7 +74,7 @@ fn operation(text: &str, answered: bool) -> (&'static str, String) {
     }
 }
 
-/// The operations that `words` stand for.
+/// Parses `words` into operations.
 pub fn operations(words: &str) -> Vec<Operation<Log>> {
     words::operations(words, operation)
 }

@@ -1,29 +1,30 @@
 //! Histories of one object under concurrent clients, with replicas that may lag behind, made without threads or time.
 //!
-//! A change takes effect, at one of its steps, at the end of a list of states. A read is answered with the last, or, where
-//! replicas lag behind, with the one that its replica has come to. At the end every replica has come to all, and is read.
+//! A change takes effect, at one of its steps, at the end of a list of states. A read returns the last, or,
+//! if replicas lag behind, the one that its replica has come to. At the end every replica has come to all,
+//! and is read.
 
 use duress_history::{Event, NodeId, OpType, Operation, Payload, Process, pairs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What can be done to an object.
+/// The operations on an object.
 pub trait Object: Payload {
     type State: Clone + Default;
     fn is_read(&self) -> bool;
-    /// What the object holds afterwards.
+    /// Returns the object's state afterwards.
     fn changed(&self, state: &Self::State) -> Self::State;
-    /// What the operation is answered with.
+    /// Returns the operation's answer.
     fn answered(&self, state: &Self::State) -> Self;
 }
 
-/// A way in which the system does not do what it promises.
+/// A way in which the system breaks its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     None,
     /// One change in twenty is acknowledged and not made.
     Lost,
-    /// One read in ten is answered with what was there a few changes ago.
+    /// One read in ten returns the value of a few changes ago.
     Stale,
     /// One change in twenty is refused and made all the same.
     Refused,
@@ -35,15 +36,15 @@ pub enum Defect {
     AllStuck,
 }
 
-/// What a simulated history looks like.
+/// The shape of a simulated history.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub operations: usize,
     pub processes: usize,
     pub nodes: usize,
-    /// Of a thousand operations, how many are never answered.
+    /// The number of operations in a thousand that are never answered.
     pub crashed_per_mille: u32,
-    /// Of ten operations, how many read.
+    /// The number of reads in ten operations.
     pub reads_per_ten: u32,
     /// Whether replicas lag behind.
     pub lagging: bool,
@@ -65,8 +66,8 @@ enum Stage<A> {
     Answered(OpType, A),
 }
 
-/// A history of `shape`, the same for the same `seed`, and the index from which its final phase begins. `invent` gives the
-/// nth change, and a read.
+/// Returns a history of `shape`, the same for the same `seed`, and the index from which its final phase
+/// begins. `invent` gives the nth change, and a read.
 pub fn simulate<A: Object>(
     seed: u64,
     shape: Shape,

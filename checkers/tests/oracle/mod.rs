@@ -11,11 +11,11 @@ use duress_history::register::{CasRegister, Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_history::{Completion, Operation, Scalar};
 
-/// A sequential object: what it holds after the answered operation, if it can have been answered so.
+/// A sequential object: returns its state after the answered operation, if the answer is possible.
 pub trait Sequential: Clone {
     type Held: Clone + Eq + std::hash::Hash;
     fn step(&self, held: &Self::Held) -> Option<Self::Held>;
-    /// Whether the operation says nothing and does nothing when it was not answered.
+    /// Whether the operation is without effect and proves nothing when it was not answered.
     fn is_read(&self) -> bool;
 }
 
@@ -140,15 +140,16 @@ fn extend<A: Sequential>(
 /// An operation as the definition of stale reads needs it.
 struct Defined<A> {
     begun: u64,
-    /// `None` where it may take effect at any time, or never.
+    /// `None` if it may take effect at any time, or never.
     answered: Option<u64>,
     action: A,
-    /// Whether it is a read that may see what any prefix left.
+    /// Whether it is a read that may see any prefix.
     may_be_old: bool,
 }
 
-/// Whether some order of the writes explains every answer, from `start` on, tried out event by event: a read whose index
-/// is in `fresh` must see what the object holds, any other may see what some prefix left. At most 64 operations.
+/// Whether some order of the writes explains every answer, from `start` on, tried out event by event: a read
+/// whose index is in `fresh` must see the object's present state, any other may see that of some prefix. At
+/// most 64 operations.
 pub fn explained<A: Sequential>(operations: &[Operation<A>], start: A::Held, fresh: &[u64]) -> bool {
     let defined: Vec<Defined<A>> = operations
         .iter()
@@ -171,7 +172,8 @@ pub fn explained<A: Sequential>(operations: &[Operation<A>], start: A::Held, fre
     pass(&defined, &events, 0, 0, &[start], &mut HashSet::new())
 }
 
-/// What was tried: how many events had passed, what had taken effect, and what the object had held, the last last.
+/// The attempts so far: how many events had passed, which operations had taken effect, and the object's
+/// states, the latest last.
 type Passed<A> = HashSet<(usize, u64, Vec<<A as Sequential>::Held>)>;
 
 fn pass<A: Sequential>(
@@ -198,7 +200,7 @@ fn pass<A: Sequential>(
     if fits && pass(defined, events, passed + 1, taken, held, tried) {
         return true;
     }
-    // Or something that is under way takes effect before it.
+    // Or an operation in progress takes effect before it.
     let now = held.last().expect("it held something from the start");
     (0..defined.len()).any(|at| {
         let Defined { begun, action, may_be_old, .. } = &defined[at];

@@ -11,7 +11,7 @@ use duress_history::{Event, NodeId, OpType, Operation, Process, Scalar, pairs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A way in which the system does not do what it promises.
+/// A way in which the system breaks its promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     None,
@@ -29,14 +29,14 @@ pub enum Defect {
     AllStuck,
 }
 
-/// What a simulated history looks like.
+/// The shape of a simulated history.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub operations: usize,
     pub keys: i64,
     pub processes: usize,
     pub nodes: usize,
-    /// Of a thousand operations, how many are never answered.
+    /// The number of operations in a thousand that are never answered.
     pub crashed_per_mille: u32,
     /// Values repeat below this; 0 where each is written once.
     pub values_below: i64,
@@ -64,7 +64,7 @@ struct World {
     random: ChaCha8Rng,
     shape: Shape,
     events: Vec<Event<Register>>,
-    /// By key, what it held, oldest first.
+    /// By key, its values, oldest first.
     values: BTreeMap<i64, Vec<Scalar>>,
     /// By node and key, how many of those it has.
     reached: BTreeMap<(usize, i64), usize>,
@@ -103,7 +103,7 @@ pub fn simulate(seed: u64, shape: Shape) -> Simulated {
 }
 
 impl World {
-    /// One client moves; whether it began an operation.
+    /// Moves one client; returns whether it began an operation.
     fn step(&mut self, client: &mut Client, more: bool, orphans: &mut Vec<(i64, RegisterOp)>) -> bool {
         match client.pending.take() {
             None if more => {
@@ -151,7 +151,7 @@ impl World {
         }
         for key in 0..self.shape.keys {
             for node in 0..self.shape.nodes {
-                // What is still under way may take effect even now, and then at all replicas.
+                // Operations in progress may take effect even now, and then at all replicas.
                 if self.shape.defect == Defect::None
                     && !orphans.is_empty()
                     && self.random.random_range(0..10) == 0

@@ -8,19 +8,19 @@ use duress_history::{Event, OpType, Operation, Process, Scalar, pairs};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A way in which the register does not do what it answers.
+/// A way in which the register breaks its own answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     None,
-    /// One read in fifty answers what the register held before its last change.
+    /// One read in fifty returns the value before the register's last change.
     StaleRead,
     /// One write in fifty is acknowledged and not made.
     LostWrite,
-    /// One compare-and-set in ten compares with what the register held before its last change.
+    /// One compare-and-set in ten compares with the value before the register's last change.
     StaleCas,
 }
 
-/// Which values are written.
+/// The choice of written values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
     /// Each only once.
@@ -29,13 +29,13 @@ pub enum Values {
     Below(i64),
 }
 
-/// What a simulated history looks like.
+/// The shape of a simulated history.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub operations: usize,
     pub keys: i64,
     pub processes: u64,
-    /// Of a thousand operations, how many are never answered.
+    /// The number of operations in a thousand that are never answered.
     pub crashed_per_mille: u32,
     pub values: Values,
     pub defect: Defect,
@@ -44,7 +44,7 @@ pub struct Shape {
 struct Pending {
     key: i64,
     op: RegisterOp,
-    /// What it answers, once it took effect; `None` in it is a compare-and-set that found another value.
+    /// Its answer, once it took effect; `None` in it is a compare-and-set that found another value.
     answer: Option<Option<RegisterOp>>,
 }
 
@@ -84,7 +84,7 @@ impl World {
             0..5 => RegisterOp::Read(None),
             5..8 => RegisterOp::Write(self.new_value()),
             _ => {
-                // Mostly with a chance: what it held at some time not long ago.
+                // Mostly one that can succeed: a recent value.
                 let now = self.registers.get(&key).and_then(|values| values.last().cloned());
                 let old = match self.shape.values {
                     Values::Below(bound) => Some(Scalar::Int(self.random.random_range(0..bound))),
@@ -124,7 +124,7 @@ impl World {
     }
 }
 
-/// The events of a history of `shape`, the same for the same `seed`.
+/// Returns the events of a history of `shape`, the same for the same `seed`.
 pub fn events(seed: u64, shape: Shape) -> Vec<Event<Register>> {
     let random = ChaCha8Rng::seed_from_u64(seed);
     let mut world = World { random, shape, events: Vec::new(), registers: BTreeMap::new(), written: 0 };
@@ -177,7 +177,7 @@ pub fn events(seed: u64, shape: Shape) -> Vec<Event<Register>> {
     world.events
 }
 
-/// The operations of a history of `shape`, by invocation.
+/// Returns the operations of a history of `shape`, by invocation.
 pub fn operations(seed: u64, shape: Shape) -> Vec<Operation<Register>> {
     pairs::pair(events(seed, shape)).expect("the simulated clients do one thing at a time")
 }

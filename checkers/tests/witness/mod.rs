@@ -1,4 +1,4 @@
-//! What every anomaly owes its reader, whatever it is about.
+//! Requirements on every anomaly's witness, whatever its kind.
 
 use duress_checkers::verdict::{Anomaly, RelationKind};
 

@@ -1,7 +1,7 @@
-//! Histories written as words, one or two events each: process, type, operation; and verdicts as text.
+//! Histories written as words, one or two events each: process, type, operation; and verdicts as strings.
 //!
-//! `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome; `0!` invokes and completes at once. What follows
-//! is the operation, whose notation is the reader's own.
+//! `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome; `0!` invokes and completes at once.
+//! The operation follows, in the reader's own notation.
 
 #[path = "../witness/mod.rs"]
 mod witness;
@@ -13,9 +13,10 @@ use duress_checkers::verdict::{Anomaly, CheckReport, Verdict};
 use duress_history::pairs::pair;
 use duress_history::{Operation, Payload, jsonl};
 
-/// The operations that `words` stand for; a millisecond passes from event to event.
+/// Parses `words` into operations; a millisecond passes from event to event.
 ///
-/// `operation` gives `f` and the JSON of `value` for what follows the type, and is told whether the event is an `ok`.
+/// `operation` returns `f` and the JSON of `value` for the part after the type; its argument tells whether
+/// the event is an `ok`.
 pub fn operations<A: Payload>(
     words: &str,
     operation: impl Fn(&str, bool) -> (&'static str, String),
@@ -41,7 +42,7 @@ pub fn operations<A: Payload>(
                 lines,
                 "{{\"index\":{at},\"time\":{time},\"process\":{process},\"type\":\"{op_type}\",\"f\":\"{f}\",\"value\":{value}}}"
             )
-            .expect("a text grows");
+            .expect("writing to a string cannot fail");
             at += 1;
         }
     }

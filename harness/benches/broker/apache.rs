@@ -23,7 +23,7 @@ fn port(base: u16, node: u16) -> u16 {
 }
 
 impl Apache {
-    /// Where its brokers listen.
+    /// Returns the addresses on which its brokers listen.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         (1..=3).map(|node| SocketAddr::from(([127, 0, 0, 1], port(29091, node)))).collect()
     }

@@ -1,9 +1,10 @@
-//! How many messages of 100 bytes three brokers take with `acks=all`, beside what a disk takes and Apache Kafka.
+//! The number of messages of 100 bytes that three brokers take with `acks=all`, compared with a disk and with
+//! Apache Kafka.
 //!
-//! Every sender is a client of its own with one batch on its way at a time, to a partition of its own; each batch is
-//! acknowledged by all three brokers. The same batches appended to a file and synced one by one say what the disk alone
-//! allows one writer. Apache Kafka runs where `sh ci/install-kafka` has put it; it does not sync what it acknowledges, so
-//! it is to be held against `fsync=never`.
+//! Every sender is a client of its own with one batch in flight at a time, to a partition of its own; each
+//! batch is acknowledged by all three brokers. The same batches appended to a file and synced one by one show
+//! the disk's limit for one writer. Apache Kafka runs if `sh ci/install-kafka` has installed it; it does not
+//! sync acknowledged messages, so it compares with `fsync=never`.
 //!
 //! `cargo bench --bench broker`, or, for a first look, `cargo bench --bench broker -- --brief`.
 
@@ -35,7 +36,7 @@ const SENDERS: usize = 6;
 const BATCHES: [usize; 3] = [1, 16, 160];
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What was measured of one batch size.
+/// The measurements of one batch size.
 struct Measured {
     batch: usize,
     messages: usize,

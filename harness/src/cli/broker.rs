@@ -19,13 +19,13 @@ pub struct BrokerArgs {
     /// This broker's name; its number in the protocol is its place in the order of all names, from 1
     #[arg(long, default_value = "n1")]
     node: NodeName,
-    /// Where it listens for clients
+    /// The address to listen on for clients
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9092")]
     listen: SocketAddr,
-    /// Where clients are told to connect, if not where it listens
+    /// The address that the broker advertises to clients, if not that of --listen
     #[arg(long, value_name = "ADDRESS:PORT")]
     advertise: Option<SocketAddr>,
-    /// Where it listens for the other brokers
+    /// The address to listen on for the other brokers
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9192")]
     peer_listen: SocketAddr,
     /// Another broker and where it listens for this one; once for each

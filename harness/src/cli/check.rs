@@ -14,7 +14,7 @@ use super::words::{duration, promise};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::judge::{JudgeError, Judgement, Question, Recording};
-use crate::report::text::Told;
+use crate::report::text::AnomalyText;
 use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
@@ -25,22 +25,22 @@ pub struct CheckArgs {
     histories: Vec<PathBuf>,
     #[arg(long, default_value = "register", value_parser = model_parser(), help = model_help())]
     model: String,
-    /// What registers hold at first: nil, a value as EDN or JSON have it (0 is a number and "0" a string), or any where
-    /// the store was not empty
+    /// The initial value of registers: nil, a value as EDN or JSON have it (0 is a number and "0" a string),
+    /// or any if the store was not empty
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true, default_value = "nil")]
     initial: Initial,
-    /// Reads that answered nil did not learn what there is, and say nothing
+    /// Reads that answered nil did not learn the value, and prove nothing
     #[arg(long)]
     nil_is_unknown: bool,
     /// The history's field THEIRS is our field OURS (index, time, type, process, f, value, key, node, error, call, return,
     /// answer); THEIRS may be a path, as in Input.op=f
     #[arg(long, value_name = "THEIRS=OURS")]
     map: Vec<String>,
-    /// What the order of events is taken from, where lines and times disagree
+    /// The source of the order of events, if lines and times disagree
     #[arg(long, value_enum, default_value = "auto")]
     order: OrderArg,
-    /// What is promised of the answers: of registers linearizable or stale-reads; of log, queue and table exactly-once,
-    /// at-least-once, at-most-once or best-effort [default: linearizable, exactly-once]
+    /// The promise about the answers: for registers linearizable or stale-reads; for log, queue and table
+    /// exactly-once, at-least-once, at-most-once or best-effort [default: linearizable, exactly-once]
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
     /// Stop after this and call the rest unknown
@@ -51,10 +51,10 @@ pub struct CheckArgs {
     json: bool,
 }
 
-/// What the order of events is taken from.
+/// The source of the order of events.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OrderArg {
-    /// What the history suggests; where that is unclear, it is refused
+    /// As the history suggests; an unclear history is refused
     Auto,
     /// Lines are in the order of events
     File,
@@ -69,7 +69,7 @@ fn model_parser() -> PossibleValuesParser {
 }
 
 fn model_help() -> String {
-    "What it must be explained by".to_owned()
+    "The model that must explain it".to_owned()
 }
 
 pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
@@ -104,7 +104,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         let failure = Failure::usage(if named { error } else { error.context(path()) });
         if other_model {
             let models: Vec<&str> = Workloads::known().models().map(Model::name).collect();
-            failure.hint(format!("--model says what the history holds: {}", models.join(", ")))
+            failure.hint(format!("choose the history's model with --model: {}", models.join(", ")))
         } else {
             failure
         }
@@ -127,7 +127,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     }
     if let Verdict::Invalid(anomalies) = &judgement.report.verdict {
         for (number, anomaly) in anomalies.iter().enumerate() {
-            say!("{}", Told { number: number + 1, anomaly });
+            say!("{}", AnomalyText { number: number + 1, anomaly });
         }
     }
     for finding in findings {

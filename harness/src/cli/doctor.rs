@@ -1,4 +1,4 @@
-//! `duress doctor`: what this machine allows, what is used instead, and what that costs in faults.
+//! `duress doctor`: what this machine allows, what is used instead, and the cost in faults.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use duress_arena::clock::absolute_waits_missing;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 
-/// What a clock fault does not reach, whatever this machine allows.
+/// The parts that a clock fault does not reach, whatever this machine allows.
 const BEYOND: &str = "\nA node's clock is what its programs read and wait for. Statically linked programs, and those that make the \
     system calls themselves, wait until a moment of the wall clock by the machine's clock.";
 
@@ -19,7 +19,7 @@ const BEYOND: &str = "\nA node's clock is what its programs read and wait for. S
 struct Finding<'a> {
     name: &'static str,
     found: &'a Availability,
-    /// What is lost, or used instead, without it.
+    /// The consequence, or the substitute, without it.
     without: &'static str,
 }
 
@@ -44,7 +44,7 @@ pub fn doctor() -> Result<Exit, Failure> {
         Finding {
             name: "namespaces (PID, mount, network)",
             found: &found.namespaces,
-            without: "there is no arena: `duress run` cannot work; `duress check` does",
+            without: "no arena: `duress run` cannot work; `duress check` can",
         },
         Finding {
             name: "a /proc of one's own",
@@ -59,18 +59,18 @@ pub fn doctor() -> Result<Exit, Failure> {
         Finding {
             name: "packet ports (AF_PACKET on veth)",
             found: &found.packet_on_veth,
-            without: "nothing is lost while TUN ports work; without both there is no network",
+            without: "no loss while TUN ports work; without both, no network",
         },
         Finding {
             name: "tmpfs",
             found: &found.tmpfs,
             without: "nodes' data must be on disk (--data disk): runs are slower",
         },
-        Finding { name: "FUSE (/dev/fuse)", found: &found.fuse, without: "there are no disk faults" },
+        Finding { name: "FUSE (/dev/fuse)", found: &found.fuse, without: "no disk faults" },
         Finding {
             name: "tracing one's own children (ptrace)",
             found: &found.ptrace,
-            without: "there are no clock faults",
+            without: "no clock faults",
         },
         Finding {
             name: "waits by a node's clock (preloaded library)",

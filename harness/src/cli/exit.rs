@@ -6,7 +6,7 @@ use std::process::ExitCode;
 /// How the program ends. The numbers are part of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything asked for was done; a check found the promise kept.
+    /// Everything requested was done; a check found the promise kept.
     Valid,
     /// A check found an anomaly.
     Anomaly,
@@ -25,7 +25,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The number that the shell sees.
+    /// Returns the number that the shell sees.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -52,24 +52,24 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     /// How the program ends.
     pub exit: Exit,
-    /// What went wrong, with its causes.
+    /// The error, with its causes.
     pub error: anyhow::Error,
-    /// What the user can do about it.
+    /// The remedy that the user can try.
     pub hint: Option<String>,
 }
 
 impl Failure {
-    /// The command line or an input is at fault.
+    /// Fails because of the command line or an input.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, error: error.into(), hint: None }
     }
 
-    /// The machine or this program is at fault.
+    /// Fails because of the machine or this program.
     pub fn internal(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Internal, error: error.into(), hint: None }
     }
 
-    /// Adds what the user can do about it.
+    /// Adds the remedy that the user can try.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -78,7 +78,7 @@ impl Failure {
 }
 
 impl fmt::Display for Failure {
-    /// One line: the error and its causes, then the hint.
+    /// Formats one line: the error and its causes, then the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.error)?;
         match &self.hint {

@@ -28,7 +28,7 @@ const NODES: usize = 3;
 pub struct HuntArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// What clients do (`duress workloads` lists it)
+    /// The clients' workload (`duress workloads` lists them)
     #[arg(long)]
     workload: Option<String>,
     /// The faults, as in `duress run`
@@ -49,13 +49,13 @@ pub struct HuntArgs {
     /// How many runs there are at a time [default: one for every two processors]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// What every run is drawn from [default: that of the hunt that was interrupted, else random, and printed]
+    /// The seed of every run [default: that of the interrupted hunt, else random, and printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// Where results and run folders are kept [default: runs/hunt/<target>]
+    /// The folder for results and run folders [default: runs/hunt/<target>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Begin anew, though an interrupted hunt has run some of it already
+    /// Start over, even if an interrupted hunt has done some runs already
     #[arg(long)]
     fresh: bool,
     /// Leave the run that found an anomaly as it is
@@ -66,7 +66,8 @@ pub struct HuntArgs {
     list: Option<u64>,
 }
 
-/// How many runs there are at a time where nothing else is said: a cluster and its clients keep two processors busy.
+/// Returns the number of concurrent runs, by default one for two processors, which a cluster and its clients
+/// keep busy.
 pub(super) fn jobs(given: Option<u16>) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     given.map_or((cores / 2).max(1), usize::from)
@@ -118,7 +119,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         end: Some(Instant::now() + args.budget),
     };
     tell(format_args!(
-        "hunting {}, seed {seed}, at most {} s, {} at a time{}; everything is kept in {}",
+        "hunting {}, seed {seed}, at most {} s, {} at a time{}; results in {}",
         fixed.target,
         args.budget.as_secs(),
         setup.jobs,
@@ -150,7 +151,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
     Ok(hunted.exit())
 }
 
-/// Finds what is wrong with the command line before anything is started: what is given must fit at least one mode.
+/// Checks the command line before anything is started: the fixed options must fit at least one mode.
 fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
     let nodes = fixed.nodes.unwrap_or(NODES);
     if !(1..=NODES_MAX).contains(&nodes) {
@@ -167,7 +168,7 @@ fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how a run ended, in a line.
+/// Reports how a run ended, in a line.
 fn ended(number: u64, trial: &Trial) {
     let what = match &trial.finding {
         Finding::Valid => "quiet".to_owned(),

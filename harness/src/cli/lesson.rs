@@ -19,7 +19,7 @@ use crate::trial::{Shell, halting};
 
 #[derive(Debug, Args)]
 pub struct LessonArgs {
-    /// Which lesson
+    /// The lesson
     #[arg(value_enum)]
     lesson: Lesson,
     /// How long all of it may take; the runs share it
@@ -34,10 +34,10 @@ pub struct LessonArgs {
     /// Mean time from one fault to the next
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     interval: Duration,
-    /// What every random decision is drawn from [default: random, and printed]
+    /// The seed of every random decision [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// Where the runs' folders are made; a folder of an earlier lesson there is replaced
+    /// The folder for the runs' folders; a folder of an earlier lesson there is replaced
     #[arg(long, value_name = "FOLDER", default_value = "runs/lesson-delivery")]
     runs: PathBuf,
     /// Write the table here, too
@@ -48,10 +48,10 @@ pub struct LessonArgs {
     list: bool,
 }
 
-/// What can be taught.
+/// The lessons.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Lesson {
-    /// What acknowledgements, idempotence, and committing before or after are worth
+    /// The effects of acknowledgements, idempotence, and committing before or after
     Delivery,
 }
 
@@ -60,7 +60,7 @@ pub fn lesson(args: &LessonArgs) -> Result<Exit, Failure> {
     let Lesson::Delivery = args.lesson;
     let faults: Vec<String> = args.faults.split_whitespace().map(str::to_owned).collect();
     if faults.is_empty() {
-        return Err(Failure::usage(anyhow::anyhow!("--faults names no mix; \"none\" is one")));
+        return Err(Failure::usage(anyhow::anyhow!("--faults is empty: use \"none\" for no faults")));
     }
     for mix in &faults {
         FaultSpec::parse_mix(mix).map_err(Failure::usage)?;
@@ -115,7 +115,7 @@ fn given(course: &Course, cells: Vec<Cell>) -> Result<Vec<Row>, Failure> {
     rows.map_err(|error| Failure::internal(anyhow::Error::new(error).context("a run could not be started")))
 }
 
-/// A row in a line.
+/// Returns a row in a line.
 fn said(row: &Row) -> String {
     match &row.result {
         RowResult::Counted(counted) => {
@@ -134,7 +134,8 @@ fn said(row: &Row) -> String {
     }
 }
 
-/// The exit code of all rows: a broken promise first, then what proves nothing, then what was not run.
+/// Returns the exit code of all rows: a broken promise first, then runs that prove nothing, then runs not
+/// made.
 fn exit(rows: &[Row]) -> Exit {
     let exit = |row: &Row| match &row.result {
         RowResult::Counted(counted) => counted.verdict.exit(),

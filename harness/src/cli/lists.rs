@@ -96,7 +96,7 @@ pub fn faults() -> Result<Exit, Failure> {
     Ok(Exit::Valid)
 }
 
-/// What a variant needs of the cluster beyond one node.
+/// Returns the number of nodes that a variant needs, if it is more than two.
 fn needed(variant: &Variant) -> String {
     at_least(variant.nodes_min())
 }

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
 
-/// The variable that chooses what is logged, in the syntax of `tracing`'s filters.
+/// The environment variable for the log filter, in the syntax of `tracing`.
 pub const VARIABLE: &str = "DURESS_LOG";
 
-/// What is logged unless [`VARIABLE`] says otherwise. The consensus library tells every step of its own at `info`: more
-/// than the rest together.
+/// The filter unless [`VARIABLE`] overrides it. The consensus library logs every step of its own at `info`:
+/// more than the rest together.
 const DEFAULT_FILTER: &str = "info,openraft=error";
 
 /// Logs to the file `path` from now on, [`DEFAULT_FILTER`] unless [`VARIABLE`] says otherwise.
@@ -23,7 +23,7 @@ pub fn to_file(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Logs to standard error from now on: a node of our own subjects, whose output the arena keeps.
+/// Logs to standard error from now on: for a node of our own subjects, whose output the arena keeps.
 pub fn to_stderr() {
     start(std::io::stderr);
 }

@@ -34,7 +34,7 @@ use crate::trial::state::{Past, ProgramKey, State};
 pub struct MatrixArgs {
     /// The file of cells
     file: PathBuf,
-    /// Only cells whose name is like this (* and ? stand for others); may be repeated
+    /// Only cells whose names match (* and ? are wildcards); may be repeated
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
     /// Only cells of the fast slice; a bug is tried until it is found once
@@ -46,13 +46,13 @@ pub struct MatrixArgs {
     /// Count seeds from this one, instead of those that the file says; names keep those
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
-    /// End after this; what was not run until then is said to be open [default: what the file says]
+    /// End after this; cells that were not run by then are reported as not run [default: the file's budget]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     budget: Option<Duration>,
     /// How many runs there are at a time
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
-    /// Where results and run folders are kept [default: runs/matrix/<name of the file>]
+    /// The folder for results and run folders [default: runs/matrix/<name of the file>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Run everything again, though an interrupted matrix has run some of it already
@@ -76,7 +76,7 @@ pub struct MatrixArgs {
     /// Keep the figures of bugs with those of earlier dates, in the folder that the file names
     #[arg(long, conflicts_with = "fast")]
     record: bool,
-    /// What this machine is called in results [default: processor and number of cores]
+    /// The name of this machine in results [default: processor and number of cores]
     #[arg(long, value_name = "NAME")]
     machine: Option<String>,
 }
@@ -95,7 +95,7 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
     let capabilities = probe().map_err(Failure::internal)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    // Cells that are not asked for are asked about, too: what is wrong with them would be found on another day.
+    // Unselected cells are checked too: otherwise their mistakes would be found on another day.
     let prepared = runtime
         .block_on(prepare(&program, &args.file, seeded(file.cells, args.seed), &options, &capabilities))
         .map_err(|error| match error {
@@ -182,7 +182,7 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
 /// Ends this program, as if asked to, when its parent does, which is the process `parent`.
 pub fn end_with(parent: u32) -> Result<(), Failure> {
     prctl::set_pdeathsig(Signal::SIGTERM).map_err(Failure::internal)?;
-    // It may have ended before the kernel was told.
+    // It may have ended before the signal was set.
     if u32::try_from(getppid().as_raw()) == Ok(parent) {
         Ok(())
     } else {
@@ -190,7 +190,8 @@ pub fn end_with(parent: u32) -> Result<(), Failure> {
     }
 }
 
-/// The options of `duress run` that a cell may give: all but those that say where its output goes, or that nothing is run.
+/// Returns the options of `duress run` that a cell may give: all but those for its output, and for running
+/// nothing.
 fn run_options() -> RunOptions {
     let command = RunArgs::augment_args(Command::new("run"));
     let taken = ["option", "runs", "dry-run", "schedule", "help"];
@@ -205,21 +206,20 @@ fn run_options() -> RunOptions {
     RunOptions::new(options)
 }
 
-/// The name of this machine, which becomes part of a file's name.
+/// Returns the name of this machine, which becomes part of a file's name.
 fn machine(args: &MatrixArgs) -> Result<String, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let name = args.machine.clone().unwrap_or_else(|| format!("{}-{cores}-cores", std::env::consts::ARCH));
     if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
         Ok(name)
     } else {
-        let error = anyhow::anyhow!(
-            "\"{name}\" is no name for --machine: use letters, digits, \"-\", \"_\" and \".\""
-        );
+        let error =
+            anyhow::anyhow!("invalid --machine \"{name}\": use letters, digits, \"-\", \"_\" and \".\"");
         Err(Failure::usage(error))
     }
 }
 
-/// The cells with seeds counted from `first`, where it is given, instead of from 1.
+/// Returns the cells with seeds counted from `first`, where it is given, instead of from 1.
 fn seeded(mut cells: Vec<Cell>, first: Option<u64>) -> Vec<Cell> {
     if let Some(first) = first {
         for cell in &mut cells {
@@ -229,7 +229,7 @@ fn seeded(mut cells: Vec<Cell>, first: Option<u64>) -> Vec<Cell> {
     cells
 }
 
-/// The cells that the command line asks for; at least one.
+/// Returns the cells that the command line asks for; at least one.
 fn selected(args: &MatrixArgs, cells: Vec<Prepared>) -> Result<Vec<Prepared>, Failure> {
     let globs: Vec<Glob> = args.only.iter().map(|text| Glob::new(text)).collect();
     let all = cells.len();
@@ -239,7 +239,7 @@ fn selected(args: &MatrixArgs, cells: Vec<Prepared>) -> Result<Vec<Prepared>, Fa
         named && (!args.fast || prepared.cell.fast)
     });
     if cells.is_empty() {
-        let error = anyhow::anyhow!("none of the {all} cells of {} is asked for", args.file.display());
+        let error = anyhow::anyhow!("none of the {all} cells of {} matches", args.file.display());
         return Err(Failure::usage(error).hint("`--list` prints their names"));
     }
     if let Some(shard) = args.shard {
@@ -268,7 +268,7 @@ fn cost(prepared: &Prepared, fast: bool) -> u64 {
     (prepared.time_limit.as_secs() + 5) * u64::from(runs)
 }
 
-/// Each cell with what it runs.
+/// Lists each cell with its run.
 fn list(cells: &[Prepared], options: &RunOptions) -> String {
     let mut text = String::new();
     for prepared in cells {
@@ -306,7 +306,7 @@ pub(super) fn lock(out: &Path, command: &str) -> Result<File, Failure> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
-            let error = anyhow::anyhow!("another duress {command} is at work in {}", out.display());
+            let error = anyhow::anyhow!("another duress {command} is running in {}", out.display());
             Err(Failure::usage(error).hint("wait for it, or name another folder with --out"))
         }
         Err(TryLockError::Error(error)) => Err(Failure::internal(anyhow::Error::new(error).context(context))),
@@ -319,7 +319,7 @@ fn compared(folder: &Path, machine: &str, cells: &mut [CellResult]) -> Result<()
         return Ok(());
     }
     let Some((path, before)) = BankResults::newest(folder, machine).map_err(Failure::internal)? else {
-        tell(format_args!("there are no earlier results in {} to compare with", folder.display()));
+        tell(format_args!("no earlier results in {} to compare with", folder.display()));
         return Ok(());
     };
     tell(format_args!("compared with {}", path.display()));
@@ -347,7 +347,7 @@ fn compared(folder: &Path, machine: &str, cells: &mut [CellResult]) -> Result<()
     Ok(())
 }
 
-/// What is printed at the end: what failed, and where to read on.
+/// Returns the closing text: the failures, and where their reports are.
 fn closing(results: &MatrixResults, out: &Path) -> String {
     let mut text = String::new();
     for cell in results.cells.iter().filter(|cell| cell.outcome.failed()) {

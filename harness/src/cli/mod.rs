@@ -40,8 +40,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a cluster, break it, drive it with clients, and judge what they saw
-    // So that `--seed -1` is told what is wrong with -1, and not that there is no option -1.
+    /// Start a cluster, break it, drive it with clients, and judge their observations
+    // So that the error for `--seed -1` is about the value -1, and not about an option -1.
     #[command(allow_negative_numbers = true)]
     Run(Box<run::RunArgs>),
     /// Run a saved plan again: the same schedule and the same generated operations
@@ -58,7 +58,7 @@ enum Command {
     Hunt(Box<hunt::HuntArgs>),
     /// Make a run that found an anomaly as small as it can be
     Shrink(shrink::ShrinkArgs),
-    /// Measure what settings are worth: runs of every combination, and a table of what became of messages
+    /// Measure the effect of settings: runs of every combination, and a table of the messages' outcomes
     Lesson(lesson::LessonArgs),
     /// Run one node of our own key-value store by hand
     Store(store::StoreArgs),
@@ -72,7 +72,7 @@ enum Command {
     Faults,
     /// List the seeded bugs, with the anomaly and the run that finds each
     Bugs,
-    /// Say what this machine allows, and what that costs in faults
+    /// Report what this machine allows, and what that costs in faults
     Doctor,
 }
 
@@ -88,7 +88,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; a reader that went away is no error of ours.
+            // Help and version are not errors; neither is a reader that went away.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Valid };
         }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 
 use crate::cli::exit::Failure;
 
-/// Prints `text` as it is; a reader that has gone away is no error.
+/// Prints `text` unchanged; a reader that has gone away is not an error.
 ///
 /// # Errors
 /// When standard output fails otherwise, as on a full disk.

@@ -34,10 +34,10 @@ use crate::run::conductor::chain;
 use crate::run::dispatcher::Stop;
 use crate::run::{Outcome, RunError};
 
-/// Where a run goes, and how long it is judged.
+/// The folder of a run, and the limit of its check.
 #[derive(Debug, Args)]
 pub(super) struct OutputArgs {
-    /// Where run folders are made
+    /// The folder for run folders
     #[arg(long, value_name = "FOLDER", default_value = "runs")]
     runs: PathBuf,
     /// Keep a copy of every node's data in the run's folder
@@ -49,7 +49,7 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// Where run folders are made.
+    /// Returns the folder for run folders.
     pub(super) fn runs(&self) -> &Path {
         &self.runs
     }
@@ -63,7 +63,7 @@ pub(super) fn isolated(
     let role = duress_arena::isolate().map_err(|error| Failure {
         exit: Exit::Broken,
         error: error.into(),
-        hint: Some("`duress doctor` says what this machine allows".to_owned()),
+        hint: Some("`duress doctor` reports what this machine allows".to_owned()),
     })?;
     match role {
         Role::Outer(status) => outer(status),
@@ -71,7 +71,7 @@ pub(super) fn isolated(
     }
 }
 
-/// The end of the outer process: as the runner ended.
+/// Ends the outer process as the runner ended.
 fn outer(status: ExitStatus) -> Result<Exit, Failure> {
     let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
     if let Some(exit) =
@@ -83,7 +83,7 @@ fn outer(status: ExitStatus) -> Result<Exit, Failure> {
         Some(signal) => format!("was killed by signal {signal}"),
         None => format!("ended unexpectedly ({status})"),
     };
-    Err(Failure::internal(anyhow::anyhow!("the run {how}; what was recorded before is in its folder")))
+    Err(Failure::internal(anyhow::anyhow!("the run {how}; its folder has the record until then")))
 }
 
 fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
@@ -112,7 +112,7 @@ fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
         ClockSource::Own => Some(Tracer::start().map_err(|error| Failure {
             exit: Exit::Broken,
             error: anyhow::Error::new(error).context("cannot give nodes clocks of their own"),
-            hint: Some("`duress doctor` says what this machine allows".to_owned()),
+            hint: Some("`duress doctor` reports what this machine allows".to_owned()),
         })?),
     };
     let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer)
@@ -126,7 +126,7 @@ fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
         .and_then(|()| folder.write("report.txt", &report.to_string()))
         .map_err(Failure::internal)?;
     print(&report)?;
-    // The verdict stands, whatever becomes of its page.
+    // The verdict is final, whatever happens to its page.
     match html::write(folder.path()) {
         Ok(path) => tell(format_args!("report: {}", self::shown(&path))),
         Err(error) => tell(format_args!("report.html was not written: {}", chain(&error))),
@@ -138,7 +138,7 @@ fn run_failure(error: RunError, shown: &str) -> Failure {
     let full = matches!(&error, RunError::Record(RecordError::Append { .. }));
     let failure = Failure::internal(error);
     if full {
-        failure.hint(format!("make room, then check what was recorded: duress check {shown}"))
+        failure.hint(format!("make room, then check the record: duress check {shown}"))
     } else {
         failure
     }
@@ -177,10 +177,8 @@ fn judge_run(
     }
     match outcome.stop {
         Stop::No => {}
-        Stop::Early => {
-            notes.push("the run was ended early; what was recorded until then was checked".to_owned())
-        }
-        Stop::Now => undecided.push("the run was left at once, without final reads".to_owned()),
+        Stop::Early => notes.push("the run was ended early; the record until then was checked".to_owned()),
+        Stop::Now => undecided.push("the run was aborted, without final reads".to_owned()),
     }
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
@@ -231,7 +229,7 @@ fn judge_run(
     Ok(RunReport { record, judgement, folder: shown })
 }
 
-/// Whether an option of the target has the value it has when none is given.
+/// Whether an option of the target has its default value.
 fn is_default(system: &dyn System, key: &str, value: &str) -> bool {
     system.description().offer.options.iter().any(|option| option.name == key && option.default == value)
 }

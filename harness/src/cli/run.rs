@@ -45,9 +45,9 @@ const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long clients run when the run names no limit.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
-/// When a client gives up on an operation, where nothing says otherwise.
+/// The default time-out of an operation.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long patient clients wait at most, where nothing says otherwise.
+/// The longest default time-out of patient clients.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// The random stream that options are drawn from, beside those of the schedule and of the workload.
 const OPTIONS_STREAM: u64 = 3;
@@ -96,25 +96,25 @@ pub struct RunArgs {
     /// How long clients run [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     time_limit: Option<Duration>,
-    /// When a client gives up on an operation [default: 1s]
+    /// The time-out of an operation [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
-    /// When a third of the clients give up, so that their requests wait where others have left [default: three times
+    /// The time-out of a third of the clients, whose requests still wait after others gave up [default: three times
     /// --timeout, at most 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     patience: Option<Duration>,
     /// Let no client go from node to node
     #[arg(long)]
     no_roaming: bool,
-    /// What every random decision is drawn from [default: random, and printed]
+    /// The seed of every random decision [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
     workload_options: WorkloadArgs,
-    /// Where nodes keep their data
+    /// The place of the nodes' data
     #[arg(long, value_enum, default_value = "tmpfs")]
     data: DataLocation,
-    /// Which packets are kept in network.pcapng
+    /// The packets to keep in network.pcapng
     #[arg(long, value_enum, default_value = "ring")]
     capture: CapturePlan,
     /// How hosts are attached to the network
@@ -122,8 +122,8 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
-    /// What answers are held to [default: what the target promises]: linearizable or stale-reads, or exactly-once,
-    /// at-least-once, at-most-once or best-effort
+    /// The promise to check the answers against [default: the target's]: linearizable or stale-reads, or
+    /// exactly-once, at-least-once, at-most-once or best-effort
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
     /// The least share of the time in which clients must be answered for the run to count; 0 lifts the floor, and with
@@ -139,7 +139,7 @@ pub struct RunArgs {
 pub struct ReplayArgs {
     /// The plan: a plan.json, or a run's folder
     plan: PathBuf,
-    /// Run it so often, and say how often it fails [default: once, with its report]
+    /// Run it so often, and report how often it fails [default: once, with its report]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     times: Option<u32>,
     #[command(flatten)]
@@ -206,19 +206,19 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// A plan, and what it is about.
+/// A plan, with its workload and deployment.
 pub(super) struct Planned {
     /// The plan.
     pub(super) plan: Plan,
     /// The system under test.
     pub(super) system: &'static dyn System,
-    /// What clients do.
+    /// The clients' workload.
     pub(super) workload: &'static dyn Workload,
     /// The system, bound to the plan's settings and nodes.
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
-/// The workload `name`, which `system` must have clients of.
+/// Returns the workload `name`, which `system` must have clients of.
 pub(super) fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
     let workload = Workloads::known().find(name).map_err(Failure::usage)?;
     let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
@@ -245,11 +245,11 @@ fn fixed(choice: PortChoice) -> Option<PortKind> {
 fn best_port() -> Result<PortKind, Failure> {
     PortKind::best().map_err(|error| {
         let error =
-            anyhow::Error::new(error).context("cannot find out how hosts can be attached to a network");
+            anyhow::Error::new(error).context("cannot determine how hosts can be attached to a network");
         Failure {
             exit: Exit::Broken,
             error,
-            hint: Some("`duress doctor` says what this machine allows".to_owned()),
+            hint: Some("`duress doctor` reports what this machine allows".to_owned()),
         }
     })
 }
@@ -263,7 +263,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
         (None, None) => Workloads::of(system).next().ok_or_else(|| {
             let name = &system.description().name;
-            Failure::usage(anyhow::anyhow!("{name} has clients of no workload"))
+            Failure::usage(anyhow::anyhow!("{name} has no workloads"))
         })?,
     };
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
@@ -349,7 +349,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             expanded(&plan, losses, &*deployment, workload, &mix, args)?
         }
     };
-    // A run without faults keeps to none.
+    // A run without faults has no final restart either.
     plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty();
     plan.validate().map_err(Failure::usage)?;
     // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
@@ -399,7 +399,7 @@ pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     Ok(Family::ALL.into_iter().partition(allowed))
 }
 
-/// Every family of faults that this machine allows, as a mix.
+/// Returns every family of faults that this machine allows, as a mix.
 fn all_allowed() -> Result<String, Failure> {
     let (allowed, forbidden) = families()?;
     let names = |families: &[Family], more: &[&str]| {
@@ -414,7 +414,7 @@ fn all_allowed() -> Result<String, Failure> {
     Ok(names(&allowed, &["story"]))
 }
 
-/// The schedule that `mix` expands to.
+/// Returns the schedule that `mix` expands to.
 fn expanded(
     plan: &Plan,
     losses: LossLimit,

@@ -16,7 +16,7 @@ use crate::cli::output::tell;
 use crate::serve::root::Root;
 use crate::serve::routes::{Audience, Served, router};
 
-/// How long answers under way may take once the program is asked to end.
+/// How long pending answers may take once the program is asked to end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct ServeArgs {
     /// The folder with the runs
     #[arg(default_value = "runs")]
     runs: PathBuf,
-    /// The address to listen on; others than this machine's own can be reached by anybody
+    /// The address to listen on; addresses other than the loopback's can be reached by other users
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
     /// The port to listen on; 0 for any that is free
@@ -40,7 +40,7 @@ pub fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let runtime =
         Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Failure::internal)?;
     let served = runtime.block_on(listen(args, root));
-    // What still reads a large file need not be waited for.
+    // Readers of large files are not waited for.
     runtime.shutdown_timeout(FAREWELL);
     served
 }
@@ -56,7 +56,7 @@ async fn listen(args: &ServeArgs, root: Root) -> Result<Exit, Failure> {
     let audience = if args.bind.is_loopback() { Audience::Local } else { Audience::Anybody };
     if audience == Audience::Anybody {
         tell(format_args!(
-            "warning: every user who can reach {address} can read every run; nothing asks for a password"
+            "warning: every user who can reach {address} can read every run, without a password"
         ));
     }
     let (end, ending) = watch::channel(false);
@@ -82,7 +82,7 @@ async fn listen(args: &ServeArgs, root: Root) -> Result<Exit, Failure> {
         () = asked => {}
     }
     end.send_replace(true);
-    // Answers under way are finished, if they are quick.
+    // Pending answers are finished, if they are quick.
     match timeout(FAREWELL, server).await {
         Ok(result) => result.map(|()| Exit::Valid).map_err(Failure::internal),
         Err(_) => Ok(Exit::Valid),

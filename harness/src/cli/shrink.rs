@@ -22,7 +22,7 @@ use crate::trial::{Proportion, halting};
 
 /// How often the run is replayed before and after.
 const BASELINE: u32 = 5;
-/// The run is replayed so often at most until it fails once; else there is nothing to shrink.
+/// The most replays until the run fails once; without a failure there is nothing to shrink.
 const BASELINE_MAX: u32 = 10;
 /// The rate that was measured for a plan, beside it.
 const RATE: &str = "rate.json";
@@ -37,14 +37,14 @@ pub struct ShrinkArgs {
     /// How many runs there are at a time [default: one for every two processors]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Where the smaller plan and its run are kept [default: <RUN>/shrunk]
+    /// The folder for the smaller plan and its run [default: <RUN>/shrunk]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
 
-/// What a run is shrunk with.
+/// The options for shrinking a run.
 pub(super) struct Shrinking {
-    /// Where the smaller plan and its run are kept.
+    /// The folder for the smaller plan and its run.
     pub out: PathBuf,
     /// How long it may take.
     pub budget: Duration,
@@ -86,7 +86,7 @@ fn made(out: &Path) -> Result<(), Failure> {
     fs::create_dir_all(out).map_err(|error| Failure::internal(anyhow::Error::new(error).context(context)))
 }
 
-/// Shrinks the run in `folder`, says what is left, and how surely it fails.
+/// Shrinks the run in `folder`, prints the result, and how surely it fails.
 pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, Failure> {
     let plan = Plan::load(folder).map_err(Failure::usage)?;
     let record = VerdictRecord::load(folder).map_err(Failure::usage)?;
@@ -104,7 +104,7 @@ pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, F
             _ => rate.of >= BASELINE,
         };
         tell(format_args!(
-            "shrinking {} faults: first, how often they fail as they are",
+            "shrinking {} faults: first, how often the unchanged plan fails",
             plan.schedule.len()
         ));
         let before = replays.count(&plan, wanted).await.map_err(Failure::internal)?;
@@ -139,7 +139,7 @@ pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, F
     runtime.block_on(work).map_err(Failure::internal)?
 }
 
-/// Keeps what is left, and says it.
+/// Saves the result, and prints it.
 fn conclude(
     plan: &Plan,
     before: Proportion,
@@ -161,7 +161,7 @@ fn conclude(
         shrunk.plan.schedule.len(),
         shrunk.plan.time_limit().as_secs_f64(),
         replays.runs,
-        if shrunk.complete { "" } else { "; the time was up before everything was tried" }
+        if shrunk.complete { "" } else { "; the budget ran out before everything was tried" }
     );
     text.push_str(&story(&shrunk.plan, replays.newest.as_ref()));
     text.push_str(&format!("\nfails in {} of runs; before, in {}\n", after.words(), before.words()));
@@ -174,7 +174,7 @@ fn conclude(
     Ok(Exit::Anomaly)
 }
 
-/// `duress replay --times`: replays `plan` so often, and says how often it failed.
+/// `duress replay --times`: replays `plan` so often, and reports how often it failed.
 pub(super) fn replay_times(path: &Path, times: u32, out: PathBuf) -> Result<Exit, Failure> {
     let plan = Plan::load(path).map_err(Failure::usage)?;
     let beside = if path.is_dir() { path.to_owned() } else { path.parent().unwrap_or(path).to_owned() };

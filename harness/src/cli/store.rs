@@ -19,10 +19,10 @@ pub struct StoreArgs {
     /// This node's name; in mode primary the first in order of name is the primary
     #[arg(long, default_value = "n1")]
     node: NodeName,
-    /// Where it listens for clients
+    /// The address to listen on for clients
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6379")]
     listen: SocketAddr,
-    /// Where it listens for the other nodes
+    /// The address to listen on for the other nodes
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7379")]
     peer_listen: SocketAddr,
     /// Another node and where it listens for this one; once for each

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use duress_settings::Offer;
 
-/// The modes, options and bugs of `offer`.
+/// Returns the modes, options and bugs of `offer`.
 pub fn help(offer: &Offer) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.

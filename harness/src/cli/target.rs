@@ -22,21 +22,22 @@ pub(super) struct TargetArgs {
     /// An option of the target, as key=value; may be repeated
     #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
-    /// The program of a system in the place of the one that would be found, as name=path; so two releases are compared
+    /// The program of a system to use instead of the one found, as name=path, for example to compare two releases
     #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
     programs: Vec<(String, String)>,
-    /// Switch on one seeded bug (`duress bugs` lists them); in a run, its scenario then fills in what is not given
+    /// Switch on one seeded bug (`duress bugs` lists them); in a run, its scenario then fills in the options not given
     #[arg(long, value_name = "NAME")]
     pub(super) bug: Option<String>,
 }
 
 impl TargetArgs {
-    /// The system.
+    /// Returns the system.
     pub(super) fn system(&self) -> Result<&'static dyn System, Failure> {
         systems().find(&self.target).map_err(Failure::usage)
     }
 
-    /// What is asked of it, on so many nodes. Paths of programs do not depend on where a plan is replayed.
+    /// Returns the request to the system, for so many nodes. Paths of programs do not depend on where a plan
+    /// is replayed.
     pub(super) fn request(&self, nodes: usize) -> Result<Request, Failure> {
         let absolute = |(name, path): &(String, String)| match std::path::absolute(path) {
             Ok(path) => Ok((name.clone(), path)),

@@ -49,7 +49,7 @@ impl Concurrency {
         Ok(if per_node { Self::PerNode(number) } else { Self::Processes(number) })
     }
 
-    /// The number of processes for `nodes` nodes.
+    /// Returns the number of processes for `nodes` nodes.
     #[must_use]
     pub fn processes(self, nodes: usize) -> usize {
         match self {
@@ -95,10 +95,10 @@ impl Weight {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
     /// No duration.
-    #[error("\"{0}\" is no duration: write 30, 30s, 500ms, 2m or 1h, at most a year")]
+    #[error("invalid duration \"{0}\": use 30, 30s, 500ms, 2m or 1h, at most a year")]
     Duration(String),
     /// No concurrency.
-    #[error("\"{0}\" is no concurrency: write a number from 1 to 10000, or 3n for three processes a node")]
+    #[error("invalid concurrency \"{0}\": use a number from 1 to 10000, or 3n for three processes a node")]
     Concurrency(String),
     /// Not a promise.
     #[error(
@@ -107,10 +107,10 @@ pub enum WordError {
     )]
     Promise(String),
     /// No option.
-    #[error("\"{0}\" is no option: write key=value")]
+    #[error("invalid option \"{0}\": use key=value")]
     Option(String),
     /// No weight.
-    #[error("\"{0}\" is no weight: write operation=number")]
+    #[error("invalid weight \"{0}\": use operation=number")]
     Weight(String),
 }
 

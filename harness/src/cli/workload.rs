@@ -1,4 +1,4 @@
-//! The options of workloads on the command line: what the workloads themselves say that they have.
+//! The options of workloads on the command line, as the workloads declare them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, val
 use super::exit::Failure;
 use super::words::{Weight, duration};
 use crate::plan::PlannedWorkload;
-use crate::workload::option::{Given, Takes, WorkloadOption};
+use crate::workload::option::{Takes, WorkloadOption, WorkloadSettings};
 use crate::workload::{Workload, Workloads};
 
-/// What was given of the options of workloads; which workload has which is found out in [`WorkloadArgs::resolve`].
+/// The given options of workloads; [`WorkloadArgs::resolve`] decides which of them the workload has.
 #[derive(Debug, Default)]
 pub struct WorkloadArgs {
-    given: Given,
+    given: WorkloadSettings,
 }
 
 impl WorkloadArgs {
-    /// The workload with these options, and the defaults of those that are not given.
+    /// Returns the workload with these options, and the defaults of those that are not given.
     ///
     /// # Errors
     /// A usage error for an option that is another workload's.
@@ -26,7 +26,7 @@ impl WorkloadArgs {
         Ok(PlannedWorkload { name: workload.name().to_owned(), options: options.map_err(Failure::usage)? })
     }
 
-    /// These options and, where they say nothing, the `others`, by flag.
+    /// Returns these options, completed with the `others`, by flag.
     ///
     /// # Errors
     /// A usage error for a flag that no workload has.
@@ -41,14 +41,14 @@ impl WorkloadArgs {
     }
 }
 
-/// The flag `name` of the workloads that have it, each with what it decides there.
+/// The flag `name` of the workloads that have it, with its help in each.
 struct Flag {
     name: &'static str,
     takes: Takes,
     help: String,
 }
 
-/// Every flag of every workload, in the order in which workloads list them.
+/// Returns every flag of every workload, in the order in which workloads list them.
 fn flags() -> Vec<Flag> {
     let mut names: Vec<(&'static str, Takes)> = Vec::new();
     let options = || Workloads::known().iter().map(|workload| (workload, workload.options()));
@@ -142,7 +142,7 @@ impl FromArgMatches for WorkloadArgs {
             .flatten()
             .map(|weight| (weight.operation.clone(), u64::from(weight.weight)))
             .collect();
-        Ok(Self { given: Given { flags, weights } })
+        Ok(Self { given: WorkloadSettings { flags, weights } })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

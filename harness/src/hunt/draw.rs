@@ -1,5 +1,5 @@
-//! What each run of a hunt is: what the user has fixed is kept, everything else is drawn from the hunt's seed and the run's
-//! number, so that run 17 of a hunt is the same whenever it is run.
+//! The runs of a hunt: options that the user has fixed are kept, everything else is drawn from the hunt's
+//! seed and the run's number, so that run 17 of a hunt is the same whenever it is run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::plan::hosts;
 use crate::workload::option::Takes;
 use crate::workload::{Workload, Workloads};
 
-/// What the user has fixed of every run.
+/// The options that the user has fixed for every run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fixed {
     /// The system under test.
@@ -50,12 +50,13 @@ const SIZES: [(usize, u32); 2] = [(3, 3), (5, 2)];
 const LOADS: [(&str, u32); 4] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1)];
 /// When clients give up, in milliseconds.
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
-/// By what a workload's number is multiplied, as numerator and denominator.
+/// The factors for a workload's numbers, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
 /// How often stories are among the faults.
 const STORIES: f64 = 0.5;
 
-/// The run `number` of a hunt from `seed` on `system`, with the families of faults that this machine allows.
+/// Returns the run `number` of a hunt from `seed` on `system`, with the families of faults that this machine
+/// allows.
 #[must_use]
 pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, number: u64) -> Drawn {
     // Runs of one hunt must not share their random numbers.
@@ -101,8 +102,8 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     Drawn { words, seed, time_limit_s }
 }
 
-/// Whether what the target promises rests on clocks. A clock that is wrong by more than that breaks the promise rightly,
-/// which is no defect.
+/// Whether the target's promise rests on clocks. A clock that is wrong by more than the bound may break the
+/// promise, which is not a defect.
 fn rests_on_clocks(system: &dyn System, settings: &Settings, nodes: usize) -> bool {
     let nodes = hosts("n", nodes, 0).into_iter().map(|host| Node { name: host.name, address: host.address });
     let deployment = system.deploy(settings, &Topology { nodes: nodes.collect() });
@@ -114,10 +115,10 @@ fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
     *choice
 }
 
-/// The modes of `system` that take what is fixed, on so many nodes; at least one.
+/// Returns the modes of `system` that accept the fixed options, on so many nodes; at least one.
 ///
 /// # Errors
-/// Why the first mode does not take it, where none does.
+/// The first mode's error, if none accepts them.
 pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<String>, SettingsError> {
     let modes: Vec<String> = match &fixed.request.mode {
         Some(mode) => vec![mode.clone()],
@@ -136,7 +137,8 @@ pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<Str
     }
 }
 
-/// A mode, with words of its options; nothing where no mode takes what is fixed, which `duress run` then explains.
+/// Draws a mode, with values of its options; `None` if no mode accepts the fixed options, which `duress run`
+/// then explains.
 fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng) -> Option<Settings> {
     let modes = modes(system, fixed, nodes).ok()?;
     // The first mode is what most users run.
@@ -191,7 +193,7 @@ fn workload_options(
     drawn
 }
 
-/// A fault mix: everything at once, a few families, or one variant for itself beside a family.
+/// Returns a fault mix: everything at once, a few families, or one variant for itself beside a family.
 fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
     let some = |count: usize, rng: &mut _| -> Vec<String> {
         allowed.sample(rng, count).map(|family| family.name().to_owned()).collect()

@@ -15,17 +15,17 @@ use crate::trial::{self, Finding, Halt, Trial, TrialSpec};
 
 /// How much longer than its clients a run may take: to start, heal, read everything and check.
 const SLACK: Duration = Duration::from_secs(180);
-/// So many runs in a row that prove nothing end a hunt: they would go on proving nothing.
+/// The number of consecutive runs without proof that ends a hunt: later ones would not prove anything either.
 const VAIN_MAX: usize = 8;
 
-/// What a hunt is run with.
+/// The setup of a hunt.
 #[derive(Debug)]
 pub struct Setup {
     /// This program.
     pub program: PathBuf,
-    /// What identifies it.
+    /// The program's identity.
     pub program_key: ProgramKey,
-    /// Where everything is kept; it exists.
+    /// The output folder; it exists.
     pub out: PathBuf,
     /// How many runs there are at a time.
     pub jobs: usize,
@@ -40,17 +40,17 @@ pub struct Setup {
 pub enum Ending {
     /// A run found an anomaly.
     Found,
-    /// There is no time for another run.
+    /// The budget leaves no time for another run.
     OutOfBudget,
-    /// There were as many runs as were asked for.
+    /// The requested number of runs was made.
     Enough,
-    /// The user asked for the end.
+    /// The user interrupted.
     Interrupted,
-    /// Too many runs in a row proved nothing.
+    /// Too many consecutive runs proved nothing.
     InVain,
 }
 
-/// What a hunt came to.
+/// The result of a hunt.
 #[derive(Debug)]
 pub struct Hunted {
     /// Its runs in order of their numbers, those of an earlier part among them.
@@ -62,16 +62,16 @@ pub struct Hunted {
 /// A hunt that could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum HuntError {
-    /// A run could not be started, or its folder not be made or taken away.
+    /// A run could not be started, or its folder could not be made or removed.
     #[error("cannot run number {number} of the hunt")]
     Trial {
         /// Its number.
         number: u64,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// What was run could not be kept.
+    /// The results could not be saved.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -135,7 +135,7 @@ pub async fn hunt(
             }
         };
         let Some((number, key, trial)) = ended else { break };
-        // One that was cut off found nothing out.
+        // A run that was cut off proves nothing.
         let Some(trial) = trial.map_err(|source| HuntError::Trial { number, source })? else { continue };
         state.keep(key, trial.clone())?;
         shown(number, &trial);
@@ -148,7 +148,8 @@ pub async fn hunt(
             stop.send_replace(Halt::Interrupted);
         }
         if matches!(trial.finding, Finding::Valid | Finding::Unknown { .. }) {
-            // What is left of a run that shows nothing is its line in the state: thousands of folders would fill the disk.
+            // A run without an anomaly leaves only its line in the state: thousands of folders would fill the
+            // disk.
             fs::remove_dir_all(&trial.home).map_err(|source| HuntError::Trial { number, source })?;
         }
         runs.push((number, trial));

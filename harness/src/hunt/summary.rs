@@ -1,4 +1,4 @@
-//! What a hunt came to, in words: what was exercised, what was found, and what a quiet hunt excludes.
+//! The result of a hunt, in words: what was exercised, what was found, and what a quiet hunt excludes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,10 +7,10 @@ use super::session::{Ending, Hunted};
 use crate::cli::exit::Exit;
 use crate::trial::{Finding, Trial};
 
-/// How sure what is excluded is.
+/// The confidence of the exclusion.
 const CONFIDENCE: f64 = 0.95;
 
-/// Runs by what they came to.
+/// The number of runs by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     quiet: u32,
@@ -34,15 +34,15 @@ impl Counts {
     }
 }
 
-/// The largest part of runs in which a defect can show that `quiet` of them would still miss with a chance of 5 %:
-/// 1 - 0.05^(1/quiet). For many runs that is about 3/quiet, the "rule of three".
-/// Source: J. A. Hanley and A. Lippman-Hand, "If Nothing Goes Wrong, Is Everything All Right?", JAMA 249 (1983), 1743–1745.
+/// Returns the largest part of runs in which a defect can show that `quiet` of them would still miss with a
+/// chance of 5 %: 1 - 0.05^(1/quiet). For many runs that is about 3/quiet, the "rule of three". Source: J. A.
+/// Hanley and A. Lippman-Hand, "If Nothing Goes Wrong, Is Everything All Right?", JAMA 249 (1983), 1743–1745.
 fn missed_at_most(quiet: u32) -> f64 {
     1.0 - (1.0 - CONFIDENCE).powf(1.0 / f64::from(quiet.max(1)))
 }
 
 impl Hunted {
-    /// The run that found an anomaly, with its number; the first of them.
+    /// Returns the run that found an anomaly, with its number; the first of them.
     #[must_use]
     pub fn found(&self) -> Option<(u64, &Trial)> {
         let mut found =
@@ -50,8 +50,8 @@ impl Hunted {
         found.next().map(|(number, trial)| (*number, trial))
     }
 
-    /// The exit code: an anomaly first; then broken runs, which a person has to look at; and a hunt of which no run was
-    /// quiet is no pass.
+    /// Returns the exit code: an anomaly first; then broken runs, which a person has to look at; a hunt
+    /// without a quiet run is not a pass.
     #[must_use]
     pub fn exit(&self) -> Exit {
         let counts = Counts::of(self);
@@ -64,7 +64,7 @@ impl Hunted {
         }
     }
 
-    /// What it all came to; several lines.
+    /// Returns the whole result; several lines.
     #[must_use]
     pub fn words(&self) -> String {
         let counts = Counts::of(self);
@@ -115,10 +115,10 @@ impl Hunted {
         text
     }
 
-    /// What it means that nothing was found.
+    /// Returns the meaning of a hunt without an anomaly.
     fn nothing(&self, counts: Counts) -> String {
         let why = match self.ending {
-            Ending::OutOfBudget => "the budget is used up",
+            Ending::OutOfBudget => "the budget ran out",
             Ending::Interrupted => "interrupted",
             Ending::InVain => "too many runs in a row were broken",
             Ending::Enough | Ending::Found => "all runs are done",

@@ -1,4 +1,4 @@
-//! What a run showed of the system apart from the answers to clients.
+//! Findings of a run about the system apart from the answers to clients.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::record::faults::{FaultRecord, faults};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Finding {
-    /// A node did not serve in time after a fault was healed, though nothing else kept it from that.
+    /// A node did not serve in time after a fault was healed, and no other cause explains it.
     NotRecovered {
         /// The node.
         node: NodeId,
@@ -25,9 +25,9 @@ pub enum Finding {
         healed_us: u64,
         /// How long the node was silent after that, in milliseconds.
         silent_ms: u64,
-        /// How long it may be, in milliseconds, while nothing else explains it.
+        /// The longest allowed time, in milliseconds, without another explanation.
         bound_ms: u64,
-        /// What it last said, or did not.
+        /// Its last error or status.
         why: String,
     },
     /// Two nodes hold different things at one position of the order of all changes.
@@ -48,7 +48,8 @@ impl Finding {
         findings
     }
 
-    /// What `faults` show: a node that did not come back is found once for each fault after whose heal it did not.
+    /// Returns the findings in `faults`: a node that did not come back is reported once for each fault after
+    /// whose heal it did not.
     fn of(faults: &[FaultRecord]) -> Vec<Self> {
         let mut findings = Vec::new();
         for fault in faults {
@@ -70,7 +71,7 @@ impl Finding {
         findings
     }
 
-    /// What `comparison` shows: an object is found once, however many of its keys differ.
+    /// Returns the findings in `comparison`: an object is reported once, however many of its keys differ.
     fn diverged(comparison: &Comparison) -> impl Iterator<Item = Self> {
         let diverged = |object: &&ComparedObject| matches!(object.agreement(), Agreement::Diverged(..));
         comparison
@@ -80,7 +81,7 @@ impl Finding {
             .map(|object| Self::Diverged { occasion: comparison.occasion, object: object.clone() })
     }
 
-    /// The same as an anomaly of its own kind, which no operation of a client is part of.
+    /// Returns the same as an anomaly of its own kind, which no operation of a client is part of.
     #[must_use]
     pub fn anomaly(&self) -> Anomaly {
         let (kind, objects, sentences) = match self {
@@ -89,7 +90,7 @@ impl Finding {
                 let sentences = vec![
                     format!("Fault {fault} ({what}) was healed at {:.3} s.", *healed_us as f64 / 1e6),
                     format!(
-                        "{node} was asked again and again, from a host that no fault touches, and did not serve for {:.3} s; at last: {why}.",
+                        "{node} was probed repeatedly, from a host that no fault touches, and did not serve for {:.3} s; last result: {why}.",
                         seconds(*silent_ms)
                     ),
                     format!(
@@ -114,7 +115,7 @@ impl Finding {
     }
 }
 
-/// What nodes held of their own, each time that they were asked.
+/// Returns the comparisons of the nodes' own copies.
 pub fn comparisons(nemesis: &[NemesisEvent]) -> impl Iterator<Item = &Comparison> {
     nemesis.iter().filter_map(|event| match &event.act {
         NemesisAct::Compared(comparison) => Some(comparison),
@@ -126,7 +127,7 @@ fn node_object(node: &NodeId) -> Object {
     Object::new(ObjectKind::Node, &Scalar::from(node.as_str()))
 }
 
-/// What copies that have diverged are about, and the sentences that prove it.
+/// Returns the objects of diverged copies, and the sentences that prove it.
 fn diverged(occasion: Occasion, object: &ComparedObject) -> (AnomalyKind, Vec<Object>, Vec<String>) {
     let mut objects: Vec<Object> = Vec::new();
     objects.extend(object.differences.first().map(|first| {
@@ -150,7 +151,7 @@ fn diverged(occasion: Occasion, object: &ComparedObject) -> (AnomalyKind, Vec<Ob
             capitalized(&occasion.to_string()),
             copies.join("; ")
         ),
-        "Copies at one position of the order of all changes must hold the same, whatever clients did."
+        "Copies at the same position in the order of all changes must have the same content, whatever clients did."
             .to_owned(),
     ];
     for difference in &object.differences {
@@ -158,7 +159,7 @@ fn diverged(occasion: Occasion, object: &ComparedObject) -> (AnomalyKind, Vec<Ob
             Some(value) => format!("{node} has {}", abbreviated(value)),
             None => format!("{node} does not have it"),
         });
-        sentences.push(format!("Of {}: {}.", difference.key, held.collect::<Vec<_>>().join(", ")));
+        sentences.push(format!("Key {}: {}.", difference.key, held.collect::<Vec<_>>().join(", ")));
     }
     if let Agreement::Diverged(one, other) = object.agreement() {
         objects.extend([node_object(&one.node), node_object(&other.node)]);
@@ -171,7 +172,7 @@ fn capitalized(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// A value, its middle left out where it is long.
+/// Returns a value, its middle left out where it is long.
 fn abbreviated(value: &str) -> String {
     const SHOWN: usize = 40;
     let letters: Vec<char> = value.chars().collect();
@@ -242,7 +243,7 @@ mod tests {
         );
         let named: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
         assert_eq!(named, ["key r17", "node n1", "node n3"]);
-        assert_eq!(anomaly.steps[2].sentence, "Of r17: n1 has 5, n3 does not have it.");
+        assert_eq!(anomaly.steps[2].sentence, "Key r17: n1 has 5, n3 does not have it.");
     }
 
     #[test]

@@ -13,23 +13,23 @@ use crate::plan::Plan;
 /// The width of the slots of time that answers are counted in, in nanoseconds.
 const SLOT_NS: u64 = 100_000_000;
 
-/// What a run was asked to exercise.
+/// The minimum that a run must exercise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Floor {
-    /// The least share of the main phase's slots of 100 ms in which a client was answered, in percent. With 0 nothing is
-    /// demanded, here and below.
+    /// The least share of the main phase's slots of 100 ms in which a client was answered, in percent. 0
+    /// lifts all demands, here and below.
     pub answered_percent: u8,
     /// The nodes, each of which must have answered a client.
     pub nodes: Vec<NodeId>,
-    /// The families of faults that were asked for, each of which must have been in force.
+    /// The families of the requested faults, each of which must have been in force.
     pub families: BTreeSet<String>,
 }
 
 impl Floor {
-    /// What a run of `plan` must exercise.
+    /// Returns the floor of `plan`.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        // A mix asks for what it names; a schedule written by hand, for what it holds.
+        // A mix demands the families that it names; a handwritten schedule, those that it contains.
         let mix = FaultSpec::parse_mix(&plan.faults).unwrap_or_default();
         let families: Vec<Family> = match mix.is_empty() {
             true => plan.schedule.iter().map(|fault| fault.fault.family()).collect(),
@@ -55,7 +55,7 @@ impl fmt::Display for Floor {
     }
 }
 
-/// What a run exercised.
+/// The extent of what a run exercised.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exercised {
     /// Operations that happened while clients ran.
@@ -79,23 +79,23 @@ pub struct Asked {
     pub ok: u64,
 }
 
-/// What clients did while a fault was in force.
+/// The operations while a fault was in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnderFault {
     /// Its number in the schedule.
     pub fault: u32,
     /// Its family.
     pub family: String,
-    /// What it is, in words.
+    /// The fault, in words.
     pub what: String,
-    /// Operations that were under way while it was in force, and those of them that happened then.
+    /// Operations in progress while it was in force, and those of them that succeeded then.
     pub operations: Asked,
     /// How many nodes it took away whole.
     pub took_away: usize,
 }
 
 impl Exercised {
-    /// What the operations and the nemesis of a run exercised, whose clients stopped at `until_ns`.
+    /// Returns what the operations and the nemesis of a run exercised, whose clients stopped at `until_ns`.
     #[must_use]
     pub fn of<A>(operations: &[Operation<A>], nemesis: &[NemesisEvent], until_ns: u64) -> Self {
         let mut windows = windows(nemesis, until_ns);
@@ -137,7 +137,7 @@ impl Exercised {
         exercised
     }
 
-    /// What is missing to reach `floor`, a sentence each.
+    /// Returns what is missing to reach `floor`, a sentence each.
     #[must_use]
     pub fn missing(&self, floor: &Floor) -> Vec<String> {
         let mut missing = Vec::new();
@@ -154,17 +154,17 @@ impl Exercised {
         }
         for node in &floor.nodes {
             match self.nodes.get(node) {
-                None => missing.push(format!("no operation was asked of node {node}")),
+                None => missing.push(format!("no operation was sent to node {node}")),
                 Some(Asked { ok: 0, invoked }) => {
-                    missing
-                        .push(format!("node {node} answered none of the {invoked} operations asked of it"));
+                    missing.push(format!("node {node} answered none of the {invoked} operations sent to it"));
                 }
                 Some(_) => {}
             }
         }
         if self.finals == 0 {
-            missing
-                .push("no operation happened in the final phase: what was lost would not be seen".to_owned());
+            missing.push(
+                "no operation succeeded in the final phase, so that a loss would go unnoticed".to_owned(),
+            );
         }
         for family in &floor.families {
             let mut of_family = self.faults.iter().filter(|fault| fault.family == *family).peekable();
@@ -226,7 +226,7 @@ struct Window {
     under: UnderFault,
 }
 
-/// The faults that were in force while clients ran, until `until_ns`: what is done in the final phase is no part of that.
+/// Returns the faults that were in force while clients ran, until `until_ns`: the final phase does not count.
 fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
     for event in nemesis {
@@ -298,7 +298,7 @@ mod tests {
         }
     }
 
-    /// What is missing after `change`.
+    /// Returns what is missing after `change`.
     fn missing(change: impl FnOnce(&mut Exercised)) -> String {
         let mut exercised = good();
         change(&mut exercised);
@@ -314,7 +314,7 @@ mod tests {
     fn each_thing_that_is_missing_is_said() {
         assert!(missing(|seen| seen.answered_permille = 16).contains("1.6 % of the time"));
         assert!(missing(|seen| seen.finals = 0).contains("final phase"));
-        assert!(missing(|seen| _ = seen.nodes.remove("n2")).contains("asked of node n2"));
+        assert!(missing(|seen| _ = seen.nodes.remove("n2")).contains("sent to node n2"));
         let mute = |seen: &mut Exercised| _ = seen.nodes.insert(NodeId::new("n1"), asked(0));
         assert!(missing(mute).contains("node n1 answered none of the 10"));
         assert!(missing(|seen| _ = seen.faults.pop()).contains("the family pause"));

@@ -26,31 +26,31 @@ use self::floor::Exercised;
 use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
 
-/// What is asked of a history.
+/// The promise and the assumptions for judging a history.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// What is promised of the answers.
+    /// The promise about the answers.
     pub promise: Promise,
-    /// What is assumed of registers.
+    /// The assumptions about registers.
     pub assumed: Assumed,
-    /// When everything was healed and nothing more was written, in nanoseconds since the run began: reads that begin
-    /// later are the final ones. Absent where the history does not say.
+    /// When everything was healed and the last write was made, in nanoseconds since the run began: reads that
+    /// begin later are the final ones. Absent if the history does not record it.
     pub healed_ns: Option<u64>,
 }
 
 impl Default for Question {
-    /// Everything is promised, and objects hold nothing at first.
+    /// Everything is promised, and objects are empty at first.
     fn default() -> Self {
         Self { promise: Promise::LINEARIZABLE, assumed: Assumed::default(), healed_ns: None }
     }
 }
 
-/// The history of a run that is over, and what is asked of it.
+/// The history of a completed run, and how to judge it.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordedRun<'a> {
     /// The history's file.
     pub history: &'a Path,
-    /// What was promised.
+    /// The promise.
     pub promise: Promise,
     /// When clients stopped and the final phase began.
     pub clients_until: Duration,
@@ -67,12 +67,12 @@ pub enum JudgeError {
     /// Its events do not pair.
     #[error("the history is malformed")]
     Pair(#[from] PairError),
-    /// Nothing could be made to end the check in time.
+    /// The check's time limit could not be set up.
     #[error("cannot watch over the time of the check")]
     Watch(#[source] io::Error),
 }
 
-/// Where a history is, and how it is to be read.
+/// The place of a history, and how to read it.
 #[derive(Clone, Debug)]
 pub struct Recording {
     /// Its file or folder, or the logs of several clients.
@@ -88,7 +88,7 @@ impl Recording {
         Self { paths: vec![path.to_owned()], options: import::Options::default() }
     }
 
-    /// Reads it: what the nemesis did, and the clients' operations.
+    /// Reads the nemesis's events and the clients' operations.
     ///
     /// # Errors
     /// [`JudgeError::Read`] and [`JudgeError::Pair`].
@@ -100,7 +100,7 @@ impl Recording {
         }
         let skipped: Vec<String> = history.skipped.iter().map(|(f, count)| format!("{count} {f}")).collect();
         if !skipped.is_empty() {
-            notes.push(format!("events left out, as of no concern to the model: {}", skipped.join(", ")));
+            notes.push(format!("events left out, as irrelevant to the model: {}", skipped.join(", ")));
         }
         Ok(Recorded { nemesis: history.nemesis, operations: pair(history.events)?, notes })
     }
@@ -109,17 +109,17 @@ impl Recording {
 /// A history as it was read.
 #[derive(Clone, Debug)]
 pub struct Recorded<A> {
-    /// What the nemesis did.
+    /// The nemesis's events.
     pub nemesis: Vec<NemesisEvent>,
-    /// What clients did, by invocation.
+    /// The clients' operations, by invocation.
     pub operations: Vec<Operation<A>>,
-    /// What was left out of it, a sentence each.
+    /// The omissions, a sentence each.
     pub notes: Vec<String>,
 }
 
 impl<A: Payload> Recorded<A> {
-    /// What `judge` says of the operations, and what the nemesis's part shows of the system besides, with what was left out
-    /// among its findings; what is undecided after `limit` is unknown.
+    /// Combines `judge`'s result for the operations with the nemesis's findings about the system; omissions
+    /// are among the findings; questions undecided after `limit` are unknown.
     ///
     /// # Errors
     /// [`JudgeError::Watch`].
@@ -144,35 +144,35 @@ impl<A: Payload> Recorded<A> {
     }
 }
 
-/// What a checker said of a history, whichever checker it was, and the words for it.
+/// The result of a checker, whichever it was, in words.
 #[derive(Clone, Debug)]
 pub struct Judgement {
-    /// What was checked for, as an adjective: `linearizable`.
+    /// The property checked, as an adjective: `linearizable`.
     pub property: String,
-    /// What is so when it holds, as a clause: `every answer fits one order of the operations`.
+    /// The statement if it holds, as a clause: `every answer fits one order of the operations`.
     pub holds: String,
-    /// What is so when it does not: `not linearizable: 1 of 6 keys`.
+    /// The statement if it does not: `not linearizable: 1 of 6 keys`.
     pub broken: String,
     /// How much was checked: `1200 operations on 6 keys`.
     pub checked: String,
-    /// What else was found out, a line each.
+    /// Other findings, a line each.
     pub findings: Vec<String>,
-    /// What `duress check --model` is to be given to find the same.
+    /// The value of `duress check --model` that repeats the check.
     pub model: String,
     /// The checker's whole answer.
     pub report: CheckReport,
 }
 
-/// What a run's history came to.
+/// The result of judging a run's history.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// What the nemesis did.
+    /// The nemesis's events.
     pub nemesis: Vec<NemesisEvent>,
     /// Figures.
     pub statistics: RunStatistics,
-    /// What the run exercised.
+    /// The extent of what the run exercised.
     pub exercised: Exercised,
-    /// What the checker said.
+    /// The checker's result.
     pub judgement: Judgement,
 }
 
@@ -183,7 +183,7 @@ pub fn settled(nemesis: &[NemesisEvent]) -> Option<u64> {
     nemesis.iter().rfind(settled).map(|event| event.time)
 }
 
-/// Judges the history of a run by `judge`; what is undecided when the run's limit is over is unknown.
+/// Judges the history of a run by `judge`; questions undecided after the run's limit are unknown.
 ///
 /// A cluster that never came up leaves no history, and nothing to judge.
 ///
@@ -215,7 +215,7 @@ pub fn judge_operations<A: Payload>(
 /// [`JudgeError::Watch`].
 pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Result<T, JudgeError> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(JudgeError::Watch)?;
-    // Registered before the check begins, so that there is no moment at which a request would be lost.
+    // Registered before the check begins, so that no request is lost.
     let (mut interrupts, mut terminations) = {
         let _inside = runtime.enter();
         let on = |kind| signal(kind).map_err(JudgeError::Watch);

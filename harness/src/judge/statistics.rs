@@ -29,7 +29,7 @@ impl Counts {
         }
     }
 
-    /// All together.
+    /// Returns the total.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.ok + self.fail + self.info
@@ -49,7 +49,7 @@ pub struct Kind {
     pub max_us: u64,
 }
 
-/// What one node's clients saw of it.
+/// The availability of one node, as its clients saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Availability {
     /// By outcome.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Exit;
 
-/// What a run came to. In order of dominance: an anomaly is an anomaly however broken the run.
+/// The verdict on a run. In order of dominance: an anomaly is an anomaly however broken the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum RunVerdict {
@@ -29,8 +29,8 @@ pub enum RunVerdict {
 }
 
 impl RunVerdict {
-    /// The verdict on a run of whose history a checker says `checked`, in which `broken` went wrong, and in which
-    /// `undecided` was not looked at.
+    /// Returns the verdict on a run with the checker's verdict `checked`, the failures `broken`, and the open
+    /// questions `undecided`.
     #[must_use]
     pub fn new(checked: &Verdict, broken: Vec<String>, undecided: Vec<String>) -> Self {
         let unexamined = undecided.into_iter().map(|what| Reason::NotExamined { what }).collect();
@@ -56,7 +56,7 @@ impl RunVerdict {
         }
     }
 
-    /// The exit code it calls for.
+    /// Returns the exit code it calls for.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
@@ -67,7 +67,7 @@ impl RunVerdict {
         }
     }
 
-    /// The proofs; nothing unless it is `Invalid`.
+    /// Returns the proofs; empty unless it is `Invalid`.
     #[must_use]
     pub fn anomalies(&self) -> &[Anomaly] {
         match self {
@@ -76,7 +76,7 @@ impl RunVerdict {
         }
     }
 
-    /// Why it is neither valid nor invalid; nothing where it is one of them.
+    /// Returns why it is neither valid nor invalid; empty if it is one of them.
     #[must_use]
     pub fn reasons(&self) -> &[String] {
         match self {
@@ -85,7 +85,7 @@ impl RunVerdict {
         }
     }
 
-    /// The verdict as files have it.
+    /// Returns the verdict as files have it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -96,7 +96,7 @@ impl RunVerdict {
         }
     }
 
-    /// The verdict as one word.
+    /// Returns the verdict as one word.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {

@@ -8,11 +8,11 @@ use std::time::Duration;
 pub enum Producing {
     /// No broker acknowledges them.
     Unacknowledged,
-    /// The leader alone does; what was not acknowledged is sent again.
+    /// The leader alone acknowledges; unacknowledged messages are sent again.
     Leader,
-    /// Every replica in sync does, at least two; what was not acknowledged is sent again.
+    /// Every replica in sync acknowledges, at least two; unacknowledged messages are sent again.
     All,
-    /// Likewise, and the broker knows what was sent again from what is new.
+    /// Likewise, and the broker distinguishes retries from new messages.
     Idempotent,
 }
 
@@ -20,7 +20,7 @@ impl Producing {
     /// All, weakest first.
     pub const ALL: [Self; 4] = [Self::Unacknowledged, Self::Leader, Self::All, Self::Idempotent];
 
-    /// The broker's option `acks`.
+    /// Returns the broker's option `acks`.
     #[must_use]
     pub fn acks(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Producing {
         }
     }
 
-    /// The broker's option `idempotent`.
+    /// Returns the broker's option `idempotent`.
     #[must_use]
     pub fn idempotent(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Producing {
         }
     }
 
-    /// The options of the target that make it so.
+    /// Returns the options of the target that make it so.
     fn options(self) -> Vec<String> {
         let mut options = vec![format!("acks={}", self.acks()), format!("idempotent={}", self.idempotent())];
         if self != Self::Unacknowledged {
@@ -53,7 +53,7 @@ impl Producing {
 /// How often a message that was not acknowledged is sent again.
 const RETRIES: u32 = 3;
 
-/// When a consumer commits what it was given.
+/// When a consumer commits its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committing {
     /// Before it was given to it.
@@ -87,7 +87,7 @@ pub struct Cell {
     pub faults: String,
 }
 
-/// What all runs of a lesson have in common.
+/// The shared options of all runs of a lesson.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Common {
     /// How many brokers there are.
@@ -96,12 +96,12 @@ pub struct Common {
     pub interval: Duration,
     /// How long clients run.
     pub time_limit: Duration,
-    /// What every random decision is drawn from.
+    /// The seed of every random decision.
     pub seed: u64,
 }
 
 impl Cell {
-    /// Every combination with each of `faults`.
+    /// Returns every combination with each of `faults`.
     #[must_use]
     pub fn all(faults: &[String]) -> Vec<Self> {
         let mut cells = Vec::new();
@@ -115,7 +115,7 @@ impl Cell {
         cells
     }
 
-    /// The words of its run, after the program's name.
+    /// Returns the words of its run, after the program's name.
     #[must_use]
     pub fn words(&self, common: &Common) -> Vec<String> {
         let Common { nodes, interval, time_limit, seed } = common;

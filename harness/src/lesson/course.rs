@@ -10,21 +10,22 @@ use super::cell::{Cell, Common};
 use super::row::{Row, RowResult};
 use crate::trial::{self, Finding, Halt, TrialSpec};
 
-/// What a run needs besides its clients' time, as a rule: a cluster that comes up, recovers, and is drained, and a check.
+/// The usual time of a run besides its clients': starting, recovering and draining the cluster, and the
+/// check.
 pub const AROUND_A_RUN: Duration = Duration::from_secs(8);
 /// After this, besides its clients' time, a run is ended.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The shortest time in which clients see something of a fault.
 pub const TIME_LIMIT_MIN: Duration = Duration::from_secs(4);
 
-/// What a lesson is given with.
+/// The setup of a lesson.
 #[derive(Debug)]
 pub struct Course {
     /// This program.
     pub program: PathBuf,
-    /// What all runs have in common.
+    /// The shared options of all runs.
     pub common: Common,
-    /// Where the runs' folders are made, one for each cell.
+    /// The folder for the runs' folders, one for each cell.
     pub folder: PathBuf,
     /// When no other run is begun.
     pub until: Instant,
@@ -38,7 +39,8 @@ pub fn share(budget: Duration, cells: usize) -> Duration {
 }
 
 impl Course {
-    /// Runs `cells`, one after the other, and says what became of each. `told` hears of each when it is over.
+    /// Runs `cells`, one after the other, and returns the result of each. Calls `told` with each when it is
+    /// over.
     ///
     /// # Errors
     /// When a run could not be started.
@@ -83,7 +85,7 @@ impl Course {
     }
 }
 
-/// Why a run may have left nothing to count.
+/// Returns why a run may have left nothing to count.
 fn reason(finding: Finding) -> String {
     match finding {
         Finding::Broken { reasons } | Finding::Unknown { reasons } => reasons.join("; "),

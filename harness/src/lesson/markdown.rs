@@ -6,7 +6,7 @@ use super::cell::{Common, Producing};
 use super::row::{Counted, Row, RowResult};
 use crate::judge::verdict::RunVerdict;
 
-/// The table of `rows`, with the words above and below it.
+/// Returns the table of `rows`, with the words above and below it.
 #[must_use]
 pub fn table(rows: &[Row], common: &Common) -> String {
     let mut text = String::new();
@@ -21,12 +21,14 @@ pub fn table(rows: &[Row], common: &Common) -> String {
         common.seed
     );
     say!(
-        "consumes, and whose members die now and then. What is not acknowledged is sent again, except with `acks=0`."
+        "consumes, and whose members die now and then. Unacknowledged messages are sent again, except with `acks=0`."
     );
     say!(
-        "*Lost*: acknowledged or read, and in no partition at the end. *Skipped*: in its partition and passed by the group's"
+        "*Lost*: acknowledged or read, and in no partition at the end. *Skipped*: in its partition and below the group's"
     );
-    say!("committed offset, though no member was given it. *Repeated*: given to the group more than once.\n");
+    say!(
+        "committed offset, although no member received it. *Repeated*: delivered to the group more than once.\n"
+    );
     say!(
         "| acks | idempotent | commit | faults | acknowledged | lost | duplicated | reordered | skipped | repeated | reached | promised, and kept? |"
     );

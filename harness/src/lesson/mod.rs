@@ -1,9 +1,10 @@
-//! `duress lesson`: what each setting is worth, measured: runs of every combination, and a table of what became of messages.
+//! `duress lesson`: the measured effect of each setting: runs of every combination, and a table of the
+//! messages' outcomes.
 //!
 //! In reading order:
 //! - [`cell`]: the combinations, and the run of each;
-//! - [`row`]: what a run left;
-//! - [`course`]: one run after the other, within the time there is;
+//! - [`row`]: the results of a run;
+//! - [`course`]: one run after the other, within the budget;
 //! - [`markdown`]: the table.
 
 pub mod cell;

@@ -1,4 +1,4 @@
-//! What the run of a cell left.
+//! The results of a cell's run.
 
 use std::path::Path;
 
@@ -15,11 +15,11 @@ use crate::run::conductor::chain;
 pub struct Row {
     /// The cell.
     pub cell: Cell,
-    /// What its run left.
+    /// The results of its run.
     pub result: RowResult,
 }
 
-/// What the run of a cell left.
+/// The results of a cell's run.
 #[derive(Clone, Debug)]
 pub enum RowResult {
     /// Messages were counted.
@@ -28,22 +28,22 @@ pub enum RowResult {
     Nothing(String),
 }
 
-/// What a run says of delivery.
+/// The delivery counts of a run.
 #[derive(Clone, Debug)]
 pub struct Counted {
     /// The run's verdict.
     pub verdict: RunVerdict,
-    /// What the broker promised, in words.
+    /// The broker's promise, in words.
     pub promise: String,
-    /// What became of messages.
+    /// The delivery of messages.
     pub delivery: DeliveryReport,
 }
 
 impl Counted {
-    /// Messages that were acknowledged or read, and are gone.
+    /// Returns the number of messages that were acknowledged or read, and are gone.
     ///
-    /// An acknowledgement without an offset does not say where the message should be, so that a checker cannot prove that
-    /// it is gone; but where everything was read to its end, what is nowhere is gone.
+    /// An acknowledgement without an offset does not give the message's place, so that a checker cannot prove
+    /// that it is gone; but if everything was read to its end, a message that was not found is gone.
     #[must_use]
     pub fn gone(&self) -> u64 {
         let counts = self.delivery.counts;
@@ -55,7 +55,7 @@ impl Counted {
 }
 
 impl Counted {
-    /// The promise of delivery that was kept, where that can be said.
+    /// Returns the promise of delivery that was kept, where that can be said.
     #[must_use]
     pub fn reached(&self) -> Option<Delivery> {
         let counts = self.delivery.counts;
@@ -66,13 +66,13 @@ impl Counted {
 }
 
 impl RowResult {
-    /// Reads what the run in `folder` left; `otherwise` says why there may be nothing.
+    /// Reads the results of the run in `folder`; `otherwise` is the reason why there may be none.
     #[must_use]
     pub fn read(folder: &Path, otherwise: &str) -> Self {
         match VerdictRecord::load(folder) {
             Ok(Some(VerdictRecord { verdict, promise, check, .. })) => match check.delivery() {
                 Some(delivery) => Self::Counted(Counted { verdict, promise, delivery: delivery.clone() }),
-                None => Self::Nothing("nothing was counted".to_owned()),
+                None => Self::Nothing("no counts".to_owned()),
             },
             Ok(None) => Self::Nothing(otherwise.to_owned()),
             Err(error) => Self::Nothing(chain(&error)),

@@ -1,8 +1,9 @@
 //! The bug bank: how surely, and how soon, a seeded bug is found; and that nothing is found without it.
 //!
-//! For each bug there are three series of trials, with the same seeds and so with the same faults and operations:
-//! *trials*, with the bug in its scenario; *controls*, the same without the bug, which must find nothing; *ablations*,
-//! with the bug and without faults, which show whether the faults are what finds it.
+//! For each bug there are three series of trials, with the same seeds and so with the same faults and
+//! operations: *trials*, with the bug in its scenario; *controls*, the same without the bug, which must find
+//! nothing; *ablations*, with the bug and without faults, which show whether the faults are necessary to find
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use super::outcome::Outcome;
 use crate::trial::Proportion;
 use crate::trial::{Finding, Trial};
 
-/// The figures of one bug: what is kept and compared with later ones.
+/// The figures of one bug: kept, and compared with later ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BugRecord {
     /// Its system.
@@ -30,11 +31,11 @@ pub struct BugRecord {
     pub median_s: Option<f64>,
     /// Controls that found an anomaly, of those that proved something.
     pub false_alarms: Proportion,
-    /// Trials without faults that found it, of those that proved something; none where the scenario has no faults.
+    /// Conclusive trials without faults that found it; `None` if the scenario has no faults.
     pub without_faults: Option<Proportion>,
-    /// Runs of all three series that proved nothing.
+    /// Inconclusive runs of all three series.
     pub inconclusive: u32,
-    /// The names of what was found.
+    /// The names of the anomalies found.
     pub anomalies: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ pub struct Series {
     pub trials: Vec<Trial>,
     /// Without it.
     pub controls: Vec<Trial>,
-    /// With it, without faults; `None` where the scenario has none.
+    /// With it, without faults; `None` if the scenario has none.
     pub ablations: Option<Vec<Trial>>,
     /// For how long clients ran.
     pub time_limit_s: f64,
@@ -75,7 +76,7 @@ impl Series {
         }
     }
 
-    /// The figures of these series.
+    /// Returns the figures of these series.
     #[must_use]
     pub fn record(&self, target: &str, gate: &BugGate) -> BugRecord {
         let detected = |trial: &Trial| Self::detected(gate, trial);
@@ -113,7 +114,7 @@ impl Series {
         self.trials.iter().chain(&self.controls).chain(self.ablations.iter().flatten())
     }
 
-    /// Holds the series against what is asked of them. The worst that is to be said of them is said.
+    /// Compares the series with the gate, and returns the most severe judgement.
     #[must_use]
     pub fn judge(&self, target: &str, gate: &BugGate, depth: Depth) -> Judgement {
         let record = self.record(target, gate);
@@ -139,15 +140,15 @@ impl Series {
         };
         if record.detection.of > 0 && record.detection.rate() < needed {
             let wanted = match depth {
-                Depth::Whole => format!("at least {:.0} % is asked for", needed * 100.0),
-                Depth::Fast => "one is asked for".to_owned(),
+                Depth::Whole => format!("at least {:.0} % is required", needed * 100.0),
+                Depth::Fast => "one is required".to_owned(),
             };
             judgements.push(Judgement::new(
                 Outcome::MissingAnomaly,
                 format!("found in {} trials; {wanted}", record.detection.words()),
             ));
         }
-        // However many may prove nothing, a series in which none proves anything is not passed.
+        // Whatever number may be inconclusive, a series without a conclusive trial has not passed.
         let empty = record.detection.of == 0 || (!self.controls.is_empty() && record.false_alarms.of == 0);
         if record.inconclusive > gate.inconclusive_allowed || empty {
             let worst = self
@@ -170,7 +171,7 @@ impl Series {
         worst
     }
 
-    /// The folders of runs that a person has to look at: those that are not as they should be.
+    /// Returns the folders of runs that a person has to look at: those that are not as they should be.
     pub fn remarkable<'a>(&'a self, gate: &'a BugGate) -> impl Iterator<Item = &'a Trial> {
         let trials = self
             .trials

@@ -1,4 +1,4 @@
-//! A cell: one configuration of a run, and what must come of it.
+//! A cell: one configuration of a run, and its expected result.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,38 +8,38 @@ use duress_checkers::verdict::AnomalyKind;
 use super::command::RunCommand;
 use super::key::Key;
 
-/// One configuration and what must come of it.
+/// One configuration and its expected result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// Its name, unique in the file; it depends on what the cell says, not on where it stands.
+    /// Its name, unique in the file; it depends on the cell's content, not on its place.
     pub name: String,
     /// The line of the file that it begins at.
     pub line: usize,
     /// The lines of its single words, for errors found later.
     pub lines: BTreeMap<Key, usize>,
-    /// What is run.
+    /// The run.
     pub command: RunCommand,
     /// The seed of the first run; further runs have the following ones.
     pub seed: u64,
-    /// After how long a run is ended, whatever it does; without it the time limit and [`DEADLINE_MARGIN`].
+    /// The deadline of a run; without it, the time limit and [`DEADLINE_MARGIN`].
     pub deadline: Option<Duration>,
     /// Whether it belongs to the fast slice.
     pub fast: bool,
     /// Why a machine that cannot run it may go without it; without this, such a machine fails it.
     pub may_skip: Option<String>,
-    /// What must come of it.
+    /// Its expected result.
     pub aim: Aim,
 }
 
-/// How much longer than its clients a run may take, where nothing else is said: starting, healing, final reads, checking.
+/// The default margin of a run's deadline over its clients' time: starting, healing, final reads, checking.
 pub const DEADLINE_MARGIN: Duration = Duration::from_secs(150);
 
-/// What must come of a cell.
+/// The expected result of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Aim {
     /// One run, or a few until the anomaly shows.
     Verdict(Expectation),
-    /// A seeded bug must be found often enough, and nothing without it.
+    /// A seeded bug must be found often enough, and no anomaly without it.
     Bug(BugGate),
 }
 
@@ -80,24 +80,24 @@ impl Named {
     }
 }
 
-/// What is asked of the harness about one seeded bug.
+/// The demands on the harness about one seeded bug.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BugGate {
     /// The bug.
     pub bug: String,
     /// The anomalies it shows as.
     pub named: Named,
-    /// The anomalies that the scenario's settings entail by themselves, bug or no bug: what promises less, breaks more.
+    /// The anomalies that the scenario's settings entail even without the bug: a weaker promise allows more.
     pub entailed: Vec<AnomalyKind>,
     /// How many runs are made with the bug.
     pub trials: u32,
     /// How many are made without it.
     pub controls: u32,
-    /// How many are made with it and without faults; none where the scenario has no faults anyway.
+    /// The number made with it and without faults; 0 if the scenario has no faults anyway.
     pub ablations: u32,
     /// The least part of the trials that must find it, 0 to 1.
     pub minimum_rate: f64,
-    /// How many runs may prove nothing before the cell itself does.
+    /// The number of inconclusive runs that the cell tolerates.
     pub inconclusive_allowed: u32,
     /// How many trials the fast slice makes at most, until one finds it.
     pub fast_trials: u32,
@@ -135,7 +135,7 @@ impl Aim {
     }
 }
 
-/// The names of `kinds`.
+/// Returns the names of `kinds`.
 #[must_use]
 pub fn names(kinds: &[AnomalyKind], between: &str) -> String {
     kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(between)

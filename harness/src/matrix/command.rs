@@ -1,4 +1,4 @@
-//! A run as words of a command line: what a cell asks of `duress run`.
+//! A run as words of a command line: a cell's arguments to `duress run`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,15 +14,15 @@ pub struct RunCommand {
     pub options: BTreeMap<String, String>,
 }
 
-/// The value of a flag that takes none, when it is set.
+/// The value of a flag that takes no value, when it is set.
 pub const SET: &str = "true";
 
 /// Flags that are written first, since they say the most; all others follow by name.
 const FIRST: [&str; 4] = ["mode", "bug", "workload", "faults"];
 
 impl RunCommand {
-    /// The words after `duress`, in an order that depends on nothing but the command. `takes_value` says whether an
-    /// option of that name has a value.
+    /// Returns the words after `duress`, in an order that depends only on the command. `takes_value` returns
+    /// whether an option of that name has a value.
     #[must_use]
     pub fn words(&self, takes_value: impl Fn(&str) -> bool, seed: u64) -> Vec<String> {
         let mut words = vec!["run".to_owned(), self.target.clone()];
@@ -49,7 +49,7 @@ impl RunCommand {
         self.options.iter().flat_map(|(name, value)| ["-o".to_owned(), format!("{name}={value}")])
     }
 
-    /// The program that it names in the place of one that would be found.
+    /// Returns the program that it names in the place of one that would be found.
     #[must_use]
     pub fn programs(&self) -> BTreeMap<String, PathBuf> {
         let program = self.flags.get("program").and_then(|program| program.split_once('='));
@@ -96,7 +96,7 @@ impl RunCommand {
 
 /// A bug's scenario that is not a list of options with values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the bug's scenario has the word \"{word}\", which is no option with a value")]
+#[error("the bug's scenario has the word \"{word}\", which is not an option with a value")]
 pub struct ScenarioError {
     /// The word.
     pub word: String,

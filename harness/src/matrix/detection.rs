@@ -1,8 +1,9 @@
-//! How long it took until an anomaly was there to be seen.
+//! The time until an anomaly could be seen.
 //!
-//! The time of a detection is that at which the first witness was complete: the latest time in the witness, counted from
-//! the start of the clients. Checking comes after the run, so this says what the system showed, not how fast the
-//! checker is. A trial that found nothing says that the time is longer than its clients ran: it is censored there.
+//! The time of a detection is that at which the first witness was complete: the latest time in the witness,
+//! counted from the start of the clients. Checking comes after the run, so this measures the system, not the
+//! checker's speed. A trial without an anomaly shows only that the time is longer than its clients ran: it is
+//! censored there.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,14 +12,14 @@ use serde::{Deserialize, Serialize};
 pub struct Detections {
     /// When each that found something did, in seconds, the shortest first.
     pub found_s: Vec<f64>,
-    /// How many found nothing.
+    /// The number of trials that found nothing.
     pub censored: u32,
     /// After how long those were given up, in seconds.
     pub censored_at_s: f64,
 }
 
 impl Detections {
-    /// The detections of trials, each with its time or with none, whose clients ran for `limit_s`.
+    /// Returns the detections of trials, each with its time or `None`, whose clients ran for `limit_s`.
     pub fn new(trials: impl IntoIterator<Item = Option<f64>>, limit_s: f64) -> Self {
         let mut detections = Self { censored_at_s: limit_s, ..Self::default() };
         for trial in trials {
@@ -31,7 +32,8 @@ impl Detections {
         detections
     }
 
-    /// The median time, `None` where fewer than half found anything: then it is longer than the trials ran.
+    /// Returns the median time, `None` if fewer than half found anything: then it is longer than the
+    /// trials ran.
     ///
     /// Kaplan and Meier's: the first time at which the part not yet found is at most one half. All are censored at one
     /// time, after every detection, so that this is the ⌈n/2⌉-th time of n trials.
@@ -44,7 +46,7 @@ impl Detections {
         half.checked_sub(1).and_then(|at| self.found_s.get(at)).copied()
     }
 
-    /// `4.2 s`, `over 30 s`, or `–` where nothing was tried.
+    /// `4.2 s`, `over 30 s`, or `–` without trials.
     #[must_use]
     pub fn words(&self) -> String {
         match self.median_s() {

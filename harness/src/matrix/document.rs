@@ -1,4 +1,4 @@
-//! A TOML file of which every word knows its line, so that what is wrong can be pointed at.
+//! A TOML file in which every word knows its line, so that errors can point at it.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub enum DocumentError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -26,12 +26,12 @@ pub enum DocumentError {
         path: PathBuf,
         /// The line, counted from one.
         line: usize,
-        /// What is wrong, in one sentence that names the word.
+        /// The error, in one sentence that names the word.
         message: String,
     },
 }
 
-/// The text of a file, and where its lines begin.
+/// The text of a file, and the offsets of its lines.
 #[derive(Clone, Debug)]
 pub struct Document {
     path: PathBuf,
@@ -49,22 +49,22 @@ impl Document {
         Ok(Self::new(path, text))
     }
 
-    /// A document of this text, which calls itself `path`.
+    /// Returns a document of this text, with the name `path`.
     #[must_use]
     pub fn new(path: &Path, text: String) -> Self {
         Self { path: path.to_owned(), text }
     }
 
-    /// The file.
+    /// Returns the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file's table, borrowed from its text.
+    /// Returns the file's table, borrowed from its text.
     ///
     /// # Errors
-    /// [`DocumentError::Wrong`] where it is no TOML.
+    /// [`DocumentError::Wrong`] if it is not TOML.
     pub fn table(&self) -> Result<DeTable<'_>, DocumentError> {
         DeTable::parse(&self.text).map(Spanned::into_inner).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
@@ -72,13 +72,13 @@ impl Document {
         })
     }
 
-    /// The error that `message` is, at the line where `span` begins.
+    /// Returns the error that `message` is, at the line where `span` begins.
     #[must_use]
     pub fn wrong(&self, span: Range<usize>, message: impl Into<String>) -> DocumentError {
         DocumentError::Wrong { path: self.path.clone(), line: self.line(span.start), message: message.into() }
     }
 
-    /// The line, counted from one, of the byte at `offset`.
+    /// Returns the line, counted from one, of the byte at `offset`.
     #[must_use]
     pub fn line(&self, offset: usize) -> usize {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
@@ -86,8 +86,8 @@ impl Document {
     }
 }
 
-/// A value as the command line would have it: text as it is, numbers and truth values as they are written.
-/// `None` for lists, tables and dates, which no option of the command line takes.
+/// Returns a value in the form of the command line: strings unchanged, numbers and booleans as they are
+/// written. `None` for lists, tables and dates, which no option of the command line takes.
 #[must_use]
 pub fn word(value: &DeValue<'_>) -> Option<String> {
     match value {

@@ -1,10 +1,10 @@
-//! A matrix as it is written: a TOML file of cells, in which lists stand for all their combinations.
+//! A matrix as it is written: a TOML file of cells, in which lists expand to all their combinations.
 //!
 //! ```toml
 //! [matrix]                        # about the whole
 //! budget = "90m"
 //!
-//! [defaults]                      # what cells do not say themselves
+//! [defaults]                      # for keys that cells omit
 //! time-limit = "15s"
 //!
 //! [[cell]]                        # one run each: 2 faults × 2 seeds, so four cells
@@ -46,7 +46,7 @@ use crate::cli::words::duration;
 /// A file of cells, with every word of it understood.
 #[derive(Clone, Debug)]
 pub struct MatrixFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
     /// How long all of it may take.
     pub budget: Option<Duration>,
@@ -56,7 +56,7 @@ pub struct MatrixFile {
     pub cells: Vec<Cell>,
 }
 
-/// Keys of a cell that say what must come of it, and not what is run.
+/// Keys of a cell for its expected result, and not for the run.
 const CELL_KEYS: [&str; 7] = ["name", "expect", "allow", "found-within", "deadline", "fast", "may-skip"];
 /// The same of a bug.
 const BUG_KEYS: [&str; 13] = [
@@ -87,23 +87,23 @@ const DEFAULT_KEYS: [&str; 9] = [
     "deadline",
 ];
 
-/// Trials of a bug, where the file says nothing.
+/// The default number of trials of a bug.
 const TRIALS: u32 = 5;
-/// Trials with the bug and without faults, where the file says nothing.
+/// The default number of trials with the bug and without faults.
 const ABLATIONS: u32 = 3;
-/// Trials at most of a bug in the fast slice, where the file says nothing.
+/// The default limit of a bug's trials in the fast slice.
 const FAST_TRIALS: u32 = 3;
 
 impl MatrixFile {
     /// Reads the file at `path`, whose cells may give `options`.
     ///
     /// # Errors
-    /// [`DocumentError`], pointing at the word that is not understood.
+    /// [`DocumentError`], pointing at the invalid word.
     pub fn read(path: &Path, options: &RunOptions) -> Result<Self, DocumentError> {
         Self::parse(&Document::read(path)?, options)
     }
 
-    /// Understands `document`, whose cells may give `options`.
+    /// Parses `document`, whose cells may give `options`.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`].
@@ -139,9 +139,7 @@ impl MatrixFile {
             reader.expand(kind, &section, &defaults, &mut file.cells)?;
         }
         if file.cells.is_empty() {
-            return Err(
-                document.wrong(0..0, "there is no cell in it: write at least one [[cell]] or [[bug]]")
-            );
+            return Err(document.wrong(0..0, "no cells: write at least one [[cell]] or [[bug]]"));
         }
         reader.unique(&file.cells)?;
         Ok(file)
@@ -162,7 +160,7 @@ impl Reader<'_> {
                 value
                     .get_ref()
                     .as_str()
-                    .ok_or_else(|| self.wrong(value.span(), format!("{} is a text", key.get_ref())))
+                    .ok_or_else(|| self.wrong(value.span(), format!("{} is a string", key.get_ref())))
             };
             match key.get_ref().as_ref() {
                 "budget" => {
@@ -180,7 +178,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Appends every cell that `section` stands for.
+    /// Appends every cell that `section` expands to.
     fn expand(
         &self,
         kind: Kind,
@@ -191,7 +189,7 @@ impl Reader<'_> {
         let mut axes = section.axes.clone();
         for (key, axis) in &defaults.axes {
             if kind == Kind::Bug && axis.listed && !axes.contains_key(key) {
-                // The bug's scenario may say something else, and then the list would stand for equal cells.
+                // The bug's scenario may fix the value, and then the list would expand to equal cells.
                 let span = axis.values[0].1.clone();
                 return Err(self.wrong(span, format!("a list of {key} cannot be the default of bugs")));
             }
@@ -205,7 +203,7 @@ impl Reader<'_> {
         // The last key varies fastest.
         let count = axes.values().try_fold(1_usize, |count, axis| count.checked_mul(axis.values.len()));
         let Some(count) = count.filter(|count| *count <= 10_000) else {
-            return Err(self.wrong(section.span.clone(), "this stands for more than 10000 cells"));
+            return Err(self.wrong(section.span.clone(), "this expands to more than 10000 cells"));
         };
         for number in 0..count {
             let mut rest = number;
@@ -229,7 +227,8 @@ impl Reader<'_> {
         chosen: &BTreeMap<&Key, (&str, Range<usize>)>,
     ) -> Result<Cell, DocumentError> {
         let at = |key: &Key| chosen.get(key).map_or(section.span.clone(), |(_, span)| span.clone());
-        let meaningless = |error: vocabulary::Meaningless| self.wrong(at(&error.key), error.message.clone());
+        let unknown_word =
+            |error: vocabulary::VocabularyError| self.wrong(at(&error.key), error.message.clone());
         let mut command = RunCommand::default();
         let mut seed = 1;
         for (key, (value, span)) in chosen {
@@ -253,8 +252,8 @@ impl Reader<'_> {
         }
         let bug = command.flags.get("bug").cloned();
         if let (Kind::Bug, Some(bug)) = (kind, &bug) {
-            // What the bug's own scenario says outranks defaults, and is outranked by what is written beside the bug.
-            let scenario = vocabulary::scenario(&command.target, bug).map_err(meaningless)?;
+            // The bug's own scenario outranks defaults, and keys written beside the bug outrank it.
+            let scenario = vocabulary::scenario(&command.target, bug).map_err(unknown_word)?;
             let scenario = RunCommand::from_scenario(&command.target, &scenario.words())
                 .map_err(|error| self.wrong(at(&Key::Bug), error.to_string()))?;
             for (key, _) in chosen.iter().filter(|(key, _)| !section.axes.contains_key(key)) {
@@ -270,7 +269,7 @@ impl Reader<'_> {
             }
             command = scenario.overlaid(&command);
         }
-        vocabulary::check(&command).map_err(meaningless)?;
+        vocabulary::check(&command).map_err(unknown_word)?;
 
         let own = Own { reader: self, section, defaults };
         let named = own.named()?;
@@ -349,7 +348,8 @@ impl Reader<'_> {
     }
 }
 
-/// The folder of a cell's runs, below that of all: its name, with what archives of CI systems refuse replaced.
+/// Returns the folder of a cell's runs, below that of all: its name, with what archives of CI systems refuse
+/// replaced.
 #[must_use]
 pub fn folder(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_./=,+@%".contains(c) { c } else { '_' }).collect()

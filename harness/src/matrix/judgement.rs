@@ -1,14 +1,14 @@
-//! What the trials of a cell come to, held against what was expected of it.
+//! The results of a cell's trials, compared with its expectation.
 
 use super::bank::BugRecord;
 use super::cell::{Expectation, Named, names};
 use super::outcome::Outcome;
 use crate::trial::{Finding, Trial};
 
-/// What became of a cell, and why.
+/// The outcome of a cell, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// In a sentence.
     pub message: String,
@@ -17,14 +17,15 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// A judgement without figures.
+    /// Returns a judgement without figures.
     #[must_use]
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self { outcome, message: message.into(), bug: None }
     }
 }
 
-/// Whether another trial may still decide: an anomaly is expected, the last trial showed none, and some are left.
+/// Whether another trial may still decide: an anomaly is expected, the last trial showed none, and some are
+/// left.
 #[must_use]
 pub fn goes_on(expectation: &Expectation, trials: &[Trial]) -> bool {
     match expectation {
@@ -36,14 +37,14 @@ pub fn goes_on(expectation: &Expectation, trials: &[Trial]) -> bool {
     }
 }
 
-/// Judges the trials of a cell, of which there is at least one.
+/// Judges the trials of a cell, at least one.
 #[must_use]
 pub fn judge(expectation: &Expectation, trials: &[Trial]) -> Judgement {
     let worst =
         trials.iter().map(|trial| of_trial(expectation, trial)).max_by_key(|judgement| judgement.outcome);
     let Some(worst) = worst else { return Judgement::new(Outcome::NotRun, "no run was made") };
     match (expectation, worst.outcome) {
-        // Earlier tries may have shown nothing; what the last one showed counts.
+        // Earlier attempts may have shown nothing; the last one counts.
         (Expectation::Anomaly { .. }, Outcome::MissingAnomaly | Outcome::Passed) => {
             let last = trials.last().map(|trial| of_trial(expectation, trial)).unwrap_or(worst);
             let tries = trials.len();
@@ -86,7 +87,7 @@ fn of_trial(expectation: &Expectation, trial: &Trial) -> Judgement {
     }
 }
 
-/// What is said of a trial that decided nothing.
+/// Returns the judgement for a trial that decided nothing.
 #[must_use]
 pub fn inconclusive(finding: &Finding) -> Judgement {
     match finding {
@@ -99,7 +100,7 @@ pub fn inconclusive(finding: &Finding) -> Judgement {
     }
 }
 
-/// The anomalies of `trial` that were not expected, in a sentence, if there are any.
+/// Returns the anomalies of `trial` that were not expected, in a sentence, if there are any.
 #[must_use]
 pub fn surprise(named: &Named, trial: &Trial) -> Option<String> {
     let first = trial.anomalies().iter().find(|found| !named.admits(found.kind))?;
@@ -108,7 +109,7 @@ pub fn surprise(named: &Named, trial: &Trial) -> Option<String> {
     Some(format!("expected {expected}, and found {}: {}", found(trial), first.summary))
 }
 
-/// The names of what a trial found, with their numbers.
+/// Returns the names of a trial's anomalies, with their numbers.
 #[must_use]
 pub fn found(trial: &Trial) -> String {
     let each = |found: &crate::trial::Found| match found.count {

@@ -1,6 +1,7 @@
 //! JUnit XML, as CI systems read it: a test suite for each target, a test case for each cell.
 //!
-//! An anomaly too many or too few is a `failure`; what proves nothing, an `error`: the system under test did not fail.
+//! An anomaly too many or too few is a `failure`; an inconclusive run, an `error`: the system under test did
+//! not fail.
 
 use std::time::Duration;
 
@@ -8,14 +9,14 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 
 use super::outcome::Outcome;
 use super::results::{CellResult, MatrixResults};
-use super::table::{Lead, leads};
+use super::table::{Reproduction, leads};
 
 /// JUnit XML that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the results as JUnit XML")]
 pub struct JunitError(#[source] quick_junit::SerializeError);
 
-/// The XML of `results`.
+/// Returns the XML of `results`.
 ///
 /// # Errors
 /// [`JunitError`].
@@ -57,7 +58,8 @@ fn case(cell: &CellResult) -> TestCase {
     }
     if cell.outcome.failed() {
         status.set_type(cell.outcome.words());
-        status.set_description(leads(cell).iter().map(Lead::to_string).collect::<Vec<_>>().join("\n"));
+        status
+            .set_description(leads(cell).iter().map(Reproduction::to_string).collect::<Vec<_>>().join("\n"));
     }
     let mut case = TestCase::new(cell.name.as_str(), status);
     case.set_classname(cell.target.as_str());

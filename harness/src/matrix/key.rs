@@ -1,4 +1,4 @@
-//! What may be varied from cell to cell: the names in a cell that are options of `duress run`.
+//! The keys of a cell that may vary from cell to cell: the options of `duress run`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +25,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The key of the option of the command line that is called `name`.
+    /// Returns the key of the option of the command line that is called `name`.
     #[must_use]
     pub fn flag(name: &str) -> Self {
         match name {
@@ -38,7 +38,7 @@ impl Key {
         }
     }
 
-    /// What it is called in a cell; an option of the target by its own name.
+    /// Returns its name in a cell; for an option of the target, that option's own.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -80,7 +80,7 @@ impl RunOptions {
         Self { takes: options.into_iter().collect() }
     }
 
-    /// Whether the option `name` is followed by a value; `None` where there is no such option.
+    /// Whether the option `name` takes a value; `None` if the option does not exist.
     #[must_use]
     pub fn takes(&self, name: &str) -> Option<Takes> {
         self.takes.get(name).copied()

@@ -6,8 +6,9 @@ use super::outcome::Outcome;
 use super::results::{CellResult, MatrixResults};
 use super::table::leads;
 
-/// Cells that failed beyond this many are listed, not told: a comment has a largest size.
-const TOLD: usize = 20;
+/// The limit of failed cells described in full; later ones are only listed, since a comment has a largest
+/// size.
+const DESCRIBED: usize = 20;
 /// Summaries of CI systems end at a megabyte, comments at 64 KiB; rows beyond this many are left out, and said to be.
 const ROWS: usize = 300;
 
@@ -16,7 +17,7 @@ macro_rules! say {
     ($text:expr, $($line:tt)*) => { let _ = writeln!($text, $($line)*); };
 }
 
-/// The Markdown of `results`.
+/// Returns the Markdown of `results`.
 #[must_use]
 pub fn markdown(results: &MatrixResults) -> String {
     let mut text = String::new();
@@ -25,7 +26,7 @@ pub fn markdown(results: &MatrixResults) -> String {
     let shard = results.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
     say!(text, "### {sign} duress: {}{shard}\n", escaped(&results.matrix.display().to_string()));
     say!(text, "{}\n", escaped(&results.summary()));
-    for cell in failed.iter().take(TOLD) {
+    for cell in failed.iter().take(DESCRIBED) {
         say!(text, "**{}: {}**  ", escaped(&cell.name), cell.outcome.words());
         say!(text, "{}\n", escaped(&cell.message));
         if let Some(change) = &cell.change {
@@ -39,8 +40,8 @@ pub fn markdown(results: &MatrixResults) -> String {
         }
         say!(text, "");
     }
-    if failed.len() > TOLD {
-        say!(text, "{} more cells failed.\n", failed.len() - TOLD);
+    if failed.len() > DESCRIBED {
+        say!(text, "{} more cells failed.\n", failed.len() - DESCRIBED);
     }
     let (bugs, others): (Vec<&CellResult>, Vec<&CellResult>) =
         results.cells.iter().partition(|cell| cell.bug.is_some());
@@ -110,7 +111,7 @@ fn mark(outcome: Outcome) -> &'static str {
     }
 }
 
-/// `text` as it is to be read: no character of it is markup, and it stays in its line and in its cell of a table.
+/// Returns `text` escaped: no character of it is markup, and it stays in its line and in its cell of a table.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -129,7 +130,7 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-/// `text` as code within a line, set off by more backticks than it has in a row.
+/// Returns `text` as code within a line, set off by more backticks than it has in a row.
 fn code(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let ticks = "`".repeat(longest + 1);

@@ -1,13 +1,13 @@
 //! `duress matrix`: many runs, each with an expectation, as a gate on every commit.
 //!
 //! In reading order:
-//! - [`file`]: the TOML file, from [`document`] (its words and their lines), [`section`] (its tables), [`key`] (what can be
-//!   varied) and [`vocabulary`] (what the words mean) to [`cell`]s with [`command`]s;
-//! - [`selection`]: which of them are run; [`preflight`]: `duress run` itself is asked about each;
-//! - [`session`]: they are run, each as a child process;
-//! - [`judgement`]: trials held against what was expected; [`outcome`]: what became of a cell, and which is worst;
+//! - [`file`]: the TOML file, from [`document`] (its words and their lines), [`section`] (its tables),
+//!   [`key`] (the keys that can vary) and [`vocabulary`] (the valid words) to [`cell`]s with [`command`]s;
+//! - [`selection`]: selects the cells to run; [`preflight`]: checks each with `duress run` itself;
+//! - [`session`]: runs them, each as a child process;
+//! - [`judgement`]: compares trials with expectations; [`outcome`]: the outcomes of cells, by severity;
 //! - [`bank`]: how surely and how soon ([`detection`]) a seeded bug is found;
-//! - [`results`], [`table`], [`junit`], [`markdown`]: what a person sees of it.
+//! - [`results`], [`table`], [`junit`], [`markdown`]: the output for a person.
 
 pub mod bank;
 pub mod cell;

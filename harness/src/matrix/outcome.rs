@@ -1,26 +1,26 @@
-//! What became of a cell, and which outcome of many is the worst.
+//! The outcome of a cell, and the worst of many.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Exit;
 
-/// What became of a cell.
+/// The outcome of a cell.
 ///
-/// The order is that of severity, and decides the exit code of the whole: what was proved against the system comes
-/// first, then what was proved against the harness, then what proves nothing.
+/// The order is that of severity, and decides the exit code of the whole: proofs against the system come
+/// first, then proofs against the harness, then inconclusive runs.
 ///
 /// 1. An anomaly that was not expected is a proof, whatever else happened.
 /// 2. An expected anomaly that did not show is a loss of power: every pass beside it is worth less.
 /// 3. An error of our own, and 4. a broken run prove nothing, and a person has to look at them.
 /// 5. A check that was not finished proves nothing either, and more time may decide it.
-/// 6. What was not run for want of time is known to be open.
-/// 7. A cell that this machine cannot run was declared to be dispensable, with its reason.
+/// 6. Cells not run for lack of time are known to be open.
+/// 7. A cell that this machine cannot run was declared dispensable, with its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// As expected.
     Passed,
-    /// Not run: this machine cannot, and the cell says why that may be.
+    /// Not run: this machine cannot, and the cell allows that.
     Skipped,
     /// Not run, or not to its end: the time was up, or the user interrupted.
     NotRun,
@@ -85,7 +85,7 @@ impl Outcome {
     }
 }
 
-/// The exit code of many outcomes: that of the worst. Nothing run is nothing passed.
+/// Returns the exit code of many outcomes: that of the worst. Without outcomes, nothing has passed.
 #[must_use]
 pub fn worst(outcomes: impl IntoIterator<Item = Outcome>) -> Exit {
     outcomes.into_iter().max().map_or(Exit::NotRun, Outcome::exit)

@@ -1,4 +1,4 @@
-//! Before anything is started, `duress run` itself is asked whether it understands every cell, and what it would do.
+//! Before anything is started, `duress run --dry-run` checks every cell, and returns its plan.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// When a run of it is ended, whatever it does.
+    /// Returns the deadline of a run.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.cell.deadline.unwrap_or(self.time_limit + DEADLINE_MARGIN)
@@ -53,7 +53,7 @@ pub enum PreflightError {
     Ask {
         /// The cell.
         cell: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -133,7 +133,7 @@ async fn ask(
         return serde_json::from_slice(&output.stdout).map_err(|error| failed(error.into()));
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let first = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
+    let first = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no output");
     let message = first.trim_start_matches("duress: ").trim_start_matches("error: ");
     // The word that it speaks of, where it names one.
     let key = cell.lines.keys().find(|key| message.contains(&format!("--{key}")));
@@ -146,7 +146,7 @@ fn wrong(file: &Path, cell: &Cell, key: &Key, message: String) -> DocumentError 
     DocumentError::Wrong { path: file.to_owned(), line, message }
 }
 
-/// What this machine lacks for a cell, in words.
+/// Returns what this machine lacks for a cell, in words.
 fn impossible(cell: &Cell, plan: &PlanFile, machine: &Capabilities) -> Option<String> {
     if let Err(missing) =
         crate::systems::systems().find(&cell.command.target).ok()?.available(&cell.command.programs())

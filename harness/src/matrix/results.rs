@@ -1,4 +1,4 @@
-//! What a matrix came to, as data: `results.json`, and the figures of bugs that are kept from date to date.
+//! The results of a matrix, as data: `results.json`, and the figures of bugs that are kept from date to date.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,7 +13,7 @@ use crate::trial::Trial;
 /// The version of the format of `results.json` and of dated results.
 pub const FORMAT: u32 = 1;
 
-/// What a matrix came to.
+/// The results of a matrix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MatrixResults {
     /// [`FORMAT`].
@@ -37,18 +37,18 @@ pub struct MatrixResults {
     pub cells: Vec<CellResult>,
 }
 
-/// What a cell came to.
+/// The result of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
     /// Its name.
     pub name: String,
     /// Its system.
     pub target: String,
-    /// Where it is written: the line of the file.
+    /// Its line in the file.
     pub line: usize,
-    /// What was expected, in words.
+    /// The expectation, in words.
     pub expected: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// Why, in a sentence.
     pub message: String,
@@ -69,9 +69,9 @@ pub struct CellResult {
 /// A run of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// Which series it is of.
+    /// Its series.
     pub series: SeriesName,
-    /// What it came to.
+    /// Its result.
     #[serde(flatten)]
     pub trial: Trial,
     /// Whether its folder was kept.
@@ -91,7 +91,7 @@ pub enum SeriesName {
 }
 
 impl SeriesName {
-    /// The name, as saved and as part of folders.
+    /// Returns the name, as saved and as part of folders.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -103,13 +103,13 @@ impl SeriesName {
 }
 
 impl MatrixResults {
-    /// The exit code that the cells call for.
+    /// Returns the exit code that the cells call for.
     #[must_use]
     pub fn worst(&self) -> Exit {
         worst(self.cells.iter().map(|cell| cell.outcome))
     }
 
-    /// How many cells came to each outcome, the worst first; none that no cell came to.
+    /// Returns the number of cells of each outcome, the worst first; without outcomes that did not occur.
     #[must_use]
     pub fn counts(&self) -> Vec<(Outcome, usize)> {
         let count = |outcome| self.cells.iter().filter(|cell| cell.outcome == outcome).count();
@@ -126,7 +126,7 @@ impl MatrixResults {
         format!("{counts} of {} in {:.0} s", self.cells.len(), self.seconds)
     }
 
-    /// The figures of the bugs among the cells, as they are kept.
+    /// Returns the figures of the bugs among the cells, as they are kept.
     #[must_use]
     pub fn bank(&self) -> BankResults {
         BankResults {
@@ -140,7 +140,7 @@ impl MatrixResults {
 }
 
 impl CellResult {
-    /// The runs whose folders were kept.
+    /// Returns the runs whose folders were kept.
     pub fn kept(&self) -> impl Iterator<Item = &RunResult> {
         self.runs.iter().filter(|run| run.kept)
     }
@@ -169,7 +169,7 @@ pub enum ResultsError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -178,7 +178,7 @@ pub enum ResultsError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
@@ -189,7 +189,8 @@ pub enum ResultsError {
 pub const SIGNIFICANCE: f64 = 0.01;
 
 impl BankResults {
-    /// The newest results in `folder`: of `machine`, or of any where there are none of it; `None` where there are none.
+    /// Returns the newest results in `folder`: of `machine`, or of any if it has none; `None` without
+    /// results.
     ///
     /// # Errors
     /// [`ResultsError`].
@@ -245,7 +246,7 @@ impl BankResults {
         Err(failed(folder)(io::ErrorKind::AlreadyExists.into()))
     }
 
-    /// The figures of one bug.
+    /// Returns the figures of one bug.
     #[must_use]
     pub fn of(&self, target: &str, bug: &str) -> Option<&BugRecord> {
         self.bugs.iter().find(|record| record.target == target && record.bug == bug)

@@ -1,4 +1,4 @@
-//! A table of a matrix file: what it says of the run, and what of its outcome.
+//! A table of a matrix file: its keys for the run, and those for the outcome.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,26 +15,26 @@ use super::document::{Document, DocumentError, word};
 use super::key::{Key, RunOptions, Takes};
 use crate::cli::words::duration;
 
-/// A word of the file, and where it stands.
+/// A word of the file, and its place.
 pub type Word = (String, Range<usize>);
 
-/// The values of one key: one, or the list that stands for a cell each.
+/// The values of one key: one, or the list that expands to a cell each.
 #[derive(Clone, Debug)]
 pub struct Axis {
-    /// The values, of which there is at least one.
+    /// The values, at least one.
     pub values: Vec<Word>,
     /// Whether they are written as a list, if only of one.
     pub listed: bool,
 }
 
-/// A table of the file: what it says of the run, and what of its outcome.
+/// A table of the file: its keys for the run, and those for the outcome.
 #[derive(Clone, Debug, Default)]
 pub struct Section {
-    /// Where it begins.
+    /// Its place.
     pub span: Range<usize>,
-    /// What it says of the run.
+    /// Its keys for the run.
     pub axes: BTreeMap<Key, Axis>,
-    /// What it says besides, by key.
+    /// Its other keys.
     pub own: BTreeMap<String, Vec<Word>>,
 }
 
@@ -47,21 +47,21 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The error that `message` is, at the line of `span`.
+    /// Returns the error that `message` is, at the line of `span`.
     pub fn wrong(&self, span: Range<usize>, message: impl Into<String>) -> DocumentError {
         self.document.wrong(span, message)
     }
 
-    /// The error that `given` is none of the keys `known`.
+    /// Returns the error that `given` is not one of the keys `known`.
     pub fn unknown(&self, given: &str, span: Range<usize>, known: &[&str]) -> DocumentError {
         let hint = match nearest(given, known) {
             Some(near) => format!(" (did you mean \"{near}\"?)"),
             None => String::new(),
         };
-        self.wrong(span, format!("there is no key \"{given}\" here{hint}; known: {}", known.join(", ")))
+        self.wrong(span, format!("unknown key \"{given}\"{hint}; known: {}", known.join(", ")))
     }
 
-    /// The table that `value` must be.
+    /// Returns the table that `value` must be.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`], as of everything here.
@@ -69,13 +69,13 @@ impl Reader<'_> {
         value.get_ref().as_table().ok_or_else(|| self.wrong(value.span(), "a table is expected here"))
     }
 
-    /// One word, or several.
+    /// Returns one word, or several.
     fn words(&self, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<Word>, DocumentError> {
         let one = |value: &Spanned<DeValue<'_>>| {
             let word = word(value.get_ref()).ok_or_else(|| {
                 self.wrong(
                     value.span(),
-                    format!("{name} is a text, a number or a truth value, or a list of them"),
+                    format!("{name} is a string, a number or a boolean, or a list of them"),
                 )
             })?;
             Ok((word, value.span()))
@@ -89,7 +89,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a table in which these keys of its own may stand, beside those of the run.
+    /// Reads a table that may have these keys of its own, besides those of the run.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`], naming the key.
@@ -133,23 +133,23 @@ impl Reader<'_> {
     }
 }
 
-/// What a section says of the outcome, with the defaults behind it.
+/// The keys of a section for the outcome, with the defaults behind them.
 pub struct Own<'a> {
-    /// Who reads it.
+    /// The reader of the file.
     pub reader: &'a Reader<'a>,
     /// The section.
     pub section: &'a Section,
-    /// What holds where it says nothing.
+    /// The defaults for missing keys.
     pub defaults: &'a Section,
 }
 
 impl<'a> Own<'a> {
-    /// The values of a key; none where it does not stand there.
+    /// Returns the values of a key; empty if it is missing.
     pub fn several(&self, name: &str) -> &'a [Word] {
         self.section.own.get(name).or_else(|| self.defaults.own.get(name)).map_or(&[], Vec::as_slice)
     }
 
-    /// The value of a key that has only one.
+    /// Returns the value of a key that has only one.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`] for a list.
@@ -163,10 +163,10 @@ impl<'a> Own<'a> {
         }
     }
 
-    /// The value of a key, as `parse` understands it.
+    /// Returns the value of a key, parsed with `parse`.
     ///
     /// # Errors
-    /// [`DocumentError::Wrong`], saying what is expected.
+    /// [`DocumentError::Wrong`], naming the expected form.
     pub fn parsed<T>(
         &self,
         name: &str,
@@ -182,7 +182,7 @@ impl<'a> Own<'a> {
             .transpose()
     }
 
-    /// A duration.
+    /// Parses a duration.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`].
@@ -190,7 +190,7 @@ impl<'a> Own<'a> {
         self.parsed(name, "a duration as 30s or 2m", |value| duration(value).ok())
     }
 
-    /// Whether a key is true; it is not where it does not stand there.
+    /// Whether a key is true; a missing key is not.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`].
@@ -199,7 +199,7 @@ impl<'a> Own<'a> {
         Ok(truth.unwrap_or(false))
     }
 
-    /// A number from `least` on.
+    /// Parses a number from `least` on.
     ///
     /// # Errors
     /// [`DocumentError::Wrong`].
@@ -209,10 +209,10 @@ impl<'a> Own<'a> {
         })
     }
 
-    /// The anomalies that a key names, but for `valid`.
+    /// Returns the anomalies that a key names, without `valid`.
     ///
     /// # Errors
-    /// [`DocumentError::Wrong`], naming what is no anomaly.
+    /// [`DocumentError::Wrong`], naming the word that is not an anomaly.
     pub fn kinds(&self, name: &str) -> Result<Vec<AnomalyKind>, DocumentError> {
         self.several(name)
             .iter()
@@ -224,14 +224,15 @@ impl<'a> Own<'a> {
             .collect()
     }
 
-    /// The anomalies that are expected and allowed; none expected means that valid is.
+    /// Returns the anomalies that are expected and allowed; none expected means that valid is.
     ///
     /// # Errors
-    /// [`DocumentError::Wrong`], naming what is no anomaly.
+    /// [`DocumentError::Wrong`], naming the word that is not an anomaly.
     pub fn named(&self) -> Result<Named, DocumentError> {
         let wanted = self.several("expect");
         if wanted.is_empty() {
-            let message = "what is expected is missing here: expect = \"valid\", or the anomalies of which one must appear";
+            let message =
+                "the expectation is missing: expect = \"valid\", or the anomalies of which one must appear";
             return Err(self.reader.wrong(self.section.span.clone(), message));
         }
         if let (true, Some((_, span))) = (wanted.len() > 1, wanted.iter().find(|(word, _)| word == "valid")) {

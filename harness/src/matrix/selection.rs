@@ -1,14 +1,14 @@
-//! Which cells of a file are run: by name, by slice, by shard.
+//! The selection of a file's cells: by name, by slice, by shard.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A pattern of names: `*` stands for any characters, `/` among them, and `?` for one.
+/// A pattern of names: `*` matches any characters, `/` among them, and `?` one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(String);
 
 impl Glob {
-    /// The pattern that is written `text`.
+    /// Parses the pattern `text`.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
@@ -19,7 +19,7 @@ impl Glob {
     pub fn matches(&self, name: &str) -> bool {
         let (pattern, name): (Vec<char>, Vec<char>) = (self.0.chars().collect(), name.chars().collect());
         let (mut at, mut here) = (0, 0);
-        // Where to go on when the last star must stand for one character more.
+        // The place to continue at when the last star must match one character more.
         let mut star: Option<(usize, usize)> = None;
         while here < name.len() {
             match pattern.get(at) {
@@ -58,9 +58,9 @@ pub struct Shard {
     of: usize,
 }
 
-/// What is no shard.
+/// An invalid shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no shard: write 1/3 for the first of three")]
+#[error("invalid shard \"{0}\": use 1/3 for the first of three")]
 pub struct ShardError(String);
 
 impl FromStr for Shard {
@@ -81,10 +81,10 @@ impl fmt::Display for Shard {
 }
 
 impl Shard {
-    /// Which of the things that cost `costs` are in this shard, in their order.
+    /// Returns the positions of this shard's items, which cost `costs`, in their order.
     ///
-    /// The dearest is given first, each to the shard that has least so far: every shard of the same list comes to the
-    /// same division, and they cost about the same.
+    /// The dearest is assigned first, each to the shard with the least cost so far: every shard of the same
+    /// list comes to the same division, and their costs are about the same.
     #[must_use]
     pub fn pick(self, costs: &[u64]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..costs.len()).collect();
@@ -93,7 +93,7 @@ impl Shard {
         let mut mine = Vec::new();
         for at in order {
             let least = (0..self.of).min_by_key(|shard| (loads[*shard], *shard)).unwrap_or(0);
-            // Whatever costs nothing still takes its place.
+            // An item without cost still takes its place.
             loads[least] += costs[at].max(1);
             if least + 1 == self.number {
                 mine.push(at);

@@ -25,28 +25,28 @@ use super::table::Table;
 use crate::trial::state::{ProgramKey, State, StateError, TrialKey};
 use crate::trial::{self, Finding, Halt, Shell, Trial, TrialSpec, halting};
 
-/// What a matrix is run with.
+/// The setup of a matrix.
 #[derive(Debug)]
 pub struct Setup {
     /// This program.
     pub program: PathBuf,
-    /// What identifies it.
+    /// The program's identity.
     pub program_key: ProgramKey,
     /// The options of `duress run`.
     pub options: RunOptions,
-    /// Where everything is kept; it exists.
+    /// The output folder; it exists.
     pub out: PathBuf,
     /// How many runs there are at a time.
     pub jobs: usize,
     /// How much of each bug is tried.
     pub depth: Depth,
-    /// Which folders of runs are kept.
+    /// The run folders to keep.
     pub keep: Keep,
     /// How long all of it may take.
     pub budget: Option<Duration>,
 }
 
-/// Which folders of runs are kept.
+/// The run folders to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// Those of cells that failed, where they are not as expected.
@@ -58,16 +58,16 @@ pub enum Keep {
 /// Why a matrix could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// A trial could not be started, or its folder not be made or taken away.
+    /// A trial could not be started, or its folder could not be made or removed.
     #[error("cannot run the cell {cell}")]
     Trial {
         /// The cell.
         cell: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// What was run could not be kept.
+    /// The results could not be saved.
     #[error(transparent)]
     State(#[from] StateError),
     /// Signals cannot be listened to.
@@ -75,8 +75,8 @@ pub enum SessionError {
     Signals(#[source] io::Error),
 }
 
-/// Runs `cells` and says what became of each, in their order. What `state` knows is not run again; where all was run, it
-/// is forgotten.
+/// Runs `cells` and returns their results, in their order. Trials that `state` knows are not run again; once
+/// all were run, it is cleared.
 ///
 /// # Errors
 /// [`SessionError`].
@@ -118,7 +118,7 @@ struct Session<'a> {
     end: Option<Instant>,
 }
 
-/// What a cell's trials came to.
+/// The result of a cell's trials.
 struct Performed {
     judgement: Judgement,
     trials: Vec<(SeriesName, Trial)>,
@@ -165,7 +165,7 @@ impl Session<'_> {
             expected: cell.aim.words(),
             outcome: performed.judgement.outcome,
             message: performed.judgement.message,
-            // Of no runs, the sum would be -0.
+            // Without runs, the sum would be -0.
             seconds: runs.iter().map(|run| run.trial.seconds).fold(0.0, |sum, seconds| sum + seconds),
             command: format!("duress {}", Shell(&self.words(&cell.command, cell.seed))),
             runs,
@@ -176,7 +176,7 @@ impl Session<'_> {
         Ok(result)
     }
 
-    /// One run, or a few until the anomaly shows.
+    /// Makes one run, or a few until the anomaly shows.
     async fn verdict(
         &self,
         prepared: &Prepared,
@@ -200,7 +200,7 @@ impl Session<'_> {
         Ok(Performed { judgement, trials, remarkable })
     }
 
-    /// The three series of a bug.
+    /// Makes the three series of a bug.
     async fn bug(&self, prepared: &Prepared, gate: &BugGate) -> Result<Performed, SessionError> {
         let with = &prepared.cell.command;
         let mut without = with.clone();
@@ -264,7 +264,7 @@ impl Session<'_> {
     fn halted(&self, runs: usize) -> Judgement {
         let why = match *self.halt.borrow() {
             Halt::Interrupted => "interrupted",
-            Halt::OutOfBudget | Halt::No => "the budget is used up",
+            Halt::OutOfBudget | Halt::No => "the budget ran out",
         };
         Judgement::new(Outcome::NotRun, format!("{why}; {runs} runs of it are done"))
     }
@@ -273,7 +273,7 @@ impl Session<'_> {
         command.words(|name| self.setup.options.takes(name) != Some(Takes::Nothing), seed)
     }
 
-    /// Runs a trial, unless it is known; `None` where there is no time for it any more.
+    /// Runs a trial, unless it is known; `None` if no time is left for it.
     async fn trial(
         &self,
         prepared: &Prepared,
@@ -284,8 +284,8 @@ impl Session<'_> {
         let home = self.home(&prepared.cell.name).join(format!("{}-seed-{seed}", series.name()));
         let spec =
             TrialSpec { words: self.words(command, seed), seed, folder: home, deadline: prepared.deadline() };
-        // A folder is one cell's, which keeps it or takes it away. Bugs with one scenario have controls in common: what is
-        // wrong with such a run is wrong for all of them.
+        // A folder belongs to one cell, which keeps or removes it. Bugs with one scenario share controls: an
+        // anomaly in such a run counts for all of them.
         let owner = (series != SeriesName::Control).then_some(prepared.cell.name.as_str());
         let key = TrialKey::of(&spec, owner, self.setup.program_key);
         if let Some(known) = self.state.borrow().get(&key) {
@@ -322,7 +322,7 @@ impl Session<'_> {
         self.setup.out.join("cells").join(folder(cell))
     }
 
-    /// Takes away the folders that are not needed, and says what was kept.
+    /// Removes the folders that are not needed, and returns those kept.
     fn tidy(&self, prepared: &Prepared, performed: &Performed) -> Result<Vec<RunResult>, SessionError> {
         let failed = |source| SessionError::Trial { cell: prepared.cell.name.clone(), source };
         let mut runs = Vec::new();
@@ -339,7 +339,7 @@ impl Session<'_> {
             } else if !needed.contains(&trial.home) {
                 remove(&trial.home).map_err(failed)?;
             }
-            // Where cells have a trial in common, another one may have taken the folder away.
+            // If cells share a trial, another one may have removed the folder.
             let kept = wanted && trial.folder.is_dir();
             runs.push(RunResult { series: *series, trial: trial.clone(), kept });
         }

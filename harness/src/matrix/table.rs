@@ -27,12 +27,12 @@ enum Style {
     Plain,
 }
 
-/// The row of a run that is under way.
+/// The row of a run in progress.
 #[derive(Debug)]
 pub struct Row(Option<ProgressBar>);
 
 impl Table {
-    /// The table of so many cells, drawn as standard error allows.
+    /// Returns the table of so many cells, drawn as standard error allows.
     #[must_use]
     pub fn new(cells: usize) -> Self {
         let style = if std::io::stderr().is_terminal() {
@@ -47,7 +47,7 @@ impl Table {
         Self { style, cells, done: 0, failed: 0 }
     }
 
-    /// A run begins.
+    /// Shows that a run begins.
     pub fn begin(&mut self, cell: &str, series: SeriesName, seed: u64) -> Row {
         match &self.style {
             Style::Plain => Row(None),
@@ -68,7 +68,7 @@ impl Table {
         }
     }
 
-    /// One run of many of a cell came to something.
+    /// Shows the result of one run of many of a cell.
     pub fn trial(&mut self, cell: &str, series: SeriesName, trial: &Trial) {
         let what = match &trial.finding {
             Finding::Valid => "valid".to_owned(),
@@ -82,7 +82,7 @@ impl Table {
         self.say(format!("        {cell}: {name} with seed {}: {what} ({:.0} s)", trial.seed, trial.seconds));
     }
 
-    /// A cell came to something.
+    /// Shows the result of a cell.
     pub fn cell(&mut self, result: &CellResult) {
         self.done += 1;
         self.failed += usize::from(result.outcome.failed());
@@ -109,7 +109,7 @@ impl Table {
 
     fn say(&self, line: String) {
         match &self.style {
-            // What is printed stays whole above the rows; a terminal that has gone away is no error.
+            // Printed lines stay whole above the rows; a terminal that has gone away is not an error.
             Style::Terminal { rows, .. } => {
                 let _ = rows.println(line);
             }
@@ -133,16 +133,16 @@ fn line(result: &CellResult, done: usize, cells: usize) -> String {
     format!("[{done:>width$}/{cells}] {mark}  {}: {} ({:.0} s)", result.name, result.message, result.seconds)
 }
 
-/// What a person who looks into a failed cell needs.
+/// The report and the command for a person who looks into a failed cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lead {
+pub struct Reproduction {
     /// The report of a run, where its folder was kept.
     pub report: Option<PathBuf>,
     /// The command that runs it again.
     pub again: String,
 }
 
-impl fmt::Display for Lead {
+impl fmt::Display for Reproduction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(report) = &self.report {
             write!(f, "report: {}; ", report.display())?;
@@ -151,16 +151,17 @@ impl fmt::Display for Lead {
     }
 }
 
-/// The leads of a cell: a run each that was kept, or the command of its first. None where it did not fail.
+/// Returns the reproductions of a cell: one for each run that was kept, or the command of its first. Empty if
+/// it did not fail.
 #[must_use]
-pub fn leads(result: &CellResult) -> Vec<Lead> {
+pub fn leads(result: &CellResult) -> Vec<Reproduction> {
     if !result.outcome.failed() {
         return Vec::new();
     }
-    let of_run = |run: &RunResult| Lead {
+    let of_run = |run: &RunResult| Reproduction {
         report: Some(run.trial.report()),
         again: run.trial.replay.as_ref().unwrap_or(&run.trial.command).clone(),
     };
-    let leads: Vec<Lead> = result.kept().map(of_run).collect();
-    if leads.is_empty() { vec![Lead { report: None, again: result.command.clone() }] } else { leads }
+    let leads: Vec<Reproduction> = result.kept().map(of_run).collect();
+    if leads.is_empty() { vec![Reproduction { report: None, again: result.command.clone() }] } else { leads }
 }

@@ -9,40 +9,39 @@ use super::key::Key;
 use crate::systems::systems;
 use crate::workload::{Model, Workloads};
 
-/// A word that means nothing, and which it is.
+/// An unknown word, and its key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Meaningless {
+pub struct VocabularyError {
     /// The word's place.
     pub key: Key,
-    /// What is wrong with it.
+    /// The error.
     pub message: String,
 }
 
-/// The number of nodes that words are looked at with, where the cell names none.
+/// The number of nodes that words are checked with, if the cell names none.
 const NODES: usize = 5;
 
-/// Checks every word of `command` that is a name. Whether the values of other options are in range is asked of
-/// `duress run` itself.
+/// Checks every word of `command` that is a name. `duress run` itself checks the ranges of other options.
 ///
 /// # Errors
-/// [`Meaningless`], naming the word and those that would be understood.
-pub fn check(command: &RunCommand) -> Result<(), Meaningless> {
-    let meaningless = |key: Key, message: String| Meaningless { key, message };
+/// [`VocabularyError`], naming the word and the valid ones.
+pub fn check(command: &RunCommand) -> Result<(), VocabularyError> {
+    let unknown_word = |key: Key, message: String| VocabularyError { key, message };
     let system =
-        systems().find(&command.target).map_err(|error| meaningless(Key::Target, error.to_string()))?;
+        systems().find(&command.target).map_err(|error| unknown_word(Key::Target, error.to_string()))?;
     if let Some(name) = command.flags.get("workload") {
         let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
         if !known.contains(&name.as_str()) {
             let message =
                 format!("{} has no workload \"{name}\"; it has {}", command.target, known.join(", "));
-            return Err(meaningless(Key::Workload, message));
+            return Err(unknown_word(Key::Workload, message));
         }
     }
     let nodes = match command.flags.get("nodes") {
         None => NODES,
         Some(nodes) => nodes.parse().map_err(|_| {
-            meaningless(Key::flag("nodes"), format!("nodes is \"{nodes}\": a cluster has 1 to 99 nodes"))
+            unknown_word(Key::flag("nodes"), format!("nodes is \"{nodes}\": a cluster has 1 to 99 nodes"))
         })?,
     };
     let request = Request {
@@ -52,14 +51,14 @@ pub fn check(command: &RunCommand) -> Result<(), Meaningless> {
         programs: command.programs(),
         nodes,
     };
-    system.resolve(&request).map_err(|error| meaningless(place(&error), error.to_string()))?;
+    system.resolve(&request).map_err(|error| unknown_word(place(&error), error.to_string()))?;
     if let Some(faults) = command.flags.get("faults") {
-        FaultSpec::parse_mix(faults).map_err(|error| meaningless(Key::Faults, error.to_string()))?;
+        FaultSpec::parse_mix(faults).map_err(|error| unknown_word(Key::Faults, error.to_string()))?;
     }
     Ok(())
 }
 
-/// Which word of a cell `error` speaks of.
+/// Returns the word of a cell that `error` is about.
 fn place(error: &SettingsError) -> Key {
     let named = |what: Setting, name: &str| match what {
         Setting::Mode => Key::Mode,
@@ -77,23 +76,23 @@ fn place(error: &SettingsError) -> Key {
     }
 }
 
-/// The scenario of the seeded bug `bug` of `target`, which must be one that can be found.
+/// Returns the scenario of the seeded bug `bug` of `target`, which must be one that can be found.
 ///
 /// # Errors
-/// [`Meaningless`].
-pub fn scenario(target: &str, bug: &str) -> Result<&'static Scenario, Meaningless> {
+/// [`VocabularyError`].
+pub fn scenario(target: &str, bug: &str) -> Result<&'static Scenario, VocabularyError> {
     let system = systems()
         .find(target)
-        .map_err(|error| Meaningless { key: Key::Target, message: error.to_string() })?;
+        .map_err(|error| VocabularyError { key: Key::Target, message: error.to_string() })?;
     let scenarios = &system.description().scenarios;
     scenarios.get(bug).ok_or_else(|| {
         let known: Vec<&str> = scenarios.keys().map(String::as_str).collect();
         let message = format!("{target} has no bug \"{bug}\"; it has {}", known.join(", "));
-        Meaningless { key: Key::Bug, message }
+        VocabularyError { key: Key::Bug, message }
     })
 }
 
-/// Every seeded bug, with its target.
+/// Returns every seeded bug, with its target.
 #[must_use]
 pub fn seeded_bugs() -> Vec<(&'static str, &'static str)> {
     systems()

@@ -33,21 +33,21 @@ pub struct PlannedHost {
     pub address: Ipv4Addr,
 }
 
-/// Where nodes keep their data.
+/// The place of the nodes' data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DataLocation {
-    /// In memory, on a tmpfs of the arena's own. A killed process does not lose the page cache either, so nothing is
-    /// tested less, and nodes do not queue for one disk.
+    /// In memory, on a tmpfs of the arena's own. A killed process does not lose the page cache either, so no
+    /// test is weaker, and nodes do not queue for one disk.
     #[default]
     Tmpfs,
     /// In the run's folder.
     Disk,
-    /// On a file system of our own that can be broken: what disk faults need. It keeps what it holds in memory.
+    /// On a file system of our own that can be broken: disk faults need it. Its data is in memory.
     Breakable,
 }
 
-/// Whose time nodes read.
+/// The source of the nodes' time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClockSource {
@@ -58,7 +58,7 @@ pub enum ClockSource {
     Own,
 }
 
-/// Which packets are kept in `network.pcapng`.
+/// The packets to keep in `network.pcapng`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CapturePlan {
@@ -71,18 +71,18 @@ pub enum CapturePlan {
     Whole,
 }
 
-/// What nodes see as their world.
+/// The world as nodes see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArenaPlan {
     /// How hosts are attached to the switch.
     pub port: PortKind,
-    /// Where nodes keep their data.
+    /// The place of the nodes' data.
     pub data: DataLocation,
-    /// Whose time nodes read.
+    /// The source of the nodes' time.
     #[serde(default)]
     pub clock: ClockSource,
-    /// Which packets are kept.
+    /// The packets to keep.
     #[serde(default)]
     pub capture: CapturePlan,
     /// The ceiling set on TCP's retransmission time-out in every host, where this kernel has one: without it a
@@ -91,7 +91,7 @@ pub struct ArenaPlan {
     pub tcp_rto_max_ms: Option<u64>,
 }
 
-/// What clients do: a workload's name, and its options, which the workload understands.
+/// The clients' workload: its name, and its options, which the workload interprets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedWorkload {
     /// The name on the command line.
@@ -115,7 +115,7 @@ pub struct Plan {
     pub nodes: Vec<PlannedHost>,
     /// The hosts that clients live on; process p lives on host p modulo their number.
     pub clients: Vec<PlannedHost>,
-    /// What clients do.
+    /// The clients' workload.
     pub workload: PlannedWorkload,
     /// How many processes there are at a time.
     pub concurrency: usize,
@@ -132,7 +132,7 @@ pub struct Plan {
     /// Whether a third of the clients go from node to node, where the workload lets them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub roaming: bool,
-    /// What every random decision is drawn from.
+    /// The seed of every random decision.
     pub seed: u64,
     /// The fault mix that the schedule was expanded from.
     pub faults: String,
@@ -141,7 +141,7 @@ pub struct Plan {
     /// How many nodes the faults that were drawn may take away at once; absent where none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<LossLimit>,
-    /// What answers are held to; what the target promises where it is absent.
+    /// The promise that answers are checked against; the target's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promise: Option<Promise>,
     /// The least share of the time in which clients must be answered for the run to count, in percent; with 0 no floor
@@ -153,11 +153,11 @@ pub struct Plan {
     /// Whether, after the last reads, all nodes are ended at once and started again, and everything is read once more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub final_restart: bool,
-    /// What nodes see as their world.
+    /// The world as nodes see it.
     pub arena: ArenaPlan,
 }
 
-/// The floor of a run that sets none, in percent.
+/// The default floor, in percent.
 pub const DEFAULT_FLOOR: u8 = 10;
 
 fn default_floor() -> u8 {
@@ -177,16 +177,16 @@ pub enum PlanError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The file is no plan.
+    /// The file is not a plan.
     #[error("{} is not a plan of this version of duress", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
@@ -210,7 +210,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The text of `plan.json`.
+    /// Returns the text of `plan.json`.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a plan has only keys that are text");
@@ -282,20 +282,20 @@ impl Plan {
         self.patience_ms.map_or(self.operation_timeout(), Duration::from_millis)
     }
 
-    /// The nodes, as their system sees them.
+    /// Returns the nodes, as their system sees them.
     #[must_use]
     pub fn topology(&self) -> Topology {
         let node = |host: &PlannedHost| Node { name: host.name.clone(), address: host.address };
         Topology { nodes: self.nodes.iter().map(node).collect() }
     }
 
-    /// The names of the nodes.
+    /// Returns the names of the nodes.
     #[must_use]
     pub fn node_names(&self) -> Vec<NodeId> {
         self.nodes.iter().map(|host| host.name.clone()).collect()
     }
 
-    /// What a run of it is called: the target and its mode, and the bug where there is one.
+    /// Returns the name of its runs: the target and its mode, and the bug if there is one.
     #[must_use]
     pub fn name(&self) -> String {
         let bug = self.settings.bug.as_ref().map(|bug| format!("-{bug}")).unwrap_or_default();

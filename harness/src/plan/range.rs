@@ -8,7 +8,7 @@ pub struct RangeError {
     pub what: &'static str,
     /// Its value.
     pub value: String,
-    /// What it may be.
+    /// The allowed values.
     pub expected: &'static str,
 }
 

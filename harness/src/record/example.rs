@@ -5,7 +5,7 @@ use serde_json::json;
 use super::verdict::VerdictRecord;
 use crate::plan::Plan;
 
-/// A plan of the store with nodes `n1` and `n2`.
+/// Returns a plan of the store with nodes `n1` and `n2`.
 pub fn plan() -> Plan {
     let host = |name, address| json!({"name": name, "address": address});
     let plan = json!({
@@ -19,12 +19,12 @@ pub fn plan() -> Plan {
     serde_json::from_value(plan).expect("a plan")
 }
 
-/// A verdict given as the fields that matter.
+/// Returns a verdict given as the fields that matter.
 pub fn verdict(fields: serde_json::Value) -> VerdictRecord {
     serde_json::from_value(fields).expect("a verdict")
 }
 
-/// An anomaly of `kind` whose operations were invoked and completed at these times, in nanoseconds.
+/// Returns an anomaly of `kind` whose operations were invoked and completed at these times, in nanoseconds.
 pub fn anomaly(kind: &str, summary: &str, times: &[(u64, Option<u64>)]) -> serde_json::Value {
     let operations: Vec<_> = times
         .iter()

@@ -7,13 +7,13 @@ use duress_history::nemesis::Recovery;
 use duress_history::{NemesisAct, NemesisEvent, NodeId};
 use serde::{Deserialize, Serialize};
 
-/// A fault as the history tells it.
+/// A fault according to the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FaultRecord {
     /// Its number in the schedule.
     pub id: u32,
-    /// What it was.
+    /// The fault, in words.
     pub what: String,
     /// The node that led when it started.
     pub leader: Option<String>,
@@ -33,17 +33,17 @@ pub struct FaultRecord {
     /// How much later than planned it was in force, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_us: Option<u64>,
-    /// What proved that it took hold.
+    /// The proof that it took hold.
     pub took_hold: Option<String>,
-    /// What proved that it healed.
+    /// The proof that it healed.
     pub healed: Option<String>,
-    /// What came back after it was healed.
+    /// The return of nodes and links after it was healed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<Recovery>,
     /// Nodes that ended because of it, by themselves, and how.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<(String, String)>,
-    /// What went wrong with it.
+    /// The errors of injecting or healing it.
     pub errors: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ impl FaultRecord {
     }
 }
 
-/// Gathers what the nemesis recorded, fault by fault, in order of their numbers.
+/// Gathers the nemesis's events, fault by fault, in order of their numbers.
 #[must_use]
 pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
     let mut faults: BTreeMap<u32, FaultRecord> = BTreeMap::new();

@@ -20,7 +20,7 @@ pub struct RunFolder {
 pub struct FolderError {
     /// The file or folder.
     path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     source: io::Error,
 }
@@ -54,31 +54,31 @@ impl RunFolder {
         Ok(Self { path })
     }
 
-    /// The folder itself.
+    /// Returns the folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file of the run.
+    /// Returns a file of the run.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// A node's own folder; made when the node is.
+    /// Returns a node's own folder; made when the node is.
     #[must_use]
     pub fn node(&self, node: &NodeId) -> PathBuf {
         self.path.join("nodes").join(node.as_str())
     }
 
-    /// Where a node sees its data.
+    /// Returns the folder at which a node sees its data.
     #[must_use]
     pub fn data(&self, node: &NodeId) -> PathBuf {
         self.node(node).join("data")
     }
 
-    /// What is under a node's data where its disk can be broken.
+    /// Returns the folder under a node's data, if its disk can be broken.
     #[must_use]
     pub fn backing(&self, node: &NodeId) -> PathBuf {
         self.node(node).join("backing")
@@ -105,7 +105,7 @@ impl RunFolder {
     }
 }
 
-/// Points `link` at `target`, replacing what it pointed at; atomically, since runs may be made side by side.
+/// Points `link` at `target`, replacing its old target; atomically, since runs may be made side by side.
 fn relink(link: &Path, target: &Path) -> io::Result<()> {
     let fresh = link.with_extension(format!("{}", std::process::id()));
     symlink(target, &fresh)?;
@@ -115,7 +115,7 @@ fn relink(link: &Path, target: &Path) -> io::Result<()> {
     })
 }
 
-/// Reads the JSON file `name` of `folder`; what is missing or no JSON of this shape is `None`.
+/// Reads the JSON file `name` of `folder`; `None` if it is missing or not JSON of this shape.
 #[must_use]
 pub fn load<T: DeserializeOwned>(folder: &Path, name: &str) -> Option<T> {
     let text = fs::read_to_string(folder.join(name)).ok()?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The file in the run's folder.
 pub const FILE: &str = "machine.json";
 
-/// What is known of the machine.
+/// The known properties of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {
@@ -30,7 +30,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks at this machine. What it does not tell stays empty.
+    /// Examines this machine. Unknown properties stay empty.
     #[must_use]
     pub fn here() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -54,7 +54,7 @@ impl Machine {
     }
 }
 
-/// The value of the first line of `text` that begins with `name`, after `separator`.
+/// Returns the value of the first line of `text` that begins with `name`, after `separator`.
 fn field<'a>(text: &'a str, name: &str, separator: char) -> &'a str {
     let of_line = |line: &'a str| {
         let (key, value) = line.split_once(separator)?;

@@ -1,8 +1,8 @@
-//! What a run leaves behind: its folder, and what is kept in it.
+//! The files that a run leaves: its folder, and its contents.
 //!
-//! - [`folder`]: where everything is; the plan in it is read by [`crate::plan::Plan::load`], the history by
-//!   [`duress_history::jsonl`];
-//! - [`faults`]: the faults and their evidence, as the history has them;
+//! - [`folder`]: the places; [`crate::plan::Plan::load`] reads the plan in it, [`duress_history::jsonl`] the
+//!   history;
+//! - [`faults`]: the faults and their evidence, from the history;
 //! - [`verdict`]: `verdict.json`; [`machine`]: `machine.json`.
 
 #[cfg(test)]

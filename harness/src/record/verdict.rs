@@ -1,4 +1,4 @@
-//! `verdict.json`: what a run came to, with everything that the report's figures say. Written and read here only.
+//! `verdict.json`: the result of a run, with all figures of the report. Written and read only here.
 
 use std::fs;
 use std::io;
@@ -16,10 +16,10 @@ use crate::record::faults::FaultRecord;
 
 /// The file in the run's folder.
 pub const FILE: &str = "verdict.json";
-/// The version of its format. Files of version 1 do not say so.
+/// The version of its format. Files of version 1 have no version.
 pub const VERSION: u32 = 2;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRecord {
     /// [`VERSION`].
@@ -28,19 +28,19 @@ pub struct VerdictRecord {
     /// The verdict, with its proofs or reasons.
     #[serde(flatten)]
     pub verdict: RunVerdict,
-    /// What was run, in words: `store (raft), 5 nodes, register`.
+    /// The run, in words: `store (raft), 5 nodes, register`.
     #[serde(default)]
     pub subject: String,
-    /// What it promises, in words.
+    /// The promise, in words.
     #[serde(default)]
     pub promise: String,
-    /// What every random decision was drawn from.
+    /// The seed of every random decision.
     #[serde(default)]
     pub seed: u64,
     /// The command that runs it again.
     #[serde(default)]
     pub replay: String,
-    /// What was found apart from the answers to clients; each is one of the anomalies too.
+    /// Findings apart from the answers to clients; each is one of the anomalies too.
     #[serde(default)]
     pub findings: Vec<Finding>,
     /// How much was checked.
@@ -52,7 +52,7 @@ pub struct VerdictRecord {
     /// Faults with their evidence.
     #[serde(default)]
     pub faults: Vec<FaultRecord>,
-    /// What a reader should know besides.
+    /// Other notes for the reader.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -66,7 +66,7 @@ pub struct CheckRecord {
     /// How many operations took part.
     #[serde(default)]
     pub operations: u64,
-    /// What else the checker found.
+    /// The checker's other findings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
 }
@@ -79,7 +79,7 @@ pub enum VerdictError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -96,7 +96,7 @@ pub enum VerdictError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
@@ -107,12 +107,12 @@ fn unsaid() -> u32 {
 }
 
 impl VerdictRecord {
-    /// Reads the verdict of the run in `folder`; `None` where there is none, or not yet.
+    /// Reads the verdict of the run in `folder`; `None` if it does not exist yet.
     ///
     /// # Errors
     /// [`VerdictError`].
     pub fn load(folder: &Path) -> Result<Option<Self>, VerdictError> {
-        /// What every version has.
+        /// The field that every version has.
         #[derive(Deserialize)]
         struct Versioned {
             #[serde(default = "unsaid")]
@@ -136,7 +136,7 @@ impl VerdictRecord {
         }
     }
 
-    /// The text of the file.
+    /// Returns the text of the file.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a verdict has only keys that are strings");
@@ -152,7 +152,7 @@ impl CheckRecord {
         Self { keys: report.keys, operations: report.operations, details: Some(report.details.clone()) }
     }
 
-    /// What became of messages, where there were any.
+    /// Returns the delivery counts, if there were messages.
     #[must_use]
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         self.details.as_ref()?.delivery()

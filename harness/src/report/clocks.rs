@@ -1,10 +1,10 @@
-//! What a run did to the clocks that the target's promise rests on.
+//! The effect of a run on the clocks that the target's promise rests on.
 
 use duress_history::ClockBound;
 use duress_nemesis::{Fault, ScheduledFault, clock_bound};
 
-/// Says what the promise demands of clocks, and which faults of `schedule` ask for more: what is found under those is
-/// found beyond the assumption, and shows that it is one.
+/// Describes the promise's demand on clocks, and the faults of `schedule` that exceed it: an anomaly under
+/// those is beyond the assumption, and shows that it is one.
 #[must_use]
 pub fn clock_note(bound: ClockBound, schedule: &[ScheduledFault]) -> String {
     let beyond: Vec<String> = schedule

@@ -1,9 +1,9 @@
-//! Reports: what a run came to, for a person.
+//! Reports: the result of a run, for a person.
 //!
 //! - [`progress`]: while it runs;
-//! - [`clocks`]: what the clocks were asked for, where the promise rests on them;
+//! - [`clocks`]: the demands on clocks, if the promise rests on them;
 //! - [`text`]: the report printed at the end of a run;
-//! - [`html`]: the report that is a page, to be read by a person who was not there.
+//! - [`html`]: the report as a page, for a reader who was not there.
 
 pub mod clocks;
 pub mod html;

@@ -69,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Takes note of what the nemesis did.
+    /// Records an event of the nemesis.
     pub fn nemesis(&mut self, act: &NemesisAct) {
         match act {
             NemesisAct::Starting { fault, .. } => _ = self.faults.insert(fault.id, fault.what.clone()),
@@ -99,7 +99,7 @@ impl Progress {
         }
     }
 
-    /// Shows how things stand at `now`, if it is time to.
+    /// Shows the state at `now`, if it is time to.
     pub fn tick(&mut self, now: Duration) {
         let total: u64 = self.counts.iter().sum();
         let (since, before) = self.last;

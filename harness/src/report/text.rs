@@ -9,13 +9,13 @@ use crate::judge::verdict::RunVerdict;
 use crate::record::faults::{FaultRecord, Takeover, lateness};
 use crate::record::verdict::VerdictRecord;
 
-/// Anomalies beyond this many are counted, not told: `verdict.json` has them all.
-const ANOMALIES_TOLD: usize = 3;
+/// Anomalies beyond this many are only counted: `verdict.json` has them all.
+const ANOMALIES_SHOWN: usize = 3;
 
-/// Everything that the text of a run's report says.
+/// The content of a run's report.
 #[derive(Clone, Debug)]
 pub struct RunReport {
-    /// What `verdict.json` keeps.
+    /// The content of `verdict.json`.
     pub record: VerdictRecord,
     /// The checker's account.
     pub judgement: Judgement,
@@ -32,12 +32,12 @@ impl Display for RunReport {
             }
         }
         if let RunVerdict::Invalid { anomalies } = &self.record.verdict {
-            for (number, anomaly) in anomalies.iter().take(ANOMALIES_TOLD).enumerate() {
+            for (number, anomaly) in anomalies.iter().take(ANOMALIES_SHOWN).enumerate() {
                 writeln!(f)?;
-                write!(f, "{}", Told { number: number + 1, anomaly })?;
+                write!(f, "{}", AnomalyText { number: number + 1, anomaly })?;
             }
-            if anomalies.len() > ANOMALIES_TOLD {
-                writeln!(f, "\n… and {} more, in verdict.json.", anomalies.len() - ANOMALIES_TOLD)?;
+            if anomalies.len() > ANOMALIES_SHOWN {
+                writeln!(f, "\n… and {} more, in verdict.json.", anomalies.len() - ANOMALIES_SHOWN)?;
             }
         }
         writeln!(f)?;
@@ -71,7 +71,7 @@ impl RunReport {
         match &self.record.verdict {
             RunVerdict::Valid => format!("VALID: {subject}: {holds} ({promise}); {checked} were checked."),
             RunVerdict::Invalid { .. } => match self.record.findings.as_slice() {
-                // What the clients were answered holds, as far as it was decided.
+                // The clients' answers are right, as far as they were decided.
                 [first, more @ ..] if self.judgement.report.verdict.anomalies().is_empty() => {
                     let more =
                         if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
@@ -226,14 +226,14 @@ fn takeovers(faults: &[FaultRecord]) -> Option<String> {
 
 /// One anomaly, told on paper.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct AnomalyText<'a> {
     /// Its number in the list.
     pub number: usize,
     /// The anomaly.
     pub anomaly: &'a Anomaly,
 }
 
-impl Display for Told<'_> {
+impl Display for AnomalyText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { number, anomaly } = self;
         let objects: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
@@ -243,7 +243,7 @@ impl Display for Told<'_> {
         let start = match &anomaly.start {
             Some(WitnessStart::Initial(None)) => " (the key was never written before)".to_owned(),
             Some(WitnessStart::Initial(Some(value))) => format!(" (the key held {value})"),
-            Some(WitnessStart::Any) => " (whatever the key held before)".to_owned(),
+            Some(WitnessStart::Any) => " (whatever the earlier value)".to_owned(),
             None => String::new(),
         };
         if !anomaly.operations.is_empty() {

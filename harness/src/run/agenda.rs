@@ -1,4 +1,4 @@
-//! The agenda of a run: which fault starts or stops next, and when, as what came before took its time.
+//! The agenda of a run: the next fault to start or stop, and when, given how long earlier ones took.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,7 +48,7 @@ struct Past {
     over: Option<Duration>,
 }
 
-/// What is still to be done. Times are since clients began.
+/// The remaining events of the schedule. Times are since clients began.
 ///
 /// The schedule is kept, but for this: each fault stays in force for as long as was planned from when it took hold, and
 /// one that was to be over before another began is waited for, where the two do not go together.
@@ -269,7 +269,7 @@ mod tests {
                     now += Duration::from_millis(takes_ms);
                     agenda.started(fault, now);
                 }
-                Cue::Stop(fault) => {
+                ScheduleEvent::Stop(fault) => {
                     seen.push((at_ms, "stop", fault.id));
                     agenda.stopped(fault, now);
                 }

@@ -9,7 +9,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Returns a clock that starts now.
     #[must_use]
     pub fn start() -> Self {
         Self { origin: Instant::now() }
@@ -27,7 +27,7 @@ impl Clock {
         self.origin.elapsed()
     }
 
-    /// The moment `at` after it started.
+    /// Returns the moment `at` after it started.
     #[must_use]
     pub fn instant(&self, at: Duration) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.origin + at)

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 
 /// One question to a node takes at most this long.
 const ATTEMPT: Duration = Duration::from_millis(1000);
-/// A node that was not ready is asked again after this.
+/// The pause before a node that was not ready is asked again.
 const RETRY: Duration = Duration::from_millis(25);
 /// The leader is searched for at most this long before a fault that strikes it.
 const LEADER_DEADLINE: Duration = Duration::from_millis(400);
 
-/// A running cluster, and the place from which it is spoken to.
+/// A running cluster, and the place of its clients.
 pub struct ClusterAccess {
     /// The cluster.
     pub deployment: Arc<dyn Deployment>,
@@ -29,7 +29,7 @@ pub struct ClusterAccess {
 }
 
 impl ClusterAccess {
-    /// The nodes, in their planned order.
+    /// Returns the nodes, in their planned order.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
         self.deployment.topology().nodes.iter().map(|node| node.name.clone()).collect()
@@ -51,7 +51,7 @@ impl ClusterAccess {
         }
     }
 
-    /// The node that says that it leads, in the highest term, or that most others name.
+    /// Returns the node that claims to lead, in the highest term, or that most others name.
     pub async fn leader(&self) -> Option<NodeId> {
         let operator = self.operator.as_ref();
         let asked = self
@@ -79,13 +79,13 @@ impl ClusterAccess {
         best.map(|(_, leader)| leader)
     }
 
-    /// The node that the process slot `slot` speaks to.
+    /// Returns the node that the process slot `slot` speaks to.
     #[must_use]
     pub fn node_of_slot(&self, slot: usize) -> &NodeId {
         &self.deployment.topology().nodes[slot % self.deployment.topology().nodes.len()].name
     }
 
-    /// Has the system make what a workload needs, trying again until `deadline`.
+    /// Has the system prepare the workload's resources, retrying until `deadline`.
     ///
     /// # Errors
     /// The last [`NotReady`].
@@ -102,10 +102,11 @@ impl ClusterAccess {
         }
     }
 
-    /// A fresh client of `node` for the process slot `slot`, which gives up on an operation after `timeout`.
+    /// Returns a fresh client of `node` for the process slot `slot`, which gives up on an operation after
+    /// `timeout`.
     ///
     /// # Panics
-    /// When the system has no clients of this vocabulary: plans are held against what systems have.
+    /// When the system has no clients of this vocabulary, which checking the plan excludes.
     #[must_use]
     pub fn client<A: Payload + Sync + 'static>(
         &self,

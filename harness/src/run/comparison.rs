@@ -1,4 +1,4 @@
-//! The last look at replicas: what each node holds of its own, asked until all copies are at one position.
+//! The final comparison of replicas: each node's own copies, read until all are at the same position.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,13 +15,14 @@ use crate::run::conductor::chain;
 
 /// One question to a node takes at most this long.
 const ATTEMPT: Duration = Duration::from_secs(3);
-/// How long copies that are apart are left alone before they are asked for again.
+/// The pause before copies at different positions are read again.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(50);
 /// Differences that are kept.
 const DIFFERENCES_MAX: usize = 8;
 
-/// Compares the copies of all nodes but `except`, whose disks need not hold what they were given; asks again until `patience`
-/// is over where a node does not tell, or copies are at different positions. `None` where the system does not tell.
+/// Compares the copies of all nodes but `except`, whose disks may have lost data; retries until `patience` is
+/// over if a node does not answer, or copies are at different positions. `None` if the system does not report
+/// copies.
 pub async fn compare(
     cluster: &ClusterAccess,
     except: &BTreeSet<NodeId>,
@@ -54,7 +55,7 @@ pub async fn compare(
     }
 }
 
-/// The copies of one object, compared.
+/// Returns the copies of one object, compared.
 fn compared(name: Option<String>, copies: &BTreeMap<NodeId, ReplicaCopy>) -> ComparedObject {
     let seen = |(node, copy): (&NodeId, &ReplicaCopy)| CopySeen {
         node: node.clone(),
@@ -90,7 +91,7 @@ fn compared(name: Option<String>, copies: &BTreeMap<NodeId, ReplicaCopy>) -> Com
     object
 }
 
-/// All that a copy holds in a word, the system's own beside ours.
+/// Returns all that a copy holds in a word, the system's own beside ours.
 fn digest(copy: &ReplicaCopy) -> String {
     let mut hasher = DefaultHasher::new();
     copy.values.hash(&mut hasher);

@@ -25,8 +25,8 @@ use crate::run::recovery::{Situation, Watch};
 
 /// How many times a node that ended by itself is started again.
 const RESTARTS_MAX: usize = 5;
-/// How long it may take, once every node was awaited, until it is said what came of each heal: a question to a node takes
-/// a second at most.
+/// How long it may take, once every node was awaited, until the recovery after each heal is recorded: a
+/// question to a node takes a second at most.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How often processes are looked after between faults.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ const TOO_LATE: Duration = Duration::from_secs(1);
 /// The role of the node at which an event was seen, for the fault that has waited for it.
 const OF_EVENT: &str = "node of the event";
 
-/// Why the run proves nothing.
+/// The reason why the run proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Breakage {
     /// A fault was not injected, or not healed, or left no evidence.
@@ -55,15 +55,15 @@ pub enum Breakage {
     /// Nodes did not come back after everything was healed.
     #[error("after all faults were healed, {} did not serve within {} s (see its output in the run's folder)", list(nodes), bound.as_secs_f64())]
     NotRecovered {
-        /// Which nodes.
+        /// The nodes.
         nodes: Vec<NodeId>,
         /// How long they were awaited.
         bound: Duration,
     },
-    /// A node ended although nobody killed it.
+    /// A node ended although no fault killed it.
     #[error("node {} ended by itself with {} (see its output in the run's folder)", crash.node, crash.status)]
     Crashed {
-        /// Which node, and how.
+        /// The node, and how it ended.
         crash: Crash,
     },
     /// The nemesis failed otherwise.
@@ -77,7 +77,7 @@ fn list(nodes: &[NodeId]) -> String {
 
 /// Plays a schedule against a cluster.
 pub struct Conductor {
-    /// Does what the schedule says.
+    /// Carries out the schedule.
     pub nemesis: NemesisThread,
     /// Speaks to the cluster as an operator would.
     pub cluster: Rc<ClusterAccess>,
@@ -85,19 +85,19 @@ pub struct Conductor {
     pub events: Events,
     /// The run's clock.
     pub clock: Clock,
-    /// Where everything it does is recorded.
+    /// The channel on which everything it does is recorded.
     pub records: mpsc::UnboundedSender<NemesisRecord>,
     /// Whether the run is to end before its time.
     pub stop: watch::Receiver<Stop>,
-    /// What nodes have to cope with.
+    /// The present difficulties of the nodes.
     pub situation: Rc<RefCell<Situation>>,
 }
 
 /// How the playing of a schedule goes.
 struct Course {
-    /// What went wrong.
+    /// The cause.
     broken: Vec<Breakage>,
-    /// What nodes have to cope with.
+    /// The present difficulties of the nodes.
     situation: Rc<RefCell<Situation>>,
     /// The heals after which nodes are still awaited.
     recoveries: JoinSet<()>,
@@ -119,8 +119,8 @@ enum Woken {
 }
 
 impl Conductor {
-    /// Plays `schedule`, then heals what is in force, starts what is down, and awaits every node; returns what went wrong.
-    /// What came back after each heal is recorded.
+    /// Plays `schedule`, then heals the faults in force, starts the nodes that are down, and awaits every
+    /// node; returns the failures. The recovery after each heal is recorded.
     ///
     /// A stop ends the playing early, and `Stop::Now` the recovery too.
     pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
@@ -163,9 +163,10 @@ impl Conductor {
         course.broken
     }
 
-    /// Ends all nodes at once, as the fault number `id`, starts them again, and awaits every node; returns what went wrong.
+    /// Ends all nodes at once, as the fault number `id`, starts them again, and awaits every node; returns
+    /// the failures.
     ///
-    /// Nodes whose disks need not hold what they were given are left alone: they may rightly refuse to start.
+    /// Nodes whose disks may have lost data are left alone: they may rightly refuse to start.
     pub async fn restart_all(&mut self, id: u32) -> Vec<Breakage> {
         let mut course = self.course();
         let damaged = self.situation.borrow().damaged();
@@ -182,7 +183,8 @@ impl Conductor {
         course.broken
     }
 
-    /// Has what every node holds of its own compared and recorded; returns what was not compared until `patience` was over.
+    /// Has the own copies of every node compared and recorded; returns the comparisons missing when
+    /// `patience` is over.
     pub async fn compare(&self, occasion: Occasion, patience: Duration) -> Option<String> {
         let damaged = self.situation.borrow().damaged();
         let comparison = compare(&self.cluster, &damaged, occasion, patience).await?;
@@ -262,10 +264,10 @@ impl Conductor {
         }
     }
 
-    /// Records a crash, and starts the node again as a supervisor would: what a node does after it fell over is worth
-    /// seeing too, while a node that falls over again and again is left down.
+    /// Records a crash, and starts the node again as a supervisor would: its behaviour after a crash is worth
+    /// seeing too, while a node that crashes again and again is left down.
     ///
-    /// A node that a fault has ended, one whose nature that is, does as it should; without such a fault the run is
+    /// A node that was ended by a fault that may end nodes behaves correctly; without such a fault the run is
     /// broken.
     async fn crashed(&self, crash: Crash, course: &mut Course) {
         let Crash { node, status, because, restart } = crash.clone();
@@ -279,7 +281,7 @@ impl Conductor {
         if because.is_none() {
             course.broken.push(Breakage::Crashed { crash });
         }
-        // What a fault in force has ended is started, and awaited, as that is healed.
+        // A node ended by a fault in force is started, and awaited, as that fault is healed.
         if restart == Restart::WhenHealed {
             return;
         }
@@ -423,15 +425,15 @@ impl Conductor {
         }
     }
 
-    /// Awaits what is still to be said of nodes after heals. They were all awaited: what cannot be said a moment later
-    /// never can.
+    /// Awaits the pending recoveries of nodes. All nodes were awaited: a recovery that cannot be judged a
+    /// moment later never can.
     async fn end_recoveries(&mut self, course: &mut Course) {
         let left = *self.stop.borrow() == Stop::Now;
         let (patience, because) = match left {
             true => (Duration::ZERO, Unjudged::RunLeft),
             false => (LAST_WORDS, Unjudged::TooFewNodes),
         };
-        // What is in vain is cut off: dropping the set ends it.
+        // Pending recoveries are cut off: dropping the set ends them.
         if timeout(patience, finished(&mut course.recoveries)).await.is_err() {
             course.situation.borrow_mut().over(because);
             let _ = timeout(LAST_WORDS, finished(&mut course.recoveries)).await;
@@ -455,13 +457,13 @@ async fn finished(tasks: &mut JoinSet<()>) {
 /// Has an event recorded, and waits until it is kept.
 async fn record(records: &mpsc::UnboundedSender<NemesisRecord>, act: NemesisAct) {
     let (kept, stands) = oneshot::channel();
-    // A dispatcher that is gone has failed on its own, and says so.
+    // A dispatcher that is gone has failed on its own, and reports that.
     if records.send(NemesisRecord { act, kept }).is_ok() {
         let _ = stands.await;
     }
 }
 
-/// The fault as the history names it.
+/// Returns the fault as the history names it.
 fn name(fault: &ScheduledFault) -> FaultName {
     let what = match &fault.on {
         Some(trigger) => format!("{} @{}", fault.fault, trigger.event),
@@ -489,7 +491,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

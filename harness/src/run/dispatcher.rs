@@ -21,7 +21,7 @@ use crate::workload::generator::{Context, Generator, Next};
 const REST: Duration = Duration::from_millis(50);
 /// A client bounds its own operations; this much later the worker does it for a client that fails to.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
-/// For so long after a heal begins, processes rest hardly at all: what a node answers in its first moments matters.
+/// How long after a heal begins processes rest hardly at all: a node's first answers matter.
 const EAGER: Duration = Duration::from_millis(400);
 /// An operation that has waited for so long when a heal begins waits for something that the fault keeps away.
 const LONG: Duration = Duration::from_millis(100);
@@ -32,63 +32,63 @@ const ROAMS_AFTER: u32 = 16;
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How a run is asked to end before its time.
+/// The way in which a run is asked to end early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// It is not.
     #[default]
     No,
-    /// Begin nothing new; heal, read, check.
+    /// Begin no new operations; heal, read, check.
     Early,
-    /// Leave at once; what was recorded is kept.
+    /// Leave at once; the record is kept.
     Now,
 }
 
 /// Makes the client of a process slot that speaks to a node; called again when its process is retired, or moves on.
 pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId) -> Box<dyn Client<A>>>;
 
-/// Where a process slot's client is at home, and how it behaves.
+/// The home of a process slot's client, and its behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Habit {
+pub struct ClientPolicy {
     /// The node that it speaks to, at first and at the end.
     pub home: NodeId,
     /// Whether it stays there.
-    pub stays: Stays,
+    pub affinity: NodeAffinity,
     /// When it gives up on an operation, as the client knows it too.
     pub timeout: Duration,
-    /// What it does when a fault is about to be healed.
+    /// Its behaviour when a fault is about to be healed.
     pub at_heal: AtHeal,
 }
 
-/// What a client does when a fault is about to be healed.
+/// The behaviour of a client when a fault is about to be healed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtHeal {
-    /// It waits on for its answer.
+    /// It continues to wait for its answer.
     Waits,
-    /// It gives up what has waited for long, and asks anew: what a node answers as it wakes up, or is reached again, is then
-    /// the answer to a request that began only now.
+    /// It gives up operations that have waited for long, and asks again: the answer of a node that wakes up,
+    /// or is reached again, then belongs to a request that began only now.
     AsksAnew,
 }
 
 /// Whether a client stays at its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stays {
-    /// It does.
-    AtHome,
+pub enum NodeAffinity {
+    /// It stays.
+    Pinned,
     /// It goes from node to node, until the final phase.
-    Nowhere,
+    Roaming,
 }
 
-/// Something to record that is not a client's: what the nemesis did.
+/// A record of the nemesis, not of a client.
 #[derive(Debug)]
 pub struct NemesisRecord {
-    /// What it did.
+    /// The nemesis's action.
     pub act: NemesisAct,
-    /// Told once it is recorded and kept.
+    /// Notified once it is recorded and kept.
     pub kept: oneshot::Sender<()>,
 }
 
-/// What a worker is asked to do.
+/// A request to a worker.
 enum Request<A> {
     Invoke(A),
     /// The process was retired, or speaks to another node from now on: it gets a fresh client of this node.
@@ -111,7 +111,7 @@ enum State<A> {
 
 struct Slot<A> {
     process: Process,
-    habit: Habit,
+    policy: ClientPolicy,
     /// The node that it speaks to now.
     node: NodeId,
     /// How many operations it has done there.
@@ -145,17 +145,17 @@ pub struct Dispatcher<A> {
     workers: JoinSet<()>,
 }
 
-/// What a dispatcher is made of.
+/// The parts of a dispatcher.
 pub struct DispatcherParts<A> {
-    /// Where everything is recorded.
+    /// The recorder of everything.
     pub recorder: Recorder,
     /// The run's clock.
     pub clock: Clock,
     /// By process slot; there are as many slots as processes at a time.
-    pub habits: Vec<Habit>,
+    pub policies: Vec<ClientPolicy>,
     /// Makes clients.
     pub make_client: MakeClient<A>,
-    /// What the nemesis wants recorded.
+    /// The nemesis's records.
     pub nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     /// Whether the run is to end before its time.
     pub stop: watch::Receiver<Stop>,
@@ -174,11 +174,11 @@ impl<A: Vocabulary> Dispatcher<A> {
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let make_client = std::rc::Rc::new(make_client);
         let mut workers = JoinSet::new();
-        let mut slots = Vec::with_capacity(habits.len());
-        for (slot, habit) in habits.into_iter().enumerate() {
+        let mut slots = Vec::with_capacity(policies.len());
+        for (slot, policy) in policies.into_iter().enumerate() {
             let (requests, todo) = mpsc::unbounded_channel();
             let make = std::rc::Rc::clone(&make_client);
-            let (node, deadline) = (habit.home.clone(), habit.timeout + WATCHDOG_SLACK);
+            let (node, deadline) = (policy.home.clone(), policy.timeout + WATCHDOG_SLACK);
             let give_up = std::rc::Rc::new(Notify::new());
             let worker = Worker {
                 slot,
@@ -189,7 +189,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             };
             workers.spawn_local(worker.work(todo, move |node: &NodeId| make(slot, node)));
             let (process, state) = (Process(slot as u64), State::Free);
-            slots.push(Slot { process, habit, node, operations: 0, state, requests, give_up });
+            slots.push(Slot { process, policy, node, operations: 0, state, requests, give_up });
         }
         Self {
             recorder,
@@ -208,11 +208,11 @@ impl<A: Vocabulary> Dispatcher<A> {
         }
     }
 
-    /// Runs `generator` until it is done and every operation has ended, and until `others` (the nemesis's part) is over;
-    /// or until the run is stopped: early where `until` says so, at once always.
+    /// Runs `generator` until it is done and every operation has ended, and until `others` (the nemesis's
+    /// part) is over; or until the run is stopped: early if `until` allows it, at once always.
     ///
     /// # Errors
-    /// [`RecordError`] when the history cannot be kept: there is no use in going on.
+    /// [`RecordError`] when the history cannot be kept: continuing is useless.
     pub async fn run<T>(
         &mut self,
         generator: &mut dyn Generator<A>,
@@ -233,7 +233,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             self.wake_rested(now);
             let (begun, wake) =
                 if stop >= until { (Vec::new(), Wake::Never) } else { self.begin(now, generator)? };
-            // Nothing leaves before its invocation is in the system's hands.
+            // No request leaves before its invocation is in the system's hands.
             self.recorder.flush()?;
             for (slot, action) in begun {
                 // A worker ends only when its slot is dropped.
@@ -266,12 +266,12 @@ impl<A: Vocabulary> Dispatcher<A> {
         Ok(others_result.expect("the loop ends only with it"))
     }
 
-    /// Has clients that roam go home, and stay there: from now on each node is asked by the same processes.
+    /// Sends roaming clients home for good: from now on each node is asked by the same processes.
     pub fn settle(&mut self) {
         for slot in &mut self.slots {
-            slot.habit.stays = Stays::AtHome;
-            if slot.node != slot.habit.home {
-                slot.node = slot.habit.home.clone();
+            slot.policy.affinity = NodeAffinity::Pinned;
+            if slot.node != slot.policy.home {
+                slot.node = slot.policy.home.clone();
                 // A worker ends only when its slot is dropped.
                 let _ = slot.requests.send(Request::Renew(slot.node.clone()));
             }
@@ -284,7 +284,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         self.slots.len()
     }
 
-    /// The node that each process slot speaks to.
+    /// Returns the node that each process slot speaks to.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
         self.slots.iter().map(|slot| slot.node.clone()).collect()
@@ -347,7 +347,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         generator.update(&event);
         let moved = self.moves(slot, op_type == OpType::Info || rests);
         if op_type == OpType::Info {
-            // What it asked may still happen, so nothing else may ever be said to follow it in its process.
+            // Its request may still be executed, so no other operation may follow it in its process.
             self.slots[slot].process = Process(self.next_process);
             self.next_process += 1;
         }
@@ -367,17 +367,17 @@ impl<A: Vocabulary> Dispatcher<A> {
 
     /// Moves a client that roams to the next node, after enough operations or a failure; whether it did.
     fn moves(&mut self, slot: usize, failed: bool) -> bool {
-        let Slot { habit, operations, node, .. } = &mut self.slots[slot];
+        let Slot { policy, operations, node, .. } = &mut self.slots[slot];
         *operations += 1;
-        if habit.stays == Stays::AtHome || !(failed || *operations >= ROAMS_AFTER) {
+        if policy.affinity == NodeAffinity::Pinned || !(failed || *operations >= ROAMS_AFTER) {
             return false;
         }
         *operations = 0;
         let mut homes: Vec<&NodeId> = Vec::new();
         let here = node.clone();
         for slot in &self.slots {
-            if !homes.contains(&&slot.habit.home) {
-                homes.push(&slot.habit.home);
+            if !homes.contains(&&slot.policy.home) {
+                homes.push(&slot.policy.home);
             }
         }
         let at = homes.iter().position(|home| **home == here).unwrap_or_default();
@@ -414,7 +414,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                 match &mut slot.state {
                     State::Resting(until) => *until = now,
                     State::Busy(_, since)
-                        if slot.habit.at_heal == AtHeal::AsksAnew && now >= *since + LONG =>
+                        if slot.policy.at_heal == AtHeal::AsksAnew && now >= *since + LONG =>
                     {
                         slot.give_up.notify_waiters();
                     }
@@ -424,7 +424,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         }
         self.recorder.record_nemesis(nanos(self.clock.now()), act)?;
         self.recorder.flush()?;
-        // The nemesis may have been stopped meanwhile; the record stands all the same.
+        // The nemesis may have been stopped meanwhile; the record is kept all the same.
         let _ = kept.send(());
         Ok(())
     }
@@ -447,7 +447,7 @@ impl<A: Vocabulary> Dispatcher<A> {
     }
 }
 
-/// A client's cause as the history keeps it.
+/// Returns a client's cause as the history keeps it.
 fn error(cause: &Cause) -> OpError {
     OpError { kind: Some(cause.kind.name().into()), text: cause.to_string(), saw: cause.saw.clone() }
 }
@@ -492,8 +492,8 @@ impl<A: Vocabulary> Worker<A> {
                         },
                         () = self.give_up.notified() => Err("given up as a fault was about to be healed"),
                     };
-                    // Whatever was asked, even where it changes nothing: the client is replaced, and what it knew (where it
-                    // read on, its membership) is gone, so its process must end with it.
+                    // The client is replaced after every unanswered request, even a read: its state (its
+                    // positions, its membership) is gone, so its process must end with it.
                     let outcome = late.unwrap_or_else(|why| {
                         client = make(&self.node);
                         Outcome::Info(Cause::new(CauseKind::Timeout, why))

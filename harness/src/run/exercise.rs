@@ -28,11 +28,11 @@ use crate::workload::generator::rhythm::Rhythm;
 use crate::workload::generator::stagger::Stagger;
 use crate::workload::{Ending, Kind};
 
-/// How long the final phase may take when something is broken already: what still answers is read, and nothing is
-/// waited for.
+/// How long the final phase may take when the run is broken already: nodes that still answer are read, and
+/// nothing is waited for.
 const FINISH_BROKEN: Duration = Duration::from_secs(3);
 
-/// What a workload is exercised on, and what is noted of it.
+/// The resources of a workload's run, and its notes.
 pub struct Stage<'a> {
     /// The plan.
     pub plan: &'a Plan,
@@ -42,7 +42,7 @@ pub struct Stage<'a> {
     pub history: &'a Path,
     /// Whether the run is to end before its time.
     pub stop: watch::Receiver<Stop>,
-    /// What the run comes to.
+    /// The result of the run.
     pub outcome: &'a mut Outcome,
 }
 
@@ -60,8 +60,8 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,
         clock,
-        habits: habits.clone(),
-        make_client: Box::new(move |slot, node| cluster.client(slot, node, habits[slot].timeout)),
+        policies: policies.clone(),
+        make_client: Box::new(move |slot, node| cluster.client(slot, node, policies[slot].timeout)),
         nemesis: records,
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),
@@ -128,7 +128,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     if let Some(observer) = observer
         && let Err(error) = observer.finish().await
     {
-        outcome.notes.push(format!("what was observed of the nodes is not all kept: {}", chain(&error)));
+        outcome.notes.push(format!("some observations of the nodes were not kept: {}", chain(&error)));
     }
     let Conductor { nemesis, .. } = conductor;
     if let Err(error) = nemesis.close() {
@@ -150,21 +150,21 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     Ok(())
 }
 
-/// How the client of a process slot behaves: of the clients of each node the first stays, and asks anew as faults are healed;
-/// the second roams; the third is patient; and so on. The first two do so where their kind keeps nothing from one operation to
-/// the next.
-fn habit<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> Habit {
+/// Returns the policy of the client of a process slot: of the clients of each node the first stays, and asks again as
+/// faults are healed; the second roams; the third is patient; and so on. The first two do so only if their workload keeps
+/// no state between operations.
+fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientPolicy {
     let (home, timeout) = (cluster.node_of_slot(slot).clone(), plan.operation_timeout());
-    let stays = Habit { home, stays: Stays::AtHome, timeout, at_heal: AtHeal::Waits };
+    let pinned = ClientPolicy { home, affinity: NodeAffinity::Pinned, timeout, at_heal: AtHeal::Waits };
     match slot / cluster.nodes().len() % 3 {
-        0 if plan.roaming && K::ROAMS => Habit { at_heal: AtHeal::AsksAnew, ..stays },
-        1 if plan.roaming && K::ROAMS => Habit { stays: Stays::Nowhere, ..stays },
-        2 => Habit { timeout: plan.patience(), ..stays },
-        _ => stays,
+        0 if plan.roaming && K::ROAMS => ClientPolicy { at_heal: AtHeal::AsksAnew, ..pinned },
+        1 if plan.roaming && K::ROAMS => ClientPolicy { affinity: NodeAffinity::Roaming, ..pinned },
+        2 => ClientPolicy { timeout: plan.patience(), ..pinned },
+        _ => pinned,
     }
 }
 
-/// The final phase of the workload, and the comparison of what nodes hold.
+/// Runs the final phase of the workload, and compares the nodes' copies.
 async fn look<K: Kind>(
     mix: &K::Mix,
     dispatcher: &mut Dispatcher<K::Action>,

@@ -34,14 +34,14 @@ use crate::record::folder::RunFolder;
 use crate::workload::Workload;
 use crate::workload::erased::OptionsError;
 
-/// What a run left, besides its history.
+/// The results of a run, besides its history.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Why the run proves nothing, if so.
+    /// The reasons why the run proves nothing, if any.
     pub broken: Vec<String>,
-    /// What was not looked at, so that the run cannot be called valid.
+    /// Checks that were not made, so that the run cannot be called valid.
     pub undecided: Vec<String>,
-    /// What a reader should know besides.
+    /// Other notes for the reader.
     pub notes: Vec<String>,
     /// When clients stopped and the final phase began.
     pub clients_until: Duration,
@@ -80,7 +80,7 @@ pub enum RunError {
 /// `tracer` starts nodes with clocks of their own, where the plan has them so.
 ///
 /// # Errors
-/// [`RunError`]. What goes wrong with the world or the faults is part of the [`Outcome`]: the run is broken.
+/// [`RunError`]. Failures of the world or the faults are part of the [`Outcome`]: the run is broken.
 pub fn run(
     plan: &Plan,
     workload: &dyn Workload,
@@ -171,7 +171,9 @@ async fn listen(stop: watch::Sender<Stop>) {
             };
         });
         match *stop.borrow() {
-            Stop::Early => tell("\nending early: healing, reading, checking (again to leave at once)"),
+            Stop::Early => {
+                tell("\nending early: healing, reading, checking (interrupt again to leave at once)")
+            }
             _ => tell("\nleaving at once; the history is kept"),
         }
     }

@@ -35,7 +35,7 @@ impl NemesisThread {
     /// Moves `nemesis` to a thread of its own.
     ///
     /// # Errors
-    /// What the system says when it has no thread left.
+    /// The system's error when it has no thread left.
     pub fn start(nemesis: Nemesis) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let thread =
@@ -59,7 +59,7 @@ impl NemesisThread {
         self.ask(|reply| Command::StartNode { node, reply }).await
     }
 
-    /// Injects a fault at the moment `due`, or at once where that is over; see [`Nemesis::inject`].
+    /// Injects a fault at the moment `due`, or at once if that has passed; see [`Nemesis::inject`].
     ///
     /// The thread itself keeps the time, so that clients do not delay it; until then it does nothing else.
     ///
@@ -84,17 +84,17 @@ impl NemesisThread {
         self.ask(|reply| Command::Heal { id, reply }).await
     }
 
-    /// The numbers of the faults in force.
+    /// Returns the numbers of the faults in force.
     pub async fn in_force(&self) -> Vec<u32> {
         self.ask(Command::InForce).await
     }
 
-    /// The nodes whose processes run or are paused.
+    /// Returns the nodes whose processes run or are paused.
     pub async fn running(&self) -> Vec<NodeId> {
         self.ask(Command::Running).await
     }
 
-    /// The nodes that ended by themselves since the last call.
+    /// Returns the nodes that ended by themselves since the last call.
     ///
     /// # Errors
     /// [`NemesisError`].
@@ -133,7 +133,7 @@ impl Drop for NemesisThread {
 }
 
 fn serve(mut nemesis: Nemesis, inbox: &mpsc::Receiver<Command>) -> Result<(), NemesisError> {
-    // Whoever asked may have stopped waiting; what was done is done.
+    // The caller may have stopped waiting; the command was carried out all the same.
     while let Ok(command) = inbox.recv() {
         match command {
             Command::StartNodes(reply) => drop(reply.send(nemesis.start_nodes())),

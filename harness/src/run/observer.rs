@@ -1,7 +1,8 @@
 //! The observer: asks every node again and again what it is and who leads, and notes it with the run's clock.
 //!
-//! It asks from the operator's host, which no fault touches, and one question at a time to each node, so that it takes
-//! nothing from the clients. What it notes goes to `observations.jsonl`, one line for each node and look:
+//! It asks from the operator's host, which no fault touches, and one question at a time to each node, so that
+//! it takes nothing from the clients. Its records go to `observations.jsonl`, one line for each node and
+//! look:
 //!
 //! ```text
 //! {"time":250113042,"wall_ns":1795528025836000000,"node":"n1","role":"leader","leader":"n1","term":3,"stdout":0,"stderr":35176}
@@ -46,20 +47,20 @@ const NOTED: u64 = 3;
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What was seen of one node at one moment.
+/// The observation of one node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observation {
-    /// When, in nanoseconds since the run began: before the node was asked.
+    /// The time, in nanoseconds since the run began: before the node was asked.
     pub time: u64,
-    /// What the machine's wall clock showed then, in nanoseconds since 1970.
+    /// The machine's wall clock then, in nanoseconds since 1970.
     pub wall_ns: i64,
-    /// Which node.
+    /// The node.
     pub node: String,
-    /// What it takes itself to be; nothing when it was silent.
+    /// The role that it reports; absent when it was silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// Whom it takes to be the leader.
+    /// The leader that it reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
     /// The term, epoch or view in which it believes that.
@@ -101,7 +102,7 @@ impl Observer {
     /// `LocalSet`.
     ///
     /// # Errors
-    /// What the system says of the file.
+    /// The system's error on the file.
     pub fn start(
         folder: &Path,
         cluster: Rc<ClusterAccess>,
@@ -125,7 +126,7 @@ impl Observer {
     /// Takes a last look, and ends.
     ///
     /// # Errors
-    /// What the system said of the file.
+    /// The system's error on the file.
     pub async fn finish(self) -> io::Result<()> {
         let Self { enough, mut looks } = self;
         enough.send_replace(true);
@@ -212,7 +213,7 @@ impl Observation {
     }
 }
 
-/// The machine's wall clock, in nanoseconds since 1970.
+/// Returns the machine's wall clock, in nanoseconds since 1970.
 fn wall_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)

@@ -1,10 +1,10 @@
-//! What comes back after every heal, and how long it takes.
+//! The recovery after every heal, and its duration.
 //!
-//! Nodes are asked from the operator's host, which no fault touches, until they serve. A node that does not within the
-//! target's bound is reported as silent, but only where nothing else explains it. Its silence counts from the latest moment
-//! since when
+//! Nodes are asked from the operator's host, which no fault touches, until they serve. A node that does not
+//! within the target's bound is reported as silent, but only if nothing else explains it. Its silence counts
+//! from the latest moment since when
 //!
-//! - every fault in force does nothing but stop nodes, and so leaves the network, the clocks and the disks of the others
+//! - every fault in force only stops nodes, and so leaves the network, the clocks and the disks of the others
 //!   alone;
 //! - no more nodes are stopped, or damaged for good, than the target tolerates.
 //!
@@ -25,26 +25,26 @@ use crate::run::clock::Clock;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::conductor::chain;
 
-/// A node that does not serve yet is asked again after this.
+/// The pause before a node that does not serve yet is asked again.
 const RETRY: Duration = Duration::from_millis(25);
 
-/// What a fault in force does, as far as the return of nodes depends on it.
+/// The effect of a fault in force, as far as the return of nodes depends on it.
 #[derive(Debug)]
 enum Effect {
-    /// It stops these nodes, and does nothing to the others.
+    /// It stops these nodes, and leaves the others alone.
     Stops(BTreeSet<NodeId>),
     /// It strikes these nodes, and others may feel it.
     Disturbs(BTreeSet<NodeId>),
 }
 
-/// What nodes have to cope with. Times are since the run began.
+/// The present difficulties of the nodes. Times are since the run began.
 #[derive(Debug)]
 pub struct Situation {
     tolerated: usize,
     in_force: BTreeMap<u32, Effect>,
     /// Every strike so far: the node, the fault, and when.
     struck: Vec<(NodeId, u32, Duration)>,
-    /// The nodes whose disks did not keep what they had promised, and the fault.
+    /// The nodes whose disks lost data that they had promised to keep, and the fault.
     damaged: BTreeMap<NodeId, u32>,
     /// When nodes ended by themselves, each the last time.
     ended: BTreeMap<NodeId, Duration>,
@@ -57,7 +57,7 @@ pub struct Situation {
 }
 
 impl Situation {
-    /// Nothing is wrong, with a target that tolerates the loss of so many nodes.
+    /// Returns a situation without difficulties, for a target that tolerates the loss of so many nodes.
     #[must_use]
     pub fn new(tolerated: usize) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Situation {
         }
     }
 
-    /// Fault `id` is about to be injected: what it strikes is not known yet.
+    /// Records that fault `id` is about to be injected: its targets are not known yet.
     pub fn begins(&mut self, id: u32, now: Duration) {
         self.in_force.insert(id, Effect::Disturbs(BTreeSet::new()));
         self.update(now);
@@ -107,7 +107,7 @@ impl Situation {
         self.update(now);
     }
 
-    /// The nodes whose disks need not hold what they were given.
+    /// Returns the nodes whose disks may have lost data.
     #[must_use]
     pub fn damaged(&self) -> BTreeSet<NodeId> {
         self.damaged.keys().cloned().collect()
@@ -133,7 +133,7 @@ impl Situation {
         };
     }
 
-    /// What the silence of `node` until `now`, after `fault` was healed at `healed`, comes to; nothing as long as it may
+    /// Judges the silence of `node` until `now`, after `fault` was healed at `healed`; `None` while it may
     /// still serve in time.
     fn judge(
         &self,
@@ -171,7 +171,7 @@ impl Situation {
 pub struct Watch {
     /// The cluster.
     pub cluster: Rc<ClusterAccess>,
-    /// What its nodes have to cope with.
+    /// The present difficulties of its nodes.
     pub situation: Rc<RefCell<Situation>>,
     /// The run's clock.
     pub clock: Clock,
@@ -197,7 +197,7 @@ impl Watch {
         }
     }
 
-    /// Asks `node` until it serves, or its silence has come to something.
+    /// Asks `node` until it serves, or its silence is decided.
     async fn node(&self, node: &NodeId) -> Return {
         let bound = self.cluster.deployment.recovery_bound();
         loop {
@@ -248,7 +248,7 @@ mod tests {
         Fault::Packet { effect, targets: Targets::Nodes(Vec::new()) }
     }
 
-    /// A target that tolerates one loss, after fault 1 stopped n1 from second 1 to second 10.
+    /// Returns a target that tolerates one loss, after fault 1 stopped n1 from second 1 to second 10.
     fn after_a_kill() -> Situation {
         let mut situation = Situation::new(1);
         situation.begins(1, at(1));
@@ -257,7 +257,7 @@ mod tests {
         situation
     }
 
-    /// What the silence of n1 since second 10 comes to at second `now`.
+    /// Returns the judgement at second `now` on a silence of n1 since second 10.
     fn comes_to(situation: &Situation, now: u64) -> Option<Return> {
         situation.judge(1, &NodeId::new("n1"), at(10), at(now), BOUND, || "no answer".to_owned())
     }
@@ -283,7 +283,7 @@ mod tests {
         situation.strikes(2, &kill(), nodes(&["n2"]), at(12));
         assert_eq!(comes_to(&situation, 25), None, "what a fault strikes is not known at once");
         assert_eq!(comes_to(&situation, 27), silent(17));
-        // With two of them away, nothing can be asked of the third.
+        // With two nodes away, the third cannot be judged.
         situation.begins(3, at(20));
         situation.strikes(3, &kill(), nodes(&["n3"]), at(20));
         assert_eq!(comes_to(&situation, 40), None);

@@ -24,14 +24,14 @@ use crate::workload::erased::OptionsError;
 
 /// How long the whole cluster may take to come up.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
-/// How long it may take to make what the workload needs.
+/// How long preparing the workload's resources may take.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
 /// How often starting nodes are looked after.
 const WATCH_PERIOD: Duration = Duration::from_millis(50);
 /// Lines of a node's output that an error quotes.
 const QUOTED_LINES: usize = 5;
 
-/// Why the world could not be made. The run proves nothing then.
+/// The reason why the world could not be made. The run proves nothing then.
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
     /// The arena could not be built.
@@ -44,16 +44,16 @@ pub enum WorldError {
     #[error("cannot keep the nodes' data in memory (--data disk keeps it in the run's folder)")]
     Data(#[from] duress_arena::TmpfsError),
     /// A disk that can be broken could not be made.
-    #[error("cannot give node {node} a disk that can be broken (faults without disk need none)")]
+    #[error("cannot mount a faultable disk for node {node} (drop `disk` from --faults to run without one)")]
     Disk {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Why.
         #[source]
         source: DiskError,
     },
     /// A clock could not be made.
-    #[error("cannot give nodes clocks of their own (faults without clock need none)")]
+    #[error("cannot give nodes clocks of their own (drop `clock` from --faults to run without them)")]
     Clock(#[from] ClockPageError),
     /// The command of a node could not be made.
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub enum WorldError {
     /// A node ended before the cluster was ready.
     #[error("node {} ended with {} before the cluster was ready{output}", crash.node, crash.status)]
     Crashed {
-        /// Which node, and how.
+        /// The node, and how it ended.
         crash: Crash,
         /// The end of its output, and where the rest is.
         output: String,
@@ -78,16 +78,16 @@ pub enum WorldError {
     /// A node did not get ready.
     #[error("node {node} was not ready within {} s{output}", READY_DEADLINE.as_secs())]
     NotReady {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// The end of its output, and where the rest is.
         output: String,
-        /// What it said last.
+        /// Its last error.
         #[source]
         source: NotReady,
     },
-    /// What the workload needs, such as topics, could not be made.
-    #[error("what the workload needs was not made within {} s", PREPARE_DEADLINE.as_secs())]
+    /// The workload's resources, such as topics, could not be made.
+    #[error("the workload's resources were not ready within {} s", PREPARE_DEADLINE.as_secs())]
     Prepare(#[source] NotReady),
 }
 
@@ -184,7 +184,7 @@ fn files(plan: &Plan, folder: &RunFolder) -> Result<BTreeMap<NodeId, NodeFiles>,
     Ok(files)
 }
 
-/// The breakable disk of `node`, mounted where its data is, if the plan has one.
+/// Returns the breakable disk of `node`, mounted where its data is, if the plan has one.
 fn disk(plan: &Plan, folder: &RunFolder, node: &NodeId, seed: u64) -> Result<Option<FaultDisk>, WorldError> {
     if plan.arena.data != DataLocation::Breakable {
         return Ok(None);
@@ -227,7 +227,7 @@ async fn await_all(nemesis: &NemesisThread, cluster: &Rc<ClusterAccess>) -> Resu
     }
 }
 
-/// The last lines that `node` wrote, and where the rest is.
+/// Returns the last lines that `node` wrote, and where the rest is.
 fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
     let Some(files) = cluster.files.get(node) else { return String::new() };
     for file in [&files.stderr, &files.stdout] {
@@ -239,5 +239,5 @@ fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
             return format!("; the end of {}:\n  {last}\n ", file.display());
         }
     }
-    format!("; it wrote nothing to {}", files.stderr.display())
+    format!("; {} is empty", files.stderr.display())
 }

@@ -17,10 +17,10 @@ use crate::run::conductor::chain;
 const DEPTH_MAX: usize = 8;
 /// More are not listed.
 const RUNS_MAX: usize = 5000;
-/// A history that was not appended to for this long is no longer being made.
+/// A run whose history was not appended to for this long has ended.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// It was judged: `valid`, `invalid`, `unknown` or `broken`.
@@ -51,9 +51,9 @@ impl State {
 pub struct RunLine {
     /// Its folder, as requests call it.
     pub name: String,
-    /// What was planned.
+    /// The plan.
     pub plan: Plan,
-    /// How it stands.
+    /// The state.
     pub state: State,
     /// The kinds of its anomalies, each once, in order.
     pub anomalies: Vec<String>,
@@ -66,7 +66,7 @@ pub struct RunLine {
 pub struct MatrixLine {
     /// Its `results.json`, as requests call it.
     pub name: String,
-    /// What it came to.
+    /// The results.
     pub results: MatrixResults,
 }
 
@@ -77,17 +77,17 @@ pub struct Catalogue {
     pub runs: Vec<RunLine>,
     /// The latest first.
     pub matrices: Vec<MatrixLine>,
-    /// Runs of which not even the plan can be read, each with the reason.
+    /// Runs whose plan cannot be read, each with the reason.
     pub refused: Vec<String>,
 }
 
-/// What of a list is wanted.
+/// The filter of a list.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Filter {
     /// Words that must all occur in the line.
     pub text: String,
-    /// How it must stand, if it matters.
+    /// The wanted verdict or state, if it matters.
     pub verdict: String,
 }
 
@@ -114,7 +114,7 @@ impl Filter {
 }
 
 impl Catalogue {
-    /// Looks through `root`. Links are not followed, so that nothing is listed twice or from elsewhere.
+    /// Searches `root`. Links are not followed, so that nothing is listed twice or from elsewhere.
     #[must_use]
     pub fn read(root: &Root) -> Self {
         let mut catalogue = Self::default();
@@ -148,7 +148,7 @@ impl Catalogue {
     }
 }
 
-/// The run in `folder`, if it is one.
+/// Returns the run in `folder`, if it is one.
 ///
 /// # Errors
 /// [`PlanError`] when its plan is not one that this program reads.
@@ -173,7 +173,7 @@ pub fn run_line(root: &Root, folder: &Path) -> Option<Result<RunLine, PlanError>
     Some(Ok(RunLine { name: root.name(folder), plan, state, anomalies, began }))
 }
 
-/// Whether a run without a verdict was heard of lately: by its history, or by its plan where there is none yet.
+/// Whether a run without a verdict was active lately: by its history, or by its plan if it has none yet.
 fn is_growing(folder: &Path, began: SystemTime) -> bool {
     let history = fs::metadata(folder.join("history.jsonl")).and_then(|history| history.modified());
     let heard = history.unwrap_or(began);

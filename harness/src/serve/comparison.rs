@@ -1,4 +1,4 @@
-//! Two runs held against each other.
+//! Two runs compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,9 +13,9 @@ use crate::report::html::{HtmlError, RunRecord};
 pub struct Side {
     /// The run's folder, as requests call it.
     pub name: String,
-    /// What it came to.
+    /// The result.
     pub verdict: Option<VerdictRecord>,
-    /// The plan's values, by where they stand in it.
+    /// The plan's values, by their path in it.
     pub plan: BTreeMap<String, String>,
     /// Rate and latencies in slots, for the chart.
     pub series: Value,
@@ -43,7 +43,7 @@ pub fn side(name: String, folder: &Path) -> Result<Side, HtmlError> {
     })
 }
 
-/// Where the plans differ: what stands there in each; nothing where one has no such value.
+/// Returns the differences of the plans: the value in each; `None` if one has no such value.
 #[must_use]
 pub fn differences<'a>(a: &'a Side, b: &'a Side) -> Vec<(&'a str, Option<&'a str>, Option<&'a str>)> {
     let mut keys: Vec<&String> = a.plan.keys().chain(b.plan.keys()).collect();
@@ -53,7 +53,7 @@ pub fn differences<'a>(a: &'a Side, b: &'a Side) -> Vec<(&'a str, Option<&'a str
     keys.into_iter().map(|key| (key.as_str(), of(a, key), of(b, key))).filter(|(_, a, b)| a != b).collect()
 }
 
-/// Where a key belongs: the tenth of several after the ninth.
+/// Returns the place of a key: the tenth of several after the ninth.
 fn place(key: &str) -> (&str, Option<usize>) {
     match key.strip_suffix(']').and_then(|key| key.rsplit_once('[')) {
         Some((list, at)) => (list, at.parse().ok()),

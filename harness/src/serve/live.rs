@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use duress_history::jsonl::{Line, Who};
+use duress_history::jsonl::{Line, LineProcess};
 use duress_history::{NemesisAct, OpType};
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::record::verdict::VerdictRecord;
 /// No more than this is read at a time.
 const READ_MAX: u64 = 16 << 20;
 
-/// What was seen of a run so far.
+/// The progress of a run so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Progress {
     /// The time of the last event, in milliseconds.
@@ -53,8 +53,8 @@ impl Follower {
         }
     }
 
-    /// Reads what was added since the last look, and answers how the run stands. A history that is not there yet is
-    /// an empty one. Blocks while it reads.
+    /// Reads the lines added since the last look, and returns the progress. A history that does not exist yet
+    /// is empty. Blocks while it reads.
     pub fn look(&mut self) -> Progress {
         // The verdict first: when it is there, the history is complete.
         let verdict = VerdictRecord::load(&self.folder);
@@ -93,11 +93,11 @@ impl Follower {
     fn add(&mut self, line: &Line<'_>) {
         self.progress.time_ms = self.progress.time_ms.max(line.time() / 1_000_000);
         match (line.process, line.op_type) {
-            (Who::Client(_), OpType::Invoke) => {}
-            (Who::Client(_), OpType::Ok) => self.progress.ok += 1,
-            (Who::Client(_), OpType::Fail) => self.progress.fail += 1,
-            (Who::Client(_), OpType::Info) => self.progress.info += 1,
-            (Who::Nemesis, _) => match line.act() {
+            (LineProcess::Client(_), OpType::Invoke) => {}
+            (LineProcess::Client(_), OpType::Ok) => self.progress.ok += 1,
+            (LineProcess::Client(_), OpType::Fail) => self.progress.fail += 1,
+            (LineProcess::Client(_), OpType::Info) => self.progress.info += 1,
+            (LineProcess::Nemesis, _) => match line.act() {
                 Ok(NemesisAct::Started { fault, .. }) => self.in_force.push((fault.id, fault.what)),
                 Ok(NemesisAct::Stopped { fault, .. }) => self.in_force.retain(|(id, _)| *id != fault.id),
                 _ => {}

@@ -70,7 +70,7 @@ fn when(time: SystemTime) -> String {
         .map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
-/// The list of everything.
+/// Returns the list of everything.
 #[must_use]
 pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
     let wanted: Vec<&RunLine> = catalogue.runs.iter().filter(|run| filter.wants(run)).collect();
@@ -119,7 +119,7 @@ pub fn index(catalogue: &Catalogue, filter: &Filter) -> Markup {
     )
 }
 
-/// One run; followed while it goes on.
+/// Returns one run; followed while it is in progress.
 #[must_use]
 pub fn run(line: &RunLine, folder: &Path) -> Markup {
     let name = address(&line.name);
@@ -153,7 +153,7 @@ pub fn run(line: &RunLine, folder: &Path) -> Markup {
     )
 }
 
-/// One matrix. `run_of` says under which name a trial's folder is served, if it is.
+/// Returns one matrix. `run_of` says under which name a trial's folder is served, if it is.
 #[must_use]
 pub fn matrix(results: &MatrixResults, run_of: impl Fn(&Path) -> Option<String>) -> Markup {
     shell(
@@ -217,7 +217,7 @@ pub fn compare(a: &Side, b: &Side) -> Markup {
                     tr { th scope="row" { "faults" } (figure(&|side| number(side.verdict.as_ref().map(|record| record.faults.len() as u64)))) }
                 }
             } }
-            h2 { "Where the plans differ" }
+            h2 { "Differences of the plans" }
             @if differing.is_empty() { p { "Nowhere: this is one plan, run twice." } } @else {
                 div.scroll { table {
                     thead { tr { th scope="col" { "" } th scope="col" { "a" } th scope="col" { "b" } } }

@@ -1,4 +1,4 @@
-//! The folder that is served, and nothing beside it.
+//! The folder that is served, and no files outside it.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -15,16 +15,16 @@ pub struct Root {
 pub struct RootError {
     /// The folder.
     path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     source: io::Error,
 }
 
 impl Root {
-    /// The folder at `path`.
+    /// Opens the folder at `path`.
     ///
     /// # Errors
-    /// [`RootError`] when it is no folder.
+    /// [`RootError`] when it is not a folder.
     pub fn new(path: &Path) -> Result<Self, RootError> {
         let at = |source| RootError { path: path.to_owned(), source };
         let found = path.canonicalize().map_err(at)?;
@@ -34,17 +34,18 @@ impl Root {
         Ok(Self { path: found })
     }
 
-    /// The folder itself, without links.
+    /// Returns the folder itself, without links.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file or folder that a request's path means: within the folder after every link was followed, or nothing.
+    /// Returns the file or folder of a request's path: within the folder after every link was followed, or
+    /// `None`.
     #[must_use]
     pub fn resolve(&self, asked: &str) -> Option<PathBuf> {
         let asked = Path::new(asked);
-        // `..` is refused as such: what it would mean depends on links.
+        // `..` is refused as such: its meaning depends on links.
         if !asked.components().all(|part| matches!(part, Component::Normal(_))) {
             return None;
         }
@@ -52,7 +53,7 @@ impl Root {
         found.starts_with(&self.path).then_some(found)
     }
 
-    /// What `path`, which is within the folder, is called in requests.
+    /// Returns the name in requests of `path`, which is within the folder.
     #[must_use]
     pub fn name(&self, path: &Path) -> String {
         path.strip_prefix(&self.path).unwrap_or(path).display().to_string()

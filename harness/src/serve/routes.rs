@@ -1,4 +1,4 @@
-//! What is answered to which request. Only GET is; nothing is ever changed.
+//! The answer to each request. Only GET is answered; nothing is ever changed.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -28,12 +28,12 @@ use crate::matrix::results::MatrixResults;
 use crate::record::folder::load;
 use crate::run::conductor::chain;
 
-/// How often a run that goes on is looked at.
+/// How often a run in progress is examined.
 const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of a file that are sent at a time.
 const PART: u64 = 1 << 20;
 
-/// Who may ask.
+/// The clients that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// A browser that names this machine by a name of its own: a page from elsewhere cannot ask through a name that it has
@@ -43,12 +43,12 @@ pub enum Audience {
     Anybody,
 }
 
-/// What every request may look at.
+/// The state shared by all requests.
 #[derive(Clone, Debug)]
 pub struct Served {
     /// The folder.
     pub root: Root,
-    /// Who may ask.
+    /// The clients that are answered.
     pub audience: Audience,
     /// True once no more is to be answered.
     pub ending: watch::Receiver<bool>,
@@ -56,7 +56,7 @@ pub struct Served {
 
 type Shared = State<Arc<Served>>;
 
-/// The router for `served`.
+/// Returns the router for `served`.
 pub fn router(served: Served) -> Router {
     let served = Arc::new(served);
     Router::new()
@@ -121,7 +121,7 @@ async fn run(State(served): Shared, Asked(path): Asked<String>) -> Result<Respon
         match line {
             Some((Ok(line), folder)) => page(pages::run(&line, &folder)),
             Some((Err(error), _)) => missing(&chain(&error)),
-            None => missing("There is no such run."),
+            None => missing("No such run."),
         }
     })
     .await
@@ -133,7 +133,7 @@ async fn matrix(State(served): Shared, Asked(path): Asked<String>) -> Result<Res
             let file = served.root.resolve(&path)?;
             load::<MatrixResults>(file.parent()?, file.file_name()?.to_str()?)
         };
-        let Some(results) = results() else { return missing("There is no such matrix.") };
+        let Some(results) = results() else { return missing("No such matrix.") };
         let run_of = |folder: &Path| {
             let found = folder.canonicalize().ok()?;
             found.starts_with(served.root.path()).then(|| served.root.name(&found))
@@ -168,11 +168,11 @@ async fn compare(State(served): Shared, Query(pair): Query<Pair>) -> Result<Resp
 
 async fn live(State(served): Shared, Asked(path): Asked<String>) -> Result<Response, Response> {
     let folder = served.root.resolve(&path).filter(|folder| folder.join("plan.json").is_file());
-    let Some(folder) = folder else { return Err(missing("There is no such run.")) };
+    let Some(folder) = folder else { return Err(missing("No such run.")) };
     Ok(Sse::new(events(folder, served.ending.clone())).keep_alive(KeepAlive::default()).into_response())
 }
 
-/// How the run in `folder` stands, twice a second, until it is judged or nothing is to be answered any more.
+/// Streams the state of the run in `folder`, twice a second, until it is judged or the server ends.
 fn events(folder: PathBuf, ending: watch::Receiver<bool>) -> impl Stream<Item = Result<Event, Infallible>> {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -195,7 +195,7 @@ fn events(folder: PathBuf, ending: watch::Receiver<bool>) -> impl Stream<Item = 
 }
 
 async fn file(State(served): Shared, Asked(path): Asked<String>) -> Result<Response, Response> {
-    let gone = || missing("There is no such file.");
+    let gone = || missing("No such file.");
     let found = served.root.resolve(&path).filter(|path| path.is_file()).ok_or_else(gone)?;
     let kind = match found.extension().and_then(|extension| extension.to_str()) {
         // Only what we made ourselves is shown as a page.
@@ -218,7 +218,7 @@ async fn file(State(served): Shared, Asked(path): Asked<String>) -> Result<Respo
             Ok((_, Ok(part))) if part.is_empty() => None,
             Ok((opened, Ok(part))) => Some((Ok(part), Some(opened))),
             Ok((_, Err(error))) => Some((Err(error), None)),
-            // The reading thread is gone: so is the program.
+            // The reading thread is gone, and so is the program.
             Err(_) => None,
         }
     });

@@ -1,4 +1,4 @@
-//! What can be taken away of a plan, apart from single faults.
+//! The parts of a plan that can be removed, apart from single faults.
 
 use duress_nemesis::ScheduledFault;
 
@@ -9,11 +9,12 @@ use crate::plan::Plan;
 pub struct Candidate {
     /// The plan.
     pub plan: Plan,
-    /// What was taken away, in words.
+    /// The removed part, in words.
     pub what: String,
 }
 
-/// How long clients go on after the last fault, or after the anomaly, in milliseconds: to see what came of it.
+/// How long clients continue after the last fault, or after the anomaly, in milliseconds: to see the
+/// consequences.
 const AFTERMATH_MS: u64 = 3000;
 /// No fault begins before this, in milliseconds: clients are to have written something.
 const BEFORE_MS: u64 = 1500;
@@ -24,7 +25,7 @@ pub fn with_faults(plan: &Plan, faults: &[ScheduledFault]) -> Plan {
     Plan { schedule: faults.to_vec(), ..plan.clone() }
 }
 
-/// The plan without everything after `anomaly_ms`, when the witness was complete.
+/// Returns the plan without everything after `anomaly_ms`, when the witness was complete.
 #[must_use]
 pub fn cut_after(plan: &Plan, anomaly_ms: u64) -> Option<Candidate> {
     let limit = anomaly_ms + AFTERMATH_MS;
@@ -38,7 +39,7 @@ pub fn cut_after(plan: &Plan, anomaly_ms: u64) -> Option<Candidate> {
     })
 }
 
-/// The plan without the time before its first fault and after its last.
+/// Returns the plan without the time before its first fault and after its last.
 #[must_use]
 pub fn without_idle_time(plan: &Plan) -> Option<Candidate> {
     let first = plan.schedule.iter().map(|fault| fault.start_ms).min()?;
@@ -58,7 +59,7 @@ pub fn without_idle_time(plan: &Plan) -> Option<Candidate> {
     Some(Candidate { plan: Plan { time_limit_ms: limit, ..moved }, what: format!("{saved:.1} idle seconds") })
 }
 
-/// The plan with half of its processes.
+/// Returns the plan with half of its processes.
 #[must_use]
 pub fn fewer_processes(plan: &Plan) -> Option<Candidate> {
     let concurrency = plan.concurrency / 2;
@@ -69,7 +70,7 @@ pub fn fewer_processes(plan: &Plan) -> Option<Candidate> {
     })
 }
 
-/// The plan with half of its workload's keys.
+/// Returns the plan with half of its workload's keys.
 #[must_use]
 pub fn fewer_keys(plan: &Plan) -> Option<Candidate> {
     let keys = plan.workload.options.get("keys")?.as_u64()? / 2;
@@ -78,7 +79,7 @@ pub fn fewer_keys(plan: &Plan) -> Option<Candidate> {
     (keys >= 1).then(|| Candidate { plan: smaller, what: format!("keys, down to {keys}") })
 }
 
-/// The plan with three nodes, where no fault names one of the others.
+/// Returns the plan with three nodes, where no fault names one of the others.
 #[must_use]
 pub fn fewer_nodes(plan: &Plan) -> Option<Candidate> {
     const NODES: usize = 3;

@@ -3,9 +3,9 @@
 //! Real processes do not replay exactly, so that rates are compared, not single runs: a smaller plan is kept when it fails
 //! at least as often as the one before.
 //!
-//! - [`candidates`]: what can be taken away of a plan;
-//! - [`search`]: which of it is, by delta debugging;
-//! - [`replays`]: how often a plan fails, by running it; [`story`]: what is left, in a few lines.
+//! - [`candidates`]: the parts of a plan that can be removed;
+//! - [`search`]: decides which are, by delta debugging;
+//! - [`replays`]: how often a plan fails, by running it; [`story`]: the result, in a few lines.
 
 pub mod candidates;
 pub mod replays;

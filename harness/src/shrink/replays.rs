@@ -16,7 +16,7 @@ use crate::trial::{self, Finding, Halt, Proportion, Trial, TrialSpec};
 
 /// How much longer than its clients a run may take: to start, heal, read everything and check.
 const SLACK: Duration = Duration::from_secs(180);
-/// A plan of which more runs prove nothing would go on proving nothing.
+/// The number of inconclusive runs after which a plan is given up.
 const IN_VAIN_MAX: u32 = 3;
 
 /// How often a plan failed.
@@ -34,7 +34,7 @@ pub struct Replays<'a> {
     pub program: PathBuf,
     /// The system that the plans are about.
     pub system: &'a dyn System,
-    /// Where plans and runs are kept; it exists.
+    /// The folder for plans and runs; it exists.
     pub out: PathBuf,
     /// How many runs there are at a time.
     pub jobs: usize,
@@ -48,16 +48,16 @@ pub struct Replays<'a> {
     pub newest: Option<Trial>,
     /// How many runs there were.
     pub runs: u32,
-    /// Runs that proved nothing; they do not count.
+    /// Inconclusive runs; they do not count.
     pub broken: u32,
 }
 
 impl Replays<'_> {
-    /// Runs `plan` until `enough` says so, or too many runs prove nothing, and counts those that found an anomaly; fewer
-    /// where the time was up first, or the user asked for the end.
+    /// Runs `plan` until `enough` is satisfied, or too many runs prove nothing, and counts those that found
+    /// an anomaly; fewer if the budget ran out first, or the user interrupted.
     ///
     /// # Errors
-    /// When a run cannot be started, or its folder not be made or taken away.
+    /// When a run cannot be started, or its folder cannot be made or removed.
     pub async fn count(&mut self, plan: &Plan, enough: impl Fn(Proportion) -> bool) -> io::Result<Counted> {
         let file = self.out.join("plan.json");
         fs::write(&file, plan.to_json())?;

@@ -13,11 +13,11 @@ use crate::trial::Proportion;
 /// How often a plan fails, found out by running it.
 #[expect(async_fn_in_trait, reason = "a search runs on one thread")]
 pub trait Rates {
-    /// What can go wrong.
+    /// The error.
     type Error: Debug;
 
-    /// Runs `plan` until it is known whether it fails in `wanted.found` of `wanted.of` runs; the answer has as many runs as
-    /// that took. `None` where there is no time for it any more.
+    /// Runs `plan` until it is known whether it fails in `wanted.found` of `wanted.of` runs; the answer has
+    /// as many runs as that took. `None` if the budget ran out.
     ///
     /// # Errors
     /// When it cannot be run.
@@ -29,7 +29,7 @@ pub trait Rates {
     /// Whether the target takes `plan` at all.
     fn takes(&self, plan: &Plan) -> bool;
 
-    /// Something was taken away, or could not be.
+    /// A part was removed, or could not be.
     fn tried(&mut self, what: &str, rate: Proportion, kept: bool);
 }
 
@@ -38,9 +38,9 @@ pub trait Rates {
 pub struct Shrunk {
     /// The smallest plan that was found.
     pub plan: Plan,
-    /// What was taken away, in order.
+    /// The removed parts, in order.
     pub steps: Vec<String>,
-    /// Whether nothing smaller is left to try; else the time was up.
+    /// Whether nothing smaller is left to try; otherwise the budget ran out.
     pub complete: bool,
 }
 
@@ -57,7 +57,8 @@ pub fn wanted(rate: Proportion) -> Proportion {
     Proportion { found: found as u32, of }
 }
 
-/// Whether `rate`, which was measured for it, is as often as `wanted`; nothing while more runs can still decide it.
+/// Whether `rate`, which was measured for it, is as often as `wanted`; `None` while more runs can still
+/// decide it.
 #[must_use]
 pub fn decided(rate: Proportion, wanted: Proportion) -> Option<bool> {
     let left = wanted.of.saturating_sub(rate.of);
@@ -68,7 +69,7 @@ pub fn decided(rate: Proportion, wanted: Proportion) -> Option<bool> {
     }
 }
 
-/// A search under way.
+/// A search in progress.
 struct Search<'r, R> {
     rates: &'r mut R,
     wanted: Proportion,
@@ -76,7 +77,7 @@ struct Search<'r, R> {
     steps: Vec<String>,
 }
 
-/// There is no time any more.
+/// The budget ran out.
 struct TimeIsUp;
 
 /// Either the time is up, or something went wrong.
@@ -84,7 +85,8 @@ type Stopped<E> = Result<TimeIsUp, E>;
 
 /// Shrinks `plan`, which fails at `rate`.
 ///
-/// Faults are taken away by delta debugging: halves first, then smaller parts, until none can be spared alone.
+/// Faults are removed by delta debugging: halves first, then smaller parts, until no single one can be
+/// removed.
 /// Source: A. Zeller and R. Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE Transactions on Software
 /// Engineering 28 (2002), 183–200.
 ///
@@ -213,7 +215,7 @@ mod tests {
         fn tried(&mut self, _: &str, _: Proportion, _: bool) {}
     }
 
-    /// A plan of so many faults, of which each is known by its length in milliseconds: 1, 2, 3, …
+    /// Returns a plan of so many faults, each of which is known by its length in milliseconds: 1, 2, 3, …
     fn plan(faults: u64) -> Plan {
         let fault = |at: u64| {
             json!({

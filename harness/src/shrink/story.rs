@@ -1,14 +1,14 @@
-//! What is left of a run that was shrunk, in a few lines that a colleague can act on.
+//! The result of shrinking a run, in a few lines that a colleague can act on.
 
 use std::fmt::Write as _;
 
 use crate::plan::Plan;
 use crate::trial::Trial;
 
-/// Faults that are told one by one; of more, there is a count.
+/// The most faults listed one by one; the others are counted.
 const FAULTS_MAX: usize = 8;
 
-/// The cluster and its load, the faults in order of time, and what was found.
+/// Describes the cluster and its load, the faults in order of time, and the anomaly.
 #[must_use]
 pub fn story(plan: &Plan, found: Option<&Trial>) -> String {
     let mut text = format!(

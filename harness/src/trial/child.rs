@@ -1,4 +1,4 @@
-//! A trial: one `duress run` or `duress replay` as a child process, ended when it must be, and what it left.
+//! A trial: one `duress run` or `duress replay` as a child process, ended when necessary, and its results.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,38 +21,38 @@ use crate::judge::verdict::RunVerdict;
 use crate::record::verdict::{VerdictError, VerdictRecord};
 use crate::run::conductor::chain;
 
-/// After the first request to end, a run heals, reads everything and checks; then it is asked again.
+/// After the first request to end, a run heals, reads everything and checks; after this it is asked again.
 const GRACE_TO_FINISH: Duration = Duration::from_secs(40);
 /// After that, it only has to leave.
 const GRACE_TO_LEAVE: Duration = Duration::from_secs(15);
-/// When its verdict is not wanted any more, it is asked to leave so soon.
+/// The time until it is asked to leave when its verdict is no longer wanted.
 const GRACE_UNWANTED: Duration = Duration::from_secs(1);
 
-/// What is run in one trial.
+/// The specification of one trial.
 #[derive(Clone, Debug)]
 pub struct TrialSpec {
     /// The words after the program's name.
     pub words: Vec<String>,
     /// Its seed, which is among the words.
     pub seed: u64,
-    /// The folder for its run's folder and for what it prints; it is made.
+    /// The folder for its run's folder and for its output; it is made.
     pub folder: PathBuf,
-    /// When it is ended, whatever it does.
+    /// The deadline of the run.
     pub deadline: Duration,
 }
 
-/// What a trial left.
+/// The results of a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// The words after the program's name, as they would be typed.
     pub command: String,
     /// Its seed.
     pub seed: u64,
-    /// What it came to.
+    /// Its finding.
     pub finding: Finding,
     /// How long it took, in seconds, from start to end.
     pub seconds: f64,
-    /// The run's folder, or that of what it printed where there is none.
+    /// The run's folder, or that of its output if there is none.
     pub folder: PathBuf,
     /// The folder that was made for the trial, with the run's in it.
     pub home: PathBuf,
@@ -67,7 +67,7 @@ pub struct Trial {
     pub operations: u64,
 }
 
-/// What a trial came to.
+/// The finding of a trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Finding {
@@ -109,7 +109,7 @@ pub struct Found {
 }
 
 impl Trial {
-    /// The anomalies it found.
+    /// Returns the anomalies it found.
     #[must_use]
     pub fn anomalies(&self) -> &[Found] {
         match &self.finding {
@@ -118,7 +118,7 @@ impl Trial {
         }
     }
 
-    /// Where to read on: the run's report, or what the program printed.
+    /// Returns the file to read: the run's report, or the program's output.
     #[must_use]
     pub fn report(&self) -> PathBuf {
         let names = ["report.html", "report.txt", OUTPUT];
@@ -127,21 +127,21 @@ impl Trial {
     }
 }
 
-/// The file of what a trial printed.
+/// The file of a trial's output.
 const OUTPUT: &str = "output.txt";
 
-/// Runs `program` as `spec` says, to its end or until its deadline; `None` when `halt` says to leave first.
+/// Runs `program` with `spec`, to its end or until its deadline; `None` when `halt` demands to leave first.
 ///
 /// The child is in a process group of its own, so that a Ctrl-C at the terminal is this program's to pass on.
 ///
 /// # Errors
-/// Only when its folder cannot be made or the program cannot be started: what the run does wrong is its finding.
+/// Only when its folder cannot be made or the program cannot be started: failures of the run are its finding.
 pub async fn run(
     program: &Path,
     spec: &TrialSpec,
     halt: &mut watch::Receiver<Halt>,
 ) -> io::Result<Option<Trial>> {
-    // What an interrupted attempt left there is of no use.
+    // The remains of an interrupted attempt are useless.
     match fs::remove_dir_all(&spec.folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => fs::create_dir_all(&spec.folder)?,
@@ -168,7 +168,7 @@ pub async fn run(
             overdue = true;
             child.end(GRACE_TO_FINISH).await?
         }
-        // The sender outlives every trial; were it gone, there would be nothing to run for.
+        // The sender outlives every trial; if it were gone, nothing would need the run.
         _ = halt.wait_for(|halt| *halt != Halt::No) => {
             child.end(GRACE_UNWANTED).await?;
             return Ok(None);
@@ -205,7 +205,7 @@ impl Started {
         for (signal, patience) in [(Signal::SIGINT, grace), (Signal::SIGTERM, GRACE_TO_LEAVE)] {
             // It is not waited for before `wait` has answered, so that the number is still its own.
             if let Some(pid) = self.pid {
-                // It may have ended just now, and then has nothing to be told.
+                // It may have ended just now, and then the signal is pointless.
                 let _ = kill(pid, signal);
             }
             if let Ok(status) = timeout(patience, self.child.wait()).await {
@@ -217,7 +217,7 @@ impl Started {
     }
 }
 
-/// What a run's folder says of it.
+/// The contents of a run's folder.
 struct Left {
     folder: PathBuf,
     verdict: Result<Option<VerdictRecord>, VerdictError>,
@@ -246,7 +246,7 @@ impl Left {
         self.verdict.as_ref().ok().and_then(Option::as_ref)
     }
 
-    /// The faults that took hold, by the first word of what they are called.
+    /// Returns the faults that took hold, by the first word of their names.
     fn faults(&self) -> BTreeMap<String, u32> {
         let mut count = BTreeMap::new();
         let proven = self.record().into_iter().flat_map(|record| &record.faults);
@@ -257,11 +257,11 @@ impl Left {
         count
     }
 
-    /// What the run came to. Its exit code and its verdict must say the same.
+    /// Returns the run's finding. Its exit code and its verdict must agree.
     fn finding(&self, status: ExitStatus) -> Finding {
         let error = |message: String| Finding::Error { message };
         let Some(code) = status.code() else {
-            return error(format!("the run was killed ({status}); it said: {}", self.last_words()));
+            return error(format!("the run was killed ({status}); its last output: {}", self.last_words()));
         };
         let exits = |exit: Exit| code == i32::from(exit.code());
         match &self.verdict {
@@ -281,16 +281,16 @@ impl Left {
                 }
             }
             Err(unreadable) => error(chain(unreadable)),
-            // It proved nothing before there was anything to judge.
+            // It was broken before there was anything to judge.
             Ok(None) if exits(Exit::Broken) => Finding::Broken { reasons: vec![self.last_words()] },
             Ok(None) => error(format!("it ended with {code} and without a verdict: {}", self.last_words())),
         }
     }
 
-    /// The error that the program ended with, or else the last line it said.
+    /// Returns the error that the program ended with, or else the last line it said.
     fn last_words(&self) -> String {
         let mut lines = self.printed.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-        let last = lines.clone().next().unwrap_or("nothing");
+        let last = lines.clone().next().unwrap_or("no output");
         lines.find_map(|line| line.strip_prefix("duress: ")).unwrap_or(last).to_owned()
     }
 }
@@ -356,7 +356,7 @@ mod tests {
         for code in [1, 2, 3, 254, 255] {
             assert!(matches!(left(valid(), "").finding(exited(code)), Finding::Error { .. }), "{code}");
         }
-        // Exit code 0 without a verdict is no pass either.
+        // Exit code 0 without a verdict is not a pass either.
         assert!(matches!(left(None, "").finding(exited(0)), Finding::Error { .. }));
         assert!(matches!(left(valid(), "").finding(ExitStatus::from_raw(9)), Finding::Error { .. }));
     }

@@ -1,4 +1,4 @@
-//! When many runs come to an end before their time.
+//! The early end of many runs.
 
 use std::io;
 use std::time::Duration;
@@ -14,14 +14,14 @@ pub enum Halt {
     No,
     /// The time for the whole is up.
     OutOfBudget,
-    /// The user asked for the end: Ctrl-C, SIGTERM or SIGHUP.
+    /// The user interrupted: Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
 }
 
-/// Does `work` to its end. It is told to halt when `budget` is used up, or when a signal asks for the end.
+/// Does `work` to its end, which is halted when the `budget` runs out, or on a signal.
 ///
 /// # Errors
-/// When signals cannot be listened to.
+/// When signals cannot be received.
 pub async fn halting<T>(
     budget: Option<Duration>,
     work: impl AsyncFnOnce(watch::Receiver<Halt>) -> T,

@@ -1,6 +1,6 @@
-//! Many runs: each a child process of this program ([`child`]), until the time is up or the user asks for the end
-//! ([`halt`]); how often they came to something, with its uncertainty ([`proportion`]); and their commands as a shell
-//! takes them ([`shell`]). What was run already is kept ([`state`]).
+//! Many runs: each a child process of this program ([`child`]), until the budget runs out or the user
+//! interrupts ([`halt`]); how often they found something, with its uncertainty ([`proportion`]); and their
+//! commands in shell syntax ([`shell`]). Completed runs are kept ([`state`]).
 
 pub mod child;
 pub mod halt;

@@ -1,4 +1,4 @@
-//! What a few trials say of a rate, and whether two rates differ.
+//! The estimate of a rate from a few trials, and the comparison of two rates.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,13 @@ pub struct Proportion {
 }
 
 impl Proportion {
-    /// The part of trials that succeeded, 0 to 1; 0 of nothing.
+    /// Returns the part of trials that succeeded, 0 to 1; 0 without trials.
     #[must_use]
     pub fn rate(self) -> f64 {
         if self.of == 0 { 0.0 } else { f64::from(self.found) / f64::from(self.of) }
     }
 
-    /// Wilson's score interval of the rate, with 95 %; everything where nothing was tried.
+    /// Returns Wilson's score interval of the rate, with 95 %; the whole range without trials.
     ///
     /// With p the rate, n the trials and z the quantile:
     /// `(p + z²/2n ± z·√(p(1-p)/n + z²/4n²)) / (1 + z²/n)`.
@@ -72,7 +72,7 @@ impl Proportion {
     }
 }
 
-/// The natural logarithm of the number of ways to choose `k` of `n`; `k` is at most `n`.
+/// Returns the natural logarithm of the number of ways to choose `k` of `n`; `k` is at most `n`.
 fn ln_choose(n: u64, k: u64) -> f64 {
     let ln_factorial = |n: u64| (2..=n).map(|factor| (factor as f64).ln()).sum::<f64>();
     ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
@@ -110,9 +110,9 @@ mod tests {
         close(Proportion { found: 5, of: 10 }.loss(before), 3003.0 / 184_756.0);
         close(Proportion { found: 10, of: 10 }.loss(before), 1.0);
         close(Proportion { found: 0, of: 3 }.loss(Proportion { found: 3, of: 3 }), 0.05);
-        // More than before is no loss.
+        // More than before is not a loss.
         assert!(Proportion { found: 9, of: 10 }.loss(Proportion { found: 2, of: 10 }) > 0.99);
-        // Nothing tried says nothing.
+        // No trials prove nothing.
         close(Proportion::default().loss(before), 1.0);
     }
 }

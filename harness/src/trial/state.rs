@@ -1,10 +1,9 @@
-//! What was run already: kept as it happens, so that interrupted runs go on where they were.
+//! The completed trials, saved as they end, so that an interrupted invocation can be resumed.
 //!
-//! `state.jsonl` in the output folder has a line for each trial that ended, under a key made of its command, its deadline
-//! and the program itself. A rebuilt program, whose lines replace those of the one before, or a changed cell therefore
-//! begins anew, and nothing else does. Trials that
-//! were cut off are not in it. Once everything that was asked for has been run, its lines are taken out: the next
-//! time everything is run again.
+//! `state.jsonl` in the output folder has a line for each trial that ended, under a key made of its command,
+//! its deadline and the program itself. A rebuilt program, whose lines replace those of the one before, or a
+//! changed cell therefore starts over, and nothing else does. Trials that were cut off are not in it. Once
+//! everything requested has been run, its lines are removed: the next time everything is run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -16,16 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{Trial, TrialSpec};
 
-/// What identifies a trial: equal keys stand for the same run of the same program.
+/// The identity of a trial: equal keys mean the same run of the same program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrialKey(String);
 
-/// What identifies the program: its bytes.
+/// The identity of the program: its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramKey(u64);
 
 impl ProgramKey {
-    /// The key of the program at `path`.
+    /// Returns the key of the program at `path`.
     ///
     /// The hash is the standard library's, which may change with it; but then the program has changed as well.
     ///
@@ -45,8 +44,8 @@ impl ProgramKey {
 }
 
 impl TrialKey {
-    /// The key of `spec` run by `program` for the cell `owner`; without an owner, cells may have it in common. Where its
-    /// folder is does not matter.
+    /// Returns the key of `spec` run by `program` for the cell `owner`; without an owner, cells may share it.
+    /// The place of its folder does not matter.
     #[must_use]
     pub fn of(spec: &TrialSpec, owner: Option<&str>, program: ProgramKey) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -78,12 +77,12 @@ pub struct State {
     known: BTreeMap<TrialKey, Trial>,
 }
 
-/// Whether what is there already counts.
+/// Whether earlier results count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Past {
     /// Go on where it was interrupted.
     Resume,
-    /// Begin anew.
+    /// Start over.
     Forget,
 }
 
@@ -93,7 +92,7 @@ pub enum Past {
 pub struct StateError {
     /// The file.
     path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     #[source]
     source: io::Error,
 }
@@ -102,7 +101,7 @@ pub struct StateError {
 const FILE: &str = "state.jsonl";
 
 impl State {
-    /// The state in `folder`, which exists, as far as it is about `program`.
+    /// Returns the state in `folder`, which exists, as far as it is about `program`.
     ///
     /// # Errors
     /// [`StateError`].
@@ -125,7 +124,7 @@ impl State {
         Ok(Self { path, program, file, known })
     }
 
-    /// What is known of a trial.
+    /// Returns the known result of a trial.
     #[must_use]
     pub fn get(&self, key: &TrialKey) -> Option<&Trial> {
         self.known.get(key)
@@ -137,13 +136,13 @@ impl State {
         self.known.len()
     }
 
-    /// Whether none is known.
+    /// Whether no trial is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// Keeps what a trial came to.
+    /// Saves the result of a trial.
     ///
     /// # Errors
     /// [`StateError`].
@@ -172,7 +171,7 @@ fn line(program: ProgramKey, key: &TrialKey, trial: &Trial) -> String {
     format!("{}\n", serde_json::to_string(&line).expect("a trial has only keys that are text"))
 }
 
-/// Writes the file anew, whole or not at all, and opens it to append.
+/// Rewrites the file, whole or not at all, and opens it to append.
 fn rewrite(path: &Path, program: ProgramKey, known: &BTreeMap<TrialKey, Trial>) -> io::Result<File> {
     let part = path.with_extension("jsonl.part");
     let text: String = known.iter().map(|(key, trial)| line(program, key, trial)).collect();

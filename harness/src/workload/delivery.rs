@@ -1,4 +1,4 @@
-//! What checks of delivery have in common: what is promised, and the words for what was found.
+//! The shared part of delivery checks: the promise, and the words for the findings.
 
 use duress_checkers::CheckReport;
 use duress_checkers::delivery::{Acknowledged, DeliveryCounts, DeliveryReport};
@@ -7,7 +7,7 @@ use duress_history::{Allowed, Delivery};
 
 use crate::judge::Judgement;
 
-/// What an acknowledgement says under a promise: one that survives is one that can be read.
+/// Returns the meaning of an acknowledgement under a promise: a message that survives is readable.
 pub fn acknowledged(delivery: Delivery) -> Acknowledged {
     match delivery.loss {
         Allowed::No => Acknowledged::Readable,
@@ -15,7 +15,7 @@ pub fn acknowledged(delivery: Delivery) -> Acknowledged {
     }
 }
 
-/// The words for a check of what `model` names, whose messages were to be `what` (stored, consumed) by `delivery`.
+/// Words the check of `model`, whose messages were to be `what` (stored, consumed) by `delivery`.
 pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &str) -> Judgement {
     let mut kinds: Vec<(AnomalyKind, u64)> = Vec::new();
     for anomaly in report.verdict.anomalies() {
@@ -47,7 +47,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
     }
 }
 
-/// The promise that a record keeps, with its counts.
+/// Returns the promise that a record keeps, with its counts.
 fn findings(report: &DeliveryReport) -> Vec<String> {
     let DeliveryCounts {
         sent,
@@ -67,7 +67,7 @@ fn findings(report: &DeliveryReport) -> Vec<String> {
     let mut lines = vec![
         match report.reached {
             Some(reached) => format!("delivery reached: {reached}"),
-            None => "delivery reached: that cannot be said".to_owned(),
+            None => "delivery reached: unknown".to_owned(),
         },
         format!("  {sent} messages sent: {acknowledged} acknowledged, {failed} refused, {unknown} unknown"),
         format!(

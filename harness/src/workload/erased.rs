@@ -1,4 +1,4 @@
-//! A workload with its types erased: what the rest of the program knows of it.
+//! A workload with its types erased: the interface for the rest of the program.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -17,15 +17,16 @@ use crate::plan::range::RangeError;
 use crate::run::RunError;
 use crate::run::exercise::{Stage, exercise};
 
-/// What histories can be checked against: `duress check --model`.
+/// A model that histories can be checked against: `duress check --model`.
 pub trait Model: Send + Sync {
-    /// The name on the command line.
+    /// Returns the name on the command line.
     fn name(&self) -> &'static str;
 
-    /// What its histories hold, in one line.
+    /// Returns the content of its histories, in one line.
     fn holds(&self) -> &'static str;
 
-    /// Checks the history in `recording`; what is undecided after `limit`, or when the program is asked to end, is unknown.
+    /// Checks the history in `recording`; questions undecided after `limit`, or when the program is asked to
+    /// end, are unknown.
     ///
     /// # Errors
     /// [`JudgeError`].
@@ -37,19 +38,20 @@ pub trait Model: Send + Sync {
     ) -> Result<Judgement, JudgeError>;
 }
 
-/// What clients do, how a run of it ends, and how what they saw is judged. Its histories can be checked by the same name.
+/// A workload: the clients' operations, the end of a run, and the judgement. Its histories can be checked by
+/// the same name.
 #[async_trait(?Send)]
 pub trait Workload: Model {
-    /// What clients do, how a run ends, and what is checked: a few lines.
+    /// Describes the operations, the end of a run, and the check: a few lines.
     fn description(&self) -> &'static str;
 
-    /// The vocabulary of its operations: a system takes part that has clients of it.
+    /// Returns the vocabulary of its operations: a system takes part that has clients of it.
     fn vocabulary(&self) -> &'static str;
 
-    /// Its options on the command line.
+    /// Returns its options on the command line.
     fn options(&self) -> &'static [WorkloadOption];
 
-    /// The values that its options have when none are given.
+    /// Returns the default values of its options.
     fn defaults(&self) -> Options;
 
     /// Whether `options` are its options and within their ranges, for so many processes at a time.
@@ -58,7 +60,7 @@ pub trait Workload: Model {
     /// [`OptionsError`].
     fn validate(&self, options: &Options, concurrency: usize) -> Result<(), OptionsError>;
 
-    /// What the system must have made before clients begin.
+    /// Returns the resources that the system must prepare before clients begin.
     ///
     /// # Errors
     /// [`OptionsError`].
@@ -85,7 +87,7 @@ pub enum OptionsError {
     Malformed {
         /// The workload.
         workload: &'static str,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },

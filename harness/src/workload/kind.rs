@@ -26,14 +26,14 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
 
     /// The name on the command line.
     const NAME: &'static str;
-    /// What clients do, how a run ends, and what is checked: a few lines.
+    /// The operations, the end of a run, and the check: a few lines.
     const DESCRIPTION: &'static str;
     /// Its options on the command line.
     const OPTIONS: &'static [WorkloadOption];
-    /// How long the final phase may take where nothing is broken.
+    /// How long the final phase may take if the run is not broken.
     const FINISH: Duration;
 
-    /// Whether a client may go from node to node: it keeps nothing from one operation to the next.
+    /// Whether a client may go from node to node: it keeps no state between operations.
     const ROAMS: bool = false;
 
     /// Whether every option is within its range, for so many processes at a time.
@@ -42,16 +42,17 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// [`RangeError`] names the first that is not.
     fn validate(&self, concurrency: usize) -> Result<(), RangeError>;
 
-    /// What the system must have made before clients begin. Keys that hold values need nothing.
+    /// Returns the resources that the system must prepare before clients begin. Keys that hold values need
+    /// none.
     fn setup(&self) -> Setup {
         Setup::default()
     }
 
-    /// The operations of the main phase, endlessly, drawn from `seed`.
+    /// Returns the operations of the main phase, endlessly, drawn from `seed`.
     fn mix(&self, seed: u64) -> Self::Mix;
 
-    /// Ends a run: sees to it, through `dispatcher`, that what was lost shows. Everything is healed by then; `mix` says what
-    /// was done before. What could not be looked at must be reported.
+    /// Ends a run: makes losses visible, through `dispatcher`. Everything is healed by then; `mix` knows the
+    /// earlier operations. Checks that could not be made must be reported.
     ///
     /// # Errors
     /// [`RecordError`] when the history cannot be kept.
@@ -61,7 +62,8 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
         deadline: Duration,
     ) -> Result<Ending, RecordError>;
 
-    /// Judges operations against what is asked of them, until `interrupt` is raised; what is undecided then is unknown.
+    /// Judges operations against the promise, until `interrupt` is raised; questions undecided then are
+    /// unknown.
     fn judge(
         operations: &[Operation<Self::Action>],
         question: &Question,
@@ -69,15 +71,15 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     ) -> Judgement;
 }
 
-/// What a final phase came to.
+/// The result of a final phase.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
-    /// What was not looked at, so that the run cannot be called valid.
+    /// Checks that were not made, so that the run cannot be called valid.
     pub undecided: Vec<String>,
 }
 
 impl Ending {
-    /// One that leaves something open.
+    /// Returns an ending that leaves something open.
     #[must_use]
     pub fn undecided(what: String) -> Self {
         Self { undecided: vec![what] }

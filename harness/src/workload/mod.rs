@@ -1,16 +1,17 @@
-//! Workloads: what clients do, how a run of them ends, and how what they saw is judged.
+//! Workloads: the clients' operations, the end of a run, and its judgement.
 //!
 //! A workload is a folder here and a line in [`registry`]. In reading order:
-//! - [`kind`]: what a folder implements; [`erased`]: what the rest of the program knows of it; [`option`]: its options;
-//! - [`generator`]: what generators are, and the combinators that all workloads share;
-//! - [`objects`]: what workloads on objects by key have in common;
-//! - [`register`]: does each key keep what is promised of it?
+//! - [`kind`]: the trait that a folder implements; [`erased`]: the interface for the rest of the program;
+//!   [`option`]: its options;
+//! - [`generator`]: generators, and the combinators that all workloads share;
+//! - [`objects`]: the shared part of workloads on objects by key;
+//! - [`register`]: does each key keep its promise?
 //! - [`set`]: is every acknowledged element in its set, once, and nothing else?
 //! - [`counter`]: does every read lie in the range that adds allow?
 //! - [`log`]: is every acknowledged message in its partition, once, in its place, for every reader?
-//! - [`queue`]: is every message given to a member of the group, and how often?
-//! - [`table`]: is what remains of a compacted log the table that the whole log made?
-//! - [`models`]: what histories can be checked against that no workload here makes.
+//! - [`queue`]: is every message delivered to a member of the group, and how often?
+//! - [`table`]: does a compacted log give the table of the whole log?
+//! - [`models`]: models for histories that no workload here makes.
 
 pub mod counter;
 mod delivery;

@@ -58,7 +58,7 @@ pub const FOREIGN: [Foreign; 4] = [
         name: "total-queue",
         holds: "a queue without an order: enqueue, dequeue and drain",
         check: |model, recording, question, limit| {
-            // As in Jepsen: what comes out twice is counted, unless more is asked for.
+            // As in Jepsen: repeated values are only counted, unless the promise demands more.
             let promise = match question.promise {
                 Promise::Messages { consumed, .. } => consumed,
                 Promise::Objects(_) => Delivery::AT_LEAST_ONCE,

@@ -1,4 +1,4 @@
-//! The options that a workload has on the command line, and what was given of them.
+//! The options of a workload on the command line, and the given values.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct WorkloadOption {
     pub field: &'static str,
     /// The kind of its value.
     pub takes: Takes,
-    /// What it decides, in a few words.
+    /// Its effect, in a few words.
     pub help: &'static str,
 }
 
@@ -32,28 +32,28 @@ pub enum Takes {
 }
 
 impl WorkloadOption {
-    /// A flag that takes a whole number.
+    /// Returns a flag that takes a whole number.
     #[must_use]
     pub const fn number(name: &'static str, field: &'static str, help: &'static str) -> Self {
         Self { name, field, takes: Takes::Number, help }
     }
 
-    /// A flag that takes a duration; `field` is in milliseconds.
+    /// Returns a flag that takes a duration; `field` is in milliseconds.
     #[must_use]
     pub const fn duration(name: &'static str, field: &'static str, help: &'static str) -> Self {
         Self { name, field, takes: Takes::Duration, help }
     }
 
-    /// The weight of the operation `name`, whose field is called so, too.
+    /// Returns the weight of the operation `name`, whose field has the same name.
     #[must_use]
     pub const fn weight(name: &'static str) -> Self {
         Self { name, field: name, takes: Takes::Weight, help: "" }
     }
 }
 
-/// What was given on the command line of the options of all workloads: durations in milliseconds.
+/// The options of all workloads that were given on the command line: durations in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct WorkloadSettings {
     /// The flags, by name.
     pub flags: BTreeMap<String, u64>,
     /// The weights, by operation.
@@ -72,8 +72,9 @@ pub struct ForeignOption {
     pub known: String,
 }
 
-impl Given {
-    /// The options of the workload `name`, which has `known` and these `defaults`, with those given in their place.
+impl WorkloadSettings {
+    /// Returns the options of the workload `name`, which has `known` and these `defaults`, with those given
+    /// in their place.
     ///
     /// # Errors
     /// [`ForeignOption`] for one that the workload does not have.
@@ -130,7 +131,7 @@ mod tests {
         let map =
             |pairs: &[(&str, u64)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
         let defaults = [("keys", 6), ("reads", 2)].map(|(name, value)| (name.to_owned(), Value::from(value)));
-        Given { flags: map(flags), weights: map(weights) }.resolve(
+        WorkloadSettings { flags: map(flags), weights: map(weights) }.resolve(
             "cache",
             &KNOWN,
             defaults.into_iter().collect(),

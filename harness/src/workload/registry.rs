@@ -41,7 +41,7 @@ impl Workloads {
         self
     }
 
-    /// The workloads of this program: those it was started with, or the standard ones.
+    /// Returns the workloads of this program: those it was started with, or the standard ones.
     pub fn known() -> &'static Self {
         KNOWN.get_or_init(Self::standard)
     }
@@ -54,12 +54,12 @@ impl Workloads {
         assert!(KNOWN.set(self).is_ok(), "workloads are installed before anything asks for them");
     }
 
-    /// Every workload.
+    /// Returns every workload.
     pub fn iter(&self) -> impl Iterator<Item = &dyn Workload> {
         self.workloads.iter().map(|workload| &**workload)
     }
 
-    /// The workload called `name`.
+    /// Returns the workload called `name`.
     ///
     /// # Errors
     /// [`UnknownName`].
@@ -68,20 +68,20 @@ impl Workloads {
         found.ok_or_else(|| UnknownName::new("workload", name, self.iter().map(Model::name)))
     }
 
-    /// The workloads that `system` has clients of, in the order in which they are listed.
+    /// Returns the workloads that `system` has clients of, in the order in which they are listed.
     pub fn of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
         let vocabularies = &system.description().vocabularies;
         let spoken = |name: &str| vocabularies.iter().any(|known| known == name);
         Self::known().iter().filter(move |workload| spoken(workload.vocabulary()))
     }
 
-    /// Every model: the workloads', then the others.
+    /// Returns every model: the workloads', then the others.
     pub fn models(&self) -> impl Iterator<Item = &dyn Model> {
         let own = self.workloads.iter().map(|workload| -> &dyn Model { &**workload });
         own.chain(self.foreign.iter().map(|model| &**model))
     }
 
-    /// The model called `name`.
+    /// Returns the model called `name`.
     ///
     /// # Errors
     /// [`UnknownName`].
@@ -93,7 +93,7 @@ impl Workloads {
 
 /// A name that is not a workload's or a model's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
+#[error("unknown {what} \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
 pub struct UnknownName {
     /// A workload or a model.
     pub what: &'static str,

@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A condition is looked at again after this; the condition decides, never the time.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// The browser that there is.
+/// Returns the browser that there is.
 pub fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("DURESS_CHROMIUM") {
         return Some(named.into());
@@ -108,12 +108,12 @@ impl Browser {
         }
     }
 
-    /// What happened, by name, since the beginning.
+    /// Returns the events by name, since the beginning.
     pub fn events(&self, method: &str) -> Vec<&Value> {
         self.events.iter().filter(|event| event["method"] == method).map(|event| &event["params"]).collect()
     }
 
-    /// One message; none when there is none for a while.
+    /// Receives one message; `None` without one for a while.
     fn receive(&mut self) -> Option<Value> {
         match self.socket.read() {
             Ok(Message::Text(text)) => Some(serde_json::from_str(&text).unwrap()),
@@ -164,12 +164,12 @@ pub fn wait<T>(deadline: Duration, what: &str, mut condition: impl FnMut() -> Op
     }
 }
 
-/// The body of an HTTP answer on loopback.
+/// Returns the body of an HTTP answer on loopback.
 pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
-    // The browser keeps the connection open whatever it is told: the length says where the answer ends.
+    // The browser keeps the connection open in any case: the length gives the end of the answer.
     let mut answer = Vec::new();
     let mut part = [0; 4096];
     loop {
@@ -189,7 +189,7 @@ pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     }
 }
 
-/// The folder for pictures, if they are wanted.
+/// Returns the folder for pictures, if they are wanted.
 pub fn pictures() -> Option<PathBuf> {
     let folder = PathBuf::from(std::env::var_os("DURESS_SCREENSHOTS")?);
     fs::create_dir_all(&folder).unwrap();

@@ -18,7 +18,7 @@ type Test = (&'static str, fn() -> Result<(), Missing>);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // One browser at a time: what is measured is one page's speed.
+    // One browser at a time: the tests measure one page's speed.
     arguments.test_threads = Some(1);
     let tests: Vec<Test> = [reading::TESTS, scale::TESTS].concat();
     let chromium = devtools::find();
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         .map(|(name, test)| {
             let chromium = chromium.clone();
             trial(name, move || {
-                let reason = "there is no chromium here: sh ci/install-chromium";
+                let reason = "chromium is not installed: sh ci/install-chromium";
                 chromium.ok_or_else(|| Missing::new(Need::Chromium, reason))?;
                 test()
             })

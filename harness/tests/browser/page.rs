@@ -61,7 +61,7 @@ impl Page {
         assert_eq!(state, "yes", "{:?}", self.browser.events("Runtime.exceptionThrown"));
     }
 
-    /// The value of a JavaScript expression, promises awaited.
+    /// Returns the value of a JavaScript expression, promises awaited.
     #[track_caller]
     pub fn ask(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
@@ -70,18 +70,18 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Its value as text.
+    /// Returns its value as a string.
     #[track_caller]
     pub fn text(&mut self, expression: &str) -> String {
         let value = self.ask(expression);
-        value.as_str().unwrap_or_else(|| panic!("{expression} is no text: {value}")).to_owned()
+        value.as_str().unwrap_or_else(|| panic!("{expression} is not a string: {value}")).to_owned()
     }
 
-    /// Its value as a number.
+    /// Returns its value as a number.
     #[track_caller]
     pub fn number(&mut self, expression: &str) -> f64 {
         let value = self.ask(expression);
-        value.as_f64().unwrap_or_else(|| panic!("{expression} is no number: {value}"))
+        value.as_f64().unwrap_or_else(|| panic!("{expression} is not a number: {value}"))
     }
 
     /// Waits until `expression` is true.
@@ -133,7 +133,7 @@ impl Page {
         self.browser.call("Input.dispatchKeyEvent", json!({"type": "keyUp", "key": key}));
     }
 
-    /// Types `text` into whatever has the focus.
+    /// Types `text` into the focused element.
     pub fn type_text(&mut self, text: &str) {
         self.browser.call("Input.insertText", json!({"text": text}));
     }

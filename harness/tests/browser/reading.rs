@@ -17,7 +17,7 @@ pub const TESTS: &[Test] = &[
     ("it_is_readable_light_and_dark_wide_and_narrow", readable),
 ];
 
-/// The report of a real run whose replicas answer stale reads.
+/// Returns the report of a real run whose replicas answer stale reads.
 fn failing_run() -> Result<(TempDir, PathBuf), Missing> {
     let folder = tempfile::Builder::new().prefix("duress-report-").tempdir().unwrap();
     let duress = |words: &[&str]| {
@@ -60,7 +60,7 @@ fn clicked_through() -> Result<(), Missing> {
     let (_folder, report) = failing_run()?;
     let mut page = Page::open(&report, 1280, Scheme::Light);
 
-    // What went wrong, when, where, under which fault, and how to run it again.
+    // The anomaly, its time and node, the fault, and the command for running it again.
     let head = page.text("document.querySelector('h1').innerText");
     assert!(head.starts_with("INVALID"), "{head}");
     let facts = page.text("document.querySelector('#what').innerText");
@@ -134,7 +134,7 @@ fn timeline(page: &mut Page) {
     page.press("+");
     let half = format!("Number({VIEW}.to) - Number({VIEW}.from) < 0.6 * report.data.lasted");
     page.until(&half);
-    // A drag to the left shows what is later.
+    // A drag to the left shows later operations.
     let before = page.number(&format!("Number({VIEW}.from)"));
     let (x, y) = page.middle("#timeline-canvas");
     page.mouse("mousePressed", (x, y), true);
@@ -172,7 +172,7 @@ fn hostile() -> Result<(), Missing> {
     synthetic::run(folder.path(), 20_000);
     let mut page = Page::open(&folder.path().join("report.html"), 1280, Scheme::Dark);
     assert_eq!(page.ask("window.broken ?? null"), serde_json::Value::Null);
-    // What tried to is there to be read.
+    // The hostile text is there to be read.
     let escaped = serde_json::to_string(synthetic::HOSTILE).unwrap();
     page.ask("document.getElementById('search-reset').click()");
     page.until(&format!("document.querySelector('#lines-list').innerText.includes({escaped})"));
@@ -190,7 +190,7 @@ fn readable() -> Result<(), Missing> {
         ("narrow-dark", 390, Scheme::Dark),
     ] {
         let mut page = Page::open(&report, width, scheme);
-        // Nothing but what scrolls by itself is wider than the page.
+        // Only elements that scroll by themselves are wider than the page.
         let over = page.number("document.documentElement.scrollWidth - document.documentElement.clientWidth");
         assert!(over <= 0.0, "{name} is {over} pixels too wide");
         for (front, back, least) in [
@@ -211,7 +211,7 @@ fn readable() -> Result<(), Missing> {
             let contrast = page.number(&format!("({CONTRAST})({front:?}, {back:?})"));
             assert!(contrast >= least, "{name}: {front} on {back} has a contrast of {contrast:.2}");
         }
-        // Whatever is drawn or pressed has a name.
+        // Every drawn or clickable element has a name.
         let nameless = "[...document.querySelectorAll('svg[role], [role=img], button, input, select, [tabindex]')].filter((e) =>
             !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label') || e.labels?.length)).map((e) => e.outerHTML.slice(0, 80))";
         assert_eq!(page.ask(nameless), serde_json::json!([]), "{name}");

@@ -13,7 +13,7 @@ use duress_history::register::{Register, RegisterOp};
 use duress_history::{NemesisAct, NodeId, OpError, OpType, Process, Recorder, Scalar};
 use serde_json::{Value, json};
 
-/// What tries to break out of a page.
+/// A text that tries to break out of a page.
 pub const HOSTILE: &str =
     "</script><script>window.broken=1</script><img src=x onerror=window.broken=1><!-- \"'&";
 /// Nodes of the cluster.
@@ -29,7 +29,7 @@ fn node(process: u64) -> NodeId {
     NodeId::new(format!("n{}", process % NODES + 1))
 }
 
-/// The node that fault `id` kills.
+/// Returns the node that fault `id` kills.
 fn struck(id: u32) -> NodeId {
     node(u64::from(id))
 }
@@ -82,7 +82,7 @@ pub fn run(folder: &Path, operations: u64) {
 /// Writes the history; answers the anomaly in it.
 fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
     let mut recorder = Recorder::create(path).unwrap();
-    // Each process's operation under way: when it ends, how, and what is answered.
+    // Each process's operation in progress: its end, its type, and its answer.
     let mut under_way: Vec<Option<(u64, OpType, Register)>> = (0..PROCESSES).map(|_| None).collect();
     let mut numbers: Vec<u64> = (0..PROCESSES).collect();
     let mut next_process = PROCESSES;
@@ -182,7 +182,7 @@ fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
     anomaly
 }
 
-/// Writes what the nodes wrote, and what was observed of them.
+/// Writes the nodes' output, and the observations of them.
 fn nodes(folder: &Path, lasted: u64) {
     const WALL: u64 = 1_795_528_025_000_000_000;
     let mut observations = BufWriter::new(File::create(folder.join("observations.jsonl")).unwrap());

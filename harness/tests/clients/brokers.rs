@@ -78,13 +78,13 @@ impl Brokers {
         }
     }
 
-    /// Where clients begin, as every client library wants it written.
+    /// Returns the bootstrap address, in the form that every client library accepts.
     pub fn bootstrap(&self) -> String {
         let addresses = self.cluster.topology().nodes.iter().map(|node| format!("{}:9092", node.address));
         addresses.collect::<Vec<_>>().join(",")
     }
 
-    /// What the brokers have said, for a person who has to find out what went wrong.
+    /// Returns the brokers' output, for finding the cause of a failure.
     pub fn words(&self) -> String {
         let words = self.cluster.topology().nodes.iter().zip(&self.files).map(|(node, files)| {
             let said = std::fs::read_to_string(&files.stderr).unwrap_or_default();

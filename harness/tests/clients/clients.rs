@@ -37,7 +37,7 @@ impl Client {
         found.then_some(self).ok_or_else(|| Missing::new(Need::KafkaClients, reason()))
     }
 
-    /// What the values it sends begin with.
+    /// Returns the prefix of the values it sends.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Kcat => "kcat",
@@ -47,11 +47,11 @@ impl Client {
     }
 }
 
-/// A client that did not do what it was asked to: everything that is known of it.
+/// A client that failed, with everything known about it.
 #[derive(Debug)]
 pub struct Failed(pub String);
 
-/// The Python that has the libraries.
+/// Returns the Python that has the libraries.
 fn python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka-clients/bin/python")
 }
@@ -61,7 +61,7 @@ fn imports(module: &str) -> bool {
     tried.is_ok_and(|output| output.status.success())
 }
 
-/// Runs the script of `client` and returns what it printed, or everything that is known of why it failed.
+/// Runs the script of `client` and returns its output, or everything known about its failure.
 pub fn script(client: Client, arguments: &[&str]) -> Result<String, Failed> {
     let name = match client {
         Client::Confluent => "with_confluent.py",

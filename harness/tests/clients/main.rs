@@ -17,13 +17,13 @@ const PARTITIONS: usize = 4;
 /// How many messages each client sends.
 const EACH: usize = 100;
 
-/// A value that a client prints as it reads: where it was, and what it is.
+/// A value that a client prints as it reads: its partition, its offset, and the value.
 type Line = (usize, u64, String);
 
 fn create(client: Client, bootstrap: &str, topic: &str) -> Result<(), Failed> {
     let partitions = PARTITIONS.to_string();
     match client {
-        // kcat makes no topics: what a producer asks for is made.
+        // kcat makes no topics: the broker makes the requested one.
         Client::Kcat => kcat(&["-b", bootstrap, "-P", "-t", topic], "").map(drop),
         client => script(client, &[bootstrap, "create", topic, &partitions, "0"]).map(drop),
     }
@@ -97,7 +97,7 @@ fn check(lines: &[Line], senders: &[Client]) {
     assert_eq!((distinct.len(), lines.len()), (senders.len() * EACH, senders.len() * EACH));
 }
 
-/// All clients, where all are installed.
+/// Returns all clients, where all are installed.
 fn installed() -> Result<Vec<Client>, Missing> {
     Client::ALL.into_iter().map(Client::installed).collect()
 }
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// `result`, or a panic with what the brokers said beside what the client said.
+/// Returns `result`, or panics with the brokers' output beside the client's.
 #[track_caller]
 fn expect<T>(brokers: &Brokers, result: Result<T, Failed>) -> T {
     result.unwrap_or_else(|error| panic!("{}\n{}", error.0, brokers.words()))

@@ -1,7 +1,7 @@
-//! A program of its own that registers a workload of its own: nothing in `duress` knows it.
+//! A separate program that registers its own workload, which `duress` does not know.
 //!
-//! Started with words of a command line, it is `duress` with one workload more; started by the test runner, it starts itself
-//! so, and looks at what comes of it.
+//! Started with words of a command line, it is `duress` with one more workload; started by the test runner,
+//! it starts itself like that, and examines the result.
 
 mod write_once;
 

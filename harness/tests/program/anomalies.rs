@@ -1,4 +1,4 @@
-//! Broken promises are found, and what is found is proved.
+//! Broken promises are found, and the anomalies are proved.
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ const ISOLATED_LEADERS: &str = "--time-limit 12 --interval 2s --timeout 300ms";
 /// A bug is found with a probability, not always: this often it is tried, each time with another seed.
 const TRIALS: u64 = 3;
 
-/// Runs `line`; where that finds anomalies, checks their proofs and answers their kinds.
+/// Runs `line`; if that finds anomalies, checks their proofs and returns their kinds.
 #[track_caller]
 fn found(line: &str) -> Option<Vec<String>> {
     let stage = Stage::set();
@@ -38,7 +38,7 @@ fn found(line: &str) -> Option<Vec<String>> {
     assert_eq!(verdict["verdict"], "invalid");
     let history = record.history();
     let anomalies: &Vec<Value> = verdict["anomalies"].as_array().unwrap();
-    // What the harness saw apart from the answers to clients is proved by no operation.
+    // No operation proves the harness's findings apart from the answers to clients.
     let of_clients = || anomalies.iter().filter(|anomaly| anomaly["kind"] != "diverged");
     let tried = of_clients().filter(|anomaly| assert_proves(anomaly, &history)).count();
     assert!(tried > 0, "all of {} witnesses are too large to be followed", anomalies.len());

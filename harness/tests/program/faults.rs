@@ -1,4 +1,5 @@
-//! Faults as a user asks for them: what they find, what they leave alone, and what becomes of nodes that they end.
+//! Faults as a user requests them: what they find, what they leave alone, and the fate of the nodes that they
+//! end.
 
 use serde_json::Value;
 
@@ -27,7 +28,7 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ),
 ];
 
-/// The plan that `line` comes to.
+/// Returns the plan that `line` comes to.
 fn planned(line: &str) -> Value {
     let stage = Stage::set();
     let run = stage.run(&format!("run {line} --dry-run"), PATIENCE).exits(0);
@@ -50,12 +51,12 @@ fn a_mix_stays_within_what_the_target_tolerates() {
     let long = "--faults kill --time-limit 120 --seed 1";
     let raft = planned(&format!("store {long}"));
     assert_eq!((most_killed(&raft), &raft["losses"]), (2, &serde_json::json!({"at-most": 2})));
-    // Without failover it survives the loss of nobody, and a fault strikes somebody.
+    // Without failover it tolerates the loss of no node, and a fault strikes one.
     let primary = planned(&format!("store --mode primary {long}"));
     assert_eq!((most_killed(&primary), &primary["losses"]), (1, &serde_json::json!({"at-most": 1})));
     let beyond = planned(&format!("store {long} --beyond-tolerance"));
     assert_eq!((most_killed(&beyond), &beyond["losses"]), (5, &serde_json::json!("beyond")));
-    // What was asked for by name is what it says.
+    // A fault requested by name has the size of its name.
     assert_eq!(most_killed(&planned("store --faults kill:all --seed 1")), 5);
 }
 
@@ -68,7 +69,7 @@ fn flapping_links_and_slow_clients_break_nothing() {
     let starts = nemesis(&history, "start-");
     let seen = |kind: &str| starts.iter().any(|event| event["value"]["evidence"]["seen"] == kind);
     assert!(seen("flapping") && seen("shaped"), "{run}");
-    // When each was in force is told to the microsecond, and never before its time.
+    // The start of each is reported to the microsecond, and never before its time.
     assert!(run.stdout.contains("in force after their time by"), "{run}");
     let evident = || starts.iter().filter(|event| !event["value"]["evidence"].is_null());
     assert!(evident().all(|event| event["value"]["late_us"].is_u64()), "{run}");
@@ -198,7 +199,7 @@ fn nodes_that_their_disks_fail_may_end() -> Result<(), Missing> {
         if run.code() == 3 && run.stdout.contains("/dev/fuse") {
             return Err(Missing::new(Need::Fuse, run.stdout));
         }
-        // Nothing is broken by it, and nothing is lost.
+        // The fault breaks no promise and loses nothing.
         let run = run.exits(0);
         let history = stage.latest().history();
         let crashes = nemesis(&history, "crash");

@@ -1,4 +1,5 @@
-//! `duress check`: a history is judged by what is in it, and what is no history is refused in one line.
+//! `duress check`: a history is judged by its content, and a file that is not a history is refused in one
+//! line.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -53,14 +54,15 @@ fn one_older_answer_is_named() {
     let history: Vec<Value> =
         older_answer().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(assert_proves(anomaly, &history));
-    // Had the read been answered as it was before the edit, nothing would be wrong.
+    // With the original answer of the read, the history is impeccable.
     let mut operations = anomaly["operations"].as_array().unwrap().clone();
     let read = operations.iter_mut().find(|operation| operation["action"] == "read -> 1").unwrap();
     read["action"] = "read -> 2".into();
     assert!(explained(&operations, &anomaly["start"]["initial"]), "{operations:#?}");
 }
 
-/// The good history, in which the last read is answered with the value that was replaced before it began.
+/// Returns the good history, in which the last read is answered with the value that was replaced before it
+/// began.
 fn older_answer() -> String {
     let bad = GOOD.replace(r#""f":"read","value":["x",2]"#, r#""f":"read","value":["x",1]"#);
     assert_ne!(bad, GOOD);
@@ -72,7 +74,7 @@ fn a_torn_last_line_is_left_out() {
     for cut in [1, 2, 20, 60] {
         stage.write("torn.jsonl", &GOOD[..GOOD.len() - cut]);
         stage.run("check torn.jsonl", PATIENCE).exits(0);
-        // What stands before it is judged all the same.
+        // The part before it is judged all the same.
         let invoked = r#"{"index":11,"time":9500,"process":3,"type":"invoke","f":"read","value":["x",null]}"#;
         stage.write("torn.jsonl", older_answer() + &invoked[..invoked.len() - cut]);
         stage.run("check torn.jsonl", PATIENCE).exits(1);
@@ -128,7 +130,7 @@ fn what_is_no_history_is_refused() {
 }
 
 #[track_caller]
-/// Answers that are right, from nodes that no longer hold the same, or of which one never came back.
+/// Correct answers, from nodes that no longer agree, or of which one never came back.
 fn what_the_nemesis_saw_counts() {
     let stage = Stage::set();
     let compared = |digest: &str| {
@@ -171,7 +173,7 @@ fn other_formats_get_the_same_answer() {
     }
 }
 
-/// One process writes 7, and then another reads `read`.
+/// Returns a history in which one process writes 7, and then another reads `read`.
 fn written_then_read(read: &str) -> [String; 2] {
     let event = |process: u32, op_type: &str, f: &str, value: &str, time: u32| {
         format!("{{:process {process} :type :{op_type} :f :{f} :value {value} :time {time}}}\n")
@@ -234,8 +236,8 @@ fn what_is_assumed_decides() {
     }
 }
 
-/// Compare-and-sets that all overlap, over five values each of which is written many times: no order of them ends in what is
-/// read afterwards, and there are too many orders to try.
+/// Compare-and-sets that all overlap, over five values each of which is written many times: no order of them
+/// ends in the value read afterwards, and there are too many orders to try.
 fn endless() -> String {
     const OVERLAPPING: u64 = 60;
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Hunts: many runs, each drawn differently, until one finds something; and what it found, made small.
+//! Hunts: many runs, each drawn differently, until one finds an anomaly; and its run, shrunk.
 
 use std::fs;
 use std::time::Duration;

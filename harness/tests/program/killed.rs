@@ -1,4 +1,4 @@
-//! However a run is killed, nothing of it is left, and what was recorded can be checked.
+//! However a run is killed, no part of it remains, and its record can be checked.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -36,8 +36,8 @@ const SEED: &str = "DURESS_KILL_SEED";
 /// A run as it is started here lasts so long, in milliseconds, or a bit more.
 const LASTS_MS: u64 = 4500;
 
-/// The processes that the program is made of: what the shell started; process 1 of the PID namespace that everything
-/// else lives in; and process 2, which runs everything.
+/// The processes of the program: the one that the shell started; process 1 of the PID namespace of everything
+/// else; and process 2, which runs everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
     Outer,
@@ -92,7 +92,7 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
     stage.assert_vanished();
     let run = started.wait(PATIENCE);
     if victim == Family::Outer {
-        // It was still there: the test would show nothing otherwise.
+        // It was still running: otherwise the test would prove nothing.
         assert_eq!(run.status.signal(), Some(Signal::SIGKILL as i32), "{run}");
     } else {
         let run = run.exits(255);
@@ -103,10 +103,10 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
     let empty = record.history().is_empty();
     let check = stage.run(&format!("check {}", record.path().display()), PATIENCE);
     if empty {
-        // Nothing was recorded, and that is said.
+        // The record is empty, and the check reports that.
         check.exits(254).one_error();
     } else {
-        // Killed before anything was answered, a run has shown nothing.
+        // Killed before any answer, a run has proved nothing.
         let code = if record.history().iter().any(|event| event["type"] == "ok") { 0 } else { 2 };
         check.exits(code);
     }
@@ -162,12 +162,12 @@ fn has_come(moment: Moment, stage: &Stage, started: &Started) -> bool {
     }
 }
 
-/// The run's record, once it has a folder.
+/// Returns the run's record, once it has a folder.
 fn record(stage: &Stage) -> Option<Record> {
     fs::canonicalize(stage.path().join("runs/latest")).ok().map(Record::new)
 }
 
-/// The thread of a process that has this name.
+/// Returns the thread of a process that has this name.
 fn thread(process: Pid, name: &str) -> Option<Pid> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
     let named = threads.filter_map(|thread| {

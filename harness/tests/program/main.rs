@@ -1,7 +1,7 @@
 //! The program as a stranger meets it: the real binary, real clusters, files and exit codes.
 //!
-//! Everything is started in a folder of its own, has a deadline, and does not outlive its test. Without what the
-//! machine forbids tests are ignored, with the reason.
+//! Everything is started in a folder of its own, has a deadline, and does not outlive its test. Tests that
+//! need what the machine refuses are ignored, with the reason.
 
 mod anomalies;
 mod faults;

@@ -1,4 +1,5 @@
-//! Many cells and one exit code: each kind of failure has its own, and whatever ends a matrix, nothing is left behind.
+//! Many cells and one exit code: each kind of failure has its own, and however a matrix ends, nothing is left
+//! behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,13 +69,13 @@ deadline = "2s"
 expect = "valid"
 "#;
 
-/// The results of the matrix `m.toml` on `stage`.
+/// Returns the results of the matrix `m.toml` on `stage`.
 fn results(stage: &Stage) -> Value {
     let path = stage.path().join("runs/matrix/m/results.json");
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// The process of the run that a matrix on `stage` has under way, once its nodes are being started.
+/// Returns the process of the run that a matrix on `stage` has in progress, once its nodes are being started.
 fn run_under_way(stage: &Stage) -> Pid {
     let mut found = None;
     wait_until("a run is under way", PATIENCE, || {
@@ -112,7 +113,7 @@ fn each_kind_of_failure_has_a_code_of_its_own() {
             assert_eq!(folder.join("report.txt").is_file(), code != 0, "{run:#}");
         }
     }
-    // Together: the worst, and every other one told as well.
+    // Together: the worst decides, and every other one is reported as well.
     let run = stage.run("matrix m.toml --jobs 2 --junit j.xml --markdown s.md", PATIENCE).exits(1);
     stage.assert_vanished();
     assert!(
@@ -185,7 +186,7 @@ fn an_interrupted_matrix_goes_on_where_it_was() {
     assert!(run.stdout.contains("1 not run, 1 passed of 2"), "{run}");
     assert!(run.stdout.contains("unknown: interrupted"), "{run}");
     stage.assert_vanished();
-    // The cell that was cut off is changed, and begins anew; the other one is known.
+    // The cell that was cut off is changed, and starts over; the other one is known.
     stage.write("m.toml", CELLS.replace("check-limit = \"0s\"", ""));
     let run = stage.run(line, PATIENCE).exits(0);
     assert!(run.stderr.contains("1 runs are done already"), "{run}");
@@ -199,7 +200,7 @@ fn a_killed_matrix_leaves_nothing_behind() {
     let matrix = stage.start(stage.duress("matrix m.toml --only fine"));
     run_under_way(&stage);
     matrix.signal(Signal::SIGKILL);
-    // The run is asked to end, and does so in its own time: heals, reads, checks.
+    // The run is asked to end, and takes its time: it heals, reads, checks.
     wait_until("the run has ended", PATIENCE, || stage.members().is_empty());
     stage.assert_vanished();
 }
@@ -283,7 +284,7 @@ fn what_no_run_would_take_is_named_with_its_line() {
     refused(&cell("time-limit = \"soon\""), "matrix m.toml", &["m.toml:5", "soon", "--time-limit"]);
     refused(&cell("nodes = 1000"), "matrix m.toml", &["m.toml:5", "1000", "1 to 99"]);
     refused(&cell("faults = \"kill:n9\""), "matrix m.toml", &["m.toml:", "n9"]);
-    // A run with no fault in it would test nothing of what its name says.
+    // A run without faults would not test what its name promises.
     refused(
         &cell("faults = \"kill\"\ntime-limit = \"1s\""),
         "matrix m.toml",

@@ -1,4 +1,5 @@
-//! Messages through our broker: the workloads `log`, `queue` and `table`, what they count, and what is said of it again.
+//! Messages through our broker: the workloads `log`, `queue` and `table`, their counts, and the same result
+//! from a later check.
 
 use serde_json::Value;
 
@@ -88,7 +89,7 @@ fn what_only_the_leader_acknowledged_is_lost_and_counted() {
     let record = stage.latest();
     let verdict = record.json("verdict.json");
     assert!(delivery(&verdict)["lost"].as_u64().unwrap() > 0, "{verdict:#}");
-    // What it did not promise is not held against it; against a stronger promise the same history is a proof.
+    // A weaker promise allows it; against a stronger promise the same history is a proof.
     let strict = stage.run(&format!("check {} --model log", record.path().display()), PATIENCE).exits(1);
     assert!(strict.stdout.contains("lost-write"), "{strict}");
 }

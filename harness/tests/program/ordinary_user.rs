@@ -23,7 +23,7 @@ fn runs_a_cluster() -> Result<(), Missing> {
     }
     let stage = Stage::set();
     chown(stage.path(), Some(USER), Some(USER)).unwrap();
-    // Where the program was built may be closed to that user.
+    // The program's build folder may be closed to that user.
     let program = stage.path().join("duress");
     fs::copy(env!("CARGO_BIN_EXE_duress"), &program).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -36,7 +36,7 @@ fn runs_a_cluster() -> Result<(), Missing> {
     if Command::new("setpriv").arg("--version").output().is_err() {
         return Err(Missing::new(
             Need::Root,
-            "there is no setpriv to become an ordinary user with".to_owned(),
+            "setpriv, which would switch to an ordinary user, is missing".to_owned(),
         ));
     }
     let doctor = stage.start(as_user("doctor")).wait(PATIENCE);

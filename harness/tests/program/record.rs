@@ -1,4 +1,4 @@
-//! What a run leaves in its folder, read as a stranger reads it: as text and JSON.
+//! The files of a run's folder, read as a stranger reads them: as text and JSON.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,36 +19,36 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record in `folder`.
+    /// Returns the record in `folder`.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// A file of it as text.
+    /// Returns one of its files as a string.
     #[track_caller]
     pub fn text(&self, name: &str) -> String {
         let path = self.folder.join(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// A file of it as JSON.
+    /// Returns a file of it as JSON.
     #[track_caller]
     pub fn json(&self, name: &str) -> Value {
         serde_json::from_str(&self.text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Whether the history has `text` in it by now: soon known, however long it is.
+    /// Whether the history contains `text` by now: fast, however long it is.
     pub fn has(&self, text: &str) -> bool {
         let bytes = fs::read(self.folder.join("history.jsonl")).unwrap_or_default();
         bytes.windows(text.len()).any(|window| window == text.as_bytes())
     }
 
-    /// The whole lines of the history so far; none where it has not begun.
+    /// Returns the whole lines of the history so far; empty before it has begun.
     #[track_caller]
     pub fn history(&self) -> Vec<Value> {
         let bytes = fs::read(self.folder.join("history.jsonl")).unwrap_or_default();
@@ -60,7 +60,7 @@ impl Record {
     }
 }
 
-/// The events of the nemesis whose `f` starts with `prefix`.
+/// Returns the events of the nemesis whose `f` starts with `prefix`.
 pub fn nemesis<'a>(history: &'a [Value], prefix: &str) -> Vec<&'a Value> {
     let by_nemesis = |event: &&Value| {
         event["process"] == "nemesis" && event["f"].as_str().is_some_and(|f| f.starts_with(prefix))
@@ -68,7 +68,7 @@ pub fn nemesis<'a>(history: &'a [Value], prefix: &str) -> Vec<&'a Value> {
     history.iter().filter(by_nemesis).collect()
 }
 
-/// The events of clients.
+/// Returns the events of clients.
 pub fn clients(history: &[Value]) -> impl Iterator<Item = &Value> {
     history.iter().filter(|event| event["process"] != "nemesis")
 }
@@ -91,7 +91,8 @@ pub fn counts<'a>(events: impl Iterator<Item = &'a Value>) -> Counts {
     counts
 }
 
-/// What the generator asked for, in order, as `f` and `value`, until clients stopped and the nemesis recovered.
+/// Returns the generator's requests, in order, as `f` and `value`, until clients stopped and the nemesis
+/// recovered.
 pub fn generated(history: &[Value]) -> Vec<(&Value, &Value)> {
     let end =
         nemesis(history, "recovered").first().map_or(u64::MAX, |event| event["index"].as_u64().unwrap());

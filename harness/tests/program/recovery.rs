@@ -1,4 +1,4 @@
-//! What comes back after a heal, and what is said of a node that does not.
+//! The recovery after a heal, and the report of a node that does not recover.
 
 use std::fs;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub const TESTS: &[Test] = &[
     ("a_node_that_stays_silent_is_found", a_node_that_stays_silent_is_found),
 ];
 
-/// A partition of n2 from both others, from second 1 on.
+/// Returns a partition of n2 from both others, from second 1 on.
 fn partition(stop_ms: u64) -> Value {
     let links = [["n1", "n2"], ["n2", "n1"], ["n2", "n3"], ["n3", "n2"]];
     json!({"id": 1, "start_ms": 1000, "stop_ms": stop_ms, "kind": "partition",
@@ -35,13 +35,13 @@ fn every_heal_says_what_came_back() {
     let recoveries = nemesis(&history, "recovery");
     let of = |fault: u64| {
         let found = recoveries.iter().find(|event| event["value"]["fault"] == fault);
-        found.unwrap_or_else(|| panic!("nothing is said of fault {fault}: {run}"))["value"].clone()
+        found.unwrap_or_else(|| panic!("fault {fault} has no recovery: {run}"))["value"].clone()
     };
     let came = |recovery: &Value, node: &str| {
         let nodes = recovery["nodes"].as_array().unwrap();
         nodes.iter().find(|one| one["node"] == node).map(|one| one["came"].clone())
     };
-    // n2 was paused before the partition healed, and nothing is asked of it before that is over.
+    // n2 was paused before the partition healed, and is not asked before that is over.
     let (first, second) = (of(1), of(2));
     assert_eq!(came(&first, "n1"), Some(json!("back")), "{first}");
     assert_eq!(came(&first, "n2"), Some(json!("not-judged")), "{first}");
@@ -87,7 +87,7 @@ fn a_node_that_stays_silent_is_found() {
     stage.assert_vanished();
 }
 
-/// The process of a node, by its arguments.
+/// Returns the process of a node, by its arguments.
 fn process_of(stage: &Stage, node: &str) -> Pid {
     let is_it = |pid: &Pid| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

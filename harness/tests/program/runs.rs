@@ -1,4 +1,4 @@
-//! A run that finds nothing wrong, and everything that it leaves behind.
+//! A run without anomalies, and everything that it leaves behind.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,7 +45,7 @@ fn a_run_leaves_a_true_record() {
     one_older_answer_is_found(&stage, &history);
 }
 
-/// Edits one read of a real history, and holds what is said of it against the edit.
+/// Edits one read of a real history, and compares the check's result with the edit.
 fn one_older_answer_is_found(stage: &Stage, history: &[Value]) {
     let (edited, value) = with_a_past(history);
     let mut lines: Vec<String> = history.iter().map(Value::to_string).collect();
@@ -64,11 +64,11 @@ fn one_older_answer_is_found(stage: &Stage, history: &[Value]) {
     assert!(operations.iter().any(|operation| operation["completion_index"] == edited), "{check}");
 }
 
-/// A read that was answered, and an older value of its key: one that another read had seen, and seen replaced, before
-/// this one began.
+/// Returns a read that was answered, and an older value of its key: one that another read had seen, and seen
+/// replaced, before this one began.
 fn with_a_past(history: &[Value]) -> (usize, Value) {
     let mut began = BTreeMap::new();
-    // By key, each answered read: when it began, when it ended, what it saw.
+    // By key, each answered read: its beginning, its end, its value.
     let mut reads: BTreeMap<&str, Vec<(usize, usize, &Value)>> = BTreeMap::new();
     for (at, event) in history.iter().enumerate().filter(|(_, event)| event["f"] == "read") {
         let process = event["process"].as_u64().unwrap();
@@ -114,7 +114,7 @@ fn well_formed(history: &[Value]) {
             assert!(open.insert(process, event).is_none(), "two things at a time: {event}");
             continue;
         }
-        // A retired process stays in `open`: whatever it did afterwards would be two things at a time.
+        // A retired process stays in `open`: a later operation of it would be a second one at the same time.
         let invoked =
             if event["type"] == "info" { open.get(&process).copied() } else { open.remove(&process) };
         let invoked = invoked.unwrap_or_else(|| panic!("never invoked: {event}"));
@@ -152,7 +152,7 @@ fn every_planned_fault_has_its_evidence(plan: &Value, history: &[Value]) {
     all_are_restarted_and_compared(schedule.len() as u64 + 1, nodes, history);
 }
 
-/// The last act of a run ends all nodes at once, and every node is asked what it holds before and after.
+/// At its end a run kills all nodes at once, and asks every node for its copies before and after.
 fn all_are_restarted_and_compared(id: u64, nodes: usize, history: &[Value]) {
     let started = nemesis(history, "start-kill");
     let last =

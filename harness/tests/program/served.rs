@@ -1,4 +1,4 @@
-//! `duress serve`: what it answers, what it refuses, and that it ends.
+//! `duress serve`: its answers, its refusals, and its end.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -42,7 +42,7 @@ impl Server {
         stream
     }
 
-    /// The whole answer to a request for `path`, as it stands: nothing is tidied up on the way.
+    /// Returns the raw answer to a request for `path`.
     fn get(&self, path: &str) -> String {
         self.ask(&format!(
             "GET {path} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n",
@@ -187,7 +187,7 @@ fn followed() {
     until("\"ok\":1");
     fs::write(folder.join("verdict.json"), r#"{"verdict": "valid"}"#).unwrap();
     until("\"verdict\":\"valid\"");
-    // Nothing comes after the verdict.
+    // No event follows the verdict.
     stream.read_to_end(&mut Vec::new()).unwrap();
     fs::remove_file(folder.join("verdict.json")).unwrap();
     let _still_listening = server.open(&request);

@@ -12,13 +12,13 @@ use tempfile::TempDir;
 
 use crate::record::Record;
 
-/// The variable by which everything that a test started is found, by whatever process it was started.
+/// The environment variable that marks everything a test started, by whatever process it was started.
 const MARK: &str = "DURESS_TEST_MARK";
 
 /// A condition is looked at again after this; the condition decides, never the time.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// How soon nothing of a run may be left once it has ended, however it did.
+/// How soon no part of a run may remain once it has ended, however it did.
 pub const VANISHES_WITHIN: Duration = Duration::from_secs(10);
 
 /// Longer than any short run takes, even on a machine busy with other work.
@@ -41,7 +41,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An empty stage.
+    /// Returns an empty stage.
     pub fn set() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::Builder::new().prefix("duress-").tempdir().unwrap();
@@ -49,7 +49,7 @@ impl Stage {
         Self { folder, mark }
     }
 
-    /// Its folder, in which everything is started.
+    /// Returns its folder, in which everything is started.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -75,7 +75,7 @@ impl Stage {
         command
     }
 
-    /// Starts `command`; what it says is kept.
+    /// Starts `command`; its output is kept.
     pub fn start(&self, mut command: Command) -> Started {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Stage {
         self.start(self.duress(line)).wait(deadline)
     }
 
-    /// The record of the latest run, which must exist.
+    /// Returns the record of the latest run, which must exist.
     #[track_caller]
     pub fn latest(&self) -> Record {
         let link = self.path().join("runs/latest");
@@ -107,7 +107,7 @@ impl Stage {
         for entry in fs::read_dir("/proc").unwrap() {
             let entry = entry.unwrap();
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // Processes come and go; one that has gone is no member.
+            // Processes come and go; one that has gone is not a member.
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
                 members.push(Pid::from_raw(pid));
@@ -149,7 +149,7 @@ pub struct Started {
 }
 
 impl Started {
-    /// Its process.
+    /// Returns its process.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
@@ -166,7 +166,7 @@ impl Started {
         u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal as u32 - 1)) != 0
     }
 
-    /// What it said on standard error so far.
+    /// Returns its standard error so far.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.stderr).unwrap()).into_owned()
     }
@@ -211,7 +211,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Its exit code; -1 when a signal ended it.
+    /// Returns its exit code; -1 when a signal ended it.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
     }

@@ -1,4 +1,4 @@
-//! What is wrong with the machine is said, in one line, and costs nothing that was recorded.
+//! Defects of the machine are reported in one line, and cost no part of the record.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn in_own_mounts(stage: &Stage, script: &str) -> Result<Finished, Missing> {
                 format!("no mounts of one's own: {}", String::from_utf8_lossy(&trial.stderr)),
             ));
         }
-        Err(error) => return Err(Missing::new(Need::Namespaces, format!("there is no unshare: {error}"))),
+        Err(error) => return Err(Missing::new(Need::Namespaces, format!("cannot run unshare: {error}"))),
     }
     let empty = stage.path().join("empty");
     fs::create_dir(&empty).unwrap();
@@ -64,7 +64,7 @@ fn a_full_disk_keeps_what_was_recorded() -> Result<(), Missing> {
     Ok(())
 }
 
-/// Lines that a run says on standard error when nothing is wrong.
+/// Whether a line is one that a run without problems prints on standard error.
 fn is_progress(line: &str) -> bool {
     line.starts_with("store-raft: ")
         || line.starts_with("recording into ")
@@ -82,7 +82,7 @@ fn a_missing_etcd_is_named() -> Result<(), Missing> {
     let error = run.one_error();
     assert!(error.contains("etcd cannot be started") && error.contains("install"), "{error}");
     assert_eq!(run.stdout, "");
-    assert!(!stage.path().join("runs").exists(), "nothing was begun");
+    assert!(!stage.path().join("runs").exists(), "a run was begun");
     Ok(())
 }
 

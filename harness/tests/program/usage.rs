@@ -1,4 +1,4 @@
-//! What is wrong with a command line is named, before anything is started.
+//! Mistakes in a command line are named, before anything is started.
 
 use crate::Test;
 use crate::stage::{PATIENCE, Stage};

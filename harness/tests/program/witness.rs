@@ -1,4 +1,4 @@
-//! A witness held against the history it is about, and against the definition of linearizability.
+//! A witness compared with the history it is about, and with the definition of linearizability.
 
 use std::collections::HashSet;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 /// More operations than this are too many to try every order of.
 const OPERATIONS_MAX: usize = 20;
 
-/// Fails the test unless each operation of `anomaly` stands in `history` as it says, and the operations alone, tried in
-/// every order that real time allows, are impossible. Answers false where there are too many of them to try.
+/// Asserts that `history` has each operation of `anomaly`, and that the operations alone, tried in every
+/// order that real time allows, are impossible. Returns false if there are too many of them to try.
 #[track_caller]
 pub fn assert_proves(anomaly: &Value, history: &[Value]) -> bool {
     let operations = anomaly["operations"].as_array().unwrap();
@@ -24,7 +24,7 @@ pub fn assert_proves(anomaly: &Value, history: &[Value]) -> bool {
     }
     let starts = match anomaly["start"].get("initial") {
         Some(initial) => vec![initial.clone()],
-        // Whatever it held: nothing, a value of these operations, or another.
+        // Any value: none, one of these operations, or another.
         None => {
             let values = operations.iter().flat_map(|operation| {
                 let (expected, new) = effect(operation["action"].as_str().unwrap());
@@ -48,7 +48,7 @@ fn stands_in_history(operation: &Value, key: &Value, history: &[Value]) {
         assert_eq!(operation[field], invocation[field], "{field} of {operation}");
     }
     assert_eq!(invocation["value"][0], *key, "{operation}");
-    // What was answered, where there is an answer: an invocation does not know what it will read.
+    // The answer, if there is one: an invocation does not know its result.
     let said = if operation["completion_index"].is_null() {
         assert_eq!(operation["ended"], "info", "{operation}");
         invocation
@@ -73,7 +73,8 @@ fn stands_in_history(operation: &Value, key: &Value, history: &[Value]) {
     assert_eq!(operation["action"], action.as_str(), "{operation}");
 }
 
-/// What the register must hold for an action to answer as it did, if that matters, and what it holds then, if that changes.
+/// Returns the value that the register must have for an action's answer, if that matters, and its value then,
+/// if that changes.
 fn effect(action: &str) -> (Option<Value>, Option<Value>) {
     let value = |text: &str| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number));
     let observed = |text: &str| if text == "null" { Value::Null } else { value(text) };
@@ -93,10 +94,10 @@ fn effect(action: &str) -> (Option<Value>, Option<Value>) {
 /// Whether some order of `operations`, from `start`, agrees with real time and every answer: each that is ok once, each
 /// that is unknown at most once.
 pub fn explained(operations: &[Value], start: &Value) -> bool {
-    // A comparison that failed and says what it saw is a read.
+    // A failed comparison that reports the value it saw is a read.
     let refused = |at: usize| operations[at]["action"].as_str().unwrap().contains(" refused, saw ");
     let ok = |at: usize| operations[at]["ended"] == "ok" || refused(at);
-    // What has no end may take effect at any time after it began.
+    // An operation without an end may take effect at any time after it began.
     let end = |at: usize| match ok(at) {
         true => operations[at]["completion_index"].as_u64().unwrap(),
         false => u64::MAX,

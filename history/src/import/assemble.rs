@@ -1,8 +1,8 @@
-//! Events as they were recorded, made events of a vocabulary.
+//! Turns events as they were recorded into events of a vocabulary.
 //!
-//! What is irrelevant to a verdict never costs a history: an operation that failed, or whose outcome is unknown, has
-//! what was invoked, whatever value it was completed with (messages are common there); and an event of type `info` that
-//! completes nothing and is not of the vocabulary is left out and counted.
+//! Data irrelevant to the verdict never makes the import fail: an operation that failed, or whose outcome is
+//! unknown, keeps its invocation's value, whatever value it was completed with (messages are common there);
+//! and an event of type `info` that completes nothing and is not of the vocabulary is left out and counted.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -49,7 +49,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) saw: Option<Vec<Scalar>>,
 }
 
-/// What a process has invoked and not completed.
+/// The open operation of a process.
 #[derive(Clone, Copy)]
 enum Open {
     Nothing,
@@ -90,8 +90,8 @@ pub(crate) struct Assembler<A> {
     clients: FxHashMap<u64, Client>,
     /// The highest number of a process so far.
     process_max: u64,
-    /// The numbers of processes with names, and of those whose number was taken already; in this file, and in those
-    /// before it.
+    /// The numbers of processes with names, and of those whose number was taken already; in this file, and in
+    /// those before it.
     here: FxHashMap<Called, u64>,
     before: FxHashMap<Called, u64>,
     files: u32,
@@ -122,7 +122,7 @@ impl<A: Payload> Assembler<A> {
         }
     }
 
-    /// What follows comes from another file, whose processes are others although they may be called the same.
+    /// Begins another file, whose processes are different ones although they may have the same names.
     pub(crate) fn begin_file(&mut self) {
         self.files += 1;
         if self.files > 1 {
@@ -144,7 +144,7 @@ impl<A: Payload> Assembler<A> {
         self.recorded.sequence.entries == 0 && self.operations.is_empty()
     }
 
-    /// The events in the order in which they happened.
+    /// Returns the events in the order in which they happened.
     ///
     /// # Errors
     /// [`ReadError::Order`], [`ReadError::NoCommonOrder`] and [`ReadError::Tied`] where that is unclear.
@@ -202,7 +202,7 @@ impl<A: Payload> Assembler<A> {
 
     /// Makes two events of each operation that was recorded as a whole.
     ///
-    /// Where those of one client overlap, or touch, they are different processes' from here on.
+    /// From here on, overlapping or touching operations of one client belong to different processes.
     fn take_apart(&mut self) {
         self.recorded.sequence.of_operations = !self.operations.is_empty();
         let mut operations: Vec<(i64, Option<i64>, Whole<A>)> = Vec::with_capacity(self.operations.len());
@@ -338,7 +338,7 @@ impl<A: Payload> Assembler<A> {
         Ok(())
     }
 
-    /// The number of a process, whose next event is of type `op_type`.
+    /// Returns the number of a process, whose next event is of type `op_type`.
     fn number(&mut self, who: Actor<'_>, op_type: OpType) -> u64 {
         if let Actor::Number(number) = who
             && self.files <= 1
@@ -365,7 +365,7 @@ impl<A: Payload> Assembler<A> {
                 && self.clients.get(number).is_some_and(|client| !matches!(client.open, Open::Nothing))
         };
         let number = match (&called, earlier) {
-            // An operation whose invocation ends one file and whose completion begins the next.
+            // The operation's invocation ends one file and its completion begins the next.
             (_, Some(earlier)) if continues(&earlier) => earlier,
             (Called::Number(number), None) if !self.clients.contains_key(number) => *number,
             _ if self.clients.is_empty() => 0,
@@ -376,7 +376,7 @@ impl<A: Payload> Assembler<A> {
         number
     }
 
-    /// The node that is called `name`.
+    /// Returns the node that is called `name`.
     fn node(&mut self, name: &str) -> NodeId {
         if let Some(node) = self.nodes.get(name) {
             return node.clone();
@@ -402,7 +402,7 @@ fn same_naming<A: Payload>(keyed: &mut Option<bool>, line: u64, action: &A) -> R
     }
 }
 
-/// The string that the JSON text `json` stands for, and other JSON as it is.
+/// Returns the string encoded by the JSON text `json`, and other JSON unchanged.
 pub(super) fn unquoted(json: &str) -> Cow<'_, str> {
     match json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(plain) if !plain.contains('\\') => plain.into(),
@@ -423,7 +423,7 @@ fn nemesis(raw: &Raw<'_>, index: u64, time: i64) -> Result<NemesisEvent, ReadErr
     };
     let f = read("f", raw.f)?;
     let value = read("value", raw.fields.value.map(RawValue::get))?;
-    // What it says of times is of runs of ours, whose times are not negative.
+    // Its times count only for our own runs, whose times are not negative.
     let act = NemesisAct::read(time.max(0) as u64, f, value, raw.error.clone());
     Ok(NemesisEvent { index, time: time as u64, act })
 }

@@ -1,7 +1,7 @@
 //! The operations that etcd's robustness tests record: requests and responses of its API, as JSON.
 //!
-//! Reads and writes of one key are operations on registers. Requests that change no key (leases that are granted,
-//! compaction, defragmentation) are left out; what changes keys in other ways is refused.
+//! Reads and writes of one key are operations on registers. Requests that change no key (leases that are
+//! granted, compaction, defragmentation) are left out; other requests that change keys are refused.
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ pub(super) fn is_request(input: &Map<String, Value>) -> bool {
         && (input.contains_key("Txn") || input.contains_key("Range"))
 }
 
-/// The operation that asked for `input` and was given `output`.
+/// Returns the operation that asked for `input` and was given `output`.
 ///
 /// # Errors
 /// [`ReadError::Field`] for a request that registers do not have.
@@ -68,7 +68,7 @@ pub(super) fn operation(
 }
 
 fn outcome(output: &Value, base: &OperationObject) -> Outcome {
-    // Persisted without a response: it did happen, and nothing is known of its answer.
+    // Persisted without a response: the operation did happen, and its answer is unknown.
     let open = output.get("Persisted") == Some(&Value::Bool(true))
         || output.get("PartialResponse") == Some(&Value::Bool(true))
         || !error(output).is_null();
@@ -80,7 +80,7 @@ fn error(output: &Value) -> Value {
     text("Error").or_else(|| text("ClientError")).unwrap_or_default()
 }
 
-/// The key of `range`, unless it is of several.
+/// Returns the key of `range`, unless it is of several.
 fn one_key(range: &Value) -> Option<Value> {
     range
         .get("End")
@@ -95,7 +95,7 @@ fn read(key: Value, response: Option<&Value>, base: OperationObject) -> Object {
     Object::Operation(OperationObject { f: "read".into(), key, answer, ..base })
 }
 
-/// A value, or the hash that stands for a long one.
+/// Returns a value, or the hash that stands in for a long one.
 fn stored(value: &Value) -> Value {
     match value.get("Hash") {
         Some(hash) if *hash != 0 => serde_json::json!({ "hash": hash }),

@@ -18,17 +18,17 @@ use crate::jsonl::Line;
 use crate::syntax::SyntaxError;
 use crate::syntax::{Forms, Next, quote};
 
-/// What a map is called that has the history in it, beside other things.
+/// The fields that may contain the history in a map with other fields.
 const HISTORY: [&str; 5] = ["history", "operations", "ops", "events", "entries"];
 
 /// So many brackets may be open around an event.
 const LEVELS_MAX: usize = 8;
 
-/// What an event looks like.
+/// The form of an event.
 const EXPECTED: &str =
     "an event, which is a map {:process …, :type …, :f …, :value …} or a vector [process type f value]";
 
-/// What is open around the next event.
+/// The brackets open around the next event.
 #[derive(Clone, Copy)]
 enum Level {
     /// A vector or list that ends with this character.
@@ -59,7 +59,7 @@ pub(super) fn read<A: Payload>(
                     (done, line) = (forms.at(), forms.line());
                     break None;
                 }
-                // Where a bracket or a quote is missing, it is missed only further on.
+                // A missing bracket or quote is noticed only further on.
                 Err(ReadError::Syntax { source, .. }) => {
                     break Some(ReadError::Syntax { line: began.next_line(), source });
                 }
@@ -91,8 +91,8 @@ pub(super) fn read<A: Payload>(
     }
 }
 
-/// Whether `rest`, which begins with a form that does not end, is one event, cut short, and nothing else: where an
-/// event begins on a later line, it is a bracket or a quote that is missing in the midst of the history.
+/// Whether `rest`, which begins with an unterminated form, is one event, cut short, and nothing else: if
+/// another event begins on a later line, a bracket or a quote is missing in the middle of the history.
 fn is_torn(rest: &str) -> bool {
     let begins = |line: &str| {
         let line = line.trim_start();
@@ -101,7 +101,7 @@ fn is_torn(rest: &str) -> bool {
     !rest.trim_start().lines().skip(1).any(begins)
 }
 
-/// Where, in the scratch text, the JSON of each field is; empty where it is missing.
+/// The place of each field's JSON in the scratch text; empty for a missing field.
 #[derive(Clone, Default)]
 struct Slots {
     index: Range<usize>,
@@ -151,9 +151,9 @@ struct Reader<'r, A> {
 }
 
 impl<A: Payload> Reader<'_, A> {
-    /// Reads an event, or a bracket around events; `false` where nothing is left.
+    /// Reads an event, or a bracket around events; returns `false` at the end.
     ///
-    /// Where it fails, nothing has changed but `forms`, so that it can be tried again with more of the text.
+    /// On failure only `forms` has changed, so that the step can be retried with more of the text.
     fn step(&mut self, forms: &mut Forms<'_>) -> Result<bool, ReadError> {
         let Some(next) = wrapped(forms, |forms| forms.peek())? else { return Ok(false) };
         match self.levels.last() {
@@ -198,7 +198,7 @@ impl<A: Payload> Reader<'_, A> {
         Ok(true)
     }
 
-    /// Reads an event as nearly all are; `false`, with nothing read, where it is not quite that.
+    /// Reads an event in the usual form; returns `false`, with nothing read, for any other form.
     fn quick(&mut self, forms: &mut Forms<'_>) -> Result<bool, ReadError> {
         let line = forms.line();
         let Some(quick) = quick::read(forms.rest(), &mut self.scratch) else { return Ok(false) };
@@ -220,7 +220,8 @@ impl<A: Payload> Reader<'_, A> {
         Ok(true)
     }
 
-    /// Reads an object that is a line of ours; `false`, with nothing read, where it is not quite that.
+    /// Reads an object that is a line of our own format; returns `false`, with nothing read, for any other
+    /// form.
     fn line(&mut self, forms: &mut Forms<'_>) -> Result<bool, ReadError> {
         let mut lines = serde_json::Deserializer::from_str(forms.rest()).into_iter::<Line<'_>>();
         let Some(Ok(line)) = lines.next() else { return Ok(false) };
@@ -247,7 +248,7 @@ impl<A: Payload> Reader<'_, A> {
         }
     }
 
-    /// The name of the field that comes next; `None` where it is something else, which is skipped.
+    /// Reads the next field's name; `None` if it is something else, which is skipped.
     fn field_name<'a>(&mut self, forms: &mut Forms<'a>) -> Result<Option<&'a str>, ReadError> {
         let name = wrapped(forms, |forms| forms.name())?;
         if name.is_none() {
@@ -256,7 +257,7 @@ impl<A: Payload> Reader<'_, A> {
         Ok(name)
     }
 
-    /// The map that comes next, and that began, with its tags, at `began`.
+    /// Reads the next map, which began, with its tags, at `began`.
     fn map(&mut self, forms: &mut Forms<'_>, began: &Forms<'_>) -> Result<(), ReadError> {
         let line = forms.line();
         forms.open();
@@ -307,7 +308,8 @@ impl<A: Payload> Reader<'_, A> {
                     Err(source @ SyntaxError::Unterminated { .. }) => {
                         Err(ReadError::Syntax { line: forms.line(), source })
                     }
-                    // What programs print is not always EDN. It is skipped, and missed only where it matters.
+                    // Programs print values that are not EDN. They are skipped, and their absence is an error
+                    // only if they matter.
                     Err(error) => {
                         self.scratch.truncate(begin);
                         *forms = began.clone();
@@ -327,7 +329,7 @@ impl<A: Payload> Reader<'_, A> {
         result
     }
 
-    /// The vector that comes next: `[process type f value]`, perhaps with an error behind them.
+    /// Reads the next vector: `[process type f value]`, perhaps with an error behind them.
     fn vector(&mut self, forms: &mut Forms<'_>, closing: u8) -> Result<(), ReadError> {
         let (line, began) = (forms.line(), forms.clone());
         forms.open();
@@ -422,7 +424,7 @@ fn raw(line: u64, json: &str) -> Result<&RawValue, ReadError> {
     serde_json::from_str(json).map_err(|_| field(line, "value", json, "a value of less depth"))
 }
 
-/// The process that the JSON text `json` stands for; `json` itself where it is not one.
+/// Returns the process encoded by the JSON text `json`; `json` itself if it is not one.
 pub(super) fn who(json: &str) -> Result<Actor<'_>, &str> {
     let name = match json.as_bytes() {
         [b'"', name @ .., b'"'] if !name.is_empty() => &json[1..=name.len()],
@@ -440,7 +442,7 @@ fn is_nemesis(json: &str) -> bool {
     json.starts_with("\"nemesis") || json.ends_with("/nemesis\"")
 }
 
-/// What the JSON text `json` says of its operation.
+/// Returns the event type encoded by the JSON text `json`.
 fn op_type(json: &str) -> Option<OpType> {
     match json {
         "\"invoke\"" => Some(OpType::Invoke),
@@ -458,7 +460,7 @@ fn wrapped<'a, T>(
     read(forms).map_err(|source| ReadError::Syntax { line: forms.line(), source })
 }
 
-/// What comes next in `forms` is not an event.
+/// Returns the error for a form in `forms` that is not an event.
 fn not_an_event(forms: &Forms<'_>) -> ReadError {
     let mut end = forms.clone();
     let (mut began, skipped) = (forms.clone(), end.skip("an event"));

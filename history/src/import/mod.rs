@@ -1,19 +1,19 @@
-//! A history in whatever format it was recorded, from wherever it is.
+//! Reads a history in any supported format, from any source.
 //!
-//! | what a history is | how it is recognised |
+//! | history | recognised by |
 //! |---|---|
 //! | [JSON lines](crate::jsonl); JSON arrays; [EDN](crate::edn), as maps, in a vector, or in a field `history` of a map | it begins with a bracket or a tag |
 //! | vectors `[process type f value]`, of EDN or JSON | likewise |
 //! | objects that are whole operations, with the times of call and return: Porcupine's, etcd's and others' | likewise |
 //! | lines of `process type f value`: Jepsen's `history.txt`, and `jepsen.log` | it begins with anything else |
 //!
-//! Any of them may be packed with gzip or Zstandard. The history may be a folder, of a run of ours or of Jepsen's, and
-//! `-` is standard input. Several files are the logs of several clients, and are merged by time; the same is done where
-//! one file is such logs, joined. What [`Options`] say comes first.
+//! Any of them may be compressed with gzip or Zstandard. The history may be a folder, of one of our runs or
+//! of Jepsen's, and `-` is standard input. Several files are the logs of several clients, and are merged by
+//! time; so are such logs joined into one file. [`Options`] override what is recognised.
 //!
-//! What is irrelevant to every verdict costs nothing, however it is written: fields that no checker reads, messages in
-//! the place of values that nothing was answered with, an end that was cut short. What is relevant and unclear is an
-//! error that names the line and what to do.
+//! Data irrelevant to every verdict never makes the import fail, however it is written: fields that no
+//! checker reads, messages in the place of missing answers, an end that was cut short. Relevant data that is
+//! unclear is an error that names the line and the remedy.
 
 mod assemble;
 mod etcd;
@@ -42,9 +42,9 @@ use source::Window;
 /// How a history is to be read.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Which fields stand for which of ours.
+    /// The mapping of foreign fields to ours.
     pub fields: FieldMap,
-    /// What the order of events is taken from.
+    /// The source of the order of events.
     pub order: Order,
 }
 

@@ -1,9 +1,9 @@
-//! Objects that name their fields otherwise, and objects that are a whole operation.
+//! Objects with other field names, and objects that are a whole operation.
 //!
-//! An object with the times of a call and of its return is an operation: Porcupine's (`ClientId`, `Input`, `Call`,
-//! `Output`, `Return`), etcd's robustness tests' ([`etcd`](super::etcd)), and what many programs write for themselves
-//! (`client`, `op`, `key`, `value`, `start`, `end`). Names are compared without regard to case, `_` and `-`. What is
-//! named otherwise still is named with a [`FieldMap`].
+//! An object with the times of a call and of its return is an operation: Porcupine's (`ClientId`, `Input`,
+//! `Call`, `Output`, `Return`), those of etcd's robustness tests ([`etcd`](super::etcd)), and those that many
+//! programs write for themselves (`client`, `op`, `key`, `value`, `start`, `end`). Names are compared without
+//! regard to case, `_` and `-`. A [`FieldMap`] names fields with any other name.
 
 use serde_json::{Map, Value};
 
@@ -35,11 +35,11 @@ const RETURN: &[&str] =
     &["return", "end", "finish", "complete", "completed", "returntime", "endtime", "finishtime", "response"];
 const INPUT: &[&str] = &["input", "request", "req"];
 const OUTPUT: &[&str] = &["output", "response", "resp", "result", "answer"];
-/// What says with true or false whether the operation did what it was to do.
+/// The fields that hold, as true or false, whether the operation succeeded.
 const DONE: &[&str] = &["ok", "success", "succeeded", "swapped", "applied", "done"];
 const FOUND: &[&str] = &["exists", "found", "present"];
 
-/// Which of an object's fields stand for which of ours: `--map THEIRS=OURS`.
+/// The mapping of an object's fields to ours: `--map THEIRS=OURS`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldMap(Vec<(String, &'static str)>);
 
@@ -99,15 +99,15 @@ impl FieldMap {
     }
 }
 
-/// What an object is.
+/// The kind of an object.
 pub(super) enum Object {
     Event(EventObject),
     Operation(OperationObject),
-    /// An operation that says nothing about any vocabulary.
+    /// An operation that is irrelevant to every vocabulary.
     Irrelevant,
 }
 
-/// An event, its fields under our names; what is missing is null.
+/// An event, its fields under our names; missing ones are null.
 pub(super) struct EventObject {
     pub(super) index: Option<u64>,
     pub(super) time: Option<Time>,
@@ -127,7 +127,7 @@ pub(super) struct OperationObject {
     /// Null where the client has no name: each such operation is a client's of its own.
     pub(super) process: Value,
     pub(super) call: Option<Time>,
-    /// `None` where it never returned.
+    /// `None` if it never returned.
     pub(super) returned: Option<Time>,
     pub(super) outcome: Outcome,
     pub(super) f: Value,
@@ -137,7 +137,7 @@ pub(super) struct OperationObject {
     pub(super) error: Value,
 }
 
-/// What became of an operation that returned.
+/// The outcome of an operation that returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Outcome {
     #[default]
@@ -146,7 +146,7 @@ pub(super) enum Outcome {
     Info,
 }
 
-/// The field of `object` that has one of `names`.
+/// Returns the field of `object` that has one of `names`.
 fn find<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     let plain = |name: &str| {
         let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-'));
@@ -158,7 +158,7 @@ fn find<'a>(object: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value>
     })
 }
 
-/// The word `json`, if it says what an event says of its operation.
+/// Returns the event type that `word` means, if it means one.
 pub(super) fn op_type_of(word: &str) -> Option<OpType> {
     Some(match word.to_ascii_lowercase().as_str() {
         "invoke" | "invocation" | "call" => OpType::Invoke,
@@ -239,7 +239,7 @@ fn event(line: u64, mut object: Map<String, Value>) -> Result<EventObject, ReadE
     })
 }
 
-/// What was asked: the value, or, of a compare-and-set whose values have fields of their own, both.
+/// Returns the request: the value, or, for a compare-and-set whose values have fields of their own, both.
 fn value(object: &Map<String, Value>, f: &Value, names: &[&str]) -> Value {
     let cas = f.as_str().is_some_and(|f| f.to_lowercase().starts_with("c"));
     match (find(object, OLD), find(object, NEW)) {
@@ -269,7 +269,7 @@ fn operation(line: u64, object: &Map<String, Value>) -> Result<Object, ReadError
     match find(object, INPUT) {
         Some(Value::Object(input)) if etcd::is_request(input) => etcd::operation(line, input, &output, base),
         Some(Value::Object(input)) => {
-            // What has our names beside it, after a mapping, comes first.
+            // Mapped fields beside it come first.
             let mut input = input.clone();
             for ours in ["f", "key", "value"] {
                 if let Some(value) = object.get(ours) {
@@ -282,7 +282,7 @@ fn operation(line: u64, object: &Map<String, Value>) -> Result<Object, ReadError
     }
 }
 
-/// An operation that was asked for with `input`, and whose `output` is the answer, or has it.
+/// Returns an operation requested with `input`, whose `output` is the answer, or contains it.
 fn answered(
     line: u64,
     input: &Map<String, Value>,
@@ -318,7 +318,7 @@ fn answered(
     let answer = match output {
         _ if absent => Value::Null,
         Value::Object(_) => find(inside, ANSWER).cloned().unwrap_or_default(),
-        // A flat object has one value: what was written, or what was read.
+        // A flat object has one value: the written or the read one.
         Value::Null if find(input, RETURN).is_some() => asked.clone(),
         Value::Bool(_) if compares => Value::Null,
         other => other.clone(),

@@ -1,18 +1,19 @@
 //! The order in which recorded events happened.
 //!
-//! Lines are in that order where one recorder wrote them. Where several clients kept logs of their own, each log is in
-//! order and the lines are not, also after the logs were joined into one file; then `time` says which came first. So:
+//! Lines are in that order if one recorder wrote them. If several clients kept logs of their own, each log is
+//! in order and the lines are not, also after the logs were joined into one file; then `time` gives the
+//! order. So:
 //!
 //! | | order |
 //! |---|---|
 //! | `index` rises from line to line | that of the lines; a `time` that steps back a little is raised to the one before it |
-//! | there is no `index`, and `time` never falls, or is missing | that of the lines |
+//! | no `index`, and `time` never falls, or is missing | that of the lines |
 //! | otherwise, or several files, and the `time` of each process never falls | by `time` |
 //! | otherwise, and the `index` of each process rises, each number once | by `index` |
 //! | otherwise | refused |
 //!
-//! At equal times, operations are taken to overlap: invocations come before completions. Where that is impossible, the
-//! history is refused, because two orders would be possible and verdicts may differ.
+//! At equal times, operations are assumed to overlap: invocations come before completions. If that is
+//! impossible, the history is refused, because two orders would be possible and verdicts may differ.
 
 use std::collections::VecDeque;
 
@@ -22,16 +23,16 @@ use crate::error::ReadError;
 use crate::event::{Event, History, OpType, Process};
 use crate::nemesis::NemesisEvent;
 
-/// The time of an event that has none.
+/// The time of an event without one.
 pub(crate) const MISSING: i64 = i64::MIN;
 
 /// How far `time` may step back where `index` rises, in nanoseconds: clocks are read by several threads.
 const STEP_BACK_MAX: i64 = 1_000_000_000;
 
-/// What the order of events is taken from.
+/// The source of the order of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// What the file suggests; see [`import`](crate::import).
+    /// The source that the file suggests; see [`import`](crate::import).
     #[default]
     Auto,
     /// Lines are in the order of events.
@@ -40,7 +41,7 @@ pub enum Order {
     Time,
 }
 
-/// Something that is lower than what came before it.
+/// A value that is lower than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fall {
     line: u64,
@@ -54,7 +55,7 @@ impl Fall {
     }
 }
 
-/// What the lines say of the order of events.
+/// The evidence of the lines on the order of events.
 #[derive(Debug, Default)]
 pub(crate) struct Sequence {
     pub(crate) entries: u64,
@@ -109,7 +110,7 @@ impl Sequence {
         index
     }
 
-    /// Takes note of what a process had last, and has now.
+    /// Records the last and the present value of a process.
     pub(crate) fn follow_process(
         &mut self,
         line: u64,
@@ -138,7 +139,7 @@ impl Sequence {
         }
     }
 
-    /// What the order is taken from, where that is `asked`.
+    /// Returns the source of the order, if `asked` is requested.
     fn decide(&self, asked: Order) -> Result<By, ReadError> {
         let several = self.files > 0;
         let all_timed = self.timed == self.entries;
@@ -187,7 +188,7 @@ impl Sequence {
     }
 }
 
-/// What the order of events is taken from.
+/// The source of the order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     Lines,
@@ -198,12 +199,12 @@ enum By {
 /// Events in the order of their lines, and what those say of their order. Times are `i64` in the bits of `u64`.
 pub(crate) struct Recorded<A> {
     pub(crate) history: History<A>,
-    /// For each event of the nemesis, how many of the clients' stand before it.
+    /// For each event of the nemesis, the number of client events before it.
     pub(crate) nemesis_after: Vec<usize>,
     pub(crate) sequence: Sequence,
 }
 
-/// The history in the order in which its events happened.
+/// Returns the history in the order in which its events happened.
 ///
 /// # Errors
 /// [`ReadError::Order`], [`ReadError::NoCommonOrder`] and [`ReadError::Tied`] where that is unclear.
@@ -316,7 +317,8 @@ fn overlap<A>(tied: &mut [(i64, usize)], events: &[Event<A>]) -> Result<(), Read
     }
     let mut ordered = Vec::with_capacity(tied.len());
     while ordered.len() < tied.len() {
-        // Invocations first, then completions that order nothing, then the answer of the process that goes on.
+        // Invocations first, then completions that order nothing, then the answer of the process that
+        // continues.
         let rank = |queue: &VecDeque<usize>| match queue.front().map(|at| op_type(*at)) {
             Some(OpType::Invoke) => 0,
             Some(OpType::Fail | OpType::Info) => 1,

@@ -1,14 +1,13 @@
-//! Events as nearly every recorder writes them, read without a detour.
+//! A fast path for events in the form that nearly every recorder writes.
 //!
-//! These are maps of fields that are numbers, words without escapes, null, and vectors of those, in EDN or JSON, each field
-//! once:
-//!
+//! These are maps of fields that are numbers, words without escapes, null, and vectors of those, in EDN or
+//! JSON, each field once:
 //! ```text
 //! {"index":7,"time":120345678,"process":3,"type":"ok","f":"cas","value":["x",[1,2]],"node":"n2"}
 //! {:index 7, :time 120345678, :process 3, :type :ok, :f :cas, :value ["x" [1 2]]}
 //! ```
 //!
-//! Everything else is left to [`forms`](super::forms), which reads these events too, and to the same result.
+//! All other events are left to [`forms`](super::forms), which reads these events too, with the same result.
 
 use std::str::from_utf8;
 
@@ -20,7 +19,7 @@ const DIGITS_MAX: usize = 18;
 /// So deep vectors are followed.
 const DEPTH_MAX: u32 = 8;
 
-/// An event of a client, with its value as JSON in a text of its own.
+/// An event of a client, with its value as JSON in a string of its own.
 pub(super) struct Quick<'a> {
     pub(super) index: Option<u64>,
     pub(super) time: Option<i64>,
@@ -32,8 +31,8 @@ pub(super) struct Quick<'a> {
     pub(super) bytes: usize,
 }
 
-/// The event that `text` begins with, if it is one of these; its value replaces what is in `json`, and is nothing where
-/// it is null or missing.
+/// Reads the event at the start of `text`, if it has this form; its value replaces the content of `json`,
+/// which is empty for a null or missing value.
 pub(super) fn read<'a>(text: &'a str, json: &mut String) -> Option<Quick<'a>> {
     json.clear();
     let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
@@ -113,7 +112,7 @@ impl<'a> Cursor<'a> {
         &rest[..length]
     }
 
-    /// The name of a field: `"name":` or `:name`.
+    /// Reads the name of a field: `"name":` or `:name`.
     fn name(&mut self) -> Option<&'a [u8]> {
         let quoted = self.peek()? == b'"';
         let name = self.word()?;
@@ -136,7 +135,7 @@ impl<'a> Cursor<'a> {
         (!word.is_empty()).then_some(word)
     }
 
-    /// Whether what was read ends here.
+    /// Whether the form ends here.
     fn ends(&self) -> Option<()> {
         matches!(self.peek()?, b' ' | b',' | b'}' | b']').then_some(())
     }

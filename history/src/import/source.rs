@@ -1,4 +1,4 @@
-//! Where the bytes of a history come from: a file, a folder, standard input; packed or not.
+//! The source of a history's bytes: a file, a folder, standard input; compressed or not.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{OPERATION_BYTES_MAX, ReadError};
 
-/// How much is asked of the system at once.
+/// The size of one read.
 const CHUNK_BYTES: usize = 1 << 18;
 
-/// What a history is called in the folder of a run: ours, and Jepsen's.
+/// The file names of a history in the folder of a run: ours, and Jepsen's.
 const NAMES: [&str; 4] = ["history.jsonl", "history.edn", "history.txt", "jepsen.log"];
 
-/// The history at `path`: that in it, if it is a folder.
+/// Returns the history at `path`: that in it, if it is a folder.
 ///
 /// # Errors
 /// [`ReadError::NoHistory`].
@@ -31,7 +31,7 @@ fn file(path: &Path) -> Result<PathBuf, ReadError> {
         .ok_or_else(|| ReadError::NoHistory { path: path.to_owned(), looked_for: NAMES.to_vec() })
 }
 
-/// The bytes of the history at `path`, unpacked; `-` is standard input.
+/// Returns the bytes of the history at `path`, unpacked; `-` is standard input.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -41,7 +41,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read>, ReadError> {
     }
     let path = file(path)?;
     let failed = |source| ReadError::Open { path: path.clone(), source };
-    // A pipe is a history as well as a file; anything that cannot be read says so here.
+    // A pipe can hold a history as well as a file can; an unreadable path fails here.
     fs::metadata(&path).map_err(failed)?;
     unpacked(File::open(&path).map_err(failed)?)
 }
@@ -68,14 +68,14 @@ fn unpacked(mut input: impl Read + 'static) -> Result<Box<dyn Read>, ReadError> 
     }
 }
 
-/// A stretch of a text that is read bit by bit.
+/// A window on a text that is read piece by piece.
 ///
-/// Bytes that are not UTF-8 become characters for private use, one for each byte: they are irrelevant in a message, and
-/// different ones remain different where they are not.
+/// Bytes that are not UTF-8 become private use characters, one for each byte: in a message they are
+/// irrelevant, and elsewhere different ones remain different.
 pub(super) struct Window<'a> {
     input: Box<dyn Read + 'a>,
     text: String,
-    /// What was read and looked at, in bytes of `text`.
+    /// The number of bytes of `text` already processed.
     done: usize,
     /// Bytes of a character that has not ended.
     begun: Vec<u8>,
@@ -86,10 +86,10 @@ pub(super) struct Window<'a> {
     cut: bool,
 }
 
-/// The first of the 128 characters that stand for bytes that are not UTF-8, from 0x80.
+/// The first of the 128 characters that encode bytes that are not UTF-8, from 0x80.
 const STRAY: u32 = 0x10_ff00;
 
-/// The byte that `stray` stands for, if it stands for one.
+/// Returns the byte that `stray` encodes, if it encodes one.
 fn stray_byte(stray: char) -> Option<u8> {
     u32::from(stray).checked_sub(STRAY).and_then(|byte| u8::try_from(byte).ok()).filter(|byte| *byte >= 0x80)
 }
@@ -99,17 +99,17 @@ impl<'a> Window<'a> {
         Self { input, text: String::new(), done: 0, begun: Vec::new(), line: 1, ended: false, cut: false }
     }
 
-    /// What has been read and not been looked at.
+    /// Returns the text that was read and not yet processed.
     pub(super) fn text(&self) -> &str {
         &self.text[self.done..]
     }
 
-    /// The line that [`Window::text`] begins in, from 1.
+    /// Returns the number of the line in which [`Window::text`] begins, from 1.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
 
-    /// Whether there is nothing behind [`Window::text`].
+    /// Whether [`Window::text`] reaches the end of the source.
     pub(super) fn is_last(&self) -> bool {
         self.ended
     }
@@ -119,7 +119,8 @@ impl<'a> Window<'a> {
         self.cut
     }
 
-    /// `error`, which came of what is looked at; where that is not text at all, this is what to say.
+    /// Returns `error`, which occurred in this window; if the content is not text, returns that error
+    /// instead.
     pub(super) fn explained(&self, error: ReadError) -> ReadError {
         let text = self.text();
         let binary = |next: char| next == '\0' || stray_byte(next).is_some();
@@ -133,7 +134,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// `bytes` bytes of the text have been looked at, and end in line `line`.
+    /// Marks `bytes` bytes as processed, ending in line `line`.
     pub(super) fn advance(&mut self, bytes: usize, line: u64) {
         self.done += bytes;
         self.line = line;
@@ -180,7 +181,7 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Whether a decoder says that its input ended too early.
+/// Whether a decoder reports that its input ended too early.
 fn is_cut_short(error: &io::Error) -> bool {
     // ruzstd wraps the error of the reader below it in errors of its own.
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|error| error as _);

@@ -6,7 +6,8 @@
 //! INFO  jepsen.util - 3   :ok   :read   5
 //! ```
 //!
-//! Between the words are tabs, or other white space. In a table, whose events begin their lines, every line is an event. In a log, lines that report none are left out.
+//! The words are separated by tabs or other white space. In a table, whose events begin their lines, every
+//! line is an event. In a log, lines without an event are left out.
 
 use serde_json::value::RawValue;
 
@@ -21,7 +22,7 @@ use crate::syntax::{Forms, quote};
 
 const EXPECTED: &str = "process, type, f and value of an event, with tabs between them";
 
-/// Whether `text` is made of lines, not of forms.
+/// Whether `text` consists of lines, not of forms.
 pub(super) fn is_lines(text: &str) -> bool {
     let text =
         text.trim_start_matches(|next: char| next.is_whitespace() || next == '\u{feff}' || next == '\0');
@@ -37,12 +38,12 @@ pub(super) fn is_lines(text: &str) -> bool {
     }
 }
 
-/// Where in its line an event begins.
+/// The place of an event in its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// At the beginning: the file is a table.
     Beginning,
-    /// Behind what a logger puts before each line.
+    /// After the prefix that a logger puts before each line.
     Within,
 }
 
@@ -64,7 +65,7 @@ impl<'a> Line<'a> {
             at += line[at..].find(token)? + token.len();
             let place = if number <= 1 { Place::Beginning } else { Place::Within };
             let word = token.strip_prefix(':');
-            // Only at the beginning of a line are words without a colon told from any others.
+            // Only at the beginning of a line can words without a colon be distinguished from any others.
             let op_type = word.or((number == 1).then_some(token)).and_then(|word| match word {
                 "invoke" | "ok" | "fail" | "info" => object::op_type_of(word),
                 _ => None,
@@ -90,7 +91,7 @@ pub(super) fn read<A: Payload>(
     assembler: &mut Assembler<A>,
 ) -> Result<(), ReadError> {
     let mut found: Option<Place> = None;
-    // The first line without an event before any with one: nothing, if the file is a log.
+    // The first line without an event before any with one: ignored if the file is a log.
     let mut unclear: Option<ReadError> = None;
     loop {
         let Some(end) = window.text().find('\n').or(window.is_last().then_some(window.text().len())) else {
@@ -157,7 +158,7 @@ fn push<A: Payload>(number: u64, line: &Line<'_>, assembler: &mut Assembler<A>) 
     if forms.peek().ok().flatten().is_some() {
         match forms.form("an operation", &mut value) {
             Ok(()) => {}
-            // A message in words, where there is no answer.
+            // A message in words in the place of an answer.
             Err(_) if matches!(op_type, OpType::Fail | OpType::Info) => has_value = false,
             Err(source) => return Err(wrong(source)),
         }

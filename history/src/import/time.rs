@@ -1,8 +1,8 @@
-//! Times as others record them, in one unit.
+//! Times recorded in other units, converted to one unit.
 //!
-//! Times are whole numbers, of nanoseconds in Jepsen's histories and in ours. Where they are fractions, they count
-//! seconds, unless they are so large that seconds cannot be meant; then milliseconds or microseconds since 1970. Only
-//! differences matter, and not even their unit matters to a verdict.
+//! Times are whole numbers, of nanoseconds in Jepsen's histories and in ours. Fractions count seconds, unless
+//! they are too large for that; then milliseconds or microseconds since 1970. Only differences matter, and
+//! not even their unit matters to a verdict.
 
 use crate::History;
 
@@ -14,8 +14,8 @@ pub(crate) enum Time {
 }
 
 impl Time {
-    /// The time that the JSON text `json` stands for: a number, or a number in a string; `None` for anything else,
-    /// which is no more than a remark.
+    /// Parses the time encoded by the JSON text `json`: a number, or a number in a string; `None` for
+    /// anything else, which is only a remark.
     pub(crate) fn parse(json: &str) -> Option<Self> {
         let plain = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(json);
         if let Ok(whole) = plain.parse() {
@@ -31,7 +31,7 @@ impl Time {
 /// The unit of a history's times.
 #[derive(Default)]
 pub(crate) struct Clock {
-    /// What fractions are multiplied with; `None` while all times are whole.
+    /// The factor for fractions; `None` while all times are whole.
     scale: Option<f64>,
 }
 

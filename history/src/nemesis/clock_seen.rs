@@ -1,4 +1,4 @@
-//! What was seen of a node's wall clock.
+//! Observations of a node's wall clock.
 
 use std::fmt;
 
@@ -6,17 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::NodeId;
 
-/// How far a process's clock may be from what was asked, beyond the uncertainty of the reading, in nanoseconds.
+/// How far a process's clock may be from the requested time, beyond the uncertainty of the reading, in
+/// nanoseconds.
 pub const CLOCK_TOLERANCE_NS: i64 = 2_000_000;
 
-/// What a node's wall clock was set to.
+/// The setting of a node's wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockAsked {
     /// The machine's wall clock when this was put in force, in nanoseconds since 1970.
     pub since_ns: i64,
     /// How far the node's wall clock was ahead of the machine's then, in nanoseconds; negative when behind.
     pub offset_ns: i64,
-    /// What it gains, in nanoseconds a second.
+    /// The gain, in nanoseconds a second.
     pub drift_ppb: i64,
 }
 
@@ -38,16 +39,16 @@ pub struct ProcessClock {
 pub struct UnpatchedProcess {
     /// The process.
     pub pid: i32,
-    /// Its name, as the kernel has it.
+    /// Its name, from the kernel.
     pub program: String,
-    /// What was found instead.
+    /// What was found instead of the patch.
     pub why: String,
 }
 
-/// What was seen of one node's clock.
+/// Observations of one node's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockSeen {
-    /// What was in force while the last of the processes was asked.
+    /// The setting in force when the last of the processes was sampled.
     pub asked: ClockAsked,
     /// The clock of every process that was running and could be asked.
     pub seen: Vec<ProcessClock>,
@@ -58,8 +59,9 @@ pub struct ClockSeen {
 }
 
 impl ClockSeen {
-    /// Whether it proves that the setting is in force: every process follows the clock, at least one was asked, and all
-    /// that were asked saw what they should, within [`CLOCK_TOLERANCE_NS`] of what the reading allows.
+    /// Whether the evidence proves that the setting is in force: every process follows the clock, at least
+    /// one was sampled, and every sample was the expected time, within [`CLOCK_TOLERANCE_NS`] of the
+    /// reading's uncertainty.
     #[must_use]
     pub fn proves(&self) -> bool {
         let agrees = |seen: &ProcessClock| {
@@ -69,15 +71,15 @@ impl ClockSeen {
     }
 }
 
-/// What was seen of one node's clock.
+/// Observations of one node's clock, with the node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeClock {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
-    /// What its processes see.
+    /// The clock as its processes see it.
     pub clock: ClockSeen,
-    /// Whether another fault keeps the node down or paused: then it cannot be asked, and whatever is started there follows
-    /// the clock as it is set.
+    /// Whether another fault keeps the node down or paused: then it cannot be sampled, and any process
+    /// started there follows the clock as it is set.
     #[serde(default)]
     pub away: bool,
     /// How many steps a strobing clock made.

@@ -1,4 +1,4 @@
-//! The copies that nodes hold of what is replicated, compared.
+//! The comparison of the nodes' copies of replicated data.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::NodeId;
 
-/// The copies of every node, asked of each alone once everything was healed and nothing was written any more.
+/// The copies of every node, each read from that node alone once everything was healed and no more writes
+/// were made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
     /// When in the run.
     pub occasion: Occasion,
-    /// What is replicated, each with its copies.
+    /// The replicated objects, each with its copies.
     pub objects: Vec<ComparedObject>,
-    /// The nodes that did not tell, and why.
+    /// The nodes that did not answer, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub untold: BTreeMap<NodeId, String>,
 }
@@ -51,7 +52,7 @@ pub struct CopySeen {
     pub node: NodeId,
     /// How far in the order of all changes it is.
     pub position: String,
-    /// What it holds, in one short word for all of it.
+    /// A digest of its content.
     pub digest: String,
     /// How many keys it holds.
     pub keys: u64,
@@ -62,23 +63,23 @@ pub struct CopySeen {
 pub struct Difference {
     /// The key.
     pub key: String,
-    /// What each of these copies holds; null where it does not have the key.
+    /// The value in each of these copies; null if it does not have the key.
     pub held: BTreeMap<NodeId, Option<String>>,
 }
 
-/// What the comparison of the copies of one object comes to.
+/// The result of comparing the copies of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Agreement<'a> {
     /// All are at one position and hold the same.
     Same,
     /// Two of them are at one position and hold different things.
     Diverged(&'a CopySeen, &'a CopySeen),
-    /// They are at different positions, which says nothing.
+    /// They are at different positions, so that they cannot be compared.
     Apart,
 }
 
 impl ComparedObject {
-    /// What its copies come to.
+    /// Returns the result of comparing its copies.
     #[must_use]
     pub fn agreement(&self) -> Agreement<'_> {
         let pairs = self
@@ -99,19 +100,19 @@ impl ComparedObject {
 }
 
 impl Comparison {
-    /// What was not compared, in one sentence, if anything was not.
+    /// Returns the copies that were not compared, in one sentence, if there are any.
     #[must_use]
     pub fn open(&self) -> Option<String> {
         let mut open: Vec<String> = self
             .untold
             .iter()
-            .map(|(node, why)| format!("{node} did not tell what it holds ({why})"))
+            .map(|(node, why)| format!("{node} did not report its copies ({why})"))
             .collect();
         for object in self.objects.iter().filter(|object| object.agreement() == Agreement::Apart) {
             let at = |copy: &CopySeen| format!("{} at {}", copy.node, copy.position);
             let copies: Vec<String> = object.copies.iter().map(at).collect();
             let of = object.name.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
-            open.push(format!("the copies{of} never came to one position: {}", copies.join(", ")));
+            open.push(format!("the copies{of} never reached the same position: {}", copies.join(", ")));
         }
         (!open.is_empty())
             .then(|| format!("{}, copies were not all compared: {}", self.occasion, open.join("; ")))

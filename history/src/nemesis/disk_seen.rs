@@ -1,4 +1,4 @@
-//! What was seen of a node's disk.
+//! Observations of a node's disk.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::node::NodeId;
 /// The error number of a full disk.
 const ENOSPC: i32 = 28;
 
-/// What a power loss undid.
+/// The effect of a power loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undone {
-    /// Files whose content is not what it was, or that are gone.
+    /// Files whose content has changed, or that are gone.
     pub files: u64,
     /// Blocks that were put back, or lost with their file.
     pub blocks: u64,
@@ -51,7 +51,7 @@ pub struct CutFile {
     pub to: u64,
 }
 
-/// What the disk's own probe met when it created a file, wrote to it, synced it and read it back.
+/// The results of the disk's own probe, which created a file, wrote to it, synced it and read it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskProbe {
     /// The error number of the write, or 0.
@@ -60,11 +60,11 @@ pub struct DiskProbe {
     pub fsync_errno: i32,
     /// How long the fsync took.
     pub fsync_took: Duration,
-    /// Whether the fsync left what was written durable.
+    /// Whether the fsync made the written data durable.
     pub durable: bool,
     /// The error number of the read, or 0.
     pub read_errno: i32,
-    /// The error number of reserving space, or 0; 0 also where none was asked for.
+    /// The error number of reserving space, or 0; 0 also if no space was requested.
     #[serde(default)]
     pub reserve_errno: i32,
 }
@@ -86,19 +86,19 @@ pub enum LastingFault {
     WriteErrors,
     /// fsyncs fail.
     FsyncErrors,
-    /// There is no space.
+    /// The disk is full.
     NoSpace,
 }
 
-/// What was seen of one fault of a disk.
+/// Observations of one fault of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "seen", rename_all = "kebab-case")]
 pub enum DiskSeen {
-    /// Of a power loss.
+    /// Evidence of a power loss.
     Undone(Undone),
     /// How often a fault that lasts was met since it began.
     Touched {
-        /// Which it is; earlier versions did not keep it.
+        /// The fault; earlier versions did not keep it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<LastingFault>,
         /// The node's operations that failed, were delayed, or were answered without being done.
@@ -108,15 +108,15 @@ pub enum DiskSeen {
         /// The same of operations of the disk's own probe; earlier versions counted them among the node's.
         #[serde(default)]
         probed: u64,
-        /// What the disk's own probe met last, where it was made for this.
+        /// The last result of the disk's own probe, if it was made for this fault.
         probe: Option<DiskProbe>,
     },
-    /// Of flipped bits, each verified on the disk.
+    /// Evidence of flipped bits, each verified on the disk.
     Flipped {
         /// Which.
         bits: Vec<FlippedBit>,
     },
-    /// Of files that lost their end, each verified on the disk.
+    /// Evidence of files that lost their end, each verified on the disk.
     Cut {
         /// Which.
         files: Vec<CutFile>,
@@ -124,11 +124,12 @@ pub enum DiskSeen {
 }
 
 impl DiskSeen {
-    /// Whether it shows that the disk of a node of which `processes` were killed for it, or the node, was struck.
+    /// Whether it shows that the disk was struck, or the node, `processes` of which were killed for it.
     ///
-    /// A power loss takes two things at once: the processes, and what was not durable. Of a node that had made everything
-    /// durable nothing can be undone, and the loss of its power is seen by its processes alone: it is the same event, and
-    /// what the disk held is what it must hold. Only a node that did not run and lost nothing was not struck.
+    /// A power loss takes two things at once: the processes, and the data that was not durable. On a node
+    /// that had made everything durable nothing can be undone, and only the processes show the loss of its
+    /// power: it is the same event, and the disk holds what it must hold. Only a node that did not run and
+    /// lost nothing was not struck.
     fn shows(&self, processes: usize) -> bool {
         match self {
             Self::Undone(undone) => processes > 0 || undone.bytes > 0 || undone.metadata_operations > 0,
@@ -159,16 +160,16 @@ impl DiskSeen {
     }
 }
 
-/// What was seen of one node's disk.
+/// Observations of one node's disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeDisk {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
     /// How many of its processes were killed for it.
     pub processes: usize,
-    /// What was seen of the disk, fault by fault.
+    /// The observations of the disk, fault by fault.
     pub disk: Vec<DiskSeen>,
-    /// What the disk's own probe met last, after it was healed.
+    /// The last result of the disk's own probe, after the disk was healed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<DiskProbe>,
     /// How many times it was probed then.
@@ -196,8 +197,8 @@ impl NodeDisk {
         self.disk.iter().any(|seen| matches!(seen, DiskSeen::Touched { .. }))
     }
 
-    /// Whether the disk's own probe met nothing but faults that others have in force: it wrote, synced and read back what
-    /// is durable now, and no fsync was as slow as the fault that was healed had made it.
+    /// Whether the disk's own probe met no faults except others still in force: it wrote, synced and read
+    /// back data that is durable now, and no fsync was as slow as the healed fault had made it.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let Some(probe) = &self.after else { return false };
@@ -230,7 +231,7 @@ impl fmt::Display for NodeDisk {
             f.write_str(if at == 0 { " " } else { ", " })?;
             match evidence {
                 DiskSeen::Undone(undone) if undone.bytes == 0 && undone.metadata_operations == 0 => {
-                    f.write_str("everything was durable and nothing is undone")?;
+                    f.write_str("all data was durable and nothing was undone")?;
                 }
                 DiskSeen::Undone(undone) => write!(
                     f,

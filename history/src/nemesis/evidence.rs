@@ -1,4 +1,4 @@
-//! Evidence: what was seen of a fault while it was injected or healed.
+//! Evidence: the observations of a fault while it was injected or healed.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::packet_seen::{PacketsSeen, Touches};
 use super::process_seen::{NodeProcesses, NodeResumed};
 use crate::node::NodeId;
 
-/// What was seen, written beside the fault in the history.
+/// The observations, recorded with the fault in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "seen", rename_all = "kebab-case")]
 pub enum Evidence {
@@ -18,7 +18,7 @@ pub enum Evidence {
     Cut {
         /// How many directed links.
         links: usize,
-        /// How many probes the switch dropped; all of them, or there is no evidence.
+        /// The number of probes that the switch dropped; without all of them, there is no evidence.
         probes_dropped: usize,
     },
     /// Links are cut and open by turns: a probe was dropped on each of them, and another crossed it.
@@ -30,7 +30,7 @@ pub enum Evidence {
         cut: usize,
         /// On how many a probe was dropped; all of them, or there is no evidence.
         seen_cut: usize,
-        /// How many a probe crossed; all of them, or there is no evidence.
+        /// The number of links that a probe crossed; without all of them, there is no evidence.
         seen_open: usize,
         /// How long it takes from one cut to the next, in milliseconds.
         period_ms: u64,
@@ -50,13 +50,13 @@ pub enum Evidence {
     Shaped {
         /// How many directed links.
         links: usize,
-        /// How many of them a partition cuts, so that nothing can be seen on them.
+        /// The number of them that a partition cuts, so that their effect cannot be observed.
         #[serde(default)]
         cut: usize,
-        /// Which packets it touches; earlier versions did not keep it.
+        /// The packets that it affects; earlier versions did not keep them.
         #[serde(default = "every")]
         touches: Touches,
-        /// What probes showed on the links that are not cut; earlier versions did not look.
+        /// The results of probes on the links that are not cut; earlier versions did not probe.
         #[serde(default)]
         probes: PacketsSeen,
     },
@@ -70,40 +70,40 @@ pub enum Evidence {
         still_cut: usize,
         /// Packets that met the effect while it was in force.
         packets_met: u64,
-        /// What probes showed afterwards on the links of which no other fault touches the packets.
+        /// The results of probes afterwards on the links whose packets no other fault affects.
         #[serde(default)]
         after: PacketsSeen,
     },
-    /// Wall clocks show what was asked, as the nodes' own processes read them.
+    /// Wall clocks follow their setting, as the nodes' own processes read them.
     ClockSet {
-        /// What was seen.
+        /// The observations of each node.
         nodes: Vec<NodeClock>,
     },
     /// Wall clocks agree with the machine's again.
     ClockReset {
-        /// What was seen.
+        /// The observations of each node.
         nodes: Vec<NodeClock>,
     },
     /// Disks were struck.
     DiskStruck {
-        /// What was seen.
+        /// The observations of each node.
         nodes: Vec<NodeDisk>,
     },
     /// Disks are sound again.
     DiskHealed {
-        /// What was seen.
+        /// The observations of each node.
         nodes: Vec<NodeDisk>,
         /// The nodes started again, and how many processes each has.
         started: Vec<NodeProcesses>,
     },
     /// Processes ended when they were asked to.
     Ended {
-        /// What ended.
+        /// The ended processes.
         nodes: Vec<NodeProcesses>,
     },
     /// Processes are gone.
     Killed {
-        /// What was killed.
+        /// The killed processes.
         nodes: Vec<NodeProcesses>,
     },
     /// Processes run again.
@@ -113,18 +113,18 @@ pub enum Evidence {
     },
     /// Every thread is in state T.
     Paused {
-        /// What was paused.
+        /// The paused processes.
         nodes: Vec<NodeProcesses>,
     },
-    /// No thread is in state T, and what had been stopped has done something since.
+    /// No thread is in state T, and the stopped processes have been active since.
     Resumed {
-        /// What was resumed.
+        /// The resumed processes.
         nodes: Vec<NodeResumed>,
     },
 }
 
 impl Evidence {
-    /// The nodes that it speaks of; none where it speaks of links.
+    /// Returns the nodes that the evidence is about; none if it is about links.
     #[must_use]
     pub fn nodes(&self) -> Vec<&NodeId> {
         match self {
@@ -147,7 +147,7 @@ impl Evidence {
         }
     }
 
-    /// The nodes that were started.
+    /// Returns the nodes that were started.
     #[must_use]
     pub fn started(&self) -> Vec<NodeId> {
         match self {
@@ -185,14 +185,14 @@ impl Evidence {
             Self::Unshaped { links, probes_arrived, still_cut, packets_met, after } => {
                 probes_arrived + still_cut == *links && *packets_met > 0 && after.met == 0
             }
-            // A node that is away cannot be asked; one of them must have answered, and none otherwise.
+            // A node that is away cannot be asked; at least one must have answered, unless all are away.
             Self::ClockSet { nodes } => {
                 nodes.iter().any(NodeClock::was_asked) && nodes.iter().all(NodeClock::agrees)
             }
             Self::ClockReset { nodes } => {
                 !nodes.is_empty() && nodes.iter().all(|node| node.is_set_right() && node.agrees())
             }
-            // What lasts shows on every disk; power is lost by the nodes that have it.
+            // Lasting faults show on every disk; only nodes with power lose it.
             Self::DiskStruck { nodes } => {
                 let shows = |node: &NodeDisk| !node.has_lasting() || node.was_struck();
                 nodes.iter().any(NodeDisk::was_struck) && nodes.iter().all(shows)
@@ -245,7 +245,7 @@ pub enum Proof {
     /// Nothing could be seen, since other faults cover all of it: a partition every link, or an end of its processes
     /// the node, or there was no node left to strike. That is no failure, and proves nothing either.
     Masked,
-    /// It does not: the run proves nothing.
+    /// The evidence does not suffice: the run proves nothing.
     Missing,
 }
 

@@ -1,10 +1,10 @@
-//! What probes showed of links that do something to packets.
+//! Results of probes on links with an effect on packets.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which packets an effect touches.
+/// The packets that an effect touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Touches {
@@ -14,7 +14,7 @@ pub enum Touches {
     Some,
 }
 
-/// What probes on links showed: figures, and on how many of the links the effect was met.
+/// The results of probes on links: figures, and on how many of the links the effect was met.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PacketsSeen {
     /// On how many directed links probes were sent.

@@ -1,4 +1,4 @@
-//! What was seen of a node's processes.
+//! Observations of a node's processes.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::NodeId;
 
-/// What was seen of one node's processes.
+/// Observations of one node's processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Form")]
 pub struct NodeProcesses {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
-    /// How many processes were seen in the expected state; 0 when the node had none.
+    /// The number of processes seen in the expected state; 0 when the node had none.
     pub processes: usize,
 }
 
@@ -47,10 +47,10 @@ impl fmt::Display for NodeProcesses {
     }
 }
 
-/// What was seen of the processes of one node that was to go on.
+/// Observations of the processes of one node that was to continue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeResumed {
-    /// Which node.
+    /// The node.
     pub node: NodeId,
     /// How many processes it has.
     pub processes: usize,
@@ -63,13 +63,14 @@ pub struct NodeResumed {
     /// How many of those have used a processor since.
     #[serde(default)]
     pub progressed: usize,
-    /// Whether another fault had ended the processes that were paused: what runs now was never stopped, or nothing does.
+    /// Whether another fault had ended the paused processes: the present ones were never stopped, or there
+    /// are none.
     #[serde(default)]
     pub replaced: bool,
 }
 
 impl NodeResumed {
-    /// Whether it shows that what had been stopped goes on.
+    /// Whether it shows that the stopped processes continue.
     #[must_use]
     pub fn goes_on(&self) -> bool {
         self.stopped == 0
@@ -85,7 +86,7 @@ impl fmt::Display for NodeResumed {
             write!(f, ", {} threads are still stopped", self.stopped)?;
         }
         if self.replaced {
-            f.write_str(", another fault had ended what was paused")?;
+            f.write_str(", another fault had ended the paused processes")?;
         }
         Ok(())
     }

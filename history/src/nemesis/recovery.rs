@@ -1,4 +1,4 @@
-//! What came back after a fault was healed, and how long it took.
+//! The return of nodes and links after a fault was healed, and its duration.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::NodeId;
 
-/// What the nodes and links that a fault had touched did after it was healed.
+/// The return of the nodes and links that a fault had touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
     /// The fault's number in the schedule.
@@ -17,12 +17,12 @@ pub struct Recovery {
     pub bound_ms: u64,
     /// The nodes.
     pub nodes: Vec<NodeReturn>,
-    /// The directed links; none where the fault touched no links.
+    /// The directed links; empty if the fault touched no links.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkReturn>,
 }
 
-/// What one node did.
+/// The return of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReturn {
     /// The node.
@@ -32,7 +32,7 @@ pub struct NodeReturn {
     pub came: Return,
 }
 
-/// What one directed link did.
+/// The return of one directed link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkReturn {
     /// The sending host.
@@ -53,23 +53,23 @@ pub enum Return {
         /// How long after the heal, in milliseconds.
         after_ms: u64,
     },
-    /// It did not answer within the bound, and nothing but the fault that was healed had kept it from that.
+    /// It did not answer within the bound, and only the healed fault had kept it from that.
     Silent {
         /// How long after the heal it was still silent, in milliseconds.
         waited_ms: u64,
-        /// What it last said, or did not.
+        /// Its last error or status.
         why: String,
     },
-    /// It had not answered by then, and that says nothing.
+    /// It had not answered by then, which proves nothing.
     NotJudged {
         /// How long after the heal it was still silent, in milliseconds.
         waited_ms: u64,
-        /// Why it says nothing.
+        /// The reason why that proves nothing.
         because: Unjudged,
     },
 }
 
-/// Why a silence after a heal says nothing.
+/// The reason why a silence after a heal proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "kebab-case")]
 pub enum Unjudged {
@@ -78,9 +78,9 @@ pub enum Unjudged {
         /// Its number in the schedule.
         fault: u32,
     },
-    /// Until the end, faults or what they had damaged kept more nodes away than the system tolerates.
+    /// Until the end, faults or their damage kept more nodes away than the system tolerates.
     TooFewNodes,
-    /// A fault had damaged, for good, what the node's disk had promised to keep.
+    /// A fault had damaged, for good, data that the node's disk had promised to keep.
     Damaged {
         /// Its number in the schedule.
         fault: u32,
@@ -92,7 +92,7 @@ pub enum Unjudged {
 }
 
 impl Recovery {
-    /// Everything that was awaited, by its name, with what it did: nodes first.
+    /// Returns every awaited node and link, by its name, with its return: nodes first.
     pub fn returns(&self) -> impl Iterator<Item = (String, &Return)> {
         let nodes = self.nodes.iter().map(|node| (node.node.to_string(), &node.came));
         let links = self.links.iter().map(|link| (format!("{} to {}", link.from, link.to), &link.came));
@@ -101,7 +101,7 @@ impl Recovery {
 }
 
 impl fmt::Display for Recovery {
-    /// Each node; of the links, those that were slowest to answer, and those that did not.
+    /// Formats each node; and the links that were slowest to answer, or did not.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes = self.nodes.iter().map(|node| format!("{} {}", node.node, node.came));
         let silent = self.links.iter().filter(|link| !matches!(link.came, Return::Back { .. }));
@@ -114,7 +114,7 @@ impl fmt::Display for Recovery {
         let slowest =
             back.clone().max().map(|slowest| format!("{} links within {} ms", back.count(), slowest + 1));
         let all: Vec<String> = nodes.chain(slowest).chain(silent).collect();
-        if all.is_empty() { f.write_str("nothing was to come back") } else { f.write_str(&all.join(", ")) }
+        if all.is_empty() { f.write_str("no node or link was awaited") } else { f.write_str(&all.join(", ")) }
     }
 }
 

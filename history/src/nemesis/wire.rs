@@ -97,7 +97,8 @@ impl FaultValue {
 }
 
 impl NemesisAct {
-    /// What an event at `time`, in nanoseconds since the run began, says: whatever is not of ours is foreign.
+    /// Reads an event at `time`, in nanoseconds since the run began: an event that is not in our form is
+    /// foreign.
     pub(crate) fn read(time: u64, f: Value, value: Value, error: Option<String>) -> Self {
         let ours = f.as_str().and_then(|f| ours(time, f, &value, error.as_deref()));
         ours.unwrap_or(Self::Foreign { f, value, error })
@@ -157,7 +158,7 @@ impl NemesisAct {
     }
 }
 
-/// The act, if it is one that our nemesis records.
+/// Returns the act, if it is one that our nemesis records.
 fn ours(time: u64, f: &str, value: &Value, error: Option<&str>) -> Option<NemesisAct> {
     if let Some(family) = f.strip_prefix(START) {
         let FaultValue { fault, what, leader, away, event, since_us, late_us, evidence, .. } = parsed(value)?;
@@ -228,7 +229,7 @@ fn parsed<T: DeserializeOwned>(value: &Value) -> Option<T> {
 }
 
 impl Serialize for NemesisEvent {
-    /// The line of the history file, without its line end.
+    /// Serializes the line of the history file, without its line end.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (f, value, error) = self.act.written().map_err(S::Error::custom)?;
         let mut line = serializer.serialize_struct("NemesisEvent", 7)?;

@@ -1,9 +1,9 @@
 //! Forms turned into JSON text as they are read.
 //!
-//! What JSON lacks becomes the nearest thing it has: keywords, symbols, characters and regular expressions become strings
-//! (`:read` is `"read"`), lists become arrays, sets become sorted arrays, tags and metadata are left out, and a map's
-//! keys become strings. Numbers that JSON lacks (ratios, `##NaN`, more than 64 bits) become `{"number":"1/2"}`; see
-//! [`Scalar`](crate::Scalar).
+//! Values that JSON lacks become the nearest JSON value: keywords, symbols, characters and regular
+//! expressions become strings (`:read` is `"read"`), lists become arrays, sets become sorted arrays, tags and
+//! metadata are left out, and a map's keys become strings. Numbers that JSON lacks (ratios, `##NaN`, more
+//! than 64 bits) become `{"number":"1/2"}`; see [`Scalar`](crate::Scalar).
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ impl Forms<'_> {
     /// Appends the next form to `json`.
     ///
     /// # Errors
-    /// [`SyntaxError`], also when there is none.
+    /// [`SyntaxError`], also at the end of the text.
     pub(crate) fn form(&mut self, what: &'static str, json: &mut String) -> Result<()> {
         let began = self.line;
         match self.peek()?.ok_or(SyntaxError::Unterminated { what, began })? {
@@ -92,7 +92,7 @@ impl Forms<'_> {
         Ok(begins)
     }
 
-    /// A set: two sets of the same elements become the same array.
+    /// Reads a set: two sets of the same elements become the same array.
     fn set(&mut self, json: &mut String) -> Result<()> {
         let mut text = String::new();
         let begins = self.sequence(b'}', "a set", &mut text)?;
@@ -106,7 +106,8 @@ impl Forms<'_> {
         Ok(())
     }
 
-    /// What begins with `#`: a set, a regular expression, a number that is none, or a tag, which is left out.
+    /// Reads a form that begins with `#`: a set, a regular expression, a special number, or a tag, which is
+    /// left out.
     fn dispatch(&mut self, json: &mut String) -> Result<()> {
         let began = self.line;
         self.at += 1;
@@ -150,7 +151,7 @@ impl Forms<'_> {
         }
     }
 
-    /// A string. Escapes that JSON has too are kept as they are.
+    /// Reads a string. Escapes that JSON has too are kept as they are.
     fn string(&mut self, json: &mut String) -> Result<()> {
         let end = SyntaxError::Unterminated { what: "a string", began: self.line };
         self.at += 1;
@@ -183,7 +184,7 @@ impl Forms<'_> {
         Ok(())
     }
 
-    /// The four digits after `\u`; half of a pair without the other becomes the unknown character.
+    /// Reads the four digits after `\u`; half of a pair without the other becomes the unknown character.
     fn unicode(&mut self, json: &mut String, end: &SyntaxError) -> Result<()> {
         let code = self.four_digits(end)?;
         if (0xd800..0xdc00).contains(&code) && self.rest().starts_with("\\u") {
@@ -240,7 +241,7 @@ impl Forms<'_> {
         Ok(())
     }
 
-    /// A number, a keyword, a symbol, or one of the words for nil, true and false.
+    /// Reads a number, a keyword, a symbol, or one of the words for nil, true and false.
     fn atom(&mut self, json: &mut String) -> Result<()> {
         let token = self.token();
         let unsigned = token.strip_prefix(['+', '-']).unwrap_or(token);

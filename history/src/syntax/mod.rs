@@ -1,23 +1,23 @@
 //! EDN's and JSON's forms.
 //!
-//! One reader serves both: JSON is read as EDN in which a colon between a key and its value is white space. A form is
-//! either turned into JSON ([`json`]) or skipped ([`skip`]); here is what both stand on.
+//! One reader serves both: JSON is read as EDN in which a colon between a key and its value is white space. A
+//! form is either turned into JSON ([`json`]) or skipped ([`skip`]); this file has what both need.
 
 mod json;
 mod skip;
 
 pub(crate) use json::quote;
 
-/// Deeper than this no history is nested, and the reader calls itself once a level.
+/// The deepest allowed nesting, more than in any history: the reader calls itself once a level.
 const DEPTH_MAX: u32 = 64;
 
-/// Why a text is neither EDN nor JSON.
+/// The reason why a text is neither EDN nor JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxError {
     /// The text ends too early.
     #[error("the file ends inside {what} that began at line {began}: it has been cut short")]
     Unterminated {
-        /// What was begun.
+        /// The unterminated form.
         what: &'static str,
         /// Where.
         began: u64,
@@ -27,7 +27,7 @@ pub enum SyntaxError {
     Unexpected {
         /// The character.
         found: char,
-        /// What could be there.
+        /// The possible forms.
         expected: &'static str,
     },
     /// A map with a key and no value.
@@ -42,7 +42,7 @@ pub enum SyntaxError {
     /// A backslash with something after it that it does not go with.
     #[error("{token:?} is neither a character nor an escape of EDN or JSON")]
     Escape {
-        /// What follows the backslash.
+        /// The character or word after the backslash.
         token: String,
     },
     /// Too many brackets inside each other.
@@ -50,17 +50,17 @@ pub enum SyntaxError {
     TooDeep,
 }
 
-/// Reads forms from a text, and knows the line it is at.
+/// Reads forms from a text, and keeps count of its lines.
 #[derive(Clone)]
 pub(crate) struct Forms<'a> {
     text: &'a str,
-    /// Where the next form is looked for, in bytes.
+    /// The offset of the next form, in bytes.
     at: usize,
     line: u64,
     depth: u32,
 }
 
-/// What comes next.
+/// The kind of the next form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// A map.
@@ -74,19 +74,19 @@ pub(crate) enum Next {
 type Result<T> = std::result::Result<T, SyntaxError>;
 
 impl<'a> Forms<'a> {
-    /// Reads `text`, whose first line is the `line`th of its file.
+    /// Returns a reader of `text`, whose first line is the `line`th of its file.
     pub(crate) fn new(text: &'a str, line: u64) -> Self {
         Self { text, at: 0, line, depth: 0 }
     }
 
-    /// The line that the next form begins at, from 1.
+    /// Returns the line that the next form begins at, from 1.
     pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
-    /// The line of the next character that is not white space.
+    /// Returns the line of the next character that is not white space.
     pub(crate) fn next_line(mut self) -> u64 {
-        // What is to be left out may not end: then it begins where it does.
+        // A form to leave out may be unterminated: then it begins where it does.
         let _ = self.peek();
         self.line
     }
@@ -96,7 +96,7 @@ impl<'a> Forms<'a> {
         self.at
     }
 
-    /// What has not been read yet.
+    /// Returns the text not read yet.
     pub(crate) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -112,10 +112,10 @@ impl<'a> Forms<'a> {
         self.text.as_bytes().get(self.at + ahead).copied()
     }
 
-    /// Skips what means nothing, and shows the next byte; `None` at the end.
+    /// Skips white space, comments and forms to leave out, and returns the next byte; `None` at the end.
     ///
     /// # Errors
-    /// [`SyntaxError`] in a form that is to be left out.
+    /// [`SyntaxError`] in a form to leave out.
     pub(crate) fn peek(&mut self) -> Result<Option<u8>> {
         loop {
             let Some(next) = self.byte(0) else { return Ok(None) };
@@ -153,10 +153,10 @@ impl<'a> Forms<'a> {
         self.rest().find('\n').unwrap_or(self.rest().len())
     }
 
-    /// What the next form is, behind its tags and metadata, which are skipped; `None` at the end.
+    /// Returns the kind of the next form, after skipping its tags and metadata; `None` at the end.
     ///
     /// # Errors
-    /// [`SyntaxError`] in what is left out.
+    /// [`SyntaxError`] in a skipped form.
     pub(crate) fn next(&mut self) -> Result<Option<Next>> {
         loop {
             return Ok(Some(match self.peek()? {
@@ -188,10 +188,10 @@ impl<'a> Forms<'a> {
         self.at += 1;
     }
 
-    /// Steps over `closing` if it comes next.
+    /// Steps over `closing` if it comes next; returns whether it did.
     ///
     /// # Errors
-    /// [`SyntaxError`] in a form that is to be left out, and at the end of the text inside `what`, begun at line
+    /// [`SyntaxError`] in a form to leave out, and at the end of the text inside `what`, begun at line
     /// `began`.
     pub(crate) fn close(&mut self, closing: u8, what: &'static str, began: u64) -> Result<bool> {
         let next = self.peek()?.ok_or(SyntaxError::Unterminated { what, began })?;
@@ -201,8 +201,8 @@ impl<'a> Forms<'a> {
         Ok(next == closing)
     }
 
-    /// The name that comes next, of a field: a keyword, a string or a symbol; `None`, with nothing read, where it is
-    /// something else.
+    /// Reads the name of a field: a keyword, a string or a symbol; `None`, with nothing read, for any other
+    /// form.
     ///
     /// # Errors
     /// [`SyntaxError`].

@@ -3,10 +3,10 @@
 use super::{Forms, Result, SyntaxError};
 
 impl Forms<'_> {
-    /// Skips the next form, whatever is in it: only brackets, strings and comments are looked at.
+    /// Skips the next form, whatever its content: only brackets, strings and comments are parsed.
     ///
     /// # Errors
-    /// [`SyntaxError`] where there is no form, or none that ends.
+    /// [`SyntaxError`] if there is no form, or it does not end.
     pub(crate) fn skip(&mut self, what: &'static str) -> Result<()> {
         let began = self.line;
         let end = SyntaxError::Unterminated { what, began };
@@ -110,7 +110,7 @@ impl Forms<'_> {
         }
     }
 
-    /// Steps over the string that comes next; `None` where it does not end.
+    /// Steps over the string that comes next; `None` if it does not end.
     pub(super) fn skip_string(&mut self) -> Option<()> {
         self.at += 1;
         loop {
@@ -134,7 +134,7 @@ impl Forms<'_> {
         }
     }
 
-    /// Steps over `<java.io.IOException …>`, which Clojure prints and cannot read; `None` where it does not end.
+    /// Steps over `<java.io.IOException …>`, which Clojure prints and cannot read; `None` if it does not end.
     pub(super) fn unreadable(&mut self) -> Option<()> {
         let mut open = 0;
         loop {

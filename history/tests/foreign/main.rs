@@ -1,4 +1,4 @@
-//! What others recorded is read as they meant it, or refused with a sentence that says what to do.
+//! Histories of other programs are read as they were meant, or refused with a sentence that names the remedy.
 
 mod times;
 
@@ -32,10 +32,10 @@ fn refused<A: Payload>(text: &str) -> String {
     sentence
 }
 
-/// Each operation in few words: `process action -> completion`.
+/// Returns each operation in few words: `process action -> completion`.
 fn told<A: Payload>(history: &History<A>) -> Vec<String> {
     fn action<A: Payload>(action: &A) -> String {
-        let value = serde_json::to_string(&Value(action)).expect("a value has a text");
+        let value = serde_json::to_string(&Value(action)).expect("a value has JSON");
         let key = action.key().map_or_else(String::new, |key| format!("{key} "));
         format!("{} {key}{value}", action.f())
     }
@@ -308,7 +308,7 @@ fn an_object_may_be_a_whole_operation() {
     assert_eq!(told(&read::<Register>(flat)), expected);
     let edn = "{:client 4 :op :read :call 5 :return 9 :output 3} {:client 4 :op :write :call 7 :return 12 :value 3}";
     assert_eq!(told(&read::<CasRegister>(edn)), ["4 read null -> read 3", "5 write 3 -> write 3"]);
-    // Where one ends as the other begins, they overlap, as Porcupine has it.
+    // If one ends as the other begins, they overlap, as in Porcupine.
     let touching = "{:client 0 :op :write :call 1 :return 2 :value 3}{:client 0 :op :write :call 2 :return 3 :value 4}\
                     {:client 1 :op :write :call 2 :return 3 :value 5}";
     assert_eq!(times::order(&read::<CasRegister>(touching)), "0i 1i 2i 0o 1o 2o");
@@ -469,7 +469,7 @@ fn packed_histories_are_unpacked() {
         fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
         match import::read_any::<CasRegister>(&path) {
             Ok(history) => assert!(history.torn == Torn::LastLine && history.events.len() > 1_000, "{name}"),
-            // Zstandard gives out nothing before a whole window is there.
+            // Zstandard outputs nothing before a whole window is there.
             Err(error) => {
                 assert!(name.ends_with("zst") && matches!(error, ReadError::Io { .. }), "{name}: {error:?}")
             }
@@ -494,7 +494,7 @@ fn a_folder_is_the_history_in_it() {
         told(&import::read_any::<CasRegister>(folder.path()).expect("a history")),
         ["0 write 2 -> open"]
     );
-    let error =
-        import::read_any::<CasRegister>(&folder.path().join("register")).expect_err("nothing is there");
+    let error = import::read_any::<CasRegister>(&folder.path().join("register"))
+        .expect_err("the folder has no history");
     assert!(error.to_string().contains("history.edn, history.txt"), "{error}");
 }

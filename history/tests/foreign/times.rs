@@ -104,7 +104,7 @@ fn several_files_are_the_logs_of_several_clients() {
         told(&merged),
         ["0 write 1 -> write 1", "1 write 7 -> write 7", "2 write 5 -> open", "0 write 2 -> open"]
     );
-    // A log that was rotated in the middle of an operation goes on in the next file.
+    // A log that was rotated in the middle of an operation continues in the next file.
     let (_folder, paths) = files(&[&timed("3,i,1,10"), &timed("3,o,1,30 3,i,2,40")]);
     let merged = import::read::<CasRegister>(&paths, &Options::default()).expect("merged");
     assert_eq!(told(&merged), ["3 write 1 -> write 1", "3 write 2 -> open"]);

@@ -1,7 +1,7 @@
-//! What a clock that can be moved costs: per reading, per step, per start of a program, and per question.
+//! The cost of a movable clock: per reading, per step, per program start, and per sample.
 //!
-//! This program starts copies of itself, one as it is and one that follows a clock page, and lets each say
-//! how long a reading takes. Run with `cargo bench -p duress-arena --bench clock`.
+//! This program starts two copies of itself, one as it is and one that follows a clock page; each reports how
+//! long a reading takes. Run with `cargo bench -p duress-arena --bench clock`.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
@@ -110,7 +110,7 @@ fn starts(criterion: &mut Criterion, tracer: &Tracer) {
     });
 }
 
-/// The time `start` takes for `count` programs, without that of ending them.
+/// Returns the time `start` takes for `count` programs, without that of ending them.
 fn timed(count: u64, mut start: impl FnMut() -> Child) -> Duration {
     let mut total = Duration::ZERO;
     for _ in 0..count {

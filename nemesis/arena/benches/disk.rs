@@ -1,8 +1,8 @@
-//! What the fault disk costs: the bare folder against the disk, and against the disk with real fsyncs, in one
-//! run.
+//! The cost of the fault disk: the bare folder against the disk, and against the disk with real fsyncs, in
+//! one run.
 //!
-//! Only the ratios within one run mean anything. Where the disk cannot be mounted, nothing is measured, and
-//! it says so.
+//! Only the ratios within one run mean anything. If the disk cannot be mounted, the benchmark says so and
+//! measures nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;

@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs it; everything it starts ends with it.
 ///
 /// # Errors
-/// What this machine refuses.
+/// The refusal of this machine.
 pub fn main() -> Result<ExitCode, Box<dyn Error>> {
-    // First of all, while the program has one thread: namespaces that nothing outlives.
+    // Isolate first, while the program has one thread: nothing outlives these namespaces.
     if let Role::Outer(ended) = isolate()? {
         return Ok(ExitCode::from(if ended.success() { 0 } else { 1 }));
     }

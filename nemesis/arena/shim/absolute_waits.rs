@@ -9,15 +9,15 @@
 //! [`SLICE_NS`], is added to the machine's clock, and the real function waits until then. After a slice the program's
 //! clock is asked again, so that a step or a drift during the wait is noticed at most one slice late.
 //!
-//! A condition variable must not be waited for again after a slice: a thread that signals it without holding the
-//! mutex may have done so just in between, and the program would never look at what it was told about. So the end of a
-//! slice is given to the program as a spurious wake-up, which POSIX allows and every correct program checks for. Only
-//! the deadline itself is answered with `ETIMEDOUT`.
+//! A condition variable must not be waited for again after a slice: a thread that signals it without holding
+//! the mutex may have done so just in between, and the program would miss that signal. The end of a slice is
+//! therefore a spurious wake-up for the program, which POSIX allows and every correct program checks for.
+//! Only the deadline itself is answered with `ETIMEDOUT`.
 //!
-//! What stays as it was: waits by any other clock, relative waits, invalid deadlines, and `pthread_cond_timedwait`
-//! until a moment before 1987 ([`EARLIEST_WALL_SECONDS`]). Not reached are timers (`timerfd_settime`,
-//! `timer_settime`), message queues, C11's `cnd_timedwait` and `mtx_timedlock`, programs that call `futex` themselves,
-//! and statically linked programs, which preload nothing.
+//! Unchanged are waits by any other clock, relative waits, invalid deadlines, and `pthread_cond_timedwait`
+//! until a moment before 1987 ([`EARLIEST_WALL_SECONDS`]). Not covered are timers (`timerfd_settime`,
+//! `timer_settime`), message queues, C11's `cnd_timedwait` and `mtx_timedlock`, programs that call `futex`
+//! themselves, and statically linked programs, which preload nothing.
 
 #![no_std]
 
@@ -30,10 +30,11 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 /// The longest a wait goes without a look at the program's clock.
 const SLICE_NS: i64 = 250_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
-/// `pthread_cond_timedwait` is not told the clock, which is an attribute of the condition variable, perhaps made by
-/// another process. Deadlines on the monotonic clock count from the machine's start: this many seconds are 17 years.
-/// What is less is left alone, being monotonic, or long past. A deadline that is later even though it is monotonic
-/// means "for ever", and is waited for in the same way: until a signal.
+/// `pthread_cond_timedwait` does not receive the clock, which is an attribute of the condition variable,
+/// perhaps made by another process. Deadlines on the monotonic clock count from the machine's start: this
+/// many seconds are 17 years. An earlier deadline is passed on unchanged: it is monotonic, or long past. A
+/// later deadline that is monotonic even so means "for ever", and is waited for in the same way: until a
+/// signal.
 const EARLIEST_WALL_SECONDS: i64 = 1 << 29;
 
 const CLOCK_REALTIME: c_int = 0;
@@ -71,7 +72,7 @@ type FindVersion = unsafe extern "C" fn(*mut c_void, *const c_char, *const c_cha
 /// A function of the C library behind ours.
 struct Real {
     name: &'static CStr,
-    /// The version to ask for, where asking for none may find one of an earlier, different kind.
+    /// The version to look up, where an unversioned lookup may find an older, incompatible function.
     version: Option<&'static CStr>,
     address: AtomicPtr<c_void>,
 }
@@ -81,7 +82,7 @@ impl Real {
         Self { name, version: None, address: AtomicPtr::new(null_mut()) }
     }
 
-    /// Its address; null where the C library lacks it, and then no program can have linked to it.
+    /// Returns its address; null if the C library lacks it, and then no program can have linked to it.
     fn address(&self) -> *mut c_void {
         let known = self.address.load(Ordering::Relaxed);
         if !known.is_null() {
@@ -117,7 +118,8 @@ fn nanoseconds(time: Timespec) -> i64 {
     time.seconds.saturating_mul(SECOND_NS).saturating_add(time.nanoseconds)
 }
 
-/// The machine's time at which the next slice of a wait ends; none when the deadline is over by the program's clock.
+/// Returns the machine's time at which the next slice of a wait ends; `None` when the deadline has passed by
+/// the program's clock.
 fn slice(deadline: Timespec) -> Option<Timespec> {
     let (mut program, mut machine) = (PAST, PAST);
     // SAFETY: both calls are given valid storage of the kernel's layout. They do not fail for this clock.
@@ -144,20 +146,20 @@ fn wait_in_slices(
             return outcome;
         }
     }
-    // The real function may still find what it was to wait for, and is where a thread is cancelled.
+    // The real function may still find its condition met, and is a cancellation point.
     match wait(&PAST) {
         Break(outcome) | Continue(outcome) => outcome,
     }
 }
 
-/// One slice of waiting for a condition variable.
+/// Waits one slice for a condition variable.
 fn wait_for_condition(deadline: Timespec, wait: impl FnOnce(*const Timespec) -> c_int) -> c_int {
     let Some(end) = slice(deadline) else { return wait(&PAST) };
     let outcome = wait(&end);
     if outcome == ETIMEDOUT && slice(deadline).is_some() { 0 } else { outcome }
 }
 
-/// The deadline, if it is one that the kernel would accept.
+/// Returns the deadline, if it is one that the kernel would accept.
 ///
 /// # Safety
 /// `deadline` is null or points to a timespec.
@@ -187,7 +189,7 @@ macro_rules! lock_until {
             }
             // SAFETY: the C library's function of this name has this signature.
             let real = unsafe { transmute::<*mut c_void, Wait>(address) };
-            // SAFETY: the caller gives what the real function takes; only the deadline is another valid one.
+            // SAFETY: the caller passes valid arguments of the real function; only the deadline is replaced, by a valid one.
             unsafe {
                 match valid(deadline) {
                     None => real(object, deadline),
@@ -221,7 +223,7 @@ macro_rules! lock_until_by_clock {
             }
             // SAFETY: the C library's function of this name has this signature.
             let real = unsafe { transmute::<*mut c_void, ClockWait>(address) };
-            // SAFETY: the caller gives what the real function takes; only the deadline is another valid one.
+            // SAFETY: the caller passes valid arguments of the real function; only the deadline is replaced, by a valid one.
             unsafe {
                 match valid(deadline) {
                     Some(until) if clock == CLOCK_REALTIME => wait_in_slices(until, |end| {
@@ -242,7 +244,7 @@ lock_until_by_clock!(pthread_mutex_clocklock, c"pthread_mutex_clocklock");
 lock_until_by_clock!(pthread_rwlock_clockrdlock, c"pthread_rwlock_clockrdlock");
 lock_until_by_clock!(pthread_rwlock_clockwrlock, c"pthread_rwlock_clockwrlock");
 
-/// The outcome of a semaphore's function, which sets errno.
+/// Returns the outcome of a semaphore's function, which sets errno.
 ///
 /// # Safety
 /// Call it right after the function.
@@ -270,7 +272,7 @@ pub unsafe extern "C" fn sem_timedwait(object: *mut c_void, deadline: *const Tim
     }
     // SAFETY: the C library's function of this name has this signature.
     let real = unsafe { transmute::<*mut c_void, Wait>(address) };
-    // SAFETY: the caller gives what the real function takes; only the deadline is another valid one.
+    // SAFETY: the caller passes valid arguments of the real function; only the deadline is replaced, by a valid one.
     unsafe {
         match valid(deadline) {
             None => real(object, deadline),
@@ -296,7 +298,7 @@ pub unsafe extern "C" fn sem_clockwait(
     }
     // SAFETY: the C library's function of this name has this signature.
     let real = unsafe { transmute::<*mut c_void, ClockWait>(address) };
-    // SAFETY: the caller gives what the real function takes; only the deadline is another valid one.
+    // SAFETY: the caller passes valid arguments of the real function; only the deadline is replaced, by a valid one.
     unsafe {
         match valid(deadline) {
             Some(until) if clock == CLOCK_REALTIME => {
@@ -325,7 +327,7 @@ pub unsafe extern "C" fn pthread_cond_timedwait(
     }
     // SAFETY: the C library's function of this name has this signature.
     let real = unsafe { transmute::<*mut c_void, ConditionWait>(address) };
-    // SAFETY: the caller gives what the real function takes; only the deadline is another valid one.
+    // SAFETY: the caller passes valid arguments of the real function; only the deadline is replaced, by a valid one.
     unsafe {
         match valid(deadline) {
             Some(until) if until.seconds >= EARLIEST_WALL_SECONDS => {
@@ -354,7 +356,7 @@ pub unsafe extern "C" fn pthread_cond_clockwait(
     }
     // SAFETY: the C library's function of this name has this signature.
     let real = unsafe { transmute::<*mut c_void, ConditionClockWait>(address) };
-    // SAFETY: the caller gives what the real function takes; only the deadline is another valid one.
+    // SAFETY: the caller passes valid arguments of the real function; only the deadline is replaced, by a valid one.
     unsafe {
         match valid(deadline) {
             Some(until) if clock == CLOCK_REALTIME => {
@@ -383,7 +385,7 @@ pub unsafe extern "C" fn clock_nanosleep(
     }
     // SAFETY: the C library's function of this name has this signature.
     let real = unsafe { transmute::<*mut c_void, ClockSleep>(address) };
-    // SAFETY: the caller gives what the real function takes; only the deadline is another valid one.
+    // SAFETY: the caller passes valid arguments of the real function; only the deadline is replaced, by a valid one.
     unsafe {
         match valid(request) {
             Some(until) if clock == CLOCK_REALTIME && flags & TIMER_ABSTIME != 0 => {
@@ -397,7 +399,7 @@ pub unsafe extern "C" fn clock_nanosleep(
     }
 }
 
-/// Nothing here panics; the language demands that it be said what would happen.
+/// Nothing here panics; the language requires a handler.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {

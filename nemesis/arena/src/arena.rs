@@ -51,7 +51,7 @@ pub enum ArenaError {
     Host {
         /// The host.
         host: HostName,
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// The refusal.
         #[source]
@@ -94,18 +94,18 @@ impl Arena {
         Ok(Self { hosts, switch, engine })
     }
 
-    /// The host called `name`.
+    /// Returns the host called `name`.
     #[must_use]
     pub fn host(&self, name: &str) -> Option<&Arc<Host>> {
         self.hosts.get(name)
     }
 
-    /// Every host, by name.
+    /// Returns every host, by name.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
         self.hosts.values()
     }
 
-    /// The network between the hosts.
+    /// Returns the network between the hosts.
     #[must_use]
     pub fn switch(&self) -> &Switch {
         &self.switch
@@ -114,7 +114,7 @@ impl Arena {
     /// Stops the switch and waits until it has stopped.
     ///
     /// # Errors
-    /// What made the switch stop before, if it had.
+    /// The error that made the switch stop before, if it had.
     pub fn close(self) -> Result<(), SwitchError> {
         self.engine.stop()
     }

@@ -1,4 +1,4 @@
-//! What this machine allows, found by trying it.
+//! What this machine allows this program to do, found by trying it.
 //!
 //! Settings, capabilities and filters overlap in so many ways that only the attempt is a reliable answer. Each
 //! attempt is made in a forked process, so that the caller is left as it was.
@@ -19,10 +19,10 @@ use crate::isolation::{NamespaceKind, enter_process_namespace, mount_proc, unsha
 use crate::port::{PortKind, Workshop, in_new_namespace};
 use crate::sys::child::{ForkError, Forked, end_forked, fork_single_threaded};
 
-/// What this machine allows this user.
+/// The capabilities that this machine grants this user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// Who asks.
+    /// The user who runs this.
     pub user: User,
     /// By which right namespaces are had, if they are.
     pub namespace_kind: Option<NamespaceKind>,
@@ -44,7 +44,7 @@ pub struct Capabilities {
     pub ptrace: Availability,
 }
 
-/// Who asks.
+/// The user who runs this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum User {
@@ -79,7 +79,7 @@ impl Availability {
     }
 }
 
-/// Why nothing could be tried.
+/// The reason why no capability could be tried.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
@@ -87,14 +87,14 @@ pub enum ProbeError {
     #[error("cannot fork a process to try things in")]
     Fork(#[from] ForkError),
     /// The forked process gave no complete answer.
-    #[error("cannot learn what the forked process found")]
+    #[error("cannot read the result of the forked process")]
     Answer(#[source] io::Error),
 }
 
-/// Tries everything. Call it while single-threaded; it takes about a tenth of a second.
+/// Tries every capability. Call it while single-threaded; it takes about a tenth of a second.
 ///
 /// # Errors
-/// [`ProbeError`] when nothing could be tried at all; what is merely forbidden is part of the answer.
+/// [`ProbeError`] when nothing could be tried at all; a refusal is part of the result.
 pub fn probe() -> Result<Capabilities, ProbeError> {
     let (answer, report) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| ProbeError::Answer(errno.into()))?;
     match fork_single_threaded()? {
@@ -154,7 +154,7 @@ fn try_namespaces(report: &mut File) {
 }
 
 fn answer(report: &mut File, found: &Capabilities) {
-    // An answer that cannot be written is missed by the reader, who says so.
+    // If the result cannot be written, the reader misses it and reports that.
     let written = serde_json::to_vec(found).map(|text| report.write_all(&text));
     if !matches!(written, Ok(Ok(()))) {
         end_forked(1);
@@ -172,7 +172,7 @@ fn try_inside(found: &mut Capabilities) {
     found.tcp_rto_max = Availability::of(in_new_namespace(|| {
         OpenOptions::new().write(true).open("/proc/sys/net/ipv4/tcp_rto_max_ms").map(drop)
     }));
-    // What is mounted here is not seen outside.
+    // This mount is invisible outside.
     let place = std::env::temp_dir();
     found.tmpfs = Availability::of(
         mount(Some("duress"), &place, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>)
@@ -201,7 +201,7 @@ fn try_fuse(place: &Path) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("/dev/fuse: {error}")))?;
     let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    // mount(2) does not wait for the file system's server, so none need be running.
+    // mount(2) does not wait for the file system's server, so none has to run.
     mount(Some("duress"), place, Some("fuse"), flags, Some(options.as_str()))?;
     Ok(())
 }
@@ -215,7 +215,7 @@ fn try_ptrace() -> Availability {
             }
             Forked::Parent(child) => match waitpid(child, Some(WaitPidFlag::WUNTRACED))? {
                 WaitStatus::Stopped(..) => {
-                    // Only a tracer may do this, which is what was to be found out.
+                    // Only a tracer may do this, so its success is the result.
                     let traced = ptrace::kill(child);
                     if traced.is_err() {
                         nix::sys::signal::kill(child, Signal::SIGKILL)?;
@@ -240,7 +240,7 @@ fn scope_hint() -> String {
     .to_owned()
 }
 
-/// The error with everything that caused it, on one line.
+/// Returns the error with everything that caused it, on one line.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

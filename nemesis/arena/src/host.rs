@@ -53,13 +53,13 @@ impl Host {
         Ok((host, port))
     }
 
-    /// The host's name.
+    /// Returns the host's name.
     #[must_use]
     pub fn name(&self) -> &HostName {
         &self.name
     }
 
-    /// The host's address on the arena's network.
+    /// Returns the host's address on the arena's network.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
@@ -103,10 +103,10 @@ impl Host {
         NodeProcess::spawn(Arc::clone(self), spec, None)
     }
 
-    /// Starts a process on the host that follows the clock of `page`, as does whatever it starts.
+    /// Starts a process on the host that follows the clock of `page`, as does everything that it starts.
     ///
     /// # Errors
-    /// [`SpawnError`] names the program or file that is at fault.
+    /// [`SpawnError`] names the program or file at fault.
     pub fn spawn_with_clock(
         self: &Arc<Self>,
         spec: &ProcessSpec,
@@ -116,7 +116,8 @@ impl Host {
         NodeProcess::spawn(Arc::clone(self), spec, Some((tracer, page)))
     }
 
-    /// Every living process on the host, in ascending order: those started here, and whatever they forked.
+    /// Returns every living process on the host, in ascending order: those started here, and their
+    /// descendants.
     ///
     /// # Errors
     /// When /proc cannot be read, or hides a process.
@@ -139,7 +140,7 @@ impl Host {
         Ok(procfs::network_namespace(pid)? == Some(self.inode))
     }
 
-    /// The namespace itself, for a child to enter.
+    /// Returns the namespace itself, for a child to enter.
     pub(super) fn namespace(&self) -> Arc<File> {
         Arc::clone(&self.namespace)
     }
@@ -167,7 +168,7 @@ fn apply_settings(tcp_rto_max: Option<Duration>) -> io::Result<()> {
     // Before any interface is up: IPv6 announces itself at once, and the switch forwards IPv4 only.
     set("ipv6/conf/all/disable_ipv6", 1)?;
     set("ipv6/conf/default/disable_ipv6", 1)?;
-    // A connection attempt into a cut gives up within seconds, so that the client may try anew.
+    // A connection attempt into a cut gives up within seconds, so that the client can retry.
     set("ipv4/tcp_syn_retries", 3)?;
     if let Some(limit) = tcp_rto_max {
         set("ipv4/tcp_rto_max_ms", limit.as_millis())?;

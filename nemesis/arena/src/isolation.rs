@@ -8,9 +8,9 @@
 //!         └── runner ── the rest of the program, and below it every node
 //! ```
 //!
-//! Whichever of the three is killed, by whatever signal, the kernel ends the whole namespace: when init dies its
-//! namespace dies; init dies with outer by its parent-death signal; and init ends when the runner has.
-//! No node needs to cooperate, and a node that daemonises itself does not escape.
+//! When any of the three is killed, by any signal, the kernel ends the whole namespace: when init dies its
+//! namespace dies; init dies with outer by its parent-death signal; and init ends when the runner has. No
+//! node needs to cooperate, and a node that daemonises itself does not escape.
 
 use std::fs;
 use std::io;
@@ -33,7 +33,7 @@ use crate::sys::child::{
 };
 use crate::sys::interface::{Interface, Neighbours};
 
-/// Which process of the family has returned from [`isolate`].
+/// The process of the family that has returned from [`isolate`].
 #[derive(Debug)]
 #[must_use = "the outer process must exit with the status, not go on"]
 pub enum Role {
@@ -44,7 +44,7 @@ pub enum Role {
     Outer(ExitStatus),
 }
 
-/// Why the program could not be isolated. Each says what was refused, and the hint what to do about it.
+/// The reason why the program could not be isolated. Each names the refusal; its hint says how to allow it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IsolationError {
@@ -54,7 +54,7 @@ pub enum IsolationError {
     /// The kernel refuses new namespaces.
     #[error("the kernel refuses new namespaces: {hint}")]
     Namespaces {
-        /// What on this machine forbids it, and what to do.
+        /// Why this machine refuses it, and how to allow it.
         hint: String,
         /// The refusal.
         #[source]
@@ -65,27 +65,27 @@ pub enum IsolationError {
     IdentityMap {
         /// The file of /proc.
         path: &'static str,
-        /// What on this machine forbids it, and what to do.
+        /// Why this machine refuses it, and how to allow it.
         hint: String,
         /// The refusal.
         #[source]
         source: io::Error,
     },
-    /// Namespaces were granted, but not what is needed to furnish them.
+    /// Namespaces were granted, but setting them up was refused.
     #[error("cannot {action} inside the new namespaces: {hint}")]
     Furnish {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
-        /// What on this machine forbids it, and what to do.
+        /// Why this machine refuses it, and how to allow it.
         hint: String,
         /// The refusal.
         #[source]
         source: io::Error,
     },
-    /// A pipe, a signal mask or a wait failed: nothing this program can explain.
+    /// A pipe, a signal mask or a wait failed, for a reason that this program cannot explain.
     #[error("cannot {action}")]
     System {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// The refusal.
         #[source]
@@ -108,14 +108,15 @@ const FORWARDED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP,
 
 /// Isolates the rest of the program in namespaces of its own. Call it first thing, while single-threaded.
 ///
-/// Returns twice, in two processes: in the runner as soon as the namespaces stand, and in the outer process when
-/// everything inside them has ended. In between, outer passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the
-/// runner. The runner is in a process group of its own, so that a terminal's Ctrl-C reaches it once, through
-/// outer, and does not reach the nodes at all. An error may be returned in either, never in both.
+/// Returns twice, in two processes: in the runner as soon as the namespaces are ready, and in the outer
+/// process when everything inside them has ended. In between, outer passes SIGINT, SIGTERM, SIGHUP and
+/// SIGQUIT on to the runner. The runner is in a process group of its own, so that a terminal's Ctrl-C reaches
+/// it once, through outer, and does not reach the nodes at all. An error may be returned in either, never in
+/// both.
 ///
 /// # Errors
-/// [`IsolationError`] says what this machine forbids. After an error the process may already be inside some of
-/// the namespaces; it should report and exit.
+/// [`IsolationError`] says what this machine refuses. After an error the process may already be inside some
+/// of the namespaces; it should report and exit.
 pub fn isolate() -> Result<Role, IsolationError> {
     let signals = SignalsToForward::block()?;
     let result = enter_process_namespace().and_then(|_| split(&signals));
@@ -151,7 +152,7 @@ pub(crate) fn enter_process_namespace() -> Result<NamespaceKind, IsolationError>
 fn split(signals: &SignalsToForward) -> Result<Role, IsolationError> {
     // Only outer holds the writing end of `lifeline`: when outer ends, however it ends, the reading end hangs up.
     let (lifeline, outer_lives) = pipe2(OFlag::O_CLOEXEC).map_err(failed("make a pipe"))?;
-    // Through `verdict` init reports how the runner ended; its own exit status could not tell a signal.
+    // Through `verdict` init reports how the runner ended; its own exit status could not report a signal.
     let (verdict, report) = pipe2(OFlag::O_CLOEXEC).map_err(failed("make a pipe"))?;
     match fork_single_threaded()? {
         Forked::Parent(init) => {
@@ -174,7 +175,7 @@ fn become_init(
     report: OwnedFd,
 ) -> Result<Role, IsolationError> {
     // Order matters. Once the signal is set the kernel kills init when outer ends; if outer had ended before,
-    // the pipe has hung up, which is looked at afterwards. Either way there is no moment at which outer can end
+    // the pipe has hung up, which is checked afterwards. Either way there is no moment at which outer can end
     // unnoticed. (outer is single-threaded, so that its thread and its process end together.)
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || hung_up(lifeline) {
         end_forked(255);
@@ -186,7 +187,7 @@ fn become_init(
         Ok(Forked::Parent(runner)) => {
             let status = wait_forwarding(signals, runner);
             if let Ok(status) = &status {
-                // If outer is gone it is not read, and nothing is lost.
+                // If outer is gone, nobody reads the verdict, and nothing is lost.
                 let _ = write(&report, &status.into_raw().to_ne_bytes());
             }
             end_forked(if status.is_ok() { 0 } else { 255 });
@@ -334,7 +335,7 @@ fn unfurnished(action: &'static str, source: io::Error) -> IsolationError {
     IsolationError::Furnish { action, hint, source }
 }
 
-/// What on this machine is the likely reason of a refusal, and what its owner can do.
+/// Returns the likely reason for a refusal on this machine, and the remedy for its owner.
 fn refusal_hint(errno: Errno) -> String {
     let setting = |path: &str| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let is = |path: &str, value: &str| setting(path).is_some_and(|found| found == value);
@@ -342,7 +343,7 @@ fn refusal_hint(errno: Errno) -> String {
     let text = match errno {
         Errno::EINVAL | Errno::ENOSYS => "this kernel was built without them; use another kernel",
         _ if is("/proc/sys/user/max_user_namespaces", "0") => {
-            "user namespaces are limited to none; `sysctl user.max_user_namespaces=10000` allows them"
+            "the limit of user namespaces is 0; `sysctl user.max_user_namespaces=10000` allows them"
         }
         Errno::ENOSPC | Errno::EUSERS => {
             "too many namespaces exist or too many are nested; see `sysctl user.max_pid_namespaces`"

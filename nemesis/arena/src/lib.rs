@@ -1,19 +1,21 @@
-//! The arena: hosts on one machine, with a network, processes, clocks and disks that can be broken, made of ordinary
-//! Linux parts and without root.
+//! The arena: hosts on one machine, with a network, processes, clocks and disks that can be broken, made of
+//! ordinary Linux parts and without root.
 //!
 //! In reading order:
 //! - [`isolate`]: one call at program start, so that nothing outlives the program;
 //! - [`capabilities`]: what this machine allows, found by trying;
-//! - [`Arena`]: the hosts and the network between them; [`Host`]: a network namespace with one address, in which
-//!   processes run and from which connections are made;
-//! - [`NodeProcess`]: start, kill, pause and resume everything that runs on a host, and see it done;
-//! - [`Switch`]: the network between the hosts, one [`LinkPolicy`] for each directed pair; [`Capture`]: every packet and
-//!   what became of it, as pcapng;
+//! - [`Arena`]: the hosts and the network between them; [`Host`]: a network namespace with one address, in
+//!   which processes run and from which connections are made;
+//! - [`NodeProcess`]: starts, kills, pauses and resumes everything that runs on a host, and confirms the
+//!   effect;
+//! - [`Switch`]: the network between the hosts, one [`LinkPolicy`] for each directed pair; [`Capture`]: every
+//!   packet and its outcome, as pcapng;
 //! - [`clock`]: a wall clock for each host, moved while its unmodified programs run;
-//! - [`disk`]: a folder that can lose what was not synced, fail, fill up and rot; [`mount_tmpfs`]: one in memory.
+//! - [`disk`]: a folder that can lose unsynced data, fail, fill up and rot; [`mount_tmpfs`]: one in memory.
 //!
-//! Nothing here knows what runs on the hosts, why it is broken, or what is recorded of it; nothing prints or exits.
-//! Every call that waits has a deadline. An arena lives inside the namespaces that [`isolate`] makes.
+//! This crate does not know what runs on the hosts, why it is broken, or what is recorded of it; it never
+//! prints or exits. Every call that waits has a deadline. An arena lives inside the namespaces that
+//! [`isolate`] makes.
 //!
 //! The program `examples/two_hosts.rs` cuts a link and moves a clock:
 //!

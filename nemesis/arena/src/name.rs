@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 /// The name of a host, unique in its arena.
 ///
-/// Cheap to clone; ordered as a string. Whatever looks a host up takes a `&str`.
+/// Cheap to clone; ordered as a string. Functions that look a host up take a `&str`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(Arc<str>);
 
 impl HostName {
-    /// The name as a string.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::sys::interface::{Interface, Neighbours};
 use crate::sys::{packet_socket, procfs, tun};
 
-/// What a host calls its interface.
+/// The name of a host's interface, inside the host.
 const INTERFACE: &str = "eth0";
 const MTU: u16 = 1500;
 const PREFIX: u8 = 24;
@@ -37,7 +37,8 @@ pub enum PortKind {
 }
 
 impl PortKind {
-    /// The better kind that works here, found by trying to make a TUN device. Call it inside the namespaces.
+    /// Returns the better kind that works here, found by trying to make a TUN device. Call it inside the
+    /// namespaces.
     ///
     /// # Errors
     /// When no network namespace can be made to try it in.
@@ -58,7 +59,7 @@ pub struct Port {
 
 /// Makes ports of one kind.
 pub struct Workshop {
-    /// Where the far ends of veth pairs are. It goes, and they with it, when the last port is closed.
+    /// The namespace of the far ends of veth pairs. It goes, and they with it, when the last port is closed.
     switch_side: Option<OwnedFd>,
 }
 
@@ -134,7 +135,8 @@ fn make_veth(far_end: &str, switch_side: &OwnedFd) -> io::Result<()> {
         let connection = tokio::spawn(connection);
         let made = async {
             handle.link().add(LinkVeth::new(INTERFACE, far_end).build()).execute().await?;
-            // Named before it is moved, so that a pair whose far end cannot be moved is at least not hidden.
+            // The interface is named before it is moved, so that a pair whose far end cannot be moved is at
+            // least not hidden.
             let moved = LinkUnspec::new_with_name(far_end).setns_by_fd(switch_side.as_raw_fd()).build();
             handle.link().set(moved).execute().await
         };

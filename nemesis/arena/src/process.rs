@@ -1,9 +1,9 @@
-//! Processes on a host: started, killed, paused, resumed, and looked at until it is certain.
+//! Processes on a host: started, killed, paused, resumed, and observed until the effect is certain.
 //!
-//! Signals go to *everything* that lives in the host's network namespace, so that a program which forks, changes
-//! its session or hands over to a successor is struck as a whole. What is returned is what /proc confirmed: that
-//! is the evidence a fault records. All calls block for at most their deadline; make them from a thread which
-//! may block.
+//! Signals go to *everything* that lives in the host's network namespace, so that a program which forks,
+//! changes its session or hands over to a successor is struck as a whole. Each call returns what /proc
+//! confirmed: that is the evidence a fault records. All calls block for at most their deadline; make them
+//! from a thread which may block.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -27,10 +27,10 @@ use crate::sys::child::prepare_node;
 use crate::sys::pidfd::PidFd;
 use crate::sys::procfs::{self, ThreadState};
 
-/// How long to leave the processor to others between two looks at /proc, which offers nothing to wait on.
+/// The time to leave the processor to others between two looks at /proc, which cannot be waited on.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-/// What to start.
+/// The description of a process to start.
 #[derive(Clone, Debug)]
 pub struct ProcessSpec {
     /// The program; without a slash it is searched for in PATH.
@@ -41,9 +41,9 @@ pub struct ProcessSpec {
     pub env: Vec<(OsString, OsString)>,
     /// The working directory; the harness's own if absent.
     pub cwd: Option<PathBuf>,
-    /// Where standard output is appended.
+    /// The file to which standard output is appended.
     pub stdout: PathBuf,
-    /// Where standard error is appended.
+    /// The file to which standard error is appended.
     pub stderr: PathBuf,
 }
 
@@ -100,7 +100,7 @@ pub enum SpawnError {
         host: HostName,
         /// The program.
         program: PathBuf,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: TracerError,
     },
@@ -115,7 +115,7 @@ pub enum ControlError {
         "could not {action} host {host} within {deadline:?}: of its processes {unaffected:?} do not show it"
     )]
     Deadline {
-        /// What was asked for.
+        /// The requested action.
         action: &'static str,
         /// The host.
         host: HostName,
@@ -127,7 +127,7 @@ pub enum ControlError {
     /// Looking at or signalling the processes failed.
     #[error("cannot {action} host {host}")]
     System {
-        /// What was asked for.
+        /// The requested action.
         action: &'static str,
         /// The host.
         host: HostName,
@@ -137,7 +137,7 @@ pub enum ControlError {
     },
 }
 
-/// Evidence of a kill: nothing lives on the host any more.
+/// Evidence of a kill: no process lives on the host any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Killed {
     /// How many living processes were found and have ended since. Zero when the host was dead already.
@@ -151,7 +151,7 @@ pub struct Killed {
 /// Evidence of a pause: every thread of every process on the host was seen stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paused {
-    /// How many processes. Zero when nothing lives on the host.
+    /// The number of processes; 0 when no process lives on the host.
     pub pids: usize,
     /// How many threads they have.
     pub threads: usize,
@@ -162,7 +162,7 @@ pub struct Paused {
 /// Evidence of a resumption: no thread on the host is stopped any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resumed {
-    /// How many processes. Zero when nothing lives on the host.
+    /// The number of processes; 0 when no process lives on the host.
     pub pids: usize,
     /// How many threads they have.
     pub threads: usize,
@@ -174,10 +174,10 @@ pub struct Resumed {
     pub took: Duration,
 }
 
-/// What lives on a host.
+/// The living processes of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alive {
-    /// How many processes; none of them has ended.
+    /// The number of processes; none of them has ended.
     pub pids: usize,
     /// How many threads they have.
     pub threads: usize,
@@ -196,7 +196,7 @@ pub struct Terminated {
     pub left: usize,
 }
 
-/// What the process that was started is doing.
+/// The state of the process that was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessState {
     /// It runs or sleeps.
@@ -221,7 +221,7 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts a process on `host`; with a clock, it and whatever it starts follow the clock's page.
+    /// Starts a process on `host`; with a clock, it and everything that it starts follow the clock's page.
     pub(super) fn spawn(
         host: Arc<Host>,
         spec: &ProcessSpec,
@@ -266,13 +266,13 @@ impl NodeProcess {
         Ok(Self { host, child, pid, started })
     }
 
-    /// The host it runs on.
+    /// Returns the host it runs on.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {
         &self.host
     }
 
-    /// Its number in the arena's PID namespace.
+    /// Returns its number in the arena's PID namespace.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.pid
@@ -308,11 +308,12 @@ impl NodeProcess {
         Ok(Killed { pids: killed, exit, took: control.elapsed() })
     }
 
-    /// Sends `signal` to everything that lives on the host now, and awaits nothing: so that many hosts are struck at
-    /// once, before the effect on each of them is confirmed. Returns how many processes there were.
+    /// Sends `signal` to everything that lives on the host now, without awaiting the effect, so that many
+    /// hosts can be struck at once before the effect on each of them is confirmed. Returns the number of
+    /// processes.
     ///
     /// # Errors
-    /// [`ControlError::System`]; some processes may have got the signal even so.
+    /// [`ControlError::System`]; some processes may have received the signal even so.
     pub fn strike(&self, signal: Signal) -> Result<usize, ControlError> {
         let control = Control::begin("signal", &self.host, Duration::ZERO);
         let targets = control.find_alive()?;
@@ -352,7 +353,7 @@ impl NodeProcess {
         loop {
             let (mut continued, mut progressed) = (0, 0);
             for (pid, _, before) in &stopped {
-                // One that has ended meanwhile is not on the host any more, and proves nothing.
+                // A process that has ended meanwhile is not on the host any more, and proves nothing.
                 if control.system(self.host.holds(*pid))?
                     && let Some(now) = control.system(procfs::activity(*pid))?
                 {
@@ -410,7 +411,7 @@ impl NodeProcess {
         control.system(self.child.try_wait())
     }
 
-    /// What the process that was started is doing.
+    /// Returns the state of the process that was started.
     ///
     /// # Errors
     /// [`ControlError::System`] when /proc cannot be read.
@@ -447,7 +448,8 @@ impl<'a> Control<'a> {
         self.began.elapsed()
     }
 
-    /// The living processes on the host, each held so that its number cannot come to mean another one.
+    /// Returns the living processes on the host, each held so that its number cannot come to mean another
+    /// one.
     fn find_alive(&self) -> Result<Vec<(Pid, PidFd)>, ControlError> {
         let mut alive = Vec::new();
         for pid in self.system(self.host.pids())? {

@@ -1,4 +1,4 @@
-//! Where nodes keep their data: folders in memory, private to the arena.
+//! Folders for the nodes' data: in memory, private to the arena.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -6,9 +6,9 @@ use super::*;
 use crate::evidence;
 use duress_arena::clock::{ClockEvidence, MonotonicClocks};
 
-/// How long the processes of one node may take to tell their time.
+/// How long the processes of one node may take to read their time.
 const CLOCK_DEADLINE: Duration = Duration::from_secs(2);
-/// How many times a clock is read before it counts as not showing what it was set to.
+/// How many times a clock is read before it counts as not following its setting.
 const CLOCK_READINGS: usize = 4;
 
 /// A clock that a fault has moved.
@@ -16,7 +16,7 @@ const CLOCK_READINGS: usize = 4;
 pub(super) struct MovedClock {
     pub(super) node: NodeId,
     page: Arc<ClockPage>,
-    /// What moves it still.
+    /// The strobe that still moves it.
     strobe: Option<Strobe>,
 }
 
@@ -63,7 +63,7 @@ impl Nemesis {
         }
         let since = Instant::now();
         let seen = moved.iter().map(|clock| (clock.node.clone(), Account::default())).collect();
-        // Whatever failed: healing sets right what was moved before.
+        // Record the clocks even after a failure: healing sets right those that were moved.
         self.active.insert(id, (fault.clone(), Active::Clock { clocks: moved }));
         match failed {
             Some(error) => Err(error),
@@ -74,7 +74,7 @@ impl Nemesis {
         }
     }
 
-    /// The fault in force that has moved the clock of `node`.
+    /// Returns the fault in force that has moved the clock of `node`.
     fn moved_by(&self, node: &NodeId) -> Option<u32> {
         let moves = |active: &Active| match active {
             Active::Clock { clocks } => clocks.iter().any(|clock| clock.node == *node),
@@ -83,7 +83,7 @@ impl Nemesis {
         self.active.iter().find(|(_, (_, active))| moves(active)).map(|(id, _)| *id)
     }
 
-    /// Sets every clock right, whatever goes wrong with another, and says when; the first error is told.
+    /// Sets every clock right, even if another fails, and returns when; returns the first error.
     pub(super) fn heal_clock(
         &mut self,
         clocks: Vec<MovedClock>,
@@ -91,7 +91,7 @@ impl Nemesis {
         let mut seen = Vec::with_capacity(clocks.len());
         let mut first = None;
         for MovedClock { node, page, strobe } in clocks {
-            // How far it went, before it is set right: what a drift came to.
+            // Read the clock before it is set right, to know how far a drift went.
             let reached = self.read_clock(&node);
             let steps = strobe.map(|strobe| stop_strobe(&node, strobe)).transpose();
             let reset = page.reset().map_err(|source| NemesisError::Clock { node: node.clone(), source });
@@ -112,7 +112,7 @@ impl Nemesis {
         }
     }
 
-    /// What the processes of each node read.
+    /// Reads the clocks as the processes of each node see them.
     fn read_clocks(&self, nodes: Vec<(NodeId, Account)>) -> Result<Vec<NodeClock>, NemesisError> {
         let mut seen = Vec::with_capacity(nodes.len());
         let down = self.down();
@@ -145,7 +145,7 @@ impl Nemesis {
     }
 }
 
-/// What a clock did while a fault was in force.
+/// The movement of a clock while a fault was in force.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     /// How many steps a strobe made.
@@ -154,7 +154,7 @@ struct Account {
     reached_ns: Option<i64>,
 }
 
-/// Stops a strobe; how many steps it made. One that gave up by itself did not do what was asked.
+/// Stops a strobe; returns its number of steps. A strobe that gave up by itself is an error.
 fn stop_strobe(node: &NodeId, strobe: Strobe) -> Result<u64, NemesisError> {
     let (account, _) = strobe.stop().map_err(|source| NemesisError::Strobe { node: node.clone(), source })?;
     match account.failure {

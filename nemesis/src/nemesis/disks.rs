@@ -20,15 +20,15 @@ const SOUND_BY_CHANCE: u64 = 150;
 /// How many bytes that probe asks for: more than is left of a disk that is full.
 const PROBED_SPACE: u64 = 64 * 1024;
 
-/// A process whose disk has failed some of its operations, and is sound again.
+/// A node whose disk failed some of its operations, and is sound again.
 #[derive(Debug)]
-pub(super) struct Aftermath {
+pub(super) struct HealedDisk {
     node: NodeId,
     fault: u32,
     until: Instant,
 }
 
-impl Aftermath {
+impl HealedDisk {
     /// Whether the node would have ended by now, if it was to.
     pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.until
@@ -44,8 +44,8 @@ impl Nemesis {
         for node in nodes {
             self.disk(node)?;
         }
-        let (mut seen, since) = match (effect.strikes(), effect.keep()) {
-            (Strikes::LiveNode, _) => {
+        let (mut seen, since) = match (effect.target_state(), effect.keep()) {
+            (TargetState::LiveNode, _) => {
                 for node in nodes {
                     for fault in effect.faults() {
                         let begun = self.disk(node)?.begin(&fault);
@@ -54,11 +54,11 @@ impl Nemesis {
                 }
                 (blank(nodes), Instant::now())
             }
-            (Strikes::DeadNode, None) => {
+            (TargetState::DeadNode, None) => {
                 let (seen, since) = self.kill(nodes)?;
                 (killed(seen), since)
             }
-            (Strikes::DeadNode, Some(keep)) => self.lose_power(nodes, keep)?,
+            (TargetState::DeadNode, Some(keep)) => self.lose_power(nodes, keep)?,
         };
         for NodeDisk { node, disk, .. } in &mut seen {
             for fault in effect.faults() {
@@ -72,8 +72,8 @@ impl Nemesis {
         Ok((Evidence::DiskStruck { nodes: seen }, since))
     }
 
-    /// Makes every disk sound, whatever goes wrong with another, and starts what the fault has ended; the first error
-    /// is told.
+    /// Makes every disk sound, even if another fails, and starts the nodes that the fault has ended; returns
+    /// the first error.
     pub(super) fn heal_disks(
         &mut self,
         id: u32,
@@ -92,7 +92,8 @@ impl Nemesis {
                 let Some(lasting) = fault.lasting() else { continue };
                 match self.disk(node)?.heal(lasting).map_err(|source| disk_error(node, "heal", source)) {
                     Ok(evidence) => {
-                        // What has ended already was taken note of, and what is started in its place has met nothing.
+                        // Nodes that have ended already are known, and the processes started in their place
+                        // have met no failure.
                         let may_end = matches!(lasting, Lasting::Errors(_) | Lasting::NoSpace);
                         if may_end && operations(&evidence) > 0 && !ended.contains(node) {
                             ending.push(node.clone());
@@ -109,10 +110,10 @@ impl Nemesis {
                 Err(error) => _ = first.get_or_insert(error),
             }
         }
-        // Counted from here: looking at the disks takes a while, and nothing was asked after meanwhile.
+        // Counted from here: checking the disks takes a while, and no crash was looked for meanwhile.
         let until = Instant::now() + ENDING_AFTER_HEAL;
-        self.aftermath.extend(ending.into_iter().map(|node| Aftermath { node, fault: id, until }));
-        let dead = effect.strikes() == Strikes::DeadNode || effect == DiskEffect::LyingFsync;
+        self.healed_disks.extend(ending.into_iter().map(|node| HealedDisk { node, fault: id, until }));
+        let dead = effect.target_state() == TargetState::DeadNode || effect == DiskEffect::LyingFsync;
         let started = self.start(if dead { &nodes } else { &ended })?;
         match first {
             Some(error) => Err(error),
@@ -148,8 +149,8 @@ impl Nemesis {
         Ok(seen)
     }
 
-    /// The fault that explains why `node` has just ended by itself: one whose nature it is to end nodes, that is in
-    /// force on it, or was until a moment ago, and has failed operations of its own.
+    /// Returns the fault that explains why `node` has just ended by itself: one that may end nodes, that is
+    /// in force on it, or was until a moment ago, and has failed operations of it.
     pub(super) fn explains(&mut self, node: &NodeId) -> Option<u32> {
         let in_force = self.active.iter().find_map(|(id, (_, active))| match active {
             Active::Disk { effect, nodes, .. } if effect.may_end_node() && nodes.contains(node) => {
@@ -164,15 +165,15 @@ impl Nemesis {
             _ => None,
         });
         in_force.or_else(|| {
-            let at = self.aftermath.iter().position(|after| after.node == *node && !after.is_over())?;
-            let fault = self.aftermath.swap_remove(at).fault;
-            // The process that is started in its place has met nothing.
-            self.aftermath.retain(|after| after.node != *node);
+            let at = self.healed_disks.iter().position(|after| after.node == *node && !after.is_over())?;
+            let fault = self.healed_disks.swap_remove(at).fault;
+            // The process that is started in its place has met no failure.
+            self.healed_disks.retain(|after| after.node != *node);
             Some(fault)
         })
     }
 
-    /// Takes the power from `nodes`, all at once: their processes are gone, and what was not synced is undone.
+    /// Takes the power from `nodes`, all at once: their processes are killed, and unsynced data is undone.
     fn lose_power(&mut self, nodes: &[NodeId], keep: Keep) -> Result<(Vec<NodeDisk>, Instant), NemesisError> {
         self.each_signal(nodes, Signal::SIGSTOP)?;
         // From here on the nodes do nothing any more, and what their disks have not made durable is lost.

@@ -11,7 +11,7 @@ use crate::partition::PartitionShape;
 /// How many turns of a flapping link are looked at for both of its states, before it counts as not flapping.
 const FLAPS_SEEN_MAX: u32 = 24;
 
-/// What packets that are later than this do is not waited for.
+/// The largest lateness that trains wait for; later packets are not awaited.
 const LATENESS_MAX: Duration = Duration::from_secs(2);
 /// How many trains of probes are sent along a link before it counts as not showing what is wanted.
 const TRAINS_MAX: usize = 40;
@@ -20,7 +20,7 @@ const SEEING: Duration = Duration::from_secs(6);
 /// A link of so many bits a second is far slower than the switch, with many others at the same time.
 const SLOW_RATE: u64 = 2_000_000;
 
-/// What probes are to show of an effect.
+/// The observation that probes of an effect should make.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// That it is there.
@@ -29,7 +29,7 @@ enum Wanted {
     Gone,
 }
 
-/// The links of which a fault does something to the packets.
+/// Returns the links on which a fault affects packets.
 fn shaped(active: &Active) -> impl Iterator<Item = &Link> {
     let links = match active {
         Active::Packet { links, .. } => links.as_slice(),
@@ -38,7 +38,7 @@ fn shaped(active: &Active) -> impl Iterator<Item = &Link> {
     links.iter().map(|(link, _)| link)
 }
 
-/// Adds to the figures what was seen of one train.
+/// Adds the observations of one train to the figures.
 fn add(seen: &mut PacketsSeen, passed: &TrainSeen, effect: PacketEffect, train: Train) {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     seen.sent += passed.sent;
@@ -204,8 +204,8 @@ impl Nemesis {
         links.iter().filter(|link| self.links.cut_by(link).is_none()).cloned().collect()
     }
 
-    /// Sends trains of probes along `links` until each has shown what is `wanted` of `effect`, or it has been looked for
-    /// long enough.
+    /// Sends trains of probes along `links` until each has shown the `wanted` observation of `effect`, or the
+    /// number of trains is used up.
     fn see(&self, effect: PacketEffect, links: &[Link], wanted: Wanted) -> Result<PacketsSeen, NemesisError> {
         let lateness = links.iter().map(|link| self.links.lateness(link)).max().unwrap_or_default();
         let train = effect.train(PROBE_DEADLINE / 10 + lateness.min(LATENESS_MAX));
@@ -261,7 +261,7 @@ impl Nemesis {
         let at = self.switch.apply(&self.links.policies(&all))?;
         let returns = self.probe_open(&all, at)?;
         let (probes_arrived, still_cut) = counted(&returns);
-        // Where another fault does something to packets too, they do not show that this one does nothing.
+        // Packets that another fault affects too cannot show that this one has no effect any more.
         let others: BTreeSet<&Link> = self.active.values().flat_map(|(_, active)| shaped(active)).collect();
         let free: Vec<Link> = self.open(&all).into_iter().filter(|link| !others.contains(link)).collect();
         let after = self.see(effect, &free, Wanted::Gone)?;

@@ -23,7 +23,7 @@ impl Nemesis {
         let struck = self.strike(nodes, Signal::SIGKILL)?;
         let since = Instant::now();
         let mut seen = self.each(nodes, "kill", |process| Ok(process.kill(SIGNAL_DEADLINE)?.pids))?;
-        // What ended between the signal and the look at it was killed all the same.
+        // Processes that ended between the signal and the look at them were killed all the same.
         for (seen, struck) in seen.iter_mut().zip(struck) {
             seen.processes = seen.processes.max(struck);
         }
@@ -33,7 +33,7 @@ impl Nemesis {
         Ok((seen, since))
     }
 
-    /// Ends nodes with SIGTERM; what does not end in time is killed, and told as such by its number of processes.
+    /// Ends nodes with SIGTERM; processes that do not end in time are killed, and their number is reported.
     pub(super) fn end(&mut self, nodes: &[NodeId]) -> Result<(Vec<NodeProcesses>, Instant), NemesisError> {
         let since = Instant::now();
         self.release_disks();
@@ -88,14 +88,14 @@ impl Nemesis {
         Ok(seen)
     }
 
-    /// The first process of each node that runs.
+    /// Returns the first process of each node that runs.
     pub(super) fn pids(&mut self, nodes: &[NodeId]) -> Result<Vec<(NodeId, Option<Pid>)>, NemesisError> {
         let pid =
             |node: &NodeId| Ok((node.clone(), self.cluster.process(node)?.map(|process| process.pid())));
         nodes.iter().map(pid).collect()
     }
 
-    /// Sends `signal` to everything that lives on `nodes`; tells how many processes each had.
+    /// Sends `signal` to everything that lives on `nodes`; returns the number of processes of each.
     pub(super) fn strike(&mut self, nodes: &[NodeId], signal: Signal) -> Result<Vec<usize>, NemesisError> {
         let struck = self.each_signal(nodes, signal)?;
         // What waits for its disk neither ends nor stops before that answers.
@@ -113,7 +113,7 @@ impl Nemesis {
         Ok(struck.into_iter().map(|node| node.processes).collect())
     }
 
-    /// Does `act` to each of `nodes` that runs; `act` tells how many processes it struck.
+    /// Does `act` to each of `nodes` that runs; `act` returns the number of processes that it struck.
     fn each(
         &mut self,
         nodes: &[NodeId],

@@ -138,10 +138,11 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
     }
 }
 
-/// Clocks that are wrong while the leader is cut off.
+/// Draws clocks that are wrong while the leader is cut off.
 ///
-/// A promise that rests on clocks is a lease: it is renewed for as long as its holder hears from the others, and a clock
-/// alone cannot break it. So whoever leads is cut off first, and the clocks are moved while it relies on its own.
+/// A promise that rests on clocks is a lease: it is renewed for as long as its holder hears from the others,
+/// and a clock alone cannot break it. So the leader is cut off first, and the clocks are moved while it
+/// relies on its own.
 fn clock_and_cut(
     effect: Option<ClockEffect>,
     selector: Option<&Selector>,
@@ -153,7 +154,7 @@ fn clock_and_cut(
         (None, Some(bound)) if rng.random_bool(BEYOND_BOUND) => clock_bound::draw_beyond(bound, rng),
         (None, _) => ClockEffect::draw(options.nodes.len(), |_| true, rng),
     };
-    // All clocks, where nobody asked for some: the leader's is among them, whoever that is.
+    // All clocks, unless some were requested: the leader's is among them, whichever node that is.
     let all = Selector::All;
     let targets = selector.unwrap_or(&all).targets(options.nodes, options.clients, options.nodes.len(), rng);
     let shape = PartitionShape::IsolateLeader;

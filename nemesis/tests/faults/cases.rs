@@ -1,4 +1,4 @@
-//! What faults do to each other, and what counts as evidence of them.
+//! The interaction of faults, and what counts as evidence of them.
 
 use std::time::{Duration, Instant};
 
@@ -219,7 +219,7 @@ fn a_clock_is_moved_by_one_fault_at_a_time(allowed: &Allowed) {
     stage.inject(1, "clock:bump=-5s@n1+n2").expect("a step");
     let refused = stage.inject(2, "clock:bump=1s@n2+n3").expect_err("n2 is moved");
     assert!(matches!(refused, NemesisError::ClockTaken { by: 1, .. }), "{refused:?}");
-    assert_eq!(stage.pages[2].setting().offset_ns, 0, "nothing was moved for the one that was refused");
+    assert_eq!(stage.pages[2].setting().offset_ns, 0, "no clock was moved for the refused fault");
     stage.heal(1);
     stage.close();
 }
@@ -228,17 +228,17 @@ fn the_clock_of_a_node_that_was_killed_is_set_right(allowed: &Allowed) {
     let mut stage = Stage::set(allowed, Needs::Clocks);
     stage.inject(1, "clock:bump=-5s@n1").expect("a step");
     stage.inject(2, "kill:n1").expect("a kill");
-    // Nobody can be asked, which proves no fault, but whatever is started there reads the clock as it is.
+    // No process can be asked, which proves no fault, but a process started there reads the true clock.
     let healed = stage.heal(1);
     assert!(healed.to_string().contains("n1 is away and could not be asked"), "{healed}");
-    let refused = stage.inject(3, "clock:bump=-5s@n1").expect_err("nobody sees it");
+    let refused = stage.inject(3, "clock:bump=-5s@n1").expect_err("no process sees it");
     assert!(matches!(refused, NemesisError::NoEvidence { .. }), "{refused:?}");
     stage.heal(3);
     stage.heal(2);
     stage.close();
 }
 
-/// That the nodes' programs have the library for it; what it does there is the clock's own suite's.
+/// Checks that the nodes' programs have the library; the clock's own suite checks its effects.
 fn nodes_with_clocks_wait_by_them(allowed: &Allowed) {
     let stage = Stage::set(allowed, Needs::Clocks);
     for maps in stage.memory_maps() {
@@ -251,7 +251,7 @@ fn nodes_with_clocks_wait_by_them(allowed: &Allowed) {
     stage.close();
 }
 
-/// What a power loss undid of its first node, and how it is told.
+/// Returns the undone files of the first node of a power loss, and the evidence in words.
 fn undone(evidence: &Evidence) -> (u64, String) {
     let Evidence::DiskStruck { nodes } = evidence else { panic!("{evidence}") };
     match &nodes[0].disk[..] {
@@ -262,13 +262,14 @@ fn undone(evidence: &Evidence) -> (u64, String) {
 
 fn a_power_loss_that_undoes_nothing_is_told_as_such(allowed: &Allowed) {
     let mut stage = Stage::set(allowed, Needs::Disks);
-    // A paused node has its last record made durable or on its way; sooner or later one is met with nothing on its way.
+    // A paused node has its last record made durable or in flight; sooner or later one is met without a
+    // record in flight.
     for id in 1.. {
         let Injected { evidence, .. } = stage.inject(id, "disk:power-loss@n1").expect("a power loss");
         stage.heal(id);
         stage.await_written();
         if let (0, told) = undone(&evidence) {
-            assert!(told.contains("processes gone") && told.contains("nothing is undone"), "{told}");
+            assert!(told.contains("processes gone") && told.contains("nothing was undone"), "{told}");
             break;
         }
         assert!(id < 100, "in a hundred power losses, the program was never between two writes");
@@ -279,7 +280,7 @@ fn a_power_loss_that_undoes_nothing_is_told_as_such(allowed: &Allowed) {
 fn a_power_loss_of_a_node_that_is_down_is_no_evidence(allowed: &Allowed) {
     let mut stage = Stage::set(allowed, Needs::Disks);
     stage.inject(1, "disk:power-loss@n1").expect("a power loss");
-    let again = stage.inject(2, "disk:power-loss@n1").expect_err("there is nothing left to lose");
+    let again = stage.inject(2, "disk:power-loss@n1").expect_err("no process and no data is left to lose");
     assert!(matches!(again, NemesisError::NoEvidence { .. }), "{again:?}");
     stage.heal(2);
     stage.heal(1);
@@ -334,7 +335,7 @@ fn a_node_that_ends_for_no_reason_may_not(allowed: &Allowed) {
     let crash = stage.await_crash("n3");
     assert_eq!((crash.because, crash.restart), (None, Restart::Now));
     stage.heal(1);
-    // The node that the fault ended, and that was started again, has met nothing since.
+    // The node that the fault ended, and that was started again, has met no failure since.
     stage.nemesis.start_nodes().expect("they start");
     stage.await_written();
     stage.end_by_hand("n3");
@@ -360,7 +361,7 @@ fn a_delay_that_a_cut_covers_is_no_failure(allowed: &Allowed) {
     let masked = |evidence: &Evidence| evidence.proves() == Proof::Masked;
     // Every link of n2 is cut before the delay comes, until after it is gone.
     stage.inject(1, "partition:n2").expect("a cut");
-    let Injected { evidence, .. } = stage.inject(3, "packet:delay=30ms@n2").expect("nothing can be seen");
+    let Injected { evidence, .. } = stage.inject(3, "packet:delay=30ms@n2").expect("the effect is masked");
     assert!(masked(&evidence), "{evidence}");
     let healed = stage.heal(3);
     assert!(masked(&healed), "{healed}");
@@ -374,7 +375,7 @@ fn a_delay_that_a_cut_covers_is_no_failure(allowed: &Allowed) {
     stage.heal(5);
     // One that outlives the cut is met by probes, though the nodes are silent.
     stage.inject(6, "partition:n2").expect("a cut");
-    stage.inject(7, "packet:delay=30ms@n2").expect("nothing can be seen");
+    stage.inject(7, "packet:delay=30ms@n2").expect("the effect is masked");
     stage.heal(6);
     let healed = stage.heal(7);
     assert_eq!(healed.proves(), Proof::Proven, "{healed}");
@@ -384,7 +385,7 @@ fn a_delay_that_a_cut_covers_is_no_failure(allowed: &Allowed) {
 fn an_effect_that_is_not_there_is_no_evidence(allowed: &Allowed) {
     let mut stage = Stage::set(allowed, Needs::Nothing);
     // So rare that no train of probes meets it.
-    let refused = stage.inject(1, "packet:loss=0.0001%@n1").expect_err("nothing is lost");
+    let refused = stage.inject(1, "packet:loss=0.0001%@n1").expect_err("no packet is lost");
     assert!(matches!(refused, NemesisError::NoEvidence { .. }), "{refused:?}");
     assert!(stage.nemesis.heal(1).is_err(), "nor was anything in the end");
     stage.close();

@@ -1,9 +1,9 @@
-//! The nemesis against a real cluster of small programs: every fault of the command line is injected and healed, what it
-//! claims is measured from outside, and so is what is left of it afterwards.
+//! The nemesis against a real cluster of small programs: every fault of the command line is injected and
+//! healed, its claims are measured from outside, and so are its remains afterwards.
 //!
-//! Namespaces and the tracer need a single-threaded start, so that this has a `main` of its own: it isolates itself
-//! first, and runs the tests in the runner. What the machine forbids is skipped, with the reason. As root everything is
-//! run once more by an ordinary user.
+//! Namespaces and the tracer need a single-threaded start, so this has a `main` of its own: it isolates
+//! itself first, and runs the tests in the runner. Tests that need what the machine refuses are skipped, with
+//! the reason. As root, everything runs a second time as an ordinary user.
 
 mod cases;
 mod probes;

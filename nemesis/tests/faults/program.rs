@@ -1,4 +1,4 @@
-//! The programs that tests run: this one again, told what to do by its argument.
+//! The programs that tests run: this one again, with its role as the argument.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,32 +12,32 @@ use nix::time::{ClockId, clock_gettime};
 
 /// Tells a node where to write.
 pub const WRITE: &str = "--write-to=";
-/// Asks for a file to be written and synced in a folder, and what came of it to be printed.
+/// The argument for writing and syncing a file in a folder, and printing the result.
 const TRY: &str = "--try-to-write-to=";
 /// How a node ends when its disk fails it.
 pub const DISK_FAILED: u8 = 74;
 /// How long it takes to end then.
 pub const FAREWELL: Duration = Duration::from_millis(200);
-/// The file of which every record is made durable before the next.
+/// The file whose records are each made durable before the next.
 pub const FILE: &str = "written";
 /// How much is written at a time.
 pub const RECORD: [u8; 512] = [7; 512];
-/// The file of which the second content is never made durable.
+/// The file whose second content is never made durable.
 pub const BLOCKS_FILE: &str = "blocks";
 /// How many blocks it has.
 pub const BLOCKS: usize = 64;
 /// How large a block is.
 pub const BLOCK: usize = 4096;
-/// What its blocks hold once they are durable, and what they are overwritten with.
+/// The content of its blocks once they are durable; next, the content that they are overwritten with.
 pub const DURABLE: u8 = b'a';
 pub const OVERWRITTEN: u8 = b'b';
-/// What a node says when its blocks are as they should be: from then on it writes records.
+/// A node's line when its blocks are ready: from then on it writes records.
 pub const READY: &str = "ready, records found: ";
-/// What it says of a record that was made durable.
+/// Its line for a record that was made durable.
 pub const ACKNOWLEDGED: &str = "acknowledged: ";
-/// What it says of its clocks: the wall clock's and the monotonic clock's nanoseconds.
+/// Its line for its clocks: the wall clock's and the monotonic clock's nanoseconds.
 pub const CLOCKS: &str = "clocks: ";
-/// What it says when it is asked to end.
+/// Its line when it is asked to end.
 pub const ASKED_TO_END: &str = "asked to end";
 
 /// Plays it, if that is what this process is for.
@@ -84,19 +84,19 @@ fn write(folder: &Path) -> io::Result<std::convert::Infallible> {
     }
 }
 
-/// The wall clock as this process sees it, in nanoseconds since 1970.
+/// Returns the wall clock as this process sees it, in nanoseconds since 1970.
 pub fn wall_ns() -> i64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
     i64::try_from(since.as_nanos()).expect("before 2262")
 }
 
-/// The machine's monotonic clock, in nanoseconds.
+/// Returns the machine's monotonic clock, in nanoseconds.
 pub fn monotonic_ns() -> i64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("a clock that every kernel has");
     now.tv_sec() * 1_000_000_000 + now.tv_nsec()
 }
 
-/// What came of writing a file of 64 KiB and syncing it.
+/// The result of writing a file of 64 KiB and syncing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tried {
     /// The error number of the write, or 0.

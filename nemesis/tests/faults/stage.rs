@@ -24,14 +24,14 @@ use crate::program::{FILE, WRITE};
 /// Longer than anything here takes, even on a machine busy with other work.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What this machine allows, or why not.
+/// The resources that this machine allows, or why not.
 pub struct Allowed {
     /// Tracers that give nodes clocks of their own, one for each stage.
     pub clocks: Result<Mutex<Vec<Tracer>>, String>,
     pub disks: Result<(), String>,
 }
 
-/// What a case needs beyond namespaces.
+/// The needs of a case beyond namespaces.
 #[derive(Clone, Copy)]
 pub enum Needs {
     Nothing,
@@ -68,7 +68,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Sets the stage with three nodes; clocks and disks where `needs` says so.
+    /// Sets the stage with three nodes; with clocks and disks if `needs` lists them.
     pub fn set(allowed: &Allowed, needs: Needs) -> Self {
         Self::of(3, allowed, needs)
     }
@@ -89,7 +89,7 @@ impl Stage {
             port: PortKind::best().expect("a kind of port"),
             tcp_rto_max: None,
         };
-        let arena = Arena::build(&spec).expect("the arena stands");
+        let arena = Arena::build(&spec).expect("the arena is built");
         let mut pages = Vec::new();
         let mut members = Vec::new();
         for node in &nodes {
@@ -127,7 +127,7 @@ impl Stage {
         stage
     }
 
-    /// The first fault that `item` of a mix is expanded to.
+    /// Returns the first fault that `item` of a mix is expanded to.
     pub fn fault(&self, item: &str) -> Fault {
         let options = MixOptions {
             nodes: &self.nodes,
@@ -145,12 +145,12 @@ impl Stage {
         expand(&mix, &options).expect("an item for this cluster").remove(0).fault
     }
 
-    /// A host of the arena.
+    /// Returns a host of the arena.
     pub fn host(&self, name: &NodeId) -> &Arc<Host> {
         self.arena.host(name.as_str()).expect("a host of this arena")
     }
 
-    /// The folder in which a node keeps its data, on its disk if it has one.
+    /// Returns the folder in which a node keeps its data, on its disk if it has one.
     pub fn data(&self, node: &NodeId) -> PathBuf {
         self.home.path().join(node.as_str()).join("data")
     }
@@ -163,12 +163,12 @@ impl Stage {
         said
     }
 
-    /// What a node has last said behind `prefix`.
+    /// Returns the last line of a node that begins with `prefix`, without it.
     pub fn last_said(&self, node: &NodeId, prefix: &str) -> Option<String> {
         self.said(node).lines().rev().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
     }
 
-    /// What each process of the nodes has in its memory, as /proc tells it.
+    /// Returns the memory maps of each process of the nodes, from /proc.
     pub fn memory_maps(&self) -> Vec<String> {
         let pids =
             self.nodes.iter().flat_map(|node| self.host(node).pids().expect("its processes can be listed"));
@@ -194,7 +194,7 @@ impl Stage {
         self.nemesis.heal(id).expect("it heals").evidence
     }
 
-    /// What becomes of a probe along a link.
+    /// Returns the outcome of a probe along a link.
     pub fn probe(&self, from: &str, to: &str) -> ProbeOutcome {
         let link = [(name(from), name(to))];
         self.switch.probe(&link, PATIENCE).expect("the switch runs")[0]
@@ -213,8 +213,8 @@ impl Stage {
         fs::metadata(self.data(node).join(FILE)).map_or(0, |metadata| metadata.len())
     }
 
-    /// Waits until every node has written more than it had. Nodes that a fault has ended are started again, as a
-    /// supervisor would; none may end without one.
+    /// Waits until every node has written more than it had. Nodes that a fault has ended are started again,
+    /// as a supervisor would; no node may end without a fault.
     pub fn await_written(&mut self) {
         let before: Vec<u64> = self.nodes.iter().map(|node| self.written(node)).collect();
         wait_until("every node has written", || {
@@ -228,7 +228,7 @@ impl Stage {
         });
     }
 
-    /// Waits until `node` has ended by itself, whatever becomes of others meanwhile.
+    /// Waits until `node` has ended by itself, whatever happens to others meanwhile.
     pub fn await_crash(&mut self, node: &str) -> Crash {
         let node = name(node);
         let mut found = None;
@@ -248,7 +248,7 @@ impl Stage {
         }
     }
 
-    /// Demands that nothing is left of any fault, and ends everything.
+    /// Asserts that no fault has left anything, and ends everything.
     pub fn close(mut self) {
         assert!(self.nemesis.in_force().is_empty(), "a fault is in force");
         assert_eq!(self.nemesis.running(), self.nodes);

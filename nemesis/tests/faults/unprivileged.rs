@@ -34,7 +34,7 @@ fn second_round() -> Result<Completion, Failed> {
     // The build's own folder may be closed to other users.
     let program = folder.path().join("faults");
     fs::copy(std::env::current_exe()?, &program)?;
-    // Where the machine keeps the device to root, disks would go untested.
+    // If the machine restricts the device to root, disks would go untested.
     let device = StandIn::put(folder.path());
     if let Err(error) = &device {
         println!(
@@ -54,15 +54,15 @@ fn second_round() -> Result<Completion, Failed> {
     if !output.status.success() {
         return Err(format!("{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into());
     }
-    // What was skipped there is said here, with its reason.
+    // Report the tests skipped there, with their reasons.
     text.lines()
         .filter(|line| line.contains("ignored"))
         .for_each(|line| println!("as an ordinary user: {line}"));
     Ok(Completion::Completed)
 }
 
-/// A device node that everybody may open, over the machine's own. The mount is these namespaces' alone, so that the
-/// machine's own node stays as it is.
+/// A device node that every user may open, over the machine's own. The mount is in these namespaces only, so
+/// that the machine's own node stays as it is.
 struct StandIn;
 
 impl StandIn {

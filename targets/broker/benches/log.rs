@@ -1,4 +1,4 @@
-//! What appending to and reading from one log costs, by size.
+//! The cost of appending to and reading from one log, by size.
 //!
 //! `append` leaves the data to the kernel; `append-durable` waits for the device after every batch, as a broker does
 //! before it acknowledges; `open` reads and checks a log that was not closed.
@@ -11,7 +11,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use duress_broker::log::{FsyncPolicy, LogConfig, OwnRecord, PartitionLog, build_batch};
 use tempfile::TempDir;
 
-/// One batch of `count` records of `bytes` bytes.
+/// Returns one batch of `count` records of `bytes` bytes.
 fn batch(count: usize, bytes: usize) -> Bytes {
     let record = OwnRecord { key: None, value: Some(vec![7; bytes].into()) };
     build_batch(&vec![record; count], 0)
@@ -44,7 +44,7 @@ fn append(criterion: &mut Criterion) {
     }
 }
 
-/// A log of about 32 MiB.
+/// Returns a log of about 32 MiB.
 fn grown() -> (TempDir, PartitionLog) {
     let (dir, mut log) = open(FsyncPolicy::Never);
     let batch = batch(100, 100);

@@ -1,12 +1,12 @@
-//! How many messages of 100 bytes three brokers take per second with `acks=all`, beside a plain file that is appended to
-//! and synced as often.
+//! The number of messages of 100 bytes that three brokers take per second with `acks=all`, compared with a
+//! plain file that is appended to and synced as often.
 //!
 //! ```text
 //! cargo run --release -p duress-broker --example throughput -- [seconds] [producers] [messages per batch]
 //! ```
 //!
 //! The brokers run in this process, each with a runtime of its own, on loopback, with their data on the file system of
-//! the temporary folder (`TMPDIR`). Each producer has one batch under way at a time, on a partition of its own.
+//! the temporary folder (`TMPDIR`). Each producer has one batch in flight at a time, on a partition of its own.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -181,7 +181,8 @@ async fn produce(
     Ok((all.len() as u64, all))
 }
 
-/// Makes the topic once all brokers are there, and returns who leads each partition once everybody is in sync.
+/// Makes the topic once all brokers are there, and returns the leader of each partition once all replicas are
+/// in sync.
 async fn make_topic(port: u16, name: &TopicName, partitions: usize) -> Result<Vec<i32>, Error> {
     let mut poll = tokio::time::interval(Duration::from_millis(50));
     let mut stream = loop {
@@ -205,7 +206,7 @@ async fn make_topic(port: u16, name: &TopicName, partitions: usize) -> Result<Ve
             }
             None if metadata.brokers.len() == BROKERS => {
                 ask(&mut stream, &create, 5).await?;
-                // Brokers hear of what they lead a moment after the one that was asked.
+                // Brokers learn which partitions they lead a moment after the requested one.
                 poll.tick().await;
             }
             Some(_) | None => {}

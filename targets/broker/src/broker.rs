@@ -46,7 +46,7 @@ pub enum ChangeError {
 }
 
 impl Broker {
-    /// A broker made of its parts.
+    /// Returns a broker made of its parts.
     pub fn new(
         config: Config,
         cluster: String,
@@ -58,32 +58,32 @@ impl Broker {
         Self { parts: Arc::new(Parts { config, cluster, controller, replicas, groups, producer_ids }) }
     }
 
-    /// Its configuration.
+    /// Returns its configuration.
     pub fn config(&self) -> &Config {
         &self.parts.config
     }
 
-    /// The name of the cluster.
+    /// Returns the name of the cluster.
     pub fn cluster(&self) -> &str {
         &self.parts.cluster
     }
 
-    /// Its part in the consensus of the controllers.
+    /// Returns its part in the consensus of the controllers.
     pub fn controller(&self) -> &Controller {
         &self.parts.controller
     }
 
-    /// Its copies of partitions.
+    /// Returns its copies of partitions.
     pub fn replicas(&self) -> &Replicas {
         &self.parts.replicas
     }
 
-    /// The coordinator of its groups.
+    /// Returns the coordinator of its groups.
     pub fn groups(&self) -> &Groups {
         &self.parts.groups
     }
 
-    /// The number of replicas of a topic that does not specify it.
+    /// Returns the number of replicas of a topic that does not specify it.
     pub fn default_replication(&self) -> u16 {
         let brokers = u16::try_from(self.parts.config.peers.len() + 1).unwrap_or(u16::MAX);
         self.parts.config.options.replication.min(brokers)
@@ -150,14 +150,14 @@ impl Broker {
         }
     }
 
-    /// A producer id that no other producer has.
+    /// Returns a producer id that no other producer has.
     ///
     /// # Errors
-    /// None is left here, and the controllers allocated no more.
+    /// The reserve is used up, and the controllers allocated no more.
     pub async fn next_producer_id(&self, deadline: Instant) -> Result<i64, ChangeError> {
         let mut ids = self.parts.producer_ids.lock().await;
         if ids.1 == 0 {
-            // Ids whose allocation is in doubt are never used.
+            // Ids of a doubtful allocation are never used.
             let command = Command::AllocateProducerIds { count: PRODUCER_IDS };
             match self.change(command, deadline).await? {
                 Reply::ProducerIds(first) => *ids = (first, PRODUCER_IDS),

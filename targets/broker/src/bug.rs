@@ -6,7 +6,7 @@
 use duress_settings::BugSpec;
 use serde::Deserialize;
 
-/// A seeded bug; [`specs`] says what each one is. Serde's names are those of the command line.
+/// A seeded bug; [`specs`] describes each. Serde's names are those of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bug {
@@ -30,7 +30,7 @@ pub enum Bug {
     CompactionDropsLatest,
     /// A torn tail stays.
     TornTailKept,
-    /// Syncing does nothing.
+    /// Syncs are skipped.
     FsyncSkipped,
     /// Consumers are served up to the log end.
     FetchBeyondHighWatermark,
@@ -42,22 +42,22 @@ pub enum Bug {
     CommitOfAnyGeneration,
 }
 
-/// Every seeded bug.
+/// Returns every seeded bug.
 pub(crate) fn specs() -> Vec<BugSpec> {
     let isr = || vec!["isr".to_owned()];
     vec![
         BugSpec {
             name: "high-watermark-before-replication".into(),
-            defect: "the leader's high watermark is the end of its own log, whatever its followers have, so that it acknowledges a message that only it has".into(),
+            defect: "the leader's high watermark is the end of its own log, whatever its followers have, so that it acknowledges messages that only it has".into(),
             resembles: None,
             anomaly: "messages acknowledged with acks=all are lost when the leader is replaced".into(),
             modes: isr(),
         },
         BugSpec {
             name: "isr-shrink-ignored".into(),
-            defect: "a leader goes on without a follower as soon as it has asked for its removal from the in-sync set, whatever the controller answers".into(),
+            defect: "a leader continues without a follower as soon as it has requested its removal from the in-sync set, whatever the controller answers".into(),
             resembles: Some("Kafka before KIP-497, where a cut-off leader could shrink the in-sync set by itself".into()),
-            anomaly: "acknowledged messages are lost when the controller elects a replica that it still takes for in sync".into(),
+            anomaly: "acknowledged messages are lost when the controller elects a replica that it still considers in sync".into(),
             modes: isr(),
         },
         BugSpec {
@@ -97,8 +97,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "offset-committed-before-delivery".into(),
-            defect: "when a member of a group leaves or dies, everything that was handed to it is committed as consumed".into(),
-            resembles: Some("auto-commit on receipt, which takes what was assigned for what was processed".into()),
+            defect: "when a member of a group leaves or dies, everything that it received is committed as consumed".into(),
+            resembles: Some("auto-commit on receipt, which counts assigned messages as processed".into()),
             anomaly: "messages are never consumed when a consumer dies".into(),
             modes: isr(),
         },
@@ -111,7 +111,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "torn-tail-kept".into(),
-            defect: "recovery skips a torn place in a log and keeps what follows it, as if nothing were missing".into(),
+            defect: "recovery skips a torn place in a log and keeps the records after it, as if none were missing".into(),
             resembles: Some("RocksDB's recovery mode kSkipAnyCorruptedRecords where kPointInTimeRecovery is meant".into()),
             anomaly: "consumers are led past acknowledged messages once a replica with holes is elected".into(),
             modes: isr(),
@@ -132,21 +132,21 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "stale-coordinator".into(),
-            defect: "a coordinator that is cut off goes on answering committed offsets from memory, whoever coordinates by now".into(),
+            defect: "a coordinator that is cut off continues to answer committed offsets from memory, although another broker coordinates by now".into(),
             resembles: Some("a cache that is served without asking whether it is still the owner's".into()),
             anomaly: "committed offsets go back for clients that ask the old coordinator".into(),
             modes: isr(),
         },
         BugSpec {
             name: "sequence-lost-on-restart".into(),
-            defect: "what a broker knows of producers is not rebuilt from its log when the log is opened".into(),
+            defect: "a broker's producer state is not rebuilt from its log when the log is opened".into(),
             resembles: Some("a cache that is kept beside the log and not rebuilt from it".into()),
             anomaly: "messages that a producer sends again after a restart are stored twice".into(),
             modes: isr(),
         },
         BugSpec {
             name: "commit-of-any-generation".into(),
-            defect: "a commit of offsets is accepted whatever generation it is of, from members that were removed too".into(),
+            defect: "a commit of offsets is accepted from any generation, and from removed members too".into(),
             resembles: Some("a Kafka client's commit without member and generation, which no coordinator can fence".into()),
             anomaly: "committed offsets go back when the commit of a member that was replaced arrives late".into(),
             modes: isr(),

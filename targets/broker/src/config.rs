@@ -35,7 +35,7 @@ impl Fsync {
 /// The options of the broker; the same on every broker, since brokers rely on each other's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Replicas of a topic that does not say how many; never more than there are brokers.
+    /// The default number of replicas of a topic; never more than there are brokers.
     pub replication: u16,
     /// How many replicas, the leader included, must be in sync for a write with `acks=all`, where the topic does not
     /// say.
@@ -44,7 +44,7 @@ pub struct Options {
     pub unclean: Toggle,
     /// When records are made durable.
     pub fsync: Fsync,
-    /// Partitions of a topic that does not say how many.
+    /// The default number of partitions of a topic.
     pub partitions: u16,
     /// Partitions of the topic that holds committed offsets.
     pub offsets_partitions: u16,
@@ -56,16 +56,16 @@ pub struct Options {
     pub session: Duration,
     /// How often the leader of the controllers sends heartbeats.
     pub heartbeat: Duration,
-    /// The shortest silence after which a controller stands for election.
+    /// The shortest silence after which a controller starts an election.
     pub election_min: Duration,
     /// The longest such silence.
     pub election_max: Duration,
     /// Size at which a segment is closed, bytes, where the topic does not say.
     pub segment_bytes: u64,
-    /// How long records are kept, where the topic does not say; none keeps them for ever.
+    /// How long records are kept, unless the topic overrides it; `None` keeps them for ever.
     pub retention: Option<Duration>,
-    /// Size above which the oldest segments of a partition are removed, bytes, where the topic does not say; none lets it
-    /// grow.
+    /// The size above which the oldest segments of a partition are removed, bytes, unless the topic overrides
+    /// it; `None` lets it grow.
     pub retention_bytes: Option<u64>,
     /// How often the logs are cleaned of old records.
     pub cleanup_every: Duration,
@@ -103,11 +103,11 @@ impl Options {
 pub struct Config {
     /// This broker's name.
     pub node: NodeName,
-    /// Where it listens for clients.
+    /// The address on which it listens for clients.
     pub listen: SocketAddr,
     /// The address that clients are to connect to.
     pub advertise: SocketAddr,
-    /// Where it listens for the other brokers.
+    /// The address on which it listens for the other brokers.
     pub peer_listen: SocketAddr,
     /// The other brokers, in any order.
     pub peers: Vec<Peer>,
@@ -120,7 +120,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A broker without peers, run as `settings` say, whose clients connect where it listens.
+    /// Returns a broker without peers, run with `settings`, whose clients connect to its listening address.
     ///
     /// # Errors
     /// The settings are not those of the [`offer`](crate::offer()), as when a plan was edited by hand.
@@ -148,7 +148,7 @@ impl Config {
         self.bug == Some(bug)
     }
 
-    /// The names of all brokers, this one included, in order.
+    /// Returns the names of all brokers, this one included, in order.
     ///
     /// # Errors
     /// A name occurs twice.
@@ -179,7 +179,7 @@ impl Config {
         Ok(())
     }
 
-    /// The number by which the protocol knows a broker: its place in the order of names, from 1.
+    /// Returns the number by which the protocol knows a broker: its place in the order of names, from 1.
     pub fn broker_id(members: &[NodeName], name: &NodeName) -> BrokerId {
         let place = members.binary_search(name).expect("members are all brokers, in order");
         BrokerId(i32::try_from(place).expect("there are few brokers") + 1)

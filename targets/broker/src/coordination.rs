@@ -93,7 +93,8 @@ impl Groups {
 }
 
 impl Coordination {
-    /// A coordinator without groups, and its handle. `names` distinguishes this start of this broker from all others.
+    /// Returns a coordinator without groups, and its handle. `names` distinguishes this start of this broker
+    /// from all others.
     pub fn new(config: &Config, replicas: Replicas, names: String) -> (Groups, Self) {
         let options = GroupOptions {
             partitions: i32::from(config.options.offsets_partitions),
@@ -221,7 +222,7 @@ impl Coordination {
         });
     }
 
-    /// The high watermarks of the partitions that this broker has a copy of, as it knows them.
+    /// Returns the high watermarks of the partitions that this broker has a copy of, as it knows them.
     fn high_watermarks(&self, partitions: Vec<TopicPartition>) -> Vec<(TopicPartition, i64)> {
         let end = |at: TopicPartition| {
             let copy = self.replicas.by_name(&at.topic, at.partition).ok()?;
@@ -256,8 +257,8 @@ impl Coordination {
     }
 }
 
-/// Reads the partition into `load`, up to the records that it had when this broker began to lead it: later records come
-/// from this coordinator, which accepts nothing before the partition is loaded.
+/// Reads the partition into `load`, up to the records that it had when this broker began to lead it: later
+/// records come from this coordinator, which accepts none before the partition is loaded.
 async fn load_all(
     copy: PartitionHandle,
     number: i32,
@@ -285,7 +286,7 @@ async fn load_all(
     // Records that are not committed yet may be lost under another leader, so they must not be used before.
     let mut changes = copy.changes();
     let settled = changes.wait_for(|status| status.high_watermark >= next || !leads(status, epoch)).await;
-    // Where this broker no longer leads it, the new leader loads it.
+    // If this broker no longer leads it, the new leader loads it.
     if !settled.is_ok_and(|status| leads(&status, epoch)) {
         return;
     }

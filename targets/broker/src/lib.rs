@@ -12,7 +12,7 @@
 //! - [`group`]: consumer groups and their committed offsets; `coordination`: the task that runs their coordinator.
 //! - `wire`: clients' requests; `broker`: the broker that serves them.
 //! - `topic_settings`: the settings of a topic.
-//! - `bug`: the seeded bugs, each off unless asked for.
+//! - `bug`: the seeded bugs, each off by default.
 //!
 //! ```no_run
 //! use duress_broker::{Config, offer, serve};

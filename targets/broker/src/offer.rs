@@ -6,7 +6,7 @@ use duress_settings::{Mode, Offer, OptionSpec, Values};
 
 use crate::bug;
 
-/// The mode, options and seeded bugs of the broker.
+/// Returns the mode, options and seeded bugs of the broker.
 pub fn offer() -> &'static Offer {
     static OFFER: LazyLock<Offer> =
         LazyLock::new(|| Offer { modes: vec![mode()], options: options(), bugs: bug::specs() });
@@ -44,27 +44,27 @@ fn options() -> Vec<OptionSpec> {
             "replication",
             count(),
             "3",
-            "how many nodes keep each partition of a topic that does not say, at most as many as there are",
+            "how many nodes keep each partition, at most as many as there are, unless the topic sets it",
         ),
         option(
             "min-insync",
             count(),
             "2",
-            "with acks=all, how many replicas must be in sync for a message to be taken, where the topic does not say; \
+            "with acks=all, how many replicas must be in sync for a message to be accepted, unless the topic sets it; \
              at most as many as keep the partition",
         ),
         option(
             "unclean",
             Values::words(["off", "on"]),
             "off",
-            "whether a replica that is not in sync may lead when no other is alive, where the topic does not say",
+            "whether a replica that is not in sync may lead when no other is alive, unless the topic sets it",
         ),
         option(
             "fsync",
             Values::WordsOrWhole { words: vec!["always".into(), "never".into()], min: 1, max: 3_600_000 },
             "always",
-            "when messages are made durable: before they are acknowledged, when the kernel writes them back, or so many \
-             milliseconds after the last time",
+            "when messages are made durable: before they are acknowledged, when the kernel writes them back, or this many \
+             milliseconds after the last sync",
         ),
         option("partitions", count(), "1", "partitions of a topic that does not say how many"),
         option("offsets-partitions", count(), "3", "partitions of the topic that holds committed offsets")
@@ -107,13 +107,13 @@ fn options() -> Vec<OptionSpec> {
             "retention-ms",
             whole_or("-1"),
             "604800000",
-            "how long messages are kept, where the topic does not say; -1 keeps them for ever",
+            "how long messages are kept, unless the topic sets it; -1 keeps them for ever",
         ),
         option(
             "retention-bytes",
             whole_or("-1"),
             "-1",
-            "size beyond which a partition loses its oldest segments, where the topic does not say; -1 lets it grow",
+            "size beyond which a partition loses its oldest segments, unless the topic sets it; -1 lets it grow",
         ),
         option(
             "cleanup-ms",

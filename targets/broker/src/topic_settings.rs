@@ -66,7 +66,7 @@ pub struct TopicSettings {
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
-    /// There is no such setting.
+    /// The setting does not exist.
     #[error("unknown topic config name: {0}")]
     Name(String),
     /// It cannot have that value.
@@ -82,8 +82,8 @@ pub enum SettingError {
 }
 
 impl TopicSettings {
-    /// The settings of a topic that specifies none, each of whose partitions has so many replicas. No more than these can
-    /// be in sync, so they bound the default of `min.insync.replicas`.
+    /// Returns the settings of a topic that specifies none, with this many replicas of each partition. The
+    /// default of `min.insync.replicas` cannot exceed that number.
     pub fn of(options: &Options, replicas: u16) -> Self {
         Self {
             cleanup: CleanupPolicy::Delete,
@@ -102,7 +102,7 @@ impl TopicSettings {
     /// Changes one setting.
     ///
     /// # Errors
-    /// There is no such setting, or it cannot have that value.
+    /// The setting does not exist, or it cannot have that value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let given = NameAndValue { name, value };
         match name {
@@ -137,7 +137,7 @@ impl TopicSettings {
         Ok(())
     }
 
-    /// All settings, by name.
+    /// Returns all settings, by name.
     pub fn list(&self) -> BTreeMap<&'static str, String> {
         let limit = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string());
         let millis = |time: Duration| time.as_millis().to_string();

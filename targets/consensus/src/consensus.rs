@@ -42,7 +42,7 @@ pub struct Setup {
     pub peers: Vec<Peer>,
     /// Time between the heartbeats of a leader.
     pub heartbeat: Duration,
-    /// The shortest silence after which a node stands for election.
+    /// The shortest silence after which a node starts an election.
     pub election_min: Duration,
     /// The longest such silence.
     pub election_max: Duration,
@@ -52,7 +52,7 @@ pub struct Setup {
     pub syncing: Syncing,
     /// Whether the vote survives a restart.
     pub keeping: VoteKeeping,
-    /// What snapshots hold.
+    /// The contents of snapshots.
     pub snapshots: SnapshotContents,
     /// An observer of leadership, if there is one.
     pub observer: Option<Arc<dyn Observer>>,
@@ -163,17 +163,17 @@ impl Consensus {
         self.inner.number
     }
 
-    /// The names of all nodes, by number.
+    /// Returns the names of all nodes, by number.
     pub fn members(&self) -> &[NodeName] {
         &self.inner.members
     }
 
-    /// The link to another node.
+    /// Returns the link to another node.
     pub fn link(&self, number: u64) -> Option<&Link> {
         self.inner.links.get(&number)
     }
 
-    /// The leader, as far as this node knows.
+    /// Returns the leader, as far as this node knows.
     pub fn leader(&self) -> Option<u64> {
         self.server_metrics().borrow().current_leader
     }
@@ -183,12 +183,12 @@ impl Consensus {
         self.server_metrics().borrow().state == ServerState::Leader
     }
 
-    /// The present state of the consensus, and notice of its changes.
+    /// Returns the present state of the consensus, and notice of its changes.
     pub fn metrics(&self) -> watch::Receiver<Metrics> {
         self.inner.raft.metrics()
     }
 
-    /// The part of the metrics that changes with elections only.
+    /// Returns the part of the metrics that changes with elections only.
     pub fn server_metrics(&self) -> watch::Receiver<ServerMetrics> {
         self.inner.raft.server_metrics()
     }
@@ -196,7 +196,8 @@ impl Consensus {
     /// Proposes commands as one entry.
     ///
     /// # Errors
-    /// The consensus has stopped. If it had before, [`Fatal::Stopped`], and nothing was proposed.
+    /// The consensus has stopped. [`Fatal::Stopped`] means that it had stopped before, and nothing was
+    /// proposed.
     pub async fn propose<T: Serialize>(&self, commands: &[T]) -> Result<Proposal, Fatal> {
         Proposal::send(&self.inner.raft, Batch::new(commands)).await
     }

@@ -56,7 +56,7 @@ pub enum DiskError {
     /// A transaction failed.
     #[error("cannot {operation} the database {}", path.display())]
     Transaction {
-        /// What was being done.
+        /// The operation that failed.
         operation: &'static str,
         /// The file.
         path: PathBuf,
@@ -67,7 +67,7 @@ pub enum DiskError {
     /// A stored record is not one that this program writes.
     #[error("cannot decode record {record} in the database {}", path.display())]
     Record {
-        /// Which record.
+        /// The record.
         record: String,
         /// The file.
         path: PathBuf,

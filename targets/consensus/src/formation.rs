@@ -1,7 +1,8 @@
 //! How pristine nodes become a cluster.
 //!
 //! The membership is fixed, so every node would write the same first entry and openraft allows any number of them to;
-//! but each node that does also stands for election at once, and five candidates of the same term split the vote. So
+//! but each node that does also starts an election at once, and five candidates of the same term split the
+//! vote. So
 //! the first reachable node by number forms the cluster, once it reaches a majority; the others wait to be contacted.
 
 use std::collections::BTreeMap;

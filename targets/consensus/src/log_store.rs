@@ -104,7 +104,7 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    /// A log that continues the loaded one.
+    /// Returns a log that continues the loaded one.
     pub fn new(disk: Disk, loaded: LoadedLog, node: u64, keeping: VoteKeeping) -> Self {
         let vote = match keeping {
             VoteKeeping::InMemory => None,
@@ -123,7 +123,7 @@ impl LogStore {
     }
 }
 
-/// The vote of a restarted node, whose own leadership is over.
+/// Returns the vote of a restarted node, whose own leadership is over.
 fn deposed(vote: Vote, node: u64) -> Vote {
     match vote.leader_id().voted_for() {
         Some(candidate) if candidate == node => Vote { committed: false, ..vote },
@@ -184,7 +184,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        // It only tells a restarted node how far it may replay at once, so it is written with the next durable append.
+        // It only limits how far a restarted node may replay at once, so it is written with the next durable
+        // append.
         self.committed = committed;
         Ok(())
     }

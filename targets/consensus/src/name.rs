@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct NodeName(String);
 
 impl NodeName {
-    /// The name as a string.
+    /// Returns the name as a string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,7 +65,7 @@ impl FromStr for NodeName {
 pub struct Peer {
     /// Its name.
     pub name: NodeName,
-    /// Where it listens for its peers.
+    /// The address on which it listens for its peers.
     pub address: SocketAddr,
 }
 
@@ -81,7 +81,7 @@ pub enum ParsePeerError {
     /// The address is not a socket address.
     #[error("\"{given}\" is not ADDRESS:PORT")]
     Address {
-        /// What was given.
+        /// The invalid input.
         given: String,
         /// Why.
         #[source]

@@ -30,8 +30,8 @@ const APPEND_BYTES_MAX: usize = 16 << 20;
 
 /// An observer of the messages of a leader and of their acknowledgements, on which reads by lease rest.
 pub trait Observer: Send + Sync + 'static {
-    /// An append of `leader`, which is this node, is about to be sent to a peer. The function returned is called once the
-    /// peer has handled it and knew of no later leader.
+    /// Observes that an append of `leader`, which is this node, is about to be sent to a peer. The function
+    /// returned is called once the peer has handled it and knew of no later leader.
     fn sending(self: Arc<Self>, leader: LeaderId, peer: u64) -> Acknowledged;
 
     /// This node has granted a vote for `leader`, or is about to ask for votes for itself as `leader`. No other node has

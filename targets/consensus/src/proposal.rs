@@ -42,7 +42,7 @@ impl Proposal {
     /// Waits for the replies, without a deadline.
     ///
     /// # Errors
-    /// There are none; the variant says whether the entry may be executed nevertheless.
+    /// There are no replies; the variant tells whether the entry may be executed nevertheless.
     pub async fn replies(self) -> Result<Replies, ProposalError> {
         match self.result.await {
             Ok(Ok(response)) => Ok(response.data),

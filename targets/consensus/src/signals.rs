@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A future that completes once this process has received SIGTERM or SIGINT, which do nothing else from now on.
+/// Returns a future that completes once this process has received SIGTERM or SIGINT, which have no other
+/// effect from now on.
 ///
 /// # Errors
 /// Signals cannot be received.

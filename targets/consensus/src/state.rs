@@ -89,7 +89,7 @@ pub type Install = Box<dyn FnOnce(&SnapshotMeta) + Send>;
 
 /// A [`StateView`] of any state, as the state machine changes it.
 pub trait Replicated: Send + Sync + 'static {
-    /// The position, and the members as of it.
+    /// Returns the position, and the members as of it.
     fn position(&self) -> (Option<LogId>, StoredMembership);
 
     /// Applies entries in order, and returns the replies to each.

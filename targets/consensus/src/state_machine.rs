@@ -57,7 +57,7 @@ pub struct StateMachine {
 }
 
 impl StateMachine {
-    /// A state machine that continues from the last snapshot.
+    /// Returns a state machine that continues from the last snapshot.
     ///
     /// # Errors
     /// The snapshot cannot be decoded.

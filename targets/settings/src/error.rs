@@ -13,7 +13,7 @@ pub enum SettingsError {
     Unknown {
         /// The program.
         owner: String,
-        /// What kind of word it is.
+        /// The kind of word.
         what: Setting,
         /// The word given.
         given: String,
@@ -45,7 +45,7 @@ pub enum SettingsError {
         what: Setting,
         /// Its name.
         name: String,
-        /// The mode asked for.
+        /// The requested mode.
         mode: String,
         /// The modes it applies to.
         modes: Vec<String>,

@@ -1,12 +1,13 @@
-//! What a program offers to be set, and what a user asked of it.
+//! The settings that a program offers, and those that a user requests.
 //!
 //! In reading order:
 //! - [`offer`]: modes, options and seeded bugs, as data;
 //! - [`values`]: the values that an option accepts;
-//! - [`request`]: what the user asked for;
-//! - [`resolve`](mod@resolve): a request checked against an offer, with every default filled in;
-//! - [`settings`]: what comes of it, and how a program reads it into types of its own;
-//! - [`error`]: why a request was refused, with the nearest accepted word ([`nearest`](mod@nearest)).
+//! - [`request`]: the user's request;
+//! - [`resolve`](mod@resolve): checks a request against an offer, and fills in every default;
+//! - [`settings`]: the result, and how a program reads it into types of its own;
+//! - [`error`]: the reasons for refusing a request, with the nearest accepted word
+//!   ([`nearest`](mod@nearest)).
 //!
 //! ```
 //! use duress_settings::{Mode, Offer, OptionSpec, Request, Values};

@@ -1,6 +1,6 @@
 //! The accepted word nearest to a mistyped one.
 
-/// The word of `accepted` that `given` was probably meant to be, if one is near enough.
+/// Returns the word of `accepted` that `given` was probably meant to be, if one is near enough.
 ///
 /// Near enough is an edit distance (insertions, deletions, substitutions) of at most a third of the longer word, rounded
 /// up. The earlier word wins a tie.
@@ -14,7 +14,7 @@ pub fn nearest<'a, W: AsRef<str>>(given: &str, accepted: &'a [W]) -> Option<&'a 
     (distance <= longer.div_ceil(3)).then_some(word)
 }
 
-/// ` (did you mean "raft"?)`, or nothing.
+/// Returns ` (did you mean "raft"?)`, or an empty string.
 #[must_use]
 pub fn hint(nearest: Option<&str>) -> String {
     nearest.map(|word| format!(" (did you mean \"{word}\"?)")).unwrap_or_default()

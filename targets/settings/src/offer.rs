@@ -1,4 +1,5 @@
-//! What a program offers: its modes and what they promise, its options, and the bugs that can be switched on.
+//! The offer of a program: its modes and what they promise, its options, and the bugs that can be switched
+//! on.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The options that a mode has, in the order of the offer.
+    /// Returns the options that a mode has, in the order of the offer.
     pub fn options_of<'a>(&'a self, mode: &str) -> impl Iterator<Item = &'a OptionSpec> {
         self.options.iter().filter(move |option| option.modes.iter().any(|name| name == mode))
     }
@@ -40,9 +41,9 @@ pub struct OptionSpec {
     pub name: String,
     /// The values it accepts.
     pub values: Values,
-    /// The value it has when none is given; one that it accepts.
+    /// Its default, which it accepts.
     pub default: String,
-    /// What it decides, in one line.
+    /// Its effect, in one line.
     pub summary: String,
     /// The modes that have it.
     pub modes: Vec<String>,
@@ -72,16 +73,16 @@ impl fmt::Display for OptionSpec {
     }
 }
 
-/// A seeded bug: a defect of the kind that real systems have shipped, off unless asked for.
+/// A seeded bug: a defect of the kind that real systems have shipped, off by default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BugSpec {
     /// The name on the command line.
     pub name: String,
-    /// What the program does wrong.
+    /// The defect of the program.
     pub defect: String,
     /// A real system that had such a defect, or a setting that has the same effect.
     pub resembles: Option<String>,
-    /// What a client can observe because of it.
+    /// The anomaly that a client can observe because of it.
     pub anomaly: String,
     /// The modes that can have it.
     pub modes: Vec<String>,

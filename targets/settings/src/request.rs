@@ -1,9 +1,9 @@
-//! What the user asked for.
+//! The user's request.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What the user asked for, as it was given.
+/// The user's request, as it was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// `--mode`, if given.

@@ -1,4 +1,4 @@
-//! What a request comes to once every default is filled in, and how a program reads it.
+//! A request with every default filled in, and how a program reads it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,19 +24,19 @@ pub struct Settings {
     /// The seeded bug, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bug: Option<String>,
-    /// Programs in the place of those that would be found, by the name of what they are: two releases are compared so.
+    /// Programs to use instead of those that would be found, by role: this compares two releases.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub programs: BTreeMap<String, PathBuf>,
 }
 
 impl Settings {
-    /// The value of an option, if the mode has it.
+    /// Returns the value of an option, if the mode has it.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(String::as_str)
     }
 
-    /// The value of an option that is one of several words: the variants of `T`, as serde names them.
+    /// Returns the value of an option that is one of several words: the variants of `T`, as serde names them.
     ///
     /// # Errors
     /// The option is missing, or its value names no variant.
@@ -45,7 +45,7 @@ impl Settings {
         variant(value).ok_or_else(|| unreadable(name, value))
     }
 
-    /// The value of an option that is a whole number.
+    /// Returns the value of an option that is a whole number.
     ///
     /// # Errors
     /// The option is missing, or `T` cannot hold its value.
@@ -55,7 +55,7 @@ impl Settings {
         number.ok_or_else(|| unreadable(name, value))
     }
 
-    /// The value of an option that is a whole number, or none when it is the word `unless`.
+    /// Returns the value of an option that is a whole number, or `None` when it is the word `unless`.
     ///
     /// # Errors
     /// The option is missing, or its value is neither.
@@ -67,7 +67,7 @@ impl Settings {
         if self.option(name) == Some(unless) { Ok(None) } else { self.whole(name).map(Some) }
     }
 
-    /// The value of an option that is a whole number of milliseconds.
+    /// Returns the value of an option that is a whole number of milliseconds.
     ///
     /// # Errors
     /// The option is missing, or its value is not a whole number.
@@ -75,7 +75,7 @@ impl Settings {
         self.whole(name).map(Duration::from_millis)
     }
 
-    /// The seeded bug: one of the variants of `T`, as serde names them.
+    /// Returns the seeded bug: one of the variants of `T`, as serde names them.
     ///
     /// # Errors
     /// The name of the bug names no variant.

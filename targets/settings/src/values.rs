@@ -26,7 +26,7 @@ pub enum Values {
 }
 
 impl Values {
-    /// One of these words.
+    /// Returns one of these words.
     #[must_use]
     pub fn words<const N: usize>(words: [&str; N]) -> Self {
         Self::Words(words.map(str::to_owned).to_vec())
@@ -47,7 +47,7 @@ impl Values {
         }
     }
 
-    /// The words among them, for hints.
+    /// Returns the words among them, for hints.
     pub(crate) fn known_words(&self) -> &[String] {
         match self {
             Self::Words(words) | Self::WordsOrWhole { words, .. } => words,

@@ -5,7 +5,7 @@
 //!
 //! # How a forgotten vote loses a committed write
 //!
-//! Three nodes A, B, C; terms grow to the right. B is the one that forgets.
+//! Three nodes A, B, C; terms grow to the right. B forgets its vote.
 //!
 //! 1. A leads term 1. A is cut off from B and C. A client of A writes `x`; A appends it at index *i*; no other node has it.
 //! 2. B and C elect C for term 2. B now has the vote (2, C). C writes `y` at index *i*, replicates it to B, commits it
@@ -20,7 +20,7 @@ use duress_consensus::disk::Syncing;
 use duress_settings::BugSpec;
 use serde::Deserialize;
 
-/// A seeded bug; [`specs`] says what each one is. Serde's names are those of the command line.
+/// A seeded bug; [`specs`] describes each. Serde's names are those of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bug {
@@ -44,7 +44,7 @@ pub enum Bug {
     ReplicaSkipsChange,
 }
 
-/// Every seeded bug.
+/// Returns every seeded bug.
 pub(crate) fn specs() -> Vec<BugSpec> {
     let raft = || vec!["raft".to_owned()];
     vec![
@@ -85,7 +85,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         },
         BugSpec {
             name: "leadership-resumed".into(),
-            defect: "a leader that restarts leads on by the vote it saved, without an election, and answers reads as of the \
+            defect: "a leader that restarts continues to lead by the vote it saved, without an election, and answers reads as of the \
                      last committed position that it saved"
                 .into(),
             resembles: Some("a Raft that answers reads before the leader has committed an entry of its own term".into()),
@@ -115,7 +115,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             name: "replica-skips-change".into(),
             defect: "a replica that lags by more than fifty changes is sent those after the next one".into(),
             resembles: Some("an offset taken for a count: the boundary of a batch counted on both sides".into()),
-            anomaly: "with read=any, a replica returns an old value for ever, and replicas do not come to agree".into(),
+            anomaly: "with read=any, a replica returns an old value for ever, and the replicas never agree".into(),
             modes: vec!["primary".into()],
         },
     ]

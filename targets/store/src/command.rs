@@ -49,7 +49,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The keys it may change.
+    /// Returns the keys it may change.
     pub fn keys(&self) -> &[Bytes] {
         match self {
             Self::Set { key, .. } | Self::Increment { key, .. } => std::slice::from_ref(key),
@@ -63,7 +63,7 @@ impl Command {
 pub enum Reply {
     /// The write took effect.
     Done,
-    /// The condition did not hold; nothing changed, and this is what the key has.
+    /// The condition did not hold; nothing changed, and this is the key's value.
     NotDone(Option<Bytes>),
     /// A count, or the new value of an integer.
     Integer(i64),
@@ -102,12 +102,12 @@ pub struct KeyValues {
 }
 
 impl KeyValues {
-    /// The value of a key.
+    /// Returns the value of a key.
     pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
         self.values.get(key)
     }
 
-    /// The number of keys.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.values.len()
     }
@@ -123,7 +123,7 @@ impl KeyValues {
         }
     }
 
-    /// Gives a key a value, or removes it, whatever it had.
+    /// Gives a key a value, or removes it, whatever its old value.
     pub fn put(&mut self, key: Bytes, value: Option<Bytes>) {
         match value {
             Some(value) => self.values.insert(key, value),
@@ -131,7 +131,7 @@ impl KeyValues {
         };
     }
 
-    /// All keys and their values, in order of key.
+    /// Returns all keys and their values, in order of key.
     pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
         self.values.iter()
     }

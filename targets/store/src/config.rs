@@ -12,22 +12,22 @@ use crate::bug::Bug;
 #[cfg(doc)]
 use crate::offer::offer;
 
-/// Which copy answers a read in the mode `primary`. Serde's names are those of the command line.
+/// The copy that answers a read in the mode `primary`. Serde's names are those of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadFrom {
     /// The primary's: replicas forward reads to it.
     Primary,
-    /// The copy of the node that is asked.
+    /// The copy of the requested node.
     Any,
 }
 
-/// How a node of the mode `raft` makes sure that what it reads is the latest. Serde's names are those of the command
-/// line.
+/// The way in which a node of the mode `raft` makes sure that a read returns the latest value. Serde's names
+/// are those of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReadBy {
-    /// The leader has a quorum confirm it. Linearizable, whatever clocks do.
+    /// A quorum confirms the leader for each read. Linearizable, whatever clocks do.
     Index,
     /// The leader relies on an earlier confirmation while a lease lasts, by its wall clock. Linearizable while that clock
     /// does not fall behind the others by more than a bound: see [`crate::raft::lease`].
@@ -37,7 +37,7 @@ pub enum ReadBy {
 }
 
 impl ReadBy {
-    /// The name on the command line.
+    /// Returns the name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Index => "index",
@@ -52,8 +52,8 @@ impl ReadBy {
 pub struct RaftOptions {
     /// How often a leader sends heartbeats.
     pub heartbeat: Duration,
-    /// The shortest silence after which a node stands for election. A leader's own lease, `election_max`, comes on
-    /// top of it when the node has heard from a leader.
+    /// The shortest silence after which a node starts an election. A leader's own lease, `election_max`,
+    /// comes on top of it when the node has heard from a leader.
     pub election_min: Duration,
     /// The longest such silence.
     pub election_max: Duration,
@@ -72,7 +72,7 @@ pub struct RaftOptions {
 /// Options of the mode `primary`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrimaryOptions {
-    /// Which copy answers reads.
+    /// The copy that answers reads.
     pub read: ReadFrom,
     /// How many of the latest writes the primary keeps for replicas that fall behind; a replica that falls behind further
     /// gets a full copy.
@@ -90,7 +90,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The name on the command line.
+    /// Returns the name on the command line.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Raft(_) => "raft",
@@ -123,9 +123,9 @@ impl Mode {
 pub struct Config {
     /// This node's name.
     pub node: NodeName,
-    /// Where it listens for clients.
+    /// The address on which it listens for clients.
     pub listen: SocketAddr,
-    /// Where it listens for its peers.
+    /// The address on which it listens for its peers.
     pub peer_listen: SocketAddr,
     /// The other nodes, in any order.
     pub peers: Vec<Peer>,
@@ -140,7 +140,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A node without peers, run as `settings` say.
+    /// Returns a node without peers, run as `settings` say.
     ///
     /// # Errors
     /// The settings are not those of a mode of [`offer`], as when a plan was edited by hand.
@@ -163,7 +163,7 @@ impl Config {
         })
     }
 
-    /// The names of all nodes, this one included, in order.
+    /// Returns the names of all nodes, this one included, in order.
     ///
     /// # Errors
     /// A name occurs twice.

@@ -12,7 +12,7 @@
 //! - `wall_clock`: the time of day.
 //! - `raft`: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
 //! - `primary`: the mode `primary`, asynchronous replication.
-//! - `bug`: the seeded bugs, each off unless asked for.
+//! - `bug`: the seeded bugs, each off by default.
 //!
 //! ```no_run
 //! use duress_settings::Request;

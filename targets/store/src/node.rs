@@ -24,7 +24,7 @@ pub struct Status {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// What a node holds, of its own copy, at one moment.
+/// The contents of a node's own copy, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     /// How far in the order of all writes it is: copies at one position hold the same.
@@ -53,9 +53,9 @@ pub enum NodeFailure {
 /// A running node. Cheap to clone.
 #[derive(Clone)]
 pub enum Node {
-    /// Of the mode `raft`.
+    /// A node of the mode `raft`.
     Raft(RaftNode),
-    /// Of the mode `primary`.
+    /// A node of the mode `primary`.
     Primary(PrimaryNode),
 }
 
@@ -82,7 +82,7 @@ impl Node {
         }
     }
 
-    /// The status of this node.
+    /// Returns the status of this node.
     pub fn status(&self) -> Status {
         match self {
             Self::Raft(node) => node.status(),
@@ -90,7 +90,7 @@ impl Node {
         }
     }
 
-    /// What this node holds, without asking another one.
+    /// Returns the contents of this node, without asking another one.
     pub fn contents(&self) -> Contents {
         match self {
             Self::Raft(node) => node.contents(),

@@ -6,7 +6,7 @@ use duress_settings::{Mode, Offer, OptionSpec, Values};
 
 use crate::bug;
 
-/// The modes, options and seeded bugs of the store.
+/// Returns the modes, options and seeded bugs of the store.
 pub fn offer() -> &'static Offer {
     static OFFER: LazyLock<Offer> =
         LazyLock::new(|| Offer { modes: modes(), options: options(), bugs: bug::specs() });
@@ -26,8 +26,8 @@ fn modes() -> Vec<Mode> {
         Mode {
             name: "primary".into(),
             summary: "the first node is the primary, the others copy its writes asynchronously; no failover".into(),
-            promises: "linearizable with read=primary; with read=any writes are, and reads may be stale; nothing is \
-                       written while the primary is away"
+            promises: "linearizable with read=primary; with read=any writes are, and reads may be stale; no \
+                       writes while the primary is away"
                 .into(),
         },
     ]
@@ -50,7 +50,7 @@ fn options() -> Vec<OptionSpec> {
             "read",
             Values::words(["primary", "any"]),
             "primary",
-            "which copy answers a read: the primary's, or that of the node that is asked",
+            "the copy that answers a read: the primary's, or that of the requested node",
         ),
         option(
             "primary",

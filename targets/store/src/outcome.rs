@@ -1,7 +1,7 @@
 //! The contract of errors: which requests certainly had no effect, and which may have had one.
 //!
-//! A client that records a history must know which of its commands may have taken effect. The first word of every error
-//! reply says so; a client needs to read nothing else of it:
+//! A client that records a history must know which of its commands may have taken effect. The first word of
+//! every error reply tells; a client needs no other part of it:
 //!
 //! | reply | a write | a read |
 //! |---|---|---|
@@ -36,10 +36,10 @@ pub enum NotExecuted {
     /// No leader is known here.
     #[error("no leader is known")]
     NoLeader,
-    /// The node asked is not the leader, and it proposed nothing.
+    /// The requested node is not the leader, and it proposed nothing.
     #[error("this node is not the leader")]
     NotLeader,
-    /// There is no usable connection to the leader.
+    /// No connection to the leader is usable.
     #[error("the leader cannot be reached")]
     LeaderUnreachable,
     /// This leader cannot reach a quorum, and proposed nothing.

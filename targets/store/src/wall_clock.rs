@@ -9,7 +9,7 @@ use std::time::SystemTime;
 ///
 /// It may be set, forwards or backwards, between two readings.
 pub trait WallClock: fmt::Debug + Send + Sync {
-    /// The time of day now.
+    /// Returns the time of day now.
     fn now(&self) -> SystemTime;
 }
 

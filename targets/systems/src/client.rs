@@ -14,20 +14,20 @@ use crate::topology::UnknownNode;
 
 /// A client of a workload whose operations are `A`s: one logical connection, one operation at a time.
 ///
-/// It connects when it has to, keeps the connection after a clean answer, drops it after anything else, and never
-/// repeats a request by itself. Dropping the returned future drops the connection too.
+/// It connects when necessary, keeps the connection after a clean answer, drops it after anything else, and
+/// never repeats a request by itself. Dropping the returned future drops the connection too.
 #[async_trait]
 pub trait Client<A: Sync>: Send {
-    /// Does `action` and says what became of it, by the rules of [`crate::outcome`].
+    /// Does `action` and returns its outcome, by the rules of [`crate::outcome`].
     async fn invoke(&mut self, action: &A) -> Outcome<A>;
 }
 
-/// Where a client lives, which node it speaks to, and how patient it is.
+/// A client's location, its node, and its patience.
 #[derive(Clone)]
 pub struct Seat {
     /// The node that it speaks to.
     pub node: NodeId,
-    /// Where its connections come from.
+    /// The place that its connections come from.
     pub place: Arc<dyn Place>,
     /// How long each operation may take in total, connecting included.
     pub timeout: Duration,
@@ -38,7 +38,7 @@ type Make<A> = Box<dyn Fn(Seat) -> Result<Box<dyn Client<A>>, UnknownNode> + Sen
 /// The clients of one deployment, by vocabulary.
 #[derive(Default)]
 pub struct Clients {
-    /// Of each vocabulary, its name and a [`Make`] of its actions.
+    /// The name of each vocabulary and a [`Make`] of its actions.
     makers: Vec<(&'static str, Box<dyn Any + Send + Sync>)>,
 }
 
@@ -54,10 +54,10 @@ impl Clients {
         self
     }
 
-    /// A fresh client whose operations are `A`s.
+    /// Returns a fresh client whose operations are `A`s.
     ///
     /// # Errors
-    /// [`ClientError`] when the node is not a node of the cluster, or there are no such clients.
+    /// [`ClientError`] when the node is not a node of the cluster, or the system has no such clients.
     pub fn client<A: Payload + Sync + 'static>(&self, seat: Seat) -> Result<Box<dyn Client<A>>, ClientError> {
         let make = self.makers.iter().find_map(|(_, make)| make.downcast_ref::<Make<A>>());
         let make = make.ok_or_else(|| ClientError::None {
@@ -67,7 +67,7 @@ impl Clients {
         Ok(make(seat)?)
     }
 
-    /// The names of the vocabularies that there are clients of.
+    /// Returns the names of the vocabularies that there are clients of.
     pub fn vocabularies(&self) -> impl Iterator<Item = &'static str> {
         self.makers.iter().map(|(name, _)| *name)
     }
@@ -79,16 +79,16 @@ impl fmt::Debug for Clients {
     }
 }
 
-/// Why there is no client.
+/// The reason why a client cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// The node is not in the topology.
     #[error(transparent)]
     UnknownNode(#[from] UnknownNode),
-    /// There are no clients whose operations are these.
-    #[error("there are no clients of the vocabulary {vocabulary}, only of {known}")]
+    /// The system has no clients with these operations.
+    #[error("no clients of the vocabulary {vocabulary}, only of {known}")]
     None {
-        /// What the client was to understand.
+        /// The requested vocabulary.
         vocabulary: &'static str,
         /// The vocabularies that there are clients of.
         known: String,

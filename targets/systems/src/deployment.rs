@@ -17,19 +17,20 @@ use crate::setup::Setup;
 use crate::system::MissingSystem;
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
-/// One cluster of a system, whose options were read once, when it was bound to them.
+/// One cluster of a system, with its settings applied.
 #[async_trait]
 pub trait Deployment: Send + Sync {
-    /// Its nodes.
+    /// Returns its nodes.
     fn topology(&self) -> &Topology;
 
-    /// What is promised of the answers to a workload. A seeded bug does not change the promise: it breaks it.
+    /// Returns the promise about the answers to a workload. A seeded bug does not change the promise: it
+    /// breaks it.
     fn promise(&self) -> Promise;
 
     /// How many nodes it promises to survive losing, and still make progress.
     fn tolerates(&self) -> usize;
 
-    /// What it demands of clocks, if its promise rests on them.
+    /// Returns its demand on clocks, if its promise rests on them.
     fn clock_bound(&self) -> Option<ClockBound> {
         None
     }
@@ -73,8 +74,8 @@ pub trait Deployment: Send + Sync {
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady>;
 
-    /// The copies that `node` holds, as they are there and not as the promise has them: it asks no other node for them.
-    /// `None` where the system does not tell.
+    /// Returns the copies that `node` holds, as they are there and not as the promise has them: it asks no
+    /// other node for them. `None` if the system does not tell.
     ///
     /// # Errors
     /// [`NotReady`], within `deadline`: it may be called again.
@@ -87,7 +88,7 @@ pub trait Deployment: Send + Sync {
         Ok(None)
     }
 
-    /// Makes what a workload needs before its clients begin, such as topics.
+    /// Prepares the resources that a workload needs before its clients begin, such as topics.
     ///
     /// Called once, when every node is ready. Most systems need nothing.
     ///
@@ -97,7 +98,7 @@ pub trait Deployment: Send + Sync {
         Ok(())
     }
 
-    /// Its clients, by the vocabulary of their operations.
+    /// Returns its clients, by the vocabulary of their operations.
     fn clients(&self) -> &Clients;
 }
 
@@ -130,7 +131,7 @@ impl TimeOuts {
 /// What a node says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// What it takes itself to be.
+    /// Its role, as it reports it.
     pub role: Role,
     /// The node that it takes to be the leader.
     pub leader: Option<NodeId>,
@@ -156,7 +157,7 @@ pub struct LedPartition {
     pub in_sync: BTreeSet<NodeId>,
 }
 
-/// What a node takes itself to be.
+/// The role of a node, as it reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -164,7 +165,7 @@ pub enum Role {
     Leader,
     /// It follows: a follower, or a replica.
     Follower,
-    /// It stands for election.
+    /// It is a candidate in an election.
     Candidate,
     /// It does not say.
     #[default]
@@ -188,9 +189,9 @@ impl fmt::Display for Role {
 pub struct NotReady {
     /// The node.
     pub node: NodeId,
-    /// What was asked of it.
+    /// The operation.
     pub operation: &'static str,
-    /// What came back.
+    /// The cause of the failure.
     #[source]
     pub cause: Cause,
 }

@@ -1,13 +1,13 @@
-//! How a system is deployed and spoken to: one interface, one folder per built-in system.
+//! The deployment of systems and their clients: one interface, one folder per built-in system.
 //!
 //! In reading order:
-//! - [`system`]: what a system is and offers, with the [`scenario`] that finds each of its seeded bugs;
+//! - [`system`]: a system and its offer, with the [`scenario`] that finds each of its seeded bugs;
 //!   [`registry`]: systems by name;
-//! - [`deployment`]: a system bound to its settings and its nodes, whose places are in [`topology`]; [`setup`]: what a
-//!   workload needs before its clients begin;
-//! - [`replica`]: what a node holds by itself;
-//! - [`client`]: clients by vocabulary; [`place`]: where they live; [`outcome`]: what a client may say of an operation, and
-//!   why each rule is sound;
+//! - [`deployment`]: a system bound to its settings and its nodes, whose places are in [`topology`];
+//!   [`setup`]: the needs of a workload before its clients begin;
+//! - [`replica`]: a node's own copies;
+//! - [`client`]: clients by vocabulary; [`place`]: their location; [`outcome`]: the possible outcomes of an
+//!   operation, and why each rule is sound;
 //! - [`kafka`]: clients of every system that speaks the Kafka protocol;
 //! - [`store`], [`broker`] and [`etcd`]: the systems.
 //!

@@ -1,6 +1,6 @@
-//! What became of an operation: it happened, it certainly did not, or that cannot be known.
+//! The outcome of an operation: it happened, it certainly did not, or that cannot be known.
 //!
-//! | what the client saw | what only reads | what may change something |
+//! | what the client saw | a read | a possible change |
 //! |---|---|---|
 //! | a definite answer | `Ok` | `Ok` |
 //! | an answer saying that the comparison failed | – | `Fail` (precondition) |
@@ -11,10 +11,13 @@
 //! | any other error of the target | `Fail` | `Info` |
 //!
 //! Why each is sound:
-//! - A read changes nothing, so a read that got no answer may be taken never to have happened, whatever really befell it.
-//! - A failed or timed-out connection attempt sent no byte of the request: the socket is closed before the client could
-//!   write to it, and nothing here sends data with the SYN. If the peer does accept the connection later it finds it closed.
-//! - "Connection refused" is only ever seen while opening a connection for this very request, never for an earlier one.
+//! - A read changes nothing, so a read without an answer may count as never having happened, whatever its
+//!   fate.
+//! - A failed or timed-out connection attempt sent no byte of the request: the socket is closed before the
+//!   client could write to it, and no client here sends data with the SYN. If the peer does accept the
+//!   connection later it finds it closed.
+//! - "Connection refused" is only ever seen while opening a connection for this very request, never for an
+//!   earlier one.
 //! - A request of which some bytes were accepted by the kernel may arrive whole: it may have happened.
 //! - No client here repeats a request by itself, since a repeated request could be executed twice.
 //!
@@ -35,7 +38,7 @@ use serde::{Deserialize, Serialize};
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<A> {
-    /// It happened, and this is what was answered.
+    /// It happened, with this answer.
     Ok(A),
     /// It certainly did not happen, and never will.
     Fail(Cause),
@@ -44,7 +47,7 @@ pub enum Outcome<A> {
 }
 
 impl<A: Action> Outcome<A> {
-    /// The outcome of `asked` when its request failed for the reason in `failure`.
+    /// Returns the outcome of `asked` when its request failed for the reason in `failure`.
     #[must_use]
     pub fn failed(asked: &A, failure: RequestError) -> Self {
         match (asked.effect(), failure.reach) {
@@ -54,7 +57,7 @@ impl<A: Action> Outcome<A> {
     }
 }
 
-/// What a client is asked to do.
+/// An operation of a client.
 pub trait Action {
     /// Whether doing it changes anything that another operation could see.
     fn effect(&self) -> Effect;
@@ -97,8 +100,8 @@ impl Action for Counter {
 }
 
 impl Action for Log {
-    /// A poll may commit what earlier polls were answered, but hands nothing to anybody unless it is answered itself.
-    /// Assigning, subscribing and seeking are between the client and itself.
+    /// A poll may commit the messages of earlier polls, but returns messages only if it is answered itself.
+    /// Assigning, subscribing and seeking stay within the client.
     fn effect(&self) -> Effect {
         match self {
             Self::Send(_) | Self::Txn(_) | Self::Commit(_) | Self::Crash => Effect::Some,
@@ -125,23 +128,24 @@ impl Action for Table {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {text}")]
 pub struct Cause {
-    /// What kind of trouble it was.
+    /// The kind of failure.
     pub kind: CauseKind,
     /// The target's or the network's own words.
     pub text: Cow<'static, str>,
-    /// Of a comparison that failed, the value that was there instead, `None` where nothing was: only where the target
-    /// promises that this is a read of its own, atomic with the comparison and as good as any other.
+    /// For a failed comparison, the value that was there instead, `None` if there was none: present only if
+    /// the target promises that this is a read of its own, atomic with the comparison and as good as any
+    /// other.
     pub saw: Option<Option<Scalar>>,
 }
 
 impl Cause {
-    /// A cause of this kind in these words.
+    /// Returns a cause of this kind in these words.
     #[must_use]
     pub fn new(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, text: text.into(), saw: None }
     }
 
-    /// A comparison that failed, and what was there instead.
+    /// Returns a failed comparison, with the value that was there instead.
     #[must_use]
     pub fn differs(saw: Option<Scalar>) -> Self {
         let text = "the register did not hold the value compared with";
@@ -163,20 +167,20 @@ pub enum CauseKind {
     Timeout,
     /// The connection broke before the answer was complete.
     ConnectionLost,
-    /// The node knew of no leader and did nothing.
+    /// The node knew no leader and did nothing.
     NoLeader,
     /// The comparison of a compare-and-set failed.
     Precondition,
-    /// The node refused the request as it was put, or for want of resources, and did nothing.
+    /// The node refused the request, as invalid or for lack of resources, and did nothing.
     Rejected,
     /// The node itself said that it does not know what became of the request, or gave an error that leaves it open.
     Unknown,
-    /// What came back was not an answer in the target's protocol.
+    /// The response was not an answer in the target's protocol.
     Unreadable,
 }
 
 impl CauseKind {
-    /// The name, as statistics print it.
+    /// Returns the name, as statistics print it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -203,7 +207,8 @@ impl fmt::Display for CauseKind {
 /// How much of a request can have taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// None of it, now or ever: no byte left, or the target said so in words its contract calls definite.
+    /// None of it, now or ever: no byte left, or the target answered with an error that its contract calls
+    /// definite.
     Nothing,
     /// Anything from none to all of it.
     Unknown,
@@ -220,13 +225,13 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    /// An error of a request that certainly has no effect.
+    /// Returns an error of a request that certainly has no effect.
     #[must_use]
     pub fn definite(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self { reach: Reach::Nothing, cause: Cause::new(kind, text) }
     }
 
-    /// An error of a request that may have an effect.
+    /// Returns an error of a request that may have an effect.
     #[must_use]
     pub fn open(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self { reach: Reach::Unknown, cause: Cause::new(kind, text) }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::outcome::{CauseKind, RequestError};
 
-/// Where a client lives: a host of the arena, or this program's own network.
+/// The location of a client: a host of the arena, or this program's own network.
 #[async_trait]
 pub trait Place: Send + Sync {
     /// Opens a connection to `to` within `deadline`.

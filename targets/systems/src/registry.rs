@@ -16,12 +16,12 @@ impl Systems {
         Self { systems }
     }
 
-    /// Every system.
+    /// Returns every system.
     pub fn iter(&self) -> impl Iterator<Item = &dyn System> {
         self.systems.iter().map(|system| &**system)
     }
 
-    /// The system called `name`.
+    /// Returns the system called `name`.
     ///
     /// # Errors
     /// [`UnknownSystem`], listing the known ones.
@@ -35,7 +35,7 @@ impl Systems {
 
 /// A name that is not a system's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no system \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
+#[error("unknown system \"{given}\"{}; known: {}", hint(nearest.as_deref()), known.join(", "))]
 pub struct UnknownSystem {
     /// The name given.
     pub given: String,

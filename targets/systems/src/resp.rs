@@ -1,6 +1,6 @@
 //! One connection that speaks RESP2, one request at a time.
 //!
-//! RESP2 is what a server speaks until it is asked for more; nothing here needs RESP3's types.
+//! RESP2 is the protocol of a server until the client requests more; no client here needs RESP3's types.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ impl RespConnection {
     /// Connects to `to`.
     ///
     /// # Errors
-    /// A definite [`RequestError`]: nothing has been sent.
+    /// A definite [`RequestError`]: no request has been sent.
     pub(crate) async fn open(
         from: &dyn Place,
         to: SocketAddr,
@@ -85,7 +85,7 @@ impl RespConnection {
     }
 }
 
-/// What broke an exchange, before it is known how much of the request was sent.
+/// The cause of a failed exchange, before it is known how much of the request was sent.
 type Broken = (CauseKind, String);
 
 fn broken(cause: io::Error) -> Broken {
@@ -97,7 +97,8 @@ async fn read_reply(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<Byt
         if let Some((reply, _, _)) =
             decode_bytes_mut(buffer).map_err(|cause| (CauseKind::Unreadable, cause.to_string()))?
         {
-            // One request was sent, so whatever follows its reply answers nothing, and the reply is not to be believed.
+            // One request was sent, so that bytes after its reply answer nothing, and the reply cannot be
+            // trusted.
             return match buffer.len() {
                 0 => Ok(reply),
                 extra => Err((CauseKind::Unreadable, format!("{extra} bytes after the reply"))),

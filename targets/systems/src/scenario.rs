@@ -34,15 +34,15 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The scenarios of `text`, the `scenarios.toml` of a built-in system.
+    /// Parses the scenarios of `text`, the `scenarios.toml` of a built-in system.
     ///
     /// # Panics
-    /// When the text, which is part of this program, is malformed; a test reads all of them.
+    /// When `text`, which is part of this program, is malformed; a test reads all of them.
     pub(crate) fn built_in(text: &str) -> BTreeMap<String, Self> {
         toml::from_str(text).expect("the scenarios of built-in systems are well-formed")
     }
 
-    /// The scenario as words of a command line:
+    /// Returns the scenario as words of a command line:
     /// `--workload register --mode raft --nodes 3 --faults kill:all --interval 3s --time-limit 30s`.
     #[must_use]
     pub fn words(&self) -> Vec<String> {

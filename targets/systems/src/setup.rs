@@ -1,8 +1,8 @@
-//! What a workload asks a deployment to have ready before its clients begin.
+//! The resources that a workload needs before its clients begin.
 
 use serde::{Deserialize, Serialize};
 
-/// What a workload needs; keys that hold values need nothing.
+/// The needs of a workload; keys that hold values need nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
@@ -18,11 +18,11 @@ pub struct Topic {
     pub name: String,
     /// How many partitions it has; they are numbered from 0.
     pub partitions: u32,
-    /// What it keeps.
+    /// Its retention of messages.
     pub keeps: Keeps,
 }
 
-/// What a topic keeps of its messages.
+/// The retention of a topic's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keeps {

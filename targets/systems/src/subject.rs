@@ -1,6 +1,6 @@
-//! What our own subjects share: they are subcommands of the program that carries them, started alike.
+//! The shared part of our own subjects: they are subcommands of the program that carries them, started alike.
 //!
-//! Nothing here knows their code: each is a program with a command line and a protocol, as any other.
+//! This module does not know their code: each is a program with a command line and a protocol, as any other.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,9 +20,9 @@ pub(crate) struct Subject {
     pub(crate) executable: PathBuf,
     /// The subcommand that runs a node of it.
     pub(crate) subcommand: &'static str,
-    /// Where a node listens for clients.
+    /// The port on which a node listens for clients.
     pub(crate) client_port: u16,
-    /// Where a node listens for its peers.
+    /// The port on which a node listens for its peers.
     pub(crate) peer_port: u16,
 }
 

@@ -1,4 +1,4 @@
-//! A system under test: what it is, what it offers, and how it is bound to settings.
+//! A system under test: its description, its offer, and how it is bound to settings.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -13,23 +13,24 @@ use crate::topology::Topology;
 
 /// A system under test. No target is special: our store and etcd are behind the same trait.
 pub trait System: Send + Sync {
-    /// What it is and offers.
+    /// Returns its description and offer.
     fn description(&self) -> &Description;
 
-    /// Whether it can be started on this machine, with these `programs` in the place of those that would be found.
+    /// Checks whether it can be started on this machine, with these `programs` instead of those that would be
+    /// found.
     ///
     /// # Errors
-    /// [`MissingSystem`] says what is missing and how to get it.
+    /// [`MissingSystem`], with the missing program and how to get it.
     fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem>;
 
-    /// Binds it to settings, which [`Self::resolve`] has filled in, and to nodes. Nothing is started.
+    /// Binds it to settings, which [`Self::resolve`] has filled in, and to nodes. Starts nothing.
     ///
     /// # Errors
     /// [`SettingsError`] for settings that [`Self::resolve`] did not make.
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError>;
 
-    /// Checks what the user asked for and fills in every default. Where a seeded bug is asked for, its scenario fills in
-    /// the mode and the options that are not given.
+    /// Checks the user's request and fills in every default. For a seeded bug, its scenario fills in the mode
+    /// and the options that are not given.
     ///
     /// # Errors
     /// [`SettingsError`] for an unknown mode, option, value or bug; it lists the accepted ones.
@@ -41,12 +42,12 @@ pub trait System: Send + Sync {
     }
 }
 
-/// What a system is and offers.
+/// The description of a system, and its offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// The name on the command line.
     pub name: String,
-    /// What it is, in one line.
+    /// A summary, in one line.
     pub summary: String,
     /// Its modes (the first is the default), options and seeded bugs.
     pub offer: Offer,
@@ -77,7 +78,7 @@ pub(crate) fn executable(system: &str, program: &Path) -> Result<(), MissingSyst
 pub struct MissingSystem {
     /// The system.
     pub system: String,
-    /// What is missing.
+    /// The missing program, and why.
     pub reason: String,
     /// How to get it.
     pub remedy: String,

@@ -1,20 +1,21 @@
-//! Keys and values as the text that systems without types store.
+//! Keys and values as the strings that systems without types store.
 
 use duress_history::Scalar;
 
 use crate::outcome::{CauseKind, RequestError};
 
-/// `scalar` as text: numbers in decimal, texts as they are.
+/// Encodes `scalar` as a string: numbers in decimal, strings unchanged.
 ///
 /// # Errors
-/// A definite [`RequestError`], before anything is sent, for a text that looks like a number: it would be read back as
-/// one, or name the same key as one, and the history would accuse the system of what the harness did.
+/// A definite [`RequestError`], before anything is sent, for a string that looks like a number: it would be
+/// read back as one, or name the same key as one, and the history would blame the system for the harness's
+/// mistake.
 pub(crate) fn encode(scalar: &Scalar) -> Result<String, RequestError> {
     match scalar {
         Scalar::Int(number) => Ok(number.to_string()),
         Scalar::Text(text) if canonical_number(text).is_some() => Err(RequestError::definite(
             CauseKind::Rejected,
-            format!("the text \"{text}\" cannot be told from the number: not sent"),
+            format!("the string \"{text}\" looks like a number: not sent"),
         )),
         Scalar::Text(text) => Ok(text.to_string()),
         Scalar::Other(_) => Err(RequestError::definite(
@@ -24,10 +25,10 @@ pub(crate) fn encode(scalar: &Scalar) -> Result<String, RequestError> {
     }
 }
 
-/// The scalar that is stored as `bytes`.
+/// Decodes the scalar that is stored as `bytes`.
 ///
 /// # Errors
-/// An open [`RequestError`] for bytes that are not UTF-8, which nothing here ever writes.
+/// An open [`RequestError`] for bytes that are not UTF-8, which no client here ever writes.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Scalar, RequestError> {
     let text = std::str::from_utf8(bytes).map_err(|cause| {
         RequestError::open(CauseKind::Unreadable, format!("a value that is not UTF-8: {cause}"))
@@ -35,16 +36,16 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Scalar, RequestError> {
     Ok(canonical_number(text).map_or_else(|| Scalar::from(text), Scalar::Int))
 }
 
-/// The text of the key of an operation on one of many objects.
+/// Encodes the key of an operation on one of many objects.
 ///
 /// # Errors
-/// As [`encode`], and where there is no key: a system keeps objects by name.
+/// As [`encode`], and without a key: a system keeps objects by name.
 pub(crate) fn of_key(key: Option<&Scalar>) -> Result<String, RequestError> {
     let unnamed = || RequestError::definite(CauseKind::Rejected, "an object without a key: not sent");
     encode(key.ok_or_else(unnamed)?)
 }
 
-/// The number that is stored as `bytes`.
+/// Returns the number that is stored as `bytes`.
 ///
 /// # Errors
 /// An open [`RequestError`] for anything else.
@@ -55,7 +56,7 @@ pub(crate) fn number(bytes: &[u8]) -> Result<i64, RequestError> {
     }
 }
 
-/// The number that is written exactly like this; `007`, `+7` and `-0` are texts.
+/// Parses the number that is written exactly like this; `007`, `+7` and `-0` are strings.
 fn canonical_number(text: &str) -> Option<i64> {
     text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }

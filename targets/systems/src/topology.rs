@@ -1,4 +1,4 @@
-//! Where the nodes of one cluster are.
+//! The addresses of the nodes of one cluster.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use duress_history::NodeId;
 /// The nodes of one cluster, in the order in which they were planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
-    /// The nodes; where a mode needs one that is special at first, it is the first.
+    /// The nodes; if a mode begins with a special one, it is the first.
     pub nodes: Vec<Node>,
 }
 
@@ -33,7 +33,7 @@ pub struct NodeFiles {
 }
 
 impl Topology {
-    /// The node called `node`.
+    /// Returns the node called `node`.
     ///
     /// # Errors
     /// [`UnknownNode`] when it is not a node of this cluster.
@@ -44,7 +44,7 @@ impl Topology {
             .ok_or_else(|| UnknownNode { node: node.clone() })
     }
 
-    /// Where `node` listens on `port`.
+    /// Returns the address at which `node` listens on `port`.
     ///
     /// # Errors
     /// [`UnknownNode`] when it is not a node of this cluster.
@@ -54,7 +54,7 @@ impl Topology {
 }
 
 impl Node {
-    /// Where it listens on `port`.
+    /// Returns the address at which it listens on `port`.
     #[must_use]
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::from((self.address, port))

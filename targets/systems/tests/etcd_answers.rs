@@ -1,4 +1,4 @@
-//! What the etcd client makes of every kind of answer of the gateway, and of none.
+//! The etcd client's reaction to every kind of answer of the gateway, and to none.
 
 mod offer;
 mod registers;
@@ -33,7 +33,7 @@ fn http(status: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A JSON body of etcd's: `header` and the rest.
+/// Returns a JSON body of etcd's: `header` and the rest.
 fn done(rest: &str) -> Vec<u8> {
     http(
         "200 OK",
@@ -41,7 +41,7 @@ fn done(rest: &str) -> Vec<u8> {
     )
 }
 
-/// An error in the form of the gateway of 3.4.
+/// Returns an error in the form of the gateway of 3.4.
 fn error(status: &str, code: u32, message: &str) -> Vec<u8> {
     http(status, &json!({"error": message, "message": message, "code": code}).to_string())
 }
@@ -91,7 +91,7 @@ async fn successes() {
 
 #[tokio::test]
 async fn an_answer_of_something_else_is_none() {
-    // What JSON leaves out must not be taken for an answer: `{}` is no failed comparison.
+    // An omission in JSON must not count as an answer: `{}` is not a failed comparison.
     for body in ["{}", "", "null", "OK", r#"{"kvs":[]}"#, r#"{"succeeded":true}"#] {
         for (asked, word) in [(read(), "fail"), (write(), "info"), (cas(), "info")] {
             let seen = outcome(&asked, LONG, Reply::Send(http("200 OK", body))).await;
@@ -253,8 +253,8 @@ async fn the_connection_is_kept_after_a_clean_answer_and_dropped_after_any_other
         seen.push(short(&write(), &client.invoke(&write()).await));
     }
     assert_eq!(seen, ["ok", "info unknown", "ok", "info timeout", "ok", "info unreadable", "ok", "ok"]);
-    assert_eq!(server.requests().await.len(), 8, "nothing is sent twice");
-    // Nobody listens any more, and the connection that was kept is closed: this request cannot have left.
+    assert_eq!(server.requests().await.len(), 8, "no request is sent twice");
+    // The server is closed, and so is the kept connection: this request cannot have left.
     assert_eq!(short(&write(), &client.invoke(&write()).await), "fail refused");
 }
 
@@ -291,7 +291,8 @@ async fn status_names_the_leader() {
     assert_eq!(seen, [(Role::Leader, leader), (Role::Follower, follower), (Role::Unknown, None)]);
 }
 
-/// The answers of a node that holds `x` and has applied the entries `before` and `after` its keys are read.
+/// Returns the answers of a node that holds `x` and has applied the entries `before` and `after` its keys are
+/// read.
 fn holding(before: &str, after: &str, hash: Vec<u8>) -> Vec<Reply> {
     let status = |applied: &str| done(&format!(r#","raftAppliedIndex":"{applied}""#));
     let kvs = r#","kvs":[{"key":"eA==","value":"NQ==","version":"2","mod_revision":"3"}],"count":"1""#;

@@ -1,4 +1,4 @@
-//! Three real etcd nodes on loopback. Where etcd is not installed, they are ignored, with the reason.
+//! Three real etcd nodes on loopback. If etcd is not installed, the tests are ignored, with the reason.
 
 mod cluster;
 
@@ -33,7 +33,7 @@ async fn three_nodes_keep_registers_through_the_loss_of_a_leader(etcd: Etcd) {
     }
     let leader = cluster.leader(&names).await;
 
-    // Every operation and every node; what one node wrote the next one reads.
+    // Every operation and every node; each node reads the previous one's write.
     let mut clients: Vec<_> = names.iter().map(|node| cluster.client(node, 2 * ATTEMPT)).collect();
     let mut seen = Vec::new();
     for (number, operation) in [
@@ -83,7 +83,8 @@ async fn three_nodes_keep_registers_through_the_loss_of_a_leader(etcd: Etcd) {
     // A killed leader refuses connections; the others elect another, and go on.
     cluster.kill(&leader);
     let position = names.iter().position(|node| *node == leader).unwrap();
-    // The client that was connected to it may see the old connection broken first; nothing was sent on it either way.
+    // The client that was connected to it may see the old connection broken first; no request was sent on it
+    // either way.
     let kept = short(&clients[position].invoke(&write("x", 9)).await);
     assert!(["fail refused", "fail connection-lost"].contains(&kept.as_str()), "{kept}");
     assert_eq!(short(&clients[position].invoke(&write("x", 9)).await), "fail refused");
@@ -114,7 +115,7 @@ async fn three_nodes_keep_registers_through_the_loss_of_a_leader(etcd: Etcd) {
     for node in &names {
         cluster.ready(node).await;
     }
-    // The open write may have happened or not; nothing else may have.
+    // The open write may have happened or not; no other may have.
     let value = short(&clients[position].invoke(&read("x")).await);
     assert!(["ok 10", "ok 11"].contains(&value.as_str()), "{value}");
 }

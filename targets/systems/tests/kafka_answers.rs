@@ -1,4 +1,4 @@
-//! What the Kafka client makes of answers, errors and silences, against a server that plays a script.
+//! The Kafka client's reaction to answers, errors and silences, against a server that plays a script.
 
 mod scripted;
 
@@ -58,7 +58,7 @@ fn whole(request: &[u8]) -> bool {
     request.len() >= 4 && request.len() - 4 >= u32::from_be_bytes(request[..4].try_into().unwrap()) as usize
 }
 
-/// A response to the request number `correlation_id` of its connection.
+/// Returns a response to the request number `correlation_id` of its connection.
 fn frame<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, response: &R) -> Vec<u8> {
     let mut body = BytesMut::new();
     body.put_i32(correlation_id);
@@ -71,7 +71,7 @@ fn frame<R: Encodable + HeaderVersion>(correlation_id: i32, version: i16, respon
     frame
 }
 
-/// What the script's broker speaks: one version of everything.
+/// Returns the versions of the script's broker: one of everything.
 fn versions() -> Reply {
     let spoken = [
         (ApiKey::Produce, PRODUCE),
@@ -94,7 +94,8 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// The broker of the script leads partition 0 of topic `t` in this epoch, or nobody does.
+/// Returns metadata in which the broker of the script leads partition 0 of topic `t` in this epoch, or no
+/// broker does.
 fn metadata(correlation_id: i32, leader: i32, epoch: i32) -> Reply {
     let broker =
         MetadataResponseBroker::default().with_node_id(1.into()).with_host(text("10.0.0.1")).with_port(9092);
@@ -119,7 +120,7 @@ fn fetched(correlation_id: i32, error_code: i16) -> Vec<u8> {
     fetched_records(correlation_id, error_code, Bytes::new())
 }
 
-/// A fetch answered with the message 7 at `offset`.
+/// Returns a fetch answered with the message 7 at `offset`.
 fn fetched_one(correlation_id: i32, offset: i64) -> Reply {
     let record = Record {
         transactional: false,
@@ -165,7 +166,8 @@ fn send(values: &[i64]) -> Log {
     Log::Send(values.iter().map(micro).collect())
 }
 
-/// The outcome of one send by a script's first connection, which says who leads before it plays `replies`.
+/// Returns the outcome of one send by a script's first connection, which says who leads before it plays
+/// `replies`.
 async fn sent(options: ClientOptions, mut connections: Vec<Vec<Reply>>) -> (Outcome<Log>, Vec<Vec<u8>>) {
     connections[0].splice(0..0, [versions(), metadata(1, 1, 0)]);
     let server = Scripted::play(whole, connections).await;
@@ -254,7 +256,7 @@ async fn what_breaks_before_a_send_leaves_is_a_failure() {
         let mut client = client(&server, ONCE, Duration::from_millis(500));
         let outcome = client.invoke(&send(&[7])).await;
         assert!(matches!(&outcome, Outcome::Fail(_)), "{outcome:?}");
-        assert_eq!(is(&client.invoke(&send(&[8])).await), "fail (refused)", "nobody listens any more");
+        assert_eq!(is(&client.invoke(&send(&[8])).await), "fail (refused)", "the server is closed");
     }
 }
 
@@ -279,7 +281,7 @@ async fn a_retry_is_the_same_batch_and_one_operation() {
     // The second attempt failed for certain, the first may still have arrived.
     let (outcome, _) = sent(options, again(Reply::Send(produced(2, 45, -1)))).await;
     assert_eq!(is(&outcome), "info (rejected)");
-    // Without retries nothing is sent twice.
+    // Without retries no request is sent twice.
     let (outcome, requests) = sent(ONCE, vec![vec![Reply::Close(Vec::new())]]).await;
     assert_eq!((is(&outcome).as_str(), requests.len()), ("info (connection-lost)", 3));
 }
@@ -316,7 +318,7 @@ async fn polled(replies: Vec<Reply>, polls: usize) -> (Vec<Outcome<Log>>, Vec<Ve
     (outcomes, server.requests().await)
 }
 
-/// The offset that a fetch of one partition of topic `t` asks for.
+/// Returns the offset that a fetch of one partition of topic `t` asks for.
 fn asked_for(request: &[u8]) -> i64 {
     // Version 11, after the header: replica, max wait, min bytes, max bytes, isolation, session id and epoch, the number
     // of topics, the topic, the number of partitions, the partition and the leader's epoch it is believed to have.
@@ -387,7 +389,7 @@ fn coordinator(correlation_id: i32) -> Reply {
     Reply::Send(frame(correlation_id, FIND_COORDINATOR, &answer))
 }
 
-/// The client is a member of this generation, and somebody else leads the group.
+/// Returns a joined answer: the client is a member of this generation, and another member leads the group.
 fn joined(correlation_id: i32, generation: i32) -> Reply {
     let answer = JoinGroupResponse::default()
         .with_generation_id(generation)
@@ -423,7 +425,7 @@ fn commit_refused(correlation_id: i32, error_code: i16) -> Reply {
     Reply::Send(frame(correlation_id, OFFSET_COMMIT, &answer))
 }
 
-/// The generation that a commit of version 7 names.
+/// Returns the generation that a commit of version 7 names.
 fn generation_of(mut commit: &[u8]) -> i32 {
     commit.advance(4);
     assert_eq!((commit.get_i16(), commit.get_i16()), (ApiKey::OffsetCommit as i16, OFFSET_COMMIT));
@@ -445,7 +447,7 @@ async fn what_was_consumed_in_one_generation_is_not_committed_in_the_next() {
         known(4, 5),
         metadata(5, 1, 0),
         fetched_one(6, 5),
-        // The group is divided anew, and once more before this member is told what it reads.
+        // The group rebalances, and once more before this member receives its assignment.
         commit_refused(7, REBALANCE_IN_PROGRESS),
         joined(8, 2),
         assigned(9, REBALANCE_IN_PROGRESS),

@@ -1,4 +1,5 @@
-//! What the clients of sets and counters ask of the store and of etcd, and what they make of the answers.
+//! The requests of the clients of sets and counters to the store and to etcd, and their reaction to the
+//! answers.
 
 mod offer;
 #[expect(dead_code, reason = "registers are asked elsewhere")]
@@ -32,7 +33,8 @@ fn client<A: Payload + Sync + 'static>(system: &str, place: Arc<dyn Place>) -> B
     deployment.clients().client(Seat { node: NodeId::new("n1"), place, timeout: TIMEOUT }).unwrap()
 }
 
-/// The outcome of `asked`, and what was sent, when the requests of one connection are met by `replies`.
+/// Returns the outcome of `asked`, and the sent requests, when `replies` answer the requests of one
+/// connection.
 async fn asked<A: Payload + Sync + 'static>(
     system: &str,
     whole: scripted::Whole,
@@ -62,7 +64,7 @@ mod store {
         redis_protocol::resp2::decode::decode(bytes).unwrap().is_some()
     }
 
-    /// The words of the commands that were sent.
+    /// Returns the words of the commands that were sent.
     fn words(sent: &[String]) -> Vec<String> {
         let words = |command: &String| {
             let lines: Vec<&str> = command.split("\r\n").skip(2).step_by(2).collect();
@@ -97,7 +99,7 @@ mod store {
         let (outcome, sent) = store(add(), &["$3\r\n[3]\r\n", "+OK\r\n"]).await;
         assert_eq!(outcome, "ok [\"s\",5]");
         assert_eq!(sent.join("; "), "GET s; SET s [3,5] IFEQ [3]");
-        // Another client was faster: nothing was done, and it is tried again.
+        // Another client was faster: nothing changed, and the add is retried.
         let (outcome, sent) = store(add(), &["$-1\r\n", "$-1\r\n", "$3\r\n[4]\r\n", "+OK\r\n"]).await;
         assert_eq!(outcome, "ok [\"s\",5]");
         assert_eq!(sent.join("; "), "GET s; SET s [5] NX; GET s; SET s [4,5] IFEQ [4]");
@@ -162,7 +164,7 @@ mod etcd {
         Reply::Send((head + &body).into_bytes())
     }
 
-    /// The outcome, and of each request its path and body.
+    /// Returns the outcome, and of each request its path and body.
     async fn etcd<A: Payload + Sync + 'static>(
         action: A,
         answers: Vec<Reply>,
@@ -205,7 +207,7 @@ mod etcd {
         let txn = ("/v3/kv/txn".to_owned(), json!({"compare": [compare], "success": [put]}));
         assert_eq!((sent.len(), &sent[1], &sent[3]), (4, &txn, &txn));
         let (_, sent) = etcd(add(), vec![answer(&json!({})), won()]).await;
-        assert_eq!(sent[1].1["compare"][0]["mod_revision"], "0", "there was none");
+        assert_eq!(sent[1].1["compare"][0]["mod_revision"], "0", "the key did not exist");
         assert_eq!(etcd(counter(CounterOp::Read(None)), vec![held()]).await.0, "ok [\"c\",41]");
         assert_eq!(etcd(counter(CounterOp::Read(None)), vec![lost()]).await.0, "ok [\"c\",0]");
         assert_eq!(etcd(add(), vec![Reply::Silence(Vec::new())]).await.0, "fail timeout");

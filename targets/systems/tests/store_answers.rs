@@ -1,4 +1,4 @@
-//! What the store's client makes of every kind of answer, and of none.
+//! The store client's reaction to every kind of answer, and to none.
 
 mod offer;
 mod registers;
@@ -30,7 +30,7 @@ fn client(place: Arc<dyn Place>, timeout: Duration) -> Box<dyn Client<Register>>
     store.clients().client(Seat { node: NodeId::new("n1"), place, timeout }).unwrap()
 }
 
-/// The outcome of one operation whose request is met by `reply`.
+/// Returns the outcome of one operation whose request is answered by `reply`.
 async fn outcome(asked: &Register, timeout: Duration, reply: Reply) -> String {
     let server = Scripted::play(whole, vec![vec![reply]]).await;
     let mut client = client(server.place(), timeout);
@@ -64,7 +64,7 @@ async fn whole_replies() {
         ("-TRYAGAIN later\r\n", "fail unknown", "info unknown", "info unknown"),
         ("-CLUSTERDOWNISH\r\n", "fail unknown", "info unknown", "info unknown"),
         ("-OOM out of memory\r\n", "fail unknown", "info unknown", "info unknown"),
-        // More than was asked for: it cannot be known what answers what.
+        // More than one reply: it cannot be known which of them answers the request.
         ("+OK\r\n+OK\r\n", "fail unreadable", "info unreadable", "info unreadable"),
         // Another protocol.
         ("HTTP/1.1 400 Bad Request\r\n\r\n", "fail unreadable", "info unreadable", "info unreadable"),
@@ -157,7 +157,7 @@ async fn the_connection_is_kept_after_a_clean_answer_and_dropped_after_any_other
     }
     drop(client);
     assert_eq!(seen, ["ok", "info unknown", "ok", "info timeout", "ok", "info unreadable", "ok"]);
-    assert_eq!(server.requests().await.len(), 7, "nothing is sent twice");
+    assert_eq!(server.requests().await.len(), 7, "no request is sent twice");
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_killed_node_is_a_definite_failure_even_for_a_client_that_was_connecte
     let place = server.place();
     let mut client = client(place, LONG);
     assert_eq!(short(&write(), &client.invoke(&write()).await), "ok");
-    // The script is over: the connection is closed, and nobody listens.
+    // The script is over: the connection and the listener are closed.
     server.requests().await;
     assert_eq!(short(&write(), &client.invoke(&write()).await), "fail refused");
     assert_eq!(short(&read(), &client.invoke(&read()).await), "fail refused");
@@ -174,7 +174,7 @@ async fn a_killed_node_is_a_definite_failure_even_for_a_client_that_was_connecte
 
 #[tokio::test]
 async fn no_connection_in_time_is_a_definite_failure() {
-    // The backlog of a listener that accepts nothing is filled until the system answers no more.
+    // The test fills the backlog of a listener that does not accept until the system stops answering.
     struct Never;
     #[async_trait]
     impl Place for Never {

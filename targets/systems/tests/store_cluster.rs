@@ -1,8 +1,8 @@
 //! Real nodes of our store on loopback, launched as the harness launches them.
 //!
-//! The store is a subcommand of `duress`, which a build of this crate alone does not make: it is looked for beside this
-//! test (`cargo test --workspace` puts it there), or at the path in `DURESS_EXECUTABLE`. Where
-//! it is not, the tests are ignored, with the reason.
+//! The store is a subcommand of `duress`, which a build of this crate alone does not make: the tests look for
+//! it beside this test (`cargo test --workspace` puts it there), or at the path in `DURESS_EXECUTABLE`. If it
+//! is missing, they are ignored, with the reason.
 
 mod cluster;
 mod offer;
@@ -93,7 +93,8 @@ async fn raft_keeps_registers_through_the_loss_of_a_leader(executable: PathBuf) 
 
     cluster.kill(&leader);
     let position = names.iter().position(|node| *node == leader).unwrap();
-    // What a kept connection says depends on whether the runtime has looked at it since; a new one says it plainly.
+    // The error of a kept connection depends on whether the runtime has looked at it since; a new one is
+    // unambiguous.
     let kept = short(&clients[position].invoke(&write("x", 9)).await);
     assert!(["fail refused", "info connection-lost"].contains(&kept.as_str()), "{kept}");
     assert_eq!(short(&clients[position].invoke(&write("x", 9)).await), "fail refused");
@@ -105,7 +106,8 @@ async fn raft_keeps_registers_through_the_loss_of_a_leader(executable: PathBuf) 
     cluster.ready(&leader).await;
     assert_eq!(short(&clients[position].invoke(&read("x")).await), "ok 10");
 
-    // Alone, a node reads nothing, and may or may not say for sure that it wrote nothing: it must not say that it did.
+    // Alone, a node reads nothing, and may or may not guarantee that it wrote nothing: it must not claim that
+    // it did.
     for node in &survivors {
         cluster.kill(node);
     }
@@ -136,7 +138,7 @@ async fn a_primary_and_replicas_that_answer_by_themselves(executable: PathBuf) {
         insist(&mut **client, &read("x"), "ok 2").await;
     }
 
-    // Without the primary nothing is written, and what was is still read.
+    // Without the primary no writes are possible, and earlier ones are still read.
     cluster.kill(&names[0]);
     let lost = short(&clients[1].invoke(&write("x", 3)).await);
     assert!(!lost.starts_with("ok"), "{lost}");

@@ -1,4 +1,5 @@
-//! What shows that a message is lost: a consumer that passed it by, what was put in its place, and the final reading.
+//! Evidence that a message is lost: a consumer that passed it by, another message in its place, and the final
+//! reading.
 
 use crate::delivery::facts::{Facts, Op, Partition, SendId, Sent};
 use crate::delivery::marks::{self, Mark};
@@ -36,7 +37,7 @@ impl Passes {
         Self { jumps: forward }
     }
 
-    /// A jump over `offset`.
+    /// Returns a jump over `offset`.
     pub(super) fn over(&self, offset: u64) -> Option<Jump> {
         let begun = self.jumps.partition_point(|(jump, _)| jump.next <= offset);
         let (_, furthest) = self.jumps.get(begun.checked_sub(1)?)?;
@@ -47,14 +48,14 @@ impl Passes {
 
 /// Offsets that answers gave, by when their operations began.
 pub(super) struct Later {
-    /// The index of the invocation, what it stands for, its offset; by invocation.
+    /// The index of the invocation, the send or reader, its offset; by invocation.
     offsets: Vec<(u64, u32, u64)>,
     /// From each of them on, the one with the lowest offset.
     lowest: Vec<usize>,
 }
 
 impl Later {
-    /// Where sends were put.
+    /// Returns the places of sends.
     pub(super) fn sends(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
         let placed = |(id, sent): (usize, &Sent<'_>)| {
             sent.lowest().map(|offset| (facts.begun(sent.op), id as SendId, offset))
@@ -62,7 +63,7 @@ impl Later {
         Self::new(partition.sends.iter().enumerate().filter_map(placed).collect())
     }
 
-    /// The ends that were answered.
+    /// Returns the ends that were answered.
     pub(super) fn ends(facts: &Facts<'_>, partition: &Partition<'_>) -> Self {
         Self::new(partition.ends.iter().map(|(op, end)| (facts.begun(*op), *op, *end)).collect())
     }
@@ -77,7 +78,7 @@ impl Later {
         Self { offsets, lowest }
     }
 
-    /// One that began after `op` was answered, and gave `offset` or one below; with what it gave.
+    /// Returns one that began after `op` was answered, with an offset of at most `offset`, and that offset.
     pub(super) fn at_or_below(&self, facts: &Facts<'_>, op: Op, offset: u64) -> Option<(u32, u64)> {
         let answered = facts.answered(op)?;
         let after = self.offsets.partition_point(|(begun, ..)| *begun < answered);
@@ -86,7 +87,7 @@ impl Later {
     }
 }
 
-/// The reading that says what is in the partition in the end.
+/// The reading that shows the final content of the partition.
 pub(super) struct FinalReading<'a> {
     pub(super) reading: &'a Reading,
     /// The latest mark that the reading reached.
@@ -96,7 +97,7 @@ pub(super) struct FinalReading<'a> {
 }
 
 impl<'a> FinalReading<'a> {
-    /// Of the latest readings the one that says most: that reached the latest mark.
+    /// Returns, among the latest readings, the one that reached the latest mark.
     pub(super) fn find(
         facts: &Facts<'_>,
         partition: &Partition<'_>,

@@ -17,7 +17,7 @@ impl<'b> Search<'_, 'b> {
         let (facts, key, value) = (self.facts, self.partition.key, sent.value);
         let at = sent.acknowledged_at();
         let place = at.map_or_else(String::new, |offset| format!(" at offset {offset}"));
-        let unread = format!("No poll in the whole history was given {value} from {key}: it is lost.");
+        let unread = format!("No poll in the whole history received {value} from {key}: it is lost.");
         let acknowledged = |witness: &Witness| {
             say(
                 format!("{} was acknowledged: {value} is in {key}{place}.", witness.named(sent.op)),
@@ -31,7 +31,7 @@ impl<'b> Search<'_, 'b> {
                 let other = self.partition.at(at.unwrap_or_default()).first().map(|record| record.value);
                 let other = other.map_or_else(String::new, ToString::to_string);
                 let given =
-                    format!("{} was given {other}{place}, where {value} should be.", witness.named(*poll));
+                    format!("{} received {other}{place}, where {value} should be.", witness.named(*poll));
                 let steps = vec![
                     acknowledged(&witness),
                     say(given, &[*poll]),
@@ -51,7 +51,7 @@ impl<'b> Search<'_, 'b> {
                     position(&witness, jump),
                     say(
                         format!(
-                            "The next message that it was given, by {}, has offset {}: it passed {} by.",
+                            "The next message that it received, by {}, has offset {}: it passed {} by.",
                             witness.named(jump.by),
                             jump.to,
                             value
@@ -75,12 +75,12 @@ impl<'b> Search<'_, 'b> {
                 let mut steps = vec![acknowledged(&witness), witness.before(sent.op, other.op)];
                 let placed = match reader {
                     Some(reader) => {
-                        format!("{} was given {} at offset {offset}", witness.named(reader), other.value)
+                        format!("{} received {} at offset {offset}", witness.named(reader), other.value)
                     }
                     None => format!("{} was put at offset {offset}", witness.named(other.op)),
                 };
                 steps.push(say(
-                    format!("Yet {placed}, although what is appended comes after all that is there: {value} was there no more."),
+                    format!("Yet {placed}, although an append comes after all existing messages: {value} was no longer there."),
                     &[reader.unwrap_or(other.op)],
                 ));
                 steps.push(say(unread, &[]));
@@ -111,7 +111,7 @@ impl<'b> Search<'_, 'b> {
         }
     }
 
-    /// The poll that shows where a send was put; `None` where its acknowledgement does.
+    /// Returns the poll that shows where a send was put; `None` if its acknowledgement does.
     fn reader(&self, id: SendId, offset: u64) -> Option<Op> {
         if self.partition.sends[id as usize].acknowledged_at() == Some(offset) {
             return None;
@@ -139,7 +139,7 @@ impl<'b> Search<'_, 'b> {
         let place = known.map_or_else(String::new, |offset| format!(" at offset {offset}"));
         let shown = match poll {
             Some(_) => format!(
-                "{} was given {value}, which {} sent,{place} of {key}.",
+                "{} received {value}, which {} sent,{place} of {key}.",
                 witness.named(shows),
                 witness.named(sent.op)
             ),
@@ -157,7 +157,7 @@ impl<'b> Search<'_, 'b> {
         let about: Vec<Op> = [reading.start].into_iter().chain(through).collect();
         steps.push(say(
             format!(
-                "From {} on, that consumer read {key} from {} up to offset {} in {} polls, and was not given {value}: it is lost.",
+                "From {} on, that consumer read {key} from {} up to offset {} in {} polls, and did not receive {value}: it is lost.",
                 witness.named(reading.start),
                 if reading.low == 0 { "the beginning".to_owned() } else { format!("offset {}", reading.low) },
                 reading.reached,
@@ -183,12 +183,12 @@ impl<'b> Search<'_, 'b> {
             [(sent.op, Role::Write), (poll, Role::Evidence), (by, Role::Read), (start, Role::Position)];
         let witness = in_partition(facts.operations, key, roles, [offset]);
         let steps = vec![
-            say(format!("{} was given {value} at offset {offset} of {key}.", witness.named(poll)), &[poll])
+            say(format!("{} received {value} at offset {offset} of {key}.", witness.named(poll)), &[poll])
                 .relates(RelationKind::WriteRead, sent.op, poll),
             witness.before(poll, start),
             say(
                 format!(
-                    "From {} on, that consumer read {key} from the beginning; {} was given {other} at offset {offset}.",
+                    "From {} on, that consumer read {key} from the beginning; {} received {other} at offset {offset}.",
                     witness.named(start),
                     witness.named(by)
                 ),
@@ -201,22 +201,22 @@ impl<'b> Search<'_, 'b> {
     }
 }
 
-/// Where the consumer was before it jumped.
+/// States the consumer's position before it jumped.
 pub(in crate::delivery) fn position(witness: &Witness, jump: &Jump) -> Statement {
     let origin = witness.named(jump.origin.op());
     let sentence = match (jump.origin, jump.assigned) {
         (Origin::Beginning(_), _) => format!("{origin} put its consumer at the beginning."),
         (Origin::Seek(_), _) => format!("{origin} put its consumer at offset {}.", jump.next),
         (Origin::Record(_), None) if jump.is_within() => {
-            format!("{origin} was given the message before offset {}.", jump.next)
+            format!("{origin} received the message before offset {}.", jump.next)
         }
         (Origin::Record(_), None) => format!(
-            "{origin} was given the message before offset {}, and its consumer, which neither assigns nor subscribes, \
+            "{origin} received the message before offset {}, and its consumer, which neither assigns nor subscribes, \
              keeps its place.",
             jump.next
         ),
         (Origin::Record(_), Some(assigned)) => format!(
-            "{origin} was given the message before offset {}, and its consumer, by {}, keeps its place.",
+            "{origin} received the message before offset {}, and its consumer, by {}, keeps its place.",
             jump.next,
             witness.named(assigned.now)
         ),

@@ -1,28 +1,31 @@
 //! Lost write: a message that was acknowledged, or that was read, is not in its partition.
 //!
-//! That a message was never read proves nothing: perhaps no consumer has come that far. It is lost when one of these holds.
+//! A message that was never read is not thereby lost: perhaps no consumer has come that far. It is lost when
+//! one of these holds.
 //!
 //! It was never read, it was acknowledged, and
-//! - *overwritten*: a poll gave another message at its offset, and an offset holds one message;
-//! - *passed by*: a consumer that stood at or before its offset was next given a message beyond it;
-//! - *reused*: a message that was sent after the acknowledgement was put at its offset or before, and what is appended
-//!   comes after everything that is there;
-//! - *beyond the end*: an end that was given later lies at its offset or before, and ends do not lag behind
-//!   ([`Acknowledged::Readable`]);
-//! - *not in the final reading*: the acknowledgement gave no offset, and a consumer read from the beginning up to a mark, and did not find it.
+//! - *overwritten*: a poll returned another message at its offset, and an offset holds one message;
+//! - *passed by*: a consumer at or before its offset next received a message beyond it;
+//! - *reused*: a message that was sent after the acknowledgement was put at its offset or before, and appends
+//!   come after all existing messages;
+//! - *beyond the end*: an end that was reported later lies at its offset or before, and ends do not lag
+//!   behind ([`Acknowledged::Readable`]);
+//! - *not in the final reading*: the acknowledgement had no offset, and a consumer read from the beginning up
+//!   to a mark without finding it.
 //!
-//! Or it was read, and *vanished*: the final reading, which began after all this, was given another message at its offset,
-//! or came to an end before it. (A final reading that merely left it out has skipped it; see [`polls`](super::polls).)
+//! Or it was read, and *vanished*: the final reading, which began after all this, received another message at
+//! its offset, or came to an end before it. (A final reading that merely left it out has skipped it; see
+//! [`polls`](super::polls).)
 //!
-//! For what a mark is see [`marks`](super::marks). A final phase sends one message more to each partition, and then reads
-//! each from the beginning until it has that.
+//! [`marks`](super::marks) defines marks. A final phase sends one message more to each partition, and then
+//! reads each from the beginning until it has that.
 //!
-//! Otherwise an acknowledged message that was not read is *unseen*, and nothing is said of it. Jepsen's lost write needs
+//! Otherwise an acknowledged message that was not read is *unseen*, and undecided. Jepsen's lost write needs
 //! any poll of a higher offset; as consumers here also seek, it must be one of a consumer that passed by.
 //!
-//! Departures for logs that lose messages by design: where retention takes the oldest, a consumer may be thrown
-//! forward, so passing by from one operation to the next proves nothing, and a reading begins with its first message; where compaction
-//! takes any, only what is overwritten or reused is lost.
+//! Departures for logs that lose messages by design: if retention removes the oldest, a consumer may be moved
+//! forward, so passing by from one operation to the next proves nothing, and a reading begins with its first
+//! message; if compaction removes any, only overwritten or reused messages are lost.
 
 mod evidence;
 mod explain;
@@ -35,7 +38,7 @@ use crate::verdict::AnomalyKind;
 use evidence::{FinalReading, Later, Passes};
 pub(super) use explain::position;
 
-/// What is known of the messages of one partition that are not where they should be.
+/// The known losses of one partition.
 #[derive(Debug)]
 pub(super) struct Losses {
     /// By send: whether it is lost.
@@ -145,13 +148,14 @@ impl<'b> Search<'_, 'b> {
             return None;
         }
         // With an offset, another message is there, or it was passed by, or it lies beyond all that was read.
-        // Without one it may have been taken away from below, where anything was.
+        // Without one it may have been removed from below, if anything was.
         (sent.acknowledged_at().is_none() && last.reading.low == 0).then_some(Proof::NotRead)
     }
 
     fn vanished(&self, id: SendId, sent: &Sent<'b>) -> Option<Proof> {
         let (last, seen) = (self.last.as_ref()?, sent.seen?);
-        // What stands twice has its own name; what was never acknowledged may be read and vanish where that is allowed.
+        // A duplicate has its own anomaly; a message that was never acknowledged may be read and vanish if
+        // that is allowed.
         if last.contains(id) || seen.low != seen.high || !sent.stays(self.options.promise.unsettled_reads) {
             return None;
         }

@@ -49,7 +49,7 @@ fn lists_stand_for_all_combinations_and_come_into_the_name() {
         }
     }
     assert_eq!(commands(text), expected);
-    // Where a key stands does not matter.
+    // The place of a key does not matter.
     let mut lines: Vec<&str> = text.lines().collect();
     let (name, faults) = (6, 10);
     assert!(lines[faults].contains("options"), "{}", lines[faults]);
@@ -99,7 +99,7 @@ fn the_whole_has_a_budget_and_a_folder_beside_the_file() {
     assert_eq!(file.cells[0].aim, Aim::Verdict(Expectation::Valid));
 }
 
-/// Fails the test unless `text` is refused at `line` in words among which are `words`.
+/// Asserts that `text` is refused at `line` with an error that contains `words`.
 #[track_caller]
 fn refused(text: &str, line: usize, words: &[&str]) {
     let error = parse(text).map(|file| file.cells).unwrap_err().to_string();

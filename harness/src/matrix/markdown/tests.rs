@@ -54,7 +54,7 @@ fn results() -> MatrixResults {
     }
 }
 
-/// The cells of a row of a table, as a reader of Markdown takes it apart.
+/// Returns the cells of a row of a table, as a reader of Markdown takes it apart.
 fn fields(row: &str) -> Vec<String> {
     let inner = row.trim().strip_prefix('|').and_then(|row| row.strip_suffix('|')).unwrap();
     let mut fields = vec![String::new()];
@@ -113,8 +113,8 @@ fn code_holds_backticks() {
     assert_eq!(code("a ``b`"), "``` a ``b` ```");
 }
 
-/// The elements of an XML text: their names and attributes, opening and closing ones alike; fails where it is not well
-/// formed as far as this looks.
+/// Returns the elements of an XML text: their names and attributes, opening and closing ones alike; fails
+/// where it is not well formed as far as this looks.
 fn elements(xml: &str) -> Vec<(String, String)> {
     let mut open: Vec<String> = Vec::new();
     let mut elements = Vec::new();
@@ -144,7 +144,7 @@ fn elements(xml: &str) -> Vec<(String, String)> {
     elements
 }
 
-/// The value of an attribute, as it is written.
+/// Returns the value of an attribute, as it is written.
 fn attribute<'a>(attributes: &'a str, name: &str) -> &'a str {
     let after =
         attributes.split(&format!("{name}=\"")).nth(1).unwrap_or_else(|| panic!("no {name} in {attributes}"));

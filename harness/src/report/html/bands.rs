@@ -17,7 +17,7 @@ pub struct Band {
     pub fault: u32,
     /// Its family: `partition`, `kill`, …
     pub family: String,
-    /// What it was, in words.
+    /// The fault, in words.
     pub what: String,
     /// The node's name.
     pub node: String,
@@ -38,7 +38,7 @@ struct Held<'a> {
     to: Option<u64>,
 }
 
-/// The bands of a run, by fault and node.
+/// Returns the bands of a run, by fault and node.
 #[must_use]
 pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
     let mut held: BTreeMap<u32, Held<'_>> = BTreeMap::new();
@@ -56,7 +56,7 @@ pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
         }
     }
     let mut bands = Vec::new();
-    // What never took hold was in force nowhere.
+    // A fault that never took hold was not in force.
     for (id, held) in held {
         let to = held.to.unwrap_or(history.lasted / 1000).max(held.from);
         for (node, struck) in places(id, &held, plan) {
@@ -76,7 +76,7 @@ pub fn bands(history: &RunHistory, plan: &Plan) -> Vec<Band> {
     bands
 }
 
-/// The nodes that a fault struck (true) or touched.
+/// Returns the nodes that a fault struck (true) or touched.
 fn places(id: u32, held: &Held<'_>, plan: &Plan) -> BTreeMap<String, bool> {
     let nodes = plan.node_names();
     let scheduled = plan.schedule.iter().find(|scheduled| scheduled.id == id).map(|one| &one.fault);
@@ -96,7 +96,8 @@ fn places(id: u32, held: &Held<'_>, plan: &Plan) -> BTreeMap<String, bool> {
     struck.into_iter().map(|node| (node.to_string(), true)).collect()
 }
 
-/// The nodes at the ends of cut links; struck are those that are cut from more nodes than any other is.
+/// Returns the nodes at the ends of cut links; struck are those that are cut from more nodes than any other
+/// is.
 fn of_links(links: &[(NodeId, NodeId)]) -> BTreeMap<String, bool> {
     let mut peers: BTreeMap<&NodeId, BTreeSet<&NodeId>> = BTreeMap::new();
     for (from, to) in links {

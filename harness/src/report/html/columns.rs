@@ -1,6 +1,6 @@
 //! Every operation of a run, column by column, small enough for a page.
 //!
-//! | column | of each operation, by invocation |
+//! | column | content, for each operation by invocation |
 //! |---|---|
 //! | `start` | microseconds since the invocation before it |
 //! | `took` | microseconds until its end |
@@ -9,13 +9,13 @@
 //! | `index` | difference to the index of the invocation before it |
 //! | `error` | one more than its error, or 0 |
 //!
-//! The values, which are most of it, stand in blocks of [`BLOCK`] operations, so that a browser need not unpack any
-//! before the reader asks for one.
+//! The values, which are most of it, are in blocks of [`BLOCK`] operations, so that a browser need not unpack
+//! any before the reader asks for one.
 
 use super::history::{Ending, RunHistory};
 use super::pack::{Column, deflated};
 
-/// Operations whose values stand together.
+/// The number of operations whose values share a block.
 pub const BLOCK: usize = 4096;
 /// How much all values may take, packed, in bytes. Those of the blocks around anomalies come first.
 const VALUES_MAX: usize = 14 << 20;
@@ -25,7 +25,7 @@ const VALUES_MAX: usize = 14 << 20;
 pub struct Columns {
     /// Each column by its name.
     pub columns: Vec<(&'static str, String)>,
-    /// The blocks of values: each a packed JSON list, or empty where there was no room.
+    /// The blocks of values: each a packed JSON list, or empty for lack of room.
     pub values: Vec<String>,
     /// How many operations have no value here.
     pub left_out: usize,

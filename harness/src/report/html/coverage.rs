@@ -1,4 +1,4 @@
-//! What a run did *not* exercise. A valid verdict says nothing of it.
+//! The things that a run did *not* exercise, which a valid verdict does not cover.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,8 @@ pub struct Cell {
     pub all: u64,
 }
 
-/// Operations by what was going on when they were invoked: a row for each situation, a cell for each function.
+/// Counts operations by the situation at their invocation: a row for each situation, a cell for each
+/// function.
 #[must_use]
 pub fn situations(history: &RunHistory, bands: &[Band], clients_until_us: u64) -> Vec<(String, Vec<Cell>)> {
     let mut faults: BTreeMap<u32, (&str, u64, u64)> = BTreeMap::new();
@@ -74,7 +75,7 @@ pub fn situations(history: &RunHistory, bands: &[Band], clients_until_us: u64) -
     names.into_iter().zip(rows).collect()
 }
 
-/// The section's content.
+/// Returns the section's content.
 #[must_use]
 pub fn section(run: &RunRecord) -> Markup {
     let rows = situations(&run.history, &run.bands, run.plan.time_limit_ms * 1000);
@@ -82,10 +83,10 @@ pub fn section(run: &RunRecord) -> Markup {
     html! {
         section id="coverage" {
             h2 { "Not exercised" }
-            p { "A verdict speaks of what was tried. This was not:" }
-            @if gaps.is_empty() { p { "Nothing that this page knows of." } } @else { ul { @for gap in &gaps { li { (gap) } } } }
+            p { "A verdict covers only what was exercised. Not exercised were:" }
+            @if gaps.is_empty() { p { "No gaps known to this page." } } @else { ul { @for gap in &gaps { li { (gap) } } } }
             @if !run.history.functions.is_empty() {
-                h4 { "Which operations were invoked when" }
+                h4 { "Operations by situation" }
                 div.scroll tabindex="0" role="region" aria-label="Operations by situation" {
                     table {
                         thead { tr { th scope="col" { "" } @for name in &run.history.functions { th scope="col" { (name) } } } }
@@ -103,7 +104,7 @@ pub fn section(run: &RunRecord) -> Markup {
     }
 }
 
-/// What was left out, a sentence each.
+/// Returns the gaps, a sentence each.
 fn gaps(run: &RunRecord) -> Vec<String> {
     let mut gaps = Vec::new();
     let used: BTreeSet<&str> = run.bands.iter().map(|band| band.family.as_str()).collect();
@@ -119,7 +120,7 @@ fn gaps(run: &RunRecord) -> Vec<String> {
     let had = variants_had(&run.plan.schedule, &run.bands);
     gaps.extend(Family::ALL.iter().filter(|family| used.contains(family.name())).filter_map(|family| {
         let missing = unused_variants(*family, &had);
-        (!missing.is_empty()).then(|| format!("Of {}: {}.", family.name(), list(&missing)))
+        (!missing.is_empty()).then(|| format!("Of the variants of {}: {}.", family.name(), list(&missing)))
     }));
     for family in &used {
         let struck: BTreeSet<&str> = run
@@ -143,7 +144,7 @@ fn gaps(run: &RunRecord) -> Vec<String> {
     gaps
 }
 
-/// The variants of the faults that took hold.
+/// Returns the variants of the faults that took hold.
 fn variants_had(schedule: &[ScheduledFault], bands: &[Band]) -> BTreeSet<(Family, &'static str)> {
     let in_force = |fault: &&ScheduledFault| bands.iter().any(|band| band.fault == fault.id);
     schedule
@@ -153,7 +154,8 @@ fn variants_had(schedule: &[ScheduledFault], bands: &[Band]) -> BTreeSet<(Family
         .collect()
 }
 
-/// The variants of `family` that no fault had; empty for families whose variants are only choices of nodes.
+/// Returns the variants of `family` that no fault had; empty for families whose variants are only choices of
+/// nodes.
 fn unused_variants(family: Family, had: &BTreeSet<(Family, &'static str)>) -> Vec<String> {
     if family.varies_by_nodes_only() {
         return Vec::new();

@@ -1,6 +1,6 @@
-//! The history as a report needs it: any vocabulary, each operation in one record.
+//! The history in the form that a report needs: any vocabulary, each operation in one record.
 //!
-//! Lines are read raw: a report shows what was asked and answered, and never has to understand it. So it can be made of
+//! Lines are read raw: a report shows requests and answers, and does not interpret them. So it can be made of
 //! the history of any workload, and of one that was cut short.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use duress_history::jsonl::{Line, Who};
+use duress_history::jsonl::{Line, LineProcess};
 use duress_history::{NemesisEvent, OpType};
 use serde_json::value::RawValue;
 
@@ -37,21 +37,21 @@ pub struct Operation {
     pub index: u64,
     /// When it was invoked, in nanoseconds since the run began.
     pub start: u64,
-    /// When it ended; of one that never did, when it was invoked.
+    /// The time of its end; for one that never ended, of its invocation.
     pub end: u64,
     /// Its lane: a position in [`RunHistory::lanes`].
     pub lane: u32,
-    /// What it was: a position in [`RunHistory::functions`].
+    /// The operation: a position in [`RunHistory::functions`].
     pub function: u16,
     /// How it ended.
     pub ending: Ending,
     /// Why it failed or is unknown: a position in [`RunHistory::errors`].
     pub error: Option<u32>,
-    /// What was answered, or else what was asked, as JSON; cut to [`TEXT_MAX`] bytes.
+    /// The answer, or else the request, as JSON; cut to [`TEXT_MAX`] bytes.
     pub value: Box<str>,
 }
 
-/// Who spoke to whom: a process, and the node it spoke to.
+/// A client process and the node it spoke to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lane {
     /// The process's number.
@@ -73,11 +73,11 @@ pub struct RunHistory {
     pub functions: Vec<String>,
     /// Every reason of failure or doubt.
     pub errors: Vec<String>,
-    /// What the nemesis did.
+    /// The nemesis's events.
     pub nemesis: Vec<NemesisEvent>,
     /// When the last event was, in nanoseconds since the run began.
     pub lasted: u64,
-    /// Lines that are no events.
+    /// The number of lines that are not events.
     pub unreadable: u64,
 }
 
@@ -98,10 +98,10 @@ impl Interner {
     }
 }
 
-/// Reads the history at `path`, whose cluster has the nodes `nodes`. A history that is not there is empty.
+/// Reads the history at `path`, whose cluster has the nodes `nodes`. A missing history is empty.
 ///
 /// # Errors
-/// What the system says while reading.
+/// Any error of reading the file.
 pub fn read(path: &Path, nodes: &[String]) -> io::Result<RunHistory> {
     match File::open(path) {
         Ok(file) => read_lines(BufReader::with_capacity(1 << 20, file), nodes),
@@ -123,7 +123,7 @@ fn read_lines(mut source: impl BufRead, nodes: &[String]) -> io::Result<RunHisto
         }
         match serde_json::from_slice::<Line<'_>>(&line) {
             Ok(parsed) => reading.add(&parsed, number),
-            // The recorder may have been killed within the last line: that is no news.
+            // The recorder may have been killed within the last line: that is not an error.
             Err(_) if line.last() != Some(&b'\n') || line.trim_ascii().is_empty() => {}
             Err(_) => reading.history.unreadable += 1,
         }
@@ -160,14 +160,14 @@ impl Reading {
     fn add(&mut self, line: &Line<'_>, number: u64) {
         self.history.lasted = self.history.lasted.max(line.time());
         let read = match line.process {
-            Who::Nemesis => line.act().map(|act| {
+            LineProcess::Nemesis => line.act().map(|act| {
                 let index = line.index.unwrap_or(number);
                 self.history.nemesis.push(NemesisEvent { index, time: line.time(), act });
             }),
-            Who::Client(process) if line.op_type == OpType::Invoke => {
+            LineProcess::Client(process) if line.op_type == OpType::Invoke => {
                 line.f().map(|f| self.invoke(line, process, &f, number))
             }
-            Who::Client(process) => {
+            LineProcess::Client(process) => {
                 self.complete(line, process);
                 Ok(())
             }

@@ -1,8 +1,8 @@
-//! What the nodes wrote, each line with its time on the run's clock.
+//! The nodes' output, each line with its time on the run's clock.
 //!
-//! A node's own time stamps may be in any format, or from a clock that a fault has moved. So the observer's notes of how
-//! long each file was, and when, decide between which two looks a line was written; a time stamp that agrees with that
-//! makes it exact.
+//! A node's own time stamps may be in any format, or from a clock that a fault has moved. So the observer's
+//! notes of each file's length and its time decide between which two looks a line was written; a time stamp
+//! that agrees with that makes it exact.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -19,12 +19,12 @@ use crate::run::observer::Observation;
 const FILE_MAX: u64 = 64 << 20;
 /// A longer line is cut.
 const LINE_MAX: usize = 600;
-/// How much text goes into a page.
+/// The most text in a page.
 const TEXT_MAX: usize = 6 << 20;
 /// How far a time stamp may be outside of the looks and still be believed: output is buffered, clocks are read before.
 const SLACK_NS: i64 = 300_000_000;
 
-/// Which of a node's files a line is from.
+/// The file of a node that a line is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -43,7 +43,7 @@ pub struct LogLine {
     pub exact: bool,
     /// The node.
     pub node: String,
-    /// Where it wrote it.
+    /// The line's file.
     pub stream: Stream,
     /// What.
     pub text: String,
@@ -54,7 +54,7 @@ pub struct LogLine {
 pub struct Logs {
     /// By time.
     pub lines: Vec<LogLine>,
-    /// How many there was no room for.
+    /// The number of lines left out for lack of room.
     pub left_out: usize,
 }
 
@@ -95,7 +95,7 @@ pub fn logs(folder: &Path, nodes: &[String], observations: &[Observation], momen
     Logs { left_out: all - lines.len(), lines }
 }
 
-/// The lines of `bytes` with their times; `growth` has the file's length at each look.
+/// Returns the lines of `bytes` with their times; `growth` has the file's length at each look.
 fn timed(
     bytes: &[u8],
     growth: &[(u64, i64)],
@@ -126,7 +126,7 @@ fn timed(
     })
 }
 
-/// A line without its end, colours and other controls, cut to what a person reads.
+/// Returns a line without its end, colours and other controls, cut to a readable length.
 fn plain(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let mut plain = String::new();
@@ -147,7 +147,8 @@ fn plain(line: &[u8]) -> String {
     plain
 }
 
-/// The first date and time within a line's beginning, as nanoseconds since 1970. Without a zone it is in UTC.
+/// Returns the first date and time within a line's beginning, as nanoseconds since 1970. Without a zone it is
+/// in UTC.
 fn stamp(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -180,7 +181,7 @@ fn stamp(text: &str) -> Option<i64> {
     i64::try_from(timestamp.as_nanosecond()).ok()
 }
 
-/// How long the zone at the beginning of `bytes` is: `Z`, `+01:00`, `+0100`, or none.
+/// Returns the length of the zone at the beginning of `bytes`: `Z`, `+01:00`, `+0100`, or none.
 fn zone_length(bytes: &[u8]) -> usize {
     let digits = |places: &[usize]| places.iter().all(|at| bytes.get(*at).is_some_and(u8::is_ascii_digit));
     match bytes.first() {

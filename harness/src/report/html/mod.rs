@@ -1,11 +1,12 @@
-//! The report that is a page: one self-contained file, to be read by a person who was not there.
+//! The report as a page: one self-contained file, for a reader who was not there.
 //!
 //! In reading order:
 //! - [`history`]: the run's operations, whatever their vocabulary;
-//! - [`bands`]: faults on nodes; [`series`]: figures in slots of time; [`tiles`]: the timeline from afar;
-//!   [`columns`]: every operation, packed; [`pack`]: how things are packed;
-//! - [`witness`]: an anomaly, drawn; [`nodes`] and [`strips`]: what nodes were; [`logs`], [`packets`] and
-//!   [`surroundings`]: what happened around an anomaly; [`coverage`]: what was not exercised; [`words`]: figures in words;
+//! - [`bands`]: faults on nodes; [`series`]: figures in slots of time; [`tiles`]: the zoomed-out timeline;
+//!   [`columns`]: every operation, packed; [`pack`]: the packing;
+//! - [`witness`]: an anomaly, drawn; [`nodes`] and [`strips`]: the states of nodes; [`logs`], [`packets`] and
+//!   [`surroundings`]: the context of an anomaly; [`coverage`]: what was not exercised; [`words`]: figures in
+//!   words;
 //! - [`page`]: all of it on one page.
 //!
 //! The page's scripts and styles are in `harness/assets`.
@@ -70,7 +71,7 @@ pub enum HtmlError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -79,7 +80,7 @@ pub enum HtmlError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -90,30 +91,30 @@ pub enum HtmlError {
 pub struct RunRecord {
     /// The folder as the user would type it.
     pub folder: String,
-    /// What was planned.
+    /// The plan.
     pub plan: Plan,
     /// `plan.json`.
     pub plan_text: String,
-    /// What it came to, once it was judged.
+    /// The result, once it was judged.
     pub verdict: Option<VerdictRecord>,
-    /// Where it took place.
+    /// The machine.
     pub machine: Machine,
-    /// What happened.
+    /// The history.
     pub history: RunHistory,
     /// The faults, node by node.
     pub bands: Vec<Band>,
     /// Figures in slots.
     pub series: Series,
-    /// What was observed of the nodes.
+    /// The observations of the nodes.
     pub observations: Vec<Observation>,
     replay: String,
 }
 
 impl RunRecord {
-    /// Reads everything that the run in `folder` left.
+    /// Reads all files of the run in `folder`.
     ///
     /// # Errors
-    /// [`HtmlError`] when there is no plan, or the history cannot be read.
+    /// [`HtmlError`] without a plan, or when the history cannot be read.
     pub fn load(folder: &Path) -> Result<Self, HtmlError> {
         if !folder.join("plan.json").is_file() {
             return Err(HtmlError::NoRun { folder: folder.to_owned() });
@@ -142,25 +143,25 @@ impl RunRecord {
         })
     }
 
-    /// What the run is called.
+    /// Returns the name of the run.
     #[must_use]
     pub fn name(&self) -> String {
         self.plan.name()
     }
 
-    /// The proofs of an invalid run.
+    /// Returns the proofs of an invalid run.
     #[must_use]
     pub fn anomalies(&self) -> &[Anomaly] {
         self.verdict.as_ref().map(|record| record.verdict.anomalies()).unwrap_or_default()
     }
 
-    /// The faults, with their evidence; none of a run that was not judged.
+    /// Returns the faults, with their evidence; empty if the run was not judged.
     #[must_use]
     pub fn faults(&self) -> &[FaultRecord] {
         self.verdict.as_ref().map(|record| record.faults.as_slice()).unwrap_or_default()
     }
 
-    /// The command that runs it again.
+    /// Returns the command that runs it again.
     #[must_use]
     pub fn replay(&self) -> &str {
         &self.replay
@@ -180,22 +181,22 @@ impl RunRecord {
     }
 }
 
-/// What a page carries, ready to be embedded.
+/// The data of a page, ready to be embedded.
 #[derive(Clone, Debug)]
 pub struct Embedded {
-    /// What the scripts must know, as one value.
+    /// The data for the scripts, as one value.
     data: Value,
     /// The timeline from afar.
     tiles: String,
     /// The operations.
     columns: Columns,
-    /// Logs and what the nemesis did.
+    /// Logs and the nemesis's events.
     lines: String,
     /// Packets.
     packets: String,
     /// The section on both.
     surroundings: Markup,
-    /// The section on what was not exercised.
+    /// The section on gaps in coverage.
     coverage: Markup,
 }
 
@@ -214,7 +215,7 @@ pub fn write(folder: &Path) -> Result<PathBuf, HtmlError> {
     Ok(path)
 }
 
-/// The page of `run`; logs and packets are read from `folder`.
+/// Returns the page of `run`; logs and packets are read from `folder`.
 fn render(run: &RunRecord, folder: &Path) -> String {
     let spans = run.spans();
     let moments: Vec<u64> = spans.iter().flat_map(|(from, to)| [*from, *to]).collect();
@@ -233,7 +234,7 @@ fn render(run: &RunRecord, folder: &Path) -> String {
     page::page(run, &embedded).into_string()
 }
 
-/// What the scripts must know.
+/// Returns the data for the scripts.
 fn data(run: &RunRecord, bin_us: u64) -> Value {
     let history = &run.history;
     let lanes: Vec<Value> = history.lanes.iter().map(|lane| json!([lane.process, lane.node])).collect();

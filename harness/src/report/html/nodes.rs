@@ -1,4 +1,4 @@
-//! The section on nodes: how available each was, who led, and what its clock showed.
+//! The section on nodes: the availability, the leadership and the clock of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ pub struct Nodes<'a> {
     pub series: &'a Series,
     /// The faults on the nodes.
     pub bands: &'a [Band],
-    /// What was observed.
+    /// The observations.
     pub observations: &'a [Observation],
     /// The figures of `verdict.json`, once there are any.
     pub statistics: Option<&'a RunStatistics>,
@@ -45,7 +45,7 @@ pub struct Nodes<'a> {
 /// A leader that was silent for less than this, in nanoseconds, is taken to have led on: a busy node misses a question.
 const SILENCE_NS: u64 = 1_000_000_000;
 
-/// Every time that a node said that it led, by when it began.
+/// Returns every time that a node said that it led, by when it began.
 #[must_use]
 pub fn leaderships(observations: &[Observation]) -> Vec<Leadership> {
     let mut current: BTreeMap<&str, Leadership> = BTreeMap::new();
@@ -56,7 +56,7 @@ pub fn leaderships(observations: &[Observation]) -> Vec<Leadership> {
             Some(before) if leads && before.term == seen.term && seen.time - before.to <= SILENCE_NS => {
                 before.to = seen.time;
             }
-            // A silent node has not said that it leads no longer; what it says next decides.
+            // A silent node has not given up leading; its next answer decides.
             Some(_) if seen.silent.is_some() => {}
             before => {
                 if before.is_some() {
@@ -79,22 +79,22 @@ pub fn leaderships(observations: &[Observation]) -> Vec<Leadership> {
     all
 }
 
-/// Who said at `time` that it led, in nanoseconds.
+/// Returns the nodes that claimed to lead at `time`, in nanoseconds.
 #[must_use]
 pub fn leaders_at(leaderships: &[Leadership], time: u64) -> Vec<&Leadership> {
     leaderships.iter().filter(|leadership| leadership.from <= time && time <= leadership.to).collect()
 }
 
 impl Nodes<'_> {
-    /// The section's content.
+    /// Returns the section's content.
     #[must_use]
     pub fn section(&self) -> Markup {
         let lasted = self.history.lasted;
         html! {
             p.legend {
-                span.key { i.full {} "operations happen" } span.key { i.part {} "fewer do than do not" } span.key { i.none {} "none does" }
+                span.key { i.full {} "operations succeed" } span.key { i.part {} "most fail" } span.key { i.none {} "all fail" }
                 span.key { i.idle {} "none was tried" } span.key { i.fault {} "fault on the node" }
-                span.key { i.leader {} "says that it leads" } span.key { i.candidate {} "stands for election" }
+                span.key { i.leader {} "claims to lead" } span.key { i.candidate {} "candidate" }
                 span.key { i.follower {} "follows" } span.key { i.silent {} "does not answer the operator" }
             }
             div.nodes {
@@ -183,12 +183,12 @@ impl Nodes<'_> {
             let (class, title) = match (&seen.silent, seen.role) {
                 (Some(_), _) | (None, None) => ("silent", "does not answer".to_owned()),
                 (None, Some(Role::Leader)) => ("leader", format!("leads{term}")),
-                (None, Some(Role::Candidate)) => ("candidate", format!("stands for election{term}")),
+                (None, Some(Role::Candidate)) => ("candidate", format!("is a candidate{term}")),
                 (None, Some(Role::Follower)) => match &seen.leader {
                     Some(leader) => ("follower", format!("follows {leader}{term}")),
                     None => ("follower", format!("follows no leader{term}")),
                 },
-                (None, Some(Role::Unknown)) => ("idle", "does not say what it is".to_owned()),
+                (None, Some(Role::Unknown)) => ("idle", "does not report its role".to_owned()),
             };
             Stretch { from: seen.time, to: to.max(seen.time), class, title }
         }))
@@ -198,7 +198,7 @@ impl Nodes<'_> {
         let leaderships = leaderships(self.observations);
         if leaderships.is_empty() {
             return html! {
-                p.muted { @if self.observations.is_empty() { "Nodes were not observed in this run." } @else { "No node said that it led." } }
+                p.muted { @if self.observations.is_empty() { "Nodes were not observed in this run." } @else { "No node claimed to lead." } }
             };
         }
         let rivals = |one: &Leadership| -> BTreeSet<&str> {
@@ -209,7 +209,7 @@ impl Nodes<'_> {
                 .collect()
         };
         html! {
-            h4 { "Who said that it led" }
+            h4 { "Nodes that claimed to lead" }
             div.scroll tabindex="0" role="region" aria-label="Leaders" {
                 table {
                     thead { tr { th scope="col" { "node" } th scope="col" { "term" } th scope="col" { "seen from" } th scope="col" { "to" } th scope="col" { "at the same time as" } } }
@@ -270,7 +270,7 @@ mod tests {
         let told: Vec<_> = all.iter().map(|one| (one.node.as_str(), one.from, one.to)).collect();
         assert_eq!(told, [("n1", 1, 3), ("n2", 2, 4)]);
         assert_eq!(leaders_at(&all, 2).len(), 2);
-        // What was not heard for long was not said.
+        // A long silence is not a claim.
         let all = leaderships(&[
             seen(0, "n1", leader, 1),
             seen(SILENCE_NS, "n1", None, 0),

@@ -1,4 +1,4 @@
-//! Numbers and texts packed for a page: variable-length integers, deflated, in base64.
+//! Numbers and strings packed for a page: variable-length integers, deflated, in base64.
 //!
 //! A browser unpacks them with `atob` and `DecompressionStream("deflate")`.
 
@@ -14,16 +14,17 @@ use serde::Serialize;
 #[must_use]
 pub fn deflated(bytes: &[u8]) -> String {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
-    // Nothing that is written to memory fails.
+    // Writing to memory cannot fail.
     let packed = encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default();
     STANDARD.encode(packed)
 }
 
-/// A value as JSON that may stand in a script element: nothing in it can end the element or begin a comment.
+/// Returns a value as JSON that is safe in a script element: nothing in it can end the element or begin a
+/// comment.
 #[must_use]
 pub fn json(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).expect("a page's data has only keys that are text");
-    // In JSON these stand only within texts, where an escape means the same.
+    // In JSON these occur only within strings, where an escape means the same.
     text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
@@ -43,7 +44,7 @@ impl Column {
         self.bytes.push(value as u8);
     }
 
-    /// The column, packed.
+    /// Returns the column, packed.
     #[must_use]
     pub fn packed(&self) -> String {
         deflated(&self.bytes)

@@ -1,8 +1,8 @@
-//! `network.pcapng`, read back: which packets passed around a moment, and what became of them.
+//! `network.pcapng`, read back: the packets around a moment, and their outcomes.
 //!
-//! Reads what the switch's capture writes: one section, little or big endian, interfaces with names, enhanced packet
-//! blocks with the packet's fate as their comment, and the run's start in the section's comment. Everything else is
-//! passed over.
+//! Reads the output of the switch's capture: one section, little or big endian, interfaces with names,
+//! enhanced packet blocks with the packet's outcome as their comment, and the run's start in the section's
+//! comment. Everything else is skipped.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,13 +10,13 @@ use std::io::{self, BufReader, Read};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-/// A longer block is none of ours.
+/// A longer block is not ours.
 const BLOCK_MAX: u32 = 1 << 20;
 /// How many packets go into a page.
 const PACKETS_MAX: usize = 12_000;
 /// How far from a moment packets are kept, in nanoseconds.
 const REACH_NS: i64 = 500_000_000;
-/// What counts as its nearest surroundings, in nanoseconds.
+/// The extent of the nearest surroundings, in nanoseconds.
 const NEAR_NS: i64 = 50_000_000;
 
 /// One packet.
@@ -28,11 +28,11 @@ pub struct Packet {
     pub from: String,
     /// The host it is for.
     pub to: String,
-    /// What it is: `TCP 34512→6379 [PSH ACK]`.
+    /// The packet: `TCP 34512→6379 [PSH ACK]`.
     pub what: String,
     /// Its length in bytes, the IP header included.
     pub length: u32,
-    /// What became of it, unless it was simply forwarded.
+    /// Its outcome, unless it was simply forwarded.
     pub fate: String,
 }
 
@@ -47,12 +47,12 @@ pub struct Packets {
     pub fates: BTreeMap<String, u64>,
     /// The times of the first and the last packet in the file.
     pub covered: Option<(i64, i64)>,
-    /// How many near the moments there was no room for.
+    /// The number of packets near the moments left out for lack of room.
     pub left_out: usize,
 }
 
-/// Reads the capture in the run's `folder`, and keeps packets within half a second of `spans`, in nanoseconds. No file
-/// is no packet; a file that was cut short is read as far as it goes.
+/// Reads the capture in the run's `folder`, and keeps packets within half a second of `spans`, in
+/// nanoseconds. A missing file has no packets; a file that was cut short is read as far as it goes.
 #[must_use]
 pub fn packets(folder: &Path, spans: &[(u64, u64)]) -> Packets {
     let mut packets = Packets::default();
@@ -63,8 +63,8 @@ pub fn packets(folder: &Path, spans: &[(u64, u64)]) -> Packets {
         tracing::warn!(%error, "network.pcapng is read in part");
     }
     if packets.packets.len() > PACKETS_MAX {
-        // What is told first comes first, with its nearest surroundings; then those that something happened to, which
-        // say more than the others.
+        // Anomalies shown first come first, with their nearest surroundings; then packets with a special
+        // outcome, which are more informative than the others.
         let rank = |packet: &Packet| {
             let near = spans.iter().position(|span| gap(packet.time, *span) <= NEAR_NS);
             (near.unwrap_or(usize::MAX), !packet.fate.is_empty())
@@ -236,7 +236,8 @@ fn packet(order: Order, body: &[u8], names: &Names, spans: &[(u64, u64)], packet
     }
 }
 
-/// A fate without its figures: `12 packets: 8 forwarded, 1 dropped by a cut` and `dropped by a cut` are one kind.
+/// Returns an outcome without its figures: `12 packets: 8 forwarded, 1 dropped by a cut` and `dropped by a
+/// cut` are one kind.
 fn kind_of_fate(fate: &str) -> String {
     if fate.is_empty() {
         return "forwarded at once".to_owned();
@@ -255,7 +256,7 @@ fn kind_of_fate(fate: &str) -> String {
     kind.map_or_else(|| "forwarded as several".to_owned(), |kind| (*kind).to_owned())
 }
 
-/// From whom, for whom, and what an IPv4 packet is.
+/// Returns the sender, the receiver, and a description of an IPv4 packet.
 fn told(bytes: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, String)> {
     let address = |at: usize| {
         let four: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;

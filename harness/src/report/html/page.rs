@@ -1,4 +1,4 @@
-//! The page: its sections in the order in which a person who was not there asks.
+//! The page: its sections in the order in which a reader who was not there asks.
 
 use duress_checkers::verdict::Anomaly;
 use duress_history::nemesis::Return;
@@ -14,7 +14,7 @@ use super::{Embedded, RunRecord};
 use crate::judge::verdict::RunVerdict;
 use crate::record::faults::FaultRecord;
 
-/// Anomalies beyond this many are told in a sentence each, not drawn.
+/// Anomalies beyond this many are listed in a sentence each, not drawn.
 const DRAWN: usize = 12;
 
 const STYLE: &str = include_str!("../../../assets/report/report.css");
@@ -29,7 +29,8 @@ const SCRIPTS: [&str; 6] = [
     include_str!("../../../assets/report/page.js"),
 ];
 
-/// Nothing may come from anywhere: a report opens offline, and what a target wrote cannot make it call home.
+/// Nothing may be loaded from anywhere: a report opens offline, and a target's output cannot make it call
+/// home.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// Draws the page of `run` around its embedded data.
@@ -70,7 +71,7 @@ pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
                     (data.coverage)
                     (the_run(run))
                 }
-                footer.muted { "Made by duress " (env!("CARGO_PKG_VERSION")) ". Everything shown is in this file; nothing is loaded from anywhere." }
+                footer.muted { "Made by duress " (env!("CARGO_PKG_VERSION")) ". This file is complete; it loads nothing." }
                 (embedded(data))
             }
         }
@@ -108,7 +109,7 @@ fn word(verdict: Option<&RunVerdict>) -> &'static str {
     verdict.map_or("NO VERDICT", RunVerdict::word)
 }
 
-/// The verdict in one sentence.
+/// Returns the verdict in one sentence.
 fn sentence(run: &RunRecord) -> String {
     let Some(record) = &run.verdict else {
         return format!("the run was not judged, or is not over: {}.", run.name());
@@ -149,7 +150,7 @@ fn what_happened(run: &RunRecord) -> Markup {
             dl.facts {
                 @if !promise.is_empty() { dt { "The promise" } dd { (promise) } }
                 @if let Some(anomaly) = run.anomalies().first() {
-                    dt { "What was found" }
+                    dt { "Found" }
                     dd { strong { (anomaly.kind) @if let Some(objects) = objects(anomaly) { " on " (objects) } } ": " (anomaly.summary) "." }
                     @if let Some(operation) = anomaly.contradicting() {
                         dt { "When and where" }
@@ -162,7 +163,7 @@ fn what_happened(run: &RunRecord) -> Markup {
                     @if span(anomaly).is_some() { dt { "Under which fault" } dd { (under(run, anomaly)) } }
                 }
                 @for reason in reasons { dt { "Because" } dd { (reason) } }
-                dt { "What was done" }
+                dt { "Operations and faults" }
                 dd {
                     (thousands(counts.total())) " operations in " (about(run.history.lasted)) ": "
                     (thousands(counts.ok)) " happened, " (thousands(counts.fail)) " failed, " (thousands(counts.info))
@@ -181,14 +182,14 @@ fn what_happened(run: &RunRecord) -> Markup {
     }
 }
 
-/// A command that can be copied.
+/// Returns a command that can be copied.
 fn command(text: &str) -> Markup {
     html! { span.command { code { (text) } button.copy type="button" data-copy=(text) hidden { "copy" } } }
 }
 
-/// The faults in force around an anomaly, in words.
+/// Returns the faults in force around an anomaly, in words.
 fn under(run: &RunRecord, anomaly: &Anomaly) -> Markup {
-    let Some((from, to)) = span(anomaly) else { return html! { "The verdict does not say when." } };
+    let Some((from, to)) = span(anomaly) else { return html! { "The verdict has no time." } };
     let in_force: Vec<&FaultRecord> = run.faults().iter().filter(|fault| fault.overlaps(from, to)).collect();
     let before = || {
         let healed =
@@ -284,7 +285,7 @@ fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
             @if columns.left_out > 0 {
                 p.small.muted { "The values of " (thousands(columns.left_out as u64)) " operations are not in this page, for its size; history.jsonl has them." }
             }
-            noscript { p { "The timeline is drawn by a script. Without it, the tables below tell the faults and the figures." } }
+            noscript { p { "A script draws the timeline. Without it, the tables below have the faults and the figures." } }
         }
     }
 }
@@ -337,7 +338,7 @@ fn faults(faults: &[FaultRecord], bands: &[Band]) -> Markup {
                 div.scroll tabindex="0" role="region" aria-label="Faults" {
                     table {
                         thead { tr { th scope="col" { "" } th scope="col" { "from" } th scope="col" { "to" } th scope="col" { "what" }
-                            th scope="col" { "nodes" } th scope="col" { "evidence that it took hold, that it healed, and what came back" } } }
+                            th scope="col" { "nodes" } th scope="col" { "evidence that it took hold and healed, and the recovery" } } }
                         tbody { @for fault in faults {
                             tr {
                                 th scope="row" { (fault.id) }

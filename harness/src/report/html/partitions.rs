@@ -1,4 +1,4 @@
-//! Who led each partition, and which of its replicas were in sync, as the leaders themselves told it.
+//! The leader of each partition, and its in-sync replicas, as the leaders themselves reported them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +9,13 @@ use super::strips::{Stretch, joined, strip};
 use super::words::about;
 use crate::run::observer::Observation;
 
-/// What was said of one partition at one look: by whom, and what.
+/// The reports on one partition at one look: the node, and its report.
 type Look<'a> = Vec<(&'a str, &'a LedPartition)>;
 
 /// How many changes of one partition are listed at most; the strip shows all.
 const LISTED: usize = 20;
 
-/// The partitions of a run of `lasted` nanoseconds; nothing where no node reported any.
+/// Returns the partitions of a run of `lasted` nanoseconds; empty if no node reported any.
 #[must_use]
 pub fn partitions(observations: &[Observation], lasted: u64) -> Markup {
     let stretches = stretches(observations, lasted);
@@ -24,7 +24,7 @@ pub fn partitions(observations: &[Observation], lasted: u64) -> Markup {
     }
     html! {
         h4 { "Partitions" }
-        p { "Who led each partition, and which of its replicas were in sync, as its leader told it." }
+        p { "The leader of each partition, and its in-sync replicas, as the leader reported them." }
         p.legend {
             span.key { i.full {} "all in sync" } span.key { i.part {} "some are not" } span.key { i.none {} "two say that they lead" }
             span.key { i.silent {} "no broker says that it leads" }
@@ -67,7 +67,7 @@ fn changes(stretches: &[Stretch]) -> String {
     }
 }
 
-/// What was the case with each partition, from the first look at which a broker led it to the end.
+/// Returns the states of each partition, from the first look at which a broker led it to the end.
 fn stretches(observations: &[Observation], lasted: u64) -> BTreeMap<&str, Vec<Stretch>> {
     let mut looks: BTreeMap<u64, BTreeMap<&str, Look<'_>>> = BTreeMap::new();
     for seen in observations {

@@ -27,7 +27,7 @@ pub struct FunctionSeries {
     pub fail: Vec<u32>,
     /// How many ended so, those that never ended included, by slot of their invocation.
     pub info: Vec<u32>,
-    /// For each of [`QUANTILES`], the latency of those that happened, in microseconds; `None` where none did.
+    /// For each of [`QUANTILES`], the latency of successful operations, in microseconds; `None` without any.
     pub latency: Vec<Vec<Option<u64>>>,
 }
 

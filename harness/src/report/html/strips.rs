@@ -1,4 +1,4 @@
-//! Strips in time: what a node was, slot by slot, as one row of coloured stretches that need no script.
+//! Strips in time: the state of a node, slot by slot, as one row of coloured stretches that need no script.
 
 use maud::{Markup, html};
 
@@ -14,11 +14,11 @@ pub struct Stretch {
     pub to: u64,
     /// The class that colours it.
     pub class: &'static str,
-    /// What it means, in words.
+    /// The meaning, in words.
     pub title: String,
 }
 
-/// Draws `stretches` over a run of `lasted` nanoseconds; `label` says what the strip is.
+/// Draws `stretches` over a run of `lasted` nanoseconds; `label` names the strip.
 #[must_use]
 pub fn strip(label: &str, stretches: &[Stretch], lasted: u64) -> Markup {
     let x = |time: u64| time as f64 / lasted.max(1) as f64 * WIDTH;

@@ -8,7 +8,7 @@ use super::logs::{Logs, Stream};
 use super::packets::Packets;
 use super::words::{about, thousands};
 
-/// The section, filled by the page's script.
+/// Returns the section, filled by the page's script.
 #[must_use]
 pub fn section(logs: &Logs, packets: &Packets, nodes: &[String]) -> Markup {
     let fates = packets.fates.iter().map(|(fate, count)| format!("{} {fate}", thousands(*count)));
@@ -16,7 +16,7 @@ pub fn section(logs: &Logs, packets: &Packets, nodes: &[String]) -> Markup {
         section id="surroundings" {
             h2 { "Logs and packets" }
             p {
-                "What the nodes wrote, what the nemesis did, and the packets around the anomalies (or, without any, around the faults), "
+                "The nodes' output, the nemesis's actions, and the packets around the anomalies (or, without any, around the faults), "
                 "in one list on the run's clock. A time with ~ is known to a quarter of a second."
             }
             form id="search" role="search" {
@@ -54,7 +54,8 @@ pub fn section(logs: &Logs, packets: &Packets, nodes: &[String]) -> Markup {
     }
 }
 
-/// The lines of the list: logs and what the nemesis did, each `[µs, exact, who, kind, text]`, by time.
+/// Returns the lines of the list: logs and the nemesis's events, each `[µs, exact, who, kind, text]`, by
+/// time.
 #[must_use]
 pub fn lines(logs: &Logs, history: &RunHistory) -> Value {
     let mut all: Vec<(i64, Value)> = Vec::new();
@@ -74,7 +75,7 @@ pub fn lines(logs: &Logs, history: &RunHistory) -> Value {
     all.into_iter().map(|(_, line)| line).collect()
 }
 
-/// The packets, each `[µs, from, to, text]`, by time.
+/// Returns the packets, each `[µs, from, to, text]`, by time.
 #[must_use]
 pub fn packet_lines(packets: &Packets) -> Value {
     let told = packets.packets.iter().map(|packet| {

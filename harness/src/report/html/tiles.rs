@@ -9,7 +9,7 @@ use super::pack::Column;
 /// Bins at the finest level; a power of two.
 pub const BINS: usize = 4096;
 
-/// What happened in one bin on one node.
+/// The operations of one bin on one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bin {
     /// Operations invoked in it that happened.
@@ -52,7 +52,7 @@ pub fn tiles(history: &RunHistory) -> Tiles {
 }
 
 impl Tiles {
-    /// All bins one after the other, four numbers each, packed.
+    /// Returns all bins one after the other, four numbers each, packed.
     #[must_use]
     pub fn packed(&self) -> String {
         let mut column = Column::default();

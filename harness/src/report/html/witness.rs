@@ -1,7 +1,7 @@
 //! A witness, drawn: its operations as bars in time, each in words, and the argument step by step.
 //!
-//! Distances in time are compressed: a read of 300 µs and a pause of two seconds must be told apart in one picture. The
-//! order of all beginnings and ends is kept exactly, and each is labelled with its time.
+//! Distances in time are compressed: a read of 300 µs and a pause of two seconds must be distinguishable in
+//! one picture. The order of all beginnings and ends is kept exactly, and each is labelled with its time.
 
 use duress_checkers::verdict::{Anomaly, RelationKind, WitnessOperation, WitnessStart};
 use duress_history::OpType;
@@ -27,14 +27,14 @@ const CHARACTER: f64 = 7.3;
 /// About how wide a bold one is.
 const BOLD_CHARACTER: f64 = 8.8;
 
-/// Where moments are in the drawing.
+/// The positions of moments in the drawing.
 struct Scale {
     /// Times, rising, in nanoseconds, each with its place.
     places: Vec<(u64, f64)>,
 }
 
 impl Scale {
-    /// A scale on which all of `times` are told apart, from `left` to `right`.
+    /// Returns a scale on which all of `times` are distinguishable, from `left` to `right`.
     fn new(mut times: Vec<u64>, left: f64, right: f64) -> Self {
         times.sort_unstable();
         times.dedup();
@@ -52,7 +52,7 @@ impl Scale {
         Self { places }
     }
 
-    /// The place of `time`: between those of its neighbours, or just outside of all.
+    /// Returns the place of `time`: between those of its neighbours, or just outside of all.
     fn x(&self, time: u64) -> f64 {
         let (Some(first), Some(last)) = (self.places.first(), self.places.last()) else { return NAMES };
         if time < first.0 {
@@ -71,7 +71,7 @@ impl Scale {
     }
 }
 
-/// The witness of anomaly `number`, with the faults that were in force meanwhile.
+/// Returns the witness of anomaly `number`, with the faults that were in force meanwhile.
 #[must_use]
 pub fn witness(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Markup {
     html! {
@@ -101,8 +101,8 @@ pub fn witness(number: usize, anomaly: &Anomaly, faults: &[FaultRecord]) -> Mark
 
 fn supposing(start: Option<&WitnessStart>) -> String {
     let before = match start {
-        Some(WitnessStart::Any) => "whatever the state was before".to_owned(),
-        Some(WitnessStart::Initial(None)) => "nothing had been written before".to_owned(),
+        Some(WitnessStart::Any) => "any state before".to_owned(),
+        Some(WitnessStart::Initial(None)) => "no write before".to_owned(),
         Some(WitnessStart::Initial(Some(value))) => format!("the value was {value} before"),
         None => return "These operations alone cannot have happened as they were answered:".to_owned(),
     };
@@ -117,13 +117,13 @@ pub fn span(anomaly: &Anomaly) -> Option<(u64, u64)> {
     Some((first, last.max(first)))
 }
 
-/// What an anomaly is about, in words, where that has a name: `message 7 of partition t0-2`.
+/// Returns the object of an anomaly, in words, if it has a name: `message 7 of partition t0-2`.
 pub fn objects(anomaly: &Anomaly) -> Option<String> {
     let objects: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
     (!objects.is_empty()).then(|| objects.join(" of "))
 }
 
-/// The operations, those of one process together, by their first invocation.
+/// Returns the operations, those of one process together, by their first invocation.
 fn by_process(anomaly: &Anomaly) -> Vec<&WitnessOperation> {
     let first = |of: &WitnessOperation| {
         let same = anomaly.operations.iter().filter(|other| other.process == of.process);
@@ -246,7 +246,8 @@ fn spoken(row: &WitnessOperation) -> String {
     )
 }
 
-/// Operations of which one was answered before the other began, where the argument uses that; with its reason.
+/// Returns pairs of operations, the first answered before the second began, if the argument uses that; with
+/// its reason.
 fn precedences(anomaly: &Anomaly) -> Vec<(&WitnessOperation, &WitnessOperation, &str)> {
     let operation = |label: &str| anomaly.operations.iter().find(|operation| operation.label == label);
     let relations = anomaly.relations.iter().filter(|relation| relation.kind == RelationKind::RealTime);

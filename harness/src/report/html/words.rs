@@ -1,6 +1,6 @@
 //! Figures in words.
 
-/// Nanoseconds as seconds with six digits, cut off and not rounded, as the checkers tell them.
+/// Formats nanoseconds as seconds with six digits, cut off and not rounded, as the checkers do.
 #[must_use]
 pub fn seconds(ns: u64) -> String {
     format!("{}.{:06}", ns / 1_000_000_000, ns % 1_000_000_000 / 1000)

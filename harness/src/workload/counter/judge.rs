@@ -1,4 +1,4 @@
-//! How counters are judged: by what is promised of them.
+//! The judgement of counters, by their promise.
 
 use std::sync::atomic::AtomicBool;
 

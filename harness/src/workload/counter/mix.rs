@@ -18,7 +18,7 @@ pub struct CounterMix {
 }
 
 impl CounterMix {
-    /// A mix drawn from `seed`. All of `options` but the weights are at least one, and one weight is.
+    /// Returns a mix drawn from `seed`. All of `options` but the weights are at least one, and one weight is.
     #[must_use]
     pub fn new(options: CounterOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -27,7 +27,7 @@ impl CounterMix {
         Self { options, rng, keys }
     }
 
-    /// The keys of the counters.
+    /// Returns the keys of the counters.
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.keys

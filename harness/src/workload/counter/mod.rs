@@ -32,7 +32,7 @@ impl Kind for CounterOptions {
 numbers added to many counters, and reads of counters
 A counter is left for a fresh one after --operations-per-key operations; at the end every counter is read once more
 through every node.
-Checked: does every read lie between what had surely been added and what may have been?";
+Checked: does every read lie between the sum of the sure adds and that of the possible ones?";
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;

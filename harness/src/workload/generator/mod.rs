@@ -1,9 +1,9 @@
-//! Generators: what clients are asked to do, and when.
+//! Generators: the clients' next operations, and when.
 //!
-//! A generator is pure: it is asked for the [`Generator::next`] operation for a process that is free, at a time that it is
-//! told, and is told of every event through [`Generator::update`]. It reads no clock and no entropy but its seed's, and may
-//! leave a process free. In the main phase what is written, and what is compared with, never depends on answers: the same
-//! seed writes the same sequence of values, whatever the target's speed.
+//! A generator is pure: it is asked for the [`Generator::next`] operation of a free process, at a given time,
+//! and sees every event through [`Generator::update`]. It reads no clock and no entropy but its seed's, and
+//! may leave a process free. In the main phase the written and compared values never depend on answers: the
+//! same seed writes the same sequence of values, whatever the target's speed.
 //!
 //! Each workload has its own in its folder; here are the combinators that all share: [`limit::TimeLimit`],
 //! [`stagger::Stagger`] and [`rhythm::Rhythm`].
@@ -19,7 +19,7 @@ use duress_history::{Event, NemesisAct, Payload, Process};
 /// The random stream that workloads draw from, apart from the schedule's.
 pub const WORKLOAD_STREAM: u64 = 2;
 
-/// What a generator is told when it is asked for an operation.
+/// The context of a generator that is asked for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// The time since clients began.
@@ -32,28 +32,29 @@ pub struct Context {
     pub process: Process,
 }
 
-/// What a generator answers when it is asked for an operation.
+/// The answer of a generator that is asked for an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next<A> {
     /// Do this now.
     Op(A),
-    /// Nothing for anybody before this time: ask again then, or after an event.
+    /// No process has an operation before this time: ask again then, or after an event.
     At(Duration),
-    /// Nothing for this process: ask for others, and again after an event. It is also asked again a few times a second.
+    /// This process has no operation: ask for others, and again after an event. It is also asked again a few
+    /// times a second.
     Pending,
-    /// Nothing will ever come again.
+    /// No operation will ever follow.
     Done,
 }
 
 /// Proposes operations.
 pub trait Generator<A: Payload> {
-    /// The next operation for the process that `context` names.
+    /// Returns the next operation for the process that `context` names.
     fn next(&mut self, context: &Context) -> Next<A>;
 
     /// Takes note of an event: an invocation that began or a completion.
     fn update(&mut self, event: &Event<A>);
 
-    /// Takes note of what the nemesis does, or is about to do, at this time.
+    /// Records an action of the nemesis, done or imminent, at this time.
     fn nemesis(&mut self, _now: Duration, _act: &NemesisAct) {}
 }
 

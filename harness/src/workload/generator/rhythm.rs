@@ -10,17 +10,18 @@ use super::{Context, Generator, Next, WORKLOAD_STREAM};
 
 /// How long clients are busy after a fault begins, and after a heal does.
 const BURST: Duration = Duration::from_millis(800);
-/// How long a stretch between faults is, of which each is busy or quiet.
+/// The length of a stretch between faults, which is busy or quiet.
 const STRETCH: Duration = Duration::from_millis(600);
 /// The share of stretches that are quiet.
 const QUIET_SHARE: f64 = 0.3;
 /// How far apart operations begin in a quiet stretch.
 const QUIET_PERIOD: Duration = Duration::from_millis(25);
 
-/// Lets operations of `inner` begin as fast as processes are free around faults, and in most of the time between them; in the
-/// rest one begins now and then. A failure may need many operations under way, or few: that nothing covers up what was lost.
+/// Lets operations of `inner` begin as fast as processes are free around faults, and in most of the time
+/// between them; in the rest one begins now and then. A failure may need many operations in progress, or few,
+/// so that no later operation hides a loss.
 ///
-/// Which stretches are quiet is drawn from the seed; the sequence of operations is that of `inner`.
+/// The seed decides which stretches are quiet; the sequence of operations is that of `inner`.
 #[derive(Debug)]
 pub struct Rhythm<G> {
     inner: G,
@@ -39,7 +40,7 @@ struct Stretch {
 }
 
 impl<G> Rhythm<G> {
-    /// The rhythm of `inner`, drawn from `seed`.
+    /// Returns the rhythm of `inner`, drawn from `seed`.
     pub fn new(inner: G, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM + 1);

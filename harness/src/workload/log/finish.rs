@@ -17,23 +17,23 @@ const PATIENCE: u32 = 3;
 pub struct FinalPolls {
     deadline: Duration,
     keys: Vec<Scalar>,
-    /// The ends as they were told last, and how far each partition was read.
+    /// The last reported ends, and how far each partition was read.
     ends: Option<Offsets>,
     reached: Offsets,
     asking: Asking,
-    /// Partitions that nobody reads yet.
+    /// Partitions without a reader yet.
     todo: VecDeque<Vec<Scalar>>,
     readers: BTreeMap<Process, Reader>,
 }
 
-/// Where the question for the ends stands.
+/// The state of the request for the ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asking {
-    /// It is to be asked: what is known is too old.
+    /// It is due: the known ends are too old.
     Due,
-    /// It was asked.
+    /// It was sent.
     Open(Process),
-    /// What is known was asked after everything had been read.
+    /// The known ends were requested after everything had been read.
     Answered,
 }
 
@@ -64,7 +64,7 @@ impl FinalPolls {
         }
     }
 
-    /// The partitions of which it is not known that they were read to their ends.
+    /// Returns the partitions that are not known to have been read to their ends.
     #[must_use]
     pub fn unread(&self) -> Vec<Scalar> {
         let Some(ends) = self.ends.as_ref().filter(|_| self.asking == Asking::Answered) else {
@@ -97,7 +97,7 @@ impl FinalPolls {
     }
 
     fn told(&mut self, ends: &Offsets) {
-        // Whatever is answered after everything was read is the last word, if nothing is new in it.
+        // An answer after everything was read is final, if it has nothing new.
         self.ends = Some(ends.clone());
         self.asking = Asking::Answered;
         let behind: Vec<Scalar> = self.keys.iter().filter(|key| !self.is_read(key)).cloned().collect();
@@ -183,7 +183,7 @@ impl Generator<Log> for FinalPolls {
             }
             _ => self.failed(process),
         }
-        // The ends are asked for once more after the last message.
+        // The ends are requested once more after the last message.
         if matches!(event.action, Log::Poll(_)) && self.all_read() && self.asking == Asking::Answered {
             self.asking = Asking::Due;
         }
@@ -198,7 +198,7 @@ mod tests {
         Event { index: 0, time: 0, process, op_type, action, node: None, error: None }
     }
 
-    /// A log of one partition whose readers are answered two messages at a time.
+    /// A log of one partition whose readers receive two messages at a time.
     struct OnePartition {
         length: u64,
         position: BTreeMap<Process, u64>,

@@ -1,4 +1,4 @@
-//! How a log is judged: by what is promised of its partitions.
+//! The judgement of a log, by the promise about its partitions.
 
 use std::sync::atomic::AtomicBool;
 

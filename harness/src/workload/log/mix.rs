@@ -32,7 +32,7 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// The names of `topics` topics with `partitions` partitions each.
+    /// Returns the names of `topics` topics with `partitions` partitions each.
     #[must_use]
     pub fn new(topics: u32, partitions: u32) -> Self {
         let topics: Vec<String> = (0..topics).map(|number| format!("t{number}")).collect();
@@ -45,7 +45,7 @@ impl Partitions {
         Self { topics, keys }
     }
 
-    /// The topics, as operations name them.
+    /// Returns the topics, as operations name them.
     #[must_use]
     pub fn topic_names(&self) -> Vec<Scalar> {
         self.topics.iter().map(|topic| Scalar::from(topic.as_str())).collect()
@@ -64,7 +64,7 @@ pub struct Sends {
 }
 
 impl Sends {
-    /// Sends to `keys`, of which there is at least one, of 1 to `per_operation_max` messages each, drawn from `seed`.
+    /// Returns sends to `keys`, at least one, of 1 to `per_operation_max` messages each, drawn from `seed`.
     #[must_use]
     pub fn new(keys: Vec<Scalar>, per_operation_max: u32, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -72,7 +72,7 @@ impl Sends {
         Self { rng, drawn: vec![0; keys.len()], keys, per_operation_max, latest: 0 }
     }
 
-    /// The next operation; there always is one.
+    /// Returns the next operation; there always is one.
     pub fn draw(&mut self) -> Log {
         let count = self.rng.random_range(1..=self.per_operation_max);
         let mut at = self.rng.random_range(0..self.keys.len());
@@ -115,14 +115,14 @@ struct Tenure {
     rng: ChaCha8Rng,
     way: Way,
     until: Duration,
-    /// The process that was told to consume this way, and did not fail to.
+    /// The process that was asked to consume this way, and did not fail to.
     told: Option<Process>,
 }
 
 /// An endless mix of sends and polls by processes that consume now by assignment, now as members of a group.
 ///
-/// What is sent depends on the seed alone, and so do the ways in which each process slot consumes and when they
-/// change. Those times are times, not numbers of operations: a group that is asked to reorganise itself with every
+/// The messages depend on the seed alone, and so do the ways in which each process slot consumes and when
+/// they change. The changes are at times, not at numbers of operations: a group that rebalanced with every
 /// hundredth operation would, behind a fast target, do nothing else.
 #[derive(Debug)]
 pub struct LogMix {
@@ -135,7 +135,8 @@ pub struct LogMix {
 }
 
 impl LogMix {
-    /// A mix drawn from `seed`. Numbers in `options` but the weights are at least one, and one weight is.
+    /// Returns a mix drawn from `seed`. Numbers in `options` but the weights are at least one, and one weight
+    /// is.
     #[must_use]
     pub fn new(options: LogOptions, seed: u64) -> Self {
         let partitions = Partitions::new(options.topics, options.partitions);
@@ -145,13 +146,13 @@ impl LogMix {
         Self { options, partitions, seed, rng, sends, tenures: Vec::new() }
     }
 
-    /// The partitions.
+    /// Returns the partitions.
     #[must_use]
     pub fn partitions(&self) -> &Partitions {
         &self.partitions
     }
 
-    /// The way in which the slot consumes, and until when, from `now` on.
+    /// Returns the way in which the slot consumes, and until when, from `now` on.
     fn tenure(&mut self, slot: usize, now: Duration) -> &mut Tenure {
         while self.tenures.len() <= slot {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
@@ -204,7 +205,8 @@ impl LogMix {
         }
     }
 
-    /// A place in the first half of what was sent to one of the slot's partitions: as a rule there is something there.
+    /// Returns a position in the first half of the messages sent to one of the slot's partitions: as a rule
+    /// one exists there.
     fn seek(&mut self, slot: usize) -> Log {
         let Way::Assigned(keys, _) = &self.tenures[slot].way else {
             unreachable!("only who consumes by assignment seeks")
@@ -243,7 +245,7 @@ impl Generator<Log> for LogMix {
     }
 
     fn update(&mut self, event: &Event<Log>) {
-        // Who could not begin to consume tries again.
+        // A process that could not begin to consume tries again.
         if event.op_type == OpType::Fail && matches!(event.action, Log::Assign { .. } | Log::Subscribe(_)) {
             for tenure in self.tenures.iter_mut().filter(|tenure| tenure.told == Some(event.process)) {
                 tenure.told = None;
@@ -260,7 +262,8 @@ mod tests {
 
     const SLOTS: usize = 6;
 
-    /// What `seed` gives to processes that are asked in turn, one every millisecond, and die when told to.
+    /// Returns the operations that `seed` gives to processes that are asked in turn, one every millisecond,
+    /// and die when asked to.
     fn drawn(seed: u64, count: u64) -> Vec<(usize, Log)> {
         let mut mix = LogMix::new(LogOptions { tenure_ms: 500, ..LogOptions::default() }, seed);
         let mut processes: Vec<u64> = (0..SLOTS as u64).collect();
@@ -313,7 +316,7 @@ mod tests {
                     continue;
                 }
                 _ => {
-                    assert!(consumes[slot], "who does not consume yet is told to first");
+                    assert!(consumes[slot], "a process assigns or subscribes before it polls");
                     continue;
                 }
             };

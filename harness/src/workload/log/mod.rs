@@ -1,4 +1,4 @@
-//! The workload `log`: is every acknowledged message in its partition, once, in its place, for everyone who reads it?
+//! The workload `log`: is every acknowledged message in its partition, once, in its place, for every reader?
 
 pub mod finish;
 pub mod judge;
@@ -64,7 +64,8 @@ Checked: is every acknowledged message in its partition, once, in its place, for
     }
 }
 
-/// Polls every partition from its beginning to its end; says what could not be read until `deadline`.
+/// Polls every partition from its beginning to its end; returns the partitions that could not be read until
+/// `deadline`.
 pub(super) async fn read_everything(
     partitions: &Partitions,
     dispatcher: &mut Dispatcher<Log>,

@@ -81,7 +81,7 @@ pub fn topics(topics: u32, partitions: u32) -> Setup {
     Setup { topics: topics.collect() }
 }
 
-/// Whether topics, partitions and messages are within what a run can make of them.
+/// Checks whether topics, partitions and messages are within the limits of a run.
 ///
 /// # Errors
 /// [`RangeError`].

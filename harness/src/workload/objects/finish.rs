@@ -34,13 +34,13 @@ pub async fn read_all<A: Object>(
     })
 }
 
-/// Reads each key through each node; a read that fails is asked again, and so are keys on which nodes differ, until a
-/// deadline. Replicas that lag have so long to catch up.
+/// Reads each key through each node; retries failed reads, and keys on which nodes differ, until a deadline.
+/// Replicas that lag have that long to catch up.
 #[derive(Debug)]
 pub struct FinalReads<A: Object> {
     /// The node that each process slot speaks to.
     nodes: Vec<NodeId>,
-    /// Of each node, the keys still to be read through it.
+    /// By node, the keys still to be read through it.
     todo: BTreeMap<NodeId, VecDeque<Scalar>>,
     /// Reads that have begun and not been answered.
     open: BTreeSet<(NodeId, Scalar)>,
@@ -67,7 +67,7 @@ impl<A: Object> FinalReads<A> {
         self.answers.values().filter(|answers| answers.len() < self.todo.len()).count()
     }
 
-    /// The keys on which nodes differ.
+    /// Returns the keys on which nodes differ.
     fn disputed(&self) -> Vec<Scalar> {
         let differ = |answers: &&BTreeMap<NodeId, A::Held>| {
             let mut values = answers.values();

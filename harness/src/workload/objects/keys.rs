@@ -1,8 +1,8 @@
-//! Which key an operation is about.
+//! The choice of an operation's key.
 //!
-//! Hot keys are operated on again and again, and left for fresh ones in time. Cold keys live for the whole run and are written
-//! rarely: snapshots, compaction and the truncation of logs carry what they hold, and a write that is lost on the way is not
-//! overwritten before a client looks.
+//! Hot keys are operated on again and again, and left for fresh ones in time. Cold keys live for the whole
+//! run and are written rarely: snapshots, compaction and the truncation of logs carry their values, and a
+//! write that is lost on the way is not overwritten before a client looks.
 
 use std::collections::BTreeSet;
 
@@ -39,14 +39,14 @@ enum Heat {
 }
 
 impl Active {
-    /// The next value of its own.
+    /// Returns the next value of its own.
     pub fn value(&mut self) -> i64 {
         self.latest += 1;
         self.latest
     }
 }
 
-/// What is to be done next.
+/// The next operation's key.
 #[derive(Debug)]
 pub enum Draw<'a> {
     /// A read of this key.
@@ -71,8 +71,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// So many hot keys at a time, and so many cold ones, whose names begin with `prefix`. Hot keys and operations are at
-    /// least one.
+    /// Returns so many hot keys at a time, and so many cold ones, whose names begin with `prefix`. Hot keys
+    /// and operations are at least one.
     #[must_use]
     pub fn new(prefix: &'static str, hot: u32, operations_per_key: u32, cold: u32) -> Self {
         let mut keys = Self {
@@ -103,7 +103,7 @@ impl Keys {
         Active { name, operations: 0, heat: Heat::Hot, latest: 0 }
     }
 
-    /// What is next.
+    /// Draws the next key.
     pub fn draw(&mut self, rng: &mut ChaCha8Rng) -> Draw<'_> {
         if let Some((key, left)) = self.series.take() {
             self.series = (left > 1).then(|| (key.clone(), left - 1));
@@ -141,7 +141,7 @@ impl Keys {
         Draw::Any(name, active)
     }
 
-    /// One of the hot keys: by Zipf's law, or uniformly.
+    /// Returns one of the hot keys: by Zipf's law, or uniformly.
     fn hot_place(&self, rng: &mut ChaCha8Rng) -> usize {
         if rng.random_bool(1.0 - SKEWED_SHARE) {
             return rng.random_range(0..self.hot.len());
@@ -157,7 +157,7 @@ impl Keys {
         self.hot.len() - 1
     }
 
-    /// Every key that an operation was drawn for.
+    /// Returns every key that an operation was drawn for.
     #[must_use]
     pub fn all(&self) -> BTreeSet<Scalar> {
         let used = self.hot.iter().chain(&self.cold).filter(|active| active.operations > 0);

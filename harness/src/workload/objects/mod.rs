@@ -1,6 +1,6 @@
-//! What workloads on objects by key have in common: registers, sets and counters.
+//! The shared part of workloads on objects by key: registers, sets and counters.
 //!
-//! - [`keys`]: which key an operation is about;
+//! - [`keys`]: the choice of an operation's key;
 //! - [`finish`]: the last reads of a run: every key through every node.
 
 pub mod finish;
@@ -21,18 +21,18 @@ pub use self::keys::{Draw, Keys};
 use crate::judge::{Judgement, Question};
 use crate::run::dispatcher::Vocabulary;
 
-/// Operations on objects by key, one of which reads all that an object holds.
+/// Operations on objects by key, one of which reads the whole object.
 pub trait Object: Vocabulary {
-    /// What an object holds, as far as two reads can differ in it.
+    /// The object's state, as far as two reads can differ in it.
     type Held: Clone + Debug + PartialEq + 'static;
 
-    /// The read of the object `key`.
+    /// Returns the read of the object `key`.
     fn reading(key: Scalar) -> Self;
 
-    /// The object that it is about.
+    /// Returns the object that it is about.
     fn object(&self) -> Option<&Scalar>;
 
-    /// What it was answered with, if it is a read that was answered.
+    /// Returns its answer, if it is an answered read.
     fn held(&self) -> Option<Self::Held>;
 }
 
@@ -93,15 +93,15 @@ impl Object for Counter {
     }
 }
 
-/// The index from which the final phase begins: everything is healed, nothing is written any more, and replicas are held to
-/// agree.
+/// Returns the index from which the final phase begins: everything is healed, no more writes are made, and
+/// replicas must agree.
 #[must_use]
 pub fn settled<A>(operations: &[Operation<A>], question: &Question) -> Option<u64> {
     let healed = question.healed_ns?;
     operations.iter().find(|operation| operation.time >= healed).map(|operation| operation.index)
 }
 
-/// The words for a check of what `model` names against `promise`; when it keeps that, `holds` is so.
+/// Returns the words for a check of what `model` names against `promise`; when it keeps that, `holds` is so.
 pub(super) fn words(
     model: &str,
     promise: Consistency,

@@ -1,4 +1,4 @@
-//! The end of a queue: the group consumes until nothing is left.
+//! The end of a queue: the group consumes until the queue is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct Drain {
     polled: BTreeMap<Process, Polled>,
 }
 
-/// What a consumer did last.
+/// The last action of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Polled {
     Nothing,
@@ -52,12 +52,12 @@ impl Drain {
         }
     }
 
-    /// The partitions that the group is not known to have worked off.
+    /// Returns the partitions that the group is not known to have worked off.
     #[must_use]
     pub fn left(&self) -> Vec<Scalar> {
         let Some(ends) = &self.ends else { return self.keys.clone() };
         let left = |key: &&Scalar| match ends.get(*key) {
-            // A group commits nothing of a partition in which there is nothing.
+            // A group commits no offset of an empty partition.
             Some(end) => self.committed.get(*key).copied().unwrap_or_default() < *end,
             None => true,
         };
@@ -84,7 +84,7 @@ impl Generator<Log> for Drain {
         if Part::of(slot) == Part::Consumer {
             return Next::Op(self.consume(process));
         }
-        // Who sent before asks now.
+        // A process that sent before asks now.
         if self.asked.is_none() && self.ask_at <= now {
             self.asked = Some(process);
             self.ask_at = now + LOOK_AGAIN;

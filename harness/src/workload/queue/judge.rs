@@ -1,4 +1,4 @@
-//! How a queue is judged: by what is promised of what a group consumes.
+//! The judgement of a queue, by the promise about consumed messages.
 
 use std::sync::atomic::AtomicBool;
 

@@ -17,7 +17,7 @@ const MEMBERSHIP_STREAM: u64 = 2000;
 /// A consumer that commits by itself does so after about so many polls.
 const POLLS_PER_COMMIT: u32 = 4;
 
-/// What a process is for.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// It sends.
@@ -27,7 +27,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// The part of a process slot: every other one consumes.
+    /// Returns the part of a process slot: every other one consumes.
     #[must_use]
     pub fn of(slot: usize) -> Self {
         if slot.is_multiple_of(2) { Self::Producer } else { Self::Consumer }
@@ -54,7 +54,7 @@ struct Member {
 }
 
 impl QueueMix {
-    /// A mix drawn from `seed`. Numbers in `options` are at least one.
+    /// Returns a mix drawn from `seed`. Numbers in `options` are at least one.
     #[must_use]
     pub fn new(options: QueueOptions, seed: u64) -> Self {
         let partitions = Partitions::new(options.topics, options.partitions);
@@ -62,7 +62,7 @@ impl QueueMix {
         Self { options, partitions, seed, sends, members: BTreeMap::new() }
     }
 
-    /// The partitions.
+    /// Returns the partitions.
     #[must_use]
     pub fn partitions(&self) -> &Partitions {
         &self.partitions

@@ -34,7 +34,7 @@ impl Kind for QueueOptions {
     const DESCRIPTION: &'static str = "\
 messages that one group of consumers works off
 Half of the processes send, the others are the group; its members die and are replaced. At the end the group consumes
-until what it has committed is all there is, and every partition is polled from its beginning to its end.
+until it has committed every message, and every partition is polled from its beginning to its end.
 Checked: is every acknowledged message given to a member of the group, and how often?";
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(60);
@@ -69,7 +69,8 @@ Checked: is every acknowledged message given to a member of the group, and how o
                 listed(&left)
             ));
         }
-        // What the group was not given may be in the log or not: that tells a lost message from one that was passed over.
+        // A message that the group did not receive may be in the log or not: that distinguishes a lost
+        // message from a skipped one.
         ending.undecided.extend(read_everything(partitions, dispatcher, deadline).await?);
         Ok(ending)
     }

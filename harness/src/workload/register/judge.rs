@@ -1,4 +1,4 @@
-//! How registers are judged: by what is promised of them.
+//! The judgement of registers, by their promise.
 
 use std::sync::atomic::AtomicBool;
 
@@ -28,7 +28,7 @@ pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt:
     }
 }
 
-/// The words for a check of linearizability of what `model` names.
+/// Returns the words for a check of linearizability of what `model` names.
 pub fn linearizability(report: CheckReport, model: &str) -> Judgement {
     let anomalies = report.verdict.anomalies().len();
     Judgement {

@@ -24,7 +24,7 @@ pub struct RegisterMix {
 }
 
 impl RegisterMix {
-    /// A mix drawn from `seed`. All of `options` but the weights are at least one, and one weight is.
+    /// Returns a mix drawn from `seed`. All of `options` but the weights are at least one, and one weight is.
     #[must_use]
     pub fn new(options: RegisterOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -33,13 +33,13 @@ impl RegisterMix {
         Self { options, rng, keys }
     }
 
-    /// The keys.
+    /// Returns the keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// The next operation; there always is one.
+    /// Returns the next operation; there always is one.
     pub fn draw(&mut self) -> Register {
         let RegisterOptions { reads, writes, cas, .. } = self.options;
         let (key, active) = match self.keys.draw(&mut self.rng) {

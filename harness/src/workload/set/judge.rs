@@ -1,4 +1,4 @@
-//! How sets are judged: by what is promised of them.
+//! The judgement of sets, by their promise.
 
 use std::sync::atomic::AtomicBool;
 
@@ -19,13 +19,15 @@ pub fn judge(operations: &[Operation<Set>], question: &Question, interrupt: &Ato
         _ => Vec::new(),
     };
     let holds = match promise {
-        Consistency::Linearizable => "every answer has what had been added by then, and nothing else",
-        Consistency::StaleReads => "every answer has a prefix of what was added, and replicas came to agree",
+        Consistency::Linearizable => "every answer has exactly the elements added by then",
+        Consistency::StaleReads => {
+            "every answer has a prefix of the added elements, and replicas came to agree"
+        }
     };
     words("set", promise, holds, findings, report)
 }
 
-/// What became of the elements.
+/// Returns the outcomes of the elements.
 fn findings(report: &SetReport) -> Vec<String> {
     let counts = report.counts;
     let mut lines = vec![format!(

@@ -7,7 +7,11 @@ use crate::workload::option::WorkloadOption;
 
 /// The options on the command line.
 pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
-    WorkloadOption::number("keys", "keys", "how many sets are in use at a time, beside the cold ones"),
+    WorkloadOption::number(
+        "keys",
+        "keys",
+        "how many sets are in use at a time, in addition to the cold ones",
+    ),
     WorkloadOption::number(
         "operations-per-key",
         "operations_per_key",

@@ -21,14 +21,14 @@ pub struct FinalTable {
     stage: Stage,
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Ask for the ends.
     Ask,
-    /// Read what is not known to have been read.
+    /// Read partitions that are not known to have been read.
     Read,
-    /// Nothing: the ends were asked for after a read that got there.
+    /// Nothing: the ends were requested after a read that got there.
     Done,
 }
 

@@ -1,4 +1,4 @@
-//! How a table is judged: by what is promised of the log that it is made from.
+//! The judgement of a table, by the promise about its log.
 
 use std::sync::atomic::AtomicBool;
 

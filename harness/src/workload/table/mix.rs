@@ -21,7 +21,8 @@ pub struct TableMix {
 }
 
 impl TableMix {
-    /// A mix drawn from `seed`. Numbers in `options` but the weights are at least one, and one weight is.
+    /// Returns a mix drawn from `seed`. Numbers in `options` but the weights are at least one, and one weight
+    /// is.
     #[must_use]
     pub fn new(options: TableOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -29,7 +30,7 @@ impl TableMix {
         Self { options, rng, latest: 0 }
     }
 
-    /// The next operation; there always is one.
+    /// Returns the next operation; there always is one.
     pub fn draw(&mut self) -> Table {
         let TableOptions { keys, cold_keys, puts, deletes, reads, .. } = self.options;
         let choice = self.rng.random_range(0..puts + deletes + reads);

@@ -31,9 +31,9 @@ impl Kind for TableOptions {
 
     const NAME: &'static str = "table";
     const DESCRIPTION: &'static str = "\
-a compacted log: puts and deletes of keys, and reads of what remains
+a compacted log: puts and deletes of keys, and reads of the remaining records
 At the end the log is read to its end.
-Checked: is what remains the table that the whole log makes?";
+Checked: do the remaining records give the table of the whole log?";
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(40);
 

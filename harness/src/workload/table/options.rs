@@ -7,7 +7,7 @@ use crate::workload::option::WorkloadOption;
 
 /// The options on the command line.
 pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
-    WorkloadOption::number("keys", "keys", "how many keys there are, beside the cold ones"),
+    WorkloadOption::number("keys", "keys", "how many keys there are, in addition to the cold ones"),
     WorkloadOption::number("cold-keys", "cold_keys", "how many keys are written rarely"),
     WorkloadOption::number("partitions", "partitions", "how many partitions the topic has"),
     WorkloadOption::weight("puts"),
@@ -19,7 +19,7 @@ pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableOptions {
-    /// How many keys there are, beside the cold ones.
+    /// How many keys there are, in addition to the cold ones.
     pub keys: u32,
     /// How many keys are written rarely.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! What the switch is compared with: two namespaces joined by veth pairs and a bridge, all of it the kernel's own.
+//! The baseline for the switch: two namespaces joined by veth pairs and a bridge, entirely in the kernel.
 
 use std::fs::File;
 use std::io;
@@ -17,19 +17,19 @@ const INTERFACE: &str = "eth0";
 pub struct Bridge {
     client: File,
     server: File,
-    /// Where the bridge is, which lives as long as this is open.
+    /// The namespace of the bridge, which lives as long as this is open.
     _middle: File,
 }
 
 impl Bridge {
-    /// Where the server is.
+    /// The server's address.
     pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
     const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 
     /// Builds it.
     ///
     /// # Errors
-    /// What the kernel says, such as that it has no bridges.
+    /// The kernel's error, for example that it has no bridges.
     pub fn build() -> io::Result<Self> {
         let [client, server, middle] = [namespace()?, namespace()?, namespace()?];
         within(&middle, || {

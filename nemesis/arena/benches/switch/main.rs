@@ -1,10 +1,11 @@
-//! What the switch costs: round trips and bulk transfer over both kinds of port, beside loopback and beside a bridge of
-//! the kernel's own.
+//! The cost of the switch: round trips and bulk transfer over both kinds of port, compared with loopback and
+//! with a kernel bridge.
 //!
-//! The same server and the same client on every path, in one run, so that the figures compare. The loopback is that of
-//! one host: no switch, no namespaces to cross. At the end the switch and the bridge take turns, and what counts is
-//! printed: how many times as long as through the bridge something takes, how long the switch is on a processor for a
-//! packet, and what it costs it to capture packets as well. With `--test` each is done once, to see that it works.
+//! The same server and the same client run on every path, in one run, so that the figures compare. The
+//! loopback is that of one host: no switch, no namespaces to cross. At the end the switch and the bridge take
+//! turns, and the figures that count are printed: the ratio of the switch's times to the bridge's, the
+//! processor time of the switch per packet, and the extra cost of capturing packets. With `--test` each step
+//! runs once, to see that it works.
 
 mod bridge;
 mod path;
@@ -88,8 +89,8 @@ fn measure(criterion: &mut Criterion, name: &str, path: &Path) {
     }
 }
 
-/// What the switch thread itself spends on a small packet while packets are captured, or not: in turns, between the
-/// same hosts, since it is little beside what else happens on the machine.
+/// Measures the switch thread's own time for a small packet, with and without capture: in turns, between the
+/// same hosts, since the time is small compared with everything else on the machine.
 fn measure_capture(port: PortKind, turns: usize) {
     const ROUNDS: u32 = 300;
     let path = Path::between_hosts(port);
@@ -119,7 +120,7 @@ fn measure_capture(port: PortKind, turns: usize) {
     echo.close();
 }
 
-/// How long the switch threads of this process have been on a processor, all together: the others stand still.
+/// Returns the processor time of all switch threads of this process; the other threads are idle.
 fn switch_nanoseconds() -> u64 {
     let threads = fs::read_dir("/proc/self/task").expect("proc is mounted");
     threads

@@ -1,4 +1,4 @@
-//! A path between a client and a server, and what is sent along it.
+//! A path between a client and a server, and the traffic along it.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ pub const BULK: usize = 64 << 20;
 /// Bytes of one write of it.
 const WRITE: usize = 256 << 10;
 
-/// Where the two ends of a connection are.
+/// The placement of the two ends of a connection.
 pub enum Path {
     /// On hosts of an arena, which may be the same one.
     Hosts { client: Arc<Host>, server: Arc<Host>, server_address: Ipv4Addr, arena: Arena },
@@ -47,7 +47,7 @@ impl Path {
             .zip(1..)
             .map(|(name, last)| HostSpec { name: (*name).into(), address: Ipv4Addr::new(10, 77, 0, last) })
             .collect();
-        let arena = Arena::build(&ArenaSpec { hosts, port, tcp_rto_max: None }).expect("the arena stands");
+        let arena = Arena::build(&ArenaSpec { hosts, port, tcp_rto_max: None }).expect("the arena is built");
         let [client, server] = names.map(|name| Arc::clone(arena.host(name).expect("a host of this arena")));
         let server_address = server.address();
         Self::Hosts { client, server, server_address, arena }
@@ -58,7 +58,7 @@ impl Path {
         Self::Bridge(bridge)
     }
 
-    /// The switch that it leads through.
+    /// Returns the switch that it leads through.
     pub fn switch(&self) -> Option<&Switch> {
         match self {
             Self::Hosts { arena, .. } => Some(arena.switch()),
@@ -66,7 +66,7 @@ impl Path {
         }
     }
 
-    /// What the switch has counted from the client to the server.
+    /// Returns the counters of the link from the client to the server.
     pub fn counters(&self) -> Option<LinkCounters> {
         let counters = self.switch()?.counters("client", "server");
         Some(counters.expect("both are hosts"))
@@ -102,7 +102,8 @@ impl Path {
         stream
     }
 
-    /// A server that answers every `read` bytes with `answer` bytes, on as many connections as are made.
+    /// Returns a server that answers every `read` bytes with `answer` bytes, on as many connections as are
+    /// made.
     fn serve(&self, read: usize, answer: usize) -> (SocketAddr, JoinHandle<()>) {
         let listener = self.listen();
         let address = listener.local_addr().expect("a bound listener");
@@ -170,7 +171,7 @@ impl Echo {
 
     pub fn close(self) {
         drop(self.streams);
-        self.server.join().expect("the server has seen nothing unexpected");
+        self.server.join().expect("the server met no error");
     }
 }
 
@@ -197,6 +198,6 @@ impl Bulk {
 
     pub fn close(self) {
         drop(self.stream);
-        self.server.join().expect("the server has seen nothing unexpected");
+        self.server.join().expect("the server met no error");
     }
 }

@@ -1,4 +1,4 @@
-//! The switch beside the kernel's bridge, in turns, so that whatever else the machine does strikes both.
+//! The switch compared with the kernel's bridge, in turns, so that other load on the machine affects both.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! Waits until a wall clock time, by the node's clock: a library preloaded into its dynamically linked programs.
 //!
-//! Its source, and what it does and does not reach, is `shim/absolute_waits.rs`; the build script compiles it, and
-//! this crate carries it. It lies in an unnamed file in memory that belongs to this process: programs find it under
-//! `/proc` as long as this process lives, and nothing stays.
+//! Its source, `shim/absolute_waits.rs`, documents its limits; the build script compiles it, and this crate
+//! carries it. It lives in an unnamed memory file of this process: programs find it under `/proc` as long as
+//! this process lives, and nothing is left behind.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,21 +13,21 @@ use std::sync::OnceLock;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// The variable by which the dynamic linker is told of libraries to load first.
+/// The variable that lists libraries for the dynamic linker to load first.
 const PRELOAD: &str = "LD_PRELOAD";
 
 /// The library, or why this program was built without it.
 static LIBRARY: Result<&[u8], &str> = include!(concat!(env!("OUT_DIR"), "/absolute_waits.in"));
 
-/// Why this program carries no library, and waits until a wall clock time end by the machine's clock; none if it
-/// carries one.
+/// Returns why this program carries no library, so that waits until a wall clock time end by the machine's
+/// clock; `None` if it carries one.
 #[must_use]
 pub fn absolute_waits_missing() -> Option<&'static str> {
     LIBRARY.err()
 }
 
-/// Has the library loaded first into the program that `command` starts, before what its `LD_PRELOAD` names already. Does
-/// nothing when this program carries none ([`absolute_waits_missing`]).
+/// Has the program that `command` starts load the library first, before those already named by its
+/// `LD_PRELOAD`. Does nothing when this program carries none ([`absolute_waits_missing`]).
 ///
 /// Call it in the process, and with the `/proc`, that the program will be started with; the program must run as the same
 /// user.

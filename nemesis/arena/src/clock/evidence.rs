@@ -1,11 +1,11 @@
 //! Evidence that a node's clock is what it was set to, as the node's own processes see it.
 //!
-//! Two things are looked at, neither of which needs the program's cooperation: each process's vDSO must jump
-//! into the node's clock segment, and a thread of each process reads the wall clock by that same path.
+//! It checks two things, neither of which needs the program's cooperation: each process's vDSO must jump into
+//! the node's clock segment, and a thread of each process reads the wall clock by that same path.
 //!
-//! What this cannot show is a program that makes the system call itself and never asks the vDSO: such a
-//! process counts as patched, and its sample is right, while its own code sees the machine's time. No list of
-//! such programs exists. Where a system tells its time through its own protocol (`TIME` in Redis, `now()` in
+//! It cannot expose a program that makes the system call itself and never asks the vDSO: such a process
+//! counts as patched, and its sample is right, while its own code sees the machine's time. No list of such
+//! programs exists. Where a system reports its time through its own protocol (`TIME` in Redis, `now()` in
 //! SQL), compare.
 
 use std::fs;
@@ -34,7 +34,8 @@ pub struct SeenClock {
 }
 
 impl SeenClock {
-    /// Whether the process saw what it should, given the uncertainty of the reading and `tolerance_ns` more.
+    /// Whether the process saw the expected time, within the uncertainty of the reading and `tolerance_ns`
+    /// more.
     #[must_use]
     pub fn agrees(&self, tolerance_ns: i64) -> bool {
         (self.delta_ns - self.expected_ns).abs() <= self.uncertainty_ns + tolerance_ns
@@ -48,14 +49,14 @@ pub struct Unpatched {
     pub pid: i32,
     /// Its name, as /proc/…/comm has it.
     pub program: String,
-    /// What was found instead.
+    /// What was found instead of the patch.
     pub why: String,
 }
 
-/// What was seen of one node's clock.
+/// Observations of one node's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockEvidence {
-    /// What was in force while the last of the processes was asked.
+    /// The setting in force when the last of the processes was sampled.
     pub asked: ClockSetting,
     /// The clock of every process that was running and could be asked.
     pub seen: Vec<SeenClock>,
@@ -124,8 +125,9 @@ impl ClockEvidence {
         Ok(evidence)
     }
 
-    /// Whether it proves that the setting is in force: every process follows the clock, at least one was
-    /// asked, and all that were asked saw what they should, within `tolerance_ns` of what the reading allows.
+    /// Whether the evidence proves that the setting is in force: every process follows the clock, at least
+    /// one was sampled, and every sample was the expected time, within `tolerance_ns` of the reading's
+    /// uncertainty.
     #[must_use]
     pub fn proves(&self, tolerance_ns: i64) -> bool {
         self.unpatched.is_empty()

@@ -164,8 +164,7 @@ impl Puppet {
             if entered.rip == syscall + SYSCALL_INSTRUCTION.len() as u64 {
                 break entered;
             }
-            // The kernel's clock is read in this very system call; nothing else need be between the two
-            // looks.
+            // This very system call reads the kernel's clock; nothing else is needed between the two looks.
             before_ns = now_ns()?;
             self.run_to_syscall()?;
             after_ns = Some(now_ns()?);
@@ -259,7 +258,7 @@ impl Puppet {
     /// looks whether a system call was interrupted and has to be restarted; a system call stop is not of that
     /// kind.
     fn release(mut self) -> Result<(), TraceFault> {
-        // Whatever system call the thread may be entering is skipped.
+        // Skip any system call that the thread may be entering.
         self.set(&Registers { orig_rax: u64::MAX, ..self.registers })?;
         ptrace::interrupt(self.thread).map_err(refused("interrupt a thread"))?;
         loop {

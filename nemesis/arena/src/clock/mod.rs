@@ -12,7 +12,7 @@
 //! the program is linked dynamically or statically, or written in C, Rust, Go, Java or Python. From then on
 //! changing the clock is a write to memory: no process is stopped, and all see it at once.
 //!
-//! What stays the machine's own time:
+//! The following stay on the machine's own time:
 //! - waiting *until* a wall clock time in the kernel where no preloaded library reaches: statically linked
 //!   programs, bare `futex` calls, absolute timers (`timerfd_settime`), message queues. It is computed with the node's
 //!   clock and awaited by the machine's, so a clock far ahead makes it very long;

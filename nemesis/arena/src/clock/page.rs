@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::sys::segment::{EntryValues, Segment, SlotValues};
 use super::sys::stub::{self, ClockClass};
 
-/// The slowest drift, in parts per billion: the clock runs at a tenth of its pace. A clock that stands or
-/// runs backwards makes programs spin for ever rather than fail.
+/// The slowest drift, in parts per billion: the clock runs at a tenth of its pace. A clock that stops or runs
+/// backwards makes programs spin for ever rather than fail.
 pub const DRIFT_MIN_PPB: i64 = -900_000_000;
 /// The fastest drift, in parts per billion: the clock runs eleven times as fast.
 pub const DRIFT_MAX_PPB: i64 = 10_000_000_000;
@@ -22,8 +22,8 @@ const LATEST_NS: i64 = 1 << 62;
 
 /// How far ahead a change of the monotonic clocks' rate is published. It takes effect at an instant that all
 /// readers compare their reading with, so that the clock bends there and does not jump, and in particular
-/// never goes back. That holds as long as it is published before the instant, hence a time much longer than a
-/// busy machine keeps a thread waiting.
+/// never goes back. That holds as long as the change is published before the instant, so the time is much
+/// longer than a busy machine delays a thread.
 const BEND_AHEAD_NS: i64 = 20_000_000;
 
 /// Whether clocks that count from start-up drift along with the wall clock.
@@ -37,7 +37,7 @@ pub enum MonotonicClocks {
     Drift,
 }
 
-/// What is in force for one node's clock.
+/// The setting in force for one node's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockSetting {
     /// Counts the changes since the page was made.
@@ -47,9 +47,9 @@ pub struct ClockSetting {
     /// How far the node's wall clock is ahead of the machine's at `since_ns`, in nanoseconds; negative when
     /// behind.
     pub offset_ns: i64,
-    /// What the node's wall clock gains, in nanoseconds a second (parts per billion).
+    /// The gain of the node's wall clock, in nanoseconds a second (parts per billion).
     pub drift_ppb: i64,
-    /// What the node's monotonic clocks were ahead by when their rate last changed. Only drift moves them,
+    /// How far the node's monotonic clocks were ahead when their rate last changed. Only drift moves them,
     /// and nothing takes it back: a monotonic clock does not step.
     pub monotonic_offset_ns: i64,
     /// Whether monotonic clocks drift too.
@@ -68,7 +68,7 @@ impl ClockSetting {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClockPageError {
-    /// Clock faults are machine code, and there is none for this architecture.
+    /// Clock faults need machine code, which does not exist for this architecture.
     #[error("clock faults are not supported on {architecture}")]
     Unsupported {
         /// The architecture this program was built for.
@@ -83,13 +83,13 @@ pub enum ClockPageError {
     /// The clock would show a time before 1970, which the kernel refuses too, or after 2116.
     #[error("a clock moved by {delta_ns} ns would show a time before 1970 or after 2116")]
     OutOfRange {
-        /// The step asked for.
+        /// The requested step.
         delta_ns: i64,
     },
     /// The rate is outside [`DRIFT_MIN_PPB`] to [`DRIFT_MAX_PPB`].
     #[error("a drift of {drift_ppb} parts per billion is not between {DRIFT_MIN_PPB} and {DRIFT_MAX_PPB}")]
     DriftOutOfRange {
-        /// The rate asked for.
+        /// The requested rate.
         drift_ppb: i64,
     },
 }
@@ -111,7 +111,7 @@ struct InForce {
 }
 
 impl ClockPage {
-    /// A clock that agrees with the machine's.
+    /// Returns a clock that agrees with the machine's.
     ///
     /// # Errors
     /// [`ClockPageError`] on an unsupported architecture, or when the kernel gives no shared memory.
@@ -132,19 +132,19 @@ impl ClockPage {
         Ok(Self { segment, in_force })
     }
 
-    /// The number of the shared memory segment, which identifies the page.
+    /// Returns the number of the shared memory segment, which identifies the page.
     #[must_use]
     pub fn id(&self) -> i32 {
         self.segment.id()
     }
 
-    /// What is in force.
+    /// Returns the setting in force.
     #[must_use]
     pub fn setting(&self) -> ClockSetting {
         self.lock().setting
     }
 
-    /// Steps the node's wall clock by `delta_ns`, keeping its drift. Returns what is in force now.
+    /// Steps the node's wall clock by `delta_ns`, keeping its drift. Returns the setting now in force.
     ///
     /// # Errors
     /// [`ClockPageError::OutOfRange`] when the clock would leave the years 1970 to 2116; nothing changes
@@ -153,9 +153,9 @@ impl ClockPage {
         self.change(Change::Bump { delta_ns })
     }
 
-    /// Makes the node's wall clock gain `drift_ppb` nanoseconds every second from now on, instead of whatever
-    /// it gained before; 20 ms a second are 20,000,000. It does not step. Returns what is in force now. Waits up
-    /// to 20 ms if the pace of monotonic clocks has to change and did so only just before.
+    /// Makes the node's wall clock gain `drift_ppb` nanoseconds every second from now on, in place of its
+    /// earlier drift; 20 ms a second are 20,000,000. It does not step. Returns the setting now in force.
+    /// Waits up to 20 ms if the pace of monotonic clocks has to change and did so only just before.
     ///
     /// # Errors
     /// [`ClockPageError::DriftOutOfRange`] outside [`DRIFT_MIN_PPB`] to [`DRIFT_MAX_PPB`].
@@ -167,7 +167,7 @@ impl ClockPage {
     }
 
     /// Makes the node's wall clock agree with the machine's again, in one step, and ends all drift. Monotonic
-    /// clocks keep what they gained. Returns what is in force now.
+    /// clocks keep what they gained. Returns the setting now in force.
     ///
     /// # Errors
     /// [`ClockPageError::Read`] when the machine's clocks cannot be read.
@@ -215,7 +215,7 @@ enum Change {
     Reset,
 }
 
-/// What `change` makes of what is in force.
+/// Applies `change` to the setting in force.
 fn next(before: &InForce, change: Change) -> Result<InForce, ClockPageError> {
     let mut setting = before.setting;
     let mut delta_ns = 0;
@@ -279,13 +279,13 @@ fn rate(ppb: i64) -> i64 {
     ((scaled + 500_000_000 * scaled.signum()) / 1_000_000_000) as i64
 }
 
-/// What a clock of this rate gains while the machine's advances by `elapsed_ns`: the machine code's
+/// Returns the gain of a clock of this rate while the machine's advances by `elapsed_ns`: the machine code's
 /// arithmetic.
 fn gained(elapsed_ns: i64, rate: i64) -> i64 {
     ((i128::from(elapsed_ns) * i128::from(rate)) >> 32) as i64
 }
 
-/// The machine's clock, in nanoseconds.
+/// Returns the machine's clock, in nanoseconds.
 fn read(class: ClockClass) -> Result<i64, ClockPageError> {
     let id = match class {
         ClockClass::Realtime => ClockId::CLOCK_REALTIME,

@@ -1,4 +1,4 @@
-//! What the program and its tracer process say to each other.
+//! The protocol between the program and its tracer process.
 //!
 //! Requests go over one sequenced-packet socket as JSON, each with a socket of its own for the answers
 //! attached, so that threads need not wait for each other.
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// No message is longer.
 const MESSAGE_LIMIT: usize = 4096;
 
-/// What the tracer is asked.
+/// A request to the tracer.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// A child will announce itself on the attached socket: trace it and patch every program it becomes or
@@ -44,7 +44,7 @@ pub enum Request {
 pub struct Sample {
     /// The machine's clock before, in nanoseconds since 1970.
     pub before_ns: i64,
-    /// What the process got.
+    /// The time that the process read.
     pub seen_ns: i64,
     /// The machine's clock after.
     pub after_ns: i64,
@@ -57,7 +57,7 @@ pub enum TraceFault {
     /// The kernel refused a step.
     #[error("cannot {action}: {}", io::Error::from_raw_os_error(*errno))]
     System {
-        /// What was being done.
+        /// The operation that failed.
         action: String,
         /// The refusal.
         errno: i32,
@@ -83,13 +83,13 @@ pub enum TraceFault {
     /// Our own code did not run as it should in the process.
     #[error("the clock code failed with signal {signal}")]
     Crashed {
-        /// What it was struck by.
+        /// The signal that ended it.
         signal: i32,
     },
 }
 
 impl TraceFault {
-    /// A refused step.
+    /// Returns a refused step.
     pub(super) fn system(action: &str, error: &io::Error) -> Self {
         match error.raw_os_error().unwrap_or(libc::EIO) {
             libc::ESRCH => Self::Ended,

@@ -28,7 +28,7 @@ const UNCLAIMED_LIMIT: Duration = Duration::from_millis(200);
 /// Serves requests until the program at the other end of `requests` has gone, then lets go of every tracee.
 ///
 /// # Errors
-/// When signals cannot be read or waited for, which leaves nothing to go on with.
+/// When signals cannot be read or waited for, so that the tracer cannot continue.
 pub fn serve(requests: &OwnedFd) -> io::Result<()> {
     let mut child_signal = SigSet::empty();
     child_signal.add(Signal::SIGCHLD);
@@ -49,7 +49,7 @@ enum Turn {
 /// A traced thread.
 #[derive(Debug)]
 struct Tracee {
-    /// The start-up it is followed for; none when it is only visited.
+    /// The start-up that it is followed for; `None` when it is only sampled.
     start: Option<u64>,
     /// Let it go at its next stop.
     leaving: bool,
@@ -63,12 +63,13 @@ struct Start {
     segment: i32,
     quiet: Duration,
     last_exec: Instant,
-    /// Who waits for the first patch.
+    /// The socket for the answer to the first patch.
     answers: Option<OwnedFd>,
 }
 
 impl Start {
-    /// When it is over if nothing more is exec'ed; not before the first program is in place.
+    /// Returns when the start-up is over if nothing more is exec'ed; not before the first program is in
+    /// place.
     fn over(&self) -> Option<Instant> {
         self.answers.is_none().then(|| self.last_exec + self.quiet)
     }
@@ -148,7 +149,7 @@ impl Server {
         Ok(Turn::Continue)
     }
 
-    /// How long nothing is due.
+    /// Returns how long nothing is due.
     fn until_due(&self) -> PollTimeout {
         let quiet = self.starts.values().filter_map(Start::over);
         let questions = self.tracees.values().filter_map(|tracee| Some(tracee.question.as_ref()?.until));
@@ -165,7 +166,7 @@ impl Server {
     fn welcome(&mut self, child: Expected) {
         let mut announcement = [0; 4];
         let received = recv(child.socket.as_raw_fd(), &mut announcement, MsgFlags::MSG_DONTWAIT);
-        // A child that ended before it could announce itself has nothing to be told.
+        // A child that ended before it could announce itself expects no answer.
         if received != Ok(announcement.len()) {
             return;
         }
@@ -245,7 +246,7 @@ impl Server {
         }
     }
 
-    /// A program has been replaced by another: makes that follow the clock.
+    /// Makes a program that has replaced another follow the clock.
     fn execed(&mut self, thread: i32) -> Option<TraceFault> {
         let number = self.tracees.get(&thread)?.start?;
         let start = self.starts.get_mut(&number)?;
@@ -285,7 +286,7 @@ impl Server {
         }
     }
 
-    /// A thread of process `pid` that is attached and about to stop.
+    /// Returns a thread of process `pid` that is attached and about to stop.
     fn reach(&mut self, pid: i32) -> Result<i32, TraceFault> {
         let mut refusal = TraceFault::Ended;
         for thread in threads(pid)? {
@@ -296,8 +297,8 @@ impl Server {
                 Entry::Occupied(_) => {}
                 Entry::Vacant(place) => {
                     if let Err(error) = ptrace::seize(thread, ptrace::VISIT) {
-                        // A thread that is ending cannot be attached to, and the kernel calls that forbidden:
-                        // the first of a process whose others run on, or all of them.
+                        // The kernel refuses to attach to a thread that is ending, as forbidden: the first of
+                        // a process whose others run on, or all of them.
                         if !is_ending(pid, thread) {
                             refusal = TraceFault::system("attach to the process", &error);
                         }
@@ -318,7 +319,7 @@ impl Server {
     fn go_on(&mut self, thread: i32, signal: i32) {
         let Some(tracee) = self.tracees.get(&thread) else { return };
         let stays = tracee.question.is_some() || (tracee.start.is_some() && !tracee.leaving);
-        // Both fail only for a thread that is being killed, whose end is reported next.
+        // Both fail only for a thread that is being killed, and its end is reported next.
         if stays {
             let _ = ptrace::resume(thread, signal);
         } else {
@@ -387,7 +388,7 @@ impl Server {
     }
 }
 
-/// The threads of a process, its first one first.
+/// Returns the threads of a process, its first one first.
 fn threads(pid: i32) -> Result<Vec<i32>, TraceFault> {
     let folder = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| TraceFault::Ended)?;
     let mut threads: Vec<i32> =

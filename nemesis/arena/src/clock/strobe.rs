@@ -16,12 +16,12 @@ pub struct Strobe {
     thread: Option<JoinHandle<StrobeAccount>>,
 }
 
-/// What a strobe did.
+/// The account of a strobe's run.
 #[derive(Debug)]
 pub struct StrobeAccount {
     /// How many steps the clock made, those back included.
     pub steps: u64,
-    /// What ended it before it was stopped.
+    /// The failure that ended it before it was stopped.
     pub failure: Option<ClockPageError>,
 }
 
@@ -79,7 +79,7 @@ impl Strobe {
         }
     }
 
-    /// Stops it and resets the clock. Returns what the strobe did and what is in force now.
+    /// Stops it and resets the clock. Returns its account and the setting now in force.
     ///
     /// # Errors
     /// [`StrobeError`] when the clock cannot be reset.

@@ -1,10 +1,10 @@
 //! The tracer: starts programs that follow a clock page, and asks running ones for their time.
 //!
 //! It is a process of its own, forked before the program has threads. Tracing belongs to a thread, and the
-//! waits of one thread are visible to all others of its process: were the tracer a thread, anyone who asks
-//! whether a child has ended could swallow a stop meant for the tracer, and the child would hang. To a
-//! separate tracer the children remain, for their parent, what they were: the parent waits, kills and pauses
-//! as ever.
+//! waits of one thread are visible to all others of its process: were the tracer a thread, any other thread
+//! that asks whether a child has ended could swallow a stop meant for the tracer, and the child would hang.
+//! With a separate tracer the children keep their relation to their parent, which waits, kills and pauses as
+//! ever.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -49,11 +49,11 @@ impl Default for StartUp {
     }
 }
 
-/// Why the tracer could not be started or do what it was asked.
+/// The reason why the tracer could not be started or could not do its work.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TracerError {
-    /// Clock faults are machine code, and there is none for this architecture.
+    /// Clock faults need machine code, which does not exist for this architecture.
     #[error("clock faults are not supported on {architecture}")]
     Unsupported {
         /// The architecture this program was built for.
@@ -65,16 +65,16 @@ pub enum TracerError {
     /// A socket could not be made or used.
     #[error("cannot {action} the clock tracer")]
     Socket {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// The refusal.
         #[source]
         source: io::Error,
     },
-    /// The program did not start; the source says why, and may come from the tracer's refusal to attach.
+    /// The program did not start; the source has the reason, which may be the tracer's refusal to attach.
     #[error("cannot start {program} under the clock tracer")]
     Program {
-        /// What was to be started.
+        /// The program to start.
         program: String,
         /// The refusal.
         #[source]
@@ -83,9 +83,9 @@ pub enum TracerError {
     /// The program started but could not be made to follow the clock; it was killed.
     #[error("{program} cannot be made to follow its node's clock")]
     Unpatched {
-        /// What was started.
+        /// The program that was started.
         program: String,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: TraceFault,
     },
@@ -94,7 +94,7 @@ pub enum TracerError {
     Sample {
         /// The process.
         pid: i32,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: TraceFault,
     },
@@ -120,14 +120,14 @@ impl Tracer {
         match fork_single_threaded()? {
             Forked::Parent(process) => Ok(Self { process, requests }),
             Forked::Child => {
-                // Nothing of the copied program may go on from here, not even by unwinding.
+                // The copied program must not continue from here, not even by unwinding.
                 let served = catch_unwind(AssertUnwindSafe(|| run(&served)));
                 end_forked(if matches!(served, Ok(Ok(()))) { 0 } else { 255 });
             }
         }
     }
 
-    /// The tracer's process id.
+    /// Returns the tracer's process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.process
@@ -136,10 +136,10 @@ impl Tracer {
     /// Starts a program that follows `page`'s clock, as does everything it starts during `start_up`. Returns
     /// when the program is in place, patched, and has run none of its own code yet or hardly any.
     ///
-    /// The command may carry whatever [`std::process::Command`] can, preparations between fork and exec
-    /// included; the tracer's own come last. A set-user-id program started this way does not change its user,
-    /// as under any tracer. While it is followed, /proc shows the program's `TracerPid`, and no debugger can
-    /// attach.
+    /// The command may use everything that [`std::process::Command`] offers, preparations between fork and
+    /// exec included; the tracer's own come last. A set-user-id program started this way does not change its
+    /// user, as under any tracer. While it is followed, /proc shows the program's `TracerPid`, and no
+    /// debugger can attach.
     ///
     /// # Errors
     /// [`TracerError::Program`] when it cannot be started; [`TracerError::Unpatched`] when it was started and
@@ -177,8 +177,8 @@ impl Tracer {
     }
 
     /// Lets one thread of process `pid`, which follows `page`, read its wall clock by the very function the
-    /// program itself would call, between two looks at the machine's clock. The process does not cooperate
-    /// and sees at most what a very short pause would show it.
+    /// program itself would call, between two looks at the machine's clock. The process does not cooperate,
+    /// and notices at most a very short pause.
     ///
     /// # Errors
     /// [`TracerError::Sample`]: the process is paused, has ended, follows no clock, or did not stop in time.
@@ -195,14 +195,14 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        // The tracer sees its requests end, though another process may hold a copy of our socket for a moment, and
-        // ends. If it has ended before, both calls fail, and nothing is left to do.
+        // The tracer sees its requests end, though another process may hold a copy of our socket for a
+        // moment, and ends. If it has ended before, both calls fail, and nothing remains to be done.
         let _ = shutdown(self.requests.as_raw_fd(), Shutdown::Both);
         let _ = waitpid(self.process, None);
     }
 }
 
-/// The tracer process.
+/// Runs the tracer process.
 fn run(requests: &OwnedFd) -> io::Result<()> {
     // A pipe or a socket of the program's, kept open here, would hide from its other end that the program is
     // gone.
@@ -221,8 +221,8 @@ fn serve(_: &OwnedFd) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A connected pair of sockets that keep message boundaries. The first waits at most [`ANSWER_LIMIT`] for a
-/// message.
+/// Returns a connected pair of sockets that keep message boundaries. The first waits at most [`ANSWER_LIMIT`]
+/// for a message.
 fn pair(action: &'static str) -> Result<(OwnedFd, OwnedFd), TracerError> {
     let made = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
     let (ours, theirs) = made.map_err(|errno| socket(action)(errno.into()))?;

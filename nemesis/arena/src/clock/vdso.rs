@@ -26,7 +26,7 @@ pub enum VdsoError {
     Read {
         /// The process.
         pid: i32,
-        /// What was read.
+        /// The part that was read.
         what: &'static str,
         /// The refusal.
         #[source]
@@ -59,11 +59,11 @@ pub enum VdsoError {
 pub struct Patch {
     /// Address in the process.
     pub address: u64,
-    /// Where in the segment the replacement begins.
+    /// The offset of the replacement in the segment.
     pub offset: u64,
 }
 
-/// The patches for process `pid`, `clock_gettime` first.
+/// Returns the patches for process `pid`, `clock_gettime` first.
 ///
 /// # Errors
 /// [`VdsoError`].
@@ -83,7 +83,7 @@ pub fn patches(pid: i32) -> Result<Vec<Patch>, VdsoError> {
         .collect()
 }
 
-/// The bytes of a jump to `target`.
+/// Returns the bytes of a jump to `target`.
 #[must_use]
 pub fn jump(target: u64) -> [u8; JUMP_SIZE] {
     let mut bytes = [0x49, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0, 0x41, 0xff, 0xe3];
@@ -110,10 +110,10 @@ pub fn is_patched(pid: i32, segment: u64) -> Result<bool, VdsoError> {
     Ok(true)
 }
 
-/// Where segment number `id` is mapped in process `pid`, if it is.
+/// Returns the address of segment number `id` in process `pid`, if it is mapped.
 ///
 /// # Errors
-/// What reading /proc/`pid`/maps reports; ESRCH as well once the process is ending and has no memory any
+/// Any error of reading /proc/`pid`/maps; ESRCH as well once the process is ending and has no memory any
 /// more.
 pub fn segment_address(pid: i32, id: i32) -> io::Result<Option<u64>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
@@ -131,7 +131,8 @@ pub fn segment_address(pid: i32, id: i32) -> io::Result<Option<u64>> {
     }))
 }
 
-/// Where the kernel says it mapped the vDSO: entry AT_SYSINFO_EHDR of the auxiliary vector.
+/// Returns the address at which the kernel says it mapped the vDSO: entry AT_SYSINFO_EHDR of the auxiliary
+/// vector.
 fn base(pid: i32) -> Result<u64, VdsoError> {
     let auxiliary = fs::read(format!("/proc/{pid}/auxv")).map_err(|source| VdsoError::Read {
         pid,
@@ -148,7 +149,7 @@ fn base(pid: i32) -> Result<u64, VdsoError> {
         .ok_or(VdsoError::Absent { pid })
 }
 
-/// The vDSO's bytes, as far as its mapping goes.
+/// Returns the vDSO's bytes, as far as its mapping goes.
 fn image(pid: i32, base: u64) -> Result<Vec<u8>, VdsoError> {
     let unreadable = |what| move |source| VdsoError::Read { pid, what, source };
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(unreadable("the memory map"))?;
@@ -170,7 +171,7 @@ fn image(pid: i32, base: u64) -> Result<Vec<u8>, VdsoError> {
 mod tests {
     use super::*;
 
-    /// This process's own vDSO is one: it is found, its functions lie inside it, and none of them is ours.
+    /// Checks this process's own vDSO: it is found, its functions lie inside it, and none of them is ours.
     #[test]
     fn own_vdso_is_understood_and_unpatched() {
         let pid = std::process::id() as i32;

@@ -19,9 +19,9 @@ pub(super) enum SyncAnswer {
     Commit(Duration),
 }
 
-/// What a lasting fault has touched.
+/// The operations that a lasting fault has touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Touched {
+pub(super) struct AffectedOperations {
     /// Operations of the node's.
     pub(super) operations: u64,
     /// By how much those were delayed.
@@ -30,9 +30,9 @@ pub(super) struct Touched {
     pub(super) probed: u64,
 }
 
-/// Whose operation it is.
+/// The source of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum Requester {
     /// The node's.
     Node,
     /// The disk's own probe's.
@@ -49,7 +49,7 @@ struct Errors {
 /// The faults in force.
 #[derive(Debug)]
 pub(super) struct Active {
-    touched: BTreeMap<Lasting, Touched>,
+    touched: BTreeMap<Lasting, AffectedOperations>,
     errors: BTreeMap<IoKind, Errors>,
     slow: Duration,
     free_bytes: u64,
@@ -57,9 +57,9 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// None; what happens by chance is decided by `seed`.
+    /// Returns a disk without faults; `seed` decides everything that happens by chance.
     pub(super) fn new(seed: u64) -> Self {
-        // Another stream than that of torn power losses: what one draws does not change what the other does.
+        // Not the stream of torn power losses: the draws of one do not change the other.
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(1);
         Self {
@@ -76,36 +76,36 @@ impl Active {
         self.touched.contains_key(&fault)
     }
 
-    /// Every fault in force.
+    /// Returns every fault in force.
     pub(super) fn all(&self) -> Vec<Lasting> {
         self.touched.keys().copied().collect()
     }
 
     /// Fsyncs lie from now on.
     pub(super) fn lie(&mut self) {
-        self.touched.insert(Lasting::LyingFsync, Touched::default());
+        self.touched.insert(Lasting::LyingFsync, AffectedOperations::default());
     }
 
     /// Fsyncs take `delay` longer from now on.
     pub(super) fn slow_down(&mut self, delay: Duration) {
         self.slow = delay;
-        self.touched.insert(Lasting::SlowFsync, Touched::default());
+        self.touched.insert(Lasting::SlowFsync, AffectedOperations::default());
     }
 
-    /// Operations `on` `files` fail from now on when `trigger` says so.
+    /// Makes operations `on` `files` fail from now on when `trigger` says so.
     pub(super) fn fail(&mut self, on: IoKind, trigger: Trigger, files: FilePattern) {
         self.errors.insert(on, Errors { trigger, files, seen: 0 });
-        self.touched.insert(Lasting::Errors(on), Touched::default());
+        self.touched.insert(Lasting::Errors(on), AffectedOperations::default());
     }
 
     /// Files can grow by `free_bytes` from now on.
     pub(super) fn fill(&mut self, free_bytes: u64) {
         self.free_bytes = free_bytes;
-        self.touched.insert(Lasting::NoSpace, Touched::default());
+        self.touched.insert(Lasting::NoSpace, AffectedOperations::default());
     }
 
-    /// Ends `fault`; what it touched, when it was in force.
-    pub(super) fn end(&mut self, fault: Lasting) -> Option<Touched> {
+    /// Ends `fault`; returns the operations that it touched, if it was in force.
+    pub(super) fn end(&mut self, fault: Lasting) -> Option<AffectedOperations> {
         match fault {
             Lasting::Errors(on) => {
                 self.errors.remove(&on);
@@ -116,8 +116,8 @@ impl Active {
         self.touched.remove(&fault)
     }
 
-    /// What `fault` has touched, when it is in force.
-    pub(super) fn touched(&self, fault: Lasting) -> Option<Touched> {
+    /// Returns the operations that `fault` has touched, if it is in force.
+    pub(super) fn touched(&self, fault: Lasting) -> Option<AffectedOperations> {
         self.touched.get(&fault).copied()
     }
 
@@ -134,7 +134,7 @@ impl Active {
             Trigger::Nth(number) => errors.seen == number,
         };
         if fails {
-            let by = if path == PROBE { By::Probe } else { By::Node };
+            let by = if path == PROBE { Requester::Probe } else { Requester::Node };
             self.count(Lasting::Errors(on), Duration::ZERO, by);
             return Err(Errno::EIO);
         }
@@ -142,7 +142,7 @@ impl Active {
     }
 
     /// How an fsync is to be answered that has not failed.
-    pub(super) fn answer_sync(&mut self, by: By) -> SyncAnswer {
+    pub(super) fn answer_sync(&mut self, by: Requester) -> SyncAnswer {
         if self.is_active(Lasting::LyingFsync) {
             self.count(Lasting::LyingFsync, Duration::ZERO, by);
             return SyncAnswer::Lie;
@@ -153,12 +153,12 @@ impl Active {
         SyncAnswer::Commit(self.slow)
     }
 
-    /// Takes up to `wanted` bytes of the space that is left. Answers how many there were; something wanted,
-    /// nothing left is refused.
+    /// Takes up to `wanted` bytes of the space that is left. Returns the number taken; a request that finds
+    /// no space is refused.
     ///
     /// # Errors
     /// `ENOSPC`.
-    pub(super) fn grow(&mut self, wanted: u64, by: By) -> Result<u64, Errno> {
+    pub(super) fn grow(&mut self, wanted: u64, by: Requester) -> Result<u64, Errno> {
         if wanted == 0 || !self.is_active(Lasting::NoSpace) {
             return Ok(wanted);
         }
@@ -174,7 +174,7 @@ impl Active {
     ///
     /// # Errors
     /// `ENOSPC`.
-    pub(super) fn grow_whole(&mut self, wanted: u64, by: By) -> Result<(), Errno> {
+    pub(super) fn grow_whole(&mut self, wanted: u64, by: Requester) -> Result<(), Errno> {
         if self.is_active(Lasting::NoSpace) && wanted > self.free_bytes {
             self.count(Lasting::NoSpace, Duration::ZERO, by);
             return Err(Errno::ENOSPC);
@@ -188,7 +188,7 @@ impl Active {
     /// `ENOSPC`.
     pub(super) fn create(&mut self) -> Result<(), Errno> {
         if self.is_active(Lasting::NoSpace) && self.free_bytes == 0 {
-            self.count(Lasting::NoSpace, Duration::ZERO, By::Node);
+            self.count(Lasting::NoSpace, Duration::ZERO, Requester::Node);
             return Err(Errno::ENOSPC);
         }
         Ok(())
@@ -199,19 +199,19 @@ impl Active {
         self.free_bytes = self.free_bytes.saturating_add(bytes);
     }
 
-    /// The space that is left, when it is limited.
+    /// Returns the space that is left, when it is limited.
     pub(super) fn free_bytes(&self) -> Option<u64> {
         self.is_active(Lasting::NoSpace).then_some(self.free_bytes)
     }
 
-    fn count(&mut self, fault: Lasting, delay: Duration, by: By) {
+    fn count(&mut self, fault: Lasting, delay: Duration, by: Requester) {
         let Some(touched) = self.touched.get_mut(&fault) else { return };
         match by {
-            By::Node => {
+            Requester::Node => {
                 touched.operations += 1;
                 touched.delayed += delay;
             }
-            By::Probe => touched.probed += 1,
+            Requester::Probe => touched.probed += 1,
         }
     }
 }
@@ -238,16 +238,16 @@ mod tests {
     #[test]
     fn space_is_granted_until_it_is_gone_and_comes_back() {
         let mut active = Active::new(1);
-        assert_eq!(active.grow(1 << 40, By::Node), Ok(1 << 40));
+        assert_eq!(active.grow(1 << 40, Requester::Node), Ok(1 << 40));
         active.fill(100);
-        assert_eq!(active.grow(60, By::Node), Ok(60));
-        assert_eq!(active.grow(60, By::Node), Ok(40));
-        assert_eq!(active.grow(1, By::Node), Err(Errno::ENOSPC));
+        assert_eq!(active.grow(60, Requester::Node), Ok(60));
+        assert_eq!(active.grow(60, Requester::Node), Ok(40));
+        assert_eq!(active.grow(1, Requester::Node), Err(Errno::ENOSPC));
         assert_eq!(active.create(), Err(Errno::ENOSPC));
         active.shrink(10);
-        assert_eq!(active.grow_whole(11, By::Probe), Err(Errno::ENOSPC));
-        assert_eq!(active.grow(10, By::Node), Ok(10));
+        assert_eq!(active.grow_whole(11, Requester::Probe), Err(Errno::ENOSPC));
+        assert_eq!(active.grow(10, Requester::Node), Ok(10));
         assert_eq!(active.end(Lasting::NoSpace).map(|touched| touched.operations), Some(3));
-        assert_eq!(active.grow(1, By::Node), Ok(1));
+        assert_eq!(active.grow(1, Requester::Node), Ok(1));
     }
 }

@@ -15,11 +15,12 @@ use crate::sys::own_files::leave_shared_files;
 /// How long a disk may take to answer, the longest delay of its fsync several times over.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Does `work` on a thread that has none of the program's files open but the standard ones; what it opens, it must close.
+/// Does `work` on a thread that has none of the program's files open but the standard ones; `work` must close
+/// every file that it opens.
 ///
 /// # Errors
-/// What the system says when there is no such thread to be had; [`io::ErrorKind::TimedOut`] when the work is not done
-/// within a minute, and then its thread is left to wait.
+/// The system's error when the thread cannot be made; [`io::ErrorKind::TimedOut`] when the work is not done
+/// within a minute, in which case its thread is left waiting.
 pub(super) fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = sync_channel(1);
     let thread = Builder::new().name("disk-user".to_owned()).spawn(move || {

@@ -1,4 +1,4 @@
-//! Damage at rest: bits that flip and ends that are lost, of what was durable and not touched since.
+//! Damage at rest to data that was durable and not touched since: flipped bits and lost ends of files.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,11 @@ use super::tree::{Body, Inode, ROOT};
 const TRIES_PER_BIT: usize = 200;
 
 impl Disk {
-    /// Flips `bits` bits of durable blocks, spread at random over the files that match. Answers which, and
-    /// which files the kernel must read again; fewer bits, or none, when there are no durable blocks to be
-    /// found.
+    /// Flips `bits` bits of durable blocks, spread at random over the files that match. Returns them, and the
+    /// files that the kernel must read again; fewer bits, or none, when there are too few durable blocks.
     ///
     /// # Errors
-    /// What the backing folder answers; `EIO` when a bit reads back as it was.
+    /// Any error of the backing folder; `EIO` when a bit reads back as it was.
     pub(super) fn flip_bits(
         &mut self,
         files: &FilePattern,
@@ -61,7 +60,7 @@ impl Disk {
     /// files the kernel must read again.
     ///
     /// # Errors
-    /// What the backing folder answers; `EIO` when a file is as long as before.
+    /// Any error of the backing folder; `EIO` when a file is as long as before.
     pub(super) fn cut_files(
         &mut self,
         files: &FilePattern,
@@ -91,7 +90,7 @@ impl Disk {
         Ok((cut, touched))
     }
 
-    /// Every regular file that matches, in order of path.
+    /// Returns every regular file that matches, in order of path.
     fn matching(&mut self, files: &FilePattern) -> Result<Vec<Target>, Errno> {
         let mut targets = Vec::new();
         let mut directories = vec![(ROOT, String::new())];

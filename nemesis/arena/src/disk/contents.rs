@@ -1,4 +1,4 @@
-//! What is done to the content of files: written through to the backing folder, and noted in the file's undo
+//! Operations on the content of files: written through to the backing folder, and noted in the file's undo
 //! log first.
 
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, ftruncate, lseek};
 
-use super::active::{By, SyncAnswer};
+use super::active::{Requester, SyncAnswer};
 use super::fault::IoKind;
 use super::file_log::FileLog;
 use super::options::RealFsync;
@@ -24,7 +24,7 @@ pub(super) enum Sync {
     Deferred {
         /// How long to wait.
         delay: Duration,
-        /// What to sync on the machine's own disk.
+        /// The file to sync on the machine's own disk.
         forward: Option<SharedFile>,
     },
 }
@@ -33,7 +33,7 @@ impl Disk {
     /// Opens a file once more.
     ///
     /// # Errors
-    /// `EIO` when it is stale, and what the backing folder answers.
+    /// `EIO` when it is stale, and any error of the backing folder.
     pub(super) fn open(&mut self, inode: Inode) -> Result<(), Errno> {
         let opened = self.tree.file(inode)?;
         if let Body::Regular { file, opens, .. } = &mut self.tree.node_mut(inode)?.body {
@@ -43,7 +43,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Closes a file once; closing a stale one is nothing.
+    /// Closes a file once; does nothing for a stale one.
     pub(super) fn release(&mut self, inode: Inode) {
         if let Ok(node) = self.tree.node_mut(inode)
             && let Body::Regular { file, opens, .. } = &mut node.body
@@ -56,10 +56,10 @@ impl Disk {
         }
     }
 
-    /// Reads from `offset` until `buffer` is full or the file ends. Answers how many bytes.
+    /// Reads from `offset` until `buffer` is full or the file ends. Returns the number of bytes.
     ///
     /// # Errors
-    /// `EIO` when it is stale or a fault says so, and what the backing file answers.
+    /// `EIO` when it is stale or a fault says so, and any error of the backing file.
     pub(super) fn read(&mut self, inode: Inode, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.check_power()?;
         let (active, tree) = (&mut self.active, &self.tree);
@@ -67,10 +67,10 @@ impl Disk {
         read_up_to(&*self.tree.file(inode)?, offset, buffer)
     }
 
-    /// Writes `data` at `offset`. Answers how many bytes there was space for.
+    /// Writes `data` at `offset`. Returns the number of bytes for which there was space.
     ///
     /// # Errors
-    /// `EIO` when it is stale or a fault says so, `ENOSPC`, and what the backing file answers.
+    /// `EIO` when it is stale or a fault says so, `ENOSPC`, and any error of the backing file.
     pub(super) fn write(&mut self, inode: Inode, offset: u64, data: &[u8]) -> Result<usize, Errno> {
         self.check_power()?;
         let (active, tree) = (&mut self.active, &self.tree);
@@ -83,8 +83,8 @@ impl Disk {
         let wanted = offset.checked_add(data.len() as u64).ok_or(Errno::EFBIG)?;
         let growth = wanted.saturating_sub(*size);
         let granted = self.active.grow(growth, by)?;
-        // Where there is space for some of it, that much is written, as on a disk that fills up; where it
-        // does not even reach from the end of the file to the offset, nothing is.
+        // A write that fits in part is written in part, as on a disk that fills up; if the space does not
+        // even reach from the end of the file to the offset, nothing is written.
         let end = wanted - (growth - granted);
         if end <= offset && !data.is_empty() {
             self.active.shrink(granted);
@@ -166,7 +166,7 @@ impl Disk {
             self.active.grow_whole(growth, by)?;
         }
         if flags.intersects(ZERO_RANGE | PUNCH_HOLE) || (!flags.contains(KEEP_SIZE) && end > *size) {
-            // Only what is zeroed changes; what is reserved holds zeros before and after.
+            // Only zeroed ranges change; reserved ones hold zeros before and after.
             let zeroed = if flags.intersects(ZERO_RANGE | PUNCH_HOLE) {
                 offset.min(*size)..end.min(*size)
             } else {
@@ -183,7 +183,7 @@ impl Disk {
     /// Finds the next data or hole, as lseek(2).
     ///
     /// # Errors
-    /// `ENXIO` beyond the end; `EINVAL` for another `whence`; what the backing file answers.
+    /// `ENXIO` beyond the end; `EINVAL` for another `whence`; any error of the backing file.
     pub(super) fn seek(&mut self, inode: Inode, offset: i64, whence: i32) -> Result<i64, Errno> {
         let whence = match whence {
             libc::SEEK_DATA => Whence::SeekData,
@@ -193,8 +193,8 @@ impl Disk {
         lseek(&*self.tree.file(inode)?, offset, whence)
     }
 
-    /// An fsync, fdatasync or, of a directory, fsyncdir: done, answered without being done, or to be done
-    /// later.
+    /// Performs an fsync, fdatasync or, for a directory, fsyncdir: done, answered without being done, or to
+    /// be done later.
     ///
     /// # Errors
     /// `EIO` when it is stale or a fault says so.
@@ -219,11 +219,13 @@ impl Disk {
         }
     }
 
-    /// Whose operation one on `inode` is.
-    fn asked_by(&self, inode: Inode) -> By {
+    /// Returns the source of an operation on `inode`.
+    fn asked_by(&self, inode: Inode) -> Requester {
         match self.tree.node(inode) {
-            Ok(node) if node.links.iter().any(|link| Self::is_probe(link.parent, &link.name)) => By::Probe,
-            _ => By::Node,
+            Ok(node) if node.links.iter().any(|link| Self::is_probe(link.parent, &link.name)) => {
+                Requester::Probe
+            }
+            _ => Requester::Node,
         }
     }
 

@@ -21,15 +21,15 @@ use super::tree::Inode;
 /// An fsync that is to be answered later.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// What is to be made durable.
+    /// The file or directory to make durable.
     pub(super) inode: Inode,
-    /// The disk's epoch when it was asked for; after a power loss it fails.
+    /// The disk's epoch at the time of the request; after a power loss the request fails.
     pub(super) epoch: u64,
     /// When to answer.
     pub(super) due: Instant,
-    /// What to sync on the machine's own disk first.
+    /// The file to sync on the machine's own disk first.
     pub(super) forward: Option<SharedFile>,
-    /// Where the answer goes.
+    /// The receiver of the answer.
     pub(super) reply: ReplyEmpty,
 }
 
@@ -68,7 +68,7 @@ impl Deferred {
         let _stopped = self.0.send(Message::Release);
     }
 
-    /// Stops the thread. What waits is answered with `EIO`.
+    /// Stops the thread. Waiting requests are answered with `EIO`.
     pub(super) fn stop(&self) {
         let _stopped = self.0.send(Message::Stop);
     }
@@ -86,7 +86,7 @@ impl Worker {
         loop {
             let wait = match self.waiting.keys().next() {
                 Some((due, _)) => due.saturating_duration_since(Instant::now()),
-                // Nothing is due: whatever comes next ends the wait.
+                // Nothing is due: the next message ends the wait.
                 None => Duration::MAX,
             };
             match receiver.recv_timeout(wait) {

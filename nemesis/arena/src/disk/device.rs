@@ -22,7 +22,7 @@ pub enum MountError {
     /// The device cannot be opened.
     #[error("cannot open {DEVICE}: {hint}")]
     Device {
-        /// What on this machine forbids it, and what to do.
+        /// Why this machine refuses it, and how to allow it.
         hint: &'static str,
         /// The refusal.
         #[source]
@@ -42,7 +42,7 @@ pub enum MountError {
     Mount {
         /// The mount point.
         path: PathBuf,
-        /// What on this machine forbids it, and what to do.
+        /// Why this machine refuses it, and how to allow it.
         hint: &'static str,
         /// The refusal.
         #[source]
@@ -107,7 +107,7 @@ pub(super) fn attach(device: &File, mount_point: &Path) -> Result<(), MountError
     })
 }
 
-/// Unmounts. When something still uses the file system, it is cut off: what it does from then on fails.
+/// Unmounts. If the file system is still in use, it is cut off: its users get errors from then on.
 ///
 /// # Errors
 /// [`MountError::Unmount`] when nothing is mounted there, or the kernel refuses.
@@ -117,8 +117,8 @@ pub(super) fn detach(mount_point: &Path) -> Result<(), MountError> {
         let unmount = |flags| umount2(&place, flags | MntFlags::UMOUNT_NOFOLLOW);
         unmount(MntFlags::empty()).or_else(|errno| match errno {
             Errno::EBUSY => match unmount(MntFlags::MNT_FORCE) {
-                // Forced, every request is aborted and the serving threads end, busy or not; what is left is
-                // the name.
+                // A forced unmount aborts every request, and the serving threads end, busy or not; only the
+                // name remains.
                 Err(Errno::EBUSY) => unmount(MntFlags::MNT_DETACH),
                 result => result,
             },

@@ -1,4 +1,4 @@
-//! What can go wrong with a mounted disk.
+//! The errors of a mounted disk.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::device::MountError;
 use super::fault::Lasting;
 
-/// What went wrong with a disk.
+/// An error of a disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiskError {
@@ -16,7 +16,7 @@ pub enum DiskError {
     /// The backing folder cannot be prepared.
     #[error("cannot {action} {}", path.display())]
     Backing {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// To which folder.
         path: PathBuf,
@@ -27,22 +27,22 @@ pub enum DiskError {
     /// The threads that serve it could not start, or did not end well.
     #[error("cannot {action} the threads that serve {}", mount_point.display())]
     Serve {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
-        /// Where the disk is mounted.
+        /// The mount point.
         mount_point: PathBuf,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A fault could not be injected; of a power loss, the files may be half undone.
+    /// A fault could not be injected; after a failed power loss, the files may be half undone.
     #[error("cannot {action} on the disk at {}", mount_point.display())]
     Inject {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
-        /// Where the disk is mounted.
+        /// The mount point.
         mount_point: PathBuf,
-        /// What went wrong.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -51,15 +51,15 @@ pub enum DiskError {
     AlreadyInForce {
         /// Which.
         fault: Lasting,
-        /// Where the disk is mounted.
+        /// The mount point.
         mount_point: PathBuf,
     },
-    /// There is nothing to heal.
+    /// The fault to heal is not in force.
     #[error("{fault} is not in force on the disk at {}", mount_point.display())]
     NotInForce {
         /// Which.
         fault: Lasting,
-        /// Where the disk is mounted.
+        /// The mount point.
         mount_point: PathBuf,
     },
     /// No durable byte of a file that matches could be damaged.
@@ -67,7 +67,7 @@ pub enum DiskError {
     NothingToDamage {
         /// The pattern.
         files: String,
-        /// Where the disk is mounted.
+        /// The mount point.
         mount_point: PathBuf,
     },
 }

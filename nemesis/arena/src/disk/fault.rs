@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What can be done to a disk.
+/// A fault of a disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum DiskFault {
-    /// The power is lost: what was not made durable is undone. At once; the node's processes must have been
-    /// killed.
+    /// The power is lost: everything not durable is undone. This happens at once; the node's processes must
+    /// have been killed.
     PowerLoss {
-        /// What survives of what was not durable.
+        /// The part that survives of the data that was not durable.
         keep: Keep,
     },
-    /// Every fsync answers that it is done, and does nothing, until healed.
+    /// Every fsync reports success, and does nothing, until healed.
     LyingFsync,
     /// Every fsync takes longer, until healed.
     SlowFsync {
@@ -24,14 +24,15 @@ pub enum DiskFault {
     },
     /// Operations fail with `EIO`, until healed.
     Errors {
-        /// Which operations.
+        /// The kind of operations that fail.
         on: IoKind,
-        /// Which of them.
+        /// Which of these operations fail.
         trigger: Trigger,
         /// On which files.
         files: FilePattern,
     },
-    /// The disk is nearly full, until healed: files cannot grow beyond what is left, and fail with `ENOSPC`.
+    /// The disk is nearly full, until healed: files cannot grow beyond the space left, and fail with
+    /// `ENOSPC`.
     NoSpace {
         /// Bytes by which files can still grow, all together.
         free_bytes: u64,
@@ -45,14 +46,14 @@ pub enum DiskFault {
     },
     /// Files lose their end. At once, and for good.
     Truncate {
-        /// Which files.
+        /// The files to damage.
         files: FilePattern,
         /// How many bytes each loses, or all it has.
         bytes: u64,
     },
 }
 
-/// What survives a power loss of what was not durable.
+/// The part of the data that was not durable that survives a power loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
@@ -66,12 +67,13 @@ pub enum Keep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IoKind {
-    /// Reads that reach the disk. What the kernel has cached since the fault began is not read from the disk.
+    /// Reads that reach the disk. Pages that the kernel has cached since the fault began are not read from
+    /// the disk.
     Reads,
     /// Writes and truncations.
     Writes,
-    /// fsync and fdatasync of files, and fsync of directories. What they were to make durable stays as it is,
-    /// and a later fsync that succeeds does make it durable.
+    /// fsync and fdatasync of files, and fsync of directories. The data stays not durable, and a later fsync
+    /// that succeeds does make it durable.
     Fsync,
 }
 
@@ -85,13 +87,13 @@ pub enum Trigger {
     Nth(u64),
 }
 
-/// Files by their path below the disk's root: `*` stands for any characters, also `/`, and `?` for any one.
+/// Files by their path below the disk's root: `*` matches any characters, also `/`, and `?` any one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FilePattern(pub String);
 
 impl FilePattern {
-    /// Every file.
+    /// Returns every file.
     #[must_use]
     pub fn all() -> Self {
         Self("*".to_owned())
@@ -175,10 +177,10 @@ impl DiskFault {
     }
 }
 
-/// What a power loss undid.
+/// The effect of a power loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undone {
-    /// Files whose content is not what it was, or that are gone.
+    /// Files whose content has changed, or that are gone.
     pub files: u64,
     /// Blocks that were put back, or lost with their file.
     pub blocks: u64,
@@ -217,7 +219,8 @@ pub struct CutFile {
     pub to: u64,
 }
 
-/// What the disk's own probe met when it created a file, wrote to it, reserved space for more, synced it and read it back.
+/// The results of the disk's own probe, which created a file, wrote to it, reserved space for more, synced it
+/// and read it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSeen {
     /// The error number of the write, or 0.
@@ -226,16 +229,16 @@ pub struct ProbeSeen {
     pub fsync_errno: i32,
     /// How long the fsync took.
     pub fsync_took: Duration,
-    /// Whether the fsync left what was written durable.
+    /// Whether the fsync made the written data durable.
     pub durable: bool,
     /// The error number of the read, or 0.
     pub read_errno: i32,
-    /// The error number of reserving space for the file, or 0; 0 also where none was asked for.
+    /// The error number of reserving space for the file, or 0; 0 also where no space was requested.
     pub reserve_errno: i32,
 }
 
 impl ProbeSeen {
-    /// Whether nothing unusual was met.
+    /// Whether the probe met nothing unusual.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         let errors = [self.write_errno, self.fsync_errno, self.read_errno, self.reserve_errno];
@@ -243,11 +246,11 @@ impl ProbeSeen {
     }
 }
 
-/// What was seen of a fault.
+/// Evidence of a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "seen", rename_all = "kebab-case")]
 pub enum DiskEvidence {
-    /// Of a power loss.
+    /// Evidence of a power loss.
     Undone(Undone),
     /// How often a fault that lasts was met since it began.
     Touched {
@@ -257,15 +260,15 @@ pub enum DiskEvidence {
         delayed: Duration,
         /// The same of operations of the disk's own probe.
         probed: u64,
-        /// What the disk's own probe met last, where it was made for this.
+        /// The last result of the disk's own probe, if it was made for this fault.
         probe: Option<ProbeSeen>,
     },
-    /// Of flipped bits, each verified in the backing folder.
+    /// Evidence of flipped bits, each verified in the backing folder.
     Flipped {
         /// Which.
         bits: Vec<FlippedBit>,
     },
-    /// Of files that lost their end, each verified in the backing folder.
+    /// Evidence of files that lost their end, each verified in the backing folder.
     Cut {
         /// Which.
         files: Vec<CutFile>,

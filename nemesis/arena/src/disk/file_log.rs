@@ -1,8 +1,7 @@
-//! What a file held when it was last made durable: pre-images of blocks, and its size.
+//! The durable content of a file: pre-images of blocks, and its size.
 //!
-//! The log of a file starts empty at each fsync. Before bytes of the file change, the blocks they are in are
-//! noted here with what they held; undoing a block puts that back. Nothing here reads or writes a file: the
-//! caller does.
+//! The log of a file starts empty at each fsync. Before bytes of the file change, the content of their blocks
+//! is noted here; undoing a block puts that back. Nothing here reads or writes a file: the caller does.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,10 +9,10 @@ use std::ops::Range;
 
 use super::journal::Sequence;
 
-/// Bytes in a block: what a disk is taken to write as a whole or not at all.
+/// Bytes in a block: the unit that a disk is assumed to write as a whole or not at all.
 pub(super) const BLOCK: u64 = 4096;
 
-/// The durable content of a block that has changed since. What is not named is zero, up to the durable size.
+/// The durable content of a block that has changed since. Bytes not covered are zero, up to the durable size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Before {
     /// The first so many bytes have not changed: they are still in the file, and the rest was zero or not
@@ -35,7 +34,7 @@ impl Before {
 /// A block that has changed since it was last made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DirtyBlock {
-    /// What to put back.
+    /// The content to put back.
     before: Before,
     /// The shrinking of the file that came before the change and is not durable itself. A file system writes
     /// such a block to a new place, so it cannot be found on the disk while the shrinking cannot.
@@ -58,12 +57,12 @@ pub(super) struct FileLog {
 }
 
 impl FileLog {
-    /// The log of a file that is durable at `size` bytes, before its first change.
+    /// Returns the log of a file that is durable at `size` bytes, before its first change.
     pub(super) fn new(size: u64) -> Self {
         Self { durable_size: size, blocks: BTreeMap::new(), shrunk: None }
     }
 
-    /// The size to which the file returns.
+    /// Returns the size to which the file returns.
     pub(super) fn durable_size(&self) -> u64 {
         self.durable_size
     }
@@ -73,12 +72,12 @@ impl FileLog {
         self.shrunk.is_none()
     }
 
-    /// The changed blocks, by number.
+    /// Returns the changed blocks, by number.
     pub(super) fn blocks(&self) -> impl Iterator<Item = (u64, &DirtyBlock)> {
         self.blocks.iter().map(|(number, block)| (*number, block))
     }
 
-    /// What undoing block `number` takes, when it has changed.
+    /// Returns how to undo block `number`, when it has changed.
     pub(super) fn undo(&self, number: u64) -> Option<Undo<'_>> {
         let before = &self.blocks.get(&number)?.before;
         let bytes: &[u8] = match before {
@@ -97,7 +96,7 @@ impl FileLog {
     /// file and is called only for bytes that are durable and not noted yet.
     ///
     /// # Errors
-    /// What `read` answers; the log is then as if the remaining blocks did not change.
+    /// Any error of `read`; the log is then as if the remaining blocks did not change.
     pub(super) fn replace<E>(
         &mut self,
         range: Range<u64>,
@@ -117,7 +116,7 @@ impl FileLog {
     /// Notes that the file is about to shrink to `size` bytes, as the operation `sequence` of the journal.
     ///
     /// # Errors
-    /// What `read` answers.
+    /// Any error of `read`.
     pub(super) fn shrink<E>(
         &mut self,
         size: u64,
@@ -125,7 +124,7 @@ impl FileLog {
         mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         self.replace(size..self.durable_size.max(size), &mut read)?;
-        // Blocks that were never durable and are cut off leave nothing to undo.
+        // Blocks that were never durable and are cut off need no undoing.
         let durable_size = self.durable_size;
         self.blocks.retain(|number, _| number * BLOCK < size.max(durable_size));
         for (_, block) in self.blocks.range_mut(size.div_ceil(BLOCK)..) {
@@ -215,7 +214,7 @@ impl FileLog {
     }
 }
 
-/// The `len` bytes at `start` as they are now.
+/// Returns the `len` bytes at `start` as they are now.
 fn copy<E>(
     start: u64,
     len: usize,
@@ -230,7 +229,7 @@ fn copy<E>(
 pub(super) struct Undo<'a> {
     /// Written at the start of the block; empty when the durable bytes are still there.
     pub(super) bytes: &'a [u8],
-    /// Where zeros start, from the start of the block.
+    /// The offset in the block at which zeros start.
     pub(super) zero_from: usize,
 }
 
@@ -249,7 +248,7 @@ mod tests {
     }
 
     fn unread(_: u64, _: &mut [u8]) -> Result<(), Infallible> {
-        panic!("nothing durable is replaced, so nothing is read")
+        panic!("no durable data is replaced, so no read is needed")
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the kernel asks, translated for the disk, and the disk's answers translated back.
+//! The kernel's requests, translated for the disk, and the disk's answers translated back.
 //!
 //! Left out, so that the kernel does it better by itself: locks (held locally), access checks
 //! (`default_permissions`), extended attributes (answered once as not supported), flush at close (there is
@@ -30,7 +30,7 @@ use super::names::{Creator, New};
 use super::state::Disk;
 use super::tree::{Inode, ROOT};
 
-/// How long the kernel may remember names and attributes. Nothing changes behind its back but by a fault, and
+/// How long the kernel may remember names and attributes. Only a fault changes anything behind its back, and
 /// the fault tells it.
 const REMEMBER: Duration = Duration::from_secs(86_400);
 /// Numbers are never used again, so one generation is enough.
@@ -39,12 +39,13 @@ const GENERATION: Generation = Generation(0);
 const WRITE_MAX: u32 = 1 << 20;
 
 thread_local! {
-    /// Where a read is put before it is sent; kept, since it would cost as much to make as to fill.
+    /// The buffer that a read is put into before it is sent; kept, since making one would cost as much as
+    /// filling it.
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes the disk. A thread that panicked while it had it leaves the answers wrong, but not unsafe, and has
-/// told why.
+/// Locks the disk. A thread that panicked while it held the lock leaves the answers wrong, but not unsafe,
+/// and has reported why.
 pub(super) fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
     disk.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -100,7 +101,7 @@ impl Served {
         }
     }
 
-    /// The entries of an open directory, read anew when they are read from the start.
+    /// Returns the entries of an open directory, refreshed when they are read from the start.
     fn listing(
         &self,
         inode: INodeNo,
@@ -469,7 +470,7 @@ impl Filesystem for Served {
         for (place, listed) in
             (1..).zip(&disk.listings[&handle.0]).skip(usize::try_from(offset).unwrap_or(usize::MAX))
         {
-            // What has gone since the directory was opened has no attributes, and is left out.
+            // An entry that has gone since the directory was opened has no attributes, and is left out.
             let Ok(attributes) = disk.attributes(listed.inode) else { continue };
             if reply.add(attributes.ino, place, &listed.name, &REMEMBER, &attributes, GENERATION) {
                 break;

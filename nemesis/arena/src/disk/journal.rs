@@ -1,8 +1,8 @@
-//! What a crash would leave of names, sizes and attributes: the metadata log since the last commit.
+//! The names, sizes and attributes that a crash would leave: the metadata log since the last commit.
 //!
-//! Two things are kept of everything that has happened since: the operations in order, and the durable image,
-//! that is, what each name and attribute touched would be after a crash. Committing an operation advances the
-//! image by it.
+//! The journal keeps two things of everything that has happened since: the operations in order, and the
+//! durable image, that is, the state of each touched name and attribute after a crash. Committing an
+//! operation advances the image by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -26,13 +26,13 @@ pub(super) struct Attributes {
 /// One thing that an operation changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// A name of a directory now means another file, or none.
+    /// A name of a directory now refers to another file, or to none.
     Name {
         /// The directory.
         directory: Inode,
         /// The name in it.
         name: OsString,
-        /// What it means now.
+        /// The file that it refers to now.
         target: Option<Inode>,
     },
     /// A file was cut or extended.
@@ -46,13 +46,14 @@ pub(super) enum Change {
     Attributes {
         /// The file.
         inode: Inode,
-        /// What they are now.
+        /// The attributes now.
         now: Attributes,
     },
 }
 
 impl Change {
-    /// What has to be synced for the change to be durable where names and contents are synced on their own.
+    /// Returns the file or directory that has to be synced for the change to be durable where names and
+    /// contents are synced on their own.
     fn domain(&self) -> Inode {
         match self {
             Self::Name { directory, .. } => *directory,
@@ -89,12 +90,12 @@ pub(super) struct Journal {
 
 /// How much of the log a crash finds committed, when it is not nothing.
 pub(super) trait Chance {
-    /// A number from 0 to `most`.
+    /// Returns a number from 0 to `most`.
     fn up_to(&mut self, most: usize) -> usize;
 }
 
 impl Journal {
-    /// The number the next operation will have.
+    /// Returns the number the next operation will have.
     pub(super) fn next_sequence(&self) -> Sequence {
         self.last + 1
     }
@@ -104,7 +105,7 @@ impl Journal {
         self.operations.len()
     }
 
-    /// Records an operation, with each name it changed and what the name meant before.
+    /// Records an operation, with each name it changed and the name's earlier target.
     pub(super) fn rename(&mut self, names: Vec<(Inode, OsString, Option<Inode>, Option<Inode>)>) {
         let mut changes = Vec::with_capacity(names.len());
         for (directory, name, before, target) in names {
@@ -136,8 +137,7 @@ impl Journal {
         sizes
     }
 
-    /// Makes durable what is kept in `domain` alone: the names of a directory, or the size and attributes of
-    /// a file.
+    /// Commits the changes of `domain` alone: the names of a directory, or the size and attributes of a file.
     pub(super) fn commit_domain(&mut self, domain: Inode) {
         self.names.retain(|(directory, _), _| *directory != domain);
         self.attributes.remove(&domain);
@@ -192,18 +192,18 @@ impl Journal {
         sizes
     }
 
-    /// The names that are not as a crash would leave them, or were not at some time, with what they would
-    /// mean.
+    /// Returns the names that differ, or differed at some time, from their durable state, each with its
+    /// durable target.
     pub(super) fn durable_names(&self) -> impl Iterator<Item = (Inode, &OsStr, Option<Inode>)> {
         self.names.iter().map(|((directory, name), target)| (*directory, name.as_os_str(), *target))
     }
 
-    /// The attributes a crash would bring back.
+    /// Returns the attributes a crash would bring back.
     pub(super) fn durable_attributes(&self) -> impl Iterator<Item = (Inode, Attributes)> {
         self.attributes.iter().map(|(inode, attributes)| (*inode, *attributes))
     }
 
-    /// Every file that some state a crash may leave has a name for.
+    /// Returns every file that some state a crash may leave has a name for.
     pub(super) fn referenced(&self) -> BTreeSet<Inode> {
         let changed =
             self.operations.iter().flat_map(|operation| &operation.changes).filter_map(

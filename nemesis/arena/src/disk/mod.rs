@@ -6,15 +6,15 @@
 //! power undoes the log. Since nothing that is tested depends on the machine's own disk, an fsync need not
 //! wait for it.
 //!
-//! - [`DiskOptions`]: how the disk behaves without faults; [`Semantics`]: what an fsync makes durable;
-//! - [`FaultDisk`]: a mounted disk, its faults injected and healed;
-//! - [`DiskFault`]: what can be done to it; [`DiskEvidence`]: what was seen of it.
+//! - [`DiskOptions`]: the disk's behaviour without faults; [`Semantics`]: what an fsync makes durable;
+//! - [`FaultDisk`]: a mounted disk, whose faults are injected and healed;
+//! - [`DiskFault`]: its faults; [`DiskEvidence`]: their evidence.
 //!
 //! Departures from a real disk: the undo log has no time limit, while a kernel writes back by itself within
 //! half a minute; fdatasync commits as fsync does; syncfs(2) and sync(2) make nothing durable, since the
-//! kernel tells a FUSE file system nothing of them; times of files are not undone. The log is in memory: it
-//! grows with the durable bytes that are overwritten or cut off between two fsyncs, not with what is
-//! appended.
+//! kernel does not pass them on to a FUSE file system; times of files are not undone. The log is in memory:
+//! it grows with the durable bytes that are overwritten or cut off between two fsyncs, not with appended
+//! bytes.
 //!
 //! Every file a node has open, and every directory it has looked into, is held open here too: many nodes with
 //! many files need a higher limit on open files (`ulimit -n`) in the program that serves them.

@@ -30,7 +30,7 @@ const PROBES_MAX: usize = 300;
 /// How long a power loss waits for the files of processes that were just killed to be closed.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// A mounted disk. Dropping it unmounts; [`FaultDisk::close`] does too, and tells whether it went well.
+/// A mounted disk. Dropping it unmounts; [`FaultDisk::close`] does too, and returns whether it succeeded.
 ///
 /// All calls block, some for as long as the disk's own fsync takes, and none may be made by the threads that
 /// serve it: they can be made from any other thread.
@@ -56,9 +56,9 @@ struct Threads {
 }
 
 impl FaultDisk {
-    /// Mounts a disk on `mount_point`, an existing folder. What is written to it lives in `backing/files`,
-    /// where it can be looked at but must not be changed; `backing/undo` is the disk's own, and holds what
-    /// was removed and could come back. Both are made when they are missing.
+    /// Mounts a disk on `mount_point`, an existing folder. Its files live in `backing/files`, where they can
+    /// be looked at but must not be changed; `backing/undo` is the disk's own, and holds removed files that
+    /// could come back. Both are made when they are missing.
     ///
     /// Mounting needs CAP_SYS_ADMIN in the mount namespace: as root, or inside a user namespace of our own.
     ///
@@ -105,13 +105,13 @@ impl FaultDisk {
         }
     }
 
-    /// Where it is mounted.
+    /// Returns its mount point.
     #[must_use]
     pub fn mount_point(&self) -> &Path {
         &self.mount_point
     }
 
-    /// Where its files are in the backing folder.
+    /// Returns the folder of its files in the backing folder.
     #[must_use]
     pub fn files(&self) -> PathBuf {
         self.backing.join("files")
@@ -135,8 +135,8 @@ impl FaultDisk {
         lock(&self.disk).tree.opens()
     }
 
-    /// Injects `fault`. One that lasts is in force when this returns; the evidence is what the disk's own
-    /// probe met, or that of the fault itself when it is over at once.
+    /// Injects `fault`. A lasting one is in force when this returns; the evidence is the result of the disk's
+    /// own probe, or that of the fault itself when it is over at once.
     ///
     /// # Errors
     /// [`DiskError::AlreadyInForce`], [`DiskError::NothingToDamage`], [`DiskError::Inject`].
@@ -171,7 +171,8 @@ impl FaultDisk {
         }
     }
 
-    /// Puts `fault` in force, if it is one that lasts, without looking for evidence: that is [`FaultDisk::show`]'s.
+    /// Puts `fault` in force, if it is a lasting one, without looking for evidence, as [`FaultDisk::show`]
+    /// does.
     ///
     /// # Errors
     /// [`DiskError::AlreadyInForce`]; [`DiskError::Inject`] when the kernel does not forget what it has cached.
@@ -201,14 +202,14 @@ impl FaultDisk {
         }
     }
 
-    /// Probes the disk for `fault`, which lasts and is in force; what the probe met is for the caller to judge. One that
-    /// fails operations by chance is probed for until any operation has met it, up to [`PROBES_MAX`] times.
+    /// Probes the disk for `fault`, which lasts and is in force; the caller judges the result. For a fault
+    /// that fails operations by chance, it probes until any operation has met it, up to [`PROBES_MAX`] times.
     ///
     /// # Errors
     /// [`DiskError::NotInForce`]; [`DiskError::Inject`] when a probe cannot be made.
     pub fn show(&self, fault: &DiskFault) -> Result<DiskEvidence, DiskError> {
         let Some(lasting) = fault.lasting() else {
-            return Err(self.failed("show what is over", io::ErrorKind::InvalidInput.into()));
+            return Err(self.failed("show a fault that is over", io::ErrorKind::InvalidInput.into()));
         };
         let by_chance = match fault {
             DiskFault::Errors { trigger: Trigger::Probability(probability), files, .. } => {
@@ -235,7 +236,7 @@ impl FaultDisk {
         self.touched(lasting)
     }
 
-    /// What a fault in force has touched so far.
+    /// Returns the operations that a fault in force has touched so far.
     ///
     /// # Errors
     /// [`DiskError::NotInForce`].
@@ -251,10 +252,11 @@ impl FaultDisk {
         }
     }
 
-    /// Heals `fault`. Answers what it touched while it was in force, and what the disk's own probe met afterwards, which
-    /// is for the caller to judge: other faults may be in force still ([`FaultDisk::in_force`]).
+    /// Heals `fault`. Returns the operations that it touched while it was in force, and the result of the
+    /// disk's own probe afterwards, which the caller judges: other faults may still be in force
+    /// ([`FaultDisk::in_force`]).
     ///
-    /// What a lying fsync left undone stays so until the next fsync of the same file.
+    /// Data that a lying fsync left unsynced stays so until the next fsync of the same file.
     ///
     /// # Errors
     /// [`DiskError::NotInForce`]; [`DiskError::Inject`] when the probe cannot be made.
@@ -274,14 +276,14 @@ impl FaultDisk {
         })
     }
 
-    /// The faults in force.
+    /// Returns the faults in force.
     #[must_use]
     pub fn in_force(&self) -> Vec<Lasting> {
         lock(&self.disk).active.all()
     }
 
     /// Takes the power away: from now on nothing becomes durable and every operation fails with `EIO`, those
-    /// that are being waited for at once. Only [`FaultDisk::power_loss`] ends this.
+    /// that are waiting at once. Only [`FaultDisk::power_loss`] ends this.
     ///
     /// This is for a power loss in the middle of an fsync. A process that waits for the disk does not die,
     /// nor stop, before the disk has answered: killed alone, it would always find its fsync done. So: send
@@ -293,26 +295,26 @@ impl FaultDisk {
         self.deferred.release();
     }
 
-    /// Loses the power: undoes everything that is not durable, but for what `keep` says.
+    /// Loses the power: undoes everything that is not durable, except for the part that `keep` names.
     ///
     /// Every process that uses the disk must be dead: a machine without power runs none. Their files are
-    /// closed a moment after they are reaped, which is waited for. What is open even then is counted in
-    /// [`Undone::stale_handles`], and fails with `EIO` from then on. The disk itself is up again when this
-    /// returns, lasting faults included, as if the machine had been started.
+    /// closed a moment after they are reaped, and this call waits for that. Files that are open even then are
+    /// counted in [`Undone::stale_handles`], and fail with `EIO` from then on. The disk itself is up again
+    /// when this returns, lasting faults included, as if the machine had been started.
     ///
     /// # Errors
     /// [`DiskError::Inject`].
     pub fn power_loss(&self, keep: Keep) -> Result<Undone, DiskError> {
         // Pages that were changed in memory only are written first, so that a torn power loss may find them
-        // on the disk, and none comes afterwards. What came of it does not matter: a page that is not written
-        // is one the power loss took.
+        // on the disk, and none comes afterwards. The result does not matter: a page that is not written is
+        // one that the power loss took.
         let mount_point = self.mount_point.clone();
         let synced = apart(move || {
             if let Ok(root) = File::open(mount_point) {
                 let _lost = syncfs(&root);
             }
         });
-        synced.map_err(|source| self.failed("write what is in memory", source))?;
+        synced.map_err(|source| self.failed("write the pages in memory", source))?;
         let guard = lock(&self.disk);
         let waited = self.released.wait_timeout_while(guard, CLOSING, |disk| disk.tree.opens() > 0);
         let (mut disk, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -320,8 +322,9 @@ impl FaultDisk {
         let undone = disk.lose_power(keep);
         drop(disk);
         self.deferred.release();
-        let undone = undone.map_err(|errno| self.failed("undo what is not durable", errno.into()))?;
-        // The kernel must ask for every name again, and gets a new number for it: nothing it has cached is
+        let undone =
+            undone.map_err(|errno| self.failed("undo the changes that are not durable", errno.into()))?;
+        // The kernel must ask for every name again, and gets a new number for it: nothing in its cache is
         // found any more.
         for name in names {
             let forgotten = self.notifier.inval_entry(INodeNo(ROOT.0), &name);
@@ -331,8 +334,8 @@ impl FaultDisk {
         Ok(undone)
     }
 
-    /// Unmounts and waits until the threads have ended. What still uses the disk is cut off. The files stay
-    /// in the backing folder as they are, durable or not.
+    /// Unmounts and waits until the threads have ended. Processes that still use the disk are cut off. The
+    /// files stay in the backing folder as they are, durable or not.
     ///
     /// # Errors
     /// [`DiskError::Mount`], [`DiskError::Serve`], [`DiskError::Backing`].
@@ -360,11 +363,11 @@ impl FaultDisk {
         })
     }
 
-    /// The disk's own probe: writes a small file, reserves `more` bytes for it, syncs it, reads it back and removes it,
-    /// through the mount, as the node would.
+    /// Runs the disk's own probe: writes a small file, reserves `more` bytes for it, syncs it, reads it back
+    /// and removes it, through the mount, as the node would.
     ///
     /// # Errors
-    /// [`DiskError::Inject`] when it cannot be made; what faults do to it is part of the answer.
+    /// [`DiskError::Inject`] when the probe cannot be made; the effect of faults is part of its result.
     pub fn probe(&self, more: u64) -> Result<ProbeSeen, DiskError> {
         let failed = |source| self.failed("probe", source);
         let written = probe::write(&self.mount_point, more).map_err(failed)?;
@@ -376,7 +379,7 @@ impl FaultDisk {
         seen.map_err(failed)
     }
 
-    /// Every file the kernel may have cached that matches.
+    /// Returns every file the kernel may have cached that matches.
     fn matching_inodes(&self, files: &super::fault::FilePattern) -> BTreeSet<Inode> {
         let disk = lock(&self.disk);
         let known = disk.tree.nodes().map(|(inode, _)| inode).filter(|inode| *inode > LIMBO);
@@ -385,12 +388,12 @@ impl FaultDisk {
 
     /// Makes the kernel ask for the attributes of `inodes` again, and read those of them that are files again.
     ///
-    /// To forget a page the kernel waits for a read of it that is under way. It is asked by opening the file, which can
-    /// be done apart; a notification would make a thread wait that has the device open.
+    /// To forget a page the kernel waits for a read of it that is in progress. Opening the file makes it
+    /// forget, which can be done apart; a notification would block a thread that has the device open.
     fn forget_cached(&self, inodes: &BTreeSet<Inode>) -> Result<(), DiskError> {
-        let failed = |source| self.failed("make the kernel forget what it cached", source);
+        let failed = |source| self.failed("make the kernel drop its cache", source);
         for inode in inodes {
-            // A negative offset stands for attributes alone: there is nothing to wait for.
+            // A negative offset means attributes alone, so the kernel does not wait.
             self.notifier.inval_inode(INodeNo(inode.0), -1, 0).map_err(failed)?;
         }
         let disk = lock(&self.disk);
@@ -511,7 +514,7 @@ mod tests {
         }
     }
 
-    /// A disk in a mount namespace of the calling thread, or why there cannot be one.
+    /// Returns a disk in a mount namespace of the calling thread, or why there cannot be one.
     fn private_disk(home: &Path) -> Result<FaultDisk, String> {
         unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| format!("a mount namespace: {errno}"))?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
@@ -550,7 +553,7 @@ mod tests {
                 })
             });
             is_open.recv().unwrap();
-            // Nothing is answered while it is held.
+            // While the lock is held, the disk answers no request.
             let held = lock(&disk.disk);
             go.send(()).unwrap();
             wait_until("a reader waits for its page", || {

@@ -1,4 +1,4 @@
-//! What is done to names: files made, linked, renamed and removed in the backing folder, and entered in the
+//! Operations on names: files made, linked, renamed and removed in the backing folder, and entered in the
 //! journal.
 
 use std::ffi::{OsStr, OsString};
@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, 
 use super::state::{Disk, Listed, PROBE};
 use super::tree::{Body, Inode, LIMBO, ROOT, file_type};
 
-/// Whose a new file is, and what may be done with it.
+/// The owner and the permissions of a new file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Creator {
     /// Permission bits, the umask taken off.
@@ -28,7 +28,7 @@ pub(super) struct Creator {
     pub(super) gid: u32,
 }
 
-/// What a new name is to mean.
+/// The kind of file that a new name refers to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum New<'a> {
     /// A regular file, empty.
@@ -42,18 +42,18 @@ pub(super) enum New<'a> {
 }
 
 impl Disk {
-    /// What `name` in `parent` means.
+    /// Returns the file that `name` in `parent` refers to.
     ///
     /// # Errors
-    /// `ENOENT`; `EIO` when `parent` is stale; what the backing folder answers.
+    /// `ENOENT`; `EIO` when `parent` is stale; any error of the backing folder.
     pub(super) fn lookup(&mut self, parent: Inode, name: &OsStr) -> Result<Inode, Errno> {
         self.tree.lookup(parent, name)
     }
 
-    /// Makes something new under `name` of `parent`.
+    /// Makes a new file under `name` of `parent`.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOSPC`; `EIO` when `parent` is stale; what the backing folder answers.
+    /// `EEXIST`, `ENOSPC`; `EIO` when `parent` is stale; any error of the backing folder.
     pub(super) fn make(
         &mut self,
         parent: Inode,
@@ -99,7 +99,7 @@ impl Disk {
     /// Gives `inode` another name.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOSPC`; `EIO` when something is stale; what the backing folder answers.
+    /// `EEXIST`, `ENOSPC`; `EIO` when something is stale; any error of the backing folder.
     pub(super) fn link(&mut self, inode: Inode, parent: Inode, name: &OsStr) -> Result<(), Errno> {
         self.check_power()?;
         self.active.create()?;
@@ -110,10 +110,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Takes away the name of a file.
+    /// Removes the name of a file.
     ///
     /// # Errors
-    /// `ENOENT`, `EISDIR`; `EIO` when `parent` is stale; what the backing folder answers.
+    /// `ENOENT`, `EISDIR`; `EIO` when `parent` is stale; any error of the backing folder.
     pub(super) fn unlink(&mut self, parent: Inode, name: &OsStr) -> Result<(), Errno> {
         self.check_power()?;
         let inode = self.tree.lookup(parent, name)?;
@@ -135,10 +135,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Takes away an empty directory.
+    /// Removes an empty directory.
     ///
     /// # Errors
-    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`; `EIO` when something is stale; what the backing folder answers.
+    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`; `EIO` when something is stale; any error of the backing folder.
     pub(super) fn remove_directory(&mut self, parent: Inode, name: &OsStr) -> Result<(), Errno> {
         self.check_power()?;
         let inode = self.tree.lookup(parent, name)?;
@@ -148,11 +148,11 @@ impl Disk {
         Ok(())
     }
 
-    /// Renames, replacing what the new name means unless `flags` say otherwise.
+    /// Renames, replacing the target of the new name unless `flags` say otherwise.
     ///
     /// # Errors
     /// `ENOENT`, `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for flags not supported; `EIO` when
-    /// something is stale; what the backing folder answers.
+    /// something is stale; any error of the backing folder.
     pub(super) fn rename(
         &mut self,
         from: (Inode, &OsStr),
@@ -182,7 +182,7 @@ impl Disk {
         }
         match target {
             Some(_) if flags == fuser::RenameFlags::RENAME_NOREPLACE => return Err(Errno::EEXIST),
-            // Two names of one file: POSIX says that nothing happens.
+            // Both names are of one file: POSIX makes this a no-op.
             Some(target) if target == moved => return Ok(()),
             Some(target) => {
                 let is_directory = |inode| Ok(matches!(self.tree.node(inode)?.body, Body::Directory { .. }));
@@ -204,10 +204,10 @@ impl Disk {
         Ok(())
     }
 
-    /// Where a symbolic link points to.
+    /// Returns the target of a symbolic link.
     ///
     /// # Errors
-    /// `EIO` when it is stale; what the backing folder answers.
+    /// `EIO` when it is stale; any error of the backing folder.
     pub(super) fn read_link(&self, inode: Inode) -> Result<OsString, Errno> {
         let (directory, name) = self.tree.place(inode)?;
         readlinkat(directory, name)
@@ -216,7 +216,7 @@ impl Disk {
     /// Sets permissions and owner.
     ///
     /// # Errors
-    /// `EIO` when it is stale; what the backing folder answers.
+    /// `EIO` when it is stale; any error of the backing folder.
     pub(super) fn set_ownership(
         &mut self,
         inode: Inode,
@@ -248,7 +248,7 @@ impl Disk {
     /// Sets the times of access and modification. A power loss does not bring back earlier ones.
     ///
     /// # Errors
-    /// `EIO` when it is stale; what the backing folder answers.
+    /// `EIO` when it is stale; any error of the backing folder.
     pub(super) fn set_times(
         &self,
         inode: Inode,
@@ -263,10 +263,10 @@ impl Disk {
         }
     }
 
-    /// What is in the directory `inode` now, itself and its parent first.
+    /// Returns the entries of the directory `inode`, itself and its parent first.
     ///
     /// # Errors
-    /// `ENOTDIR`; `EIO` when it is stale; what the backing folder answers.
+    /// `ENOTDIR`; `EIO` when it is stale; any error of the backing folder.
     pub(super) fn list(&mut self, inode: Inode) -> Result<Vec<Listed>, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut listing = Dir::openat(self.tree.directory(inode)?, ".", flags, Mode::empty())?;
@@ -280,7 +280,7 @@ impl Disk {
             if name == "." || name == ".." || Self::is_probe(inode, name) {
                 continue;
             }
-            // The number must be the one that stat(2) will tell.
+            // The number must be the one that stat(2) will return.
             let child = self.tree.lookup(inode, name)?;
             let kind = file_type(self.tree.stat(child)?.st_mode);
             listed.push(Listed { inode: child, kind, name: name.to_owned() });
@@ -300,7 +300,7 @@ impl Disk {
         Ok(limbo)
     }
 
-    /// Moves a name to where there is none.
+    /// Moves a name to an unused one.
     pub(super) fn move_name(
         &mut self,
         inode: Inode,
@@ -351,8 +351,7 @@ enum Found<'a> {
     Named(BorrowedFd<'a>, &'a OsStr),
 }
 
-/// Gives a new file the owner and the mode it was asked to have, which the umask and user of this process are
-/// not.
+/// Gives a new file its requested owner and mode, which the umask and user of this process would not.
 fn own(directory: BorrowedFd<'_>, name: &OsStr, creator: Creator, is_symlink: bool) -> Result<(), Errno> {
     let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let set_group = fstatat(directory, "", AtFlags::AT_EMPTY_PATH)?.st_mode & libc::S_ISGID != 0;

@@ -1,4 +1,4 @@
-//! What a disk is like before any fault.
+//! The properties of a disk before any fault.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,8 +39,8 @@ pub enum Semantics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RealFsync {
-    /// It is answered from the undo log: nothing that is tested here depends on the real disk, which need not
-    /// wait.
+    /// It is answered from the undo log, without waiting for the real disk: nothing under test depends on
+    /// that.
     Kept,
     /// It is passed on, so that it takes as long as on the bare folder.
     Forwarded,

@@ -1,7 +1,7 @@
-//! Losing the power: the backing folder is put back to what the disk had promised to keep.
+//! A power loss: the backing folder is put back to the state that the disk had promised to keep.
 //!
-//! Names first, so that it is known which files remain; then the content of those; then attributes. Whatever
-//! the kernel knew by number is stale afterwards.
+//! Names come first, so that it is known which files remain; then the content of those; then attributes. All
+//! numbers known to the kernel are stale afterwards.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -27,10 +27,10 @@ impl Chance for ChaCha8Rng {
 }
 
 impl Disk {
-    /// Undoes what is not durable, but for what `keep` says.
+    /// Undoes everything that is not durable, except for the part that `keep` names.
     ///
     /// # Errors
-    /// What the backing folder answers; the files are then in no defined state.
+    /// Any error of the backing folder; the files are then in no defined state.
     pub(super) fn lose_power(&mut self, keep: Keep) -> Result<Undone, Errno> {
         self.power = Power::On;
         let before = self.journal.len();
@@ -129,7 +129,7 @@ impl Disk {
         }
     }
 
-    /// Counts what is lost with a file that is gone.
+    /// Counts the loss of a file that is gone.
     fn count_lost(&mut self, inode: Inode, undone: &mut Undone) {
         if let Ok(Node { body: Body::Regular { log: Some(log), size, .. }, .. }) = self.tree.node(inode) {
             for (number, _) in log.blocks() {
@@ -193,8 +193,8 @@ fn bytes_in(number: u64, size: u64) -> u64 {
     size.saturating_sub(number * BLOCK).min(BLOCK)
 }
 
-/// A size a crash may leave of a file that has grown: the durable one, the current one, or the end of a block
-/// between them.
+/// Returns a size a crash may leave of a file that has grown: the durable one, the current one, or the end of
+/// a block between them.
 fn random_size(random: &mut impl Chance, durable: u64, current: u64) -> u64 {
     if current <= durable {
         return durable;

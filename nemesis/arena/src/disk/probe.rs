@@ -13,10 +13,10 @@ use super::apart::apart;
 use super::fault::ProbeSeen;
 use super::state::PROBE;
 
-/// What is written.
+/// The written message.
 const MESSAGE: &[u8] = b"is anybody there?";
 
-/// What became of the writing half of a probe.
+/// The result of the writing half of a probe.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
     write_errno: i32,
@@ -28,7 +28,7 @@ pub(super) struct Written {
 /// Makes the probe's file, writes, reserves `more` bytes, and syncs.
 ///
 /// # Errors
-/// What the mounted file system answers to making the file; a full disk does not refuse the probe its name.
+/// Any error of making the file; a full disk does not refuse the probe its name.
 pub(super) fn write(mount_point: &Path, more: u64) -> io::Result<Written> {
     let path = mount_point.join(PROBE);
     apart(move || {
@@ -51,11 +51,11 @@ impl Written {
         self.write_errno == 0 && self.fsync_errno == 0
     }
 
-    /// Reads what was written, of which the kernel must forget what it has cached when the file is opened, and removes
-    /// the file. `durable` says what became of the sync.
+    /// Reads the message back, after making the kernel drop its cached pages by opening the file, and removes
+    /// the file. `durable` is the result of the sync.
     ///
     /// # Errors
-    /// What the mounted file system answers to anything else than reading.
+    /// Any error of the mounted file system except on the read.
     pub(super) fn read_back(self, mount_point: &Path, durable: bool) -> io::Result<ProbeSeen> {
         let path = mount_point.join(PROBE);
         let read_errno = apart(move || {
@@ -75,7 +75,8 @@ impl Written {
     }
 }
 
-/// Reserves `more` bytes behind what was written: what does not fit is refused as a whole, and takes nothing of the space.
+/// Reserves `more` bytes behind the message: a request that does not fit is refused as a whole, and takes no
+/// space.
 fn reserve(file: &File, more: u64) -> io::Result<()> {
     let (from, more) = (MESSAGE.len() as i64, i64::try_from(more).unwrap_or(i64::MAX));
     fallocate(file, FallocateFlags::empty(), from, more).map_err(io::Error::from)

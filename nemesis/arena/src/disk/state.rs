@@ -30,21 +30,21 @@ use super::tree::{Body, Inode, LIMBO, ROOT, Tree, file_type};
 /// happens to it is not in the journal.
 pub(super) const PROBE: &str = ".duress-probe";
 
-/// What a disk knows.
+/// The state of a disk.
 #[derive(Debug)]
 pub(super) struct Disk {
     pub(super) options: DiskOptions,
     pub(super) tree: Tree,
     pub(super) journal: Journal,
     pub(super) active: Active,
-    /// Directories the kernel has open, with what they held when they were last read from the start.
+    /// Directories that the kernel has open, with their entries when they were last read from the start.
     pub(super) listings: BTreeMap<u64, Vec<Listed>>,
     /// Files whose pages the kernel is to forget when a process opens them.
     pub(super) stale: BTreeSet<Inode>,
     pub(super) random: ChaCha8Rng,
-    /// How often the power was lost; what was asked before is not answered after.
+    /// The number of power losses; requests made before one are not answered after it.
     pub(super) epoch: u64,
-    /// Whether the power is off: nothing is done until it has been lost for good.
+    /// Whether the power is off: the disk does nothing until the power loss is complete.
     pub(super) power: Power,
     next_handle: u64,
     next_limbo: u64,
@@ -68,7 +68,7 @@ pub(super) struct Listed {
 }
 
 impl Disk {
-    /// A disk over two open directories of one file system.
+    /// Returns a disk over two open directories of one file system.
     ///
     /// # Errors
     /// When they cannot be read, or limbo not emptied.
@@ -98,19 +98,19 @@ impl Disk {
         if self.power == Power::On { Ok(()) } else { Err(Errno::EIO) }
     }
 
-    /// Takes the power away: what was asked for and is not done yet will not be.
+    /// Takes the power away: pending requests will not be carried out.
     pub(super) fn cut_power(&mut self) {
         self.power = Power::Off;
         self.epoch += 1;
     }
 
-    /// A handle that has not been given before.
+    /// Returns a handle that has not been given before.
     pub(super) fn new_handle(&mut self) -> u64 {
         self.next_handle += 1;
         self.next_handle
     }
 
-    /// A name in limbo that has not been given before.
+    /// Returns a name in limbo that has not been given before.
     pub(super) fn limbo_name(&mut self) -> OsString {
         self.next_limbo += 1;
         OsString::from(self.next_limbo.to_string())
@@ -121,10 +121,10 @@ impl Disk {
         parent == ROOT && name == PROBE
     }
 
-    /// The attributes of `inode` as the kernel wants them.
+    /// Returns the attributes of `inode` as the kernel wants them.
     ///
     /// # Errors
-    /// `EIO` when it is stale, and what the backing folder answers.
+    /// `EIO` when it is stale, and any error of the backing folder.
     pub(super) fn attributes(&self, inode: Inode) -> Result<FileAttr, Errno> {
         let stat = self.tree.stat(inode)?;
         let in_limbo = self.tree.node(inode)?.links.iter().filter(|link| link.parent == LIMBO).count();
@@ -140,7 +140,7 @@ impl Disk {
         Ok(Attributes { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid })
     }
 
-    /// Makes the content of `inode` durable, and with it what the semantics say.
+    /// Makes the content of `inode` durable, and everything else that the semantics include.
     ///
     /// # Errors
     /// `EIO` when it is stale.
@@ -209,7 +209,7 @@ impl Disk {
     /// Removes everything in limbo, known or not, with all that is below it.
     ///
     /// # Errors
-    /// What the backing folder answers.
+    /// Any error of the backing folder.
     pub(super) fn empty_limbo(&mut self) -> Result<(), Errno> {
         remove_below(self.tree.directory(LIMBO)?)
     }
@@ -265,10 +265,10 @@ fn file_attr(inode: Inode, stat: &FileStat, in_limbo: u32) -> FileAttr {
     }
 }
 
-/// Reads exactly `buffer` from `offset`; what lies beyond the end reads as zeros.
+/// Reads exactly `buffer` from `offset`; bytes beyond the end read as zeros.
 ///
 /// # Errors
-/// What the backing file answers.
+/// Any error of the backing file.
 pub(super) fn read_exactly(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Result<(), Errno> {
     let count = read_up_to(file, offset, buffer)?;
     buffer[count..].fill(0);
@@ -278,7 +278,7 @@ pub(super) fn read_exactly(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Re
 /// Reads into `buffer` from `offset` until it is full or the file ends.
 ///
 /// # Errors
-/// What the backing file answers.
+/// Any error of the backing file.
 pub(super) fn read_up_to(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
     let mut done = 0;
     while done < buffer.len() {
@@ -295,7 +295,7 @@ pub(super) fn read_up_to(file: &OwnedFd, offset: u64, buffer: &mut [u8]) -> Resu
 /// Writes all of `data` at `offset`.
 ///
 /// # Errors
-/// What the backing file answers.
+/// Any error of the backing file.
 pub(super) fn write_all(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<(), Errno> {
     let mut done = 0;
     while done < data.len() {
@@ -309,7 +309,7 @@ pub(super) fn write_all(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// An offset as the system calls take it.
+/// Returns an offset as the system calls take it.
 ///
 /// # Errors
 /// `EFBIG` when it is too large for them.
@@ -317,7 +317,7 @@ pub(super) fn signed(offset: u64) -> Result<i64, Errno> {
     i64::try_from(offset).map_err(|_| Errno::EFBIG)
 }
 
-/// The number an I/O error carries; `EIO` when it carries none.
+/// Returns the number that an I/O error carries; `EIO` when it carries none.
 pub(super) fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

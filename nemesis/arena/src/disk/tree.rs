@@ -1,8 +1,8 @@
-//! The files and directories the kernel has heard of: by number, by name, and where they are in the backing
+//! The files and directories that the kernel knows: by number, by name, and by their place in the backing
 //! folder.
 //!
 //! A number is given once and keeps its meaning until the file is gone, or the power is lost. Every directory
-//! is held open, so that what is in it can be named without its path, and a file is held open while the
+//! is held open, so that its entries can be addressed without its path, and a file is held open while the
 //! kernel has it open.
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ pub(super) struct Inode(pub(super) u64);
 
 /// The root of the file system.
 pub(super) const ROOT: Inode = Inode(1);
-/// Where unlinked files stay while a power loss could bring them back: a directory beside the root, not below
-/// it.
+/// The folder of unlinked files while a power loss could bring them back: a directory beside the root, not
+/// below it.
 pub(super) const LIMBO: Inode = Inode(2);
 
 /// How directories are held open.
@@ -42,7 +42,7 @@ pub(super) struct Link {
     pub(super) name: OsString,
 }
 
-/// What a node is made of.
+/// The kind of a node, and its contents.
 #[derive(Debug)]
 pub(super) enum Body {
     /// A directory, held open, with those of its entries that are known.
@@ -74,7 +74,7 @@ pub(super) struct Node {
     backing: (u64, u64),
     /// Its known names; those in limbo are not seen through the mount.
     pub(super) links: Vec<Link>,
-    /// What it is.
+    /// Its kind.
     pub(super) body: Body,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A tree of which only the root and limbo are known.
+    /// Returns a tree in which only the root and limbo are known.
     ///
     /// # Errors
     /// When their attributes cannot be read.
@@ -100,8 +100,8 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Forgets everything but the root and limbo. Numbers are not used again: what the kernel still calls by
-    /// an old one is stale.
+    /// Forgets everything but the root and limbo. Numbers are not used again: an old one that the kernel
+    /// still uses is stale.
     pub(super) fn forget_all(&mut self) {
         self.nodes.retain(|inode, _| *inode <= LIMBO);
         for node in self.nodes.values_mut() {
@@ -113,7 +113,7 @@ impl Tree {
         self.by_backing.retain(|_, inode| nodes.contains_key(inode));
     }
 
-    /// A node that is known.
+    /// Returns a node that is known.
     ///
     /// # Errors
     /// `EIO` for a number from before a power loss, or one that was never given.
@@ -121,7 +121,7 @@ impl Tree {
         self.nodes.get(&inode).ok_or(Errno::EIO)
     }
 
-    /// A node that is known, to change it.
+    /// Returns a node that is known, to change it.
     ///
     /// # Errors
     /// As [`Tree::node`].
@@ -129,12 +129,12 @@ impl Tree {
         self.nodes.get_mut(&inode).ok_or(Errno::EIO)
     }
 
-    /// Every node, by number.
+    /// Returns every node, by number.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (Inode, &Node)> {
         self.nodes.iter().map(|(inode, node)| (*inode, node))
     }
 
-    /// The directory `inode`, held open.
+    /// Returns the directory `inode`, held open.
     ///
     /// # Errors
     /// `EIO` as [`Tree::node`]; `ENOTDIR`.
@@ -145,7 +145,7 @@ impl Tree {
         }
     }
 
-    /// The known entries of the directory `inode`; none of anything else.
+    /// Returns the known entries of the directory `inode`; of a file, none.
     pub(super) fn children(&self, inode: Inode) -> impl Iterator<Item = (&OsStr, Inode)> {
         let children = match self.nodes.get(&inode).map(|node| &node.body) {
             Some(Body::Directory { children, .. }) => Some(children),
@@ -154,10 +154,10 @@ impl Tree {
         children.into_iter().flatten().map(|(name, inode)| (name.as_os_str(), *inode))
     }
 
-    /// What `name` in `parent` means.
+    /// Returns the file that `name` in `parent` refers to.
     ///
     /// # Errors
-    /// `ENOENT`, and what the backing folder answers.
+    /// `ENOENT`, and any error of the backing folder.
     pub(super) fn lookup(&mut self, parent: Inode, name: &OsStr) -> Result<Inode, Errno> {
         let Body::Directory { fd, children } = &self.node(parent)?.body else {
             return Err(Errno::ENOTDIR);
@@ -169,10 +169,10 @@ impl Tree {
         self.adopt(parent, name, &stat)
     }
 
-    /// What `name` in `parent` means, if it means anything.
+    /// Returns the file that `name` in `parent` refers to, if any.
     ///
     /// # Errors
-    /// What the backing folder answers, save `ENOENT`.
+    /// Any error of the backing folder, save `ENOENT`.
     pub(super) fn find(&mut self, parent: Inode, name: &OsStr) -> Result<Option<Inode>, Errno> {
         match self.lookup(parent, name) {
             Ok(inode) => Ok(Some(inode)),
@@ -181,8 +181,8 @@ impl Tree {
         }
     }
 
-    /// Gives a number to what is in the backing folder under `name` of `parent`; the one it has if it is
-    /// known by another name.
+    /// Gives a number to the file in the backing folder under `name` of `parent`, or returns its number if it
+    /// is known by another name.
     ///
     /// # Errors
     /// When a directory cannot be held open.
@@ -257,7 +257,7 @@ impl Tree {
         }
     }
 
-    /// One place where `inode` is in the backing folder: an open directory and a name in it.
+    /// Returns one place where `inode` is in the backing folder: an open directory and a name in it.
     ///
     /// # Errors
     /// `EIO` as [`Tree::node`]; `ENOENT` when it has no name left.
@@ -266,10 +266,10 @@ impl Tree {
         Ok((self.directory(link.parent)?, &link.name))
     }
 
-    /// The attributes in the backing folder.
+    /// Returns the attributes in the backing folder.
     ///
     /// # Errors
-    /// `EIO` as [`Tree::node`], and what the backing folder answers.
+    /// `EIO` as [`Tree::node`], and any error of the backing folder.
     pub(super) fn stat(&self, inode: Inode) -> Result<FileStat, Errno> {
         match &self.node(inode)?.body {
             Body::Directory { fd, .. } => fstat(fd),
@@ -281,11 +281,11 @@ impl Tree {
         }
     }
 
-    /// Holds the regular file `inode` open, or answers the one that is.
+    /// Holds the regular file `inode` open, or returns the open one.
     ///
     /// # Errors
-    /// `EIO` as [`Tree::node`]; `EISDIR` or `EINVAL` for what is no regular file; what the backing folder
-    /// answers.
+    /// `EIO` as [`Tree::node`]; `EISDIR` or `EINVAL` for other kinds of files; any error of the backing
+    /// folder.
     pub(super) fn file(&mut self, inode: Inode) -> Result<Arc<OwnedFd>, Errno> {
         match &self.node(inode)?.body {
             Body::Regular { file: Some(file), .. } => return Ok(Arc::clone(file)),
@@ -296,7 +296,8 @@ impl Tree {
         let (directory, name) = self.place(inode)?;
         let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = match openat(directory, name, OFlag::O_RDWR | flags, Mode::empty()) {
-            // The kernel has checked what the caller may do; a file that may not be written is opened for reading.
+            // The kernel has checked the caller's permissions; a file that may not be written is opened for
+            // reading.
             Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ETXTBSY) => {
                 openat(directory, name, OFlag::O_RDONLY | flags, Mode::empty())?
             }
@@ -305,7 +306,7 @@ impl Tree {
         Ok(Arc::new(fd))
     }
 
-    /// The path of `inode` below the root, by its first visible name.
+    /// Returns the path of `inode` below the root, by its first visible name.
     pub(super) fn visible_path(&self, inode: Inode) -> Option<PathBuf> {
         let mut names = Vec::new();
         let mut at = inode;
@@ -317,7 +318,7 @@ impl Tree {
         Some(names.iter().rev().collect())
     }
 
-    /// The same for patterns and reports.
+    /// Returns the same for patterns and reports.
     pub(super) fn path(&self, inode: Inode) -> Option<String> {
         self.visible_path(inode).map(|path| path.to_string_lossy().into_owned())
     }
@@ -353,7 +354,7 @@ impl Tree {
     }
 }
 
-/// The type the kernel wants to know of a file.
+/// Returns the type the kernel wants to know of a file.
 pub(super) fn file_type(mode: libc::mode_t) -> FileType {
     match mode & libc::S_IFMT {
         libc::S_IFDIR => FileType::Directory,

@@ -1,4 +1,4 @@
-//! What the switch has done on each directed link, readable while it goes on.
+//! The counters of each directed link, readable while the switch runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +19,7 @@ pub struct LinkCounters {
     pub duplicated_packets: u64,
     /// Packets that were damaged because the link's policy said so.
     pub damaged_packets: u64,
-    /// Of the packets dropped by policy, those that a probe had sent.
+    /// The dropped-by-policy packets that a probe had sent.
     pub dropped_probes: u64,
 }
 

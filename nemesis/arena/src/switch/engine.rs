@@ -21,7 +21,7 @@ use super::policy::{LinkPolicy, Passage};
 use super::probe::PROBE_PORT;
 use super::queue::Queue;
 use super::segment::{self, Damaged};
-use super::shaper::{Departure, Fate, Shaper};
+use super::shaper::{Departure, Shaper, ShaperVerdict};
 use super::{LinkIndex, Shared};
 use crate::port::Port;
 use crate::sys::tun::OFFLOAD_HEADER;
@@ -33,7 +33,7 @@ const WAKE: u64 = u64::MAX;
 /// The epoll token of the timer.
 const TIMER: u64 = u64::MAX - 1;
 
-/// What the switch thread is told.
+/// A message to the switch thread.
 pub enum Message {
     /// Put these policies in force, and say when they were.
     Apply { changes: Vec<(LinkIndex, LinkPolicy)>, applied: Sender<Instant> },
@@ -52,7 +52,7 @@ struct Link {
     passage: Passage,
     /// Since when the passage has been as it is.
     since: Instant,
-    /// Absent on a link whose packets pass at once.
+    /// Absent on a link that forwards packets at once.
     shaper: Option<Box<Shaper>>,
 }
 
@@ -121,7 +121,7 @@ impl Forwarder {
         })
     }
 
-    /// Forwards until told to stop.
+    /// Forwards until stopped.
     pub fn run(mut self) -> io::Result<()> {
         let ended = self.work();
         if let Some(capturing) = self.capturing.take() {
@@ -139,7 +139,7 @@ impl Forwarder {
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
-            // Changes first: a packet that was sent after a change was asked for should meet it.
+            // Changes first: a packet sent after the request for a change should meet it.
             if events[..ready].iter().any(|event| event.data() == WAKE) && self.obey()? == Next::Stop {
                 return Ok(());
             }
@@ -217,7 +217,7 @@ impl Forwarder {
 
     /// The one place through which every packet goes.
     fn forward(&mut self, from: usize, bytes: &[u8]) {
-        // Before it is handed on: nothing may seem to answer a packet before it came.
+        // Stamped before the packet is handed on: no answer may seem to precede its packet.
         let entered = self.capturing.is_some().then(Instant::now);
         let link_header = self.ports[from].link_header;
         let outcome = Frame::parse(bytes, link_header).and_then(|frame| {
@@ -233,7 +233,7 @@ impl Forwarder {
         }
     }
 
-    /// Does to a packet what the policy of its link says.
+    /// Applies the policy of its link to a packet.
     fn decide(&mut self, link: LinkIndex, frame: &Frame<'_>) -> Outcome {
         if self.links[link.0].is_cut() {
             self.drop_by_policy(link, frame);
@@ -258,25 +258,25 @@ impl Forwarder {
         let link_header = self.ports[self.shared.target(link)].link_header;
         let Some(frame) = Frame::parse(&packet, link_header) else { return };
         let tally = &self.shared.tallies[link.0];
-        let fate = match &mut self.links[link.0].shaper {
+        let verdict = match &mut self.links[link.0].shaper {
             Some(shaper) => shaper.decide(now, frame.length()),
             // Behind the last that waits: of packets due together, the first to come is the first to go.
-            None => Fate::Leaves(Departure {
+            None => ShaperVerdict::Leaves(Departure {
                 at: self.queue.last_due(link).unwrap_or(now),
                 copies: 1,
                 damage: None,
             }),
         };
-        let departure = match fate {
-            Fate::Lost => {
+        let departure = match verdict {
+            ShaperVerdict::Lost => {
                 count(&mut outcome.lost);
                 return self.drop_by_policy(link, &frame);
             }
-            Fate::Overflowed => {
+            ShaperVerdict::Overflowed => {
                 count(&mut outcome.overflowed);
                 return tally.overflowed_packets.add(1);
             }
-            Fate::Leaves(departure) => departure,
+            ShaperVerdict::Leaves(departure) => departure,
         };
         if let Some((damage, random)) = departure.damage
             && segment::damage(&mut packet, link_header, damage, random) == Damaged::Yes
@@ -309,7 +309,7 @@ impl Forwarder {
         while let Some(waiting) = self.queue.pop_due(now) {
             let link_header = self.ports[self.shared.target(waiting.link)].link_header;
             let Some(frame) = Frame::parse(&waiting.bytes, link_header) else { continue };
-            // A cut also takes what was on its way: nothing arrives after it is in force.
+            // A cut also drops packets in flight: none arrives after the cut is in force.
             let outcome = if self.links[waiting.link.0].is_cut() {
                 self.drop_by_policy(waiting.link, &frame);
                 Outcome { packets: 1, cut: 1, ..Outcome::default() }
@@ -364,7 +364,7 @@ impl Forwarder {
         }
     }
 
-    /// The port of the host at `address`.
+    /// Returns the port of the host at `address`.
     fn route(&self, address: Ipv4Addr) -> Option<usize> {
         let [a, b, c, last] = address.octets();
         if [a, b, c] != self.network {
@@ -379,7 +379,7 @@ fn count(packets: &mut u16) {
     *packets = packets.saturating_add(1);
 }
 
-/// A unit of 64 KiB stands for fewer packets than this can count.
+/// Converts a count of packets, which is small for a unit of 64 KiB.
 fn saturating(packets: u64) -> u16 {
     u16::try_from(packets).unwrap_or(u16::MAX)
 }

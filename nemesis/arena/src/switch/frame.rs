@@ -9,7 +9,7 @@ pub const CAPACITY: usize = OFFLOAD_HEADER + 14 + (64 << 10);
 
 const IPV4_HEADER: usize = 20;
 const UDP: u8 = 17;
-/// A packet that is no first fragment has no UDP header where one would be looked for.
+/// The mask of the fragment offset: a later fragment has no UDP header in the usual place.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// A view of one frame.
@@ -17,7 +17,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 pub struct Frame<'a> {
     /// Everything, as it was read and is to be written.
     pub bytes: &'a [u8],
-    /// Where the IP header begins.
+    /// The offset of the IP header.
     pub ip: usize,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Frame<'a> {
         (complete && bytes[ip] >> 4 == 4).then_some(Self { bytes, ip })
     }
 
-    /// The host the packet is for.
+    /// Returns the host the packet is for.
     pub fn destination(&self) -> Ipv4Addr {
         let at = self.ip + 16;
         Ipv4Addr::new(self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3])

@@ -1,6 +1,7 @@
 //! The switch: the network between the hosts, in userspace, with one policy for each directed pair of them.
 //!
-//! In userspace because few kernels in reach have `netem`, and because the switch can then say exactly what it did.
+//! In userspace because few machines at hand have `netem`, and because the switch can then report exactly
+//! what it did.
 
 mod capture;
 mod counters;
@@ -39,11 +40,11 @@ use crate::host::Host;
 use crate::name::HostName;
 use crate::port::Port;
 
-/// How long the switch thread may take to do what it is told. It does so between two packets; only a machine that
-/// does not let it run can make it this late.
+/// How long the switch thread may take to carry out a message. It does so between two packets; only a machine
+/// that does not let it run can make it this late.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why the switch could not do what it was asked.
+/// The reason why the switch could not carry out a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwitchError {
@@ -54,12 +55,12 @@ pub enum SwitchError {
     #[error("the switch has stopped")]
     Stopped,
     /// The switch thread did not answer in time.
-    #[error("the switch did not do what it was told within {ANSWER_WITHIN:?}")]
+    #[error("the switch did not carry out a request within {ANSWER_WITHIN:?}")]
     Late,
     /// The switch thread met an error and ended.
     #[error("the switch failed")]
     Failed(#[source] io::Error),
-    /// The switch thread, or what it needs, could not be made.
+    /// The switch thread, or its resources, could not be made.
     #[error("cannot start the switch thread")]
     Start(#[source] io::Error),
 }
@@ -76,7 +77,7 @@ pub struct Switch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LinkIndex(usize);
 
-/// What the switch thread and the handles have in common.
+/// The state shared by the switch thread and the handles.
 struct Shared {
     /// In the order of their ports.
     hosts: Vec<Arc<Host>>,
@@ -99,7 +100,7 @@ impl Shared {
         LinkIndex(from * self.hosts.len() + to)
     }
 
-    /// The position of the host to which `link` leads.
+    /// Returns the position of the host to which `link` leads.
     fn target(&self, link: LinkIndex) -> usize {
         link.0 % self.hosts.len()
     }
@@ -144,7 +145,8 @@ pub(super) fn start(ports: Vec<(Arc<Host>, Port)>) -> Result<(Switch, Engine), S
 
 impl Switch {
     /// Puts policies in force, each for the link from the first host to the second, all between the same two
-    /// packets; links not named keep theirs. Returns when they are in force, and since when.
+    /// packets; links not named keep theirs. Returns when they are in force, with the moment at which they
+    /// took effect.
     ///
     /// # Errors
     /// [`SwitchError`]; when a host is unknown, nothing has changed.
@@ -158,7 +160,7 @@ impl Switch {
         self.await_answer(&answer)
     }
 
-    /// What has happened so far on the link from `from` to `to`.
+    /// Returns the counters of the link from `from` to `to`.
     ///
     /// # Errors
     /// [`SwitchError::UnknownHost`].
@@ -181,10 +183,11 @@ impl Switch {
         self.prober.probe(&self.shared, pairs, deadline)
     }
 
-    /// Sends `train` along each of `pairs` (from, to), along all of them at once, and says what was seen at their far
-    /// ends, in the order of the pairs: proof of what a link does to packets, taken from outside of the switch.
+    /// Sends `train` along each of `pairs` (from, to), all at once, and returns what was seen at their far
+    /// ends, in the order of the pairs: proof of what a link does to packets, taken from outside of the
+    /// switch.
     ///
-    /// Blocks, for the train's patience at the most once all of it was sent; takes turns with [`Switch::probe`].
+    /// Blocks, at most for the train's patience after the last datagram; takes turns with [`Switch::probe`].
     ///
     /// # Errors
     /// As [`Switch::probe`].
@@ -196,11 +199,12 @@ impl Switch {
         self.prober.train(&self.shared, pairs, train)
     }
 
-    /// Captures every packet that comes into the switch from now on, in pcapng at `file`, until the capture is
-    /// finished: an interface for each host, what became of each packet as its comment, and timestamps from which
-    /// the run's own time follows. One capture goes on at a time.
+    /// Captures every packet that enters the switch from now on, in pcapng at `file`, until the capture is
+    /// finished: an interface for each host, the outcome of each packet as its comment, and timestamps that
+    /// give the run's own time. Only one capture can be active at a time.
     ///
     /// # Errors
+    /// [`CaptureError`]; nothing is captured then.
     /// [`CaptureError`]; nothing is captured then.
     pub fn capture(
         &self,
@@ -211,8 +215,8 @@ impl Switch {
         Capture::begin(self, spec, run_start, file)
     }
 
-    /// Marks this moment in the capture that goes on, if one does, and says when it was: packets that came into
-    /// the switch before it stand before the mark, later ones behind it.
+    /// Marks this moment in the active capture, if there is one, and returns when it was: packets that
+    /// entered the switch before it come before the mark, later ones after it.
     ///
     /// # Errors
     /// [`SwitchError::Stopped`] and [`SwitchError::Late`].
@@ -222,8 +226,8 @@ impl Switch {
         self.await_answer(&answer)
     }
 
-    /// As [`Switch::mark`], for a caller that has no time to wait until it is done: what the switch is told afterwards takes
-    /// effect after the mark.
+    /// As [`Switch::mark`], for a caller that cannot wait until it is done: messages sent to the switch
+    /// afterwards take effect after the mark.
     ///
     /// # Errors
     /// [`SwitchError::Stopped`].
@@ -253,14 +257,14 @@ impl fmt::Debug for Switch {
 }
 
 impl Engine {
-    /// Stops the thread, and says how it ended.
+    /// Stops the thread, and returns how it ended.
     pub fn stop(mut self) -> Result<(), SwitchError> {
         self.end()
     }
 
     fn end(&mut self) -> Result<(), SwitchError> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        // If it has stopped by itself it does not hear this, and joining says why it did.
+        // If it has stopped by itself it does not receive this, and joining returns its error.
         let _ = self.switch.tell(Message::Stop);
         match thread.join() {
             Ok(ended) => ended.map_err(SwitchError::Failed),

@@ -1,4 +1,4 @@
-//! What happens to packets on one directed link.
+//! The policy of a directed link.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The policy of a directed link: what happens to every packet from one host to another. The default is an
 /// open link. The way back has a policy of its own.
-///
-/// Large units of TCP data are taken apart into the packets they stand for before any of this but
-/// [`LinkPolicy::passage`] is decided.
+/// Large units of TCP data are split into their packets before any of this but [`LinkPolicy::passage`] is
+/// decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LinkPolicy {
@@ -118,7 +117,7 @@ pub struct Reorder {
     pub hold: Duration,
 }
 
-/// Packets that are damaged: one bit of what they carry is flipped.
+/// Damaged packets: one bit of the payload is flipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Corrupt {
@@ -134,7 +133,7 @@ pub struct Corrupt {
 pub enum Damage {
     /// The checksum does not match, and the receiving kernel drops the packet.
     BadChecksum,
-    /// The checksum matches the damaged data, which reaches the application. Packets that carry nothing pass.
+    /// The checksum matches the damaged data, which reaches the application. Packets without a payload pass.
     Undetected,
 }
 

@@ -13,12 +13,12 @@ use super::{Host, LinkIndex, Shared, SwitchError};
 
 /// The UDP port of probes on every host: "discard", which no system under test has a use for.
 pub const PROBE_PORT: u16 = 9;
-/// A datagram of which nothing was heard for so long was lost to a full queue, and is sent again.
+/// A datagram without an answer for so long was lost to a full queue, and is sent again.
 const SEND_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// How often to look whether the switch has dropped a probe; it does not announce it.
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-/// What became of a probe.
+/// The outcome of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeOutcome {
     /// It arrived, so long after it was (first) sent.
@@ -32,8 +32,8 @@ pub enum ProbeOutcome {
 /// One socket on every host, in the order of ports.
 pub struct Prober {
     pub(super) sockets: Vec<UdpSocket>,
-    /// The number of the last probe; held while probing, since answers to two at once could not be told apart
-    /// from the counters.
+    /// The number of the last probe; held while probing, since the counters could not tell the answers to two
+    /// concurrent ones apart.
     last: Mutex<u64>,
 }
 
@@ -79,7 +79,7 @@ impl Prober {
         Ok(flights.iter().map(|flight| flight.outcome.unwrap_or(ProbeOutcome::Silent)).collect())
     }
 
-    /// Waits until it is the caller's turn; the number is that of the last probe.
+    /// Waits for the caller's turn; the number is that of the last probe.
     pub(super) fn turn(&self) -> MutexGuard<'_, u64> {
         // It is only ever increased, so that a panic elsewhere cannot have left it in disorder.
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,7 +136,7 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
-/// A probe under way.
+/// A probe in progress.
 struct Flight {
     number: u64,
     from: usize,

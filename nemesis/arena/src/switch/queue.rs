@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::LinkIndex;
 
-/// How many bytes may wait on one link: a bound on memory, far above what a delayed TCP connection has under way.
+/// How many bytes may wait on one link: a bound on memory, far above the data that a delayed TCP connection
+/// has in flight.
 const LINK_CAPACITY: usize = 64 << 20;
 
 /// One packet that waits.
@@ -44,7 +45,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue for this many links.
+    /// Returns a queue for this many links.
     pub fn new(links: usize) -> Self {
         Self {
             waiting: BinaryHeap::new(),
@@ -81,7 +82,7 @@ impl Queue {
         self.waiting.peek().map(|Reverse(next)| next.due)
     }
 
-    /// The latest time at which a packet on `link` was or is due.
+    /// Returns the latest time at which a packet on `link` was or is due.
     pub fn last_due(&self, link: LinkIndex) -> Option<Instant> {
         self.last_due[link.0]
     }

@@ -1,4 +1,4 @@
-//! Taking large units of TCP data apart, and damaging packets.
+//! Splits large units of TCP data, and damages packets.
 //!
 //! A host leaves segmentation and checksums to the receiver of its packets. Where a policy decides packet by
 //! packet, the switch must do that work itself.
@@ -13,8 +13,8 @@ const TCP: u8 = 6;
 const FIN_AND_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
-/// The packets that `frame` stands for, each with an offload header of its own; the frame itself when it is one
-/// packet or nothing that can be taken apart.
+/// Returns the packets of `frame`, each with an offload header of its own; the frame itself when it is one
+/// packet or cannot be split.
 pub fn packets(frame: &Frame<'_>) -> Vec<Vec<u8>> {
     split(frame).unwrap_or_else(|| vec![frame.bytes.to_vec()])
 }
@@ -68,10 +68,10 @@ fn split(frame: &Frame<'_>) -> Option<Vec<Vec<u8>>> {
     Some(packets)
 }
 
-/// Damages one packet at a place that `random` picks.
+/// Damages one packet at a place that `random` picks. Returns whether the packet was damaged.
 ///
-/// Only a packet whose checksum is still unfinished, as every TCP or UDP packet of a host here, can be damaged in
-/// a chosen way; others are left alone. Says whether the packet was damaged.
+/// Only a packet whose checksum is still unfinished, as every TCP or UDP packet of a host here, can be
+/// damaged in a chosen way; others are left alone.
 pub fn damage(packet: &mut [u8], link_header: usize, damage: Damage, random: u32) -> Damaged {
     if packet[0] & UNFINISHED == 0 {
         return Damaged::No;
@@ -115,7 +115,7 @@ pub enum Damaged {
     No,
 }
 
-/// The Internet checksum's sum (RFC 1071) of `bytes`, added to `initial`; not complemented.
+/// Returns the Internet checksum's sum (RFC 1071) of `bytes`, added to `initial`; not complemented.
 fn sum(bytes: &[u8], initial: u32) -> u16 {
     let mut total = u64::from(initial);
     for pair in bytes.chunks(2) {
@@ -131,7 +131,7 @@ fn sum(bytes: &[u8], initial: u32) -> u16 {
 mod tests {
     use super::*;
 
-    /// A TCP unit of `data` bytes in segments of `size`, as a TUN port delivers it.
+    /// Returns a TCP unit of `data` bytes in segments of `size`, as a TUN port delivers it.
     fn unit(data: usize, size: u16) -> Vec<u8> {
         let mut bytes = vec![0; OFFLOAD_HEADER + 40];
         bytes.extend((0..data).map(|position| position as u8));

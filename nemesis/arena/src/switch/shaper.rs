@@ -1,4 +1,4 @@
-//! When, how often and in what condition a packet leaves a shaped link: pure decisions, from a seed.
+//! Decides when, how often and in what condition a packet leaves a shaped link: pure decisions, from a seed.
 
 use std::time::{Duration, Instant};
 
@@ -10,25 +10,25 @@ use super::policy::{Damage, LinkPolicy, Probability};
 /// How far behind a link with a limited rate may fall before packets are dropped: a short queue, as routers have.
 const QUEUE: Duration = Duration::from_millis(200);
 
-/// What becomes of one packet.
+/// The shaper's decision on one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is lost, since the policy says so.
+pub enum ShaperVerdict {
+    /// The policy loses it.
     Lost,
     /// It is dropped, since the queue of a link with a limited rate is full.
     Overflowed,
-    /// It leaves.
+    /// It leaves the link.
     Leaves(Departure),
 }
 
-/// How a packet leaves.
+/// The departure of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// Whether it does so twice.
+    /// The number of copies sent: 1 or 2.
     pub copies: u8,
-    /// What is done to it, and a random number that says where.
+    /// The damage to the packet, and a random number that picks the place.
     pub damage: Option<(Damage, u32)>,
 }
 
@@ -44,7 +44,7 @@ pub struct Shaper {
 }
 
 impl Shaper {
-    /// A link under `policy`; `link` tells links with the same policy apart.
+    /// Returns a link under `policy`; `link` distinguishes links with the same policy.
     pub fn new(policy: LinkPolicy, link: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(policy.seed);
         random.set_stream(link);
@@ -54,7 +54,7 @@ impl Shaper {
     /// Decides on a packet of `length` bytes that arrives at the link `now`.
     ///
     /// Draws the same number of random numbers for every packet, so that one decision does not shift the others.
-    pub fn decide(&mut self, now: Instant, length: usize) -> Fate {
+    pub fn decide(&mut self, now: Instant, length: usize) -> ShaperVerdict {
         let policy = self.policy;
         let lost = self.happens(policy.loss);
         let twice = self.happens(policy.duplicate);
@@ -63,9 +63,9 @@ impl Shaper {
         let share = f64::from(self.random.next_u32()) / f64::from(u32::MAX);
         let place = self.random.next_u32();
         if lost {
-            return Fate::Lost;
+            return ShaperVerdict::Lost;
         }
-        let Some(carried) = self.carry(now, length) else { return Fate::Overflowed };
+        let Some(carried) = self.carry(now, length) else { return ShaperVerdict::Overflowed };
         let mut at = carried + policy.delay + policy.jitter.mul_f64(share);
         if let Some(last) = self.last {
             at = at.max(last);
@@ -75,7 +75,7 @@ impl Shaper {
             _ => self.last = Some(at),
         }
         let damage = policy.corrupt.filter(|_| damaged).map(|corrupt| (corrupt.damage, place));
-        Fate::Leaves(Departure { at, copies: if twice { 2 } else { 1 }, damage })
+        ShaperVerdict::Leaves(Departure { at, copies: if twice { 2 } else { 1 }, damage })
     }
 
     fn happens(&mut self, probability: Probability) -> bool {
@@ -108,15 +108,15 @@ mod tests {
         Probability::from_millionths(millionths).unwrap()
     }
 
-    /// The fates of packets that arrive [`GAP`] apart, beginning at `start`.
-    fn fates(policy: LinkPolicy, start: Instant) -> Vec<Fate> {
+    /// Returns the verdicts of packets that arrive [`GAP`] apart, beginning at `start`.
+    fn verdicts(policy: LinkPolicy, start: Instant) -> Vec<ShaperVerdict> {
         let mut shaper = Shaper::new(policy, 1);
         (0..PACKETS).map(|number| shaper.decide(start + GAP * number, 1000)).collect()
     }
 
-    fn departures(fates: &[Fate]) -> Vec<Departure> {
-        let left = fates.iter().filter_map(|fate| match fate {
-            Fate::Leaves(departure) => Some(*departure),
+    fn departures(verdicts: &[ShaperVerdict]) -> Vec<Departure> {
+        let left = verdicts.iter().filter_map(|verdict| match verdict {
+            ShaperVerdict::Leaves(departure) => Some(*departure),
             _ => None,
         });
         left.collect()
@@ -135,20 +135,23 @@ mod tests {
         let start = Instant::now();
         for millionths in [10_000, 300_000] {
             let asked = chance(millionths);
-            let lost = fates(LinkPolicy { loss: asked, ..LinkPolicy::OPEN }, start);
-            assert!(is_plausible(lost.iter().filter(|&&fate| fate == Fate::Lost).count(), millionths));
+            let lost = verdicts(LinkPolicy { loss: asked, ..LinkPolicy::OPEN }, start);
+            assert!(is_plausible(
+                lost.iter().filter(|&&verdict| verdict == ShaperVerdict::Lost).count(),
+                millionths
+            ));
 
-            let twice = fates(LinkPolicy { duplicate: asked, ..LinkPolicy::OPEN }, start);
+            let twice = verdicts(LinkPolicy { duplicate: asked, ..LinkPolicy::OPEN }, start);
             let twice = departures(&twice).into_iter().filter(|departure| departure.copies == 2);
             assert!(is_plausible(twice.count(), millionths));
 
             let corrupt = Some(Corrupt { probability: asked, damage: Damage::BadChecksum });
-            let damaged = fates(LinkPolicy { corrupt, ..LinkPolicy::OPEN }, start);
+            let damaged = verdicts(LinkPolicy { corrupt, ..LinkPolicy::OPEN }, start);
             let damaged = departures(&damaged).into_iter().filter(|departure| departure.damage.is_some());
             assert!(is_plausible(damaged.count(), millionths));
 
             let reorder = Some(Reorder { probability: asked, hold: GAP * 5 });
-            let held = departures(&fates(LinkPolicy { reorder, ..LinkPolicy::OPEN }, start));
+            let held = departures(&verdicts(LinkPolicy { reorder, ..LinkPolicy::OPEN }, start));
             let held =
                 held.iter().zip(0..).filter(|(departure, number)| departure.at > start + GAP * *number);
             assert!(is_plausible(held.count(), millionths));
@@ -158,11 +161,11 @@ mod tests {
     #[test]
     fn jitter_keeps_order_and_reordering_does_not() {
         let jitter = Duration::from_millis(10);
-        let late = departures(&fates(LinkPolicy { jitter, ..LinkPolicy::OPEN }, Instant::now()));
+        let late = departures(&verdicts(LinkPolicy { jitter, ..LinkPolicy::OPEN }, Instant::now()));
         assert!(late.is_sorted_by_key(|departure| departure.at));
 
         let reorder = Some(Reorder { probability: chance(10_000), hold: GAP * 5 });
-        let mixed = departures(&fates(LinkPolicy { reorder, ..LinkPolicy::OPEN }, Instant::now()));
+        let mixed = departures(&verdicts(LinkPolicy { reorder, ..LinkPolicy::OPEN }, Instant::now()));
         assert!(!mixed.is_sorted_by_key(|departure| departure.at));
     }
 
@@ -177,7 +180,7 @@ mod tests {
             .map(|number| {
                 let now = start + jitter * 2 * number;
                 match shaper.decide(now, 1000) {
-                    Fate::Leaves(departure) => departure.at - now,
+                    ShaperVerdict::Leaves(departure) => departure.at - now,
                     other => panic!("{other:?}"),
                 }
             })
@@ -196,13 +199,16 @@ mod tests {
         // 1000 bytes in 8 ms, where 80 arrive.
         let policy = LinkPolicy { bits_per_second: std::num::NonZeroU64::new(1_000_000), ..LinkPolicy::OPEN };
         let start = Instant::now();
-        let fates = fates(policy, start);
-        let left = departures(&fates);
+        let verdicts = verdicts(policy, start);
+        let left = departures(&verdicts);
         assert!(left.windows(2).all(|pair| pair[1].at - pair[0].at >= Duration::from_millis(8)));
         let seconds = (GAP * PACKETS).as_secs_f64() + QUEUE.as_secs_f64();
         let expected = seconds / 0.008;
         assert!((left.len() as f64 - expected).abs() <= 2.0, "{} for {expected}", left.len());
-        assert_eq!(fates.iter().filter(|&&fate| fate == Fate::Overflowed).count(), fates.len() - left.len());
+        assert_eq!(
+            verdicts.iter().filter(|&&verdict| verdict == ShaperVerdict::Overflowed).count(),
+            verdicts.len() - left.len()
+        );
     }
 
     #[test]

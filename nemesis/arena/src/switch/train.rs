@@ -14,18 +14,18 @@ const BYTES_MAX: usize = 1400;
 /// The least that a datagram carries: its number, and the same again, so that damage shows.
 const BYTES_MIN: usize = 16;
 
-/// What to send along each link.
+/// The datagrams to send along each link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Train {
     /// How many datagrams, one right after the other.
     pub datagrams: u32,
-    /// How many bytes each carries, from 16 to 1400; what is outside is taken for the nearer of the two.
+    /// The bytes of each datagram, clamped to 16 to 1400.
     pub bytes: usize,
     /// How long after the last was sent it may arrive.
     pub patience: Duration,
 }
 
-/// What was seen of a train at the far end of its link.
+/// The arrivals of a train at the far end of its link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrainSeen {
     /// How many datagrams were sent.
@@ -38,8 +38,8 @@ pub struct TrainSeen {
     pub overtaken: u64,
     /// How many arrived with other bytes than were sent.
     pub damaged: u64,
-    /// How many datagrams the receiving host's kernel refused since their checksum did not match, whichever link they had
-    /// come along.
+    /// The number of datagrams that the receiving host's kernel refused since their checksum did not match,
+    /// over all its links.
     pub refused: u64,
     /// How many the switch dropped because the link's policy said so.
     pub dropped: u64,
@@ -54,8 +54,8 @@ pub struct TrainSeen {
 }
 
 impl TrainSeen {
-    /// At how many bits a second the link carried what arrived, of datagrams with `bytes` bytes each: no link is faster
-    /// than what it is seen to carry, and a slower one cannot seem as fast.
+    /// Returns the rate in bits per second at which the link carried the arrived datagrams of `bytes` bytes
+    /// each: no link is faster than it is seen to be, and a slower one cannot seem as fast.
     #[must_use]
     pub fn bits_per_second(&self, bytes: usize) -> Option<u64> {
         const HEADERS: u64 = 28;
@@ -69,7 +69,7 @@ fn length(bytes: usize) -> usize {
     bytes.clamp(BYTES_MIN, BYTES_MAX)
 }
 
-/// A train under way along one link.
+/// A train in progress along one link.
 struct Passage {
     from: usize,
     to: usize,
@@ -121,7 +121,7 @@ impl Numbers {
         self.first + link as u64 * self.datagrams + u64::from(at)
     }
 
-    /// The link and the place in its train; `None` for one of another call.
+    /// Returns the link and the place in its train; `None` for one of another call.
     fn place(self, number: u64) -> Option<(usize, usize)> {
         let position = number.checked_sub(self.first)?;
         let (link, at) = (position / self.datagrams, position % self.datagrams);
@@ -200,7 +200,7 @@ impl Prober {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if passages.iter().all(|passage| passage.is_over(shared)) {
-                // What arrives a second time does so a moment after the first.
+                // A duplicate arrives a moment after the first copy.
                 if over_since.get_or_insert_with(Instant::now).elapsed() >= 2 * BETWEEN_LOOKS {
                     return Ok(());
                 }
@@ -212,7 +212,7 @@ impl Prober {
         }
     }
 
-    /// Takes what has arrived, after waiting up to `wait` for it.
+    /// Takes the datagrams that have arrived, after waiting up to `wait` for one.
     fn collect(
         &self,
         shared: &Shared,
@@ -253,12 +253,12 @@ impl Prober {
     }
 }
 
-/// The number, again and again: one damaged bit shows wherever it is.
+/// Returns the number, again and again: one damaged bit shows wherever it is.
 fn payload(number: u64, length: usize) -> Vec<u8> {
     number.to_be_bytes().into_iter().cycle().take(length).collect()
 }
 
-/// The number that an unharmed payload carries.
+/// Returns the number that an unharmed payload carries.
 fn number(payload: &[u8]) -> Option<u64> {
     let first = payload.first_chunk::<8>()?;
     let again = payload.iter().zip(first.iter().cycle());
@@ -276,7 +276,7 @@ fn refused(shared: &Shared, passages: &[Passage]) -> io::Result<BTreeMap<usize, 
     receivers.into_iter().map(count).collect()
 }
 
-/// `InCsumErrors` of UDP: two lines, of which the first has the names and the second the values.
+/// Returns `InCsumErrors` of UDP: two lines, of which the first has the names and the second the values.
 fn bad_checksums(counters: &str) -> u64 {
     let mut lines = counters.lines().filter_map(|line| line.strip_prefix("Udp:"));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{ForkResult, Pid};
 
-/// Which side of a fork the caller is on.
+/// The caller's side of a fork.
 pub enum Forked {
     /// The caller is the new process.
     Child,
@@ -32,7 +32,7 @@ pub enum ForkError {
     Fork(#[source] io::Error),
 }
 
-/// Forks a process which has only one thread, so that the child may do whatever a program may do.
+/// Forks a process that has only one thread, so that the child may do everything that a program may do.
 ///
 /// # Errors
 /// [`ForkError::ManyThreads`] when other threads exist; [`ForkError::Fork`] when the kernel refuses.
@@ -51,10 +51,10 @@ pub fn fork_single_threaded() -> Result<Forked, ForkError> {
     }
 }
 
-/// Collects one child that has ended, whichever it is; `None` when no child has.
+/// Collects one child that has ended; `None` when no child has.
 ///
 /// # Errors
-/// What waitpid(2) reports, except that having no child at all is `None` as well.
+/// Any error of waitpid(2), except that having no child at all is `None` as well.
 pub fn reap_any() -> io::Result<Option<(Pid, ExitStatus)>> {
     let mut status = 0;
     // SAFETY: the pointer is to an int, which waitpid writes.
@@ -126,7 +126,7 @@ fn reset_signals() {
         // ignored: hence the bare system call.
         // SAFETY: the action is valid storage of at least the kernel's size, a null third argument means that the old
         // action is not wanted, and 8 is the size of the kernel's mask. For SIGKILL and SIGSTOP it fails and changes
-        // nothing, which is what is wanted.
+        // nothing, as intended.
         unsafe {
             libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), std::ptr::null::<u64>(), 8usize);
         }

@@ -16,7 +16,7 @@ pub struct Interface {
 /// Whether the interface resolves neighbours.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Neighbours {
-    /// By the interface's own nature (ARP on Ethernet, none on TUN).
+    /// The interface's own default (ARP on Ethernet, none on TUN).
     Default,
     /// Never: every neighbour is taken to have the interface's own hardware address.
     Unresolved,
@@ -73,11 +73,11 @@ impl Interface {
         self.request(libc::SIOCSIFFLAGS, request).map(drop)
     }
 
-    /// Puts a change of the link into force that the kernel would get round to later: an interface that was
-    /// raised before its far end would drop what is sent through it until then.
+    /// Puts a change of the link into force that the kernel would carry out later: an interface that was
+    /// raised before its far end would drop packets sent through it until then.
     ///
     /// # Errors
-    /// `NotConnected` when the link is down; what the ioctl reports otherwise.
+    /// `NotConnected` when the link is down; otherwise any error of the ioctl.
     pub fn settle(&self) -> io::Result<()> {
         let mut query = LinkQuery { command: GET_LINK, up: 0 };
         self.request(libc::SIOCETHTOOL, libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut query).cast() })?;
@@ -87,7 +87,7 @@ impl Interface {
         }
     }
 
-    /// The interface's index in its namespace.
+    /// Returns the interface's index in its namespace.
     pub fn index(&self) -> io::Result<i32> {
         let reply = self.request(libc::SIOCGIFINDEX, libc::__c_anonymous_ifr_ifru { ifru_ifindex: 0 })?;
         // SAFETY: SIOCGIFINDEX succeeded, so the kernel wrote the index member of the union.
@@ -100,9 +100,9 @@ impl Interface {
         payload: libc::__c_anonymous_ifr_ifru,
     ) -> io::Result<libc::__c_anonymous_ifr_ifru> {
         let mut request = libc::ifreq { ifr_name: self.name, ifr_ifru: payload };
-        // SAFETY: every code used in this file takes a pointer to an ifreq, which `request` is and stays for the
-        // duration of the call; its name is NUL-terminated by construction. Where the payload is a pointer, in
-        // `settle`, it is to a LinkQuery on the stack of that function, which outlives the call.
+        // SAFETY: every code used in this file takes a pointer to an ifreq, which `request` is and stays for
+        // the duration of the call; its name is NUL-terminated by construction. If the payload is a pointer,
+        // in `settle`, it is to a LinkQuery on the stack of that function, which outlives the call.
         let result = unsafe { libc::ioctl(self.control.as_raw_fd(), code as _, &raw mut request) };
         if result == -1 { Err(io::Error::last_os_error()) } else { Ok(request.ifr_ifru) }
     }
@@ -137,7 +137,7 @@ fn socket_address(address: Ipv4Addr) -> libc::sockaddr {
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
         sin_zero: [0; 8],
     };
-    // SAFETY: sockaddr_in is one of the forms that sockaddr stands for: both are 16 bytes of plain data that
-    // begin with the family, and the compiler checks the sizes.
+    // SAFETY: sockaddr_in is one of the forms of sockaddr: both are 16 bytes of plain data that begin with
+    // the family, and the compiler checks the sizes.
     unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(internet) }
 }

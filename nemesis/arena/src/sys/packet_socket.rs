@@ -13,7 +13,7 @@ const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 /// Reads and writes never block and carry one Ethernet frame each, behind an offload header as on a TUN file.
 ///
 /// # Errors
-/// What socket(2), setsockopt(2) and bind(2) report.
+/// Any error of socket(2), setsockopt(2) and bind(2).
 pub fn open(index: i32) -> io::Result<File> {
     let protocol = (libc::ETH_P_IP as u16).to_be();
     // SAFETY: socket takes plain integers. Protocol 0 receives nothing until the bind below names one, so no

@@ -13,7 +13,7 @@ impl PidFd {
     /// Opens the process that has number `pid` now.
     ///
     /// # Errors
-    /// ESRCH when there is none.
+    /// ESRCH when no process has that number.
     pub fn open(pid: Pid) -> io::Result<Self> {
         // SAFETY: pidfd_open takes two integers.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };

@@ -1,4 +1,5 @@
-//! What /proc says of processes: which exist, in which network namespace they live, what their threads do.
+//! Process information from /proc: which processes exist, their network namespace, the state of their
+//! threads.
 
 use std::fs;
 use std::io;
@@ -6,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::unistd::Pid;
 
-/// What one thread is doing, from the third field of its `stat`.
+/// The state of one thread, from the third field of its `stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThreadState {
     /// Running, runnable or sleeping.
@@ -17,7 +18,7 @@ pub enum ThreadState {
     Dead,
 }
 
-/// Every process of the PID namespace that /proc shows, in ascending order.
+/// Returns every process of the PID namespace that /proc shows, in ascending order.
 pub fn processes() -> io::Result<Vec<Pid>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -28,7 +29,8 @@ pub fn processes() -> io::Result<Vec<Pid>> {
     Ok(pids)
 }
 
-/// The inode that identifies the network namespace of `pid`; `None` once the process is ending or has ended.
+/// Returns the inode that identifies the network namespace of `pid`; `None` once the process is ending or has
+/// ended.
 ///
 /// # Errors
 /// Any failure but the process's absence: a namespace that cannot be read must not pass for another one.
@@ -55,14 +57,14 @@ fn has_memory(pid: Pid) -> io::Result<bool> {
     Ok(pages.is_some_and(|pages| !pages.starts_with("0 ")))
 }
 
-/// The inode that identifies the calling thread's network namespace.
+/// Returns the inode that identifies the calling thread's network namespace.
 pub fn own_network_namespace() -> io::Result<(fs::File, u64)> {
     let namespace = fs::File::open("/proc/thread-self/ns/net")?;
     let inode = namespace.metadata()?.ino();
     Ok((namespace, inode))
 }
 
-/// The state of every thread of `pid`; empty once the process is gone.
+/// Returns the state of every thread of `pid`; empty once the process is gone.
 pub fn threads(pid: Pid) -> io::Result<Vec<ThreadState>> {
     let Some(entries) = absent_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else {
         return Ok(Vec::new());
@@ -76,8 +78,8 @@ pub fn threads(pid: Pid) -> io::Result<Vec<ThreadState>> {
     Ok(states)
 }
 
-/// What the threads of a process have done since they began: it only ever grows, and while all of them are stopped it
-/// does not.
+/// The activity of a process's threads since they began: it only grows, and does not while all of them are
+/// stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
     /// How many times they went off a processor.
@@ -86,7 +88,7 @@ pub struct Activity {
     ticks: u64,
 }
 
-/// What the threads of `pid` have done so far; `None` once the process is gone.
+/// Returns the activity of the threads of `pid` so far; `None` once the process is gone.
 pub fn activity(pid: Pid) -> io::Result<Option<Activity>> {
     let Some(entries) = absent_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else { return Ok(None) };
     let mut activity = Activity::default();
@@ -115,7 +117,7 @@ fn parse_state(stat: &str) -> io::Result<ThreadState> {
     }
 }
 
-/// Processes come and go while /proc is being read: ENOENT and ESRCH only say that one went.
+/// Processes come and go while /proc is being read: ENOENT and ESRCH only mean that one went.
 fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

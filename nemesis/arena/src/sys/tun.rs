@@ -20,7 +20,7 @@ pub const OFFLOAD_HEADER: usize = 10;
 /// "packet" may be up to 64 KiB long.
 ///
 /// # Errors
-/// `PermissionDenied` when [`DEVICE`] may not be opened; what the ioctls report otherwise.
+/// `PermissionDenied` when [`DEVICE`] may not be opened; otherwise any error of the ioctls.
 pub fn open(name: &str) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(DEVICE)?;
     // SAFETY: ifreq is plain old data, for which all zeroes is a valid value.

@@ -42,7 +42,7 @@ pub fn register(trials: &mut Vec<Trial>, allowed: &Capabilities) {
     fixture::for_both_ports(trials, allowed, &tests);
 }
 
-/// The packets that came into the switch from host `from` for host `to`.
+/// Returns the packets that came into the switch from host `from` for host `to`.
 fn entered(capture: &Capture, from: u8, to: u8) -> impl Iterator<Item = &Packet> {
     let address = |number| Ipv4Addr::new(10, 77, 0, number);
     capture.packets.iter().filter(move |packet| {
@@ -149,10 +149,10 @@ fn exchange_and_cut(kind: PortKind, spec: CaptureSpec) {
     agrees_with_tshark(&file, &read);
 }
 
-/// Where Wireshark's own reader is installed, it must see the same.
+/// Wireshark's own reader must see the same, if it is installed.
 fn agrees_with_tshark(file: &Path, read: &Capture) {
     let mut command = Command::new("tshark");
-    // Somebody's own settings could be out of reach, and could change what is printed.
+    // The user's own settings could be unreadable, and could change the output.
     let folder = file.parent().unwrap();
     command.env("HOME", folder).env("XDG_CONFIG_HOME", folder);
     command.args(["-T", "fields", "-E", "separator=|", "-n", "-r"]).arg(file);
@@ -166,9 +166,10 @@ fn agrees_with_tshark(file: &Path, read: &Capture) {
     command.args(fields.iter().flat_map(|field| ["-e", field]));
     let output = match command.output() {
         Ok(output) => output,
-        // Refused is what is said where it is nowhere, and PATH names folders that this user may not look into.
+        // Permission is denied if the program does not exist and PATH names folders that this user may not
+        // enter.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-            println!("tshark is not asked what it reads in the capture: {error}");
+            println!("tshark skipped: {error}");
             return;
         }
         Err(error) => panic!("tshark does not run: {error}"),
@@ -189,7 +190,7 @@ fn agrees_with_tshark(file: &Path, read: &Capture) {
     let mut text: Vec<String> = text.lines().map(str::to_owned).collect();
     for (mark, earlier) in read.marks.iter().zip(0..) {
         let place = mark.position + earlier;
-        // The length is that of the entry, which is nobody's business.
+        // The length is that of the entry, which does not matter.
         let fields: Vec<&str> = text[place].split('|').collect();
         text[place] = [fields[0], fields[1], "", fields[3], fields[4]].join("|");
         expected.insert(place, format!("|{}|||{}", seconds(mark.microseconds * 1000), mark.text));
@@ -251,7 +252,7 @@ fn what_shaping_did_is_captured(kind: PortKind) {
     stream.read_exact(&mut [0; 60_000]).unwrap();
     drop(stream);
     server.join().unwrap();
-    // Behind what is still on its way, so that nothing is when these have arrived.
+    // Sent after the packets in flight, so that none is left when these have arrived.
     switch.apply(&[(node(1), node(2), LinkPolicy::OPEN), (node(2), node(1), LinkPolicy::OPEN)]).unwrap();
     assert!(fixture::arrives(&switch, 1, 2) && fixture::arrives(&switch, 2, 1));
     arena.close().unwrap();
@@ -319,7 +320,7 @@ fn what_a_cut_took_on_its_way(kind: PortKind) {
 fn a_ring_keeps_the_newest(kind: PortKind) {
     const SENT: u32 = 2000;
     const BYTES: usize = 32 << 10;
-    /// What a packet takes in a ring beside its own bytes.
+    /// The overhead of a packet in a ring, besides its own bytes.
     const HEADER: usize = 48;
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("network.pcapng");
@@ -344,7 +345,7 @@ fn a_ring_keeps_the_newest(kind: PortKind) {
     assert_eq!(read.statistics[&0], (SENT.into(), first.into()));
 }
 
-/// The file is a pipe that nobody reads until everything has been sent: a disk that has stopped.
+/// The file is a pipe that nobody reads until everything has been sent, like a stopped disk.
 fn a_slow_file(kind: PortKind) {
     const SENT: usize = 64 << 20;
     let folder = TempDir::new().unwrap();
@@ -360,7 +361,7 @@ fn a_slow_file(kind: PortKind) {
     switch.mark("sending begins").unwrap();
     sink(&arena, SENT);
     switch.mark("sending has ended").unwrap();
-    // None of this could have come to pass, had the switch waited for the pipe.
+    // None of this could have happened if the switch had waited for the pipe.
     let taken = Arc::new(AtomicUsize::new(0));
     let reading = thread::spawn({
         let (mut reader, taken) = (reader, Arc::clone(&taken));
@@ -372,7 +373,7 @@ fn a_slow_file(kind: PortKind) {
             bytes
         }
     });
-    // There is room again: what comes now says how much is missing before it.
+    // There is room again: the next record has the number of those missing before it.
     wait_until("the writer goes on", || taken.load(Ordering::Relaxed) > 8 << 20);
     assert!(fixture::arrives(&switch, 1, 2) && fixture::arrives(&switch, 2, 1));
     arena.close().unwrap();
@@ -427,7 +428,7 @@ fn captures_take_turns(kind: PortKind) {
         assert!(matches!(refused, CaptureError::AlreadyCapturing), "{refused:?}");
     }
     assert_eq!(off.finish().unwrap(), None);
-    // Neither has ended the first.
+    // Neither attempt has ended the first capture.
     fixture::arrives(&switch, 1, 2);
     assert_eq!(first.finish().unwrap().unwrap().packets, 1);
 
@@ -438,7 +439,7 @@ fn captures_take_turns(kind: PortKind) {
     let refused = begin(&CaptureSpec::WHOLE, "nowhere/file").unwrap_err();
     assert!(refused.to_string().contains("nowhere/file"), "{refused}");
 
-    // Dropped unfinished, a ring leaves nothing and a file what it has; and another may follow.
+    // Dropped unfinished, a ring leaves nothing and a file what it has; and another capture may follow.
     drop(begin(&CaptureSpec::RING, "forgotten").unwrap());
     let dropped = begin(&CaptureSpec::WHOLE, "dropped").unwrap();
     fixture::arrives(&switch, 1, 2);

@@ -1,4 +1,4 @@
-//! What the tests have in common: an arena of a few hosts, and waiting for a condition.
+//! The shared parts of the tests: an arena of a few hosts, and waiting for a condition.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,16 +21,16 @@ pub fn node(number: u8) -> String {
     format!("n{number}")
 }
 
-/// An arena with hosts `n1` to `n<count>` at 10.77.0.1 and on.
+/// Returns an arena with hosts `n1` to `n<count>` at 10.77.0.1 and on.
 pub fn arena(count: u8, port: PortKind) -> Arena {
     let hosts = (1..=count)
         .map(|number| HostSpec { name: node(number).into(), address: Ipv4Addr::new(10, 77, 0, number) })
         .collect();
     let spec = ArenaSpec { hosts, port, tcp_rto_max: Some(Duration::from_secs(1)) };
-    Arena::build(&spec).expect("the arena stands")
+    Arena::build(&spec).expect("the arena is built")
 }
 
-/// The host called `n<number>`.
+/// Returns the host called `n<number>`.
 pub fn host(arena: &Arena, number: u8) -> Arc<Host> {
     Arc::clone(arena.host(&node(number)).expect("a host of this arena"))
 }
@@ -44,7 +44,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A shell command, with its output in `folder`.
+/// Returns a shell command, with its output in `folder`.
 pub fn shell(command: &str, folder: &Path) -> ProcessSpec {
     ProcessSpec {
         program: "/bin/sh".into(),
@@ -56,8 +56,8 @@ pub fn shell(command: &str, folder: &Path) -> ProcessSpec {
     }
 }
 
-/// A daemon by the book: it forks, leaves its session, forks again, and its parents end. What stays is two
-/// processes that sleep.
+/// A daemon by the book: it forks, leaves its session, forks again, and its parents end. Two sleeping
+/// processes remain.
 pub const DAEMON: &str = "setsid sh -c 'setsid sleep 1000 & exit 0' & wait; exec sleep 1000";
 
 /// Whether exactly `count` processes live on `host`, and all of them are `sleep` by now.
@@ -67,7 +67,8 @@ pub fn only_sleepers(host: &Host, count: usize) -> bool {
     pids.len() == count && pids.into_iter().all(sleeps)
 }
 
-/// Accepts one connection on `host` and sends back whatever comes; answers where, and a handle to wait for its end.
+/// Accepts one connection on `host` and echoes its input; returns the address, and a handle to wait for its
+/// end.
 pub fn echo_once(host: &Host) -> (SocketAddr, JoinHandle<()>) {
     let listener = host
         .enter(|| TcpListener::bind((host.address(), 0)))
@@ -88,7 +89,7 @@ pub fn echo_once(host: &Host) -> (SocketAddr, JoinHandle<()>) {
     (address, server)
 }
 
-/// A blocking connection from `host` to `to`, whose reads fail after [`PATIENCE`].
+/// Opens a blocking connection from `host` to `to`, whose reads fail after [`PATIENCE`].
 pub fn connect(host: &Host, to: SocketAddr) -> TcpStream {
     let stream = host.enter(|| TcpStream::connect_timeout(&to, PATIENCE)).expect("the host can be entered");
     let stream = stream.expect("the other host answers");
@@ -105,7 +106,7 @@ pub fn round_trip(stream: &mut TcpStream, mark: u8) {
     assert_eq!(back, [mark; 64]);
 }
 
-/// What became of one probe from `from` to `to`.
+/// Returns the outcome of one probe from `from` to `to`.
 pub fn probe(switch: &Switch, from: u8, to: u8) -> ProbeOutcome {
     switch.probe(&[(node(from), node(to))], PATIENCE).expect("the switch runs")[0]
 }
@@ -117,7 +118,7 @@ pub fn arrives(switch: &Switch, from: u8, to: u8) -> bool {
 /// A test that is run over either kind of port.
 pub type PortTest = (&'static str, fn(PortKind));
 
-/// Registers `tests` once for each kind of port; a kind that is not available skips them, and says why.
+/// Registers `tests` once for each kind of port; an unavailable kind is skipped, with the reason.
 pub fn for_both_ports(trials: &mut Vec<Trial>, allowed: &Capabilities, tests: &[PortTest]) {
     for (kind, name, availability) in
         [(PortKind::Tun, "tun", &allowed.tun), (PortKind::Packet, "packet", &allowed.packet_on_veth)]

@@ -31,8 +31,8 @@ pub fn register(trials: &mut Vec<Trial>) {
     }
 }
 
-/// The processes that [`duress_arena::isolate`] makes, told apart by their numbers: init is process 1 of
-/// the innermost namespace, the runner process 2, and outer is not inside.
+/// The processes that [`duress_arena::isolate`] makes, identified by their numbers: init is process 1 of the
+/// innermost namespace, the runner process 2, and outer is not inside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
     Outer,
@@ -66,7 +66,7 @@ impl Stage {
         stage
     }
 
-    /// Every living process that carries the mark.
+    /// Returns every living process that carries the mark.
     fn members(&self) -> Vec<Pid> {
         let wanted = format!("{MARK}={}", self.mark);
         let mut members = Vec::new();
@@ -97,10 +97,11 @@ impl Stage {
         self.members().into_iter().find(|&pid| pid != outer && inner(pid) == number).unwrap()
     }
 
-    /// Waits until nothing carries the mark, at two looks in a row: at the first, a process might just be forking.
+    /// Waits until no process carries the mark, at two looks in a row: at the first, a process might just be
+    /// forking.
     fn assert_empties(&mut self) {
         let mut empty_looks = 0;
-        wait_until("nothing is left", || {
+        wait_until("no process is left", || {
             empty_looks = if self.members().is_empty() { empty_looks + 1 } else { 0 };
             empty_looks == 2
         });
@@ -154,7 +155,7 @@ fn killing_outer_at_any_moment() {
 fn signals_are_passed_on() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         if signal == Signal::SIGHUP && hangup_is_ignored() {
-            println!("SIGHUP skipped: whoever started the tests ignores it, as nohup does");
+            println!("SIGHUP skipped: the parent of the tests ignores it, as nohup does");
             continue;
         }
         let mut stage = Stage::ready();
@@ -177,7 +178,7 @@ fn hangup_is_ignored() -> bool {
 fn probing_changes_nothing() {
     let output = scene::command(Scene::Probe).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    // These tests stand on packet ports, so that a probe which does not find them is wrong.
+    // These tests use packet ports, so that a probe which does not find them is wrong.
     assert!(text.contains("namespaces: Available, proc: Available"), "{text}");
     assert!(text.contains("packet_on_veth: Available"), "{text}");
     assert!(output.status.success(), "after probing: {output:?}");

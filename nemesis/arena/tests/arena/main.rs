@@ -1,9 +1,9 @@
 //! The arena against a real kernel: real namespaces, packets and processes.
 //!
-//! Namespaces need a single-threaded start, so that this has a `main` of its own: it isolates itself first, and
-//! runs the tests in the runner. Without what the machine forbids tests are ignored, with the reason.
+//! Namespaces need a single-threaded start, so this has a `main` of its own: it isolates itself first, and
+//! runs the tests in the runner. Tests that need what the machine refuses are ignored, with the reason.
 //!
-//! Some tests need a program to run: this one is started again, with a scene to play as its argument.
+//! Some tests need a program to run: they start this one again, with a scene to play as its argument.
 
 mod capture;
 mod fixture;
@@ -27,7 +27,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::scene::Scene;
 
-/// The example that the crate's front door shows, run.
+/// Runs the example that the crate's front door shows.
 fn example(allowed: &Capabilities) -> Trial {
     let tracing = allowed.ptrace.clone();
     Trial::ignorable_test("the_example_shows_what_it_says", move || {

@@ -1,5 +1,5 @@
-//! A reader of pcapng files of its own, after the format's description, so that what the switch writes is not
-//! read by the code that wrote it.
+//! A separate reader of pcapng files, after the format's description, so that the switch's output is not read
+//! by the code that wrote it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -41,7 +41,7 @@ pub struct Packet {
 /// An entry of a journal.
 #[derive(Debug)]
 pub struct Mark {
-    /// How many packets stand before it.
+    /// The number of packets before it.
     pub position: usize,
     pub text: String,
     pub microseconds: u64,
@@ -63,12 +63,12 @@ impl Packet {
         octets.into()
     }
 
-    /// How many packets the comment says this stands for.
+    /// Returns the number of packets that the comment stands for.
     pub fn packets(&self) -> u64 {
         self.comment.split_once(" packets: ").map_or(1, |(count, _)| count.parse().unwrap())
     }
 
-    /// To how many of them the comment says that this happened.
+    /// Returns the number of them that had this outcome, by the comment.
     pub fn count(&self, what: &str) -> u64 {
         let parts = match self.comment.split_once(" packets: ") {
             None if self.comment.is_empty() => "forwarded",

@@ -1,4 +1,4 @@
-//! Processes on hosts: everything on a host is struck, nothing beside it, and the evidence is true.
+//! Processes on hosts: everything on a host is struck, nothing else is, and the evidence is true.
 
 use std::error::Error;
 use std::fs;
@@ -51,7 +51,7 @@ fn a_kill_reaches_daemons() {
     assert!(pids.iter().all(|&pid| !alive(pid)), "some of {pids:?} live");
     assert_eq!(host.pids().unwrap(), []);
     assert_eq!(node.state().unwrap(), ProcessState::Gone);
-    // A second kill finds nothing, and says so.
+    // A second kill finds no process, and reports that.
     assert_eq!(node.kill(PATIENCE).unwrap().pids, 0);
 }
 
@@ -90,13 +90,13 @@ fn a_pause_stops_daemons() {
     let resumed = node.resume(PATIENCE).unwrap();
     assert_eq!((resumed.pids, resumed.continued, resumed.progressed), (2, 2, 2));
     assert_eq!(node.alive().unwrap().stopped, 0);
-    // What was not stopped does not show that it continues.
+    // A process that was not stopped does not prove that it continues.
     let again = node.resume(PATIENCE).unwrap();
     assert_eq!((again.pids, again.continued, again.progressed), (2, 0, 0));
     assert_eq!(node.state().unwrap(), ProcessState::Running);
     wait_until("they sleep again", || states('S'));
 
-    // What is paused can be killed.
+    // A paused process can be killed.
     node.pause(PATIENCE).unwrap();
     assert_eq!(node.kill(PATIENCE).unwrap().pids, 2);
 }
@@ -111,7 +111,7 @@ fn a_pause_stops_every_thread() {
     let paused = node.pause(PATIENCE).unwrap();
     assert_eq!((paused.pids, paused.threads), (1, scene::THREADS + 1));
 
-    // The threads write without end; while they are stopped nothing may grow, look as often as one will.
+    // The threads write without end; while they are stopped no counter may grow, however often it is read.
     let before = progress();
     for _ in 0..2_000 {
         assert_eq!(progress(), before);
@@ -156,7 +156,7 @@ fn hosts_are_struck_one_at_a_time() {
 fn a_request_to_end_is_waited_for() {
     let arena = arena(1, PortKind::Packet);
     let (host, folder) = (host(&arena, 1), TempDir::new().unwrap());
-    // The answer to the request is an exit code that nothing else would give.
+    // The program answers the request with an exit code that nothing else would give.
     let obedient = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done";
     let mut node = host.spawn(&shell(obedient, folder.path())).unwrap();
     let ready = || fs::read_to_string(folder.path().join("stdout")).unwrap().contains("ready");
@@ -175,7 +175,7 @@ fn a_request_to_end_is_waited_for() {
     node.kill(PATIENCE).unwrap();
 }
 
-/// A node must not inherit what the harness set up for itself: a session, blocked or ignored signals.
+/// A node must not inherit the harness's own set-up: a session, blocked or ignored signals.
 fn a_node_starts_afresh() {
     let arena = arena(1, PortKind::Packet);
     let (host, folder) = (host(&arena, 1), TempDir::new().unwrap());

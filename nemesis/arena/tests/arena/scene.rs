@@ -18,7 +18,7 @@ pub const THREADS: usize = 4;
 pub const LEAVING: u8 = 7;
 const PREFIX: &str = "--scene=";
 
-/// What the program may be asked to play instead of running tests.
+/// The scenes that the program may play instead of running tests.
 #[derive(Clone, Copy)]
 pub enum Scene {
     /// Isolates itself, starts nodes that daemonise themselves, says "ready", and stays.
@@ -41,7 +41,7 @@ const SCENES: [(&str, Scene); 5] = [
     ("example", Scene::Example),
 ];
 
-/// The scene that the command line asks for.
+/// Returns the scene that the command line asks for.
 pub fn asked_for() -> Option<Scene> {
     let argument = std::env::args().nth(1)?;
     let name = argument.strip_prefix(PREFIX)?;
@@ -56,14 +56,14 @@ pub fn pass_on(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
-/// The command that plays `scene`.
+/// Returns the command that plays `scene`.
 pub fn command(scene: Scene) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
     command.arg(argument(scene));
     command
 }
 
-/// The same as a process for a host, with its output in `folder`.
+/// Returns the same as a process for a host, with its output in `folder`.
 pub fn spec(scene: Scene, folder: &Path) -> ProcessSpec {
     let mut spec = shell("", folder);
     spec.program = std::env::current_exe().expect("a program has a path");
@@ -105,7 +105,7 @@ fn stay() -> ExitCode {
     let nodes = [1, 2].map(|number| host(&arena, number).spawn(&shell(DAEMON, folder.path())));
     assert!(nodes.iter().all(Result::is_ok), "{nodes:?}");
     wait_until("the daemons sleep", || [1, 2].iter().all(|&number| only_sleepers(&host(&arena, number), 2)));
-    // Nobody will be there to remove it.
+    // No later process will remove it.
     drop(folder);
     println!("ready");
     loop {

@@ -93,7 +93,7 @@ impl Flow {
     }
 }
 
-/// The numbers that [`Flow::send`] put into datagrams.
+/// Returns the numbers that [`Flow::send`] put into datagrams.
 fn numbers(arrived: &[Vec<u8>]) -> Vec<u64> {
     arrived.iter().map(|datagram| u64::from_be_bytes(datagram[..8].try_into().unwrap())).collect()
 }
@@ -142,7 +142,7 @@ fn jitter_keeps_order(kind: PortKind) {
 
     let reorder = Some(Reorder { probability: chance(100_000), hold: Duration::from_millis(20) });
     let mut arrived = numbers(&Flow::under(LinkPolicy { reorder, ..LinkPolicy::OPEN }, kind).send(1000));
-    assert!(!arrived.is_sorted(), "nothing was overtaken");
+    assert!(!arrived.is_sorted(), "no datagram was overtaken");
     arrived.sort_unstable();
     assert_eq!(arrived, (0..1000).collect::<Vec<_>>(), "each must arrive, once");
 }
@@ -161,7 +161,7 @@ fn damage_is_noticed_or_not(kind: PortKind) {
     };
     let mut noticed = under(Damage::BadChecksum);
     assert_eq!(noticed.send(200), Vec::<Vec<u8>>::new(), "the kernel passes damaged datagrams on");
-    // Not dropped by the switch: it is the receiver that refuses them.
+    // The switch did not drop them: the receiver refuses them.
     let link = noticed.counters();
     assert_eq!((link.forwarded_packets, link.damaged_packets, link.dropped_packets), (200, 200, 0));
 

@@ -1,4 +1,4 @@
-//! What a train of datagrams shows of a link, and that it shows nothing of one that does nothing.
+//! A train of datagrams shows the effects of a link, and none on a link without effects.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub fn register(trials: &mut Vec<Trial>, allowed: &Capabilities) {
     fixture::for_both_ports(trials, allowed, &tests);
 }
 
-/// What trains on `n1` to `n2`, under `policy`, and on the way back, which is open, show.
+/// Returns the results of trains on `n1` to `n2`, under `policy`, and on the way back, which is open.
 fn ride(arena: &Arena, policy: LinkPolicy, train: Train) -> [TrainSeen; 2] {
     let switch = arena.switch();
     switch.apply(&[(node(1), node(2), policy)]).unwrap();
@@ -73,7 +73,7 @@ fn a_train_shows_lateness(kind: PortKind) {
     let [jittery, _] = ride(&arena, LinkPolicy { jitter: LATE, seed: 1, ..LinkPolicy::OPEN }, train);
     assert!(jittery.slowest.unwrap() >= LATE / 2, "{jittery:?}");
     assert!(jittery.arrived == jittery.sent && jittery.overtaken == 0, "{jittery:?}");
-    // What takes longer than the train is awaited is not heard of; and not in a later train either.
+    // Datagrams later than the train's patience are not counted; nor are they counted in a later train.
     let [silent, _] = ride(&arena, LinkPolicy { delay: LATE * 5, ..LinkPolicy::OPEN }, train);
     assert_eq!((silent.arrived, silent.dropped), (0, 0), "{silent:?}");
     let [again, _] = ride(&arena, LinkPolicy::OPEN, Train { patience: LATE * 6, ..train });

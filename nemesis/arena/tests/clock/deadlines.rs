@@ -20,7 +20,7 @@ const WAITS: [(&str, i32); 6] = [
 ];
 /// How much later a wait is to end. Longer than a slice, so that there is more than one.
 const WAIT_NS: i64 = 400_000_000;
-/// What the kernel may let a waiting thread go on too early, by the coarseness of two clocks.
+/// How much too early the kernel may wake a waiting thread, by the coarseness of two clocks.
 const EARLY_NS: i64 = 1_000_000;
 
 fn preloaded(world: &World, page: &ClockPage, name: &str) -> Running {
@@ -99,7 +99,7 @@ pub fn java_parks_by_the_nodes_clock(world: &World) {
     assert!(ended.value("late") >= 0, "{}", ended.line);
 }
 
-/// What the library is for: the same programs without it.
+/// The library's purpose: the same programs without it.
 pub fn waits_without_the_library_end_by_the_machines_clock(world: &World) {
     let behind = new_page();
     behind.bump(-HOUR).expect("is bumped");

@@ -1,7 +1,7 @@
 //! Clocks as unmodified programs see them, in every language that is installed here.
 //!
-//! The tracer has to be forked while the test is single-threaded, hence no ordinary test harness. As root the
-//! whole suite is run once more by an ordinary user.
+//! The tracer has to be forked while the test is single-threaded, so there is no ordinary test harness. As
+//! root, the whole suite runs a second time as an ordinary user.
 
 mod deadlines;
 mod programs;
@@ -29,7 +29,7 @@ use start_up::{states, tracer_of};
 
 const SECOND: i64 = 1_000_000_000;
 const HOUR: i64 = 3600 * SECOND;
-/// What a wall clock may lag behind because it counts in coarser units, Java's microseconds among them.
+/// How much a wall clock may lag because it counts in coarser units, such as Java's microseconds.
 const GRAIN: i64 = 1_000;
 /// The ordinary user.
 const NOBODY: u32 = 65534;
@@ -45,7 +45,7 @@ struct World {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // Nothing below may start a thread before the tracer.
+    // No code below may start a thread before the tracer.
     let both = Tracer::start().and_then(|tracer| Ok((tracer, Tracer::start()?)));
     let (tracer, doomed) = match both {
         Ok(both) => both,
@@ -179,7 +179,7 @@ fn follows_the_clock(world: &World, name: &str) {
     assert!(evidence.proves(GRAIN), "{evidence:?}");
     assert!(evidence.seen[0].uncertainty_ns < SECOND / 2, "{evidence:?}");
 
-    // 20 ms a second, from where it stands.
+    // 20 ms a second, from its present value.
     let drifting = page.drift(20_000_000, MonotonicClocks::KeepPace).expect("drifts");
     let mut gained = 0;
     until("the clock gains 8 ms", || {
@@ -267,7 +267,7 @@ fn monotonic_clocks_drift_when_asked(world: &World) {
     });
 }
 
-/// What one run of `torn` saw.
+/// The results of one run of `torn`.
 struct Torn {
     /// The machine's clock before, the node's, and the machine's after.
     readings: Vec<[i64; 3]>,
@@ -303,7 +303,7 @@ fn finish_torn(mut program: Running) -> Torn {
 /// Every reading must be a time that the clock really showed at some moment while it was being read.
 fn no_reading_is_torn(world: &World) {
     let page = new_page();
-    // Every step is a second forwards, so that a reading tells how many steps had been made. Step k was in
+    // Every step is a second forwards, so that a reading shows how many steps had been made. Step k was in
     // force no earlier than `from[k]` and no later than `to[k + 1]`.
     let (mut from, mut to) = (vec![0], vec![0]);
     let torn = while_torn_runs(world, &page, |_| {
@@ -413,10 +413,10 @@ fn an_unpatched_program_is_evidence_of_failure(world: &World) {
     assert_eq!(evidence.patched_pids, [ours.pid().as_raw()]);
     assert!(!evidence.proves(SECOND));
     assert!(world.evidence(&page, &[ours.pid()]).proves(GRAIN));
-    assert!(!world.evidence(&page, &[]).proves(SECOND), "no process proves nothing");
+    assert!(!world.evidence(&page, &[]).proves(SECOND), "no processes, no proof");
 }
 
-/// A limit of the method, and of its evidence: this is what the documentation says, kept true.
+/// A limit of the method, and of its evidence: this keeps the documentation true.
 fn a_plain_system_call_bypasses_the_clock(world: &World) {
     let page = new_page();
     let mut program = world.start(&page, "bypass");
@@ -433,13 +433,12 @@ fn nodes_have_clocks_of_their_own(world: &World) {
     for (node, offset) in nodes.iter_mut().zip([HOUR, 0, -HOUR]) {
         node.ask("now").assert_ahead("wall", (offset, offset), 0);
     }
-    // A page that is gone leaves the processes with what was in force.
+    // After the page is gone the processes keep the last setting.
     drop(pages);
     nodes[0].ask("now").assert_ahead("wall", (HOUR, HOUR), 0);
 }
 
-/// Whatever stage of its end a process is in when it is looked at, it never counts as one that does not
-/// follow.
+/// A process never counts as one that does not follow, whatever stage of its end it is in.
 fn a_process_that_ends_is_left_out(world: &World) {
     let page = new_page();
     for _ in 0..30 {

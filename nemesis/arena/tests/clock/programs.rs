@@ -1,4 +1,4 @@
-//! The programs under test: compiled from the sources beside this file by whatever compilers are installed.
+//! The programs under test: compiled from the sources beside this file by the installed compilers.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -73,7 +73,7 @@ impl Programs {
         Self { folder: folder.to_owned(), made }
     }
 
-    /// The command line that starts program `name`.
+    /// Returns the command line that starts program `name`.
     pub fn command_line(&self, name: &str) -> Result<&[String], String> {
         match &self.made[name] {
             Ok(line) => Ok(line),
@@ -160,7 +160,7 @@ impl Running {
         stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).expect("is written");
     }
 
-    /// The next line of its output, within half a minute.
+    /// Returns the next line of its output, within half a minute.
     pub fn read_line(&mut self) -> String {
         let mut line = String::new();
         assert!(self.has_output(Duration::from_secs(30)), "the program has been silent for 30 s");

@@ -1,4 +1,4 @@
-//! What is followed while programs start, and what no longer.
+//! The processes that are followed while programs start, and those that no longer are.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -89,7 +89,7 @@ pub fn start_up_ends(world: &World) {
     }
 }
 
-/// The state letter of every thread of a process.
+/// Returns the state letter of every thread of a process.
 pub fn states(pid: Pid) -> String {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return String::new() };
     let state = |path: std::path::PathBuf| {
@@ -101,7 +101,7 @@ pub fn states(pid: Pid) -> String {
 
 pub fn signals_work_during_start_up(world: &World) {
     let page = new_page();
-    // Nothing below waits so long, so that none of it can be owed to the end of start-up.
+    // No wait below is that long, so none of the results can be due to the end of start-up.
     let long = StartUp { quiet: Duration::from_secs(3600) };
     let start = || {
         let child = world.tracer.spawn(piped(world.line("go")), &page, long).expect("spawns");

@@ -1,5 +1,5 @@
-//! Databases that were not made for this disk: killed, cut off from power and started again, they keep what
-//! they acknowledged, and with a lying fsync they do not.
+//! Databases that were not made for this disk: killed, cut off from power and started again, they keep their
+//! acknowledged data, and with a lying fsync they do not.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,9 +40,9 @@ pub fn register(trials: &mut Vec<Trial>) {
 
 /// A database that one program counts in, printing each number it has committed, and another looks into.
 trait Counting {
-    /// Counts on from what is there, without end.
+    /// Continues to count from the stored number, without end.
     fn count(&self, path: &Path) -> Command;
-    /// Every number that is there, or why the database cannot be read.
+    /// Returns every number that is there, or why the database cannot be read.
     fn counted(&self, path: &Path) -> Result<BTreeSet<u64>, Failed>;
 }
 
@@ -122,7 +122,7 @@ fn count_until_power_cut(
     for _ in 0..wanted {
         last = lines.next(PATIENCE).ok_or("the database does not count")?;
     }
-    // At no particular moment: right after an acknowledgement nothing new may have been written yet.
+    // At a random moment: right after an acknowledgement no new data may have been written yet.
     let moment = Instant::now() + Duration::from_micros(random.random_range(0..4000));
     while let Some(line) = lines.next(moment.saturating_duration_since(Instant::now())) {
         last = line;
@@ -296,7 +296,7 @@ impl Etcd {
 /// Runs `test` with a disk and a folder on it that etcd has for itself.
 fn with_etcd(test: impl FnOnce(&Stage, &Path) -> Result<(), Failed>) -> Result<Completion, Failed> {
     if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return Missing::new(Need::Etcd, "there is no etcd: sh ci/install-etcd").ended();
+        return Missing::new(Need::Etcd, "etcd is not installed: sh ci/install-etcd").ended();
     }
     let stage = Stage::new();
     let data = stage.path("etcd");

@@ -1,4 +1,4 @@
-//! Faults that are no power loss: each takes hold, is counted, and heals.
+//! Faults other than power loss: each takes hold, is counted, and heals.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -193,7 +193,7 @@ fn triggers() -> Outcome {
     // 120 expected, with a standard deviation of 9.2: six of them either way.
     assert!((65..=175).contains(&failed), "{failed} of 400");
     assert_eq!(touched(&stage.disk().heal(Lasting::Errors(on))?), (failed as u64, 0));
-    // Where any file may be struck, the probe is made until it is.
+    // If any file may be struck, the disk probes until one is.
     let by_chance = stage.disk().inject(&DiskFault::Errors {
         on,
         trigger: Trigger::Probability(0.05),
@@ -217,7 +217,7 @@ fn no_space() -> Outcome {
     assert_eq!(errno(left.write(b"more")), Some(Errno::ENOSPC));
     assert_eq!(errno(File::create(stage.path("another"))), Some(Errno::ENOSPC));
     assert_eq!(nix::sys::statvfs::statvfs(&stage.path(""))?.blocks_available(), 0);
-    // Nothing new is needed to overwrite.
+    // Overwriting needs no new space.
     OpenOptions::new().write(true).open(stage.path("old"))?.write_all(&[3; 8192])?;
     file.set_len(0)?;
     file.write_all_at(&[4; 10_000], 0)?;
@@ -282,7 +282,7 @@ fn bit_flip() -> Outcome {
     File::open(stage.path("a.db"))?.read_to_end(&mut seen)?;
     assert_eq!(runs(&seen), runs(&expected), "what the kernel had cached is read again");
     open.read_exact_at(&mut seen, 0)?;
-    assert_eq!(runs(&seen), runs(&expected), "by whoever had it open, too");
+    assert_eq!(runs(&seen), runs(&expected), "through descriptors opened before, too");
     assert_eq!(runs(&mapped.copy()), runs(&expected), "and mapped");
     assert_eq!(runs(&fs::read(stage.path("b.log"))?), [(20_000, 0)]);
     drop((file, open, mapped));

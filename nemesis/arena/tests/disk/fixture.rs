@@ -1,4 +1,4 @@
-//! A disk in a folder of its own, unmounted and removed whatever becomes of the test.
+//! A disk in a folder of its own, unmounted and removed whatever the test's outcome.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A disk with journal semantics.
+    /// Returns a disk with journal semantics.
     pub fn new() -> Self {
         Self::with(DiskOptions::new(7))
     }
 
-    /// A disk as POSIX has it and no more.
+    /// Returns a disk with exactly the guarantees of POSIX.
     pub fn strict() -> Self {
         Self::with(DiskOptions { semantics: Semantics::Strict, ..DiskOptions::new(7) })
     }
@@ -39,24 +39,24 @@ impl Stage {
         &self.disk
     }
 
-    /// A path on the disk.
+    /// Returns a path on the disk.
     pub fn path(&self, name: &str) -> PathBuf {
         self.disk.mount_point().join(name)
     }
 
-    /// A path beside it, on the machine's own.
+    /// Returns a path beside it, on the machine's own.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    /// Unmounts, demanding that it goes well; the home is still there for a look at what is left.
+    /// Unmounts, requiring success; the home is still there to look at its contents.
     pub fn close(self) -> TempDir {
         self.disk.close().expect("an orderly end");
         self.home
     }
 }
 
-/// Whether a disk can be mounted here; if not, why, as the error tells it.
+/// Returns why a disk cannot be mounted here, if so, as the error reports it.
 pub fn mountable() -> Result<(), String> {
     match Stage::try_with(DiskOptions::new(0)) {
         Ok(_) => Ok(()),
@@ -67,7 +67,7 @@ pub fn mountable() -> Result<(), String> {
     }
 }
 
-/// An error with all its causes.
+/// Returns an error with all its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
@@ -75,7 +75,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// Who runs this, seen before a user namespace makes everybody root.
+/// The user who runs this, read before a user namespace makes every user root.
 pub struct Outside {
     pub is_root: bool,
 }
@@ -105,15 +105,15 @@ pub fn tree(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// A number from the environment.
+/// Returns a number from the environment.
 pub fn number(variable: &str, otherwise: u32) -> u32 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
         Err(_) => otherwise,
     }
 }
 
-/// The content of a file as runs of the same byte, so that it can be read when a test fails.
+/// Returns the content of a file as runs of the same byte, so that it can be read when a test fails.
 pub fn runs(content: &[u8]) -> Vec<(usize, u8)> {
     content.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0])).collect()
 }

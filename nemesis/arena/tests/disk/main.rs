@@ -1,9 +1,9 @@
-//! The fault disk against a real kernel: POSIX as programs expect it, power loss held against a model, and
+//! The fault disk against a real kernel: POSIX as programs expect it, power loss compared with a model, and
 //! databases that were not made for it.
 //!
-//! Mounting needs namespaces, and those a single-threaded start: this has a `main` of its own, which isolates
-//! itself first. Whatever happens to it, its mounts and processes end with it. What the machine forbids is
-//! skipped, with the reason.
+//! Mounting needs namespaces, and those need a single-threaded start: this has a `main` of its own, which
+//! isolates itself first. However it ends, its mounts and processes end with it. Tests that need what the
+//! machine refuses are skipped, with the reason.
 //!
 //! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20), `DURESS_ETCD_ROUNDS` how many
 //! etcd (5), and `DURESS_DISK_CASES` how many random histories are tried (60).

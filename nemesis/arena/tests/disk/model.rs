@@ -33,7 +33,7 @@ pub fn register(trials: &mut Vec<Trial>) {
     }));
 }
 
-/// What may be renamed.
+/// The files that may be renamed.
 #[derive(Clone, Copy, PartialEq)]
 enum Moves {
     All,
@@ -132,7 +132,7 @@ fn shorten(tree: &[(String, Vec<u8>)]) -> Vec<(String, Vec<(usize, u8)>)> {
     tree.iter().map(|(name, content)| (name.clone(), runs(content))).collect()
 }
 
-/// Does `operation` for real. Nothing stays open.
+/// Performs `operation` on the disk. Closes every file.
 fn apply(path: &dyn Fn(&str) -> PathBuf, operation: &Operation) -> std::io::Result<()> {
     let file = |file: usize| path(FILES[file]);
     let open = |file: usize| OpenOptions::new().write(true).open(path(FILES[file]));
@@ -199,7 +199,7 @@ impl Model {
         Self { semantics, names, durable, history, files: BTreeMap::new(), next: 1 }
     }
 
-    /// Does `operation`; none when it cannot be done.
+    /// Performs `operation`; `None` when it is impossible.
     fn apply(&mut self, operation: &Operation) -> Option<()> {
         match *operation {
             Operation::Create(name) => {
@@ -366,7 +366,7 @@ impl Model {
         }
     }
 
-    /// Checks that `found` is what a torn power loss may leave, and goes on from there.
+    /// Checks that `found` is a possible result of a torn power loss, and continues from there.
     fn adopt_torn(&mut self, found: &[(String, Vec<u8>)]) -> Result<(), TestCaseError> {
         let states: Vec<Names> =
             [self.durable.clone()].into_iter().chain(self.history.iter().cloned()).collect();
@@ -444,7 +444,7 @@ impl Model {
 }
 
 impl Contents {
-    /// The durable bytes once the metadata operations before `committed` are.
+    /// Returns the durable bytes once the metadata operations before `committed` are.
     fn durable_after(&self, committed: usize) -> Vec<u8> {
         let mut durable = self.durable.clone();
         for resized in self.resized.iter().filter(|resized| resized.place < committed) {
@@ -461,8 +461,8 @@ impl Contents {
     /// Whether every block of `content` is the durable one or the current one, and the size between the two.
     fn may_be_torn_to(&self, committed: usize, content: &[u8]) -> Result<(), String> {
         let durable = self.durable_after(committed);
-        // What comes after a cut is written to another place: without the cut, neither it nor the new size
-        // can be found.
+        // Data written after a cut goes to another place: without the cut, neither it nor the new size can be
+        // found.
         let cuts = self.resized.iter().filter(|resized| resized.place >= committed && resized.shrinks);
         let first_cut = cuts.map(|resized| resized.size.div_ceil(BLOCK)).min();
         let least = durable.len();
@@ -488,7 +488,7 @@ impl Contents {
     }
 }
 
-/// Every name that can be reached, sorted as the fixture's.
+/// Returns every name that can be reached, sorted as the fixture's.
 fn list(names: &Names) -> Vec<(String, u32)> {
     let mut listed = Vec::new();
     let mut directories = vec![(0, String::new())];

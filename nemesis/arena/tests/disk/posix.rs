@@ -1,4 +1,4 @@
-//! The surface that programs expect of a file system, held against the machine's own.
+//! The surface that programs expect of a file system, compared with the machine's own.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -42,7 +42,7 @@ pub fn register(trials: &mut Vec<Trial>) {
     }
 }
 
-/// The error number of what should have failed.
+/// Returns the error number of what should have failed.
 fn refused<T>(result: io::Result<T>) -> Option<Errno> {
     result.err().and_then(|error| error.raw_os_error()).map(Errno::from_raw)
 }
@@ -100,7 +100,7 @@ fn create(path: &Path) -> File {
     options.open(path).expect("a new file")
 }
 
-/// Takes one step; what it shows.
+/// Takes one step; returns its result.
 fn take(file: &mut File, path: &Path, step: &Step) -> Result<Vec<u8>, Option<i32>> {
     let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     let signed = |number: u64| i64::try_from(number).expect("a small number");
@@ -156,7 +156,7 @@ fn open_flags() -> Outcome {
     assert_eq!(refused(OpenOptions::new().write(true).open(stage.path(""))), Some(Errno::EISDIR));
     let truncated = OpenOptions::new().write(true).truncate(true).open(&path)?;
     assert_eq!(truncated.metadata()?.len(), 0);
-    // O_DIRECT is taken: databases use it where it works. What it asks of alignment is not asked here.
+    // The disk accepts O_DIRECT: databases use it where it works. It does not require alignment here.
     let direct = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(&path)?;
     let aligned = vec![3; 8192];
     direct.write_all_at(&aligned, 0)?;
@@ -204,7 +204,7 @@ fn renames() -> Outcome {
     let open = File::open(stage.path("b"))?;
     fs::rename(stage.path("c"), stage.path("b"))?;
     assert_eq!(fs::read(stage.path("b"))?, b"a");
-    // What was replaced lives on for whoever has it open.
+    // A replaced file lives on for the processes that have it open.
     let mut old = [0; 1];
     open.read_exact_at(&mut old, 0)?;
     assert_eq!(&old, b"b");

@@ -1,4 +1,4 @@
-//! Losing the power: what is undone, what is not, and how it is counted.
+//! Losing the power: which changes are undone, which are not, and how they are counted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -64,10 +64,7 @@ fn counted() -> Outcome {
         ..Undone::default()
     };
     assert_eq!(undone, expected);
-    assert!(
-        tree(&stage.path("")) == [("file".to_owned(), vec![1; 40_960])],
-        "what was synced and nothing else"
-    );
+    assert!(tree(&stage.path("")) == [("file".to_owned(), vec![1; 40_960])], "only the synced data");
     assert_eq!(stage.disk().power_loss(Keep::Nothing)?, Undone::default(), "there is nothing left to undo");
     Ok(())
 }
@@ -141,7 +138,7 @@ fn earlier_names() -> Outcome {
     File::create(stage.path("other"))?.sync_all()?;
     fs::rename(stage.path("b"), stage.path("c"))?;
     stage.disk().power_loss(Keep::Nothing)?;
-    // The rename before the fsync is durable, the one after is not; the content nobody synced is gone.
+    // The rename before the fsync is durable, the one after is not; the unsynced content is gone.
     let expected = [("b".to_owned(), Vec::new()), ("other".to_owned(), Vec::new())];
     assert_eq!(tree(&stage.path("")), expected);
     Ok(())
@@ -159,7 +156,7 @@ fn earlier_cuts() -> Outcome {
     file.set_len(70)?;
     drop(file);
     stage.disk().power_loss(Keep::Nothing)?;
-    // The file was cut and extended before the fsync of the other, and what was cut off does not come back.
+    // The file was cut and extended before the fsync of the other, and the cut part does not come back.
     let mut expected = vec![1; 100];
     expected.resize(6000, 0);
     assert_eq!(runs(&fs::read(stage.path("file"))?), runs(&expected));
@@ -176,13 +173,13 @@ fn strict_names() -> Outcome {
     }
     File::open(stage.path("d"))?.sync_all()?;
     stage.disk().power_loss(Keep::Nothing)?;
-    assert_eq!(tree(&stage.path("")), [], "nobody synced the root");
+    assert_eq!(tree(&stage.path("")), [], "the root was not synced");
     let file = File::create(stage.path("synced"))?;
     (&file).write_all(b"content")?;
     file.sync_all()?;
     sync_root(&stage)?;
     drop(file);
-    // Removed, but nobody syncs the root again; what else is synced does not matter.
+    // Removed, but the root is not synced again; other syncs do not matter.
     fs::create_dir(stage.path("d"))?;
     fs::remove_file(stage.path("synced"))?;
     File::create(stage.path("d/another"))?.sync_all()?;
@@ -256,7 +253,7 @@ fn cut_in_the_middle() -> Outcome {
     });
     let eio =
         |result: std::io::Result<()>| result.err().and_then(|error| error.raw_os_error()) == Some(libc::EIO);
-    assert!(eio(synced), "nobody hears that it is done");
+    assert!(eio(synced), "no caller gets a success");
     assert!(eio(file.write_all_at(b"newer", 0)));
     assert!(eio(fs::remove_file(stage.path("file"))));
     assert!(eio(fs::write(stage.path("another"), b"")));
@@ -279,7 +276,7 @@ fn mapped() -> Outcome {
     assert_eq!(
         runs(&fs::read(stage.path("file"))?),
         [(4096, b'a'), (4096, b'b')],
-        "everybody sees what is mapped"
+        "every process sees the mapped data"
     );
     child.kill();
     let undone = stage.disk().power_loss(Keep::Nothing)?;
@@ -312,7 +309,7 @@ fn lies() -> Outcome {
     Ok(())
 }
 
-/// What is left of a file of which every block was overwritten.
+/// Returns the remains of a file of which every block was overwritten.
 fn torn(seed: u64) -> Result<(Vec<u8>, Undone), Failed> {
     let stage = Stage::with(DiskOptions::new(seed));
     let file = File::create(stage.path("file"))?;

@@ -12,30 +12,30 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redb::{Database, ReadableTable, TableDefinition};
 
-/// Where [`Scene::Redb`] counts: every number it has committed.
+/// The table in which [`Scene::Redb`] counts: every number it has committed.
 pub const COUNTED: TableDefinition<u64, u64> = TableDefinition::new("counted");
 const PREFIX: &str = "--scene=";
 
-/// What the program may be asked to play instead of running tests. The path of the second argument is what it
-/// works on.
+/// The scenes that the program may play instead of running tests. The path of the second argument is the file
+/// or folder to work on.
 #[derive(Clone, Copy)]
 pub enum Scene {
     /// Commits numbers to a redb database without end, and prints each when it is committed.
     Redb,
-    /// Changes a file through a shared mapping: the first page is synced, the second is not. Then says so,
-    /// and stays.
+    /// Changes a file through a shared mapping: the first page is synced, the second is not. Then prints a
+    /// line, and stays.
     Mapping,
 }
 
 const SCENES: [(&str, Scene); 2] = [("redb", Scene::Redb), ("mapping", Scene::Mapping)];
 
-/// What a scene works on.
+/// A scene, and the file or folder that it works on.
 pub struct Play {
     scene: Scene,
     path: PathBuf,
 }
 
-/// The scene that the command line asks for.
+/// Returns the scene that the command line asks for.
 pub fn asked_for() -> Option<Play> {
     let mut arguments = std::env::args().skip(1);
     let argument = arguments.next()?;
@@ -52,7 +52,7 @@ pub fn pass_on(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255))
 }
 
-/// The command that plays `scene` on `path`.
+/// Returns the command that plays `scene` on `path`.
 pub fn command(scene: Scene, path: &std::path::Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
     command.arg(format!("{PREFIX}{}", SCENES[scene as usize].0)).arg(path);
@@ -99,7 +99,7 @@ impl Drop for Mortal {
 pub struct Lines(Receiver<String>);
 
 impl Lines {
-    /// The lines of `output`.
+    /// Returns the lines of `output`.
     pub fn of(output: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
@@ -112,7 +112,7 @@ impl Lines {
         Self(receiver)
     }
 
-    /// The next one; none when there are no more, or it does not come in time.
+    /// Returns the next line; `None` when there are no more, or it does not come in time.
     pub fn next(&mut self, patience: Duration) -> Option<String> {
         self.0.recv_timeout(patience).ok()
     }
@@ -155,7 +155,7 @@ impl Play {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(&self.path).expect("the file");
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the mapping is new, at an address the kernel chooses, and lives until the process ends; the
-        // file is as long, and nobody cuts it meanwhile.
+        // file is as long, and no process cuts it meanwhile.
         let mapping =
             unsafe { libc::mmap(std::ptr::null_mut(), 8192, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(mapping, libc::MAP_FAILED, "{}", io::Error::last_os_error());

@@ -1,4 +1,4 @@
-//! Clock faults: what the nodes' own processes read of their clocks, and say.
+//! Clock faults: the nodes' own processes read their clocks, and print the result.
 
 use std::time::Duration;
 
@@ -15,14 +15,15 @@ pub const PROBES: &[(&str, Probe)] = &[("bump", bump), ("drift", drift), ("strob
 /// How far a reading may be off, since a process may be interrupted between its looks at two clocks.
 const GRAIN_NS: i64 = 10_000_000;
 
-/// What a node read: the machine's monotonic clock, and how far its wall clock was ahead of the machine's then.
+/// A node's reading: the machine's monotonic clock, and how far its wall clock was ahead of the machine's
+/// then.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     monotonic_ns: i64,
     ahead_ns: i64,
 }
 
-/// What a node has read since `since`, in nanoseconds of the monotonic clock; waits for the first.
+/// Returns a node's first reading after `since`, in nanoseconds of the monotonic clock; waits for it.
 fn next_reading(stage: &Stage, node: &NodeId, since: i64) -> Reading {
     let machine = wall_ns() - monotonic_ns();
     let mut reading = Reading { monotonic_ns: 0, ahead_ns: 0 };
@@ -50,7 +51,7 @@ fn reads(stage: &Stage, node: &NodeId, ahead_ns: i64) {
     });
 }
 
-/// What `item` on n1 and n3 is, as the plan has it.
+/// Injects `item` on n1 and n3; returns its effect, as the plan has it.
 fn inject(stage: &mut Stage, item: &str) -> ClockEffect {
     for node in stage.nodes.clone() {
         reads(stage, &node, 0);
@@ -90,7 +91,7 @@ fn drift(stage: &mut Stage, item: &str) {
             let elapsed = i128::from(reading.monotonic_ns - first.monotonic_ns);
             i64::try_from(elapsed * i128::from(ppb) / 1_000_000_000).expect("below a century")
         };
-        // Until it has gained ten times what a reading may be off.
+        // Until it has gained ten times the error of a reading.
         let needed = i128::from(10 * GRAIN_NS) * 1_000_000_000 / i128::from(ppb.abs());
         let later = next_reading(stage, &node, first.monotonic_ns + i64::try_from(needed).expect("seconds"));
         let off = (gained(later) - expected(later)).abs();

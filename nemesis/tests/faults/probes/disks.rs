@@ -1,4 +1,4 @@
-//! Disk faults: files that processes write and sync through the disk, and what is left of them.
+//! Disk faults: files that processes write and sync through the disk, and what remains of them.
 
 use std::fs;
 use std::time::Duration;
@@ -28,12 +28,13 @@ pub const PROBES: &[(&str, Probe)] = &[
 /// How many records there are before anything is damaged: more than a file loses at once.
 const RECORDS: u64 = 32;
 
-/// The node whose disk is struck, and one whose disk is not.
+/// Returns the node whose disk is struck, and one whose disk is not.
 fn names() -> (NodeId, NodeId) {
     (name("n2"), name("n3"))
 }
 
-/// What `item` on n2 is, as the plan has it; every node has its blocks overwritten and some records made durable before.
+/// Injects `item` on n2 and returns its effect, as the plan has it; before that, every node has its blocks
+/// overwritten and some records made durable.
 fn inject(stage: &mut Stage, item: &str) -> DiskEffect {
     for node in &stage.nodes {
         wait_until("there are records", || acknowledged(stage, node) >= RECORDS);
@@ -54,7 +55,7 @@ fn heal(stage: &mut Stage) {
     stage.await_written();
 }
 
-/// How many records a node has been told are durable.
+/// Returns how many records a node knows to be durable.
 fn acknowledged(stage: &Stage, node: &NodeId) -> u64 {
     stage.last_said(node, ACKNOWLEDGED).map_or(0, |number| number.parse().expect("a number"))
 }
@@ -68,7 +69,8 @@ fn records(stage: &Stage, node: &NodeId) -> u64 {
     stage.written(node) / RECORD.len() as u64
 }
 
-/// How many blocks hold what was made durable, and how many what they were overwritten with; a block holds one of them.
+/// Returns how many blocks hold the durable content, and how many the overwriting one; a block holds one of
+/// them.
 fn kinds(stage: &Stage, node: &NodeId) -> (usize, usize) {
     let content = fs::read(stage.data(node).join(BLOCKS_FILE)).expect("it can be read");
     let blocks = || content.chunks(BLOCK);
@@ -105,11 +107,16 @@ fn lying_fsync(stage: &mut Stage, item: &str) {
     let before = acknowledged(stage, &struck);
     wait_until("it is lied to", || acknowledged(stage, &struck) >= before + 5);
     stage.heal(1);
-    // The node was started again behind what it had been told: the first line of that life says what it found.
+    // The node was started again without some acknowledged records: the first line of that life reports how
+    // many it found.
     wait_until("it is started again", || found(stage, &struck) > 0);
     let said = stage.said(&struck);
     let (earlier, _) = said.rsplit_once(READY).expect("it has been started");
-    let told = earlier.lines().rev().find_map(|line| line.strip_prefix(ACKNOWLEDGED)).expect("it was told");
+    let told = earlier
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix(ACKNOWLEDGED))
+        .expect("a record was acknowledged");
     let told: u64 = told.parse().expect("a number");
     assert!(found(stage, &struck) < told, "{} found of {told} acknowledged", found(stage, &struck));
     let tried = Tried::by_child(&stage.data(&struck));
@@ -128,7 +135,7 @@ fn slow_fsync(stage: &mut Stage, item: &str) {
     assert!(fastest(stage, &struck) < delay, "afterwards");
 }
 
-/// Tries to write to the disk of `node` until `shows` holds of what came of it, so many times at the most.
+/// Writes to the disk of `node` until `shows` is true of the result, at most so many times.
 fn tried_until(stage: &Stage, node: &NodeId, times: usize, shows: impl Fn(Tried) -> bool) -> bool {
     (0..times).any(|_| shows(Tried::by_child(&stage.data(node))))
 }
@@ -160,7 +167,7 @@ fn wrong_bits(stage: &Stage, node: &NodeId) -> u32 {
         let wrong = |byte: u8| kinds.iter().map(|kind| (byte ^ kind).count_ones()).min().unwrap_or_default();
         content.into_iter().map(wrong).sum()
     };
-    // Which of the two a block holds, the whole of it holds.
+    // A block holds one of the two contents as a whole.
     let blocks = fs::read(stage.data(node).join(BLOCKS_FILE)).expect("it can be read");
     let of_block = |block: &[u8]| -> u32 {
         let wrong = |kind: u8| block.iter().map(|byte| (byte ^ kind).count_ones()).sum::<u32>();

@@ -1,5 +1,5 @@
-//! A probe for every variant of every fault: what the variant is to do is measured by the test itself, whatever the
-//! nemesis says of it. The list is the faults' own table; a variant without a probe fails.
+//! A probe for every variant of every fault: the test itself measures the variant's effect, whatever the
+//! nemesis reports. The list is the faults' own table; a variant without a probe fails.
 
 mod clocks;
 mod disks;
@@ -18,17 +18,17 @@ use crate::stage::{Allowed, Needs, Stage};
 /// How many nodes the stage has: as many as the most demanding variant needs, and an odd number.
 const NODES: usize = 5;
 
-/// Injects `item` as fault 1, measures what it does, heals it, and measures that it is gone.
+/// Injects `item` as fault 1, measures its effect, heals it, and measures that the effect is gone.
 type Probe = fn(&mut Stage, item: &str);
 /// The same, which may also know which nodes are to be struck.
 type AnyProbe = Box<dyn Fn(&mut Stage, &str)>;
 
-/// What belongs to the variant called `name`.
+/// Returns the entry of the variant called `name`.
 fn of<T: Copy>(list: &[(&str, T)], name: &str) -> Option<T> {
     list.iter().find(|(known, _)| *known == name).map(|(_, found)| *found)
 }
 
-/// The probe of a variant, if there is one.
+/// Returns the probe of a variant, if there is one.
 fn probe(variant: &Variant) -> Option<AnyProbe> {
     let by = |probes: &[(&str, Probe)]| -> Option<AnyProbe> { Some(Box::new(of(probes, variant.name)?)) };
     let choosing = |probe: fn(&mut Stage, &str, Chosen)| -> Option<AnyProbe> {
@@ -46,7 +46,7 @@ fn probe(variant: &Variant) -> Option<AnyProbe> {
     }
 }
 
-/// What the stage of a variant needs.
+/// Returns the needs of a variant's stage.
 pub fn needs(variant: &Variant) -> Needs {
     if variant.needs.contains(&Need::Clock) {
         Needs::Clocks
@@ -64,7 +64,7 @@ pub fn register(trials: &mut Vec<Trial>, allowed: &Arc<Allowed>) {
         let name = format!("{}::{}", variant.family.name(), variant.name);
         trials.push(Trial::ignorable_test(name, move || {
             let Some(probe) = probe(variant) else {
-                return Err(format!("there is no probe for {variant:?}").into());
+                return Err(format!("no probe for {variant:?}").into());
             };
             if let Err(missing) = allowed.has(needs(variant)) {
                 return missing.ended();

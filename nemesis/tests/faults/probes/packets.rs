@@ -1,4 +1,4 @@
-//! Packet faults: what becomes of datagrams that the test itself sends between hosts.
+//! Packet faults: the outcome of datagrams that the test itself sends between hosts.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub const PROBES: &[(&str, Probe)] = &[
 const MANY: u64 = 2000;
 /// How many are sent before the receiver has its turn.
 const BURST: u64 = 40;
-/// What became of datagrams sent from one host to another.
+/// The outcome of datagrams sent from one host to another.
 #[derive(Debug, Default)]
 struct Flow {
     sent: u64,
@@ -108,21 +108,21 @@ impl Flow {
         self.arrived.iter().map(|(_, took)| *took).max().expect("some arrive")
     }
 
-    /// Demands that nothing happened to any of them.
+    /// Asserts that all of them arrived unharmed.
     fn assert_unharmed(&self) {
         assert_eq!((self.arrived.len() as u64, self.distinct()), (self.sent, self.sent));
         assert_eq!((self.damaged, self.overtaken()), (0, 0));
     }
 }
 
-/// The number, and then bytes that follow from it.
+/// Returns the number, and then bytes that follow from it.
 fn payload(number: u64, bytes: usize) -> Vec<u8> {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(bytes.max(16), number.to_le_bytes()[0] ^ 0x5a);
     payload
 }
 
-/// What `item` on the links of n1 is, as the plan has it.
+/// Injects `item` on the links of n1; returns its effect, as the plan has it.
 fn inject(stage: &mut Stage, item: &str) -> PacketEffect {
     let item = format!("{item}@n1");
     let Fault::Packet { effect, .. } = stage.fault(&item) else { panic!("{item} is a fault of packets") };
@@ -135,7 +135,7 @@ const SHAPED: [(&str, &str); 3] = [("n1", "n2"), ("n3", "n1"), ("n1", "n5")];
 /// Links of other hosts.
 const OTHERS: [(&str, &str); 2] = [("n2", "n3"), ("c1", "n2")];
 
-/// Heals fault 1, and demands that nothing happens to datagrams on the links of n1.
+/// Heals fault 1, and asserts that datagrams on the links of n1 arrive unharmed.
 fn heal(stage: &mut Stage) {
     stage.heal(1);
     for (from, to) in SHAPED {
@@ -143,7 +143,7 @@ fn heal(stage: &mut Stage) {
     }
 }
 
-/// Demands that nothing happens to datagrams on other links than those of n1.
+/// Asserts that datagrams on other links than those of n1 arrive unharmed.
 fn spares_others(stage: &Stage) {
     for (from, to) in OTHERS {
         Flow::between(stage, from, to, 200, 64).assert_unharmed();
@@ -183,7 +183,7 @@ fn delay(stage: &mut Stage, item: &str) {
 fn jitter(stage: &mut Stage, item: &str) {
     let PacketEffect::Jitter(jitter) = inject(stage, item) else { panic!("{item}") };
     for (from, to) in SHAPED {
-        // Far enough apart that none is held up by one before it.
+        // Far enough apart that none is delayed by the one before it.
         let took: Vec<Duration> = (0..20).map(|_| Flow::between(stage, from, to, 1, 64).slowest()).collect();
         let (fastest, slowest) = (took.iter().min().expect("twenty"), took.iter().max().expect("twenty"));
         // Each of twenty is uniform: that all are below the half, or all above it, happens once in half a million.
@@ -201,7 +201,7 @@ fn is_plausible(count: u64, millionths: u32) {
     let (many, share) = (MANY as f64, f64::from(millionths) / 1e6);
     let deviation = (many * share * (1.0 - share)).sqrt();
     let off = (count as f64 - many * share).abs();
-    assert!(off <= 5.0 * deviation, "{count} of {MANY}, where {share} was asked for");
+    assert!(off <= 5.0 * deviation, "{count} of {MANY}, for a requested share of {share}");
 }
 
 fn loss(stage: &mut Stage, item: &str) {
@@ -265,7 +265,7 @@ fn corrupt_undetected(stage: &mut Stage, item: &str) {
 
 fn rate(stage: &mut Stage, item: &str) {
     let PacketEffect::Rate(asked) = inject(stage, item) else { panic!("{item}") };
-    // What it carries in an eighth of a second, which its queue holds.
+    // The amount that it carries in an eighth of a second, which its queue holds.
     let bytes: usize = 972;
     let count = asked.get() / 8 / 8 / (bytes as u64 + 28);
     let needed = Duration::from_secs_f64((count * (bytes as u64 + 28) * 8) as f64 / asked.get() as f64);

@@ -26,7 +26,7 @@ pub const PROBES: &[(&str, Probe)] = &[
 /// How long a connection or a datagram between hosts may take that are not cut from each other.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// Which hosts can send to which.
+/// The hosts that can send to each other.
 struct Reach {
     nodes: Vec<NodeId>,
     clients: Vec<NodeId>,
@@ -56,13 +56,14 @@ impl Reach {
         from == to || self.arrive.contains(&(from.clone(), to.clone()))
     }
 
-    /// The nodes that `node` can exchange packets with, itself included.
+    /// Returns the nodes that `node` can exchange packets with, itself included.
     fn sees(&self, node: &NodeId) -> BTreeSet<NodeId> {
         let both = |other: &&NodeId| self.arrives(node, other) && self.arrives(other, node);
         self.nodes.iter().filter(both).cloned().collect()
     }
 
-    /// The groups of nodes that see each other, the smallest first; `None` where they do not fall into groups.
+    /// Returns the groups of nodes that see each other, the smallest first; `None` if they do not fall
+    /// into groups.
     fn groups(&self) -> Option<Vec<BTreeSet<NodeId>>> {
         let seen: BTreeSet<BTreeSet<NodeId>> = self.nodes.iter().map(|node| self.sees(node)).collect();
         let mut groups: Vec<BTreeSet<NodeId>> = seen.into_iter().collect();
@@ -89,7 +90,7 @@ impl Reach {
     }
 }
 
-/// Every host with every other.
+/// Returns every host with every other.
 fn pairs(hosts: &[NodeId]) -> Vec<(NodeId, NodeId)> {
     let with_others = |from: &NodeId| {
         let others = hosts.iter().filter(|to| *to != from);
@@ -98,7 +99,7 @@ fn pairs(hosts: &[NodeId]) -> Vec<(NodeId, NodeId)> {
     hosts.iter().flat_map(with_others).collect()
 }
 
-/// The pairs between which a datagram arrives.
+/// Returns the pairs between which a datagram arrives.
 fn datagrams(stage: &Stage, pairs: &[(NodeId, NodeId)]) -> BTreeSet<(NodeId, NodeId)> {
     let hosts: Vec<&NodeId> = stage.nodes.iter().chain(&stage.clients).collect();
     let sockets: Vec<UdpSocket> = hosts
@@ -130,9 +131,9 @@ fn datagrams(stage: &Stage, pairs: &[(NodeId, NodeId)]) -> BTreeSet<(NodeId, Nod
     arrived
 }
 
-/// The pairs of which the first can connect to the second.
+/// Returns the pairs of which the first can connect to the second.
 fn connections(stage: &Stage, pairs: &[(NodeId, NodeId)]) -> BTreeSet<(NodeId, NodeId)> {
-    // The kernel completes a connection by itself; nothing has to accept it.
+    // The kernel completes a connection by itself; no process has to accept it.
     let listen = |name: &NodeId| {
         let host = stage.host(name);
         let listener = host.enter(|| TcpListener::bind((host.address(), 0))).expect("a host can be entered");

@@ -10,7 +10,7 @@ use duress_history::NodeId;
 use crate::program::ASKED_TO_END;
 use crate::stage::{Stage, name, wait_until};
 
-/// What the nodes that are struck must be, by the name of the choice.
+/// The condition on the struck nodes, by the name of the choice.
 pub const CHOICES: &[(&str, Chosen)] = &[
     ("one", one),
     ("minority", minority),
@@ -70,7 +70,7 @@ fn listed(struck: &BTreeSet<NodeId>, _: usize) -> bool {
     *struck == BTreeSet::from(["n1", "n2"].map(name))
 }
 
-/// The states of all threads of all processes on a host, as /proc has them.
+/// Returns the states of all threads of all processes on a host, as /proc has them.
 fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
     let namespace = |path: &str| fs::read_link(path).ok();
     let host = stage.host(node).enter(|| namespace("/proc/thread-self/ns/net"));
@@ -92,7 +92,7 @@ fn states(stage: &Stage, node: &NodeId) -> Vec<char> {
     states
 }
 
-/// The nodes of which `is` holds for what /proc shows of their threads.
+/// Returns the nodes whose threads, as /proc shows them, satisfy `is`.
 fn nodes_where(stage: &Stage, is: impl Fn(&[char]) -> bool) -> BTreeSet<NodeId> {
     stage.nodes.iter().filter(|node| is(&states(stage, node))).cloned().collect()
 }
@@ -109,13 +109,13 @@ fn runs(states: &[char]) -> bool {
     !states.is_empty() && states.iter().all(|state| !matches!(state, 'T' | 'Z' | 'X'))
 }
 
-/// Demands that every node runs and goes on writing.
+/// Asserts that every node runs and continues to write.
 fn all_run(stage: &mut Stage) {
     assert_eq!(nodes_where(stage, runs).len(), stage.nodes.len());
     stage.await_written();
 }
 
-/// How often each of `nodes` was asked to end.
+/// Returns how often each of `nodes` was asked to end.
 fn asked(stage: &Stage, nodes: &BTreeSet<NodeId>) -> Vec<usize> {
     nodes.iter().map(|node| stage.said(node).lines().filter(|line| *line == ASKED_TO_END).count()).collect()
 }

@@ -68,7 +68,7 @@ struct Confirmation {
     log_end: u64,
 }
 
-/// The number by which the consensus knows a broker.
+/// Returns the number by which the consensus knows a broker.
 const fn raft_number(broker: BrokerId) -> u64 {
     (broker.0 - 1) as u64
 }
@@ -77,7 +77,7 @@ impl Controller {
     /// Opens the data folder and starts the consensus. Its tasks run in `tasks`.
     ///
     /// # Errors
-    /// The data folder cannot be used, or the consensus cannot start from what it holds.
+    /// The data folder cannot be used, or the consensus cannot start from its contents.
     pub async fn start(
         config: &Config,
         members: Vec<NodeName>,
@@ -122,7 +122,7 @@ impl Controller {
         self.inner.id
     }
 
-    /// The rule of election.
+    /// Returns the rule of election.
     pub fn election(&self) -> Election {
         self.inner.election
     }
@@ -137,17 +137,17 @@ impl Controller {
         self.inner.view.changes()
     }
 
-    /// The leader of the controllers, as far as this broker knows.
+    /// Returns the leader of the controllers, as far as this broker knows.
     pub fn leader(&self) -> Option<BrokerId> {
         let leader = self.inner.consensus.leader()?;
         Some(BrokerId(i32::try_from(leader).ok()? + 1))
     }
 
-    /// Has the controllers agree on a change, through their leader. An attempt that certainly had no effect is repeated
-    /// until the deadline.
+    /// Has the controllers agree on a change, through their leader. An attempt that certainly had no effect
+    /// is repeated until the deadline.
     ///
     /// # Errors
-    /// There is no reply; the variant says whether the change may be made nevertheless.
+    /// There is no reply; the variant tells whether the change may be made nevertheless.
     pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Reply, ProposeError> {
         loop {
             match self.attempt(&command, deadline).await {
@@ -258,8 +258,8 @@ impl Controller {
         }
     }
 
-    /// A heartbeat sent at `sent` was noted by a leader that a majority had followed `quorum_age` before, and whose log
-    /// ended with `log_end`.
+    /// Records that a heartbeat sent at `sent` was noted by a leader that a majority had followed
+    /// `quorum_age` before, and whose log ended with `log_end`.
     pub fn session_confirmed(&self, sent: Instant, quorum_age: Duration, log_end: u64) {
         let Some(at) = sent.checked_sub(quorum_age) else { return };
         let known = self.applied_index();
@@ -322,12 +322,13 @@ impl Controller {
         self.propose_here(command, Instant::now() + PROPOSAL_MAX).await
     }
 
-    /// Its part in the consensus.
+    /// Returns its part in the consensus.
     pub fn consensus(&self) -> &Consensus {
         &self.inner.consensus
     }
 
-    /// While this broker leads the controllers, fences brokers that are no longer heard from and readmits those that are.
+    /// While this broker leads the controllers, fences brokers that have fallen silent and readmits those
+    /// that are back.
     async fn watch_sessions(self) {
         let mut tick = interval(SESSIONS_CHECKED_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -13,8 +13,8 @@ use crate::config::Config;
 const ATTEMPT_EVERY: Duration = Duration::from_millis(50);
 const REGISTER_MAX: Duration = Duration::from_millis(1_500);
 
-/// Registers this broker and sends heartbeats until dropped. `epoch` receives the incarnation of this broker once it is
-/// agreed on *and* this broker itself has applied everything that was agreed on before; until then it acts on nothing.
+/// Registers this broker and sends heartbeats until dropped. `epoch` receives the incarnation of this broker
+/// once it is agreed on *and* this broker has applied every earlier change; until then it acts on nothing.
 pub async fn take_part(controller: Controller, config: Config, epoch: watch::Sender<Option<BrokerEpoch>>) {
     let every = config.options.session / 6;
     loop {
@@ -60,7 +60,7 @@ async fn register(controller: &Controller, config: &Config) -> BrokerEpoch {
     }
 }
 
-/// A number that no two starts share: the keys of a new hash table's state are random.
+/// Returns a number that no two starts share: the keys of a new hash table's state are random.
 pub fn random_number() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()

@@ -30,7 +30,7 @@ pub enum PeerResponse {
 /// Why a change was not agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum ProposalFailure {
-    /// The broker asked does not lead the controllers; nothing was proposed.
+    /// The requested broker does not lead the controllers; nothing was proposed.
     #[error("the broker asked does not lead the controllers")]
     NotController,
     /// It may have been agreed on, or may be later.
@@ -51,7 +51,7 @@ pub enum HeartbeatAnswer {
     },
     /// It was noted, but other brokers may have been elected in this one's place, or are about to be.
     Fenced,
-    /// This incarnation of the broker is over; it must register anew.
+    /// This incarnation of the broker is over; it must register again.
     StaleBroker,
     /// Another broker leads the controllers.
     NotController,
@@ -79,7 +79,7 @@ pub struct ReplicaPosition {
     pub leader_epoch: i32,
     /// The offset it wants next. Everything before it is durable there, as far as the options say.
     pub offset: i64,
-    /// The epoch of its last record; none if it has no records, or needs no check.
+    /// The epoch of its last record; `None` if it has no records, or needs no check.
     pub last_epoch: Option<i32>,
     /// The most it accepts at once, bytes.
     pub bytes_max: u32,

@@ -1,4 +1,4 @@
-//! How the leader of the controllers notices that a broker is gone: it no longer sends heartbeats.
+//! Broker sessions: the leader of the controllers notices that a broker is gone when its heartbeats stop.
 //!
 //! Sessions are in memory and on the monotonic clock. A new leader of the controllers gives every broker a whole session,
 //! and so does a leader that was itself stopped for a while: its own silence proves nothing about the others.
@@ -36,7 +36,8 @@ impl Sessions {
         look(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The session of a broker in that incarnation. A broker that was not heard from yet has a session from now on.
+    /// Returns the session of a broker in that incarnation. A broker that was not heard from yet has a
+    /// session from now on.
     fn with_session<T>(
         &self,
         broker: BrokerId,
@@ -54,7 +55,8 @@ impl Sessions {
         })
     }
 
-    /// A broker was heard from. Returns whether that begins a whole session: not if the last one is over.
+    /// Records that a broker was heard from. Returns whether that begins a whole session: not if the last one
+    /// is over.
     pub fn heard(&self, broker: BrokerId, epoch: BrokerEpoch, now: Instant) -> bool {
         self.with_session(broker, epoch, now, |session| {
             session.heard_at = now;

@@ -200,7 +200,7 @@ pub enum Refusal {
     /// There is a topic of that name.
     #[error("the topic exists already")]
     TopicExists,
-    /// There is no such topic.
+    /// The topic does not exist.
     #[error("there is no such topic or partition")]
     NoSuchTopic,
     /// There are fewer brokers than replicas.
@@ -215,7 +215,7 @@ pub enum Refusal {
     /// The partition was changed since.
     #[error("the partition was changed")]
     StalePartition,
-    /// A replica that is fenced, or has started anew, cannot be in sync.
+    /// A replica that is fenced, or has restarted, cannot be in sync.
     #[error("a replica is not eligible to be in sync")]
     Ineligible,
 }
@@ -319,7 +319,7 @@ impl ClusterState {
         self.elect_where_needed(id, election);
     }
 
-    /// Elects leaders for every partition of which a broker has a copy, now that it has come or gone.
+    /// Elects leaders for every partition that has a replica on a broker that has come or gone.
     fn elect_where_needed(&mut self, id: BrokerId, election: Election) {
         let brokers = &self.brokers;
         let live = |replica: &BrokerId| {

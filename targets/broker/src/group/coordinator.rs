@@ -40,7 +40,7 @@ pub enum Reply {
     Commit(Result<(), GroupError>),
 }
 
-/// What the caller is to do.
+/// An action for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Send this answer.
@@ -78,11 +78,11 @@ pub struct GroupOptions {
     pub initial_delay: Duration,
     /// Part of the names of members, different for every start of every broker, so that no two members ever share a name.
     pub names: String,
-    /// What becomes of the offsets of a member that leaves.
+    /// The handling of the offsets of a member that leaves.
     pub departure: Departure,
-    /// What becomes of committed offsets when a partition is loaded.
+    /// The handling of committed offsets when a partition is loaded.
     pub offsets_on_load: OffsetsOnLoad,
-    /// Whose commits are taken.
+    /// The members whose commits are accepted.
     pub commit_fence: CommitFence,
 }
 
@@ -135,7 +135,7 @@ enum HostedGroups {
     Ready { groups: BTreeMap<String, Group> },
 }
 
-/// What follows once records have been appended.
+/// The continuation once records have been appended.
 #[derive(Debug)]
 struct Write {
     partition: i32,
@@ -162,7 +162,7 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator of no groups yet.
+    /// Returns a coordinator of no groups yet.
     pub fn new(options: GroupOptions) -> Self {
         let (hosted, writes) = (BTreeMap::new(), BTreeMap::new());
         Self { options, hosted, writes, writes_begun: 0, loads_begun: 0, names_given: 0 }
@@ -178,7 +178,8 @@ impl Coordinator {
         Load { partition, incarnation, groups: BTreeMap::new(), offsets_on_load }
     }
 
-    /// Everything has been replayed. Does nothing if the partition has been unloaded or loaded again meanwhile.
+    /// Ends the load once everything has been replayed. Does nothing if the partition has been unloaded or
+    /// loaded again meanwhile.
     pub fn finish_load(&mut self, load: Load, now: Instant) {
         if let Some(hosted) = self.hosted.get_mut(&load.partition)
             && matches!(hosted, HostedGroups::Loading { incarnation } if *incarnation == load.incarnation)
@@ -333,7 +334,7 @@ impl Coordinator {
         vec![self.append(group_id, records, Purpose::Commit { token: Some(token), offsets })]
     }
 
-    /// The answer to [`Action::FindHighWatermarks`].
+    /// Handles the answer to [`Action::FindHighWatermarks`].
     pub fn commit_departed(&mut self, group_id: &str, ends: Vec<(TopicPartition, i64)>) -> Vec<Action> {
         if self.member_group(group_id).is_err() || ends.is_empty() {
             return Vec::new();
@@ -399,7 +400,7 @@ impl Coordinator {
         Ok(all)
     }
 
-    /// The records of an [`Action::Append`] are in the log and replicated.
+    /// Continues once the records of an [`Action::Append`] are in the log and replicated.
     pub fn appended(&mut self, id: WriteId, now: Instant) -> Vec<Action> {
         let Some(write) = self.writes.remove(&id) else { return Vec::new() };
         let Ok(group) = self.group_or_new(&write.group) else { return Vec::new() };
@@ -420,7 +421,7 @@ impl Coordinator {
         self.act(&write.group, effects)
     }
 
-    /// The records of an [`Action::Append`] could not be appended, or it is unknown whether they are replicated.
+    /// Continues after the records of an [`Action::Append`] could not be appended, or may not be replicated.
     pub fn append_failed(&mut self, id: WriteId, error: &GroupError, now: Instant) -> Vec<Action> {
         let Some(write) = self.writes.remove(&id) else { return Vec::new() };
         let mut effects = Vec::new();
@@ -519,7 +520,7 @@ impl Coordinator {
         Ok(self.groups_with_mut(group_id)?.entry(group_id.to_owned()).or_insert_with(Group::new))
     }
 
-    /// The group of a client that claims to be a member.
+    /// Returns the group of a client that claims to be a member.
     fn member_group(&mut self, group_id: &str) -> Result<&mut Group, GroupError> {
         self.groups_with_mut(group_id)?.get_mut(group_id).ok_or(GroupError::UnknownMember)
     }
@@ -533,15 +534,15 @@ impl Coordinator {
     }
 }
 
-/// The partition of the internal topic that holds a group: by the hash of its name as Java computes it, so that clients'
-/// tools find it where they expect it.
+/// Returns the partition of the internal topic that holds a group: by the hash of its name as Java computes
+/// it, so that clients' tools find it where they expect it.
 pub fn partition_of(group_id: &str, partitions: i32) -> i32 {
     let hash =
         group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     hash.checked_abs().unwrap_or(0) % partitions.max(1)
 }
 
-/// The partitions in an assignment, if it is one that consumers use.
+/// Returns the partitions in an assignment, if it is one that consumers use.
 fn partitions_in(assignment: &Bytes) -> Vec<TopicPartition> {
     let mut rest = assignment.clone();
     let version = rest.split_to(rest.len().min(2));

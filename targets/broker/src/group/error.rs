@@ -41,7 +41,7 @@ pub enum GroupError {
 }
 
 impl GroupError {
-    /// What the protocol calls it.
+    /// Returns the protocol's error code.
     pub fn code(&self) -> ResponseError {
         match self {
             Self::NotCoordinator => ResponseError::NotCoordinator,

@@ -8,7 +8,7 @@ use super::record::{Generation, KeptMember};
 use super::state::GroupState;
 
 impl Group {
-    /// The present generation.
+    /// Returns the present generation.
     pub(super) fn kept(&self) -> Generation {
         let keep = |(member_id, member): (&String, &Member)| KeptMember {
             member_id: member_id.clone(),
@@ -28,7 +28,7 @@ impl Group {
         }
     }
 
-    /// Restores a generation that was kept. Session time-outs start anew.
+    /// Restores a generation that was kept. Session time-outs are restarted.
     pub(super) fn restore(&mut self, kept: Generation, now: Instant) {
         self.generation = kept.generation;
         self.protocol_type = kept.protocol_type;
@@ -54,7 +54,7 @@ impl Group {
         }
     }
 
-    /// Starts every session time-out anew.
+    /// Restarts every session time-out.
     pub(super) fn renew_sessions(&mut self, now: Instant) {
         self.members.values_mut().for_each(|member| member.heard_of(now));
     }

@@ -26,7 +26,7 @@ use super::member::{Described, DescribedMember, JoinRequest, Member};
 use super::record::{Committed, Generation, TopicPartition};
 use super::state::{Early, GroupState};
 
-/// What becomes of the offsets of a member's partitions when it leaves or is gone.
+/// The handling of the offsets of a member's partitions when it leaves or is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Departure {
     /// They stay as they were committed: the member that takes over begins there.
@@ -36,7 +36,7 @@ pub enum Departure {
     CommitsHighWatermarks,
 }
 
-/// Whose commits a group takes.
+/// The members whose commits a group accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitFence {
     /// Those of its members in their present generation.
@@ -45,7 +45,7 @@ pub enum CommitFence {
     None,
 }
 
-/// What the coordinator is to do for a group.
+/// An effect that the coordinator carries out for a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Answer a request.
@@ -185,7 +185,7 @@ impl Group {
         self.members.contains_key(member_id) || self.named.contains_key(member_id)
     }
 
-    /// A member reports that it is alive.
+    /// Handles a heartbeat of a member.
     ///
     /// # Errors
     /// It is not a member of this generation, or must join again.
@@ -205,7 +205,7 @@ impl Group {
         }
     }
 
-    /// A member leaves.
+    /// Handles the departure of a member.
     ///
     /// # Errors
     /// It is not a member.
@@ -226,7 +226,7 @@ impl Group {
         Ok(())
     }
 
-    /// Removes a member, whose waiting requests are answered so.
+    /// Removes a member, whose waiting requests are answered with that.
     pub(super) fn remove(&mut self, member_id: &str, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.remove(member_id) else { return };
         let gone = Err(GroupError::UnknownMember);
@@ -280,7 +280,7 @@ impl Group {
         if generation != self.generation { Err(GroupError::IllegalGeneration) } else { Ok(()) }
     }
 
-    /// Does what is due by now: removes members whose time-outs are over.
+    /// Carries out the actions that are due: removes members whose time-outs are over.
     pub(super) fn tick(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.named.retain(|_, until| *until > now);
         let mut gone: BTreeSet<_> =
@@ -330,7 +330,7 @@ impl Group {
         }
     }
 
-    /// The answer to DescribeGroups.
+    /// Returns the answer to DescribeGroups.
     pub(super) fn describe(&self, group: &str) -> Described {
         let protocol = self.protocol.clone().unwrap_or_default();
         let members = self.members.iter().map(|(id, member)| DescribedMember {

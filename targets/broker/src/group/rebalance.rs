@@ -48,7 +48,7 @@ pub(super) enum SyncStep {
 }
 
 impl Group {
-    /// The answer to a member that has joined the present generation.
+    /// Returns the answer to a member that has joined the present generation.
     pub(super) fn joined(&self, member_id: &str) -> Joined {
         let protocol = self.protocol.clone().unwrap_or_default();
         let leader = self.leader.clone().unwrap_or_default();
@@ -74,7 +74,7 @@ impl Group {
         self.state = GroupState::Preparing { until: now + self.rebalance_timeout(), early: Early::Possible };
     }
 
-    /// The time-out of the slowest member.
+    /// Returns the time-out of the slowest member.
     pub(super) fn rebalance_timeout(&self) -> Duration {
         self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
     }
@@ -126,7 +126,7 @@ impl Group {
         }
     }
 
-    /// The protocol that most members prefer, among those that all of them know.
+    /// Returns the protocol that most members prefer, among those that all of them know.
     fn choose_protocol(&self) -> String {
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -139,7 +139,7 @@ impl Group {
         votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_owned()).unwrap_or_default()
     }
 
-    /// A member asks for its assignment.
+    /// Handles a member's request for its assignment.
     ///
     /// # Errors
     /// It is not a member of this generation, or the generation is over.
@@ -168,7 +168,7 @@ impl Group {
         }
     }
 
-    /// The generation as it will be with these assignments.
+    /// Returns the generation as it will be with these assignments.
     pub(super) fn assigned(&self, assignments: &BTreeMap<String, Bytes>) -> Generation {
         let mut kept = self.kept();
         for member in &mut kept.members {

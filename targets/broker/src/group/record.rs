@@ -30,7 +30,7 @@ pub struct Committed {
     pub metadata: Option<String>,
 }
 
-/// What becomes of the committed offsets in the internal topic when it is read.
+/// The handling of the committed offsets in the internal topic when it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetsOnLoad {
     /// They are restored like everything else.
@@ -51,7 +51,7 @@ pub(super) enum Key {
 pub(super) struct Generation {
     pub(super) generation: i32,
     pub(super) protocol_type: String,
-    /// None without members.
+    /// `None` without members.
     pub(super) protocol: Option<String>,
     pub(super) leader: Option<String>,
     pub(super) members: Vec<KeptMember>,
@@ -80,9 +80,9 @@ pub(super) enum Entry {
 #[derive(Debug, thiserror::Error)]
 #[error("the record at offset {offset} of the internal topic is not one of a group")]
 pub struct UndecodableRecord {
-    /// Where it is.
+    /// The offset of the record.
     pub offset: i64,
-    /// What is wrong.
+    /// The cause.
     #[source]
     pub cause: postcard::Error,
 }

@@ -151,7 +151,7 @@ impl BatchHeader {
         let length = rest.get_i32();
         let leader_epoch = rest.get_i32();
         let magic = rest.get_i8();
-        // The length comes first: with another magic too it tells where the batch ends.
+        // The length comes first: it gives the end of the batch with another magic too.
         let size = usize::try_from(length)
             .ok()
             .map(|length| length + PREFIX_BYTES)
@@ -218,7 +218,7 @@ impl BatchHeader {
         advance_sequence(self.base_sequence, self.last_offset_delta)
     }
 
-    /// The codec the records are compressed with; 0 for none.
+    /// Returns the codec the records are compressed with; 0 for none.
     pub fn codec(&self) -> i16 {
         self.attributes & CODEC
     }
@@ -233,7 +233,7 @@ impl BatchHeader {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
-    /// The timestamp of a record with this delta, ms.
+    /// Returns the timestamp of a record with this delta, ms.
     pub fn record_timestamp(&self, delta: i64) -> i64 {
         if self.attributes & LOG_APPEND_TIME != 0 {
             self.max_timestamp

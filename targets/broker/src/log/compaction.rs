@@ -27,7 +27,7 @@ use std::path::Path;
 use super::batch::{BatchFault, BatchHeader};
 use super::config::CompactionKeeps;
 use super::error::LogError;
-use super::files::{self, Doing, FileError, LogFiles};
+use super::files::{self, FileContext, FileError, LogFiles};
 use super::index::Synced;
 use super::partition_log::{PartitionLog, millis};
 use super::record::records;
@@ -60,9 +60,9 @@ pub struct Compaction {
 type Keys = HashMap<Box<[u8]>, i64>;
 
 impl PartitionLog {
-    /// Compacts the closed segments below `high_watermark`, if the topic is compacted and enough of them is new. Closes
-    /// the active segment first if it is old. `now_ms` is the broker's wall clock, Unix time. None if there was nothing
-    /// to do.
+    /// Compacts the closed segments below `high_watermark`, if the topic is compacted and enough of them is
+    /// new. Closes the active segment first if it is old. `now_ms` is the broker's wall clock, Unix time.
+    /// Returns `None` if nothing was due.
     ///
     /// # Errors
     /// A batch is corrupt or compressed (its keys cannot be read), or the disk failed; in the latter case the log is
@@ -231,7 +231,7 @@ impl Rewriter<'_> {
         self.out.write_all(batch).doing("write", self.path)
     }
 
-    /// The batch without the records that are removed; none if none is left.
+    /// Returns the batch without the removed records; `None` if none is left.
     fn rewrite(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<Option<Vec<u8>>, BatchFault> {
         let horizon = header.delete_horizon_ms();
         let mut kept = Vec::new();

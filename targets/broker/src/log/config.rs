@@ -41,11 +41,11 @@ impl Cleanup {
 pub enum TornTail {
     /// It cuts off everything from the first batch that is incomplete or invalid.
     Cut,
-    /// Defect: it skips unreadable batches and keeps the readable ones behind them, as if nothing were missing.
+    /// Defect: it skips unreadable batches and keeps the readable ones behind them, as if none were missing.
     Keep,
 }
 
-/// Which record of a key compaction keeps.
+/// The record of a key that compaction keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompactionKeeps {
     /// The one with the largest offset.
@@ -82,12 +82,12 @@ pub enum FollowerProducers {
     Ignored,
 }
 
-/// What a log that is opened knows of producers.
+/// The producer state of a log when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProducersOnOpen {
-    /// What its batches say of them.
+    /// The state is rebuilt from its batches.
     Rebuilt,
-    /// Defect: nothing, like a log that no producer has written to.
+    /// Defect: the log knows no producers, as if none had written to it.
     Unknown,
 }
 
@@ -106,9 +106,9 @@ pub struct LogConfig {
     pub fsync: FsyncPolicy,
     /// How old records are removed.
     pub cleanup: Cleanup,
-    /// Age of its newest record at which a segment is removed; none keeps segments for ever.
+    /// Age of its newest record at which a segment is removed; `None` keeps segments for ever.
     pub retention_age: Option<Duration>,
-    /// Size above which the oldest segments are removed, bytes; none keeps them for ever.
+    /// Size above which the oldest segments are removed, bytes; `None` keeps them for ever.
     pub retention_bytes: Option<u64>,
     /// How long compaction keeps a tombstone after it has first met it, so that slow readers see it.
     pub delete_retention: Duration,
@@ -118,7 +118,7 @@ pub struct LogConfig {
     pub key_map_bytes_max: usize,
     /// How a torn place is treated.
     pub torn_tail: TornTail,
-    /// Which record of a key compaction keeps.
+    /// The record of a key that compaction keeps.
     pub compaction_keeps: CompactionKeeps,
     /// The effect of syncing.
     pub durability: Durability,
@@ -126,7 +126,7 @@ pub struct LogConfig {
     pub sequence_check: SequenceCheck,
     /// Whether a follower keeps account of producers.
     pub follower_producers: FollowerProducers,
-    /// What is known of producers when the log is opened.
+    /// The producer state when the log is opened.
     pub producers_on_open: ProducersOnOpen,
 }
 

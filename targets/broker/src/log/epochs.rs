@@ -17,7 +17,7 @@ pub struct EpochStart {
 /// The end of one leader's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EpochEnd {
-    /// The largest epoch of this log that is not above the one asked for.
+    /// The largest epoch of this log that is not above the requested one.
     pub epoch: i32,
     /// The offset after its last record.
     pub end_offset: i64,
@@ -30,7 +30,7 @@ pub(super) struct EpochCache {
 }
 
 impl EpochCache {
-    /// The starts in a checkpoint, as far as they are in order.
+    /// Returns the starts in a checkpoint, as far as they are in order.
     pub(super) fn from_starts(starts: Vec<EpochStart>) -> Self {
         let mut cache = Self::default();
         for start in starts {
@@ -39,18 +39,18 @@ impl EpochCache {
         cache
     }
 
-    /// All starts in order.
+    /// Returns all starts in order.
     pub(super) fn starts(&self) -> &[EpochStart] {
         &self.starts
     }
 
-    /// The latest epoch.
+    /// Returns the latest epoch.
     pub(super) fn latest(&self) -> Option<i32> {
         self.starts.last().map(|start| start.epoch)
     }
 
-    /// A leader begins `epoch` at `start_offset`, the log's end. Earlier leaders that began there wrote
-    /// nothing, and are forgotten.
+    /// Begins `epoch` at `start_offset`, the log's end. Earlier leaders that began there wrote nothing, and
+    /// are forgotten.
     pub(super) fn begin(&mut self, epoch: i32, start_offset: i64) -> Begun {
         if self.latest().is_some_and(|latest| epoch <= latest) {
             return Begun::Known;
@@ -60,8 +60,8 @@ impl EpochCache {
         Begun::New
     }
 
-    /// The batch at `base_offset`, the last one of the log, is of `epoch`. An epoch recorded as begun there or later has
-    /// no records in this log.
+    /// Notes that the batch at `base_offset`, the last one of the log, is of `epoch`. An epoch recorded as
+    /// begun there or later has no records in this log.
     pub(super) fn note(&mut self, epoch: i32, base_offset: i64) -> Begun {
         let before = self.starts.len();
         while self.starts.last().is_some_and(|last| last.start_offset >= base_offset && last.epoch != epoch) {
@@ -74,8 +74,8 @@ impl EpochCache {
         }
     }
 
-    /// The end of `epoch`, or of the one before it where this log has no records of it; `log_end_offset` is the end of
-    /// the latest epoch. None if `epoch` is above every epoch known here, or none is known.
+    /// Returns the end of `epoch`, or of the one before it if this log has no records of it; `log_end_offset`
+    /// is the end of the latest epoch. `None` if `epoch` is above every epoch known here, or none is known.
     pub(super) fn end_offset(&self, epoch: i32, log_end_offset: i64) -> Option<EpochEnd> {
         let after = self.starts.partition_point(|start| start.epoch <= epoch);
         let before = after.checked_sub(1).map(|at| self.starts[at]);

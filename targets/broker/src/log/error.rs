@@ -13,7 +13,7 @@ pub enum LogError {
     /// A file operation failed. After a failed sync or cut the log is [stopped](LogError::Stopped).
     #[error(transparent)]
     File(#[from] FileError),
-    /// The content on disk is not what was written.
+    /// The content on disk is not the content that was written.
     #[error("corrupt batch at byte {position} of {path}")]
     Corrupt {
         /// The segment.
@@ -27,7 +27,7 @@ pub enum LogError {
     /// The log neither has this offset nor gives it to the next record.
     #[error("offset {offset} is outside of {start}..={end}")]
     OutOfRange {
-        /// The offset asked for.
+        /// The requested offset.
         offset: i64,
         /// The first offset of the log.
         start: i64,

@@ -24,11 +24,11 @@ pub struct FileError {
 }
 
 /// Attaches operation and path to an I/O result.
-pub(super) trait Doing<T> {
+pub(super) trait FileContext<T> {
     fn doing(self, operation: &'static str, path: &Path) -> Result<T, FileError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
+impl<T> FileContext<T> for io::Result<T> {
     fn doing(self, operation: &'static str, path: &Path) -> Result<T, FileError> {
         self.map_err(|cause| FileError { operation, path: path.to_owned(), cause })
     }
@@ -87,8 +87,8 @@ impl LogFiles {
 /// Extension of unfinished replacements of small files.
 pub(super) const TEMPORARY: &str = ".tmp";
 
-/// Reads a small file written by [`LogFiles::replace`]. None if it is missing or incomplete: such files only save work,
-/// their content can be made again from the log.
+/// Reads a small file written by [`LogFiles::replace`]. `None` if it is missing or incomplete: such files
+/// only save work, and their content can be rebuilt from the log.
 pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(super) struct IndexEntry {
     /// Its base offset.
     pub(super) offset: i64,
-    /// Where it begins in the file, bytes.
+    /// Its offset in the file, bytes.
     pub(super) position: u64,
     /// The largest timestamp of all batches before it in the segment, ms; `i64::MIN` if there are none.
     pub(super) timestamp_before: i64,
@@ -31,13 +31,14 @@ impl SparseIndex {
         }
     }
 
-    /// The position from which to walk to find `offset`, bytes.
+    /// Returns the position from which to walk to find `offset`, bytes.
     pub(super) fn position_before(&self, offset: i64) -> u64 {
         let after = self.entries.partition_point(|entry| entry.offset <= offset);
         after.checked_sub(1).map_or(0, |at| self.entries[at].position)
     }
 
-    /// The position from which to walk to find the first timestamp that is `timestamp` or later, bytes.
+    /// Returns the position from which to walk to find the first timestamp that is `timestamp` or later,
+    /// bytes.
     pub(super) fn position_before_time(&self, timestamp: i64) -> u64 {
         let after = self.entries.partition_point(|entry| entry.timestamp_before < timestamp);
         after.checked_sub(1).map_or(0, |at| self.entries[at].position)

@@ -17,7 +17,7 @@ use super::record::records;
 use super::recovery::PRODUCERS;
 use super::segment::{NextOffset, Segment, TimedOffset, path_of};
 
-/// Where an appended batch is.
+/// The place of an appended batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Offset of its first record.
@@ -93,7 +93,7 @@ impl PartitionLog {
         self.segments.iter().map(|segment| segment.size).sum()
     }
 
-    /// The folder it lives in.
+    /// Returns the folder it lives in.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -201,8 +201,8 @@ impl PartitionLog {
         Ok(Bytes::new())
     }
 
-    /// Cuts off everything at and after `offset`; a batch that reaches beyond it is cut off whole. At or past the log end,
-    /// nothing happens.
+    /// Cuts off everything at and after `offset`; a batch that reaches beyond it is cut off whole. Does
+    /// nothing at or past the log end.
     ///
     /// # Errors
     /// The disk failed; the log is stopped.
@@ -279,23 +279,23 @@ impl PartitionLog {
         })
     }
 
-    /// The epoch of the last leader that is known here.
+    /// Returns the epoch of the last leader that is known here.
     pub fn latest_epoch(&self) -> Option<i32> {
         self.epochs.latest()
     }
 
-    /// Where each leader epoch began.
+    /// Returns the start of each leader epoch.
     pub fn epoch_starts(&self) -> &[EpochStart] {
         self.epochs.starts()
     }
 
-    /// The end of `epoch` in this log, or of the last one before it that this log has. None if `epoch` is above all
-    /// that are known here.
+    /// Returns the end of `epoch` in this log, or of the last one before it that this log has. `None` if
+    /// `epoch` is above all that are known here.
     pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<EpochEnd> {
         self.epochs.end_offset(epoch, self.log_end_offset)
     }
 
-    /// The first record whose timestamp is `timestamp` or later, if there is one.
+    /// Returns the first record whose timestamp is `timestamp` or later, if there is one.
     ///
     /// # Errors
     /// A batch is corrupt, or the disk failed.
@@ -309,7 +309,7 @@ impl PartitionLog {
         Ok(None)
     }
 
-    /// The state of each producer that numbers its batches, by its id.
+    /// Returns the state of each producer that numbers its batches, by its id.
     pub fn producers(&self) -> &BTreeMap<i64, ProducerState> {
         self.producers.states()
     }
@@ -322,7 +322,7 @@ impl PartitionLog {
         }
     }
 
-    /// Runs an operation after whose failure the log must not be used.
+    /// Runs an operation whose failure makes the log unusable.
     pub(super) fn guarded<T>(
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<T, LogError>,

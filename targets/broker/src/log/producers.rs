@@ -63,7 +63,7 @@ pub struct ProducerState {
     pub batches: VecDeque<SequencedBatch>,
 }
 
-/// What to do with a numbered batch.
+/// The decision on a numbered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     /// Append it.
@@ -134,8 +134,9 @@ impl Producers {
 
     /// Forgets batches before `log_start_offset`, and producers without any batch left.
     ///
-    /// Batch by batch, so that a log that is opened again, whose segments may still hold batches before its start, knows as
-    /// much as one that stayed open: the old numbers of a producer that began anew must not be held against it.
+    /// Batch by batch, so that a log that is opened again, whose segments may still hold batches before its
+    /// start, knows as much as one that stayed open: the old numbers of a producer that restarted must not
+    /// count against it.
     pub(super) fn forget_before(&mut self, log_start_offset: i64) {
         self.states.retain(|_, state| {
             state.batches.retain(|batch| batch.last_offset >= log_start_offset);
@@ -149,7 +150,7 @@ impl Producers {
         self.states.iter().filter_map(|(id, state)| Some((*id, last(state)?))).collect()
     }
 
-    /// All states by producer id.
+    /// Returns all states by producer id.
     pub(super) fn states(&self) -> &BTreeMap<i64, ProducerState> {
         &self.states
     }

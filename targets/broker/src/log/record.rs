@@ -16,7 +16,7 @@ pub struct RecordView<'a> {
     pub timestamp_delta: i64,
     /// The key, if it has one.
     pub key: Option<&'a [u8]>,
-    /// The value; none is a tombstone.
+    /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
     /// The whole record with its length.
     whole: &'a [u8],
@@ -106,7 +106,7 @@ fn decode<'a>(rest: &mut &'a [u8]) -> Option<RecordView<'a>> {
     })
 }
 
-/// Outer none: not decodable. Inner none: absent.
+/// Outer `None`: not decodable. Inner `None`: absent.
 #[expect(clippy::option_option, reason = "a record's key or value can be absent, and its encoding broken")]
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let length = take_varint(rest)?;
@@ -146,7 +146,7 @@ fn put_varint(number: i64, out: &mut Vec<u8>) {
 pub struct OwnRecord {
     /// The key.
     pub key: Option<Bytes>,
-    /// The value; none is a tombstone.
+    /// The value; `None` is a tombstone.
     pub value: Option<Bytes>,
 }
 

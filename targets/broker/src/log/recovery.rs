@@ -16,7 +16,7 @@ use super::compaction::{CLEANED, finish_swaps};
 use super::config::{FsyncPolicy, LogConfig, ProducersOnOpen, TornTail};
 use super::epochs::EpochCache;
 use super::error::LogError;
-use super::files::{self, Doing, FileError, LogFiles, TEMPORARY};
+use super::files::{self, FileContext, FileError, LogFiles, TEMPORARY};
 use super::partition_log::{CHECKPOINT, Checkpoint, Health, PartitionLog};
 use super::producers::Producers;
 use super::segment::{INDEX, LOG, NextOffset, SealFound, Segment, path_of};
@@ -167,7 +167,7 @@ impl PartitionLog {
         self.log_start_offset = self.log_start_offset.max(first.unwrap_or(0));
         self.log_end_offset = self.segments.last().map_or(0, |segment| segment.next_offset);
         if self.segments.is_empty() || self.log_end_offset < self.log_start_offset {
-            // The log was being started anew, or lost all records that may be read.
+            // The log was being restarted, or lost all records that may be read.
             return self.start_at(self.log_start_offset);
         }
         self.epochs.forget_before(self.log_start_offset);
@@ -211,7 +211,7 @@ impl PartitionLog {
     }
 }
 
-/// The offsets in the names of the files with some extension, in order.
+/// Returns the offsets in the names of the files with some extension, in order.
 pub(super) fn offsets_of(dir: &Path, extension: &str) -> Result<Vec<i64>, FileError> {
     let mut offsets = Vec::new();
     for entry in fs::read_dir(dir).doing("list", dir)? {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::{BatchFault, BatchHeader};
 use super::config::{LogConfig, TornTail};
 use super::error::LogError;
-use super::files::{self, Doing, FileError, LogFiles};
+use super::files::{self, FileContext, FileError, LogFiles};
 use super::index::{IndexEntry, Seal, SparseIndex, Synced};
 use super::record::records;
 use super::walk::{Walk, WalkError};
@@ -20,7 +20,7 @@ pub(super) const LOG: &str = "log";
 /// Extension of a closed segment's index.
 pub(super) const INDEX: &str = "index";
 
-/// The path of a file that belongs to `offset`: twenty digits, so that names sort as numbers do.
+/// Returns the path of a file that belongs to `offset`: twenty digits, so that names sort as numbers do.
 pub(super) fn path_of(dir: &Path, offset: i64, extension: &str) -> PathBuf {
     dir.join(format!("{offset:020}.{extension}"))
 }
@@ -88,7 +88,7 @@ impl Segment {
         Ok(SealFound::Trusted)
     }
 
-    /// Writes the summary of the segment, to which nothing is appended any more.
+    /// Writes the summary of the segment, which is complete.
     pub(super) fn seal(&self, files: LogFiles) -> Result<(), FileError> {
         let seal = Seal {
             size: self.size,
@@ -221,7 +221,7 @@ impl Segment {
         self.walk(self.index.position_before(offset))
     }
 
-    /// All batches from `position` on.
+    /// Returns all batches from `position` on.
     fn walk(&self, position: u64) -> Walk<'_> {
         Walk::new(&self.file, &self.path, position, self.size, self.torn_tail)
     }
@@ -244,8 +244,8 @@ impl Segment {
         Ok(read)
     }
 
-    /// The first record at `from` or later whose timestamp is `timestamp` or later. A compressed batch counts as one
-    /// record.
+    /// Returns the first record at `from` or later whose timestamp is `timestamp` or later. A compressed
+    /// batch counts as one record.
     pub(super) fn find_time(&self, timestamp: i64, from: i64) -> Result<Option<TimedOffset>, LogError> {
         let mut walk = self.walk(self.index.position_before_time(timestamp));
         while let Some(header) = walk.header()? {
@@ -276,7 +276,7 @@ impl Segment {
         Ok(None)
     }
 
-    /// The file of the segment's index.
+    /// Returns the file of the segment's index.
     pub(super) fn index_path(&self) -> PathBuf {
         self.path.with_extension(INDEX)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::batch::{BatchFault, BatchHeader, HEADER_BYTES};
 use super::config::TornTail;
-use super::files::{Doing, FileError};
+use super::files::{FileContext, FileError};
 
 /// Bytes read at once; more only for a batch that is larger.
 const WINDOW_BYTES: u64 = 64 << 10;
@@ -45,12 +45,12 @@ impl<'a> Walk<'a> {
         Self { file, path, position, end, torn_tail, window: Vec::new(), window_at: position }
     }
 
-    /// The beginning of the next batch.
+    /// Returns the beginning of the next batch.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The header of the next batch, which is neither checked nor skipped; none at the end.
+    /// Returns the header of the next batch, which is neither checked nor skipped; `None` at the end.
     pub(super) fn header(&mut self) -> Result<Option<BatchHeader>, WalkError> {
         if self.torn_tail == TornTail::Keep {
             self.skip_unreadable()?;
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The bytes of the next batch, checked against their checksum; it is not skipped.
+    /// Returns the bytes of the next batch, checked against their checksum; it is not skipped.
     pub(super) fn batch(&mut self, header: &BatchHeader) -> Result<&[u8], WalkError> {
         let verified = BatchHeader::verify(self.bytes(header.size)?);
         if let Err(fault) = verified {
@@ -88,7 +88,7 @@ impl<'a> Walk<'a> {
         self.position += header.size as u64;
     }
 
-    /// A fault of the next batch.
+    /// Returns a fault of the next batch.
     pub(super) fn fault(&self, fault: BatchFault) -> WalkError {
         WalkError::Batch { path: self.path.to_owned(), position: self.position, fault }
     }

@@ -21,7 +21,7 @@ impl HighWatermarkFile {
         Self { path, written: written.unwrap_or(0) }
     }
 
-    /// The value last written.
+    /// Returns the value last written.
     pub fn written(&self) -> i64 {
         self.written
     }

@@ -13,7 +13,7 @@ pub enum PartitionError {
     /// The request was made for an earlier leader.
     #[error("the request is for an earlier leader epoch")]
     FencedEpoch,
-    /// The request was made for a later leader, of which this broker does not know yet.
+    /// The request was made for a later leader, which this broker does not know yet.
     #[error("the request is for a later leader epoch")]
     UnknownEpoch,
     /// Too few replicas are in sync; nothing was appended.

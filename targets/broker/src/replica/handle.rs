@@ -150,7 +150,7 @@ impl std::fmt::Debug for Message {
 }
 
 impl PartitionHandle {
-    /// The present status of the copy.
+    /// Returns the present status of the copy.
     pub fn status(&self) -> Status {
         *self.status.borrow()
     }
@@ -191,10 +191,10 @@ impl PartitionHandle {
         Ok(async move { answer.await.unwrap_or(Err(PartitionError::Stopped)) })
     }
 
-    /// Whole batches for a consumer, from `from` on.
+    /// Returns whole batches for a consumer, from `from` on.
     ///
     /// # Errors
-    /// This broker does not lead, or not in that epoch; or there is no such offset.
+    /// This broker does not lead, or not in that epoch; or the offset does not exist.
     pub async fn read(
         &self,
         from: i64,
@@ -204,7 +204,8 @@ impl PartitionHandle {
         self.ask(|reply| Message::Read { from, bytes_max, leader_epoch, reply }).await
     }
 
-    /// Whole batches of this copy up to the end of its log, whichever broker leads, and whatever is committed.
+    /// Returns whole batches of this copy up to the end of its log, whichever broker leads, and whatever is
+    /// committed.
     ///
     /// # Errors
     /// The offset is not in the log, the log failed, or the copy is stopped.
@@ -239,7 +240,7 @@ impl PartitionHandle {
         }
     }
 
-    /// The first committed record of that time or later.
+    /// Returns the first committed record of that time or later.
     ///
     /// # Errors
     /// This broker does not lead, or does not know yet which records are committed, or the log failed.
@@ -247,7 +248,7 @@ impl PartitionHandle {
         self.look(move |log, _| log.offset_for_time(timestamp)).await?.map_err(PartitionError::from)
     }
 
-    /// The end of an epoch in this log.
+    /// Returns the end of an epoch in this log.
     ///
     /// # Errors
     /// The copy is stopped.

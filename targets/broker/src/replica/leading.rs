@@ -1,6 +1,6 @@
 //! A leader's view of its followers: which are in sync, and how far each is.
 //!
-//! # Why nothing that was acknowledged is lost
+//! # Why no acknowledged record is lost
 //!
 //! The controllers elect from the in-sync set they agreed on. So a record may count as committed only if every member of
 //! *that* set has it. A leader learns of changes late, and its own request for a change may be granted without its
@@ -109,7 +109,7 @@ pub struct Leading {
 }
 
 impl Leading {
-    /// A leader that has just been elected.
+    /// Returns a leader that has just been elected.
     pub fn new(
         me: BrokerId,
         agreed: &PartitionState,
@@ -167,7 +167,7 @@ impl Leading {
         self.isr.len()
     }
 
-    /// The brokers that must have a record for it to count as committed.
+    /// Returns the brokers that must have a record for it to count as committed.
     fn effective(&self) -> impl Iterator<Item = BrokerId> {
         self.isr.union(&self.perhaps).copied()
     }
@@ -210,7 +210,7 @@ impl Leading {
         };
     }
 
-    /// The high watermark, given the durable end of the leader's own log; never less than `before`.
+    /// Returns the high watermark, given the durable end of the leader's own log; never less than `before`.
     pub fn high_watermark(&self, own_end: i64, before: i64) -> i64 {
         let reached = match self.commit {
             CommitRule::LeaderAlone => own_end,
@@ -224,7 +224,8 @@ impl Leading {
         reached.max(before)
     }
 
-    /// The request for the in-sync set that this leader finds right, if it is not the one in force and a request is due.
+    /// Returns the request for the in-sync set that this leader finds right, if it is not the one in force
+    /// and a request is due.
     pub fn propose_isr(&mut self, high_watermark: i64, lag_max: Duration, now: Instant) -> Option<IsrChange> {
         if self.asking || now < self.ask_not_before {
             return None;
@@ -250,7 +251,7 @@ impl Leading {
             return None;
         }
         if self.doubt && !self.perhaps.iter().all(|id| wanted.contains(id)) {
-            tracing::debug!(?wanted, perhaps = ?self.perhaps, "requesting the in-sync set anew, to be certain of it");
+            tracing::debug!(?wanted, perhaps = ?self.perhaps, "requesting the in-sync set again, to be certain of it");
         }
         self.perhaps.extend(&wanted);
         self.asking = true;
@@ -285,7 +286,7 @@ impl Leading {
         }
     }
 
-    /// This broker itself stood still: the silence meanwhile proves nothing about its followers.
+    /// Records that this broker itself stood still: the silence meanwhile proves nothing about its followers.
     pub fn stood_still(&mut self, now: Instant) {
         for follower in self.followers.values_mut() {
             follower.caught_up_at = now;
@@ -379,7 +380,7 @@ mod tests {
         assert_eq!(leading.high_watermark(30, 20), 20, "3 may be in sync by now, and has not got it");
         leading.wish_came_to(7, IsrChangeOutcome::Unknown, now);
         let later = now + ASK_AGAIN_AFTER * 2;
-        assert!(leading.propose_isr(20, LAG, later).is_some(), "doubt is asked away");
+        assert!(leading.propose_isr(20, LAG, later).is_some(), "another request removes the doubt");
         leading.wish_came_to(7, IsrChangeOutcome::Refused, later);
         assert_eq!(leading.high_watermark(30, 20), 20, "the first attempt may still be granted");
         leading.agreed(&partition(&[1, 2], 8));

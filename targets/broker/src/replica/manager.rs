@@ -24,10 +24,10 @@ use crate::topic_settings::{CleanupPolicy, TopicSettings};
 
 const WISH_MAX: Duration = Duration::from_millis(1_500);
 
-/// Why there is no copy.
+/// The reason why there is no copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FindError {
-    /// There is no such topic or partition, as far as this broker knows.
+    /// The topic or partition does not exist, as far as this broker knows.
     #[error("there is no such topic or partition")]
     Unknown,
     /// This broker has no copy of it.
@@ -93,15 +93,15 @@ impl Replicas {
         change(&mut self.inner.hosted.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The copy of a partition, if this broker has one.
+    /// Returns the copy of a partition, if this broker has one.
     pub fn by_id(&self, topic: TopicId, partition: u32) -> Option<PartitionHandle> {
         self.look(|hosted| hosted.get(&(topic, partition)).map(|hosted| hosted.handle.clone()))
     }
 
-    /// The copy of a partition by the name of its topic.
+    /// Returns the copy of a partition by the name of its topic.
     ///
     /// # Errors
-    /// This broker has no copy, or there is no such partition.
+    /// This broker has no copy, or the partition does not exist.
     pub fn by_name(&self, topic: &str, partition: i32) -> Result<PartitionHandle, FindError> {
         self.inner.controller.read(|state| self.by_name_in(state, topic, partition))
     }
@@ -109,7 +109,7 @@ impl Replicas {
     /// As [`by_name`](Self::by_name), for a caller that is reading the agreed state.
     ///
     /// # Errors
-    /// This broker has no copy, or there is no such partition.
+    /// This broker has no copy, or the partition does not exist.
     pub fn by_name_in(
         &self,
         state: &ClusterState,
@@ -124,7 +124,7 @@ impl Replicas {
         self.by_id(topic.id, number).ok_or(FindError::Elsewhere)
     }
 
-    /// Every copy that follows a broker, and its position.
+    /// Returns every copy that follows a broker, and its position.
     pub fn followed(&self, leader: BrokerId) -> Vec<(PartitionHandle, ReplicaPosition)> {
         let position = |(topic, partition): (TopicId, u32), hosted: &HostedCopy| {
             let status = hosted.handle.status();
@@ -146,7 +146,8 @@ impl Replicas {
         self.look(|hosted| hosted.iter().filter_map(|(key, hosted)| position(*key, hosted)).collect())
     }
 
-    /// Every partition of a topic that this broker leads: its number, the topic's identity, the leader epoch, and the copy.
+    /// Returns every partition of a topic that this broker leads: its number, the topic's identity, the
+    /// leader epoch, and the copy.
     pub fn led(&self, topic: &str) -> Vec<(i32, TopicId, i32, PartitionHandle)> {
         let led = |((id, number), hosted): (&(TopicId, u32), &HostedCopy)| match hosted.handle.status().role {
             Role::Leader { epoch, .. } if hosted.name.topic == topic => {

@@ -181,7 +181,7 @@ fn report_recovery(name: &PartitionName, recovery: &Recovery) {
     }
 }
 
-/// The time of day, Unix milliseconds. Only timestamps of records and their age depend on it.
+/// Returns the time of day, Unix milliseconds. Only timestamps of records and their age depend on it.
 pub fn wall_clock_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -426,7 +426,7 @@ impl Copy {
             }
             ReplicaRecords::Diverging { epoch, end_offset } => self.converge(epoch, end_offset)?,
             ReplicaRecords::OutOfRange { log_start } => {
-                tracing::warn!(partition = %self.name, log_start, "the leader's log begins after the end of this one; the log begins anew there");
+                tracing::warn!(partition = %self.name, log_start, "the leader's log begins after the end of this one; the log is restarted there");
                 self.log.start_at(log_start)?;
                 self.status.high_watermark = log_start;
                 self.status.last_epoch = None;
@@ -437,8 +437,9 @@ impl Copy {
         Ok(())
     }
 
-    /// The leader's log and this one diverge after an epoch that ended at `end_offset` there: cuts off the records that the
-    /// leader does not have. The rest may still diverge; the next fetch will show that.
+    /// Cuts off the records that the leader does not have, after the leader's log and this one diverged
+    /// behind an epoch that ended at `end_offset` there. The rest may still diverge; the next fetch will show
+    /// that.
     fn converge(&mut self, epoch: i32, end_offset: i64) -> Result<(), LogError> {
         let own = self.log.end_offset_for_epoch(epoch);
         let to =
@@ -538,7 +539,7 @@ fn answer<T>(reply: ReplySender<T>, result: Result<T, PartitionError>) -> Result
     }
 }
 
-/// An error with its causes, as a string.
+/// Returns an error with its causes, as a string.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -89,7 +89,7 @@ async fn read_frame(stream: &mut TcpStream, inbox: &mut BytesMut) -> Result<Opti
     }
 }
 
-/// A request whose header is read.
+/// A request whose header has been read.
 struct Incoming {
     key: ApiKey,
     version: i16,

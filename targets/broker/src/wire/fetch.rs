@@ -16,7 +16,7 @@ use crate::replica::Status;
 use crate::replica::handle::Records;
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// The most that one request reads, whatever the client asks for.
+/// The most that one request reads, whatever the client requests.
 const BYTES_MAX: usize = 32 << 20;
 
 /// Answers Fetch.
@@ -64,10 +64,10 @@ pub async fn fetch(broker: &Broker, request: FetchRequest) -> FetchResponse {
 /// The replica that a client says to be which verifies copies, as Kafka's own tool does.
 const DEBUGGER: WireBroker = WireBroker(-2);
 
-/// What is read.
+/// The records that are read.
 #[derive(Clone, Copy)]
 enum Reads {
-    /// What is committed, at the leader.
+    /// Committed records, at the leader.
     Committed,
     /// All that this broker's copy has. The high watermark is then the end of its log.
     Copy,
@@ -118,10 +118,10 @@ impl Round<'_> {
         partition: &FetchPartition,
     ) -> Result<Records, ResponseError> {
         let copy = self.broker.replicas().by_name(topic, partition.partition).map_err(not_here)?;
-        // Subscribed before the copy is asked, so that no change is missed.
+        // Subscribed before the copy is read, so that no change is missed.
         self.changes.push(copy.changes());
         let epoch = (partition.current_leader_epoch >= 0).then_some(partition.current_leader_epoch);
-        // Once the answer is full, the others are only asked for their offsets.
+        // Once the answer is full, only the offsets of the others are read.
         let full = self.got > 0 && self.left == 0;
         let bytes_max = usize::try_from(partition.partition_max_bytes).unwrap_or(0).min(self.left);
         let records = match self.reads {

@@ -104,8 +104,8 @@ pub async fn fetch(broker: &Broker, request: OffsetFetchRequest, version: i16) -
     }
 }
 
-/// The coordinator's offsets, if it is certain that it is still the coordinator; with the bug `stale-coordinator`, in any
-/// case.
+/// Returns the coordinator's offsets, if it is certain that it is still the coordinator; with the bug
+/// `stale-coordinator`, in any case.
 async fn known(
     broker: &Broker,
     group: String,

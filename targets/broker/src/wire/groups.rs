@@ -42,7 +42,7 @@ pub struct Client {
     pub address: SocketAddr,
 }
 
-/// Answers FindCoordinator; makes the internal topic if there is none.
+/// Answers FindCoordinator; makes the internal topic if it does not exist.
 pub async fn find_coordinator(
     broker: &Broker,
     request: &FindCoordinatorRequest,
@@ -136,7 +136,7 @@ pub async fn join(
     }
 }
 
-/// The answer where the coordinator gave one of another kind than the request, which it never does.
+/// Returns the answer where the coordinator gave one of another kind than the request, which it never does.
 fn unexpected<T>(answer: T, with_error: impl FnOnce(T, i16) -> T) -> T {
     with_error(answer, ResponseError::UnknownServerError.code())
 }

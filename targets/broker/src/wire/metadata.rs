@@ -16,25 +16,25 @@ use crate::cluster::state::{Assignment, Liveness, PartitionState, Topic};
 use crate::cluster::{BrokerId, ClusterState};
 use crate::topic_settings::{Toggle, TopicSettings};
 
-/// The number of a broker in the protocol; −1 is none.
+/// Returns the number of a broker in the protocol; −1 for none.
 pub fn wire_broker(broker: Option<BrokerId>) -> WireBroker {
     WireBroker(broker.map_or(-1, |broker| broker.0))
 }
 
-/// The live brokers, and the addresses that clients connect to.
+/// Returns the live brokers, and the addresses that clients connect to.
 pub fn active_brokers(state: &ClusterState) -> Vec<(BrokerId, SocketAddr)> {
     let active = state.brokers.iter().filter(|(_, broker)| broker.liveness == Liveness::Active);
     active.map(|(id, broker)| (*id, broker.address)).collect()
 }
 
-/// An address in the protocol.
+/// Returns an address in the protocol.
 pub fn host_and_port(address: SocketAddr) -> (StrBytes, i32) {
     (StrBytes::from_string(address.ip().to_string()), i32::from(address.port()))
 }
 
-/// Answers Metadata; makes topics that are asked for, if client and options allow it.
+/// Answers Metadata; makes requested topics, if client and options allow it.
 pub async fn metadata(broker: &Broker, request: MetadataRequest, version: i16) -> MetadataResponse {
-    // Version 0 asks for all topics with an empty list, later ones with none.
+    // Version 0 requests all topics with an empty list, later ones without a list.
     let asked = match request.topics {
         Some(topics) if !(topics.is_empty() && version == 0) => {
             Some(topics.into_iter().filter_map(|topic| topic.name).collect::<Vec<_>>())
@@ -68,7 +68,7 @@ pub async fn metadata(broker: &Broker, request: MetadataRequest, version: i16) -
     })
 }
 
-/// A name in the protocol.
+/// Returns a name in the protocol.
 pub fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.into()))
 }
@@ -85,7 +85,7 @@ async fn create_if_missing(broker: &Broker, name: &TopicName) {
     let created = broker.create_topic(name, assignment, settings, Instant::now() + CHANGE_MAX).await;
     match created {
         Ok(()) | Err(ChangeError::Refused(crate::cluster::state::Refusal::TopicExists)) => {}
-        // The client learns that there is no leader yet, and asks again.
+        // The client learns that there is no leader yet, and retries.
         Err(error) => tracing::info!(topic = %name.as_str(), %error, "cannot make the topic now"),
     }
 }

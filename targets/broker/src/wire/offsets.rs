@@ -52,7 +52,7 @@ struct Found {
     leader_epoch: i32,
 }
 
-/// The copy of a partition, if this broker leads it, in the client's epoch if the client gives one.
+/// Returns the copy of a partition, if this broker leads it, in the client's epoch if the client gives one.
 fn leading(
     broker: &Broker,
     topic: &TopicName,

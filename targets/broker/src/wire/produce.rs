@@ -19,7 +19,7 @@ use crate::replica::{Acks, PartitionError, Written};
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const NO_OFFSET: i64 = -1;
 
-/// Kafka's code for a partition of which this broker has no copy.
+/// Returns Kafka's code for a partition without a copy on this broker.
 pub fn not_here(error: FindError) -> ResponseError {
     match error {
         FindError::Unknown => ResponseError::UnknownTopicOrPartition,
@@ -27,7 +27,7 @@ pub fn not_here(error: FindError) -> ResponseError {
     }
 }
 
-/// Answers Produce; with `acks=0` there is no answer.
+/// Answers Produce; with `acks=0` returns no answer.
 pub async fn produce(broker: &Broker, request: ProduceRequest) -> Option<ProduceResponse> {
     let acks = match request.acks {
         0 => Ok(Acks::None),
@@ -88,7 +88,7 @@ async fn append(
     }
     let copy = broker.replicas().by_name(topic, partition).map_err(|error| (not_here(error), None))?;
     let records = records.filter(|records| !records.is_empty());
-    let records = records.ok_or((ResponseError::InvalidRecord, Some("there are no records".to_owned())))?;
+    let records = records.ok_or((ResponseError::InvalidRecord, Some("no records".to_owned())))?;
     let appended = timeout(wait, copy.append(records, acks)).await.unwrap_or(Err(PartitionError::TimedOut));
     appended.map_err(|fault| (fault.code(), Some(fault.to_string())))
 }

@@ -7,7 +7,7 @@ use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, Pr
 
 use crate::broker::{Broker, CHANGE_MAX};
 
-/// Answers InitProducerId. There are no transactions.
+/// Answers InitProducerId. Transactions are not supported.
 pub async fn init(broker: &Broker, request: &InitProducerIdRequest) -> InitProducerIdResponse {
     let refused = |error: ResponseError| {
         InitProducerIdResponse::default()

@@ -94,7 +94,7 @@ fn plan(broker: &Broker, topic: &CreatableTopic) -> Result<(Assignment, TopicSet
     Ok((assignment, settings))
 }
 
-/// The assignment that the brokers choose.
+/// Returns the assignment that the brokers choose.
 fn spread(broker: &Broker, topic: &CreatableTopic) -> Result<Assignment, Refused> {
     let partitions = match topic.num_partitions {
         -1 => u32::from(broker.config().options.partitions),
@@ -113,7 +113,7 @@ fn spread(broker: &Broker, topic: &CreatableTopic) -> Result<Assignment, Refused
     Ok(Assignment::Spread { partitions, replication })
 }
 
-/// The assignment a client gives itself: every partition once, from 0.
+/// Returns the assignment a client gives itself: every partition once, from 0.
 fn given(topic: &CreatableTopic) -> Result<Assignment, Refused> {
     let mut assignments: Vec<_> = topic.assignments.iter().collect();
     assignments.sort_by_key(|assignment| assignment.partition_index);

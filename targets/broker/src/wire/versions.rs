@@ -55,7 +55,7 @@ pub fn is_served(key: ApiKey, version: i16) -> bool {
     SERVED.iter().any(|s| s.key == key && (s.least..=s.greatest).contains(&version))
 }
 
-/// The answer to ApiVersions. It has no tagged fields: kcat 1.7 cannot read them.
+/// Returns the answer to ApiVersions. It has no tagged fields: kcat 1.7 cannot read them.
 pub fn answer(error: Option<ResponseError>) -> ApiVersionsResponse {
     let keys = SERVED.iter().map(|served| {
         ApiVersion::default()

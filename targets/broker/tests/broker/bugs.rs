@@ -1,4 +1,4 @@
-//! What each seeded bug does that plain code does not, where a few requests show it.
+//! The effect of each seeded bug, compared with plain code, if a few requests show it.
 
 use crate::client::{Client, Sequenced, batch};
 use crate::cluster::Cluster;
@@ -43,8 +43,8 @@ async fn isr_shrink_ignored_shows() {
 /// A replica that was down while something was acknowledged comes back cut off from its leader: who leads then?
 async fn who_leads_when_the_first_comes_back(bug: Option<&'static str>) -> (usize, usize) {
     let mut cluster = Cluster::start(3, &["min-insync=1"], bug).await;
-    // It comes back by the leader of the controllers: that one must be neither the first leader nor the second, to whom
-    // the link is cut.
+    // It learns of its return from the leader of the controllers, which must be neither the first leader nor
+    // the second, whose link is cut.
     let controller = cluster.controller(1).await;
     let (topic, led) = cluster.topic_where(|led| led.isr[2] == controller).await;
     let first = led.leader;
@@ -66,7 +66,7 @@ async fn unclean_election_shows() {
     assert_eq!(first, leader);
 }
 
-/// What a leader cut off shows consumers of what it wrote alone.
+/// Returns how many of its own unreplicated records a cut-off leader shows to consumers.
 async fn read_at_a_leader_cut_off(bug: Option<&'static str>) -> usize {
     let cluster = Cluster::start(3, &["min-insync=1"], bug).await;
     let led = cluster.topic("t", &[]).await;

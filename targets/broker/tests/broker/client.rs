@@ -38,19 +38,19 @@ pub struct Sequenced {
     pub sequence: i32,
 }
 
-/// What became of a batch: its base offset, or an error code.
+/// The outcome of a batch: its base offset, or an error code.
 pub type Produced = Result<i64, i16>;
 
 pub fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.into()))
 }
 
-/// A batch of values without keys.
+/// Returns a batch of values without keys.
 pub fn batch(values: &[&str], sequenced: Option<Sequenced>) -> Bytes {
     keyed_batch(&values.iter().map(|value| (None, Some(*value))).collect::<Vec<_>>(), sequenced)
 }
 
-/// A batch of keys and values; no value is a tombstone.
+/// Returns a batch of keys and values; no value is a tombstone.
 pub fn keyed_batch(pairs: &[(Option<&str>, Option<&str>)], sequenced: Option<Sequenced>) -> Bytes {
     let bytes = |text: Option<&str>| text.map(|text| Bytes::copy_from_slice(text.as_bytes()));
     let records: Vec<OwnRecord> =
@@ -217,7 +217,7 @@ impl Client {
         }
     }
 
-    /// The offset at a time: −1 the latest, −2 the earliest; or an error code.
+    /// Returns the offset at a time: −1 the latest, −2 the earliest; or an error code.
     pub async fn offset(
         &mut self,
         topic: &str,
@@ -236,7 +236,7 @@ impl Client {
     }
 }
 
-/// The values in whole batches, with their offsets; a tombstone reads as "".
+/// Returns the values in whole batches, with their offsets; a tombstone reads as "".
 pub fn values(batches: &Bytes) -> Vec<(i64, String)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -252,7 +252,7 @@ pub fn values(batches: &Bytes) -> Vec<(i64, String)> {
     found
 }
 
-/// What only tests of the protocol itself need.
+/// The requests that only tests of the protocol itself need.
 impl Client {
     /// Asks for versions in a version that no broker serves; the answer is in version 0.
     pub async fn ask_later_version(

@@ -79,7 +79,7 @@ pub struct Cluster {
     folder: TempDir,
 }
 
-/// Who leads a partition and who is in sync, as a broker tells it.
+/// A partition's leader and in-sync set, as a broker reports them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Led {
     pub leader: usize,
@@ -87,8 +87,8 @@ pub struct Led {
     pub isr: Vec<usize>,
 }
 
-/// A port that no process listens on. It lies below those that the system gives to connections: one of those could be given
-/// away before the broker is there, or while it is down.
+/// Returns a port that no process listens on. It lies below those that the system gives to connections: one
+/// of those could be given away before the broker is there, or while it is down.
 fn free_port() -> u16 {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -183,7 +183,7 @@ impl Cluster {
         }
     }
 
-    /// A connection to a broker, as soon as it accepts one.
+    /// Returns a connection to a broker, as soon as it accepts one.
     pub async fn client(&self, node: usize) -> Client {
         let deadline = Instant::now() + PATIENCE;
         let mut poll = tokio::time::interval(Duration::from_millis(10));
@@ -236,7 +236,7 @@ impl Cluster {
         panic!("no topic is led as is wanted; {}", self.logs());
     }
 
-    /// Who leads the controllers, as a broker knows it.
+    /// Returns the leader of the controllers, as a broker knows it.
     pub async fn controller(&self, asked: usize) -> usize {
         let deadline = Instant::now() + PATIENCE;
         let mut poll = tokio::time::interval(Duration::from_millis(20));
@@ -251,7 +251,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until a broker says of partition 0 what is wanted, and returns that.
+    /// Waits until a broker's report on partition 0 is as wanted, and returns that.
     pub async fn led(&self, asked: usize, topic: &str, wanted: impl Fn(&Led) -> bool) -> Led {
         let deadline = Instant::now() + PATIENCE;
         let mut poll = tokio::time::interval(Duration::from_millis(20));

@@ -20,7 +20,7 @@ fn group() -> GroupId {
     GroupId(StrBytes::from_static_str("g"))
 }
 
-/// Who coordinates the group, as a broker says, once it is another one than `not`.
+/// Returns the coordinator of the group, as a broker reports it, once it is another one than `not`.
 async fn coordinator(cluster: &Cluster, asked: usize, not: Option<usize>) -> usize {
     let deadline = Instant::now() + PATIENCE;
     let mut poll = tokio::time::interval(Duration::from_millis(20));
@@ -61,7 +61,7 @@ async fn commit(cluster: &Cluster, node: usize, offset: i64) {
     }
 }
 
-/// What a broker says is committed, or its error.
+/// Returns the committed offset that a broker reports, or its error.
 async fn committed(cluster: &Cluster, node: usize) -> Result<i64, i16> {
     let topic = OffsetFetchRequestTopic::default().with_name(topic_name("t")).with_partition_indexes(vec![0]);
     let request = OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![topic]));
@@ -104,7 +104,8 @@ async fn offset_commit_lost_on_move_shows() {
     assert_eq!(after_a_move(Some("offset-commit-lost-on-move")).await, -1);
 }
 
-/// What a coordinator that is cut off says is committed, before and after its successor takes another commit.
+/// Returns the committed offset that a cut-off coordinator reports, before and after its successor accepts
+/// another commit.
 async fn said_by_a_coordinator_cut_off(bug: Option<&'static str>) -> [Result<i64, i16>; 2] {
     let cluster = Cluster::start(3, &[], bug).await;
     let first = coordinator(&cluster, 1, None).await;
@@ -138,7 +139,7 @@ async fn a_coordinator_that_stood_still_says_nothing_of_offsets_before_it_knows_
     let (cluster, first) = loop {
         let cluster = Cluster::start(3, &options, None).await;
         let first = coordinator(&cluster, 1, None).await;
-        // Whoever leads the controllers itself knows that it stood still.
+        // A leader of the controllers itself knows that it stood still.
         if cluster.controller(first).await != first {
             break (cluster, first);
         }

@@ -10,8 +10,9 @@ mod proxy;
 mod replication;
 mod single;
 
-/// Not a test: the program of a broker. The tests start their brokers as processes by running this one function of the
-/// test binary again, with the broker's configuration in the environment; without it there is nothing to do.
+/// Not a test: the program of a broker. The tests start their brokers as processes by running this one
+/// function of the test binary again, with the broker's configuration in the environment; without it the
+/// function does nothing.
 #[test]
 fn node_process() {
     let Ok(arguments) = std::env::var(cluster::NODE_ARGUMENTS) else { return };

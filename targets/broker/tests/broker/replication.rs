@@ -1,4 +1,4 @@
-//! Three brokers: what is acknowledged stays, whoever leads.
+//! Three brokers: acknowledged records stay, whichever broker leads.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ async fn the_in_sync_set_shrinks_and_grows_with_who_keeps_up() {
     cluster.led(led.leader, "t", |led| led.isr.len() == 2).await;
     cluster.produce(led.leader, "t", -1, "with two").await;
     cluster.kill(others[1]);
-    // Without a majority nobody can agree that the set is smaller, so nothing is acknowledged.
+    // Without a majority the controllers cannot agree on a smaller set, so nothing is acknowledged.
     let mut client = cluster.client(led.leader).await;
     let request = Client::produce_request("t", 0, -1, batch(&["with one"], None), 1_500);
     let answer = client.ask(&request, 8).await.unwrap();
@@ -67,7 +67,11 @@ async fn a_leader_that_was_cut_off_gives_up_what_it_wrote_alone() {
     let request = Client::produce_request("t", 0, -1, batch(&["never"], None), 2_500);
     let answer = old.ask(&request, 8).await.unwrap();
     assert_eq!(answer.responses[0].partition_responses[0].error_code, TIMED_OUT);
-    assert_eq!(old.read_all("t", 0).await, [(0, "both".to_string())], "nobody reads what is not committed");
+    assert_eq!(
+        old.read_all("t", 0).await,
+        [(0, "both".to_string())],
+        "no consumer reads uncommitted records"
+    );
 
     let asked = led.leader % 3 + 1;
     let next = cluster.successor(asked, "t", led.leader).await;
@@ -77,7 +81,7 @@ async fn a_leader_that_was_cut_off_gives_up_what_it_wrote_alone() {
     assert_eq!(cluster.values(next.leader, "t", 2).await, ["both", "after"]);
     let refused = cluster.client(led.leader).await.produce("t", 0, 1, batch(&["late"], None)).await;
     assert_eq!(refused.unwrap(), Err(NOT_LEADER));
-    // What it has now is what the others have.
+    // It now has the same records as the others.
     let mut cluster = cluster;
     cluster.kill(next.leader);
     let third = 6 - led.leader - next.leader;

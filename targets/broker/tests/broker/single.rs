@@ -1,4 +1,4 @@
-//! One broker: what clients can ask of it.
+//! One broker, from a client's point of view.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ async fn what_is_produced_is_fetched_and_survives_a_kill() {
     assert_eq!(client.read_all("t", 0).await, expected);
     cluster.kill(1);
     cluster.start_node(1);
-    // A broker that comes back leads anew, in another epoch.
+    // A broker that comes back leads again, in another epoch.
     cluster.led(1, "t", |led| led.leader == 1 && led.epoch > 0).await;
     assert_eq!(cluster.values(1, "t", 3).await, ["a", "b", "c"]);
 }

@@ -1,9 +1,9 @@
-//! What holds whatever members, time, the log and coordinators do.
+//! Invariants that hold whatever members, time, the log and coordinators do.
 //!
 //! [`World`] checks after every answer that generations do not go back, that in no generation two members are given the
 //! same partition, that a generation's assignment does not change, that a generation which is over commits nothing,
-//! and that every request is answered once. Here: that what was acknowledged as committed stays so, and that all
-//! come together in the end.
+//! and that every request is answered once. This file checks that acknowledged commits stay, and that all
+//! members are stable in the end.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use duress_broker::group::MemberIds;
 use proptest::prelude::*;
 
-use crate::world::{Doing, PARTITIONS, World, options};
+use crate::world::{MemberActivity, PARTITIONS, World, options};
 
 const CLIENTS: usize = 4;
 
@@ -60,13 +60,13 @@ proptest! {
         let mut world = World::new(CLIENTS, options);
         for step in &steps {
             match *step {
-                Step::Join(who, ids) if world.clients[who].doing == Doing::Out => world.join(who, ids),
+                Step::Join(who, ids) if world.clients[who].activity == MemberActivity::Out => world.join(who, ids),
                 Step::Join(..) => {}
                 Step::Sync(who) => world.sync(who),
                 Step::Heartbeat(who) => world.heartbeat(who),
                 Step::Commit(who) => world.commit(who),
                 Step::CommitLate(who) => {
-                    if let Doing::Reading { generation, partitions } = world.clients[who].doing.clone() {
+                    if let MemberActivity::Reading { generation, partitions } = world.clients[who].activity.clone() {
                         world.commit_as(who, generation - 1, &partitions);
                     }
                 }
@@ -84,8 +84,8 @@ proptest! {
         }
         world.settle();
         prop_assert!(world.open.is_empty(), "not answered: {:?}", world.open);
-        let read: Vec<_> = world.clients.iter().flat_map(|client| match &client.doing {
-            Doing::Reading { partitions, .. } => partitions.iter().copied().collect(),
+        let read: Vec<_> = world.clients.iter().flat_map(|client| match &client.activity {
+            MemberActivity::Reading { partitions, .. } => partitions.iter().copied().collect(),
             _ => Vec::new(),
         }).collect();
         prop_assert_eq!(read.len() as i32, PARTITIONS);

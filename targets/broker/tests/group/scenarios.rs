@@ -12,7 +12,7 @@ use kafka_protocol::messages::ConsumerProtocolAssignment;
 use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as AssignedTopic;
 use kafka_protocol::protocol::{Encodable, StrBytes};
 
-use crate::world::{Doing, GROUP, PARTITIONS, REBALANCE, SESSION, World, at, options};
+use crate::world::{GROUP, MemberActivity, PARTITIONS, REBALANCE, SESSION, World, at, options};
 
 fn settled(clients: usize) -> World {
     let mut world = World::new(clients, options());
@@ -21,8 +21,8 @@ fn settled(clients: usize) -> World {
 }
 
 fn reads(world: &World, client: usize) -> usize {
-    match &world.clients[client].doing {
-        Doing::Reading { partitions, .. } => partitions.len(),
+    match &world.clients[client].activity {
+        MemberActivity::Reading { partitions, .. } => partitions.len(),
         other => panic!("{other:?}"),
     }
 }
@@ -34,7 +34,7 @@ fn a_new_member_is_named_before_it_joins() {
     assert!(matches!(world.refused[..], [GroupError::MemberIdRequired { .. }]));
     assert!(world.clients[0].member_id.starts_with("c0-start-"));
     world.join(0, MemberIds::Required);
-    assert!(matches!(world.clients[0].doing, Doing::Joined(_)));
+    assert!(matches!(world.clients[0].activity, MemberActivity::Joined(_)));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn nobody_reads_before_the_assignment_is_replicated() {
     let mut world = World::new(1, options());
     world.join(0, MemberIds::WithAnswer);
     world.sync(0);
-    assert!(matches!(world.clients[0].doing, Doing::Syncing(..)));
+    assert!(matches!(world.clients[0].activity, MemberActivity::Syncing(..)));
     assert_eq!(world.coordinator.describe(GROUP).unwrap().state, "CompletingRebalance");
     world.append();
     assert_eq!(reads(&world, 0), PARTITIONS as usize);
@@ -71,13 +71,17 @@ fn who_joins_gets_a_share_and_who_leaves_gives_it_back() {
 #[test]
 fn who_is_silent_is_gone_and_cannot_commit_any_more() {
     let mut world = settled(2);
-    let Doing::Reading { generation, partitions } = world.clients[1].doing.clone() else { panic!() };
+    let MemberActivity::Reading { generation, partitions } = world.clients[1].activity.clone() else {
+        panic!()
+    };
     for _ in 0..10 {
         world.heartbeat(0);
         world.pass(SESSION / 10);
     }
     world.join(0, MemberIds::Required);
-    assert!(matches!(&world.clients[0].doing, Doing::Joined(joined) if joined.members.len() == 1));
+    assert!(
+        matches!(&world.clients[0].activity, MemberActivity::Joined(joined) if joined.members.len() == 1)
+    );
     world.commit_as(1, generation, &partitions);
     assert_eq!(world.refused.last(), Some(&GroupError::UnknownMember));
 }
@@ -85,7 +89,9 @@ fn who_is_silent_is_gone_and_cannot_commit_any_more() {
 #[test]
 fn who_is_left_behind_cannot_commit() {
     let mut world = settled(2);
-    let Doing::Reading { generation, partitions } = world.clients[0].doing.clone() else { panic!() };
+    let MemberActivity::Reading { generation, partitions } = world.clients[0].activity.clone() else {
+        panic!()
+    };
     world.leave(1);
     world.commit_as(0, generation, &partitions);
     world.append();
@@ -95,7 +101,7 @@ fn who_is_left_behind_cannot_commit() {
         "while others are awaited, the old generation may"
     );
     world.join(0, MemberIds::Required);
-    let Doing::Joined(joined) = world.clients[0].doing.clone() else { panic!() };
+    let MemberActivity::Joined(joined) = world.clients[0].activity.clone() else { panic!() };
     world.commit_as(0, generation, &partitions);
     assert_eq!(world.refused.last(), Some(&GroupError::IllegalGeneration));
     world.clients[0].member_id.clone_from(&joined.member_id);
@@ -108,7 +114,7 @@ fn without_a_fence_a_member_that_was_replaced_still_commits() {
     for (commit_fence, expected) in [(CommitFence::Generation, false), (CommitFence::None, true)] {
         let mut world = World::new(2, GroupOptions { commit_fence, ..options() });
         world.settle();
-        let Doing::Reading { generation, .. } = world.clients[1].doing.clone() else { panic!() };
+        let MemberActivity::Reading { generation, .. } = world.clients[1].activity.clone() else { panic!() };
         let member = world.clients[1].member_id.clone();
         world.leave(1);
         world.clients.pop();
@@ -125,17 +131,19 @@ fn without_a_fence_a_member_that_was_replaced_still_commits() {
 #[test]
 fn who_does_not_join_again_in_time_is_out() {
     let mut world = settled(2);
-    world.clients[1].doing = Doing::Out;
+    world.clients[1].activity = MemberActivity::Out;
     world.leave(1);
     world.crash(1);
     world.join(1, MemberIds::WithAnswer);
-    assert!(matches!(world.clients[1].doing, Doing::Joining(_)), "the other is awaited");
+    assert!(matches!(world.clients[1].activity, MemberActivity::Joining(_)), "the other is awaited");
     let mut waited = Duration::ZERO;
     while waited < REBALANCE {
         world.pass(Duration::from_secs(1));
         waited += Duration::from_secs(1);
     }
-    assert!(matches!(&world.clients[1].doing, Doing::Joined(joined) if joined.members.len() == 1));
+    assert!(
+        matches!(&world.clients[1].activity, MemberActivity::Joined(joined) if joined.members.len() == 1)
+    );
 }
 
 #[test]
@@ -144,7 +152,7 @@ fn a_leader_that_never_assigns_is_out() {
     for client in [0, 1, 0] {
         world.join(client, MemberIds::WithAnswer);
     }
-    let leads = |world: &World, client: usize| matches!(&world.clients[client].doing, Doing::Joined(joined) if !joined.members.is_empty());
+    let leads = |world: &World, client: usize| matches!(&world.clients[client].activity, MemberActivity::Joined(joined) if !joined.members.is_empty());
     let (leader, other) = if leads(&world, 0) { (0, 1) } else { (1, 0) };
     world.sync(other);
     world.crash(leader);
@@ -173,10 +181,10 @@ fn a_new_coordinator_knows_members_and_offsets() {
     let mut world = settled(2);
     world.commit(0);
     world.append();
-    let (doing, acknowledged) = (world.clients[0].doing.clone(), world.acknowledged.clone());
+    let (doing, acknowledged) = (world.clients[0].activity.clone(), world.acknowledged.clone());
     world.move_coordinator(0);
     world.heartbeat(0);
-    assert_eq!(world.clients[0].doing, doing, "it goes on as if nothing had happened");
+    assert_eq!(world.clients[0].activity, doing, "it goes on as if nothing had happened");
     for (partition, offset) in acknowledged {
         assert_eq!(world.committed(partition), Some(offset));
     }
@@ -213,7 +221,7 @@ fn a_departure_that_commits_asks_for_the_ends_of_what_the_member_had() {
     {
         let mut world = World::new(1, GroupOptions { departure, ..options() });
         world.join(0, MemberIds::WithAnswer);
-        let Doing::Joined(joined) = world.clients[0].doing.clone() else { panic!() };
+        let MemberActivity::Joined(joined) = world.clients[0].activity.clone() else { panic!() };
         let member = joined.member_id.clone();
         let assignments = BTreeMap::from([(member.clone(), assignment(&[1, 3]))]);
         let token = world.token();

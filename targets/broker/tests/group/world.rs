@@ -1,4 +1,4 @@
-//! Members who follow the protocol, a log, and a coordinator between them. Time goes on when told to.
+//! Members that follow the protocol, a log, and a coordinator between them. The test advances the time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -32,9 +32,9 @@ pub fn at(partition: i32) -> TopicPartition {
     TopicPartition { topic: "t".to_owned(), partition }
 }
 
-/// What a member is doing.
+/// The activity of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doing {
+pub enum MemberActivity {
     /// Nothing; it is to join.
     Out,
     Joining(Token),
@@ -51,7 +51,7 @@ pub enum Doing {
 #[derive(Debug, Clone)]
 pub struct Client {
     pub member_id: String,
-    pub doing: Doing,
+    pub activity: MemberActivity,
     commits: BTreeMap<Token, Vec<(i32, i64)>>,
 }
 
@@ -65,17 +65,17 @@ pub struct World {
     tokens: u64,
     /// Requests not answered yet.
     pub open: BTreeSet<Token>,
-    /// Appends under way.
+    /// Appends in progress.
     pub appending: VecDeque<(WriteId, Vec<OwnRecord>)>,
     pub log: Vec<OwnRecord>,
-    /// Of each generation, who was given what.
+    /// By generation, the partitions given to each member.
     pub given: BTreeMap<i32, BTreeMap<String, BTreeSet<i32>>>,
     /// The generation of the last answer to a JoinGroup of this coordinator.
     pub generation: i32,
     /// Largest offset that was acknowledged as committed, by partition.
     pub acknowledged: BTreeMap<i32, i64>,
     pub offset: i64,
-    /// High watermarks asked for.
+    /// High watermarks requested.
     pub asked: Vec<TopicPartition>,
     /// Refusals since the start.
     pub refused: Vec<GroupError>,
@@ -83,7 +83,8 @@ pub struct World {
 
 impl World {
     pub fn new(clients: usize, options: GroupOptions) -> Self {
-        let client = Client { member_id: String::new(), doing: Doing::Out, commits: BTreeMap::new() };
+        let client =
+            Client { member_id: String::new(), activity: MemberActivity::Out, commits: BTreeMap::new() };
         let mut world = Self {
             coordinator: Coordinator::new(options.clone()),
             now: Instant::now(),
@@ -120,7 +121,7 @@ impl World {
         Token(self.tokens)
     }
 
-    /// Another broker takes over. Of what was being appended, it finds the first `kept`.
+    /// Another broker takes over. It finds the first `kept` of the records that were being appended.
     pub fn move_coordinator(&mut self, kept: usize) {
         let actions = self.coordinator.unload(partition_of(GROUP, self.options.partitions));
         self.take(actions);
@@ -189,7 +190,7 @@ impl World {
             self.generation = joined.generation;
         }
         let Some(client) = self.clients.iter_mut().find(|client| client.waits_for(token)) else {
-            // Of somebody who has crashed meanwhile; what was committed is committed.
+            // The answer is for a member that has crashed meanwhile; the commit stays committed.
             return;
         };
         if let Some(committed) = client.commits.remove(&token) {
@@ -207,24 +208,28 @@ impl World {
             }
             return;
         }
-        match (reply, client.doing.clone()) {
+        match (reply, client.activity.clone()) {
             (Reply::Join(Ok(joined)), _) => {
                 client.member_id.clone_from(&joined.member_id);
-                client.doing = Doing::Joined(joined);
+                client.activity = MemberActivity::Joined(joined);
             }
             (Reply::Join(Err(GroupError::MemberIdRequired { member_id })), _) => {
                 client.member_id = member_id;
-                client.doing = Doing::Out;
+                client.activity = MemberActivity::Out;
             }
-            (Reply::Sync(Ok(assignment)), Doing::Syncing(_, joined)) => {
+            (Reply::Sync(Ok(assignment)), MemberActivity::Syncing(_, joined)) => {
                 let partitions: BTreeSet<_> =
                     assignment.iter().map(|partition| i32::from(*partition)).collect();
                 let given = self.given.entry(joined.generation).or_default();
                 let before = given.insert(client.member_id.clone(), partitions.clone());
                 assert!(before.is_none_or(|before| before == partitions), "an assignment does not change");
                 let all: Vec<_> = given.values().flatten().collect();
-                assert_eq!(all.len(), all.iter().collect::<BTreeSet<_>>().len(), "nobody shares: {given:?}");
-                client.doing = Doing::Reading { generation: joined.generation, partitions };
+                assert_eq!(
+                    all.len(),
+                    all.iter().collect::<BTreeSet<_>>().len(),
+                    "no partition is shared: {given:?}"
+                );
+                client.activity = MemberActivity::Reading { generation: joined.generation, partitions };
             }
             (
                 Reply::Join(Err(GroupError::UnknownMember)) | Reply::Sync(Err(GroupError::UnknownMember)),
@@ -232,13 +237,13 @@ impl World {
             ) => {
                 client.start_over();
             }
-            _ => client.doing = Doing::Out,
+            _ => client.activity = MemberActivity::Out,
         }
     }
 
     pub fn join(&mut self, client: usize, member_ids: MemberIds) {
         let token = self.token();
-        self.clients[client].doing = Doing::Joining(token);
+        self.clients[client].activity = MemberActivity::Joining(token);
         let request = JoinRequest {
             group: GROUP.to_owned(),
             member_id: self.clients[client].member_id.clone(),
@@ -255,7 +260,7 @@ impl World {
     }
 
     pub fn sync(&mut self, client: usize) {
-        let Doing::Joined(joined) = self.clients[client].doing.clone() else { return };
+        let MemberActivity::Joined(joined) = self.clients[client].activity.clone() else { return };
         let mut assignments: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for partition in 0..PARTITIONS {
             if !joined.members.is_empty() {
@@ -266,21 +271,21 @@ impl World {
         let assignments = assignments.into_iter().map(|(member, list)| (member, list.into())).collect();
         let token = self.token();
         let (member, generation) = (self.clients[client].member_id.clone(), joined.generation);
-        self.clients[client].doing = Doing::Syncing(token, joined);
+        self.clients[client].activity = MemberActivity::Syncing(token, joined);
         let actions = self.coordinator.sync(GROUP, &member, generation, assignments, token, self.now);
         self.take(actions);
     }
 
-    /// Says that it is there, and joins again if that is what it is told.
+    /// Sends a heartbeat, and joins again if the answer demands it.
     pub fn heartbeat(&mut self, client: usize) {
-        let Doing::Reading { generation, .. } = self.clients[client].doing else { return };
+        let MemberActivity::Reading { generation, .. } = self.clients[client].activity else { return };
         let token = self.token();
         let member = self.clients[client].member_id.clone();
         let actions = self.coordinator.heartbeat(GROUP, &member, generation, token, self.now);
         match &actions[..] {
             [Action::Reply(_, Reply::Heartbeat(Ok(())))] => {}
             [Action::Reply(_, Reply::Heartbeat(Err(GroupError::RebalanceInProgress)))] => {
-                self.clients[client].doing = Doing::Out;
+                self.clients[client].activity = MemberActivity::Out;
             }
             [Action::Reply(_, Reply::Heartbeat(Err(_)))] => self.clients[client].start_over(),
             other => panic!("{other:?}"),
@@ -290,7 +295,9 @@ impl World {
 
     /// Commits an offset larger than all before for each partition that it reads.
     pub fn commit(&mut self, client: usize) {
-        let Doing::Reading { generation, partitions } = self.clients[client].doing.clone() else { return };
+        let MemberActivity::Reading { generation, partitions } = self.clients[client].activity.clone() else {
+            return;
+        };
         self.commit_as(client, generation, &partitions);
     }
 
@@ -306,7 +313,7 @@ impl World {
         let actions = self.coordinator.commit(GROUP, &member, generation, offsets, token, self.now);
         let is_accepted = actions.iter().any(|action| matches!(action, Action::Append { .. }));
         if is_accepted && generation >= 0 && self.generation > 0 {
-            assert_eq!(generation, self.generation, "a generation that is over commits nothing");
+            assert_eq!(generation, self.generation, "an old generation commits nothing");
         }
         self.take(actions);
     }
@@ -319,36 +326,37 @@ impl World {
         self.take(actions);
     }
 
-    /// The client is gone without a word, and begins anew some time.
+    /// The client crashes without leaving, and restarts later.
     pub fn crash(&mut self, client: usize) {
         self.clients[client] =
-            Client { member_id: String::new(), doing: Doing::Out, commits: BTreeMap::new() };
+            Client { member_id: String::new(), activity: MemberActivity::Out, commits: BTreeMap::new() };
     }
 
-    /// Everybody does what comes next until all read.
+    /// Every client takes its next step until all read.
     pub fn settle(&mut self) {
         for _ in 0..200 {
             while !self.appending.is_empty() {
                 self.append();
             }
             for client in 0..self.clients.len() {
-                match self.clients[client].doing {
-                    Doing::Out => self.join(client, MemberIds::Required),
-                    Doing::Joined(_) => self.sync(client),
-                    Doing::Reading { .. } => self.heartbeat(client),
-                    Doing::Joining(_) | Doing::Syncing(..) => {}
+                match self.clients[client].activity {
+                    MemberActivity::Out => self.join(client, MemberIds::Required),
+                    MemberActivity::Joined(_) => self.sync(client),
+                    MemberActivity::Reading { .. } => self.heartbeat(client),
+                    MemberActivity::Joining(_) | MemberActivity::Syncing(..) => {}
                 }
             }
             self.pass(Duration::from_secs(1));
             let group = self.coordinator.describe(GROUP).unwrap();
-            let reading = self.clients.iter().all(|client| matches!(client.doing, Doing::Reading { .. }));
+            let reading =
+                self.clients.iter().all(|client| matches!(client.activity, MemberActivity::Reading { .. }));
             // Members that have crashed are still members for a while.
             if reading && group.members.len() == self.clients.len() && group.state == "Stable" {
                 return;
             }
         }
-        let doing: Vec<_> = self.clients.iter().map(|client| &client.doing).collect();
-        panic!("they do not come together: {doing:?} {:?}", self.coordinator.describe(GROUP));
+        let activity: Vec<_> = self.clients.iter().map(|client| &client.activity).collect();
+        panic!("they do not come together: {activity:?} {:?}", self.coordinator.describe(GROUP));
     }
 
     pub fn committed(&self, partition: i32) -> Option<i64> {
@@ -359,8 +367,8 @@ impl World {
 
 impl Client {
     fn waits_for(&self, token: Token) -> bool {
-        let doing = match self.doing {
-            Doing::Joining(waits) | Doing::Syncing(waits, _) => waits == token,
+        let doing = match self.activity {
+            MemberActivity::Joining(waits) | MemberActivity::Syncing(waits, _) => waits == token,
             _ => false,
         };
         doing || self.commits.contains_key(&token)
@@ -368,6 +376,6 @@ impl Client {
 
     fn start_over(&mut self) {
         self.member_id.clear();
-        self.doing = Doing::Out;
+        self.activity = MemberActivity::Out;
     }
 }

@@ -30,7 +30,7 @@ fn pair(key: u8, value: Option<u32>) -> Plain {
 
 type Table = BTreeMap<String, String>;
 
-/// The latest value of every key.
+/// Returns the latest value of every key.
 fn fold(records: &[Record]) -> Table {
     let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let mut table = Table::new();
@@ -78,7 +78,7 @@ proptest! {
         steps in steps(),
         key_map_bytes_max in prop_oneof![Just(usize::MAX), Just(150)],
     ) {
-        // Nothing loses power here: waiting for the device would only take time.
+        // The test has no power loss: waiting for the device would only take time.
         let options = LogConfig { key_map_bytes_max, durability: Durability::Skipped, ..options() };
         let dir = tempfile::tempdir().unwrap();
         let mut log = PartitionLog::open(dir.path(), options.clone()).unwrap().0;
@@ -102,7 +102,7 @@ proptest! {
                     if let Some(done) = done {
                         prop_assert_eq!(done.records_removed as usize, before.len() - after.len());
                     }
-                    // What was read within the last second did not miss a tombstone.
+                    // A read within the last second did not miss a tombstone.
                     if *later_ms == 0 {
                         let gone = before.iter().filter(|old| after.iter().all(|new| new.offset != old.offset));
                         for gone in gone {
@@ -125,13 +125,14 @@ proptest! {
             }
             let end = everything.last().map_or(0, |record| record.offset + 1);
             prop_assert_eq!(log.log_end_offset(), end);
-            // Whoever retries is recognised, whatever compaction has removed.
+            // A retry is recognised, whatever compaction has removed.
             if sequence > 0 {
                 let last = log.producers()[&1].batches.back().unwrap().last_sequence;
                 prop_assert_eq!(last, sequence - 1);
             }
         }
-        // A follower that copies what is left arrives at the same table, offsets and sequence numbers.
+        // A follower that copies the remaining records arrives at the same table, offsets and sequence
+        // numbers.
         let copy = tempfile::tempdir().unwrap();
         let mut follower = PartitionLog::open(copy.path(), options).unwrap().0;
         follower.append_follower(&read_all(&log), 0).unwrap();
@@ -144,7 +145,7 @@ proptest! {
     }
 }
 
-/// A log in `dir` with some closed segments of values of three keys.
+/// Returns a log in `dir` with some closed segments of values of three keys.
 fn grown(dir: &Path, options: &LogConfig) -> PartitionLog {
     let mut log = PartitionLog::open(dir, options.clone()).unwrap().0;
     for at in 0..40 {
@@ -220,7 +221,7 @@ fn interrupted_anywhere_it_is_done_or_not_done() {
         let copy = copy_of(dir.path());
         fs::write(copy.path().join(format!("{name}.cleaned")), &compacted[..written]).unwrap();
         let log = PartitionLog::open(copy.path(), options()).unwrap().0;
-        assert_eq!(contents(&log), before, "not renamed: nothing has happened");
+        assert_eq!(contents(&log), before, "not renamed: no change");
     }
     for removed in 0..group.len() {
         let copy = copy_of(dir.path());

@@ -1,4 +1,4 @@
-//! The storage engine against plain models of what it promises.
+//! The storage engine against plain models of its promises.
 
 mod appends;
 mod compaction;

@@ -16,7 +16,7 @@ use crate::wire::{Numbered, batch, decode, read_all, segments, split, value};
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Some records by nobody or by a producer, at the epoch in force or the next one.
+    /// Some records without a producer or from one, at the epoch in force or the next one.
     Append {
         records: usize,
         producer: Option<i64>,
@@ -40,7 +40,7 @@ enum Step {
     RaiseStart(Index),
     FindTime(i64),
     Reopen,
-    /// The process ends; the file is cut, or a byte of it is wrong, somewhere in what was not synced.
+    /// The process ends; the file is cut, or a byte of it is wrong, somewhere in the unsynced part.
     Crash {
         batch: Index,
         byte: Index,
@@ -75,7 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
-/// What the log should be.
+/// The expected state of the log.
 #[derive(Debug, Default)]
 struct Model {
     /// Every batch that was appended and not cut off, even those before the log start.
@@ -93,7 +93,7 @@ impl Model {
         self.batches.last().map_or(self.start, |(header, _)| header.next_offset())
     }
 
-    /// Of a log that is cut down to its start, nothing is left to be known.
+    /// A log that is cut down to its start knows nothing any more.
     fn forget_if_empty(&mut self) {
         if self.batches.last().is_none_or(|(header, _)| header.next_offset() <= self.start) {
             self.batches.clear();
@@ -136,7 +136,7 @@ impl Model {
     }
 }
 
-/// Producers with what they have appended from `start` on.
+/// Returns the producers with their appends from `start` on.
 fn since(states: BTreeMap<i64, ProducerState>, start: i64) -> BTreeMap<i64, ProducerState> {
     let mut states = states;
     for state in states.values_mut() {
@@ -176,7 +176,7 @@ impl Run {
             let bytes = self.log().read(end, 1, i64::MAX).unwrap();
             self.model.batches.extend(split(&bytes));
             if self.options.fsync == FsyncPolicy::BeforeAck {
-                // What is in a closed segment is durable already.
+                // Closed segments are durable already.
                 let active = segments(self.dir.path()).pop().unwrap();
                 let base: i64 = active.file_stem().unwrap().to_str().unwrap().parse().unwrap();
                 self.model.synced = self.model.synced.max(base);
@@ -185,7 +185,7 @@ impl Run {
         Ok(appended.novelty)
     }
 
-    /// The number that a producer's next batch has.
+    /// Returns the number that a producer's next batch has.
     fn next_number(&self, producer: i64) -> Numbered {
         let producer_epoch = self.model.producer_epochs.get(&producer).copied().unwrap_or(0);
         let last = self.model.producers().get(&producer).cloned();
@@ -200,7 +200,7 @@ impl Run {
             Step::Append { records, producer, next_epoch } => {
                 self.model.epoch += i32::from(*next_epoch);
                 let numbered = producer.map(|producer| self.next_number(producer));
-                // The log may know of an epoch that the model has lost with what was cut off.
+                // The log may know an epoch that the model has lost with the cut part.
                 assert_eq!(self.append(*records, numbered).unwrap(), Novelty::New);
             }
             Step::Repeat { producer, back } => self.repeat(*producer, *back),
@@ -286,7 +286,7 @@ impl Run {
                 let appended = answer.unwrap();
                 assert_eq!((appended.base_offset, appended.novelty), (batch.base_offset, Novelty::Duplicate));
             }
-            // Of a producer whose batches are before the log start nothing need be known.
+            // A producer whose batches are before the log start may be unknown.
             None if earlier.base_offset < start => {
                 if answer.is_ok_and(|appended| appended.novelty == Novelty::New) {
                     let bytes = self.log().read(end, 1, i64::MAX).unwrap();

@@ -26,7 +26,7 @@ fn by_age_only_below_the_high_watermark() {
     assert_eq!((log.log_start_offset(), segments(dir.path()).len()), (5, 5));
     assert!(matches!(log.read(4, 1000, 10), Err(LogError::OutOfRange { offset: 4, start: 5, end: 10 })));
     assert_eq!(log.epoch_starts()[0].epoch, 5);
-    // Everything is old: the log goes on, empty.
+    // Everything is old: the log continues, empty.
     assert_eq!(log.retain(100_000, 10).unwrap(), 5);
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (10, 10));
     drop(log);

@@ -10,7 +10,7 @@ use kafka_protocol::records::{
     RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 
-/// Who numbers a batch.
+/// The producer and number of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Numbered {
     pub producer_id: i64,
@@ -30,7 +30,7 @@ pub fn value(value: impl ToString, timestamp: i64) -> Plain {
     Plain { key: None, value: Some(value.to_string()), timestamp }
 }
 
-/// One batch as a producer sends it.
+/// Returns one batch as a producer sends it.
 pub fn batch(records: &[Plain], numbered: Option<Numbered>) -> Bytes {
     let records: Vec<_> = (0_i32..)
         .zip(records)
@@ -58,13 +58,13 @@ pub fn batch(records: &[Plain], numbered: Option<Numbered>) -> Bytes {
     bytes.freeze()
 }
 
-/// Every record in some batches, as another implementation understands them.
+/// Returns every record in some batches, as another implementation understands them.
 pub fn decode(batches: &Bytes) -> Vec<Record> {
     let sets = RecordBatchDecoder::decode_all(&mut batches.clone()).unwrap();
     sets.into_iter().flat_map(|set| set.records).collect()
 }
 
-/// The batches in some bytes, one by one.
+/// Returns the batches in some bytes, one by one.
 pub fn split(batches: &Bytes) -> Vec<(BatchHeader, Bytes)> {
     let mut rest = batches.clone();
     let mut split = Vec::new();
@@ -75,7 +75,7 @@ pub fn split(batches: &Bytes) -> Vec<(BatchHeader, Bytes)> {
     split
 }
 
-/// The segments in a folder, in order.
+/// Returns the segments in a folder, in order.
 pub fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
@@ -83,7 +83,7 @@ pub fn segments(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// A copy of a log's folder, as a crash at this moment would leave it.
+/// Returns a copy of a log's folder, as a crash at this moment would leave it.
 pub fn copy_of(dir: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(dir).unwrap() {

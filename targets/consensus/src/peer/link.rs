@@ -34,7 +34,7 @@ const OUTBOX_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// Not one byte of it has left.
-    #[error("there is no connection")]
+    #[error("no connection")]
     NotSent,
     /// It was handed to a connection which then broke.
     #[error("the connection broke before the answer")]
@@ -81,7 +81,7 @@ pub struct LinkTask {
 }
 
 impl Link {
-    /// A link to a peer, and the task that maintains it.
+    /// Returns a link to a peer, and the task that maintains it.
     pub fn new(peer: NodeName, address: SocketAddr, hello: Hello) -> (Self, LinkTask) {
         let (calls, queue) = mpsc::channel(QUEUE_MAX);
         let retry = Arc::new(Notify::new());
@@ -95,7 +95,7 @@ impl Link {
     /// Sends a request and waits for its answer until the deadline.
     ///
     /// # Errors
-    /// There is no answer; the variant says whether the request may have left.
+    /// There is no answer; the variant tells whether the request may have left.
     pub async fn call(&self, payload: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
         let (reply, answer) = oneshot::channel();
         self.calls.try_send(Call { payload, reply }).map_err(|_| CallError::NotSent)?;

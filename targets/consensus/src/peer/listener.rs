@@ -30,7 +30,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 /// Accepts peers.
 #[derive(Debug)]
 pub struct Listener<H> {
-    /// Where peers connect.
+    /// The socket to which peers connect.
     pub socket: TcpListener,
     /// The introduction of this node; peers of another cluster are refused.
     pub hello: Hello,

@@ -1,4 +1,5 @@
-//! The encoding of messages as payloads. The last byte says which part of the other node a payload is for.
+//! The encoding of messages as payloads. The last byte names the part of the other node that a payload is
+//! for.
 
 use bytes::Bytes;
 use serde::Serialize;

@@ -199,7 +199,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The data that a follower at `theirs` needs next, at most `max` changes.
+    /// Returns the data that a follower at `theirs` needs next, at most `max` changes.
     pub fn following(&self, theirs: Position, max: usize) -> Following {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = state.position.offset - state.recent.len() as u64;

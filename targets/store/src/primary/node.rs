@@ -135,7 +135,7 @@ impl PrimaryNode {
         }
     }
 
-    /// The status of this node, as it knows it without asking another node.
+    /// Returns the status of this node, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let (keys, position) = self.inner.ledger.look(|values, position| (values.len(), position));
         let mut fields =
@@ -151,7 +151,7 @@ impl PrimaryNode {
         Status { mode: "primary", role, leader: Some(self.inner.primary.to_string()), keys, fields }
     }
 
-    /// What this node holds.
+    /// Returns the contents of this node.
     pub fn contents(&self) -> Contents {
         self.inner.ledger.look(|values, Position { lineage, offset }| {
             Contents::new(format!("{offset} of {lineage:016x}"), values)

@@ -41,7 +41,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer and the handle to it.
+    /// Returns a writer and the handle to it.
     pub fn new(ledger: Ledger) -> (Writes, Self) {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
         (Writes { queue: sender }, Self { queue, ledger })

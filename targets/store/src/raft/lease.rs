@@ -9,10 +9,12 @@
 //! - The **leader's wall clock** decides how long a lease lasts. The leader reads it before it sends an append (a
 //!   heartbeat is one). Once a quorum, itself included, has acknowledged appends of its term, the oldest of the latest
 //!   such sending times, plus `lease`, is the end of the lease. Many real systems do the same; a monotonic clock would
-//!   be the better one.
-//! - The **followers' monotonic clocks** decide when another node may lead. A node that hears from a leader neither
-//!   grants a vote nor stands for election for `election_max` after it: openraft keeps that rule, and reads no wall
-//!   clock. A node that restarts still knows which leader it followed, since its vote is durable before it answers an append,
+//! such sending times, plus `lease`, is the end of the lease. Many real systems do the same; a monotonic
+//! clock would be the better one.
+//! - The **followers' monotonic clocks** decide when another node may lead. A node that hears from a leader
+//!   neither grants a vote nor starts an election for `election_max` after it: openraft keeps that rule, and
+//!   reads no wall clock. A node that restarts still knows which leader it followed, since its vote is
+//!   durable before it answers an append,
 //!   and counts from its start.
 //!
 //! # The assumption, and why it is enough
@@ -29,10 +31,10 @@
 //!   `s + election_max - drift_bound`, which is at or after `s + lease`: the lease is over.
 //! - If F is L itself, it has ceded its lease ([`Lease::cede`]) before its vote left.
 //!
-//! So while the lease holds, no other leader has committed anything, and everything that was ever acknowledged is in the
-//! state of L, provided that L has applied an entry of its own term. The state is read first and the clock
-//! afterwards: a leader that is paused between the two finds the lease over, and one that is paused later answers what
-//! was true during the request.
+//! So while the lease holds, no other leader has committed anything, and everything that was ever
+//! acknowledged is in the state of L, provided that L has applied an entry of its own term. The state is read
+//! first and the clock afterwards: a leader that is paused between the two finds the lease over, and one that
+//! is paused later returns a value that was current during the request.
 //!
 //! A leader whose clock is set back while it is cut off considers its lease valid again, until its clock has made up for
 //! the step. There is no defence against that here: the assumption excludes it. A step while the leader has followers
@@ -53,7 +55,7 @@ use crate::wall_clock::WallClock;
 /// When an append was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct SentAppend {
-    /// The number of the append, for the order, which a wall clock cannot tell.
+    /// The number of the append, for the order, which a wall clock does not give.
     number: u64,
     at: SystemTime,
 }
@@ -85,7 +87,7 @@ struct LeaseState {
 }
 
 impl Lease {
-    /// The lease of a node that needs so many others for a quorum; not held yet.
+    /// Returns the lease of a node that needs so many others for a quorum; not held yet.
     pub fn new(duration: Duration, others_needed: usize, clock: Arc<dyn WallClock>) -> Self {
         Self {
             duration,
@@ -97,7 +99,7 @@ impl Lease {
         }
     }
 
-    /// An append is about to be sent.
+    /// Records that an append is about to be sent.
     fn sent(&self) -> SentAppend {
         let at = self.clock.now();
         SentAppend { number: self.sendings.fetch_add(1, Ordering::Relaxed), at }
@@ -172,7 +174,7 @@ impl Observer for Lease {
 mod tests {
     use super::*;
 
-    /// A clock that stands still until it is set, in milliseconds.
+    /// A clock that does not advance until it is set, in milliseconds.
     #[derive(Debug, Default)]
     struct SetClock(AtomicU64);
 
@@ -187,7 +189,7 @@ mod tests {
     const TERM_2: LeaderId = LeaderId { term: 2, node_id: 3 };
     const TERM_3: LeaderId = LeaderId { term: 3, node_id: 0 };
 
-    /// Node 0 of five, whose clock shows 1000.
+    /// Returns the lease of node 0 of five, whose clock shows 1000.
     fn lease() -> (Lease, Arc<SetClock>) {
         let clock = Arc::new(SetClock(AtomicU64::new(1_000)));
         (Lease::new(Duration::from_millis(LEASE_MS), 2, clock.clone()), clock)
@@ -203,7 +205,7 @@ mod tests {
         let (first, _) = (lease.sent(), set(&clock, 1_100));
         let (second, _) = (lease.sent(), set(&clock, 1_200));
         lease.acknowledged(TERM_1, 1, second);
-        assert!(!lease.holds(TERM_1), "two of five are no quorum");
+        assert!(!lease.holds(TERM_1), "two of five are not a quorum");
         lease.acknowledged(TERM_1, 2, first);
         assert!(lease.holds(TERM_1));
         for (now, held) in [(1_399, true), (1_400, false)] {

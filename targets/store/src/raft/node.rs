@@ -49,11 +49,11 @@ struct Inner {
 }
 
 impl RaftNode {
-    /// Opens the data folder and starts the consensus. The node's tasks run in `tasks`; reads by lease are timed by
-    /// `clock`.
+    /// Opens the data folder and starts the consensus. The node's tasks run in `tasks`; `clock` times reads
+    /// by lease.
     ///
     /// # Errors
-    /// The data folder cannot be used, or the consensus cannot start from what it holds.
+    /// The data folder cannot be used, or the consensus cannot start from its contents.
     pub async fn start(
         config: &Config,
         options: &RaftOptions,
@@ -151,7 +151,7 @@ impl RaftNode {
         }
     }
 
-    /// The status of this node and the cluster, as it knows it without asking another node.
+    /// Returns the status of this node and the cluster, as it knows it without asking another node.
     pub fn status(&self) -> Status {
         let metrics = self.inner.consensus.metrics().borrow().clone();
         let name = |number: u64| self.inner.consensus.members().get(number as usize).map(ToString::to_string);
@@ -180,7 +180,7 @@ impl RaftNode {
         }
     }
 
-    /// What this node holds.
+    /// Returns the contents of this node.
     pub fn contents(&self) -> Contents {
         self.inner.view.read(|applied| {
             let index = applied.last_applied.map_or(0, |id| id.index);
@@ -334,7 +334,7 @@ impl RaftNode {
     }
 }
 
-/// Waits for the link to come up, without a deadline; for ever if there is no link.
+/// Waits for the link to come up, without a deadline; for ever without a link.
 async fn reconnected(link: Option<&Link>) {
     match link {
         Some(link) if !link.is_connected() => link.connected().await,

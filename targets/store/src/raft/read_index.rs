@@ -62,7 +62,7 @@ impl Reads {
 }
 
 impl ReadIndex {
-    /// The rounds and the handle to them.
+    /// Returns the rounds and the handle to them.
     pub fn new(
         consensus: Consensus,
         view: StateView,

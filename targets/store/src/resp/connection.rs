@@ -144,15 +144,15 @@ enum Run {
     Reads(Vec<Query>),
 }
 
-/// The settings that `CONFIG GET` finds: the two that redis-benchmark prints, in Redis's terms. Nothing can be
-/// configured through it.
+/// Returns the settings that `CONFIG GET` finds: the two that redis-benchmark prints, in Redis's terms. It
+/// cannot change any.
 fn settings(pattern: &[u8]) -> Vec<(&'static str, RespReply)> {
     let known = [("save", ""), ("appendonly", "yes")];
     let found = known.into_iter().filter(|(name, _)| pattern.eq_ignore_ascii_case(name.as_bytes()));
     found.map(|(name, value)| (name, RespReply::Bulk(value.into()))).collect()
 }
 
-/// A write that is answered with what its key had before.
+/// Returns a write that is answered with what its key had before.
 fn telling(command: Command) -> (Command, Option<Condition>) {
     let condition = match &command {
         Command::Set { condition, .. } => Some(condition.clone()),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::config::NodeName;
 use crate::node::Status;
 
-/// The text for one node.
+/// Returns the text for one node.
 ///
 /// `# Replication` always has `role` and `leader` (empty if none is known); the rest of it depends on the mode.
 pub fn info(node: &NodeName, status: &Status) -> String {

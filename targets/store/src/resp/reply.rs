@@ -101,7 +101,7 @@ impl From<Reply> for RespReply {
 }
 
 impl RespReply {
-    /// The reply to a write that was to be answered with what its key had before.
+    /// Returns the reply to a write that was to be answered with what its key had before.
     pub fn previous(condition: &Condition, reply: Reply) -> Self {
         match (condition, reply) {
             (Condition::IfEqual(expected), Reply::Done) => Self::Bulk(expected.clone()),

@@ -11,7 +11,8 @@ const VALUE_BYTES_MAX: usize = 1 << 20;
 pub enum Request {
     /// Changes the state.
     Write(Command),
-    /// Changes the state under a condition, and is answered with what the key had before: `SET key value NX | IFEQ old GET`.
+    /// Changes the state under a condition, and returns the key's old value: `SET key value NX | IFEQ old
+    /// GET`.
     WriteAndTell(Command),
     /// Reads the state.
     Read(Query),
@@ -92,7 +93,7 @@ pub enum RequestError {
     /// No such subcommand.
     #[error("ERR unknown subcommand '{given}'. Try {command} HELP.")]
     Subcommand {
-        /// The subcommand asked for.
+        /// The requested subcommand.
         given: String,
         /// The command.
         command: &'static str,
@@ -140,7 +141,8 @@ impl Request {
                 match args.split_last() {
                     Some((last, rest)) if tells(last, rest) => {
                         match set(rest)? {
-                            // Only under these conditions does the reply to the write itself say what there was.
+                            // Only under these conditions does the reply to the write itself give the old
+                            // value.
                             command @ Command::Set {
                                 condition: Condition::IfEqual(_) | Condition::IfAbsent,
                                 ..

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// A test that needs `tool`.
+/// Returns a test that needs `tool`.
 fn with<F: Future<Output = ()> + 'static>(tool: &'static str, name: &str, test: fn() -> F) -> Trial {
     trial(name, move || {
         if Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_err() {
@@ -45,7 +45,7 @@ fn with<F: Future<Output = ()> + 'static>(tool: &'static str, name: &str, test: 
     })
 }
 
-/// What a tool prints.
+/// Runs a tool and returns its output.
 fn run(tool: &str, port: u16, arguments: &[&str]) -> String {
     let output =
         Command::new(tool).args(["-p", &port.to_string()]).args(arguments).output().expect("it is installed");

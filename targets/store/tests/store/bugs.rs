@@ -4,10 +4,11 @@ use crate::cluster::Cluster;
 use crate::proxy::Pass;
 use crate::raft::race_compare_and_set;
 
-/// The interleaving of `duress_store::bug`, "How a forgotten vote loses a committed write": A is whoever leads first.
-/// Returns what a linearizable read finds after `y` was acknowledged and B restarted.
+/// Plays the interleaving of `duress_store::bug`, "How a forgotten vote loses a committed write": A is the
+/// first leader. Returns the result of a linearizable read after `y` was acknowledged and B restarted.
 async fn forget_the_vote(bug: Option<&'static str>) -> String {
-    // Nodes are slow to stand for election, so that A's heartbeat finds the restarted B before B stands itself.
+    // Nodes are slow to start an election, so that A's heartbeat finds the restarted B before B starts one
+    // itself.
     let slow = ["election_max_ms=2000", "election_min_ms=1500"];
     let mut cluster = Cluster::start("raft", 3, &slow, bug).await;
     cluster.until(1, "SET k base", |reply| reply == "OK").await;
@@ -47,7 +48,7 @@ async fn a_persisted_vote_keeps_the_acknowledged_write() {
 async fn write_at_a_cut_off_leader(bug: Option<&'static str>) -> (String, String) {
     let cluster = Cluster::start("raft", 3, &[], bug).await;
     cluster.until(1, "SET k old", |reply| reply == "OK").await;
-    // With the bug an OK is no commit; a linearizable read of the value is.
+    // With the bug an OK is not a commit; a linearizable read of the value proves one.
     cluster.until(1, "GET k", |reply| reply == "old").await;
     let leader = cluster.leader(1, &[1, 2, 3]).await;
     let others: Vec<usize> = (1..=3).filter(|node| *node != leader).collect();
@@ -74,7 +75,7 @@ async fn without_a_quorum_nothing_is_acknowledged() {
     assert_eq!(read, "old");
 }
 
-/// What a cut-off leader answers after the others have overwritten the value.
+/// Returns the answer of a cut-off leader after the others have overwritten the value.
 async fn read_at_a_cut_off_leader(bug: Option<&'static str>) -> String {
     let cluster = Cluster::start("raft", 3, &[], bug).await;
     cluster.until(1, "SET k old", |reply| reply == "OK").await;
@@ -98,7 +99,7 @@ async fn a_cut_off_leader_refuses_to_read() {
     assert!(reply.starts_with("-CLUSTERDOWN "), "{reply}");
 }
 
-/// What is left of an acknowledged counter after every node was killed.
+/// Returns the value of an acknowledged counter after every node was killed.
 async fn kill_all(mode: &'static str, bug: Option<&'static str>) -> String {
     let mut cluster = Cluster::start(mode, 3, &[], bug).await;
     cluster.until(1, "SET k 0", |reply| reply == "OK").await;
@@ -131,9 +132,10 @@ async fn cas_before_order_lets_two_compare_and_sets_succeed() {
     panic!("200 races and no lost update");
 }
 
-/// The terms in which a leader leads before it is killed, and once it or another leads after it was started again.
+/// Returns the terms in which a leader leads before it is killed, and once it or another leads after it was
+/// started again.
 async fn terms_around_a_restart(bug: Option<&'static str>) -> (u64, u64) {
-    // Nodes are slow to stand for election, so that none does while the leader is away.
+    // Nodes are slow to start an election, so that none does while the leader is away.
     let slow = ["election_max_ms=6000", "election_min_ms=3000"];
     let mut cluster = Cluster::start("raft", 3, &slow, bug).await;
     cluster.until(1, "SET k v", |reply| reply == "OK").await;
@@ -186,7 +188,8 @@ async fn snapshot_lacks_last_batch_loses_acknowledged_writes() {
     assert!(left_by_snapshots(Some("snapshot-lacks-last-batch")).await < 24);
 }
 
-/// What a leader that is cut off together with one follower answers after the three others have overwritten the value.
+/// Returns the answer of a leader that is cut off together with one follower, after the three others have
+/// overwritten the value.
 async fn read_at_a_leader_of_two(bug: Option<&'static str>) -> String {
     let cluster = Cluster::start("raft", 5, &["reads=lease"], bug).await;
     cluster.until(1, "SET k old", |reply| reply == "OK").await;
@@ -210,7 +213,7 @@ async fn lease_short_of_quorum_returns_an_overwritten_value() {
     assert!(reply.starts_with("-CLUSTERDOWN "), "{reply}");
 }
 
-/// What a replica has of the first and of the last key written while it was cut off, and then was not.
+/// Returns a replica's values of the first and the last key written while it was cut off, and then was not.
 async fn missed_by_a_replica(bug: Option<&'static str>) -> (String, String) {
     let cluster = Cluster::start("primary", 2, &["read=any"], bug).await;
     cluster.until(2, "SET base 0", |reply| reply == "OK").await;

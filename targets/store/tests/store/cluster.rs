@@ -67,7 +67,8 @@ pub fn run_node(arguments: &str) {
     }
 }
 
-/// The machine's time of day and a step, in milliseconds, which a file holds; none until there is the file.
+/// The machine's time of day and a step, in milliseconds, which a file holds; no step while the file does not
+/// exist.
 #[derive(Debug)]
 struct SteppedClock {
     step: PathBuf,
@@ -81,7 +82,7 @@ impl WallClock for SteppedClock {
     }
 }
 
-/// What nodes read the time of day from.
+/// The source of the nodes' time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clocks {
     Machine,
@@ -107,8 +108,8 @@ pub struct Cluster {
     folder: TempDir,
 }
 
-/// A port that no process listens on. It lies below those that the system gives to connections: one of those could be given
-/// away before the node is there, or while it is down.
+/// Returns a port that no process listens on. It lies below those that the system gives to connections: one
+/// of those could be given away before the node is there, or while it is down.
 fn free_port() -> u16 {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -257,7 +258,7 @@ impl Cluster {
         }
     }
 
-    /// A connection to a node, as soon as it accepts one.
+    /// Returns a connection to a node, as soon as it accepts one.
     pub async fn client(&self, node: usize) -> Client {
         let deadline = Instant::now() + PATIENCE;
         let mut poll = tokio::time::interval(Duration::from_millis(10));
@@ -299,7 +300,7 @@ impl Cluster {
         named(&info).expect("just seen")
     }
 
-    /// One number of a node's `INFO`.
+    /// Returns one number of a node's `INFO`.
     pub async fn info(&self, node: usize, key: &str) -> u64 {
         let info = self.client(node).await.ask("INFO").await.unwrap();
         let value = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
@@ -337,7 +338,7 @@ pub fn spawn(arguments: &str, log: &Path) -> Child {
         .unwrap()
 }
 
-/// The arguments of a single node of the mode `raft`, its folder, and its client port.
+/// Returns the arguments of a single node of the mode `raft`, its folder, and its client port.
 pub fn free_node(name: &str) -> (String, TempDir, u16) {
     let folder = tempfile::tempdir().unwrap();
     let (client, peer) = (free_port(), free_port());

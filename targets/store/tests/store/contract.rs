@@ -1,4 +1,5 @@
-//! The contract of errors, held against faults: what is refused is never executed, what is acknowledged is never lost.
+//! The contract of errors, tested with faults: refused requests are never executed, acknowledged ones are
+//! never lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,14 +18,15 @@ struct Counts {
     refused: AtomicU64,
 }
 
-/// Increments one counter until told to stop, and counts what it is told.
+/// Increments one counter until stopped, and counts the replies.
 async fn increment(port: u16, counts: Arc<Counts>, stop: watch::Receiver<bool>) {
     let count = |counter: &AtomicU64| {
         counter.fetch_add(1, Ordering::Relaxed);
     };
     while !*stop.borrow() {
         let Ok(mut client) = Client::connect(port).await else {
-            // Nothing was sent; the node is down, and is asked again when the others have had the processor.
+            // No request was sent; the node is down, and the client retries when the other tasks have had the
+            // processor.
             tokio::task::yield_now().await;
             continue;
         };

@@ -1,4 +1,4 @@
-//! Reads by lease, and local ones: what they save, and what they rest on.
+//! Reads by lease, and local ones: their savings, and their assumptions.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ async fn start(options: &[&str]) -> Cluster {
     cluster
 }
 
-/// The leader, and the others.
+/// Returns the leader, and the others.
 async fn roles(cluster: &Cluster) -> (usize, Vec<usize>) {
     let leader = cluster.leader(1, &[1, 2, 3]).await;
     (leader, (1..=3).filter(|node| *node != leader).collect())
@@ -74,7 +74,8 @@ async fn a_leader_whose_lease_is_over_asks_a_quorum_again() {
     }
 }
 
-/// What a leader that is cut off answers, once its clock is stepped and the others have overwritten the value.
+/// Returns the answer of a cut-off leader, once its clock is stepped and the others have overwritten the
+/// value.
 async fn read_after_step(milliseconds: i64) -> String {
     let cluster = start(&[LEASE]).await;
     let (leader, others) = roles(&cluster).await;
@@ -105,7 +106,7 @@ async fn a_clock_that_is_merely_wrong_does_no_harm() {
     let cluster = start(&[LEASE]).await;
     let (leader, others) = roles(&cluster).await;
     cluster.step_clock(leader, -60_000);
-    // Its acknowledgement is one of a quorum for what was sent after the step.
+    // Its acknowledgement is one of a quorum for an append that was sent after the step.
     let mut client = cluster.client(leader).await;
     assert_eq!(client.ask("SET other 1").await.unwrap(), "OK");
     cluster.isolate(leader, Pass::Cut);
@@ -121,8 +122,8 @@ async fn a_paused_leader_that_wakes_up_does_not_answer_by_its_old_lease() {
     let (leader, others) = roles(&cluster).await;
     let mut client = cluster.client(leader).await;
     cluster.pause(leader).await;
-    // The read is in the socket before the leader wakes up, so it is the first thing the leader sees; and nothing that
-    // the others have to say can reach it before it answers.
+    // The read is in the socket before the leader wakes up, so the leader sees it first; and no message from
+    // the others can reach it before it answers.
     client.send(b"GET k\r\n").await.unwrap();
     cluster.isolate(leader, Pass::Cut);
     cluster.leader(others[0], &others).await;
@@ -135,7 +136,8 @@ async fn a_paused_leader_that_wakes_up_does_not_answer_by_its_old_lease() {
 /// Those who made the lease are killed and start again while it lasts: they must not have forgotten it.
 #[tokio::test]
 async fn restarted_nodes_elect_nobody_while_a_lease_may_last() {
-    // A node that stands for election does so within 3 s of its start, most likely well before the lease is over.
+    // A node that starts an election does so within 3 s of its start, most likely well before the lease is
+    // over.
     let hasty = [LEASE, "election_max_ms=3000", "election_min_ms=150", "lease_ms=2700", "drift_bound_ms=300"];
     let mut cluster = start(&hasty).await;
     let (leader, others) = roles(&cluster).await;

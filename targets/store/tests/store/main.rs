@@ -10,8 +10,9 @@ mod primary;
 mod proxy;
 mod raft;
 
-/// Not a test: the program of a node. The tests start their nodes as processes by running this one function of the
-/// test binary again, with the node's configuration in the environment; without it there is nothing to do.
+/// Not a test: the program of a node. The tests start their nodes as processes by running this one function
+/// of the test binary again, with the node's configuration in the environment; without it the function does
+/// nothing.
 #[test]
 fn node_process() {
     let Ok(arguments) = std::env::var(cluster::NODE_ARGUMENTS) else { return };

@@ -35,7 +35,7 @@ impl Proxy {
                 let mut pass = switch.subscribe();
                 connections.spawn(async move {
                     let open = pass.clone();
-                    // Whichever ends first, both connections are dropped with it.
+                    // When either ends, both connections are dropped with it.
                     tokio::select! {
                         () = carry(inner, to, open) => {}
                         _ = pass.wait_for(|pass| *pass == Pass::Cut) => {}

@@ -110,7 +110,7 @@ async fn a_follower_that_fell_behind_the_log_gets_a_snapshot() {
     }
     assert!(
         cluster.info(leader, "purged_index").await > stopped_at,
-        "the leader no longer has what it would need"
+        "the leader no longer has the entries that it would need"
     );
     cluster.start_node(behind);
     let applied = cluster.info(leader, "applied").await;
@@ -120,7 +120,7 @@ async fn a_follower_that_fell_behind_the_log_gets_a_snapshot() {
     };
     cluster.until(behind, "INFO", caught_up).await;
     cluster.until(behind, "GET n", |reply| reply == "300").await;
-    // What it installed is durable: it restarts from it.
+    // The snapshot that it installed is durable: it restarts from it.
     cluster.kill(behind);
     cluster.start_node(behind);
     cluster.until(behind, "INFO", caught_up).await;
@@ -135,7 +135,8 @@ async fn concurrent_compare_and_sets_from_one_value_succeed_once() {
     }
 }
 
-/// Has `clients` clients at all nodes compare-and-set from the value `round` at once; says how many succeeded.
+/// Has `clients` clients at all nodes compare-and-set from the value `round` at once; returns how many
+/// succeeded.
 pub async fn race_compare_and_set(cluster: &Cluster, round: usize, clients: usize) -> usize {
     let mut connections = Vec::new();
     for client in 0..clients {
@@ -160,7 +161,7 @@ async fn a_silent_partition_is_noticed_and_heals_at_once() {
     cluster.isolate(leader, Pass::Silent);
     cluster.leader(others[0], &others).await;
     cluster.until(others[0], "SET k new", |reply| reply == "OK").await;
-    // A connection nobody closed: the link itself must find out that the peer no longer answers.
+    // A connection that was not closed: the link itself must find out that the peer no longer answers.
     let refused = cluster.until(leader, "SET k lost", |reply| reply.starts_with("-CLUSTERDOWN ")).await;
     assert_eq!(refused, "-CLUSTERDOWN the leader has lost its quorum");
     let healed = Instant::now();
@@ -170,8 +171,9 @@ async fn a_silent_partition_is_noticed_and_heals_at_once() {
     assert!(healed.elapsed() < Duration::from_secs(2), "healing took {:?}", healed.elapsed());
 }
 
-/// openraft lets a restarted leader go on leading if nobody has replaced it, reading up to the committed position it
-/// had saved; ours is saved late, so such a leader would not see the last writes it acknowledged.
+/// openraft lets a restarted leader continue to lead if no other node has replaced it, reading up to the
+/// committed position it had saved; ours is saved late, so such a leader would not see the last writes it
+/// acknowledged.
 #[tokio::test]
 async fn a_leader_that_restarts_at_once_reads_everything_it_acknowledged() {
     let mut cluster = Cluster::start("raft", 3, &[], None).await;
@@ -190,7 +192,7 @@ async fn a_leader_that_restarts_at_once_reads_everything_it_acknowledged() {
 async fn a_node_that_starts_late_or_first_makes_no_difference() {
     let mut cluster = Cluster::start("raft", 3, &[], None).await;
     (1..=3).for_each(|node| cluster.kill(node));
-    // Whatever the three had come to when they were killed, two of them make a cluster, the lowest number or not.
+    // In whatever state the three were killed, two of them make a cluster, the lowest number or not.
     cluster.start_node(3);
     cluster.start_node(2);
     cluster.until(3, "SET k 1", |reply| reply == "OK").await;

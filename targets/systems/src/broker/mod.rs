@@ -1,11 +1,12 @@
-//! Our own log broker, which speaks the Kafka protocol: how it is launched and spoken to.
+//! Our own log broker, which speaks the Kafka protocol: its launch and its clients.
 //!
-//! Nothing here knows the broker's code: it is a program with a command line and a protocol, as any other.
+//! This module does not know the broker's code: it is a program with a command line and a protocol, as any
+//! other.
 //!
-//! Every partition has a leader of its own. Where the harness asks for *the* leader, to cut it off or to kill it, that is
-//! the leader of partition 0 of the first topic, in order of name, that a workload made: it is one that clients write to,
-//! and it has an epoch, so that of two nodes that take different ones for it the newer one is believed. Before there is
-//! a topic, it is the controller.
+//! Every partition has a leader of its own. When the harness asks for *the* leader, to cut it off or to kill
+//! it, it gets the leader of partition 0 of the first topic, in order of name, that a workload made: clients
+//! write to it, and it has an epoch, so that of two nodes with different leaders the one with the newer epoch
+//! is believed. Before there is a topic, it is the controller.
 
 mod offer;
 mod status;
@@ -46,8 +47,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// The broker that the subcommand `broker` of `executable` runs a node of. `offer` is what a node offers; its clients
-    /// have options besides.
+    /// Returns the broker whose nodes the subcommand `broker` of `executable` runs. `offer` is that of a
+    /// node; its clients have options besides.
     #[must_use]
     pub fn new(executable: PathBuf, mut offer: Offer) -> Self {
         let modes: Vec<String> = offer.modes.iter().map(|mode| mode.name.clone()).collect();
@@ -115,7 +116,7 @@ impl System for Broker {
     }
 }
 
-/// The options of a cluster and of its clients that decide what is promised, or that topics need.
+/// The options of a cluster and of its clients that decide the promise, or that topics need.
 #[derive(Clone, Copy, Debug)]
 struct BrokerOptions {
     client: ClientOptions,
@@ -159,7 +160,8 @@ impl BrokerCluster {
         self.topology.address(node, self.subject.client_port)
     }
 
-    /// The topics of a workload. What they do not say, such as how many replicas must be in sync, the brokers know.
+    /// Returns the topics of a workload. Settings that they leave out, such as how many replicas must be in
+    /// sync, come from the brokers.
     fn topics(&self, setup: &Setup) -> Vec<NewTopic> {
         let nodes = u16::try_from(self.topology.nodes.len()).unwrap_or(u16::MAX);
         let config = |keeps| {
@@ -258,7 +260,7 @@ impl Deployment for BrokerCluster {
         from: &dyn Place,
         deadline: Duration,
     ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
-        // A leader that lost what it had not synced may give its offsets to other records, in the same epoch.
+        // A leader that lost unsynced records may give their offsets to other records, in the same epoch.
         if self.options.fsync == Fsync::Never {
             return Ok(None);
         }

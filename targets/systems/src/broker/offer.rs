@@ -1,9 +1,9 @@
-//! The options that the broker's clients have: what a node offers, the broker lists itself.
+//! The options of the broker's clients; those of a node come from the broker itself.
 
 use duress_settings::{OptionSpec, Values};
 
-/// What makes a table's topic be compacted while a run lasts: segments of a dozen records, cleaned when a tenth is new, so
-/// that the last record of many a key has been through it.
+/// The settings that compact a table's topic during a run: segments of a dozen records, cleaned when a tenth
+/// is new, so that compaction has covered the last record of many keys.
 pub(super) const TABLE_CONFIG: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.1")];
 
@@ -15,7 +15,7 @@ pub(super) fn is_of_clients(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
-/// The clients' options, in all of `modes`.
+/// Returns the clients' options, in all of `modes`.
 pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
     let option = |name: &str, values: Values, default: &str, summary: &str| OptionSpec {
         name: name.to_owned(),
@@ -32,25 +32,25 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
             Values::words(["all", "1", "0"]),
             "all",
             "which replicas must have a message before it is acknowledged: all in sync, the leader, or none (the client \
-             awaits no answer)",
+             does not wait for an answer)",
         ),
         option(
             idempotent,
             Values::words(["on", "off"]),
             "on",
-            "whether messages bear sequence numbers, by which a broker recognises what was sent again (not with acks=0)",
+            "whether messages bear sequence numbers, by which a broker recognises retries (not with acks=0)",
         ),
         option(
             retries,
             Values::Whole { min: 0, max: 1000 },
             "0",
-            "how often a client sends the same messages again when it does not know what became of them",
+            "how often a client retries messages whose outcome it does not know",
         ),
         option(
             commit,
             Values::words(["after", "before", "manual"]),
             "after",
-            "when a member of a group commits what it polled: with the next poll, before it hands it out, or by commit \
+            "when a member of a group commits polled messages: with the next poll, before it returns them, or by commit \
              operations only",
         ),
     ]

@@ -1,4 +1,4 @@
-//! What a broker says of its cluster and of itself.
+//! A broker's reports on its cluster and on itself.
 
 use std::net::SocketAddr;
 
@@ -33,7 +33,7 @@ pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -
     Err(RequestError::definite(CauseKind::NoLeader, missing))
 }
 
-/// The copies that the broker at `to` holds.
+/// Returns the copies that the broker at `to` holds.
 ///
 /// # Errors
 /// A [`RequestError`], by `deadline`.
@@ -112,7 +112,8 @@ mod tests {
         Topology { nodes: nodes.collect() }
     }
 
-    /// A cluster of two brokers, in which broker 1 is the controller; the first of `partitions` is partition 0.
+    /// Returns a cluster of two brokers, in which broker 1 is the controller; the first of `partitions` is
+    /// partition 0.
     fn metadata(partitions: &[Leadership]) -> Metadata {
         let brokers = (1..=2).map(|number| (number, SocketAddr::from(([127, 0, 0, number as u8], 9092))));
         let partitions = (0..).zip(partitions).map(|(index, leadership)| {

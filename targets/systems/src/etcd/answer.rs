@@ -1,4 +1,4 @@
-//! What an answer of etcd's gateway means.
+//! The meaning of an answer of etcd's gateway.
 //!
 //! | answer | reach |
 //! |---|---|
@@ -10,11 +10,11 @@
 //! | `etcdserver: mvcc: database space exceeded` | unknown: checked before the proposal *and* after applying it |
 //! | anything else | unknown |
 //!
-//! Sources: etcd 3.4 `etcdserver/v3_server.go`, `processInternalRaftRequestOnce` (what is checked before `Propose`, and
-//! what is returned after it), `etcdserver/apply.go`, `quotaApplierV3` (the write is applied, then the error returned),
-//! and the texts in `etcdserver/api/v3rpc/rpctypes/error.go`. They agree with the error rules of Jepsen's etcd tests.
-//! The text decides, not the gRPC code: "too many requests" travels as RESOURCE_EXHAUSTED or UNKNOWN by version, and
-//! "database space exceeded" shares its code.
+//! Sources: etcd 3.4 `etcdserver/v3_server.go`, `processInternalRaftRequestOnce` (the checks before
+//! `Propose`, and the errors after it), `etcdserver/apply.go`, `quotaApplierV3` (the write is applied, then
+//! the error returned), and the error strings in `etcdserver/api/v3rpc/rpctypes/error.go`. They agree with
+//! the error rules of Jepsen's etcd tests. The string decides, not the gRPC code: "too many requests" travels
+//! as RESOURCE_EXHAUSTED or UNKNOWN by version, and "database space exceeded" shares its code.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ pub(super) struct Txn {
     responses: Vec<TxnResponse>,
 }
 
-/// What one operation of a transaction was answered.
+/// The answer to one operation of a transaction.
 #[derive(Deserialize)]
 struct TxnResponse {
     #[serde(default)]
@@ -65,7 +65,7 @@ struct TxnResponse {
 }
 
 impl Txn {
-    /// What it read, where the branch that was taken reads.
+    /// Returns the result of its read, if the branch taken reads.
     pub(super) fn read(&self) -> Option<&Range> {
         self.responses.iter().find_map(|response| response.response_range.as_ref())
     }
@@ -76,7 +76,7 @@ impl Txn {
 pub(super) struct Range {
     #[serde(rename = "header")]
     _header: IgnoredAny,
-    /// Left out when there are none.
+    /// Omitted when empty.
     #[serde(default)]
     kvs: Vec<KeyValue>,
 }
@@ -99,7 +99,7 @@ pub(super) struct KeyValue {
 }
 
 impl KeyValue {
-    /// The value.
+    /// Returns the value.
     ///
     /// # Errors
     /// An open [`RequestError`] when it cannot be read.
@@ -109,7 +109,7 @@ impl KeyValue {
 }
 
 impl Range {
-    /// The one key that was asked for, if it exists.
+    /// Returns the one requested key, if it exists.
     ///
     /// # Errors
     /// An open [`RequestError`] when there are several.
@@ -118,13 +118,13 @@ impl Range {
             [] => Ok(None),
             [only] => Ok(Some(only)),
             several => {
-                let text = format!("{} keys where one was asked for", several.len());
+                let text = format!("{} keys instead of one", several.len());
                 Err(RequestError::open(CauseKind::Unreadable, text))
             }
         }
     }
 
-    /// All keys.
+    /// Returns all keys.
     ///
     /// # Errors
     /// An open [`RequestError`] when one cannot be read.
@@ -134,7 +134,7 @@ impl Range {
 }
 
 impl Range {
-    /// Each key, with its value and revisions.
+    /// Returns each key, with its value and revisions.
     ///
     /// # Errors
     /// An open [`RequestError`] when one cannot be read.
@@ -148,7 +148,7 @@ impl Range {
     }
 }
 
-/// What is written in base64.
+/// Decodes base64.
 fn bytes(base64: &str) -> Result<Vec<u8>, RequestError> {
     STANDARD.decode(base64).map_err(|cause| {
         RequestError::open(CauseKind::Unreadable, format!("a key or value that is not base64: {cause}"))
@@ -165,7 +165,7 @@ struct GatewayError {
 /// Reads `answer` as a successful `T`.
 ///
 /// # Errors
-/// What the node answered instead, by the table above.
+/// The node's error, by the table above.
 pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, RequestError> {
     if answer.status == hyper::StatusCode::OK {
         return serde_json::from_slice(&answer.body).map_err(|cause| {
@@ -179,7 +179,7 @@ pub(super) fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, RequestErr
     Err(classify(message))
 }
 
-/// An error of etcd in its own words.
+/// Returns an error of etcd in its own words.
 fn classify(message: String) -> RequestError {
     if DEFINITE.contains(&message.as_str()) {
         return RequestError::definite(CauseKind::Rejected, message);

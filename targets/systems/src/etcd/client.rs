@@ -4,11 +4,11 @@
 //! |---|---|
 //! | read `k` | `/v3/kv/range`, linearizable unless `read=serializable` |
 //! | write `k` `v` | `/v3/kv/put` |
-//! | cas `k` from `old` to `new` | `/v3/kv/txn`: if the value of `k` equals `old`, put `new`, else read `k`; a missing key equals nothing |
+//! | cas `k` from `old` to `new` | `/v3/kv/txn`: if the value of `k` equals `old`, put `new`, else read `k`; a missing key equals no value |
 //! | cas `k` from nil to `new` | `/v3/kv/txn`: if the create revision of `k` is 0, put `new`, else read `k` |
 //!
-//! A transaction that may write is ordered by the log whichever of its branches is taken, and is atomic: what a failed one
-//! read is a linearizable read, whatever level other reads have.
+//! A transaction that may write is ordered by the log whichever of its branches is taken, and is atomic: the
+//! read of a failed one is a linearizable read, whatever level other reads have.
 
 use std::net::SocketAddr;
 
@@ -30,7 +30,7 @@ pub(super) struct EtcdClient {
 }
 
 impl EtcdClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr, read_level: ReadLevel) -> Self {
         Self { session: Session::new(seat, to), read_level }
     }
@@ -80,7 +80,7 @@ impl Client<Register> for EtcdClient {
     }
 }
 
-/// The value of the one key that was asked for, if it exists.
+/// Returns the value of the one requested key, if it exists.
 fn value(range: &Range) -> Result<Option<Scalar>, RequestError> {
     range.only()?.map(|only| text::decode(&only.value()?)).transpose()
 }

@@ -1,12 +1,13 @@
-//! A client of etcd's counters, which etcd does not have: a number is read, and the sum put if nothing else was meanwhile.
+//! A client of counters on etcd, which has none: it reads a number, and puts the sum if the number did not
+//! change meanwhile.
 //!
 //! | operation | requests |
 //! |---|---|
-//! | read `k` | `/v3/kv/range`, linearizable unless `read=serializable`; 0 where there is no such key |
-//! | add `n` to `k` | `/v3/kv/range`, linearizable, then `/v3/kv/txn`: if the revision of `k` is still that, put the sum; where another client was faster, both once more |
+//! | read `k` | `/v3/kv/range`, linearizable unless `read=serializable`; 0 if the key does not exist |
+//! | add `n` to `k` | `/v3/kv/range`, linearizable, then `/v3/kv/txn`: if the revision of `k` is still that, put the sum; if another client was faster, both once more |
 //!
-//! A comparison that failed changed nothing, so an add may be tried again within its time; what fails before its transaction
-//! was sent certainly did not happen.
+//! A comparison that failed changed nothing, so an add may be retried within its time; an add that fails
+//! before its transaction was sent certainly did not happen.
 
 use std::net::SocketAddr;
 
@@ -30,7 +31,7 @@ pub(super) struct CounterClient {
 }
 
 impl CounterClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr, read_level: ReadLevel) -> Self {
         Self { session: Session::new(seat, to), read_level }
     }
@@ -65,7 +66,7 @@ impl CounterClient {
         }
     }
 
-    /// The number that the counter holds, and the revision of its key: both 0 where there is none.
+    /// Returns the counter's number, and the revision of its key: both 0 if it does not exist.
     async fn held(
         &mut self,
         key: &str,

@@ -46,7 +46,7 @@ impl Gateway {
     /// Connects to the gateway at `to`.
     ///
     /// # Errors
-    /// A definite [`RequestError`]: nothing has been sent.
+    /// A definite [`RequestError`]: no request has been sent.
     pub(super) async fn open(
         from: &dyn Place,
         to: SocketAddr,
@@ -55,7 +55,7 @@ impl Gateway {
         let accepted_bytes = Arc::new(AtomicU64::new(0));
         let stream = place::open(from, to, deadline).await?;
         let counting = CountingStream { stream, accepted_bytes: Arc::clone(&accepted_bytes) };
-        // A "handshake" of HTTP/1 sends nothing.
+        // A "handshake" of HTTP/1 sends no bytes.
         let (sender, connection) = http1::handshake(TokioIo::new(counting))
             .await
             .map_err(|cause| RequestError::definite(CauseKind::Unreachable, chain(&cause)))?;
@@ -114,7 +114,7 @@ fn broken(cause: &hyper::Error) -> (CauseKind, String) {
     (kind, chain(cause))
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
@@ -130,7 +130,8 @@ enum Wire {
 impl Wire {
     /// Moves what can be moved now.
     fn progress(&mut self, cx: &mut Context<'_>) {
-        // How it ended is told to the request that was in flight; between requests it does not matter.
+        // The request that was in flight needs to know how the connection ended; between requests it does not
+        // matter.
         if let Self::Open(connection) = self
             && connection.as_mut().poll(cx).is_ready()
         {

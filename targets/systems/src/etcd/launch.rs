@@ -9,15 +9,15 @@ use duress_arena::ProcessSpec;
 use crate::system::MissingSystem;
 use crate::topology::{Node, NodeFiles, Topology};
 
-/// Where a node listens for clients.
+/// The port on which a node listens for clients.
 pub(super) const CLIENT_PORT: u16 = 2379;
-/// Where a node listens for its peers.
+/// The port on which a node listens for its peers.
 const PEER_PORT: u16 = 2380;
 
 /// Looked into after `PATH`, which a service manager or CI may have cut short.
 const FALLBACK_FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
-/// The program `etcd`.
+/// Returns the program `etcd`.
 ///
 /// # Errors
 /// [`MissingSystem`], saying how to install it.
@@ -39,7 +39,7 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// The process of `node`, which runs `program`, the same for its first start and every restart.
+/// Returns the process of `node`, which runs `program`, the same for its first start and every restart.
 pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files: &NodeFiles) -> ProcessSpec {
     let client_url = format!("http://{}:{CLIENT_PORT}", node.address);
     let peer_url = |node: &Node| format!("http://{}:{PEER_PORT}", node.address);
@@ -55,7 +55,7 @@ pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files:
         ("initial-cluster-token", "duress".to_owned()),
         // Ignored where there is data, so that the same command starts and restarts.
         ("initial-cluster-state", "new".to_owned()),
-        // etcd's own defaults, stated because what a run can expect of failover depends on them.
+        // etcd's own defaults, stated because the time of a failover depends on them.
         ("heartbeat-interval", "100".to_owned()),
         ("election-timeout", "1000".to_owned()),
         ("logger", "zap".to_owned()),

@@ -115,7 +115,7 @@ fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, Unkn
 
 /// A cluster of etcd.
 struct EtcdCluster {
-    /// The program, where it is not the one that would be found.
+    /// The program to use instead of the one that would be found.
     program: Option<PathBuf>,
     topology: Topology,
     read_level: session::ReadLevel,

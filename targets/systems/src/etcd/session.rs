@@ -26,7 +26,7 @@ pub(super) enum ReadLevel {
     Serializable,
 }
 
-/// What every client of etcd has.
+/// The part that all clients of etcd share.
 pub(super) struct Session {
     seat: Seat,
     to: SocketAddr,
@@ -34,7 +34,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// One that will connect from its seat to `to` when it has to.
+    /// Returns one that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self { seat, to, gateway: None }
     }
@@ -72,24 +72,24 @@ impl Session {
     }
 }
 
-/// A range request for the one key that `key` is the base64 of.
+/// Returns a range request for the one key that `key` is the base64 of.
 pub(super) fn range(key: &str, read_level: ReadLevel) -> (&'static str, Value) {
     ("/v3/kv/range", json!({"key": key, "serializable": read_level == ReadLevel::Serializable}))
 }
 
-/// A transaction that does `put` if `compare` holds, and otherwise reads its key.
+/// Returns a transaction that does `put` if `compare` holds, and otherwise reads its key.
 pub(super) fn put_or_read(compare: &Value, put: &Value) -> (&'static str, Value) {
     let read = json!({"request_range": {"key": put["key"]}});
     let put = json!({"request_put": put});
     ("/v3/kv/txn", json!({"compare": [compare], "success": [put], "failure": [read]}))
 }
 
-/// A transaction that does `put` if `compare` holds, and nothing otherwise.
+/// Returns a transaction that does `put` if `compare` holds, and nothing otherwise.
 pub(super) fn put_if(compare: &Value, put: &Value) -> (&'static str, Value) {
     ("/v3/kv/txn", json!({"compare": [compare], "success": [{"request_put": put}]}))
 }
 
-/// `scalar` as text, in base64.
+/// Encodes `scalar` as a string, in base64.
 ///
 /// # Errors
 /// As [`text::encode`].

@@ -2,10 +2,10 @@
 //!
 //! | operation | request |
 //! |---|---|
-//! | read `k` | `/v3/kv/range` from `k/` to the end of what begins so, all as of one revision; linearizable unless `read=serializable` |
+//! | read `k` | `/v3/kv/range` from `k/` to the end of the keys with that prefix, all as of one revision; linearizable unless `read=serializable` |
 //! | add `v` to `k` | `/v3/kv/put` of the key `k/v` |
 //!
-//! An element's key is written once and never again, so that nothing heals the loss of it.
+//! An element's key is written only once, so that no later write hides its loss.
 
 use std::net::SocketAddr;
 
@@ -28,7 +28,7 @@ pub(super) struct SetClient {
 }
 
 impl SetClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr, read_level: ReadLevel) -> Self {
         Self { session: Session::new(seat, to), read_level }
     }

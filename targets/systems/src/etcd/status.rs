@@ -1,4 +1,4 @@
-//! Whether a node of etcd takes part, and what it says of itself.
+//! The readiness and the status of a node of etcd.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 
-/// A key that no workload uses. Reading it changes nothing.
+/// A key that no workload uses. Reading it has no effect.
 const PROBE_KEY: &str = "duress:probe";
 
 /// Reads one key through the node, its leader and its quorum, whatever level the workload's reads have.
@@ -29,7 +29,7 @@ pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -
     answer::read::<Range>(&answer).map(|_| ())
 }
 
-/// The answer to a status request. Numbers of 64 bits are texts; zero is left out in some versions.
+/// The answer to a status request. Numbers of 64 bits are strings; zero is left out in some versions.
 #[derive(Deserialize)]
 struct Status {
     header: Header,
@@ -81,7 +81,7 @@ pub(super) async fn ask(
     let status: Status = answer::read(&answer)?;
     let term = status.raft_term.and_then(|term| term.parse().ok());
     let Some(leader) = status.leader.filter(|id| id != "0") else {
-        // etcd does not say whether a node without a leader stands for election.
+        // etcd does not report whether a node without a leader is a candidate.
         return Ok(NodeStatus { term, ..NodeStatus::default() });
     };
     let role = if leader == status.header.member_id { Role::Leader } else { Role::Follower };
@@ -93,9 +93,11 @@ pub(super) async fn ask(
     Ok(NodeStatus { role, leader, term, ..NodeStatus::default() })
 }
 
-/// What the node holds of its own: each key with its value and revisions, as of the entry of the log that it applied last.
+/// Returns the node's own contents: each key with its value and revisions, as of the log entry that it
+/// applied last.
 ///
-/// The digest has the node's latest revision and, where the gateway gives it, the hash of all revisions of all keys.
+/// The digest has the node's latest revision and, if the gateway gives it, the hash of all revisions of all
+/// keys.
 pub(super) async fn contents(
     from: &dyn Place,
     to: SocketAddr,
@@ -113,7 +115,7 @@ pub(super) async fn contents(
         let hash: HashKv = answer::read(&answer)?;
         digest.push_str(&format!(", hash {} at revision {}", hash.hash, hash.header.revision));
     }
-    // What was applied meanwhile may be in some of these answers and not in others.
+    // Entries applied meanwhile may be in some of these answers and not in others.
     if applied(&mut gateway, deadline).await? != before {
         return Err(RequestError::definite(CauseKind::Rejected, "entries were applied meanwhile"));
     }
@@ -126,10 +128,10 @@ struct Headed {
     header: Header,
 }
 
-/// The last entry of the log that the node has applied.
+/// Returns the last entry of the log that the node has applied.
 async fn applied(gateway: &mut Gateway, deadline: Instant) -> Result<String, RequestError> {
     let answer = gateway.post("/v3/maintenance/status", b"{}".to_vec(), deadline).await?;
     let status: Status = answer::read(&answer)?;
-    let unsaid = || RequestError::definite(CauseKind::Rejected, "the node does not say what it has applied");
+    let unsaid = || RequestError::definite(CauseKind::Rejected, "the node does not report its applied index");
     status.applied.ok_or_else(unsaid)
 }

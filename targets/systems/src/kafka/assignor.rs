@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::kafka::partition::Partition;
 
-/// Who gets which of `partitions`, where each member is subscribed to the topics beside its name.
+/// Assigns `partitions` to members, each subscribed to the topics beside its name.
 ///
 /// Of n partitions and m members, the first n mod m members get one more than the others.
 pub(super) fn range(

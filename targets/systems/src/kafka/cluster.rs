@@ -1,9 +1,10 @@
-//! What a client knows of its cluster: who the brokers are, who leads which partition, and a connection to each in use.
+//! A client's view of its cluster: the brokers, the leader of each partition, and a connection to each broker
+//! in use.
 //!
-//! A client asks the node that it was given first. Everything else follows the answers, as the protocol wants it: a
+//! A client asks its own node first. Everything else follows the answers, as the protocol demands: a
 //! partition's records go to and come from its leader, wherever that is.
 //!
-//! Leaders are known by epoch, and what is known of a partition is never replaced by what is older: a deposed leader
+//! Leaders are known by epoch, and older information on a partition never replaces newer: a deposed leader
 //! and the brokers that believe in it answer too.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::kafka::connection::Connection;
 use crate::kafka::metadata::{Leadership, address, metadata_request};
 use crate::kafka::partition::Partition;
-use crate::kafka::versions::Spoken;
+use crate::kafka::versions::SupportedRequest;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 
@@ -32,21 +33,21 @@ pub(super) struct Cluster {
     connections: BTreeMap<SocketAddr, Connection>,
     brokers: BTreeMap<i32, SocketAddr>,
     partitions: BTreeMap<Partition, Leadership>,
-    /// Partitions whose leader turned out not to be it.
+    /// Partitions whose supposed leader was not it.
     doubted: BTreeSet<Partition>,
 }
 
 /// The leader of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leader {
-    /// Where it is.
+    /// Its address.
     pub(super) address: SocketAddr,
-    /// Its epoch; -1 where the broker does not tell.
+    /// Its epoch; -1 if the broker does not report it.
     pub(super) epoch: i32,
 }
 
 impl Cluster {
-    /// A view that begins with the broker at `bootstrap`, and has not asked it yet.
+    /// Returns a view that begins with the broker at `bootstrap`, and has not asked it yet.
     pub(super) fn new(from: Arc<dyn Place>, bootstrap: SocketAddr) -> Self {
         Self {
             from,
@@ -93,7 +94,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A [`RequestError`]: definite if no byte of it was sent.
-    pub(super) async fn call<R: Spoken>(
+    pub(super) async fn call<R: SupportedRequest>(
         &mut self,
         to: SocketAddr,
         request: &R,
@@ -109,7 +110,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The last broker's [`RequestError`].
-    pub(super) async fn call_any<R: Spoken>(
+    pub(super) async fn call_any<R: SupportedRequest>(
         &mut self,
         request: &R,
         deadline: Instant,
@@ -127,13 +128,13 @@ impl Cluster {
         Err(last.expect("the bootstrap broker is always a candidate"))
     }
 
-    /// Every broker known, the bootstrap broker first.
+    /// Returns every broker known, the bootstrap broker first.
     fn candidates(&self) -> Vec<SocketAddr> {
         let others = self.brokers.values().copied().filter(|address| *address != self.bootstrap);
         std::iter::once(self.bootstrap).chain(others).collect()
     }
 
-    /// Asks the broker at `to` about `topics`, or about all of them, and remembers what it says.
+    /// Asks the broker at `to` about `topics`, or about all of them, and remembers the answer.
     ///
     /// # Errors
     /// A [`RequestError`].
@@ -148,7 +149,7 @@ impl Cluster {
         Ok(answer)
     }
 
-    /// Asks the first broker that answers about `topics`, or about all of them, and remembers what it says.
+    /// Asks brokers in turn about `topics`, or about all of them, and remembers the first answer.
     ///
     /// # Errors
     /// The last broker's [`RequestError`].
@@ -182,7 +183,7 @@ impl Cluster {
         }
     }
 
-    /// The partitions known, of all topics that are not the cluster's own.
+    /// Returns the partitions known, of all topics that are not the cluster's own.
     pub(super) fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.keys()
     }
@@ -192,11 +193,12 @@ impl Cluster {
         self.doubted.insert(partition.clone());
     }
 
-    /// The leader of `partition`, asked for where it is not known or doubted, and waited for while there is none.
+    /// Returns the leader of `partition`; asks for it if it is unknown or doubted, and waits while there is
+    /// none.
     ///
     /// # Errors
-    /// A definite [`RequestError`] when there is none by half the time to `deadline`: the rest is for the request that the
-    /// leader is wanted for.
+    /// A definite [`RequestError`] without a leader by half the time to `deadline`: the rest is for the
+    /// request to the leader.
     pub(super) async fn leader(
         &mut self,
         partition: &Partition,
@@ -252,7 +254,7 @@ impl Cluster {
     }
 }
 
-/// The end of a fair share of the time to `deadline`, where `parts` are left to be done in it.
+/// Returns the end of a fair share of the time to `deadline`, where `parts` are left to be done in it.
 pub(super) fn share(deadline: Instant, parts: usize) -> Instant {
     let now = Instant::now();
     let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);

@@ -11,28 +11,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::kafka::versions::Spoken;
+use crate::kafka::versions::SupportedRequest;
 use crate::outcome::{CauseKind, Reach, RequestError};
 use crate::place::{self, Place};
 
 /// A response longer than this, in bytes, is taken for garbage: a fetch asks for less.
 const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
-/// An open connection to one broker, which has said what it speaks.
+/// An open connection to one broker, whose versions are known.
 ///
 /// After an error of a request it must be dropped: the response could still arrive.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// What the broker speaks, by API key.
+    /// The versions that the broker speaks, by API key.
     versions: BTreeMap<i16, VersionRange>,
     next_correlation_id: i32,
 }
 
 impl Connection {
-    /// Connects to `to` and asks what it speaks.
+    /// Connects to `to` and asks for its versions.
     ///
     /// # Errors
-    /// A definite [`RequestError`]: the request that the connection is for has not been sent.
+    /// A definite [`RequestError`]: the caller's own request has not been sent.
     pub(super) async fn open(
         from: &dyn Place,
         to: SocketAddr,
@@ -51,16 +51,16 @@ impl Connection {
         matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The newest version of a request that both sides speak.
+    /// Returns the newest version of a request that both sides speak.
     ///
     /// # Errors
-    /// A definite [`RequestError`] when there is none.
-    pub(super) fn version_of<R: Spoken>(&self) -> Result<i16, RequestError> {
+    /// A definite [`RequestError`] if there is none.
+    pub(super) fn version_of<R: SupportedRequest>(&self) -> Result<i16, RequestError> {
         let theirs = self.versions.get(&R::KEY).copied().unwrap_or(VersionRange { min: 0, max: -1 });
-        let both = theirs.intersect(&R::SPOKEN);
+        let both = theirs.intersect(&R::SUPPORTED);
         if both.is_empty() {
             let name = R::NAME;
-            let text = format!("the broker speaks {name} {theirs}, this client {}: not sent", R::SPOKEN);
+            let text = format!("the broker speaks {name} {theirs}, this client {}: not sent", R::SUPPORTED);
             return Err(RequestError::definite(CauseKind::Rejected, text));
         }
         Ok(both.max)
@@ -70,7 +70,7 @@ impl Connection {
     ///
     /// # Errors
     /// A [`RequestError`]: definite if not one byte of the request was accepted by the connection, open otherwise.
-    pub(super) async fn call<R: Spoken>(
+    pub(super) async fn call<R: SupportedRequest>(
         &mut self,
         request: &R,
         deadline: Instant,
@@ -79,11 +79,11 @@ impl Connection {
         self.exchange(request, version, deadline).await
     }
 
-    /// Sends `request`, to which there is no response.
+    /// Sends `request`, which has no response.
     ///
     /// # Errors
     /// As for [`Connection::call`].
-    pub(super) async fn send<R: Spoken>(
+    pub(super) async fn send<R: SupportedRequest>(
         &mut self,
         request: &R,
         deadline: Instant,
@@ -110,8 +110,8 @@ impl Connection {
         let mut response = match bounded(exchange, deadline).await {
             Ok(response) => response,
             Err(broken) => {
-                // What the kernel could not deliver yet is taken back: it must not arrive after what this client sends
-                // next, over another connection. A socket that is in no state to be told so delivers nothing either.
+                // Undelivered data in the kernel is discarded: it must not arrive after this client's next
+                // request, over another connection. A socket that refuses the option delivers nothing either.
                 let _ = self.stream.set_zero_linger();
                 return Err(of_exchange(broken, accepted_bytes));
             }
@@ -120,7 +120,7 @@ impl Connection {
             .map_err(|text| RequestError::open(CauseKind::Unreadable, text))
     }
 
-    /// The bytes of `request`, and the number that its response will bear.
+    /// Returns the bytes of `request`, and the number that its response will bear.
     fn frame<R: Request>(&mut self, request: &R, version: i16) -> Result<(BytesMut, i32), RequestError> {
         let correlation_id = self.next_correlation_id;
         self.next_correlation_id = correlation_id.wrapping_add(1);
@@ -150,7 +150,7 @@ pub(super) fn as_definite(failure: RequestError) -> RequestError {
     RequestError { reach: Reach::Nothing, ..failure }
 }
 
-/// What broke an exchange, before it is known how much of the request was sent.
+/// The cause of a failed exchange, before it is known how much of the request was sent.
 type Broken = (CauseKind, String);
 
 async fn bounded<T>(
@@ -209,7 +209,7 @@ fn decode<R: Request>(
 
 fn spoken_by(answer: &ApiVersionsResponse) -> Result<BTreeMap<i16, VersionRange>, RequestError> {
     if answer.error_code != 0 {
-        let text = format!("the broker does not say what it speaks: error {}", answer.error_code);
+        let text = format!("the broker does not report its versions: error {}", answer.error_code);
         return Err(RequestError::definite(CauseKind::Rejected, text));
     }
     let ranges = answer.api_keys.iter();

@@ -1,9 +1,10 @@
 //! Reads messages: from partitions that it assigns to itself, or as a member of a group.
 //!
-//! When a member commits decides how often the group gets a message:
-//! - *before* a poll is answered: what was committed and then got lost on the way is never handed out again;
-//! - *after* it was answered, with the next poll: what was handed out and not yet committed when the member died, or the
-//!   group was divided anew, is handed out again;
+//! The time of a member's commit decides how often the group gets a message:
+//! - *before* a poll is answered: messages that were committed and then lost on the way are never returned
+//!   again;
+//! - *after* it was answered, with the next poll: messages returned but not yet committed when the member
+//!   died, or the group rebalanced, are returned again;
 //! - by hand only: as after.
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use crate::kafka::group::{Joined, Membership};
 use crate::kafka::partition::Partition;
 use crate::outcome::{CauseKind, RequestError};
 
-/// When a consumer that is a member of a group commits what it was answered.
+/// When a consumer that is a member of a group commits the messages that it returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Committing {
@@ -26,7 +27,7 @@ pub enum Committing {
     Before,
     /// With the next poll.
     After,
-    /// When it is told to.
+    /// On request only.
     Manual,
 }
 
@@ -35,7 +36,8 @@ pub(super) struct Consumer {
     group: &'static str,
     committing: Committing,
     source: Source,
-    /// Where this client has come to: after what it polled, whatever it polled it for, or where it was told to go since.
+    /// The position of this client: after its polled messages, whatever the reason of the poll, or at the
+    /// target of a later seek.
     reached: BTreeMap<Partition, u64>,
 }
 
@@ -49,9 +51,9 @@ enum Source {
 struct Subscribed {
     topics: Vec<String>,
     membership: Membership,
-    /// Where to read on; unknown until the committed offsets were asked for.
+    /// The next positions; unknown until the committed offsets were read.
     positions: Option<BTreeMap<Partition, u64>>,
-    /// After what was handed out since the member joined.
+    /// The position after the messages returned since the member joined.
     consumed: BTreeMap<Partition, u64>,
     /// The part of `consumed` that is not committed for certain.
     uncommitted: BTreeMap<Partition, u64>,
@@ -61,12 +63,12 @@ struct Subscribed {
 pub(super) type Polled = BTreeMap<Partition, Vec<Fetched>>;
 
 impl Consumer {
-    /// A consumer of nothing yet, which will be a member of `group` if it subscribes.
+    /// Returns a consumer without partitions, which will be a member of `group` if it subscribes.
     pub(super) fn new(group: &'static str, committing: Committing) -> Self {
         Self { group, committing, source: Source::Nothing, reached: BTreeMap::new() }
     }
 
-    /// Reads these partitions from now on: from the beginning, or from where this client has come to.
+    /// Reads these partitions from now on: from the beginning, or from this client's position.
     pub(super) async fn assign(
         &mut self,
         cluster: &mut Cluster,
@@ -75,7 +77,7 @@ impl Consumer {
         deadline: Instant,
     ) {
         if let Source::Assigned(positions) = &self.source {
-            // It may have been told to go somewhere, and not have polled since.
+            // It may have been asked to seek, and not have polled since.
             self.reached.extend(positions.clone());
         }
         self.unsubscribe(cluster, deadline).await;
@@ -109,7 +111,7 @@ impl Consumer {
             return;
         };
         if self.committing == Committing::After {
-            // What cannot be committed is handed out again: that is what committing after means.
+            // Messages that cannot be committed are returned again: that is the meaning of committing after.
             let _ = subscribed.commit(cluster, share(deadline, 2)).await;
         }
         // The coordinator finds out by itself at the end of the session.
@@ -137,10 +139,10 @@ impl Consumer {
         Ok(())
     }
 
-    /// Does what a member must do to remain one, whatever else the client is busy with.
+    /// Keeps the membership alive, whatever else the client is busy with.
     pub(super) async fn tend(&mut self, cluster: &mut Cluster, deadline: Instant) {
         if let Source::Subscribed(subscribed) = &mut self.source {
-            // A member that cannot reach its coordinator remains a member until it is told otherwise.
+            // A member that cannot reach its coordinator remains a member until it learns otherwise.
             let _ = subscribed.membership.keep_alive(cluster, share(deadline, 4)).await;
         }
     }
@@ -148,7 +150,7 @@ impl Consumer {
     /// Polls once.
     ///
     /// # Errors
-    /// A [`RequestError`] when nothing was read and something went wrong. Then no position has moved.
+    /// A [`RequestError`] when nothing was read and a request failed. Then no position has moved.
     pub(super) async fn poll(
         &mut self,
         cluster: &mut Cluster,
@@ -162,7 +164,7 @@ impl Consumer {
             }
             Source::Subscribed(subscribed) => {
                 if self.committing == Committing::After {
-                    // If it fails, the next poll tries again, unless the group is divided anew before.
+                    // If it fails, the next poll tries again, unless the group rebalances before.
                     let _ = subscribed.commit(cluster, share(deadline, 3)).await;
                 }
                 let _ = subscribed.membership.keep_alive(cluster, share(deadline, 3)).await;
@@ -174,7 +176,8 @@ impl Consumer {
                 if self.committing == Committing::Before
                     && let Err(failure) = subscribed.commit(cluster, deadline).await
                 {
-                    // Not handed out, so not consumed. What was committed nevertheless is lost: at most once.
+                    // Not returned, so not consumed. A message that was committed nevertheless is lost: at
+                    // most once.
                     subscribed.forget(&positions);
                     return Err(failure);
                 }
@@ -192,7 +195,7 @@ impl Consumer {
         Ok(polled)
     }
 
-    /// Commits what was handed out since this member joined, and says what that is.
+    /// Commits the messages returned since this member joined, and returns their positions.
     ///
     /// # Errors
     /// A [`RequestError`], definite if certainly nothing was committed.
@@ -224,7 +227,8 @@ impl Subscribed {
         self.uncommitted.clear();
     }
 
-    /// Where this member reads on: where it was, or, once it has joined, after what the group has committed.
+    /// Returns the positions from which this member continues: its own, or, once it has joined, the group's
+    /// committed ones.
     async fn positions(
         &mut self,
         cluster: &mut Cluster,

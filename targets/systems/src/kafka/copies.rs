@@ -1,8 +1,9 @@
-//! What one broker holds of its own: its copies of partitions, whichever broker leads them.
+//! One broker's own copies of partitions, whichever broker leads them.
 //!
-//! A fetch by the replica -2, which Kafka calls a debugging consumer, is answered from the copy of the broker that is asked. Two
-//! copies that end at one offset, with records of one leader's epoch, must hold the same: a leader gives each offset to one
-//! record, and a follower cuts off what its leader does not have before it takes more.
+//! A fetch by the replica -2, which Kafka calls a debugging consumer, is answered from the copy of the
+//! requested broker. Two copies that end at one offset, with records of one leader's epoch, must have the
+//! same content: a leader gives each offset to one record, and a follower cuts off records that its leader
+//! does not have before it takes more.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,10 +28,11 @@ use crate::setup::TABLE_TOPIC;
 const DEBUGGER: i32 = -2;
 /// How many bytes one answer may have.
 const BYTES_MAX: i32 = 1 << 20;
-/// Where a batch has the epoch of the leader that appended it.
+/// The place of a batch's epoch, that of the leader that appended it.
 const EPOCH: std::ops::Range<usize> = 12..16;
 
-/// The copies of `partitions` that the broker at `to` holds; those that it does not hold are left out.
+/// Returns the copies of `partitions` that the broker at `to` holds; those that it does not hold are left
+/// out.
 ///
 /// # Errors
 /// A [`RequestError`], by `deadline`.
@@ -79,7 +81,7 @@ async fn copy(
             }
             next = next.max(last_offset + 1);
         }
-        // Compaction may have taken what was last of all: then there is nothing more to read below the end.
+        // Compaction may have removed the last records: then there is nothing more to read below the end.
         if next >= end || next == before {
             let position = format!("{end} in epoch {epoch}");
             let object = Some(partition.to_string());

@@ -44,23 +44,23 @@ pub(super) struct Fetched {
     pub(super) value: Option<Bytes>,
 }
 
-/// What was read of one partition.
+/// The records read from one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Portion {
     /// The records, in the order of their offsets.
     pub(super) records: Vec<Fetched>,
-    /// Where to read on.
+    /// The next position.
     pub(super) next: u64,
 }
 
-/// Reads each partition from its position on; what has nothing to read is not in the answer.
+/// Reads each partition from its position on; partitions without records are not in the result.
 ///
-/// A position before the beginning of a log, whose head was deleted, moves to the beginning. One past its end stays:
-/// a client that has handed out records that the log has lost must not hand out others in their places unnoticed, and a leader
-/// that only lags behind must not make a consumer begin again.
+/// A position before the beginning of a log, whose head was deleted, moves to the beginning. One past its end
+/// stays: a client that has returned records that the log has lost must not silently return others in their
+/// places, and a leader that only lags behind must not make a consumer begin again.
 ///
 /// # Errors
-/// The first [`RequestError`], when nothing was read and something went wrong.
+/// The first [`RequestError`], when nothing was read and a request failed.
 pub(super) async fn fetch(
     cluster: &mut Cluster,
     positions: &BTreeMap<Partition, u64>,
@@ -181,7 +181,7 @@ pub(super) fn data_of<'a>(answer: &'a FetchResponse, partition: &Partition) -> O
         .find(|data| data.partition_index == partition.index)
 }
 
-/// The records of `data` from `position` on.
+/// Returns the records of `data` from `position` on.
 fn portion(partition: &Partition, position: u64, data: &PartitionData) -> Result<Portion, RequestError> {
     check(Asked::Other, data.error_code, &format!("reading {partition} from {position}"))?;
     let mut portion = Portion { records: Vec::new(), next: position };
@@ -204,13 +204,15 @@ fn portion(partition: &Partition, position: u64, data: &PartitionData) -> Result
             portion.records.push(Fetched { offset: Offset(offset), key: record.key, value: record.value });
             portion.next = offset + 1;
         }
-        // Compaction may have taken the last records of a batch: there is nothing to wait for at their offsets.
+        // Compaction may have removed the last records of a batch: there is nothing to wait for at their
+        // offsets.
         portion.next = portion.next.max(last_offset + 1);
     }
     Ok(portion)
 }
 
-/// Splits off the next batch, with its last offset. What follows the last whole batch was cut off by the limit of bytes.
+/// Splits off the next batch, with its last offset. Bytes after the last whole batch were cut off by the size
+/// limit.
 pub(super) fn next_batch(rest: &mut Bytes) -> Option<(Bytes, u64)> {
     let header = rest.get(..HEADER_BYTES)?;
     let base_offset = i64::from_be_bytes(header[..8].try_into().ok()?);
@@ -224,7 +226,7 @@ pub(super) fn next_batch(rest: &mut Bytes) -> Option<(Bytes, u64)> {
     Some((rest.split_to(whole), last_offset))
 }
 
-/// Which end of a log is asked for.
+/// The end of a log to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// The offset of the first record there is.
@@ -267,10 +269,10 @@ fn list_offsets(end: End, partitions: &[(&Partition, i32)]) -> ListOffsetsReques
     ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(topics.collect())
 }
 
-/// The end of each partition: the offset after its last record that can be read.
+/// Returns the end of each partition: the offset after its last readable record.
 ///
 /// # Errors
-/// The first [`RequestError`]: either all ends are told or none.
+/// The first [`RequestError`]: the result has all ends or none.
 pub(super) async fn ends(
     cluster: &mut Cluster,
     partitions: &[Partition],

@@ -1,8 +1,9 @@
-//! Membership of a consumer group: the group's coordinator says who its members are, and its first member, the leader,
-//! who of them reads which partition.
+//! Membership of a consumer group: the group's coordinator decides who its members are, and its first member,
+//! the leader, assigns the partitions.
 //!
-//! Nothing runs beside the client: the member says that it lives from within the client's operations. A client that is
-//! not used for longer than the session is taken for dead, as a consumer that does not poll would be.
+//! No task runs beside the client: the member sends its heartbeats from within the client's operations. A
+//! client that is not used for longer than the session counts as dead, as a consumer that does not poll
+//! would.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ use crate::outcome::{CauseKind, RequestError};
 const SESSION: Duration = Duration::from_secs(6);
 /// How long a rebalance waits for the members of the last generation to join again.
 const REBALANCE: Duration = Duration::from_secs(2);
-/// How often a member says that it lives.
+/// How often a member sends a heartbeat.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The version of the consumer protocol, within the group protocol, that this client writes.
 const CONSUMER_PROTOCOL: i16 = 0;
@@ -44,23 +45,23 @@ pub(super) struct Membership {
     standing: Standing,
 }
 
-/// How a member stands in its group.
+/// The state of a membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
     /// It has to join, for the first time or again.
     Outside,
-    /// It belongs to the group's generation, reads these partitions, and last tried to say so at that time.
+    /// It belongs to the group's generation, reads these partitions, and last sent a heartbeat at that time.
     Inside { assignment: Vec<Partition>, heartbeat_at: Instant },
 }
 
 impl Membership {
-    /// A client that wants to consume `topics` as a member of `group`.
+    /// Returns a client that wants to consume `topics` as a member of `group`.
     pub(super) fn new(group: &'static str, topics: Vec<String>) -> Self {
         let member = Member { group, id: String::new(), generation: -1 };
         Self { topics, member, coordinator: None, standing: Standing::Outside }
     }
 
-    /// The partitions that it reads, while it is a member.
+    /// Returns the partitions that it reads, while it is a member.
     pub(super) fn assignment(&self) -> Option<&[Partition]> {
         match &self.standing {
             Standing::Outside => None,
@@ -97,10 +98,10 @@ impl Membership {
         Ok(())
     }
 
-    /// Joins the group, if it is no member, and says whether it had to.
+    /// Joins the group, if it is not a member, and returns whether it had to.
     ///
     /// # Errors
-    /// A [`RequestError`] when it is no member afterwards.
+    /// A [`RequestError`] when it is not a member afterwards.
     pub(super) async fn join(
         &mut self,
         cluster: &mut Cluster,
@@ -127,8 +128,8 @@ impl Membership {
         self.heed(answer.error_code);
         check(Asked::Other, answer.error_code, "getting the group's assignment")?;
         let assignment = read_assignment(answer.assignment)?;
-        // Not before: what was consumed in the last generation may be committed in that one only. By now the partition may
-        // be another member's.
+        // Not before: messages consumed in the last generation may be committed in that one only. By now the
+        // partition may be another member's.
         self.member.generation = generation;
         self.standing = Standing::Inside { assignment, heartbeat_at: Instant::now() };
         Ok(Joined::Now)
@@ -167,7 +168,7 @@ impl Membership {
         }
     }
 
-    /// What each member reads, as the leader decides it.
+    /// Returns the partitions of each member, as the leader assigns them.
     async fn assign(
         &self,
         cluster: &mut Cluster,
@@ -273,7 +274,7 @@ impl Membership {
         refused.error
     }
 
-    /// Draws the consequences of what the coordinator answered.
+    /// Reacts to the coordinator's answer.
     fn heed(&mut self, code: i16) {
         match ResponseError::try_from_code(code) {
             Some(ResponseError::RebalanceInProgress | ResponseError::IllegalGeneration) => {
@@ -295,7 +296,7 @@ impl Membership {
 /// When a member joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// Before: its assignment is what it was.
+    /// Before: its assignment is unchanged.
     Before,
     /// Just now: its assignment is new.
     Now,
@@ -322,7 +323,7 @@ fn subscription(topics: &[String]) -> Result<Bytes, RequestError> {
     Ok(bytes.freeze())
 }
 
-/// The topics of a subscription. Later versions add to the end, so that all can be read as the first.
+/// Returns the topics of a subscription. Later versions add to the end, so that all can be read as the first.
 fn read_subscription(mut bytes: Bytes) -> Result<Vec<String>, RequestError> {
     skip_version(&mut bytes)?;
     let subscription =
@@ -345,7 +346,7 @@ fn assignment(partitions: &[Partition]) -> Result<Bytes, RequestError> {
 }
 
 fn read_assignment(mut bytes: Bytes) -> Result<Vec<Partition>, RequestError> {
-    // A member that the leader did not know of is assigned nothing at all.
+    // A member that the leader did not know is assigned no partitions.
     if bytes.is_empty() {
         return Ok(Vec::new());
     }

@@ -46,7 +46,7 @@ pub struct LogClient {
     parts: Parts,
 }
 
-/// What a client is made of, and loses in a crash.
+/// The parts of a client that it loses in a crash.
 struct Parts {
     cluster: Cluster,
     producer: Producer,
@@ -64,7 +64,7 @@ impl Parts {
 }
 
 impl LogClient {
-    /// A client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
+    /// Returns a client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
     #[must_use]
     pub fn new(
         from: Arc<dyn Place>,
@@ -89,7 +89,7 @@ impl LogClient {
                 for _ in micros {
                     let polled = match consumer.poll(cluster, deadline).await {
                         Ok(polled) => answered(polled),
-                        // What earlier polls of the same operation were answered must be handed out.
+                        // The messages of earlier polls of the same operation must be returned.
                         Err(_) if !answers.is_empty() => Default::default(),
                         Err(failure) => return Err(failure),
                     };
@@ -130,7 +130,7 @@ impl LogClient {
             }
             Log::Crash => {
                 self.parts = Parts::new(Arc::clone(&self.from), self.bootstrap, self.options);
-                return Err(RequestError::open(CauseKind::Unknown, "the client crashed, as it was told to"));
+                return Err(RequestError::open(CauseKind::Unknown, "the client crashed, as requested"));
             }
         })
     }
@@ -146,7 +146,7 @@ impl Client<Log> for LogClient {
     }
 }
 
-/// Sends each message; what was sent is answered with its offset where the broker told it.
+/// Sends each message; a sent one is answered with its offset if the broker returned it.
 async fn send(
     cluster: &mut Cluster,
     producer: &mut Producer,
@@ -180,7 +180,7 @@ async fn send(
     Ok(answers)
 }
 
-/// What was polled, in the words of the vocabulary.
+/// Converts the polled messages to the vocabulary.
 fn answered(polled: Polled) -> duress_history::log::Polled {
     let records = |records: Vec<Fetched>| {
         records.into_iter().map(|record| (record.offset, value_of(record.value.as_deref()))).collect()
@@ -188,7 +188,8 @@ fn answered(polled: Polled) -> duress_history::log::Polled {
     polled.into_iter().map(|(partition, of_it)| (partition.key(), records(of_it))).collect()
 }
 
-/// The value of a message. What nothing here ever sends is a text, so that it stands in the history as never sent.
+/// Returns the value of a message. A value that no client here ever sends is a string, so that the history
+/// shows it as never sent.
 fn value_of(value: Option<&[u8]>) -> Scalar {
     match value {
         None => Scalar::from("a message without a value"),

@@ -1,4 +1,4 @@
-//! What a broker says of its cluster: who the brokers are, and who leads what.
+//! A broker's report on its cluster: the brokers, and the leaders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -33,10 +33,10 @@ pub(crate) struct Metadata {
     pub(crate) partitions: BTreeMap<Partition, Replicas>,
 }
 
-/// Who has a partition.
+/// The replicas of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Replicas {
-    /// Who leads it.
+    /// Its leader.
     pub(crate) leadership: Leadership,
     /// How many replicas there should be.
     pub(crate) count: usize,
@@ -44,17 +44,17 @@ pub(crate) struct Replicas {
     pub(crate) in_sync: BTreeSet<i32>,
 }
 
-/// Who leads a partition.
+/// The leader of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leadership {
     /// The leader's broker number, if there is a leader.
     pub(crate) leader: Option<i32>,
-    /// Its epoch; -1 where the broker does not tell.
+    /// Its epoch; -1 if the broker does not report it.
     pub(crate) epoch: i32,
 }
 
 impl Leadership {
-    /// What a broker says of a partition.
+    /// Converts a broker's report on a partition.
     pub(super) fn of(told: &MetadataResponsePartition) -> Self {
         Self { leader: number(told.leader_id.0), epoch: told.leader_epoch }
     }
@@ -121,7 +121,7 @@ pub(super) async fn ask(
     connection.call(&metadata_request(topics), deadline).await
 }
 
-/// A request for metadata of `topics`, or of all of them, which makes none.
+/// Returns a request for metadata of `topics`, or of all of them, which creates none.
 pub(super) fn metadata_request(topics: Option<&BTreeSet<&str>>) -> MetadataRequest {
     let named = topics.map(|topics| {
         let named = topics.iter();
@@ -130,13 +130,13 @@ pub(super) fn metadata_request(topics: Option<&BTreeSet<&str>>) -> MetadataReque
     MetadataRequest::default().with_topics(named).with_allow_auto_topic_creation(false)
 }
 
-/// Where a broker says that it is. Names are not resolved, apart from `localhost`: brokers that are
-/// started here advertise addresses.
+/// Returns a broker's address, as it reports it. Names are not resolved, apart from `localhost`: brokers that
+/// are started here advertise addresses.
 pub(super) fn address(broker: &MetadataResponseBroker) -> Option<SocketAddr> {
     advertised(broker.host.as_str(), broker.port)
 }
 
-/// The address that `host` and `port` name, if they name one.
+/// Returns the address that `host` and `port` name, if they name one.
 pub(super) fn advertised(host: &str, port: i32) -> Option<SocketAddr> {
     let ip = match host {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,13 +1,13 @@
-//! Clients of whatever speaks the Kafka protocol.
+//! Clients of every system that speaks the Kafka protocol.
 //!
-//! The codec is a crate's; everything that decides what an operation did is here, since a client that repeats a request
-//! by itself, or calls an error definite that is not, would make the history lie.
+//! The codec is a crate's; everything that decides the outcome of an operation is here, since a client that
+//! repeats a request by itself, or calls an error definite that is not, would falsify the history.
 //!
-//! - [`LogClient`] and [`TableClient`] are what the workloads call, [`create_topics`] makes what they need;
-//! - beneath them: a producer, a consumer with its group membership, and the view of the cluster they share, with one
-//!   connection to each broker in use.
+//! - [`LogClient`] and [`TableClient`] are called by the workloads, [`create_topics`] makes their topics;
+//! - beneath them: a producer, a consumer with its group membership, and the view of the cluster they share,
+//!   with one connection to each broker in use.
 //!
-//! # What becomes of an operation
+//! # The outcome of an operation
 //!
 //! | what the client saw | sends, puts, deletes | `commit` | polls and other reads |
 //! |---|---|---|---|
@@ -38,12 +38,13 @@
 //! and NOT_COORDINATOR leave it open: Kafka's coordinator answers so when the append of a commit to its own log fails,
 //! with NOT_ENOUGH_REPLICAS_AFTER_APPEND and NOT_LEADER_OR_FOLLOWER too (`GroupMetadataManager`).
 //!
-//! A poll is a read even where it commits what earlier polls were answered: it hands out nothing unless it is answered.
+//! A poll is a read even if it commits the messages of earlier polls: it returns messages only if it is
+//! answered.
 //!
 //! # Retries
 //!
-//! None, unless the user asks for `retries`: then the same batch is sent again, as one operation, which is `Ok` if one
-//! attempt was acknowledged, and `Fail` only if none of them can have had an effect.
+//! None, unless the user asks for `retries`: then the same batch is sent again, as one operation, which is
+//! `Ok` if one attempt was acknowledged, and `Fail` only if none of them can have had an effect.
 
 mod assignor;
 mod cluster;
@@ -77,9 +78,9 @@ pub use topics::{NewTopic, create_topics};
 /// How a client sends and consumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// What a leader must have done before it acknowledges what is sent.
+    /// The work of a leader before it acknowledges a message.
     pub acks: Acks,
-    /// Whether what is sent bears sequence numbers. With [`Acks::None`] it never does.
+    /// Whether messages bear sequence numbers. With [`Acks::None`] they never do.
     pub idempotence: Idempotence,
     /// How often the same batch is sent again at most.
     pub retries: u32,

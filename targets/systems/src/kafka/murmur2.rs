@@ -7,7 +7,7 @@ const SEED: u32 = 0x9747_b28c;
 const M: u32 = 0x5bd1_e995;
 const R: u32 = 24;
 
-/// The hash of `data`.
+/// Returns the hash of `data`.
 pub(super) fn murmur2(data: &[u8]) -> u32 {
     let mut hash = SEED ^ data.len() as u32;
     let mut chunks = data.chunks_exact(4);

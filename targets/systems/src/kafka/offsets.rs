@@ -17,7 +17,7 @@ use crate::kafka::partition::{Partition, by_topic, text, topic_name};
 use crate::kafka::refusal::{Asked, check};
 use crate::outcome::{CauseKind, RequestError};
 
-/// As whom a group's member speaks.
+/// The identity of a group's member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     /// The group.
@@ -41,7 +41,7 @@ pub(super) async fn find_coordinator(
     let answer: FindCoordinatorResponse = cluster.call_any(&request, deadline).await?;
     check(Asked::Other, answer.error_code, "finding the group's coordinator")?;
     advertised(answer.host.as_str(), answer.port).ok_or_else(|| {
-        let text = format!("the coordinator is said to be at {}:{}", answer.host.as_str(), answer.port);
+        let text = format!("the coordinator is reported at {}:{}", answer.host.as_str(), answer.port);
         RequestError::open(CauseKind::Unreadable, text)
     })
 }
@@ -135,7 +135,7 @@ pub(super) async fn committed(
 /// A request that the coordinator refused, or that did not reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// What that says of it.
+    /// The cause.
     pub(super) error: RequestError,
     /// The coordinator's error code, if it answered.
     pub(super) code: Option<i16>,

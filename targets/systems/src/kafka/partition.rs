@@ -14,12 +14,12 @@ use crate::outcome::{CauseKind, RequestError};
 pub(crate) struct Partition {
     /// The topic.
     pub(crate) topic: Arc<str>,
-    /// Which of its partitions, from 0.
+    /// Its number in the topic, from 0.
     pub(crate) index: i32,
 }
 
 impl Partition {
-    /// The partition that `key`, of the form `TOPIC-PARTITION`, names.
+    /// Returns the partition that `key`, of the form `TOPIC-PARTITION`, names.
     ///
     /// # Errors
     /// A definite [`RequestError`] for any other key.
@@ -39,7 +39,7 @@ impl Partition {
         })
     }
 
-    /// The key that names it.
+    /// Returns the key that names it.
     pub(super) fn key(&self) -> Scalar {
         Scalar::from(self.to_string().as_str())
     }
@@ -51,12 +51,12 @@ impl fmt::Display for Partition {
     }
 }
 
-/// A text of the protocol's.
+/// Returns a string of the protocol.
 pub(super) fn text(of: &str) -> StrBytes {
     StrBytes::from_string(of.to_owned())
 }
 
-/// A topic's name as the protocol has it.
+/// Returns a topic's name in the protocol's type.
 pub(super) fn topic_name(topic: &str) -> TopicName {
     TopicName(text(topic))
 }

@@ -29,7 +29,7 @@ const RETRY_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest such wait.
 const RETRY_BACKOFF_MAX: Duration = Duration::from_millis(400);
 
-/// What a leader must have done before it acknowledges a batch.
+/// The work of a leader before it acknowledges a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Acks {
     /// Nothing: it does not answer at all.
@@ -53,12 +53,12 @@ pub enum Idempotence {
     Off,
 }
 
-/// What a record carries.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Body {
     /// Its key, if it has one.
     pub(super) key: Option<Bytes>,
-    /// Its value; none deletes the key in a compacted topic.
+    /// Its value; `None` deletes the key in a compacted topic.
     pub(super) value: Option<Bytes>,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Producer {
     sequences: BTreeMap<Partition, i32>,
 }
 
-/// By what a cluster knows an idempotent producer.
+/// The identity of an idempotent producer in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     id: i64,
@@ -80,7 +80,7 @@ struct Identity {
 }
 
 impl Producer {
-    /// A producer whose batches are acknowledged by `acks` and sent again up to `retries` times.
+    /// Returns a producer whose batches are acknowledged by `acks` and sent again up to `retries` times.
     pub(super) fn new(acks: Acks, idempotence: Idempotence, retries: u32) -> Self {
         // No broker answers a batch of acks=0, so that its producer could never know which sequence number is next.
         let idempotence = if acks == Acks::None { Idempotence::Off } else { idempotence };
@@ -122,7 +122,7 @@ impl Producer {
             let again = Instant::now() + backoff;
             if retries_left == 0 || failure.again == Again::Useless || again >= deadline {
                 if reach == Reach::Unknown || failure.again == Again::Useless {
-                    // Which sequence number is next is not known: the next batch begins anew.
+                    // The next sequence number is unknown: the next batch begins with a new identity.
                     self.identity = None;
                     self.sequences.clear();
                 }
@@ -136,7 +136,7 @@ impl Producer {
         }
     }
 
-    /// The identity that this producer's batches bear, asked for once.
+    /// Returns the identity that this producer's batches bear, requested once.
     async fn identity(
         &mut self,
         cluster: &mut Cluster,
@@ -150,7 +150,8 @@ impl Producer {
             .with_transaction_timeout_ms(i32::MAX)
             .with_producer_id(NO_PRODUCER_ID.into())
             .with_producer_epoch(NO_PRODUCER_EPOCH);
-        // Getting an identity twice does no harm, so that it may be asked for again while the cluster sorts itself out.
+        // Getting an identity twice does no harm, so that the request may be repeated while the cluster
+        // recovers.
         let wait_until = share(deadline, 2);
         loop {
             let answer = cluster.call_any(&request, deadline).await?;
@@ -174,7 +175,7 @@ impl Producer {
     ) -> Result<Option<Offset>, Failure> {
         let mut leader = cluster.leader(partition, deadline).await?;
         if self.acks == Acks::None && cluster.was_closed(leader.address) {
-            // The one thing that a broker can do to say that a batch of acks=0 was none of its business.
+            // A broker's only way to report that a batch of acks=0 was not for it.
             cluster.doubt(partition);
             leader = cluster.leader(partition, deadline).await?;
         }
@@ -244,7 +245,7 @@ enum Again {
 }
 
 impl Again {
-    /// What Kafka's documentation says of `code`: whether it is retriable.
+    /// Returns whether `code` is retriable, as Kafka's documentation says.
     fn of(code: i16) -> Self {
         match ResponseError::try_from_code(code) {
             Some(error) if error.is_retriable() => Self::MayHelp,
@@ -253,7 +254,8 @@ impl Again {
     }
 }
 
-/// The batch of `bodies`, which bears an identity and a first sequence number if it is an idempotent producer's.
+/// Returns the batch of `bodies`, which bears an identity and a first sequence number if it is an idempotent
+/// producer's.
 fn encode(bodies: &[Body], identity: Option<(Identity, i32)>) -> Result<Bytes, RequestError> {
     let (identity, first_sequence) =
         identity.unwrap_or((Identity { id: NO_PRODUCER_ID, epoch: NO_PRODUCER_EPOCH }, NO_SEQUENCE));
@@ -269,8 +271,8 @@ fn encode(bodies: &[Body], identity: Option<(Identity, i32)>) -> Result<Bytes, R
                 producer_epoch: identity.epoch,
                 timestamp_type: TimestampType::Creation,
                 offset: place.into(),
-                // The codec makes one batch of records whose sequence numbers follow each other like their offsets, and
-                // writes down the first alone.
+                // The codec makes one batch of records whose sequence numbers follow each other like their
+                // offsets, and writes the first only.
                 sequence: first_sequence.wrapping_add(place),
                 timestamp: now_ms(),
                 key: body.key.clone(),
@@ -287,7 +289,7 @@ fn encode(bodies: &[Body], identity: Option<(Identity, i32)>) -> Result<Bytes, R
     Ok(batch.freeze())
 }
 
-/// The sequence number `count` after `sequence`: after the largest comes 0.
+/// Returns the sequence number `count` after `sequence`: after the largest comes 0.
 fn sequence_after(sequence: i32, count: usize) -> i32 {
     let period = i64::from(i32::MAX) + 1;
     let count = i64::try_from(count).unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Which of Kafka's errors say that a request certainly had no effect.
+//! Kafka's errors that guarantee that a request had no effect.
 //!
-//! See the table of [the parent module](super): anything that is not listed there leaves it open.
+//! See the table of [the parent module](super): errors that are not listed there leave the outcome open.
 
 use kafka_protocol::ResponseError;
 
 use crate::outcome::{CauseKind, RequestError};
 
-/// What was asked for, as far as it decides what an error means.
+/// The kind of request, as far as it decides the meaning of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// To append records.
@@ -17,7 +17,7 @@ pub(super) enum Asked {
     Other,
 }
 
-/// What the error `code` says of a request; nothing for the code of no error.
+/// Returns the error `code` as the result of a request; `Ok` for the code of no error.
 pub(super) fn check(asked: Asked, code: i16, about: &str) -> Result<(), RequestError> {
     match code {
         0 => Ok(()),
@@ -25,7 +25,7 @@ pub(super) fn check(asked: Asked, code: i16, about: &str) -> Result<(), RequestE
     }
 }
 
-/// What the error `code` says of a request about `about`.
+/// Returns the meaning of the error `code` for a request about `about`.
 pub(super) fn refusal(asked: Asked, code: i16, about: &str) -> RequestError {
     let text = match ResponseError::try_from_code(code) {
         Some(error) => format!("{about}: {error:?} ({code})"),

@@ -40,7 +40,7 @@ pub struct TableClient {
 }
 
 impl TableClient {
-    /// A client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
+    /// Returns a client that will connect from `from`, first to the broker at `bootstrap`, when it has to.
     #[must_use]
     pub fn new(
         from: Arc<dyn place::Place>,
@@ -87,7 +87,7 @@ impl TableClient {
         Ok(offset.map(|offset| Place { partition: partition.key(), offset }))
     }
 
-    /// The table's partitions, in order and at least one.
+    /// Returns the table's partitions, in order and at least one.
     async fn partitions(&mut self, deadline: Instant) -> Result<Vec<Partition>, RequestError> {
         let known = |cluster: &Cluster| -> Vec<Partition> {
             cluster.partitions().filter(|partition| &*partition.topic == TABLE_TOPIC).cloned().collect()
@@ -101,7 +101,7 @@ impl TableClient {
         match partitions.is_empty() {
             false => Ok(partitions),
             true => {
-                let text = format!("there is no topic {TABLE_TOPIC}");
+                let text = format!("no topic {TABLE_TOPIC}");
                 Err(RequestError::definite(CauseKind::Rejected, text))
             }
         }
@@ -151,12 +151,13 @@ impl Client<Table> for TableClient {
     }
 }
 
-/// Which of `count` partitions `key` belongs to, as Kafka's own partitioner has it.
+/// Returns the partition of `key` among `count`, as Kafka's own partitioner does.
 fn partition_of(key: &[u8], count: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % count
 }
 
-/// What is stored as `bytes`. What nothing here ever stores is a text, so that it stands in the history as never put.
+/// Decodes `bytes`. A value that no client here ever stores is a string, so that the history shows it as
+/// never put.
 fn scalar(bytes: &[u8]) -> Scalar {
     text::decode(bytes).unwrap_or_else(|_| Scalar::from(&*String::from_utf8_lossy(bytes)))
 }

@@ -72,7 +72,7 @@ pub async fn create_topics(
     Ok(())
 }
 
-/// Waits a moment, unless there is no time left: then `failure` is final.
+/// Waits a moment, unless no time is left: then `failure` is final.
 async fn pause(failure: RequestError, deadline: Instant) -> Result<(), RequestError> {
     let again = Instant::now() + POLL;
     if again >= deadline {
@@ -82,7 +82,7 @@ async fn pause(failure: RequestError, deadline: Instant) -> Result<(), RequestEr
     Ok(())
 }
 
-/// Asks the controller once; a broker that is not the controller says who is.
+/// Asks the controller once; a broker that is not the controller names it.
 async fn attempt(
     from: &dyn Place,
     first: SocketAddr,
@@ -126,7 +126,7 @@ fn creatable(topic: &NewTopic) -> CreatableTopic {
         .with_configs(configs.collect())
 }
 
-/// What `answer` lacks for `topics` to be usable.
+/// Returns what `topics` still lack in `answer`, if anything.
 fn missing(answer: &MetadataResponse, topics: &[NewTopic]) -> Option<String> {
     for topic in topics {
         let told = answer

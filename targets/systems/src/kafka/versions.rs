@@ -1,8 +1,8 @@
 //! The versions of each request that this client speaks.
 //!
-//! The newest here are older than the newest there are, on purpose: Produce 10, Fetch 13 and OffsetCommit 10 begin to name
-//! topics by identifiers that a client would have to look up first, and OffsetFetch 8 asks for many groups at once.
-//! Nothing measured here needs either.
+//! The newest here are older than the newest that exist, on purpose: Produce 10, Fetch 13 and OffsetCommit 10
+//! begin to name topics by identifiers that a client would have to look up first, and OffsetFetch 8 asks for
+//! many groups at once. No measurement here needs either.
 
 use kafka_protocol::messages::{
     CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
@@ -12,18 +12,18 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Request, VersionRange};
 
 /// A request that this client makes.
-pub(super) trait Spoken: Request {
-    /// What it is called in Kafka's documentation.
+pub(super) trait SupportedRequest: Request {
+    /// Its name in Kafka's documentation.
     const NAME: &'static str;
     /// The versions spoken, all of them understood by the codec.
-    const SPOKEN: VersionRange;
+    const SUPPORTED: VersionRange;
 }
 
 macro_rules! spoken {
     ($($request:ident $name:literal $min:literal..=$max:literal;)*) => {$(
-        impl Spoken for $request {
+        impl SupportedRequest for $request {
             const NAME: &'static str = $name;
-            const SPOKEN: VersionRange = VersionRange { min: $min, max: $max };
+            const SUPPORTED: VersionRange = VersionRange { min: $min, max: $max };
         }
     )*};
 }

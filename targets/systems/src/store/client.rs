@@ -2,13 +2,13 @@
 //!
 //! | operation | command | answers |
 //! |---|---|---|
-//! | read `k` | `GET k` | the value, or nil where nothing was ever written |
+//! | read `k` | `GET k` | the value, or nil if none was ever written |
 //! | write `k` `v` | `SET k v` | `OK` |
-//! | cas `k` from `old` to `new` | `SET k new IFEQ old GET` | what `k` held: `old` where it was set, else something else or nil |
-//! | cas `k` from nil to `new` | `SET k new NX GET` | what `k` held: nil where it was set |
+//! | cas `k` from `old` to `new` | `SET k new IFEQ old GET` | the old value of `k`: `old` if it was set, else another value or nil |
+//! | cas `k` from nil to `new` | `SET k new NX GET` | the old value of `k`: nil if it was set |
 //!
-//! What a compare-and-set answers is read as it is executed, in the order of all writes: where it failed, that is a
-//! linearizable read, whichever copy answers other reads.
+//! The answer of a compare-and-set is read as it is executed, in the order of all writes: if it failed, that
+//! is a linearizable read, whichever copy answers other reads.
 
 use std::net::SocketAddr;
 
@@ -25,7 +25,7 @@ use crate::text;
 pub(super) struct StoreClient(Session);
 
 impl StoreClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self(Session::new(seat, to))
     }
@@ -44,7 +44,7 @@ impl Client<Register> for StoreClient {
     }
 }
 
-/// A command, with its keys and values already text.
+/// A command, with its keys and values encoded as strings.
 enum Command {
     Get { key: String },
     Set { key: String, value: String },
@@ -77,7 +77,7 @@ impl Command {
     }
 }
 
-/// What a whole reply says of `action`.
+/// Returns the meaning of a whole reply to `action`.
 fn interpret(action: &Register, reply: &BytesFrame) -> Result<Outcome<Register>, RequestError> {
     match (&action.op, reply) {
         (RegisterOp::Read(_), BytesFrame::BulkString(value)) => {

@@ -20,7 +20,7 @@ use crate::text;
 pub(super) struct CounterClient(Session);
 
 impl CounterClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self(Session::new(seat, to))
     }

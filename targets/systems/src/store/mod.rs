@@ -39,7 +39,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store that the subcommand `store` of `executable` runs a node of, and that offers `offer`.
+    /// Returns the store that the subcommand `store` of `executable` runs a node of, and that offers `offer`.
     #[must_use]
     pub fn new(executable: PathBuf, offer: Offer) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl System for Store {
         };
         let tolerates = match settings.mode.as_str() {
             "raft" => topology.nodes.len().saturating_sub(1) / 2,
-            // Without failover nothing is written while the primary is away.
+            // Without failover no writes are possible while the primary is away.
             _ => 0,
         };
         let port = self.subject.client_port;
@@ -132,21 +132,21 @@ enum PrimaryReads {
     Any,
 }
 
-/// What a read is answered from.
+/// The copy that answers a read.
 #[derive(Clone, Copy, Debug)]
 enum Reads {
     /// The latest value.
     Latest,
     /// The latest value, on an assumption about clocks: a run that breaks it should see it broken.
     ByLease(ClockBound),
-    /// The copy of the node that is asked.
+    /// The copy of the requested node.
     OwnCopy {
-        /// How the node says that it is cut off.
+        /// How the node reports that it is cut off.
         cut_off: CutOff,
     },
 }
 
-/// How a node that answers reads from its own copy says that it is cut off from the others.
+/// How a node that answers reads from its own copy reports that it is cut off from the others.
 #[derive(Clone, Copy, Debug)]
 enum CutOff {
     /// It knows no leader.

@@ -12,7 +12,7 @@ use crate::client::Seat;
 use crate::outcome::{CauseKind, RequestError};
 use crate::resp::RespConnection;
 
-/// What every client of the store has.
+/// The part that all clients of the store share.
 pub(super) struct Session {
     seat: Seat,
     to: SocketAddr,
@@ -20,7 +20,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// One that will connect from its seat to `to` when it has to.
+    /// Returns one that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self { seat, to, connection: None }
     }
@@ -56,7 +56,7 @@ impl Session {
     }
 }
 
-/// The store's contract of errors, and Redis's where the store is silent.
+/// Returns the store's contract of errors, and Redis's where the store is silent.
 pub(super) fn error_reply(error: &str) -> RequestError {
     let text = error.to_owned();
     match error.split(' ').next() {
@@ -66,7 +66,7 @@ pub(super) fn error_reply(error: &str) -> RequestError {
     }
 }
 
-/// The error of a reply that does not answer the command.
+/// Returns the error of a reply that does not answer the command.
 pub(super) fn unexpected(reply: &BytesFrame) -> RequestError {
     let text = format!("a reply of kind {:?}, which answers no such command", reply.kind());
     RequestError::open(CauseKind::Unreadable, text)

@@ -2,12 +2,12 @@
 //!
 //! | operation | commands | answers |
 //! |---|---|---|
-//! | read `k` | `GET k` | the elements; none where the key has no value |
-//! | add `v` to `k` | `GET k`, then `SET k new IFEQ old`, or `SET k new NX` where there was nothing | `OK`; nil where another client was faster, and then both once more |
+//! | read `k` | `GET k` | the elements; none if the key has no value |
+//! | add `v` to `k` | `GET k`, then `SET k new IFEQ old`, or `SET k new NX` if the key had no value | `OK`; nil if another client was faster, and then both once more |
 //!
-//! An add changes the whole set only where nothing else did since it was read: an acknowledged add can only be missing
-//! where the store lost or reordered a write. A comparison that failed changed nothing, so the add may be tried again within
-//! its time; what fails before its `SET` was sent certainly did not happen.
+//! An add changes the whole set only if it has not changed since it was read: an acknowledged add can only be
+//! missing if the store lost or reordered a write. A comparison that failed changed nothing, so the add may
+//! be retried within its time; an add that fails before its `SET` was sent certainly did not happen.
 
 use std::net::SocketAddr;
 
@@ -26,7 +26,7 @@ use crate::text;
 pub(super) struct SetClient(Session);
 
 impl SetClient {
-    /// A client that will connect from its seat to `to` when it has to.
+    /// Returns a client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
         Self(Session::new(seat, to))
     }
@@ -69,7 +69,7 @@ impl SetClient {
         }
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     async fn held(&mut self, key: &str, deadline: Instant) -> Result<Option<Vec<u8>>, RequestError> {
         let read = |reply: &BytesFrame| match reply {
             BytesFrame::BulkString(value) => Ok(Some(value.to_vec())),

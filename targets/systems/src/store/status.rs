@@ -1,4 +1,4 @@
-//! Whether a node of the store takes part, and what it says of itself.
+//! The readiness and the status of a node of the store.
 
 use std::net::SocketAddr;
 
@@ -14,16 +14,16 @@ use crate::resp::RespConnection;
 use crate::store::CutOff;
 use crate::store::session::{error_reply, unexpected};
 
-/// A key that no workload uses. Reading it changes nothing.
+/// A key that no workload uses. Reading it has no effect.
 const PROBE_KEY: &[u8] = b"duress:probe";
 
-/// The line of `INFO` by which a replica says that it has no connection to its primary.
+/// The line of `INFO` by which a replica reports that it has no connection to its primary.
 const CUT_OFF: &str = "\nprimary_link_status:down\r";
 
 /// Reads one key through the node, which in most settings takes the leader or primary, and its quorum.
 ///
-/// A node that answers reads from its own copy says nothing of the others by answering, so it is asked whether it is
-/// connected to its primary, or knows a leader, too.
+/// The answer of a node that reads from its own copy proves nothing about the others, so it must also be
+/// connected to its primary, or know a leader.
 pub(super) async fn ready(
     from: &dyn Place,
     to: SocketAddr,
@@ -63,7 +63,7 @@ pub(super) async fn ask(
     info(&mut connection, deadline).await.map(|text| parse(&text))
 }
 
-/// What the node holds of its own.
+/// Returns the node's own contents.
 pub(super) async fn contents(
     from: &dyn Place,
     to: SocketAddr,
@@ -94,7 +94,8 @@ async fn info(connection: &mut RespConnection, deadline: Instant) -> Result<Stri
     }
 }
 
-/// Reads `INFO`'s lines of the form `key:value`. A line that is missing or says nothing known leaves its field unknown.
+/// Parses `INFO`'s lines of the form `key:value`. A line that is missing or has an unknown value leaves its
+/// field unknown.
 fn parse(info: &str) -> NodeStatus {
     let mut status = NodeStatus::default();
     for (key, value) in info.lines().filter_map(|line| line.split_once(':')) {

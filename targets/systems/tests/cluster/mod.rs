@@ -20,7 +20,7 @@ use duress_targets::{
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// How long one question to a node may take.
 pub const ATTEMPT: Duration = Duration::from_secs(1);
-/// How long a node is left alone before it is asked again.
+/// How long a node is left alone before the next attempt.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 
 /// A cluster whose nodes are killed when it goes out of scope.
@@ -54,7 +54,7 @@ impl Cluster {
         cluster
     }
 
-    /// The names of its nodes, in order.
+    /// Returns the names of its nodes, in order.
     pub fn names(&self) -> Vec<NodeId> {
         self.deployment.topology().nodes.iter().map(|node| node.name.clone()).collect()
     }
@@ -92,7 +92,7 @@ impl Cluster {
         self.deployment.ready(node, &OwnNetwork, ATTEMPT).await
     }
 
-    /// The leader that every node of `nodes` agrees on.
+    /// Returns the leader that every node of `nodes` agrees on.
     pub async fn leader(&self, nodes: &[NodeId]) -> NodeId {
         let agreed = || async {
             let mut leaders = Vec::new();
@@ -109,7 +109,7 @@ impl Cluster {
         until(agreed, |leader| leader.as_ref().is_some_and(|leader| nodes.contains(leader))).await.unwrap()
     }
 
-    /// A client of `node`.
+    /// Returns a client of `node`.
     pub fn client(&self, node: &NodeId, timeout: Duration) -> Box<dyn Client<Register>> {
         let seat = Seat { node: node.clone(), place: Arc::new(OwnNetwork), timeout };
         self.deployment.clients().client(seat).unwrap()
@@ -158,7 +158,7 @@ pub fn cas(key: &str, old: Option<i64>, new: i64) -> Register {
     Register { key: key.into(), op: RegisterOp::Cas { old: old.map(Scalar::from), new: new.into() } }
 }
 
-/// An outcome in short: `ok`, `ok 5`, `ok nil`, `fail precondition`, `info timeout`.
+/// Returns an outcome in short: `ok`, `ok 5`, `ok nil`, `fail precondition`, `info timeout`.
 pub fn short(outcome: &Outcome<Register>) -> String {
     match outcome {
         Outcome::Ok(Register { op: RegisterOp::Read(Some(value)), .. }) => format!("ok {value}"),
@@ -169,7 +169,8 @@ pub fn short(outcome: &Outcome<Register>) -> String {
     }
 }
 
-/// Does `operation` until it comes out as `expected`, in short: an election may be under way, or a replica behind.
+/// Repeats `operation` until its outcome is `expected`, in short: an election may be in progress, or a
+/// replica behind.
 pub async fn insist(client: &mut dyn Client<Register>, operation: &Register, expected: &str) {
     let began = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! The Kafka client against real brokers: what is sent is polled, by assignment and by subscription.
+//! The Kafka client against real brokers: sent messages are polled, by assignment and by subscription.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ const OPTIONS: ClientOptions = ClientOptions {
     committing: Committing::After,
 };
 
-/// The brokers of Apache Kafka to try this with, if there are any.
+/// Returns the brokers of Apache Kafka to try this with, if there are any.
 fn apache() -> Result<Vec<SocketAddr>, Missing> {
     let reason = "DURESS_TEST_KAFKA does not say where brokers are (address:port,…)";
     let addresses = std::env::var("DURESS_TEST_KAFKA").map_err(|_| Missing::new(Need::Kafka, reason))?;

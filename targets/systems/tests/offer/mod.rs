@@ -1,4 +1,4 @@
-//! As much of what the store offers as its clients' tests ask for: the store itself has the whole list.
+//! The part of the store's offer that its clients' tests need: the store itself has the whole list.
 
 use duress_settings::{Mode, Offer, OptionSpec, Values};
 

@@ -1,4 +1,4 @@
-//! Registers asked of a node whose answers are scripted, and outcomes in short.
+//! Register operations on a node with scripted answers, and outcomes in short.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use duress_history::register::{Register, RegisterOp};
 use duress_settings::Request;
 use duress_targets::{Deployment, Etcd, Node, Outcome, Store, System, Topology};
 
-/// The store or etcd with one node, `n1`, at an address that only a scripted server's place leads to.
+/// Returns the store or etcd with one node, `n1`, at an address that only a scripted server's place leads to.
 pub fn single(system: &str, request: &Request) -> Arc<dyn Deployment> {
     let store = Store::new("duress".into(), store_offer());
     let etcd = Etcd::default();
@@ -17,7 +17,7 @@ pub fn single(system: &str, request: &Request) -> Arc<dyn Deployment> {
     system.deploy(&system.resolve(request).unwrap(), &Topology { nodes: vec![node] }).unwrap()
 }
 
-/// The default settings of `system`, with `options`.
+/// Returns the default settings of `system`, with `options`.
 pub fn request(options: &[(&str, &str)]) -> Request {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Request { nodes: 1, options, ..Request::default() }
@@ -38,7 +38,7 @@ pub fn cas() -> Register {
     Register { key: "x".into(), op: RegisterOp::Cas { old: Some(1.into()), new: 2.into() } }
 }
 
-/// An outcome in short: `ok`, `ok 5`, `ok nil`, `fail precondition`, `info timeout`.
+/// Returns an outcome in short: `ok`, `ok 5`, `ok nil`, `fail precondition`, `info timeout`.
 pub fn short(asked: &Register, outcome: &Outcome<Register>) -> String {
     match outcome {
         Outcome::Ok(answered) => {
@@ -47,7 +47,7 @@ pub fn short(asked: &Register, outcome: &Outcome<Register>) -> String {
                 RegisterOp::Read(Some(value)) => format!("ok {value}"),
                 RegisterOp::Read(None) => "ok nil".to_owned(),
                 op => {
-                    assert_eq!(op, &asked.op, "what was asked is answered unchanged");
+                    assert_eq!(op, &asked.op, "the operation is returned unchanged");
                     "ok".to_owned()
                 }
             }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What the server does with one request, once it has arrived whole.
+/// The server's reaction to one request, once it has arrived whole.
 pub enum Reply {
     /// Sends these bytes and waits for the next request.
     Send(Vec<u8>),
@@ -50,7 +50,7 @@ impl Scripted {
         Self { address, played }
     }
 
-    /// The place whose connections all lead here.
+    /// Returns the place whose connections all lead here.
     pub fn place(&self) -> Arc<dyn Place> {
         Arc::new(LeadsTo(self.address))
     }
@@ -81,7 +81,7 @@ async fn play_connection(
             Reply::Halves(first, second) => {
                 stream.write_all(&first).await?;
                 stream.flush().await?;
-                // Gives the client a chance to see the first half alone; nothing depends on whether it does.
+                // Gives the client a chance to see the first half alone; the result does not depend on that.
                 tokio::task::yield_now().await;
                 stream.write_all(&second).await?;
             }
@@ -98,7 +98,7 @@ async fn play_connection(
                 let mut rest = Vec::new();
                 // The client hangs up at its deadline, by closing or by resetting.
                 let _: io::Result<usize> = stream.read_to_end(&mut rest).await;
-                assert!(rest.is_empty(), "a client that gets no answer sends nothing more");
+                assert!(rest.is_empty(), "a client without an answer sends nothing more");
                 return Ok(());
             }
         }

@@ -1,4 +1,4 @@
-//! What a child does between fork and exec so that the tracer takes hold of it before its program starts.
+//! The steps of a child between fork and exec by which the tracer takes hold of it before its program starts.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -14,8 +14,8 @@ use std::process::Command;
 pub fn announce_to_tracer(command: &mut Command, socket: OwnedFd, tracer: i32) {
     let announce = move || {
         let descriptor = socket.as_raw_fd();
-        // SAFETY: prctl takes plain numbers here; where Yama is absent it fails with EINVAL, which changes
-        // nothing. getpid cannot fail. The buffers given to send and recv are locals of the lengths given.
+        // SAFETY: prctl takes plain numbers here; without Yama it fails with EINVAL, and nothing changes.
+        // getpid cannot fail. The buffers given to send and recv are locals of the lengths given.
         unsafe {
             libc::prctl(libc::PR_SET_PTRACER, tracer, 0, 0, 0);
             let pid = libc::getpid().to_ne_bytes();

@@ -5,7 +5,7 @@ use std::io;
 /// Reads `buffer.len()` bytes at `address` of process `pid`; all of them or an error.
 ///
 /// # Errors
-/// EPERM without the right to trace the process, ESRCH when it is gone, EFAULT where nothing is mapped.
+/// EPERM without the right to trace the process, ESRCH when it is gone, EFAULT for an unmapped address.
 pub fn read_memory(pid: i32, address: u64, buffer: &mut [u8]) -> io::Result<()> {
     let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let remote =

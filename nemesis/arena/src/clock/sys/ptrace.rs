@@ -10,10 +10,10 @@ use std::io;
 #[cfg(target_arch = "x86_64")]
 pub type Registers = libc::user_regs_struct;
 
-/// What a tracee stopped for.
+/// The reason why a tracee stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// It is gone; there is nothing left to trace.
+    /// The tracee is gone.
     Ended,
     /// A new program image is in place; the value is the thread's id before the exec.
     Exec(i32),
@@ -89,7 +89,7 @@ pub fn detach(thread: i32, signal: i32) -> io::Result<()> {
     command(libc::PTRACE_DETACH, thread, signal as usize)
 }
 
-/// A stopped thread's registers.
+/// Returns a stopped thread's registers.
 ///
 /// # Errors
 /// ESRCH when the thread is gone or not stopped.
@@ -114,7 +114,7 @@ pub fn set_registers(thread: i32, registers: &Registers) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A stopped thread's signal mask, one bit for each signal from 1.
+/// Returns a stopped thread's signal mask, one bit for each signal from 1.
 ///
 /// # Errors
 /// ESRCH when the thread is gone or not stopped.
@@ -139,7 +139,7 @@ pub fn set_signal_mask(thread: i32, mask: u64) -> io::Result<()> {
 /// copied first. Neighbouring bytes within the last word are kept.
 ///
 /// # Errors
-/// EIO or EFAULT where nothing is mapped; ESRCH when the thread is gone or not stopped.
+/// EIO or EFAULT for an unmapped address; ESRCH when the thread is gone or not stopped.
 pub fn write_memory(thread: i32, address: u64, bytes: &[u8]) -> io::Result<()> {
     for (index, chunk) in bytes.chunks(8).enumerate() {
         let at = address + 8 * index as u64;
@@ -193,10 +193,10 @@ pub fn in_restartable_sequence(thread: i32) -> io::Result<bool> {
     Ok(section != [0; 8])
 }
 
-/// The next stop of any tracee that has not been collected, if there is one.
+/// Returns the next stop of any tracee that has not been collected, if there is one.
 ///
 /// # Errors
-/// What waitpid(2) reports, except that having no tracee at all is `None`.
+/// Any error of waitpid(2), except that having no tracee at all is `None`.
 pub fn next_stop() -> io::Result<Option<(i32, Stop)>> {
     match wait(-1, libc::WNOHANG) {
         Ok((0, _)) => Ok(None),
@@ -209,7 +209,7 @@ pub fn next_stop() -> io::Result<Option<(i32, Stop)>> {
 /// Waits for the next stop of one tracee, which must be running or about to stop.
 ///
 /// # Errors
-/// ECHILD when it is no tracee.
+/// ECHILD when `thread` is not a tracee.
 pub fn wait_stop(thread: i32) -> io::Result<Stop> {
     let (thread, status) = wait(thread, 0)?;
     Ok(classify(thread, status))
@@ -246,8 +246,8 @@ fn classify(thread: i32, status: libc::c_int) -> Stop {
     }
 }
 
-/// The number that goes with an event stop; none when the thread was killed meanwhile, whose end is reported
-/// next.
+/// Returns the number that belongs to an event stop; `None` when the thread was killed meanwhile, whose end
+/// is reported next.
 fn event_message(thread: i32) -> Option<i32> {
     let mut message: libc::c_ulong = 0;
     // SAFETY: PTRACE_GETEVENTMSG writes one unsigned long to its last argument, which is one.

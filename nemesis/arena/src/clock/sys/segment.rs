@@ -19,9 +19,9 @@ pub struct EntryValues {
     pub offset: i64,
     /// The kernel's reading of this clock from which the rate counts, in nanoseconds.
     pub reference: i64,
-    /// What the clock gains per nanosecond from the reference on, in units of 2^-32.
+    /// The clock's gain per nanosecond from the reference on, in units of 2^-32.
     pub rate: i64,
-    /// What it gains per nanosecond until then.
+    /// Its gain per nanosecond until then.
     pub earlier_rate: i64,
 }
 
@@ -85,7 +85,7 @@ impl Segment {
         if id == -1 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: a null address lets the kernel choose where nothing is mapped.
+        // SAFETY: with a null address the kernel chooses an unmapped one.
         let base = unsafe { libc::shmat(id, std::ptr::null(), 0) };
         let attached = if base.addr() == usize::MAX { Err(io::Error::last_os_error()) } else { Ok(base) };
         // SAFETY: IPC_RMID takes no buffer. It cannot fail for the creator; if it did, the segment would
@@ -103,12 +103,12 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The number by which other processes attach it, and the inode number /proc/…/maps shows for it.
+    /// Returns the number by which other processes attach it, and the inode number /proc/…/maps shows for it.
     pub fn id(&self) -> i32 {
         self.id
     }
 
-    /// The generation in force.
+    /// Returns the generation in force.
     pub fn generation(&self) -> u64 {
         self.parameters().generation.load(Ordering::Acquire)
     }
@@ -141,8 +141,8 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        // SAFETY: the address is the one shmat gave, detached only here; no reference into it outlives self.
-        // A failure would mean it is not attached, which leaves nothing to do.
+        // SAFETY: the address is the one shmat returned, detached only here; no reference into it outlives
+        // self. A failure would mean that it is not attached, and needs no reaction.
         unsafe { libc::shmdt(self.base.as_ptr().cast()) };
     }
 }

@@ -58,14 +58,14 @@ pub const CLOCK_CLASSES: [ClockClass; 5] = [
 pub struct Replacement {
     /// The vDSO's symbol.
     pub symbol: &'static str,
-    /// Where in the segment our function begins.
+    /// The offset of our function in the segment.
     pub offset: usize,
 }
 
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".pushsection .rodata.duress_clock,\"a\",@progbits",
-    // Visible to other compilation units of this program, and to nothing beyond it.
+    // Visible to other compilation units of this program only.
     ".globl duress_clock_code, duress_clock_code_end, duress_clock_syscall",
     ".hidden duress_clock_code, duress_clock_code_end, duress_clock_syscall",
     ".globl duress_clock_gettime, duress_clock_gettimeofday, duress_clock_time",
@@ -185,7 +185,7 @@ core::arch::global_asm!(
     "duress_clock_syscall:",
     "syscall",
     "int3",
-    // The class of each clock id from 0 to 11; 255 is no class, and the kernel's answer stands.
+    // The class of each clock id from 0 to 11; 255 means none: the kernel's answer is returned unchanged.
     "duress_clock_classes:",
     ".byte 0, 1, 255, 255, 4, 0, 1, 2, 0, 2, 255, 3",
     "duress_clock_code_end:",
@@ -204,7 +204,7 @@ mod labels {
     }
 }
 
-/// The code, as it is copied to the start of a segment; shorter than [`CODE_PAGE`].
+/// Returns the code, as it is copied to the start of a segment; shorter than [`CODE_PAGE`].
 #[cfg(target_arch = "x86_64")]
 pub fn code() -> &'static [u8] {
     let start = &raw const labels::duress_clock_code;
@@ -214,8 +214,8 @@ pub fn code() -> &'static [u8] {
     unsafe { std::slice::from_raw_parts(start, length) }
 }
 
-/// The functions of the vDSO that are replaced. `__vdso_clock_getres`, `__vdso_getcpu` and `__vdso_getrandom`
-/// stay.
+/// Returns the functions of the vDSO that are replaced. `__vdso_clock_getres`, `__vdso_getcpu` and
+/// `__vdso_getrandom` stay.
 #[cfg(target_arch = "x86_64")]
 pub fn replacements() -> [Replacement; 3] {
     let start = (&raw const labels::duress_clock_code).addr();
@@ -232,19 +232,19 @@ pub fn replacements() -> [Replacement; 3] {
     ]
 }
 
-/// Where in the segment there is a bare system call instruction.
+/// Returns the offset in the segment of a bare system call instruction.
 #[cfg(target_arch = "x86_64")]
 pub fn syscall_offset() -> usize {
     (&raw const labels::duress_clock_syscall).addr() - (&raw const labels::duress_clock_code).addr()
 }
 
-/// There is no code for this architecture; nothing is ever patched.
+/// There is no code for this architecture; no program is ever patched.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn code() -> &'static [u8] {
     &[]
 }
 
-/// There is no code for this architecture; nothing is ever patched.
+/// There is no code for this architecture; no program is ever patched.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn replacements() -> [Replacement; 0] {
     []

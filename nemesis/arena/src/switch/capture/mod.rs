@@ -1,7 +1,7 @@
-//! Packet capture: what came into the switch and what became of it, in a file that Wireshark reads.
+//! Packet capture: every packet that enters the switch and its outcome, in a file that Wireshark reads.
 //!
-//! In reading order: [`record`], what is noted of a packet; [`recorder`], the switch thread's side; [`ring`] and
-//! [`stream`], where records go; [`transcript`], the file; [`pcapng`], its format.
+//! In reading order: [`record`], the record of a packet; [`recorder`], the switch thread's side; [`ring`] and
+//! [`stream`], the stores of records; [`transcript`], the file; [`pcapng`], its format.
 
 mod pcapng;
 mod record;
@@ -30,7 +30,7 @@ use recorder::Store;
 use stream::Stream;
 use transcript::Transcript;
 
-/// What of the network is captured.
+/// The packets to capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CaptureSpec {
@@ -81,13 +81,13 @@ pub struct RunStart {
 }
 
 impl RunStart {
-    /// The run begins now.
+    /// Returns the start of a run that begins now.
     #[must_use]
     pub fn now() -> Self {
         Self { instant: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// The run began at `instant`, on a wall clock that has not been stepped since.
+    /// Returns the start of a run that began at `instant`, on a wall clock that has not been stepped since.
     #[must_use]
     pub fn at(instant: Instant) -> Self {
         Self { instant, wall: SystemTime::now() - instant.elapsed() }
@@ -99,7 +99,7 @@ impl RunStart {
     }
 }
 
-/// What was captured.
+/// The summary of a finished capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureSummary {
     /// The file.
@@ -122,10 +122,10 @@ pub enum CaptureError {
     RingTooSmall {
         /// The ring's size.
         bytes: usize,
-        /// What a packet takes.
+        /// The size of a packet's record.
         needed: usize,
     },
-    /// Another capture goes on.
+    /// Another capture is active.
     #[error("packets of this switch are already being captured")]
     AlreadyCapturing,
     /// The file cannot be made or written.
@@ -141,12 +141,12 @@ pub enum CaptureError {
     #[error("cannot start a thread that writes captured packets")]
     Thread(#[source] io::Error),
     /// The switch does not answer.
-    #[error("cannot reach the switch whose packets are to be captured")]
+    #[error("cannot reach the switch to capture its packets")]
     Switch(#[from] SwitchError),
 }
 
-/// A capture that goes on until it is finished or dropped. Dropping it ends it: what has been written of a
-/// [`Extent::Whole`] capture stays, and a ring is forgotten.
+/// A capture in progress until it is finished or dropped. Dropping it ends it: the file of a
+/// [`Extent::Whole`] capture keeps what was written, and a ring is forgotten.
 #[derive(Debug)]
 pub struct Capture {
     path: PathBuf,
@@ -155,7 +155,8 @@ pub struct Capture {
     switch: Switch,
     /// Given up when the recorder is back.
     claim: Option<Claim>,
-    /// Where the switch thread gives the recorder back, at the latest when it ends; nothing when nothing is captured.
+    /// Receives the recorder from the switch thread, at the latest when that ends; `None` when nothing is
+    /// captured.
     recorder: Option<Receiver<Box<Recorder>>>,
 }
 
@@ -180,7 +181,7 @@ impl Capture {
             Extent::Ring { bytes } => Some(bytes),
             Extent::Whole => None,
         };
-        // Before a file is touched, which may be that of the capture that goes on.
+        // Before a file is touched, which may be that of the active capture.
         capture.claim = Some(Claim::new(&switch.shared)?);
         let hosts = switch.shared.hosts.len();
         let store = match ring {
@@ -204,12 +205,12 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Ends the capture and completes the file. Nothing is written when the extent was [`Extent::Off`].
+    /// Ends the capture and completes the file. Writes nothing when the extent was [`Extent::Off`].
     ///
-    /// Blocks while what was captured is written. Works also after the switch has stopped.
+    /// Blocks while the captured packets are written. Works also after the switch has stopped.
     ///
     /// # Errors
-    /// [`CaptureError::Write`] when the file cannot be written: of what was captured then, it holds the beginning.
+    /// [`CaptureError::Write`] when the file cannot be written: it then holds the beginning of the capture.
     pub fn finish(mut self) -> Result<Option<CaptureSummary>, CaptureError> {
         let Some(recorder) = self.stop()? else { return Ok(None) };
         let (store, seen, between) = recorder.into_parts();
@@ -282,7 +283,7 @@ impl Drop for Claim {
     }
 }
 
-/// What the switch thread has while packets are captured.
+/// The capture state of the switch thread.
 pub(super) struct Capturing {
     pub recorder: Box<Recorder>,
     give_back: Sender<Box<Recorder>>,

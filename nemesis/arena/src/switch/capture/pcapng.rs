@@ -19,7 +19,7 @@ const ALIGNMENT: usize = 4;
 /// A longer message is cut short.
 const LONGEST_TEXT: usize = 4096;
 
-/// Which way a packet goes, as its host's interface sees it.
+/// The direction of a packet, as seen by its host's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// The host would receive it.
@@ -39,15 +39,15 @@ pub struct Packet<'a> {
     pub original: u32,
     /// As much of it as was captured.
     pub bytes: &'a [u8],
-    /// Which way it goes.
+    /// The packet's direction.
     pub direction: Direction,
     /// How many packets of the interface are missing since the one before.
     pub missed: u64,
-    /// Empty for none.
+    /// The comment; empty for none.
     pub comment: &'a str,
 }
 
-/// What an interface statistics block says.
+/// The contents of an interface statistics block.
 #[derive(Clone, Copy, Debug)]
 pub struct Statistics {
     /// The interface, by its position in the file.
@@ -67,12 +67,12 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    /// What has been written since the last [`Blocks::clear`].
+    /// Returns the bytes written since the last [`Blocks::clear`].
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Forgets what has been written, and keeps the memory.
+    /// Forgets the written bytes, and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
@@ -107,7 +107,7 @@ impl Blocks {
         });
     }
 
-    /// Says what the addresses are called.
+    /// Names the addresses.
     pub fn names<'a>(&mut self, names: impl Iterator<Item = (Ipv4Addr, &'a str)>) {
         const IPV4: u16 = 1;
         const END: u16 = 0;
@@ -139,10 +139,10 @@ impl Blocks {
         });
     }
 
-    /// Adds a message between the packets, as an entry of a systemd journal: the one kind of block that is no packet
-    /// and that Wireshark shows as a line among them. Other readers pass over it.
+    /// Adds a message between the packets, as an entry of a systemd journal: the only kind of block besides
+    /// packets that Wireshark shows as a line among them. Other readers skip it.
     ///
-    /// Such an entry counts in microseconds; `run_time` says it in nanoseconds since the run began.
+    /// Such an entry counts in microseconds; `run_time` is in nanoseconds since the run began.
     pub fn message(&mut self, timestamp: u64, run_time: i64, text: &str) {
         let mut end = text.len().min(LONGEST_TEXT);
         while !text.is_char_boundary(end) {
@@ -179,7 +179,7 @@ impl Blocks {
         });
     }
 
-    /// Writes a block around what `fill` writes: its length stands before and after it.
+    /// Writes a block around the output of `fill`: its length comes before and after it.
     fn block(&mut self, kind: u32, fill: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.four(kind);
@@ -215,7 +215,7 @@ impl Blocks {
         self.bytes.extend_from_slice(&[0; ALIGNMENT][..padding]);
     }
 
-    /// The upper half comes first, whatever the byte order.
+    /// Writes a timestamp: the upper half comes first, whatever the byte order.
     fn timestamp(&mut self, nanoseconds: u64) {
         self.four((nanoseconds >> 32) as u32);
         self.four(nanoseconds as u32);

@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Length of a record's header in bytes.
 pub const HEADER: usize = 48;
 
-/// What became of a packet that came into the switch, or of the packets that a unit of TCP data stands for.
-/// Counts saturate, which a unit of 64 KiB cannot make them do.
+/// The outcome of a packet that entered the switch, or of the packets of one unit of TCP data. Counts
+/// saturate, which a unit of 64 KiB cannot reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// How many packets this was on a wire.
@@ -23,11 +23,11 @@ pub struct Outcome {
     pub lost: u16,
     /// Dropped because a queue was full; copies of duplicated packets count too.
     pub overflowed: u16,
-    /// Of those forwarded: made late by the link's policy, the last of them by [`Outcome::delay`].
+    /// Forwarded packets delayed by the link's policy, the last of them by [`Outcome::delay`].
     pub delayed: u16,
-    /// Of those forwarded: sent twice.
+    /// Forwarded packets sent twice.
     pub duplicated: u16,
-    /// Of those forwarded: damaged, which happened after they were captured.
+    /// Forwarded packets damaged, which happened after they were captured.
     pub damaged: u16,
     /// The longest delay.
     pub delay: Duration,
@@ -42,7 +42,7 @@ pub enum Occasion {
     Unroutable,
     /// A packet that had been sent on its way along a shaped link did not arrive.
     Undelivered,
-    /// The caller marked this moment; the bytes are the text.
+    /// The caller marked this moment; the bytes are the mark's text.
     Mark,
 }
 
@@ -53,7 +53,7 @@ pub struct Header {
     pub time: i64,
     /// Why the record was made.
     pub occasion: Occasion,
-    /// The interface it stands on, by the position of its host.
+    /// The packet's interface, by the position of its host.
     pub interface: u8,
     /// How long the packet was, in bytes from the IP header on.
     pub original: u32,
@@ -61,17 +61,17 @@ pub struct Header {
     pub captured: u16,
     /// How many packets of the same interface could not be captured since the last record.
     pub missed: u32,
-    /// What became of it.
+    /// The packet's outcome.
     pub outcome: Outcome,
 }
 
 impl Header {
-    /// The length of the whole record in bytes.
+    /// Returns the length of the whole record in bytes.
     pub fn record_length(&self) -> usize {
         HEADER + usize::from(self.captured)
     }
 
-    /// Writes the header and `bytes`, of which it must say the length, to the beginning of `place`.
+    /// Writes the header and `bytes`, whose length the header must give, to the beginning of `place`.
     pub fn write(&self, bytes: &[u8], place: &mut [u8]) {
         debug_assert_eq!(bytes.len(), usize::from(self.captured));
         let outcome = &self.outcome;
@@ -126,7 +126,7 @@ impl Header {
     }
 }
 
-/// The records that stand one after the other in `bytes`.
+/// Returns the consecutive records in `bytes`.
 pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
@@ -153,7 +153,7 @@ impl Outcome {
         ]
     }
 
-    /// Whether there is nothing to say: one packet, forwarded at once and unharmed.
+    /// Whether the outcome is unremarkable: one packet, forwarded at once and unharmed.
     pub fn is_plain(&self) -> bool {
         *self == Self { packets: 1, forwarded: 1, ..Self::default() }
     }

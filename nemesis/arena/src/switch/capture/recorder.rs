@@ -11,7 +11,7 @@ use super::stream::Stream;
 /// How many marks are kept beside a ring; the oldest make way.
 const MARKS: usize = 10_000;
 
-/// Notes packets while a capture goes on.
+/// Records packets while a capture is active.
 pub struct Recorder {
     run_start: Instant,
     began: Instant,
@@ -21,9 +21,10 @@ pub struct Recorder {
     store: Store,
 }
 
-/// Where records go.
+/// The store of the records.
 pub enum Store {
-    /// The newest are kept in memory, and all marks: they are few, and say what the packets are to be held against.
+    /// The newest records are kept in memory, and all marks: they are few, and the packets are compared with
+    /// them.
     Ring { ring: Ring, marks: VecDeque<Mark> },
     /// To a file.
     Stream(Stream),
@@ -44,7 +45,8 @@ impl Store {
 }
 
 impl Recorder {
-    /// A recorder for `hosts` hosts that notes up to `snap_length` bytes of each packet, beginning now.
+    /// Returns a recorder for `hosts` hosts that notes up to `snap_length` bytes of each packet, beginning
+    /// now.
     pub fn new(store: Store, hosts: usize, run_start: Instant, snap_length: u16) -> Self {
         Self { run_start, began: Instant::now(), snap_length, seen: vec![0; hosts], store }
     }
@@ -55,7 +57,7 @@ impl Recorder {
         self.note(at, Occasion::Entered, from, packet, outcome);
     }
 
-    /// Notes a packet that came in from host `from` and is for none.
+    /// Records a packet from host `from` that is addressed to none.
     pub fn unroutable(&mut self, at: Instant, from: usize, packet: &[u8]) {
         self.seen[from] += 1;
         self.note(at, Occasion::Unroutable, from, packet, Outcome::default());
@@ -80,7 +82,8 @@ impl Recorder {
         }
     }
 
-    /// What was recorded: the store, how many packets each host has sent meanwhile, and between which two times.
+    /// Returns the store, the number of packets that each host has sent meanwhile, and the times of the start
+    /// and end.
     pub fn into_parts(self) -> (Store, Vec<u64>, [i64; 2]) {
         let between = [self.began, Instant::now()].map(|at| self.since_start(at));
         (self.store, self.seen, between)

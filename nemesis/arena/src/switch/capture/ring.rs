@@ -6,18 +6,18 @@ use super::record::Header;
 /// circle closes.
 pub struct Ring {
     bytes: Box<[u8]>,
-    /// Where the oldest record begins.
+    /// The start of the oldest record.
     oldest: usize,
-    /// Where the next record will begin, if there is room.
+    /// The start of the next record, if there is room.
     next: usize,
-    /// Where the records end that stand before the closing of the circle, while newer ones stand after it.
+    /// The end of the records before the wrap-around, while newer ones lie after it.
     turn: Option<usize>,
     /// How many records there are.
     count: usize,
 }
 
 impl Ring {
-    /// A ring of `capacity` bytes.
+    /// Returns a ring of `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         // Not zero: zeroed memory is handed out by the kernel page by page as it is first written, and it would
         // be the switch thread that waits for it.
@@ -34,7 +34,7 @@ impl Ring {
         self.count += 1;
     }
 
-    /// Where a record of `length` bytes can be put, after as many of the oldest as need be have made way.
+    /// Returns the place for a record of `length` bytes, after dropping as many of the oldest as necessary.
     fn make_room(&mut self, length: usize) -> usize {
         loop {
             if self.count == 0 {
@@ -63,7 +63,7 @@ impl Ring {
         }
     }
 
-    /// The records, oldest first, in two pieces.
+    /// Returns the records, oldest first, in two pieces.
     pub fn pieces(&self) -> [&[u8]; 2] {
         match self.turn {
             None => [&self.bytes[self.oldest..self.next], &[]],
@@ -92,8 +92,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the lengths, what is left is the newest records, whole and in order, and no more is dropped
-        /// than had to be.
+        /// Whatever the lengths, the ring keeps the newest records, whole and in order, and drops no more
+        /// than necessary.
         #[test]
         fn the_newest_are_kept(
             capacity in HEADER + 200..2000_usize,
@@ -109,8 +109,8 @@ mod tests {
                     prop_assert!(bytes.iter().all(|&byte| byte == number as u8));
                 }
                 let used: usize = kept.iter().map(|(read, _)| read.record_length()).sum();
-                // What is free is at most the room left where the circle closes, and what one record that just
-                // made way leaves: each shorter than the longest record.
+                // The free space is at most the room left at the wrap-around, and that of one record that was
+                // just dropped: each shorter than the longest record.
                 let longest = HEADER + 200;
                 prop_assert!(dropped == 0 || used + 2 * longest > capacity, "{} of {}", used, capacity);
             }

@@ -12,11 +12,11 @@ use super::transcript::Transcript;
 
 /// Bytes of records that go to the writer together: many more than the longest record.
 const CHUNK: usize = 256 << 10;
-/// How many chunks there are, full, empty or half full. What they hold may wait for the disk: 16 MiB.
+/// The number of chunks, full, empty or half full. Their content may wait for the disk: 16 MiB.
 pub const CHUNKS: usize = 64;
 /// How old a record may become before it goes to the writer, in a chunk however empty, when the next one comes.
 const LINGER: Duration = Duration::from_millis(250);
-/// The most of a mark's text that is kept, in bytes.
+/// The most bytes of a mark's text that are kept.
 const MARK: usize = 4096;
 
 /// The switch thread's end.
@@ -27,9 +27,9 @@ pub struct Stream {
     first: i64,
     full: SyncSender<Vec<u8>>,
     free: Receiver<Vec<u8>>,
-    /// By interface, how many packets there was no room for since the last there was.
+    /// By interface, the number of packets missed for lack of room since the last one that fitted.
     missed: Vec<u32>,
-    /// Marks there was no room for. They are not lost: they say what the packets are to be held against.
+    /// Marks for which there was no room. They are not lost: the packets are compared with them.
     marks: VecDeque<Mark>,
     writer: JoinHandle<Result<Transcript, CaptureError>>,
 }
@@ -104,7 +104,8 @@ impl Stream {
         for mark in std::mem::take(&mut self.marks) {
             self.chunk = Vec::with_capacity(HEADER + MARK);
             self.write_mark(&mark);
-            // Waits for room, since no other thread is left to keep waiting. A writer that has ended says why below.
+            // Waits for room, since no other thread is kept waiting any more. A writer that has ended reports
+            // its error below.
             let _ = self.full.send(std::mem::take(&mut self.chunk));
         }
         drop(self.full);
@@ -174,6 +175,7 @@ fn has_room(
 
 /// Gives `chunk` to the writer.
 fn hand_over(chunk: &mut Vec<u8>, full: &SyncSender<Vec<u8>>) {
-    // There is a place for every chunk; a writer that has ended says why when the capture is finished.
+    // There is a place for every chunk; a writer that has ended reports its error when the capture is
+    // finished.
     let _ = full.try_send(std::mem::take(chunk));
 }

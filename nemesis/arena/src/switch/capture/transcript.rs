@@ -50,7 +50,7 @@ impl Transcript {
     /// Adds one record.
     pub fn record(&mut self, header: &Header, bytes: &[u8]) -> Result<(), CaptureError> {
         let (direction, comment) = match header.occasion {
-            // Recorded from a string, so that nothing is lost here.
+            // The text was recorded from a string, so that nothing is lost here.
             Occasion::Mark => return self.mark(header.time, &String::from_utf8_lossy(bytes)),
             Occasion::Entered if header.outcome.is_plain() => (Direction::Outbound, String::new()),
             Occasion::Entered => (Direction::Outbound, header.outcome.to_string()),
@@ -94,7 +94,7 @@ impl Transcript {
         Ok(CaptureSummary { path: self.path, packets: self.packets.iter().sum(), missing, marks: self.marks })
     }
 
-    /// Writes what has been added.
+    /// Writes the added records.
     pub fn flush(&mut self) -> Result<(), CaptureError> {
         self.file
             .write_all(self.blocks.as_bytes())
@@ -107,20 +107,21 @@ impl Transcript {
         if self.blocks.as_bytes().len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
-    /// `time` nanoseconds after the run's start, as the file says it; nothing here was before the Unix epoch.
+    /// Returns `time`, in nanoseconds after the run's start, as the file's timestamp; no time here is before
+    /// the Unix epoch.
     fn timestamp(&self, time: i64) -> u64 {
         self.run_start.saturating_add(time).max(0).cast_unsigned()
     }
 }
 
-/// What a reader of the file must know.
+/// Returns the notes for a reader of the file.
 fn introduction(run_start: i64) -> String {
     format!(
         "run-start-ns={run_start}\n\
          A packet's time in the run's history, in nanoseconds, is its timestamp less the run's start.\n\
-         Each host is an interface. A packet stands once, on the interface of the host that sent it (outbound), as \
-         it came into the switch and before anything was done to it; without a comment it was forwarded at once. \
-         One that was sent on its way and did not arrive stands again on the interface of its destination \
+         Each host is an interface. A packet appears once, on the interface of the host that sent it (outbound), as \
+         it entered the switch and before any change to it; without a comment it was forwarded at once. \
+         One that was forwarded and did not arrive appears again on the interface of its destination \
          (inbound).\n\
          TCP data travels in units of up to 64 KiB, and with checksums left to the receiver.\n\
          Entries of a journal mark moments between packets, to the microsecond."
