@@ -49,7 +49,7 @@ pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
         Fault::Packet { .. } | Fault::Clock { .. } => 0,
         Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => targets,
         Fault::Disk { effect, .. } => {
-            let away = effect.strikes() == Strikes::DeadNode
+            let away = effect.target_state() == TargetState::DeadNode
                 || effect.may_end_node()
                 || *effect == DiskEffect::LyingFsync;
             if away { targets } else { 0 }

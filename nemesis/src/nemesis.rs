@@ -300,9 +300,9 @@ impl Nemesis {
                 self.inject_clock(id, fault, *effect, &nodes)?
             }
             Fault::Disk { effect, targets: chosen } => {
-                let nodes = match effect.strikes() {
-                    Strikes::DeadNode => targets(chosen),
-                    Strikes::LiveNode => of_any(chosen),
+                let nodes = match effect.target_state() {
+                    TargetState::DeadNode => targets(chosen),
+                    TargetState::LiveNode => of_any(chosen),
                 };
                 let active = Active::Disk { effect: *effect, nodes: nodes.clone(), ended: Vec::new() };
                 self.active.insert(id, (fault.clone(), active));

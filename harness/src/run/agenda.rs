@@ -10,7 +10,7 @@ use duress_nemesis::{Fault, LossLimit, ScheduledFault};
 
 /// What is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cue<'a> {
+pub enum ScheduleEvent<'a> {
     /// A fault begins to wait for its event.
     Wait(&'a ScheduledFault),
     /// A fault starts.
@@ -90,8 +90,8 @@ impl<'a> Agenda<'a> {
 
     /// What is next, and when; nothing when all is done. Of things at the same moment, stops come first.
     #[must_use]
-    pub fn next(&self) -> Option<(Duration, Cue<'a>)> {
-        let stops = self.stops.values().map(|(at, fault)| (*at, 0, fault.id, Cue::Stop(fault)));
+    pub fn next(&self) -> Option<(Duration, ScheduleEvent<'a>)> {
+        let stops = self.stops.values().map(|(at, fault)| (*at, 0, fault.id, ScheduleEvent::Stop(fault)));
         let starts = self.pending.iter().filter_map(|pending| {
             let (at, cue) = self.due(pending)?;
             Some((at, 1, pending.fault.id, cue))
@@ -101,12 +101,12 @@ impl<'a> Agenda<'a> {
     }
 
     /// What is next for a fault that has not started; nothing while only another fault decides.
-    fn due(&self, pending: &Pending<'a>) -> Option<(Duration, Cue<'a>)> {
+    fn due(&self, pending: &Pending<'a>) -> Option<(Duration, ScheduleEvent<'a>)> {
         let fault = pending.fault;
         let (at, cue) = match (&fault.on, &pending.waits) {
-            (None, _) => (self.earliest(fault), Cue::Start(fault)),
-            (Some(_), None) => (Duration::from_millis(fault.start_ms), Cue::Wait(fault)),
-            (Some(_), Some((_, Some(seen)))) => (seen.due, Cue::Start(fault)),
+            (None, _) => (self.earliest(fault), ScheduleEvent::Start(fault)),
+            (Some(_), None) => (Duration::from_millis(fault.start_ms), ScheduleEvent::Wait(fault)),
+            (Some(_), Some((_, Some(seen)))) => (seen.due, ScheduleEvent::Start(fault)),
             (Some(trigger), Some((since, None))) => {
                 // One that waits for a fault that is still to come waits for as long as that takes.
                 if let Event::Start { fault: Some(of), .. } | Event::Heal { fault: Some(of), .. } =
@@ -115,14 +115,14 @@ impl<'a> Agenda<'a> {
                     let over = self.past.get(&of).and_then(|past| past.over)?;
                     return Some((
                         over.max(*since),
-                        Cue::Skip(fault, "the fault that it waits for did not take hold"),
+                        ScheduleEvent::Skip(fault, "the fault that it waits for did not take hold"),
                     ));
                 }
-                (fault.latest(), Cue::Skip(fault, "its event did not come in time"))
+                (fault.latest(), ScheduleEvent::Skip(fault, "its event did not come in time"))
             }
         };
-        if at.max(self.now) >= self.until && !matches!(cue, Cue::Skip(..)) {
-            return Some((self.until, Cue::Skip(fault, "the clients' time was over before")));
+        if at.max(self.now) >= self.until && !matches!(cue, ScheduleEvent::Skip(..)) {
+            return Some((self.until, ScheduleEvent::Skip(fault, "the clients' time was over before")));
         }
         Some((at, cue))
     }
@@ -259,12 +259,12 @@ mod tests {
             now = now.max(at);
             let at_ms = now.as_millis() as u64;
             match cue {
-                Cue::Wait(fault) => agenda.waits(fault, now),
-                Cue::Skip(fault, _) => {
+                ScheduleEvent::Wait(fault) => agenda.waits(fault, now),
+                ScheduleEvent::Skip(fault, _) => {
                     seen.push((at_ms, "skip", fault.id));
                     agenda.skipped(fault, now);
                 }
-                Cue::Start(fault) => {
+                ScheduleEvent::Start(fault) => {
                     seen.push((at_ms, "start", fault.id));
                     now += Duration::from_millis(takes_ms);
                     agenda.started(fault, now);
@@ -359,7 +359,7 @@ mod tests {
         agenda.skipped(&ScheduledFault { id: 9, ..fault(9, 0, 1) }, Duration::from_millis(500));
         agenda.waits(&schedule[3], Duration::from_millis(1200));
         let skipped = agenda.due(&agenda.pending[3]).expect("it is due");
-        assert!(matches!(skipped.1, Cue::Skip(fault, _) if fault.id == 4));
+        assert!(matches!(skipped.1, ScheduleEvent::Skip(fault, _) if fault.id == 4));
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         agenda.waits(&schedule[0], Duration::from_secs(1));
         let seen = Seen { due: Duration::from_millis(1700), what: "n2 leads".to_owned(), node: None };
         agenda.seen(1, seen.clone());
-        assert_eq!(agenda.next(), Some((seen.due, Cue::Start(&schedule[0]))));
+        assert_eq!(agenda.next(), Some((seen.due, ScheduleEvent::Start(&schedule[0]))));
         assert_eq!(agenda.event_of(&schedule[0]), Some(seen));
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::run::agenda::{Agenda, Cue, Seen};
+use crate::run::agenda::{Agenda, ScheduleEvent, Seen};
 use crate::run::clock::Clock;
 use crate::run::cluster_access::ClusterAccess;
 use crate::run::comparison::compare;
@@ -128,29 +128,29 @@ impl Conductor {
         let mut agenda = Agenda::new(schedule, until, self.cluster.nodes(), losses);
         let mut course = self.course();
         while let Some((at, cue)) = agenda.next() {
-            let ahead = if matches!(cue, Cue::Start(_)) { HAND_OVER } else { Duration::ZERO };
+            let ahead = if matches!(cue, ScheduleEvent::Start(_)) { HAND_OVER } else { Duration::ZERO };
             match self.sleep_until(at.saturating_sub(ahead), &mut agenda, &mut course).await {
                 Woken::Due => {}
                 Woken::Seen => continue,
                 Woken::Ends => break,
             }
             match cue {
-                Cue::Wait(fault) => self.wait(fault, &mut agenda, &mut course),
-                Cue::Start(fault) if self.is_too_late(fault, &course) => {
+                ScheduleEvent::Wait(fault) => self.wait(fault, &mut agenda, &mut course),
+                ScheduleEvent::Start(fault) if self.is_too_late(fault, &course) => {
                     let why = "the machine was too busy to inject it in time".to_owned();
                     self.record(NemesisAct::Skipped { fault: name(fault), why }).await;
                     agenda.skipped(fault, self.clock.now());
                 }
-                Cue::Start(fault) => {
+                ScheduleEvent::Start(fault) => {
                     course.families.insert(fault.fault.family());
                     let since = self.inject(fault, at, agenda.event_of(fault), &mut course).await;
                     agenda.started(fault, since);
                 }
-                Cue::Stop(fault) => {
+                ScheduleEvent::Stop(fault) => {
                     let healed = self.heal(fault, &mut course).await;
                     agenda.stopped(fault, healed);
                 }
-                Cue::Skip(fault, why) => {
+                ScheduleEvent::Skip(fault, why) => {
                     let (fault_name, why) = (name(fault), why.to_owned());
                     self.record(NemesisAct::Skipped { fault: fault_name, why }).await;
                     agenda.skipped(fault, self.clock.now());

@@ -169,7 +169,7 @@ impl<A: Vocabulary> Dispatcher<A> {
     /// Starts a worker for each slot on the current thread's runtime, inside a `LocalSet`.
     #[must_use]
     pub fn start(parts: DispatcherParts<A>) -> Self {
-        let DispatcherParts { recorder, clock, habits, make_client, nemesis, stop, progress, answered } =
+        let DispatcherParts { recorder, clock, policies, make_client, nemesis, stop, progress, answered } =
             parts;
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let make_client = std::rc::Rc::new(make_client);

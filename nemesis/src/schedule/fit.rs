@@ -3,7 +3,7 @@
 use duress_history::NodeId;
 
 use super::{Act, Draft, MixOptions, Placed, Size};
-use crate::disk_fault::{DiskEffect, Strikes};
+use crate::disk_fault::{DiskEffect, TargetState};
 use crate::family::Family;
 use crate::fault::Fault;
 use crate::loss::{LossLimit, lost};
@@ -95,7 +95,7 @@ fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
     let ends = match fault {
         Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => true,
         Fault::Disk { effect, .. } => {
-            effect.strikes() == Strikes::DeadNode || *effect == DiskEffect::LyingFsync
+            effect.target_state() == TargetState::DeadNode || *effect == DiskEffect::LyingFsync
         }
         Fault::Partition { .. } | Fault::Packet { .. } | Fault::Clock { .. } => false,
     };
@@ -126,5 +126,5 @@ fn clash(one: &Fault, other: &Fault) -> bool {
         // A link flaps in one rhythm.
         || both(|fault| matches!(fault, Fault::Partition { shape: PartitionShape::Flapping(_), .. }))
         // A disk has a lasting fault once.
-        || both(|fault| matches!(fault, Fault::Disk { effect, .. } if effect.strikes() == Strikes::LiveNode))
+        || both(|fault| matches!(fault, Fault::Disk { effect, .. } if effect.target_state() == TargetState::LiveNode))
 }

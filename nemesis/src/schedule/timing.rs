@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 
 use super::millis;
-use crate::disk_fault::Strikes;
+use crate::disk_fault::TargetState;
 use crate::fault::Fault;
 
 /// The range of a fault that is back at once, in milliseconds.
@@ -47,7 +47,7 @@ impl Bands {
     pub(crate) fn of(fault: &Fault) -> Self {
         match fault {
             Fault::Kill { .. } | Fault::Restart { .. } => Self { short: 10, around: 4, above: 6 },
-            Fault::Disk { effect, .. } if effect.strikes() == Strikes::DeadNode => {
+            Fault::Disk { effect, .. } if effect.target_state() == TargetState::DeadNode => {
                 Self { short: 10, around: 4, above: 6 }
             }
             Fault::Pause { .. } | Fault::Partition { .. } => Self { short: 3, around: 6, above: 11 },
