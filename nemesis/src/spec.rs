@@ -100,6 +100,8 @@ impl FaultSpec {
     pub fn nodes_min(&self) -> usize {
         match (self.variant(), self.family(), &self.what) {
             (Some(variant), ..) => variant.nodes_min(),
+            // A single node can be cut from clients only, which is a shape to be asked for.
+            (None, Some(Family::Partition), _) => 2,
             (None, Some(family), _) => {
                 let drawn = family.variants().filter(|variant| variant.weight > 0);
                 drawn.map(Variant::nodes_min).min().unwrap_or(1)

@@ -104,9 +104,16 @@ impl<'a> Agenda<'a> {
     fn due(&self, pending: &Pending<'a>) -> Option<(Duration, ScheduleEvent<'a>)> {
         let fault = pending.fault;
         let (at, cue) = match (&fault.on, &pending.waits) {
-            (None, _) => (self.earliest(fault), ScheduleEvent::Start(fault)),
+            (None, _) => {
+                let start = Duration::from_millis(fault.start_ms);
+                (self.earliest(fault, start), ScheduleEvent::Start(fault))
+            }
             (Some(_), None) => (Duration::from_millis(fault.start_ms), ScheduleEvent::Wait(fault)),
-            (Some(_), Some((_, Some(seen)))) => (seen.due, ScheduleEvent::Start(fault)),
+            // One whose event comes while others keep it from starting waits for the next.
+            (Some(_), Some((_, Some(seen)))) => match self.earliest(fault, seen.due) {
+                at if at == seen.due || !fault.is_open() => (seen.due, ScheduleEvent::Start(fault)),
+                at => (at, ScheduleEvent::Wait(fault)),
+            },
             (Some(trigger), Some((since, None))) => {
                 // One that waits for a fault that is still to come waits for as long as that takes.
                 if let Event::Start { fault: Some(of), .. } | Event::Heal { fault: Some(of), .. } =
@@ -127,15 +134,18 @@ impl<'a> Agenda<'a> {
         Some((at, cue))
     }
 
-    /// When `fault` starts: at its time, or as soon as those that were to be over before do not keep it from that.
-    fn earliest(&self, fault: &ScheduledFault) -> Duration {
-        let start = Duration::from_millis(fault.start_ms);
+    /// Returns when `fault`, due at `start`, starts: then, or as soon as the faults in force that the schedule did not plan
+    /// beside it let it. Those were to be over before, or one of the two waited for an event.
+    fn earliest(&self, fault: &ScheduledFault, start: Duration) -> Duration {
         let mut stops: Vec<(Duration, &ScheduledFault)> = self.stops.values().copied().collect();
         stops.sort_by_key(|(at, fault)| (*at, fault.id));
         let mut earliest = start;
         while let Some((at, _)) = stops.first().copied() {
             let in_force: Vec<&Fault> = stops.iter().map(|(_, other)| &other.fault).collect();
-            let late = stops.iter().filter(|(_, other)| other.stop_ms <= fault.start_ms);
+            let unplanned = |other: &ScheduledFault| {
+                other.stop_ms <= fault.start_ms || other.is_open() || fault.is_open()
+            };
+            let late = stops.iter().filter(|(_, other)| unplanned(other));
             let late: Vec<&Fault> = late.map(|(_, other)| &other.fault).collect();
             if joins(&fault.fault, &in_force, &late, &self.nodes, self.losses) {
                 break;
@@ -323,8 +333,9 @@ mod tests {
         ];
         let mut agenda = agenda(&schedule);
         agenda.started(&schedule[0], Duration::from_millis(1900));
-        assert_eq!(agenda.earliest(&schedule[1]), Duration::from_millis(2000));
-        assert_eq!(agenda.earliest(&schedule[2]), Duration::from_millis(1200));
+        let start = Duration::from_millis(1200);
+        assert_eq!(agenda.earliest(&schedule[1], start), Duration::from_millis(2000));
+        assert_eq!(agenda.earliest(&schedule[2], start), start);
     }
 
     #[test]
@@ -373,5 +384,23 @@ mod tests {
         agenda.seen(1, seen.clone());
         assert_eq!(agenda.next(), Some((seen.due, ScheduleEvent::Start(&schedule[0]))));
         assert_eq!(agenda.event_of(&schedule[0]), Some(seen));
+    }
+
+    #[test]
+    fn an_event_that_comes_at_a_bad_moment_is_waited_for_anew() {
+        let schedule = [fault(1, 1000, 2000), waiting(2, 500, 9000, 300, Event::Operation { number: 5 })];
+        let mut agenda = agenda(&schedule);
+        agenda.waits(&schedule[1], Duration::from_millis(500));
+        agenda.started(&schedule[0], Duration::from_millis(1000));
+        let seen = |due_ms| Seen { due: Duration::from_millis(due_ms), what: "5".to_owned(), node: None };
+        // No more than one node may be away.
+        agenda.seen(2, seen(1500));
+        let stop = Duration::from_millis(2000);
+        assert_eq!(agenda.next(), Some((stop, ScheduleEvent::Stop(&schedule[0]))));
+        agenda.stopped(&schedule[0], stop);
+        agenda.waits(&schedule[1], stop);
+        agenda.seen(2, seen(2100));
+        let due = Duration::from_millis(2100);
+        assert_eq!(agenda.next(), Some((due, ScheduleEvent::Start(&schedule[1]))));
     }
 }

@@ -38,7 +38,11 @@ fn planned(line: &str) -> Value {
 /// The most nodes that a fault of `plan` kills for longer than a moment.
 fn most_killed(plan: &Value) -> usize {
     let faults = plan["schedule"].as_array().unwrap();
-    let lasts = |fault: &&Value| fault["stop_ms"].as_u64().unwrap() - fault["start_ms"].as_u64().unwrap();
+    // One that waits for an event lasts as long as is said beside that.
+    let lasts = |fault: &&Value| {
+        let planned = || fault["stop_ms"].as_u64().unwrap() - fault["start_ms"].as_u64().unwrap();
+        fault["on"]["lasts_ms"].as_u64().unwrap_or_else(planned)
+    };
     let struck = |fault: &Value| {
         let targets = &fault["targets"];
         let chosen = targets["chosen"]["count"].as_u64().map(|count| usize::try_from(count).unwrap());

@@ -2,7 +2,7 @@
 
 use duress_history::NodeId;
 
-use super::{Act, Draft, MixOptions, Placed, Size};
+use super::{Act, Draft, MixOptions, Placed, Size, Trigger};
 use crate::disk_fault::{DiskEffect, TargetState};
 use crate::family::Family;
 use crate::fault::Fault;
@@ -38,9 +38,16 @@ pub(super) fn fits(
     placed: &[Placed],
     options: &MixOptions<'_>,
 ) -> bool {
-    let own: Vec<(Window, &Act)> = draft.acts.iter().map(|act| (Window::of(act, at_ms), act)).collect();
-    let all: Vec<(Window, &Act)> = placed.iter().flat_map(windows).collect();
     let meet = |a: Window, b: Window| a.from <= b.to && b.from <= a.to;
+    let (open, own): (Vec<_>, Vec<_>) =
+        draft.acts.iter().map(|act| (Window::of(act, at_ms), act)).partition(|(_, act)| is_open(act));
+    // One fault of an item waits at a time.
+    let mut waiting = placed.iter().filter(|placed| placed.item == item).flat_map(windows);
+    if waiting.any(|(other, taken)| is_open(taken) && open.iter().any(|(window, _)| meet(*window, other))) {
+        return false;
+    }
+    let windows = |placed| windows(placed).filter(|(_, act)| !is_open(act));
+    let all: Vec<(Window, &Act)> = placed.iter().flat_map(windows).collect();
     let clash = own.iter().any(|(window, act)| {
         all.iter().any(|(other, taken)| meet(*window, *other) && clash(&act.fault, &taken.fault))
     });
@@ -84,6 +91,10 @@ pub fn joins(
     fits(lost, losses.most(nodes.len()))
         && fits(ended, nodes.len())
         && !late.iter().any(|other| clash(fault, other))
+}
+
+fn is_open(act: &Act) -> bool {
+    act.on.as_ref().is_some_and(Trigger::is_open)
 }
 
 fn windows(placed: &Placed) -> impl Iterator<Item = (Window, &Act)> {

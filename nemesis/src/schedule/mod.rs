@@ -63,7 +63,21 @@ pub struct Trigger {
     pub lasts_ms: u64,
 }
 
+impl Trigger {
+    /// Whether no other fault of the schedule decides when the event comes, so that the schedule cannot know it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !matches!(self.event, Event::Start { fault: Some(_), .. } | Event::Heal { fault: Some(_), .. })
+    }
+}
+
 impl ScheduledFault {
+    /// Whether it may begin at any moment while it waits for its event.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.on.as_ref().is_some_and(Trigger::is_open)
+    }
+
     /// How long it is in force.
     #[must_use]
     pub fn lasts(&self) -> Duration {
@@ -202,7 +216,8 @@ struct Placed {
 ///
 /// Each item of the mix has its turn once before any comes again. A fault, or a story, begins at the moment drawn for it or
 /// a little later: as soon as it neither gets into the way of what is in force then, nor takes away, together with that,
-/// more nodes than [`MixOptions::losses`] allows. What alone takes away more has its moment for itself.
+/// more nodes than [`MixOptions::losses`] allows. What alone takes away more has its moment for itself. A fault that waits
+/// for an event is held against the others when the event comes, by [`joins`].
 ///
 /// The first faults of an item wait for no event that might not come, and where the run is too short for them as drawn,
 /// they are drawn as short ones: an item is missing only where the run is too short for any fault of it.

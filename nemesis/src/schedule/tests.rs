@@ -35,10 +35,12 @@ fn expanded(
     expand(&FaultSpec::parse_mix(text).expect("a good mix"), &options)
 }
 
-/// At every beginning of a fault: what is in force then.
+/// Returns the faults in force at every beginning of a fault, without those whose event the schedule cannot know.
 fn moments(faults: &[ScheduledFault]) -> impl Iterator<Item = Vec<&ScheduledFault>> {
-    faults.iter().map(|begun| {
-        let now = |fault: &&ScheduledFault| (fault.start_ms..=fault.stop_ms).contains(&begun.start_ms);
+    faults.iter().filter(|begun| !begun.is_open()).map(|begun| {
+        let now = |fault: &&ScheduledFault| {
+            !fault.is_open() && (fault.start_ms..=fault.stop_ms).contains(&begun.start_ms)
+        };
         faults.iter().filter(now).collect()
     })
 }
