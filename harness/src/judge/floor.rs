@@ -182,7 +182,7 @@ impl Exercised {
         let partial: Vec<&UnderFault> =
             self.faults.iter().filter(|fault| fault.took_away < floor.nodes.len()).collect();
         if !partial.is_empty() && partial.iter().all(|fault| fault.operations.ok == 0) {
-            missing.push("no operation happened while a fault was in force".to_owned());
+            missing.push("no operation succeeded while a fault was in force".to_owned());
         }
         missing
     }
@@ -332,7 +332,7 @@ mod tests {
         let idle = |seen: &mut Exercised| seen.faults[0].operations = Asked::default();
         assert!(missing(idle).contains("while fault 1 (kill) was in force"));
         let silent = |seen: &mut Exercised| seen.faults.iter_mut().for_each(|fault| fault.operations.ok = 0);
-        assert!(missing(silent).contains("no operation happened while a fault was in force"));
+        assert!(missing(silent).contains("no operation succeeded while a fault was in force"));
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn gaps(run: &RunRecord) -> Vec<String> {
         }
     }
     if used.len() > 1 && !overlap(&run.bands) {
-        gaps.push("Two faults at once (--overlap lets them come together).".to_owned());
+        gaps.push("Two faults at once (--overlap allows that).".to_owned());
     }
     gaps.extend(of_operations(&run.history));
     gaps.extend(of_leaders(run));
@@ -185,11 +185,11 @@ fn of_operations(history: &RunHistory) -> Vec<String> {
     let mut gaps = Vec::new();
     let never = without(&ok, &history.functions);
     if !never.is_empty() {
-        gaps.push(format!("Operations that never happened: {}.", list(&never)));
+        gaps.push(format!("Operations that never succeeded: {}.", list(&never)));
     }
     let idle = without(&served, &history.nodes);
     if !idle.is_empty() {
-        gaps.push(format!("Nodes on which no operation happened: {}.", list(&idle)));
+        gaps.push(format!("Nodes on which no operation succeeded: {}.", list(&idle)));
     }
     gaps
 }
