@@ -328,7 +328,7 @@ mod tests {
         assert!(missing(|seen| _ = seen.nodes.remove("n2")).contains("sent to node n2"));
         let mute = |seen: &mut Exercised| _ = seen.nodes.insert(NodeId::new("n1"), asked(0));
         assert!(missing(mute).contains("node n1 answered none of the 10"));
-        assert!(missing(|seen| _ = seen.faults.pop()).contains("the family pause"));
+        assert!(missing(|seen| _ = seen.faults.pop()).contains("the requested family pause"));
         let idle = |seen: &mut Exercised| seen.faults[0].operations = Asked::default();
         assert!(missing(idle).contains("while fault 1 (kill) was in force"));
         let silent = |seen: &mut Exercised| seen.faults.iter_mut().for_each(|fault| fault.operations.ok = 0);
