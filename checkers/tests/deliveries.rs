@@ -37,8 +37,8 @@ fn check_group(words: &str, expected: &str) {
     expect(&queue(words, &STRICT), words, expected);
 }
 
-const ONE_UNSEEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and nothing \
-                          read far enough shows that they are lost";
+const ONE_UNSEEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and no consumer \
+                          read far enough to show whether they are lost";
 
 #[test]
 fn what_was_read_whole_and_in_order_is_valid() {

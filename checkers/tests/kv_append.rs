@@ -64,7 +64,7 @@ fn a_get_shows_what_was_put_and_appended() {
     // Operations in progress may have taken effect, in any order.
     assert_eq!(
         answer("0iaa 1iab 2ig_ 2ogba 3ig_ 3ogbac"),
-        "get -> \"bac\"; But \"bac\" is not made of what operations put or appended that may have happened."
+        "get -> \"bac\"; But \"bac\" is not a concatenation of strings that operations may have put or appended."
     );
     assert_eq!(answer("0iaa 1iab 2ig_ 2ogba 0oaa 1oab 3ig_ 3ogba"), "valid");
     assert_eq!(answer("0iaa 0oaa 1iab 1?ab 2ig_ 2ogab 2ig_ 2ogab"), "valid");

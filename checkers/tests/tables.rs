@@ -72,8 +72,8 @@ fn check(words: &str, expected: &str) {
     check_as(words, &TableOptions::default(), expected);
 }
 
-const ONE_OPEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and nothing \
-                          read far enough shows that they are lost";
+const ONE_OPEN: &str = "unknown: key t0-0 was not decided: 1 acknowledged messages were never read, and no consumer \
+                          read far enough to show whether they are lost";
 
 #[test]
 fn what_compaction_leaves_is_valid() {

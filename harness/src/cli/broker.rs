@@ -28,7 +28,7 @@ pub struct BrokerArgs {
     /// The address to listen on for the other brokers
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9192")]
     peer_listen: SocketAddr,
-    /// Another broker and where it listens for this one; once for each
+    /// Another broker and its address for this one; once for each
     #[arg(long = "peer", value_name = "NAME=ADDRESS:PORT")]
     peers: Vec<Peer>,
     /// The folder of its data, made if missing

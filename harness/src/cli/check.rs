@@ -43,7 +43,7 @@ pub struct CheckArgs {
     /// exactly-once, at-least-once, at-most-once or best-effort [default: linearizable, exactly-once]
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
-    /// Stop after this and call the rest unknown
+    /// Stop after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
     /// Print the checker's whole answer as JSON
@@ -56,9 +56,9 @@ pub struct CheckArgs {
 enum OrderArg {
     /// As the history suggests; an unclear history is refused
     Auto,
-    /// Lines are in the order of events
+    /// By the lines of the file
     File,
-    /// Times are
+    /// By the times
     Time,
 }
 

@@ -34,7 +34,7 @@ pub struct HuntArgs {
     /// The faults, as in `duress run`
     #[arg(long, value_name = "MIX")]
     faults: Option<String>,
-    /// How many nodes each cluster has
+    /// The number of nodes of each cluster
     #[arg(long)]
     nodes: Option<usize>,
     /// How long clients run in each run
@@ -43,10 +43,10 @@ pub struct HuntArgs {
     /// End after this, shrinking included
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30m")]
     budget: Duration,
-    /// End after so many runs
+    /// End after this many runs
     #[arg(long, value_name = "NUMBER")]
     runs_max: Option<u64>,
-    /// How many runs there are at a time [default: one for every two processors]
+    /// The number of concurrent runs [default: one for every two processors]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// The seed of every run [default: that of the interrupted hunt, else random, and printed]
@@ -58,10 +58,10 @@ pub struct HuntArgs {
     /// Start over, even if an interrupted hunt has done some runs already
     #[arg(long)]
     fresh: bool,
-    /// Leave the run that found an anomaly as it is
+    /// Do not shrink the run that found an anomaly
     #[arg(long)]
     no_shrink: bool,
-    /// Print so many of the runs, and end
+    /// Print this many of the runs, and end
     #[arg(long, value_name = "NUMBER")]
     list: Option<u64>,
 }

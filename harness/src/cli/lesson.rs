@@ -22,13 +22,13 @@ pub struct LessonArgs {
     /// The lesson
     #[arg(value_enum)]
     lesson: Lesson,
-    /// How long all of it may take; the runs share it
+    /// The time limit of the whole lesson, shared by its runs
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     budget: Duration,
-    /// The fault mixes, separated by blanks; each has rows of its own
+    /// The fault mixes, separated by spaces; each has rows of its own
     #[arg(long, value_name = "MIXES", default_value = "kill partition:isolate-leader")]
     faults: String,
-    /// How many brokers there are
+    /// The number of brokers
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
     /// Mean time from one fault to the next
@@ -40,7 +40,7 @@ pub struct LessonArgs {
     /// The folder for the runs' folders; a folder of an earlier lesson there is replaced
     #[arg(long, value_name = "FOLDER", default_value = "runs/lesson-delivery")]
     runs: PathBuf,
-    /// Write the table here, too
+    /// Also write the table to this file
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Print the runs' commands, and end

@@ -40,25 +40,25 @@ pub struct MatrixArgs {
     /// Only cells of the fast slice; a bug is tried until it is found once
     #[arg(long)]
     fast: bool,
-    /// One part of several that together are everything, as 1/3
+    /// Run only one shard, such as 1/3
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Count seeds from this one, instead of those that the file says; names keep those
+    /// Count seeds from this one instead of the file's; cell names keep the file's
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
     /// End after this; cells that were not run by then are reported as not run [default: the file's budget]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     budget: Option<Duration>,
-    /// How many runs there are at a time
+    /// The number of concurrent runs
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
     /// The folder for results and run folders [default: runs/matrix/<name of the file>]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Run everything again, though an interrupted matrix has run some of it already
+    /// Run everything again, even if an interrupted matrix has run part of it
     #[arg(long)]
     fresh: bool,
-    /// Keep the run folders of cells that passed, too
+    /// Keep the run folders of passed cells, too
     #[arg(long)]
     keep: bool,
     /// Print the cells with their commands, and end

@@ -43,7 +43,7 @@ pub(super) struct OutputArgs {
     /// Keep a copy of every node's data in the run's folder
     #[arg(long)]
     keep_data: bool,
-    /// Stop checking after this and call the rest unknown
+    /// Stop checking after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     check_limit: Duration,
 }

@@ -69,7 +69,7 @@ pub struct RunArgs {
     /// [default: partition,kill,pause,restart,story]
     #[arg(long, value_name = "MIX")]
     faults: Option<String>,
-    /// A schedule written by hand instead of a mix: a JSON list of faults, as in plan.json
+    /// A handwritten schedule instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
     /// Mean time from one fault's start to the next one's: how intense the run is [default: 700ms]
@@ -78,19 +78,19 @@ pub struct RunArgs {
     /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
     #[arg(long)]
     beyond_tolerance: bool,
-    /// Do not end all nodes at once and start them again after the last reads, to read and compare everything once more
+    /// Skip the final restart: killing and restarting all nodes, then reading and comparing everything once more
     #[arg(long)]
     no_final_restart: bool,
     /// No fault starts before this
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
-    /// How many nodes the cluster has [default: 5]
+    /// The number of nodes [default: 5]
     #[arg(long)]
     nodes: Option<usize>,
-    /// How many processes there are at a time: a number, or 3n for three a node
+    /// The number of concurrent processes: a number, or 3n for three per node
     #[arg(long, value_name = "NUMBER", default_value = "3n", value_parser = Concurrency::parse)]
     concurrency: Concurrency,
-    /// Operations a second over all processes [default: each process as fast as it is answered]
+    /// Operations per second over all processes [default: as fast as the answers allow]
     #[arg(long, value_name = "HZ")]
     rate: Option<f64>,
     /// How long clients run [default: 30s]
@@ -103,7 +103,7 @@ pub struct RunArgs {
     /// --timeout, at most 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     patience: Option<Duration>,
-    /// Let no client go from node to node
+    /// Keep every client at its node
     #[arg(long)]
     no_roaming: bool,
     /// The seed of every random decision [default: random, and printed]
@@ -126,8 +126,8 @@ pub struct RunArgs {
     /// exactly-once, at-least-once, at-most-once or best-effort
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
-    /// The least share of the time in which clients must be answered for the run to count; 0 lifts the floor, and with
-    /// it all that a run must have exercised
+    /// The least share of the time in which clients must be answered for the run to count; 0 lifts this and every other
+    /// demand on what a run must exercise
     #[arg(long, value_name = "PERCENT", default_value_t = DEFAULT_FLOOR)]
     floor: u8,
     /// Print the plan and end
@@ -139,7 +139,7 @@ pub struct RunArgs {
 pub struct ReplayArgs {
     /// The plan: a plan.json, or a run's folder
     plan: PathBuf,
-    /// Run it so often, and report how often it fails [default: once, with its report]
+    /// Run it this many times, and report how often it fails [default: once, with its report]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     times: Option<u32>,
     #[command(flatten)]

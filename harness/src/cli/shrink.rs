@@ -34,7 +34,7 @@ pub struct ShrinkArgs {
     /// End after this, with the smallest plan found so far
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
     budget: Duration,
-    /// How many runs there are at a time [default: one for every two processors]
+    /// The number of concurrent runs [default: one for every two processors]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// The folder for the smaller plan and its run [default: <RUN>/shrunk]

@@ -25,7 +25,7 @@ pub struct StoreArgs {
     /// The address to listen on for the other nodes
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7379")]
     peer_listen: SocketAddr,
-    /// Another node and where it listens for this one; once for each
+    /// Another node and its address for this one; once for each
     #[arg(long = "peer", value_name = "NAME=ADDRESS:PORT")]
     peers: Vec<Peer>,
     /// The folder of its data, made if missing

@@ -277,6 +277,6 @@ mod tests {
         );
         let steps: Vec<&str> = anomaly.steps.iter().map(|step| step.sentence.as_str()).collect();
         assert_eq!(steps[0], "Fault 3 (kill n2) was healed at 12.346 s.");
-        assert!(steps[1].contains("15.400 s; at last: no answer."), "{}", steps[1]);
+        assert!(steps[1].contains("15.400 s; last result: no answer."), "{}", steps[1]);
     }
 }

@@ -180,7 +180,7 @@ impl Exercised {
         let partial: Vec<&UnderFault> =
             self.faults.iter().filter(|fault| fault.took_away < floor.nodes.len()).collect();
         if !partial.is_empty() && partial.iter().all(|fault| fault.operations.ok == 0) {
-            missing.push("no operation happened while a fault was in force".to_owned());
+            missing.push("no operation succeeded while a fault was in force".to_owned());
         }
         missing
     }
@@ -317,11 +317,11 @@ mod tests {
         assert!(missing(|seen| _ = seen.nodes.remove("n2")).contains("sent to node n2"));
         let mute = |seen: &mut Exercised| _ = seen.nodes.insert(NodeId::new("n1"), asked(0));
         assert!(missing(mute).contains("node n1 answered none of the 10"));
-        assert!(missing(|seen| _ = seen.faults.pop()).contains("the family pause"));
+        assert!(missing(|seen| _ = seen.faults.pop()).contains("the requested family pause"));
         let idle = |seen: &mut Exercised| seen.faults[0].operations = Asked::default();
         assert!(missing(idle).contains("while a fault of the family kill was in force"));
         let silent = |seen: &mut Exercised| seen.faults.iter_mut().for_each(|fault| fault.operations.ok = 0);
-        assert!(missing(silent).contains("no operation happened while a fault was in force"));
+        assert!(missing(silent).contains("no operation succeeded while a fault was in force"));
     }
 
     #[test]

@@ -136,7 +136,7 @@ pub fn run(line: &RunLine, folder: &Path) -> Markup {
                 section id="live" data-run=(name) data-limit=(line.plan.time_limit_ms) {
                     h2 { "Live" }
                     p id="live-state" role="status" { "waiting for the first operation" }
-                    div.chart id="live-chart" role="img" aria-label="Operations a second, by outcome" {}
+                    div.chart id="live-chart" role="img" aria-label="Operations per second, by outcome" {}
                 }
                 script { (PreEscaped(CHART_SCRIPT)) }
                 script { (PreEscaped(LIVE_SCRIPT)) }
@@ -218,13 +218,13 @@ pub fn compare(a: &Side, b: &Side) -> Markup {
                 }
             } }
             h2 { "Differences of the plans" }
-            @if differing.is_empty() { p { "Nowhere: this is one plan, run twice." } } @else {
+            @if differing.is_empty() { p { "None: this is one plan, run twice." } } @else {
                 div.scroll { table {
                     thead { tr { th scope="col" { "" } th scope="col" { "a" } th scope="col" { "b" } } }
                     tbody { @for (key, a, b) in differing { tr { th scope="row" { (key) } @for value in [a, b] { td { @if let Some(value) = value { code { (value) } } @else { span.muted { "absent" } } } } } } }
                 } }
             }
-            h2 { "Latency of those that happened" }
+            h2 { "Latency of successful operations" }
             div.chart id="compare-latency" role="img" aria-label="Latency of both runs over time; the table above has the quantiles" {}
             h2 { "Happened, a second" }
             div.chart id="compare-rate" role="img" aria-label="Rate of both runs over time" {}

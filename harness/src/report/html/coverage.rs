@@ -185,11 +185,11 @@ fn of_operations(history: &RunHistory) -> Vec<String> {
     let mut gaps = Vec::new();
     let never = without(&ok, &history.functions);
     if !never.is_empty() {
-        gaps.push(format!("Operations that never happened: {}.", list(&never)));
+        gaps.push(format!("Operations that never succeeded: {}.", list(&never)));
     }
     let idle = without(&served, &history.nodes);
     if !idle.is_empty() {
-        gaps.push(format!("Nodes on which no operation happened: {}.", list(&idle)));
+        gaps.push(format!("Nodes on which no operation succeeded: {}.", list(&idle)));
     }
     gaps
 }

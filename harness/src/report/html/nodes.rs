@@ -150,7 +150,7 @@ impl Nodes<'_> {
         joined(slots.zip(0..).map(|((happened, others), at)| {
             let (class, title) = match (happened, others) {
                 (0, 0) => ("idle", "no operation ended here"),
-                (0, _) => ("none", "no operation happened"),
+                (0, _) => ("none", "no operation succeeded"),
                 (some, others) if others > some => ("part", "fewer operations happened than did not"),
                 _ => ("full", "operations happened"),
             };

@@ -300,9 +300,9 @@ fn charts(run: &RunRecord) -> Markup {
                 option value="all" { "all" }
                 @for name in &run.history.functions { option value=(name) { (name) } }
             } } }
-            h4 { "Ended, a second, by outcome" }
+            h4 { "Operations ended per second, by outcome" }
             div.chart id="rate" role="img" aria-label="Rate by outcome over time; the table below has the totals" {}
-            h4 { "Latency of those that happened" }
+            h4 { "Latency of successful operations" }
             div.chart id="latency" role="img" aria-label="Latency quantiles over time; the table below has them for the whole run" {}
             div.scroll tabindex="0" role="region" aria-label="Figures by operation" {
                 table {

@@ -104,9 +104,9 @@ fn supposing(start: Option<&WitnessStart>) -> String {
         Some(WitnessStart::Any) => "any state before".to_owned(),
         Some(WitnessStart::Initial(None)) => "no write before".to_owned(),
         Some(WitnessStart::Initial(Some(value))) => format!("the value was {value} before"),
-        None => return "These operations alone cannot have happened as they were answered:".to_owned(),
+        None => return "These operations alone cannot have had these answers:".to_owned(),
     };
-    format!("These operations alone cannot have happened as they were answered ({before}):")
+    format!("These operations alone cannot have had these answers ({before}):")
 }
 
 /// From the first invocation to the last end, in nanoseconds; `None` without operations.
