@@ -169,11 +169,10 @@ impl Exercised {
         for family in &floor.families {
             let mut of_family = self.faults.iter().filter(|fault| fault.family == *family).peekable();
             if of_family.peek().is_none() {
-                missing
-                    .push(format!("no fault of the family {family} was in force, though it was asked for"));
+                missing.push(format!("no fault of the requested family {family} was in force"));
             } else if of_family.all(|fault| fault.operations.invoked == 0) {
                 missing.push(format!(
-                    "no operation was under way while a fault of the family {family} was in force"
+                    "no operation was in progress while a fault of the family {family} was in force"
                 ));
             }
         }

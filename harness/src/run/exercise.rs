@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::cluster_access::ClusterAccess;
 use super::conductor::{Conductor, chain};
-use super::dispatcher::{AtHeal, Dispatcher, DispatcherParts, ClientPolicy, NodeAffinity, Stop};
+use super::dispatcher::{AtHeal, ClientPolicy, Dispatcher, DispatcherParts, NodeAffinity, Stop};
 use super::events::Events;
 use super::observer::Observer;
 use super::recovery::Situation;
@@ -55,7 +55,8 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     let clock = Clock::start();
     let (records_tx, records) = mpsc::unbounded_channel();
     let cluster = Rc::clone(&world.cluster);
-    let policies: Vec<ClientPolicy> = (0..plan.concurrency).map(|slot| policy::<K>(plan, &cluster, slot)).collect();
+    let policies: Vec<ClientPolicy> =
+        (0..plan.concurrency).map(|slot| policy::<K>(plan, &cluster, slot)).collect();
     let (answered_tx, answered) = watch::channel(0);
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,

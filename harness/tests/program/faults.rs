@@ -103,7 +103,7 @@ fn faults_begin_at_events() {
     // What never happens is waited for in vain, and that is said.
     let line = "run store --nodes 3 --time-limit 6 --seed 3 --faults kill:leader@log=no-such-line";
     let run = stage.run(line, PATIENCE).exits(2);
-    assert!(run.stdout.contains("no fault of the family kill was in force"), "{run}");
+    assert!(run.stdout.contains("no fault of the requested family kill was in force"), "{run}");
     assert!(run.stdout.contains("not begun: its event did not come in time"), "{run}");
 }
 

@@ -9,7 +9,8 @@ use crate::stage::{PATIENCE, Stage};
 pub const TESTS: &[Test] = &[("the_seed_decides_the_run", the_seed_decides_the_run)];
 
 // So short a run may have no more than two faults, of which none need leave the clients a leader.
-const LINE: &str = "run store --nodes 3 --seed 42 --time-limit 4 --interval 700ms --faults pause,partition --floor 0";
+const LINE: &str =
+    "run store --nodes 3 --seed 42 --time-limit 4 --interval 700ms --faults pause,partition --floor 0";
 
 fn the_seed_decides_the_run() {
     let stage = Stage::set();
