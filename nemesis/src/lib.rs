@@ -3,7 +3,7 @@
 //! In reading order:
 //! - [`Family`]: the kinds of fault; [`variants`]: the table of what each of them has;
 //! - [`FaultSpec`]: an item of the fault mix, as the command line has it; [`PartitionShape`], [`packet`], [`clock_fault`],
-//!   [`disk_fault`], [`selector`], [`trigger`]: what its items say; [`Role`], [`Cast`]: which node has which role;
+//!   [`disk_fault`], [`selector`], [`trigger`]: what its items say; [`Role`], [`RoleMap`]: which node has which role;
 //!   [`Story`]: faults that belong together;
 //! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within what the target
 //!   promises to survive: [`LossLimit`], [`clock_bound`];
@@ -42,7 +42,7 @@ pub use family::Family;
 pub use fault::Fault;
 pub use loss::LossLimit;
 pub use partition::{Cut, Link, PartitionShape};
-pub use role::{Cast, Role};
+pub use role::{Role, RoleMap};
 pub use schedule::{ScheduledFault, Trigger};
 pub use spec::{FaultSpec, FaultSpecError, Wanted};
 pub use story::Story;

@@ -23,7 +23,7 @@ use crate::links::Links;
 use crate::loss::outside_the_largest_view;
 use crate::packet::PacketEffect;
 use crate::partition::{self, Cut, Link};
-use crate::role::{Cast, Role};
+use crate::role::{Role, RoleMap};
 use crate::selector::Targets;
 use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, TracerError};
 use duress_arena::disk::DiskError;
@@ -237,7 +237,7 @@ impl Nemesis {
         Ok(self.cluster.start(node)?)
     }
 
-    /// Injects `fault` as number `id` at the moment `due`, or at once where that is over, while the roles are `cast` so.
+    /// Injects `fault` as number `id` at the moment `due`, or at once where that is over, while the roles are `roles` so.
     /// Which node came back last, the nemesis knows itself.
     ///
     /// # Errors
@@ -246,21 +246,21 @@ impl Nemesis {
         &mut self,
         id: u32,
         fault: &Fault,
-        cast: &Cast,
+        roles: &RoleMap,
         due: Instant,
     ) -> Result<Injected, NemesisError> {
         self.sweep()?;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         self.switch.announce(format!("fault {id} starts: {fault}"))?;
         let taken = self.down();
-        let mut cast = cast.clone();
+        let mut roles = roles.clone();
         for node in &self.returned {
-            cast.give(Role::new(Role::RETURNED), node.clone());
+            roles.give(Role::new(Role::RETURNED), node.clone());
         }
-        let targets = |targets: &Targets| targets.resolve(&cast, &taken);
+        let targets = |targets: &Targets| targets.resolve(&roles, &taken);
         // Links and disks can be struck of a node that is down as well, where there is no other.
-        let of_any = |targets: &Targets| match targets.resolve(&cast, &taken) {
-            none if none.is_empty() => targets.resolve(&cast, &[]),
+        let of_any = |targets: &Targets| match targets.resolve(&roles, &taken) {
+            none if none.is_empty() => targets.resolve(&roles, &[]),
             some => some,
         };
         let down = |nodes: &[NodeId]| (fault.clone(), Active::Down { nodes: nodes.to_vec() });

@@ -286,7 +286,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::role::Cast;
+    use crate::role::RoleMap;
 
     fn names(count: usize, prefix: &str) -> Vec<NodeId> {
         (1..=count).map(|at| NodeId::new(format!("{prefix}{at}"))).collect()
@@ -303,7 +303,7 @@ mod tests {
         let cut = shape.cut(&nodes, &names(n, "c"), n, &mut ChaCha8Rng::seed_from_u64(seed));
         match cut {
             Cut::Links(links) => links,
-            Cut::Isolate(targets) => isolation(&targets.resolve(&Cast::default(), &[]), &nodes),
+            Cut::Isolate(targets) => isolation(&targets.resolve(&RoleMap::default(), &[]), &nodes),
         }
     }
 

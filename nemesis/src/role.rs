@@ -57,9 +57,9 @@ impl fmt::Display for Role {
 
 /// Which nodes have which role at a moment. Several nodes may have one: each partition of a topic has a leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cast(BTreeMap<Role, Vec<NodeId>>);
+pub struct RoleMap(BTreeMap<Role, Vec<NodeId>>);
 
-impl Cast {
+impl RoleMap {
     /// `node` has `role` too.
     pub fn give(&mut self, role: Role, node: NodeId) {
         let nodes = self.0.entry(role).or_default();
@@ -81,12 +81,12 @@ impl Cast {
     }
 }
 
-impl FromIterator<(Role, NodeId)> for Cast {
+impl FromIterator<(Role, NodeId)> for RoleMap {
     fn from_iter<I: IntoIterator<Item = (Role, NodeId)>>(pairs: I) -> Self {
-        let mut cast = Self::default();
+        let mut roles = Self::default();
         for (role, node) in pairs {
-            cast.give(role, node);
+            roles.give(role, node);
         }
-        cast
+        roles
     }
 }

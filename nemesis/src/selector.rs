@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-use crate::role::{Cast, Role};
+use crate::role::{Role, RoleMap};
 use crate::variant::{Kind, Row, selectors};
 
 /// A rule for choosing nodes, as the command line has it.
@@ -205,11 +205,11 @@ impl Targets {
         }
     }
 
-    /// The nodes to strike, now that the roles are `cast` so and others have taken those that are `down`.
+    /// The nodes to strike, now that the roles are `roles` so and others have taken those that are `down`.
     ///
     /// Fixed nodes are struck, down or not. A choice falls on nodes that are up; where none is, on none.
     #[must_use]
-    pub fn resolve(&self, cast: &Cast, down: &[NodeId]) -> Vec<NodeId> {
+    pub fn resolve(&self, roles: &RoleMap, down: &[NodeId]) -> Vec<NodeId> {
         let Choice { role, count, preferred } = match self {
             Self::Nodes(nodes) => return nodes.clone(),
             Self::Chosen(choice) => choice,
@@ -218,8 +218,8 @@ impl Targets {
         match role {
             Relation::Any => {}
             // The sort is stable: nodes of the same kind stay in the order drawn.
-            Relation::Has(role) => order.sort_by_key(|node| !cast.of(role).contains(node)),
-            Relation::Lacks(role) => match cast.of(role) {
+            Relation::Has(role) => order.sort_by_key(|node| !roles.of(role).contains(node)),
+            Relation::Lacks(role) => match roles.of(role) {
                 [] if order.len() > 1 => _ = order.pop(),
                 having => order.retain(|node| !having.contains(node)),
             },
@@ -268,10 +268,11 @@ mod tests {
     #[test]
     fn a_choice_falls_on_nodes_that_are_up_and_have_the_role() {
         let all = ["n1", "n2", "n3"].map(NodeId::new);
-        let struck = |selector: &str, cast: &[(&str, &str)], down: &[&str]| {
-            let cast: Cast = cast.iter().map(|(role, node)| (Role::new(*role), NodeId::new(*node))).collect();
+        let struck = |selector: &str, roles: &[(&str, &str)], down: &[&str]| {
+            let roles: RoleMap =
+                roles.iter().map(|(role, node)| (Role::new(*role), NodeId::new(*node))).collect();
             let down: Vec<NodeId> = down.iter().map(|node| NodeId::new(*node)).collect();
-            join_nodes(&targets(selector, &all).resolve(&cast, &down))
+            join_nodes(&targets(selector, &all).resolve(&roles, &down))
         };
         let n2_leads = [("leader", "n2")];
         assert_eq!(struck("leader", &n2_leads, &[]), "n2");

@@ -9,7 +9,7 @@ use duress_history::nemesis::{FaultName, LinkReturn, Occasion, Unjudged};
 use duress_history::{NemesisAct, NodeId};
 use duress_nemesis::nemesis::{Crash, Healed, Injected, NemesisError, Restart};
 use duress_nemesis::selector::Targets;
-use duress_nemesis::{Cast, Family, Fault, LossLimit, Role, ScheduledFault};
+use duress_nemesis::{Family, Fault, LossLimit, Role, RoleMap, ScheduledFault};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -213,9 +213,9 @@ impl Conductor {
         agenda.waits(fault, self.clock.now());
         let Some(trigger) = &fault.on else { return };
         let (id, events, event) = (fault.id, self.events.clone(), trigger.event.clone());
-        let cast = events.sightings.borrow().cast();
+        let roles = events.sightings.borrow().roles();
         let nodes = match fault.fault.targets() {
-            Some(targets) => targets.resolve(&cast, &[]),
+            Some(targets) => targets.resolve(&roles, &[]),
             None => self.cluster.nodes(),
         };
         course.waits.spawn_local(async move { (id, events.wait(event, nodes).await) });
@@ -309,13 +309,13 @@ impl Conductor {
         course: &mut Course,
     ) -> Duration {
         let (id, name) = (fault.id, name(fault));
-        let mut cast = self.events.sightings.borrow().cast();
-        let (leader, struck) = (cast.leader().cloned(), aimed(&fault.fault, event.as_ref(), &mut cast));
+        let mut roles = self.events.sightings.borrow().roles();
+        let (leader, struck) = (roles.leader().cloned(), aimed(&fault.fault, event.as_ref(), &mut roles));
         let event = event.map(|event| event.what);
         self.record(NemesisAct::Starting { fault: name.clone(), leader: leader.clone(), event }).await;
         course.situation.borrow_mut().begins(id, self.clock.now());
         let due = self.clock.origin() + at;
-        match self.nemesis.inject(id, &struck, cast, due).await {
+        match self.nemesis.inject(id, &struck, roles, due).await {
             Ok(Injected { evidence, since, nodes, away }) => {
                 let since = since.saturating_duration_since(self.clock.origin());
                 course.situation.borrow_mut().strikes(id, &fault.fault, nodes, since);
@@ -473,10 +473,10 @@ fn name(fault: &ScheduledFault) -> FaultName {
 }
 
 /// `fault` aimed at the node at which its event was seen, where the event has one and the fault strikes one node by choice.
-fn aimed(fault: &Fault, event: Option<&Seen>, cast: &mut Cast) -> Fault {
+fn aimed(fault: &Fault, event: Option<&Seen>, roles: &mut RoleMap) -> Fault {
     match event.and_then(|event| event.node.clone()) {
         Some(node) => {
-            cast.give(Role::new(OF_EVENT), node);
+            roles.give(Role::new(OF_EVENT), node);
             fault.aimed_at(&Role::new(OF_EVENT))
         }
         None => fault.clone(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use duress_history::NodeId;
 use duress_nemesis::nemesis::{Crash, Healed, Injected, Nemesis, NemesisError};
-use duress_nemesis::{Cast, Fault};
+use duress_nemesis::{Fault, RoleMap};
 use tokio::sync::oneshot;
 
 type Reply<T> = oneshot::Sender<Result<T, NemesisError>>;
@@ -14,7 +14,7 @@ type Reply<T> = oneshot::Sender<Result<T, NemesisError>>;
 enum Command {
     StartNodes(Reply<()>),
     StartNode { node: NodeId, reply: Reply<()> },
-    Inject { id: u32, fault: Box<Fault>, cast: Cast, due: Instant, reply: Reply<Injected> },
+    Inject { id: u32, fault: Box<Fault>, roles: RoleMap, due: Instant, reply: Reply<Injected> },
     Heal { id: u32, reply: Reply<Healed> },
     InForce(oneshot::Sender<Vec<u32>>),
     Running(oneshot::Sender<Vec<NodeId>>),
@@ -69,11 +69,11 @@ impl NemesisThread {
         &self,
         id: u32,
         fault: &Fault,
-        cast: Cast,
+        roles: RoleMap,
         due: Instant,
     ) -> Result<Injected, NemesisError> {
         let fault = Box::new(fault.clone());
-        self.ask(|reply| Command::Inject { id, fault, cast, due, reply }).await
+        self.ask(|reply| Command::Inject { id, fault, roles, due, reply }).await
     }
 
     /// Heals a fault; see [`Nemesis::heal`].
@@ -138,8 +138,8 @@ fn serve(mut nemesis: Nemesis, inbox: &mpsc::Receiver<Command>) -> Result<(), Ne
         match command {
             Command::StartNodes(reply) => drop(reply.send(nemesis.start_nodes())),
             Command::StartNode { node, reply } => drop(reply.send(nemesis.start_node(&node))),
-            Command::Inject { id, fault, cast, due, reply } => {
-                drop(reply.send(nemesis.inject(id, &fault, &cast, due)));
+            Command::Inject { id, fault, roles, due, reply } => {
+                drop(reply.send(nemesis.inject(id, &fault, &roles, due)));
             }
             Command::Heal { id, reply } => drop(reply.send(nemesis.heal(id))),
             Command::InForce(reply) => drop(reply.send(nemesis.in_force())),

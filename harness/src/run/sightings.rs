@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use duress_history::NodeId;
-use duress_nemesis::{Cast, Role as CastRole};
+use duress_nemesis::{Role as FaultRole, RoleMap};
 use duress_targets::{NodeStatus, Role};
 use tokio::sync::watch;
 
@@ -72,15 +72,15 @@ impl Sightings {
 
     /// Which node has which role by now.
     #[must_use]
-    pub fn cast(&self) -> Cast {
-        let mut cast = Cast::default();
+    pub fn roles(&self) -> RoleMap {
+        let mut roles = RoleMap::default();
         let led = [
-            (CastRole::LEADER, self.leader.as_ref().map(|(node, _)| node)),
-            (CastRole::OLD_LEADER, self.before.as_ref()),
+            (FaultRole::LEADER, self.leader.as_ref().map(|(node, _)| node)),
+            (FaultRole::OLD_LEADER, self.before.as_ref()),
         ];
         for (role, node) in led {
             if let Some(node) = node {
-                cast.give(CastRole::new(role), node.clone());
+                roles.give(FaultRole::new(role), node.clone());
             }
         }
         // Of several nodes that say that they lead a partition, the one with the latest epoch does.
@@ -97,15 +97,15 @@ impl Sightings {
             }
         }
         for (partition, (_, node)) in partitions {
-            cast.give(CastRole::new(partition), node.clone());
+            roles.give(FaultRole::new(partition), node.clone());
         }
         // Roles without an epoch belong to the node that most others name.
         for (role, holders) in named {
             if let Some((holder, _)) = holders.into_iter().max_by_key(|(_, count)| *count) {
-                cast.give(CastRole::new(role), holder.clone());
+                roles.give(FaultRole::new(role), holder.clone());
             }
         }
-        cast
+        roles
     }
 
     /// Changes of the leader, from now on.
@@ -127,8 +127,8 @@ mod tests {
         NodeStatus { role, leader: Some(node(leader)), term: Some(term), ..NodeStatus::default() }
     }
 
-    fn led(cast: &Cast, role: &str) -> Option<String> {
-        cast.of(&CastRole::new(role)).first().map(NodeId::to_string)
+    fn led(roles: &RoleMap, role: &str) -> Option<String> {
+        roles.of(&FaultRole::new(role)).first().map(NodeId::to_string)
     }
 
     #[test]
@@ -139,16 +139,16 @@ mod tests {
         assert_eq!(sightings.saw(&node("n2"), Some(&status(Role::Follower, "n1", 3))), None);
         // It is killed: others still name it, until one of them leads.
         assert_eq!(sightings.saw(&node("n1"), None), None);
-        assert_eq!(led(&sightings.cast(), "leader").as_deref(), Some("n1"));
+        assert_eq!(led(&sightings.roles(), "leader").as_deref(), Some("n1"));
         let next = sightings.saw(&node("n3"), Some(&status(Role::Leader, "n3", 4)));
         assert_eq!(next, Some(Change { node: node("n3"), before: Some(node("n1")), term: Some(4) }));
         // The old one wakes, and believes what it believed.
         assert_eq!(sightings.saw(&node("n1"), Some(&status(Role::Leader, "n1", 3))), None);
-        assert_eq!(led(&sightings.cast(), "leader").as_deref(), Some("n3"));
-        assert_eq!(led(&sightings.cast(), "old-leader").as_deref(), Some("n1"));
+        assert_eq!(led(&sightings.roles(), "leader").as_deref(), Some("n3"));
+        assert_eq!(led(&sightings.roles(), "old-leader").as_deref(), Some("n1"));
         // A node of an old term alone is no change either.
         assert_eq!(sightings.saw(&node("n3"), None), None);
-        assert_eq!(led(&sightings.cast(), "leader").as_deref(), Some("n3"));
+        assert_eq!(led(&sightings.roles(), "leader").as_deref(), Some("n3"));
     }
 
     #[test]
@@ -179,8 +179,8 @@ mod tests {
         sightings.saw(&node("n1"), Some(&of("n1", 4)));
         sightings.saw(&node("n2"), Some(&of("n3", 7)));
         sightings.saw(&node("n3"), Some(&of("n3", 5)));
-        let cast = sightings.cast();
-        assert_eq!(led(&cast, "controller").as_deref(), Some("n3"));
-        assert_eq!(led(&cast, "log-0").as_deref(), Some("n2"));
+        let roles = sightings.roles();
+        assert_eq!(led(&roles, "controller").as_deref(), Some("n3"));
+        assert_eq!(led(&roles, "log-0").as_deref(), Some("n2"));
     }
 }

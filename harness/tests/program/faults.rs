@@ -89,7 +89,7 @@ fn events(stage: &Stage) -> Vec<String> {
 
 fn faults_begin_at_events() {
     let stage = Stage::set();
-    let line = "run store --nodes 3 --time-limit 14 --interval 1s --seed 3 --floor 0 \
+    let line = "run store --time-limit 20 --interval 1s --seed 3 --floor 0 \
                 --faults kill:one@op=20,pause:leader@packet=100,restart:one@log=role,kill:one@heal=30ms";
     let run = stage.run(line, PATIENCE).exits(0);
     let events = events(&stage);

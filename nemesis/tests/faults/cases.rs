@@ -6,7 +6,7 @@ use duress_arena::ProbeOutcome;
 use duress_arena::clock::absolute_waits_missing;
 use duress_history::nemesis::DiskSeen;
 use duress_nemesis::nemesis::{Injected, NemesisError, Restart};
-use duress_nemesis::{Cast, Evidence, Proof};
+use duress_nemesis::{Evidence, Proof, RoleMap};
 
 use crate::program::{DISK_FAILED, FAREWELL};
 use crate::stage::{Allowed, Needs, Stage, name, wait_until};
@@ -122,7 +122,7 @@ fn faults_are_in_force_when_they_are_due(allowed: &Allowed) {
     {
         let due = Instant::now() + Duration::from_millis(30);
         let fault = stage.fault(item);
-        let injected = stage.nemesis.inject(id, &fault, &Cast::default(), due).expect("it takes hold");
+        let injected = stage.nemesis.inject(id, &fault, &RoleMap::default(), due).expect("it takes hold");
         assert!(injected.since >= due, "{item} came too early");
         let late = injected.since - due;
         // Milliseconds on an idle machine; the bound is for a busy one.

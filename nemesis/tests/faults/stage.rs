@@ -15,7 +15,7 @@ use duress_history::NodeId;
 use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::nemesis::{Crash, Injected, Nemesis, NemesisError, Restart};
 use duress_nemesis::schedule::{MixOptions, expand};
-use duress_nemesis::{Cast, Evidence, Fault, FaultSpec, LossLimit, Role};
+use duress_nemesis::{Evidence, Fault, FaultSpec, LossLimit, Role, RoleMap};
 use nix::sys::signal::{Signal, kill};
 use tempfile::TempDir;
 
@@ -185,8 +185,8 @@ impl Stage {
         let fault = self.fault(item);
         let roles = [Role::LEADER, Role::OLD_LEADER, "controller"].map(Role::new);
         let led = [leader, "n2", "n3"].map(name);
-        let cast: Cast = roles.into_iter().zip(led).collect();
-        self.nemesis.inject(id, &fault, &cast, Instant::now())
+        let roles: RoleMap = roles.into_iter().zip(led).collect();
+        self.nemesis.inject(id, &fault, &roles, Instant::now())
     }
 
     /// Heals fault `id`.

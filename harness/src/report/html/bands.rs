@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use duress_history::NodeId;
 use duress_history::nemesis::{Evidence, FaultName, NemesisAct};
-use duress_nemesis::{Cast, Cut, Fault};
+use duress_nemesis::{Cut, Fault, RoleMap};
 use serde::Serialize;
 
 use super::history::RunHistory;
@@ -90,7 +90,7 @@ fn places(id: u32, held: &Held<'_>, plan: &Plan) -> BTreeMap<String, bool> {
     }
     let seen = held.evidence.nodes();
     let struck = match scheduled.and_then(Fault::targets) {
-        Some(targets) if seen.is_empty() => targets.resolve(&Cast::default(), &[]),
+        Some(targets) if seen.is_empty() => targets.resolve(&RoleMap::default(), &[]),
         _ => seen.into_iter().cloned().collect(),
     };
     struck.into_iter().map(|node| (node.to_string(), true)).collect()
