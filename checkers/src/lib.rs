@@ -9,6 +9,7 @@
 //! - [`delivery`]: does every message that a log acknowledged come, once, in order, and nothing else?
 //! - [`kv_append`]: the same of strings that can be appended to;
 //! - [`total_queue`]: does everything that went into a queue come out?
+//! - [`transactions`]: which consistency model do transactions on lists and registers keep?
 //! - [`table`]: does what compaction leaves of a log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is data.
@@ -50,6 +51,7 @@ pub mod set;
 pub mod stale_reads;
 pub mod table;
 pub mod total_queue;
+pub mod transactions;
 pub mod verdict;
 mod witness;
 

@@ -7,8 +7,8 @@
 //! - [`node`]: the names of hosts; [`scalar`]: keys and values;
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its vocabulary;
 //! - [`nemesis`]: what the nemesis did, and the evidence for it;
-//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`] and [`kv_append`]: the vocabularies;
-//!   [`initial`]: what is assumed of registers;
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`], [`kv_append`] and [`txn`]: the
+//!   vocabularies; [`initial`]: what is assumed of registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: a history in any format, from anywhere; [`edn`]: Jepsen's, as it is written;
 //! - [`pairs`]: invocations paired with their completions;
@@ -51,6 +51,7 @@ pub mod set;
 mod syntax;
 pub mod table;
 pub mod total_queue;
+pub mod txn;
 
 pub use error::ReadError;
 pub use event::{Event, Fields, History, OpError, OpType, Payload, PayloadError, Process};
