@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
+use duress_checkers::transactions::ConsistencyModel;
 use duress_history::event::Torn;
 use duress_history::nemesis::NemesisAct;
 use duress_history::pairs::{PairError, pair};
@@ -29,6 +30,8 @@ use crate::run::clock::nanos;
 pub struct Question {
     /// What is promised of the answers.
     pub promise: Promise,
+    /// What is promised of transactions.
+    pub consistency: ConsistencyModel,
     /// What is assumed of registers.
     pub assumed: Assumed,
     /// When everything was healed and nothing more was written, in nanoseconds since the run began: reads that begin
@@ -39,7 +42,12 @@ pub struct Question {
 impl Default for Question {
     /// Everything is promised, and objects hold nothing at first.
     fn default() -> Self {
-        Self { promise: Promise::LINEARIZABLE, assumed: Assumed::default(), healed_ns: None }
+        Self {
+            promise: Promise::LINEARIZABLE,
+            consistency: ConsistencyModel::default(),
+            assumed: Assumed::default(),
+            healed_ns: None,
+        }
     }
 }
 

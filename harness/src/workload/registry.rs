@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 use duress_settings::{hint, nearest};
 
 use super::erased::{Erased, Model, Workload};
-use super::models::{CasRegisterModel, KvAppendModel, MutexModel, TotalQueueModel};
+use super::models::{
+    CasRegisterModel, KvAppendModel, ListAppendModel, MutexModel, RwRegisterModel, TotalQueueModel,
+};
 use super::{log::LogOptions, queue::QueueOptions, register::RegisterOptions, table::TableOptions};
 
 /// The workloads that the program knows, in the order in which they are listed.
@@ -27,6 +29,8 @@ impl Workloads {
             Box::new(MutexModel),
             Box::new(KvAppendModel),
             Box::new(TotalQueueModel),
+            Box::new(ListAppendModel),
+            Box::new(RwRegisterModel),
         ];
         Self { workloads: Vec::new(), foreign }
             .with::<RegisterOptions>()
