@@ -57,7 +57,7 @@ mkdir -p "$out/upload" || exit 255
 worst=0
 for file in "$@"; do
     name=$(basename "$file" .toml)
-    # Nobody's spaces are meant to stay within a word here.
+    # No word here has spaces in it.
     # shellcheck disable=SC2086
     "$duress" matrix "$file" --out "$out/$name" ${DURESS_ARGS:-}
     code=$?

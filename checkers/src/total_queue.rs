@@ -238,7 +238,7 @@ impl<'a> Facts<'a> {
         witness.anomaly(kind, taker, format!("{taken} took {value} out, but {why}"), steps)
     }
 
-    /// Of the values `missing`, one more than the dequeues of unknown outcome can have taken.
+    /// Those of the values `missing` that prove a loss: one more than the dequeues of unknown outcome can have taken.
     fn lost(&self, missing: &[(&Scalar, Op)]) -> crate::verdict::Anomaly {
         let drain = self.drain.unwrap_or_default();
         let values: Vec<Scalar> = missing.iter().map(|(value, _)| (*value).clone()).collect();

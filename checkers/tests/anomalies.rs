@@ -2,7 +2,7 @@
 //!
 //! A history is written as words, one event each: process, type, action.
 //! - `0i` invokes, `0o` completes, `0f` fails, `0?` is of unknown outcome;
-//! - `w7` writes 7, `r7` reads 7 (`r_` null), `c3:4` compares with 3 and sets 4, `a` acquires, `l` releases.
+//! - `w7` writes 7, `r7` reads 7 (`r_` null), `c3:4` compares with 3 and sets 4, `c3:4!7` failed and saw 7, `a` acquires, `l` releases.
 //!
 //! `A(B)` in an expectation is the anomaly's name and the operations it must name, in the order of their labels.
 
@@ -39,7 +39,12 @@ fn history(words: &str) -> String {
                 "r" => ("read", value(rest)),
                 "c" => {
                     let (old, new) = rest.split_once(':').expect("old:new");
-                    ("cas", format!("[{} {}]", value(old), value(new)))
+                    let (new, saw) = match new.split_once('!') {
+                        Some((new, "_")) => (new, " :error :differs, :saw []".to_owned()),
+                        Some((new, saw)) => (new, format!(" :error :differs, :saw [{saw}]")),
+                        None => (new, String::new()),
+                    };
+                    ("cas", format!("[{} {}]{saw}", value(old), value(new)))
                 }
                 "a" => ("acquire", "nil".to_owned()),
                 "l" => ("release", "nil".to_owned()),
@@ -184,4 +189,19 @@ fn a_dead_write_may_come_before_a_crashed_one_that_restores_the_value() {
 fn a_failed_cas_is_no_observation() {
     check("0iw1 0ow1 1ic1:2 1fc1:2 2ir_ 2or1", "valid");
     check("0iw1 0ow1 1ic1:2 1fc1:2 2ir_ 2or2", "aborted-read(cas 1 -> 2, read -> 2)");
+}
+
+#[test]
+fn a_comparison_that_failed_is_a_read_where_it_says_what_it_saw() {
+    // Without that, it says nothing.
+    check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8 3ir_ 3or2", "valid");
+    check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8!2 3ir_ 3or2", "valid");
+    check("0iw1 0ow1 1iw2 1ow2 2ic7:8 2fc7:8!1", "lost-write(write 1, write 2, cas 7 -> 8 refused, saw 1)");
+    // While the write was under way, either may have been there.
+    check("0iw1 0ow1 1iw2 2ic7:8 2fc7:8!1 1ow2", "valid");
+    check("0iw1 0ow1 1iw2 2ic7:8 2fc7:8!2 1ow2", "valid");
+    check("0iw1 0ow1 2ic7:8 2fc7:8!_", "lost-write(write 1, cas 7 -> 8 refused, saw null)");
+    check("0ic7:8 0fc7:8!_ 1iw1 1ow1", "valid");
+    // What it did not write is not there.
+    check("0iw1 0ow1 1ic7:8 1fc7:8!1 2ir_ 2or8", "aborted-read(cas 7 -> 8 refused, saw 1, read -> 8)");
 }

@@ -332,6 +332,16 @@ fn committed_offsets() {
     check(&format!("{consumed} 4!c1 1!c2 3!d1"), back);
     check(&format!("{consumed} 1!c2 4ic 4?c 3!d1"), "valid");
     check(&format!("{consumed} 1!c2 1!k0 3!d1"), "valid");
+    // A member whose partition another one has had meanwhile is fenced; one that is no member is not.
+    let accepted = "committed-offset-back(commit t0-0 -> 2; commit t0-0 -> 1)";
+    check(&format!("{consumed} 4!u 4!p1@0 1!c2 4!c1"), accepted);
+    check(&format!("{consumed} 4!u 4!p1@0 1!c2 4!c1 3!d1"), accepted);
+    check(
+        &format!("{consumed} 4!u 4!p1@0 3!d2 4!c1"),
+        &accepted.replace("commit t0-0 -> 2", "committed t0-0 -> 2"),
+    );
+    check(&format!("{consumed} 4!u 4!p1@0 4ic 1!c2 4oc1"), "valid");
+    check(&format!("{consumed} 1!c2 4!c1"), "valid");
     // A member of unknown outcome is fenced.
     check(&format!("{consumed} 3!d2 1ic 1?c 3!d1"), &back.replace("commit t", "committed t"));
 }

@@ -199,3 +199,99 @@ fn absurd_operations_do_not_panic() {
     let report = check(&absurd, &Budget::default());
     assert_eq!(report.keys, 1);
 }
+
+#[test]
+fn many_processes_are_no_burden() {
+    for (processes, crashed_per_mille, values) in [(30, 0, 5), (50, 0, 5), (10, 10, 5), (10, 50, 20)] {
+        let values = Values::Below(values);
+        let shape = Shape { operations: 3_000, keys: 1, processes, crashed_per_mille, values, ..SHAPE };
+        let report = check(&simulation::operations(11, shape), &Budget::default());
+        assert_eq!(report.verdict, Verdict::Valid, "{shape:?}");
+        assert!(statistics(&report).configurations < 30_000, "{shape:?}: {:?}", statistics(&report));
+
+        let mut operations = simulation::operations(11, shape);
+        make_stale(&mut operations);
+        let report = check(&operations, &Budget::default());
+        let Verdict::Invalid(anomalies) = &report.verdict else { panic!("{shape:?}: {:?}", report.verdict) };
+        assert!(anomalies[0].operations.len() <= 12, "{shape:?}: {anomalies:#?}");
+        assert!(statistics(&report).configurations < 100_000, "{shape:?}: {:?}", statistics(&report));
+    }
+}
+
+/// Makes a read of the second half answer a value that was surely gone: every write of it that had begun was over before
+/// another one began, which was over before the read began.
+fn make_stale(operations: &mut [Operation<Register>]) {
+    let spans: Vec<(u64, u64, Scalar)> = operations
+        .iter()
+        .filter_map(|operation| {
+            let end = match operation.completion {
+                Completion::Ok { index, .. } => index,
+                Completion::Info { .. } => u64::MAX,
+                Completion::Fail { .. } => return None,
+            };
+            match &operation.action.op {
+                RegisterOp::Read(_) => None,
+                RegisterOp::Write(value) | RegisterOp::Cas { new: value, .. } => {
+                    Some((operation.index, end, value.clone()))
+                }
+            }
+        })
+        .collect();
+    let gone = |value: &Scalar, began: u64, answered: u64| {
+        let until = spans.iter().filter(|(begin, _, other)| other == value && *begin < answered);
+        let until = until.map(|(_, end, _)| *end).max();
+        let after = |(begin, end, other): &&(u64, u64, Scalar)| {
+            other != value && Some(*begin) > until && *end < began
+        };
+        until.is_some() && spans.iter().any(|span| after(&span))
+    };
+    for operation in operations.iter_mut().skip(1_500) {
+        if let Completion::Ok { index, answer: Register { op: RegisterOp::Read(read), .. }, .. } =
+            &mut operation.completion
+            && let Some((_, _, value)) =
+                spans.iter().find(|(_, _, value)| gone(value, operation.index, *index))
+        {
+            *read = Some(value.clone());
+            return;
+        }
+    }
+    panic!("no value was ever gone");
+}
+
+#[test]
+fn compare_and_sets_that_stay_open_to_the_end_need_no_search() {
+    let operation = |process: u64, index: u64, end: u64, op: RegisterOp| Operation {
+        process: Process(process),
+        node: None,
+        index,
+        time: index,
+        action: Register { key: Scalar::from("x"), op: op.clone() },
+        completion: Completion::Ok { index: end, time: end, answer: Register { key: Scalar::from("x"), op } },
+    };
+    let value = |at: u64| Scalar::Int(at as i64);
+    let waiting = 70;
+    // Each takes effect before another write is made, and is not seen.
+    let old = |at: u64| at * at % 5;
+    let mut operations: Vec<Operation<Register>> = (0..waiting)
+        .map(|at| {
+            let op = RegisterOp::Cas { old: Some(value(old(at))), new: value((old(at) + 1 + at % 4) % 5) };
+            operation(100 + at, at, 10_000 + at, op)
+        })
+        .collect();
+    for at in 0..500 {
+        let begin = waiting + 4 * at;
+        operations.push(operation(0, begin, begin + 1, RegisterOp::Write(value(old(at)))));
+        operations.push(operation(0, begin + 2, begin + 3, RegisterOp::Read(Some(value(old(at))))));
+    }
+    let report = check(&operations, &Budget::default());
+    assert_eq!(report.verdict, Verdict::Valid);
+    assert!(statistics(&report).configurations < 2_000, "{:?}", statistics(&report));
+    // None of them can find what was never there.
+    operations[40].action.op = RegisterOp::Cas { old: Some(value(9)), new: value(1) };
+    let action = operations[40].action.clone();
+    if let Completion::Ok { answer, .. } = &mut operations[40].completion {
+        *answer = action;
+    }
+    let report = check(&operations, &Budget::default());
+    assert!(matches!(report.verdict, Verdict::Invalid(_)), "{:?}", report.verdict);
+}

@@ -27,6 +27,7 @@ use duress_history::table::Table;
 use duress_history::total_queue::TotalQueue;
 use duress_history::txn::{ListAppend, RwRegister};
 use duress_history::{Assumed, Consistency, Delivery, Initial, NilReads, Payload};
+use duress_testing::{Missing, Need, trial};
 use libtest_mimic::{Arguments, Completion, Trial};
 
 /// What the comment of a history says after `word`.
@@ -141,15 +142,11 @@ fn our_own() -> Vec<Trial> {
 }
 
 /// The rows of the index in the folder that the environment's `variable` names, without its heading; or, where it names
-/// none, the one trial that says so, and fails where `name` is required.
-fn index(variable: &'static str, name: &'static str) -> Result<(PathBuf, Vec<Vec<String>>), Vec<Trial>> {
+/// none, the one trial that says so.
+fn index(variable: &'static str, need: Need) -> Result<(PathBuf, Vec<Vec<String>>), Vec<Trial>> {
     let Some(root) = env::var_os(variable).map(PathBuf::from) else {
-        let required = env::var("DURESS_REQUIRE").unwrap_or_default();
-        let required = required.split(',').any(|what| what == "all" || what == name);
-        return Err(vec![Trial::ignorable_test(name, move || {
-            let reason = format!("{variable} names no folder with histories and their index");
-            if required { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) }
-        })]);
+        let reason = format!("{variable} names no folder with histories and their index");
+        return Err(vec![trial(need.name(), move || Err(Missing::new(need, reason)))]);
     };
     let path = root.join("INDEX.tsv");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -161,7 +158,7 @@ fn index(variable: &'static str, name: &'static str) -> Result<(PathBuf, Vec<Vec
 
 /// One trial for each history that the index in the folder `DURESS_CORPORA` lists with its verdict.
 fn of_others() -> Vec<Trial> {
-    let (root, rows) = match index("DURESS_CORPORA", "corpora") {
+    let (root, rows) = match index("DURESS_CORPORA", Need::Corpora) {
         Ok(found) => found,
         Err(trials) => return trials,
     };
@@ -170,7 +167,7 @@ fn of_others() -> Vec<Trial> {
             .unwrap_or_else(|fields| panic!("path, model, options, expected: {fields:?}"));
         let blind = BLIND_ELSEWHERE.contains(&&*path);
         let expected = if blind { "invalid phantom-read".to_owned() } else { expected };
-        trial(format!("corpora/{path}"), root.join(path), format!("--model {model} {options}"), expected)
+        recorded(format!("corpora/{path}"), root.join(path), format!("--model {model} {options}"), expected)
     };
     rows.into_iter().map(trial).collect()
 }
@@ -181,21 +178,21 @@ const BLIND_ELSEWHERE: [&str; 1] = ["elle-cli/elle-rw-register.json"];
 
 /// One trial for each small history that the index in the folder `DURESS_CASES` lists with what is right.
 fn of_every_kind() -> Vec<Trial> {
-    let (root, rows) = match index("DURESS_CASES", "cases") {
+    let (root, rows) = match index("DURESS_CASES", Need::Cases) {
         Ok(found) => found,
         Err(trials) => return trials,
     };
     let trial = |fields: Vec<String>| {
         let [path, options, right, _] = <[String; 4]>::try_from(fields)
             .unwrap_or_else(|fields| panic!("file, options, right, why: {fields:?}"));
-        trial(format!("cases/{path}"), root.join(path), options, right)
+        recorded(format!("cases/{path}"), root.join(path), options, right)
     };
     rows.into_iter().map(trial).collect()
 }
 
 /// Checks the history at `path` with `options`, which are those of the command line: what is `right` is a verdict, and
 /// perhaps the name of an anomaly.
-fn trial(name: String, path: PathBuf, options: String, right: String) -> Trial {
+fn recorded(name: String, path: PathBuf, options: String, right: String) -> Trial {
     Trial::ignorable_test(name, move || {
         let (mut model, mut assumed) = (String::new(), Assumed::default());
         let mut words = options.split_whitespace();
@@ -215,8 +212,8 @@ fn trial(name: String, path: PathBuf, options: String, right: String) -> Trial {
         let report = check(&model, &path, &assumed);
         let (verdict, kind) =
             right.split_once(' ').map_or((&*right, None), |(verdict, kind)| (verdict, Some(kind)));
-        // Some call a history valid in which nothing happened.
-        let nothing = matches!(&report.verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. }]));
+        // Some call a history valid in which nothing happened, or nothing was read.
+        let nothing = matches!(&report.verdict, Verdict::Unknown(reasons) if matches!(reasons[..], [Reason::NothingHappened { .. } | Reason::NothingObserved { .. }]));
         assert_verdict(&report, if nothing && verdict == "valid" { "unknown" } else { verdict });
         if let Some(kind) = kind {
             let kinds: Vec<&str> =

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress::report::progress::Progress;
 use duress::run::clock::Clock;
-use duress::run::dispatcher::{Dispatcher, DispatcherParts, Stop};
+use duress::run::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
 use duress::workload::generator::{Context, Generator, Next};
 use duress::workload::log::LogOptions;
 use duress::workload::log::mix::LogMix;
@@ -100,9 +100,15 @@ fn closed_loop(processes: usize, operations: u64) -> Duration {
         let mut dispatcher = Dispatcher::start(DispatcherParts {
             recorder: Recorder::create(&history).expect("a new history"),
             clock: Clock::start(),
-            nodes: (0..processes).map(|slot| nodes[slot % NODES].clone()).collect(),
-            make_client: Box::new(|_| Box::new(MemoryClient)),
-            operation_timeout: Duration::from_secs(1),
+            habits: (0..processes)
+                .map(|slot| Habit {
+                    home: nodes[slot % NODES].clone(),
+                    stays: Stays::AtHome,
+                    timeout: Duration::from_secs(1),
+                    at_heal: AtHeal::Waits,
+                })
+                .collect(),
+            make_client: Box::new(|_, _| Box::new(MemoryClient)),
             nemesis,
             stop,
             progress: Progress::quiet(),

@@ -8,13 +8,14 @@
 //! - [`record`]: what a run leaves behind;
 //! - [`judge`]: from a history to a verdict;
 //! - [`report`]: what a person sees;
-//! - [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
-//!   [`serve`]: runs in a browser;
+//! - [`trial`]: runs as child processes, counted; [`matrix`]: many runs, each with an expectation, as a gate; [`lesson`]: what settings are worth, as a table;
+//!   [`hunt`]: until one finds something, and [`shrink`]: that made small; [`serve`]: runs in a browser;
 //! - [`cli`]: the command line, and how the program ends.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod cli;
+pub mod hunt;
 pub mod judge;
 pub mod lesson;
 pub mod matrix;
@@ -23,5 +24,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod serve;
+pub mod shrink;
 pub mod systems;
+pub mod trial;
 pub mod workload;

@@ -15,6 +15,7 @@ fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Reque
         options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         bug: bug.map(str::to_owned),
         nodes: 5,
+        ..Request::default()
     }
 }
 
@@ -100,7 +101,7 @@ fn defaults_are_filled_in() {
 
 #[test]
 fn settings_that_were_not_filled_in_are_refused() {
-    let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None };
+    let bare = Settings { mode: "raft".to_owned(), options: [].into(), bug: None, programs: [].into() };
     let Err(error) = find("store").deploy(&bare, &Topology { nodes: Vec::new() }) else { panic!("deployed") };
     assert_eq!(error.to_string(), "the settings of mode raft lack option reads");
 }
@@ -116,7 +117,8 @@ fn errors_list_what_is_accepted() {
         (
             refused(store, &ask(None, &[], Some("stale-read"))),
             "store has no bug \"stale-read\"; accepted: ack-before-commit, stale-leader-read, vote-not-persisted, \
-             fsync-skipped, cas-before-order",
+             fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, lease-short-of-quorum, \
+             replica-skips-change",
         ),
         (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
         (

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace, and the crates of ours that each may depend on, in any kind of dependency.
-const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
+    ("duress-testing", &[]),
     ("duress-history", &[]),
-    ("duress-checkers", &["duress-history"]),
-    ("duress-arena", &[]),
-    ("duress-nemesis", &["duress-arena", "duress-history"]),
+    ("duress-checkers", &["duress-history", "duress-testing"]),
+    ("duress-arena", &["duress-testing"]),
+    ("duress-nemesis", &["duress-arena", "duress-history", "duress-testing"]),
     ("duress-settings", &[]),
     ("duress-consensus", &[]),
-    ("duress-store", &["duress-consensus", "duress-settings"]),
-    ("duress-broker", &["duress-consensus", "duress-settings"]),
-    ("duress-targets", &["duress-arena", "duress-history", "duress-settings"]),
+    ("duress-store", &["duress-consensus", "duress-settings", "duress-testing"]),
+    ("duress-broker", &["duress-consensus", "duress-settings", "duress-testing"]),
+    ("duress-targets", &["duress-arena", "duress-history", "duress-settings", "duress-testing"]),
     (
         "duress",
         &[
@@ -26,6 +27,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
             "duress-settings",
             "duress-store",
             "duress-targets",
+            "duress-testing",
         ],
     ),
 ];
@@ -149,6 +151,38 @@ fn libraries_neither_print_nor_exit() {
                 assert!(owns_output || !text.contains(stream), "{path} must print through cli/output.rs");
             }
             assert!(!text.contains("process::exit("), "{path} must return an exit code");
+        }
+    }
+}
+
+#[test]
+fn no_file_lies_outside_the_tree_of_modules() {
+    for member in members() {
+        let files = sources(&format!("{member}/src"));
+        for path in files.keys() {
+            let path = Path::new(path);
+            let name =
+                |path: &Path| path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+            let (folder, name) = match name(path).as_str() {
+                "lib" | "main" => continue,
+                "mod" => {
+                    let folder = path.parent().expect("it is in src");
+                    (folder.parent().expect("it is below src"), name(folder))
+                }
+                module => (path.parent().expect("it is in src"), module.to_owned()),
+            };
+            // Its parent is beside it, or is the file that is named like the folder.
+            let parents = files.iter().filter(|(other, _)| {
+                let other = Path::new(other.as_str());
+                other.parent() == Some(folder) || other == folder.with_extension("rs")
+            });
+            let declared = format!("mod {name};");
+            let mut lines = parents.flat_map(|(_, text)| text.lines());
+            assert!(
+                lines.any(|line| line.trim_end().ends_with(&declared)),
+                "{} is in no module",
+                path.display()
+            );
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
-    /// Of a folder: no history is in it.
+    /// The folder has no history in it.
     #[error("there is no history in the folder {}: it has none of {}", path.display(), looked_for.join(", "))]
     NoHistory {
         /// The folder.

@@ -75,6 +75,9 @@ pub struct OpError {
     pub kind: Option<Cow<'static, str>>,
     /// The target's or the network's words.
     pub text: String,
+    /// The value that the target says was there instead of the one compared with, `None` where nothing was: what a failed
+    /// comparison saw. Only where the target promises that this is a read of its own, atomic with the comparison.
+    pub saw: Option<Option<Scalar>>,
 }
 
 impl fmt::Display for OpError {

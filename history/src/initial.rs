@@ -20,7 +20,7 @@ pub struct Assumed {
 pub enum Initial {
     /// All the same value; `None` is nil: they were never written.
     Known(Option<Scalar>),
-    /// Each a value of its own, which nobody knows: the store was not empty.
+    /// Each a value of its own, which is not known: the store was not empty.
     Any,
 }
 

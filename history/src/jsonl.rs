@@ -16,6 +16,7 @@
 //! | `value` | any | its argument or answer, from the model's vocabulary; `null` where it is missing |
 //! | `node` | string, optional | the node the client spoke to |
 //! | `error` | string, optional | why it failed or is unknown |
+//! | `saw` | array, optional | in a failed compare-and-set the value that was there instead, if any was |
 //! | `error_kind` | string, optional | the same as statistics count it: `refused`, `timeout`, … |
 //!
 //! Other fields are ignored. A last line that was cut short (the recorder was killed) is left out and reported as
@@ -36,6 +37,7 @@ pub use crate::error::ReadError;
 use crate::event::{Event, Fields, History, OpError, OpType, Payload};
 use crate::import::{self, Actor, Options, Raw, Time};
 use crate::nemesis::NemesisAct;
+use crate::scalar::Scalar;
 
 /// `process` of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +107,9 @@ pub struct Line<'a> {
     /// The same as statistics count it.
     #[serde(default)]
     pub error_kind: Option<String>,
+    /// The value that a failed comparison saw: none where nothing was there.
+    #[serde(default)]
+    saw: Option<Vec<Scalar>>,
 }
 
 /// A name that is not kept: of few names there are many copies in a file.
@@ -164,6 +169,7 @@ impl Line<'_> {
             node: self.node().map(Cow::Borrowed),
             error: self.error.clone(),
             error_kind: self.error_kind.clone(),
+            saw: self.saw.clone(),
         }
     }
 }
@@ -219,10 +225,13 @@ impl<A: Payload> Serialize for Event<A> {
         if let Some(node) = &self.node {
             line.serialize_field("node", node)?;
         }
-        if let Some(OpError { kind, text }) = &self.error {
+        if let Some(OpError { kind, text, saw }) = &self.error {
             line.serialize_field("error", text)?;
             if let Some(kind) = kind {
                 line.serialize_field("error_kind", kind)?;
+            }
+            if let Some(saw) = saw {
+                line.serialize_field("saw", saw.as_slice())?;
             }
         }
         line.end()

@@ -183,7 +183,7 @@ thread_local! {
 }
 
 /// `text`, of which equal ones that a thread reads share one place: partitions are few, and a history names each of them
-/// a million times. That takes less memory, and whoever compares names finds them in the processor's cache.
+/// a million times. That takes less memory, and a comparison of names finds them in the processor's cache.
 fn shared(text: &str) -> ArcStr {
     SHARED.with_borrow_mut(|texts| {
         if let Some(known) = texts.get(text) {

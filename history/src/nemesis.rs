@@ -12,12 +12,14 @@
 //! | the same, with `error` | as the first | it could not be healed |
 //! | `recovery` | a [`Recovery`] | what came back after a heal |
 //! | `crash` | `node`, `status`, `fault` | a node ended though nothing had ended it |
+//! | `compared` | a [`Comparison`] | what every node held of its own |
 //! | `recovered` | `after_ms`, `not_serving` | the end of the faults: every node was awaited |
 //!
 //! Whatever else a nemesis recorded, another harness's for example, is [`NemesisAct::Foreign`], and never an error.
 //! `summary` is the evidence in words, for a reader of the file; it is never read back.
 
 mod clock_seen;
+mod comparison;
 mod disk_seen;
 mod evidence;
 mod packet_seen;
@@ -30,6 +32,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use clock_seen::{CLOCK_TOLERANCE_NS, ClockAsked, ClockSeen, NodeClock, ProcessClock, UnpatchedProcess};
+pub use comparison::{Agreement, ComparedObject, Comparison, CopySeen, Difference, Occasion};
 pub use disk_seen::{CutFile, DiskProbe, DiskSeen, FlippedBit, LastingFault, NodeDisk, Undone};
 pub use evidence::{Evidence, Proof};
 pub use packet_seen::{PacketsSeen, Touches};
@@ -129,6 +132,8 @@ pub enum NemesisAct {
         /// The nodes that did not serve in the end.
         not_serving: Vec<NodeId>,
     },
+    /// What every node holds of its own was compared.
+    Compared(Comparison),
     /// What another harness's nemesis did, in its own form.
     Foreign {
         /// What was done.
@@ -153,7 +158,7 @@ impl NemesisAct {
             | Self::StopFailed { fault, .. } => Some(fault.id),
             Self::Recovered(recovery) => Some(recovery.fault),
             Self::NodeEnded { fault, .. } => *fault,
-            Self::Settled { .. } | Self::Foreign { .. } => None,
+            Self::Settled { .. } | Self::Compared(_) | Self::Foreign { .. } => None,
         }
     }
 }
@@ -183,6 +188,7 @@ impl fmt::Display for NemesisAct {
                 let nodes: Vec<&str> = not_serving.iter().map(NodeId::as_str).collect();
                 write!(f, "{after_ms} ms after all faults were healed, {} did not serve", nodes.join(", "))
             }
+            Self::Compared(comparison) => write!(f, "compared copies: {comparison}"),
             Self::Foreign { f: name, value, error } => {
                 let name = name.as_str().map_or_else(|| name.to_string(), str::to_owned);
                 f.write_str(&name)?;

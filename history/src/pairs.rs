@@ -1,6 +1,6 @@
 //! Operations: invocations paired with their completions.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::event::{Event, OpError, OpType, Payload, Process};
 use crate::node::NodeId;
@@ -117,7 +117,7 @@ pub enum PairError {
 pub fn pair<A: Payload>(events: impl IntoIterator<Item = Event<A>>) -> Result<Vec<Operation<A>>, PairError> {
     let events = events.into_iter();
     let mut operations: Vec<Operation<A>> = Vec::with_capacity(events.size_hint().0 / 2 + 1);
-    let mut open: HashMap<Process, usize> = HashMap::new();
+    let mut open: FxHashMap<Process, usize> = FxHashMap::default();
     for event in events {
         let process = event.process;
         if event.op_type == OpType::Invoke {

@@ -36,7 +36,7 @@ pub enum RecordError {
 
 /// Gives each event its index, keeps time from falling, and appends it to the history file.
 ///
-/// Time is a parameter: whoever owns the recorder reads the clock, before a request can leave and after its answer has
+/// Time is a parameter: the owner of the recorder reads the clock, before a request can leave and after its answer has
 /// come. Lines are buffered until [`Recorder::flush`], which the owner calls before it lets a request leave; what
 /// was flushed survives the death of this process, with at most the last line torn.
 #[derive(Debug)]

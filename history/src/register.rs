@@ -270,7 +270,7 @@ impl Payload for CasRegister {
         invoked: Option<&Self>,
     ) -> Result<Self, PayloadError> {
         let key = own_key(Self::NAME, fields)?.or_else(|| invoked.and_then(|invoked| invoked.key.clone()));
-        // Of many registers, not one whose values are vectors of two.
+        // The history is of many registers, not of one whose values are vectors of two.
         if key.is_none() && f != "cas" && pair(fields.value).is_some() {
             return Err(PayloadError::Keyed { model: Self::NAME, keyed: Register::NAME });
         }

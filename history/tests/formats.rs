@@ -62,10 +62,11 @@ type Content = Result<
 fn history() -> impl Strategy<Value = History<Register>> {
     let op_type = prop_oneof![Just(OpType::Invoke), Just(OpType::Ok), Just(OpType::Fail), Just(OpType::Info)];
     let text = || proptest::option::of("[a-z0-9 \"\\\\]{1,8}");
+    let saw = proptest::option::of(proptest::option::of((0_i64..9).prop_map(Scalar::from)));
     let content = prop_oneof![
-        4 => (0_u64..9, op_type, register(), text(), text(), text())
-            .prop_map(|(process, op_type, register, node, error, kind)| {
-                let error = error.map(|text| OpError { kind: kind.map(Into::into), text });
+        4 => (0_u64..9, op_type, register(), text(), text(), text(), saw)
+            .prop_map(|(process, op_type, register, node, error, kind, saw)| {
+                let error = error.map(|text| OpError { kind: kind.map(Into::into), text, saw });
                 Ok((process, op_type, register, node, error))
             }),
         1 => (prop_oneof!["[a-z-]{1,9}( x)?".prop_map(Into::into), json()], json(), text()).prop_map(Err),
@@ -381,5 +382,37 @@ fn files_of_every_format_are_read() {
         fs::write(folder.path().join(name), "").expect("the file is written");
         let read = read_any::<CasRegister>(&folder.path().join(name));
         assert!(matches!(read, Err(ReadError::Empty)), "{name}: {read:?}");
+    }
+}
+
+#[test]
+fn an_event_with_a_field_more_reads_the_same() {
+    let events = [
+        r#"{"index":0,"time":1,"process":0,"type":"invoke","f":"cas","value":["x",[null,-2]],"node":"n1"}"#,
+        r#"{"index":1,"time":-3,"process":0,"type":"ok","f":"cas","value":["x",[null,-2]]}"#,
+        "{:index 2, :time 4, :process 0, :type :invoke, :f :write, :value [:y 10]}",
+        "{:index 3 :time 4 :process 0 :type :fail :f :write :value [:y 10] :error nil}",
+        r#"{:type :invoke, :f :read, :value ["y" nil], :process 1, :index 4}"#,
+        r#"{ :type :ok :f :read :value ["y" -0] :process 1 :index 5 }"#,
+        "{:type :invoke :f :read :value [7 nil] :process 123456789012345678 :index 6}",
+        "{:type :info :f :read :value nil :process 123456789012345678 :index 7}",
+        r#"{"index":8,"time":123456789012345678901,"process":2,"type":"invoke","f":"write","value":["a b",[1,[]]]}"#,
+        r#"{"index":9,"process":2,"type":"ok","f":"write","value":["a b",[1, [] ]],"index":9}"#,
+    ];
+    for upto in 1..=events.len() {
+        let usual = events[..upto].join("\n");
+        let more: Vec<String> = events[..upto]
+            .iter()
+            .map(|event| match event.strip_prefix("{\"") {
+                Some(rest) => format!("{{\"remark\":\"it is }}\",\"{rest}"),
+                None => format!("{{:remark \"it is }}\" {}", &event[1..]),
+            })
+            .collect();
+        let read = |text: &str| jsonl::read_from::<Register>(text.as_bytes());
+        match (read(&usual), read(&more.join("\n"))) {
+            (Ok(usual), Ok(more)) => assert_eq!(usual, more, "{upto} events"),
+            (Err(usual), Err(more)) => assert_eq!(usual.to_string(), more.to_string(), "{upto} events"),
+            (usual, more) => panic!("{upto} events: {usual:?} and {more:?}"),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever bytes a history is made of, reading it ends, does not panic, and takes memory in proportion to them.
+//! A history may be made of any bytes: reading it ends, does not panic, and takes memory in proportion to them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;

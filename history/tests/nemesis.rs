@@ -1,9 +1,10 @@
 //! What the nemesis did, through the file and back.
 
 use duress_history::nemesis::{
-    ClockAsked, ClockSeen, CutFile, DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault,
-    LinkReturn, NodeClock, NodeDisk, NodeProcesses, NodeResumed, NodeReturn, PacketsSeen, ProcessClock,
-    Recovery, Return, Touches, Undone, Unjudged, UnpatchedProcess,
+    Agreement, ClockAsked, ClockSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference, DiskProbe,
+    DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk, NodeProcesses,
+    NodeResumed, NodeReturn, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches, Undone,
+    Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};
@@ -145,6 +146,7 @@ fn every_act() -> Vec<NemesisAct> {
         NemesisAct::NodeEnded { node: node("n2"), status: "exit status: 1".to_owned(), fault: None },
         NemesisAct::NodeEnded { node: node("n2"), status: "signal: 9".to_owned(), fault: Some(3) },
         NemesisAct::Settled { after_ms: 12, not_serving: vec![node("n3")] },
+        NemesisAct::Compared(comparison()),
         // Like ours, and not: another harness's nemesis may use the same words.
         foreign("start-kill", json!({"n1": "killed"})),
         foreign("crash", json!("n1")),
@@ -154,6 +156,49 @@ fn every_act() -> Vec<NemesisAct> {
         ),
     ];
     started.chain(stopped).chain(others).collect()
+}
+
+fn comparison() -> Comparison {
+    let copy = |name, position: &str, digest: &str| CopySeen {
+        node: node(name),
+        position: position.to_owned(),
+        digest: digest.to_owned(),
+        keys: 2,
+    };
+    let held = [(node("n1"), Some("5".to_owned())), (node("n2"), None)].into();
+    Comparison {
+        occasion: Occasion::Restarted,
+        objects: vec![
+            ComparedObject {
+                name: None,
+                copies: vec![copy("n1", "7", "a"), copy("n2", "7", "b"), copy("n3", "6", "c")],
+                different: 1,
+                differences: vec![Difference { key: "r1".to_owned(), held }],
+            },
+            ComparedObject {
+                name: Some("t0-1".to_owned()),
+                copies: vec![copy("n1", "7", "a"), copy("n2", "6", "a")],
+                different: 0,
+                differences: Vec::new(),
+            },
+        ],
+        untold: [(node("n4"), "connection refused".to_owned())].into(),
+    }
+}
+
+#[test]
+fn copies_at_one_position_agree_or_have_diverged_and_others_say_nothing() {
+    let comparison = comparison();
+    let [all, partition] = &comparison.objects[..] else { panic!("two objects") };
+    let Agreement::Diverged(one, other) = all.agreement() else { panic!("{all:?}") };
+    assert_eq!((one.node.as_str(), other.node.as_str()), ("n1", "n2"));
+    assert_eq!(partition.agreement(), Agreement::Apart);
+    let same = ComparedObject { copies: vec![all.copies[0].clone()], ..all.clone() };
+    assert_eq!(same.agreement(), Agreement::Same);
+    let open = comparison.open().expect("some of it is open");
+    for part in ["restart of all", "n4 did not tell what it holds (connection refused)", "t0-1", "n2 at 6"] {
+        assert!(open.contains(part), "{part}: {open}");
+    }
 }
 
 fn foreign(f: impl Into<Value>, value: Value) -> NemesisAct {

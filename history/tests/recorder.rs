@@ -23,7 +23,8 @@ fn what_was_recorded_is_read_back() {
         NemesisAct::NodeEnded { node: NodeId::new("n1"), status: "exit status: 1".to_owned(), fault: None };
     recorder.record_nemesis(20, ended.clone()).expect("kept");
     // A clock that steps back does not take the history with it.
-    let error = Some(OpError { kind: Some("timeout".into()), text: "timeout: no answer".to_owned() });
+    let error =
+        Some(OpError { kind: Some("timeout".into()), text: "timeout: no answer".to_owned(), saw: None });
     recorder.record(15, Process(0), OpType::Info, write(1), node, error.clone()).expect("kept");
     assert_eq!(recorder.len(), 3);
     recorder.close().expect("on disk");

@@ -134,7 +134,7 @@ impl PacketEffect {
             Self::Delay(_) => (3, 64),
             // Enough that the one in the middle is late by half of it, all but surely.
             Self::Jitter(_) => (13, 64),
-            // Of those that chance strikes: four expected, so that one train shows it on most links.
+            // Four of them are expected to be struck by chance, so that one train shows it on most links.
             Self::Loss(likely)
             | Self::Duplicate(likely)
             | Self::Reorder(likely)

@@ -39,7 +39,8 @@ impl Side {
     }
 }
 
-/// What happens at an index. Of several at one, the first here comes first: nothing is then supposed of their order.
+/// An event at an index. Where several share an index, the variant that is listed first comes first, which supposes nothing of
+/// their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     AddBegins(usize),
@@ -104,7 +105,7 @@ struct Bound<'b, 'a> {
     tree: Raised,
     /// Everything that was taken away by adds that have begun.
     begun: i128,
-    /// Of that, what has been acknowledged.
+    /// The acknowledged part of it.
     acknowledged: i128,
     /// By read: the greatest of the tree when it began, its base, and what had been taken away by then.
     pending: Vec<(i128, usize, i128)>,
@@ -155,9 +156,9 @@ struct Raised {
     leaves: usize,
     /// How many there are.
     count: usize,
-    /// Of each node, the greatest below it, without what its ancestors were raised by; and the place of that.
+    /// By node: the greatest value below it, without the raises of its ancestors, and where that value is.
     greatest: Vec<(i128, usize)>,
-    /// Of each node, what everything below it was raised by.
+    /// By node: the raise of everything below it.
     raised: Vec<i128>,
 }
 
@@ -179,7 +180,7 @@ impl Raised {
             ancestor /= 2;
             above += self.raised[ancestor];
         }
-        // What its ancestors were raised by before it came does not concern it.
+        // The raises of its ancestors before it came do not concern it.
         self.raised[at] = 0;
         self.greatest[at] = (number - above, self.count);
         self.count += 1;
@@ -219,7 +220,7 @@ impl Raised {
 
     fn refresh(&mut self, node: usize) {
         let (left, right) = (self.greatest[2 * node], self.greatest[2 * node + 1]);
-        // Of several the last: what it gives is nearer.
+        // The last of several, because its bound is nearer.
         let (number, place) = if right.0 >= left.0 { right } else { left };
         self.greatest[node] = (number + self.raised[node], place);
     }

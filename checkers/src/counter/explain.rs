@@ -11,7 +11,7 @@ const ADDS_SHOWN_MAX: usize = 12;
 /// So many of the reads before are tried as the one that gives the bound.
 const BASES_TRIED: usize = 16;
 
-/// What `violation` is called: two last reads of different replicas that differ have diverged.
+/// The kind of anomaly that `violation` is: two last reads of different replicas that differ have diverged.
 pub(super) fn kind(facts: &Facts<'_>, violation: &Violation) -> AnomalyKind {
     let read = &facts.reads[violation.read];
     let other = violation.base.map(|base| &facts.reads[base]);
@@ -33,7 +33,7 @@ struct Between<'b> {
 }
 
 impl<'b> Between<'b> {
-    /// What lies between the read at `base` and `read`, which is below the bound that follows; `None` where it is not.
+    /// The adds between the read at `base` and `read`, where `read` is below the bound that follows from them; else `None`.
     fn new(facts: &'b Facts<'_>, base: Option<usize>, read: &Read<'_>, side: Side) -> Option<Self> {
         let first = base.map(|base| &facts.reads[base]);
         let value = first.map_or(0, |first| side.oriented(first.value));
@@ -157,7 +157,7 @@ fn sure_statement(
     Some(statement)
 }
 
-/// Which adds may have taken effect as well, against the bound.
+/// The adds that may have taken effect as well, against the bound.
 fn possible_statement(witness: &Witness, between: &Between<'_>, shown: &[Op], side: Side) -> Statement {
     let by = match side {
         Side::Below => "taken away",

@@ -1,4 +1,4 @@
-//! What a history says of each counter: its adds and its reads.
+//! The facts of a history, by counter: its adds and its reads.
 
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::{Completion, NodeId, Operation, Scalar};
@@ -34,7 +34,7 @@ pub(super) struct Read<'a> {
     pub(super) is_last: bool,
 }
 
-/// What a history says of one counter.
+/// The facts of one counter.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) operations: &'a [Operation<Counter>],

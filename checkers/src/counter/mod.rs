@@ -35,11 +35,11 @@ use crate::replicas::{ReplicaRead, Replicas};
 use crate::verdict::{AnomalyKind, CheckReport, Details, Reason, Verdict};
 use facts::Facts;
 
-/// What a check of counters found beside its verdict.
+/// The details of a check of counters, beside its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CounterReport {
-    /// What was promised.
+    /// The promise that it was held to.
     pub promise: Consistency,
     /// Reads that were answered.
     pub reads: u64,

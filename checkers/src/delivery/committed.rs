@@ -2,7 +2,8 @@
 //!
 //! The members of a group commit offsets that only rise: each is given a partition at its committed offset and reads on
 //! from there, and a member that has lost a partition can commit nothing of it any more. So when a lower offset, or none, is read
-//! as committed after a higher one had been read or acknowledged as committed, the higher commit is gone.
+//! as committed after a higher one had been read or acknowledged as committed, the higher commit is gone; and when a
+//! member's commit of a lower one is acknowledged, a coordinator took it from a member that had lost the partition.
 //!
 //! It is not an anomaly when the lower one can have been committed. It can be by a commit whose answer names it; by a
 //! commit of unknown outcome of a consumer outside the group, which is not fenced; and by any commit after a member went
@@ -48,33 +49,43 @@ struct Course {
 pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut Findings) {
     let courses = courses(facts, members);
     for (op, operation) in facts.operations.iter().enumerate() {
-        let Completion::Ok { index: answered, answer: Log::Committed(Some(offsets)), .. } =
-            &operation.completion
-        else {
-            continue;
-        };
         let op = op as Op;
+        let Completion::Ok { index: answered, answer, .. } = &operation.completion else { continue };
+        let (offsets, role) = match answer {
+            Log::Committed(Some(offsets)) => (offsets, Role::Read),
+            Log::Commit(Some(offsets)) if members.is_member(op) => (offsets, Role::Commit),
+            _ => continue,
+        };
         for (partition, course) in facts.partitions.iter().zip(&courses) {
             let read = offsets.get(partition.key).map(|Offset(offset)| *offset);
+            if read.is_none() && role == Role::Commit {
+                continue;
+            }
             let Some(before) = course.above(operation.index, *answered, read) else { continue };
             findings.add(AnomalyKind::CommittedOffsetBack, || {
                 let key = partition.key;
-                let roles = [(before.op, Role::Commit), (op, Role::Read)];
+                let roles = [(before.op, Role::Commit), (op, role)];
                 let witness = in_partition(facts.operations, key, roles, []);
-                let now = read.map_or_else(|| "that there is none".to_owned(), |offset| offset.to_string());
+                let named = witness.named(op);
+                let but = match (role, read) {
+                    (Role::Commit, Some(read)) => format!(
+                        "But {named}, a member's, was accepted at {read}: that member had not read on from what was \
+                         committed, so the partition was another's."
+                    ),
+                    (_, Some(read)) => {
+                        format!("But {named} was answered {read}, and no operation can have committed that.")
+                    }
+                    (_, None) => format!(
+                        "But {named} was answered that there is none, and no operation can have committed that."
+                    ),
+                };
                 let steps = vec![
                     say(
                         format!("By {}, {} is committed.", witness.named(before.op), before.offset),
                         &[before.op],
                     ),
                     witness.before(before.op, op),
-                    say(
-                        format!(
-                            "But {} was answered {now}, and no operation can have committed that.",
-                            witness.named(op)
-                        ),
-                        &[op],
-                    ),
+                    say(but, &[op]),
                 ];
                 let now = read.map_or_else(|| "nothing".to_owned(), |offset| offset.to_string());
                 let summary =
@@ -87,7 +98,7 @@ pub(super) fn offsets_back(facts: &Facts<'_>, members: &Members, findings: &mut 
 
 impl Course {
     /// What had been answered before the event `begun` and is above `read`, unless `read` can have been committed by
-    /// the event `answered`.
+    /// the event `answered`, by another operation than the one from `begun` to `answered`.
     fn above(&self, begun: u64, answered: u64, read: Option<u64>) -> Option<Answer> {
         if self.free_from.is_some_and(|from| from < answered) {
             return None;
@@ -102,7 +113,9 @@ impl Course {
         let before = higher.max_by_key(|answer| answer.begun)?;
         let commits = read.and_then(|read| self.commits.get(&read));
         let excused = commits.is_some_and(|commits| {
-            commits.iter().any(|commit| commit.begun < answered && commit.ended > before.begun)
+            commits
+                .iter()
+                .any(|commit| commit.begun != begun && commit.begun < answered && commit.ended > before.begun)
         });
         (!excused).then_some(before)
     }

@@ -65,7 +65,7 @@ pub(super) fn uncommitted_reads(facts: &Facts<'_>, findings: &mut Findings) {
     }
 }
 
-/// Who read from whom, without those that cannot be on a cycle.
+/// Which transaction read from which, without those that cannot be on a cycle.
 struct Graph<'a> {
     edges: BTreeMap<Op, Vec<Edge<'a>>>,
     /// By transaction, those that it read from.

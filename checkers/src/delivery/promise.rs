@@ -95,7 +95,7 @@ pub struct DeliveryCounts {
     pub duplicated: u64,
     /// Put before messages that had been acknowledged or read before they were sent.
     pub reordered: u64,
-    /// Of a queue: passed by the group's committed offset and given to no member.
+    /// Messages of a queue that the group's committed offset passed and no member was given.
     pub undelivered: u64,
     /// Of a queue: given to members of the group more than once.
     pub redelivered: u64,

@@ -85,6 +85,9 @@ fn value_text(value: Option<&Scalar>) -> String {
 }
 
 fn action_text(source: &Source<'_>) -> String {
+    if let (Action::Read(saw), Some((old, new))) = (source.action, source.refused) {
+        return format!("cas {} -> {new} refused, saw {}", value_text(old), value_text(saw));
+    }
     match source.action {
         Action::Read(value) => format!("read -> {}", value_text(value)),
         Action::Write(value) => format!("write {value}"),
@@ -96,6 +99,7 @@ fn action_text(source: &Source<'_>) -> String {
 
 pub(crate) fn shown(source: &Source<'_>, role: Role) -> WitnessOperation {
     let (completion, ended) = match source.end {
+        End::Ok { index, time } if source.refused.is_some() => (Some((index, time)), OpType::Fail),
         End::Ok { index, time } => (Some((index, time)), OpType::Ok),
         End::Fail { index, time } => (Some((index, time)), OpType::Fail),
         End::Info { at } => (at, OpType::Info),
@@ -327,6 +331,9 @@ impl<'a> Case<'a> {
     }
 
     fn failed_to_write(&self, source: &Source<'_>, value: State) -> bool {
+        if let Some((_, new)) = source.refused {
+            return Some(new) == self.interned.values[value as usize];
+        }
         match source.action {
             Action::Write(new) | Action::Cas(_, new) => {
                 matches!(source.end, End::Fail { .. }) && Some(new) == self.interned.values[value as usize]

@@ -17,7 +17,9 @@
 //! - `call`: an operation as the algorithms see it; registers, compare-and-set registers and locks are one machine;
 //! - `partition`: a history taken apart by key;
 //! - `crashed`: what can be said of operations of unknown outcome before any search;
-//! - `chains`: near-linear, where every value is written once; `search` with its `memo`: everything else;
+//! - `chains`: near-linear, where every value is written once; `search`: everything else, along a `walk` of the events,
+//!   by `choices` that `steps` carry out and a `memo` of where it failed; `trails`, `window` and `overwritten` decide what need
+//!   not be searched;
 //! - `witness`: a violation made small, soundly; `explain`: named, and put into sentences, by
 //!   `replacement` where one operation replaced what another saw, by `orders` where only trying all of them shows it.
 //!
@@ -25,20 +27,27 @@
 //! lock was taken), is unknown, and so is one without operations.
 //!
 //! A failed compare-and-set is not taken as an observation that the value was another one: many systems answer so
-//! after a time-out or a lost election too. Knossos does the same.
+//! after a time-out or a lost election too. Knossos does the same. Where the recorder was told what was there instead
+//! ([`OpError::saw`](duress_history::OpError)), which a target promises or does not, it is a read of that.
 
 mod call;
 mod chains;
+mod choices;
 mod crashed;
 mod explain;
 mod memo;
 mod orders;
+mod overwritten;
 pub(crate) mod partition;
 mod replacement;
 mod report;
 mod search;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod trails;
+mod walk;
+mod window;
 mod witness;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

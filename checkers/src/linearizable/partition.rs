@@ -45,6 +45,9 @@ pub(crate) struct Source<'a> {
     pub(crate) error: Option<&'a str>,
     /// The index from which on it may take effect.
     pub(crate) since: Since,
+    /// Of a compare-and-set that failed, and whose `action` is the read of what was there instead: what it compared with,
+    /// and what it did not write.
+    pub(crate) refused: Option<(Option<&'a Scalar>, &'a Scalar)>,
 }
 
 /// From when on an operation may take effect.
@@ -84,7 +87,7 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
             (&operation.action, End::Info { at: *at }, error.as_ref().map(|error| error.text.as_str()))
         }
     };
-    Source {
+    let mut source = Source {
         process: operation.process,
         node: operation.node.as_ref(),
         index: operation.index,
@@ -93,7 +96,18 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
         end,
         error,
         since: Since::Invocation,
+        refused: None,
+    };
+    // A comparison that failed changed nothing, and says what was there: it is a read.
+    if let (Action::Cas(old, new), Completion::Fail { index, time, error: Some(error) }) =
+        (source.action, &operation.completion)
+        && let Some(saw) = &error.saw
+    {
+        source.action = Action::Read(saw.as_ref());
+        source.end = End::Ok { index: *index, time: *time };
+        source.refused = Some((old, new));
     }
+    source
 }
 
 fn register_action(op: &RegisterOp) -> Action<'_> {
@@ -139,15 +153,23 @@ fn by_key<'a, A>(
     key: impl Fn(&'a A) -> Option<&'a Scalar>,
     action: impl Fn(&'a A) -> Action<'a>,
 ) -> Vec<Partition<'a>> {
-    let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
-    let mut parts: Vec<Partition<'a>> = Vec::new();
+    // Counted first, so that no part has room for more than it holds.
+    let mut known: FxHashMap<Option<&Scalar>, u32> = FxHashMap::default();
+    let mut counts: Vec<(Option<&Scalar>, usize)> = Vec::new();
+    let mut places: Vec<u32> = Vec::with_capacity(operations.len());
     for operation in operations {
         let key = key(&operation.action);
-        let place = *places.entry(key).or_insert_with(|| {
-            parts.push(Partition { key, assumed, operations: Vec::new() });
-            parts.len() - 1
+        let place = *known.entry(key).or_insert_with(|| {
+            counts.push((key, 0));
+            (counts.len() - 1) as u32
         });
-        parts[place].operations.push(source(operation, &action));
+        counts[place as usize].1 += 1;
+        places.push(place);
+    }
+    let part = |(key, count)| Partition { key, assumed, operations: Vec::with_capacity(count) };
+    let mut parts: Vec<Partition<'a>> = counts.into_iter().map(part).collect();
+    for (operation, place) in operations.iter().zip(places) {
+        parts[place as usize].operations.push(source(operation, &action));
     }
     parts.sort_unstable_by_key(|part| part.key);
     parts
@@ -176,7 +198,7 @@ impl<'a> Interner<'a> {
 }
 
 impl<'a> Partition<'a> {
-    /// What the register holds first; `None` where nobody knows.
+    /// What the register holds first; `None` where that is not known.
     ///
     /// Where that is not assumed, it follows when exactly one value was observed that nothing can have put there.
     pub(crate) fn initial(&self) -> Option<Option<&'a Scalar>> {
@@ -229,7 +251,7 @@ impl<'a> Partition<'a> {
         let mut skipped = Skipped::default();
         let mut lock = false;
         let mut calls = Vec::with_capacity(self.operations.len());
-        let mut events: Vec<(u64, bool, u32)> = Vec::with_capacity(2 * self.operations.len());
+        let (mut begun, mut completed) = (Vec::with_capacity(self.operations.len()), Vec::new());
         for (place, operation) in self.operations.iter().enumerate() {
             let complete = match operation.end {
                 // A completion cannot come before its invocation, whatever a file says.
@@ -271,8 +293,8 @@ impl<'a> Partition<'a> {
                 Since::Invocation => operation.index,
                 Since::Earlier(index) => index,
             };
-            events.push((since, false, number));
-            events.extend(complete.map(|index| (index, true, number)));
+            begun.push((since, number));
+            completed.extend(complete.map(|index| (index, number)));
             calls.push(Call {
                 effect,
                 invoke: 0,
@@ -284,16 +306,23 @@ impl<'a> Partition<'a> {
         if lock {
             interner.values.resize(2, None);
         }
-        // Invocations first where two events claim one index: then the operations overlap, and nothing is supposed
-        // of their order.
-        events.sort_unstable();
-        for (rank, (_, completion, number)) in events.into_iter().enumerate() {
-            let (call, rank) = (&mut calls[number as usize], rank as u32);
-            if completion {
-                call.complete = Some(rank);
-            } else {
-                call.invoke = rank;
+        // Mostly invocations are in order already. They come first where two events claim one index: then the operations
+        // overlap, and nothing is supposed of their order.
+        if !begun.is_sorted() {
+            begun.sort_unstable();
+        }
+        completed.sort_unstable();
+        let (mut ranks, mut completed) = (0_u32.., completed.into_iter().peekable());
+        for (index, number) in begun {
+            while let Some((_, number)) =
+                completed.next_if(|(completion, _): &(u64, u32)| *completion < index)
+            {
+                calls[number as usize].complete = ranks.next();
             }
+            calls[number as usize].invoke = ranks.next().unwrap_or_default();
+        }
+        for (_, number) in completed {
+            calls[number as usize].complete = ranks.next();
         }
         if !calls.is_sorted_by_key(|call| call.invoke) {
             calls.sort_unstable_by_key(|call| call.invoke);

@@ -1,14 +1,15 @@
 //! What cannot be seen from outside: the two algorithms agree, the prefix is the shortest, the witness is minimal.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::call::{Call, Duty, Effect, INITIAL, Problem, Start};
+use super::call::{Call, Duty, Effect, INITIAL, Problem, Start, State};
 use super::search::{self, Decision};
-use super::witness;
 use super::{Budget, Limits, chains, crashed};
+use super::{window, witness};
 
 const BUDGET: Budget = Budget { configurations_max: 1 << 20, memory_bytes_max: 1 << 28 };
 
@@ -27,6 +28,45 @@ fn possible(problem: &Problem) -> bool {
         Decision::Stuck { .. } => false,
         Decision::Undecided(why) => panic!("{why:?} on {problem:?}"),
     }
+}
+
+/// Whether `problem` can be linearized by its definition: every order is tried.
+fn defined(problem: &Problem) -> bool {
+    let starts: Vec<State> = match problem.start {
+        Start::Known(state) => vec![state],
+        Start::Any => (0..=problem.states).collect(),
+    };
+    let mut tried = HashSet::new();
+    starts.into_iter().any(|state| extends(&problem.calls, 0, state, &mut tried))
+}
+
+fn extends(calls: &[Call], taken: u32, state: State, tried: &mut HashSet<(u32, State)>) -> bool {
+    let has = |at: usize| taken >> at & 1 == 1;
+    let owed = |at: usize| !has(at) && calls[at].duty == Duty::Required && calls[at].complete.is_some();
+    if !(0..calls.len()).any(owed) {
+        return true;
+    }
+    if !tried.insert((taken, state)) {
+        return false;
+    }
+    let bound = (0..calls.len()).filter(|at| owed(*at)).filter_map(|at| calls[at].complete).min();
+    let begun = (0..calls.len()).filter(|at| has(*at)).map(|at| calls[at].invoke).max();
+    (0..calls.len()).any(|at| {
+        let Call { effect, invoke, complete, .. } = calls[at];
+        !has(at)
+            && bound.is_some_and(|bound| invoke < bound)
+            && complete.is_none_or(|complete| begun.is_none_or(|begun| begun < complete))
+            && effect.observed().is_none_or(|value| value == state)
+            && extends(calls, taken | 1 << at, effect.produced().unwrap_or(state), tried)
+    })
+}
+
+/// `problem` without what completed before some moment, on a register that holds some value.
+fn end(problem: &Problem, from: prop::sample::Index) -> Problem {
+    if problem.calls.is_empty() {
+        return problem.clone();
+    }
+    window::without_beginning(problem, problem.calls[from.index(problem.calls.len())].invoke)
 }
 
 /// Calls at random times; those whose number is odd may be crashed.
@@ -114,6 +154,16 @@ fn minimal(witness: &Problem) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_search_agrees_with_the_definition(
+        problem in prop_oneof![repeated(), unique()],
+        from in any::<prop::sample::Index>(),
+    ) {
+        prop_assert_eq!(possible(&problem), defined(&problem));
+        let end = end(&problem, from);
+        prop_assert_eq!(possible(&end), defined(&end), "{:?}", end);
+    }
 
     #[test]
     fn chains_agree_with_the_search(problem in unique()) {

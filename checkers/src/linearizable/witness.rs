@@ -15,9 +15,10 @@
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
 
-use super::call::{Call, Duty, Effect, Problem, Start};
+use super::call::{Call, Effect, Problem, Start};
 use super::chains::Violation;
 use super::search::{self, Decision};
+use super::window::{self, relaxed, without_beginning};
 use super::{Budget, Limits, crashed};
 
 /// Each trial of shrinking may explore this many configurations; one that needs more is not made.
@@ -81,11 +82,7 @@ pub(crate) fn of_chain(problem: &Problem, violation: &Violation, limits: Limits<
 
 /// A small witness out of a problem that is impossible up to the event of rank `rank`, and possible before it.
 pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Problem {
-    let calls = problem.calls.iter().filter(|call| call.invoke <= rank).filter_map(|call| {
-        let complete = call.complete.filter(|complete| *complete <= rank);
-        relaxed(&Call { complete, ..*call })
-    });
-    let prefix = Problem { calls: calls.collect(), ..*problem };
+    let prefix = window::prefix(problem, rank);
     let trial = Trial::new(limits);
     // Where the last operation is impossible all by itself, the others say nothing.
     let others: Vec<usize> =
@@ -98,22 +95,6 @@ pub(crate) fn of_prefix(problem: &Problem, rank: u32, limits: Limits<'_>) -> Pro
         Some(cut) => trial.shrink(cut),
         None => trial.shrink(prefix),
     }
-}
-
-/// `call`, unless it is a read that never completed.
-fn relaxed(call: &Call) -> Option<Call> {
-    (call.complete.is_some() || call.effect.produced().is_some()).then_some(*call)
-}
-
-/// `problem` without what completed before the event of rank `from`, on a register that holds some value.
-fn without_beginning(problem: &Problem, from: u32) -> Problem {
-    let calls = problem.calls.iter().filter_map(|call| match call.complete {
-        Some(complete) if complete < from => None,
-        Some(_) if call.invoke < from && call.effect.produced().is_none() => None,
-        Some(_) if call.invoke < from => Some(Call { duty: Duty::Optional, ..*call }),
-        _ => Some(*call),
-    });
-    Problem { calls: calls.collect(), start: Start::Any, ..*problem }
 }
 
 /// Tries whether relaxed problems are still impossible.

@@ -1,4 +1,4 @@
-//! What a history says of each set: its elements, and the reads that have them.
+//! The facts of a history, by set: its elements, and the reads that have them.
 
 use duress_history::set::{Set, SetOp};
 use duress_history::{Completion, NodeId, Operation, Scalar};

@@ -87,7 +87,7 @@ fn overtaken(facts: &Facts<'_>, by_size: &[u32], findings: &mut Findings) {
     }
     let mut latest_first: Vec<ElementId> = (0..facts.elements.len() as u32).collect();
     latest_first.sort_by_key(|id| std::cmp::Reverse(lacking[*id as usize]));
-    // Of the elements that more reads lack, the one that was acknowledged first.
+    // The element that was acknowledged first, among those that more reads lack.
     let mut first: Option<(u64, ElementId)> = None;
     for group in latest_first.chunk_by(|one, other| lacking[*one as usize] == lacking[*other as usize]) {
         for id in group {

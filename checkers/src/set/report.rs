@@ -13,7 +13,7 @@ use crate::verdict::AnomalyKind;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SetReport {
-    /// What was promised.
+    /// The promise that it was held to.
     pub promise: Consistency,
     /// Elements, by what became of them.
     pub counts: SetCounts,
@@ -35,11 +35,11 @@ pub struct SetCounts {
     pub reads: u64,
     /// Elements that were to be added.
     pub added: u64,
-    /// Of them, those whose add was acknowledged.
+    /// Those of them whose add was acknowledged.
     pub acknowledged: u64,
-    /// Of them, those whose adds all failed.
+    /// Those of them whose adds all failed.
     pub failed: u64,
-    /// Of them, those whose adds are all of unknown outcome.
+    /// Those of them whose adds are all of unknown outcome.
     pub unknown: u64,
     /// Elements of unknown outcome that some read has: they were added.
     pub recovered: u64,

@@ -30,9 +30,9 @@ pub enum Details {
     Registers(RegisterReport),
     /// Of logs, queues and tables.
     Delivery(DeliveryReport),
-    /// Of sets.
+    /// The details of sets.
     Set(SetReport),
-    /// Of counters.
+    /// The details of counters.
     Counter(CounterReport),
     /// Of transactions.
     Transactions(TransactionsReport),

@@ -14,7 +14,7 @@ const CLUSTER: &str = "4L6g3nShT-eMCtK--X86sw";
 /// A cluster, which does not outlive the bench.
 pub struct Apache {
     running: Vec<Child>,
-    // Removed last, when nobody writes into it any more.
+    // Removed last, when no broker writes into it any more.
     folder: TempDir,
 }
 
@@ -29,7 +29,7 @@ impl Apache {
     }
 }
 
-/// Starts three nodes; whoever uses them waits for them.
+/// Starts three nodes; the caller waits for them.
 ///
 /// # Errors
 /// Why there is no Apache Kafka here.

@@ -1,5 +1,6 @@
 //! `duress doctor`: what this machine allows, what is used instead, and what that costs in faults.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::systems::systems;
@@ -95,7 +96,7 @@ pub fn doctor() -> Result<Exit, Failure> {
     let fit = found.namespaces.is_available() && found.proc.is_available() && network;
     let _ = writeln!(text, "\nsystems:");
     for system in systems().iter() {
-        let _ = match system.available() {
+        let _ = match system.available(&BTreeMap::new()) {
             Ok(()) => writeln!(text, "  yes  {}", system.description().name),
             Err(missing) => writeln!(text, "  no   {missing}"),
         };

@@ -16,7 +16,7 @@ pub enum Exit {
     Broken,
     /// An anomaly that a matrix expects did not appear, or too seldom.
     MissingAnomaly,
-    /// Some of a matrix was not run: its budget was used up, or somebody interrupted.
+    /// Some of a matrix was not run: its budget was used up, or the user interrupted.
     NotRun,
     /// The command line or an input file is at fault.
     Usage,

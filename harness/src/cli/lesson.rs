@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use duress_nemesis::FaultSpec;
 use rand::RngExt;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
@@ -17,8 +15,7 @@ use crate::lesson::cell::{Cell, Common};
 use crate::lesson::course::{Course, share};
 use crate::lesson::markdown::table;
 use crate::lesson::row::{Row, RowResult};
-use crate::matrix::command::Shell;
-use crate::matrix::trial::Halt;
+use crate::trial::{Shell, halting};
 
 #[derive(Debug, Args)]
 pub struct LessonArgs {
@@ -105,30 +102,17 @@ pub fn lesson(args: &LessonArgs) -> Result<Exit, Failure> {
 fn given(course: &Course, cells: Vec<Cell>) -> Result<Vec<Row>, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    runtime.block_on(async {
-        let (halt, mut halted) = watch::channel(Halt::No);
-        let on = |kind| signal(kind).map_err(Failure::internal);
-        let (mut interrupts, mut terminations) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
-        let all = cells.len();
-        let mut number = 0;
-        let running = course.run(cells, &mut halted, |row| {
+    let all = cells.len();
+    let mut number = 0;
+    let rows = halting(None, async |mut halt| {
+        let running = course.run(cells, &mut halt, |row| {
             number += 1;
             tell(format_args!("{number}/{all} {}: {}", row.cell, said(row)));
         });
-        let mut running = std::pin::pin!(running);
-        loop {
-            tokio::select! {
-                rows = &mut running => {
-                    return rows.map_err(|error| {
-                        Failure::internal(anyhow::Error::new(error).context("a run could not be started"))
-                    });
-                }
-                _ = interrupts.recv() => {}
-                _ = terminations.recv() => {}
-            }
-            halt.send_replace(Halt::Interrupted);
-        }
-    })
+        running.await
+    });
+    let rows = runtime.block_on(rows).map_err(Failure::internal)?;
+    rows.map_err(|error| Failure::internal(anyhow::Error::new(error).context("a run could not be started")))
 }
 
 /// A row in a line.

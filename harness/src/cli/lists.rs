@@ -1,11 +1,11 @@
 //! `duress targets`, `workloads`, `faults` and `bugs`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use duress_nemesis::{Family, Variant};
 use duress_targets::Description;
 
-use super::run::workloads_of;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::systems::systems;
@@ -21,7 +21,7 @@ pub fn targets() -> Result<Exit, Failure> {
     for system in systems().iter() {
         let Description { name, summary, offer, .. } = system.description();
         say!(text, "{name}: {summary}");
-        if let Err(missing) = system.available() {
+        if let Err(missing) = system.available(&BTreeMap::new()) {
             say!(text, "  not available: {missing}");
         }
         for (at, mode) in offer.modes.iter().enumerate() {
@@ -32,7 +32,7 @@ pub fn targets() -> Result<Exit, Failure> {
                 say!(text, "      {option}");
             }
         }
-        let workloads: Vec<&str> = workloads_of(system).map(Model::name).collect();
+        let workloads: Vec<&str> = Workloads::of(system).map(Model::name).collect();
         say!(text, "  workloads: {}\n", workloads.join(", "));
     }
     print(text)?;

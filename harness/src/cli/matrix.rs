@@ -17,7 +17,6 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::matrix::bank::Depth;
 use crate::matrix::cell::{Aim, Cell};
-use crate::matrix::command::Shell;
 use crate::matrix::file::MatrixFile;
 use crate::matrix::junit::junit;
 use crate::matrix::key::{RunOptions, Takes};
@@ -27,8 +26,9 @@ use crate::matrix::preflight::{Prepared, prepare};
 use crate::matrix::results::{BankResults, CellResult, Change, FORMAT, MatrixResults, compare};
 use crate::matrix::selection::{Glob, Shard};
 use crate::matrix::session::{self, Keep, Setup};
-use crate::matrix::state::{Past, ProgramKey, State};
 use crate::matrix::table::{Table, leads};
+use crate::trial::Shell;
+use crate::trial::state::{Past, ProgramKey, State};
 
 #[derive(Debug, Args)]
 pub struct MatrixArgs {
@@ -115,7 +115,7 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
         move |error: std::io::Error| Failure::internal(anyhow::Error::new(error).context(context))
     };
     fs::create_dir_all(&out).map_err(written(&out))?;
-    let _lock = lock(&out)?;
+    let _lock = lock(&out, "matrix")?;
     let past = if args.fresh { Past::Forget } else { Past::Resume };
     let program_key = ProgramKey::of(&program).map_err(Failure::internal)?;
     let mut state = State::open(&out, program_key, past).map_err(Failure::internal)?;
@@ -179,7 +179,7 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Ends this program, as if somebody had asked it to, when its parent does, which is the process `parent`.
+/// Ends this program, as if asked to, when its parent does, which is the process `parent`.
 pub fn end_with(parent: u32) -> Result<(), Failure> {
     prctl::set_pdeathsig(Signal::SIGTERM).map_err(Failure::internal)?;
     // It may have ended before the kernel was told.
@@ -297,8 +297,8 @@ fn list(cells: &[Prepared], options: &RunOptions) -> String {
     text
 }
 
-/// Takes the output folder for this matrix alone, for as long as the lock is held.
-fn lock(out: &Path) -> Result<File, Failure> {
+/// Takes the output folder for this `duress <command>` alone, for as long as the lock is held.
+pub(super) fn lock(out: &Path, command: &str) -> Result<File, Failure> {
     let path = out.join("lock");
     let context = format!("cannot lock {}", path.display());
     let lock = File::create(&path)
@@ -306,7 +306,7 @@ fn lock(out: &Path) -> Result<File, Failure> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
-            let error = anyhow::anyhow!("another duress matrix is at work in {}", out.display());
+            let error = anyhow::anyhow!("another duress {command} is at work in {}", out.display());
             Err(Failure::usage(error).hint("wait for it, or name another folder with --out"))
         }
         Err(TryLockError::Error(error)) => Err(Failure::internal(anyhow::Error::new(error).context(context))),

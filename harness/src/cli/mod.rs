@@ -4,6 +4,7 @@ mod broker;
 mod check;
 mod doctor;
 pub mod exit;
+mod hunt;
 mod lesson;
 mod lists;
 pub mod log;
@@ -13,8 +14,10 @@ mod perform;
 mod report;
 pub(crate) mod run;
 mod serve;
+mod shrink;
 mod store;
 mod subject;
+mod target;
 pub(crate) mod words;
 mod workload;
 
@@ -51,6 +54,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Run many cells, each with its expectation, from a file
     Matrix(Box<matrix::MatrixArgs>),
+    /// Hunt for a defect: many short runs, each drawn differently, until one finds an anomaly, which is then shrunk
+    Hunt(Box<hunt::HuntArgs>),
+    /// Make a run that found an anomaly as small as it can be
+    Shrink(shrink::ShrinkArgs),
     /// Measure what settings are worth: runs of every combination, and a table of what became of messages
     Lesson(lesson::LessonArgs),
     /// Run one node of our own key-value store by hand
@@ -81,7 +88,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; nobody reading either is no error of ours.
+            // Help and version are no errors; a reader that went away is no error of ours.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Valid };
         }
@@ -99,6 +106,8 @@ pub fn main_with(workloads: Workloads) -> Exit {
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
         Command::Matrix(args) => matrix::matrix(&args),
+        Command::Hunt(args) => hunt::hunt(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Lesson(args) => lesson::lesson(&args),
         Command::Store(args) => store::store(&args),
         Command::Broker(args) => broker::broker(&args),

@@ -19,7 +19,7 @@ pub fn print(text: impl Display) -> Result<(), Failure> {
     }
 }
 
-/// Says `line` on standard error. Unlike `eprintln!` it does not panic when nobody can be told: a run goes on without
+/// Says `line` on standard error. Unlike `eprintln!` it does not panic when standard error is closed: a run goes on without
 /// listeners.
 pub fn tell(line: impl Display) {
     // One write, so that lines of several processes stay whole.

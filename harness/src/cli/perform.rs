@@ -18,12 +18,12 @@ use super::run::Planned;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::judge::finding::Finding;
+use crate::judge::finding::{Finding, comparisons};
 use crate::judge::floor::Floor;
 use crate::judge::verdict::RunVerdict;
 use crate::judge::{Judged, RecordedRun};
 use crate::plan::{ClockSource, DataLocation, Plan};
-use crate::record::faults::faults;
+use crate::record::faults::{FaultRecord, faults};
 use crate::record::folder::RunFolder;
 use crate::record::machine::{self, Machine};
 use crate::record::verdict::{self, CheckRecord, VerdictRecord};
@@ -46,6 +46,13 @@ pub(super) struct OutputArgs {
     /// Stop checking after this and call the rest unknown
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     check_limit: Duration,
+}
+
+impl OutputArgs {
+    /// Where run folders are made.
+    pub(super) fn runs(&self) -> &Path {
+        &self.runs
+    }
 }
 
 /// Moves into the arena's namespaces, completes the plan there, runs it and judges it.
@@ -177,8 +184,10 @@ fn judge_run(
     }
     notes.extend(deployment.clock_bound().map(|bound| clock_note(bound, &plan.schedule)));
     let faults = faults(&events);
-    if outcome.stop == Stop::No && faults.len() < plan.schedule.len() && broken.is_empty() {
-        broken.push(format!("only {} of {} planned faults were injected", faults.len(), plan.schedule.len()));
+    let planned = |fault: &&FaultRecord| plan.schedule.iter().any(|planned| planned.id == fault.id);
+    let injected = faults.iter().filter(planned).count();
+    if outcome.stop == Stop::No && injected < plan.schedule.len() && broken.is_empty() {
+        broken.push(format!("only {injected} of {} planned faults were injected", plan.schedule.len()));
     }
     let subject = format!(
         "{} ({}{}{}), {} nodes, workload {}, faults {}",
@@ -195,7 +204,8 @@ fn judge_run(
         plan.workload.name,
         plan.faults,
     );
-    let findings = Finding::of(&faults);
+    notes.extend(comparisons(&events).map(|comparison| format!("copies: {comparison}")));
+    let findings = Finding::all(&events);
     let beside = Verdict::new(findings.iter().map(Finding::anomaly).collect(), Vec::new());
     let found = judgement.report.verdict.clone().merge(beside);
     let record = VerdictRecord {

@@ -1,6 +1,5 @@
 //! `duress run` and `duress replay`.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,9 @@ use duress_targets::{Deployment, Scenario, System};
 use rand::RngExt;
 
 use super::perform::{OutputArgs, isolated};
-use super::words::{Concurrency, duration, option, promise};
+use super::shrink::replay_times;
+use super::target::TargetArgs;
+use super::words::{Concurrency, duration, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
@@ -39,22 +40,15 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// When a client gives up on an operation, where nothing says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long patient clients wait at most, where nothing says otherwise.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// The ceiling of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The system under test (`duress targets` lists them)
-    target: String,
-    /// Its mode of operation [default: the target's first]
-    #[arg(long)]
-    mode: Option<String>,
-    /// An option of the target, as key=value; may be repeated
-    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
-    options: Vec<(String, String)>,
-    /// Switch on one seeded bug (`duress bugs` lists them); its scenario then fills in what is not given
-    #[arg(long, value_name = "NAME")]
-    bug: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
     /// What clients do (`duress workloads` lists it) [default: the bug's, or the target's first]
     #[arg(long)]
     workload: Option<String>,
@@ -74,6 +68,9 @@ pub struct RunArgs {
     /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
     #[arg(long)]
     beyond_tolerance: bool,
+    /// Do not end all nodes at once and start them again after the last reads, to read and compare everything once more
+    #[arg(long)]
+    no_final_restart: bool,
     /// No fault starts before this
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
@@ -92,6 +89,13 @@ pub struct RunArgs {
     /// When a client gives up on an operation [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
+    /// When a third of the clients give up, so that their requests wait where others have left [default: three times
+    /// --timeout, at most 5s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    patience: Option<Duration>,
+    /// Let no client go from node to node
+    #[arg(long)]
+    no_roaming: bool,
     /// What every random decision is drawn from [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
@@ -125,6 +129,9 @@ pub struct RunArgs {
 pub struct ReplayArgs {
     /// The plan: a plan.json, or a run's folder
     plan: PathBuf,
+    /// Run it so often, and say how often it fails [default: once, with its report]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    times: Option<u32>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -162,19 +169,23 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// `duress replay`.
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
+    if let Some(times) = args.times {
+        return replay_times(&args.plan, times, args.output.runs().join("replays"));
+    }
     let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
     let system = systems().find(&plan.target).map_err(Failure::usage)?;
     let request = Request {
         mode: Some(plan.settings.mode.clone()),
         options: plan.settings.options.clone(),
         bug: plan.settings.bug.clone(),
+        programs: plan.settings.programs.clone(),
         nodes: plan.nodes.len(),
     };
     system.resolve(&request).map_err(Failure::usage)?;
     let workload = workload(system, &plan.workload.name)?;
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
-    system.available().map_err(missing)?;
+    system.available(&plan.settings.programs).map_err(missing)?;
     isolated(&args.output, move || {
         let mut plan = plan;
         // A plan made where TUN devices work must also run where they do not.
@@ -197,18 +208,10 @@ pub(super) struct Planned {
     pub(super) deployment: Arc<dyn Deployment>,
 }
 
-/// The workloads that `system` has clients of, in the order in which they are listed.
-pub(crate) fn workloads_of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
-    let vocabularies = &system.description().vocabularies;
-    Workloads::known()
-        .iter()
-        .filter(move |workload| vocabularies.iter().any(|name| name == workload.vocabulary()))
-}
-
 /// The workload `name`, which `system` must have clients of.
-fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
+pub(super) fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Failure> {
     let workload = Workloads::known().find(name).map_err(Failure::usage)?;
-    let known: Vec<&str> = workloads_of(system).map(Model::name).collect();
+    let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
     if known.contains(&name) {
         return Ok(workload);
     }
@@ -217,7 +220,7 @@ fn workload(system: &dyn System, name: &str) -> Result<&'static dyn Workload, Fa
     Err(Failure::usage(anyhow::anyhow!("{name_of_system} has no workload \"{name}\"; it has {known}")))
 }
 
-fn missing(error: duress_targets::MissingSystem) -> Failure {
+pub(super) fn missing(error: duress_targets::MissingSystem) -> Failure {
     Failure { exit: Exit::Broken, error: error.into(), hint: None }
 }
 
@@ -243,27 +246,25 @@ fn best_port() -> Result<PortKind, Failure> {
 
 /// Resolves the command line into a plan; the port is the better one, until it is known which works.
 fn plan(args: &RunArgs) -> Result<Planned, Failure> {
-    let system = systems().find(&args.target).map_err(Failure::usage)?;
-    let scenario = args.bug.as_ref().and_then(|name| system.description().scenarios.get(name));
+    let system = args.target.system()?;
+    let scenario = args.target.bug.as_ref().and_then(|name| system.description().scenarios.get(name));
     let workload = match (&args.workload, scenario) {
         (Some(name), _) => workload(system, name)?,
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
-        (None, None) => workloads_of(system).next().ok_or_else(|| {
+        (None, None) => Workloads::of(system).next().ok_or_else(|| {
             let name = &system.description().name;
             Failure::usage(anyhow::anyhow!("{name} has clients of no workload"))
         })?,
     };
-    let planned_workload = args.workload_options.resolve(workload)?;
+    let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
+        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload)?,
+        None => args.workload_options.resolve(workload)?,
+    };
     let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
     }
-    let request = Request {
-        mode: args.mode.clone(),
-        options: args.options.iter().cloned().collect::<BTreeMap<_, _>>(),
-        bug: args.bug.clone(),
-        nodes: node_count,
-    };
+    let request = args.target.request(node_count)?;
     let settings: Settings = system.resolve(&request).map_err(Failure::usage)?;
     let faults = match (&args.faults, scenario) {
         _ if args.schedule.is_some() => "by hand".to_owned(),
@@ -290,6 +291,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let interval = given.unwrap_or(fitting);
     let scenario_timeout = scenario.and_then(|scenario| scenario.timeout_s).map(Duration::from_secs);
     let timeout = args.timeout.or(scenario_timeout).unwrap_or(DEFAULT_TIMEOUT);
+    let patience = args.patience.unwrap_or((timeout * 3).min(PATIENCE_MAX).max(timeout));
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let mut plan = Plan {
         version: VERSION,
@@ -302,6 +304,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         rate_hz: args.rate,
         time_limit_ms: millis(time_limit),
         operation_timeout_ms: millis(timeout),
+        patience_ms: Some(millis(patience)),
+        roaming: !args.no_roaming,
         seed,
         faults,
         fault_interval_ms: millis(interval),
@@ -310,6 +314,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         promise: args.promise,
         floor_percent: args.floor,
         schedule: Vec::new(),
+        final_restart: false,
         arena: ArenaPlan {
             port: PortKind::Tun,
             data: args.data,
@@ -334,6 +339,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             expanded(&plan, losses, &*deployment, &mix, args)?
         }
     };
+    // A run without faults keeps to none.
+    plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty();
     plan.validate().map_err(Failure::usage)?;
     // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
     let any = |is: fn(&Fault) -> bool| plan.schedule.iter().any(|fault| is(&fault.fault));
@@ -344,20 +351,25 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         plan.arena.data = DataLocation::Breakable;
     }
     if !args.dry_run {
-        system.available().map_err(missing)?;
+        system.available(&plan.settings.programs).map_err(missing)?;
     }
     Ok(Planned { plan, system, workload, deployment })
 }
 
-/// Every family of faults that this machine allows, as a mix.
-fn all_allowed() -> Result<String, Failure> {
+/// The families of faults that this machine allows, and those that it forbids.
+pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     let found = probe().map_err(Failure::internal)?;
     let allowed = |family: &Family| match family {
         Family::Clock => found.ptrace.is_available() && cfg!(target_arch = "x86_64"),
         Family::Disk => found.fuse.is_available(),
         _ => true,
     };
-    let (allowed, forbidden): (Vec<Family>, Vec<Family>) = Family::ALL.into_iter().partition(allowed);
+    Ok(Family::ALL.into_iter().partition(allowed))
+}
+
+/// Every family of faults that this machine allows, as a mix.
+fn all_allowed() -> Result<String, Failure> {
+    let (allowed, forbidden) = families()?;
     let names =
         |families: &[Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>().join(",");
     if !forbidden.is_empty() {

@@ -56,7 +56,7 @@ async fn listen(args: &ServeArgs, root: Root) -> Result<Exit, Failure> {
     let audience = if args.bind.is_loopback() { Audience::Local } else { Audience::Anybody };
     if audience == Audience::Anybody {
         tell(format_args!(
-            "warning: whoever can reach {address} can read every run; nothing asks for a password"
+            "warning: every user who can reach {address} can read every run; nothing asks for a password"
         ));
     }
     let (end, ending) = watch::channel(false);

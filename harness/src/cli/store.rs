@@ -45,6 +45,7 @@ pub fn store(args: &StoreArgs) -> Result<Exit, Failure> {
         options: args.options.iter().cloned().collect(),
         bug: args.bug.clone(),
         nodes: args.peers.len() + 1,
+        ..Request::default()
     };
     let settings = offer().resolve("store", &request, None).map_err(Failure::usage)?;
     let config = Config::new(args.node.clone(), args.listen, args.peer_listen, args.data.clone(), &settings)

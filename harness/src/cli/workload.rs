@@ -25,6 +25,20 @@ impl WorkloadArgs {
         let options = self.given.resolve(workload.name(), workload.options(), workload.defaults());
         Ok(PlannedWorkload { name: workload.name().to_owned(), options: options.map_err(Failure::usage)? })
     }
+
+    /// These options and, where they say nothing, the `others`, by flag.
+    ///
+    /// # Errors
+    /// A usage error for a flag that no workload has.
+    pub fn or(&self, others: &BTreeMap<String, String>) -> Result<Self, Failure> {
+        let words = others.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]);
+        let command = Self::augment_args(Command::new("options of a workload").no_binary_name(true));
+        let matches = command.try_get_matches_from(words).map_err(Failure::usage)?;
+        let Self { mut given } = Self::from_arg_matches(&matches).map_err(Failure::usage)?;
+        given.flags.extend(self.given.flags.clone());
+        given.weights.extend(self.given.weights.clone());
+        Ok(Self { given })
+    }
 }
 
 /// The flag `name` of the workloads that have it, each with what it decides there.
@@ -97,13 +111,14 @@ impl Args for WorkloadArgs {
             })
         });
         let help = format!(
-            "How often an operation is drawn beside others, as operation=weight ({}); may be repeated",
+            "How often an operation is drawn beside others, as operation=weight, several with commas ({}); may be repeated",
             weights()
         );
         let weight = Arg::new("weight")
             .long("weight")
             .value_name("OPERATION=WEIGHT")
             .action(ArgAction::Append)
+            .value_delimiter(',')
             .value_parser(Weight::parse)
             .help(help);
         command.arg(weight).next_help_heading(None)

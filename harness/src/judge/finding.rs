@@ -3,11 +3,11 @@
 use std::fmt;
 
 use duress_checkers::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, Step};
-use duress_history::nemesis::Return;
-use duress_history::{NodeId, Scalar};
+use duress_history::nemesis::{Agreement, ComparedObject, Comparison, Occasion, Return};
+use duress_history::{NemesisAct, NemesisEvent, NodeId, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::record::faults::FaultRecord;
+use crate::record::faults::{FaultRecord, faults};
 
 /// Something that a run showed apart from the answers to clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +30,26 @@ pub enum Finding {
         /// What it last said, or did not.
         why: String,
     },
+    /// Two nodes hold different things at one position of the order of all changes.
+    Diverged {
+        /// When that was seen.
+        occasion: Occasion,
+        /// The object that they are copies of.
+        object: ComparedObject,
+    },
 }
 
 impl Finding {
-    /// What `faults` show: a node that did not come back is found once for each fault after whose heal it did not.
+    /// Everything that `nemesis`, the nemesis's part of a history, shows.
     #[must_use]
-    pub fn of(faults: &[FaultRecord]) -> Vec<Self> {
+    pub fn all(nemesis: &[NemesisEvent]) -> Vec<Self> {
+        let mut findings = Self::of(&faults(nemesis));
+        findings.extend(comparisons(nemesis).flat_map(Self::diverged));
+        findings
+    }
+
+    /// What `faults` show: a node that did not come back is found once for each fault after whose heal it did not.
+    fn of(faults: &[FaultRecord]) -> Vec<Self> {
         let mut findings = Vec::new();
         for fault in faults {
             for recovery in &fault.recoveries {
@@ -56,52 +70,180 @@ impl Finding {
         findings
     }
 
+    /// What `comparison` shows: an object is found once, however many of its keys differ.
+    fn diverged(comparison: &Comparison) -> impl Iterator<Item = Self> {
+        let diverged = |object: &&ComparedObject| matches!(object.agreement(), Agreement::Diverged(..));
+        comparison
+            .objects
+            .iter()
+            .filter(diverged)
+            .map(|object| Self::Diverged { occasion: comparison.occasion, object: object.clone() })
+    }
+
     /// The same as an anomaly of its own kind, which no operation of a client is part of.
     #[must_use]
     pub fn anomaly(&self) -> Anomaly {
-        let Self::NotRecovered { node, fault, what, healed_us, silent_ms, bound_ms, why } = self;
-        let step = |sentence: String| Step { sentence, labels: Vec::new() };
-        let seconds = |ms: u64| ms as f64 / 1000.0;
+        let (kind, objects, sentences) = match self {
+            Self::NotRecovered { node, fault, what, healed_us, silent_ms, bound_ms, why } => {
+                let seconds = |ms: u64| ms as f64 / 1000.0;
+                let sentences = vec![
+                    format!("Fault {fault} ({what}) was healed at {:.3} s.", *healed_us as f64 / 1e6),
+                    format!(
+                        "{node} was asked again and again, from a host that no fault touches, and did not serve for {:.3} s; at last: {why}.",
+                        seconds(*silent_ms)
+                    ),
+                    format!(
+                        "For the last {} s of that at least, no other fault had struck it, no fault disturbed links, clocks or disks, and no more nodes were away than the system tolerates.",
+                        seconds(*bound_ms)
+                    ),
+                ];
+                (AnomalyKind::NotRecovered, vec![node_object(node)], sentences)
+            }
+            Self::Diverged { occasion, object } => diverged(*occasion, object),
+        };
         Anomaly {
-            kind: AnomalyKind::NotRecovered,
-            objects: vec![Object::new(ObjectKind::Node, &Scalar::from(node.as_str()))],
+            kind,
+            objects,
             summary: self.to_string(),
             start: None,
             operations: Vec::new(),
             relations: Vec::new(),
             contradicts: None,
-            steps: vec![
-                step(format!("Fault {fault} ({what}) was healed at {:.3} s.", *healed_us as f64 / 1e6)),
-                step(format!(
-                    "{node} was asked again and again, from a host that no fault touches, and did not serve for {:.3} s; at last: {why}.",
-                    seconds(*silent_ms)
-                )),
-                step(format!(
-                    "For the last {} s of that at least, no other fault had struck it, no fault disturbed links, clocks or disks, and no more nodes were away than the system tolerates.",
-                    seconds(*bound_ms)
-                )),
-            ],
+            steps: sentences.into_iter().map(|sentence| Step { sentence, labels: Vec::new() }).collect(),
         }
     }
 }
 
+/// What nodes held of their own, each time that they were asked.
+pub fn comparisons(nemesis: &[NemesisEvent]) -> impl Iterator<Item = &Comparison> {
+    nemesis.iter().filter_map(|event| match &event.act {
+        NemesisAct::Compared(comparison) => Some(comparison),
+        _ => None,
+    })
+}
+
+fn node_object(node: &NodeId) -> Object {
+    Object::new(ObjectKind::Node, &Scalar::from(node.as_str()))
+}
+
+/// What copies that have diverged are about, and the sentences that prove it.
+fn diverged(occasion: Occasion, object: &ComparedObject) -> (AnomalyKind, Vec<Object>, Vec<String>) {
+    let mut objects: Vec<Object> = Vec::new();
+    objects.extend(object.differences.first().map(|first| {
+        let key = Scalar::from(first.key.as_str());
+        Object::new(ObjectKind::Key, &key)
+    }));
+    objects.extend(object.name.as_ref().map(|name| {
+        let name = Scalar::from(name.as_str());
+        Object::new(ObjectKind::Partition, &name)
+    }));
+    let copies: Vec<String> = object
+        .copies
+        .iter()
+        .map(|copy| {
+            format!("{} is at {} with {} keys ({})", copy.node, copy.position, copy.keys, copy.digest)
+        })
+        .collect();
+    let mut sentences = vec![
+        format!(
+            "{}, each node was asked for its own copy, from a host that no fault touches: {}.",
+            capitalized(&occasion.to_string()),
+            copies.join("; ")
+        ),
+        "Copies at one position of the order of all changes must hold the same, whatever clients did."
+            .to_owned(),
+    ];
+    for difference in &object.differences {
+        let held = difference.held.iter().map(|(node, value)| match value {
+            Some(value) => format!("{node} has {}", abbreviated(value)),
+            None => format!("{node} does not have it"),
+        });
+        sentences.push(format!("Of {}: {}.", difference.key, held.collect::<Vec<_>>().join(", ")));
+    }
+    if let Agreement::Diverged(one, other) = object.agreement() {
+        objects.extend([node_object(&one.node), node_object(&other.node)]);
+    }
+    (AnomalyKind::Diverged, objects, sentences)
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// A value, its middle left out where it is long.
+fn abbreviated(value: &str) -> String {
+    const SHOWN: usize = 40;
+    let letters: Vec<char> = value.chars().collect();
+    if letters.len() <= 2 * SHOWN {
+        return value.to_owned();
+    }
+    let (head, tail) = (&letters[..SHOWN], &letters[letters.len() - SHOWN..]);
+    format!("{}…{}", head.iter().collect::<String>(), tail.iter().collect::<String>())
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::NotRecovered { node, fault, what, silent_ms, bound_ms, .. } = self;
-        write!(
-            f,
-            "{node} did not serve for {:.1} s after fault {fault} ({what}) was healed, and the bound is {} s",
-            *silent_ms as f64 / 1000.0,
-            *bound_ms as f64 / 1000.0
-        )
+        match self {
+            Self::NotRecovered { node, fault, what, silent_ms, bound_ms, .. } => write!(
+                f,
+                "{node} did not serve for {:.1} s after fault {fault} ({what}) was healed, and the bound is {} s",
+                *silent_ms as f64 / 1000.0,
+                *bound_ms as f64 / 1000.0
+            ),
+            Self::Diverged { occasion, object } => {
+                let of = object.name.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+                match object.agreement() {
+                    Agreement::Diverged(one, other) => write!(
+                        f,
+                        "{occasion}, the copies{of} at {} and {} were both at {}, and {} keys differ",
+                        one.node, other.node, one.position, object.different
+                    ),
+                    Agreement::Same | Agreement::Apart => write!(f, "{occasion}, the copies{of} agreed"),
+                }
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use duress_history::nemesis::{NodeReturn, Recovery, Unjudged};
+    use std::collections::BTreeMap;
+
+    use duress_history::nemesis::{CopySeen, Difference, NodeReturn, Recovery, Unjudged};
 
     use super::*;
+
+    #[test]
+    fn copies_that_differ_at_one_position_are_found_with_the_key() {
+        let copy = |name: &str, digest: &str| CopySeen {
+            node: NodeId::new(name),
+            position: "812".into(),
+            digest: digest.into(),
+            keys: 3,
+        };
+        let held = [("n1", Some("5".to_owned())), ("n3", None)];
+        let held = held.map(|(node, value)| (NodeId::new(node), value)).into();
+        let object = ComparedObject {
+            name: None,
+            copies: vec![copy("n1", "a"), copy("n2", "a"), copy("n3", "b")],
+            different: 1,
+            differences: vec![Difference { key: "r17".into(), held }],
+        };
+        let same = ComparedObject { copies: vec![copy("n1", "a"), copy("n2", "a")], ..object.clone() };
+        let comparison =
+            Comparison { occasion: Occasion::Healed, objects: vec![object, same], untold: BTreeMap::new() };
+        let findings: Vec<Finding> = Finding::diverged(&comparison).collect();
+        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        let anomaly = finding.anomaly();
+        assert_eq!(
+            anomaly.summary,
+            "after the last heal, the copies at n1 and n3 were both at 812, and 1 keys differ"
+        );
+        let named: Vec<String> = anomaly.objects.iter().map(ToString::to_string).collect();
+        assert_eq!(named, ["key r17", "node n1", "node n3"]);
+        assert_eq!(anomaly.steps[2].sentence, "Of r17: n1 has 5, n3 does not have it.");
+    }
 
     #[test]
     fn only_a_silence_that_nothing_explains_is_found() {

@@ -98,7 +98,7 @@ impl Exercised {
     /// What the operations and the nemesis of a run exercised, whose clients stopped at `until_ns`.
     #[must_use]
     pub fn of<A>(operations: &[Operation<A>], nemesis: &[NemesisEvent], until_ns: u64) -> Self {
-        let mut windows = windows(nemesis);
+        let mut windows = windows(nemesis, until_ns);
         let mut exercised = Self::default();
         let mut slots = BTreeSet::new();
         for operation in operations {
@@ -229,10 +229,12 @@ struct Window {
     under: UnderFault,
 }
 
-fn windows(nemesis: &[NemesisEvent]) -> Vec<Window> {
+/// The faults that were in force while clients ran, until `until_ns`: what is done in the final phase is no part of that.
+fn windows(nemesis: &[NemesisEvent], until_ns: u64) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
     for event in nemesis {
         match &event.act {
+            NemesisAct::Started { since_us, .. } if since_us.saturating_mul(1000) >= until_ns => {}
             NemesisAct::Started { fault, since_us, evidence, .. } => windows.push(Window {
                 from_ns: since_us.saturating_mul(1000),
                 to_ns: u64::MAX,

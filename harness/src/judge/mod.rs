@@ -12,8 +12,9 @@ use std::{fs, io};
 
 use duress_checkers::CheckReport;
 use duress_checkers::transactions::ConsistencyModel;
+use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
-use duress_history::nemesis::NemesisAct;
+use duress_history::nemesis::{Comparison, NemesisAct};
 use duress_history::pairs::{PairError, pair};
 use duress_history::{Assumed, NemesisEvent, Operation, Payload, Promise, ReadError, import};
 use tokio::runtime::Builder;
@@ -21,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
+use self::finding::{Finding, comparisons};
 use self::floor::Exercised;
 use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
@@ -124,8 +126,8 @@ pub struct Recorded<A> {
 }
 
 impl<A: Payload> Recorded<A> {
-    /// What `judge` says of the operations, with what was left out among its findings; what is undecided after `limit`
-    /// is unknown.
+    /// What `judge` says of the operations, and what the nemesis's part shows of the system besides, with what was left out
+    /// among its findings; what is undecided after `limit` is unknown.
     ///
     /// # Errors
     /// [`JudgeError::Watch`].
@@ -136,6 +138,16 @@ impl<A: Payload> Recorded<A> {
     ) -> Result<Judgement, JudgeError> {
         let mut judgement = within(limit, |interrupt| judge(&self.operations, interrupt))?;
         judgement.findings.splice(0..0, self.notes);
+        judgement.findings.extend(comparisons(&self.nemesis).filter_map(Comparison::open));
+        let beside = Finding::all(&self.nemesis);
+        if let [first, more @ ..] = &beside[..] {
+            if !matches!(judgement.report.verdict, Verdict::Invalid(_)) {
+                let more = if more.is_empty() { String::new() } else { format!(", and {} more", more.len()) };
+                judgement.broken = format!("{first}{more}");
+            }
+            let beside = Verdict::new(beside.iter().map(Finding::anomaly).collect(), Vec::new());
+            judgement.report.verdict = judgement.report.verdict.merge(beside);
+        }
         Ok(judgement)
     }
 }
@@ -221,7 +233,7 @@ pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Resul
     let (done, ended) = oneshot::channel::<()>();
     let watch = async {
         tokio::select! {
-            // The check is over, or has panicked: there is nobody to tell.
+            // The check is over, or has panicked: there is nothing to interrupt.
             _ = ended => return,
             () = sleep(limit) => {}
             _ = interrupts.recv() => {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Producing {
-    /// Nobody acknowledges them.
+    /// No broker acknowledges them.
     Unacknowledged,
     /// The leader alone does; what was not acknowledged is sent again.
     Leader,
@@ -43,7 +43,7 @@ impl Producing {
     fn options(self) -> Vec<String> {
         let mut options = vec![format!("acks={}", self.acks()), format!("idempotent={}", self.idempotent())];
         if self != Self::Unacknowledged {
-            // Nobody would know what to send again.
+            // The client would not know what to send again.
             options.push(format!("retries={RETRIES}"));
         }
         options

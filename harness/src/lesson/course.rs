@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::cell::{Cell, Common};
 use super::row::{Row, RowResult};
-use crate::matrix::trial::{self, Finding, Halt, TrialSpec};
+use crate::trial::{self, Finding, Halt, TrialSpec};
 
 /// What a run needs besides its clients' time, as a rule: a cluster that comes up, recovers, and is drained, and a check.
 pub const AROUND_A_RUN: Duration = Duration::from_secs(8);
@@ -51,7 +51,7 @@ impl Course {
         let mut rows = Vec::new();
         for (number, cell) in (1..).zip(cells) {
             let result = if *halt.borrow() != Halt::No {
-                RowResult::Nothing("not run: somebody ended the lesson".to_owned())
+                RowResult::Nothing("not run: the user ended the lesson".to_owned())
             } else if Instant::now() >= self.until {
                 RowResult::Nothing("not run: the budget was used up".to_owned())
             } else {
@@ -78,7 +78,7 @@ impl Course {
         };
         Ok(match trial::run(&self.program, &spec, halt).await? {
             Some(trial) => RowResult::read(&trial.folder, &reason(trial.finding)),
-            None => RowResult::Nothing("not run to its end: somebody ended the lesson".to_owned()),
+            None => RowResult::Nothing("not run to its end: the user ended the lesson".to_owned()),
         })
     }
 }

@@ -10,8 +10,8 @@ use super::cell::BugGate;
 use super::detection::Detections;
 use super::judgement::{Judgement, found, inconclusive, surprise};
 use super::outcome::Outcome;
-use super::proportion::Proportion;
-use super::trial::{Finding, Trial};
+use crate::trial::Proportion;
+use crate::trial::{Finding, Trial};
 
 /// The figures of one bug: what is kept and compared with later ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,7 +170,7 @@ impl Series {
         worst
     }
 
-    /// The folders of runs that somebody has to look at: those that are not as they should be.
+    /// The folders of runs that a person has to look at: those that are not as they should be.
     pub fn remarkable<'a>(&'a self, gate: &'a BugGate) -> impl Iterator<Item = &'a Trial> {
         let trials = self
             .trials

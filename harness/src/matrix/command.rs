@@ -1,7 +1,7 @@
 //! A run as words of a command line: what a cell asks of `duress run`.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::path::PathBuf;
 
 /// A `duress run`, but for its seed and its folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,13 @@ impl RunCommand {
 
     fn target_options(&self) -> impl Iterator<Item = String> + '_ {
         self.options.iter().flat_map(|(name, value)| ["-o".to_owned(), format!("{name}={value}")])
+    }
+
+    /// The program that it names in the place of one that would be found.
+    #[must_use]
+    pub fn programs(&self) -> BTreeMap<String, PathBuf> {
+        let program = self.flags.get("program").and_then(|program| program.split_once('='));
+        program.map(|(name, path)| (name.to_owned(), PathBuf::from(path))).into_iter().collect()
     }
 
     /// This command with what `over` says put over it.
@@ -95,30 +102,10 @@ pub struct ScenarioError {
     pub word: String,
 }
 
-/// Words as they would be typed into a shell.
-#[derive(Clone, Copy, Debug)]
-pub struct Shell<'a>(pub &'a [String]);
-
-impl fmt::Display for Shell<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=.,:/@+%".contains(c);
-        for (at, word) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str(" ")?;
-            }
-            if !word.is_empty() && word.chars().all(plain) {
-                f.write_str(word)?;
-            } else {
-                write!(f, "'{}'", word.replace('\'', "'\\''"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::Shell;
 
     fn owned(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()

@@ -3,7 +3,7 @@
 use super::bank::BugRecord;
 use super::cell::{Expectation, Named, names};
 use super::outcome::Outcome;
-use super::trial::{Finding, Trial};
+use crate::trial::{Finding, Trial};
 
 /// What became of a cell, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +99,7 @@ pub fn inconclusive(finding: &Finding) -> Judgement {
     }
 }
 
-/// The anomalies of `trial` that nobody expected, in a sentence, if there are any.
+/// The anomalies of `trial` that were not expected, in a sentence, if there are any.
 #[must_use]
 pub fn surprise(named: &Named, trial: &Trial) -> Option<String> {
     let first = trial.anomalies().iter().find(|found| !named.admits(found.kind))?;
@@ -111,7 +111,7 @@ pub fn surprise(named: &Named, trial: &Trial) -> Option<String> {
 /// The names of what a trial found, with their numbers.
 #[must_use]
 pub fn found(trial: &Trial) -> String {
-    let each = |found: &super::trial::Found| match found.count {
+    let each = |found: &crate::trial::Found| match found.count {
         1 => found.kind.name().to_owned(),
         count => format!("{count} × {}", found.kind.name()),
     };
@@ -134,8 +134,8 @@ fn runs(count: usize) -> String {
 pub(super) mod tests {
     use duress_checkers::verdict::AnomalyKind;
 
-    use super::super::trial::Found;
     use super::*;
+    use crate::trial::Found;
 
     pub fn trial(finding: Finding) -> Trial {
         Trial {
@@ -146,6 +146,8 @@ pub(super) mod tests {
             folder: "there".into(),
             home: "there".into(),
             replay: None,
+            faults: Default::default(),
+            operations: 0,
         }
     }
 

@@ -4,10 +4,10 @@
 //! - [`file`]: the TOML file, from [`document`] (its words and their lines), [`section`] (its tables), [`key`] (what can be
 //!   varied) and [`vocabulary`] (what the words mean) to [`cell`]s with [`command`]s;
 //! - [`selection`]: which of them are run; [`preflight`]: `duress run` itself is asked about each;
-//! - [`session`]: they are run, each as a child process ([`trial`]); [`state`]: what was run already;
+//! - [`session`]: they are run, each as a child process;
 //! - [`judgement`]: trials held against what was expected; [`outcome`]: what became of a cell, and which is worst;
-//! - [`bank`]: how surely ([`proportion`]) and how soon ([`detection`]) a seeded bug is found;
-//! - [`results`], [`table`], [`junit`], [`markdown`]: what somebody sees of it.
+//! - [`bank`]: how surely and how soon ([`detection`]) a seeded bug is found;
+//! - [`results`], [`table`], [`junit`], [`markdown`]: what a person sees of it.
 
 pub mod bank;
 pub mod cell;
@@ -21,12 +21,9 @@ pub mod key;
 pub mod markdown;
 pub mod outcome;
 pub mod preflight;
-pub mod proportion;
 pub mod results;
 pub mod section;
 pub mod selection;
 pub mod session;
-pub mod state;
 pub mod table;
-pub mod trial;
 pub mod vocabulary;

@@ -9,9 +9,9 @@ use crate::cli::exit::Exit;
 /// The order is that of severity, and decides the exit code of the whole: what was proved against the system comes
 /// first, then what was proved against the harness, then what proves nothing.
 ///
-/// 1. An anomaly that nobody expected is a proof, whatever else happened.
+/// 1. An anomaly that was not expected is a proof, whatever else happened.
 /// 2. An expected anomaly that did not show is a loss of power: every pass beside it is worth less.
-/// 3. An error of our own, and 4. a broken run prove nothing, and somebody has to look at them.
+/// 3. An error of our own, and 4. a broken run prove nothing, and a person has to look at them.
 /// 5. A check that was not finished proves nothing either, and more time may decide it.
 /// 6. What was not run for want of time is known to be open.
 /// 7. A cell that this machine cannot run was declared to be dispensable, with its reason.
@@ -22,7 +22,7 @@ pub enum Outcome {
     Passed,
     /// Not run: this machine cannot, and the cell says why that may be.
     Skipped,
-    /// Not run, or not to its end: the time was up, or somebody interrupted.
+    /// Not run, or not to its end: the time was up, or the user interrupted.
     NotRun,
     /// A check could not be finished.
     Unknown,

@@ -148,7 +148,9 @@ fn wrong(file: &Path, cell: &Cell, key: &Key, message: String) -> DocumentError 
 
 /// What this machine lacks for a cell, in words.
 fn impossible(cell: &Cell, plan: &PlanFile, machine: &Capabilities) -> Option<String> {
-    if let Err(missing) = crate::systems::systems().find(&cell.command.target).ok()?.available() {
+    if let Err(missing) =
+        crate::systems::systems().find(&cell.command.target).ok()?.available(&cell.command.programs())
+    {
         return Some(missing.to_string());
     }
     let is = |field: &str, value: &str| plan.arena.get(field).is_some_and(|have| have == value);

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bank::BugRecord;
 use super::outcome::{Outcome, worst};
-use super::trial::Trial;
 use crate::cli::exit::Exit;
+use crate::trial::Trial;
 
 /// The version of the format of `results.json` and of dated results.
 pub const FORMAT: u32 = 1;
@@ -280,8 +280,8 @@ pub fn compare(now: &BugRecord, before: &BugRecord) -> Change {
 #[cfg(test)]
 mod tests {
     use super::super::detection::Detections;
-    use super::super::proportion::Proportion;
     use super::*;
+    use crate::trial::Proportion;
 
     fn record(found: u32, of: u32) -> BugRecord {
         let detection = Proportion { found, of };

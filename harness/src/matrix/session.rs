@@ -10,21 +10,20 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OnceCell, Semaphore, watch};
 
 use super::bank::{Depth, Series};
 use super::cell::{Aim, BugGate, Expectation};
-use super::command::{RunCommand, Shell};
+use super::command::RunCommand;
 use super::file::folder;
 use super::judgement::{Judgement, goes_on, judge};
 use super::key::{RunOptions, Takes};
 use super::outcome::Outcome;
 use super::preflight::Prepared;
 use super::results::{CellResult, RunResult, SeriesName};
-use super::state::{ProgramKey, State, StateError, TrialKey};
 use super::table::Table;
-use super::trial::{self, Finding, Halt, Trial, TrialSpec};
+use crate::trial::state::{ProgramKey, State, StateError, TrialKey};
+use crate::trial::{self, Finding, Halt, Shell, Trial, TrialSpec, halting};
 
 /// What a matrix is run with.
 #[derive(Debug)]
@@ -87,45 +86,21 @@ pub async fn run(
     table: Table,
     cells: &[Prepared],
 ) -> Result<Vec<CellResult>, SessionError> {
-    let (halting, halt) = watch::channel(Halt::No);
     let end = setup.budget.map(|budget| Instant::now() + budget);
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let signals =
-        kinds.map(signal).into_iter().collect::<Result<Vec<_>, _>>().map_err(SessionError::Signals)?;
-    let session = Session {
-        setup,
-        state: RefCell::new(state),
-        table: RefCell::new(table),
-        permits: Semaphore::new(setup.jobs),
-        begun: RefCell::new(BTreeMap::new()),
-        needed: RefCell::new(BTreeSet::new()),
-        halt,
-        end,
-    };
-    tokio::select! {
-        results = session.work(cells) => results,
-        () = watch_over(signals, end, halting) => unreachable!("it watches for as long as there is work"),
-    }
-}
-
-/// Says when to halt: when the time is up, or a signal asks to. Never returns.
-async fn watch_over(mut signals: Vec<Signal>, end: Option<Instant>, halting: watch::Sender<Halt>) {
-    let budget = async {
-        match end {
-            Some(end) => tokio::time::sleep_until(end.into()).await,
-            None => std::future::pending().await,
-        }
-    };
-    let asked = async {
-        let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-        futures_util::future::select_all(any).await;
-    };
-    let why = tokio::select! {
-        () = budget => Halt::OutOfBudget,
-        () = asked => Halt::Interrupted,
-    };
-    halting.send_replace(why);
-    std::future::pending().await
+    let results = halting(setup.budget, async |halt| {
+        let session = Session {
+            setup,
+            state: RefCell::new(state),
+            table: RefCell::new(table),
+            permits: Semaphore::new(setup.jobs),
+            begun: RefCell::new(BTreeMap::new()),
+            needed: RefCell::new(BTreeSet::new()),
+            halt,
+            end,
+        };
+        session.work(cells).await
+    });
+    results.await.map_err(SessionError::Signals)?
 }
 
 /// A matrix at work.
@@ -147,7 +122,7 @@ struct Session<'a> {
 struct Performed {
     judgement: Judgement,
     trials: Vec<(SeriesName, Trial)>,
-    /// The homes of trials that somebody has to look at.
+    /// The homes of trials that a person has to look at.
     remarkable: Vec<PathBuf>,
 }
 
@@ -347,7 +322,7 @@ impl Session<'_> {
         self.setup.out.join("cells").join(folder(cell))
     }
 
-    /// Takes away the folders that nobody needs, and says what was kept.
+    /// Takes away the folders that are not needed, and says what was kept.
     fn tidy(&self, prepared: &Prepared, performed: &Performed) -> Result<Vec<RunResult>, SessionError> {
         let failed = |source| SessionError::Trial { cell: prepared.cell.name.clone(), source };
         let mut runs = Vec::new();

@@ -9,8 +9,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::outcome::Outcome;
 use super::results::{CellResult, RunResult, SeriesName};
-use super::trial::{Finding, Trial};
 use crate::cli::output::tell;
+use crate::trial::{Finding, Trial};
 
 /// How a matrix goes.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ fn line(result: &CellResult, done: usize, cells: usize) -> String {
     format!("[{done:>width$}/{cells}] {mark}  {}: {} ({:.0} s)", result.name, result.message, result.seconds)
 }
 
-/// What whoever looks into a failed cell needs.
+/// What a person who looks into a failed cell needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lead {
     /// The report of a run, where its folder was kept.

@@ -6,9 +6,8 @@ use duress_targets::{Description, Scenario};
 
 use super::command::RunCommand;
 use super::key::Key;
-use crate::cli::run::workloads_of;
 use crate::systems::systems;
-use crate::workload::Model;
+use crate::workload::{Model, Workloads};
 
 /// A word that means nothing, and which it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +32,7 @@ pub fn check(command: &RunCommand) -> Result<(), Meaningless> {
     let system =
         systems().find(&command.target).map_err(|error| meaningless(Key::Target, error.to_string()))?;
     if let Some(name) = command.flags.get("workload") {
-        let known: Vec<&str> = workloads_of(system).map(Model::name).collect();
+        let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
         if !known.contains(&name.as_str()) {
             let message =
                 format!("{} has no workload \"{name}\"; it has {}", command.target, known.join(", "));
@@ -50,6 +49,7 @@ pub fn check(command: &RunCommand) -> Result<(), Meaningless> {
         mode: command.flags.get("mode").cloned(),
         options: command.options.clone(),
         bug: command.flags.get("bug").cloned(),
+        programs: command.programs(),
         nodes,
     };
     system.resolve(&request).map_err(|error| meaningless(place(&error), error.to_string()))?;
@@ -65,6 +65,7 @@ fn place(error: &SettingsError) -> Key {
         Setting::Mode => Key::Mode,
         Setting::Option => Key::Option(name.to_owned()),
         Setting::Bug => Key::Bug,
+        Setting::Program => Key::flag("program"),
     };
     match error {
         SettingsError::Unknown { what, given, .. } => named(*what, given),

@@ -126,6 +126,13 @@ pub struct Plan {
     pub time_limit_ms: u64,
     /// When a client gives up on an operation, in milliseconds.
     pub operation_timeout_ms: u64,
+    /// When a third of the clients give up, in milliseconds: their requests wait at nodes that are paused. Absent where they
+    /// are like the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience_ms: Option<u64>,
+    /// Whether a third of the clients go from node to node, where the workload lets them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub roaming: bool,
     /// What every random decision is drawn from.
     pub seed: u64,
     /// The fault mix that the schedule was expanded from.
@@ -146,6 +153,9 @@ pub struct Plan {
     pub floor_percent: u8,
     /// The faults and their times.
     pub schedule: Vec<ScheduledFault>,
+    /// Whether, after the last reads, all nodes are ended at once and started again, and everything is read once more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub final_restart: bool,
     /// What nodes see as their world.
     pub arena: ArenaPlan,
 }
@@ -225,6 +235,8 @@ impl Plan {
         range("concurrency", &concurrency, (1..=10_000).contains(&concurrency), "1 to 10000 processes")?;
         let timeout = self.operation_timeout_ms;
         range("operation time-out", &timeout, (1..=600_000).contains(&timeout), "1 ms to 10 minutes")?;
+        let patience = self.patience_ms.unwrap_or(timeout);
+        range("patience", &patience, (timeout..=600_000).contains(&patience), "the time-out to 10 minutes")?;
         let limit = self.time_limit_ms;
         range("time limit", &limit, (100..=86_400_000).contains(&limit), "100 ms to one day")?;
         let floor = self.floor_percent;
@@ -265,6 +277,12 @@ impl Plan {
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {
         Duration::from_millis(self.operation_timeout_ms)
+    }
+
+    /// When a client that is patient gives up on an operation.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience_ms.map_or(self.operation_timeout(), Duration::from_millis)
     }
 
     /// The nodes, as their system sees them.

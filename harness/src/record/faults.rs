@@ -75,7 +75,10 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
             NemesisAct::NodeEnded { node, status, .. } => {
                 record.ended.push((node.to_string(), status.clone()));
             }
-            NemesisAct::Stopping { .. } | NemesisAct::Settled { .. } | NemesisAct::Foreign { .. } => {}
+            NemesisAct::Stopping { .. }
+            | NemesisAct::Settled { .. }
+            | NemesisAct::Compared(_)
+            | NemesisAct::Foreign { .. } => {}
         }
     }
     faults.into_values().collect()

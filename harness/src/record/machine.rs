@@ -1,4 +1,4 @@
-//! The machine that a run took place on, as far as it matters to whoever reads of the run elsewhere.
+//! The machine that a run took place on, as far as it matters to a reader elsewhere.
 
 use std::fs;
 

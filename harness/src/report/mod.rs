@@ -3,7 +3,7 @@
 //! - [`progress`]: while it runs;
 //! - [`clocks`]: what the clocks were asked for, where the promise rests on them;
 //! - [`text`]: the report printed at the end of a run;
-//! - [`html`]: the report that is a page, to be read by somebody who was not there.
+//! - [`html`]: the report that is a page, to be read by a person who was not there.
 
 pub mod clocks;
 pub mod html;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use duress_history::nemesis::Return;
+use duress_history::nemesis::{Agreement, ComparedObject, Return};
 use duress_history::{NemesisAct, OpType};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -80,6 +80,13 @@ impl Progress {
             NemesisAct::Recovered(recovery) => {
                 let silent = |(_, came): &(String, &Return)| matches!(came, Return::Silent { .. });
                 if recovery.returns().any(|one| silent(&one)) {
+                    self.say(&act.to_string());
+                }
+            }
+            NemesisAct::Compared(comparison) => {
+                let diverged =
+                    |object: &ComparedObject| matches!(object.agreement(), Agreement::Diverged(..));
+                if comparison.objects.iter().any(diverged) {
                     self.say(&act.to_string());
                 }
             }

@@ -26,8 +26,6 @@ pub struct ClusterAccess {
     pub operator: Arc<Host>,
     /// The hosts that clients live on.
     pub clients: Vec<Arc<Host>>,
-    /// When a client gives up on an operation.
-    pub operation_timeout: Duration,
 }
 
 impl ClusterAccess {
@@ -104,19 +102,25 @@ impl ClusterAccess {
         }
     }
 
-    /// A fresh client for the process slot `slot`.
+    /// A fresh client of `node` for the process slot `slot`, which gives up on an operation after `timeout`.
     ///
     /// # Panics
     /// When the system has no clients of this vocabulary: plans are held against what systems have.
     #[must_use]
-    pub fn client<A: Payload + Sync + 'static>(&self, slot: usize) -> Box<dyn Client<A>> {
+    pub fn client<A: Payload + Sync + 'static>(
+        &self,
+        slot: usize,
+        node: &NodeId,
+        timeout: Duration,
+    ) -> Box<dyn Client<A>> {
         let seat = Seat {
-            node: self.node_of_slot(slot).clone(),
+            node: node.clone(),
             place: Arc::clone(&self.clients[slot % self.clients.len()]) as Arc<dyn Place>,
-            timeout: self.operation_timeout,
+            timeout,
         };
-        self.deployment.clients().client(seat).expect(
-            "the slot's node is one of the topology's, and the system has clients of the plan's workload",
-        )
+        self.deployment
+            .clients()
+            .client(seat)
+            .expect("the node is one of the topology's, and the system has clients of the plan's workload")
     }
 }

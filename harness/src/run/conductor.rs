@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use duress_history::nemesis::{FaultName, LinkReturn, Unjudged};
+use duress_history::nemesis::{FaultName, LinkReturn, Occasion, Unjudged};
 use duress_history::{NemesisAct, NodeId};
-use duress_nemesis::ScheduledFault;
 use duress_nemesis::nemesis::{Crash, Healed, Injected, NemesisError, Restart};
+use duress_nemesis::selector::Targets;
+use duress_nemesis::{Fault, ScheduledFault};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use crate::run::agenda::{Agenda, Cue};
 use crate::run::clock::Clock;
 use crate::run::cluster_access::ClusterAccess;
+use crate::run::comparison::compare;
 use crate::run::dispatcher::{NemesisRecord, Stop};
 use crate::run::nemesis_thread::NemesisThread;
 use crate::run::recovery::{Situation, Watch};
@@ -79,6 +81,8 @@ pub struct Conductor {
     pub records: mpsc::UnboundedSender<NemesisRecord>,
     /// Whether the run is to end before its time.
     pub stop: watch::Receiver<Stop>,
+    /// What nodes have to cope with.
+    pub situation: Rc<RefCell<Situation>>,
 }
 
 /// How the playing of a schedule goes.
@@ -98,12 +102,7 @@ impl Conductor {
     /// A stop ends the playing early, and `Stop::Now` the recovery too.
     pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
         let mut agenda = Agenda::new(schedule, until);
-        let tolerated = self.cluster.deployment.tolerates();
-        let mut course = Course {
-            broken: Vec::new(),
-            situation: Rc::new(RefCell::new(Situation::new(tolerated))),
-            recoveries: JoinSet::new(),
-        };
+        let mut course = self.course();
         while let Some((at, cue)) = agenda.next() {
             match cue {
                 Cue::Start(fault) => {
@@ -135,6 +134,38 @@ impl Conductor {
         self.recover(schedule, &mut course).await;
         self.end_recoveries(&mut course).await;
         course.broken
+    }
+
+    /// Ends all nodes at once, as the fault number `id`, starts them again, and awaits every node; returns what went wrong.
+    ///
+    /// Nodes whose disks need not hold what they were given are left alone: they may rightly refuse to start.
+    pub async fn restart_all(&mut self, id: u32) -> Vec<Breakage> {
+        let mut course = self.course();
+        let damaged = self.situation.borrow().damaged();
+        let nodes: Vec<NodeId> =
+            self.cluster.nodes().into_iter().filter(|node| !damaged.contains(node)).collect();
+        if nodes.is_empty() {
+            return course.broken;
+        }
+        let (now, fault) = (self.clock.now(), Fault::Kill { targets: Targets::Nodes(nodes) });
+        let fault = ScheduledFault { id, start_ms: millis(now), stop_ms: millis(now), hold_ms: 0, fault };
+        self.inject(&fault, now, None, &mut course).await;
+        self.recover(std::slice::from_ref(&fault), &mut course).await;
+        self.end_recoveries(&mut course).await;
+        course.broken
+    }
+
+    /// Has what every node holds of its own compared and recorded; returns what was not compared until `patience` was over.
+    pub async fn compare(&self, occasion: Occasion, patience: Duration) -> Option<String> {
+        let damaged = self.situation.borrow().damaged();
+        let comparison = compare(&self.cluster, &damaged, occasion, patience).await?;
+        let open = comparison.open();
+        self.record(NemesisAct::Compared(comparison)).await;
+        open
+    }
+
+    fn course(&self) -> Course {
+        Course { broken: Vec::new(), situation: Rc::clone(&self.situation), recoveries: JoinSet::new() }
     }
 
     /// Sleeps, looking after the processes meanwhile. False when the run is to end before its time.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use duress_history::recorder::RecordError;
 use duress_history::{Event, NemesisAct, NodeId, OpError, OpType, Payload, Process, Recorder};
-use duress_targets::{Action, Cause, CauseKind, Client, Outcome, RequestError};
-use tokio::sync::{mpsc, oneshot, watch};
+use duress_targets::{Action, Cause, CauseKind, Client, Outcome};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::report::progress::Progress;
@@ -21,6 +21,14 @@ use crate::workload::generator::{Context, Generator, Next};
 const REST: Duration = Duration::from_millis(50);
 /// A client bounds its own operations; this much later the worker does it for a client that fails to.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
+/// For so long after a heal begins, processes rest hardly at all: what a node answers in its first moments matters.
+const EAGER: Duration = Duration::from_millis(400);
+/// An operation that has waited for so long when a heal begins waits for something that the fault keeps away.
+const LONG: Duration = Duration::from_millis(100);
+/// How long they rest then.
+const EAGER_REST: Duration = Duration::from_millis(5);
+/// A client that roams goes to the next node after so many operations, and after each failure.
+const ROAMS_AFTER: u32 = 16;
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -36,8 +44,40 @@ pub enum Stop {
     Now,
 }
 
-/// Makes the client of a process slot; called again when its process is retired.
-pub type MakeClient<A> = Box<dyn Fn(usize) -> Box<dyn Client<A>>>;
+/// Makes the client of a process slot that speaks to a node; called again when its process is retired, or moves on.
+pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId) -> Box<dyn Client<A>>>;
+
+/// Where a process slot's client is at home, and how it behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Habit {
+    /// The node that it speaks to, at first and at the end.
+    pub home: NodeId,
+    /// Whether it stays there.
+    pub stays: Stays,
+    /// When it gives up on an operation, as the client knows it too.
+    pub timeout: Duration,
+    /// What it does when a fault is about to be healed.
+    pub at_heal: AtHeal,
+}
+
+/// What a client does when a fault is about to be healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtHeal {
+    /// It waits on for its answer.
+    Waits,
+    /// It gives up what has waited for long, and asks anew: what a node answers as it wakes up, or is reached again, is then
+    /// the answer to a request that began only now.
+    AsksAnew,
+}
+
+/// Whether a client stays at its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// It does.
+    AtHome,
+    /// It goes from node to node, until the final phase.
+    Nowhere,
+}
 
 /// Something to record that is not a client's: what the nemesis did.
 #[derive(Debug)]
@@ -51,8 +91,8 @@ pub struct NemesisRecord {
 /// What a worker is asked to do.
 enum Request<A> {
     Invoke(A),
-    /// The process was retired: its successor gets a fresh client.
-    Renew,
+    /// The process was retired, or speaks to another node from now on: it gets a fresh client of this node.
+    Renew(NodeId),
 }
 
 /// An operation that ended.
@@ -63,16 +103,23 @@ struct Ended<A> {
 
 enum State<A> {
     Free,
-    Busy(A),
+    /// Since this time.
+    Busy(A, Duration),
     /// Free again at this time.
     Resting(Duration),
 }
 
 struct Slot<A> {
     process: Process,
+    habit: Habit,
+    /// The node that it speaks to now.
     node: NodeId,
+    /// How many operations it has done there.
+    operations: u32,
     state: State<A>,
     requests: mpsc::UnboundedSender<Request<A>>,
+    /// Has the worker give up the operation that it has begun.
+    give_up: std::rc::Rc<Notify>,
 }
 
 /// The operations of a workload, as a dispatcher needs them: it hands them to workers and shares them with clients.
@@ -92,6 +139,8 @@ pub struct Dispatcher<A> {
     stop: watch::Receiver<Stop>,
     progress: Progress,
     next_tick: Duration,
+    /// Until when processes hardly rest.
+    eager_until: Duration,
     workers: JoinSet<()>,
 }
 
@@ -101,12 +150,10 @@ pub struct DispatcherParts<A> {
     pub recorder: Recorder,
     /// The run's clock.
     pub clock: Clock,
-    /// The node that each process slot speaks to; as many slots as processes at a time.
-    pub nodes: Vec<NodeId>,
+    /// By process slot; there are as many slots as processes at a time.
+    pub habits: Vec<Habit>,
     /// Makes clients.
     pub make_client: MakeClient<A>,
-    /// When an operation is given up, as the clients know it too.
-    pub operation_timeout: Duration,
     /// What the nemesis wants recorded.
     pub nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
     /// Whether the run is to end before its time.
@@ -119,26 +166,26 @@ impl<A: Vocabulary> Dispatcher<A> {
     /// Starts a worker for each slot on the current thread's runtime, inside a `LocalSet`.
     #[must_use]
     pub fn start(parts: DispatcherParts<A>) -> Self {
-        let DispatcherParts {
-            recorder,
-            clock,
-            nodes,
-            make_client,
-            operation_timeout,
-            nemesis,
-            stop,
-            progress,
-        } = parts;
+        let DispatcherParts { recorder, clock, habits, make_client, nemesis, stop, progress } = parts;
         let (ended_tx, ended) = mpsc::unbounded_channel();
         let make_client = std::rc::Rc::new(make_client);
         let mut workers = JoinSet::new();
-        let mut slots = Vec::with_capacity(nodes.len());
-        for (slot, node) in nodes.into_iter().enumerate() {
+        let mut slots = Vec::with_capacity(habits.len());
+        for (slot, habit) in habits.into_iter().enumerate() {
             let (requests, todo) = mpsc::unbounded_channel();
             let make = std::rc::Rc::clone(&make_client);
-            let deadline = operation_timeout + WATCHDOG_SLACK;
-            workers.spawn_local(work(slot, todo, ended_tx.clone(), move || make(slot), deadline));
-            slots.push(Slot { process: Process(slot as u64), node, state: State::Free, requests });
+            let (node, deadline) = (habit.home.clone(), habit.timeout + WATCHDOG_SLACK);
+            let give_up = std::rc::Rc::new(Notify::new());
+            let worker = Worker {
+                slot,
+                node: node.clone(),
+                ended: ended_tx.clone(),
+                deadline,
+                give_up: std::rc::Rc::clone(&give_up),
+            };
+            workers.spawn_local(worker.work(todo, move |node: &NodeId| make(slot, node)));
+            let (process, state) = (Process(slot as u64), State::Free);
+            slots.push(Slot { process, habit, node, operations: 0, state, requests, give_up });
         }
         Self {
             recorder,
@@ -151,6 +198,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             stop,
             progress,
             next_tick: Duration::ZERO,
+            eager_until: Duration::ZERO,
             workers,
         }
     }
@@ -174,7 +222,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                 self.complete(ended, generator)?;
             }
             while let Ok(record) = self.nemesis.try_recv() {
-                self.record_nemesis(record)?;
+                self.record_nemesis(record, generator)?;
             }
             let now = self.clock.now();
             self.wake_rested(now);
@@ -186,7 +234,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                 // A worker ends only when its slot is dropped.
                 let _ = self.slots[slot].requests.send(Request::Invoke(action));
             }
-            let idle = !self.slots.iter().any(|slot| matches!(slot.state, State::Busy(_)));
+            let idle = !self.slots.iter().any(|slot| matches!(slot.state, State::Busy(..)));
             if matches!(wake, Wake::Never) && (idle || stop == Stop::Now) && others_result.is_some() {
                 break;
             }
@@ -205,12 +253,24 @@ impl<A: Vocabulary> Dispatcher<A> {
                 biased;
                 result = &mut others, if others_result.is_none() => others_result = Some(result),
                 Some(ended) = self.ended.recv() => self.complete(ended, generator)?,
-                Some(record) = self.nemesis.recv() => self.record_nemesis(record)?,
+                Some(record) = self.nemesis.recv() => self.record_nemesis(record, generator)?,
                 Ok(()) = self.stop.changed() => {}
                 () = tokio::time::sleep_until(self.clock.instant(at)) => {}
             }
         }
         Ok(others_result.expect("the loop ends only with it"))
+    }
+
+    /// Has clients that roam go home, and stay there: from now on each node is asked by the same processes.
+    pub fn settle(&mut self) {
+        for slot in &mut self.slots {
+            slot.habit.stays = Stays::AtHome;
+            if slot.node != slot.habit.home {
+                slot.node = slot.habit.home.clone();
+                // A worker ends only when its slot is dropped.
+                let _ = slot.requests.send(Request::Renew(slot.node.clone()));
+            }
+        }
     }
 
     /// How many processes live at a time.
@@ -251,7 +311,7 @@ impl<A: Vocabulary> Dispatcher<A> {
                     self.free.remove(offered);
                     let event = self.record(slot, OpType::Invoke, action.clone(), None)?;
                     generator.update(&event);
-                    self.slots[slot].state = State::Busy(action.clone());
+                    self.slots[slot].state = State::Busy(action.clone(), now);
                     begun.push((slot, action));
                 }
                 Next::At(at) => return Ok((begun, Wake::At(at))),
@@ -264,7 +324,7 @@ impl<A: Vocabulary> Dispatcher<A> {
 
     fn complete(&mut self, ended: Ended<A>, generator: &mut dyn Generator<A>) -> Result<(), RecordError> {
         let Ended { slot, outcome } = ended;
-        let State::Busy(asked) = std::mem::replace(&mut self.slots[slot].state, State::Free) else {
+        let State::Busy(asked, _) = std::mem::replace(&mut self.slots[slot].state, State::Free) else {
             unreachable!("a worker answers once per request")
         };
         let (op_type, action, cause) = match outcome {
@@ -277,18 +337,46 @@ impl<A: Vocabulary> Dispatcher<A> {
         let event = self.record(slot, op_type, action, cause.as_ref().map(error))?;
         self.progress.count(op_type);
         generator.update(&event);
+        let moved = self.moves(slot, op_type == OpType::Info || rests);
         if op_type == OpType::Info {
             // What it asked may still happen, so nothing else may ever be said to follow it in its process.
             self.slots[slot].process = Process(self.next_process);
             self.next_process += 1;
-            let _ = self.slots[slot].requests.send(Request::Renew);
+        }
+        if op_type == OpType::Info || moved {
+            let Slot { requests, node, .. } = &self.slots[slot];
+            let _ = requests.send(Request::Renew(node.clone()));
         }
         if rests {
-            self.slots[slot].state = State::Resting(self.clock.now() + REST);
+            let now = self.clock.now();
+            let rest = if now < self.eager_until { EAGER_REST } else { REST };
+            self.slots[slot].state = State::Resting(now + rest);
         } else {
             self.free.push_back(slot);
         }
         Ok(())
+    }
+
+    /// Moves a client that roams to the next node, after enough operations or a failure; whether it did.
+    fn moves(&mut self, slot: usize, failed: bool) -> bool {
+        let Slot { habit, operations, node, .. } = &mut self.slots[slot];
+        *operations += 1;
+        if habit.stays == Stays::AtHome || !(failed || *operations >= ROAMS_AFTER) {
+            return false;
+        }
+        *operations = 0;
+        let mut homes: Vec<&NodeId> = Vec::new();
+        let here = node.clone();
+        for slot in &self.slots {
+            if !homes.contains(&&slot.habit.home) {
+                homes.push(&slot.habit.home);
+            }
+        }
+        let at = homes.iter().position(|home| **home == here).unwrap_or_default();
+        let next = homes[(at + 1) % homes.len()].clone();
+        let moved = next != here;
+        self.slots[slot].node = next;
+        moved
     }
 
     fn record(
@@ -303,9 +391,29 @@ impl<A: Vocabulary> Dispatcher<A> {
         self.recorder.record(nanos(self.clock.now()), process, op_type, action, node, error)
     }
 
-    fn record_nemesis(&mut self, record: NemesisRecord) -> Result<(), RecordError> {
+    fn record_nemesis(
+        &mut self,
+        record: NemesisRecord,
+        generator: &mut dyn Generator<A>,
+    ) -> Result<(), RecordError> {
         let NemesisRecord { act, kept } = record;
         self.progress.nemesis(&act);
+        let now = self.clock.now();
+        generator.nemesis(now, &act);
+        if matches!(act, NemesisAct::Stopping { .. }) {
+            self.eager_until = now + EAGER;
+            for slot in &mut self.slots {
+                match &mut slot.state {
+                    State::Resting(until) => *until = now,
+                    State::Busy(_, since)
+                        if slot.habit.at_heal == AtHeal::AsksAnew && now >= *since + LONG =>
+                    {
+                        slot.give_up.notify_waiters();
+                    }
+                    State::Busy(..) | State::Free => {}
+                }
+            }
+        }
         self.recorder.record_nemesis(nanos(self.clock.now()), act)?;
         self.recorder.flush()?;
         // The nemesis may have been stopped meanwhile; the record stands all the same.
@@ -333,7 +441,7 @@ impl<A: Vocabulary> Dispatcher<A> {
 
 /// A client's cause as the history keeps it.
 fn error(cause: &Cause) -> OpError {
-    OpError { kind: Some(cause.kind.name().into()), text: cause.to_string() }
+    OpError { kind: Some(cause.kind.name().into()), text: cause.to_string(), saw: cause.saw.clone() }
 }
 
 /// When a generator is to be asked again.
@@ -345,28 +453,46 @@ enum Wake {
 }
 
 /// A process slot's client at work, one request at a time.
-async fn work<A: Vocabulary>(
+struct Worker<A> {
     slot: usize,
-    mut todo: mpsc::UnboundedReceiver<Request<A>>,
+    /// The node that it speaks to.
+    node: NodeId,
     ended: mpsc::UnboundedSender<Ended<A>>,
-    make: impl Fn() -> Box<dyn Client<A>>,
     deadline: Duration,
-) {
-    let mut client = make();
-    while let Some(request) = todo.recv().await {
-        match request {
-            Request::Renew => client = make(),
-            Request::Invoke(action) => {
-                let outcome = match tokio::time::timeout(deadline, client.invoke(&action)).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        client = make();
-                        let late = RequestError::open(CauseKind::Timeout, "the client kept no deadline");
-                        Outcome::failed(&action, late)
+    give_up: std::rc::Rc<Notify>,
+}
+
+impl<A: Vocabulary> Worker<A> {
+    async fn work(
+        mut self,
+        mut todo: mpsc::UnboundedReceiver<Request<A>>,
+        make: impl Fn(&NodeId) -> Box<dyn Client<A>>,
+    ) {
+        let mut client = make(&self.node);
+        while let Some(request) = todo.recv().await {
+            match request {
+                Request::Renew(node) => {
+                    client = make(&node);
+                    self.node = node;
+                }
+                Request::Invoke(action) => {
+                    let late = tokio::select! {
+                        biased;
+                        answered = tokio::time::timeout(self.deadline, client.invoke(&action)) => match answered {
+                            Ok(outcome) => Ok(outcome),
+                            Err(_) => Err("the client kept no deadline"),
+                        },
+                        () = self.give_up.notified() => Err("given up as a fault was about to be healed"),
+                    };
+                    // Whatever was asked, even where it changes nothing: the client is replaced, and what it knew (where it
+                    // read on, its membership) is gone, so its process must end with it.
+                    let outcome = late.unwrap_or_else(|why| {
+                        client = make(&self.node);
+                        Outcome::Info(Cause::new(CauseKind::Timeout, why))
+                    });
+                    if self.ended.send(Ended { slot: self.slot, outcome }).is_err() {
+                        return;
                     }
-                };
-                if ended.send(Ended { slot, outcome }).is_err() {
-                    return;
                 }
             }
         }

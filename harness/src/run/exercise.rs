@@ -1,22 +1,28 @@
 //! A workload exercised: clients and nemesis side by side, then the final phase.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use duress_arena::{Capture, CaptureSpec, RunStart};
 use duress_history::Recorder;
+use duress_history::nemesis::Occasion;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
+use super::cluster_access::ClusterAccess;
 use super::conductor::{Conductor, chain};
-use super::dispatcher::{Dispatcher, DispatcherParts, Stop};
+use super::dispatcher::{AtHeal, Dispatcher, DispatcherParts, Habit, Stays, Stop};
 use super::observer::Observer;
+use super::recovery::Situation;
 use super::world::World;
 use super::{Outcome, RunError};
 use crate::plan::{CapturePlan, Plan};
 use crate::report::progress::Progress;
+use crate::workload::generator::Nothing;
 use crate::workload::generator::limit::TimeLimit;
+use crate::workload::generator::rhythm::Rhythm;
 use crate::workload::generator::stagger::Stagger;
 use crate::workload::{Ending, Kind};
 
@@ -47,12 +53,12 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     let clock = Clock::start();
     let (records_tx, records) = mpsc::unbounded_channel();
     let cluster = Rc::clone(&world.cluster);
+    let habits: Vec<Habit> = (0..plan.concurrency).map(|slot| habit::<K>(plan, &cluster, slot)).collect();
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,
         clock,
-        nodes: (0..plan.concurrency).map(|slot| cluster.node_of_slot(slot).clone()).collect(),
-        make_client: Box::new(move |slot| cluster.client(slot)),
-        operation_timeout: plan.operation_timeout(),
+        habits: habits.clone(),
+        make_client: Box::new(move |slot, node| cluster.client(slot, node, habits[slot].timeout)),
         nemesis: records,
         stop: stop.clone(),
         progress: Progress::new(plan.time_limit()),
@@ -78,13 +84,15 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
             }
             None => None,
         };
-    let mut conductor = Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone() };
+    let situation = Rc::new(RefCell::new(Situation::new(cluster.deployment.tolerates())));
+    let mut conductor =
+        Conductor { nemesis, cluster, clock, records: records_tx, stop: stop.clone(), situation };
 
     let limit = plan.time_limit();
     let mut mix = work.mix(plan.seed);
     let broken = match plan.rate_hz {
         None => {
-            let mut generator = TimeLimit::new(&mut mix, limit);
+            let mut generator = TimeLimit::new(Rhythm::new(&mut mix, plan.seed), limit);
             dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
         }
         Some(rate) => {
@@ -92,20 +100,20 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
             dispatcher.run(&mut generator, Stop::Early, conductor.play(&plan.schedule, limit)).await?
         }
     };
-    for breakage in &broken {
-        let reason = chain(breakage);
-        // A node that fell over five times is one reason, not five.
-        if !outcome.broken.contains(&reason) {
-            outcome.broken.push(reason);
-        }
-    }
+    outcome.broke(&broken);
     outcome.clients_until = clock.now().min(limit);
 
+    dispatcher.settle();
     if *stop.borrow() < Stop::Now {
-        let patience = if outcome.broken.is_empty() { K::FINISH } else { FINISH_BROKEN };
-        let deadline = clock.now() + patience;
-        let Ending { undecided } = K::finish(&mix, &mut dispatcher, deadline).await?;
-        outcome.undecided.extend(undecided);
+        look::<K>(&mix, &mut dispatcher, &conductor, Occasion::Healed, outcome).await?;
+    }
+    if plan.final_restart && *stop.borrow() == Stop::No && outcome.broken.is_empty() {
+        let id = plan.schedule.iter().map(|fault| fault.id).max().unwrap_or_default() + 1;
+        let broken = dispatcher.run(&mut Nothing, Stop::Now, conductor.restart_all(id)).await?;
+        outcome.broke(&broken);
+        if *stop.borrow() < Stop::Now {
+            look::<K>(&mix, &mut dispatcher, &conductor, Occasion::Restarted, outcome).await?;
+        }
     }
     dispatcher.close().await?;
     if let Some(observer) = observer
@@ -129,6 +137,42 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
             format!("network.pcapng has {} packets{missing}", summary.packets)
         })),
         Err(error) => outcome.notes.push(format!("the packets were not kept: {}", chain(&error))),
+    }
+    Ok(())
+}
+
+/// How the client of a process slot behaves: of the clients of each node the first stays, and asks anew as faults are healed;
+/// the second roams; the third is patient; and so on. The first two do so where their kind keeps nothing from one operation to
+/// the next.
+fn habit<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> Habit {
+    let (home, timeout) = (cluster.node_of_slot(slot).clone(), plan.operation_timeout());
+    let stays = Habit { home, stays: Stays::AtHome, timeout, at_heal: AtHeal::Waits };
+    match slot / cluster.nodes().len() % 3 {
+        0 if plan.roaming && K::ROAMS => Habit { at_heal: AtHeal::AsksAnew, ..stays },
+        1 if plan.roaming && K::ROAMS => Habit { stays: Stays::Nowhere, ..stays },
+        2 => Habit { timeout: plan.patience(), ..stays },
+        _ => stays,
+    }
+}
+
+/// The final phase of the workload, and the comparison of what nodes hold.
+async fn look<K: Kind>(
+    mix: &K::Mix,
+    dispatcher: &mut Dispatcher<K::Action>,
+    conductor: &Conductor,
+    occasion: Occasion,
+    outcome: &mut Outcome,
+) -> Result<(), RunError> {
+    let sound = outcome.broken.is_empty();
+    let patience = if sound { K::FINISH } else { FINISH_BROKEN };
+    let Ending { undecided } = K::finish(mix, dispatcher, conductor.clock.now() + patience).await?;
+    let bound = conductor.cluster.deployment.recovery_bound();
+    let patience = if sound { bound } else { FINISH_BROKEN };
+    let open = dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience)).await?;
+    for what in undecided.into_iter().chain(open) {
+        if !outcome.undecided.contains(&what) {
+            outcome.undecided.push(what);
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub mod agenda;
 pub mod clock;
 pub mod cluster_access;
+pub mod comparison;
 pub mod conductor;
 pub mod dispatcher;
 pub mod exercise;
@@ -22,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use self::conductor::chain;
+use self::conductor::{Breakage, chain};
 use self::dispatcher::Stop;
 use self::exercise::Stage;
 use self::world::{World, WorldError};
@@ -45,6 +46,18 @@ pub struct Outcome {
     pub clients_until: Duration,
     /// How the run was asked to end, if it was.
     pub stop: Stop,
+}
+
+impl Outcome {
+    /// Notes what went wrong, each reason once: a node that fell over five times is one reason.
+    fn broke(&mut self, broken: &[Breakage]) {
+        for breakage in broken {
+            let reason = chain(breakage);
+            if !self.broken.contains(&reason) {
+                self.broken.push(reason);
+            }
+        }
+    }
 }
 
 /// Why a run could not be recorded.

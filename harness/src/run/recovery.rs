@@ -107,6 +107,12 @@ impl Situation {
         self.update(now);
     }
 
+    /// The nodes whose disks need not hold what they were given.
+    #[must_use]
+    pub fn damaged(&self) -> BTreeSet<NodeId> {
+        self.damaged.keys().cloned().collect()
+    }
+
     /// No node is waited for any longer.
     pub fn over(&mut self, because: Unjudged) {
         self.over = Some(because);
@@ -201,11 +207,11 @@ impl Watch {
             let Err(error) = answer else {
                 return Return::Back { after_ms: millis(now.saturating_sub(self.healed)) };
             };
-            let situation = self.situation.borrow();
-            if let Some(came) = situation.judge(self.fault, node, self.healed, now, bound, || chain(&error)) {
+            let why = || chain(&error);
+            let came = self.situation.borrow().judge(self.fault, node, self.healed, now, bound, why);
+            if let Some(came) = came {
                 return came;
             }
-            drop(situation);
             sleep(RETRY).await;
         }
     }

@@ -153,7 +153,6 @@ impl World {
             files,
             operator: find(&operator[0]),
             clients: plan.clients.iter().map(find).collect(),
-            operation_timeout: plan.operation_timeout(),
         });
         nemesis.start_nodes().await?;
         await_all(&nemesis, &cluster).await?;

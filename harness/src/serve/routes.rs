@@ -36,7 +36,7 @@ const PART: u64 = 1 << 20;
 /// Who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Whoever names this machine by a name of its own: a page from elsewhere cannot ask through a name that it has
+    /// A browser that names this machine by a name of its own: a page from elsewhere cannot ask through a name that it has
     /// pointed here.
     Local,
     /// Anybody who can reach it.
@@ -70,7 +70,7 @@ pub fn router(served: Served) -> Router {
         .with_state(served)
 }
 
-/// Refuses whoever may not ask, and forbids pages to load anything from elsewhere.
+/// Refuses those who may not ask, and forbids pages to load anything from elsewhere.
 async fn guard(State(served): Shared, request: Request, next: Next) -> Response {
     if served.audience == Audience::Local && !is_local(request.headers()) {
         return (StatusCode::FORBIDDEN, "only by the name localhost or a loopback address\n").into_response();

@@ -77,7 +77,7 @@ fn findings(report: &DeliveryReport) -> Vec<String> {
     ];
     if undelivered + redelivered > 0 {
         lines.push(format!(
-            "  {undelivered} committed but given to nobody, {redelivered} given to the group more than once"
+            "  {undelivered} committed but given to no consumer, {redelivered} given to the group more than once"
         ));
     }
     let found: Vec<String> = report.found.iter().map(|(kind, count)| format!("{kind} {count}")).collect();

@@ -33,6 +33,9 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// How long the final phase may take where nothing is broken.
     const FINISH: Duration;
 
+    /// Whether a client may go from node to node: it keeps nothing from one operation to the next.
+    const ROAMS: bool = false;
+
     /// Whether every option is within its range, for so many processes at a time.
     ///
     /// # Errors

@@ -20,16 +20,89 @@ use super::erased::Model;
 use super::register::judge::linearizability;
 use crate::judge::{JudgeError, Judgement, Question, Recording};
 
-/// One register.
-pub struct CasRegisterModel;
+/// A model that is its name, its meaning and its checker.
+#[derive(Clone, Copy)]
+pub struct Foreign {
+    name: &'static str,
+    holds: &'static str,
+    check: fn(&Foreign, &Recording, &Question, Duration) -> Result<Judgement, JudgeError>,
+}
 
-impl Model for CasRegisterModel {
+/// All of them, in the order in which they are listed.
+pub const FOREIGN: [Foreign; 6] = [
+    Foreign {
+        name: "cas-register",
+        holds: "one register, or one for each `key`: read, write and compare-and-set, values bare",
+        check: |model, recording, question, limit| {
+            recording.read::<CasRegister>()?.judged(limit, |operations, interrupt| {
+                let report = check_cas_register(operations, &question.assumed, &Budget::default(), interrupt);
+                linearizability(report, model.name)
+            })
+        },
+    },
+    Foreign {
+        name: "mutex",
+        holds: "locks: acquire and release",
+        check: |model, recording, _, limit| {
+            recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
+                linearizability(check_mutex(operations, &Budget::default(), interrupt), model.name)
+            })
+        },
+    },
+    Foreign {
+        name: "kv-append",
+        holds: "strings by key: put, append and get",
+        check: |model, recording, _, limit| {
+            recording.read::<KvAppend>()?.judged(limit, |operations, interrupt| {
+                linearizability(check_kv_append(operations, &Budget::default(), interrupt), model.name)
+            })
+        },
+    },
+    Foreign {
+        name: "total-queue",
+        holds: "a queue without an order: enqueue, dequeue and drain",
+        check: |model, recording, question, limit| {
+            // As in Jepsen: what comes out twice is counted, unless more is asked for.
+            let promise = match question.promise {
+                Promise::Messages { consumed, .. } => consumed,
+                Promise::Objects(_) => Delivery::AT_LEAST_ONCE,
+            };
+            recording.read::<TotalQueue>()?.judged(limit, |operations, _| {
+                let report = check_total_queue(operations, promise);
+                delivery::judgement(report, promise, "handed out", model.name)
+            })
+        },
+    },
+    Foreign {
+        name: "list-append",
+        holds: "transactions on lists by key: append, and read of the whole list",
+        check: |model, recording, question, limit| {
+            recording.read::<ListAppend>()?.judged(limit, |operations, interrupt| {
+                let report = check_list_append(operations, question.consistency, interrupt);
+                consistency(report, question.consistency, model.name)
+            })
+        },
+    },
+    Foreign {
+        name: "rw-register",
+        holds: "transactions on registers by key: read and write, each value written once",
+        check: |model, recording, question, limit| {
+            recording.read::<RwRegister>()?.judged(limit, |operations, interrupt| {
+                let promise = question.consistency;
+                let report = check_rw_register(operations, promise, &question.assumed, interrupt);
+                consistency(report, promise, model.name)
+            })
+        },
+    },
+];
+
+impl Model for Foreign {
     fn name(&self) -> &'static str {
-        "cas-register"
+        self.name
     }
 
     fn holds(&self) -> &'static str {
-        "one register, or one for each `key`: read, write and compare-and-set, values bare"
+        self.holds
     }
 
     fn check(
@@ -38,127 +111,7 @@ impl Model for CasRegisterModel {
         question: &Question,
         limit: Duration,
     ) -> Result<Judgement, JudgeError> {
-        recording.read::<CasRegister>()?.judged(limit, |operations, interrupt| {
-            let report = check_cas_register(operations, &question.assumed, &Budget::default(), interrupt);
-            linearizability(report, self.name())
-        })
-    }
-}
-
-/// One lock.
-pub struct MutexModel;
-
-impl Model for MutexModel {
-    fn name(&self) -> &'static str {
-        "mutex"
-    }
-
-    fn holds(&self) -> &'static str {
-        "locks: acquire and release"
-    }
-
-    fn check(&self, recording: &Recording, _: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
-        recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
-            linearizability(check_mutex(operations, &Budget::default(), interrupt), self.name())
-        })
-    }
-}
-
-/// Strings that can be appended to.
-pub struct KvAppendModel;
-
-impl Model for KvAppendModel {
-    fn name(&self) -> &'static str {
-        "kv-append"
-    }
-
-    fn holds(&self) -> &'static str {
-        "strings by key: put, append and get"
-    }
-
-    fn check(&self, recording: &Recording, _: &Question, limit: Duration) -> Result<Judgement, JudgeError> {
-        recording.read::<KvAppend>()?.judged(limit, |operations, interrupt| {
-            linearizability(check_kv_append(operations, &Budget::default(), interrupt), self.name())
-        })
-    }
-}
-
-/// A queue of which everything that went in must come out.
-pub struct TotalQueueModel;
-
-impl Model for TotalQueueModel {
-    fn name(&self) -> &'static str {
-        "total-queue"
-    }
-
-    fn holds(&self) -> &'static str {
-        "a queue without an order: enqueue, dequeue and drain"
-    }
-
-    fn check(
-        &self,
-        recording: &Recording,
-        question: &Question,
-        limit: Duration,
-    ) -> Result<Judgement, JudgeError> {
-        // As in Jepsen: what comes out twice is counted, unless more is asked for.
-        let promise = match question.promise {
-            Promise::Messages { consumed, .. } => consumed,
-            Promise::Objects(_) => Delivery::AT_LEAST_ONCE,
-        };
-        recording.read::<TotalQueue>()?.judged(limit, |operations, _| {
-            delivery::judgement(check_total_queue(operations, promise), promise, "handed out", self.name())
-        })
-    }
-}
-
-/// Transactions on lists that are appended to.
-pub struct ListAppendModel;
-
-impl Model for ListAppendModel {
-    fn name(&self) -> &'static str {
-        "list-append"
-    }
-
-    fn holds(&self) -> &'static str {
-        "transactions on lists by key: append, and read of the whole list"
-    }
-
-    fn check(
-        &self,
-        recording: &Recording,
-        question: &Question,
-        limit: Duration,
-    ) -> Result<Judgement, JudgeError> {
-        recording.read::<ListAppend>()?.judged(limit, |operations, interrupt| {
-            let report = check_list_append(operations, question.consistency, interrupt);
-            consistency(report, question.consistency, self.name())
-        })
-    }
-}
-
-/// Transactions on registers.
-pub struct RwRegisterModel;
-
-impl Model for RwRegisterModel {
-    fn name(&self) -> &'static str {
-        "rw-register"
-    }
-
-    fn holds(&self) -> &'static str {
-        "transactions on registers by key: read and write, each value written once"
-    }
-
-    fn check(
-        &self,
-        recording: &Recording,
-        question: &Question,
-        limit: Duration,
-    ) -> Result<Judgement, JudgeError> {
-        recording.read::<RwRegister>()?.judged(limit, |operations, interrupt| {
-            let report = check_rw_register(operations, question.consistency, &question.assumed, interrupt);
-            consistency(report, question.consistency, self.name())
-        })
+        (self.check)(self, recording, question, limit)
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 
 use duress_settings::{hint, nearest};
+use duress_targets::System;
 
 use super::erased::{Erased, Model, Workload};
-use super::models::{
-    CasRegisterModel, KvAppendModel, ListAppendModel, MutexModel, RwRegisterModel, TotalQueueModel,
-};
-use super::{log::LogOptions, queue::QueueOptions, register::RegisterOptions, table::TableOptions};
+use super::models::FOREIGN;
+use super::{counter::CounterOptions, register::RegisterOptions, set::SetOptions};
+use super::{log::LogOptions, queue::QueueOptions, table::TableOptions};
 
 /// The workloads that the program knows, in the order in which they are listed.
 pub struct Workloads {
@@ -24,16 +24,11 @@ impl Workloads {
     /// Those that come with the program.
     #[must_use]
     pub fn standard() -> Self {
-        let foreign: Vec<Box<dyn Model>> = vec![
-            Box::new(CasRegisterModel),
-            Box::new(MutexModel),
-            Box::new(KvAppendModel),
-            Box::new(TotalQueueModel),
-            Box::new(ListAppendModel),
-            Box::new(RwRegisterModel),
-        ];
+        let foreign = FOREIGN.into_iter().map(|model| -> Box<dyn Model> { Box::new(model) }).collect();
         Self { workloads: Vec::new(), foreign }
             .with::<RegisterOptions>()
+            .with::<SetOptions>()
+            .with::<CounterOptions>()
             .with::<LogOptions>()
             .with::<QueueOptions>()
             .with::<TableOptions>()
@@ -71,6 +66,13 @@ impl Workloads {
     pub fn find(&self, name: &str) -> Result<&dyn Workload, UnknownName> {
         let found = self.iter().find(|workload| workload.name() == name);
         found.ok_or_else(|| UnknownName::new("workload", name, self.iter().map(Model::name)))
+    }
+
+    /// The workloads that `system` has clients of, in the order in which they are listed.
+    pub fn of(system: &dyn System) -> impl Iterator<Item = &'static dyn Workload> {
+        let vocabularies = &system.description().vocabularies;
+        let spoken = |name: &str| vocabularies.iter().any(|known| known == name);
+        Self::known().iter().filter(move |workload| spoken(workload.vocabulary()))
     }
 
     /// Every model: the workloads', then the others.

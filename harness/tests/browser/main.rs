@@ -1,6 +1,6 @@
-//! The report as somebody sees it: opened from its file in a real Chromium, clicked through, and looked at.
+//! The report as its readers see it: opened from its file in a real Chromium, clicked through, and looked at.
 //!
-//! Without a Chromium (`sh ci/install-chromium` installs Debian's) everything here is skipped, with the reason.
+//! Without a Chromium (`sh ci/install-chromium` installs Debian's) everything here is ignored, with the reason.
 //! `DURESS_CHROMIUM` names another one; `DURESS_SCREENSHOTS` a folder to leave pictures in.
 
 mod devtools;
@@ -11,12 +11,10 @@ mod synthetic;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use duress_testing::{Missing, Need, trial};
+use libtest_mimic::Arguments;
 
-/// Why something was not tested.
-struct Skipped(String);
-
-type Test = (&'static str, fn() -> Result<(), Skipped>);
+type Test = (&'static str, fn() -> Result<(), Missing>);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -28,15 +26,10 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|(name, test)| {
             let chromium = chromium.clone();
-            Trial::ignorable_test(name, move || {
-                if chromium.is_none() {
-                    let reason = "there is no chromium here: sh ci/install-chromium";
-                    return Ok(Completion::ignored_with(reason));
-                }
-                match test() {
-                    Ok(()) => Ok(Completion::Completed),
-                    Err(Skipped(reason)) => Ok(Completion::ignored_with(reason)),
-                }
+            trial(name, move || {
+                let reason = "there is no chromium here: sh ci/install-chromium";
+                chromium.ok_or_else(|| Missing::new(Need::Chromium, reason))?;
+                test()
             })
         })
         .collect();

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::Test;
 use crate::page::{Page, Scheme};
 use crate::synthetic;
-use crate::{Skipped, Test};
+use duress_testing::{Missing, Need};
 
 pub const TESTS: &[Test] = &[
     ("a_failing_run_is_clicked_through", clicked_through),
@@ -17,7 +18,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// The report of a real run whose replicas answer stale reads.
-fn failing_run() -> Result<(TempDir, PathBuf), Skipped> {
+fn failing_run() -> Result<(TempDir, PathBuf), Missing> {
     let folder = tempfile::Builder::new().prefix("duress-report-").tempdir().unwrap();
     let duress = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_duress"));
@@ -26,7 +27,10 @@ fn failing_run() -> Result<(TempDir, PathBuf), Skipped> {
     };
     let doctor = duress(&["doctor"]);
     if !doctor.status.success() {
-        return Err(Skipped("no cluster can be run here (see duress doctor)".to_owned()));
+        return Err(Missing::new(
+            Need::Namespaces,
+            "no cluster can be run here (see duress doctor)".to_owned(),
+        ));
     }
     let words = [
         "run",
@@ -52,7 +56,7 @@ fn failing_run() -> Result<(TempDir, PathBuf), Skipped> {
     Ok((folder, report))
 }
 
-fn clicked_through() -> Result<(), Skipped> {
+fn clicked_through() -> Result<(), Missing> {
     let (_folder, report) = failing_run()?;
     let mut page = Page::open(&report, 1280, Scheme::Light);
 
@@ -90,7 +94,7 @@ fn clicked_through() -> Result<(), Skipped> {
 }
 
 /// The timeline of a made-up run, so that as many operations are around its anomaly on a fast machine as on a slow one.
-fn walked() -> Result<(), Skipped> {
+fn walked() -> Result<(), Missing> {
     let folder = tempfile::Builder::new().prefix("duress-timeline-").tempdir().unwrap();
     synthetic::run(folder.path(), 20_000);
     let mut page = Page::open(&folder.path().join("report.html"), 1280, Scheme::Light);
@@ -163,7 +167,7 @@ fn logs(page: &mut Page) {
     page.until(&format!("!{ROWS}.some((row) => row.children[1].innerText === 'n1')"));
 }
 
-fn hostile() -> Result<(), Skipped> {
+fn hostile() -> Result<(), Missing> {
     let folder = tempfile::Builder::new().prefix("duress-hostile-").tempdir().unwrap();
     synthetic::run(folder.path(), 20_000);
     let mut page = Page::open(&folder.path().join("report.html"), 1280, Scheme::Dark);
@@ -177,7 +181,7 @@ fn hostile() -> Result<(), Skipped> {
     Ok(())
 }
 
-fn readable() -> Result<(), Skipped> {
+fn readable() -> Result<(), Missing> {
     let (_folder, report) = failing_run()?;
     for (name, width, scheme) in [
         ("wide-light", 1280, Scheme::Light),

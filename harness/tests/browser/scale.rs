@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::Instant;
 
+use crate::Test;
 use crate::page::{Page, Scheme};
 use crate::synthetic;
-use crate::{Skipped, Test};
+use duress_testing::Missing;
 
 pub const TESTS: &[Test] = &[("a_large_run_opens_quickly_and_pans_smoothly", large)];
 
@@ -21,7 +22,7 @@ const MEDIAN_MS: f64 = 34.0;
 /// The longest that 95 of 100 may take, on a machine that others use too.
 const SLOW_MS: f64 = 250.0;
 
-fn large() -> Result<(), Skipped> {
+fn large() -> Result<(), Missing> {
     let folder = tempfile::Builder::new().prefix("duress-large-").tempdir().unwrap();
     let asked = std::env::var("DURESS_OPERATIONS").ok().and_then(|number| number.parse().ok());
     let operations: u64 = asked.unwrap_or(OPERATIONS);

@@ -114,8 +114,11 @@ fn history(path: &Path, operations: u64, faults: &[(u32, u64, u64)]) -> Value {
         let slot = (at % PROCESSES) as usize;
         if let Some((end, how, answer)) = under_way[slot].take() {
             let process = numbers[slot];
-            let error = (how != OpType::Ok)
-                .then(|| OpError { kind: Some("timeout".into()), text: format!("timeout: {HOSTILE}") });
+            let error = (how != OpType::Ok).then(|| OpError {
+                kind: Some("timeout".into()),
+                text: format!("timeout: {HOSTILE}"),
+                saw: None,
+            });
             recorder
                 .record(end.min(now), Process(process), how, answer, Some(node(slot as u64)), error)
                 .unwrap();

@@ -1,4 +1,4 @@
-//! Three brokers on loopback, which do not outlive whoever started them.
+//! Three brokers on loopback, which do not outlive the test.
 
 use std::fs::{File, create_dir};
 use std::net::Ipv4Addr;
@@ -22,7 +22,7 @@ pub struct Brokers {
     /// The nodes' files, in their order.
     files: Vec<NodeFiles>,
     running: Vec<Child>,
-    // Removed last, when nobody writes into it any more.
+    // Removed last, when no broker writes into it any more.
     folder: TempDir,
 }
 
@@ -84,7 +84,7 @@ impl Brokers {
         addresses.collect::<Vec<_>>().join(",")
     }
 
-    /// What the brokers have said, for whoever has to find out what went wrong.
+    /// What the brokers have said, for a person who has to find out what went wrong.
     pub fn words(&self) -> String {
         let words = self.cluster.topology().nodes.iter().zip(&self.files).map(|(node, files)| {
             let said = std::fs::read_to_string(&files.stderr).unwrap_or_default();

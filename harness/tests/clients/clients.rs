@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use duress_testing::{Missing, Need};
+
 /// How long a client may take in all.
 const PATIENCE: Duration = Duration::from_secs(240);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -24,17 +26,15 @@ impl Client {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Kcat, Self::Confluent, Self::KafkaPython];
 
-    /// Whether it is installed; says so where it is not.
-    pub fn is_installed(self) -> bool {
+    /// Whether it is installed.
+    pub fn installed(self) -> Result<Self, Missing> {
         let found = match self {
             Self::Kcat => Command::new("kcat").arg("-V").output().is_ok_and(|output| output.status.success()),
             Self::Confluent => imports("confluent_kafka"),
             Self::KafkaPython => imports("kafka"),
         };
-        if !found {
-            println!("skipped: {self:?} is not installed (sh ci/install-kafka-clients)");
-        }
-        found
+        let reason = || format!("{self:?} is not installed: sh ci/install-kafka-clients");
+        found.then_some(self).ok_or_else(|| Missing::new(Need::KafkaClients, reason()))
     }
 
     /// What the values it sends begin with.

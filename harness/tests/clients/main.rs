@@ -1,14 +1,17 @@
 //! Clients that others wrote, against three of our brokers: they produce, consume and share the work of a group.
 //!
-//! A client that is not installed is skipped, and says so; CI installs all of them.
+//! Without one of them the tests that need it are ignored, with the reason; CI installs all of them.
 
 mod brokers;
 mod clients;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
 
 use brokers::Brokers;
 use clients::{Client, Failed, kcat, script};
+use duress_testing::{Missing, trial};
+use libtest_mimic::Arguments;
 
 const PARTITIONS: usize = 4;
 /// How many messages each client sends.
@@ -94,8 +97,18 @@ fn check(lines: &[Line], senders: &[Client]) {
     assert_eq!((distinct.len(), lines.len()), (senders.len() * EACH, senders.len() * EACH));
 }
 
-fn installed() -> Vec<Client> {
-    Client::ALL.into_iter().filter(|client| client.is_installed()).collect()
+/// All clients, where all are installed.
+fn installed() -> Result<Vec<Client>, Missing> {
+    Client::ALL.into_iter().map(Client::installed).collect()
+}
+
+fn main() -> ExitCode {
+    let trials = vec![
+        trial("every_client_reads_what_every_client_sent", every_client_reads_what_every_client_sent),
+        trial("the_members_of_a_group_share_its_work", the_members_of_a_group_share_its_work),
+        trial("kcat_makes_topics_and_consumes_as_a_group", kcat_makes_topics_and_consumes_as_a_group),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// `result`, or a panic with what the brokers said beside what the client said.
@@ -104,13 +117,11 @@ fn expect<T>(brokers: &Brokers, result: Result<T, Failed>) -> T {
     result.unwrap_or_else(|error| panic!("{}\n{}", error.0, brokers.words()))
 }
 
-#[test]
-fn every_client_reads_what_every_client_sent() {
-    let clients = installed();
-    let Some(maker) = clients.iter().find(|client| **client != Client::Kcat) else { return };
+fn every_client_reads_what_every_client_sent() -> Result<(), Missing> {
+    let clients = installed()?;
     let brokers = Brokers::start(60, &[]);
     let bootstrap = brokers.bootstrap();
-    expect(&brokers, create(*maker, &bootstrap, "shared"));
+    expect(&brokers, create(Client::Confluent, &bootstrap, "shared"));
     for client in &clients {
         expect(&brokers, produce(*client, &bootstrap, "shared"));
     }
@@ -118,11 +129,11 @@ fn every_client_reads_what_every_client_sent() {
         let lines = expect(&brokers, read(*client, &bootstrap, "shared", clients.len() * EACH));
         check(&lines, &clients);
     }
+    Ok(())
 }
 
-#[test]
-fn the_members_of_a_group_share_its_work() {
-    let clients = installed();
+fn the_members_of_a_group_share_its_work() -> Result<(), Missing> {
+    let clients = installed()?;
     let brokers = Brokers::start(61, &[]);
     let bootstrap = brokers.bootstrap();
     let (partitions, count) = (PARTITIONS.to_string(), EACH.to_string());
@@ -133,13 +144,11 @@ fn the_members_of_a_group_share_its_work() {
         let told = script(client, &[&bootstrap, "group", &topic, &partitions, &count]);
         assert_eq!(expect(&brokers, told), "the story of the group came to pass\n");
     }
+    Ok(())
 }
 
-#[test]
-fn kcat_makes_a_topic_by_sending_to_it_and_consumes_as_a_group() {
-    if !Client::Kcat.is_installed() {
-        return;
-    }
+fn kcat_makes_topics_and_consumes_as_a_group() -> Result<(), Missing> {
+    Client::Kcat.installed()?;
     let brokers = Brokers::start(62, &[]);
     let bootstrap = brokers.bootstrap();
     let lines: String = (0..EACH).map(|number| format!("kcat-{number}\n")).collect();
@@ -157,4 +166,5 @@ fn kcat_makes_a_topic_by_sending_to_it_and_consumes_as_a_group() {
     // The same group again begins where the group was.
     expect(&brokers, kcat(&["-b", &bootstrap, "-P", "-t", "made"], "more\n"));
     consume("more\n");
+    Ok(())
 }

@@ -8,7 +8,8 @@ mod write_once;
 use std::process::{Command, ExitCode, Output};
 
 use duress::workload::Workloads;
-use libtest_mimic::{Arguments, Failed, Trial};
+use duress_testing::{Missing, Need};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use write_once::WriteOnce;
 
 fn main() -> ExitCode {
@@ -22,8 +23,10 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let runnable = this(&["doctor"]).status.success();
-    let run = Trial::test("a_run_of_it_is_judged", runs).with_ignored_flag(!runnable);
-    let run = if runnable { run } else { run.with_kind("no cluster can be run here, see duress doctor") };
+    let run = Trial::ignorable_test("a_run_of_it_is_judged", move || match runnable {
+        true => runs().map(|()| Completion::Completed),
+        false => Missing::new(Need::Namespaces, "no cluster can be run here, see duress doctor").ended(),
+    });
     libtest_mimic::run(&arguments, vec![Trial::test("it_is_listed_and_has_options", listed), run]).exit_code()
 }
 

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::record::nemesis;
 use crate::stage::{PATIENCE, Stage};
-use crate::{Skipped, Test, TestIfAllowed};
+use crate::{Test, TestIfAllowed};
+use duress_testing::{Missing, Need};
 
 pub const TESTS: &[Test] = &[
     ("a_mix_stays_within_what_the_target_tolerates", a_mix_stays_within_what_the_target_tolerates),
@@ -59,7 +60,7 @@ fn flapping_links_and_slow_clients_break_nothing() {
 }
 
 /// Runs `line` over as many seeds as it takes; whether any is found to break the promise.
-fn breaks(line: &str, seeds: std::ops::RangeInclusive<u64>) -> Result<bool, Skipped> {
+fn breaks(line: &str, seeds: std::ops::RangeInclusive<u64>) -> Result<bool, Missing> {
     for seed in seeds {
         let stage = Stage::set();
         let run = stage.run(&format!("{line} --seed {seed}"), PATIENCE);
@@ -67,7 +68,9 @@ fn breaks(line: &str, seeds: std::ops::RangeInclusive<u64>) -> Result<bool, Skip
         match run.code() {
             0 => {}
             1 => return Ok(true),
-            _ if run.stderr.contains("clocks of their own") => return Err(Skipped(run.stderr)),
+            _ if run.stderr.contains("clocks of their own") => {
+                return Err(Missing::new(Need::Ptrace, run.stderr));
+            }
             _ => panic!("{run}"),
         }
     }
@@ -76,26 +79,26 @@ fn breaks(line: &str, seeds: std::ops::RangeInclusive<u64>) -> Result<bool, Skip
 
 const LEASES: &str = "run store --mode raft -o reads=lease --nodes 3 --time-limit 12";
 
-fn clocks_beyond_the_bound_break_leases() -> Result<(), Skipped> {
+fn clocks_beyond_the_bound_break_leases() -> Result<(), Missing> {
     let broken = breaks(&format!("{LEASES} --faults clock"), 1..=4)?;
     assert!(broken, "no stale read in four trials");
     Ok(())
 }
 
-fn clocks_within_the_bound_break_nothing() -> Result<(), Skipped> {
+fn clocks_within_the_bound_break_nothing() -> Result<(), Missing> {
     let broken = breaks(&format!("{LEASES} --faults clock:drift=-400ms/s"), 1..=1)?;
     assert!(!broken, "a lease was broken by a clock within its bound");
     Ok(())
 }
 
-fn nodes_that_their_disks_fail_may_end() -> Result<(), Skipped> {
+fn nodes_that_their_disks_fail_may_end() -> Result<(), Missing> {
     // By chance no node ends of it; then another seed is tried.
     for seed in 1..=4 {
         let stage = Stage::set();
         let line = "run store --nodes 3 --time-limit 8 --interval 2s --faults disk:eio,disk:enospc";
         let run = stage.run(&format!("{line} --seed {seed}"), PATIENCE);
         if run.code() == 3 && run.stdout.contains("/dev/fuse") {
-            return Err(Skipped(run.stdout));
+            return Err(Missing::new(Need::Fuse, run.stdout));
         }
         // Nothing is broken by it, and nothing is lost.
         let run = run.exits(0);

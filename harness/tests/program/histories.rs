@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
     ("what_is_assumed_decides", what_is_assumed_decides),
     ("what_is_not_decided_in_time_is_unknown", what_is_not_decided_in_time_is_unknown),
     ("a_check_can_be_interrupted", a_check_can_be_interrupted),
+    ("what_the_nemesis_saw_counts", what_the_nemesis_saw_counts),
 ];
 
 /// Two processes on two keys; the last read of `x` is the last line.
@@ -127,6 +128,32 @@ fn what_is_no_history_is_refused() {
 }
 
 #[track_caller]
+/// Answers that are right, from nodes that no longer hold the same, or of which one never came back.
+fn what_the_nemesis_saw_counts() {
+    let stage = Stage::set();
+    let compared = |digest: &str| {
+        format!(
+            r#"{{"index":11,"time":9500,"process":"nemesis","type":"info","f":"compared","value":{{"occasion":"healed","objects":[{{"copies":[{{"node":"n1","position":"7","digest":"a","keys":2}},{{"node":"n2","position":"7","digest":"{digest}","keys":2}}],"different":1,"differences":[{{"key":"x","held":{{"n1":"2","n2":null}}}}]}}]}}}}"#
+        )
+    };
+    let recovery = |came: &str| {
+        format!(
+            r#"{{"index":11,"time":9500,"process":"nemesis","type":"info","f":"recovery","value":{{"fault":1,"healed_us":5,"bound_ms":15000,"nodes":[{{"node":"n1",{came}}}],"links":[]}}}}"#
+        )
+    };
+    let silent = r#""came":"silent","waited_ms":15010,"why":"no answer""#;
+    for (line, code, words) in [
+        (compared("a"), 0, "VALID: "),
+        (compared("b"), 1, "INVALID: after the last heal, the copies at n1 and n2"),
+        (recovery(r#""came":"back","after_ms":3"#), 0, "VALID: "),
+        (recovery(silent), 1, "INVALID: n1 did not serve for 15.0 s"),
+    ] {
+        stage.write("history.jsonl", format!("{GOOD}{line}\n"));
+        let run = stage.run("check history.jsonl", PATIENCE).exits(code);
+        assert!(run.stdout.lines().any(|line| line.starts_with(words)), "{run}");
+    }
+}
+
 fn refused(stage: &Stage, line: &str, what: &str, word: &str) {
     let run = stage.run(line, PATIENCE).exits(254);
     let error = run.one_error();
@@ -177,7 +204,12 @@ fn what_others_record_is_checked_as_they_mean_it() {
                 {{"who":"b","input":{{"verb":"read"}},"call":3,"output":{read},"return":4}}]"#
         );
         stage.write("operations.json", operations);
-        refused(&stage, "check operations.json --model cas-register", "a name nobody knows", "--map FIELD=f");
+        refused(
+            &stage,
+            "check operations.json --model cas-register",
+            "a name that is not known",
+            "--map FIELD=f",
+        );
         let mapped = "check operations.json --model cas-register --map who=process --map input.verb=f --map input.value=value";
         stage.run(&format!("{mapped} --map output=answer"), PATIENCE).exits(code);
     }

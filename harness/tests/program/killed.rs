@@ -113,7 +113,7 @@ fn strike_during(faults: &str, victim: Family, moment: Moment) {
     assert!(empty || !matches!(moment, Moment::Isolated | Moment::NodesStarting), "clients before nodes");
 }
 
-/// Kills runs under overlapping faults of every kind at moments that nobody chose, one member of the family or another.
+/// Kills runs under overlapping faults of every kind at random moments, one member of the family or another.
 fn at_random_moments() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     let rounds = number(ROUNDS.0).unwrap_or(ROUNDS.1);

@@ -1,11 +1,12 @@
 //! The program as a stranger meets it: the real binary, real clusters, files and exit codes.
 //!
-//! Everything is started in a folder of its own, has a deadline, and does not outlive its test. What the machine
-//! forbids is skipped, with the reason.
+//! Everything is started in a folder of its own, has a deadline, and does not outlive its test. Without what the
+//! machine forbids tests are ignored, with the reason.
 
 mod anomalies;
 mod faults;
 mod histories;
+mod hunted;
 mod killed;
 mod matrix;
 mod messages;
@@ -25,7 +26,8 @@ mod witness;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use duress_testing::{Missing, Need, trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::stage::Stage;
 
@@ -33,11 +35,7 @@ use crate::stage::Stage;
 type Test = (&'static str, fn());
 
 /// A test that may find that this machine does not allow it, and its name.
-type TestIfAllowed = (&'static str, fn() -> Result<(), Skipped>);
-
-/// Why something was not tested.
-#[derive(Clone, Debug)]
-struct Skipped(String);
+type TestIfAllowed = (&'static str, fn() -> Result<(), Missing>);
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -47,6 +45,7 @@ fn main() -> ExitCode {
     for (group, tests) in [
         ("usage", usage::TESTS),
         ("histories", histories::TESTS),
+        ("hunted", hunted::TESTS_WITHOUT_CLUSTERS),
         ("output", output::TESTS),
         ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
         ("served", served::TESTS),
@@ -66,6 +65,7 @@ fn main() -> ExitCode {
         ("faults", faults::TESTS),
         ("recovery", recovery::TESTS),
         ("repeated", repeated::TESTS),
+        ("hunted", hunted::TESTS),
         ("stopped", stopped::TESTS),
         ("killed", killed::TESTS),
         ("matrix", matrix::TESTS),
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     for (group, tests) in of_clusters {
         for &(name, test) in tests {
             let fit = fit.clone();
-            trials.push(skippable(group, name, move || fit.map(|()| test())));
+            trials.push(trial(format!("{group}::{name}"), move || fit.map(|()| test())));
         }
     }
     let by_leave = [
@@ -86,21 +86,18 @@ fn main() -> ExitCode {
     for (group, tests) in by_leave {
         for &(name, test) in tests {
             let fit = fit.clone();
-            trials.push(skippable(group, name, move || fit.and_then(|()| test())));
+            trials.push(trial(format!("{group}::{name}"), move || fit.and_then(|()| test())));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Whether clusters can be run here, as the program itself says.
-fn fit() -> Result<(), Skipped> {
+fn fit() -> Result<(), Missing> {
     let doctor = Stage::set().run("doctor", Duration::from_secs(60));
-    if doctor.code() == 0 { Ok(()) } else { Err(Skipped(format!("no cluster can be run here: {doctor}"))) }
-}
-
-fn skippable(group: &str, name: &str, test: impl FnOnce() -> Result<(), Skipped> + Send + 'static) -> Trial {
-    Trial::ignorable_test(format!("{group}::{name}"), move || match test() {
-        Ok(()) => Ok(Completion::Completed),
-        Err(Skipped(reason)) => Ok(Completion::ignored_with(reason)),
-    })
+    if doctor.code() == 0 {
+        Ok(())
+    } else {
+        Err(Missing::new(Need::Namespaces, format!("no cluster can be run here: {doctor}")))
+    }
 }

@@ -304,7 +304,7 @@ fn the_files_of_the_repository_are_understood() {
         stage.run(&format!("matrix {}/{file} --list{fast}", ci.display()), PATIENCE).exits(0).stdout
     };
     assert!(listed("matrix.toml", "").lines().count() > listed("matrix.toml", " --fast").lines().count());
-    // Whoever seeds a bug puts it into the bank.
+    // A bug that is seeded is put into the bank.
     let bank = listed("bugs.toml", "");
     for (target, bug) in duress::matrix::vocabulary::seeded_bugs() {
         let named = |line: &str| line.strip_suffix("  (fast)").unwrap_or(line) == format!("{target}/{bug}");

@@ -36,7 +36,7 @@ fn nothing_is_lost_though_brokers_are_killed() {
     let again = stage.run(&format!("check {} --model log", record.path().display()), PATIENCE).exits(0);
     assert!(again.stdout.contains("delivery reached: exactly once"), "{again}");
 
-    // One acknowledged message that nobody was ever given again is found.
+    // One acknowledged message that no consumer was ever given again is found.
     let mut history = record.history();
     let polled = |value: &Value, gone: &Value| {
         let micros = value.as_array().cloned().unwrap_or_default();

@@ -7,18 +7,19 @@ use std::process::Command;
 
 use nix::unistd::geteuid;
 
+use crate::TestIfAllowed;
 use crate::record::{clients, counts, nemesis};
 use crate::stage::{PATIENCE, Stage};
-use crate::{Skipped, TestIfAllowed};
+use duress_testing::{Missing, Need};
 
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[("runs_a_cluster", runs_a_cluster)];
 
 /// `nobody`, by convention.
 const USER: u32 = 65534;
 
-fn runs_a_cluster() -> Result<(), Skipped> {
+fn runs_a_cluster() -> Result<(), Missing> {
     if !geteuid().is_root() {
-        return Err(Skipped("every test here already runs as an ordinary user".to_owned()));
+        return Err(Missing::new(Need::Root, "every test here already runs as an ordinary user".to_owned()));
     }
     let stage = Stage::set();
     chown(stage.path(), Some(USER), Some(USER)).unwrap();
@@ -33,12 +34,15 @@ fn runs_a_cluster() -> Result<(), Skipped> {
         command
     };
     if Command::new("setpriv").arg("--version").output().is_err() {
-        return Err(Skipped("there is no setpriv to become an ordinary user with".to_owned()));
+        return Err(Missing::new(
+            Need::Root,
+            "there is no setpriv to become an ordinary user with".to_owned(),
+        ));
     }
     let doctor = stage.start(as_user("doctor")).wait(PATIENCE);
     assert!(doctor.stdout.starts_with("running as an ordinary user"), "{doctor}");
     if doctor.code() != 0 {
-        return Err(Skipped(format!("an ordinary user can run no cluster here: {doctor}")));
+        return Err(Missing::new(Need::Root, format!("an ordinary user can run no cluster here: {doctor}")));
     }
     let run = stage.start(as_user("run store --time-limit 8 --seed 5 --faults all")).wait(PATIENCE).exits(0);
     stage.assert_vanished();
@@ -51,7 +55,8 @@ fn runs_a_cluster() -> Result<(), Skipped> {
     for prefix in ["start-", "stop-"] {
         let events = nemesis(&history, prefix);
         let proven = events.iter().filter(|event| event["value"]["evidence"].is_object());
-        assert_eq!(proven.count(), faults, "every fault has evidence of its {prefix}: {run}");
+        // One more ends all nodes when everything was read.
+        assert_eq!(proven.count(), faults + 1, "every fault has evidence of its {prefix}: {run}");
     }
     stage.start(as_user(&format!("check {}", record.path().display()))).wait(PATIENCE).exits(0);
     Ok(())

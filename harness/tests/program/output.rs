@@ -1,4 +1,4 @@
-//! Whoever reads the output may go away before its end, or never have been there.
+//! The reader of the output may go away before its end, or never have been there.
 
 use std::fs;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn output_that_cannot_be_written_is_an_error() {
 
 fn a_run_may_be_cut_short() {
     let stage = Stage::set();
-    // More than five seconds, so that progress is told to nobody, too.
+    // More than five seconds, so that progress is written to nothing, too.
     survives(&stage, "run store --nodes 1 --faults none --time-limit 6", 0, &["2>&1|true"]);
     let ways = ["|head -n 1", ">&- 2>&- <&-"];
     survives(&stage, "run store --nodes 1 --faults pause --interval 500ms --time-limit 4", 0, &ways);

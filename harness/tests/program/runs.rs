@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::record::{Counts, clients, counts, nemesis};
 use crate::stage::{PATIENCE, Stage};
 use crate::witness::assert_proves;
-use crate::{Skipped, Test, TestIfAllowed};
+use crate::{Test, TestIfAllowed};
+use duress_testing::{Missing, Need};
 
 pub const TESTS: &[Test] = &[("a_run_leaves_a_true_record", a_run_leaves_a_true_record)];
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[("etcd_keeps_its_promise", etcd_keeps_its_promise)];
@@ -147,7 +148,32 @@ fn every_planned_fault_has_its_evidence(plan: &Value, history: &[Value]) {
         );
         assert!(ends[1] >= fault["stop_ms"].as_u64().unwrap(), "fault {id} ended at {} ms: {fault}", ends[1]);
     }
-    assert_eq!(nemesis(history, "recovered").len(), 1);
+    let nodes = plan["nodes"].as_array().unwrap().len();
+    all_are_restarted_and_compared(schedule.len() as u64 + 1, nodes, history);
+}
+
+/// The last act of a run ends all nodes at once, and every node is asked what it holds before and after.
+fn all_are_restarted_and_compared(id: u64, nodes: usize, history: &[Value]) {
+    let started = nemesis(history, "start-kill");
+    let last =
+        started.iter().rfind(|event| event["value"]["evidence"].is_object()).expect("a restart of all");
+    assert_eq!(last["value"]["fault"], id, "{last}");
+    assert_eq!(last["value"]["evidence"]["nodes"].as_array().unwrap().len(), nodes, "{last}");
+    assert_eq!(nemesis(history, "recovered").len(), 2, "before it and after it");
+    let compared = nemesis(history, "compared");
+    let occasions: Vec<&Value> = compared.iter().map(|event| &event["value"]["occasion"]).collect();
+    assert_eq!(occasions, ["healed", "restarted"]);
+    for event in compared {
+        let copies = event["value"]["objects"][0]["copies"].as_array().unwrap();
+        assert_eq!(copies.len(), nodes, "{event}");
+        for field in ["position", "digest", "keys"] {
+            assert!(copies.iter().all(|copy| copy[field] == copies[0][field]), "{field}: {event}");
+        }
+        assert!(copies[0]["keys"].as_u64().unwrap() > 5, "{event}");
+    }
+    let after = last["index"].as_u64().unwrap();
+    let read = |event: &&Value| event["f"] == "read" && event["type"] == "ok";
+    assert!(clients(history).filter(read).any(|event| event["index"].as_u64().unwrap() > after));
 }
 
 fn figures_are_the_historys(verdict: &Value, report: &str, history: &[Value]) {
@@ -178,12 +204,12 @@ fn figures_are_the_historys(verdict: &Value, report: &str, history: &[Value]) {
 }
 
 /// No target is special.
-fn etcd_keeps_its_promise() -> Result<(), Skipped> {
+fn etcd_keeps_its_promise() -> Result<(), Missing> {
     let stage = Stage::set();
     let line = "run etcd --nodes 3 --time-limit 4 --seed 11 --interval 1s --faults pause,partition";
     let run = stage.run(line, PATIENCE);
     if run.code() == 3 && run.stderr.contains("etcd cannot be started") {
-        return Err(Skipped(run.stderr));
+        return Err(Missing::new(Need::Etcd, run.stderr));
     }
     let run = run.exits(0);
     assert!(run.stdout.starts_with("VALID: etcd"), "{run}");

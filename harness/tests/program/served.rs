@@ -56,7 +56,7 @@ impl Server {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// Ends as by Ctrl-C, even while somebody listens.
+    /// Ends as by Ctrl-C, even while a browser listens.
     fn end(self) {
         self.started.signal(Signal::SIGINT);
         self.started.wait(PATIENCE).exits(0);
@@ -162,7 +162,7 @@ fn followed() {
     let server = serve(&stage);
     let page = server.get("/run/store-raft/1");
     assert!(page.contains("running") && page.contains("id=\"live\""), "{page}");
-    // Somebody who listens all the time, and whom the end must not wait for.
+    // A browser that listens all the time, which the end must not wait for.
     let _listening =
         server.open(&format!("GET /live/store-raft/1 HTTP/1.1\r\nHost: localhost:{}\r\n\r\n", server.port));
     let request = format!(

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::record::Record;
 
-/// The variable by which everything that a test started is found, whoever started it in turn.
+/// The variable by which everything that a test started is found, by whatever process it was started.
 const MARK: &str = "DURESS_TEST_MARK";
 
 /// A condition is looked at again after this; the condition decides, never the time.

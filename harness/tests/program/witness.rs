@@ -64,7 +64,10 @@ fn stands_in_history(operation: &Value, key: &Value, history: &[Value]) {
     let action = match said["f"].as_str() {
         Some("read") => format!("read -> {}", text(value)),
         Some("write") => format!("write {}", text(value)),
-        Some("cas") => format!("cas {} -> {}", text(&value[0]), text(&value[1])),
+        Some("cas") => {
+            let refused = said.get("saw").map(|saw| format!(" refused, saw {}", text(&saw[0])));
+            format!("cas {} -> {}{}", text(&value[0]), text(&value[1]), refused.unwrap_or_default())
+        }
         other => panic!("{other:?} of {operation}"),
     };
     assert_eq!(operation["action"], action.as_str(), "{operation}");
@@ -80,6 +83,9 @@ fn effect(action: &str) -> (Option<Value>, Option<Value>) {
     if let Some(written) = action.strip_prefix("write ") {
         return (None, Some(value(written)));
     }
+    if let Some((_, saw)) = action.split_once(" refused, saw ") {
+        return (Some(observed(saw)), None);
+    }
     let (old, new) = action.strip_prefix("cas ").and_then(|cas| cas.split_once(" -> ")).unwrap();
     (Some(observed(old)), Some(value(new)))
 }
@@ -87,7 +93,9 @@ fn effect(action: &str) -> (Option<Value>, Option<Value>) {
 /// Whether some order of `operations`, from `start`, agrees with real time and every answer: each that is ok once, each
 /// that is unknown at most once.
 pub fn explained(operations: &[Value], start: &Value) -> bool {
-    let ok = |at: usize| operations[at]["ended"] == "ok";
+    // A comparison that failed and says what it saw is a read.
+    let refused = |at: usize| operations[at]["action"].as_str().unwrap().contains(" refused, saw ");
+    let ok = |at: usize| operations[at]["ended"] == "ok" || refused(at);
     // What has no end may take effect at any time after it began.
     let end = |at: usize| match ok(at) {
         true => operations[at]["completion_index"].as_u64().unwrap(),
@@ -104,7 +112,7 @@ pub fn explained(operations: &[Value], start: &Value) -> bool {
             continue;
         }
         let open: Vec<usize> = (0..operations.len())
-            .filter(|at| done & (1 << at) == 0 && operations[*at]["ended"] != "fail")
+            .filter(|at| done & (1 << at) == 0 && (ok(*at) || operations[*at]["ended"] != "fail"))
             .collect();
         let soonest_end = open.iter().map(|at| end(*at)).min().unwrap_or(u64::MAX);
         for at in open {

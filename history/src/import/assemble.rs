@@ -20,6 +20,7 @@ use crate::error::{ReadError, shortened};
 use crate::event::{Event, Fields, OpError, OpType, Payload, PayloadError, Process, Torn};
 use crate::nemesis::{NemesisAct, NemesisEvent};
 use crate::node::NodeId;
+use crate::scalar::Scalar;
 
 /// The process of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub(crate) struct Raw<'a> {
     pub(crate) node: Option<Cow<'a, str>>,
     pub(crate) error: Option<String>,
     pub(crate) error_kind: Option<String>,
+    pub(crate) saw: Option<Vec<Scalar>>,
 }
 
 /// What a process has invoked and not completed.
@@ -189,7 +191,11 @@ impl<A: Payload> Assembler<A> {
             // The first fraction decides about the unit of all times.
             self.clock.read(time, &mut self.recorded.history);
         }
-        let error = json(&operation.error).map(|json| OpError { kind: None, text: plain_text(json.get()) });
+        let error = json(&operation.error).map(|json| OpError {
+            kind: None,
+            text: plain_text(json.get()),
+            saw: None,
+        });
         self.operations.push(Whole { client, call, returned: operation.returned, asked, completion, error });
         Ok(())
     }
@@ -315,10 +321,11 @@ impl<A: Payload> Assembler<A> {
             op_type: raw.op_type,
             action,
             node: raw.node.as_deref().map(|name| self.node(name)),
-            error: raw
-                .error
-                .clone()
-                .map(|text| OpError { kind: raw.error_kind.clone().map(Cow::Owned), text }),
+            error: raw.error.clone().map(|text| OpError {
+                kind: raw.error_kind.clone().map(Cow::Owned),
+                text,
+                saw: raw.saw.as_ref().map(|saw| saw.first().cloned()),
+            }),
         };
         self.recorded.history.events.push(event);
         Ok(())

@@ -1,5 +1,6 @@
 //! Events as forms of EDN or JSON: maps, one after the other or in a vector, and vectors `[process type f value]`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::value::RawValue;
@@ -7,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::assemble::{Actor, Assembler, Raw, unquoted};
 use super::object::{self, FieldMap, Object};
+use super::quick;
 use super::source::Window;
 use super::time::Time;
 use crate::edn::plain_text;
@@ -112,6 +114,7 @@ struct Slots {
     node: Range<usize>,
     error: Range<usize>,
     error_kind: Range<usize>,
+    saw: Range<usize>,
     beginning: Range<usize>,
     /// Why the value cannot be read; it may not matter.
     unreadable: Option<SyntaxError>,
@@ -132,6 +135,7 @@ impl Slots {
             "node" => &mut self.node,
             "error" => &mut self.error,
             "error_kind" => &mut self.error_kind,
+            "saw" => &mut self.saw,
             "seek-to-beginning?" => &mut self.beginning,
             _ => return None,
         })
@@ -164,7 +168,10 @@ impl<A: Payload> Reader<'_, A> {
             }
             _ => {}
         }
-        if self.fields.is_empty() && forms.rest().starts_with("{\"") && self.line(forms)? {
+        if self.fields.is_empty()
+            && next == b'{'
+            && (self.quick(forms)? || forms.rest().starts_with("{\"") && self.line(forms)?)
+        {
             return Ok(true);
         }
         let began = forms.clone();
@@ -188,6 +195,28 @@ impl<A: Payload> Reader<'_, A> {
             }
             Some(Next::Other) | None => return Err(not_an_event(&began)),
         }
+        Ok(true)
+    }
+
+    /// Reads an event as nearly all are; `false`, with nothing read, where it is not quite that.
+    fn quick(&mut self, forms: &mut Forms<'_>) -> Result<bool, ReadError> {
+        let line = forms.line();
+        let Some(quick) = quick::read(forms.rest(), &mut self.scratch) else { return Ok(false) };
+        let value = if self.scratch.is_empty() { None } else { Some(raw(line, &self.scratch)?) };
+        self.assembler.push(&Raw {
+            line,
+            index: quick.index,
+            time: quick.time.map(Time::Whole),
+            process: Actor::Number(quick.process),
+            op_type: quick.op_type,
+            f: Some(quick.f),
+            fields: Fields { value, key: None, from_beginning: false },
+            node: quick.node.map(Cow::Borrowed),
+            saw: None,
+            error: None,
+            error_kind: None,
+        })?;
+        forms.step_over(quick.bytes);
         Ok(true)
     }
 
@@ -350,6 +379,7 @@ impl<A: Payload> Reader<'_, A> {
             node: text(&slots.node).map(unquoted),
             error: text(&slots.error).map(plain_text),
             error_kind: text(&slots.error_kind).map(plain_text),
+            saw: text(&slots.saw).and_then(|json| serde_json::from_str(json).ok()),
         })
     }
 
@@ -379,6 +409,7 @@ impl<A: Payload> Reader<'_, A> {
             node: node.as_deref().map(unquoted),
             error: json(&event.error).as_deref().map(plain_text),
             error_kind: None,
+            saw: None,
         })
     }
 }

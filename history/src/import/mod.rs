@@ -20,6 +20,7 @@ mod etcd;
 mod forms;
 mod object;
 mod order;
+mod quick;
 mod source;
 mod text;
 mod time;

@@ -178,6 +178,7 @@ fn push<A: Payload>(number: u64, line: &Line<'_>, assembler: &mut Assembler<A>) 
         fields: Fields { value, ..Fields::default() },
         node: None,
         error_kind: None,
+        saw: None,
         error: Some(text).filter(|text| !text.is_empty()).map(|text| plain_text(&text)),
     })
 }

@@ -96,7 +96,7 @@ pub enum LastingFault {
 pub enum DiskSeen {
     /// Of a power loss.
     Undone(Undone),
-    /// Of a fault that lasts, since it began.
+    /// How often a fault that lasts was met since it began.
     Touched {
         /// Which it is; earlier versions did not keep it.
         #[serde(default, skip_serializing_if = "Option::is_none")]

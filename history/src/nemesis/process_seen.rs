@@ -20,7 +20,7 @@ pub struct NodeProcesses {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Form {
-    /// Of a node that was started, earlier versions kept the name alone, once its program was being executed.
+    /// Earlier versions kept the name alone of a node that was started, once its program was being executed.
     Name(NodeId),
     Full {
         node: NodeId,

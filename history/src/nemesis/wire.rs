@@ -13,6 +13,7 @@ const START: &str = "start-";
 const STOP: &str = "stop-";
 const RECOVERY: &str = "recovery";
 const NODE_ENDED: &str = "crash";
+const COMPARED: &str = "compared";
 const SETTLED: &str = "recovered";
 /// One node that served again, as earlier versions recorded it.
 const READY: &str = "ready";
@@ -116,6 +117,7 @@ impl NemesisAct {
                 (of(STOP, fault), serde_json::to_value(FaultValue::new(fault))?, Some(error))
             }
             Self::Recovered(recovery) => (RECOVERY.into(), serde_json::to_value(recovery)?, None),
+            Self::Compared(comparison) => (COMPARED.into(), serde_json::to_value(comparison)?, None),
             Self::NodeEnded { node, status, fault } => {
                 let value = EndedValue { node: node.clone(), status: status.clone(), fault: *fault };
                 (NODE_ENDED.into(), serde_json::to_value(value)?, None)
@@ -158,6 +160,7 @@ fn ours(time: u64, f: &str, value: &Value, error: Option<&str>) -> Option<Nemesi
     }
     match (f, error) {
         (RECOVERY, None) => parsed(value).map(NemesisAct::Recovered),
+        (COMPARED, None) => parsed(value).map(NemesisAct::Compared),
         (NODE_ENDED, None) => {
             let EndedValue { node, status, fault } = parsed(value)?;
             Some(NemesisAct::NodeEnded { node, status, fault })

@@ -81,7 +81,7 @@ impl Real {
         Self { name, version: None, address: AtomicPtr::new(null_mut()) }
     }
 
-    /// Its address; null where the C library lacks it, and then nobody can have linked to it.
+    /// Its address; null where the C library lacks it, and then no program can have linked to it.
     fn address(&self) -> *mut c_void {
         let known = self.address.load(Ordering::Relaxed);
         if !known.is_null() {

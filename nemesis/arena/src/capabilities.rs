@@ -172,7 +172,7 @@ fn try_inside(found: &mut Capabilities) {
     found.tcp_rto_max = Availability::of(in_new_namespace(|| {
         OpenOptions::new().write(true).open("/proc/sys/net/ipv4/tcp_rto_max_ms").map(drop)
     }));
-    // Nobody outside sees what is mounted here.
+    // What is mounted here is not seen outside.
     let place = std::env::temp_dir();
     found.tmpfs = Availability::of(
         mount(Some("duress"), &place, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>)

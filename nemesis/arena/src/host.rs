@@ -84,7 +84,7 @@ impl Host {
     /// Connects from the host to `to`, with TCP_NODELAY set, within `deadline`.
     ///
     /// # Errors
-    /// What connect(2) reports, with its kind (`ConnectionRefused` when the other host answered that nobody
+    /// What connect(2) reports, with its kind (`ConnectionRefused` when the other host answered that no process
     /// listens); `TimedOut` when `deadline` passed first.
     pub async fn connect(&self, to: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
         let socket = self.enter(TcpSocket::new_v4)??;
@@ -167,7 +167,7 @@ fn apply_settings(tcp_rto_max: Option<Duration>) -> io::Result<()> {
     // Before any interface is up: IPv6 announces itself at once, and the switch forwards IPv4 only.
     set("ipv6/conf/all/disable_ipv6", 1)?;
     set("ipv6/conf/default/disable_ipv6", 1)?;
-    // A connection attempt into a cut gives up within seconds, so that whoever made it may try anew.
+    // A connection attempt into a cut gives up within seconds, so that the client may try anew.
     set("ipv4/tcp_syn_retries", 3)?;
     if let Some(limit) = tcp_rto_max {
         set("ipv4/tcp_rto_max_ms", limit.as_millis())?;

@@ -186,7 +186,7 @@ fn become_init(
         Ok(Forked::Parent(runner)) => {
             let status = wait_forwarding(signals, runner);
             if let Ok(status) = &status {
-                // If outer is gone nobody reads it, and nothing is lost.
+                // If outer is gone it is not read, and nothing is lost.
                 let _ = write(&report, &status.into_raw().to_ne_bytes());
             }
             end_forked(if status.is_ok() { 0 } else { 255 });
@@ -280,7 +280,7 @@ impl SignalsToForward {
         let mut waited = SigSet::empty();
         for signal in FORWARDED {
             // SIGHUP that the caller ignores, as nohup does, stays ignored. SIGINT and SIGQUIT do not: shells start
-            // background jobs with them ignored, and whoever sends one to a job by its number means it.
+            // background jobs with them ignored, and one that is sent to a job by its number is meant.
             if signal != Signal::SIGHUP || !is_ignored(signal)? {
                 // Once it is passed on it must have an effect, whether or not the runner listens to it.
                 restore_default(signal).map_err(|source| system("reset a signal", source))?;

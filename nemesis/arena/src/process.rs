@@ -203,7 +203,7 @@ pub enum ProcessState {
     Running,
     /// All its threads are stopped.
     Stopped,
-    /// It has ended, and nobody has collected its status.
+    /// It has ended, and its status was not collected.
     Zombie,
     /// It has ended, and its status is known.
     Gone,
@@ -508,7 +508,7 @@ impl<'a> Control<'a> {
     /// thread in a state that satisfies `wanted`; says how many processes and threads those are.
     ///
     /// Two looks, because a process forked during the first one by a process that was not yet stopped may have
-    /// been missed: it is there at the second, and nobody can have forked since.
+    /// been missed: it is there at the second, and no process can have forked since.
     fn signal_until(
         &self,
         signal: Signal,

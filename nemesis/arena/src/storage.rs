@@ -14,7 +14,7 @@ pub struct TmpfsError {
     source: io::Error,
 }
 
-/// Mounts a tmpfs on the existing folder `path`, in the mount namespace that [`crate::isolate`] made: nobody outside
+/// Mounts a tmpfs on the existing folder `path`, in the mount namespace that [`crate::isolate`] made: no process outside
 /// sees it, and it is gone with the last process inside.
 ///
 /// # Errors

@@ -266,7 +266,8 @@ impl Nemesis {
                 None => lost.push(link.clone()),
             }
         }
-        let lateness = lost.iter().map(|link| self.links.lateness(link)).max().unwrap_or_default().min(LATENESS_MAX);
+        let lateness =
+            lost.iter().map(|link| self.links.lateness(link)).max().unwrap_or_default().min(LATENESS_MAX);
         for _ in 0..PROBE_ROUNDS {
             if lost.is_empty() {
                 break;

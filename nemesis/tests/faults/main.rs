@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex};
 use duress_arena::clock::Tracer;
 use duress_arena::{Role, capabilities, isolate};
 use duress_nemesis::variants;
-use libtest_mimic::{Arguments, Completion, Trial};
+use duress_testing::{Missing, Need, nothing_runs, trial};
+use libtest_mimic::Arguments;
 
 use crate::stage::{Allowed, Needs};
 
@@ -32,8 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(255));
         }
         Err(error) if !found.namespaces.is_available() || !found.proc.is_available() => {
-            println!("skipped, all of it: {error}: {found:?}");
-            return ExitCode::SUCCESS;
+            return nothing_runs("faults", Missing::new(Need::Namespaces, format!("{error}: {found:?}")));
         }
         Err(error) => panic!("namespaces are available, yet: {error:?}"),
     }
@@ -53,12 +53,10 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for case in cases::CASES {
         let allowed = Arc::clone(&allowed);
-        trials.push(Trial::ignorable_test(case.name, move || match allowed.lacks(case.needs) {
-            Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => {
-                (case.run)(&allowed);
-                Ok(Completion::Completed)
-            }
+        trials.push(trial(case.name, move || {
+            allowed.has(case.needs)?;
+            (case.run)(&allowed);
+            Ok(())
         }));
     }
     probes::register(&mut trials, &allowed);

@@ -1,5 +1,6 @@
 //! A cluster of a few nodes and two clients, each node with a clock or a disk of its own where a test needs it.
 
+use duress_testing::{Missing, Need};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -39,12 +40,13 @@ pub enum Needs {
 }
 
 impl Allowed {
-    /// Why what `needs` says cannot be had.
-    pub fn lacks(&self, needs: Needs) -> Option<String> {
+    /// Whether what `needs` says can be had.
+    pub fn has(&self, needs: Needs) -> Result<(), Missing> {
+        let missing = |need| move |reason: &String| Missing::new(need, reason);
         match needs {
-            Needs::Nothing => None,
-            Needs::Clocks => self.clocks.as_ref().err().cloned(),
-            Needs::Disks => self.disks.as_ref().err().cloned(),
+            Needs::Nothing => Ok(()),
+            Needs::Clocks => self.clocks.as_ref().map(drop).map_err(missing(Need::Ptrace)),
+            Needs::Disks => self.disks.as_ref().map(drop).map_err(missing(Need::Fuse)),
         }
     }
 }

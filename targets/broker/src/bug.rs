@@ -34,6 +34,12 @@ pub enum Bug {
     FsyncSkipped,
     /// Consumers are served up to the log end.
     FetchBeyondHighWatermark,
+    /// A coordinator answers committed offsets whether or not it still is one.
+    StaleCoordinator,
+    /// A log that is opened knows of no producer.
+    SequenceLostOnRestart,
+    /// A commit is taken from any generation.
+    CommitOfAnyGeneration,
 }
 
 /// Every seeded bug.
@@ -122,6 +128,27 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             defect: "consumers are served messages that only the leader has".into(),
             resembles: Some("a read of uncommitted data".into()),
             anomaly: "consumers see messages that later are gone, or others in their places".into(),
+            modes: isr(),
+        },
+        BugSpec {
+            name: "stale-coordinator".into(),
+            defect: "a coordinator that is cut off goes on answering committed offsets from memory, whoever coordinates by now".into(),
+            resembles: Some("a cache that is served without asking whether it is still the owner's".into()),
+            anomaly: "committed offsets go back for clients that ask the old coordinator".into(),
+            modes: isr(),
+        },
+        BugSpec {
+            name: "sequence-lost-on-restart".into(),
+            defect: "what a broker knows of producers is not rebuilt from its log when the log is opened".into(),
+            resembles: Some("a cache that is kept beside the log and not rebuilt from it".into()),
+            anomaly: "messages that a producer sends again after a restart are stored twice".into(),
+            modes: isr(),
+        },
+        BugSpec {
+            name: "commit-of-any-generation".into(),
+            defect: "a commit of offsets is accepted whatever generation it is of, from members that were removed too".into(),
+            resembles: Some("a Kafka client's commit without member and generation, which no coordinator can fence".into()),
+            anomaly: "committed offsets go back when the commit of a member that was replaced arrives late".into(),
             modes: isr(),
         },
     ]

@@ -16,8 +16,8 @@ use crate::bug::Bug;
 use crate::cluster::TopicId;
 use crate::config::Config;
 use crate::group::{
-    Action, Coordinator, Departure, GroupError, GroupOptions, Load, OFFSETS_TOPIC, OffsetsOnLoad, Reply,
-    Token, TopicPartition, WriteId,
+    Action, CommitFence, Coordinator, Departure, GroupError, GroupOptions, Load, OFFSETS_TOPIC,
+    OffsetsOnLoad, Reply, Token, TopicPartition, WriteId,
 };
 use crate::log::{BatchHeader, OwnRecord, build_batch, records};
 use crate::replica::partition::wall_clock_ms;
@@ -110,6 +110,11 @@ impl Coordination {
                 OffsetsOnLoad::Forgotten
             } else {
                 OffsetsOnLoad::Replayed
+            },
+            commit_fence: if config.has(Bug::CommitOfAnyGeneration) {
+                CommitFence::None
+            } else {
+                CommitFence::Generation
             },
         };
         let (asks, queue) = mpsc::channel(QUEUE_MAX);

@@ -24,7 +24,7 @@ use crate::peer::frame::Hello;
 use crate::peer::payload::{decode_for_consensus, encode_for_consensus};
 use crate::proposal::Proposal;
 use crate::state::{Replicated, State, StateView};
-use crate::state_machine::{StateMachine, StoredSnapshot};
+use crate::state_machine::{SnapshotContents, StateMachine, StoredSnapshot};
 use crate::types::{Batch, Fatal, Metrics, ServerMetrics, ServerState, TypeConfig};
 
 const SNAPSHOT_CHUNK_BYTES: u64 = 1 << 20;
@@ -52,6 +52,8 @@ pub struct Setup {
     pub syncing: Syncing,
     /// Whether the vote survives a restart.
     pub keeping: VoteKeeping,
+    /// What snapshots hold.
+    pub snapshots: SnapshotContents,
     /// An observer of leadership, if there is one.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -120,7 +122,7 @@ impl Consensus {
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let config = config(&setup).validate().map_err(StartError::Config)?;
-        let Setup { folder, hello, members, peers, syncing, keeping, observer, .. } = setup;
+        let Setup { folder, hello, members, peers, syncing, keeping, snapshots, observer, .. } = setup;
         let owner = format!("{} of {}", hello.node, hello.cluster);
         let (disk, (log, snapshot)) = Disk::open(&folder, &owner, syncing, |contents| {
             Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
@@ -137,7 +139,8 @@ impl Consensus {
         let links: Links = Arc::new(links);
 
         let log_store = LogStore::new(disk.clone(), log, number, keeping);
-        let state_machine = StateMachine::new(disk.clone(), snapshot, state).map_err(StartError::Snapshot)?;
+        let state_machine =
+            StateMachine::new(disk.clone(), snapshot, state, snapshots).map_err(StartError::Snapshot)?;
         let networks = PeerNetworks { node: number, links: Arc::clone(&links), observer: observer.clone() };
         let raft = Raft::new(number, Arc::new(config), networks, log_store, state_machine)
             .await

@@ -32,6 +32,8 @@ pub enum VoteKeeping {
     Durable,
     /// No: it is lost when the node ends. A defect.
     InMemory,
+    /// Yes, and a node that led when it ended leads again as soon as it starts. A defect.
+    Resumed,
 }
 
 /// The log and vote in a database that was just opened.
@@ -106,7 +108,8 @@ impl LogStore {
     pub fn new(disk: Disk, loaded: LoadedLog, node: u64, keeping: VoteKeeping) -> Self {
         let vote = match keeping {
             VoteKeeping::InMemory => None,
-            VoteKeeping::Durable => loaded.vote.map(|vote| resumed(vote, node)),
+            VoteKeeping::Durable => loaded.vote.map(|vote| deposed(vote, node)),
+            VoteKeeping::Resumed => loaded.vote,
         };
         let memory = Memory { entries: loaded.entries, purged: loaded.purged };
         Self {
@@ -121,7 +124,7 @@ impl LogStore {
 }
 
 /// The vote of a restarted node, whose own leadership is over.
-fn resumed(vote: Vote, node: u64) -> Vote {
+fn deposed(vote: Vote, node: u64) -> Vote {
     match vote.leader_id().voted_for() {
         Some(candidate) if candidate == node => Vote { committed: false, ..vote },
         _ => vote,

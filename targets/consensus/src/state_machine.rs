@@ -36,11 +36,24 @@ impl StoredSnapshot {
     }
 }
 
+/// The entries that a snapshot holds of those up to its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotContents {
+    /// All of them.
+    Everything,
+    /// All but those that were applied last, together: the position is taken now, the contents as they were before. A
+    /// defect.
+    LacksLastBatch,
+}
+
 /// Applies entries, builds and installs snapshots.
 pub struct StateMachine {
     disk: Disk,
     state: Arc<dyn Replicated>,
     snapshot: LastSnapshot,
+    contents: SnapshotContents,
+    /// The state before the last batch, with [`SnapshotContents::LacksLastBatch`].
+    before_last_batch: Option<Encode>,
 }
 
 impl StateMachine {
@@ -52,11 +65,13 @@ impl StateMachine {
         disk: Disk,
         snapshot: Option<StoredSnapshot>,
         state: Arc<dyn Replicated>,
+        contents: SnapshotContents,
     ) -> Result<Self, postcard::Error> {
         if let Some(snapshot) = &snapshot {
             state.decode(&snapshot.data)?(&snapshot.meta);
         }
-        Ok(Self { disk, state, snapshot: Arc::new(RwLock::new(snapshot.map(Arc::new))) })
+        let snapshot = Arc::new(RwLock::new(snapshot.map(Arc::new)));
+        Ok(Self { disk, state, snapshot, contents, before_last_batch: None })
     }
 }
 
@@ -94,12 +109,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        if self.contents == SnapshotContents::LacksLastBatch {
+            self.before_last_batch = Some(self.state.copy().2);
+        }
         let applied = self.state.apply(&mut entries.into_iter());
         applied.map_err(|(position, error)| StorageIOError::apply(position, &error).into())
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let (last_log_id, last_membership, encode) = self.state.copy();
+        let (last_log_id, last_membership, copy) = self.state.copy();
+        let encode = self.before_last_batch.take().unwrap_or(copy);
         let snapshot_id =
             last_log_id.map_or_else(|| "empty".into(), |id| format!("{}-{}", id.leader_id, id.index));
         SnapshotBuilder {
@@ -128,6 +147,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         store(&self.disk, &self.snapshot, stored).await?;
         tracing::info!(position = ?meta.last_log_id.map(|id| id.index), "snapshot installed");
         install(meta);
+        self.before_last_batch = None;
         Ok(())
     }
 

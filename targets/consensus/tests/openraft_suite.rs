@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use duress_consensus::disk::{Contents, Disk, Syncing};
 use duress_consensus::log_store::{LoadedLog, LogStore, VoteKeeping};
-use duress_consensus::state_machine::{StateMachine, StoredSnapshot};
+use duress_consensus::state_machine::{SnapshotContents, StateMachine, StoredSnapshot};
 use duress_consensus::types::{StorageError, TypeConfig};
 use duress_consensus::{State, StateView};
 use openraft::testing::{StoreBuilder, Suite};
@@ -38,7 +38,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Folder> for Builder {
         let (disk, (log, snapshot)) = Disk::open(folder.path(), "n1", Syncing::Durable, load).unwrap();
         let log_store = LogStore::new(disk.clone(), log, 0, VoteKeeping::Durable);
         let state = Arc::new(StateView::<Sum>::default());
-        let state_machine = StateMachine::new(disk, snapshot, state).unwrap();
+        let state_machine = StateMachine::new(disk, snapshot, state, SnapshotContents::Everything).unwrap();
         Ok((Folder(Arc::new(folder)), log_store, state_machine))
     }
 }

@@ -8,7 +8,7 @@ use crate::values::Values;
 /// A request that a program cannot meet, or settings that it cannot read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// No such mode, option or bug.
+    /// No such mode, option, bug or program.
     #[error("{owner} has no {what} \"{given}\"{}; {}", hint(nearest.as_deref()), accepted_words(accepted))]
     Unknown {
         /// The program.
@@ -83,6 +83,8 @@ pub enum Setting {
     Option,
     /// `--bug`.
     Bug,
+    /// The name in `--program name=path`.
+    Program,
 }
 
 impl fmt::Display for Setting {
@@ -91,6 +93,7 @@ impl fmt::Display for Setting {
             Self::Mode => "mode",
             Self::Option => "option",
             Self::Bug => "bug",
+            Self::Program => "program",
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What the user asked for.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What the user asked for, as it was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Request {
     pub options: BTreeMap<String, String>,
     /// `--bug`, if given.
     pub bug: Option<String>,
+    /// Each `--program name=path`.
+    pub programs: BTreeMap<String, PathBuf>,
     /// The number of nodes; at least one.
     pub nodes: usize,
 }

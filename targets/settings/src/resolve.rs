@@ -52,7 +52,12 @@ impl Offer {
             asking.value(option, value)?;
             options.insert(name.clone(), value.clone());
         }
-        Ok(Settings { mode: mode.name.clone(), options, bug: request.bug.clone() })
+        // A built-in system is one program, which is named like it.
+        if let Some(name) = request.programs.keys().find(|name| *name != owner) {
+            return Err(asking.unknown(Setting::Program, name, [owner.to_owned()].iter()));
+        }
+        let (bug, programs) = (request.bug.clone(), request.programs.clone());
+        Ok(Settings { mode: mode.name.clone(), options, bug, programs })
     }
 }
 

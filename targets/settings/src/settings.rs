@@ -1,6 +1,7 @@
 //! What a request comes to once every default is filled in, and how a program reads it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::value::{Error as WordError, StrDeserializer};
@@ -23,6 +24,9 @@ pub struct Settings {
     /// The seeded bug, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bug: Option<String>,
+    /// Programs in the place of those that would be found, by the name of what they are: two releases are compared so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, PathBuf>,
 }
 
 impl Settings {
@@ -109,7 +113,7 @@ mod tests {
     fn settings() -> Settings {
         let options = [("reads", "by-lease"), ("keep", "300"), ("retention", "-1")];
         let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Settings { mode: "raft".into(), options, bug: Some("local".into()) }
+        Settings { mode: "raft".into(), options, bug: Some("local".into()), programs: BTreeMap::new() }
     }
 
     #[test]

@@ -34,6 +34,14 @@ pub enum Bug {
     FsyncSkipped,
     /// The comparison of a compare-and-set happens before the write is ordered.
     CasBeforeOrder,
+    /// A leader that restarts leads on, by the vote it saved.
+    LeadershipResumed,
+    /// A snapshot lacks the entries that were applied last before it.
+    SnapshotLacksLastBatch,
+    /// A lease needs one acknowledgement too few.
+    LeaseShortOfQuorum,
+    /// A replica that lags is sent the changes from the second one on.
+    ReplicaSkipsChange,
 }
 
 /// Every seeded bug.
@@ -74,6 +82,41 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("check-then-act: a condition tested before the order is made".into()),
             anomaly: "two compare-and-sets from the same value both succeed".into(),
             modes: raft(),
+        },
+        BugSpec {
+            name: "leadership-resumed".into(),
+            defect: "a leader that restarts leads on by the vote it saved, without an election, and answers reads as of the \
+                     last committed position that it saved"
+                .into(),
+            resembles: Some("a Raft that answers reads before the leader has committed an entry of its own term".into()),
+            anomaly: "right after a restart, a leader returns values that were overwritten before the restart".into(),
+            modes: raft(),
+        },
+        BugSpec {
+            name: "snapshot-lacks-last-batch".into(),
+            defect: "a snapshot has the position of now and the contents from before the entries that were applied last"
+                .into(),
+            resembles: Some(
+                "etcd 3.5.0 to 3.5.2, which could save the index of an entry without its changes (issue 13766)".into(),
+            ),
+            anomaly: "nodes that start from a snapshot lack acknowledged writes, which are lost once such a node leads"
+                .into(),
+            modes: raft(),
+        },
+        BugSpec {
+            name: "lease-short-of-quorum".into(),
+            defect: "with reads=lease, a lease needs one acknowledgement too few, so that a leader keeps it without a quorum"
+                .into(),
+            resembles: Some("a leader that counts itself twice".into()),
+            anomaly: "a leader that is cut off together with a minority returns values that were overwritten".into(),
+            modes: raft(),
+        },
+        BugSpec {
+            name: "replica-skips-change".into(),
+            defect: "a replica that lags by more than fifty changes is sent those after the next one".into(),
+            resembles: Some("an offset taken for a count: the boundary of a batch counted on both sides".into()),
+            anomaly: "with read=any, a replica returns an old value for ever, and replicas do not come to agree".into(),
+            modes: vec!["primary".into()],
         },
     ]
 }

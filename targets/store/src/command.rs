@@ -63,8 +63,8 @@ impl Command {
 pub enum Reply {
     /// The write took effect.
     Done,
-    /// The condition did not hold; nothing changed.
-    NotDone,
+    /// The condition did not hold; nothing changed, and this is what the key has.
+    NotDone(Option<Bytes>),
     /// A count, or the new value of an integer.
     Integer(i64),
     /// The value is not an integer in range; nothing changed.
@@ -148,7 +148,7 @@ impl KeyValues {
                     Condition::IfEqual(expected) => current == Some(expected),
                 };
                 if !holds {
-                    return Reply::NotDone;
+                    return Reply::NotDone(current.cloned());
                 }
                 self.values.insert(key.clone(), value.clone());
                 Reply::Done
@@ -205,12 +205,13 @@ mod tests {
     #[test]
     fn a_condition_that_does_not_hold_changes_nothing() {
         let mut state = KeyValues::default();
-        assert_eq!(state.apply(&set("k", "1", Condition::IfPresent)), Reply::NotDone);
-        assert_eq!(state.apply(&set("k", "1", Condition::IfEqual("1".into()))), Reply::NotDone);
+        let not_done = |current: Option<&'static str>| Reply::NotDone(current.map(Bytes::from));
+        assert_eq!(state.apply(&set("k", "1", Condition::IfPresent)), not_done(None));
+        assert_eq!(state.apply(&set("k", "1", Condition::IfEqual("1".into()))), not_done(None));
         assert_eq!(state.len(), 0);
         assert_eq!(state.apply(&set("k", "1", Condition::IfAbsent)), Reply::Done);
-        assert_eq!(state.apply(&set("k", "2", Condition::IfAbsent)), Reply::NotDone);
-        assert_eq!(state.apply(&set("k", "2", Condition::IfEqual("0".into()))), Reply::NotDone);
+        assert_eq!(state.apply(&set("k", "2", Condition::IfAbsent)), not_done(Some("1")));
+        assert_eq!(state.apply(&set("k", "2", Condition::IfEqual("0".into()))), not_done(Some("1")));
         assert_eq!(state.get(b"k").unwrap(), "1");
         assert_eq!(state.apply(&set("k", "2", Condition::IfEqual("1".into()))), Reply::Done);
         assert_eq!(state.apply(&set("k", "3", Condition::IfPresent)), Reply::Done);

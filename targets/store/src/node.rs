@@ -1,8 +1,9 @@
 //! A node of any mode, as clients' connections use it.
 
+use bytes::Bytes;
 use duress_consensus::types::Fatal;
 
-use crate::command::{Answer, Command, Query, Reply};
+use crate::command::{Answer, Command, KeyValues, Query, Reply};
 use crate::outcome::Failure;
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
@@ -21,6 +22,21 @@ pub struct Status {
     pub keys: usize,
     /// Positions and terms, by name.
     pub fields: Vec<(&'static str, String)>,
+}
+
+/// What a node holds, of its own copy, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// How far in the order of all writes it is: copies at one position hold the same.
+    pub position: String,
+    /// All keys and their values, in order of key.
+    pub values: Vec<(Bytes, Bytes)>,
+}
+
+impl Contents {
+    pub(crate) fn new(position: String, values: &KeyValues) -> Self {
+        Self { position, values: values.iter().map(|(key, value)| (key.clone(), value.clone())).collect() }
+    }
 }
 
 /// Why a node has failed on its own.
@@ -71,6 +87,14 @@ impl Node {
         match self {
             Self::Raft(node) => node.status(),
             Self::Primary(node) => node.status(),
+        }
+    }
+
+    /// What this node holds, without asking another one.
+    pub fn contents(&self) -> Contents {
+        match self {
+            Self::Raft(node) => node.contents(),
+            Self::Primary(node) => node.contents(),
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::Clients;
 use crate::outcome::{Cause, CauseKind, RequestError};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::setup::Setup;
 use crate::system::MissingSystem;
 use crate::topology::{NodeFiles, Topology, UnknownNode};
@@ -60,6 +61,20 @@ pub trait Deployment: Send + Sync {
         from: &dyn Place,
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady>;
+
+    /// The copies that `node` holds, as they are there and not as the promise has them: it asks no other node for them.
+    /// `None` where the system does not tell.
+    ///
+    /// # Errors
+    /// [`NotReady`], within `deadline`: it may be called again.
+    async fn copies(
+        &self,
+        _: &NodeId,
+        _from: &dyn Place,
+        _deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        Ok(None)
+    }
 
     /// Makes what a workload needs before its clients begin, such as topics.
     ///

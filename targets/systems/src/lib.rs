@@ -5,6 +5,7 @@
 //!   [`registry`]: systems by name;
 //! - [`deployment`]: a system bound to its settings and its nodes, whose places are in [`topology`]; [`setup`]: what a
 //!   workload needs before its clients begin;
+//! - [`replica`]: what a node holds by itself;
 //! - [`client`]: clients by vocabulary; [`place`]: where they live; [`outcome`]: what a client may say of an operation, and
 //!   why each rule is sound;
 //! - [`kafka`]: clients of every system that speaks the Kafka protocol;
@@ -34,6 +35,7 @@ pub mod kafka;
 pub mod outcome;
 pub mod place;
 pub mod registry;
+pub mod replica;
 mod resp;
 pub mod scenario;
 pub mod setup;
@@ -50,6 +52,7 @@ pub use etcd::Etcd;
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use place::{ClientProgram, OwnNetwork, Place};
 pub use registry::{Systems, UnknownSystem};
+pub use replica::ReplicaCopy;
 pub use scenario::Scenario;
 pub use setup::{Keeps, Setup, TABLE_TOPIC, Topic};
 pub use store::Store;

@@ -1,4 +1,4 @@
-//! What became of an operation: it happened, it certainly did not, or nobody can know.
+//! What became of an operation: it happened, it certainly did not, or that cannot be known.
 //!
 //! | what the client saw | what only reads | what may change something |
 //! |---|---|---|
@@ -24,8 +24,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use duress_history::Scalar;
+use duress_history::counter::{Counter, CounterOp};
 use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
+use duress_history::set::{Set, SetOp};
 use duress_history::table::Table;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +78,24 @@ impl Action for Register {
     }
 }
 
+impl Action for Set {
+    fn effect(&self) -> Effect {
+        match self.op {
+            SetOp::Read(_) => Effect::None,
+            SetOp::Add(_) => Effect::Some,
+        }
+    }
+}
+
+impl Action for Counter {
+    fn effect(&self) -> Effect {
+        match self.op {
+            CounterOp::Read(_) => Effect::None,
+            CounterOp::Add(_) => Effect::Some,
+        }
+    }
+}
+
 impl Action for Log {
     /// A poll may commit what earlier polls were answered, but hands nothing to anybody unless it is answered itself.
     /// Assigning, subscribing and seeking are between the client and itself.
@@ -108,13 +129,23 @@ pub struct Cause {
     pub kind: CauseKind,
     /// The target's or the network's own words.
     pub text: Cow<'static, str>,
+    /// Of a comparison that failed, the value that was there instead, `None` where nothing was: only where the target
+    /// promises that this is a read of its own, atomic with the comparison and as good as any other.
+    pub saw: Option<Option<Scalar>>,
 }
 
 impl Cause {
     /// A cause of this kind in these words.
     #[must_use]
     pub fn new(kind: CauseKind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, text: text.into(), saw: None }
+    }
+
+    /// A comparison that failed, and what was there instead.
+    #[must_use]
+    pub fn differs(saw: Option<Scalar>) -> Self {
+        let text = "the register did not hold the value compared with";
+        Self { saw: Some(saw), ..Self::new(CauseKind::Precondition, text) }
     }
 }
 

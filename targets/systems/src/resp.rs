@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::{self, Place};
 
-/// A reply longer than this, in bytes, is taken for garbage: a register's value is a number or a short text.
-const REPLY_BYTES_MAX: usize = 1 << 20;
+/// A reply longer than this, in bytes, is taken for garbage: the longest is all that a node holds.
+const REPLY_BYTES_MAX: usize = 256 << 20;
 
 /// An open connection to one server.
 ///

@@ -15,6 +15,10 @@ pub struct Scenario {
     /// The options that are not the mode's defaults.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// The options of the workload that are not its defaults, as flags of the command line: `keys = "400"`,
+    /// `weight = "reads=4"`.
+    #[serde(default)]
+    pub workload_options: BTreeMap<String, String>,
     /// The fault mix, item by item: a family, or `family:variant`.
     pub faults: Vec<String>,
     /// The number of nodes.
@@ -61,6 +65,9 @@ impl Scenario {
         }
         for (name, value) in &self.options {
             words.extend(["-o".to_owned(), format!("{name}={value}")]);
+        }
+        for (name, value) in &self.workload_options {
+            words.extend([format!("--{name}"), value.clone()]);
         }
         words
     }

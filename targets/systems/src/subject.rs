@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows their code: each is a program with a command line and a protocol, as any other.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use duress_arena::ProcessSpec;
 use duress_history::NodeId;
 use duress_settings::Settings;
 
+use crate::system::{MissingSystem, executable};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// One of our subjects, as a program.
@@ -25,6 +27,11 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
+    /// Whether it can be started.
+    pub(crate) fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        programs.get(self.subcommand).map_or(Ok(()), |program| executable(self.subcommand, program))
+    }
+
     /// How `node` is started, with those options of `settings` that `takes` says the node itself has.
     pub(crate) fn process(
         &self,
@@ -52,7 +59,7 @@ impl Subject {
             flag("--bug", bug.into());
         }
         Ok(ProcessSpec {
-            program: self.executable.clone(),
+            program: settings.programs.get(self.subcommand).unwrap_or(&self.executable).clone(),
             args,
             env: Vec::new(),
             cwd: None,

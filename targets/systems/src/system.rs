@@ -1,6 +1,8 @@
 //! A system under test: what it is, what it offers, and how it is bound to settings.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use duress_settings::{Offer, Preset, Request, Settings, SettingsError};
@@ -14,11 +16,11 @@ pub trait System: Send + Sync {
     /// What it is and offers.
     fn description(&self) -> &Description;
 
-    /// Whether it can be started on this machine.
+    /// Whether it can be started on this machine, with these `programs` in the place of those that would be found.
     ///
     /// # Errors
     /// [`MissingSystem`] says what is missing and how to get it.
-    fn available(&self) -> Result<(), MissingSystem>;
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem>;
 
     /// Binds it to settings, which [`Self::resolve`] has filled in, and to nodes. Nothing is started.
     ///
@@ -52,6 +54,21 @@ pub struct Description {
     pub vocabularies: Vec<String>,
     /// The run that finds each seeded bug.
     pub scenarios: BTreeMap<String, Scenario>,
+}
+
+/// Whether `program`, which the user named for `system`, is a program.
+///
+/// # Errors
+/// [`MissingSystem`].
+pub(crate) fn executable(system: &str, program: &Path) -> Result<(), MissingSystem> {
+    let mode = program.metadata().map(|metadata| (metadata.is_file(), metadata.permissions().mode()));
+    let reason = match mode {
+        Ok((true, mode)) if mode & 0o111 != 0 => return Ok(()),
+        Ok(_) => format!("{} cannot be executed", program.display()),
+        Err(error) => format!("{}: {error}", program.display()),
+    };
+    let remedy = "give --program the path of a program".to_owned();
+    Err(MissingSystem { system: system.to_owned(), reason, remedy })
 }
 
 /// A system whose program is not on this machine.

@@ -35,6 +35,26 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Scalar, RequestError> {
     Ok(canonical_number(text).map_or_else(|| Scalar::from(text), Scalar::Int))
 }
 
+/// The text of the key of an operation on one of many objects.
+///
+/// # Errors
+/// As [`encode`], and where there is no key: a system keeps objects by name.
+pub(crate) fn of_key(key: Option<&Scalar>) -> Result<String, RequestError> {
+    let unnamed = || RequestError::definite(CauseKind::Rejected, "an object without a key: not sent");
+    encode(key.ok_or_else(unnamed)?)
+}
+
+/// The number that is stored as `bytes`.
+///
+/// # Errors
+/// An open [`RequestError`] for anything else.
+pub(crate) fn number(bytes: &[u8]) -> Result<i64, RequestError> {
+    match decode(bytes)? {
+        Scalar::Int(number) => Ok(number),
+        other => Err(RequestError::open(CauseKind::Unreadable, format!("{other} where a number was stored"))),
+    }
+}
+
 /// The number that is written exactly like this; `007`, `+7` and `-0` are texts.
 fn canonical_number(text: &str) -> Option<i64> {
     text.parse::<i64>().ok().filter(|number| number.to_string() == text)

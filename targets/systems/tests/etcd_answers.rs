@@ -76,6 +76,12 @@ async fn successes() {
         (write(), done(""), "ok"),
         (cas(), done(r#","succeeded":true,"responses":[{"response_put":{}}]"#), "ok"),
         (cas(), done(""), "fail precondition"),
+        (
+            cas(),
+            done(r#","responses":[{"response_range":{"header":{},"kvs":[{"value":"NQ=="}]}}]"#),
+            "fail precondition saw 5",
+        ),
+        (cas(), done(r#","responses":[{"response_range":{"header":{}}}]"#), "fail precondition saw nil"),
         (cas(), done(r#","succeeded":false"#), "fail precondition"),
     ] {
         let shown = String::from_utf8_lossy(&answer).into_owned();
@@ -184,7 +190,8 @@ fn path_and_body(request: &[u8]) -> (String, Value) {
 async fn requests_are_those_of_the_table() {
     let from_nil = Register { key: "x".into(), op: RegisterOp::Cas { old: None, new: 2.into() } };
     let put = json!({"request_put": {"key": "eA==", "value": "Mg=="}});
-    let txn = |compare: Value| json!({"compare": [compare], "success": [put]});
+    let get = json!({"request_range": {"key": "eA=="}});
+    let txn = |compare: Value| json!({"compare": [compare], "success": [put], "failure": [get]});
     let expected = [
         (read(), "/v3/kv/range", json!({"key": "eA==", "serializable": false})),
         (write(), "/v3/kv/put", json!({"key": "eA==", "value": "MQ=="})),
@@ -282,4 +289,35 @@ async fn status_names_the_leader() {
     server.requests().await;
     let (leader, follower) = (Some(NodeId::new("n1")), Some(NodeId::new("n2")));
     assert_eq!(seen, [(Role::Leader, leader), (Role::Follower, follower), (Role::Unknown, None)]);
+}
+
+/// The answers of a node that holds `x` and has applied the entries `before` and `after` its keys are read.
+fn holding(before: &str, after: &str, hash: Vec<u8>) -> Vec<Reply> {
+    let status = |applied: &str| done(&format!(r#","raftAppliedIndex":"{applied}""#));
+    let kvs = r#","kvs":[{"key":"eA==","value":"NQ==","version":"2","mod_revision":"3"}],"count":"1""#;
+    [status(before), done(kvs), hash, status(after)].into_iter().map(Reply::Send).collect()
+}
+
+#[tokio::test]
+async fn a_copy_is_what_was_there_while_nothing_was_applied() {
+    let missing = || http("404 Not Found", "Not Found");
+    let script = vec![
+        holding("9", "9", missing()),
+        holding("9", "9", done(r#","hash":77"#)),
+        holding("9", "10", missing()),
+    ];
+    let server = Scripted::play(whole, script).await;
+    let etcd = single("etcd", &request(&[]));
+    let (node, place) = (NodeId::new("n1"), server.place());
+    let copies = etcd.copies(&node, &*place, LONG).await.unwrap().expect("etcd tells");
+    assert_eq!(
+        (copies.len(), copies[0].position.as_str(), copies[0].digest.as_str()),
+        (1, "9", "revision 3")
+    );
+    assert_eq!(copies[0].values, [("x".to_owned(), "5 (version 2 at revision 3)".to_owned())].into());
+    let hashed = etcd.copies(&node, &*place, LONG).await.unwrap().expect("etcd tells");
+    assert_eq!(hashed[0].digest, "revision 3, hash 77 at revision 3");
+    let moved = etcd.copies(&node, &*place, LONG).await.unwrap_err();
+    assert_eq!(moved.cause.text, "entries were applied meanwhile");
+    server.requests().await;
 }

@@ -1,30 +1,36 @@
-//! Three real etcd nodes on loopback. Skipped, with the reason, where etcd is not installed.
+//! Three real etcd nodes on loopback. Where etcd is not installed, they are ignored, with the reason.
 
 mod cluster;
 
-use std::time::Instant;
+use std::process::ExitCode;
 
-use cluster::{ATTEMPT, Cluster, cas, insist, read, short, write};
+use cluster::{ATTEMPT, Cluster, block_on, cas, insist, read, short, write};
 use duress_history::NodeId;
 use duress_settings::Request;
 use duress_targets::{CauseKind, Etcd, System};
+use duress_testing::{Missing, Need, trial};
+use libtest_mimic::Arguments;
 
-#[tokio::test]
-async fn three_nodes_keep_registers_through_the_loss_of_a_leader() {
+fn main() -> ExitCode {
+    let name = "three_nodes_keep_registers_through_the_loss_of_a_leader";
+    let test = trial(name, || {
+        let etcd = Etcd::default();
+        etcd.available(&Default::default())
+            .map_err(|missing| Missing::new(Need::Etcd, missing.to_string()))?;
+        block_on(three_nodes_keep_registers_through_the_loss_of_a_leader(etcd));
+        Ok(())
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
+}
+
+async fn three_nodes_keep_registers_through_the_loss_of_a_leader(etcd: Etcd) {
     let folder = tempfile::tempdir().unwrap();
-    let etcd = Etcd::default();
-    if let Err(missing) = etcd.available() {
-        eprintln!("skipped: {missing}");
-        return;
-    }
     let request = Request { nodes: 3, ..Request::default() };
     let mut cluster = Cluster::start(&etcd, &request, folder.path(), 80);
-    let began = Instant::now();
     let names = cluster.names();
     for node in &names {
         cluster.ready(node).await;
     }
-    eprintln!("three nodes ready after {:?}", began.elapsed());
     let leader = cluster.leader(&names).await;
 
     // Every operation and every node; what one node wrote the next one reads.
@@ -69,12 +75,10 @@ async fn three_nodes_keep_registers_through_the_loss_of_a_leader() {
     assert_eq!(seen, expected);
 
     let operations: u32 = 300;
-    let began = Instant::now();
     for number in 0..operations {
         let outcome = clients[number as usize % 3].invoke(&write("z", i64::from(number))).await;
         assert_eq!(short(&outcome), "ok");
     }
-    eprintln!("{:?} a write, one after the other", began.elapsed() / operations);
 
     // A killed leader refuses connections; the others elect another, and go on.
     cluster.kill(&leader);

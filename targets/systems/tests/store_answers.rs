@@ -47,12 +47,13 @@ fn bytes(text: &str) -> Vec<u8> {
 #[tokio::test]
 async fn whole_replies() {
     for (reply, to_read, to_write, to_cas) in [
-        ("$1\r\n5\r\n", "ok 5", "info unreadable", "info unreadable"),
-        ("$2\r\n-7\r\n", "ok -7", "info unreadable", "info unreadable"),
-        ("$5\r\nhello\r\n", "ok hello", "info unreadable", "info unreadable"),
-        ("$1\r\n\u{7f}\r\n", "ok \u{7f}", "info unreadable", "info unreadable"),
-        ("$-1\r\n", "ok nil", "info unreadable", "fail precondition"),
-        ("+OK\r\n", "fail unreadable", "ok", "ok"),
+        ("$1\r\n1\r\n", "ok 1", "info unreadable", "ok"),
+        ("$1\r\n5\r\n", "ok 5", "info unreadable", "fail precondition saw 5"),
+        ("$2\r\n-7\r\n", "ok -7", "info unreadable", "fail precondition saw -7"),
+        ("$5\r\nhello\r\n", "ok hello", "info unreadable", "fail precondition saw hello"),
+        ("$1\r\n\u{7f}\r\n", "ok \u{7f}", "info unreadable", "fail precondition saw \u{7f}"),
+        ("$-1\r\n", "ok nil", "info unreadable", "fail precondition saw nil"),
+        ("+OK\r\n", "fail unreadable", "ok", "info unreadable"),
         ("+QUEUED\r\n", "fail unreadable", "info unreadable", "info unreadable"),
         (":1\r\n", "fail unreadable", "info unreadable", "info unreadable"),
         ("*0\r\n", "fail unreadable", "info unreadable", "info unreadable"),
@@ -80,7 +81,7 @@ async fn a_reply_in_pieces_is_a_whole_reply() {
     let halves = |first: &str, second: &str| Reply::Halves(bytes(first), bytes(second));
     assert_eq!(outcome(&read(), LONG, halves("$5\r\nhe", "llo\r\n")).await, "ok hello");
     assert_eq!(outcome(&write(), LONG, halves("+O", "K\r\n")).await, "ok");
-    assert_eq!(outcome(&cas(), LONG, halves("$", "-1\r\n")).await, "fail precondition");
+    assert_eq!(outcome(&cas(), LONG, halves("$", "-1\r\n")).await, "fail precondition saw nil");
 }
 
 #[tokio::test]
@@ -111,7 +112,7 @@ async fn commands_are_those_of_the_table() {
         cas(),
         Register { key: 7.into(), op: RegisterOp::Cas { old: None, new: "a b".into() } },
     ];
-    let replies = ["$-1\r\n", "+OK\r\n", "+OK\r\n", "$-1\r\n"];
+    let replies = ["$-1\r\n", "+OK\r\n", "$1\r\n1\r\n", "$-1\r\n"];
     let script = replies.iter().map(|reply| Reply::Send(bytes(reply))).collect();
     let server = Scripted::play(whole, vec![script]).await;
     let mut client = client(server.place(), LONG);
@@ -126,8 +127,8 @@ async fn commands_are_those_of_the_table() {
         [
             "*2\r\n$3\r\nGET\r\n$1\r\nx\r\n",
             "*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n1\r\n",
-            "*5\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n2\r\n$4\r\nIFEQ\r\n$1\r\n1\r\n",
-            "*4\r\n$3\r\nSET\r\n$1\r\n7\r\n$3\r\na b\r\n$2\r\nNX\r\n",
+            "*6\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n2\r\n$4\r\nIFEQ\r\n$1\r\n1\r\n$3\r\nGET\r\n",
+            "*5\r\n$3\r\nSET\r\n$1\r\n7\r\n$3\r\na b\r\n$2\r\nNX\r\n$3\r\nGET\r\n",
         ]
     );
 }
@@ -267,5 +268,22 @@ async fn a_replica_that_answers_from_its_own_copy_is_ready_once_it_follows() {
     let cut_off = store.ready(&node, &*place, LONG).await.unwrap_err();
     assert_eq!(cut_off.cause.text, "the replica is not connected to its primary");
     store.ready(&node, &*place, LONG).await.unwrap();
+    server.requests().await;
+}
+
+#[tokio::test]
+async fn a_copy_is_its_position_and_what_it_holds() {
+    let replies =
+        ["*3\r\n$2\r\n12\r\n$1\r\nx\r\n$1\r\n5\r\n", "*1\r\n$1\r\n0\r\n", "-ERR unknown command\r\n"];
+    let script = replies.iter().map(|reply| vec![Reply::Close(bytes(reply))]).collect();
+    let server = Scripted::play(whole, script).await;
+    let store = single("store", &request(&[]));
+    let (node, place) = (NodeId::new("n1"), server.place());
+    let copies = store.copies(&node, &*place, LONG).await.unwrap().expect("the store tells");
+    let [copy] = &copies[..] else { panic!("one object: {copies:?}") };
+    let values = [("x".to_owned(), "5".to_owned())].into();
+    assert_eq!((copy.object.as_ref(), copy.position.as_str(), &copy.values), (None, "12", &values));
+    assert!(store.copies(&node, &*place, LONG).await.unwrap().unwrap()[0].values.is_empty());
+    store.copies(&node, &*place, LONG).await.unwrap_err();
     server.requests().await;
 }

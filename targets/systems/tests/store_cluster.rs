@@ -1,31 +1,51 @@
 //! Real nodes of our store on loopback, launched as the harness launches them.
 //!
 //! The store is a subcommand of `duress`, which a build of this crate alone does not make: it is looked for beside this
-//! test (`cargo test --workspace` puts it there), or at the path in `DURESS_EXECUTABLE`. Skipped, with the reason, where
-//! it is not.
+//! test (`cargo test --workspace` puts it there), or at the path in `DURESS_EXECUTABLE`. Where
+//! it is not, the tests are ignored, with the reason.
 
 mod cluster;
 mod offer;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use cluster::{ATTEMPT, Cluster, cas, insist, read, short, write};
+use cluster::{ATTEMPT, Cluster, block_on, cas, insist, read, short, write};
 use duress_history::NodeId;
 use duress_settings::Request;
 use duress_targets::Store;
+use duress_testing::{Missing, Need, trial};
+use libtest_mimic::Arguments;
 use offer::store_offer;
 
-fn executable() -> Option<PathBuf> {
+/// A test and its name.
+type Test = (&'static str, fn(PathBuf));
+
+const TESTS: [Test; 3] = [
+    ("raft_keeps_registers_through_the_loss_of_a_leader", |executable| {
+        block_on(raft_keeps_registers_through_the_loss_of_a_leader(executable));
+    }),
+    ("a_primary_and_replicas_that_answer_by_themselves", |executable| {
+        block_on(a_primary_and_replicas_that_answer_by_themselves(executable));
+    }),
+    ("raft_nodes_that_answer_by_themselves", |executable| {
+        block_on(raft_nodes_that_answer_by_themselves(executable));
+    }),
+];
+
+fn main() -> ExitCode {
+    let tests = TESTS.map(|(name, test)| trial(name, move || executable().map(test)));
+    libtest_mimic::run(&Arguments::from_args(), tests.into()).exit_code()
+}
+
+fn executable() -> Result<PathBuf, Missing> {
     let given = std::env::var_os("DURESS_EXECUTABLE").map(PathBuf::from);
     let beside = || {
         let test = std::env::current_exe().ok()?;
         Some(test.parent()?.parent()?.join("duress")).filter(|file| file.is_file())
     };
-    let found = given.or_else(beside);
-    if found.is_none() {
-        eprintln!("skipped: no program `duress` beside this test; build it, or set DURESS_EXECUTABLE");
-    }
-    found
+    let reason = "no program `duress` beside this test; build it, or set DURESS_EXECUTABLE";
+    given.or_else(beside).ok_or_else(|| Missing::new(Need::Program, reason))
 }
 
 fn store(executable: PathBuf) -> Store {
@@ -34,12 +54,10 @@ fn store(executable: PathBuf) -> Store {
 
 fn request(mode: &str, options: &[(&str, &str)]) -> Request {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Request { mode: Some(mode.to_owned()), options, bug: None, nodes: 3 }
+    Request { mode: Some(mode.to_owned()), options, nodes: 3, ..Request::default() }
 }
 
-#[tokio::test]
-async fn raft_keeps_registers_through_the_loss_of_a_leader() {
-    let Some(executable) = executable() else { return };
+async fn raft_keeps_registers_through_the_loss_of_a_leader(executable: PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(&store(executable), &request("raft", &[]), folder.path(), 81);
     let names = cluster.names();
@@ -99,9 +117,7 @@ async fn raft_keeps_registers_through_the_loss_of_a_leader() {
     cluster.attempt(&leader).await.unwrap_err();
 }
 
-#[tokio::test]
-async fn a_primary_and_replicas_that_answer_by_themselves() {
-    let Some(executable) = executable() else { return };
+async fn a_primary_and_replicas_that_answer_by_themselves(executable: PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let request = request("primary", &[("read", "any")]);
     let mut cluster = Cluster::start(&store(executable), &request, folder.path(), 82);
@@ -127,9 +143,7 @@ async fn a_primary_and_replicas_that_answer_by_themselves() {
     assert_eq!(short(&clients[1].invoke(&read("x")).await), "ok 2");
 }
 
-#[tokio::test]
-async fn raft_nodes_that_answer_by_themselves() {
-    let Some(executable) = executable() else { return };
+async fn raft_nodes_that_answer_by_themselves(executable: PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let request = request("raft", &[("reads", "local")]);
     let mut cluster = Cluster::start(&store(executable), &request, folder.path(), 83);

@@ -15,7 +15,7 @@ fn parse(text: &str) -> Result<MatrixFile, DocumentError> {
 fn commands(text: &str) -> Vec<(String, String)> {
     let file = parse(text).unwrap_or_else(|error| panic!("{error}"));
     let words = |cell: &Cell| cell.command.words(|name| name != "overlap", cell.seed);
-    let shell = |cell: &Cell| super::super::command::Shell(&words(cell)).to_string();
+    let shell = |cell: &Cell| crate::trial::Shell(&words(cell)).to_string();
     file.cells.iter().map(|cell| (cell.name.clone(), shell(cell))).collect()
 }
 

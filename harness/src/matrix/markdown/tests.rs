@@ -1,9 +1,9 @@
 use super::super::bank::BugRecord;
 use super::super::detection::Detections;
 use super::super::junit::junit;
-use super::super::proportion::Proportion;
 use super::super::results::FORMAT;
 use super::*;
+use crate::trial::Proportion;
 
 /// Text with everything in it that a format could take for its own.
 const HOSTILE: &str = "a|b `c` *d* <e> & \"f\" [g](h) ]]> \\| \u{1} ü\nnext";

@@ -10,7 +10,7 @@
 //! | `error` | one more than its error, or 0 |
 //!
 //! The values, which are most of it, stand in blocks of [`BLOCK`] operations, so that a browser need not unpack any
-//! before somebody asks for one.
+//! before the reader asks for one.
 
 use super::history::{Ending, RunHistory};
 use super::pack::{Column, deflated};

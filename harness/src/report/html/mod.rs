@@ -1,4 +1,4 @@
-//! The report that is a page: one self-contained file, to be read by somebody who was not there.
+//! The report that is a page: one self-contained file, to be read by a person who was not there.
 //!
 //! In reading order:
 //! - [`history`]: the run's operations, whatever their vocabulary;

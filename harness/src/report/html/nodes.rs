@@ -45,7 +45,7 @@ pub struct Nodes<'a> {
 /// A leader that was silent for less than this, in nanoseconds, is taken to have led on: a busy node misses a question.
 const SILENCE_NS: u64 = 1_000_000_000;
 
-/// Every time that somebody said that it led, by when it began.
+/// Every time that a node said that it led, by when it began.
 #[must_use]
 pub fn leaderships(observations: &[Observation]) -> Vec<Leadership> {
     let mut current: BTreeMap<&str, Leadership> = BTreeMap::new();
@@ -186,7 +186,7 @@ impl Nodes<'_> {
                 (None, Some(Role::Candidate)) => ("candidate", format!("stands for election{term}")),
                 (None, Some(Role::Follower)) => match &seen.leader {
                     Some(leader) => ("follower", format!("follows {leader}{term}")),
-                    None => ("follower", format!("follows nobody{term}")),
+                    None => ("follower", format!("follows no leader{term}")),
                 },
                 (None, Some(Role::Unknown)) => ("idle", "does not say what it is".to_owned()),
             };
@@ -270,7 +270,7 @@ mod tests {
         let told: Vec<_> = all.iter().map(|one| (one.node.as_str(), one.from, one.to)).collect();
         assert_eq!(told, [("n1", 1, 3), ("n2", 2, 4)]);
         assert_eq!(leaders_at(&all, 2).len(), 2);
-        // What nobody heard for long was not said.
+        // What was not heard for long was not said.
         let all = leaderships(&[
             seen(0, "n1", leader, 1),
             seen(SILENCE_NS, "n1", None, 0),

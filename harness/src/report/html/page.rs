@@ -1,4 +1,4 @@
-//! The page: its sections in the order in which somebody who was not there asks.
+//! The page: its sections in the order in which a person who was not there asks.
 
 use duress_checkers::verdict::Anomaly;
 use duress_history::nemesis::Return;

@@ -15,7 +15,7 @@ type Look<'a> = Vec<(&'a str, &'a LedPartition)>;
 /// How many changes of one partition are listed at most; the strip shows all.
 const LISTED: usize = 20;
 
-/// The partitions of a run of `lasted` nanoseconds; nothing where nobody spoke of any.
+/// The partitions of a run of `lasted` nanoseconds; nothing where no node reported any.
 #[must_use]
 pub fn partitions(observations: &[Observation], lasted: u64) -> Markup {
     let stretches = stretches(observations, lasted);
@@ -27,7 +27,7 @@ pub fn partitions(observations: &[Observation], lasted: u64) -> Markup {
         p { "Who led each partition, and which of its replicas were in sync, as its leader told it." }
         p.legend {
             span.key { i.full {} "all in sync" } span.key { i.part {} "some are not" } span.key { i.none {} "two say that they lead" }
-            span.key { i.silent {} "nobody says that it leads" }
+            span.key { i.silent {} "no broker says that it leads" }
         }
         div.nodes {
             @for (name, stretches) in &stretches {
@@ -67,7 +67,7 @@ fn changes(stretches: &[Stretch]) -> String {
     }
 }
 
-/// What was the case with each partition, from the first look at which somebody led it to the end.
+/// What was the case with each partition, from the first look at which a broker led it to the end.
 fn stretches(observations: &[Observation], lasted: u64) -> BTreeMap<&str, Vec<Stretch>> {
     let mut looks: BTreeMap<u64, BTreeMap<&str, Look<'_>>> = BTreeMap::new();
     for seen in observations {
@@ -97,7 +97,7 @@ fn said(look: &[(&str, &LedPartition)]) -> (&'static str, String) {
         format!("{node} leads{epoch}; in sync: {}", in_sync.join(", "))
     };
     match look {
-        [] => (NOBODY, "nobody says that it leads".to_owned()),
+        [] => (NOBODY, "no broker says that it leads".to_owned()),
         [alone] => {
             let class = if alone.1.in_sync.len() >= alone.1.replicas { "full" } else { "part" };
             (class, one(alone))

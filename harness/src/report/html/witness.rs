@@ -260,7 +260,7 @@ fn precedences(anomaly: &Anomaly) -> Vec<(&WitnessOperation, &WitnessOperation, 
 fn table(number: usize, anomaly: &Anomaly) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label={ "Operations of anomaly " (number) } {
-            table {
+            table.operations {
                 thead { tr {
                     th scope="col" { "" } th scope="col" { "did" } th scope="col" { "ended" } th scope="col" { "asked at" }
                     th scope="col" { "answered at" } th scope="col" { "process" } th scope="col" { "node" }
@@ -270,10 +270,13 @@ fn table(number: usize, anomaly: &Anomaly) -> Markup {
                     @for row in &anomaly.operations {
                         tr data-witness=(number) data-label=(row.label) {
                             th scope="row" { (row.label) } td { code { (row.action) } } td { (row.ended) }
-                            td.number { (seconds(row.time)) " s" }
-                            td.number { @if let Some(end) = row.completion_time { (seconds(end)) " s" } @else { "never" } }
-                            td.number { (row.process) } td { @if let Some(node) = &row.node { (node) } }
-                            td.number { (row.index) @if let Some(end) = row.completion_index { ", " (end) } }
+                            td.number data-name="asked at" { (seconds(row.time)) " s" }
+                            td.number data-name="answered at" {
+                                @if let Some(end) = row.completion_time { (seconds(end)) " s" } @else { "never" }
+                            }
+                            td.number data-name="process" { (row.process) }
+                            td { @if let Some(node) = &row.node { "on " (node) } }
+                            td.number data-name="lines" { (row.index) @if let Some(end) = row.completion_index { ", " (end) } }
                         }
                     }
                 }

@@ -5,15 +5,16 @@
 //! leave a process free. In the main phase what is written, and what is compared with, never depends on answers: the same
 //! seed writes the same sequence of values, whatever the target's speed.
 //!
-//! Each workload has its own in its folder; here are the combinators that all share: [`limit::TimeLimit`] and
-//! [`stagger::Stagger`].
+//! Each workload has its own in its folder; here are the combinators that all share: [`limit::TimeLimit`],
+//! [`stagger::Stagger`] and [`rhythm::Rhythm`].
 
 pub mod limit;
+pub mod rhythm;
 pub mod stagger;
 
 use std::time::Duration;
 
-use duress_history::{Event, Payload, Process};
+use duress_history::{Event, NemesisAct, Payload, Process};
 
 /// The random stream that workloads draw from, apart from the schedule's.
 pub const WORKLOAD_STREAM: u64 = 2;
@@ -51,6 +52,21 @@ pub trait Generator<A: Payload> {
 
     /// Takes note of an event: an invocation that began or a completion.
     fn update(&mut self, event: &Event<A>);
+
+    /// Takes note of what the nemesis does, or is about to do, at this time.
+    fn nemesis(&mut self, _now: Duration, _act: &NemesisAct) {}
+}
+
+/// No operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl<A: Payload> Generator<A> for Nothing {
+    fn next(&mut self, _: &Context) -> Next<A> {
+        Next::Done
+    }
+
+    fn update(&mut self, _: &Event<A>) {}
 }
 
 impl<A: Payload, G: Generator<A>> Generator<A> for &mut G {
@@ -60,5 +76,9 @@ impl<A: Payload, G: Generator<A>> Generator<A> for &mut G {
 
     fn update(&mut self, event: &Event<A>) {
         (**self).update(event);
+    }
+
+    fn nemesis(&mut self, now: Duration, act: &NemesisAct) {
+        (**self).nemesis(now, act);
     }
 }

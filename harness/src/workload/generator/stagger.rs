@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use duress_history::{Event, Payload};
+use duress_history::{Event, NemesisAct, Payload};
 
 use super::{Context, Generator, Next};
 
@@ -38,6 +38,10 @@ impl<A: Payload, G: Generator<A>> Generator<A> for Stagger<G> {
 
     fn update(&mut self, event: &Event<A>) {
         self.inner.update(event);
+    }
+
+    fn nemesis(&mut self, now: Duration, act: &NemesisAct) {
+        self.inner.nemesis(now, act);
     }
 }
 

@@ -9,6 +9,7 @@ use duress_history::register::Register;
 use duress_history::{Consistency, Operation};
 
 use crate::judge::{Judgement, Question};
+use crate::workload::objects::{settled, words};
 
 /// Judges the operations on registers.
 pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
@@ -19,22 +20,10 @@ pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt:
             linearizability(check_registers(operations, assumed, &budget, interrupt), "register")
         }
         Consistency::StaleReads => {
-            // From when nothing is written any more and everything is healed, replicas are held to agree.
-            let settled = question.healed_ns.and_then(|healed| {
-                operations.iter().find(|operation| operation.time >= healed).map(|operation| operation.index)
-            });
+            let settled = settled(operations, question);
             let report = check_stale_reads(operations, assumed, settled, &budget, interrupt);
-            let anomalies = report.verdict.anomalies().len();
-            Judgement {
-                property: "linearizable but for stale reads".to_owned(),
-                holds: "writes fit one order, each read saw a prefix of it, and replicas came to agree"
-                    .to_owned(),
-                broken: format!("more than stale reads: {anomalies} anomalies on {} keys", report.keys),
-                checked: format!("{} operations on {} keys", report.operations, report.keys),
-                findings: Vec::new(),
-                model: "register --promise stale-reads".to_owned(),
-                report,
-            }
+            let holds = "writes fit one order, each read saw a prefix of it, and replicas came to agree";
+            words("register", Consistency::StaleReads, holds, Vec::new(), report)
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Reads, writes and compare-and-sets over a rotating set of registers.
 
-use std::collections::BTreeSet;
-
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, Scalar};
 use rand::{RngExt, SeedableRng};
@@ -9,18 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::options::RegisterOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
+use crate::workload::objects::{Draw, Keys};
 
 /// A compare-and-set expects the latest value generated for its key this often; else an older one, so that it fails.
 const CAS_LATEST: f64 = 0.8;
-
-/// A key in use.
-#[derive(Clone, Debug)]
-struct Active {
-    key: u64,
-    operations: u32,
-    /// The latest value generated for it; values of a key count from 1, so each is written once.
-    latest: i64,
-}
 
 /// An endless mix of operations. Every value written to a key is unique, which lets a read name the write it saw.
 ///
@@ -30,8 +20,7 @@ struct Active {
 pub struct RegisterMix {
     options: RegisterOptions,
     rng: ChaCha8Rng,
-    active: Vec<Active>,
-    keys_used: u64,
+    keys: Keys,
 }
 
 impl RegisterMix {
@@ -40,51 +29,37 @@ impl RegisterMix {
     pub fn new(options: RegisterOptions, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(WORKLOAD_STREAM);
-        let active: Vec<Active> =
-            (0..u64::from(options.keys)).map(|key| Active { key, operations: 0, latest: 0 }).collect();
-        Self { options, rng, keys_used: active.len() as u64, active }
+        let keys = Keys::new("r", options.keys, options.operations_per_key, options.cold_keys);
+        Self { options, rng, keys }
     }
 
-    /// The `number`th key.
+    /// The keys.
     #[must_use]
-    pub fn key(number: u64) -> Scalar {
-        Scalar::from(format!("r{number}").as_str())
-    }
-
-    /// Every key that an operation was drawn for.
-    #[must_use]
-    pub fn keys(&self) -> BTreeSet<Scalar> {
-        let unused: BTreeSet<u64> =
-            self.active.iter().filter(|active| active.operations == 0).map(|active| active.key).collect();
-        (0..self.keys_used).filter(|key| !unused.contains(key)).map(Self::key).collect()
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The next operation; there always is one.
     pub fn draw(&mut self) -> Register {
-        let at = self.rng.random_range(0..self.active.len());
-        if self.active[at].operations >= self.options.operations_per_key {
-            self.active[at] = Active { key: self.keys_used, operations: 0, latest: 0 };
-            self.keys_used += 1;
-        }
         let RegisterOptions { reads, writes, cas, .. } = self.options;
+        let (key, active) = match self.keys.draw(&mut self.rng) {
+            Draw::Read(key) => return Register { key, op: RegisterOp::Read(None) },
+            Draw::Any(key, active) => (key, active),
+        };
         let choice = self.rng.random_range(0..reads + writes + cas);
-        let slot = &mut self.active[at];
-        slot.operations += 1;
         let op = if choice < reads {
             RegisterOp::Read(None)
-        } else if choice < reads + writes || slot.latest == 0 {
-            slot.latest += 1;
-            RegisterOp::Write(Scalar::Int(slot.latest))
+        } else if choice < reads + writes || active.latest == 0 {
+            RegisterOp::Write(Scalar::Int(active.value()))
         } else {
-            let old = if slot.latest == 1 || self.rng.random_bool(CAS_LATEST) {
-                slot.latest
+            let old = if active.latest == 1 || self.rng.random_bool(CAS_LATEST) {
+                active.latest
             } else {
-                self.rng.random_range(1..slot.latest)
+                self.rng.random_range(1..active.latest)
             };
-            slot.latest += 1;
-            RegisterOp::Cas { old: Some(Scalar::Int(old)), new: Scalar::Int(slot.latest) }
+            RegisterOp::Cas { old: Some(Scalar::Int(old)), new: Scalar::Int(active.value()) }
         };
-        Register { key: Self::key(slot.key), op }
+        Register { key, op }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The workload `register`: reads, writes and compare-and-sets over many keys.
 
-pub mod finish;
 pub mod judge;
 pub mod mix;
 pub mod options;
@@ -15,13 +14,13 @@ use duress_history::register::Register;
 
 pub use self::options::RegisterOptions;
 
-use self::finish::FinalReads;
 use self::mix::RegisterMix;
 use super::kind::{Ending, Kind};
+use super::objects::read_all;
 use super::option::WorkloadOption;
 use crate::judge::{Judgement, Question};
 use crate::plan::range::RangeError;
-use crate::run::dispatcher::{Dispatcher, Stop};
+use crate::run::dispatcher::Dispatcher;
 
 #[async_trait(?Send)]
 impl Kind for RegisterOptions {
@@ -36,6 +35,7 @@ every key is read once more through every node.
 Checked: does each key keep what the system promises: is it linearizable, or are its writes, and do the replicas agree?";
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
+    const ROAMS: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)
@@ -50,17 +50,7 @@ Checked: does each key keep what the system promises: is it linearizable, or are
         dispatcher: &mut Dispatcher<Register>,
         deadline: Duration,
     ) -> Result<Ending, RecordError> {
-        let keys = mix.keys();
-        let asked = keys.len();
-        let mut finals = FinalReads::new(keys, dispatcher.nodes(), deadline);
-        dispatcher.run(&mut finals, Stop::Now, async {}).await?;
-        Ok(match finals.unanswered() {
-            0 => Ending::default(),
-            unanswered => Ending::undecided(format!(
-                "{unanswered} of {asked} keys were not read through every node at the end: a write lost there would not be \
-                 seen"
-            )),
-        })
+        read_all(mix.keys().all(), dispatcher, deadline).await
     }
 
     fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {

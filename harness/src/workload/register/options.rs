@@ -7,11 +7,16 @@ use crate::workload::option::WorkloadOption;
 
 /// The options on the command line.
 pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
-    WorkloadOption::number("keys", "keys", "how many keys are in use at a time"),
+    WorkloadOption::number("keys", "keys", "how many keys are in use at a time, beside the cold ones"),
     WorkloadOption::number(
         "operations-per-key",
         "operations_per_key",
         "after how many operations a key is left for a fresh one",
+    ),
+    WorkloadOption::number(
+        "cold-keys",
+        "cold_keys",
+        "how many keys live for the whole run and are written rarely",
     ),
     WorkloadOption::weight("reads"),
     WorkloadOption::weight("writes"),
@@ -26,6 +31,9 @@ pub struct RegisterOptions {
     pub keys: u32,
     /// After how many operations a key is left for a fresh one: what bounds the cost of checking it.
     pub operations_per_key: u32,
+    /// How many keys live for the whole run and are written rarely.
+    #[serde(default)]
+    pub cold_keys: u32,
     /// Weight of reads in the mix.
     pub reads: u32,
     /// Weight of writes.
@@ -36,7 +44,7 @@ pub struct RegisterOptions {
 
 impl Default for RegisterOptions {
     fn default() -> Self {
-        Self { keys: 6, operations_per_key: 240, reads: 2, writes: 1, cas: 1 }
+        Self { keys: 6, operations_per_key: 240, cold_keys: 60, reads: 2, writes: 1, cas: 1 }
     }
 }
 
@@ -46,8 +54,9 @@ impl RegisterOptions {
     /// # Errors
     /// [`RangeError`].
     pub fn validate(&self) -> Result<(), RangeError> {
-        let Self { keys, operations_per_key, reads, writes, cas } = *self;
+        let Self { keys, operations_per_key, cold_keys, reads, writes, cas } = *self;
         range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys at a time")?;
+        range("cold keys", &cold_keys, cold_keys <= 100_000, "at most 100000 of them")?;
         let fine = (1..=10_000_000).contains(&operations_per_key);
         range("operations per key", &operations_per_key, fine, "1 to 10000000")?;
         weights(&[reads, writes, cas])

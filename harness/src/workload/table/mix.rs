@@ -8,6 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use super::options::TableOptions;
 use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
 
+/// The share of puts and deletes that are about cold keys, where there are any: the next put does not soon hide what compaction
+/// lost of them.
+const COLD_SHARE: f64 = 0.1;
+
 /// An endless mix of operations; each value is put once.
 #[derive(Debug)]
 pub struct TableMix {
@@ -27,12 +31,17 @@ impl TableMix {
 
     /// The next operation; there always is one.
     pub fn draw(&mut self) -> Table {
-        let TableOptions { keys, puts, deletes, reads, .. } = self.options;
+        let TableOptions { keys, cold_keys, puts, deletes, reads, .. } = self.options;
         let choice = self.rng.random_range(0..puts + deletes + reads);
         if choice >= puts + deletes {
             return Table::ReadLog(None);
         }
-        let key = Scalar::from(format!("k{}", self.rng.random_range(0..keys)).as_str());
+        let cold = cold_keys > 0 && self.rng.random_bool(COLD_SHARE);
+        let key = match cold {
+            true => format!("cold-{}", self.rng.random_range(0..cold_keys)),
+            false => format!("k{}", self.rng.random_range(0..keys)),
+        };
+        let key = Scalar::from(key.as_str());
         if choice < puts {
             self.latest += 1;
             Table::Put { key, value: Scalar::Int(self.latest), place: None }

@@ -90,7 +90,7 @@ impl ClockEvidence {
                     continue;
                 }
             }
-            // A strobe may step while the process is stopped and asked: which of the two settings it saw, nobody knows.
+            // A strobe may step while the process is stopped and asked: which of the two settings it saw is not known.
             let (asked, sampled) = loop {
                 let asked = page.setting();
                 let left = until.saturating_duration_since(Instant::now());

@@ -191,7 +191,7 @@ impl ClockPage {
     }
 
     fn lock(&self) -> MutexGuard<'_, InForce> {
-        // Whoever panicked while holding the lock had not changed it yet: it is assigned as a whole.
+        // A thread that panicked while holding the lock had not changed it yet: it is assigned as a whole.
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -251,7 +251,7 @@ impl Server {
         let start = self.starts.get_mut(&number)?;
         start.last_exec = Instant::now();
         let patched = inject::patch(thread, start.segment);
-        // Only the first program is somebody's who waits. A later one that cannot be patched, say a 32-bit
+        // Only the first program has a caller who waits. A later one that cannot be patched, say a 32-bit
         // helper, runs on with the machine's clock, and a look at the processes shows it.
         if let Some(answers) = start.answers.take() {
             reply(&answers, &patched);
@@ -404,7 +404,7 @@ fn is_ending(pid: i32, thread: i32) -> bool {
     })
 }
 
-/// Answers; whoever asked may have given up and closed the socket.
+/// Answers; the caller may have given up and closed the socket.
 fn reply<A: Serialize>(answers: &OwnedFd, answer: &Result<A, TraceFault>) {
     let _ = send_answer(answers, answer);
 }

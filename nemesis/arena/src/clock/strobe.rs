@@ -97,7 +97,7 @@ impl Strobe {
 impl Drop for Strobe {
     fn drop(&mut self) {
         if self.finish().is_some() {
-            // The safety net: whoever wants to know whether this worked calls `stop`.
+            // The safety net: a caller that wants to know whether this worked calls `stop`.
             let _ = self.page.reset();
         }
     }

@@ -195,7 +195,7 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        // The tracer sees its requests end, whoever else may hold a copy of our socket for a moment, and
+        // The tracer sees its requests end, though another process may hold a copy of our socket for a moment, and
         // ends. If it has ended before, both calls fail, and nothing is left to do.
         let _ = shutdown(self.requests.as_raw_fd(), Shutdown::Both);
         let _ = waitpid(self.process, None);

@@ -1,7 +1,7 @@
 //! Work on a mounted disk by the program that serves it.
 //!
 //! A thread that waits for a disk's answer does not die before it has it, not even by SIGKILL, and the kernel gives up a
-//! disk when nobody has its device open any more. A thread of the program that serves the disk has the device open, by the
+//! disk when no process has its device open any more. A thread of the program that serves the disk has the device open, by the
 //! table of files that all threads share: killed together with the threads that serve it, it would wait for itself for
 //! ever, and its process, its PID namespace and all their mounts would stay.
 
@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(super) fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = sync_channel(1);
     let thread = Builder::new().name("disk-user".to_owned()).spawn(move || {
-        // Nobody listens any more once the deadline is over.
+        // The caller has gone once the deadline is over.
         let _unheard = done.send(leave_shared_files().map(|()| work()));
     })?;
     match result.recv_timeout(DEADLINE) {

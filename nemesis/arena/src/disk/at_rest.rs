@@ -1,4 +1,4 @@
-//! Damage at rest: bits that flip and ends that are lost, of what was durable and nobody touched.
+//! Damage at rest: bits that flip and ends that are lost, of what was durable and not touched since.
 
 use std::collections::BTreeSet;
 

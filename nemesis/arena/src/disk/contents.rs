@@ -20,7 +20,7 @@ use super::tree::{Body, Inode};
 pub(super) enum Sync {
     /// At once: it is done, or it is a lie.
     Answered,
-    /// Later, by whoever waits for the delay and the machine's own disk, and then commits.
+    /// Later, by the thread that waits for the delay and the machine's own disk, and then commits.
     Deferred {
         /// How long to wait.
         delay: Duration,

@@ -249,7 +249,7 @@ impl ProbeSeen {
 pub enum DiskEvidence {
     /// Of a power loss.
     Undone(Undone),
-    /// Of a fault that lasts, since it began.
+    /// How often a fault that lasts was met since it began.
     Touched {
         /// The node's operations that failed, were delayed, or were answered without being done.
         operations: u64,

@@ -41,7 +41,7 @@ pub struct FaultDisk {
     released: Arc<Condvar>,
     notifier: Notifier,
     deferred: Deferred,
-    /// Held by whoever makes the kernel forget pages.
+    /// Held by the thread that makes the kernel forget pages.
     forgetting: Mutex<()>,
     /// Present until it is unmounted.
     threads: Option<Threads>,
@@ -274,7 +274,7 @@ impl FaultDisk {
     /// nor stop, before the disk has answered: killed alone, it would always find its fsync done. So: send
     /// the node's processes SIGSTOP and do not wait for its effect, take the power away, kill the processes,
     /// lose the power. They must have been sent SIGSTOP first, since processes on a machine without power see
-    /// no errors, and tell nobody of them.
+    /// no errors, and report none.
     pub fn cut_power(&self) {
         lock(&self.disk).cut_power();
         self.deferred.release();
@@ -391,7 +391,7 @@ impl FaultDisk {
         self.with_stale(inodes, || open_each(paths)).map_err(failed)
     }
 
-    /// Does `work` while whoever opens one of `stale` makes the kernel forget its pages.
+    /// Does `work` while a process that opens one of `stale` makes the kernel forget its pages.
     fn with_stale<T>(&self, stale: &BTreeSet<Inode>, work: impl FnOnce() -> T) -> T {
         let _one_at_a_time = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner);
         lock(&self.disk).stale.clone_from(stale);
@@ -411,7 +411,7 @@ impl FaultDisk {
 
 impl Drop for FaultDisk {
     fn drop(&mut self) {
-        // The safety net: whoever wants to know calls `close`.
+        // The safety net: a caller that wants to know calls `close`.
         let _unheard = self.shut_down();
     }
 }
@@ -516,7 +516,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let disk = match private_disk(home.path()) {
             Ok(disk) => disk,
-            Err(reason) => return println!("skipped: {reason}"),
+            // This runner cannot say of a running test that it is ignored.
+            Err(reason) => return assert!(!duress_testing::Need::Fuse.is_required(), "{reason}"),
         };
         let path = disk.mount_point().join("file");
         let written = path.clone();
@@ -544,7 +545,7 @@ mod tests {
             });
             let files = vec![disk.mount_point().join("file")];
             let forgetting = scope.spawn(move || open_each(files));
-            wait_until("somebody else waits as well", || {
+            wait_until("another thread waits as well", || {
                 threads().iter().filter(|thread| thread.name == "disk-user").count() >= 2
             });
             // Other tests' threads may wait for a moment, but not all the time.

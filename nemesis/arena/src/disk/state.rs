@@ -39,7 +39,7 @@ pub(super) struct Disk {
     pub(super) active: Active,
     /// Directories the kernel has open, with what they held when they were last read from the start.
     pub(super) listings: BTreeMap<u64, Vec<Listed>>,
-    /// Files whose pages the kernel is to forget when somebody opens them.
+    /// Files whose pages the kernel is to forget when a process opens them.
     pub(super) stale: BTreeSet<Inode>,
     pub(super) random: ChaCha8Rng,
     /// How often the power was lost; what was asked before is not answered after.

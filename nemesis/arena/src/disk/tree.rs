@@ -296,7 +296,7 @@ impl Tree {
         let (directory, name) = self.place(inode)?;
         let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = match openat(directory, name, OFlag::O_RDWR | flags, Mode::empty()) {
-            // The kernel has checked what the caller may do; a file nobody may write is opened for reading.
+            // The kernel has checked what the caller may do; a file that may not be written is opened for reading.
             Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ETXTBSY) => {
                 openat(directory, name, OFlag::O_RDONLY | flags, Mode::empty())?
             }

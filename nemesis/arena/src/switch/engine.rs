@@ -177,10 +177,10 @@ impl Forwarder {
                         self.links[link.0] =
                             Link { passage: policy.passage, since, shaper: policy.is_shaped().then(shaper) };
                     }
-                    // Whoever asked may have given up waiting; the policies are in force all the same.
+                    // The caller may have given up waiting; the policies are in force all the same.
                     let _ = applied.send(Instant::now());
                 }
-                // Nobody has to be waiting any more for these answers either.
+                // The caller may have given up on these answers too.
                 Message::Capture { capturing, begun } => {
                     self.capturing = Some(capturing);
                     let _ = begun.send(());

@@ -82,7 +82,7 @@ struct Shared {
     hosts: Vec<Arc<Host>>,
     positions: BTreeMap<HostName, usize>,
     tallies: Vec<LinkTally>,
-    /// Whether somebody captures packets; one at a time may.
+    /// Whether packets are captured; one capture at a time there may be.
     is_capturing: AtomicBool,
     /// Wakes the switch thread to look for messages.
     wake: EventFd,
@@ -222,7 +222,7 @@ impl Switch {
         self.await_answer(&answer)
     }
 
-    /// As [`Switch::mark`], for whoever has no time to wait until it is done: what the switch is told afterwards takes
+    /// As [`Switch::mark`], for a caller that has no time to wait until it is done: what the switch is told afterwards takes
     /// effect after the mark.
     ///
     /// # Errors

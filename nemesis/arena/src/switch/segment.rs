@@ -1,6 +1,6 @@
 //! Taking large units of TCP data apart, and damaging packets.
 //!
-//! A host leaves segmentation and checksums to whoever receives its packets. Where a policy decides packet by
+//! A host leaves segmentation and checksums to the receiver of its packets. Where a policy decides packet by
 //! packet, the switch must do that work itself.
 
 use super::frame::Frame;

@@ -21,7 +21,7 @@ pub enum Forked {
 /// The process has other threads, so a forked copy of it could not safely go on running Rust code.
 #[derive(Debug, thiserror::Error)]
 pub enum ForkError {
-    /// Another thread may hold a lock (the allocator's, say) that nobody in the child would release.
+    /// Another thread may hold a lock (the allocator's, say) that no thread of the child would release.
     #[error("the process must be single-threaded here, but runs {threads} threads")]
     ManyThreads {
         /// How many threads were counted.

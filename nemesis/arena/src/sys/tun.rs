@@ -16,7 +16,7 @@ pub const OFFLOAD_HEADER: usize = 10;
 /// Makes a TUN interface called `name` in the calling thread's network namespace; it goes when the file closes.
 ///
 /// Reads and writes on the file never block and carry one IP packet each, behind an offload header of
-/// [`OFFLOAD_HEADER`] bytes. Checksums and TCP segmentation are left to whoever receives the packet, so a TCP
+/// [`OFFLOAD_HEADER`] bytes. Checksums and TCP segmentation are left to the receiver of the packet, so a TCP
 /// "packet" may be up to 64 KiB long.
 ///
 /// # Errors

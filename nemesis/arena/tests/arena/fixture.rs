@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use duress_arena::capabilities::{Availability, Capabilities};
 use duress_arena::{Arena, ArenaSpec, Host, HostSpec, PortKind, ProbeOutcome, ProcessSpec, Switch};
-use libtest_mimic::{Completion, Trial};
+use duress_testing::{Missing, Need, trial};
+use libtest_mimic::Trial;
 
 /// Longer than anything here takes, even on a machine busy with other work.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,14 +122,15 @@ pub fn for_both_ports(trials: &mut Vec<Trial>, allowed: &Capabilities, tests: &[
     for (kind, name, availability) in
         [(PortKind::Tun, "tun", &allowed.tun), (PortKind::Packet, "packet", &allowed.packet_on_veth)]
     {
+        let need = if kind == PortKind::Tun { Need::Tun } else { Need::Namespaces };
         for &(test, run) in tests {
             let availability = availability.clone();
-            trials.push(Trial::ignorable_test(format!("{name}::{test}"), move || match availability {
+            trials.push(trial(format!("{name}::{test}"), move || match availability {
                 Availability::Available => {
                     run(kind);
-                    Ok(Completion::Completed)
+                    Ok(())
                 }
-                Availability::Unavailable(reason) => Ok(Completion::ignored_with(reason)),
+                Availability::Unavailable(reason) => Err(Missing::new(need, reason)),
             }));
         }
     }

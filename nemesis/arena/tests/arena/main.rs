@@ -1,7 +1,7 @@
 //! The arena against a real kernel: real namespaces, packets and processes.
 //!
 //! Namespaces need a single-threaded start, so that this has a `main` of its own: it isolates itself first, and
-//! runs the tests in the runner. What the machine forbids is skipped, with the reason.
+//! runs the tests in the runner. Without what the machine forbids tests are ignored, with the reason.
 //!
 //! Some tests need a program to run: this one is started again, with a scene to play as its argument.
 
@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use duress_arena::capabilities::{Availability, Capabilities};
 use duress_arena::{Role, capabilities, isolate};
+use duress_testing::{Missing, Need, nothing_runs};
 use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::scene::Scene;
@@ -31,7 +32,7 @@ fn example(allowed: &Capabilities) -> Trial {
     let tracing = allowed.ptrace.clone();
     Trial::ignorable_test("the_example_shows_what_it_says", move || {
         if let Availability::Unavailable(reason) = tracing {
-            return Ok(Completion::ignored_with(reason));
+            return Missing::new(Need::Ptrace, reason).ended();
         }
         let output = scene::command(Scene::Example).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -51,8 +52,7 @@ fn main() -> ExitCode {
         Ok(Role::Runner) => {}
         Ok(Role::Outer(status)) => return scene::pass_on(status),
         Err(error) if !allowed.namespaces.is_available() || !allowed.proc.is_available() => {
-            println!("skipped, all of it: {error}: {allowed:?}");
-            return ExitCode::SUCCESS;
+            return nothing_runs("arena", Missing::new(Need::Namespaces, format!("{error}: {allowed:?}")));
         }
         Err(error) => panic!("namespaces are available, yet: {error:?}"),
     }

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use duress_testing::{Missing, Need, REQUIRE};
 use libtest_mimic::{Completion, Failed, Trial};
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -30,7 +31,7 @@ pub fn register(trials: &mut Vec<Trial>) {
 
 fn second_round(mode: u32) -> Result<Completion, Failed> {
     if !geteuid().is_root() {
-        return Ok(Completion::ignored_with("these tests already run as an ordinary user"));
+        return Missing::new(Need::Root, "these tests already run as an ordinary user").ended();
     }
     let folder = TempDir::new()?;
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
@@ -38,13 +39,19 @@ fn second_round(mode: u32) -> Result<Completion, Failed> {
     let program = folder.path().join("arena");
     fs::copy(std::env::current_exe()?, &program)?;
     if !Path::new(DEVICE).exists() {
-        return Ok(Completion::ignored_with(format!("there is no {DEVICE}")));
+        return Missing::new(Need::Root, format!("there is no {DEVICE}")).ended();
     }
     let Ok(_device) = StandIn::put(folder.path(), mode) else {
-        return Ok(Completion::ignored_with("device nodes may not be made here: not really root"));
+        return Missing::new(Need::Root, "device nodes may not be made here: not really root").ended();
     };
     let mut command = Command::new(&program);
-    command.uid(USER).gid(USER).env(SECOND_ROUND, "1").env("TMPDIR", "/tmp").current_dir("/");
+    command
+        .env_remove(REQUIRE)
+        .uid(USER)
+        .gid(USER)
+        .env(SECOND_ROUND, "1")
+        .env("TMPDIR", "/tmp")
+        .current_dir("/");
     let arguments: Vec<OsString> = vec!["--test-threads=1".into()];
     let output = command.args(arguments).output()?;
     let text = String::from_utf8_lossy(&output.stdout);

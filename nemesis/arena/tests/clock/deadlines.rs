@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use duress_arena::clock::{ClockPage, StartUp, absolute_waits_missing, preload_absolute_waits};
+use duress_arena::clock::{ClockPage, StartUp, preload_absolute_waits};
 use nix::libc::{EINVAL, ETIMEDOUT};
 
 use super::{HOUR, SECOND, World, new_page};
@@ -22,17 +22,6 @@ const WAITS: [(&str, i32); 6] = [
 const WAIT_NS: i64 = 400_000_000;
 /// What the kernel may let a waiting thread go on too early, by the coarseness of two clocks.
 const EARLY_NS: i64 = 1_000_000;
-
-/// Whether the library that this is about was built; if not, the reason is printed.
-pub fn can_be_tested() -> bool {
-    match absolute_waits_missing() {
-        None => true,
-        Some(reason) => {
-            println!("skipped: waits until a wall clock time: {reason}");
-            false
-        }
-    }
-}
 
 fn preloaded(world: &World, page: &ClockPage, name: &str) -> Running {
     let mut command = piped(world.line(name));

@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 use duress_arena::clock::{
     ClockEvidence, ClockPage, MonotonicClocks, StartUp, TraceFault, Tracer, TracerError,
+    absolute_waits_missing,
 };
-use libtest_mimic::{Arguments, Failed, Trial};
+use duress_testing::{Missing, Need, REQUIRE, nothing_runs, trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::time::ClockId;
 use nix::unistd::{Pid, geteuid};
@@ -48,8 +50,7 @@ fn main() -> ExitCode {
     let (tracer, doomed) = match both {
         Ok(both) => both,
         Err(error @ TracerError::Unsupported { .. }) => {
-            println!("skipped: {error}");
-            return ExitCode::SUCCESS;
+            return nothing_runs("clock", Missing::new(Need::Ptrace, error.to_string()));
         }
         Err(error) => panic!("the tracer does not start: {error:?}"),
     };
@@ -102,15 +103,18 @@ fn main() -> ExitCode {
         ),
         ("a_preload_of_the_programs_own_is_kept", &[], deadlines::a_preload_of_the_programs_own_is_kept),
     ];
-    let waits = if deadlines::can_be_tested() { waits } else { &[] };
-    for (name, needs, test) in list.iter().chain(waits) {
+    for (name, needs, test) in list {
         add(&mut trials, &world, (*name).to_owned(), needs, *test);
     }
-    if !geteuid().is_root() || !is_mapped(NOBODY) {
-        println!("skipped: an_ordinary_user_can_do_all_of_this: this is one, or there is no other user here");
-    } else {
+    for (name, needs, test) in waits {
+        match absolute_waits_missing() {
+            None => add(&mut trials, &world, (*name).to_owned(), needs, *test),
+            Some(reason) => trials.push(trial(*name, move || Err(Missing::new(Need::Languages, reason)))),
+        }
+    }
+    if std::env::var_os(PROGRAMS).is_none() {
         let world = Arc::clone(&world);
-        trials.push(Trial::test("an_ordinary_user_can_do_all_of_this", move || {
+        trials.push(Trial::ignorable_test("an_ordinary_user_can_do_all_of_this", move || {
             an_ordinary_user_can_do_all_of_this(&world)
         }));
     }
@@ -119,7 +123,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Adds a test that needs programs; without them it is listed as ignored, and the reason is printed.
+/// Adds a test that needs programs; without them it is ignored, with the reason.
 fn add(
     trials: &mut Vec<Trial>,
     world: &Arc<World>,
@@ -128,15 +132,14 @@ fn add(
     test: impl FnOnce(&World) + Send + 'static,
 ) {
     let missing = needs.iter().find_map(|need| world.programs.command_line(need).err());
-    if let Some(reason) = &missing {
-        println!("skipped: {name}: {reason}");
-    }
     let world = Arc::clone(world);
-    let trial = Trial::test(name, move || {
-        test(&world);
-        Ok(())
-    });
-    trials.push(trial.with_ignored_flag(missing.is_some()));
+    trials.push(trial(name, move || match missing {
+        Some(reason) => Err(Missing::new(Need::Languages, reason)),
+        None => {
+            test(&world);
+            Ok(())
+        }
+    }));
 }
 
 impl World {
@@ -497,23 +500,28 @@ fn is_mapped(user: u32) -> bool {
     })
 }
 
-fn an_ordinary_user_can_do_all_of_this(world: &World) -> Result<(), Failed> {
+fn an_ordinary_user_can_do_all_of_this(world: &World) -> Result<Completion, Failed> {
+    if !geteuid().is_root() || !is_mapped(NOBODY) {
+        let reason = "these tests already run as an ordinary user, or there is no other user here";
+        return Missing::new(Need::Root, reason).ended();
+    }
     // The build folder may be closed to others.
     let copy = world.programs.folder.join("suite");
     fs::copy("/proc/self/exe", &copy)?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
     let output = Command::new(&copy)
         .env(PROGRAMS, &world.programs.folder)
+        .env_remove(REQUIRE)
         .current_dir("/")
         .uid(NOBODY)
         .gid(NOBODY)
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    for line in text.lines().filter(|line| line.starts_with("skipped") || line.starts_with("test result")) {
+    for line in text.lines().filter(|line| line.contains("ignored")) {
         println!("as user {NOBODY}: {line}");
     }
     if output.status.success() {
-        Ok(())
+        Ok(Completion::Completed)
     } else {
         Err(format!("{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
     }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use duress_arena::disk::{DiskFault, Keep, Lasting};
+use duress_testing::{Missing, Need};
 use libtest_mimic::{Completion, Failed, Trial};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -194,7 +195,7 @@ fn with_sqlite(test: impl Fn(&dyn Counting) -> Result<(), Failed>) -> Result<Com
     };
     match ["/usr/bin/python3", "python3"].into_iter().find(|python| has_sqlite(python)) {
         Some(python) => test(&Sqlite { python: python.into() }).map(|()| Completion::Completed),
-        None => Ok(Completion::ignored_with("there is no Python with SQLite")),
+        None => Missing::new(Need::Languages, "there is no Python with SQLite").ended(),
     }
 }
 
@@ -295,7 +296,7 @@ impl Etcd {
 /// Runs `test` with a disk and a folder on it that etcd has for itself.
 fn with_etcd(test: impl FnOnce(&Stage, &Path) -> Result<(), Failed>) -> Result<Completion, Failed> {
     if Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return Ok(Completion::ignored_with("there is no etcd"));
+        return Missing::new(Need::Etcd, "there is no etcd: sh ci/install-etcd").ended();
     }
     let stage = Stage::new();
     let data = stage.path("etcd");

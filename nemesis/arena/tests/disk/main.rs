@@ -20,6 +20,7 @@ mod unprivileged;
 use std::process::ExitCode;
 
 use duress_arena::{Role, isolate};
+use duress_testing::{Missing, Need, nothing_runs, trial};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -31,8 +32,7 @@ fn main() -> ExitCode {
         Ok(Role::Runner) => {}
         Ok(Role::Outer(status)) => return scene::pass_on(status),
         Err(error) => {
-            println!("skipped, all of it: {error}");
-            return ExitCode::SUCCESS;
+            return nothing_runs("disk", Missing::new(Need::Namespaces, error.to_string()));
         }
     }
     let mut arguments = Arguments::from_args();
@@ -47,7 +47,9 @@ fn main() -> ExitCode {
             faults::register(&mut trials);
             databases::register(&mut trials);
         }
-        Err(reason) => println!("skipped, all that needs a mounted disk: {reason}"),
+        Err(reason) => {
+            trials.push(trial("all_that_needs_a_mounted_disk", || Err(Missing::new(Need::Fuse, reason))));
+        }
     }
     unprivileged::register(&mut trials, &outside);
     libtest_mimic::run(&arguments, trials).exit_code()

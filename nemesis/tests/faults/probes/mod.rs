@@ -66,8 +66,8 @@ pub fn register(trials: &mut Vec<Trial>, allowed: &Arc<Allowed>) {
             let Some(probe) = probe(variant) else {
                 return Err(format!("there is no probe for {variant:?}").into());
             };
-            if let Some(reason) = allowed.lacks(needs(variant)) {
-                return Ok(Completion::ignored_with(reason));
+            if let Err(missing) = allowed.has(needs(variant)) {
+                return missing.ended();
             }
             let mut stage = Stage::of(NODES, &allowed, needs(variant));
             probe(&mut stage, &format!("{}:{}", variant.family.name(), variant.example));

@@ -191,7 +191,7 @@ fn jitter(stage: &mut Stage, item: &str) {
         Flow::between(stage, from, to, 200, 64).assert_unharmed();
     }
     heal(stage);
-    // Of twenty, half would be late by half of it; on a busy machine some are.
+    // Half of twenty would be late by half of it; on a busy machine some are.
     let is_late = || Flow::between(stage, "n1", "n2", 1, 64).slowest() >= jitter / 2;
     wait_until("datagrams are quick", || (0..20).filter(|_| is_late()).count() <= 3);
 }

@@ -9,6 +9,7 @@ use duress_consensus::log_store::VoteKeeping;
 use duress_consensus::peer::CallError;
 use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::payload::{decode, encode};
+use duress_consensus::state_machine::SnapshotContents;
 use duress_consensus::types::ServerState;
 use duress_consensus::{Applied, Consensus, NodeName, ProposalError, Setup, StartError, StateView};
 use tokio::sync::watch;
@@ -95,6 +96,7 @@ impl Controller {
             snapshot_every: SNAPSHOT_EVERY,
             syncing: Syncing::Durable,
             keeping: VoteKeeping::Durable,
+            snapshots: SnapshotContents::Everything,
             observer: None,
         };
         let (consensus, view) = Consensus::start(setup, tasks).await?;

@@ -9,7 +9,7 @@ use kafka_protocol::protocol::Decodable;
 
 use super::error::GroupError;
 use super::member::{Described, JoinRequest, MemberIds};
-use super::membership::{Departure, Effect, Group};
+use super::membership::{CommitFence, Departure, Effect, Group};
 use super::rebalance::{Joined, SyncStep};
 use super::record::{
     Committed, Entry, Generation, OffsetsOnLoad, TopicPartition, UndecodableRecord, decode, group_record,
@@ -82,6 +82,8 @@ pub struct GroupOptions {
     pub departure: Departure,
     /// What becomes of committed offsets when a partition is loaded.
     pub offsets_on_load: OffsetsOnLoad,
+    /// Whose commits are taken.
+    pub commit_fence: CommitFence,
 }
 
 /// A partition of the internal topic that is being read. Made by [`Coordinator::begin_load`].
@@ -318,10 +320,11 @@ impl Coordinator {
         token: Token,
         now: Instant,
     ) -> Vec<Action> {
-        let checked = match self.group_or_new(group_id) {
-            Ok(group) => group.check_commit(member_id, generation, now),
-            Err(error) => Err(error),
-        };
+        let fence = self.options.commit_fence;
+        let checked = self.group_or_new(group_id).and_then(|group| match fence {
+            CommitFence::Generation => group.check_commit(member_id, generation, now),
+            CommitFence::None => Ok(()),
+        });
         self.forget_if_nothing(group_id);
         if checked.is_err() || offsets.is_empty() {
             return vec![Action::Reply(token, Reply::Commit(checked))];

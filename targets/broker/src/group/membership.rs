@@ -36,6 +36,15 @@ pub enum Departure {
     CommitsHighWatermarks,
 }
 
+/// Whose commits a group takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFence {
+    /// Those of its members in their present generation.
+    Generation,
+    /// Defect: those of any generation, from members that it has removed too.
+    None,
+}
+
 /// What the coordinator is to do for a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {

@@ -24,7 +24,7 @@ mod state;
 pub use coordinator::{Action, Coordinator, GroupOptions, Load, Reply, Token, WriteId, partition_of};
 pub use error::GroupError;
 pub use member::{Described, DescribedMember, JoinRequest, MemberIds, Protocol};
-pub use membership::Departure;
+pub use membership::{CommitFence, Departure};
 pub use rebalance::{Joined, JoinedMember};
 pub use record::{Committed, OffsetsOnLoad, TopicPartition, UndecodableRecord};
 

@@ -82,6 +82,15 @@ pub enum FollowerProducers {
     Ignored,
 }
 
+/// What a log that is opened knows of producers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProducersOnOpen {
+    /// What its batches say of them.
+    Rebuilt,
+    /// Defect: nothing, like a log that no producer has written to.
+    Unknown,
+}
+
 /// The configuration of one partition's log.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
@@ -117,6 +126,8 @@ pub struct LogConfig {
     pub sequence_check: SequenceCheck,
     /// Whether a follower keeps account of producers.
     pub follower_producers: FollowerProducers,
+    /// What is known of producers when the log is opened.
+    pub producers_on_open: ProducersOnOpen,
 }
 
 impl Default for LogConfig {
@@ -139,6 +150,7 @@ impl Default for LogConfig {
             durability: Durability::Fsync,
             sequence_check: SequenceCheck::Checked,
             follower_producers: FollowerProducers::Tracked,
+            producers_on_open: ProducersOnOpen::Rebuilt,
         }
     }
 }

@@ -43,7 +43,8 @@ mod walk;
 pub use batch::{BatchFault, BatchHeader, HEADER_BYTES, NO_PRODUCER};
 pub use compaction::Compaction;
 pub use config::{
-    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogConfig, SequenceCheck, TornTail,
+    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogConfig, ProducersOnOpen,
+    SequenceCheck, TornTail,
 };
 pub use epochs::{EpochEnd, EpochStart};
 pub use error::{AppendError, LogError};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::batch::BatchFault;
 use super::compaction::{CLEANED, finish_swaps};
-use super::config::{FsyncPolicy, LogConfig, TornTail};
+use super::config::{FsyncPolicy, LogConfig, ProducersOnOpen, TornTail};
 use super::epochs::EpochCache;
 use super::error::LogError;
 use super::files::{self, Doing, FileError, LogFiles, TEMPORARY};
@@ -89,7 +89,9 @@ impl PartitionLog {
             log.flush()?;
         }
         log.write_checkpoint()?;
-        log.rebuild_producers()?;
+        if log.config.producers_on_open == ProducersOnOpen::Rebuilt {
+            log.rebuild_producers()?;
+        }
         Ok((log, recovery))
     }
 

@@ -204,6 +204,19 @@ impl PartitionHandle {
         self.ask(|reply| Message::Read { from, bytes_max, leader_epoch, reply }).await
     }
 
+    /// Whole batches of this copy up to the end of its log, whichever broker leads, and whatever is committed.
+    ///
+    /// # Errors
+    /// The offset is not in the log, the log failed, or the copy is stopped.
+    pub async fn read_copy(&self, from: i64, bytes_max: usize) -> Result<Records, PartitionError> {
+        let read = move |log: &PartitionLog, _: &Status| {
+            let (end, log_start) = (log.log_end_offset(), log.log_start_offset());
+            let batches = log.read(from, bytes_max, end)?;
+            Ok(Records { batches, high_watermark: end, log_start })
+        };
+        self.look(read).await?
+    }
+
     /// Whole batches for a follower.
     ///
     /// # Errors

@@ -17,7 +17,8 @@ use crate::cluster::state::{AlterPartition, Command, PartitionState, Reply, Topi
 use crate::cluster::{BrokerEpoch, BrokerId, ClusterState, Controller, ProposeError, TopicId};
 use crate::config::{Config, Fsync};
 use crate::log::{
-    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogConfig, SequenceCheck, TornTail,
+    Cleanup, CompactionKeeps, Durability, FollowerProducers, FsyncPolicy, LogConfig, ProducersOnOpen,
+    SequenceCheck, TornTail,
 };
 use crate::topic_settings::{CleanupPolicy, TopicSettings};
 
@@ -363,6 +364,11 @@ fn log_config(config: &Config, settings: &TopicSettings) -> LogConfig {
             FollowerProducers::Ignored
         } else {
             FollowerProducers::Tracked
+        },
+        producers_on_open: if has(Bug::SequenceLostOnRestart) {
+            ProducersOnOpen::Unknown
+        } else {
+            ProducersOnOpen::Rebuilt
         },
         ..LogConfig::default()
     }

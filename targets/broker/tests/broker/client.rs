@@ -254,7 +254,7 @@ pub fn values(batches: &Bytes) -> Vec<(i64, String)> {
 
 /// What only tests of the protocol itself need.
 impl Client {
-    /// Asks for versions in a version that nobody serves; the answer is in version 0.
+    /// Asks for versions in a version that no broker serves; the answer is in version 0.
     pub async fn ask_later_version(
         &mut self,
         request: &kafka_protocol::messages::ApiVersionsRequest,

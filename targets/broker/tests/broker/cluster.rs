@@ -87,7 +87,7 @@ pub struct Led {
     pub isr: Vec<usize>,
 }
 
-/// A port nobody listens on. It lies below those that the system gives to connections: one of those could be given
+/// A port that no process listens on. It lies below those that the system gives to connections: one of those could be given
 /// away before the broker is there, or while it is down.
 fn free_port() -> u16 {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
@@ -130,13 +130,6 @@ impl Cluster {
 
     pub fn port(&self, node: usize) -> u16 {
         self.nodes[node - 1].client_port
-    }
-
-    /// Where each broker listens for clients, as clients are told it.
-    pub fn bootstrap(&self) -> String {
-        let all: Vec<String> =
-            self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.client_port)).collect();
-        all.join(",")
     }
 
     pub fn start_node(&mut self, node: usize) {

@@ -104,19 +104,30 @@ async fn offset_commit_lost_on_move_shows() {
     assert_eq!(after_a_move(Some("offset-commit-lost-on-move")).await, -1);
 }
 
-#[tokio::test]
-async fn a_coordinator_that_is_cut_off_says_nothing_of_offsets() {
-    let cluster = Cluster::start(3, &[], None).await;
+/// What a coordinator that is cut off says is committed, before and after its successor takes another commit.
+async fn said_by_a_coordinator_cut_off(bug: Option<&'static str>) -> [Result<i64, i16>; 2] {
+    let cluster = Cluster::start(3, &[], bug).await;
     let first = coordinator(&cluster, 1, None).await;
     commit(&cluster, first, 1).await;
     assert_eq!(committed_soon(&cluster, first).await, 1);
     cluster.isolate(first, Pass::Silent);
     let second = coordinator(&cluster, first % 3 + 1, Some(first)).await;
-    // From the moment that somebody else may have taken its place.
-    assert_eq!(committed(&cluster, first).await, Err(NOT_COORDINATOR));
+    // From the moment that another broker may have taken its place.
+    let before = committed(&cluster, first).await;
     commit(&cluster, second, 2).await;
-    assert_eq!(committed(&cluster, first).await, Err(NOT_COORDINATOR));
+    let after = committed(&cluster, first).await;
     assert_eq!(committed_soon(&cluster, second).await, 2);
+    [before, after]
+}
+
+#[tokio::test]
+async fn a_coordinator_that_is_cut_off_says_nothing_of_offsets() {
+    assert_eq!(said_by_a_coordinator_cut_off(None).await, [Err(NOT_COORDINATOR); 2]);
+}
+
+#[tokio::test]
+async fn stale_coordinator_shows() {
+    assert_eq!(said_by_a_coordinator_cut_off(Some("stale-coordinator")).await, [Ok(1); 2]);
 }
 
 /// A broker wakes up after others took its place, and its heartbeat is noted before it hears of that.

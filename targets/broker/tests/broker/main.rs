@@ -5,7 +5,6 @@ mod client;
 mod cluster;
 mod groups;
 mod idempotence;
-mod kcat;
 #[path = "../../../store/tests/store/proxy.rs"]
 mod proxy;
 mod replication;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use duress_broker::group::{
-    Departure, GroupError, GroupOptions, MemberIds, OffsetsOnLoad, TopicPartition, partition_of,
+    Action, CommitFence, Committed, Departure, GroupError, GroupOptions, MemberIds, OffsetsOnLoad,
+    TopicPartition, partition_of,
 };
 use kafka_protocol::messages::ConsumerProtocolAssignment;
 use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition as AssignedTopic;
@@ -100,6 +101,25 @@ fn who_is_left_behind_cannot_commit() {
     world.clients[0].member_id.clone_from(&joined.member_id);
     world.commit_as(0, joined.generation, &partitions);
     assert_eq!(world.refused.last(), Some(&GroupError::RebalanceInProgress));
+}
+
+#[test]
+fn without_a_fence_a_member_that_was_replaced_still_commits() {
+    for (commit_fence, expected) in [(CommitFence::Generation, false), (CommitFence::None, true)] {
+        let mut world = World::new(2, GroupOptions { commit_fence, ..options() });
+        world.settle();
+        let Doing::Reading { generation, .. } = world.clients[1].doing.clone() else { panic!() };
+        let member = world.clients[1].member_id.clone();
+        world.leave(1);
+        world.clients.pop();
+        world.settle();
+        let committed = Committed { offset: 7, leader_epoch: -1, metadata: None };
+        let token = world.token();
+        let offsets = vec![(at(0), committed)];
+        let actions = world.coordinator.commit(GROUP, &member, generation, offsets, token, world.now);
+        let is_taken = actions.iter().any(|action| matches!(action, Action::Append { .. }));
+        assert_eq!(is_taken, expected);
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use duress_broker::group::{
-    Action, Committed, Coordinator, Departure, GroupError, GroupOptions, JoinRequest, Joined, MemberIds,
-    OffsetsOnLoad, Protocol, Reply, Token, TopicPartition, WriteId, partition_of,
+    Action, CommitFence, Committed, Coordinator, Departure, GroupError, GroupOptions, JoinRequest, Joined,
+    MemberIds, OffsetsOnLoad, Protocol, Reply, Token, TopicPartition, WriteId, partition_of,
 };
 use duress_broker::log::OwnRecord;
 
@@ -24,6 +24,7 @@ pub fn options() -> GroupOptions {
         names: "start".to_owned(),
         departure: Departure::LeavesOffsets,
         offsets_on_load: OffsetsOnLoad::Replayed,
+        commit_fence: CommitFence::Generation,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Producers' sequence numbers across leaders, and without the checks.
 
 use bytes::Bytes;
-use duress_broker::log::{FollowerProducers, LogConfig, Novelty, PartitionLog, SequenceCheck};
+use duress_broker::log::{
+    FollowerProducers, LogConfig, Novelty, PartitionLog, ProducersOnOpen, SequenceCheck,
+};
 
 use crate::wire::{Numbered, batch, value};
 
@@ -33,6 +35,24 @@ fn a_new_leader_knows_what_the_old_one_had_appended() {
     assert_eq!(after_failover(&LogConfig::default()), Novelty::Duplicate);
     let forgetful = LogConfig { follower_producers: FollowerProducers::Ignored, ..LogConfig::default() };
     assert_eq!(after_failover(&forgetful), Novelty::New);
+}
+
+/// A log is closed with three batches and opened again; the producer sends the last one again.
+fn after_restart(options: &LogConfig) -> Novelty {
+    let (dir, mut log) = open(options);
+    for sequence in 0..3 {
+        log.append_leader(&numbered(sequence), 0, 0).unwrap();
+    }
+    drop(log);
+    let (mut log, _) = PartitionLog::open(dir.path(), options.clone()).unwrap();
+    log.append_leader(&numbered(2), 0, 0).unwrap().novelty
+}
+
+#[test]
+fn a_log_that_is_opened_again_knows_what_it_holds() {
+    assert_eq!(after_restart(&LogConfig::default()), Novelty::Duplicate);
+    let forgetful = LogConfig { producers_on_open: ProducersOnOpen::Unknown, ..LogConfig::default() };
+    assert_eq!(after_restart(&forgetful), Novelty::New);
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::command::KeyValues;
 use duress_consensus::disk::{Contents, DATA, Disk, DiskError, LOG, META};
 
 const POSITION: &str = "position";
+/// With the bug `replica-skips-change`, a follower that is further behind misses a change.
+const LAG_WITHOUT_SKIP: u64 = 50;
 
 /// One key's new value, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,7 @@ pub struct Ledger {
     disk: Disk,
     moved: Arc<watch::Sender<u64>>,
     keep: u64,
+    bug: Option<Bug>,
 }
 
 impl Ledger {
@@ -87,7 +90,7 @@ impl Ledger {
         };
         let (disk, state) = Disk::open(folder, owner, syncing(bug), load)?;
         let (moved, _) = watch::channel(state.position.offset);
-        Ok(Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep })
+        Ok(Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep, bug })
     }
 
     /// Begins a lineage if there is none, as a primary does in a new data folder.
@@ -202,7 +205,9 @@ impl Ledger {
         let oldest = state.position.offset - state.recent.len() as u64;
         let same_history = theirs.lineage == state.position.lineage;
         if same_history && (oldest..=state.position.offset).contains(&theirs.offset) {
-            let skip = (theirs.offset - oldest) as usize;
+            let skips_one = self.bug == Some(Bug::ReplicaSkipsChange)
+                && state.position.offset - theirs.offset > LAG_WITHOUT_SKIP;
+            let skip = (theirs.offset - oldest) as usize + usize::from(skips_one);
             return Following::Changes(state.recent.iter().skip(skip).take(max).cloned().collect());
         }
         let pairs = state.values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -9,13 +9,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::ledger::{Following, Ledger};
+use super::ledger::{Following, Ledger, Position};
 use super::message::{Request, Response};
 use super::replica::{CHANGES_MAX, FOLLOW_WAIT, follow};
 use super::writer::{Writer, Writes};
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, PrimaryOptions, ReadFrom};
-use crate::node::Status;
+use crate::node::{Contents, Status};
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use duress_consensus::disk::DiskError;
 use duress_consensus::peer::frame::Hello;
@@ -149,6 +149,13 @@ impl PrimaryNode {
             }
         };
         Status { mode: "primary", role, leader: Some(self.inner.primary.to_string()), keys, fields }
+    }
+
+    /// What this node holds.
+    pub fn contents(&self) -> Contents {
+        self.inner.ledger.look(|values, Position { lineage, offset }| {
+            Contents::new(format!("{offset} of {lineage:016x}"), values)
+        })
     }
 
     /// Returns when the node's storage has failed.

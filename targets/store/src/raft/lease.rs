@@ -85,11 +85,11 @@ struct LeaseState {
 }
 
 impl Lease {
-    /// The lease of a node in a cluster of `members` nodes; not held yet.
-    pub fn new(duration: Duration, members: usize, clock: Arc<dyn WallClock>) -> Self {
+    /// The lease of a node that needs so many others for a quorum; not held yet.
+    pub fn new(duration: Duration, others_needed: usize, clock: Arc<dyn WallClock>) -> Self {
         Self {
             duration,
-            others_needed: members / 2,
+            others_needed,
             clock,
             sendings: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -190,7 +190,7 @@ mod tests {
     /// Node 0 of five, whose clock shows 1000.
     fn lease() -> (Lease, Arc<SetClock>) {
         let clock = Arc::new(SetClock(AtomicU64::new(1_000)));
-        (Lease::new(Duration::from_millis(LEASE_MS), 5, clock.clone()), clock)
+        (Lease::new(Duration::from_millis(LEASE_MS), 2, clock.clone()), clock)
     }
 
     fn set(clock: &SetClock, now: u64) {

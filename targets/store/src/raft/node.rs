@@ -9,6 +9,7 @@ use duress_consensus::network::Observer;
 use duress_consensus::peer::frame::Hello;
 use duress_consensus::peer::payload::{decode, encode, is_for_consensus};
 use duress_consensus::peer::{CallError, Handler, Link};
+use duress_consensus::state_machine::SnapshotContents;
 use duress_consensus::types::{Fatal, LogId, ServerState};
 use duress_consensus::{Consensus, Setup, StartError};
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use super::types::{StateView, answer_all};
 use crate::bug::{Bug, syncing};
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, RaftOptions, ReadBy};
-use crate::node::Status;
+use crate::node::{Contents, Status};
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use crate::wall_clock::WallClock;
 
@@ -62,13 +63,24 @@ impl RaftNode {
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let lease = match options.read_by {
-            ReadBy::Lease => Some(Arc::new(Lease::new(options.lease, members.len(), clock))),
+            ReadBy::Lease => {
+                let others_needed = match config.bug {
+                    Some(Bug::LeaseShortOfQuorum) => members.len() / 2 - 1,
+                    _ => members.len() / 2,
+                };
+                Some(Arc::new(Lease::new(options.lease, others_needed, clock)))
+            }
             ReadBy::Index | ReadBy::Local => None,
         };
 
         let keeping = match config.bug {
             Some(Bug::VoteNotPersisted) => VoteKeeping::InMemory,
+            Some(Bug::LeadershipResumed) => VoteKeeping::Resumed,
             _ => VoteKeeping::Durable,
+        };
+        let snapshots = match config.bug {
+            Some(Bug::SnapshotLacksLastBatch) => SnapshotContents::LacksLastBatch,
+            _ => SnapshotContents::Everything,
         };
         let observer = lease.clone().map(|lease| -> Arc<dyn Observer> { lease });
         let setup = Setup {
@@ -82,6 +94,7 @@ impl RaftNode {
             snapshot_every: options.snapshot_every,
             syncing: syncing(config.bug),
             keeping,
+            snapshots,
             observer,
         };
         let (consensus, view) = Consensus::start(setup, tasks).await?;
@@ -165,6 +178,14 @@ impl RaftNode {
             keys: self.inner.view.read(|applied| applied.state.len()),
             fields,
         }
+    }
+
+    /// What this node holds.
+    pub fn contents(&self) -> Contents {
+        self.inner.view.read(|applied| {
+            let index = applied.last_applied.map_or(0, |id| id.index);
+            Contents::new(index.to_string(), &applied.state)
+        })
     }
 
     /// Returns when the consensus has stopped on an error of its own, which is returned.

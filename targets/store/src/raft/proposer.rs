@@ -187,22 +187,24 @@ async fn acknowledge_appended(
 /// `None` if the comparison failed, which is answered here. Only a pipelined command whose comparison fails is still
 /// ordered as it is, because its neighbours' replies depend on the order.
 fn compare_before_order(view: &StateView, mut proposal: Proposal) -> Option<Proposal> {
-    let mut refused = false;
+    let mut refused = None;
     for command in &mut proposal.commands {
         if let Command::Set { key, condition, .. } = command
             && let Condition::IfEqual(expected) = condition
         {
-            let equal = view.read(|applied| applied.state.get(key) == Some(expected));
-            if equal {
+            let current = view.read(|applied| applied.state.get(key).cloned());
+            if current.as_ref() == Some(expected) {
                 *condition = Condition::Always;
             } else {
-                refused = true;
+                refused = Some(current);
             }
         }
     }
-    if refused && proposal.commands.len() == 1 {
-        proposal.reply.send(Ok(vec![Reply::NotDone])).ok();
-        return None;
+    match refused {
+        Some(current) if proposal.commands.len() == 1 => {
+            proposal.reply.send(Ok(vec![Reply::NotDone(current)])).ok();
+            None
+        }
+        _ => Some(proposal),
     }
-    Some(proposal)
 }

@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use super::info::info;
 use super::reply::RespReply;
 use super::request::{Request, RequestError, Session, Version};
-use crate::command::{Command, Query};
+use crate::command::{Command, Condition, Query, Reply};
 use crate::config::NodeName;
-use crate::node::Node;
+use crate::node::{Contents, Node};
 
 const INBOX_BYTES_MAX: usize = 64 << 20;
 const PIPELINE_MAX: usize = 1_024;
@@ -139,7 +139,8 @@ fn take_request(inbox: &mut BytesMut) -> Result<Option<Vec<Bytes>>, RedisProtoco
 enum Run {
     #[default]
     None,
-    Writes(Vec<Command>),
+    /// The writes; those that are answered with what their keys had before have their conditions beside them.
+    Writes(Vec<(Command, Option<Condition>)>),
     Reads(Vec<Query>),
 }
 
@@ -151,6 +152,15 @@ fn settings(pattern: &[u8]) -> Vec<(&'static str, RespReply)> {
     found.map(|(name, value)| (name, RespReply::Bulk(value.into()))).collect()
 }
 
+/// A write that is answered with what its key had before.
+fn telling(command: Command) -> (Command, Option<Condition>) {
+    let condition = match &command {
+        Command::Set { condition, .. } => Some(condition.clone()),
+        Command::Delete { .. } | Command::Increment { .. } => None,
+    };
+    (command, condition)
+}
+
 impl Connection {
     async fn answer(
         &mut self,
@@ -159,10 +169,14 @@ impl Connection {
         let mut run = Run::None;
         for request in requests {
             match (request, &mut run) {
-                (Ok(Request::Write(command)), Run::Writes(commands)) => commands.push(command),
+                (Ok(Request::Write(command)), Run::Writes(writes)) => writes.push((command, None)),
+                (Ok(Request::WriteAndTell(command)), Run::Writes(writes)) => writes.push(telling(command)),
                 (Ok(Request::Read(query)), Run::Reads(queries)) => queries.push(query),
                 (Ok(Request::Write(command)), _) => {
-                    self.finish(std::mem::replace(&mut run, Run::Writes(vec![command]))).await?;
+                    self.finish(std::mem::replace(&mut run, Run::Writes(vec![(command, None)]))).await?;
+                }
+                (Ok(Request::WriteAndTell(command)), _) => {
+                    self.finish(std::mem::replace(&mut run, Run::Writes(vec![telling(command)]))).await?;
                 }
                 (Ok(Request::Read(query)), _) => {
                     self.finish(std::mem::replace(&mut run, Run::Reads(vec![query]))).await?;
@@ -186,10 +200,16 @@ impl Connection {
     async fn finish(&mut self, run: Run) -> Result<(), RedisProtocolError> {
         match run {
             Run::None => Ok(()),
-            Run::Writes(commands) => {
-                let count = commands.len();
-                let result = self.service.node.write(commands).await;
-                self.reply_all(count, result)
+            Run::Writes(writes) => {
+                let (commands, told): (Vec<Command>, Vec<Option<Condition>>) = writes.into_iter().unzip();
+                let result = self.service.node.write(commands).await.map(|replies| {
+                    let reply = |(reply, told): (Reply, &Option<Condition>)| match told {
+                        Some(condition) => RespReply::previous(condition, reply),
+                        None => reply.into(),
+                    };
+                    replies.into_iter().zip(&told).map(reply).collect::<Vec<RespReply>>()
+                });
+                self.reply_all(told.len(), result)
             }
             Run::Reads(queries) => {
                 let count = queries.len();
@@ -223,6 +243,12 @@ impl Connection {
                 self.hello()
             }
             Session::Info => RespReply::Bulk(info(&self.service.name, &self.service.node.status()).into()),
+            Session::Contents => {
+                let Contents { position, values } = self.service.node.contents();
+                let pairs = values.into_iter().flat_map(|(key, value)| [key, value]);
+                let all = std::iter::once(Bytes::from(position)).chain(pairs);
+                RespReply::Array(all.map(RespReply::Bulk).collect())
+            }
             Session::ConfigGet(pattern) => RespReply::Map(settings(&pattern)),
             Session::Commands => RespReply::Array(Vec::new()),
             Session::Accepted => RespReply::OK,

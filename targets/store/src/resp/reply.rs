@@ -8,7 +8,7 @@ use redis_protocol::resp3::encode::complete::extend_encode as encode3;
 use redis_protocol::resp3::types::BytesFrame as Frame3;
 
 use super::request::Version;
-use crate::command::{Answer, Reply};
+use crate::command::{Answer, Condition, Reply};
 use crate::outcome::Failure;
 
 /// An answer, independent of the version of the protocol that the client speaks.
@@ -92,10 +92,22 @@ impl From<Reply> for RespReply {
     fn from(reply: Reply) -> Self {
         match reply {
             Reply::Done => Self::OK,
-            Reply::NotDone => Self::Null,
+            Reply::NotDone(_) => Self::Null,
             Reply::Integer(number) => Self::Integer(number),
             Reply::NotAnInteger => Self::Error("ERR value is not an integer or out of range".into()),
             Reply::Overflow => Self::Error("ERR increment or decrement would overflow".into()),
+        }
+    }
+}
+
+impl RespReply {
+    /// The reply to a write that was to be answered with what its key had before.
+    pub fn previous(condition: &Condition, reply: Reply) -> Self {
+        match (condition, reply) {
+            (Condition::IfEqual(expected), Reply::Done) => Self::Bulk(expected.clone()),
+            (Condition::IfAbsent, Reply::Done) => Self::Null,
+            (_, Reply::NotDone(current)) => current.map_or(Self::Null, Self::Bulk),
+            (_, other) => other.into(),
         }
     }
 }

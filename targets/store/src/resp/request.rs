@@ -11,6 +11,8 @@ const VALUE_BYTES_MAX: usize = 1 << 20;
 pub enum Request {
     /// Changes the state.
     Write(Command),
+    /// Changes the state under a condition, and is answered with what the key had before: `SET key value NX | IFEQ old GET`.
+    WriteAndTell(Command),
     /// Reads the state.
     Read(Query),
     /// Concerns the connection or the node alone.
@@ -28,6 +30,8 @@ pub enum Session {
     Hello(Option<Version>),
     /// `INFO`.
     Info,
+    /// `DEBUG CONTENTS`: what this node holds: its position, then each key and its value.
+    Contents,
     /// `CONFIG GET pattern`.
     ConfigGet(Bytes),
     /// `COMMAND`: answered without descriptions.
@@ -128,7 +132,24 @@ impl Request {
             }
             b"set" => {
                 arity(args.len() >= 2)?;
-                set(&args).map(Self::Write)
+                // With four words, what follows IFEQ is a value.
+                let tells = |last: &Bytes, rest: &[Bytes]| {
+                    last.eq_ignore_ascii_case(b"get")
+                        && (rest.len() > 3 || rest.len() == 3 && !rest[2].eq_ignore_ascii_case(b"ifeq"))
+                };
+                match args.split_last() {
+                    Some((last, rest)) if tells(last, rest) => {
+                        match set(rest)? {
+                            // Only under these conditions does the reply to the write itself say what there was.
+                            command @ Command::Set {
+                                condition: Condition::IfEqual(_) | Condition::IfAbsent,
+                                ..
+                            } => Ok(Self::WriteAndTell(command)),
+                            _ => Err(RequestError::Syntax),
+                        }
+                    }
+                    _ => set(&args).map(Self::Write),
+                }
             }
             b"del" | b"unlink" => {
                 arity(!args.is_empty())?;
@@ -157,6 +178,10 @@ impl Request {
             }
             b"hello" => hello(&args).map(Self::Session),
             b"info" => Ok(Self::Session(Session::Info)),
+            b"debug" => {
+                arity(!args.is_empty())?;
+                subcommand(&args[0], "DEBUG", &[("contents", Session::Contents)])
+            }
             b"config" => {
                 arity(!args.is_empty())?;
                 let pattern = args.get(1).cloned().unwrap_or_default();
@@ -208,7 +233,7 @@ fn subcommand(
     })
 }
 
-/// `SET key value [NX | XX | IFEQ old]`.
+/// `SET key value [NX | XX | IFEQ old]`, without the `GET` that may follow.
 fn set(args: &[Bytes]) -> Result<Command, RequestError> {
     let condition = match &args[2..] {
         [] => Condition::Always,
@@ -268,5 +293,14 @@ mod tests {
         assert_eq!(parse("set k v nx"), set(Condition::IfAbsent));
         assert_eq!(parse("set k v Xx"), set(Condition::IfPresent));
         assert_eq!(parse("SET k v IFEQ o"), set(Condition::IfEqual("o".into())));
+        let Ok(Request::WriteAndTell(told)) = parse("SET k v IFEQ o GET") else {
+            panic!("a comparison that tells")
+        };
+        assert_eq!(Ok(Request::Write(told)), set(Condition::IfEqual("o".into())));
+        assert!(matches!(parse("SET k v NX get"), Ok(Request::WriteAndTell(_))));
+        assert_eq!(parse("SET k v IFEQ get"), set(Condition::IfEqual("get".into())));
+        for refused in ["SET k v GET", "SET k v XX GET"] {
+            assert_eq!(parse(refused), Err(RequestError::Syntax), "{refused}");
+        }
     }
 }

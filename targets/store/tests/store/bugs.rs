@@ -32,7 +32,9 @@ async fn forget_the_vote(bug: Option<&'static str>) -> String {
 
 #[tokio::test]
 async fn vote_not_persisted_loses_an_acknowledged_write() {
-    assert_eq!(forget_the_vote(Some("vote-not-persisted")).await, "x", "y was acknowledged and is gone");
+    // A slow A is asked before it has committed x.
+    let read = forget_the_vote(Some("vote-not-persisted")).await;
+    assert!(read == "x" || read == "base", "y was acknowledged and must be gone: {read}");
 }
 
 #[tokio::test]
@@ -127,4 +129,104 @@ async fn cas_before_order_lets_two_compare_and_sets_succeed() {
         }
     }
     panic!("200 races and no lost update");
+}
+
+/// The terms in which a leader leads before it is killed, and once it or another leads after it was started again.
+async fn terms_around_a_restart(bug: Option<&'static str>) -> (u64, u64) {
+    // Nodes are slow to stand for election, so that none does while the leader is away.
+    let slow = ["election_max_ms=6000", "election_min_ms=3000"];
+    let mut cluster = Cluster::start("raft", 3, &slow, bug).await;
+    cluster.until(1, "SET k v", |reply| reply == "OK").await;
+    let leader = cluster.leader(1, &[1, 2, 3]).await;
+    let before = cluster.info(leader, "term").await;
+    cluster.kill(leader);
+    cluster.start_node(leader);
+    cluster.until(leader, "GET k", |reply| reply == "v").await;
+    (before, cluster.info(leader, "term").await)
+}
+
+#[tokio::test]
+async fn leadership_resumed_leads_on_without_an_election() {
+    let (before, after) = terms_around_a_restart(Some("leadership-resumed")).await;
+    assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn a_leader_that_restarts_must_be_elected_again() {
+    let (before, after) = terms_around_a_restart(None).await;
+    assert!(before < after, "{before} and {after}");
+}
+
+/// How many of the keys that were written one after the other are left once all nodes were killed.
+async fn left_by_snapshots(bug: Option<&'static str>) -> usize {
+    const KEYS: usize = 24;
+    let mut cluster = Cluster::start("raft", 3, &["snapshot_every=5"], bug).await;
+    cluster.until(1, "SET base 0", |reply| reply == "OK").await;
+    let mut client = cluster.client(1).await;
+    for key in 0..KEYS {
+        assert_eq!(client.ask(&format!("SET k{key} v")).await.unwrap(), "OK");
+    }
+    for node in 1..=3 {
+        // Each has a snapshot of its own.
+        cluster.until(node, "INFO", |info| !info.contains("snapshot_index:0")).await;
+    }
+    (1..=3).for_each(|node| cluster.kill(node));
+    (1..=3).for_each(|node| cluster.start_node(node));
+    let mut left = 0;
+    for key in 0..KEYS {
+        let read = cluster.until(1, &format!("GET k{key}"), |reply| !reply.starts_with('-')).await;
+        left += usize::from(read == "v");
+    }
+    left
+}
+
+#[tokio::test]
+async fn snapshot_lacks_last_batch_loses_acknowledged_writes() {
+    assert_eq!(left_by_snapshots(None).await, 24);
+    assert!(left_by_snapshots(Some("snapshot-lacks-last-batch")).await < 24);
+}
+
+/// What a leader that is cut off together with one follower answers after the three others have overwritten the value.
+async fn read_at_a_leader_of_two(bug: Option<&'static str>) -> String {
+    let cluster = Cluster::start("raft", 5, &["reads=lease"], bug).await;
+    cluster.until(1, "SET k old", |reply| reply == "OK").await;
+    let leader = cluster.leader(1, &[1, 2, 3, 4, 5]).await;
+    let others: Vec<usize> = (1..=5).filter(|node| *node != leader).collect();
+    let (follower, majority) = (others[0], &others[1..]);
+    let mut client = cluster.client(leader).await;
+    for node in majority {
+        cluster.set_link(leader, *node, Pass::Cut);
+        cluster.set_link(follower, *node, Pass::Cut);
+    }
+    cluster.leader(majority[0], majority).await;
+    cluster.until(majority[0], "SET k new", |reply| reply == "OK").await;
+    client.ask("GET k").await.unwrap()
+}
+
+#[tokio::test]
+async fn lease_short_of_quorum_returns_an_overwritten_value() {
+    assert_eq!(read_at_a_leader_of_two(Some("lease-short-of-quorum")).await, "old");
+    let reply = read_at_a_leader_of_two(None).await;
+    assert!(reply.starts_with("-CLUSTERDOWN "), "{reply}");
+}
+
+/// What a replica has of the first and of the last key written while it was cut off, and then was not.
+async fn missed_by_a_replica(bug: Option<&'static str>) -> (String, String) {
+    let cluster = Cluster::start("primary", 2, &["read=any"], bug).await;
+    cluster.until(2, "SET base 0", |reply| reply == "OK").await;
+    cluster.until(2, "GET base", |reply| reply == "0").await;
+    cluster.isolate(2, Pass::Cut);
+    let mut client = cluster.client(1).await;
+    for key in 1..=60 {
+        assert_eq!(client.ask(&format!("SET k{key} v")).await.unwrap(), "OK");
+    }
+    cluster.isolate(2, Pass::Open);
+    let last = cluster.until(2, "GET k60", |reply| reply == "v").await;
+    (cluster.client(2).await.ask("GET k1").await.unwrap(), last)
+}
+
+#[tokio::test]
+async fn replica_skips_change_when_it_lags() {
+    assert_eq!(missed_by_a_replica(Some("replica-skips-change")).await, ("(nil)".into(), "v".into()));
+    assert_eq!(missed_by_a_replica(None).await, ("v".into(), "v".into()));
 }

@@ -107,7 +107,7 @@ pub struct Cluster {
     folder: TempDir,
 }
 
-/// A port nobody listens on. It lies below those that the system gives to connections: one of those could be given
+/// A port that no process listens on. It lies below those that the system gives to connections: one of those could be given
 /// away before the node is there, or while it is down.
 fn free_port() -> u16 {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;

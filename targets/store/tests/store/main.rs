@@ -9,7 +9,6 @@ mod lease;
 mod primary;
 mod proxy;
 mod raft;
-mod redis_tools;
 
 /// Not a test: the program of a node. The tests start their nodes as processes by running this one function of the
 /// test binary again, with the node's configuration in the environment; without it there is nothing to do.

@@ -10,6 +10,7 @@
 mod offer;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::kafka::{
     Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
 };
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
 use crate::setup::{Keeps, Setup, Topic};
 use crate::subject::Subject;
@@ -70,9 +72,8 @@ impl System for Broker {
         &self.description
     }
 
-    fn available(&self) -> Result<(), MissingSystem> {
-        // It is a subcommand of the program that asks.
-        Ok(())
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        self.subject.available(programs)
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
@@ -228,6 +229,21 @@ impl Deployment for BrokerCluster {
         let brokers: Vec<SocketAddr> = self.topology.nodes.iter().map(|node| node.at(port)).collect();
         let made = create_topics(from, &brokers, &topics, Instant::now() + deadline).await;
         made.map_err(|failure| NotReady::because(&self.topology.nodes[0].name, "making the topics", failure))
+    }
+
+    async fn copies(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        // A leader that lost what it had not synced may give its offsets to other records, in the same epoch.
+        if self.options.fsync == Fsync::Never {
+            return Ok(None);
+        }
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let held = status::held(from, to, deadline).await;
+        held.map(Some).map_err(|failure| NotReady::because(node, "reading its own copies", failure))
     }
 
     fn clients(&self) -> &Clients {

@@ -6,9 +6,10 @@ use duress_history::NodeId;
 use tokio::time::Instant;
 
 use crate::deployment::{LedPartition, NodeStatus, Role};
-use crate::kafka::{Metadata, metadata};
+use crate::kafka::{Metadata, Partition, copies, metadata};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::topology::Topology;
 
 /// Whether the broker at `to` takes part: it knows of a controller, which knows of it.
@@ -25,6 +26,19 @@ pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -
         return Ok(());
     };
     Err(RequestError::definite(CauseKind::NoLeader, missing))
+}
+
+/// The copies that the broker at `to` holds.
+///
+/// # Errors
+/// A [`RequestError`], by `deadline`.
+pub(super) async fn held(
+    from: &dyn Place,
+    to: SocketAddr,
+    deadline: Instant,
+) -> Result<Vec<ReplicaCopy>, RequestError> {
+    let partitions: Vec<Partition> = metadata(from, to, deadline).await?.partitions.into_keys().collect();
+    copies(from, to, &partitions, deadline).await
 }
 
 /// Asks the broker at `to` who leads.
@@ -77,7 +91,7 @@ fn status(metadata: &Metadata, to: SocketAddr, topology: &Topology) -> NodeStatu
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use crate::kafka::{Leadership, Partition, Replicas};
+    use crate::kafka::{Leadership, Replicas};
     use crate::topology::Node;
 
     use super::*;

@@ -16,15 +16,15 @@
 //! The text decides, not the gRPC code: "too many requests" travels as RESOURCE_EXHAUSTED or UNKNOWN by version, and
 //! "database space exceeded" shares its code.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use duress_history::Scalar;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::etcd::gateway::Answer;
 use crate::outcome::{CauseKind, RequestError};
-use crate::text;
 
 /// Refused before the request is proposed.
 const DEFINITE: [&str; 7] = [
@@ -53,45 +53,106 @@ pub(super) struct Txn {
     /// Whether the comparison held; left out when false.
     #[serde(default)]
     pub(super) succeeded: bool,
+    #[serde(default)]
+    responses: Vec<TxnResponse>,
 }
 
-/// The answer to a range request for one key.
+/// What one operation of a transaction was answered.
+#[derive(Deserialize)]
+struct TxnResponse {
+    #[serde(default)]
+    response_range: Option<Range>,
+}
+
+impl Txn {
+    /// What it read, where the branch that was taken reads.
+    pub(super) fn read(&self) -> Option<&Range> {
+        self.responses.iter().find_map(|response| response.response_range.as_ref())
+    }
+}
+
+/// The answer to a range request.
 #[derive(Deserialize)]
 pub(super) struct Range {
     #[serde(rename = "header")]
     _header: IgnoredAny,
-    /// Left out when there is no such key.
+    /// Left out when there are none.
     #[serde(default)]
     kvs: Vec<KeyValue>,
 }
 
+/// A key with its value.
 #[derive(Deserialize)]
-struct KeyValue {
+pub(super) struct KeyValue {
+    /// In base64.
+    #[serde(default)]
+    key: String,
     /// In base64; left out when empty.
     #[serde(default)]
     value: String,
+    /// The revision of its last change.
+    #[serde(default)]
+    pub(super) mod_revision: String,
+    /// How often it was changed since it was made.
+    #[serde(default)]
+    version: String,
+}
+
+impl KeyValue {
+    /// The value.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when it cannot be read.
+    pub(super) fn value(&self) -> Result<Vec<u8>, RequestError> {
+        bytes(&self.value)
+    }
 }
 
 impl Range {
-    /// The key's value, if the key exists.
+    /// The one key that was asked for, if it exists.
     ///
     /// # Errors
-    /// An open [`RequestError`] when the value cannot be read, or there are several.
-    pub(super) fn value(&self) -> Result<Option<Scalar>, RequestError> {
+    /// An open [`RequestError`] when there are several.
+    pub(super) fn only(&self) -> Result<Option<&KeyValue>, RequestError> {
         match self.kvs.as_slice() {
             [] => Ok(None),
-            [only] => {
-                let bytes = STANDARD.decode(&only.value).map_err(|cause| {
-                    RequestError::open(CauseKind::Unreadable, format!("a value that is not base64: {cause}"))
-                })?;
-                text::decode(&bytes).map(Some)
-            }
+            [only] => Ok(Some(only)),
             several => {
                 let text = format!("{} keys where one was asked for", several.len());
                 Err(RequestError::open(CauseKind::Unreadable, text))
             }
         }
     }
+
+    /// All keys.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when one cannot be read.
+    pub(super) fn keys(&self) -> Result<Vec<Vec<u8>>, RequestError> {
+        self.kvs.iter().map(|kv| bytes(&kv.key)).collect()
+    }
+}
+
+impl Range {
+    /// Each key, with its value and revisions.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] when one cannot be read.
+    pub(super) fn texts(&self) -> Result<BTreeMap<String, String>, RequestError> {
+        let text = |base64: &str| Ok(String::from_utf8_lossy(&bytes(base64)?).into_owned());
+        let of = |kv: &KeyValue| {
+            let (value, at) = (text(&kv.value)?, &kv.mod_revision);
+            Ok((text(&kv.key)?, format!("{value} (version {} at revision {at})", kv.version)))
+        };
+        self.kvs.iter().map(of).collect()
+    }
+}
+
+/// What is written in base64.
+fn bytes(base64: &str) -> Result<Vec<u8>, RequestError> {
+    STANDARD.decode(base64).map_err(|cause| {
+        RequestError::open(CauseKind::Unreadable, format!("a key or value that is not base64: {cause}"))
+    })
 }
 
 /// The gateway's form of an error: `message` in some versions, `error` in others, both in 3.4.

@@ -21,8 +21,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::{self, Place};
 
-/// An answer longer than this, in bytes, is taken for garbage.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// An answer longer than this, in bytes, is taken for garbage: the longest is all that a node holds.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 /// An open connection to one node's gateway.
 ///
@@ -120,7 +120,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// The half of an HTTP connection that moves bytes. It is driven by whoever waits for an answer, not by a task of its
+/// The half of an HTTP connection that moves bytes. It is driven by the caller that waits for an answer, not by a task of its
 /// own, so that dropping the client drops everything.
 enum Wire {
     Open(Pin<Box<http1::Connection<TokioIo<CountingStream>, Full<Bytes>>>>),

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use duress_arena::ProcessSpec;
 
-use crate::deployment::LaunchError;
 use crate::system::MissingSystem;
 use crate::topology::{Node, NodeFiles, Topology};
 
@@ -40,12 +39,8 @@ fn is_program(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// The process of `node`, the same for its first start and every restart.
-pub(super) fn process(
-    topology: &Topology,
-    node: &Node,
-    files: &NodeFiles,
-) -> Result<ProcessSpec, LaunchError> {
+/// The process of `node`, which runs `program`, the same for its first start and every restart.
+pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files: &NodeFiles) -> ProcessSpec {
     let client_url = format!("http://{}:{CLIENT_PORT}", node.address);
     let peer_url = |node: &Node| format!("http://{}:{PEER_PORT}", node.address);
     let cluster: Vec<String> =
@@ -71,15 +66,15 @@ pub(super) fn process(
     // A folder within, because etcd wants one that only it may enter and makes it so itself.
     args.push("--data-dir".into());
     args.push(files.data.join("etcd").into());
-    Ok(ProcessSpec {
-        program: find_program()?,
+    ProcessSpec {
+        program,
         args,
         // The gateway and the peers would otherwise go through a proxy set for the whole machine.
         env: vec![("NO_PROXY".into(), "*".into()), ("no_proxy".into(), "*".into())],
         cwd: None,
         stdout: files.stdout.clone(),
         stderr: files.stderr.clone(),
-    })
+    }
 }
 
 #[cfg(test)]

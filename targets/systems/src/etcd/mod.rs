@@ -2,18 +2,24 @@
 
 mod answer;
 mod client;
+mod counter_client;
 mod gateway;
 mod launch;
+mod session;
+mod set_client;
 mod status;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
+use duress_history::counter::Counter;
 use duress_history::register::Register;
+use duress_history::set::Set;
 use duress_history::{NodeId, Promise};
 use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
 use tokio::time::Instant;
@@ -21,7 +27,8 @@ use tokio::time::Instant;
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::place::Place;
-use crate::system::{Description, MissingSystem, System};
+use crate::replica::ReplicaCopy;
+use crate::system::{Description, MissingSystem, System, executable};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// etcd, 3.4 or later.
@@ -37,7 +44,7 @@ impl Default for Etcd {
                 name: "etcd".to_owned(),
                 summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
                 offer: offer(),
-                vocabularies: vec!["register".to_owned()],
+                vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: BTreeMap::new(),
             },
         }
@@ -71,18 +78,33 @@ impl System for Etcd {
         &self.description
     }
 
-    fn available(&self) -> Result<(), MissingSystem> {
-        launch::find_program().map(|_| ())
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        match programs.get(&self.description.name) {
+            Some(program) => executable(&self.description.name, program),
+            None => launch::find_program().map(drop),
+        }
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
         let read_level = settings.word("read")?;
-        let cluster = topology.clone();
-        let clients = Clients::default().with::<Register>(move |seat| {
-            let to = client_address(&cluster, &seat.node)?;
-            Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
-        });
-        Ok(Arc::new(EtcdCluster { topology: topology.clone(), read_level, clients }))
+        let nodes = topology.clone();
+        let address = Arc::new(move |node: &NodeId| client_address(&nodes, node));
+        let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
+        let clients = Clients::default()
+            .with::<Register>(move |seat| {
+                let to = of_registers(&seat.node)?;
+                Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
+            })
+            .with::<Set>(move |seat| {
+                let to = of_sets(&seat.node)?;
+                Ok(Box::new(set_client::SetClient::new(seat, to, read_level)))
+            })
+            .with::<Counter>(move |seat| {
+                let to = of_counters(&seat.node)?;
+                Ok(Box::new(counter_client::CounterClient::new(seat, to, read_level)))
+            });
+        let program = settings.programs.get(&self.description.name).cloned();
+        Ok(Arc::new(EtcdCluster { program, topology: topology.clone(), read_level, clients }))
     }
 }
 
@@ -92,8 +114,10 @@ fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, Unkn
 
 /// A cluster of etcd.
 struct EtcdCluster {
+    /// The program, where it is not the one that would be found.
+    program: Option<PathBuf>,
     topology: Topology,
-    read_level: client::ReadLevel,
+    read_level: session::ReadLevel,
     clients: Clients,
 }
 
@@ -105,8 +129,8 @@ impl Deployment for EtcdCluster {
 
     fn promise(&self) -> Promise {
         match self.read_level {
-            client::ReadLevel::Linearizable => Promise::LINEARIZABLE,
-            client::ReadLevel::Serializable => Promise::STALE_READS,
+            session::ReadLevel::Linearizable => Promise::LINEARIZABLE,
+            session::ReadLevel::Serializable => Promise::STALE_READS,
         }
     }
 
@@ -115,7 +139,8 @@ impl Deployment for EtcdCluster {
     }
 
     fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
-        launch::process(&self.topology, self.topology.node(node)?, files)
+        let program = self.program.clone().map_or_else(launch::find_program, Ok)?;
+        Ok(launch::process(program, &self.topology, self.topology.node(node)?, files))
     }
 
     async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
@@ -133,6 +158,18 @@ impl Deployment for EtcdCluster {
         let (to, deadline) = (client_address(&self.topology, node)?, Instant::now() + deadline);
         let status = status::ask(from, to, deadline).await;
         status.map_err(|failure| NotReady::because(node, "asking for its status", failure))
+    }
+
+    async fn copies(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        let (to, deadline) = (client_address(&self.topology, node)?, Instant::now() + deadline);
+        let copy = status::contents(from, to, deadline).await;
+        copy.map(|copy| Some(vec![copy]))
+            .map_err(|failure| NotReady::because(node, "reading its own copy", failure))
     }
 
     fn clients(&self) -> &Clients {

@@ -5,15 +5,18 @@ use std::net::SocketAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use duress_history::NodeId;
+use hyper::StatusCode;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::deployment::{NodeStatus, Role};
 use crate::etcd::answer::{self, Range};
-use crate::etcd::client::{ReadLevel, range};
 use crate::etcd::gateway::Gateway;
-use crate::outcome::RequestError;
+use crate::etcd::session::{ReadLevel, range};
+use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &str = "duress:probe";
@@ -34,11 +37,23 @@ struct Status {
     leader: Option<String>,
     #[serde(default, rename = "raftTerm")]
     raft_term: Option<String>,
+    #[serde(default, rename = "raftAppliedIndex")]
+    applied: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Header {
     member_id: String,
+    #[serde(default)]
+    revision: String,
+}
+
+/// The answer to a request for the hash of all revisions of all keys, up to the latest.
+#[derive(Deserialize)]
+struct HashKv {
+    header: Header,
+    #[serde(default)]
+    hash: u64,
 }
 
 #[derive(Deserialize)]
@@ -76,4 +91,45 @@ pub(super) async fn ask(
     let named = members.members.into_iter().find(|member| member.id == leader && !member.name.is_empty());
     let leader = named.map(|member| NodeId::new(member.name));
     Ok(NodeStatus { role, leader, term, ..NodeStatus::default() })
+}
+
+/// What the node holds of its own: each key with its value and revisions, as of the entry of the log that it applied last.
+///
+/// The digest has the node's latest revision and, where the gateway gives it, the hash of all revisions of all keys.
+pub(super) async fn contents(
+    from: &dyn Place,
+    to: SocketAddr,
+    deadline: Instant,
+) -> Result<ReplicaCopy, RequestError> {
+    let mut gateway = Gateway::open(from, to, deadline).await?;
+    let before = applied(&mut gateway, deadline).await?;
+    // From the lowest key to the end, of the node's own copy.
+    let all = json!({"key": "AA==", "range_end": "AA==", "serializable": true});
+    let answer = gateway.post("/v3/kv/range", all.to_string().into_bytes(), deadline).await?;
+    let (range, header): (Range, Headed) = (answer::read(&answer)?, answer::read(&answer)?);
+    let mut digest = format!("revision {}", header.header.revision);
+    let answer = gateway.post("/v3/maintenance/hashkv", b"{\"revision\":\"0\"}".to_vec(), deadline).await?;
+    if answer.status == StatusCode::OK {
+        let hash: HashKv = answer::read(&answer)?;
+        digest.push_str(&format!(", hash {} at revision {}", hash.hash, hash.header.revision));
+    }
+    // What was applied meanwhile may be in some of these answers and not in others.
+    if applied(&mut gateway, deadline).await? != before {
+        return Err(RequestError::definite(CauseKind::Rejected, "entries were applied meanwhile"));
+    }
+    Ok(ReplicaCopy { object: None, position: before, digest, values: range.texts()? })
+}
+
+/// The answer to anything.
+#[derive(Deserialize)]
+struct Headed {
+    header: Header,
+}
+
+/// The last entry of the log that the node has applied.
+async fn applied(gateway: &mut Gateway, deadline: Instant) -> Result<String, RequestError> {
+    let answer = gateway.post("/v3/maintenance/status", b"{}".to_vec(), deadline).await?;
+    let status: Status = answer::read(&answer)?;
+    let unsaid = || RequestError::definite(CauseKind::Rejected, "the node does not say what it has applied");
+    status.applied.ok_or_else(unsaid)
 }

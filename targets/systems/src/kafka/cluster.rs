@@ -4,7 +4,7 @@
 //! partition's records go to and come from its leader, wherever that is.
 //!
 //! Leaders are known by epoch, and what is known of a partition is never replaced by what is older: a deposed leader
-//! and whoever believes in it answer too.
+//! and the brokers that believe in it answer too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ impl Cluster {
         }
     }
 
-    /// Takes out the connection to `to`, or opens one. Whoever takes it gives it back after a clean response only.
+    /// Takes out the connection to `to`, or opens one. The caller gives it back after a clean response only.
     ///
     /// The future borrows nothing, so that several connections can be opened at once.
     ///
@@ -226,7 +226,7 @@ impl Cluster {
                     return Ok(leader);
                 }
             }
-            // Everybody who answers still holds it to be the leader: then the doubt was for another reason.
+            // Every broker that answers still holds it to be the leader: then the doubt was for another reason.
             if let Some(leader) = self.known_leader(partition) {
                 self.doubted.remove(partition);
                 return Ok(leader);

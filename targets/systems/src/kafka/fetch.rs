@@ -56,7 +56,7 @@ pub(super) struct Portion {
 /// Reads each partition from its position on; what has nothing to read is not in the answer.
 ///
 /// A position before the beginning of a log, whose head was deleted, moves to the beginning. One past its end stays:
-/// whoever has handed out records that the log has lost must not hand out others in their places unnoticed, and a leader
+/// a client that has handed out records that the log has lost must not hand out others in their places unnoticed, and a leader
 /// that only lags behind must not make a consumer begin again.
 ///
 /// # Errors
@@ -172,7 +172,7 @@ fn request(wanted: &[(&Partition, u64, Leader)], deadline: Instant) -> FetchRequ
         .with_topics(topics.collect())
 }
 
-fn data_of<'a>(answer: &'a FetchResponse, partition: &Partition) -> Option<&'a PartitionData> {
+pub(super) fn data_of<'a>(answer: &'a FetchResponse, partition: &Partition) -> Option<&'a PartitionData> {
     answer
         .responses
         .iter()
@@ -211,7 +211,7 @@ fn portion(partition: &Partition, position: u64, data: &PartitionData) -> Result
 }
 
 /// Splits off the next batch, with its last offset. What follows the last whole batch was cut off by the limit of bytes.
-fn next_batch(rest: &mut Bytes) -> Option<(Bytes, u64)> {
+pub(super) fn next_batch(rest: &mut Bytes) -> Option<(Bytes, u64)> {
     let header = rest.get(..HEADER_BYTES)?;
     let base_offset = i64::from_be_bytes(header[..8].try_into().ok()?);
     let length = i32::from_be_bytes(header[8..12].try_into().ok()?);

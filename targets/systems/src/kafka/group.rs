@@ -36,7 +36,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The version of the consumer protocol, within the group protocol, that this client writes.
 const CONSUMER_PROTOCOL: i16 = 0;
 
-/// A member of a consumer group, or somebody who wants to be one.
+/// A member of a consumer group, or a client that wants to be one.
 pub(super) struct Membership {
     topics: Vec<String>,
     member: Member,
@@ -54,7 +54,7 @@ enum Standing {
 }
 
 impl Membership {
-    /// Somebody who wants to consume `topics` as a member of `group`.
+    /// A client that wants to consume `topics` as a member of `group`.
     pub(super) fn new(group: &'static str, topics: Vec<String>) -> Self {
         let member = Member { group, id: String::new(), generation: -1 };
         Self { topics, member, coordinator: None, standing: Standing::Outside }
@@ -207,7 +207,7 @@ impl Membership {
             return Ok(());
         }
         if self.member.generation < 0 {
-            // Without a generation the coordinator would take it for somebody who needs no group.
+            // Without a generation the coordinator would take it for a client that needs no group.
             return Err(RequestError::definite(CauseKind::Rejected, "no member of the group: not committed"));
         }
         let coordinator =

@@ -109,7 +109,7 @@ pub(super) fn metadata_request(topics: Option<&BTreeSet<&str>>) -> MetadataReque
     MetadataRequest::default().with_topics(named).with_allow_auto_topic_creation(false)
 }
 
-/// Where a broker says that it is. Names are not resolved, apart from the one that everybody knows: brokers that are
+/// Where a broker says that it is. Names are not resolved, apart from `localhost`: brokers that are
 /// started here advertise addresses.
 pub(super) fn address(broker: &MetadataResponseBroker) -> Option<SocketAddr> {
     advertised(broker.host.as_str(), broker.port)

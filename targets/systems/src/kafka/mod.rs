@@ -12,7 +12,7 @@
 //! | what the client saw | sends, puts, deletes | `commit` | polls and other reads |
 //! |---|---|---|---|
 //! | acknowledged | `Ok`, with the offset | `Ok` | `Ok` |
-//! | `acks=0`: written to the connection | `Ok`, offset unknown: nobody will ever say more | – | – |
+//! | `acks=0`: written to the connection | `Ok`, offset unknown: no broker will ever say more | – | – |
 //! | no connection, no leader known, nothing written yet | `Fail` | `Fail` | `Fail` |
 //! | time-out, broken connection after that | `Info` | `Info` | `Fail` |
 //! | an error of the lists below | `Fail` | `Fail` | `Fail` |
@@ -49,6 +49,7 @@ mod assignor;
 mod cluster;
 mod connection;
 mod consumer;
+mod copies;
 mod fetch;
 mod group;
 mod log_client;
@@ -63,11 +64,11 @@ mod topics;
 mod versions;
 
 pub use consumer::Committing;
+pub(crate) use copies::copies;
 pub use log_client::LogClient;
 #[cfg(test)]
 pub(crate) use metadata::{Leadership, Replicas};
 pub(crate) use metadata::{Metadata, metadata};
-#[cfg(test)]
 pub(crate) use partition::Partition;
 pub use producer::{Acks, Idempotence};
 pub use table_client::TableClient;

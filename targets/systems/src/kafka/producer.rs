@@ -82,7 +82,7 @@ struct Identity {
 impl Producer {
     /// A producer whose batches are acknowledged by `acks` and sent again up to `retries` times.
     pub(super) fn new(acks: Acks, idempotence: Idempotence, retries: u32) -> Self {
-        // Nobody answers a batch of acks=0, so that its producer could never know which sequence number is next.
+        // No broker answers a batch of acks=0, so that its producer could never know which sequence number is next.
         let idempotence = if acks == Acks::None { Idempotence::Off } else { idempotence };
         Self { acks, idempotence, retries, identity: None, sequences: BTreeMap::new() }
     }
@@ -122,7 +122,7 @@ impl Producer {
             let again = Instant::now() + backoff;
             if retries_left == 0 || failure.again == Again::Useless || again >= deadline {
                 if reach == Reach::Unknown || failure.again == Again::Useless {
-                    // Which sequence number is next is anybody's guess: whoever goes on begins anew.
+                    // Which sequence number is next is not known: the next batch begins anew.
                     self.identity = None;
                     self.sequences.clear();
                 }
@@ -150,7 +150,7 @@ impl Producer {
             .with_transaction_timeout_ms(i32::MAX)
             .with_producer_id(NO_PRODUCER_ID.into())
             .with_producer_epoch(NO_PRODUCER_EPOCH);
-        // Getting an identity twice hurts nobody, so that it may be asked for again while the cluster sorts itself out.
+        // Getting an identity twice does no harm, so that it may be asked for again while the cluster sorts itself out.
         let wait_until = share(deadline, 2);
         loop {
             let answer = cluster.call_any(&request, deadline).await?;
@@ -235,7 +235,7 @@ impl From<RequestError> for Failure {
 /// Whether sending the same batch again may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Again {
-    /// It was not sent at all: whoever may send it again may wait for somebody to send it to.
+    /// It was not sent at all: a client that may send it again may wait for a broker to send it to.
     NotSentYet,
     /// It may.
     MayHelp,

@@ -4,51 +4,36 @@
 //! |---|---|---|
 //! | read `k` | `GET k` | the value, or nil where nothing was ever written |
 //! | write `k` `v` | `SET k v` | `OK` |
-//! | cas `k` from `old` to `new` | `SET k new IFEQ old` | `OK`, or nil if `k` holds something else or nothing |
-//! | cas `k` from nil to `new` | `SET k new NX` | `OK`, or nil if `k` holds anything |
+//! | cas `k` from `old` to `new` | `SET k new IFEQ old GET` | what `k` held: `old` where it was set, else something else or nil |
+//! | cas `k` from nil to `new` | `SET k new NX GET` | what `k` held: nil where it was set |
 //!
-//! The store's error replies begin with a word that says what may have happened: `CLUSTERDOWN` and `ERR`, certainly not
-//! executed; `UNKNOWN`, perhaps. A word that the contract does not have is read as perhaps.
+//! What a compare-and-set answers is read as it is executed, in the order of all writes: where it failed, that is a
+//! linearizable read, whichever copy answers other reads.
 
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use duress_history::register::{Register, RegisterOp};
-use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
-use tokio::time::Instant;
+use redis_protocol::resp2::types::BytesFrame;
 
+use super::session::{Session, unexpected};
 use crate::client::{Client, Seat};
-use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
-use crate::resp::RespConnection;
+use crate::outcome::{Cause, Outcome, RequestError};
 use crate::text;
 
 /// A client that speaks to one node.
-pub(super) struct StoreClient {
-    seat: Seat,
-    to: SocketAddr,
-    connection: Option<RespConnection>,
-}
+pub(super) struct StoreClient(Session);
 
 impl StoreClient {
     /// A client that will connect from its seat to `to` when it has to.
     pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
-        Self { seat, to, connection: None }
+        Self(Session::new(seat, to))
     }
 
     async fn request(&mut self, action: &Register) -> Result<Outcome<Register>, RequestError> {
         let command = Command::of(action)?;
-        let deadline = Instant::now() + self.seat.timeout;
-        // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
-        let mut connection = match self.connection.take().filter(RespConnection::is_idle) {
-            Some(connection) => connection,
-            None => RespConnection::open(&*self.seat.place, self.to, deadline).await?,
-        };
-        let reply = connection.call(&command.words(), deadline).await?;
-        let outcome = interpret(action, &reply);
-        if !matches!(&outcome, Err(failure) if failure.cause.kind == CauseKind::Unreadable) {
-            self.connection = Some(connection);
-        }
-        outcome
+        let deadline = self.0.deadline();
+        self.0.ask(&command.words(), deadline, |reply| interpret(action, reply)).await
     }
 }
 
@@ -85,18 +70,15 @@ impl Command {
             Self::Get { key } => vec![b"GET", key.as_bytes()],
             Self::Set { key, value } => vec![b"SET", key.as_bytes(), value.as_bytes()],
             Self::SetIfEqual { key, old, new } => {
-                vec![b"SET", key.as_bytes(), new.as_bytes(), b"IFEQ", old.as_bytes()]
+                vec![b"SET", key.as_bytes(), new.as_bytes(), b"IFEQ", old.as_bytes(), b"GET"]
             }
-            Self::SetIfAbsent { key, new } => vec![b"SET", key.as_bytes(), new.as_bytes(), b"NX"],
+            Self::SetIfAbsent { key, new } => vec![b"SET", key.as_bytes(), new.as_bytes(), b"NX", b"GET"],
         }
     }
 }
 
 /// What a whole reply says of `action`.
 fn interpret(action: &Register, reply: &BytesFrame) -> Result<Outcome<Register>, RequestError> {
-    if let BytesFrame::Error(error) = reply {
-        return Err(error_reply(error));
-    }
     match (&action.op, reply) {
         (RegisterOp::Read(_), BytesFrame::BulkString(value)) => {
             let op = RegisterOp::Read(Some(text::decode(value)?));
@@ -105,26 +87,16 @@ fn interpret(action: &Register, reply: &BytesFrame) -> Result<Outcome<Register>,
         (RegisterOp::Read(_), BytesFrame::Null) => {
             Ok(Outcome::Ok(Register { key: action.key.clone(), op: RegisterOp::Read(None) }))
         }
-        (RegisterOp::Write(_) | RegisterOp::Cas { .. }, BytesFrame::SimpleString(word)) if word == "OK" => {
+        (RegisterOp::Write(_), BytesFrame::SimpleString(word)) if word == "OK" => {
             Ok(Outcome::Ok(action.clone()))
         }
-        (RegisterOp::Cas { .. }, BytesFrame::Null) => Ok(Outcome::Fail(Cause::new(
-            CauseKind::Precondition,
-            "the register did not hold the value compared with",
-        ))),
-        _ => Err(RequestError::open(
-            CauseKind::Unreadable,
-            format!("a reply of kind {:?}, which answers no such command", reply.kind()),
-        )),
-    }
-}
-
-/// The store's contract of errors, and Redis's where the store is silent.
-pub(super) fn error_reply(error: &str) -> RequestError {
-    let text = error.to_owned();
-    match error.split(' ').next() {
-        Some("CLUSTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
-        Some("ERR") => RequestError::definite(CauseKind::Rejected, text),
-        _ => RequestError::open(CauseKind::Unknown, text),
+        (RegisterOp::Cas { old, .. }, BytesFrame::BulkString(_) | BytesFrame::Null) => {
+            let saw = match reply {
+                BytesFrame::BulkString(value) => Some(text::decode(value)?),
+                _ => None,
+            };
+            Ok(if saw == *old { Outcome::Ok(action.clone()) } else { Outcome::Fail(Cause::differs(saw)) })
+        }
+        (_, other) => Err(unexpected(other)),
     }
 }

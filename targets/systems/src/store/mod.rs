@@ -1,8 +1,12 @@
 //! Our own key-value store, which speaks RESP: how it is launched and spoken to.
 
 mod client;
+mod counter_client;
+mod session;
+mod set_client;
 mod status;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +14,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
+use duress_history::counter::Counter;
 use duress_history::register::Register;
+use duress_history::set::Set;
 use duress_history::{ClockBound, NodeId, Promise};
 use duress_settings::{Offer, Settings, SettingsError};
 use serde::Deserialize;
@@ -19,6 +25,7 @@ use tokio::time::Instant;
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
 use crate::subject::Subject;
 use crate::system::{Description, MissingSystem, System};
@@ -43,7 +50,7 @@ impl Store {
                 summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)"
                     .to_owned(),
                 offer,
-                vocabularies: vec!["register".to_owned()],
+                vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
             },
         }
@@ -55,9 +62,8 @@ impl System for Store {
         &self.description
     }
 
-    fn available(&self) -> Result<(), MissingSystem> {
-        // It is a subcommand of the program that asks.
-        Ok(())
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        self.subject.available(programs)
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
@@ -81,14 +87,22 @@ impl System for Store {
             _ => 0,
         };
         let port = self.subject.client_port;
-        let address = {
-            let topology = topology.clone();
-            move |node: &NodeId| topology.address(node, port)
-        };
-        let clients = Clients::default().with::<Register>(move |seat| {
-            let to = address(&seat.node)?;
-            Ok(Box::new(client::StoreClient::new(seat, to)))
-        });
+        let nodes = topology.clone();
+        let address = Arc::new(move |node: &NodeId| nodes.address(node, port));
+        let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
+        let clients = Clients::default()
+            .with::<Register>(move |seat| {
+                let to = of_registers(&seat.node)?;
+                Ok(Box::new(client::StoreClient::new(seat, to)))
+            })
+            .with::<Set>(move |seat| {
+                let to = of_sets(&seat.node)?;
+                Ok(Box::new(set_client::SetClient::new(seat, to)))
+            })
+            .with::<Counter>(move |seat| {
+                let to = of_counters(&seat.node)?;
+                Ok(Box::new(counter_client::CounterClient::new(seat, to)))
+            });
         Ok(Arc::new(StoreCluster {
             subject: self.subject.clone(),
             settings: settings.clone(),
@@ -202,6 +216,18 @@ impl Deployment for StoreCluster {
     ) -> Result<NodeStatus, NotReady> {
         let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
         status::ask(from, to, deadline).await.map_err(|failure| NotReady::because(node, "INFO", failure))
+    }
+
+    async fn copies(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<Option<Vec<ReplicaCopy>>, NotReady> {
+        let (to, deadline) = (self.address(node)?, Instant::now() + deadline);
+        let copy = status::contents(from, to, deadline).await;
+        copy.map(|copy| Some(vec![copy]))
+            .map_err(|failure| NotReady::because(node, "DEBUG CONTENTS", failure))
     }
 
     fn clients(&self) -> &Clients {

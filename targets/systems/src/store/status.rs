@@ -3,15 +3,16 @@
 use std::net::SocketAddr;
 
 use duress_history::NodeId;
-use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
+use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::Instant;
 
 use crate::deployment::{NodeStatus, Role};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
+use crate::replica::ReplicaCopy;
 use crate::resp::RespConnection;
 use crate::store::CutOff;
-use crate::store::client::error_reply;
+use crate::store::session::{error_reply, unexpected};
 
 /// A key that no workload uses. Reading it changes nothing.
 const PROBE_KEY: &[u8] = b"duress:probe";
@@ -33,7 +34,7 @@ pub(super) async fn ready(
     match connection.call(&[b"GET", PROBE_KEY], deadline).await? {
         BytesFrame::BulkString(_) | BytesFrame::Null => {}
         BytesFrame::Error(error) => return Err(error_reply(&error)),
-        other => return Err(unreadable(&other)),
+        other => return Err(unexpected(&other)),
     }
     let missing = match cut_off {
         Some(CutOff::NoPrimary) => info(&mut connection, deadline)
@@ -62,16 +63,35 @@ pub(super) async fn ask(
     info(&mut connection, deadline).await.map(|text| parse(&text))
 }
 
+/// What the node holds of its own.
+pub(super) async fn contents(
+    from: &dyn Place,
+    to: SocketAddr,
+    deadline: Instant,
+) -> Result<ReplicaCopy, RequestError> {
+    let mut connection = RespConnection::open(from, to, deadline).await?;
+    let parts = match connection.call(&[b"DEBUG", b"CONTENTS"], deadline).await? {
+        BytesFrame::Array(parts) => parts,
+        BytesFrame::Error(error) => return Err(error_reply(&error)),
+        other => return Err(unexpected(&other)),
+    };
+    let mut texts = parts.iter().map(|part| match part {
+        BytesFrame::BulkString(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+        other => Err(unexpected(other)),
+    });
+    let position = texts.next().transpose()?.unwrap_or_default();
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    let (pairs, _) = texts.as_chunks::<2>();
+    let values = pairs.iter().cloned().map(|[key, value]| (key, value)).collect();
+    Ok(ReplicaCopy { position, values, ..ReplicaCopy::default() })
+}
+
 async fn info(connection: &mut RespConnection, deadline: Instant) -> Result<String, RequestError> {
     match connection.call(&[b"INFO"], deadline).await? {
         BytesFrame::BulkString(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
         BytesFrame::Error(error) => Err(error_reply(&error)),
-        other => Err(unreadable(&other)),
+        other => Err(unexpected(&other)),
     }
-}
-
-fn unreadable(reply: &BytesFrame) -> RequestError {
-    RequestError::open(CauseKind::Unreadable, format!("a reply of kind {:?}", reply.kind()))
 }
 
 /// Reads `INFO`'s lines of the form `key:value`. A line that is missing or says nothing known leaves its field unknown.

@@ -181,3 +181,8 @@ pub async fn insist(client: &mut dyn Client<Register>, operation: &Register, exp
         tokio::time::sleep(BETWEEN_ATTEMPTS).await;
     }
 }
+
+/// Runs a test on a runtime of its own.
+pub fn block_on(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use duress_targets::kafka::{
     Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
 };
 use duress_targets::{Client, Outcome, OwnNetwork, TABLE_TOPIC};
+use duress_testing::{Missing, Need, trial};
+use libtest_mimic::Arguments;
 use tokio::time::Instant;
 
 /// How long anything may take that must happen in the end.
@@ -27,12 +30,10 @@ const OPTIONS: ClientOptions = ClientOptions {
 };
 
 /// The brokers of Apache Kafka to try this with, if there are any.
-fn apache() -> Option<Vec<SocketAddr>> {
-    let Ok(addresses) = std::env::var("DURESS_TEST_KAFKA") else {
-        println!("skipped: DURESS_TEST_KAFKA does not say where brokers are (address:port,…)");
-        return None;
-    };
-    Some(addresses.split(',').map(|address| address.parse().unwrap()).collect())
+fn apache() -> Result<Vec<SocketAddr>, Missing> {
+    let reason = "DURESS_TEST_KAFKA does not say where brokers are (address:port,…)";
+    let addresses = std::env::var("DURESS_TEST_KAFKA").map_err(|_| Missing::new(Need::Kafka, reason))?;
+    Ok(addresses.split(',').map(|address| address.parse().unwrap()).collect())
 }
 
 /// A topic that no other test uses.
@@ -214,10 +215,15 @@ async fn as_a_table(brokers: &[SocketAddr]) {
     assert_eq!(table, BTreeMap::from([(format!("{stamp}a"), Some(3.into())), (format!("{stamp}b"), None)]));
 }
 
-#[tokio::test]
-async fn apache_kafka_understands_it() {
-    let Some(brokers) = apache() else { return };
-    by_assignment(&brokers).await;
-    by_subscription(&brokers).await;
-    as_a_table(&brokers).await;
+fn main() -> ExitCode {
+    let test = trial("apache_kafka_understands_it", || {
+        let brokers = apache()?;
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+            by_assignment(&brokers).await;
+            by_subscription(&brokers).await;
+            as_a_table(&brokers).await;
+        });
+        Ok(())
+    });
+    libtest_mimic::run(&Arguments::from_args(), vec![test]).exit_code()
 }

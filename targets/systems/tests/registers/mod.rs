@@ -52,7 +52,14 @@ pub fn short(asked: &Register, outcome: &Outcome<Register>) -> String {
                 }
             }
         }
-        Outcome::Fail(cause) => format!("fail {}", cause.kind),
+        Outcome::Fail(cause) => match &cause.saw {
+            Some(saw) => format!(
+                "fail {} saw {}",
+                cause.kind,
+                saw.as_ref().map_or("nil".to_owned(), ToString::to_string)
+            ),
+            None => format!("fail {}", cause.kind),
+        },
         Outcome::Info(cause) => format!("info {}", cause.kind),
     }
 }

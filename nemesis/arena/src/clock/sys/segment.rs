@@ -97,7 +97,7 @@ impl Segment {
         if marked == -1 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the segment is SEGMENT_SIZE bytes, mapped writable just now, and nobody else has it yet;
+        // SAFETY: the segment is SEGMENT_SIZE bytes, mapped writable just now, and no other thread has it yet;
         // the code is at most a page, as asserted, and lies in this program's own data.
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), segment.base.as_ptr(), code.len()) };
         Ok(segment)
@@ -113,7 +113,7 @@ impl Segment {
         self.parameters().generation.load(Ordering::Acquire)
     }
 
-    /// Fills the slot that is not in force; nobody reads it before [`Self::publish`]. One writer at a time.
+    /// Fills the slot that is not in force; no program reads it before [`Self::publish`]. One writer at a time.
     pub fn prepare(&self, values: &SlotValues) {
         let parameters = self.parameters();
         let next = parameters.generation.load(Ordering::Acquire).wrapping_add(1);

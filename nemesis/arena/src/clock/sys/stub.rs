@@ -16,7 +16,7 @@
 //! before the reference: so a change of rate can be published ahead and joins the two lines exactly. The
 //! writer fills the slot that is not in force and then advances the generation; a reader that finds the
 //! generation changed reads again. Unlike a sequence lock with an odd "being written" state, a writer that
-//! dies half-way blocks nobody. The kernel's clock is read *between* the two looks at the generation, so that
+//! dies half-way blocks no other. The kernel's clock is read *between* the two looks at the generation, so that
 //! a value never mixes an old offset with a time after the step.
 //!
 //! The code keeps to what callers of a vDSO may expect: it changes only registers that the C calling

@@ -258,7 +258,7 @@ impl Drop for Capture {
             Some((Store::Ring { .. }, ..)) | None => Ok(()),
         });
         if let Err(error) = ended {
-            tracing::warn!(%error, "a capture that nobody finished has not ended well");
+            tracing::warn!(%error, "a capture that was not finished has not ended well");
         }
     }
 }
@@ -291,7 +291,7 @@ pub(super) struct Capturing {
 impl Capturing {
     /// Ends it, on the switch thread's side.
     pub fn end(self) {
-        // Whoever asked for the capture may be gone.
+        // The caller of the capture may be gone.
         let _ = self.give_back.send(self.recorder);
     }
 }

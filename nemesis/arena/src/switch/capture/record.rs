@@ -1,6 +1,6 @@
 //! One captured packet as the switch thread notes it: a header of fixed size, and the packet's first bytes.
 //!
-//! Far smaller than the block it becomes in a file, and made without formatting anything: that is left to whoever
+//! Far smaller than the block it becomes in a file, and made without formatting anything: that is left to the thread that
 //! writes the file.
 
 use std::fmt;
@@ -42,7 +42,7 @@ pub enum Occasion {
     Unroutable,
     /// A packet that had been sent on its way along a shaped link did not arrive.
     Undelivered,
-    /// Somebody marked this moment; the bytes are the text.
+    /// The caller marked this moment; the bytes are the text.
     Mark,
 }
 

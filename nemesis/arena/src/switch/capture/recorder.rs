@@ -29,7 +29,7 @@ pub enum Store {
     Stream(Stream),
 }
 
-/// A moment that somebody marked.
+/// A moment that the caller marked.
 pub struct Mark {
     /// When, in nanoseconds since the run began.
     pub time: i64,

@@ -54,7 +54,7 @@ impl Stream {
                 }
                 transcript.flush()?;
                 chunk.clear();
-                // At the end of the capture nobody wants it back.
+                // At the end of the capture it is not wanted back.
                 let _ = emptied.send(chunk);
             }
             Ok(transcript)
@@ -104,7 +104,7 @@ impl Stream {
         for mark in std::mem::take(&mut self.marks) {
             self.chunk = Vec::with_capacity(HEADER + MARK);
             self.write_mark(&mark);
-            // Waits for room, since there is nobody else left to keep waiting. A writer that has ended says why below.
+            // Waits for room, since no other thread is left to keep waiting. A writer that has ended says why below.
             let _ = self.full.send(std::mem::take(&mut self.chunk));
         }
         drop(self.full);

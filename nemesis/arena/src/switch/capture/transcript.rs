@@ -113,7 +113,7 @@ impl Transcript {
     }
 }
 
-/// What somebody who opens the file must know.
+/// What a reader of the file must know.
 fn introduction(run_start: i64) -> String {
     format!(
         "run-start-ns={run_start}\n\

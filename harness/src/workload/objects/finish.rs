@@ -3,18 +3,41 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use duress_history::register::{Register, RegisterOp};
+use duress_history::recorder::RecordError;
 use duress_history::{Event, NodeId, OpType, Scalar};
 
+use super::Object;
+use crate::run::dispatcher::{Dispatcher, Stop};
 use crate::workload::generator::{Context, Generator, Next};
+use crate::workload::kind::Ending;
 
 /// How long replicas are left alone before keys on which they differ are read again.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
 
+/// Reads `keys` through every node, until `deadline` since clients began.
+///
+/// # Errors
+/// [`RecordError`] when the history cannot be kept.
+pub async fn read_all<A: Object>(
+    keys: BTreeSet<Scalar>,
+    dispatcher: &mut Dispatcher<A>,
+    deadline: Duration,
+) -> Result<Ending, RecordError> {
+    let asked = keys.len();
+    let mut finals = FinalReads::new(keys, dispatcher.nodes(), deadline);
+    dispatcher.run(&mut finals, Stop::Now, async {}).await?;
+    Ok(match finals.unanswered() {
+        0 => Ending::default(),
+        unanswered => Ending::undecided(format!(
+            "{unanswered} of {asked} keys were not read through every node at the end: a write lost there would not be seen"
+        )),
+    })
+}
+
 /// Reads each key through each node; a read that fails is asked again, and so are keys on which nodes differ, until a
 /// deadline. Replicas that lag have so long to catch up.
 #[derive(Debug)]
-pub struct FinalReads {
+pub struct FinalReads<A: Object> {
     /// The node that each process slot speaks to.
     nodes: Vec<NodeId>,
     /// Of each node, the keys still to be read through it.
@@ -22,13 +45,13 @@ pub struct FinalReads {
     /// Reads that have begun and not been answered.
     open: BTreeSet<(NodeId, Scalar)>,
     /// The last answer of each node for each key.
-    answers: BTreeMap<Scalar, BTreeMap<NodeId, Option<Scalar>>>,
+    answers: BTreeMap<Scalar, BTreeMap<NodeId, A::Held>>,
     /// When the next round begins, while nodes differ.
     next_round: Option<Duration>,
     deadline: Duration,
 }
 
-impl FinalReads {
+impl<A: Object> FinalReads<A> {
     /// Reads `keys` through every node of `nodes`, which are those of the process slots; gives up at `deadline` since
     /// clients began.
     pub fn new(keys: impl IntoIterator<Item = Scalar>, nodes: Vec<NodeId>, deadline: Duration) -> Self {
@@ -46,7 +69,7 @@ impl FinalReads {
 
     /// The keys on which nodes differ.
     fn disputed(&self) -> Vec<Scalar> {
-        let differ = |answers: &&BTreeMap<NodeId, Option<Scalar>>| {
+        let differ = |answers: &&BTreeMap<NodeId, A::Held>| {
             let mut values = answers.values();
             values.next().is_some_and(|first| values.any(|other| other != first))
         };
@@ -54,8 +77,8 @@ impl FinalReads {
     }
 }
 
-impl Generator<Register> for FinalReads {
-    fn next(&mut self, context: &Context) -> Next<Register> {
+impl<A: Object> Generator<A> for FinalReads<A> {
+    fn next(&mut self, context: &Context) -> Next<A> {
         if context.now >= self.deadline {
             return Next::Done;
         }
@@ -80,24 +103,23 @@ impl Generator<Register> for FinalReads {
         match self.todo.get_mut(node).and_then(VecDeque::pop_front) {
             Some(key) => {
                 self.open.insert((node.clone(), key.clone()));
-                Next::Op(Register { key, op: RegisterOp::Read(None) })
+                Next::Op(A::reading(key))
             }
             // Other slots speak to other nodes.
             None => Next::Pending,
         }
     }
 
-    fn update(&mut self, event: &Event<Register>) {
-        let Some(node) = &event.node else { return };
-        let Register { key, op } = &event.action;
+    fn update(&mut self, event: &Event<A>) {
+        let (Some(node), Some(key)) = (&event.node, event.action.object()) else { return };
         if event.op_type == OpType::Invoke || !self.open.remove(&(node.clone(), key.clone())) {
             return;
         }
-        match (event.op_type, op) {
-            (OpType::Ok, RegisterOp::Read(value)) => {
-                self.answers.entry(key.clone()).or_default().insert(node.clone(), value.clone());
+        match event.action.held().filter(|_| event.op_type == OpType::Ok) {
+            Some(held) => {
+                self.answers.entry(key.clone()).or_default().insert(node.clone(), held);
             }
-            _ => self.todo.entry(node.clone()).or_default().push_back(key.clone()),
+            None => self.todo.entry(node.clone()).or_default().push_back(key.clone()),
         }
     }
 }
@@ -105,13 +127,15 @@ impl Generator<Register> for FinalReads {
 #[cfg(test)]
 mod tests {
     use duress_history::Process;
+    use duress_history::register::{Register, RegisterOp};
 
     use super::*;
 
     /// Runs the reads with `answer(node, key, round)`, where a round is a time at which a node is asked.
-    fn run(answer: impl Fn(&str, u64) -> Option<i64>) -> (FinalReads, Vec<String>) {
+    fn run(answer: impl Fn(&str, u64) -> Option<i64>) -> (FinalReads<Register>, Vec<String>) {
         let nodes = vec![NodeId::new("n1"), NodeId::new("n2")];
-        let mut reads = FinalReads::new([Scalar::from("x")], nodes.clone(), Duration::from_secs(1));
+        let mut reads =
+            FinalReads::<Register>::new([Scalar::from("x")], nodes.clone(), Duration::from_secs(1));
         let (mut now, mut asked) = (0, Vec::new());
         'run: loop {
             let mut wake = now + 10;

@@ -1,4 +1,4 @@
-//! A trial: one `duress run` as a child process, ended when it must be, and what it left.
+//! A trial: one `duress run` or `duress replay` as a child process, ended when it must be, and what it left.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::halt::Halt;
 use crate::cli::exit::Exit;
 use crate::judge::verdict::RunVerdict;
 use crate::record::verdict::{VerdictError, VerdictRecord};
@@ -24,7 +25,7 @@ use crate::run::conductor::chain;
 const GRACE_TO_FINISH: Duration = Duration::from_secs(40);
 /// After that, it only has to leave.
 const GRACE_TO_LEAVE: Duration = Duration::from_secs(15);
-/// When nobody wants its verdict any more, it is asked to leave so soon.
+/// When its verdict is not wanted any more, it is asked to leave so soon.
 const GRACE_UNWANTED: Duration = Duration::from_secs(1);
 
 /// What is run in one trial.
@@ -58,6 +59,12 @@ pub struct Trial {
     /// The command that runs it again, where a plan was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
+    /// Faults that took hold, as was proven, by family.
+    #[serde(default)]
+    pub faults: BTreeMap<String, u32>,
+    /// Operations that succeeded.
+    #[serde(default)]
+    pub operations: u64,
 }
 
 /// What a trial came to.
@@ -120,17 +127,6 @@ impl Trial {
     }
 }
 
-/// Why a trial has no finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halt {
-    /// Go on.
-    No,
-    /// The time for the whole is up.
-    OutOfBudget,
-    /// Somebody asked the matrix to end.
-    Interrupted,
-}
-
 /// The file of what a trial printed.
 const OUTPUT: &str = "output.txt";
 
@@ -172,7 +168,7 @@ pub async fn run(
             overdue = true;
             child.end(GRACE_TO_FINISH).await?
         }
-        // The sender outlives every trial; were it gone, there would be nobody to run for.
+        // The sender outlives every trial; were it gone, there would be nothing to run for.
         _ = halt.wait_for(|halt| *halt != Halt::No) => {
             child.end(GRACE_UNWANTED).await?;
             return Ok(None);
@@ -185,13 +181,15 @@ pub async fn run(
         finding = Finding::Broken { reasons: vec![reason] };
     }
     Ok(Some(Trial {
-        command: format!("duress {}", super::command::Shell(&spec.words)),
+        command: format!("duress {}", super::shell::Shell(&spec.words)),
         seed: spec.seed,
         finding,
         seconds: began.elapsed().as_secs_f64(),
-        folder: left.folder,
         home: spec.folder.clone(),
-        replay: left.verdict.ok().flatten().map(|record| record.replay),
+        faults: left.faults(),
+        operations: left.record().map_or(0, |record| record.statistics.counts.ok),
+        replay: left.record().map(|record| record.replay.clone()),
+        folder: left.folder,
     }))
 }
 
@@ -242,6 +240,21 @@ impl Left {
         let here = std::env::current_dir().unwrap_or_default();
         let shown = run.strip_prefix(&here).unwrap_or(&run).to_owned();
         Self { folder: shown, verdict: VerdictRecord::load(&run), printed }
+    }
+
+    fn record(&self) -> Option<&VerdictRecord> {
+        self.verdict.as_ref().ok().and_then(Option::as_ref)
+    }
+
+    /// The faults that took hold, by the first word of what they are called.
+    fn faults(&self) -> BTreeMap<String, u32> {
+        let mut count = BTreeMap::new();
+        let proven = self.record().into_iter().flat_map(|record| &record.faults);
+        for fault in proven.filter(|fault| fault.took_hold.is_some()) {
+            let family = fault.what.split_whitespace().next().unwrap_or_default();
+            *count.entry(family.to_owned()).or_default() += 1;
+        }
+        count
     }
 
     /// What the run came to. Its exit code and its verdict must say the same.

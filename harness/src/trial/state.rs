@@ -1,10 +1,10 @@
-//! What was run already: kept as it happens, so that an interrupted matrix goes on where it was.
+//! What was run already: kept as it happens, so that interrupted runs go on where they were.
 //!
 //! `state.jsonl` in the output folder has a line for each trial that ended, under a key made of its command, its deadline
 //! and the program itself. A rebuilt program, whose lines replace those of the one before, or a changed cell therefore
 //! begins anew, and nothing else does. Trials that
 //! were cut off are not in it. Once everything that was asked for has been run, its lines are taken out: the next
-//! matrix runs everything again.
+//! time everything is run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::trial::{Trial, TrialSpec};
+use super::child::{Trial, TrialSpec};
 
 /// What identifies a trial: equal keys stand for the same run of the same program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub struct State {
 /// Whether what is there already counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Past {
-    /// Go on where an interrupted matrix was.
+    /// Go on where it was interrupted.
     Resume,
     /// Begin anew.
     Forget,
@@ -89,7 +89,7 @@ pub enum Past {
 
 /// The state that cannot be kept.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot keep the state of the matrix in {}", path.display())]
+#[error("cannot keep the state of the runs in {}", path.display())]
 pub struct StateError {
     /// The file.
     path: PathBuf,
@@ -185,8 +185,8 @@ fn rewrite(path: &Path, program: ProgramKey, known: &BTreeMap<TrialKey, Trial>) 
 mod tests {
     use std::time::Duration;
 
-    use super::super::trial::Finding;
     use super::*;
+    use crate::trial::Finding;
 
     const THIS: ProgramKey = ProgramKey(1);
 
@@ -204,6 +204,8 @@ mod tests {
             folder: "there".into(),
             home: "there".into(),
             replay: None,
+            faults: Default::default(),
+            operations: 0,
         }
     }
 

@@ -1,0 +1,183 @@
+//! `duress hunt`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use duress_nemesis::FaultSpec;
+use duress_targets::System;
+use rand::RngExt;
+
+use super::run::{families, missing, workload};
+use super::shrink::{Shrinking, shrink_run};
+use super::target::TargetArgs;
+use super::words::duration;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{print, tell};
+use crate::hunt::draw::{Fixed, draw, modes};
+use crate::hunt::session::{Ending, Setup, hunt as run_hunt};
+use crate::plan::NODES_MAX;
+use crate::trial::state::{Past, ProgramKey, State};
+use crate::trial::{Finding, Trial, halting};
+
+/// The nodes of the cluster that the command line is tried with, where it gives no number.
+const NODES: usize = 3;
+
+#[derive(Debug, Args)]
+pub struct HuntArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// What clients do (`duress workloads` lists it)
+    #[arg(long)]
+    workload: Option<String>,
+    /// The faults, as in `duress run`
+    #[arg(long, value_name = "MIX")]
+    faults: Option<String>,
+    /// How many nodes each cluster has
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// How long clients run in each run
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    time_limit: Option<Duration>,
+    /// End after this, shrinking included
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30m")]
+    budget: Duration,
+    /// End after so many runs
+    #[arg(long, value_name = "NUMBER")]
+    runs_max: Option<u64>,
+    /// How many runs there are at a time [default: one for every two processors]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+    /// What every run is drawn from [default: that of the hunt that was interrupted, else random, and printed]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where results and run folders are kept [default: runs/hunt/<target>]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Begin anew, though an interrupted hunt has run some of it already
+    #[arg(long)]
+    fresh: bool,
+    /// Leave the run that found an anomaly as it is
+    #[arg(long)]
+    no_shrink: bool,
+    /// Print so many of the runs, and end
+    #[arg(long, value_name = "NUMBER")]
+    list: Option<u64>,
+}
+
+/// How many runs there are at a time where nothing else is said: a cluster and its clients keep two processors busy.
+pub(super) fn jobs(given: Option<u16>) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    given.map_or((cores / 2).max(1), usize::from)
+}
+
+/// `duress hunt`.
+pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
+    let system = args.target.system()?;
+    // It forks, so that there must be no thread yet.
+    let (allowed, _) = families()?;
+    let fixed = Fixed {
+        target: system.description().name.clone(),
+        // Each run has its own number of nodes.
+        request: args.target.request(0)?,
+        workload: args.workload.clone(),
+        faults: args.faults.clone(),
+        nodes: args.nodes,
+        time_limit_s: args.time_limit.map(|limit| limit.as_secs().max(1)),
+    };
+    validate(system, &fixed)?;
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs/hunt").join(&fixed.target));
+    let seed_file = out.join("seed");
+    let before = fs::read_to_string(&seed_file).ok().and_then(|text| text.trim().parse().ok());
+    let random = || rand::rng().random_range(0..=u64::from(u32::MAX));
+    let seed: u64 = args.seed.or(before.filter(|_| !args.fresh)).unwrap_or_else(random);
+    if let Some(count) = args.list {
+        let runs = (1..=count).map(|number| draw(system, &fixed, &allowed, seed, number));
+        print(runs.map(|run| format!("duress {}\n", crate::trial::Shell(&run.words))).collect::<String>())?;
+        return Ok(Exit::Valid);
+    }
+    system.available(&fixed.request.programs).map_err(missing)?;
+    let written = |path: &PathBuf| {
+        let context = format!("cannot write {}", path.display());
+        move |error: std::io::Error| Failure::internal(anyhow::Error::new(error).context(context))
+    };
+    fs::create_dir_all(&out).map_err(written(&out))?;
+    let _lock = super::matrix::lock(&out, "hunt")?;
+    fs::write(&seed_file, format!("{seed}\n")).map_err(written(&seed_file))?;
+    let program = std::env::current_exe().map_err(Failure::internal)?;
+    let program_key = ProgramKey::of(&program).map_err(Failure::internal)?;
+    let past = if args.fresh { Past::Forget } else { Past::Resume };
+    let mut state = State::open(&out, program_key, past).map_err(Failure::internal)?;
+    let setup = Setup {
+        program,
+        program_key,
+        out: out.clone(),
+        jobs: jobs(args.jobs),
+        runs_max: args.runs_max,
+        end: Some(Instant::now() + args.budget),
+    };
+    tell(format_args!(
+        "hunting {}, seed {seed}, at most {} s, {} at a time{}; everything is kept in {}",
+        fixed.target,
+        args.budget.as_secs(),
+        setup.jobs,
+        if state.is_empty() { String::new() } else { format!(", {} runs are done already", state.len()) },
+        out.display()
+    ));
+    let began = Instant::now();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let runs = halting(Some(args.budget), async |halt| {
+        run_hunt(&setup, &mut state, halt, |number| draw(system, &fixed, &allowed, seed, number), ended).await
+    });
+    let hunted = runtime.block_on(runs).map_err(Failure::internal)?.map_err(Failure::internal)?;
+    let summary = hunted.words();
+    let path = out.join("summary.txt");
+    fs::write(&path, &summary).map_err(written(&path))?;
+    print(&summary)?;
+    if let Some((_, found)) = hunted.found()
+        && !args.no_shrink
+        && hunted.ending == Ending::Found
+    {
+        let shrinking = Shrinking {
+            out: out.join("shrunk"),
+            budget: args.budget.saturating_sub(began.elapsed()),
+            jobs: setup.jobs,
+        };
+        shrink_run(&found.folder, &shrinking)?;
+    }
+    Ok(hunted.exit())
+}
+
+/// Finds what is wrong with the command line before anything is started: what is given must fit at least one mode.
+fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
+    let nodes = fixed.nodes.unwrap_or(NODES);
+    if !(1..=NODES_MAX).contains(&nodes) {
+        return Err(Failure::usage(anyhow::anyhow!("--nodes is {nodes}: a cluster has 1 to 99 nodes")));
+    }
+    modes(system, fixed, nodes).map_err(Failure::usage)?;
+    if let Some(name) = &fixed.workload {
+        workload(system, name)?;
+    }
+    match fixed.faults.as_deref() {
+        None | Some("all") => {}
+        Some(mix) => _ = FaultSpec::parse_mix(mix).map_err(Failure::usage)?,
+    }
+    Ok(())
+}
+
+/// Says how a run ended, in a line.
+fn ended(number: u64, trial: &Trial) {
+    let what = match &trial.finding {
+        Finding::Valid => "quiet".to_owned(),
+        Finding::Invalid { anomalies } => {
+            let kinds: Vec<&str> = anomalies.iter().map(|found| found.kind.name()).collect();
+            format!("FOUND {}", kinds.join(", "))
+        }
+        Finding::Unknown { reasons } => format!("unknown: {}", reasons.join("; ")),
+        Finding::Broken { reasons } => format!("broken: {}", reasons.join("; ")),
+        Finding::Error { message } => format!("failed: {message}"),
+    };
+    tell(format_args!("{number}: {what} ({:.0} s): {}", trial.seconds, trial.command));
+}

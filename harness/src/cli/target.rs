@@ -1,0 +1,55 @@
+//! The system under test on the command line: what `duress run` and `duress hunt` have in common.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use duress_settings::Request;
+use duress_targets::System;
+
+use super::words::option;
+use crate::cli::exit::Failure;
+use crate::systems::systems;
+
+/// A system, and how it is to be set.
+#[derive(Debug, Args)]
+pub(super) struct TargetArgs {
+    /// The system under test (`duress targets` lists them)
+    target: String,
+    /// Its mode of operation [default: the target's first; a hunt draws it]
+    #[arg(long)]
+    mode: Option<String>,
+    /// An option of the target, as key=value; may be repeated
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = option)]
+    options: Vec<(String, String)>,
+    /// The program of a system in the place of the one that would be found, as name=path; so two releases are compared
+    #[arg(long = "program", value_name = "NAME=PATH", value_parser = option)]
+    programs: Vec<(String, String)>,
+    /// Switch on one seeded bug (`duress bugs` lists them); in a run, its scenario then fills in what is not given
+    #[arg(long, value_name = "NAME")]
+    pub(super) bug: Option<String>,
+}
+
+impl TargetArgs {
+    /// The system.
+    pub(super) fn system(&self) -> Result<&'static dyn System, Failure> {
+        systems().find(&self.target).map_err(Failure::usage)
+    }
+
+    /// What is asked of it, on so many nodes. Paths of programs do not depend on where a plan is replayed.
+    pub(super) fn request(&self, nodes: usize) -> Result<Request, Failure> {
+        let absolute = |(name, path): &(String, String)| match std::path::absolute(path) {
+            Ok(path) => Ok((name.clone(), path)),
+            Err(error) => {
+                Err(Failure::usage(anyhow::Error::new(error).context(format!("--program {name}={path}"))))
+            }
+        };
+        Ok(Request {
+            mode: self.mode.clone(),
+            options: self.options.iter().cloned().collect(),
+            bug: self.bug.clone(),
+            programs: self.programs.iter().map(absolute).collect::<Result<BTreeMap<String, PathBuf>, _>>()?,
+            nodes,
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! What each run of a hunt is: what the user has fixed is kept, everything else is drawn from the hunt's seed and the run's
+//! number, so that run 17 of a hunt is the same whenever it is run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use duress_nemesis::{Family, variants};
+use duress_settings::{Request, Settings, SettingsError, Values};
+use duress_targets::{Node, System, Topology};
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::plan::hosts;
+use crate::workload::option::Takes;
+use crate::workload::{Workload, Workloads};
+
+/// What the user has fixed of every run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fixed {
+    /// The system under test.
+    pub target: String,
+    /// Its mode, options, bug and programs, as far as they were given; the number of nodes does not count.
+    pub request: Request,
+    /// The workload.
+    pub workload: Option<String>,
+    /// The fault mix.
+    pub faults: Option<String>,
+    /// The number of nodes.
+    pub nodes: Option<usize>,
+    /// How long clients run, in seconds.
+    pub time_limit_s: Option<u64>,
+}
+
+/// One run of a hunt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The words after `duress`, but for the folder.
+    pub words: Vec<String>,
+    /// The run's own seed, which is among the words.
+    pub seed: u64,
+    /// How long its clients run, in seconds.
+    pub time_limit_s: u64,
+}
+
+/// Lengths of runs in seconds, and how often each is drawn: most defects show early or not at all, and some need long.
+const LENGTHS: [(u64, u32); 3] = [(12, 5), (25, 3), (50, 2)];
+/// Sizes of clusters.
+const SIZES: [(usize, u32); 2] = [(3, 3), (5, 2)];
+/// Processes for each node: published partition failures need few operations, races need many.
+const LOADS: [(&str, u32); 4] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1)];
+/// When clients give up, in milliseconds.
+const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
+/// By what a workload's number is multiplied, as numerator and denominator.
+const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
+
+/// The run `number` of a hunt from `seed` on `system`, with the families of faults that this machine allows.
+#[must_use]
+pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, number: u64) -> Drawn {
+    // Runs of one hunt must not share their random numbers.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(number);
+    let seed = rng.random_range(0..=u64::from(u32::MAX));
+    let nodes = fixed.nodes.unwrap_or_else(|| weighted(&SIZES, &mut rng));
+    let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
+    let settings = settings(system, fixed, nodes, &mut rng);
+    let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
+    let allowed: Vec<Family> =
+        allowed.iter().copied().filter(|family| !rests_on_clocks || *family != Family::Clock).collect();
+    let mut words = vec!["run".to_owned(), fixed.target.clone()];
+    let mut say = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+    if let Some(settings) = &settings {
+        say("mode", settings.mode.clone());
+    }
+    if let Some(bug) = &fixed.request.bug {
+        say("bug", bug.clone());
+    }
+    for (name, path) in &fixed.request.programs {
+        say("program", format!("{name}={}", path.display()));
+    }
+    say("nodes", nodes.to_string());
+    say("time-limit", format!("{time_limit_s}s"));
+    let load = weighted(&LOADS, &mut rng);
+    say("concurrency", load.to_owned());
+    say("timeout", format!("{}ms", weighted(&TIMEOUTS, &mut rng)));
+    if let Some(workload) = workload(system, fixed, &mut rng) {
+        say("workload", workload.name().to_owned());
+        for (name, value) in workload_options(workload, nodes, &mut rng) {
+            say(name, value.to_string());
+        }
+    }
+    say("faults", fixed.faults.clone().unwrap_or_else(|| faults(&allowed, nodes, &mut rng)));
+    say("seed", seed.to_string());
+    let options = settings.iter().flat_map(|settings| &settings.options);
+    for (name, value) in options.filter(|(name, value)| is_said(system, fixed, name, value)) {
+        words.extend(["-o".to_owned(), format!("{name}={value}")]);
+    }
+    Drawn { words, seed, time_limit_s }
+}
+
+/// Whether what the target promises rests on clocks. A clock that is wrong by more than that breaks the promise rightly,
+/// which is no defect.
+fn rests_on_clocks(system: &dyn System, settings: &Settings, nodes: usize) -> bool {
+    let nodes = hosts("n", nodes, 0).into_iter().map(|host| Node { name: host.name, address: host.address });
+    let deployment = system.deploy(settings, &Topology { nodes: nodes.collect() });
+    deployment.is_ok_and(|deployment| deployment.clock_bound().is_some())
+}
+
+fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
+    let (choice, _) = choices.choose_weighted(rng, |(_, weight)| *weight).expect("weights are positive");
+    *choice
+}
+
+/// The modes of `system` that take what is fixed, on so many nodes; at least one.
+///
+/// # Errors
+/// Why the first mode does not take it, where none does.
+pub fn modes(system: &dyn System, fixed: &Fixed, nodes: usize) -> Result<Vec<String>, SettingsError> {
+    let modes: Vec<String> = match &fixed.request.mode {
+        Some(mode) => vec![mode.clone()],
+        None => system.description().offer.modes.iter().map(|mode| mode.name.clone()).collect(),
+    };
+    let (mut fitting, mut refused) = (Vec::new(), None);
+    for mode in modes {
+        match system.resolve(&Request { mode: Some(mode.clone()), nodes, ..fixed.request.clone() }) {
+            Ok(_) => fitting.push(mode),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    match refused {
+        Some(error) if fitting.is_empty() => Err(error),
+        _ => Ok(fitting),
+    }
+}
+
+/// A mode, with words of its options; nothing where no mode takes what is fixed, which `duress run` then explains.
+fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng) -> Option<Settings> {
+    let modes = modes(system, fixed, nodes).ok()?;
+    // The first mode is what most users run.
+    let first = modes.first().filter(|_| rng.random_bool(0.5));
+    let mode = first.or_else(|| modes.choose(rng))?;
+    let mut options = fixed.request.options.clone();
+    for option in system.description().offer.options_of(mode) {
+        let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else { continue };
+        if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(0.3)) {
+            options.entry(option.name.clone()).or_insert_with(|| word.clone());
+        }
+    }
+    let request = Request { mode: Some(mode.clone()), options, nodes, ..fixed.request.clone() };
+    system.resolve(&request).ok()
+}
+
+/// Whether a setting of the target's option is worth saying: it was fixed, or is not the default.
+fn is_said(system: &dyn System, fixed: &Fixed, name: &str, value: &str) -> bool {
+    let options = &system.description().offer.options;
+    let default = options.iter().any(|option| option.name == name && option.default == value);
+    !default || fixed.request.options.contains_key(name)
+}
+
+fn workload(system: &dyn System, fixed: &Fixed, rng: &mut impl Rng) -> Option<&'static dyn Workload> {
+    let known: Vec<&'static dyn Workload> = Workloads::of(system).collect();
+    match &fixed.workload {
+        Some(name) => known.into_iter().find(|workload| workload.name() == name),
+        None => known.choose(rng).copied(),
+    }
+}
+
+/// Some of the workload's numbers, far from their defaults: few keys and many, short lives and long ones.
+fn workload_options(
+    workload: &dyn Workload,
+    nodes: usize,
+    rng: &mut impl Rng,
+) -> BTreeMap<&'static str, u64> {
+    let mut drawn = BTreeMap::new();
+    let mut options = workload.defaults();
+    for option in workload.options().iter().filter(|option| option.takes == Takes::Number) {
+        let Some(default) = options.get(option.field).and_then(serde_json::Value::as_u64) else { continue };
+        let (times, over) = *SCALES.choose(rng).expect("there are some");
+        let value = (default * times / over).max(1);
+        let before = options.insert(option.field.to_owned(), value.into());
+        // Processes as few as they are drawn at the least.
+        if rng.random_bool(0.3) && value != default && workload.validate(&options, nodes).is_ok() {
+            drawn.insert(option.name, value);
+        } else {
+            options.extend(before.map(|before| (option.field.to_owned(), before)));
+        }
+    }
+    drawn
+}
+
+/// A fault mix: everything at once, a few families, or one variant for itself beside a family.
+fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
+    let some = |count: usize, rng: &mut _| -> Vec<String> {
+        allowed.sample(rng, count).map(|family| family.name().to_owned()).collect()
+    };
+    let mut items: BTreeSet<String> = match rng.random_range(0..4) {
+        0 => some(allowed.len(), rng),
+        1 => some(2, rng),
+        2 => some(3, rng),
+        _ => some(1, rng),
+    }
+    .into_iter()
+    .collect();
+    let fitting: Vec<String> = variants()
+        .iter()
+        .filter(|variant| allowed.contains(&variant.family) && variant.nodes_min() <= nodes)
+        .map(|variant| format!("{}:{}", variant.family.name(), variant.example))
+        .collect();
+    if let Some(variant) = fitting.choose(rng).filter(|_| items.len() < 3) {
+        items.insert(variant.clone());
+    }
+    items.into_iter().collect::<Vec<String>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systems::systems;
+
+    fn fixed(target: &str) -> Fixed {
+        Fixed { target: target.to_owned(), ..Fixed::default() }
+    }
+
+    fn drawn(fixed: &Fixed, number: u64) -> String {
+        let system = systems().find(&fixed.target).unwrap();
+        draw(system, fixed, &Family::ALL, 7, number).words.join(" ")
+    }
+
+    #[test]
+    fn a_run_is_the_same_whenever_it_is_drawn_and_no_two_are_alike() {
+        let runs: BTreeSet<String> = (0..50).map(|number| drawn(&fixed("store"), number)).collect();
+        assert_eq!(runs.len(), 50);
+        assert!((0..50).all(|number| runs.contains(&drawn(&fixed("store"), number))));
+    }
+
+    #[test]
+    fn what_is_fixed_stays() {
+        let request = Request { mode: Some("primary".to_owned()), ..Request::default() };
+        let fixed = Fixed {
+            request: request.with_option("read", "primary"),
+            nodes: Some(4),
+            faults: Some("kill".to_owned()),
+            time_limit_s: Some(9),
+            workload: Some("register".to_owned()),
+            ..fixed("store")
+        };
+        for number in 0..20 {
+            let run = drawn(&fixed, number);
+            for word in [
+                "--mode primary ",
+                "-o read=primary",
+                "--nodes 4 ",
+                "--faults kill ",
+                "--time-limit 9s ",
+                "--workload register ",
+            ] {
+                assert!(run.contains(word), "{word}: {run}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bug_is_hunted_in_its_own_modes() {
+        let request = Request { bug: Some("ack-before-commit".to_owned()), ..Request::default() };
+        let fixed = Fixed { request, ..fixed("store") };
+        assert!((0..20).all(|number| drawn(&fixed, number).contains("--mode raft --bug ack-before-commit ")));
+    }
+
+    #[test]
+    fn clocks_stay_as_they_are_where_a_promise_rests_on_them() {
+        let request = Request { mode: Some("raft".to_owned()), ..Request::default() };
+        let fixed = Fixed { request: request.with_option("reads", "lease"), ..fixed("store") };
+        assert!((0..100).all(|number| !drawn(&fixed, number).contains("clock")));
+    }
+
+    #[test]
+    fn much_is_drawn() {
+        let runs: Vec<String> = (0..300).map(|number| drawn(&fixed("store"), number)).collect();
+        for word in [
+            "--mode primary",
+            "--faults clock,disk,",
+            "kill:",
+            "--keys ",
+            "--nodes 3",
+            "--nodes 5",
+            "reads=",
+            "20n",
+        ] {
+            assert!(runs.iter().any(|run| run.contains(word)), "{word} is never drawn");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The workload `counter`: numbers are added to many counters, and counters are read.
+
+pub mod judge;
+pub mod mix;
+pub mod options;
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duress_history::Operation;
+use duress_history::counter::Counter;
+use duress_history::recorder::RecordError;
+
+pub use self::options::CounterOptions;
+
+use self::mix::CounterMix;
+use super::kind::{Ending, Kind};
+use super::objects::read_all;
+use super::option::WorkloadOption;
+use crate::judge::{Judgement, Question};
+use crate::plan::range::RangeError;
+use crate::run::dispatcher::Dispatcher;
+
+#[async_trait(?Send)]
+impl Kind for CounterOptions {
+    type Action = Counter;
+    type Mix = CounterMix;
+
+    const NAME: &'static str = "counter";
+    const DESCRIPTION: &'static str = "\
+numbers added to many counters, and reads of counters
+A counter is left for a fresh one after --operations-per-key operations; at the end every counter is read once more
+through every node.
+Checked: does every read lie between what had surely been added and what may have been?";
+    const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
+    const FINISH: Duration = Duration::from_secs(15);
+    const ROAMS: bool = true;
+
+    fn validate(&self, _: usize) -> Result<(), RangeError> {
+        Self::validate(self)
+    }
+
+    fn mix(&self, seed: u64) -> CounterMix {
+        CounterMix::new(*self, seed)
+    }
+
+    async fn finish(
+        mix: &CounterMix,
+        dispatcher: &mut Dispatcher<Counter>,
+        deadline: Duration,
+    ) -> Result<Ending, RecordError> {
+        read_all(mix.keys().all(), dispatcher, deadline).await
+    }
+
+    fn judge(operations: &[Operation<Counter>], question: &Question, interrupt: &AtomicBool) -> Judgement {
+        judge::judge(operations, question, interrupt)
+    }
+}

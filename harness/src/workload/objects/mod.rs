@@ -1,0 +1,130 @@
+//! What workloads on objects by key have in common: registers, sets and counters.
+//!
+//! - [`keys`]: which key an operation is about;
+//! - [`finish`]: the last reads of a run: every key through every node.
+
+pub mod finish;
+pub mod keys;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use duress_checkers::CheckReport;
+use duress_history::counter::{Counter, CounterOp};
+use duress_history::register::{Register, RegisterOp};
+use duress_history::set::{Set, SetOp};
+use duress_history::{Consistency, Operation, Scalar};
+
+pub use self::finish::{FinalReads, read_all};
+pub use self::keys::{Draw, Keys};
+
+use crate::judge::{Judgement, Question};
+use crate::run::dispatcher::Vocabulary;
+
+/// Operations on objects by key, one of which reads all that an object holds.
+pub trait Object: Vocabulary {
+    /// What an object holds, as far as two reads can differ in it.
+    type Held: Clone + Debug + PartialEq + 'static;
+
+    /// The read of the object `key`.
+    fn reading(key: Scalar) -> Self;
+
+    /// The object that it is about.
+    fn object(&self) -> Option<&Scalar>;
+
+    /// What it was answered with, if it is a read that was answered.
+    fn held(&self) -> Option<Self::Held>;
+}
+
+impl Object for Register {
+    type Held = Option<Scalar>;
+
+    fn reading(key: Scalar) -> Self {
+        Self { key, op: RegisterOp::Read(None) }
+    }
+
+    fn object(&self) -> Option<&Scalar> {
+        Some(&self.key)
+    }
+
+    fn held(&self) -> Option<Self::Held> {
+        match &self.op {
+            RegisterOp::Read(value) => Some(value.clone()),
+            RegisterOp::Write(_) | RegisterOp::Cas { .. } => None,
+        }
+    }
+}
+
+impl Object for Set {
+    type Held = BTreeSet<Scalar>;
+
+    fn reading(key: Scalar) -> Self {
+        Self { key: Some(key), op: SetOp::Read(None) }
+    }
+
+    fn object(&self) -> Option<&Scalar> {
+        self.key.as_ref()
+    }
+
+    fn held(&self) -> Option<Self::Held> {
+        match &self.op {
+            SetOp::Read(elements) => elements.as_ref().map(|elements| elements.iter().cloned().collect()),
+            SetOp::Add(_) => None,
+        }
+    }
+}
+
+impl Object for Counter {
+    type Held = i64;
+
+    fn reading(key: Scalar) -> Self {
+        Self { key: Some(key), op: CounterOp::Read(None) }
+    }
+
+    fn object(&self) -> Option<&Scalar> {
+        self.key.as_ref()
+    }
+
+    fn held(&self) -> Option<Self::Held> {
+        match self.op {
+            CounterOp::Read(value) => value,
+            CounterOp::Add(_) => None,
+        }
+    }
+}
+
+/// The index from which the final phase begins: everything is healed, nothing is written any more, and replicas are held to
+/// agree.
+#[must_use]
+pub fn settled<A>(operations: &[Operation<A>], question: &Question) -> Option<u64> {
+    let healed = question.healed_ns?;
+    operations.iter().find(|operation| operation.time >= healed).map(|operation| operation.index)
+}
+
+/// The words for a check of what `model` names against `promise`; when it keeps that, `holds` is so.
+pub(super) fn words(
+    model: &str,
+    promise: Consistency,
+    holds: &str,
+    findings: Vec<String>,
+    report: CheckReport,
+) -> Judgement {
+    let (property, broken, model) = match promise {
+        Consistency::Linearizable => ("linearizable", "not linearizable", model.to_owned()),
+        Consistency::StaleReads => (
+            "linearizable but for stale reads",
+            "more than stale reads",
+            format!("{model} --promise stale-reads"),
+        ),
+    };
+    let anomalies = report.verdict.anomalies().len();
+    Judgement {
+        property: property.to_owned(),
+        holds: holds.to_owned(),
+        broken: format!("{broken}: {anomalies} anomalies on {} keys", report.keys),
+        checked: format!("{} operations on {} keys", report.operations, report.keys),
+        findings,
+        model,
+        report,
+    }
+}

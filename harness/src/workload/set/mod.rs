@@ -1,0 +1,59 @@
+//! The workload `set`: elements are added to many sets, and each set is read whole.
+
+pub mod judge;
+pub mod mix;
+pub mod options;
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duress_history::Operation;
+use duress_history::recorder::RecordError;
+use duress_history::set::Set;
+
+pub use self::options::SetOptions;
+
+use self::mix::SetMix;
+use super::kind::{Ending, Kind};
+use super::objects::read_all;
+use super::option::WorkloadOption;
+use crate::judge::{Judgement, Question};
+use crate::plan::range::RangeError;
+use crate::run::dispatcher::Dispatcher;
+
+#[async_trait(?Send)]
+impl Kind for SetOptions {
+    type Action = Set;
+    type Mix = SetMix;
+
+    const NAME: &'static str = "set";
+    const DESCRIPTION: &'static str = "\
+elements added to many sets, and reads of whole sets
+Each element is added to its set once; a set is left for a fresh one after --operations-per-key operations; at the end
+every set is read once more through every node.
+Checked: is every acknowledged element in its set, once, from when it was acknowledged, and nothing else?";
+    const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
+    const FINISH: Duration = Duration::from_secs(15);
+    const ROAMS: bool = true;
+
+    fn validate(&self, _: usize) -> Result<(), RangeError> {
+        Self::validate(self)
+    }
+
+    fn mix(&self, seed: u64) -> SetMix {
+        SetMix::new(*self, seed)
+    }
+
+    async fn finish(
+        mix: &SetMix,
+        dispatcher: &mut Dispatcher<Set>,
+        deadline: Duration,
+    ) -> Result<Ending, RecordError> {
+        read_all(mix.keys().all(), dispatcher, deadline).await
+    }
+
+    fn judge(operations: &[Operation<Set>], question: &Question, interrupt: &AtomicBool) -> Judgement {
+        judge::judge(operations, question, interrupt)
+    }
+}

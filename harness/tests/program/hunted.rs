@@ -1,0 +1,98 @@
+//! Hunts: many runs, each drawn differently, until one finds something; and what it found, made small.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Test;
+use crate::stage::Stage;
+
+pub const TESTS: &[Test] = &[
+    ("a_defect_is_found_and_made_small", a_defect_is_found_and_made_small),
+    ("a_quiet_hunt_goes_on_where_it_was", a_quiet_hunt_goes_on_where_it_was),
+];
+
+pub const TESTS_WITHOUT_CLUSTERS: &[Test] = &[
+    ("runs_are_the_same_whenever_they_are_listed", runs_are_the_same_whenever_they_are_listed),
+    ("what_cannot_be_hunted_or_shrunk_is_said", what_cannot_be_hunted_or_shrunk_is_said),
+];
+
+/// How long a hunt may take in all.
+const PATIENCE: Duration = Duration::from_secs(420);
+
+fn json(stage: &Stage, path: &str) -> Value {
+    let text = fs::read_to_string(stage.path().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn a_defect_is_found_and_made_small() {
+    let stage = Stage::set();
+    // Registers that are answered before a majority has them: any loss of a leader shows it.
+    let line = "hunt store --bug ack-before-commit --mode raft --workload register --nodes 3 --faults kill:leader \
+                --time-limit 8 --seed 1 --budget 5m --no-shrink";
+    let hunt = stage.run(line, PATIENCE).exits(1);
+    stage.assert_vanished();
+    assert!(hunt.stdout.starts_with("FOUND in run "), "{hunt}");
+    let report = hunt.stdout.lines().find_map(|line| line.trim().strip_prefix("report: ")).expect("a report");
+    let run = report.strip_suffix("/report.html").expect("the report of a run");
+    let before = json(&stage, &format!("{run}/plan.json"));
+
+    let shrunk = stage.run(&format!("shrink {run} --budget 90s"), PATIENCE).exits(1);
+    stage.assert_vanished();
+    assert!(shrunk.stdout.starts_with("SHRUNK from "), "{shrunk}");
+    let after = json(&stage, &format!("{run}/shrunk/plan.json"));
+    let faults = |plan: &Value| plan["schedule"].as_array().unwrap().len();
+    assert!(faults(&after) <= faults(&before), "{shrunk}");
+    let rate = json(&stage, &format!("{run}/shrunk/rate.json"));
+    assert!(rate["found"].as_u64() >= Some(1), "{rate}");
+}
+
+fn a_quiet_hunt_goes_on_where_it_was() {
+    let stage = Stage::set();
+    // Links that are slow: however they are drawn, clients are answered meanwhile.
+    let line = "hunt store --mode raft --workload register --nodes 3 --faults packet:delay=20ms --time-limit 4 --seed 5 \
+                --out hunt";
+    let hunt = stage.run(&format!("{line} --runs-max 1"), PATIENCE).exits(0);
+    assert!(hunt.stdout.starts_with("QUIET: "), "{hunt}");
+    let again = stage.run(&format!("{line} --runs-max 2"), PATIENCE).exits(0);
+    assert!(again.stderr.contains("1 runs are done already"), "{again}");
+    assert!(!again.stderr.contains("\n1: ") && again.stderr.contains("\n2: quiet"), "{again}");
+    assert!(again.stdout.contains("2 runs, "), "{again}");
+    stage.assert_vanished();
+}
+
+fn runs_are_the_same_whenever_they_are_listed() {
+    let stage = Stage::set();
+    let list =
+        |seed: u64| stage.run(&format!("hunt broker --seed {seed} --list 20"), PATIENCE).exits(0).stdout;
+    assert_eq!(list(1), list(1));
+    assert_ne!(list(1), list(2));
+    // Each is a run that can be typed.
+    for line in list(3).lines() {
+        let line = line.strip_prefix("duress ").expect("a command");
+        stage.run(&format!("{line} --dry-run"), PATIENCE).exits(0);
+    }
+}
+
+fn what_cannot_be_hunted_or_shrunk_is_said() {
+    let stage = Stage::set();
+    let unknown = stage.run("hunt stores", PATIENCE).exits(254);
+    assert!(unknown.one_error().contains("did you mean \"store\""), "{unknown}");
+    for (line, word) in [
+        ("hunt store --mode raftt", "did you mean \"raft\"?"),
+        ("hunt store -o reads=sometimes", "sometimes"),
+        ("hunt store --bug no-such-bug", "no-such-bug"),
+        ("hunt store --workload log", "store has no workload \"log\""),
+        ("hunt store --faults kil", "kil"),
+        ("hunt store --nodes 100", "1 to 99 nodes"),
+    ] {
+        let refused = stage.run(&format!("{line} --list 1"), PATIENCE).exits(254);
+        assert!(refused.one_error().contains(word), "{refused}");
+    }
+    // An option of another mode than the first is drawn with that mode.
+    let listed = stage.run("hunt store -o read=any --list 5", PATIENCE).exits(0);
+    assert!(listed.stdout.lines().all(|line| line.contains("--mode primary")), "{listed}");
+    let missing = stage.run("shrink nowhere", PATIENCE).exits(254);
+    assert!(missing.one_error().contains("cannot read the plan nowhere"), "{missing}");
+}

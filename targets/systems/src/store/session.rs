@@ -1,0 +1,73 @@
+//! A client's side of the store: one connection, one command at a time, and what error replies mean.
+//!
+//! The store's error replies begin with a word that says what may have happened: `CLUSTERDOWN` and `ERR`, certainly not
+//! executed; `UNKNOWN`, perhaps. A word that the contract does not have is read as perhaps.
+
+use std::net::SocketAddr;
+
+use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
+use tokio::time::Instant;
+
+use crate::client::Seat;
+use crate::outcome::{CauseKind, RequestError};
+use crate::resp::RespConnection;
+
+/// What every client of the store has.
+pub(super) struct Session {
+    seat: Seat,
+    to: SocketAddr,
+    connection: Option<RespConnection>,
+}
+
+impl Session {
+    /// One that will connect from its seat to `to` when it has to.
+    pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
+        Self { seat, to, connection: None }
+    }
+
+    /// When an operation that begins now is given up.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.seat.timeout
+    }
+
+    /// Sends a command and reads its reply by `read`.
+    ///
+    /// # Errors
+    /// A [`RequestError`]: no reply, an error reply, or what `read` makes of it.
+    pub(super) async fn ask<T>(
+        &mut self,
+        words: &[&[u8]],
+        deadline: Instant,
+        read: impl FnOnce(&BytesFrame) -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
+        let mut connection = match self.connection.take().filter(RespConnection::is_idle) {
+            Some(connection) => connection,
+            None => RespConnection::open(&*self.seat.place, self.to, deadline).await?,
+        };
+        let answer = match &connection.call(words, deadline).await? {
+            BytesFrame::Error(error) => Err(error_reply(error)),
+            reply => read(reply),
+        };
+        if !matches!(&answer, Err(failure) if failure.cause.kind == CauseKind::Unreadable) {
+            self.connection = Some(connection);
+        }
+        answer
+    }
+}
+
+/// The store's contract of errors, and Redis's where the store is silent.
+pub(super) fn error_reply(error: &str) -> RequestError {
+    let text = error.to_owned();
+    match error.split(' ').next() {
+        Some("CLUSTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
+        Some("ERR") => RequestError::definite(CauseKind::Rejected, text),
+        _ => RequestError::open(CauseKind::Unknown, text),
+    }
+}
+
+/// The error of a reply that does not answer the command.
+pub(super) fn unexpected(reply: &BytesFrame) -> RequestError {
+    let text = format!("a reply of kind {:?}, which answers no such command", reply.kind());
+    RequestError::open(CauseKind::Unreadable, text)
+}
