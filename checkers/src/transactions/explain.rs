@@ -251,6 +251,17 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
                 &ops(1),
             )],
         ),
+        // The order of a transaction's own appends, and of a read.
+        AnomalyKind::IncompatibleOrder if matches!(facts.act(finding.places[1]), Act::Write(_)) => {
+            let later = answered(facts, finding.places[1]);
+            (
+                format!("{} saw what {} {wrote} to {key} in another order", named(0), named(1)),
+                vec![
+                    say(format!("{} {wrote} {value} to {key}, and after that {later}.", named(1)), &ops(2)),
+                    say(format!("{} shows {later} in {key}, without {value} before it.", named(0)), &ops(2)),
+                ],
+            )
+        }
         AnomalyKind::IncompatibleOrder => (
             format!("{} and {} saw {key} in orders that contradict each other", named(0), named(1)),
             vec![
@@ -258,6 +269,21 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
                 say(disagreement(facts, finding, &witness), &ops(2)),
             ],
         ),
+        AnomalyKind::CyclicVersions => {
+            let around = (0..finding.places.len()).map(|at| {
+                let next = finding.places[(at + 1) % finding.places.len()];
+                let step = format!(
+                    "{} read {key} as {}, and left it as {}.",
+                    named(at),
+                    answered(facts, finding.places[at]),
+                    answered(facts, next)
+                );
+                say(step, &[finding.places[at].op])
+            });
+            let mut steps: Vec<Statement> = around.collect();
+            steps.push(say("So each of these values was there before the next, and the last before the first.", &ops(steps.len())));
+            (format!("{} transactions put the values of {key} into a cycle", finding.places.len()), steps)
+        }
         AnomalyKind::DirtyUpdate => (
             format!("{} {wrote} to {key} what rests on {value}, whose transaction failed", named(0)),
             vec![
@@ -290,7 +316,10 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
         ),
     };
     let contradicts = match finding.kind {
-        AnomalyKind::LostUpdate | AnomalyKind::IncompatibleOrder | AnomalyKind::DirtyUpdate => None,
+        AnomalyKind::LostUpdate
+        | AnomalyKind::IncompatibleOrder
+        | AnomalyKind::CyclicVersions
+        | AnomalyKind::DirtyUpdate => None,
         _ => Some(read),
     };
     witness.anomaly(finding.kind, contradicts, summary, steps)

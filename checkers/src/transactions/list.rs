@@ -47,7 +47,13 @@ impl<'a> Versions<'a> {
         let mut appends: Vec<(&'a Scalar, Appended)> = Vec::new();
         for place in places {
             match (facts.act(*place), facts.fate(place.op)) {
-                (Act::Read(Some(Elements(list))), Fate::Committed) => reads.push((*place, &**list)),
+                (Act::Read(Some(Elements(list))), Fate::Committed) => {
+                    let others = of_others(facts, *place, list);
+                    if list[others..].iter().any(|own| list[..others].contains(own)) {
+                        findings.push(Finding::new(AnomalyKind::DuplicateElements, key, *place));
+                    }
+                    reads.push((*place, &list[..others]));
+                }
                 (Act::Read(_), _) => {}
                 (Act::Write(element), fate) => {
                     if let Some((_, last)) = appends.last_mut()
@@ -92,6 +98,15 @@ impl<'a> Versions<'a> {
         }
         // Beyond what all reads agree upon there is no order, but there are still elements with a history.
         let agreed = known;
+        // What a transaction appended first comes first, too.
+        let place_of = |element| indices.get(element).copied().filter(|at| *at < agreed).unwrap_or(usize::MAX);
+        for pair in appends.windows(2) {
+            let [(first, one), (second, other)] = [pair[0], pair[1]];
+            if one.place.op == other.place.op && !one.aborted && place_of(first) > place_of(second) {
+                let finding = Finding::new(AnomalyKind::IncompatibleOrder, key, longest).and(other.place);
+                findings.push(finding.about(first));
+            }
+        }
         versions.brought = vec![None; elements.len()];
         let mut elsewhere: FxHashMap<&Scalar, Appended> = FxHashMap::default();
         for (element, append) in appends {
@@ -159,7 +174,8 @@ impl<'a> Versions<'a> {
             }
         }
         if versions.repeated.is_some() {
-            findings.retain(|finding| finding.kind != AnomalyKind::DuplicateElements);
+            let rests_on_order = [AnomalyKind::DuplicateElements, AnomalyKind::IncompatibleOrder];
+            findings.retain(|finding| !rests_on_order.contains(&finding.kind));
         }
         if agreed == elements.len() {
             versions.unread = elsewhere
@@ -184,12 +200,6 @@ impl<'a> Versions<'a> {
     fn after(&self, at: usize) -> Option<(usize, Appended)> {
         let brought = self.brought.iter().enumerate().skip(at);
         brought.filter_map(|(at, append)| Some((at, (*append)?))).find(|(_, append)| !append.aborted)
-    }
-
-    /// How many elements of `list`, read at `place`, others brought: a transaction sees what it appended itself.
-    pub(super) fn of_others(&self, place: Place, list: &[Scalar]) -> usize {
-        let own = |append: &Option<Appended>| append.is_some_and(|append| append.place.op == place.op);
-        list.len() - self.brought[..list.len()].iter().rev().take_while(|append| own(append)).count()
     }
 
     /// The dependencies through `key`, and what is wrong between two transactions.
@@ -217,7 +227,8 @@ impl<'a> Versions<'a> {
         let places = facts.of_key(key);
         for (at, place) in places.iter().enumerate() {
             let Act::Read(Some(Elements(list))) = facts.act(*place) else { continue };
-            if facts.fate(place.op) != Fate::Committed || list.len() > self.elements.len() {
+            let seen = of_others(facts, *place, list);
+            if facts.fate(place.op) != Fate::Committed || seen > self.elements.len() {
                 continue;
             }
             let is_write = |other: &&Place| matches!(facts.act(**other), Act::Write(_));
@@ -225,12 +236,11 @@ impl<'a> Versions<'a> {
             if later > 0 {
                 let own =
                     |append: &&Appended| append.place.op == place.op && append.place.micro > place.micro;
-                if let Some(append) = self.brought[..list.len()].iter().flatten().find(own) {
+                if let Some(append) = self.brought[..seen].iter().flatten().find(own) {
                     findings.push(Finding::new(AnomalyKind::FutureRead, key, *place).and(append.place));
                     continue;
                 }
             }
-            let seen = self.of_others(*place, list);
             if let Some((_, append)) = self.before(seen) {
                 part.edge(append.place.op, place.op, key, Dependency::WriteRead, Level::Data);
             }
@@ -281,6 +291,22 @@ impl Versions<'_> {
         }
         part
     }
+}
+
+/// How many elements of `list`, read at `place`, are the list as others left it: at its end, a transaction sees what it had
+/// appended itself. That it does says nothing of the order in which others will see it.
+pub(super) fn of_others(facts: &Facts<'_, Elements>, place: Place, list: &[Scalar]) -> usize {
+    let (before, read) = facts.micros(place.op).split_at(place.micro as usize);
+    let own: Vec<&Scalar> = before
+        .iter()
+        .filter(|micro| micro.key == read[0].key)
+        .filter_map(|micro| match &micro.act {
+            Act::Write(element) => Some(element),
+            Act::Read(_) => None,
+        })
+        .collect();
+    let ends = |count: &usize| list.len() >= *count && list[list.len() - count..].iter().eq(own[..*count].iter().copied());
+    list.len() - (0..=own.len()).rev().find(ends).unwrap_or(0)
 }
 
 /// The first read of transaction `op` that does not agree with what the transaction read or appended to the list before: where

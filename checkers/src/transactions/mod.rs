@@ -28,6 +28,7 @@ mod model;
 mod order;
 mod reasons;
 mod register;
+mod search;
 mod visibility;
 
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ pub fn check_list_append(
     check.visibility(&versions, &graph);
     // Without cycles of any kind there is one order of all transactions.
     if check.may_be_valid() && check.found.kinds().next().is_some() {
-        check.reasons.extend(order::undecided_appends(&facts, &versions, &graph, promise));
+        check.reasons.extend(order::undecided_appends(&facts, &versions, &graph, promise, interrupt));
     }
     check.finish()
 }

@@ -170,6 +170,7 @@ fn weakest_forbidding(kind: AnomalyKind) -> &'static [ConsistencyModel] {
         | Kind::G1c
         | Kind::IncompatibleOrder
         | Kind::DirtyUpdate
+        | Kind::CyclicVersions
         | Kind::FutureRead => &[Model::ReadCommitted],
         Kind::LostUpdate => &[Model::CursorStability],
         Kind::Internal | Kind::FracturedRead => &[Model::ReadAtomic],

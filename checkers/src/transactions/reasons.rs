@@ -17,8 +17,9 @@ impl Reasons<Elements> for Vec<lists::Versions<'_>> {
         let versions = &self[step.key as usize];
         let Some((_, end)) = versions.between(step.from, step.to) else { return Vec::new() };
         let reads = facts.of_key(step.key).iter().filter_map(|place| match facts.act(*place) {
-            Act::Read(Some(Elements(list))) if facts.takes_part(place.op) && list.len() > end => {
-                Some((list.len(), place.op))
+            Act::Read(Some(Elements(list))) if facts.takes_part(place.op) => {
+                let seen = lists::of_others(facts, *place, list);
+                (seen > end).then_some((seen, place.op))
             }
             _ => None,
         });
@@ -95,8 +96,8 @@ impl lists::Versions<'_> {
     ) -> impl Iterator<Item = usize> + 'f {
         let places = facts.of_key(key).iter().filter(move |place| place.op == reader);
         places.filter_map(|place| match facts.act(*place) {
-            Act::Read(Some(Elements(list))) if list.len() <= self.elements.len() => {
-                Some(self.of_others(*place, list))
+            Act::Read(Some(Elements(list))) => {
+                Some(lists::of_others(facts, *place, list)).filter(|seen| *seen <= self.elements.len())
             }
             _ => None,
         })

@@ -213,6 +213,7 @@ impl<'a> Versions<'a> {
                 }
             }
         }
+        findings.extend(self.cyclic(facts, key));
         // Whatever has no version before it comes after the initial one; the rest follows from that.
         next[INITIAL] = (1..self.versions.len())
             .filter(|version| !has_parent[*version])
@@ -233,6 +234,47 @@ impl<'a> Versions<'a> {
             }
         }
         (part, findings)
+    }
+
+    /// Cycles of versions, of which a transaction read each before it left the next; with the place of each such read.
+    fn cyclic(&self, facts: &Facts<'a, Held>, key: u32) -> Vec<Finding> {
+        // The transaction that left each version, and the one that it had found.
+        let mut before: Vec<Option<(Op, usize)>> = vec![None; self.versions.len()];
+        for Touch { op, found, left } in self.touches.iter().filter(|touch| facts.takes_part(touch.op)) {
+            if let (Some(found), Some(left)) = (found, left) {
+                before[*left] = Some((*op, *found));
+            }
+        }
+        // In which walk backwards each version was met.
+        let mut met = vec![usize::MAX; self.versions.len()];
+        let mut findings = Vec::new();
+        for first in 0..self.versions.len() {
+            let mut at = first;
+            while met[at] == usize::MAX
+                && let Some((_, found)) = before[at]
+            {
+                met[at] = first;
+                at = found;
+            }
+            if met[at] != first || before[at].is_none() {
+                continue;
+            }
+            let (mut cycle, begin) = (Vec::new(), at);
+            while let Some((op, found)) = before[at] {
+                let is_read = |place: &&Place| place.op == op && matches!(facts.act(**place), Act::Read(_));
+                cycle.extend(facts.of_key(key).iter().find(is_read));
+                at = found;
+                if at == begin {
+                    break;
+                }
+            }
+            cycle.reverse();
+            findings.extend(cycle.first().map(|place| {
+                let finding = Finding::new(AnomalyKind::CyclicVersions, key, *place);
+                cycle[1..].iter().fold(finding, |finding, place| finding.and(*place))
+            }));
+        }
+        findings
     }
 
     /// The dependencies through `key` where versions are written in the order of `places` of their transactions.

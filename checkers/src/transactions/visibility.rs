@@ -9,6 +9,8 @@
 //!
 //! Departures: as in Elle, read atomic says nothing of processes.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duress_history::txn::{Act, Elements, Held};
@@ -22,17 +24,17 @@ use super::{list, register};
 use crate::verdict::{AnomalyKind, Reason, RelationKind};
 use crate::witness::{Op, Statement, Witness, say};
 
-/// So many visible transactions, one of each process, are remembered over all transactions.
+/// So many visible transactions, one of each process, are remembered at one time, over all transactions.
 const CLOCKS_MAX: usize = 1 << 29;
 
 /// What a transaction did to one object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
     pub(super) op: Op,
-    key: u32,
+    pub(super) key: u32,
     /// The writer that it read from; within, `None` is what was there at first.
-    read: Option<Option<Op>>,
-    writes: bool,
+    pub(super) read: Option<Option<Op>>,
+    pub(super) writes: bool,
 }
 
 /// Versions of all objects, as transactions saw them.
@@ -72,9 +74,9 @@ impl Accessed<Elements> for Vec<list::Versions<'_>> {
                     Act::Read(Some(Elements(list)))
                         if access.read.is_none()
                             && facts.fate(op) == Fate::Committed
-                            && list.len() <= versions.elements.len() =>
+                            && list::of_others(facts, *place, list) <= versions.elements.len() =>
                     {
-                        let seen = versions.of_others(*place, list);
+                        let seen = list::of_others(facts, *place, list);
                         access.read = Some(versions.before(seen).map(|(_, append)| append.place.op));
                     }
                     Act::Read(_) => {}
@@ -232,11 +234,6 @@ fn causal<R: Shown>(
         place[op as usize] = (number, counts[number]);
     }
     let width = counts.len();
-    if width.saturating_mul(facts.operations.len()) > CLOCKS_MAX {
-        return Err(Reason::NotExamined {
-            what: format!("{width} processes are too many to say what was visible to each transaction"),
-        });
-    }
     // Writers of each object, by process.
     let mut writers: FxHashMap<(u32, usize), Vec<(u32, Op)>> = FxHashMap::default();
     let mut of_key: FxHashMap<u32, Vec<usize>> = FxHashMap::default();
@@ -248,30 +245,52 @@ fn causal<R: Shown>(
         }
         writers.push((at, access.op));
     }
-    // Clocks of what is visible, once all before them are known.
-    let mut waits: Vec<u32> = vec![0; facts.operations.len()];
-    let mut after: Vec<Vec<Op>> = vec![Vec::new(); facts.operations.len()];
+    // Clocks of what is visible, once all before them are known, and for as long as something after them is not.
     let sources = |op: Op| {
         let reads = by_op[op as usize].iter().filter_map(|access| access.read.flatten());
         reads.chain(before[op as usize]).filter(move |source| *source != op)
     };
+    let (mut waits, mut starts) =
+        (vec![0_u32; facts.operations.len()], vec![0_u32; facts.operations.len() + 1]);
     for op in facts.taking() {
         for source in sources(op) {
             waits[op as usize] += 1;
-            after[source as usize].push(op);
+            starts[source as usize + 1] += 1;
         }
     }
-    let mut clocks: Vec<u32> = vec![0; width * facts.operations.len()];
-    let mut ready: Vec<Op> = facts.taking().filter(|op| waits[*op as usize] == 0).collect();
-    while let Some(op) = ready.pop() {
+    for op in 0..facts.operations.len() {
+        starts[op + 1] += starts[op];
+    }
+    let (mut next, mut after) = (starts.clone(), vec![0; starts[facts.operations.len()] as usize]);
+    for op in facts.taking() {
+        for source in sources(op) {
+            after[next[source as usize] as usize] = op;
+            next[source as usize] += 1;
+        }
+    }
+    let after = |op: Op| &after[starts[op as usize] as usize..starts[op as usize + 1] as usize];
+    let mut to_come: Vec<u32> = starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let mut clocks: Vec<Vec<u32>> = vec![Vec::new(); facts.operations.len()];
+    let (mut unused, mut kept): (Vec<Vec<u32>>, usize) = (Vec::new(), 0);
+    let first = facts.taking().filter(|op| waits[*op as usize] == 0).map(Reverse);
+    let mut ready: BinaryHeap<Reverse<Op>> = first.collect();
+    while let Some(Reverse(op)) = ready.pop() {
         if interrupt.load(Ordering::Relaxed) {
             return Err(Reason::Interrupted { key: None, explored: 0 });
         }
-        let mut clock = vec![0; width];
+        let mut clock = unused.pop().unwrap_or_default();
+        clock.clear();
+        clock.resize(width, 0);
         for source in sources(op) {
-            let other = &clocks[source as usize * width..][..width];
-            for (mine, theirs) in clock.iter_mut().zip(other) {
+            for (mine, theirs) in clock.iter_mut().zip(&clocks[source as usize]) {
                 *mine = (*mine).max(*theirs);
+            }
+        }
+        for source in sources(op) {
+            to_come[source as usize] -= 1;
+            if to_come[source as usize] == 0 {
+                unused.push(std::mem::take(&mut clocks[source as usize]));
+                kept -= 1;
             }
         }
         for access in by_op[op as usize].iter().filter(|access| access.read.is_some()) {
@@ -285,11 +304,21 @@ fn causal<R: Shown>(
         }
         let (process, at) = place[op as usize];
         clock[process] = clock[process].max(at);
-        clocks[op as usize * width..][..width].copy_from_slice(&clock);
-        for next in &after[op as usize] {
+        if after(op).is_empty() {
+            unused.push(clock);
+        } else {
+            clocks[op as usize] = clock;
+            kept += 1;
+        }
+        if kept.saturating_mul(width) > CLOCKS_MAX {
+            return Err(Reason::NotExamined {
+                what: format!("{width} processes are too many to say what was visible to each transaction"),
+            });
+        }
+        for next in after(op) {
             waits[*next as usize] -= 1;
             if waits[*next as usize] == 0 {
-                ready.push(*next);
+                ready.push(Reverse(*next));
             }
         }
     }

@@ -121,6 +121,9 @@ pub enum AnomalyKind {
     /// A list holds what a failed transaction appended, and what others appended after it.
     #[serde(rename = "dirty-update")]
     DirtyUpdate,
+    /// Transactions that read a version of a register and wrote the next put its versions into a cycle.
+    #[serde(rename = "cyclic-versions")]
+    CyclicVersions,
     /// Two reads of a list cannot be of one list that only grows.
     #[serde(rename = "incompatible-order")]
     IncompatibleOrder,
@@ -195,6 +198,7 @@ impl AnomalyKind {
             Self::G2ItemRealtime => "G2-item-realtime",
             Self::Internal => "internal",
             Self::DirtyUpdate => "dirty-update",
+            Self::CyclicVersions => "cyclic-versions",
             Self::IncompatibleOrder => "incompatible-order",
             Self::DuplicateElements => "duplicate-elements",
             Self::FracturedRead => "fractured-read",

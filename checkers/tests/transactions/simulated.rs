@@ -30,6 +30,8 @@ pub enum Defect {
     /// Answers come from other states than the latest: so many transactions ago.
     Stale(usize, usize),
     Swapped(usize),
+    /// One of the reads is answered with something else that was written, or with nothing.
+    Answered(usize, usize),
 }
 
 impl Arbitrary for Drawn {
@@ -45,6 +47,7 @@ impl Arbitrary for Drawn {
             1 => Just(Defect::None),
             6 => (0_usize..5, 1_usize..4).prop_map(|(at, ago)| Defect::Stale(at, ago)),
             2 => (0_usize..8).prop_map(Defect::Swapped),
+            6 => (0_usize..8, 0_usize..8).prop_map(|(read, value)| Defect::Answered(read, value)),
         ];
         (vec(transaction, 2..6), vec(0_usize..6, 6), vec(defect, 0..4))
             .prop_map(|(transactions, swaps, defects)| Self { transactions, swaps, defects })
@@ -123,5 +126,35 @@ pub fn simulate<D: Data>(drawn: &Drawn) -> Small {
         };
         states.push(if happens { latest } else { states[states.len() - 1].clone() });
     }
+    for defect in &drawn.defects {
+        if let Defect::Answered(read, value) = defect {
+            answer::<D>(&mut history, *read, *value);
+        }
+    }
     history
+}
+
+/// Answers a read otherwise: with a value that any transaction wrote to the object, which a list has at its end then, or with less.
+fn answer<D: Data>(history: &mut Small, read: usize, value: usize) {
+    let mut written: Vec<(u8, u32)> = Vec::new();
+    let mut reads: Vec<(u8, &mut Seen)> = Vec::new();
+    for act in history.transactions.iter_mut().flat_map(|transaction| &mut transaction.acts) {
+        match act {
+            Act::Write(key, value) => written.push((*key, *value)),
+            Act::Read(key, seen) => reads.push((*key, seen)),
+        }
+    }
+    if reads.is_empty() {
+        return;
+    }
+    let at = read % reads.len();
+    let (key, seen) = &mut reads[at];
+    let values: Vec<u32> = written.iter().filter(|(of, _)| of == key).map(|(_, value)| *value).collect();
+    match values.get(value % (values.len() + 1)) {
+        Some(value) if seen.contains(value) => seen.retain(|held| held != value),
+        Some(value) => **seen = D::written(seen, *value),
+        None => {
+            seen.pop();
+        }
+    }
 }
