@@ -281,7 +281,10 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
                 say(step, &[finding.places[at].op])
             });
             let mut steps: Vec<Statement> = around.collect();
-            steps.push(say("So each of these values was there before the next, and the last before the first.", &ops(steps.len())));
+            steps.push(say(
+                "So each of these values was there before the next, and the last before the first.",
+                &ops(steps.len()),
+            ));
             (format!("{} transactions put the values of {key} into a cycle", finding.places.len()), steps)
         }
         AnomalyKind::DirtyUpdate => (

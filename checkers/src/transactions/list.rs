@@ -78,7 +78,7 @@ impl<'a> Versions<'a> {
         indices.reserve(elements.len());
         let mut known = elements.len();
         for (at, element) in elements.iter().enumerate() {
-            if indices.insert(element, at).is_some() {
+            if *indices.entry(element).or_insert(at) != at {
                 known = at;
                 break;
             }
@@ -99,7 +99,8 @@ impl<'a> Versions<'a> {
         // Beyond what all reads agree upon there is no order, but there are still elements with a history.
         let agreed = known;
         // What a transaction appended first comes first, too.
-        let place_of = |element| indices.get(element).copied().filter(|at| *at < agreed).unwrap_or(usize::MAX);
+        let place_of =
+            |element| indices.get(element).copied().filter(|at| *at < agreed).unwrap_or(usize::MAX);
         for pair in appends.windows(2) {
             let [(first, one), (second, other)] = [pair[0], pair[1]];
             if one.place.op == other.place.op && !one.aborted && place_of(first) > place_of(second) {
@@ -305,7 +306,9 @@ pub(super) fn of_others(facts: &Facts<'_, Elements>, place: Place, list: &[Scala
             Act::Read(_) => None,
         })
         .collect();
-    let ends = |count: &usize| list.len() >= *count && list[list.len() - count..].iter().eq(own[..*count].iter().copied());
+    let ends = |count: &usize| {
+        list.len() >= *count && list[list.len() - count..].iter().eq(own[..*count].iter().copied())
+    };
     list.len() - (0..=own.len()).rev().find(ends).unwrap_or(0)
 }
 

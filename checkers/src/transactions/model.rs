@@ -101,21 +101,27 @@ impl ConsistencyModel {
         }
     }
 
-    /// The model called `name`; Adya's names are known too.
+    /// Other names of it, Adya's first.
+    #[must_use]
+    pub fn other_names(self) -> &'static [&'static str] {
+        match self {
+            Self::ReadUncommitted => &["PL-1"],
+            Self::ReadCommitted => &["PL-2"],
+            Self::CursorStability => &["PL-CS"],
+            Self::ConsistentView => &["PL-2+"],
+            Self::RepeatableRead => &["PL-2.99"],
+            Self::SnapshotIsolation => &["PL-SI"],
+            Self::Serializable => &["PL-3", "conflict-serializable"],
+            Self::StrictSerializable => &["PL-SS", "strong-serializable"],
+            Self::Causal => &["causal-cerone"],
+            _ => &[],
+        }
+    }
+
+    /// The model called `name`, by any of its names.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "PL-1" => Self::ReadUncommitted,
-            "PL-2" => Self::ReadCommitted,
-            "PL-CS" => Self::CursorStability,
-            "PL-2+" => Self::ConsistentView,
-            "PL-2.99" => Self::RepeatableRead,
-            "PL-SI" => Self::SnapshotIsolation,
-            "PL-3" | "conflict-serializable" => Self::Serializable,
-            "PL-SS" | "strong-serializable" => Self::StrictSerializable,
-            "causal-cerone" => Self::Causal,
-            name => Self::ALL.into_iter().find(|model| model.name() == name)?,
-        })
+        Self::ALL.into_iter().find(|model| model.name() == name || model.other_names().contains(&name))
     }
 
     /// The models that are directly weaker.

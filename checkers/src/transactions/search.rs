@@ -345,7 +345,8 @@ impl Search {
         let due = self.due[step as usize];
         self.waiting(step).remove(&(due, step));
         let (reads, commits) = (self.reads(step), self.commits(step));
-        let before = self.parts[self.parts(step)].iter().map(|part| self.current[part.key as usize]).collect();
+        let before =
+            self.parts[self.parts(step)].iter().map(|part| self.current[part.key as usize]).collect();
         for at in self.parts(step) {
             let InObject { key, found, left } = self.parts[at];
             if let (Some(found), true) = (found, reads) {

@@ -328,13 +328,16 @@ impl Small {
                         let others: Seen = match D::WRITE {
                             "w" if own.contains_key(key) && *seen == mine => continue,
                             // A transaction may see any of what it wrote itself.
-                            "w" if model == Model::ReadCommitted && self.wrote_before(*at, act, seen) => continue,
+                            "w" if model == Model::ReadCommitted && self.wrote_before(*at, act, seen) => {
+                                continue;
+                            }
                             "w" => seen.clone(),
                             _ => match seen.strip_suffix(&mine[..]) {
                                 Some(others) => others.to_vec(),
                                 // A transaction may see less of what it appended itself.
                                 None if model == Model::ReadCommitted => {
-                                    let own = (0..=mine.len()).rev().find(|own| seen.ends_with(&mine[..*own]));
+                                    let own =
+                                        (0..=mine.len()).rev().find(|own| seen.ends_with(&mine[..*own]));
                                     seen[..seen.len() - own.unwrap_or(0)].to_vec()
                                 }
                                 None => return false,

@@ -73,7 +73,12 @@ fn answers<D: Data>(written: &[u32]) -> Vec<Seen> {
     let mut at = 0;
     while at < all.len() {
         let before = all[at].clone();
-        all.extend(written.iter().filter(|value| !before.contains(value)).map(|value| [&before[..], &[*value]].concat()));
+        all.extend(
+            written
+                .iter()
+                .filter(|value| !before.contains(value))
+                .map(|value| [&before[..], &[*value]].concat()),
+        );
         at += 1;
     }
     all

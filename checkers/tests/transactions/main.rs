@@ -2,6 +2,7 @@
 
 mod definitions;
 mod exhaustive;
+mod kinds;
 mod simulated;
 #[path = "../store/mod.rs"]
 mod store;

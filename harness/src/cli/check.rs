@@ -75,7 +75,9 @@ fn model_parser() -> PossibleValuesParser {
 }
 
 fn consistency_parser() -> PossibleValuesParser {
-    PossibleValuesParser::new(ConsistencyModel::ALL.map(ConsistencyModel::name))
+    PossibleValuesParser::new(
+        ConsistencyModel::ALL.map(|model| PossibleValue::new(model.name()).aliases(model.other_names())),
+    )
 }
 
 fn model_help() -> String {
