@@ -217,8 +217,43 @@ impl Graph {
         self.joints.extend(part.joints);
     }
 
+    /// Whether there is no cycle: nodes are taken away that no edge leads to, until none is left (Kahn, 1962). In most histories
+    /// none is, and this takes a small part of the time that components do.
+    fn is_acyclic(&self) -> bool {
+        let nodes = self.nodes();
+        let (mut starts, mut waits) = (vec![0_u32; nodes + 1], vec![0_u32; nodes]);
+        for edge in &self.edges {
+            starts[edge.from as usize + 1] += 1;
+            waits[edge.to as usize] += 1;
+        }
+        for node in 0..nodes {
+            starts[node + 1] += starts[node];
+        }
+        let (mut next, mut ends) = (starts.clone(), vec![0; self.edges.len()]);
+        for edge in &self.edges {
+            let next = &mut next[edge.from as usize];
+            ends[*next as usize] = edge.to;
+            *next += 1;
+        }
+        let mut free: Vec<Node> = (0..nodes as Node).filter(|node| waits[*node as usize] == 0).collect();
+        let mut gone = 0;
+        while let Some(node) = free.pop() {
+            gone += 1;
+            for end in &ends[starts[node as usize] as usize..starts[node as usize + 1] as usize] {
+                waits[*end as usize] -= 1;
+                if waits[*end as usize] == 0 {
+                    free.push(*end);
+                }
+            }
+        }
+        gone == nodes
+    }
+
     /// The strongly connected components of more than one node, each with the edges inside.
     pub(super) fn components<R: Answer>(&self, facts: &Facts<'_, R>) -> Vec<Vec<Edge>> {
+        if self.is_acyclic() {
+            return Vec::new();
+        }
         let nodes = self.nodes();
         let mut order: Vec<(u64, Node)> = facts.taking().map(|op| (facts.position(op), op)).collect();
         order.extend(self.joints.iter().zip(self.joints_from..).map(|(position, node)| (*position, node)));

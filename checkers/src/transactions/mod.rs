@@ -9,14 +9,14 @@
 //! read; otherwise it is left out, as it may not have happened.
 //!
 //! **What is decided.** An anomaly is a proof. Lists are decided: without an anomaly there is an order of the transactions that
-//! explains every answer, since every list has its order. The order of a register's versions is known in part only, and there may be
+//! explains every answer, since every list has its order but for what no read shows. The order of a register's versions is known in part only, and there may be
 //! none that explains every answer although no cycle shows it, which is NP-hard to decide (Papadimitriou, 1979). So where no anomaly
-//! is found an order is looked for ([`order`]): the verdict is valid where there is one, and unknown otherwise.
+//! is found an order is looked for, in `order` and `search`: the verdict is valid where there is one, and unknown otherwise.
 //!
 //! Not looked at: predicates, which are not in the vocabularies; so that repeatable read is serializability of everything else.
 //!
 //! In reading order: [`ConsistencyModel`], in `model`; `facts`: a history by key; `list` and `register`: versions; `graph` and
-//! `cycle`; `order`; `finding`, `explain` and `reasons`: sentences.
+//! `cycle`; `visibility`; `order` and `search`; `finding`, `explain` and `reasons`: sentences.
 
 mod cycle;
 mod explain;
@@ -117,8 +117,12 @@ pub fn check_rw_register(
     let parts = keys(&facts).map(|key| versions[key as usize].depend(&facts, key)).collect();
     let graph = check.cycles(parts, &versions);
     check.visibility(&versions, &graph);
-    if check.may_be_valid() {
-        check.reasons.extend(order::undecided(&facts, &versions, &graph, promise, interrupt));
+    if check.may_be_valid()
+        && let Some(reason) = order::undecided(&facts, &versions, &graph, promise, interrupt)
+    {
+        check.reasons.push(reason);
+        // There may be none because of what was visible, which is decided.
+        check.visible(&versions, &graph, ConsistencyModel::Causal);
     }
     check.finish()
 }
@@ -195,18 +199,24 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         graph
     }
 
-    /// Whether each transaction saw what it had to see. Where cycles are that only stronger models forbid, or none, that is only
-    /// asked if it was promised.
+    /// Whether each transaction saw what it had to see, where that was promised, or where there are cycles that only stronger models
+    /// forbid.
     fn visibility(&mut self, versions: &impl Accessed<R>, graph: &Graph) {
-        let promised =
-            self.promise == ConsistencyModel::ReadAtomic || self.promise == ConsistencyModel::Causal;
-        let refuted = self.found.kinds().next().is_some();
+        let promised = [ConsistencyModel::ReadAtomic, ConsistencyModel::Causal].contains(&self.promise);
+        if self.found.kinds().next().is_some() {
+            self.visible(versions, graph, ConsistencyModel::Causal);
+        } else if promised {
+            self.visible(versions, graph, self.promise);
+        }
+    }
+
+    /// Whether each transaction saw what it had to see, by the models that `strongest` implies.
+    fn visible(&mut self, versions: &impl Accessed<R>, graph: &Graph, strongest: ConsistencyModel) {
         for (kind, model) in [
             (AnomalyKind::FracturedRead, ConsistencyModel::ReadAtomic),
             (AnomalyKind::CausalityViolation, ConsistencyModel::Causal),
         ] {
-            let is_open = !self.found.kinds().any(|kind| model.forbids(kind));
-            if !is_open || !(refuted || (promised && self.promise.implies(model))) {
+            if !strongest.implies(model) || self.found.kinds().any(|kind| model.forbids(kind)) {
                 continue;
             }
             let found = &mut self.found;

@@ -38,7 +38,7 @@ impl Reasons<Elements> for Vec<lists::Versions<'_>> {
         let sentence = match step.dependency {
             Dependency::WriteRead => {
                 let last = versions.last_seen(facts, step.key, step.from, step.to);
-                let seen = last.map_or_else(|| "what it appended".to_owned(), |at| element(at));
+                let seen = last.map_or_else(|| "what it appended".to_owned(), element);
                 format!("{to} saw {seen} in {key}, which {from} appended.")
             }
             Dependency::Inferred => format!(

@@ -234,17 +234,19 @@ fn causal<R: Shown>(
         place[op as usize] = (number, counts[number]);
     }
     let width = counts.len();
-    // Writers of each object, by process.
-    let mut writers: FxHashMap<(u32, usize), Vec<(u32, Op)>> = FxHashMap::default();
-    let mut of_key: FxHashMap<u32, Vec<usize>> = FxHashMap::default();
+    // Writers of each object, by process, and in each in its order.
+    let mut writers: Vec<Vec<(usize, Vec<(u32, Op)>)>> = vec![Vec::new(); facts.keys.len()];
+    let mut slots: FxHashMap<(u32, usize), usize> = FxHashMap::default();
     for access in accesses.iter().filter(|access| access.writes) {
         let (process, at) = place[access.op as usize];
-        let writers = writers.entry((access.key, process)).or_default();
-        if writers.is_empty() {
-            of_key.entry(access.key).or_default().push(process);
-        }
-        writers.push((at, access.op));
+        let of_key = &mut writers[access.key as usize];
+        let slot = *slots.entry((access.key, process)).or_insert_with(|| {
+            of_key.push((process, Vec::new()));
+            of_key.len() - 1
+        });
+        of_key[slot].1.push((at, access.op));
     }
+    drop(slots);
     // Clocks of what is visible, once all before them are known, and for as long as something after them is not.
     let sources = |op: Op| {
         let reads = by_op[op as usize].iter().filter_map(|access| access.read.flatten());
@@ -294,8 +296,7 @@ fn causal<R: Shown>(
             }
         }
         for access in by_op[op as usize].iter().filter(|access| access.read.is_some()) {
-            for process in of_key.get(&access.key).into_iter().flatten() {
-                let writers = &writers[&(access.key, *process)];
+            for (process, writers) in &writers[access.key as usize] {
                 let seen = writers.partition_point(|(at, _)| *at <= clock[*process]);
                 if let Some(last) = seen.checked_sub(1) {
                     visible(writers[last].1, access);
