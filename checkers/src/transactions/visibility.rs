@@ -205,6 +205,9 @@ pub(super) fn check<R: Shown, T: Accessed<R>>(
     None
 }
 
+/// A process by its number, and the transactions in which it wrote an object, each with its place in the process.
+type OfProcess = (usize, Vec<(u32, Op)>);
+
 /// Calls `visible` with the last writer of each process that is visible to a reader, in the order of causes.
 fn causal<R: Shown>(
     facts: &Facts<'_, R>,
@@ -235,7 +238,7 @@ fn causal<R: Shown>(
     }
     let width = counts.len();
     // Writers of each object, by process, and in each in its order.
-    let mut writers: Vec<Vec<(usize, Vec<(u32, Op)>)>> = vec![Vec::new(); facts.keys.len()];
+    let mut writers: Vec<Vec<OfProcess>> = vec![Vec::new(); facts.keys.len()];
     let mut slots: FxHashMap<(u32, usize), usize> = FxHashMap::default();
     for access in accesses.iter().filter(|access| access.writes) {
         let (process, at) = place[access.op as usize];

@@ -349,7 +349,7 @@ impl Small {
                         if is_within
                             && model != Model::ReadCommitted
                             && read.get(key) != Some(seen)
-                            && !(own.contains_key(key) && !self.read_before(*at, *key, act))
+                            && (!own.contains_key(key) || self.read_before(*at, *key, act))
                         {
                             return false;
                         }

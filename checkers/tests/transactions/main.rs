@@ -154,9 +154,9 @@ fn one_stale_read_in_a_long_history_is_shown_by_few() {
     let mut registers = store::simulate::<Held>(&shape(10, 4));
     let mut old: std::collections::HashMap<Scalar, (u64, Scalar)> = std::collections::HashMap::new();
     let mut planted = false;
-    for at in 0..registers.len() {
-        let begin = registers[at].index;
-        let Completion::Ok { answer, index, .. } = &mut registers[at].completion else { continue };
+    for (at, operation) in registers.iter_mut().enumerate() {
+        let begin = operation.index;
+        let Completion::Ok { answer, index, .. } = &mut operation.completion else { continue };
         let (end, micros) = (*index, &mut answer.micros);
         if at > 1_500 && !planted && micros.len() == 1 {
             let key = micros[0].key.clone();
