@@ -37,6 +37,11 @@ impl Findings {
         self.found.get(&kind).copied().unwrap_or_default()
     }
 
+    /// Returns the kinds that were found.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = AnomalyKind> + '_ {
+        self.found.keys().copied()
+    }
+
     /// Returns the anomalies that break the promise, and how many there were of each kind in all.
     pub(crate) fn finish(self) -> (Vec<Anomaly>, BTreeMap<AnomalyKind, u64>) {
         (self.anomalies, self.found)

@@ -11,6 +11,7 @@
 //! - [`delivery`]: is every message that a log acknowledged delivered, once, in order, and nothing else?
 //! - [`kv_append`]: linearizability of strings with appends;
 //! - [`total_queue`]: does everything that went into a queue come out?
+//! - [`transactions`]: which consistency model do transactions on lists and registers keep?
 //! - [`table`]: does a compacted log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is
@@ -53,6 +54,7 @@ pub mod set;
 pub mod stale_reads;
 pub mod table;
 pub mod total_queue;
+pub mod transactions;
 pub mod verdict;
 mod witness;
 

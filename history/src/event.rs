@@ -159,6 +159,9 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
     /// The vocabulary's name, as the command line's `--model` has it.
     const NAME: &'static str;
 
+    /// The `f` of every event, in a vocabulary that has one only: others leave it out.
+    const ONLY_F: Option<&'static str> = None;
+
     /// Returns the `f` field.
     fn f(&self) -> &'static str;
 

@@ -67,6 +67,75 @@ pub enum AnomalyKind {
     /// Transactions read from each other in a cycle.
     #[serde(rename = "G1c")]
     G1c,
+    /// Transactions wrote over each other in a cycle.
+    #[serde(rename = "G0")]
+    G0,
+    /// The same, where the order of a process's transactions takes part.
+    #[serde(rename = "G0-process")]
+    G0Process,
+    /// The same, where real time takes part.
+    #[serde(rename = "G0-realtime")]
+    G0Realtime,
+    /// A transaction read what a failed transaction wrote.
+    #[serde(rename = "G1a")]
+    G1a,
+    /// A transaction read what another had written and then wrote over itself: an intermediate state.
+    #[serde(rename = "G1b")]
+    G1b,
+    /// The same as G1c, where the order of a process's transactions takes part.
+    #[serde(rename = "G1c-process")]
+    G1cProcess,
+    /// The same as G1c, where real time takes part.
+    #[serde(rename = "G1c-realtime")]
+    G1cRealtime,
+    /// A cycle in which one transaction read what the next wrote over, and in no other step.
+    #[serde(rename = "G-single")]
+    GSingle,
+    /// The same, where the order of a process's transactions takes part.
+    #[serde(rename = "G-single-process")]
+    GSingleProcess,
+    /// The same, where real time takes part: a read that is too old.
+    #[serde(rename = "G-single-realtime")]
+    GSingleRealtime,
+    /// A cycle in which transactions read what the next wrote over, never in two steps in a row.
+    #[serde(rename = "G-nonadjacent")]
+    GNonadjacent,
+    /// The same, where the order of a process's transactions takes part.
+    #[serde(rename = "G-nonadjacent-process")]
+    GNonadjacentProcess,
+    /// The same, where real time takes part.
+    #[serde(rename = "G-nonadjacent-realtime")]
+    GNonadjacentRealtime,
+    /// A cycle in which transactions read what the next wrote over: write skew.
+    #[serde(rename = "G2-item")]
+    G2Item,
+    /// The same, where the order of a process's transactions takes part.
+    #[serde(rename = "G2-item-process")]
+    G2ItemProcess,
+    /// The same, where real time takes part.
+    #[serde(rename = "G2-item-realtime")]
+    G2ItemRealtime,
+    /// A read within a transaction does not agree with what the transaction read or wrote before.
+    #[serde(rename = "internal")]
+    Internal,
+    /// A list holds what a failed transaction appended, and what others appended after it.
+    #[serde(rename = "dirty-update")]
+    DirtyUpdate,
+    /// Transactions that read a version of a register and wrote the next put its versions into a cycle.
+    #[serde(rename = "cyclic-versions")]
+    CyclicVersions,
+    /// Two reads of a list cannot be of one list that only grows.
+    #[serde(rename = "incompatible-order")]
+    IncompatibleOrder,
+    /// A list holds an element twice that was appended once.
+    #[serde(rename = "duplicate-elements")]
+    DuplicateElements,
+    /// A transaction read one object from another transaction, and missed what that wrote to a second one.
+    #[serde(rename = "fractured-read")]
+    FracturedRead,
+    /// A transaction read what, as it had to know, had been written over.
+    #[serde(rename = "causality-violation")]
+    CausalityViolation,
     /// A transaction read what it had written itself, and had not committed.
     PrecommittedRead,
     /// Folding what remained of a log gives a key a value that it no longer had.
@@ -111,6 +180,29 @@ impl AnomalyKind {
             Self::Redelivered => "redelivered",
             Self::Lost => "lost",
             Self::G1c => "G1c",
+            Self::G0 => "G0",
+            Self::G0Process => "G0-process",
+            Self::G0Realtime => "G0-realtime",
+            Self::G1a => "G1a",
+            Self::G1b => "G1b",
+            Self::G1cProcess => "G1c-process",
+            Self::G1cRealtime => "G1c-realtime",
+            Self::GSingle => "G-single",
+            Self::GSingleProcess => "G-single-process",
+            Self::GSingleRealtime => "G-single-realtime",
+            Self::GNonadjacent => "G-nonadjacent",
+            Self::GNonadjacentProcess => "G-nonadjacent-process",
+            Self::GNonadjacentRealtime => "G-nonadjacent-realtime",
+            Self::G2Item => "G2-item",
+            Self::G2ItemProcess => "G2-item-process",
+            Self::G2ItemRealtime => "G2-item-realtime",
+            Self::Internal => "internal",
+            Self::DirtyUpdate => "dirty-update",
+            Self::CyclicVersions => "cyclic-versions",
+            Self::IncompatibleOrder => "incompatible-order",
+            Self::DuplicateElements => "duplicate-elements",
+            Self::FracturedRead => "fractured-read",
+            Self::CausalityViolation => "causality-violation",
             Self::PrecommittedRead => "precommitted-read",
             Self::TableDiverged => "table-diverged",
             Self::LatestLost => "latest-lost",

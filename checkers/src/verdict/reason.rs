@@ -53,6 +53,13 @@ pub enum Reason {
         /// The value.
         value: Scalar,
     },
+    /// A value that more than one transaction wrote to one object: what is read of it does not say from which.
+    RepeatedWrite {
+        /// The list or register.
+        key: Option<Scalar>,
+        /// The value.
+        value: Scalar,
+    },
     /// Elements whose add was acknowledged, that were never read, and that no read shows to be lost.
     ElementsUnseen {
         /// The set.
@@ -109,7 +116,8 @@ impl Reason {
             | Self::Interrupted { key, .. }
             | Self::TooLong { key, .. }
             | Self::Unseen { key, .. }
-            | Self::RepeatedValue { key, .. } => key.as_ref(),
+            | Self::RepeatedValue { key, .. }
+            | Self::RepeatedWrite { key, .. } => key.as_ref(),
             Self::ElementsUnseen { key, .. } | Self::ReplicasUnread { key, .. } => key.as_ref(),
             Self::NothingHappened { .. }
             | Self::NothingObserved { .. }
@@ -150,6 +158,9 @@ impl fmt::Display for Reason {
             ),
             Self::RepeatedValue { value, .. } => {
                 write!(f, "{value} was sent more than once, so that its messages cannot be distinguished")
+            }
+            Self::RepeatedWrite { value, .. } => {
+                write!(f, "{value} was written more than once, and which write a read saw is not known")
             }
             Self::ElementsUnseen { elements, .. } => {
                 write!(

@@ -7,6 +7,7 @@ use crate::counter::CounterReport;
 use crate::delivery::DeliveryReport;
 use crate::linearizable::RegisterReport;
 use crate::set::SetReport;
+use crate::transactions::TransactionsReport;
 
 /// A verdict, how much it covers, and what else the checker found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub enum Details {
     Set(SetReport),
     /// The details of counters.
     Counter(CounterReport),
+    /// Of transactions.
+    Transactions(TransactionsReport),
 }
 
 impl Details {
@@ -41,7 +44,7 @@ impl Details {
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         match self {
             Self::Delivery(report) => Some(report),
-            Self::Registers(_) | Self::Set(_) | Self::Counter(_) => None,
+            Self::Registers(_) | Self::Set(_) | Self::Counter(_) | Self::Transactions(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
+use duress_checkers::transactions::ConsistencyModel;
 use duress_checkers::verdict::Verdict;
 use duress_history::import::{Options, Order};
 use duress_history::{Assumed, Initial, NilReads, Promise, ReadError};
@@ -43,6 +44,11 @@ pub struct CheckArgs {
     /// exactly-once, at-least-once, at-most-once or best-effort [default: linearizable, exactly-once]
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
+    /// The consistency model that transactions are held to: strict-serializable, serializable, snapshot-isolation,
+    /// repeatable-read, read-committed or another of Elle's
+    #[arg(long, value_name = "MODEL", default_value = "strict-serializable", hide_possible_values = true,
+          value_parser = consistency_parser())]
+    consistency: String,
     /// Stop after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
@@ -68,6 +74,12 @@ fn model_parser() -> PossibleValuesParser {
     )
 }
 
+fn consistency_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(
+        ConsistencyModel::ALL.map(|model| PossibleValue::new(model.name()).aliases(model.other_names())),
+    )
+}
+
 fn model_help() -> String {
     "The model that must explain it".to_owned()
 }
@@ -85,8 +97,12 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         OrderArg::Time => Order::Time,
     };
     let recording = Recording { paths: args.histories.clone(), options };
-    let question =
-        Question { promise: args.promise.unwrap_or(Promise::LINEARIZABLE), assumed, ..Question::default() };
+    let question = Question {
+        promise: args.promise.unwrap_or(Promise::LINEARIZABLE),
+        consistency: ConsistencyModel::named(&args.consistency).unwrap_or_default(),
+        assumed,
+        ..Question::default()
+    };
     let model = Workloads::known().model(&args.model).map_err(Failure::usage)?;
     let judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
+use duress_checkers::transactions::ConsistencyModel;
 use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
 use duress_history::nemesis::{Comparison, NemesisAct};
@@ -31,6 +32,8 @@ use crate::run::clock::nanos;
 pub struct Question {
     /// The promise about the answers.
     pub promise: Promise,
+    /// The promise about transactions.
+    pub consistency: ConsistencyModel,
     /// The assumptions about registers.
     pub assumed: Assumed,
     /// When everything was healed and the last write was made, in nanoseconds since the run began: reads that
@@ -41,7 +44,12 @@ pub struct Question {
 impl Default for Question {
     /// Everything is promised, and objects are empty at first.
     fn default() -> Self {
-        Self { promise: Promise::LINEARIZABLE, assumed: Assumed::default(), healed_ns: None }
+        Self {
+            promise: Promise::LINEARIZABLE,
+            consistency: ConsistencyModel::default(),
+            assumed: Assumed::default(),
+            healed_ns: None,
+        }
     }
 }
 

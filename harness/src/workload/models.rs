@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use duress_checkers::CheckReport;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
 use duress_checkers::total_queue::check_total_queue;
+use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
+use duress_checkers::verdict::Details;
 use duress_history::kv_append::KvAppend;
 use duress_history::mutex::Mutex;
 use duress_history::register::CasRegister;
 use duress_history::total_queue::TotalQueue;
+use duress_history::txn::{ListAppend, RwRegister};
 use duress_history::{Delivery, Promise};
 
 use super::delivery;
@@ -25,7 +29,7 @@ pub struct Foreign {
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 4] = [
+pub const FOREIGN: [Foreign; 6] = [
     Foreign {
         name: "cas-register",
         holds: "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -69,6 +73,27 @@ pub const FOREIGN: [Foreign; 4] = [
             })
         },
     },
+    Foreign {
+        name: "list-append",
+        holds: "transactions on lists by key: append, and read of the whole list",
+        check: |model, recording, question, limit| {
+            recording.read::<ListAppend>()?.judged(limit, |operations, interrupt| {
+                let report = check_list_append(operations, question.consistency, interrupt);
+                consistency(report, question.consistency, model.name)
+            })
+        },
+    },
+    Foreign {
+        name: "rw-register",
+        holds: "transactions on registers by key: read and write, each value written once",
+        check: |model, recording, question, limit| {
+            recording.read::<RwRegister>()?.judged(limit, |operations, interrupt| {
+                let promise = question.consistency;
+                let report = check_rw_register(operations, promise, &question.assumed, interrupt);
+                consistency(report, promise, model.name)
+            })
+        },
+    },
 ];
 
 impl Model for Foreign {
@@ -87,5 +112,39 @@ impl Model for Foreign {
         limit: Duration,
     ) -> Result<Judgement, JudgeError> {
         (self.check)(self, recording, question, limit)
+    }
+}
+
+/// The words for a check of transactions of what `model` names against `promise`.
+fn consistency(report: CheckReport, promise: ConsistencyModel, model: &str) -> Judgement {
+    let mut findings = Vec::new();
+    let mut broken = format!("not {promise}");
+    if let Details::Transactions(details) = &report.details {
+        let names = |models: &[ConsistencyModel]| {
+            models.iter().map(|model| model.name()).collect::<Vec<_>>().join(", ")
+        };
+        let counts: Vec<String> =
+            details.found.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        if !counts.is_empty() {
+            broken = format!("not {promise}: {}", counts.join(", "));
+            let left = match names(&details.left) {
+                left if left.is_empty() => "nothing".to_owned(),
+                left => left,
+            };
+            findings.push(format!(
+                "found: {}; that refutes {}, and what implies it; the strongest left: {left}",
+                counts.join(", "),
+                names(&details.refuted)
+            ));
+        }
+    }
+    Judgement {
+        property: promise.name().to_owned(),
+        holds: "the transactions fit an order that the model allows".to_owned(),
+        broken,
+        checked: format!("{} transactions on {} keys", report.operations, report.keys),
+        findings,
+        model: format!("{model} --consistency {promise}"),
+        report,
     }
 }

@@ -283,9 +283,10 @@ impl<A: Payload> Assembler<A> {
         let f = match (raw.f, invoked) {
             (Some(f), _) => unquoted(f),
             (None, Some(invoked)) => invoked.f().into(),
-            (None, None) => {
-                return Err(ReadError::Missing { line: raw.line, missing: "f", found: Vec::new() });
-            }
+            (None, None) => match A::ONLY_F {
+                Some(f) => f.into(),
+                None => return Err(ReadError::Missing { line: raw.line, missing: "f", found: Vec::new() }),
+            },
         };
         let f = A::spelled(&f);
         let read = || A::read(raw.op_type, f, raw.fields, invoked);

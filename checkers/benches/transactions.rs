@@ -1,0 +1,65 @@
+//! How the checks of transactions grow with the length of a history.
+//!
+//! The histories are simulated, the same in every run: 10 clients, one transaction in a hundred never answered, 1 to 4 operations
+//! each. `DURESS_BENCH_MAX` bounds the number of transactions, for a first look.
+
+#[path = "../tests/store/mod.rs"]
+mod store;
+
+use std::hint::black_box;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
+use duress_checkers::verdict::Verdict;
+use duress_history::Assumed;
+use duress_history::txn::{Elements, Held};
+use store::{Shape, simulate};
+
+const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+fn sizes() -> impl Iterator<Item = usize> {
+    let max = std::env::var("DURESS_BENCH_MAX").ok().and_then(|max| max.parse().ok()).unwrap_or(100_000);
+    SIZES.into_iter().filter(move |size| *size <= max)
+}
+
+const fn shape(transactions: usize) -> Shape {
+    Shape { transactions, clients: 10, crashed_per_mille: 10, keys: 5, writes_per_key: 32, seed: 7 }
+}
+
+fn transactions(c: &mut Criterion) {
+    let never = AtomicBool::new(false);
+    let mut group = c.benchmark_group("transactions");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for size in sizes() {
+        group.throughput(Throughput::Elements(size as u64));
+        let lists = simulate::<Elements>(&shape(size));
+        group.bench_function(BenchmarkId::new("list-append strict-serializable", size), |bencher| {
+            bencher.iter(|| {
+                let report =
+                    check_list_append(black_box(&lists), ConsistencyModel::StrictSerializable, &never);
+                assert_eq!(report.verdict, Verdict::Valid);
+            });
+        });
+        drop(lists);
+        let registers = simulate::<Held>(&shape(size));
+        for model in [
+            ConsistencyModel::StrictSerializable,
+            ConsistencyModel::ReadCommitted,
+            ConsistencyModel::ReadAtomic,
+            ConsistencyModel::Causal,
+        ] {
+            group.bench_function(BenchmarkId::new(format!("rw-register {model}"), size), |bencher| {
+                bencher.iter(|| {
+                    let report = check_rw_register(black_box(&registers), model, &Assumed::default(), &never);
+                    assert_eq!(report.verdict, Verdict::Valid);
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, transactions);
+criterion_main!(benches);

@@ -1,0 +1,134 @@
+//! What a history of transactions says, by key and by transaction, with keys as numbers.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duress_history::txn::{Act, Answer, Micro, Txn};
+use duress_history::{Completion, Operation, Scalar};
+use rustc_hash::FxHashMap;
+
+use crate::witness::Op;
+
+/// Whether a transaction took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was acknowledged.
+    Committed,
+    /// It may have: its outcome is unknown.
+    Maybe,
+    /// It failed.
+    Aborted,
+}
+
+/// An operation of a transaction, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) op: Op,
+    pub(super) micro: u32,
+}
+
+/// A history by key.
+pub(super) struct Facts<'a, R> {
+    pub(super) operations: &'a [Operation<Txn<R>>],
+    /// The keys, in the order in which they were used first.
+    pub(super) keys: Vec<&'a Scalar>,
+    /// Where each key's places begin.
+    starts: Vec<usize>,
+    /// Places by key, and of one key in the order of the history.
+    places: Vec<Place>,
+    /// Which transactions take part: those that were acknowledged, and those of unknown outcome whose effect was seen.
+    takes_part: Vec<AtomicBool>,
+}
+
+impl<'a, R: Answer> Facts<'a, R> {
+    pub(super) fn new(operations: &'a [Operation<Txn<R>>]) -> Self {
+        let mut numbers: FxHashMap<&Scalar, u32> = FxHashMap::default();
+        let (mut keys, mut of_micros, mut starts) = (Vec::new(), Vec::new(), vec![0; 1]);
+        for operation in operations {
+            for micro in &known(operation).micros {
+                let key = *numbers.entry(&micro.key).or_insert_with(|| {
+                    keys.push(&micro.key);
+                    starts.push(0);
+                    keys.len() as u32 - 1
+                });
+                of_micros.push(key);
+                starts[key as usize + 1] += 1;
+            }
+        }
+        drop(numbers);
+        for key in 0..keys.len() {
+            starts[key + 1] += starts[key];
+        }
+        let mut next = starts.clone();
+        let mut places = vec![Place { op: 0, micro: 0 }; of_micros.len()];
+        let mut of_micros = of_micros.into_iter();
+        for (op, operation) in operations.iter().enumerate() {
+            for (micro, key) in (0..known(operation).micros.len()).zip(&mut of_micros) {
+                places[next[key as usize]] = Place { op: op as Op, micro: micro as u32 };
+                next[key as usize] += 1;
+            }
+        }
+        let committed = |operation: &Operation<Txn<R>>| AtomicBool::new(fate(operation) == Fate::Committed);
+        let takes_part = operations.iter().map(committed).collect();
+        Self { operations, keys, starts, places, takes_part }
+    }
+
+    /// What is done to `key`, and where.
+    pub(super) fn of_key(&self, key: u32) -> &[Place] {
+        &self.places[self.starts[key as usize]..self.starts[key as usize + 1]]
+    }
+
+    pub(super) fn act(&self, place: Place) -> &'a Act<R> {
+        &self.micros(place.op)[place.micro as usize].act
+    }
+
+    pub(super) fn micros(&self, op: Op) -> &'a [Micro<R>] {
+        &known(&self.operations[op as usize]).micros
+    }
+
+    pub(super) fn fate(&self, op: Op) -> Fate {
+        fate(&self.operations[op as usize])
+    }
+
+    /// The effect of `op`, whose outcome is unknown, was seen.
+    pub(super) fn seen(&self, op: Op) {
+        self.takes_part[op as usize].store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn takes_part(&self, op: Op) -> bool {
+        self.takes_part[op as usize].load(Ordering::Relaxed)
+    }
+
+    /// The transactions that take part.
+    pub(super) fn taking(&self) -> impl Iterator<Item = Op> + '_ {
+        (0..self.operations.len() as Op).filter(|op| self.takes_part(*op))
+    }
+
+    /// The index at which it was acknowledged.
+    pub(super) fn end(&self, op: Op) -> Option<u64> {
+        match self.operations[op as usize].completion {
+            Completion::Ok { index, .. } => Some(index),
+            Completion::Fail { .. } | Completion::Info { .. } => None,
+        }
+    }
+
+    /// Where it is in an order that mostly agrees with dependencies: when it ended, or else when it began.
+    pub(super) fn position(&self, op: Op) -> u64 {
+        2 * self.end(op).unwrap_or(self.operations[op as usize].index)
+    }
+}
+
+/// What is known of what it did: the answer, or else what was asked.
+fn known<R>(operation: &Operation<Txn<R>>) -> &Txn<R> {
+    match &operation.completion {
+        Completion::Ok { answer, .. } => answer,
+        Completion::Fail { .. } | Completion::Info { .. } => &operation.action,
+    }
+}
+
+fn fate<R>(operation: &Operation<Txn<R>>) -> Fate {
+    match operation.completion {
+        Completion::Ok { .. } => Fate::Committed,
+        Completion::Fail { .. } => Fate::Aborted,
+        Completion::Info { .. } => Fate::Maybe,
+    }
+}

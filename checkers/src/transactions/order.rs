@@ -1,0 +1,171 @@
+//! Orders of all transactions that explain every answer, looked for: what makes a verdict valid where versions have no known order.
+//!
+//! An order in which the transactions could have happened one after the other, in real time, keeps every model. If there is none,
+//! and less is promised, one is looked for that keeps only the order of processes, or only dependencies of data ([`search`]). For
+//! snapshot isolation and what is weaker, each transaction may also take its snapshot long before it commits. And for models that do
+//! not demand one order, the versions of each object are put into some order that agrees with what is known: then every dependency
+//! is known, and whether there is a cycle that the promise forbids.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duress_history::txn::{Elements, Held};
+use rayon::prelude::*;
+
+use super::cycle::Component;
+use super::explain::Shown;
+use super::facts::Facts;
+use super::graph::{Dependency, Graph, Level, Node, Part};
+use super::list;
+use super::model::ConsistencyModel as Model;
+use super::register::Versions;
+use super::search::{Isolation, Search};
+use super::visibility::{Access, Accessed};
+use crate::verdict::Reason;
+
+/// Whether no order of registers' transactions was found that the promise allows: why the verdict is unknown.
+pub(super) fn undecided(
+    facts: &Facts<'_, Held>,
+    versions: &Vec<Versions<'_>>,
+    graph: &Graph,
+    promise: Model,
+    interrupt: &AtomicBool,
+) -> Option<Reason> {
+    // For these, writes may be in any order that agrees with the dependencies, of which there is one if they have no cycle.
+    let needs_none = [Model::Causal, Model::StrongReadCommitted];
+    if needs_none.into_iter().any(|model| model.implies(promise)) {
+        return None;
+    }
+    let lowest = level(promise);
+    let accesses = versions.accesses(facts);
+    let finds = |level, isolation| Search::new(facts, &accesses, graph, level, isolation).finds(interrupt);
+    let mut levels = vec![Level::RealTime, lowest];
+    levels.dedup();
+    if levels.into_iter().any(|level| finds(level, Isolation::Serial)) {
+        return None;
+    }
+    if !promise.implies(Model::RepeatableRead) {
+        let places = places(facts, graph, lowest);
+        let part = |(key, versions): (usize, &Versions<'_>)| versions.ordered(facts, key as u32, &places);
+        let parts: Vec<Part> = versions.par_iter().enumerate().map(part).collect();
+        let mut ordered = Graph::of_time(facts);
+        for part in parts {
+            ordered.add(part);
+        }
+        if is_kept(facts, &ordered, promise) || finds(lowest, Isolation::Snapshot) {
+            return None;
+        }
+    }
+    Some(not_found(promise, "of the transactions was found that explains every answer", interrupt))
+}
+
+/// Whether appends that no read shows can be put into an order that the promise allows, where there are cycles that it allows: why
+/// the verdict is unknown otherwise. Without cycles, every order is right.
+pub(super) fn undecided_appends(
+    facts: &Facts<'_, Elements>,
+    versions: &Vec<list::Versions<'_>>,
+    graph: &Graph,
+    promise: Model,
+    interrupt: &AtomicBool,
+) -> Option<Reason> {
+    if !promise.implies(Model::ConsistentView) {
+        return None;
+    }
+    let lowest = level(promise);
+    let accesses: Vec<Access> = versions.accesses(facts);
+    let finds = |isolation| Search::new(facts, &accesses, graph, lowest, isolation).finds(interrupt);
+    if finds(Isolation::Serial) {
+        return None;
+    }
+    if !promise.implies(Model::RepeatableRead) {
+        let places = places(facts, graph, lowest);
+        let mut ordered = graph.only(|_| true);
+        let part = |(key, versions): (u32, &list::Versions<'_>)| versions.ordered(facts, key, &places);
+        for part in (0..).zip(versions).map(part) {
+            ordered.add(part);
+        }
+        if is_kept(facts, &ordered, promise) || finds(Isolation::Snapshot) {
+            return None;
+        }
+    }
+    Some(not_found(promise, "was found of appends that no read shows", interrupt))
+}
+
+fn not_found(promise: Model, order: &str, interrupt: &AtomicBool) -> Reason {
+    if interrupt.load(Ordering::Relaxed) {
+        return Reason::Interrupted { key: None, explored: 0 };
+    }
+    let what = format!("no cycle of what is known refutes {promise}, and no order {order}");
+    Reason::NotExamined { what }
+}
+
+/// Whether the promise is kept where these are all dependencies.
+fn is_kept<R: Shown + Sync>(facts: &Facts<'_, R>, graph: &Graph, promise: Model) -> bool {
+    graph.components(facts).into_par_iter().all(|edges| {
+        let cycles = Component::new(edges, graph.joints_from).cycles();
+        cycles.iter().all(|cycle| !promise.forbids(cycle.kind))
+    })
+}
+
+/// The last level of time that the promise looks at.
+fn level(promise: Model) -> Level {
+    match promise {
+        Model::StrictSerializable | Model::StrongSnapshotIsolation => Level::RealTime,
+        _ if promise.implies(Model::StrongSessionReadUncommitted) => Level::Process,
+        _ => Level::Data,
+    }
+}
+
+/// What comes before what, of snapshots (the even numbers) and commits (the odd ones): what a transaction depends on commits before
+/// its snapshot, and whatever writes over what it read commits after it. A joint has two as well, as it is reached by an
+/// anti-dependency, and otherwise.
+pub(super) fn of_snapshots<R: Shown>(facts: &Facts<'_, R>, graph: &Graph, level: Level) -> Vec<(Node, Node)> {
+    let is_joint = |node: Node| node >= graph.joints_from;
+    let (snapshot, commit) = (|node: Node| 2 * node, |node: Node| 2 * node + 1);
+    let mut edges: Vec<(Node, Node)> = facts.taking().map(|op| (snapshot(op), commit(op))).collect();
+    for edge in graph.edges.iter().filter(|edge| edge.level <= level) {
+        let after_anti = if is_joint(edge.to) { snapshot(edge.to) } else { commit(edge.to) };
+        let after_other = if is_joint(edge.to) { commit(edge.to) } else { snapshot(edge.to) };
+        if matches!(edge.dependency, Dependency::ReadWrite | Dependency::Link) {
+            edges.push((snapshot(edge.from), after_anti));
+        }
+        if edge.dependency != Dependency::ReadWrite {
+            edges.push((commit(edge.from), after_other));
+        }
+    }
+    edges
+}
+
+/// Where each transaction commits in an order of snapshots and commits that agrees with all dependencies. Commits come as soon as
+/// they can.
+fn places<R: Shown>(facts: &Facts<'_, R>, graph: &Graph, level: Level) -> Vec<u32> {
+    let nodes = graph.nodes();
+    let is_joint = |node: Node| node >= graph.joints_from;
+    let mut edges = of_snapshots(facts, graph, level);
+    edges.sort_unstable();
+    let mut waits = vec![0_u32; 2 * nodes];
+    for (_, to) in &edges {
+        waits[*to as usize] += 1;
+    }
+    let key = |node: Node| match node / 2 {
+        joint if is_joint(joint) => (0, 0, node),
+        op => (node & 1 ^ 1, facts.position(op), node),
+    };
+    let mut ready: BTreeSet<(u32, u64, Node)> =
+        (0..2 * nodes as Node).filter(|node| waits[*node as usize] == 0).map(key).collect();
+    let (mut places, mut place) = (vec![u32::MAX; nodes], 0);
+    while let Some((.., node)) = ready.pop_first() {
+        if node & 1 == 1 {
+            places[node as usize / 2] = place;
+            place += 1;
+        }
+        let first = edges.partition_point(|(from, _)| *from < node);
+        for (_, next) in edges[first..].iter().take_while(|(from, _)| *from == node) {
+            waits[*next as usize] -= 1;
+            if waits[*next as usize] == 0 {
+                ready.insert(key(*next));
+            }
+        }
+    }
+    places
+}
