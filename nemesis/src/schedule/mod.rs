@@ -283,12 +283,17 @@ fn place(
 ) -> Option<u64> {
     let last = millis(options.time_limit).checked_sub(draft.lasts_ms())?.min(*from.end());
     let at = *from.start();
+    // Only those that it might meet: a long run has thousands of faults.
+    let meets = |placed: &&Placed| {
+        placed.at_ms <= last + draft.lasts_ms() && placed.at_ms + placed.draft.lasts_ms() + 1 >= at
+    };
+    let placed: Vec<&Placed> = placed.iter().filter(meets).collect();
     let ends = placed.iter().flat_map(|placed| {
         placed.draft.acts.iter().map(|act| placed.at_ms + act.after_ms + act.within_ms + 1)
     });
     let mut moments: Vec<u64> = ends.chain([at]).filter(|moment| (at..=last).contains(moment)).collect();
     moments.sort_unstable();
-    moments.into_iter().find(|moment| fits(draft, item, *moment, placed, options))
+    moments.into_iter().find(|moment| fits(draft, item, *moment, &placed, options))
 }
 
 /// The faults of all drafts, ordered and numbered.
