@@ -35,19 +35,19 @@ pub(super) fn fits(
     draft: &Draft,
     item: usize,
     at_ms: u64,
-    placed: &[&Placed],
+    placed: &[Placed],
     options: &MixOptions<'_>,
 ) -> bool {
     let meet = |a: Window, b: Window| a.from <= b.to && b.from <= a.to;
     let (open, own): (Vec<_>, Vec<_>) =
         draft.acts.iter().map(|act| (Window::of(act, at_ms), act)).partition(|(_, act)| is_open(act));
     // One fault of an item waits at a time.
-    let mut waiting = placed.iter().copied().filter(|placed| placed.item == item).flat_map(windows);
+    let mut waiting = placed.iter().filter(|placed| placed.item == item).flat_map(windows);
     if waiting.any(|(other, taken)| is_open(taken) && open.iter().any(|(window, _)| meet(*window, other))) {
         return false;
     }
     let planned = |placed| windows(placed).filter(|(_, act)| !is_open(act));
-    let all: Vec<(Window, &Act)> = placed.iter().copied().flat_map(planned).collect();
+    let all: Vec<(Window, &Act)> = placed.iter().flat_map(planned).collect();
     let clash = own.iter().any(|(window, act)| {
         all.iter().any(|(other, taken)| meet(*window, *other) && clash(&act.fault, &taken.fault))
     });
@@ -55,7 +55,7 @@ pub(super) fn fits(
         return false;
     }
     let is_counted = |placed: &&Placed| draft.size == Size::Drawn || placed.item == item;
-    let counted: Vec<(Window, &Act)> = placed.iter().copied().filter(is_counted).flat_map(planned).collect();
+    let counted: Vec<(Window, &Act)> = placed.iter().filter(is_counted).flat_map(planned).collect();
     // More nodes are away only where a fault begins.
     let beginnings = own.iter().chain(&all).map(|(window, _)| window.from);
     let whole = Window { from: at_ms, to: at_ms + draft.lasts_ms() };

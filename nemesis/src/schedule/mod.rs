@@ -235,7 +235,9 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     let families: BTreeSet<Family> = mix.iter().filter_map(FaultSpec::family).collect();
     let interval = millis(options.interval).max(1);
     let limit = millis(options.time_limit);
-    let mut placed: Vec<Placed> = Vec::new();
+    // Drafts that are over before anything more begins are kept apart: a long run has thousands.
+    let (mut placed, mut over): (Vec<Placed>, Vec<Placed>) = (Vec::new(), Vec::new());
+    let mut found = vec![false; mix.len()];
     let mut bag: Vec<usize> = Vec::new();
     let mut at = millis(options.warm_up) + rng.random_range(0..=interval / 4);
     while at < limit && !mix.is_empty() {
@@ -243,31 +245,30 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
             bag = (0..mix.len()).collect();
             bag.shuffle(&mut rng);
         }
+        over.extend(placed.extract_if(.., |placed| placed.at_ms + placed.draft.lasts_ms() + 1 < at));
         // Those that find no place now come before any other the next time.
         for turn in (0..bag.len()).rev() {
             let item = bag[turn];
-            let turn_of = match placed.iter().any(|placed| placed.item == item) {
-                true => Turn::Later,
-                false => Turn::First,
-            };
+            let turn_of = if found[item] { Turn::Later } else { Turn::First };
             let draft = draw(&mix[item], turn_of, &families, options, &mut rng);
             let latest = at + PATIENCE * interval;
             if let Some(at_ms) = place(&draft, item, &placed, at..=latest, options) {
                 placed.push(Placed { at_ms, item, draft });
+                found[item] = true;
                 bag.remove(turn);
                 break;
             }
         }
         at += rng.random_range(interval / 2..=interval * 3 / 2).max(1);
     }
-    for (item, spec) in mix.iter().enumerate() {
+    placed.append(&mut over);
+    for (item, spec) in mix.iter().enumerate().filter(|(item, _)| !found[*item]) {
         for _ in 0..ATTEMPTS {
-            if placed.iter().any(|placed| placed.item == item) {
+            let draft = draw(spec, Turn::Last, &families, options, &mut rng);
+            if let Some(at_ms) = place(&draft, item, &placed, millis(options.warm_up)..=limit, options) {
+                placed.push(Placed { at_ms, item, draft });
                 break;
             }
-            let draft = draw(spec, Turn::Last, &families, options, &mut rng);
-            let found = place(&draft, item, &placed, millis(options.warm_up)..=limit, options);
-            placed.extend(found.map(|at_ms| Placed { at_ms, item, draft }));
         }
     }
     Ok(schedule(placed))
@@ -283,17 +284,12 @@ fn place(
 ) -> Option<u64> {
     let last = millis(options.time_limit).checked_sub(draft.lasts_ms())?.min(*from.end());
     let at = *from.start();
-    // Only those that it might meet: a long run has thousands of faults.
-    let meets = |placed: &&Placed| {
-        placed.at_ms <= last + draft.lasts_ms() && placed.at_ms + placed.draft.lasts_ms() + 1 >= at
-    };
-    let placed: Vec<&Placed> = placed.iter().filter(meets).collect();
     let ends = placed.iter().flat_map(|placed| {
         placed.draft.acts.iter().map(|act| placed.at_ms + act.after_ms + act.within_ms + 1)
     });
     let mut moments: Vec<u64> = ends.chain([at]).filter(|moment| (at..=last).contains(moment)).collect();
     moments.sort_unstable();
-    moments.into_iter().find(|moment| fits(draft, item, *moment, &placed, options))
+    moments.into_iter().find(|moment| fits(draft, item, *moment, placed, options))
 }
 
 /// The faults of all drafts, ordered and numbered.
