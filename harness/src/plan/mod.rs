@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use self::range::{RangeError, range};
 
 /// The version of the format of `plan.json`.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The most hosts that fit into the arena's network beside each other.
 pub const NODES_MAX: usize = 99;
@@ -190,9 +190,26 @@ pub enum PlanError {
         #[source]
         source: serde_json::Error,
     },
+    /// Another version of the format.
+    #[error(
+        "{} is of version {version} of the format, and this duress reads version {VERSION}: take the duress that wrote it",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
     /// A value is out of range.
     #[error(transparent)]
     Range(#[from] RangeError),
+}
+
+/// The part of a plan that every version of the format has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 impl Plan {
@@ -204,8 +221,12 @@ impl Plan {
         let file = if path.is_dir() { path.join("plan.json") } else { path.to_owned() };
         let text =
             fs::read_to_string(&file).map_err(|source| PlanError::Read { path: file.clone(), source })?;
-        let plan: Self =
-            serde_json::from_str(&text).map_err(|source| PlanError::Parse { path: file, source })?;
+        let parse = |source| PlanError::Parse { path: file.clone(), source };
+        let Versioned { version } = serde_json::from_str(&text).map_err(parse)?;
+        if version != VERSION {
+            return Err(PlanError::Version { path: file, version });
+        }
+        let plan: Self = serde_json::from_str(&text).map_err(parse)?;
         plan.validate()?;
         Ok(plan)
     }
@@ -223,7 +244,7 @@ impl Plan {
     /// # Errors
     /// [`RangeError`] naming the first that is out of range.
     pub fn validate(&self) -> Result<(), RangeError> {
-        range("version", &self.version, self.version == VERSION, "this duress knows version 1")?;
+        range("version", &self.version, self.version == VERSION, "this duress writes version 2")?;
         let nodes = self.nodes.len();
         range("nodes", &nodes, (1..=NODES_MAX).contains(&nodes), "a cluster has 1 to 99 nodes")?;
         let clients = self.clients.len();

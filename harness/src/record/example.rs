@@ -9,7 +9,7 @@ use crate::plan::Plan;
 pub fn plan() -> Plan {
     let host = |name, address| json!({"name": name, "address": address});
     let plan = json!({
-        "version": 1, "target": "store", "settings": {"mode": "raft", "options": {}},
+        "version": 2, "target": "store", "settings": {"mode": "raft", "options": {}},
         "nodes": [host("n1", "10.77.0.1"), host("n2", "10.77.0.2")], "clients": [host("c1", "10.77.0.101")],
         "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1},
         "concurrency": 10, "rate_hz": null, "time_limit_ms": 10_000, "operation_timeout_ms": 1000, "seed": 7,

@@ -226,7 +226,7 @@ mod tests {
         let host = |name: &str, last: u8| json!({"name": name, "address": format!("10.77.0.{last}")});
         let schedule: Vec<_> = (1..=faults).map(fault).collect();
         let plan = json!({
-            "version": 1, "target": "store", "settings": {"mode": "raft", "options": {}, "bug": null},
+            "version": 2, "target": "store", "settings": {"mode": "raft", "options": {}, "bug": null},
             "nodes": [host("n1", 1), host("n2", 2), host("n3", 3)], "clients": [host("c1", 101)],
             "workload": {"name": "register", "keys": 8}, "concurrency": 24, "rate_hz": null,
             "time_limit_ms": 60_000, "operation_timeout_ms": 1000, "seed": 1, "faults": "kill",

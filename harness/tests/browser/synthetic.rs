@@ -56,7 +56,7 @@ pub fn run(folder: &Path, operations: u64) {
     let hosts: Vec<Value> =
         (1..=NODES).map(|at| json!({"name": format!("n{at}"), "address": format!("10.77.0.{at}")})).collect();
     let plan = json!({
-        "version": 1, "target": "store", "settings": {"mode": "raft", "options": {"reads": "index"}}, "nodes": hosts,
+        "version": 2, "target": "store", "settings": {"mode": "raft", "options": {"reads": "index"}}, "nodes": hosts,
         "clients": [{"name": "c1", "address": "10.77.0.101"}],
         "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1}, "rate_hz": null, "concurrency": PROCESSES, "time_limit_ms": lasted / 1_000_000,
         "operation_timeout_ms": 1000, "seed": 7, "faults": "kill", "fault_interval_ms": 6000,

@@ -68,7 +68,7 @@ fn make_run(stage: &Stage, name: &str, seed: u64, verdict: Option<&str>) {
     fs::create_dir_all(&folder).unwrap();
     let host = |name: &str, address: &str| json!({"name": name, "address": address});
     let plan = json!({
-        "version": 1, "target": "store", "settings": {"mode": "raft", "options": {}},
+        "version": 2, "target": "store", "settings": {"mode": "raft", "options": {}},
         "nodes": [host("n1", "10.77.0.1")], "clients": [host("c1", "10.77.0.101")],
         "workload": {"name": "register", "keys": 6, "operations_per_key": 240, "reads": 2, "writes": 1, "cas": 1},
         "concurrency": 3, "rate_hz": null, "time_limit_ms": 10_000, "operation_timeout_ms": 1000, "seed": seed,

@@ -78,7 +78,11 @@ fn plans_are_refused_by_what_is_wrong_with_them() {
         ("empty.json", Some(String::new()), "empty.json"),
         ("half.json", Some(plan[..plan.len() / 2].to_owned()), "half.json"),
         ("other.json", Some("[1, 2, 3]\n".to_owned()), "other.json"),
-        ("future.json", Some(plan.replace("\"version\": 1", "\"version\": 99")), "version is 99"),
+        (
+            "future.json",
+            Some(plan.replace("\"version\": 2", "\"version\": 99")),
+            "of version 99 of the format",
+        ),
         ("extra.json", Some(plan.replacen('{', "{\"surprise\": 1,", 1)), "surprise"),
         ("target.json", Some(plan.replace("\"target\": \"store\"", "\"target\": \"stone\"")), "\"stone\""),
         ("seed.json", Some(plan.replace("\"seed\": 1", "\"seed\": -1")), "-1"),
