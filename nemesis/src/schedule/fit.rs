@@ -132,7 +132,7 @@ fn clash(one: &Fault, other: &Fault) -> bool {
         |is: fn(&Fault) -> bool, with: fn(&Fault) -> bool| is(one) && with(other) || is(other) && with(one);
     let is_clock = |fault: &Fault| fault.family() == Family::Clock;
     processes && same_nodes
-        // A clock is set right for one fault only, and one that is stopped does not tell its time.
+        // Healing resets a clock for one fault only, and a paused process does not report its time.
         || both(is_clock)
         || pair(is_clock, |fault| fault.family() == Family::Pause)
         // One packet effect hides the other.
