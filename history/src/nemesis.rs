@@ -7,12 +7,12 @@
 //! | `start-<family>` | `fault`, `what`, `leader`, `event` | a fault is about to be injected |
 //! | the same | also `evidence`, `away`, `since_us`, `late_us`, `summary` | it is in force |
 //! | the same, with `error` | as the first | it could not be injected |
-//! | `skip-<family>`, with `error` | `fault`, `what` | it was not injected: its event did not come |
+//! | `skip-<family>`, with `error` | `fault`, `what` | it was not injected: its event did not come, or it was too late |
 //! | `stop-<family>` | `fault`, `what` | it is about to be healed |
 //! | the same | also `evidence`, `summary` | it is healed |
 //! | the same, with `error` | as the first | it could not be healed |
-//! | `leader` | `node`, `before`, `term` | a node was seen to lead, other than the one before |
-//! | `recovery` | a [`Recovery`] | what came back after a heal |
+//! | `leader` | `node`, `before`, `term` | a new leader was observed |
+//! | `recovery` | a [`Recovery`] | the return of nodes and links after a heal |
 //! | `crash` | `node`, `status`, `fault` | a node ended by itself |
 //! | `compared` | a [`Comparison`] | the copies of every node |
 //! | `recovered` | `after_ms`, `not_serving` | the end of the faults: every node was awaited |
