@@ -130,7 +130,7 @@ pub enum NemesisAct {
     },
     /// A new leader was observed.
     Led {
-        /// The node that leads.
+        /// The new leader.
         node: NodeId,
         /// The previous leader, if one was observed.
         before: Option<NodeId>,
@@ -150,7 +150,7 @@ pub enum NemesisAct {
     },
     /// All faults are healed, the nodes that were down were started, and every node was awaited.
     Settled {
-        /// How long the return took, in milliseconds.
+        /// How long the recovery took, in milliseconds.
         after_ms: u64,
         /// The nodes that did not serve in the end.
         not_serving: Vec<NodeId>,

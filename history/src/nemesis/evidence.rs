@@ -243,8 +243,8 @@ fn live(nodes: &[NodeProcesses]) -> bool {
 pub enum Proof {
     /// The evidence suffices.
     Proven,
-    /// Nothing could be seen, since other faults cover all of it: a partition every link, or an end of its processes
-    /// the node, or there was no node left to strike. That is no failure, and proves nothing either.
+    /// Other faults hide everything that could have been observed: a partition cut every link, the node's
+    /// processes had ended, or no node was left to strike. This is not a failure, but proves nothing either.
     Masked,
     /// The evidence does not suffice: the run proves nothing.
     Missing,
