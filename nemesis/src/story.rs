@@ -33,7 +33,7 @@ pub enum Story {
     Laggard,
     /// A follower is cut off, and the leader is struck as the follower returns.
     Handover,
-    /// A node is killed repeatedly, each time within 50 ms of its start.
+    /// A node is killed, and then repeatedly, each time within 50 ms of its start.
     Again,
     /// A follower was away for long; it or the leader is struck while it catches up.
     CatchUp,
