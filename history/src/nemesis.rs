@@ -95,7 +95,7 @@ pub enum NemesisAct {
         /// The moment from which it is in force, in microseconds since the run began. The evidence was
         /// complete later.
         since_us: u64,
-        /// How much later than planned, in microseconds.
+        /// The delay relative to the plan, in microseconds.
         late_us: u64,
         /// The evidence.
         evidence: Evidence,
@@ -150,7 +150,7 @@ pub enum NemesisAct {
     },
     /// All faults are healed, the nodes that were down were started, and every node was awaited.
     Settled {
-        /// How long the recovery took, in milliseconds.
+        /// The duration of the recovery, in milliseconds.
         after_ms: u64,
         /// The nodes that did not serve in the end.
         not_serving: Vec<NodeId>,

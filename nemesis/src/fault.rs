@@ -20,7 +20,7 @@ use crate::variant::Kind;
 pub enum Fault {
     /// Cuts links.
     Partition {
-        /// How the cut links were chosen.
+        /// The choice of the cut links.
         shape: PartitionShape,
         /// The cut links.
         cut: Cut,

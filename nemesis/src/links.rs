@@ -9,7 +9,7 @@ use crate::packet::PacketEffect;
 use crate::partition::Link;
 use duress_arena::{LinkPolicy, Passage};
 
-/// How long a packet may queue on a link with a limited rate and still be delivered.
+/// The longest time that a packet queues on a link with a limited rate and is still delivered.
 const QUEUE: Duration = Duration::from_millis(400);
 
 /// The faults in force on one link: it is open when the last of them heals.

@@ -9,7 +9,7 @@ use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::partition::{Cut, Link};
 
-/// How many nodes randomly drawn faults may disable at once.
+/// The limit on the nodes that randomly drawn faults disable at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossLimit {

@@ -29,11 +29,11 @@ use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, Tracer
 use duress_arena::disk::DiskError;
 use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch, SwitchError};
 
-/// How long a signal may take to have its effect on every process of a node.
+/// The time that a signal may take to affect every process of a node.
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(15);
-/// How long probes may take to arrive, or be seen dropped.
+/// The time that probes may take to arrive, or to be observed as dropped.
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
-/// How often a lost probe is sent again before a healed link counts as still cut.
+/// The number of times a lost probe is sent again before a healed link counts as still cut.
 const PROBE_ROUNDS: usize = 12;
 
 /// A failure to inject or heal a fault. The run proves nothing then.
@@ -124,21 +124,21 @@ pub enum NemesisError {
 pub struct Crash {
     /// The node.
     pub node: NodeId,
-    /// How its process ended.
+    /// The exit status of its process.
     pub status: ExitStatus,
     /// The fault that explains it: one that may end nodes and that had struck this node. `None` if the node
     /// ended without such a cause.
     pub because: Option<u32>,
-    /// When the node can be started again.
+    /// The moment at which the node can be started again.
     pub restart: Restart,
 }
 
-/// When a node that ended can be started again.
+/// The moment at which a node that ended can be started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// At once.
     Now,
-    /// When the fault that ended it is healed; healing starts it.
+    /// As the fault that ended it is healed; healing starts it.
     WhenHealed,
 }
 

@@ -18,7 +18,7 @@ const FLAPPING_MIN: Duration = Duration::from_millis(20);
 /// The longest period: the injection waits to observe both states.
 const FLAPPING_MAX: Duration = Duration::from_secs(4);
 
-/// How the cut links are chosen. Names follow Jepsen's where it has one.
+/// The choice of the cut links. Names follow Jepsen's where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartitionShape {
@@ -170,7 +170,7 @@ pub enum Cut {
     Isolate(Targets),
 }
 
-/// The directed links between `set` and the other `nodes`; sorted.
+/// Returns the directed links between `set` and the other `nodes`, sorted.
 pub(crate) fn isolation(set: &[NodeId], nodes: &[NodeId]) -> Vec<Link> {
     sorted(isolate(set, nodes))
 }

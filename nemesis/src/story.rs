@@ -20,10 +20,10 @@ use crate::selector::{Selector, Targets};
 use crate::trigger::Event;
 use crate::variant::Kind;
 
-/// How long two consecutive rolling isolations overlap, in milliseconds.
+/// The overlap of two consecutive rolling isolations, in milliseconds.
 const HANDOVER_MS: u64 = 150;
 
-/// How long before its planned start a fault begins to wait for the fault it follows, in milliseconds.
+/// The time before its planned start at which a fault begins to wait for the fault it follows, in ms.
 const WAITS_MS: u64 = 20;
 
 /// Several faults that belong together.

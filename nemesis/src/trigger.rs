@@ -18,7 +18,7 @@ pub enum Event {
         /// The fault's number in the schedule; `None` for any fault.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<u32>,
-        /// How long ago, in milliseconds.
+        /// The time since then, in milliseconds.
         after_ms: u64,
     },
     /// This much time has passed since a fault was healed.
@@ -26,7 +26,7 @@ pub enum Event {
         /// The fault's number in the schedule; `None` for any fault.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<u32>,
-        /// How long ago, in milliseconds.
+        /// The time since then, in milliseconds.
         after_ms: u64,
     },
     /// The n-th operation of a kind on the disk of a node that the fault would strike.

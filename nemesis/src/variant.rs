@@ -30,8 +30,8 @@ pub struct Variant {
     pub example: String,
     /// Its effect, in one line.
     pub meaning: &'static str,
-    /// How often it is drawn when only the family is given, relative to the family's other variants. Zero:
-    /// only when requested by name.
+    /// The frequency with which it is drawn when only the family is given, relative to the family's other
+    /// variants. Zero: only when requested by name.
     pub weight: u32,
     /// Its needs of the cluster.
     pub needs: &'static [Need],

@@ -43,7 +43,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
 const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
 /// The shortest mean time between faults.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// How long clients run without `--time-limit`.
+/// The time for which clients run without `--time-limit`.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The default time-out of an operation.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -147,7 +147,7 @@ pub struct ReplayArgs {
     output: OutputArgs,
 }
 
-/// How hosts are attached.
+/// The attachment of hosts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PortChoice {
     /// The best that works here
@@ -158,7 +158,7 @@ enum PortChoice {
     Packet,
 }
 
-/// `duress run`.
+/// Runs `duress run`.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     // Everything that can be wrong with the command line is found before anything is started.
     let mut planned = plan(args)?;
@@ -178,7 +178,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// `duress replay`.
+/// Runs `duress replay`.
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     if let Some(times) = args.times {
         return replay_times(&args.plan, times, args.output.runs().join("replays"));

@@ -45,7 +45,7 @@ impl Floor {
 }
 
 impl fmt::Display for Floor {
-    /// `answered 10 % of the time, every node, a final phase, and kill, partition in force`.
+    /// Formats `answered 10 % of the time, every node, a final phase, and kill, partition in force`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.answered_percent == 0 {
             return f.write_str("none");
@@ -91,7 +91,7 @@ pub struct UnderFault {
     pub what: String,
     /// Operations in progress while it was in force, and those of them that succeeded then.
     pub operations: Asked,
-    /// How many nodes it disabled.
+    /// The number of nodes that it disabled.
     pub took_away: usize,
 }
 
@@ -189,8 +189,8 @@ impl Exercised {
 }
 
 impl fmt::Display for Exercised {
-    /// `39357 operations in the main phase and 850 in the final one, answered 98.7 % of the time; 5 of 5 nodes answered;
-    /// faults in force: kill 3, partition 4`.
+    /// Formats `39357 operations in the main phase and 850 in the final one, answered 98.7 % of the time; 5 of 5
+    /// nodes answered; faults in force: kill 3, partition 4`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answering = self.nodes.values().filter(|asked| asked.ok > 0).count();
         write!(

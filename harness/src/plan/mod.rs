@@ -75,7 +75,7 @@ pub enum CapturePlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArenaPlan {
-    /// How hosts are attached to the switch.
+    /// The attachment of hosts to the switch.
     pub port: PortKind,
     /// The place of the nodes' data.
     pub data: DataLocation,
@@ -121,11 +121,11 @@ pub struct Plan {
     pub concurrency: usize,
     /// Operations per second over all processes; `None` for a closed loop.
     pub rate_hz: Option<f64>,
-    /// How long clients run before the final reads, in milliseconds.
+    /// The time for which clients run before the final reads, in milliseconds.
     pub time_limit_ms: u64,
-    /// When a client gives up on an operation, in milliseconds.
+    /// The time after which a client gives up on an operation, in milliseconds.
     pub operation_timeout_ms: u64,
-    /// When a third of the clients give up, in milliseconds, so that their requests wait at paused nodes.
+    /// The time after which a third of the clients give up, in milliseconds, so that their requests wait at paused nodes.
     /// Absent if they do not differ from the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_ms: Option<u64>,
@@ -138,7 +138,7 @@ pub struct Plan {
     pub faults: String,
     /// Mean time between the starts of two faults, in milliseconds: the intensity of the run.
     pub fault_interval_ms: u64,
-    /// How many nodes randomly drawn faults may disable at once; absent without drawn faults.
+    /// The limit on the nodes that randomly drawn faults disable at once; absent without drawn faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<LossLimit>,
     /// The promise that answers are checked against; the target's if absent.

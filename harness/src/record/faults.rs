@@ -20,7 +20,7 @@ pub struct FaultRecord {
     /// The event that it waited for, as it was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// Why it was not injected, if it was skipped.
+    /// The reason why it was not injected, if it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
     /// The succession, if it disabled the leader.
@@ -30,7 +30,7 @@ pub struct FaultRecord {
     pub start_ms: Option<u64>,
     /// The moment at which it was healed, in milliseconds since clients began.
     pub stop_ms: Option<u64>,
-    /// How much later than planned it came into force, in microseconds.
+    /// The delay with which it came into force, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_us: Option<u64>,
     /// The proof that it took hold.
@@ -55,7 +55,7 @@ pub enum Takeover {
     By {
         /// The new leader.
         node: String,
-        /// How long after the fault took hold, in milliseconds.
+        /// The time from when the fault took hold, in milliseconds.
         after_ms: u64,
     },
     /// No other node became leader, so the loss of a leader was not exercised.
@@ -64,7 +64,7 @@ pub enum Takeover {
 
 /// After this many sufficiently long faults on leaders, a missing takeover is not a coincidence.
 const CHANCES: usize = 3;
-/// How long after the end of a fault a takeover may be observed and still count.
+/// The time after the end of a fault in which an observed takeover still counts.
 const SEEN_AFTER_MS: u64 = 300;
 
 impl FaultRecord {

@@ -24,7 +24,7 @@ pub enum ScheduleEvent<'a> {
 /// The event that a fault waited for, as it was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When the fault is due.
+    /// The time at which the fault is due.
     pub due: Duration,
     /// A description of the observation.
     pub what: String,

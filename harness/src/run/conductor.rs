@@ -23,14 +23,15 @@ use crate::run::events::Events;
 use crate::run::nemesis_thread::NemesisThread;
 use crate::run::recovery::{Situation, Watch};
 
-/// How often a node that ended by itself is started again.
+/// The number of times a node that ended by itself is started again.
 const RESTARTS_MAX: usize = 5;
 /// How long the recoveries after each heal may take to be recorded once every node was awaited. A request to
 /// a node takes a second at most.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How often processes are checked between faults.
+/// The time between checks of the processes.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
-/// How long before its time a fault is recorded and passed to the nemesis, which waits for the exact time.
+/// The time before its start at which a fault is recorded and passed to the nemesis, which waits for the
+/// exact moment.
 const HAND_OVER: Duration = Duration::from_millis(5);
 /// A fault that is late by more than this is left out if its family has been in force already. A machine that
 /// is too busy for the schedule would otherwise only meet one fault after the other.
@@ -57,7 +58,7 @@ pub enum Breakage {
     NotRecovered {
         /// The nodes.
         nodes: Vec<NodeId>,
-        /// How long they were awaited.
+        /// The time for which they were awaited.
         bound: Duration,
     },
     /// A node ended although no fault killed it.

@@ -21,15 +21,15 @@ use crate::workload::generator::{Context, Generator, Next};
 const REST: Duration = Duration::from_millis(50);
 /// A client bounds its own operations; this much later the worker does it for a client that fails to.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
-/// How long after the begin of a heal processes hardly rest, because a node's first answers matter.
+/// The time after the start of a heal in which processes hardly rest, because a node's first answers matter.
 const EAGER: Duration = Duration::from_millis(400);
 /// An operation that is this old when a heal begins is taken to be blocked by the fault.
 const LONG: Duration = Duration::from_millis(100);
-/// How long a process rests then.
+/// The time that a process rests after a failure during [`EAGER`].
 const EAGER_REST: Duration = Duration::from_millis(5);
 /// A roaming client goes to the next node after this many operations, and after each failure.
 const ROAMS_AFTER: u32 = 16;
-/// How often progress is shown.
+/// The time between updates of the progress display.
 const TICK: Duration = Duration::from_millis(250);
 
 /// A request to end the run early.
@@ -114,7 +114,7 @@ struct Slot<A> {
     policy: ClientPolicy,
     /// The node that it speaks to now.
     node: NodeId,
-    /// How many operations it has done at this node.
+    /// The number of operations that it has done at this node.
     operations: u32,
     state: State<A>,
     requests: mpsc::UnboundedSender<Request<A>>,

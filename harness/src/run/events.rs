@@ -21,7 +21,7 @@ use crate::run::agenda::Seen;
 use crate::run::clock::Clock;
 use crate::run::sightings::Sightings;
 
-/// How often files, disks and links are polled.
+/// The time between polls of files, disks and links.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// The sources of events.

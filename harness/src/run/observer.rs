@@ -46,7 +46,7 @@ pub const FILE: &str = "observations.jsonl";
 const PERIOD: Duration = Duration::from_millis(100);
 /// One in this many answers is recorded.
 const NOTED: u64 = 3;
-/// How long a node may take to answer.
+/// The time that a node may take to answer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The observation of one node at one moment.
@@ -71,10 +71,10 @@ pub struct Observation {
     /// The partitions that it claims to lead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leads: Vec<LedPartition>,
-    /// Why it did not answer.
+    /// The reason why it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
-    /// How far its own wall clock is set ahead of the machine's, if it has one; negative when behind.
+    /// The lead of its own wall clock over the machine's, if it has one; negative when behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_offset_ns: Option<i64>,
     /// The length of its standard output so far, in bytes.

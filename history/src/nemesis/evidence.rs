@@ -16,14 +16,14 @@ use crate::node::NodeId;
 pub enum Evidence {
     /// Links were cut: on each of them a probe was sent and dropped.
     Cut {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
         /// The number of probes that the switch dropped; without all of them, there is no evidence.
         probes_dropped: usize,
     },
     /// Links are cut and open in turn: on each of them one probe was dropped and another crossed it.
     Flapping {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
         /// The number of them that another partition cuts all the time, so that they cannot be observed.
         #[serde(default)]
@@ -37,9 +37,9 @@ pub enum Evidence {
     },
     /// Links forward again: a probe crossed each of them.
     Joined {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
-        /// How many probes arrived.
+        /// The number of probes that arrived.
         probes_arrived: usize,
         /// Links that another partition still cuts.
         still_cut: usize,
@@ -48,7 +48,7 @@ pub enum Evidence {
     },
     /// Links affect packets: probes met the effect, as their far ends show.
     Shaped {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
         /// The number of them that a partition cuts, so that their effect cannot be observed.
         #[serde(default)]
@@ -63,9 +63,9 @@ pub enum Evidence {
     /// Links are open again, or only have the effects of other faults: a probe crossed each of them that is
     /// not cut.
     Unshaped {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
-        /// How many probes arrived.
+        /// The number of probes that arrived.
         probes_arrived: usize,
         /// Links that a partition cuts.
         still_cut: usize,

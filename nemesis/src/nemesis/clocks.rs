@@ -6,9 +6,9 @@ use super::*;
 use crate::evidence;
 use duress_arena::clock::{ClockEvidence, MonotonicClocks};
 
-/// How long the processes of one node may take to read their time.
+/// The time that the processes of one node may take to read their clock.
 const CLOCK_DEADLINE: Duration = Duration::from_secs(2);
-/// How often a clock is read before it counts as not following its setting.
+/// The number of readings before a clock counts as not following its setting.
 const CLOCK_READINGS: usize = 4;
 
 /// A clock that a fault has moved.
@@ -148,9 +148,9 @@ impl Nemesis {
 /// The movement of a clock while a fault was in force.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
-    /// How many steps a strobe made.
+    /// The number of steps that a strobe made.
     steps: Option<u64>,
-    /// How far it was ahead of the machine's clock at the end, in nanoseconds.
+    /// Its lead over the machine's clock at the end, in nanoseconds.
     reached_ns: Option<i64>,
 }
 

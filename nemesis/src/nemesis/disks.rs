@@ -10,15 +10,15 @@ use duress_arena::disk::{DiskEvidence, FaultDisk, Keep, Lasting};
 /// A process that waits for its disk stops only when the disk answers. This time suffices for all other
 /// processes.
 const STOP_BEFORE_POWER_LOSS: Duration = Duration::from_millis(50);
-/// How long a node that met a failing disk may take to end, even after the disk is repaired.
+/// The time that a node that met a failing disk may take to end, even after the disk is repaired.
 const ENDING_AFTER_HEAL: Duration = Duration::from_secs(3);
 
-/// How often a slow disk is probed before it counts as still slow.
+/// The number of probes of a slow disk before it counts as still slow.
 const SOUND_TRIES: u64 = 20;
-/// How many probes must succeed before a disk that failed at random counts as repaired. At 5 % for each of
+/// The number of probes that must succeed before a disk that failed at random counts as repaired. At 5 % for each of
 /// two operations, remaining errors are missed once in five million times.
 const SOUND_BY_CHANCE: u64 = 150;
-/// How many bytes the probe requests: more than a full disk has left.
+/// The number of bytes that the probe requests: more than a full disk has left.
 const PROBED_SPACE: u64 = 64 * 1024;
 
 /// A node whose disk failed some of its operations and has been repaired.

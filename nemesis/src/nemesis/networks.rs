@@ -8,12 +8,12 @@ use duress_history::nemesis::{LinkReturn, PacketsSeen, Return, Unjudged};
 use super::*;
 use crate::partition::PartitionShape;
 
-/// How many half periods of a flapping link are observed before it counts as not flapping.
+/// The number of half periods observed before a link counts as not flapping.
 const FLAPS_SEEN_MAX: u32 = 24;
 
 /// The largest delay for which a train waits.
 const LATENESS_MAX: Duration = Duration::from_secs(2);
-/// How many trains of probes are sent along a link before the wanted observation counts as missing.
+/// The number of trains of probes sent along a link before the wanted observation counts as missing.
 const TRAINS_MAX: usize = 40;
 /// The time after which no further trains are sent.
 const SEEING: Duration = Duration::from_secs(6);

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::*;
 
-/// How long a node may take to end after SIGTERM, before it is killed.
+/// The time that a node may take to end after SIGTERM, before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
 impl Nemesis {

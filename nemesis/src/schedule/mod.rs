@@ -29,9 +29,9 @@ use crate::trigger::Event;
 
 /// The random stream of the schedule, so that other uses of the seed do not disturb it.
 const STREAM: u64 = 1;
-/// How much later than drawn a fault may begin if it does not fit at the drawn moment, in intervals.
+/// The longest delay of a fault that does not fit at its drawn moment, in intervals.
 const PATIENCE: u64 = 4;
-/// How often an item that found no place is drawn again, as a short fault.
+/// The number of further draws, as a short fault, for an item that found no place.
 const ATTEMPTS: usize = 20;
 
 /// A fault with its start and stop, in milliseconds since clients began.
@@ -113,7 +113,7 @@ pub struct MixOptions<'a> {
     pub time_limit: Duration,
     /// The target's own time-outs, the election time-out first; not empty.
     pub time_outs: &'a [Duration],
-    /// How many nodes randomly drawn faults may disable at once.
+    /// The limit on the nodes that randomly drawn faults disable at once.
     pub losses: LossLimit,
     /// The bound on clocks that the target's promise rests on, if it does.
     pub clock_bound: Option<ClockBound>,
@@ -159,9 +159,9 @@ pub enum MixError {
 /// One fault of a draft. Times are relative to the beginning of the draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Act {
-    /// When it begins, in milliseconds.
+    /// Its beginning, in milliseconds.
     pub(crate) after_ms: u64,
-    /// How long after that it is over at the latest, in milliseconds.
+    /// The longest time from then until it is over, in milliseconds.
     pub(crate) within_ms: u64,
     /// The event it waits for. A fault number in it counts the faults of this draft, from 1.
     pub(crate) on: Option<Trigger>,
@@ -173,7 +173,7 @@ pub(crate) struct Act {
 pub(crate) struct Draft {
     /// The faults, in order of their beginnings.
     pub(crate) acts: Vec<Act>,
-    /// Whether the user or chance decided how many nodes they strike.
+    /// The origin of the number of nodes that they strike.
     pub(crate) size: Size,
 }
 

@@ -14,7 +14,7 @@ const SHORT_MS: std::ops::RangeInclusive<u64> = 50..=400;
 const AROUND: std::ops::RangeInclusive<u64> = 80..=130;
 /// The duration of a fault that lasts well beyond a time-out, in percent of it.
 const ABOVE: std::ops::RangeInclusive<u64> = 150..=300;
-/// How often the election time-out, the first one, is used, in percent.
+/// The probability that the election time-out, the first one, is used, in percent.
 const OF_ELECTIONS: u32 = 70;
 
 /// A duration relative to a time-out of the target.

@@ -62,7 +62,7 @@ impl OptionSpec {
 }
 
 impl fmt::Display for OptionSpec {
-    /// `-o reads=index (index, lease, local): how reads are served`.
+    /// Formats `-o reads=index (index, lease, local): how reads are served`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "-o {}={} ({}): {}", self.name, self.default, self.values, self.summary)?;
         match self.drawn.as_slice() {

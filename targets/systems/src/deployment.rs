@@ -107,9 +107,9 @@ pub trait Deployment: Send + Sync {
 pub struct TimeOuts {
     /// The usual time from the silence of a leader until another node leads.
     pub election: Duration,
-    /// How long a member may be silent before the others continue without it, if that is a different time.
+    /// The silence of a member after which the others continue without it, if that is a different time.
     pub session: Option<Duration>,
-    /// How long a node relies on the last confirmation by the others, if it does.
+    /// The time for which a node relies on the last confirmation by the others, if it does.
     pub lease: Option<Duration>,
 }
 

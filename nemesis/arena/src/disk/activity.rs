@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::deferred::Deferred;
 
-/// How long an fsync is held at most, if the expected fault does not come.
+/// The longest time that an fsync is held if the expected fault does not come.
 pub(super) const HELD_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A kind of operation that is counted.
