@@ -7,12 +7,12 @@
 //! | `start-<family>` | `fault`, `what`, `leader`, `event` | a fault is about to be injected |
 //! | the same | also `evidence`, `away`, `since_us`, `late_us`, `summary` | it is in force |
 //! | the same, with `error` | as the first | it could not be injected |
-//! | `skip-<family>`, with `error` | `fault`, `what` | it was not injected: its event did not come |
+//! | `skip-<family>`, with `error` | `fault`, `what` | it was not injected: its event did not come, or it was too late |
 //! | `stop-<family>` | `fault`, `what` | it is about to be healed |
 //! | the same | also `evidence`, `summary` | it is healed |
 //! | the same, with `error` | as the first | it could not be healed |
-//! | `leader` | `node`, `before`, `term` | a node was seen to lead, other than the one before |
-//! | `recovery` | a [`Recovery`] | what came back after a heal |
+//! | `leader` | `node`, `before`, `term` | a new leader was observed |
+//! | `recovery` | a [`Recovery`] | the return of nodes and links after a heal |
 //! | `crash` | `node`, `status`, `fault` | a node ended by itself |
 //! | `compared` | a [`Comparison`] | the copies of every node |
 //! | `recovered` | `after_ms`, `not_serving` | the end of the faults: every node was awaited |
@@ -72,29 +72,30 @@ pub enum NemesisAct {
     Starting {
         /// Which.
         fault: FaultName,
-        /// The node that leads, where one is known.
+        /// The node that leads, if known.
         leader: Option<NodeId>,
-        /// The event that it waited for, as it was seen.
+        /// The event that it waited for, as it was observed.
         event: Option<String>,
     },
-    /// A fault was not injected: the event that it waited for did not come.
+    /// A fault was not injected: its event did not come, or the machine was too late.
     Skipped {
         /// Which.
         fault: FaultName,
-        /// What did not come.
+        /// The reason.
         why: String,
     },
     /// A fault is in force.
     Started {
         /// Which.
         fault: FaultName,
-        /// The node that led, where one was known.
+        /// The node that led, if known.
         leader: Option<NodeId>,
-        /// The nodes that it takes away from the others.
+        /// The nodes that it disables.
         away: Vec<NodeId>,
-        /// Since when, in microseconds since the run began: the evidence was complete later.
+        /// The moment from which it is in force, in microseconds since the run began. The evidence was
+        /// complete later.
         since_us: u64,
-        /// How much later than planned, in microseconds.
+        /// The delay relative to the plan, in microseconds.
         late_us: u64,
         /// The evidence.
         evidence: Evidence,
@@ -103,7 +104,7 @@ pub enum NemesisAct {
     StartFailed {
         /// Which.
         fault: FaultName,
-        /// The node that led, where one was known.
+        /// The node that led, if known.
         leader: Option<NodeId>,
         /// Why.
         error: String,
@@ -127,16 +128,16 @@ pub enum NemesisAct {
         /// Why.
         error: String,
     },
-    /// A node was seen to lead, other than the one that was seen to before.
+    /// A new leader was observed.
     Led {
-        /// The node that leads.
+        /// The new leader.
         node: NodeId,
-        /// The node that led before, where one was seen to.
+        /// The previous leader, if one was observed.
         before: Option<NodeId>,
-        /// The term, epoch or view in which it leads, where it says so.
+        /// The term, epoch or view in which it leads, if it reports one.
         term: Option<u64>,
     },
-    /// What came back after a heal.
+    /// The return of nodes and links after a heal.
     Recovered(Recovery),
     /// A node ended by itself.
     NodeEnded {
@@ -149,7 +150,7 @@ pub enum NemesisAct {
     },
     /// All faults are healed, the nodes that were down were started, and every node was awaited.
     Settled {
-        /// How long that took, in milliseconds.
+        /// The duration of the recovery, in milliseconds.
         after_ms: u64,
         /// The nodes that did not serve in the end.
         not_serving: Vec<NodeId>,

@@ -5,9 +5,9 @@
 //! | `list-append` | `txn` | `["append", k, v]` appends v to the list k; `["r", k, null]` reads it, `["r", k, [v, …]]` answered |
 //! | `rw-register` | `txn` | `["w", k, v]` writes v to the register k; `["r", k, null]` reads it, `["r", k, v]` answered |
 //!
-//! A list and a register hold nothing at first: a list that is null is empty, and a register that is null was never
-//! written. What else `f` is, where others record one, means nothing, and so does what a transaction that failed or is
-//! of unknown outcome was completed with.
+//! Objects are empty at first: a null list is empty, and a null register was never written. Another `f`, as
+//! other programs record it, has no meaning, and neither has the completion value of a transaction that
+//! failed or has an unknown outcome.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use crate::event::{OpType, Payload, PayloadError};
 use crate::scalar::{Scalar, Value};
 
-/// A transaction: what it did, in order.
+/// A transaction: its operations, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Txn<R> {
     /// Its operations.
@@ -32,34 +32,34 @@ pub struct Txn<R> {
 pub struct Micro<R> {
     /// The list or register.
     pub key: Scalar,
-    /// What is done to it.
+    /// The operation on it.
     pub act: Act<R>,
 }
 
-/// What an operation of a transaction does to its object.
+/// The kind of an operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Act<R> {
     /// Appends an element to a list, or writes a register.
     Write(Scalar),
-    /// Reads it; `None` where it was not answered.
+    /// Reads the object; `None` if the read was not answered.
     Read(Option<R>),
 }
 
-/// Transactions on lists that only grow, and are read whole.
+/// Transactions on lists that only grow and are read whole.
 pub type ListAppend = Txn<Elements>;
 
 /// Transactions on registers.
 pub type RwRegister = Txn<Held>;
 
-/// What a list holds, in its order.
+/// The content of a list, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Elements(pub Box<[Scalar]>);
 
-/// What a register holds; `None` was never written.
+/// The content of a register; `None` if it was never written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Held(pub Option<Scalar>);
 
-/// What a read of an object is answered with.
+/// The answer to a read of an object.
 pub trait Answer: Clone + fmt::Debug + PartialEq + Serialize + for<'de> Deserialize<'de> {
     /// The vocabulary's name.
     const NAME: &'static str;
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for Held {
     }
 }
 
-/// An operation as it is read, before it is known whether it was answered.
+/// An operation as parsed, before it is known whether it was answered.
 struct Parsed<R>(Micro<R>);
 
 impl<'de, R: Answer> Deserialize<'de> for Parsed<R> {

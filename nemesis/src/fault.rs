@@ -1,4 +1,4 @@
-//! A fault in the form in which a plan contains it: everything that can be decided before the run is decided.
+//! A fault as a plan contains it, with everything decided that can be decided before the run.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ use crate::variant::Kind;
 pub enum Fault {
     /// Cuts links.
     Partition {
-        /// How they were chosen.
+        /// The choice of the cut links.
         shape: PartitionShape,
         /// The cut links.
         cut: Cut,
@@ -49,22 +49,22 @@ pub enum Fault {
     },
     /// Moves wall clocks; healing sets them right.
     Clock {
-        /// How.
+        /// The movement of the clocks.
         effect: ClockEffect,
-        /// The nodes whose clocks it moves.
+        /// The nodes whose clocks move.
         targets: Targets,
     },
-    /// Strikes disks.
+    /// Makes disks fail.
     Disk {
-        /// How.
+        /// The effect on the disks.
         effect: DiskEffect,
-        /// The nodes whose disks it strikes.
+        /// The nodes whose disks fail.
         targets: Targets,
     },
 }
 
 impl Fault {
-    /// Returns the family it belongs to.
+    /// Returns its family.
     #[must_use]
     pub fn family(&self) -> Family {
         match self {
@@ -78,8 +78,8 @@ impl Fault {
         }
     }
 
-    /// Returns the name of its variant in the table; `None` if the variants only choose nodes, which are
-    /// chosen by now.
+    /// Returns the name of its variant in the table; `None` for families whose variants only choose nodes,
+    /// since the nodes are chosen already.
     #[must_use]
     pub fn variant(&self) -> Option<&'static str> {
         match self {
@@ -91,7 +91,7 @@ impl Fault {
         }
     }
 
-    /// The nodes it strikes or cuts off; `None` for a partition that is made of links.
+    /// Returns the nodes it strikes or cuts off; `None` for a partition given as links.
     #[must_use]
     pub fn targets(&self) -> Option<&Targets> {
         match self {
@@ -106,7 +106,8 @@ impl Fault {
         }
     }
 
-    /// The same fault of the node that has `role`, where it is one of a single node that is chosen as it starts.
+    /// Returns the same fault aimed at the node that has `role`, if it strikes a single node chosen when it
+    /// starts; otherwise an unchanged copy.
     #[must_use]
     pub fn aimed_at(&self, role: &Role) -> Self {
         let mut aimed = self.clone();
@@ -131,7 +132,7 @@ impl Fault {
         }
     }
 
-    /// The role that must be known before it can be injected.
+    /// Returns the role that must be known before it can be injected.
     #[must_use]
     pub fn role(&self) -> Option<&Role> {
         self.targets().and_then(Targets::role)
@@ -148,7 +149,8 @@ impl Fault {
         }
     }
 
-    /// Whether it needs running nodes: it ends or stops their processes, or asks them for observations.
+    /// Returns whether it needs running nodes, either to end or stop their processes or to read observations
+    /// from them.
     #[must_use]
     pub fn needs_live_nodes(&self) -> bool {
         match self {
@@ -160,7 +162,8 @@ impl Fault {
         }
     }
 
-    /// Whether all it does is to stop the nodes that it strikes: links, clocks and disks of the others are as they were.
+    /// Returns whether its only effect is to stop the nodes it strikes, so that links, clocks and other
+    /// nodes' disks stay unchanged.
     #[must_use]
     pub fn only_stops(&self) -> bool {
         match self {
@@ -170,8 +173,8 @@ impl Fault {
         }
     }
 
-    /// Whether a disk loses data that it has promised to keep, so that its node may rightly refuse to serve
-    /// for good.
+    /// Returns whether a disk loses data that it has acknowledged, so that its node may legitimately refuse
+    /// to serve afterwards.
     #[must_use]
     pub fn damages(&self) -> bool {
         match self {

@@ -1,12 +1,12 @@
 //! The faults that break a cluster in its arena, their schedule, and the evidence of them.
 //!
 //! In reading order:
-//! - [`Family`]: the kinds of fault; [`variants`]: the table of what each of them has;
-//! - [`FaultSpec`]: an item of the fault mix, as the command line has it; [`PartitionShape`], [`packet`], [`clock_fault`],
-//!   [`disk_fault`], [`selector`], [`trigger`]: what its items say; [`Role`], [`RoleMap`]: which node has which role;
-//!   [`Story`]: faults that belong together;
-//! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within what the target
-//!   promises to survive: [`LossLimit`], [`clock_bound`];
+//! - [`Family`]: the kinds of fault; [`variants`]: the table of their variants;
+//! - [`FaultSpec`]: an item of the fault mix of the command line; [`PartitionShape`], [`packet`],
+//!   [`clock_fault`], [`disk_fault`], [`selector`], [`trigger`]: its parts; [`Role`], [`RoleMap`]: the roles of
+//!   nodes; [`Story`]: faults that belong together;
+//! - [`Fault`]: a fault as data; [`schedule`]: a mix expanded into timed faults, from a seed, within the
+//!   tolerance of the target: [`LossLimit`], [`clock_bound`];
 //! - [`cluster`]: the processes of the system under test;
 //! - [`nemesis`]: injects and heals faults, and returns [`Evidence`] of both.
 //!

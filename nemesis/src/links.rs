@@ -1,4 +1,4 @@
-//! The links of the arena's network, and everything that is in force on each.
+//! The links of the arena's network, and the faults in force on each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::packet::PacketEffect;
 use crate::partition::Link;
 use duress_arena::{LinkPolicy, Passage};
 
-/// How long a packet may wait for its turn on a link with a limited rate, and then be carried.
+/// The longest time that a packet queues on a link with a limited rate and is still delivered.
 const QUEUE: Duration = Duration::from_millis(400);
 
 /// The faults in force on one link: it is open when the last of them heals.
@@ -17,9 +17,9 @@ const QUEUE: Duration = Duration::from_millis(400);
 struct LinkState {
     /// The faults whose partitions cut it.
     cuts: BTreeSet<u32>,
-    /// Periods with which partitions open and close it, by the number of the fault.
+    /// The periods with which partitions open and close it, by the number of the fault.
     flaps: BTreeMap<u32, Duration>,
-    /// Effects on its packets, by the number of the fault.
+    /// The effects on its packets, by the number of the fault.
     effects: BTreeMap<u32, PacketEffect>,
 }
 
@@ -31,46 +31,46 @@ pub struct Links {
 }
 
 impl Links {
-    /// Returns all links open; chance on them is drawn from `seed`.
+    /// Returns all links open. Random effects on them are drawn from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, states: BTreeMap::new() }
     }
 
-    /// Fault `id` cuts `link`.
+    /// Cuts `link` for fault `id`.
     pub fn cut(&mut self, link: &Link, id: u32) {
         self.states.entry(link.clone()).or_default().cuts.insert(id);
     }
 
-    /// Fault `id` cuts `link` no more.
+    /// Removes the cut of fault `id` from `link`.
     pub fn join(&mut self, link: &Link, id: u32) {
         self.states.entry(link.clone()).or_default().cuts.remove(&id);
     }
 
-    /// Fault `id` opens and closes `link` with this period.
+    /// Makes fault `id` open and close `link` with this period.
     pub fn flap(&mut self, link: &Link, id: u32, period: Duration) {
         self.states.entry(link.clone()).or_default().flaps.insert(id, period);
     }
 
-    /// Fault `id` opens and closes `link` no more.
+    /// Stops fault `id` from opening and closing `link`.
     pub fn unflap(&mut self, link: &Link, id: u32) {
         self.states.entry(link.clone()).or_default().flaps.remove(&id);
     }
 
-    /// Returns a fault whose partition cuts `link`, now or by turns, if there is one.
+    /// Returns a fault whose partition cuts `link`, permanently or in turn, if there is one.
     #[must_use]
     pub fn cut_by(&self, link: &Link) -> Option<u32> {
         let state = self.states.get(link)?;
         state.cuts.first().or_else(|| state.flaps.keys().next()).copied()
     }
 
-    /// Whether a partition cuts `link` all the time.
+    /// Returns whether a partition cuts `link` all the time.
     #[must_use]
     pub fn is_cut(&self, link: &Link) -> bool {
         self.states.get(link).is_some_and(|state| !state.cuts.is_empty())
     }
 
-    /// How late a packet on `link` may be by everything that is in force on it.
+    /// Returns the largest delay of a packet on `link` under all effects in force on it.
     #[must_use]
     pub fn lateness(&self, link: &Link) -> Duration {
         let policy = self.policy(link);
@@ -84,7 +84,7 @@ impl Links {
         self.states.entry(link.clone()).or_default().effects.insert(id, effect);
     }
 
-    /// Takes the effect of fault `id` off `link`.
+    /// Removes the effect of fault `id` from `link`.
     pub fn unshape(&mut self, link: &Link, id: u32) {
         self.states.entry(link.clone()).or_default().effects.remove(&id);
     }
@@ -96,7 +96,7 @@ impl Links {
         if !state.cuts.is_empty() {
             return LinkPolicy::CUT;
         }
-        // Of two faults that flap the link, the first determines the period; the other is found without
+        // If two faults flap the link, the first determines the period, and the second is found to leave no
         // evidence.
         let passage = state.flaps.values().next().map_or(Passage::Open, |period| Passage::Flapping(*period));
         let seed = self.seed ^ fingerprint(link);

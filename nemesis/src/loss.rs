@@ -1,4 +1,4 @@
-//! How many nodes a fault takes away from the others while it is in force, and how many a target promises to survive.
+//! The number of nodes that faults disable while they are in force, and the number that a target tolerates.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::disk_fault::{DiskEffect, TargetState};
 use crate::fault::Fault;
 use crate::partition::{Cut, Link};
 
-/// How many nodes randomly drawn faults may disable at once.
+/// The limit on the nodes that randomly drawn faults disable at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossLimit {
@@ -36,15 +36,15 @@ impl LossLimit {
     }
 }
 
-/// How many of `nodes` the fault takes away, at the most.
+/// Returns the largest number of `nodes` that the fault disables.
 ///
-/// A cut takes away those that the node with the most links left cannot exchange packets with: a bridge takes none away.
-/// Clocks, and links that are slow or lossy, take none away either.
+/// A cut disables the nodes that cannot exchange packets with the best connected node, so a bridge disables
+/// none. Clock faults and packet faults disable none either.
 pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
     let targets = fault.targets().map_or(0, |targets| targets.count().min(nodes.len()));
     match fault {
         Fault::Partition { cut: Cut::Links(links), .. } => outside_the_largest_view(links, nodes).len(),
-        // Of two sides, the smaller one is away.
+        // The smaller side counts as disabled.
         Fault::Partition { cut: Cut::Isolate(_), .. } => targets.min(nodes.len() - targets),
         Fault::Packet { .. } | Fault::Clock { .. } => 0,
         Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => targets,
@@ -57,7 +57,7 @@ pub(crate) fn lost(fault: &Fault, nodes: &[NodeId]) -> usize {
     }
 }
 
-/// The nodes that cannot exchange packets, both ways, with the node that can with the most.
+/// Returns the nodes that cannot exchange packets in both directions with the best connected node.
 pub(crate) fn outside_the_largest_view(links: &[Link], nodes: &[NodeId]) -> BTreeSet<NodeId> {
     let cut: BTreeSet<(&NodeId, &NodeId)> = links.iter().map(|(from, to)| (from, to)).collect();
     let outside = |center: &NodeId| -> BTreeSet<NodeId> {

@@ -1,4 +1,4 @@
-//! The nemesis: injects faults into a running cluster and heals them, with evidence for both.
+//! The nemesis: injects faults into a running cluster and heals them, with evidence of both.
 
 mod clocks;
 mod disks;
@@ -29,20 +29,20 @@ use duress_arena::clock::{ClockPage, ClockPageError, Strobe, StrobeError, Tracer
 use duress_arena::disk::DiskError;
 use duress_arena::{ControlError, LinkCounters, NodeProcess, Pid, ProbeOutcome, Switch, SwitchError};
 
-/// How long a signal may take to have its effect on every process of a node.
+/// The time that a signal may take to affect every process of a node.
 const SIGNAL_DEADLINE: Duration = Duration::from_secs(15);
-/// How long probes may take to arrive, or be seen dropped.
+/// The time that probes may take to arrive, or to be observed as dropped.
 const PROBE_DEADLINE: Duration = Duration::from_millis(500);
-/// A lost probe is sent again this many times before a healed link counts as still cut.
+/// The number of times a lost probe is sent again before a healed link counts as still cut.
 const PROBE_ROUNDS: usize = 12;
 
-/// A fault that could not be injected or healed. The run proves nothing.
+/// A failure to inject or heal a fault. The run proves nothing then.
 #[derive(Debug, thiserror::Error)]
 pub enum NemesisError {
-    /// The switch did not take the change.
+    /// The switch rejected the change.
     #[error("failed to change the network")]
     Switch(#[from] SwitchError),
-    /// A node's processes did not obey.
+    /// An operation on a node's processes failed.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// An operation on a node's disk failed.
@@ -56,24 +56,24 @@ pub enum NemesisError {
         #[source]
         source: DiskError,
     },
-    /// The node's disk is not one that can be broken.
+    /// The node does not have a faultable disk.
     #[error("node {node} has no disk that can be broken: the plan puts its data elsewhere")]
     NoDisk {
         /// The node.
         node: NodeId,
     },
-    /// The node's clock is the machine's.
+    /// The node uses the machine's clock.
     #[error("node {node} has no clock of its own: the plan does not give it one")]
     NoClock {
         /// The node.
         node: NodeId,
     },
-    /// The node's clock is moved already, and cannot be set right for one fault alone.
+    /// Another fault has moved the node's clock already, and healing resets it for all faults at once.
     #[error("the clock of node {node} is moved by fault {by} already, and one fault at a time can have it")]
     ClockTaken {
         /// The node.
         node: NodeId,
-        /// The fault that has it.
+        /// The fault that moved the clock.
         by: u32,
     },
     /// A clock could not be set.
@@ -85,7 +85,7 @@ pub enum NemesisError {
         #[source]
         source: ClockPageError,
     },
-    /// A clock could not be made to swing, or to stop.
+    /// A strobe of a clock could not be started or stopped.
     #[error("failed to strobe the clock of node {node}")]
     Strobe {
         /// The node.
@@ -94,7 +94,7 @@ pub enum NemesisError {
         #[source]
         source: StrobeError,
     },
-    /// Nodes' clocks cannot be read.
+    /// A node's clock could not be read.
     #[error("failed to read the clock of node {node} as its processes see it")]
     ReadClock {
         /// The node.
@@ -111,7 +111,7 @@ pub enum NemesisError {
         /// The observations.
         evidence: String,
     },
-    /// A heal of something that is not in force.
+    /// The fault to heal is not in force.
     #[error("fault {id} is not in force")]
     NotActive {
         /// Its number in the schedule.
@@ -124,21 +124,21 @@ pub enum NemesisError {
 pub struct Crash {
     /// The node.
     pub node: NodeId,
-    /// How its process ended.
+    /// The exit status of its process.
     pub status: ExitStatus,
-    /// The fault that explains it: one that may end nodes, and that this node had met. `None` if the node
+    /// The fault that explains it: one that may end nodes and that had struck this node. `None` if the node
     /// ended without such a cause.
     pub because: Option<u32>,
-    /// When it can be started again.
+    /// The moment at which the node can be started again.
     pub restart: Restart,
 }
 
-/// When a node that ended can be started again.
+/// The moment at which a node that ended can be started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// At once.
     Now,
-    /// As the fault that ended it is healed, which does it.
+    /// As the fault that ended it is healed; healing starts it.
     WhenHealed,
 }
 
@@ -164,11 +164,11 @@ enum Active {
 pub struct Injected {
     /// The evidence that it took hold.
     pub evidence: Evidence,
-    /// Since when it is in force, everywhere it strikes: the last of it was done then, and looked at afterwards.
+    /// The moment from which it was in force everywhere it strikes. The evidence was gathered afterwards.
     pub since: Instant,
     /// The nodes that it strikes, or the ends of the links that it strikes.
     pub nodes: Vec<NodeId>,
-    /// Those of them that it takes away from the others.
+    /// The nodes among them that it disables.
     pub away: Vec<NodeId>,
 }
 
@@ -177,15 +177,15 @@ pub struct Injected {
 pub struct Healed {
     /// The evidence of the healing.
     pub evidence: Evidence,
-    /// Since when, everywhere it had struck.
+    /// The moment at which everything it had struck was healed.
     pub at: Instant,
-    /// The nodes that it had struck, or the ends of its links: it is not yet known whether they serve again.
+    /// The nodes that it had struck, or the ends of its links. They may not serve again yet.
     pub nodes: Vec<NodeId>,
-    /// The links that it had struck, and what each did after `at`.
+    /// The links that it had struck, with the behaviour of each after `at`.
     pub links: Vec<LinkReturn>,
 }
 
-/// Owns the cluster's processes and the network's policies. Its calls block, each within a deadline.
+/// The owner of the cluster's processes and the network's policies. Its calls block, each within a deadline.
 #[derive(Debug)]
 pub struct Nemesis {
     switch: Switch,
@@ -193,16 +193,16 @@ pub struct Nemesis {
     nodes: Vec<NodeId>,
     links: Links,
     active: BTreeMap<u32, (Fault, Active)>,
-    /// Disks that were healed a moment ago.
+    /// Recently healed disks.
     healed_disks: Vec<HealedDisk>,
-    /// Nodes that ended by themselves, and have not been reported yet.
+    /// Nodes that ended by themselves and are not reported yet.
     crashes: Vec<Crash>,
-    /// The nodes that were away under the fault that was healed last.
+    /// The nodes that the last healed fault had disabled.
     returned: Vec<NodeId>,
 }
 
 impl Nemesis {
-    /// Takes over a cluster and its network; chance on the links is drawn from `seed`.
+    /// Takes over a cluster and its network. Random effects on the links are drawn from `seed`.
     #[must_use]
     pub fn new(switch: Switch, cluster: Cluster, seed: u64) -> Self {
         let nodes = cluster.nodes();
@@ -218,7 +218,7 @@ impl Nemesis {
         }
     }
 
-    /// Starts every node that does not run.
+    /// Starts every node that is not running.
     ///
     /// # Errors
     /// [`NemesisError::Cluster`].
@@ -229,7 +229,7 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Starts `node` unless it runs: one that ended by itself, as a supervisor would.
+    /// Starts `node` unless it runs, as a supervisor would after the node ended by itself.
     ///
     /// # Errors
     /// [`NemesisError::Cluster`].
@@ -237,11 +237,11 @@ impl Nemesis {
         Ok(self.cluster.start(node)?)
     }
 
-    /// Injects `fault` as number `id` at the moment `due`, or at once where that is over, while the roles are `roles` so.
-    /// Which node came back last, the nemesis knows itself.
+    /// Injects `fault` as number `id` at the moment `due`, or at once if that has passed, with the given
+    /// `roles`. The nemesis itself adds the nodes that returned last.
     ///
     /// # Errors
-    /// [`NemesisError`]; the fault then counts as in force, so that healing undoes what was half done.
+    /// [`NemesisError`]; the fault then counts as in force, so that healing undoes a partial injection.
     pub fn inject(
         &mut self,
         id: u32,
@@ -258,7 +258,7 @@ impl Nemesis {
             roles.give(Role::new(Role::RETURNED), node.clone());
         }
         let targets = |targets: &Targets| targets.resolve(&roles, &taken);
-        // Links and disks can be struck of a node that is down as well, where there is no other.
+        // Faults of links and disks can also strike a node that is down, if no other node is left.
         let of_any = |targets: &Targets| match targets.resolve(&roles, &taken) {
             none if none.is_empty() => targets.resolve(&roles, &[]),
             some => some,
@@ -322,7 +322,7 @@ impl Nemesis {
     /// # Errors
     /// [`NemesisError`].
     pub fn heal(&mut self, id: u32) -> Result<Healed, NemesisError> {
-        // Nodes that ended until now did so while the fault was in force.
+        // Nodes found ended now ended while the fault was in force.
         self.sweep()?;
         let (fault, active) = self.active.remove(&id).ok_or(NemesisError::NotActive { id })?;
         self.switch.mark(format!("fault {id} is healed: {fault}"))?;
@@ -366,7 +366,7 @@ impl Nemesis {
         }
     }
 
-    /// The nodes that a fault takes away from the others: their processes are ended or stopped, or they are cut off.
+    /// Returns the nodes that a fault disables: their processes have ended or stopped, or they are cut off.
     fn away(&self, active: &Active) -> Vec<NodeId> {
         match active {
             Active::Down { nodes } => nodes.clone(),
@@ -383,7 +383,8 @@ impl Nemesis {
         }
     }
 
-    /// The nodes whose processes do not run: faults in force have ended or stopped them, or they ended by themselves.
+    /// Returns the nodes without running processes: a fault in force has ended or stopped them, or they ended
+    /// by themselves.
     fn down(&self) -> Vec<NodeId> {
         let stops = |active: &&Active| !matches!(active, Active::Partition { .. });
         let taken = self.active.values().map(|(_, active)| active).filter(stops);
@@ -405,8 +406,8 @@ impl Nemesis {
         self.cluster.running()
     }
 
-    /// Returns the nodes that ended by themselves since the last call. Nodes that a fault in force has ended
-    /// are started again as it is healed; the caller starts the others.
+    /// Returns the nodes that ended by themselves since the last call. Healing restarts the nodes that a
+    /// fault in force has ended; the caller starts the others.
     ///
     /// # Errors
     /// [`NemesisError::Cluster`] when the system does not answer.
@@ -415,7 +416,7 @@ impl Nemesis {
         Ok(std::mem::take(&mut self.crashes))
     }
 
-    /// Takes note of the nodes that have ended by themselves, and of the faults that explain it.
+    /// Records the nodes that have ended by themselves, with the faults that explain it.
     fn sweep(&mut self) -> Result<(), NemesisError> {
         for Ending { node, status } in self.cluster.ended()? {
             let because = self.explains(&node);
@@ -436,7 +437,7 @@ impl Nemesis {
     /// Ends every process of the cluster, and unmounts the disks.
     ///
     /// # Errors
-    /// The first [`NemesisError`]; everything is tried.
+    /// The first [`NemesisError`]; later steps are attempted all the same.
     pub fn teardown(mut self) -> Result<(), NemesisError> {
         let mut ended: Result<(), NemesisError> = self.cluster.kill_all(SIGNAL_DEADLINE).map_err(Into::into);
         for disk in self.cluster.take_disks() {
@@ -450,7 +451,7 @@ impl Nemesis {
 
 fn prove(fault: &Fault, evidence: Evidence) -> Result<Evidence, NemesisError> {
     match evidence.proves() {
-        // Another fault hides the effect, which is recorded.
+        // Another fault hides the effect; the evidence records that.
         Proof::Proven | Proof::Masked => Ok(evidence),
         Proof::Missing => {
             Err(NemesisError::NoEvidence { fault: fault.to_string(), evidence: evidence.to_string() })

@@ -13,12 +13,12 @@ use crate::role::Role;
 use crate::selector::{Choice, LISTED, Relation, Targets, join_nodes, parse_nodes};
 use crate::variant::{Kind, Row, partitions};
 
-/// The shortest period that can be seen to be kept.
+/// The shortest period whose states the probes can observe.
 const FLAPPING_MIN: Duration = Duration::from_millis(20);
-/// The longest: both states are waited for before the fault counts as injected.
+/// The longest period: the injection waits to observe both states.
 const FLAPPING_MAX: Duration = Duration::from_secs(4);
 
-/// How the cut links are chosen. Names follow Jepsen's where it has one.
+/// The choice of the cut links. Names follow Jepsen's where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartitionShape {
@@ -36,7 +36,7 @@ pub enum PartitionShape {
     OneWay,
     /// The node that leads when the fault starts is cut from all others.
     IsolateLeader,
-    /// The links of one of the drawn shapes are cut and open by turns, each for half of this period.
+    /// The links of one of the drawn shapes are cut and open in turn, each for half of this period.
     Flapping(Duration),
     /// Some client hosts are cut from some nodes.
     Clients,
@@ -45,7 +45,7 @@ pub enum PartitionShape {
 }
 
 impl PartitionShape {
-    /// How many of `nodes` nodes are without the others at the least.
+    /// Returns the smallest number of nodes that it disables in a cluster of `nodes` nodes.
     pub(crate) fn fewest_lost(&self, nodes: usize) -> usize {
         match self {
             Self::Halves => nodes / 2,
@@ -56,14 +56,15 @@ impl PartitionShape {
         }
     }
 
-    /// One of the shapes that cut nodes from each other for good, as a cluster of `nodes` nodes (at least two) allows, and
-    /// that leave no more than `most` of them (at least one) without the others.
+    /// Draws a shape that cuts nodes from each other permanently, fits a cluster of `nodes` nodes (at least
+    /// two), and disables at most `most` of them (at least one).
     fn drawn_within(nodes: usize, most: usize, rng: &mut impl Rng) -> Self {
         let of_nodes = |shape: &Self| !matches!(shape, Self::Flapping(_) | Self::Clients);
         Self::draw(nodes, |shape| of_nodes(shape) && shape.fewest_lost(nodes) <= most, rng)
     }
 
-    /// Draws the links to cut, where a minority is at most `most` nodes. `nodes` are as many as the variant needs.
+    /// Draws the links to cut. A minority has at most `most` nodes. `nodes` must satisfy the needs of the
+    /// variant.
     pub fn cut(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Cut {
         let mut order = nodes.to_vec();
         order.shuffle(rng);
@@ -77,7 +78,7 @@ impl PartitionShape {
             Self::MajoritiesRing => majorities_ring(&order),
             Self::Bridge => {
                 let half = (order.len() - 1) / 2;
-                // The last of the shuffled order is the bridge: it belongs to no half.
+                // The last node of the shuffled order is the bridge, which belongs to neither half.
                 split(&order[..order.len() - 1], half.max(1), Direction::Both)
             }
             Self::OneWay => {
@@ -134,7 +135,8 @@ impl Kind for PartitionShape {
 
     fn varied(self, rng: &mut impl Rng) -> Self {
         match self {
-            // Both states of every link are waited for, so that a long period would hold up what comes next.
+            // The injection waits to observe both states of every link, so a long period would delay the next
+            // faults.
             Self::Flapping(_) => Self::Flapping(Duration::from_millis(rng.random_range(20..=60) * 10)),
             shape => shape,
         }
@@ -168,13 +170,14 @@ pub enum Cut {
     Isolate(Targets),
 }
 
-/// The directed links between `set` and the other `nodes`; sorted.
+/// Returns the directed links between `set` and the other `nodes`, sorted.
 pub(crate) fn isolation(set: &[NodeId], nodes: &[NodeId]) -> Vec<Link> {
     sorted(isolate(set, nodes))
 }
 
 impl fmt::Display for Cut {
-    /// Groups hosts that lose the same links: `{n1,n2} | {n3,n4,n5}`, or the links themselves where that says less.
+    /// Groups hosts that lose the same links: `{n1,n2} | {n3,n4,n5}` for both directions, `{n1} -/-> {n2}`
+    /// for one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Isolate(targets) => write!(f, "{targets} from all others"),
@@ -267,8 +270,8 @@ fn majorities_ring(order: &[NodeId]) -> Vec<Link> {
     links
 }
 
-/// How many neighbours on either side a node of a ring of `nodes` keeps: a majority is n/2 + 1 nodes with itself, so
-/// n/2 others, half of them, rounded up, on either side.
+/// Returns how many neighbours a node keeps on either side of a ring of `nodes` nodes. A majority is n/2 + 1
+/// nodes including itself, so n/2 others: half of them, rounded up, on either side.
 fn ring_reach(nodes: usize) -> usize {
     (nodes / 2).div_ceil(2)
 }

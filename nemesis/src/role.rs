@@ -1,4 +1,4 @@
-//! Roles of nodes: which node leads, coordinates, or has just come back, at the moment at which a fault asks for it.
+//! Roles of nodes: which node leads, coordinates or has just returned when a fault starts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// A role that nodes have: [`Role::LEADER`], or one that the target names, such as `controller`.
+/// A role of a node: one that the run tracks itself, or one that the target names, such as `controller`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Role(String);
@@ -14,35 +14,35 @@ pub struct Role(String);
 impl Role {
     /// The node that leads.
     pub const LEADER: &str = "leader";
-    /// The node that led before the one that leads now.
+    /// The node that led before the present leader.
     pub const OLD_LEADER: &str = "old-leader";
-    /// The node that was started, resumed or joined again last.
+    /// The node that was last started, resumed or reconnected.
     pub const RETURNED: &str = "returned";
 
-    /// The role called `name`.
+    /// Returns the role called `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }
 
-    /// The node that leads.
+    /// Returns the role of the node that leads.
     #[must_use]
     pub fn leader() -> Self {
         Self::new(Self::LEADER)
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether every target has it, because the run itself keeps track of it.
+    /// Returns whether it exists for every target, because the run itself tracks it.
     #[must_use]
     pub fn is_kept_track_of(&self) -> bool {
         [Self::LEADER, Self::OLD_LEADER, Self::RETURNED].contains(&self.as_str())
     }
 
-    /// The role of a command line, where its name is a word of letters, digits and hyphens.
+    /// Parses a role of the command line: letters, digits, `-`, `_` and `.`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         (!text.is_empty() && text.chars().all(plain)).then(|| Self::new(text))
@@ -55,12 +55,13 @@ impl fmt::Display for Role {
     }
 }
 
-/// Which nodes have which role at a moment. Several nodes may have one: each partition of a topic has a leader.
+/// The roles of nodes at a moment. Several nodes may have the same role: each partition of a topic has a
+/// leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleMap(BTreeMap<Role, Vec<NodeId>>);
 
 impl RoleMap {
-    /// `node` has `role` too.
+    /// Adds `node` to the nodes that have `role`.
     pub fn give(&mut self, role: Role, node: NodeId) {
         let nodes = self.0.entry(role).or_default();
         if !nodes.contains(&node) {
@@ -68,13 +69,13 @@ impl RoleMap {
         }
     }
 
-    /// The nodes that have `role`.
+    /// Returns the nodes that have `role`.
     #[must_use]
     pub fn of(&self, role: &Role) -> &[NodeId] {
         self.0.get(role).map_or(&[], Vec::as_slice)
     }
 
-    /// The node that leads.
+    /// Returns the node that leads.
     #[must_use]
     pub fn leader(&self) -> Option<&NodeId> {
         self.of(&Role::leader()).first()

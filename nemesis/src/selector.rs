@@ -17,27 +17,27 @@ pub enum Selector {
     One,
     /// From one node to the largest number that leaves a majority.
     Minority,
-    /// The smallest number that leaves no majority.
+    /// The smallest majority of the nodes.
     Majority,
     /// Every node.
     All,
     /// A node that has this role when the fault starts.
     Role(Role),
-    /// One node at random of those that do not lead then.
+    /// One node at random among those that do not lead when the fault starts.
     Follower,
     /// Every node but the leader.
     Followers,
-    /// Every host of clients, for faults of links.
+    /// Every client host, for faults of links.
     Clients,
-    /// These.
+    /// The named hosts.
     Nodes(Vec<NodeId>),
 }
 
-/// The name of a variant that lists hosts, whichever it lists.
+/// The name of the variant that lists hosts.
 pub(crate) const LISTED: &str = "n1+n2";
 /// The choice of all client hosts, for faults of links.
 const CLIENTS: &str = "clients";
-/// What a variant is called that takes the name of a role that the target has.
+/// The name of the variant that takes the name of a target's role.
 const ROLE: &str = "role";
 
 /// Parses `n1` or `n1+n2`; `None` if a name is empty or has anything but letters, digits and hyphens.
@@ -50,24 +50,24 @@ pub(crate) fn parse_nodes(text: &str) -> Option<Vec<NodeId>> {
     text.split('+').map(named).collect()
 }
 
-/// `n1+n2`.
+/// Formats nodes as `n1+n2`.
 pub(crate) fn join_nodes(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join("+")
 }
 
 impl Selector {
-    /// Reads a choice of hosts for a fault of links, which end at clients too.
+    /// Parses a choice of hosts for a fault of links, which may end at clients.
     pub(crate) fn of_links(text: &str) -> Option<Self> {
         if text == CLIENTS { Some(Self::Clients) } else { Self::parse(text) }
     }
 
-    /// Whether it leaves only the choice among nodes of its kind to chance.
+    /// Returns whether it fixes the number of nodes, so that chance decides at most which nodes.
     pub(crate) fn names_its_size(&self) -> bool {
         !matches!(self, Self::One | Self::Minority)
     }
 
-    /// Draws the targets among `nodes`, which are not empty, or `clients`. A minority is at most `most` nodes, and at
-    /// least one.
+    /// Draws the targets among `nodes`, which are not empty, or `clients`. A minority has at least one node
+    /// and at most `most`.
     pub fn targets(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Targets {
         let mut preferred = nodes.to_vec();
         preferred.shuffle(rng);
@@ -147,36 +147,37 @@ impl fmt::Display for Selector {
 pub enum Targets {
     /// Exactly these.
     Nodes(Vec<NodeId>),
-    /// Whichever of them the choice comes to when the fault starts.
+    /// The nodes on which the choice falls when the fault starts.
     Chosen(Choice),
 }
 
 /// A choice that is made when the fault starts, among nodes that no other fault has taken by then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// Which nodes come first.
+    /// The nodes that come first.
     #[serde(flatten)]
     pub role: Relation,
-    /// How many.
+    /// The number of nodes.
     pub count: usize,
     /// Every node, in an order drawn from the seed.
     pub preferred: Vec<NodeId>,
 }
 
-/// How the nodes of a choice stand to a role.
+/// The relation of chosen nodes to a role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "whose", content = "role", rename_all = "lowercase")]
 pub enum Relation {
     /// Any node.
     Any,
-    /// Those that have it; the others where no node is known to.
+    /// Nodes that have it first, then the others.
     Has(Role),
-    /// All but those that have it; where no node is known to, the least preferred counts as one that does.
+    /// Only nodes that do not have it. If no node is known to have it, the least preferred node counts as one
+    /// that does.
     Lacks(Role),
 }
 
 impl Targets {
-    /// The role that must be known.
+    /// Returns the role that must be known.
     #[must_use]
     pub fn role(&self) -> Option<&Role> {
         match self {
@@ -196,7 +197,7 @@ impl Targets {
         }
     }
 
-    /// How many nodes they are at the most.
+    /// Returns the largest number of nodes that it may strike.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {
@@ -205,9 +206,11 @@ impl Targets {
         }
     }
 
-    /// The nodes to strike, now that the roles are `roles` so and others have taken those that are `down`.
+    /// Returns the nodes to strike, given the present roles and the nodes that other faults have taken
+    /// `down`.
     ///
-    /// Fixed nodes are struck, down or not. A choice falls on nodes that are up; where none is, on none.
+    /// Named nodes are struck even if they are down. A choice falls only on nodes that are up, and is empty
+    /// if there are none.
     #[must_use]
     pub fn resolve(&self, roles: &RoleMap, down: &[NodeId]) -> Vec<NodeId> {
         let Choice { role, count, preferred } = match self {
@@ -217,7 +220,7 @@ impl Targets {
         let mut order: Vec<&NodeId> = preferred.iter().collect();
         match role {
             Relation::Any => {}
-            // The sort is stable: nodes of the same kind stay in the order drawn.
+            // The sort is stable: nodes of the same kind keep the drawn order.
             Relation::Has(role) => order.sort_by_key(|node| !roles.of(role).contains(node)),
             Relation::Lacks(role) => match roles.of(role) {
                 [] if order.len() > 1 => _ = order.pop(),
@@ -258,7 +261,7 @@ mod tests {
 
     fn targets(selector: &str, nodes: &[NodeId]) -> Targets {
         let selector = Selector::parse(selector).expect("a selector");
-        // Preferred as they are named, so that what is chosen can be told.
+        // Keep the named order as the preference, so that the test can predict the choice.
         match selector.targets(nodes, &[], nodes.len(), &mut rand::rng()) {
             Targets::Chosen(choice) => Targets::Chosen(Choice { preferred: nodes.to_vec(), ..choice }),
             fixed => fixed,

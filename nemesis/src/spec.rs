@@ -1,8 +1,8 @@
 //! The fault mix of the command line.
 //!
-//! A mix is a list of items, each a family with an optional variant, an optional choice of nodes and an optional event to
-//! wait for: `partition`, `kill:minority`, `packet:loss=10%`, `clock:drift=20ms/s@leader`, `disk:power-loss@all`,
-//! `kill:leader@fsync=37`; or a story, `story:laggard`.
+//! A mix is a list of items. An item is a family with an optional variant, an optional choice of nodes and an
+//! optional event to wait for: `partition`, `kill:minority`, `packet:loss=10%`, `clock:drift=20ms/s@leader`,
+//! `disk:power-loss@all`, `kill:leader@fsync=37`. An item can also be a story: `story:laggard`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,16 +17,16 @@ use crate::story::Story;
 use crate::trigger::Event;
 use crate::variant::{Kind, Variant};
 
-/// One item of a fault mix. Parts that are not given are drawn from the seed, fault by fault.
+/// One item of a fault mix. Omitted parts are drawn from the seed, fault by fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultSpec {
-    /// What is to go wrong.
+    /// The requested fault.
     pub what: Wanted,
     /// The event that each of its faults waits for.
     pub on: Option<Event>,
 }
 
-/// What an item of a mix asks for.
+/// The fault that an item of a mix requests. Omitted parts are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// A partition of this shape, or one that cuts off these nodes.
@@ -47,11 +47,11 @@ pub enum Wanted {
     Story(Option<Story>),
 }
 
-/// What stories are called on the command line, as if they were a family.
+/// The name of stories on the command line, in the place of a family.
 pub(crate) const STORY: &str = "story";
 
 impl FaultSpec {
-    /// The family it belongs to; none for a story, whose faults have their own.
+    /// Returns its family; `None` for a story, whose faults have families of their own.
     #[must_use]
     pub fn family(&self) -> Option<Family> {
         Some(match self.what {
@@ -79,7 +79,7 @@ impl FaultSpec {
         }
     }
 
-    /// Returns the variant that it asks for, if any.
+    /// Returns the variant that it requests, if any.
     #[must_use]
     pub fn variant(&self) -> Option<&'static Variant> {
         let name = match &self.what {
@@ -100,7 +100,7 @@ impl FaultSpec {
     pub fn nodes_min(&self) -> usize {
         match (self.variant(), self.family(), &self.what) {
             (Some(variant), ..) => variant.nodes_min(),
-            // A single node can be cut from clients only, which is a shape to be asked for.
+            // A single node can be cut off from clients only, and that shape must be requested by name.
             (None, Some(Family::Partition), _) => 2,
             (None, Some(family), _) => {
                 let drawn = family.variants().filter(|variant| variant.weight > 0);
@@ -111,7 +111,8 @@ impl FaultSpec {
         }
     }
 
-    /// Whether the user decided how many nodes it strikes, so that no limit does.
+    /// Returns whether the user decided how many nodes it strikes, so that the loss limit does not apply to
+    /// it.
     #[must_use]
     pub(crate) fn names_its_size(&self) -> bool {
         match &self.what {
@@ -125,7 +126,7 @@ impl FaultSpec {
         }
     }
 
-    /// Any fault of `family`.
+    /// Returns the item that requests any fault of `family`.
     #[must_use]
     pub fn any(family: Family) -> Self {
         let what = match family {
@@ -156,26 +157,26 @@ impl FaultSpec {
     }
 }
 
-/// A fault mix that is not understood.
+/// A fault mix that cannot be parsed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FaultSpecError {
-    /// No such family.
+    /// The family does not exist.
     #[error("unknown fault \"{item}\": the faults are {}, or none, or all", names())]
     Family {
         /// The item as given.
         item: String,
     },
-    /// An item that has two choices of nodes, or two events.
+    /// An item with two choices of nodes, or two events.
     #[error(
         "\"@{part}\" is one too many in the fault \"{item}\": a fault has one choice of nodes and one event"
     )]
     Twice {
         /// The item.
         item: String,
-        /// What is one too many.
+        /// The superfluous part.
         part: String,
     },
-    /// No such variant.
+    /// The variant does not exist.
     #[error("unknown variant \"{variant}\" of the fault \"{family}\": its variants are {known}")]
     Variant {
         /// The family.
@@ -239,7 +240,7 @@ impl FromStr for FaultSpec {
         ) -> Result<Option<T>, FaultSpecError> {
             text.map(|text| parse(text).ok_or_else(|| unknown(text))).transpose()
         }
-        // Of a partition, nodes can be chosen where it is they that are cut off.
+        // Nodes can be chosen for a partition only if its variant isolates nodes.
         let of_links = family == Family::Partition && !matches!(variant, None | Some("one"));
         let of_processes = matches!(family, Family::Kill | Family::Pause | Family::Restart);
         if let (Some(nodes), true) = (nodes, of_links || of_processes) {

@@ -1,4 +1,5 @@
-//! Stories: faults that belong together, as real failures had them. Each is composed of a few steps of a [`Script`].
+//! Stories: sequences of faults that belong together, modelled on real failures. A [`Script`] composes each
+//! from a few steps.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,34 +20,34 @@ use crate::selector::{Selector, Targets};
 use crate::trigger::Event;
 use crate::variant::Kind;
 
-/// How long two rolling isolations are in force together, in milliseconds.
+/// The overlap of two consecutive rolling isolations, in milliseconds.
 const HANDOVER_MS: u64 = 150;
 
-/// How long before it is planned to begin a fault waits for the one that it follows, in milliseconds.
+/// The time before its planned start at which a fault begins to wait for the fault it follows, in ms.
 const WAITS_MS: u64 = 20;
 
 /// Several faults that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Story {
-    /// All nodes are killed, a majority is started and writes, and is cut off as those that lag are started.
+    /// All nodes are killed, a majority starts and accepts writes, and part of it is struck as the lagging nodes start.
     Laggard,
-    /// A follower is cut off, and the leader is struck as it comes back.
+    /// A follower is cut off, and the leader is struck as the follower returns.
     Handover,
-    /// A node is killed again and again, each time within 50 ms of its start.
+    /// A node is killed, and then repeatedly, each time within 50 ms of its start.
     Again,
-    /// A follower that was away for long is struck, or the leader is, while it catches up.
+    /// A follower was away for long; it or the leader is struck while it catches up.
     CatchUp,
-    /// While a leader is away, a follower is struck too, and then whichever node is elected.
+    /// A leader is struck, then a follower while the leader is away, and then the newly elected node.
     Election,
-    /// A leader is stopped for so long that another is elected, which is struck as the first wakes.
+    /// A leader is away until another is elected, and the new leader is struck as the first returns.
     Zombie,
-    /// Every node loses its power at once, perhaps again as it starts.
+    /// Every node loses power at once, in some runs again as it starts.
     PowerCut,
     /// The links or the disk of one node are slow for long, and leaders are struck meanwhile.
     SlowReplica,
-    /// Clocks step while a leader is away.
+    /// Clocks move while a leader is away.
     ClockStep,
-    /// Each leader is cut off just before the one before it is back.
+    /// Each leader is cut off just before the previous one returns.
     RollingLeader,
 }
 
@@ -65,13 +66,13 @@ impl Story {
         Self::RollingLeader,
     ];
 
-    /// The name on the command line.
+    /// Returns the name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.words()[0]
     }
 
-    /// What happens, in one line.
+    /// Returns a description of it in one line.
     #[must_use]
     pub fn meaning(self) -> &'static str {
         self.words()[1]
@@ -112,13 +113,13 @@ impl Story {
         }
     }
 
-    /// The story called `name`.
+    /// Returns the story called `name`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|story| story.name() == name)
     }
 
-    /// The fewest nodes that it works with.
+    /// Returns the fewest nodes that it works with.
     #[must_use]
     pub fn nodes_min(self) -> usize {
         match self {
@@ -128,7 +129,7 @@ impl Story {
         }
     }
 
-    /// The family of which its faults need what not every run has: a disk or a clock for each node.
+    /// Returns the family that its faults require and that not every run offers: faultable disks or clocks.
     #[must_use]
     pub fn needs(self) -> Option<Family> {
         match self {
@@ -138,7 +139,7 @@ impl Story {
         }
     }
 
-    /// A story from chance, of those that fit the stage; there is one.
+    /// Draws a story that fits the stage. At least one does.
     pub(crate) fn draw(stage: &Stage<'_>, rng: &mut impl Rng) -> Self {
         let fits = |story: &Self| {
             story.nodes_min() <= stage.nodes.len()
@@ -148,7 +149,7 @@ impl Story {
         fitting[rng.random_range(0..fitting.len())]
     }
 
-    /// Its faults this time.
+    /// Draws its faults.
     pub(crate) fn acts(self, stage: &Stage<'_>, rng: &mut impl Rng) -> Vec<Act> {
         let mut script = Script { stage, rng, acts: Vec::new(), now_ms: 0 };
         match self {
@@ -167,7 +168,7 @@ impl Story {
     }
 }
 
-/// What a story is told with.
+/// The cluster and the mix in which a story takes place.
 pub(crate) struct Stage<'a> {
     nodes: &'a [NodeId],
     families: &'a BTreeSet<Family>,
@@ -175,36 +176,36 @@ pub(crate) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// The cluster of `options`, in a mix that has these families.
+    /// Returns the stage for the cluster of `options`, in a mix of these families.
     pub(crate) fn new(families: &'a BTreeSet<Family>, options: &MixOptions<'a>) -> Self {
         Self { nodes: options.nodes, families, timing: Timing(options.time_outs) }
     }
 }
 
-/// A story as it is written: faults one after the other, or each relative to another.
+/// A story under construction: faults one after the other, or each relative to another.
 struct Script<'a, R> {
     stage: &'a Stage<'a>,
     rng: &'a mut R,
     acts: Vec<Act>,
-    /// When the next fault begins, unless it is relative to another.
+    /// The start of the next fault, unless it is relative to another.
     now_ms: u64,
 }
 
-/// A fault of a script, by its number.
+/// The number of a fault in its script.
 type Number = u32;
 
 impl<R: Rng> Script<'_, R> {
-    /// `fault` begins now and lasts so long; the story goes on meanwhile.
+    /// Begins `fault` now for `lasts_ms`; the story continues meanwhile.
     fn begin(&mut self, fault: Fault, lasts_ms: u64) -> Number {
         self.push(self.now_ms, lasts_ms, None, fault)
     }
 
-    /// Time passes.
+    /// Lets `ms` milliseconds pass.
     fn wait(&mut self, ms: u64) {
         self.now_ms += ms;
     }
 
-    /// `fault` begins so long after fault `of` took hold.
+    /// Begins `fault` `after_ms` after fault `of` took hold.
     fn after_start(&mut self, of: Number, after_ms: u64, fault: Fault, lasts_ms: u64) -> Number {
         let Act { after_ms: began, within_ms, on, .. } = &self.acts[of as usize - 1];
         let lasts = on.as_ref().map_or(*within_ms, |trigger| trigger.lasts_ms);
@@ -212,20 +213,20 @@ impl<R: Rng> Script<'_, R> {
         self.follow(began + within_ms - lasts + after_ms, event, fault, lasts_ms)
     }
 
-    /// `fault` begins so long after fault `of` was healed.
+    /// Begins `fault` `after_ms` after fault `of` was healed.
     fn after_heal(&mut self, of: Number, after_ms: u64, fault: Fault, lasts_ms: u64) -> Number {
         let Act { after_ms: began, within_ms, .. } = &self.acts[of as usize - 1];
         let event = Event::Heal { fault: Some(of), after_ms };
         self.follow(began + within_ms + after_ms, event, fault, lasts_ms)
     }
 
-    /// `fault` begins at `event`, which is to be at `planned_ms`: it begins to wait just before.
+    /// Begins `fault` at `event`, planned for `planned_ms`; the fault begins to wait just before.
     fn follow(&mut self, planned_ms: u64, event: Event, fault: Fault, lasts_ms: u64) -> Number {
         let waits = WAITS_MS.min(planned_ms);
         self.push(planned_ms - waits, waits + lasts_ms, Some(Trigger { event, lasts_ms }), fault)
     }
 
-    /// `fault` begins when another node leads, if one does within `within_ms`.
+    /// Begins `fault` when another node becomes leader, if that happens within `within_ms`.
     fn when_led(&mut self, within_ms: u64, fault: Fault, lasts_ms: u64) -> Number {
         let event = Event::LeaderChange;
         self.push(self.now_ms, within_ms + lasts_ms, Some(Trigger { event, lasts_ms }), fault)
@@ -260,7 +261,7 @@ impl<R: Rng> Script<'_, R> {
         Fault::Partition { shape: PartitionShape::One, cut: Cut::Isolate(self.targets(selector)) }
     }
 
-    /// A fault that takes the chosen nodes away: any of the kinds that do.
+    /// Draws a fault that disables the chosen nodes: a kill, a pause or an isolation.
     fn strike(&mut self, selector: &Selector) -> Fault {
         match self.rng.random_range(0..3) {
             0 => self.kill(selector),
@@ -278,7 +279,8 @@ impl<R: Rng> Script<'_, R> {
         let down = |nodes: &[NodeId]| Fault::Kill { targets: Targets::Nodes(nodes.to_vec()) };
         self.begin(down(majority), start);
         self.begin(down(lagging), start + missed);
-        // As those that lag start, as many of those that do not are gone: the rest must bring them up to date.
+        // As the lagging nodes start, as many nodes of the majority are disabled, so the remaining ones must
+        // bring the lagging nodes up to date.
         self.wait((start + missed).saturating_sub(40));
         let gone = Selector::Nodes(majority[..minority].to_vec());
         let fault = if self.coin() { self.isolate(&gone) } else { self.kill(&gone) };
@@ -398,7 +400,7 @@ impl<R: Rng> Script<'_, R> {
         let effect = ClockEffect::draw(self.stage.nodes.len(), |_| true, self.rng);
         let targets = self.targets(&selector);
         let lasts = self.lasts(Band::Above);
-        // A node that is stopped does not tell its time: leaders are killed or cut off.
+        // A paused node does not report its time, so leaders are killed or cut off.
         let leader = Selector::Role(Role::leader());
         let fault = if self.coin() { self.kill(&leader) } else { self.isolate(&leader) };
         let away = self.begin(fault, lasts);
@@ -473,7 +475,8 @@ mod tests {
         let (majority_nodes, lagging_nodes, gone_nodes) = (named(majority), named(lagging), named(gone));
         assert_eq!((majority_nodes.len(), lagging_nodes.len(), gone_nodes.len()), (2, 1, 1));
         assert!(majority_nodes.contains(&gone_nodes[0]) && !majority_nodes.contains(&lagging_nodes[0]));
-        // The majority writes alone for a while, and part of it is gone before the other starts.
+        // The majority accepts writes alone for a while, and part of it is disabled before the lagging node
+        // starts.
         assert!(majority.within_ms < gone.after_ms && gone.after_ms < lagging.within_ms);
     }
 }

@@ -1,4 +1,4 @@
-//! Events at which a fault may begin instead of at a time.
+//! Events at which a fault begins, instead of at a fixed time.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,48 +7,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity;
 
-/// What a fault waits for. Numbers count from when the fault begins to wait.
+/// An event that a fault waits for. Counting begins when the fault begins to wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// Another node leads than led before.
+    /// Another node becomes the leader.
     LeaderChange,
-    /// So much time has passed since a fault took hold.
+    /// This much time has passed since a fault took hold.
     Start {
-        /// Its number in the schedule; any fault, where none is named.
+        /// The fault's number in the schedule; `None` for any fault.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<u32>,
-        /// How long ago, in milliseconds.
+        /// The time since then, in milliseconds.
         after_ms: u64,
     },
-    /// So much time has passed since a fault was healed.
+    /// This much time has passed since a fault was healed.
     Heal {
-        /// Its number in the schedule; any fault, where none is named.
+        /// The fault's number in the schedule; `None` for any fault.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<u32>,
-        /// How long ago, in milliseconds.
+        /// The time since then, in milliseconds.
         after_ms: u64,
     },
     /// The n-th operation of a kind on the disk of a node that the fault would strike.
     Disk {
         /// The kind of operation.
         operation: DiskOperation,
-        /// Which of them.
+        /// The number n.
         number: u64,
     },
-    /// The n-th packet that a node sends or receives that the fault would strike.
+    /// The n-th packet that a node sends or receives, among the nodes that the fault would strike.
     Packet {
-        /// Which of them.
+        /// The number n.
         number: u64,
     },
-    /// The n-th operation that clients are answered.
+    /// The n-th operation that is answered to a client.
     Operation {
-        /// Which of them.
+        /// The number n.
         number: u64,
     },
-    /// A line that a node writes that the fault would strike.
+    /// A line in the output of a node that the fault would strike.
     Log {
-        /// What the line contains.
+        /// The text that the line contains.
         text: String,
     },
 }
@@ -57,11 +57,11 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskOperation {
-    /// A file or folder is made durable.
+    /// An fsync of a file or folder.
     Fsync,
-    /// A file is written to.
+    /// A write to a file.
     Write,
-    /// A name is changed.
+    /// A rename of a file or folder.
     Rename,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for DiskOperation {
     }
 }
 
-/// How the command line names the events, each with what it is.
+/// The events as the command line writes them, each with its meaning.
 pub const EVENTS: [(&str, &str); 9] = [
     ("leader-change", "another node leads"),
     ("start=50ms", "so long after any other fault took hold"),
@@ -93,7 +93,7 @@ pub const EVENTS: [(&str, &str); 9] = [
 ];
 
 impl Event {
-    /// Reads an event as the command line has it.
+    /// Parses an event of the command line.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "leader-change" {
             return Some(Self::LeaderChange);
@@ -114,7 +114,7 @@ impl Event {
         }
     }
 
-    /// Whether a disk of the node's own must count for it.
+    /// Returns whether it counts operations on the node's own disk.
     #[must_use]
     pub fn needs_disk(&self) -> bool {
         matches!(self, Self::Disk { .. })

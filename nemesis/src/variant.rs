@@ -1,6 +1,6 @@
-//! The variants of faults, in one table: the command line is parsed with it, `duress faults` prints it,
-//! random faults are drawn from it, a report lists with it what a run did not exercise, and tests take their
-//! list from it.
+//! The table of fault variants. The command line is parsed with it, `duress faults` prints it, random faults
+//! are drawn from it, the report uses it to list the faults that a run did not exercise, and tests iterate
+//! over it.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -30,8 +30,8 @@ pub struct Variant {
     pub example: String,
     /// Its effect, in one line.
     pub meaning: &'static str,
-    /// How often it is drawn where the family is given without a variant, relative to the family's others. Zero: only by
-    /// its name.
+    /// The frequency with which it is drawn when only the family is given, relative to the family's other
+    /// variants. Zero: only when requested by name.
     pub weight: u32,
     /// Its needs of the cluster.
     pub needs: &'static [Need],
@@ -48,7 +48,7 @@ impl Variant {
 /// A need of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// At least so many nodes.
+    /// At least this many nodes.
     Nodes(usize),
     /// A system that reports its leader; without one, a node drawn from the seed is used instead.
     Leader,
@@ -94,7 +94,7 @@ fn erased<K: Kind>(family: Family) -> Vec<Variant> {
     K::rows().iter().map(erase).collect()
 }
 
-/// A row of the table, as the family's own type has it.
+/// A row of the table, with the family's own type.
 pub(crate) struct Row<K> {
     /// The variant, with a typical parameter.
     kind: K,
@@ -120,22 +120,22 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
     /// Returns the family's rows of the table.
     fn rows() -> &'static [Row<Self>];
 
-    /// Returns the variant's name, whatever its parameter.
+    /// Returns the variant's name without its parameter.
     fn name(&self) -> &'static str;
 
     /// Returns the same variant with the parameter given after `=` on the command line, or without one;
     /// `None` if that is not one of its parameters.
     fn with(self, parameter: Option<&str>) -> Option<Self>;
 
-    /// Returns the same variant with a parameter from chance, where it has one.
+    /// Returns the same variant with a random parameter, if it takes one.
     fn varied(self, rng: &mut impl Rng) -> Self;
 
-    /// Returns a variant that is a list of names instead of a name of the table.
+    /// Parses a variant that is a list of names instead of a name of the table.
     fn listed(_: &str) -> Option<Self> {
         None
     }
 
-    /// Reads a variant as the command line has it.
+    /// Parses a variant of the command line.
     fn parse(text: &str) -> Option<Self> {
         let (name, parameter) = match text.split_once('=') {
             Some((name, parameter)) => (name, Some(parameter)),
@@ -147,8 +147,8 @@ pub(crate) trait Kind: Clone + fmt::Display + Sized + 'static {
         }
     }
 
-    /// Returns a variant from chance, by the weights of those that fit a cluster of `nodes` nodes and
-    /// `allowed`; there is one.
+    /// Draws a variant by weight, among those that fit a cluster of `nodes` nodes and satisfy `allowed`. At
+    /// least one must.
     fn draw(nodes: usize, allowed: impl Fn(&Self) -> bool, rng: &mut impl Rng) -> Self {
         let fits = |row: &&Row<Self>| nodes_min(row.needs) <= nodes && allowed(&row.kind);
         let rows = || Self::rows().iter().filter(fits);

@@ -1,14 +1,15 @@
-//! Isolation of transactions: what one transaction reads, another has committed.
+//! Isolation of transactions: a transaction reads only what another has committed.
 //!
-//! *G1c*: transactions read from each other in a cycle. Whichever committed last, another had read from it before it
-//! committed. *Precommitted read*: a transaction was given what it had sent itself, before it committed.
+//! *G1c*: transactions read from each other in a cycle, so one of them was read before it committed.
+//! *Precommitted read*: a transaction received a message that it had sent itself, before it committed.
 //!
 //! Source: Adya, Liskov, O'Neil: "Generalized isolation level definitions", ICDE 2000, G1c.
 //!
-//! Departures: only edges of the kind "sent and was read" count. Transactions do not isolate writes from each other: that
-//! messages of two stand in one order in one partition and in the other in another (G0) is promised by no log, as in
-//! Jepsen's analysis. A message that a failed transaction sent is an *aborted read*; see [`unsent`](super::unsent). Whether
-//! a reader gets all messages of a transaction at once is not asked: partitions are read on their own.
+//! Departures: only edges of the kind "sent and was read" count. Transactions do not isolate writes from each
+//! other: logs do not promise that the messages of two transactions have the same order in all partitions
+//! (G0), as in Jepsen's analysis. A message that a failed transaction sent is an *aborted read*; see
+//! [`unsent`](super::unsent). The check does not ask whether a reader receives all messages of a transaction
+//! at once, since partitions are read independently.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,7 +24,7 @@ use crate::findings::Findings;
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Witness, say, shown};
 
-/// A message that one transaction sent and another, or itself, was given.
+/// A message that one transaction sent and another, or the same one, received.
 #[derive(Clone, Copy)]
 struct Edge<'a> {
     from: Op,
@@ -33,10 +34,11 @@ struct Edge<'a> {
     offset: u64,
 }
 
-/// So many cycles are looked at for the shortest through one of their transactions: the reader of a report reads the first.
+/// The number of cycles for which the shortest through one of their transactions is sought: readers of a
+/// report read the first.
 const SHORTEST: u32 = 8;
 
-/// Finds transactions that read what was not committed. Time O(n log n) in the messages read.
+/// Finds transactions that read uncommitted messages. Time O(n log n) in the messages read.
 pub(super) fn uncommitted_reads(facts: &Facts<'_>, findings: &mut Findings) {
     let is_transaction =
         |op: Op| matches!(facts.operation(op).action, Log::Txn(_)) && facts.answered(op).is_some();
@@ -65,10 +67,10 @@ pub(super) fn uncommitted_reads(facts: &Facts<'_>, findings: &mut Findings) {
     }
 }
 
-/// Which transaction read from which, without those that cannot be on a cycle.
+/// The reads between transactions, without transactions that cannot be on a cycle.
 struct Graph<'a> {
     edges: BTreeMap<Op, Vec<Edge<'a>>>,
-    /// By transaction, those that it read from.
+    /// The transactions from which each transaction read.
     sources: FxHashMap<Op, Vec<Op>>,
 }
 
@@ -84,7 +86,8 @@ impl<'a> Graph<'a> {
         graph
     }
 
-    /// Takes away those of `suspects`, and of whom they read from, from whom no transaction that is left has read.
+    /// Removes those of `suspects` from which no remaining transaction has read, and then those of their
+    /// sources to which the same applies.
     fn peel(&mut self, mut suspects: Vec<Op>) {
         while let Some(op) = suspects.pop() {
             let edges = &mut self.edges;
@@ -101,9 +104,10 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// A cycle of those that are left; where asked to, the shortest through one of them.
+    /// Returns a cycle of the remaining transactions; if `shortest`, the shortest through one of them.
     fn cycle(&self, shortest: bool) -> Option<Vec<Edge<'a>>> {
-        // From each that is left another has read that is left too: following them ends on a cycle.
+        // Each remaining transaction was read by another remaining one, so following the edges ends on a
+        // cycle.
         let mut at = *self.edges.first_key_value()?.0;
         let mut met: FxHashMap<Op, usize> = FxHashMap::default();
         let mut way: Vec<Edge<'a>> = Vec::new();
@@ -140,7 +144,7 @@ impl<'a> Graph<'a> {
         None
     }
 
-    /// Takes away `ops`, and those that cannot be on a cycle without them.
+    /// Removes `ops`, and those that cannot be on a cycle without them.
     fn remove(&mut self, ops: impl Iterator<Item = Op>) {
         let mut suspects = Vec::new();
         for op in ops {

@@ -1,14 +1,15 @@
-//! Cycles of one strongly connected component: which kinds there are, and a short one of each.
+//! Cycles of one strongly connected component: the kinds that occur, and a short cycle of each.
 //!
 //! Adya, "Weak Consistency: A Generalized Theory and Optimistic Implementations for Distributed Transactions" (1999), and Elle:
-//! - G0: every edge is a write after a write; G1c: writes and reads of what was written;
-//! - G-single: one edge of the cycle is an anti-dependency (a write over what was read); G-nonadjacent: several are, and no two of
-//!   them follow each other; G2-item: some do.
+//! - G0: every edge is a write after a write; G1c: edges are writes, and reads of what was written;
+//! - G-single: one edge of the cycle is an anti-dependency (a write over what was read); G-nonadjacent: several
+//!   are, and no two of them follow each other; G2-item: some do.
 //!
-//! Each of them is looked for with the dependencies of data alone, then with the order of processes, then with real time. That
-//! none is there is decided exactly, from the components of the edges that it may have: of a cycle without adjacent
-//! anti-dependencies, the nodes are doubled, and say whether the last edge was one. G-single alone has no such test; where trying
-//! each anti-dependency takes too long, a cycle is called G-nonadjacent, which is weaker.
+//! The check looks for each kind with data dependencies alone, then with the order of processes, then with real
+//! time. The absence of a kind is decided exactly, from the components of the edges that it may have. For cycles
+//! without adjacent anti-dependencies the nodes are doubled, to record whether the last edge was one. G-single
+//! alone has no such test: if trying each anti-dependency takes too long, a cycle is reported as G-nonadjacent,
+//! which is weaker.
 
 use std::collections::VecDeque;
 
@@ -20,10 +21,10 @@ use super::graph::{Dependency, Edge, Level, Node};
 use crate::verdict::AnomalyKind;
 use crate::witness::Op;
 
-/// So many cycles are held against each other for the shortest.
+/// The number of cycles compared in the search for the shortest.
 const TRIED_MAX: usize = 64;
 
-/// So many edges are followed for the cycles of one kind.
+/// The number of edges followed for the cycles of one kind.
 const STEPS_MAX: u64 = 50_000_000;
 
 /// A step of a cycle, from transaction to transaction.
@@ -36,7 +37,7 @@ pub(super) struct Step {
     pub(super) level: Level,
 }
 
-/// A cycle, and what it is.
+/// A cycle and its kind.
 #[derive(Clone, Debug)]
 pub(super) struct Cycle {
     pub(super) kind: AnomalyKind,
@@ -56,7 +57,7 @@ enum Class {
 impl Class {
     const ALL: [Self; 5] = [Self::G0, Self::G1c, Self::GSingle, Self::GNonadjacent, Self::G2Item];
 
-    /// The edges that a cycle of this class may have beside its own.
+    /// Returns the edges that a cycle of this class may have. The edge of `must_have` is exempt.
     fn may_have(self) -> u8 {
         use Dependency::{Inferred, Link, Order, ReadWrite, WriteRead, WriteWrite};
         let of = |edges: &[Dependency]| edges.iter().fold(0, |mask, edge| mask | *edge as u8);
@@ -70,12 +71,12 @@ impl Class {
         }
     }
 
-    /// The edges of which it must have one.
+    /// Returns the edges of which it must have one.
     fn must_have(self) -> u8 {
         match self {
             Self::G0 => Dependency::WriteWrite as u8,
             Self::G1c => Dependency::WriteRead as u8,
-            // An order that is inferred rests on there being no G-single.
+            // An inferred order assumes that there is no G-single.
             Self::GSingle => Dependency::ReadWrite as u8 | Dependency::Inferred as u8,
             Self::GNonadjacent | Self::G2Item => Dependency::ReadWrite as u8,
         }
@@ -94,9 +95,9 @@ impl Class {
     }
 }
 
-/// What a walk through a component has reached, used again for the next walk.
+/// The states that a walk through a component has reached. The memory is reused for the next walk.
 struct Walk {
-    /// By state: in which walk it was reached, at what cost, from where and by which edge.
+    /// For each state, the walk that reached it, the cost, and the previous state and edge.
     reached: Vec<(u32, u32, u32, u32)>,
     walks: u32,
     steps: u64,
@@ -121,7 +122,7 @@ impl Walk {
         (walk == self.walks).then_some(cost)
     }
 
-    /// The edges from where it began to `state`.
+    /// Returns the edges from the beginning of the walk to `state`.
     fn way(&self, begin: usize, mut state: usize) -> Vec<usize> {
         let mut way = Vec::new();
         while state != begin {
@@ -138,7 +139,7 @@ impl Walk {
 pub(super) struct Component {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
-    /// Where the edges of each node begin, which are sorted by the node that they leave.
+    /// The beginning of the edges of each node; edges are sorted by the node that they leave.
     starts: Vec<usize>,
     joints_from: Node,
 }
@@ -158,8 +159,8 @@ impl Component {
         Self { nodes, edges, starts, joints_from }
     }
 
-    /// The worst cycles: of each level, the shortest found of each class that nothing worse of the level, or of a level below,
-    /// covers.
+    /// Returns the worst cycles: for each level, the shortest found of each class that is not covered by a
+    /// worse class of this level, or of a lower one.
     pub(super) fn cycles(&self) -> Vec<Cycle> {
         let mut found: Vec<(Class, Cycle)> = Vec::new();
         for level in [Level::Data, Level::Process, Level::RealTime] {
@@ -181,7 +182,7 @@ impl Component {
         found.into_iter().map(|(_, cycle)| cycle).collect()
     }
 
-    /// Whether there are cycles of any class.
+    /// Returns whether there are cycles of any class.
     fn is_knotted(&self, level: Level) -> bool {
         let components = self.components(level, Class::G2Item);
         let mut numbers = components.clone();
@@ -190,7 +191,7 @@ impl Component {
         numbers.len() < components.len()
     }
 
-    /// A short cycle of `class`.
+    /// Returns a short cycle of `class`.
     fn cycle(&self, class: Class, level: Level) -> Option<Vec<Step>> {
         let may = class.may_have();
         let allowed = |edge: &Edge| edge.level <= level && edge.dependency as u8 & may != 0;
@@ -205,7 +206,7 @@ impl Component {
                 && edge.dependency as u8 & class.must_have() != 0
                 && components[from] == components[after]
         };
-        // What leads back furthest is most likely what is wrong.
+        // The edge that leads back furthest is the most likely culprit.
         let back = |edge: &Edge| {
             let [from, to] = [edge.from, edge.to].map(|node| self.nodes[node as usize]);
             if to < self.joints_from { from.saturating_sub(to) } else { 0 }
@@ -232,8 +233,9 @@ impl Component {
         shortest
     }
 
-    /// The component of each node in the graph of the edges that `class` may have; where anti-dependencies may not be adjacent,
-    /// of each node as reached by another edge, then as reached by an anti-dependency.
+    /// Returns the component of each node in the graph of the edges that `class` may have. If
+    /// anti-dependencies must not be adjacent, each node has two: as reached by another edge, and as reached
+    /// by an anti-dependency.
     fn components(&self, level: Level, class: Class) -> Vec<u32> {
         let alternating = class == Class::GNonadjacent;
         let states = self.nodes.len();
@@ -274,8 +276,8 @@ impl Component {
         components
     }
 
-    /// The shortest way from the end of the edge `seed` to where it begins, in edges that are `allowed` and fewer than `length`;
-    /// links cost nothing.
+    /// Returns the shortest way from the end of the edge `seed` back to its beginning, over `allowed` edges
+    /// and shorter than `length`. Links cost nothing.
     fn way(
         &self,
         seed: usize,
@@ -287,7 +289,7 @@ impl Component {
         let states = self.nodes.len();
         let seed = &self.edges[seed];
         let goal = seed.from as usize;
-        // Where anti-dependencies may not be adjacent, a state is a node and whether the last edge was one.
+        // If anti-dependencies must not be adjacent, a state is a node and whether the last edge was one.
         let begin = seed.to as usize + if alternating { states } else { 0 };
         walk.begin(begin);
         let mut queue: VecDeque<(usize, u32)> = VecDeque::from([(begin, 0)]);
@@ -322,8 +324,8 @@ impl Component {
         None
     }
 
-    /// The transactions of a cycle of edges, without the joints between them; `None` where it meets one twice, so that there is a
-    /// shorter one of a worse class.
+    /// Returns the transactions of a cycle of edges, without the joints between them; `None` if a transaction
+    /// occurs twice, so that a shorter cycle of a worse class exists.
     fn steps(&self, cycle: &[usize]) -> Option<Vec<Step>> {
         let is_joint = |node: u32| self.nodes[node as usize] >= self.joints_from;
         let first = cycle.iter().position(|at| !is_joint(self.edges[*at].from))?;

@@ -10,22 +10,22 @@ use super::graph::{Dependency, Level, NO_KEY};
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Describe, Op, Statement, Witness, say};
 
-/// So many elements of a list are shown.
+/// The number of list elements shown.
 const ELEMENTS_SHOWN: usize = 6;
 
-/// So many operations of a transaction are shown.
+/// The number of operations of a transaction shown.
 const MICROS_SHOWN: usize = 8;
 
-/// An answer in few words.
+/// An answer that can be described briefly.
 pub(super) trait Shown: Answer {
-    /// What it is called: `list`, `register`.
+    /// The name of the object: `list`, `register`.
     const OBJECT: &'static str;
-    /// `appended 4 to x`, `wrote 4 to x`.
+    /// The verb for a write: `appended` (4 to x), `wrote` (4 to x).
     const WROTE: &'static str;
 
     fn shown(&self) -> String;
 
-    /// Of a list, its elements.
+    /// Returns the elements of a list.
     fn elements(&self) -> &[Scalar];
 }
 
@@ -55,7 +55,7 @@ impl Shown for Held {
     }
 }
 
-/// `[1 2 3]`, the beginning of long lists left out.
+/// Formats `[1 2 3]`; omits the beginning of long lists.
 pub(super) fn list(elements: &[Scalar]) -> String {
     let hidden = elements.len().saturating_sub(ELEMENTS_SHOWN);
     let shown: Vec<String> = elements[hidden..].iter().map(ToString::to_string).collect();
@@ -64,7 +64,7 @@ pub(super) fn list(elements: &[Scalar]) -> String {
 }
 
 impl<R: Shown> Describe for Txn<R> {
-    /// The keys that a witness is about.
+    /// The keys that a witness concerns.
     type Focus = Vec<Scalar>;
 
     fn describe(&self, keys: &Vec<Scalar>) -> String {
@@ -87,12 +87,12 @@ impl<R: Shown> Describe for Txn<R> {
     }
 }
 
-/// What is known of the versions of each key, for sentences.
+/// The known order of each key's versions, for sentences.
 pub(super) trait Reasons<R: Shown> {
-    /// Other transactions that show why the first of `step` comes before the second.
+    /// Returns other transactions that show why the first of `step` comes before the second.
     fn evidence(&self, facts: &Facts<'_, R>, step: &Step) -> Vec<Op>;
 
-    /// Why it does.
+    /// Returns the sentence that explains it.
     fn because(&self, facts: &Facts<'_, R>, step: &Step, witness: &Witness) -> Statement;
 }
 
@@ -103,7 +103,7 @@ fn keys<R: Answer>(facts: &Facts<'_, R>, keys: impl IntoIterator<Item = u32>) ->
     keys.into_iter().map(|key| facts.keys[key as usize].clone()).collect()
 }
 
-/// A cycle.
+/// Describes a cycle.
 pub(super) fn cycle<R: Shown>(facts: &Facts<'_, R>, reasons: &impl Reasons<R>, cycle: &Cycle) -> Anomaly {
     let steps = &cycle.steps;
     let keys = keys(facts, steps.iter().map(|step| step.key));
@@ -149,7 +149,7 @@ pub(super) fn cycle<R: Shown>(facts: &Facts<'_, R>, reasons: &impl Reasons<R>, c
     witness.anomaly(cycle.kind, None, summary, argument)
 }
 
-/// The kind of relation that a step is.
+/// Returns the kind of relation of a step.
 pub(super) fn relation(step: &Step) -> RelationKind {
     match step.dependency {
         Dependency::WriteWrite | Dependency::Inferred => RelationKind::WriteWrite,
@@ -159,7 +159,7 @@ pub(super) fn relation(step: &Step) -> RelationKind {
     }
 }
 
-/// What an operation of a transaction was answered with.
+/// Formats the answer of an operation of a transaction.
 fn answered<R: Shown>(facts: &Facts<'_, R>, place: Place) -> String {
     match facts.act(place) {
         Act::Read(Some(answer)) => answer.shown(),
@@ -168,7 +168,7 @@ fn answered<R: Shown>(facts: &Facts<'_, R>, place: Place) -> String {
     }
 }
 
-/// An anomaly that needs no cycle.
+/// Describes an anomaly that needs no cycle.
 pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anomaly {
     let key = facts.keys[finding.key as usize];
     let object = vec![Object::new(ObjectKind::Key, key)];
@@ -251,7 +251,7 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
                 &ops(1),
             )],
         ),
-        // The order of a transaction's own appends, and of a read.
+        // A read contradicts the order of a transaction's own appends.
         AnomalyKind::IncompatibleOrder if matches!(facts.act(finding.places[1]), Act::Write(_)) => {
             let later = answered(facts, finding.places[1]);
             (
@@ -297,7 +297,7 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
                 ),
             ],
         ),
-        // What is left.
+        // The remaining kind is a lost update.
         _ => (
             format!(
                 "{} and {} both changed {key} from the same state: an update is lost",
@@ -328,7 +328,7 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
     witness.anomaly(finding.kind, contradicts, summary, steps)
 }
 
-/// Where two reads of a list part.
+/// Describes where two reads of a list diverge.
 fn disagreement<R: Shown>(facts: &Facts<'_, R>, finding: &Finding, witness: &Witness) -> String {
     let elements = |place: Place| match &facts.micros(place.op)[place.micro as usize].act {
         Act::Read(Some(answer)) => answer.elements().to_vec(),

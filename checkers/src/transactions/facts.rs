@@ -1,4 +1,4 @@
-//! What a history of transactions says, by key and by transaction, with keys as numbers.
+//! A history of transactions, indexed by key and by transaction, with keys as numbers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use crate::witness::Op;
 pub(super) enum Fate {
     /// It was acknowledged.
     Committed,
-    /// It may have: its outcome is unknown.
+    /// It may have taken effect: its outcome is unknown.
     Maybe,
     /// It failed.
     Aborted,
@@ -26,16 +26,17 @@ pub(super) struct Place {
     pub(super) micro: u32,
 }
 
-/// A history by key.
+/// A history, indexed by key.
 pub(super) struct Facts<'a, R> {
     pub(super) operations: &'a [Operation<Txn<R>>],
-    /// The keys, in the order in which they were used first.
+    /// The keys, in the order of their first use.
     pub(super) keys: Vec<&'a Scalar>,
-    /// Where each key's places begin.
+    /// The beginning of each key's places.
     starts: Vec<usize>,
-    /// Places by key, and of one key in the order of the history.
+    /// The places by key, each key's in the order of the history.
     places: Vec<Place>,
-    /// Which transactions take part: those that were acknowledged, and those of unknown outcome whose effect was seen.
+    /// The transactions that take part: the acknowledged ones, and those of unknown outcome with an observed
+    /// effect.
     takes_part: Vec<AtomicBool>,
 }
 
@@ -72,7 +73,7 @@ impl<'a, R: Answer> Facts<'a, R> {
         Self { operations, keys, starts, places, takes_part }
     }
 
-    /// What is done to `key`, and where.
+    /// Returns the places of the operations on `key`.
     pub(super) fn of_key(&self, key: u32) -> &[Place] {
         &self.places[self.starts[key as usize]..self.starts[key as usize + 1]]
     }
@@ -89,7 +90,7 @@ impl<'a, R: Answer> Facts<'a, R> {
         fate(&self.operations[op as usize])
     }
 
-    /// The effect of `op`, whose outcome is unknown, was seen.
+    /// Records that an effect of `op` was observed, although its outcome is unknown.
     pub(super) fn seen(&self, op: Op) {
         self.takes_part[op as usize].store(true, Ordering::Relaxed);
     }
@@ -98,12 +99,12 @@ impl<'a, R: Answer> Facts<'a, R> {
         self.takes_part[op as usize].load(Ordering::Relaxed)
     }
 
-    /// The transactions that take part.
+    /// Returns the transactions that take part.
     pub(super) fn taking(&self) -> impl Iterator<Item = Op> + '_ {
         (0..self.operations.len() as Op).filter(|op| self.takes_part(*op))
     }
 
-    /// The index at which it was acknowledged.
+    /// Returns the index at which it was acknowledged.
     pub(super) fn end(&self, op: Op) -> Option<u64> {
         match self.operations[op as usize].completion {
             Completion::Ok { index, .. } => Some(index),
@@ -111,13 +112,14 @@ impl<'a, R: Answer> Facts<'a, R> {
         }
     }
 
-    /// Where it is in an order that mostly agrees with dependencies: when it ended, or else when it began.
+    /// Returns its position in an order that mostly agrees with dependencies: that of its end, or else of its
+    /// begin.
     pub(super) fn position(&self, op: Op) -> u64 {
         2 * self.end(op).unwrap_or(self.operations[op as usize].index)
     }
 }
 
-/// What is known of what it did: the answer, or else what was asked.
+/// Returns its known operations: those of the answer, or else those of the request.
 fn known<R>(operation: &Operation<Txn<R>>) -> &Txn<R> {
     match &operation.completion {
         Completion::Ok { answer, .. } => answer,

@@ -5,14 +5,14 @@ use duress_history::Scalar;
 use super::facts::Place;
 use crate::verdict::AnomalyKind;
 
-/// What was found, and where.
+/// An anomaly and its places.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub(super) kind: AnomalyKind,
     pub(super) key: u32,
-    /// The place that is wrong, then those that show it.
+    /// The wrong place, then those that show it.
     pub(super) places: Vec<Place>,
-    /// The value that it is about.
+    /// The value concerned.
     pub(super) value: Option<Scalar>,
 }
 
@@ -21,13 +21,13 @@ impl Finding {
         Self { kind, key, places: vec![place], value: None }
     }
 
-    /// Shown by what is at `place` too.
+    /// Adds another place that shows it.
     pub(super) fn and(mut self, place: impl Into<Option<Place>>) -> Self {
         self.places.extend(place.into());
         self
     }
 
-    /// About `value`.
+    /// Sets the value concerned.
     pub(super) fn about(mut self, value: &Scalar) -> Self {
         self.value = Some(value.clone());
         self

@@ -1,12 +1,14 @@
-//! The graph of dependencies between transactions: built in linear size, and cut down to what can be in a cycle.
+//! The graph of dependencies between transactions: built in linear size and reduced to the parts that can
+//! contain cycles.
 //!
-//! A node is an operation of the history, by its number, or a *joint*: a node that stands for no transaction, through which
-//! many edges share their way. The kind of such a way is that of its first edge; the others are [`Dependency::Link`]s. Real
-//! time is a chain of joints: a transaction that ends leads to a joint, and the last joint before another begins leads to
-//! that, so that one is before the other exactly where there is a way, with three edges for each transaction.
+//! A node is an operation of the history, by its number, or a *joint*: a node without a transaction, through
+//! which many edges share their way. The kind of such a way is that of its first edge; the others are
+//! [`Dependency::Link`]s. Real time is a chain of joints. The end of a transaction leads to a joint, and the
+//! last joint before the begin of another leads to that one. One is thus before the other exactly if there is
+//! a way, with three edges for each transaction.
 //!
-//! Each node has a position, in the order in which transactions ended. Most edges lead forward. Each cycle has edges that lead
-//! back, and lies within what they span; only what lies there is given to petgraph.
+//! Each node has a position, in the order in which transactions ended. Most edges lead forward. Each cycle
+//! has backward edges and lies within their span, so only the nodes in such spans are given to petgraph.
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
@@ -16,33 +18,33 @@ use super::facts::Facts;
 use crate::witness::Op;
 use duress_history::txn::Answer;
 
-/// A number of a node: of an operation, or, from [`Graph::joints_from`] on, of a joint.
+/// The number of a node: an operation or, from [`Graph::joints_from`] on, a joint.
 pub(super) type Node = u32;
 
-/// The key of edges that are about none.
+/// The key of edges without a key.
 pub(super) const NO_KEY: u32 = u32::MAX;
 
-/// Why the transaction at the beginning of an edge comes before that at its end.
+/// The reason why the transaction at the beginning of an edge comes before the one at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Dependency {
     /// The second wrote after the first.
     WriteWrite = 1,
-    /// The second read what the first wrote.
+    /// The second read a value that the first wrote.
     WriteRead = 2,
-    /// The second wrote over what the first read.
+    /// The second overwrote a value that the first read.
     ReadWrite = 4,
     /// The first ended before the second began.
     Order = 8,
-    /// The second goes on where an edge left off.
+    /// The second continues the way of a previous edge.
     Link = 16,
-    /// The second wrote after the first, or else there is another anomaly: a G-single of the same level, or worse.
+    /// The second wrote after the first, or there is another anomaly: a G-single of the same level, or worse.
     Inferred = 32,
 }
 
-/// What an edge rests on, beside what was written and read.
+/// The order on which an edge rests, in addition to reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Level {
-    /// Nothing else.
+    /// Data only.
     Data,
     /// The order of the transactions of one process.
     Process,
@@ -55,21 +57,21 @@ pub(super) enum Level {
 pub(super) struct Edge {
     pub(super) from: Node,
     pub(super) to: Node,
-    /// The key that it is about, or [`NO_KEY`].
+    /// The key concerned, or [`NO_KEY`].
     pub(super) key: u32,
     pub(super) dependency: Dependency,
     pub(super) level: Level,
 }
 
-/// Edges and joints as they are found for one key.
+/// The edges and joints found for one key.
 #[derive(Default)]
 pub(super) struct Part {
     pub(super) edges: Vec<Edge>,
-    /// Positions of its joints.
+    /// The positions of its joints.
     joints: Vec<u64>,
 }
 
-/// Joints of a part are numbered apart, until it is added to a graph.
+/// The flag of joint numbers in a part, until it is added to a graph.
 const JOINT: Node = 1 << 31;
 
 impl Part {
@@ -84,7 +86,8 @@ impl Part {
         JOINT | (self.joints.len() - 1) as Node
     }
 
-    /// Each of `sources` comes before each of `targets`, but not before itself; no target is listed twice.
+    /// Adds edges from each of `sources` to each of `targets`, except from a node to itself. No target may be
+    /// listed twice.
     pub(super) fn fan(
         &mut self,
         sources: &[(Op, Dependency)],
@@ -104,7 +107,8 @@ impl Part {
         let mut targets: Vec<Op> = targets.to_vec();
         targets.sort_by_key(|target| position(*target));
         let places: FxHashMap<Op, usize> = targets.iter().enumerate().map(|(at, op)| (*op, at)).collect();
-        // From the `at`th of `after` on, every target from `at` on is reached; from that of `before`, every one up to it.
+        // A way from the `at`th joint of `after` leads to every target from `at` on, and one from that of
+        // `before` to every target up to `at`.
         let chain = |part: &mut Self, forward: bool| -> Vec<Node> {
             let joints: Vec<Node> = targets.iter().map(|target| part.joint(position(*target))).collect();
             for at in 0..targets.len() {
@@ -136,22 +140,22 @@ impl Part {
     }
 }
 
-/// All edges.
+/// A graph of dependencies.
 pub(super) struct Graph {
     pub(super) edges: Vec<Edge>,
-    /// From this number on, nodes are joints.
+    /// The number of the first joint.
     pub(super) joints_from: Node,
     joints: Vec<u64>,
 }
 
 impl Graph {
-    /// The edges that `keep` says.
+    /// Returns the graph with the edges for which `keep` holds.
     pub(super) fn only(&self, keep: impl Fn(&Edge) -> bool) -> Self {
         let edges = self.edges.iter().copied().filter(keep).collect();
         Self { edges, joints_from: self.joints_from, joints: self.joints.clone() }
     }
 
-    /// The order of time and of processes between the transactions that take part.
+    /// Returns the order of time and of processes between the transactions that take part.
     pub(super) fn of_time<R: Answer>(facts: &Facts<'_, R>) -> Self {
         let count = facts.operations.len();
         let mut graph = Self { edges: Vec::new(), joints_from: count as Node, joints: Vec::new() };
@@ -193,7 +197,7 @@ impl Graph {
         graph
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub(super) fn nodes(&self) -> usize {
         self.joints_from as usize + self.joints.len()
     }
@@ -208,7 +212,7 @@ impl Graph {
         self.edges.push(Edge { from, to, key: NO_KEY, dependency, level });
     }
 
-    /// Adds what was found for one key.
+    /// Adds the edges and joints of one key.
     pub(super) fn add(&mut self, part: Part) {
         let first = self.joints_from + self.joints.len() as Node;
         let number = |node: Node| if node & JOINT == 0 { node } else { first + (node & !JOINT) };
@@ -217,8 +221,8 @@ impl Graph {
         self.joints.extend(part.joints);
     }
 
-    /// Whether there is no cycle: nodes are taken away that no edge leads to, until none is left (Kahn, 1962). In most histories
-    /// none is, and this takes a small part of the time that components do.
+    /// Returns whether there is no cycle: removes nodes without incoming edges until none is left (Kahn,
+    /// 1962). Most histories have no cycle, and this takes much less time than the search for components.
     fn is_acyclic(&self) -> bool {
         let nodes = self.nodes();
         let (mut starts, mut waits) = (vec![0_u32; nodes + 1], vec![0_u32; nodes]);
@@ -249,7 +253,7 @@ impl Graph {
         gone == nodes
     }
 
-    /// The strongly connected components of more than one node, each with the edges inside.
+    /// Returns the strongly connected components of more than one node, each with its inner edges.
     pub(super) fn components<R: Answer>(&self, facts: &Facts<'_, R>) -> Vec<Vec<Edge>> {
         if self.is_acyclic() {
             return Vec::new();
@@ -262,7 +266,7 @@ impl Graph {
         for (rank, (_, node)) in order.iter().enumerate() {
             ranks[*node as usize] = rank as u32;
         }
-        // How many backward edges span the gap between a rank and the next.
+        // The number of backward edges that span the gap between a rank and the next.
         let mut spans: Vec<i32> = vec![0; order.len() + 1];
         for edge in &self.edges {
             let (from, to) = (ranks[edge.from as usize], ranks[edge.to as usize]);
@@ -271,7 +275,7 @@ impl Graph {
                 spans[from as usize] -= 1;
             }
         }
-        // Nodes within one run of gaps that are spanned share a window; others have none.
+        // Nodes within one run of spanned gaps share a window; others have none.
         const NONE: u32 = u32::MAX;
         let (mut windows, mut of_window): (Vec<u32>, Vec<Node>) = (vec![NONE; order.len()], Vec::new());
         let (mut spanning, mut window) = (0, 0);

@@ -1,11 +1,13 @@
-//! Lists that are appended to: the order of the versions of each, which its longest read gives, and what contradicts it.
+//! Append-only lists: the order of each list's versions, given by its longest read, and contradictions to it.
 //!
-//! Kingsbury and Alvaro, "Elle: Inferring Isolation Anomalies from Experimental Observations" (VLDB 2020). A read shows every
-//! version before the one that it saw, since lists only grow and no element is appended twice. So every other read of a list is
-//! a prefix of the longest, and what no read shows, although it was appended, comes after all that was read.
+//! Kingsbury and Alvaro, "Elle: Inferring Isolation Anomalies from Experimental Observations" (VLDB 2020). A
+//! read shows every earlier version of the list, since lists only grow and no element is appended twice.
+//! Every other read of a list is therefore a prefix of the longest one, and an append that no read shows
+//! comes after all elements that were read.
 //!
-//! Beyond Elle: an append that took effect and that no read shows is still known to come after each that a read shows, so that
-//! a read that misses it is before it. Where all that is asked for is serializability, the answer is then complete.
+//! Beyond Elle: an append that took effect and that no read shows is known to come after each append that a
+//! read shows, so a read that misses it comes before it. For a promise of serializability the answer is then
+//! complete.
 
 use duress_history::Scalar;
 use duress_history::txn::{Act, Elements};
@@ -17,11 +19,11 @@ use super::graph::{Dependency, Level, Part};
 use crate::verdict::AnomalyKind;
 use crate::witness::Op;
 
-/// The append that brought an element.
+/// The append of an element.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Appended {
     pub(super) place: Place,
-    /// Whether its transaction appended nothing more to the list.
+    /// Whether it is its transaction's last append to the list.
     pub(super) is_last: bool,
     aborted: bool,
 }
@@ -29,18 +31,19 @@ pub(super) struct Appended {
 /// The versions of one list.
 #[derive(Default)]
 pub(super) struct Versions<'a> {
-    /// The elements in their order, as far as it is known.
+    /// The elements in order, as far as the order is known.
     pub(super) elements: &'a [Scalar],
-    /// What brought each of them; `None` where nothing did.
+    /// The append of each of them; `None` for an element that was not appended.
     pub(super) brought: Vec<Option<Appended>>,
     /// Appends that no read shows, of transactions that may have taken effect.
     pub(super) unread: Vec<Appended>,
-    /// An element that was appended more than once: nothing is known of the order then.
+    /// An element that was appended more than once, so that the order is unknown.
     pub(super) repeated: Option<&'a Scalar>,
 }
 
 impl<'a> Versions<'a> {
-    /// The versions of `key`, and what is wrong already. Notes which transactions of unknown outcome took effect.
+    /// Returns the versions of `key` and the first findings. Records the transactions of unknown outcome that
+    /// took effect.
     pub(super) fn new(facts: &Facts<'a, Elements>, key: u32) -> (Self, Vec<Finding>) {
         let (mut findings, places) = (Vec::new(), facts.of_key(key));
         let mut reads: Vec<(Place, &'a [Scalar])> = Vec::new();
@@ -67,7 +70,7 @@ impl<'a> Versions<'a> {
             }
         }
         let mut versions = Self::default();
-        // The first of the longest.
+        // The first of the longest reads.
         let longest = reads.iter().rev().max_by_key(|(_, list)| list.len());
         let Some((longest, elements)) = longest.copied() else {
             versions.unread =
@@ -96,9 +99,10 @@ impl<'a> Versions<'a> {
                 findings.push(Finding::new(AnomalyKind::IncompatibleOrder, key, *place).and(longest));
             }
         }
-        // Beyond what all reads agree upon there is no order, but there are still elements with a history.
+        // After the prefix on which all reads agree there is no order, but the elements there still have
+        // writers.
         let agreed = known;
-        // What a transaction appended first comes first, too.
+        // A transaction's appends keep their order.
         let place_of =
             |element| indices.get(element).copied().filter(|at| *at < agreed).unwrap_or(usize::MAX);
         for pair in appends.windows(2) {
@@ -129,7 +133,7 @@ impl<'a> Versions<'a> {
         let mut read_elsewhere: FxHashMap<&Scalar, ()> = FxHashMap::default();
         let mut last_shown: FxHashMap<(Op, AnomalyKind), ()> = FxHashMap::default();
         for (place, list) in &reads {
-            // What the agreed part holds is looked at once, below.
+            // The agreed prefix is checked once, below.
             for element in list.iter().skip(agreed) {
                 let brought = match indices.get(element) {
                     Some(at) => versions.brought[*at],
@@ -152,7 +156,7 @@ impl<'a> Versions<'a> {
                 }
             }
         }
-        // The first read, in the order of the history, that is long enough to show each element.
+        // For each element, the first read in the order of the history that is long enough to show it.
         let mut wrong = Vec::new();
         for (at, brought) in versions.brought[..agreed].iter().enumerate() {
             match brought {
@@ -191,19 +195,19 @@ impl<'a> Versions<'a> {
         (versions, findings)
     }
 
-    /// What brought the element before the `at`th version's end, of a transaction that took effect.
+    /// Returns the last append before position `at` whose transaction took effect, with its position.
     pub(super) fn before(&self, at: usize) -> Option<(usize, Appended)> {
         let brought = self.brought[..at].iter().enumerate().rev();
         brought.filter_map(|(at, append)| Some((at, (*append)?))).find(|(_, append)| !append.aborted)
     }
 
-    /// What brought the next element from the `at`th on, likewise.
+    /// Returns the first append from position `at` on whose transaction took effect, with its position.
     fn after(&self, at: usize) -> Option<(usize, Appended)> {
         let brought = self.brought.iter().enumerate().skip(at);
         brought.filter_map(|(at, append)| Some((at, (*append)?))).find(|(_, append)| !append.aborted)
     }
 
-    /// The dependencies through `key`, and what is wrong between two transactions.
+    /// Returns the dependencies through `key`, and the findings between two transactions.
     pub(super) fn depend(&self, facts: &Facts<'a, Elements>, key: u32) -> (Part, Vec<Finding>) {
         let (mut part, mut findings) = (Part::default(), Vec::new());
         if self.repeated.is_some() {
@@ -220,10 +224,10 @@ impl<'a> Versions<'a> {
         let mut unread: Vec<Op> =
             self.unread.iter().map(|it| it.place.op).filter(|op| facts.takes_part(*op)).collect();
         unread.dedup();
-        // Reads of all there is come before whatever is appended afterwards.
+        // Reads of the whole list come before all later appends.
         let mut of_all: Vec<(Op, Dependency)> =
             last.map(|op| (op, Dependency::WriteWrite)).into_iter().collect();
-        // By transaction, what it read first of a list that it appends to afterwards.
+        // The first read of each transaction that appends to the list afterwards.
         let mut updates: Vec<(usize, Place)> = Vec::new();
         let places = facts.of_key(key);
         for (at, place) in places.iter().enumerate() {
@@ -258,7 +262,7 @@ impl<'a> Versions<'a> {
                 }
                 None => {
                     of_all.push((place.op, Dependency::ReadWrite));
-                    // It appended next, or else an update was lost.
+                    // Its append is the next one, or an update was lost.
                     of_all.extend(unread.contains(&place.op).then_some((place.op, Dependency::Inferred)));
                 }
             }
@@ -281,7 +285,8 @@ impl<'a> Versions<'a> {
 }
 
 impl Versions<'_> {
-    /// Dependencies between appends that no read shows, where they are in the order of `places` of their transactions.
+    /// Returns the dependencies between appends that no read shows, if they are in the order of `places` of
+    /// their transactions.
     pub(super) fn ordered(&self, facts: &Facts<'_, Elements>, key: u32, places: &[u32]) -> Part {
         let mut part = Part::default();
         let unread = self.unread.iter().map(|append| append.place.op);
@@ -294,8 +299,8 @@ impl Versions<'_> {
     }
 }
 
-/// How many elements of `list`, read at `place`, are the list as others left it: at its end, a transaction sees what it had
-/// appended itself. That it does says nothing of the order in which others will see it.
+/// Returns how many elements of `list`, read at `place`, other transactions left. At the end of the list a
+/// transaction sees its own earlier appends, which does not show the order in which others see them.
 pub(super) fn of_others(facts: &Facts<'_, Elements>, place: Place, list: &[Scalar]) -> usize {
     let (before, read) = facts.micros(place.op).split_at(place.micro as usize);
     let own: Vec<&Scalar> = before
@@ -312,8 +317,8 @@ pub(super) fn of_others(facts: &Facts<'_, Elements>, place: Place, list: &[Scala
     list.len() - (0..=own.len()).rev().find(ends).unwrap_or(0)
 }
 
-/// The first read of transaction `op` that does not agree with what the transaction read or appended to the list before: where
-/// it is, and where the last one is that it contradicts.
+/// Returns the place of the first read of transaction `op` that contradicts what the transaction read or
+/// appended before, and the last place that it contradicts.
 pub(super) fn internal(facts: &Facts<'_, Elements>, op: Op) -> Option<(Place, Place)> {
     let micros = facts.micros(op);
     for (at, micro) in micros.iter().enumerate() {

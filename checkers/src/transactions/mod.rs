@@ -1,22 +1,27 @@
-//! Transactions: which consistency model do their answers keep, and which do they refute?
+//! Transactions: the consistency models that a history's answers keep, and those that they refute.
 //!
-//! The vocabularies are those of [`duress_history::txn`]: lists that are appended to, and registers. What is read says which
-//! transaction wrote it, and in part in which order the versions of an object were written. From that follows which transaction
-//! came before which: a *dependency*. A cycle of dependencies is an anomaly, by its kind; others need no cycle. An anomaly refutes
-//! the models that forbid it. Names are those of Adya and of Elle.
+//! The vocabularies are those of [`duress_history::txn`]: lists that are appended to, and registers. A read
+//! shows which transaction wrote its value and, in part, the order in which the versions of an object were
+//! written. From this follows which transaction came before which: a *dependency*. A cycle of dependencies is
+//! an anomaly, whose kind depends on the edges; other anomalies need no cycle. An anomaly refutes the models
+//! that forbid it. Names are those of Adya and of Elle.
 //!
-//! A transaction that was acknowledged took effect, and one that failed did not. One of unknown outcome did if an effect of it was
-//! read; otherwise it is left out, as it may not have happened.
+//! An acknowledged transaction took effect, and a failed one did not. A transaction of unknown outcome took
+//! effect if any of its effects was read. Otherwise it is left out, as it may not have happened.
 //!
-//! **What is decided.** An anomaly is a proof. Lists are decided: without an anomaly there is an order of the transactions that
-//! explains every answer, since every list has its order but for what no read shows. The order of a register's versions is known in part only, and there may be
-//! none that explains every answer although no cycle shows it, which is NP-hard to decide (Papadimitriou, 1979). So where no anomaly
-//! is found an order is looked for, in `order` and `search`: the verdict is valid where there is one, and unknown otherwise.
+//! **What is decided.** An anomaly is a proof. Lists are always decided: without an anomaly, some order of
+//! the transactions explains every answer, since the order of each list is known except for the appends that
+//! no read shows. The order of a register's versions is known only in part. Possibly no order explains every
+//! answer although no cycle shows it; this is NP-hard to decide (Papadimitriou, 1979). If no anomaly is
+//! found, `order` and `search` look for an order: the verdict is valid if they find one, and unknown
+//! otherwise.
 //!
-//! Not looked at: predicates, which are not in the vocabularies; so that repeatable read is serializability of everything else.
+//! Predicates are not examined, since the vocabularies do not have them. Repeatable read is therefore
+//! serializability of everything else.
 //!
-//! In reading order: [`ConsistencyModel`], in `model`; `facts`: a history by key; `list` and `register`: versions; `graph` and
-//! `cycle`; `visibility`; `order` and `search`; `finding`, `explain` and `reasons`: sentences.
+//! In reading order: [`ConsistencyModel`], in `model`; `facts`: a history by key; `list` and `register`:
+//! versions; `graph` and `cycle`; `visibility`; `order` and `search`; `finding`, `explain` and `reasons`: the
+//! sentences of the report.
 
 mod cycle;
 mod explain;
@@ -50,11 +55,11 @@ use finding::Finding;
 use graph::{Graph, Part};
 use visibility::Accessed;
 
-/// What a check of transactions found beside its verdict.
+/// The results of a check of transactions in addition to its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TransactionsReport {
-    /// What was promised.
+    /// The promised model.
     pub promise: ConsistencyModel,
     /// Transactions that were acknowledged.
     pub committed: u64,
@@ -62,18 +67,18 @@ pub struct TransactionsReport {
     pub aborted: u64,
     /// Transactions of unknown outcome.
     pub unknown: u64,
-    /// How often each anomaly was found, whether the promise forbids it or not; of cycles, in how many knots of transactions. The
-    /// verdict has witnesses of the first few of each kind only.
+    /// How often each anomaly was found, whether the promise forbids it or not. Cycles are counted by
+    /// strongly connected component. The verdict has witnesses only for the first few of each kind.
     pub found: BTreeMap<AnomalyKind, u64>,
-    /// The weakest models that the anomalies refute. Each that implies one of them is refuted too.
+    /// The weakest models that the anomalies refute. Every model that implies one of them is refuted too.
     pub refuted: Vec<ConsistencyModel>,
     /// The strongest models that are not refuted.
     pub left: Vec<ConsistencyModel>,
 }
 
-/// Checks transactions on lists, in order of invocation, against what is promised of them.
+/// Checks transactions on lists, in order of invocation, against their promise.
 ///
-/// `interrupt` may be set at any time; what is not decided then is `Unknown`.
+/// `interrupt` may be set at any time; everything undecided then is `Unknown`.
 #[must_use]
 pub fn check_list_append(
     operations: &[Operation<ListAppend>],
@@ -90,16 +95,16 @@ pub fn check_list_append(
     let parts = keys(&facts).map(|key| versions[key as usize].depend(&facts, key)).collect();
     let graph = check.cycles(parts, &versions);
     check.visibility(&versions, &graph);
-    // Without cycles of any kind there is one order of all transactions.
+    // Without any cycle, one order of all transactions exists.
     if check.may_be_valid() && check.found.kinds().next().is_some() {
         check.reasons.extend(order::undecided_appends(&facts, &versions, &graph, promise, interrupt));
     }
     check.finish()
 }
 
-/// Checks transactions on registers, in order of invocation, against what is promised of them.
+/// Checks transactions on registers, in order of invocation, against their promise.
 ///
-/// `interrupt` may be set at any time; what is not decided then is `Unknown`.
+/// `interrupt` may be set at any time; everything undecided then is `Unknown`.
 #[must_use]
 pub fn check_rw_register(
     operations: &[Operation<RwRegister>],
@@ -121,7 +126,7 @@ pub fn check_rw_register(
         && let Some(reason) = order::undecided(&facts, &versions, &graph, promise, interrupt)
     {
         check.reasons.push(reason);
-        // There may be none because of what was visible, which is decided.
+        // The order may not exist because of the visibility of writes, which can be decided.
         check.visible(&versions, &graph, ConsistencyModel::Causal);
     }
     check.finish()
@@ -134,7 +139,7 @@ where
     (0..facts.keys.len() as u32).into_par_iter()
 }
 
-/// A check under way.
+/// A running check.
 struct Check<'c, 'a, R> {
     facts: &'c Facts<'a, R>,
     promise: ConsistencyModel,
@@ -155,7 +160,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         }
     }
 
-    /// Keys with a value that was written more than once are not decided.
+    /// Records as undecided the keys with a value that was written more than once.
     fn repeated<'v>(&mut self, values: impl Iterator<Item = Option<&'v Scalar>>) {
         let reason = |(key, value): (&&Scalar, Option<&Scalar>)| {
             value.map(|value| Reason::RepeatedWrite { key: Some((*key).clone()), value: value.clone() })
@@ -163,7 +168,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         self.reasons.extend(self.facts.keys.iter().zip(values).filter_map(reason));
     }
 
-    /// What contradicts itself within a transaction, where `wrong` says so.
+    /// Adds the contradictions within a transaction that `wrong` finds.
     fn internal(&mut self, wrong: impl Fn(u32) -> Option<(facts::Place, facts::Place)> + Sync + Send) {
         let facts = self.facts;
         let committed = |op: &u32| facts.fate(*op) == Fate::Committed;
@@ -178,7 +183,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         }
     }
 
-    /// Adds `parts` to the order of time, and finds the cycles.
+    /// Adds `parts` to the order of time and finds the cycles.
     fn cycles(&mut self, parts: Vec<(Part, Vec<Finding>)>, reasons: &impl Reasons<R>) -> Graph {
         let mut graph = Graph::of_time(self.facts);
         for (part, findings) in parts {
@@ -199,8 +204,8 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         graph
     }
 
-    /// Whether each transaction saw what it had to see, where that was promised, or where there are cycles that only stronger models
-    /// forbid.
+    /// Checks that each transaction saw what it had to see, if that was promised, or for the models that the
+    /// anomalies found so far leave open.
     fn visibility(&mut self, versions: &impl Accessed<R>, graph: &Graph) {
         let promised = [ConsistencyModel::ReadAtomic, ConsistencyModel::Causal].contains(&self.promise);
         if self.found.kinds().next().is_some() {
@@ -210,7 +215,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         }
     }
 
-    /// Whether each transaction saw what it had to see, by the models that `strongest` implies.
+    /// Checks that each transaction saw what it had to see, by the models that `strongest` implies.
     fn visible(&mut self, versions: &impl Accessed<R>, graph: &Graph, strongest: ConsistencyModel) {
         for (kind, model) in [
             (AnomalyKind::FracturedRead, ConsistencyModel::ReadAtomic),
@@ -226,7 +231,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         }
     }
 
-    /// Whether nothing was found that the promise forbids.
+    /// Returns whether nothing was found that the promise forbids, and nothing is undecided.
     fn may_be_valid(&self) -> bool {
         self.reasons.is_empty() && !self.found.kinds().any(|kind| self.promise.forbids(kind))
     }

@@ -1,9 +1,9 @@
-//! Consistency models of transactions, how they imply each other, and which anomalies refute each.
+//! Consistency models of transactions: their implications, and the anomalies that refute each.
 //!
-//! Names and implications are Elle's: Adya, "Weak Consistency" (1999); Cerone, Bernardi and Gotsman, "A Framework for
-//! Transactional Consistency Models with Atomic Visibility" (CONCUR 2015); Bailis and others, "Highly Available
-//! Transactions" (VLDB 2014). There are no predicates in histories, so that repeatable read and serializability differ only in
-//! that a transaction must see what it did itself.
+//! Names and implications are Elle's: Adya, "Weak Consistency" (1999); Cerone, Bernardi and Gotsman, "A
+//! Framework for Transactional Consistency Models with Atomic Visibility" (CONCUR 2015); Bailis and others,
+//! "Highly Available Transactions" (VLDB 2014). Histories do not contain predicates, so repeatable read and
+//! serializability differ only in that a transaction must see its own operations.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,25 +12,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::verdict::AnomalyKind;
 
-/// What is promised of transactions.
+/// The promise about transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConsistencyModel {
     /// PL-1: writes of transactions do not interleave.
     ReadUncommitted,
-    /// PL-2: and reads see what was committed.
+    /// PL-2: in addition, reads see committed values only.
     ReadCommitted,
-    /// And no update is lost.
+    /// In addition, no update is lost.
     CursorStability,
     /// A transaction sees all of another, or nothing of it.
     ReadAtomic,
-    /// And everything that it could know of, in the order of causes; sessions are causes.
+    /// In addition, it sees everything that causally precedes it. The order of a session is causal.
     Causal,
-    /// PL-2+: what a transaction reads existed at one time.
+    /// PL-2+: all values that a transaction reads existed at the same time.
     ConsistentView,
-    /// All reads are of one snapshot, and no two transactions that overlap write the same object.
+    /// All reads are from one snapshot, and two overlapping transactions never write the same object.
     SnapshotIsolation,
-    /// PL-2.99: all but predicates are serializable.
+    /// PL-2.99: everything except predicates is serializable.
     RepeatableRead,
     /// PL-3: there is one order of all transactions.
     Serializable,
@@ -56,7 +56,7 @@ pub enum ConsistencyModel {
 use ConsistencyModel as Model;
 
 impl ConsistencyModel {
-    /// Every model, weaker ones first.
+    /// All models, weaker ones first.
     pub const ALL: [Self; 17] = [
         Self::ReadUncommitted,
         Self::ReadCommitted,
@@ -77,7 +77,7 @@ impl ConsistencyModel {
         Self::StrictSerializable,
     ];
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -101,7 +101,7 @@ impl ConsistencyModel {
         }
     }
 
-    /// Other names of it, Adya's first.
+    /// Returns its other names, Adya's first.
     #[must_use]
     pub fn other_names(self) -> &'static [&'static str] {
         match self {
@@ -118,13 +118,13 @@ impl ConsistencyModel {
         }
     }
 
-    /// The model called `name`, by any of its names.
+    /// Returns the model called `name`, by any of its names.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|model| model.name() == name || model.other_names().contains(&name))
     }
 
-    /// The models that are directly weaker.
+    /// Returns the models that are directly weaker.
     fn weaker(self) -> &'static [Self] {
         match self {
             Self::ReadUncommitted => &[],
@@ -147,13 +147,13 @@ impl ConsistencyModel {
         }
     }
 
-    /// Whether whatever keeps `self` keeps `other` too.
+    /// Returns whether every history that keeps `self` keeps `other` too.
     #[must_use]
     pub fn implies(self, other: Self) -> bool {
         self == other || self.weaker().iter().any(|weaker| weaker.implies(other))
     }
 
-    /// Whether it forbids anomalies of `kind`.
+    /// Returns whether it forbids anomalies of `kind`.
     #[must_use]
     pub fn forbids(self, kind: AnomalyKind) -> bool {
         weakest_forbidding(kind).iter().any(|weakest| self.implies(*weakest))
@@ -166,7 +166,7 @@ impl fmt::Display for ConsistencyModel {
     }
 }
 
-/// The weakest models that forbid anomalies of `kind`.
+/// Returns the weakest models that forbid anomalies of `kind`.
 fn weakest_forbidding(kind: AnomalyKind) -> &'static [ConsistencyModel] {
     use AnomalyKind as Kind;
     match kind {
@@ -196,7 +196,7 @@ fn weakest_forbidding(kind: AnomalyKind) -> &'static [ConsistencyModel] {
     }
 }
 
-/// The models that anomalies of `kinds` refute, and the strongest that they leave.
+/// Returns the weakest models that anomalies of `kinds` refute, and the strongest that they leave.
 #[must_use]
 pub(super) fn refuted(
     kinds: impl IntoIterator<Item = AnomalyKind>,
@@ -206,7 +206,7 @@ pub(super) fn refuted(
         Model::ALL.into_iter().partition(|model| kinds.iter().any(|kind| model.forbids(*kind)));
     let covered = |model: &Model| left.iter().any(|other| other != model && other.implies(*model));
     let strongest = left.iter().copied().filter(|model| !covered(model)).collect();
-    // Of those that are refuted, the weakest say it all.
+    // The weakest refuted models determine the others.
     let weakest = |model: &Model| !refuted.iter().any(|other| other != model && model.implies(*other));
     (refuted.iter().copied().filter(weakest).collect(), strongest)
 }

@@ -1,10 +1,12 @@
-//! Orders of all transactions that explain every answer, looked for: what makes a verdict valid where versions have no known order.
+//! Looks for an order of all transactions that explains every answer. Such an order makes a verdict valid if
+//! the order of versions is unknown.
 //!
-//! An order in which the transactions could have happened one after the other, in real time, keeps every model. If there is none,
-//! and less is promised, one is looked for that keeps only the order of processes, or only dependencies of data ([`search`]). For
-//! snapshot isolation and what is weaker, each transaction may also take its snapshot long before it commits. And for models that do
-//! not demand one order, the versions of each object are put into some order that agrees with what is known: then every dependency
-//! is known, and whether there is a cycle that the promise forbids.
+//! An order in which the transactions could have happened one after the other, in real time, satisfies every
+//! model. If none is found and less is promised, an order is sought that keeps only the order of processes,
+//! or only data dependencies ([`search`]). For snapshot isolation and weaker models, each transaction may
+//! also take its snapshot long before it commits. For models that do not demand one order, the versions of
+//! each object are put into some order that agrees with the known dependencies. All dependencies are then
+//! known, and so is whether a cycle exists that the promise forbids.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +25,8 @@ use super::search::{Isolation, Search};
 use super::visibility::{Access, Accessed};
 use crate::verdict::Reason;
 
-/// Whether no order of registers' transactions was found that the promise allows: why the verdict is unknown.
+/// Returns why the verdict is unknown, if no order of transactions on registers was found that the promise
+/// allows.
 pub(super) fn undecided(
     facts: &Facts<'_, Held>,
     versions: &Vec<Versions<'_>>,
@@ -31,7 +34,8 @@ pub(super) fn undecided(
     promise: Model,
     interrupt: &AtomicBool,
 ) -> Option<Reason> {
-    // For these, writes may be in any order that agrees with the dependencies, of which there is one if they have no cycle.
+    // These models allow any order of writes that agrees with the dependencies, and one exists if they have
+    // no cycle.
     let needs_none = [Model::Causal, Model::StrongReadCommitted];
     if needs_none.into_iter().any(|model| model.implies(promise)) {
         return None;
@@ -59,8 +63,8 @@ pub(super) fn undecided(
     Some(not_found(promise, "of the transactions was found that explains every answer", interrupt))
 }
 
-/// Whether appends that no read shows can be put into an order that the promise allows, where there are cycles that it allows: why
-/// the verdict is unknown otherwise. Without cycles, every order is right.
+/// Returns why the verdict is unknown, if no order was found for the appends that no read shows. Only
+/// histories with cycles that the promise allows need this check: without cycles, every order is right.
 pub(super) fn undecided_appends(
     facts: &Facts<'_, Elements>,
     versions: &Vec<list::Versions<'_>>,
@@ -99,7 +103,7 @@ fn not_found(promise: Model, order: &str, interrupt: &AtomicBool) -> Reason {
     Reason::NotExamined { what }
 }
 
-/// Whether the promise is kept where these are all dependencies.
+/// Returns whether the promise is kept if these are all dependencies.
 fn is_kept<R: Shown + Sync>(facts: &Facts<'_, R>, graph: &Graph, promise: Model) -> bool {
     graph.components(facts).into_par_iter().all(|edges| {
         let cycles = Component::new(edges, graph.joints_from).cycles();
@@ -107,7 +111,7 @@ fn is_kept<R: Shown + Sync>(facts: &Facts<'_, R>, graph: &Graph, promise: Model)
     })
 }
 
-/// The last level of time that the promise looks at.
+/// Returns the highest level of order that the promise considers.
 fn level(promise: Model) -> Level {
     match promise {
         Model::StrictSerializable | Model::StrongSnapshotIsolation => Level::RealTime,
@@ -116,9 +120,9 @@ fn level(promise: Model) -> Level {
     }
 }
 
-/// What comes before what, of snapshots (the even numbers) and commits (the odd ones): what a transaction depends on commits before
-/// its snapshot, and whatever writes over what it read commits after it. A joint has two as well, as it is reached by an
-/// anti-dependency, and otherwise.
+/// Returns the order of snapshots (even numbers) and commits (odd numbers): the transactions on which a
+/// transaction depends commit before its snapshot, and transactions that overwrite what it read commit after
+/// it. A joint has two nodes as well, one reached by an anti-dependency and one by other edges.
 pub(super) fn of_snapshots<R: Shown>(facts: &Facts<'_, R>, graph: &Graph, level: Level) -> Vec<(Node, Node)> {
     let is_joint = |node: Node| node >= graph.joints_from;
     let (snapshot, commit) = (|node: Node| 2 * node, |node: Node| 2 * node + 1);
@@ -136,8 +140,8 @@ pub(super) fn of_snapshots<R: Shown>(facts: &Facts<'_, R>, graph: &Graph, level:
     edges
 }
 
-/// Where each transaction commits in an order of snapshots and commits that agrees with all dependencies. Commits come as soon as
-/// they can.
+/// Returns the position of each transaction's commit in an order of snapshots and commits that agrees with
+/// all dependencies. Each commit comes as early as possible.
 fn places<R: Shown>(facts: &Facts<'_, R>, graph: &Graph, level: Level) -> Vec<u32> {
     let nodes = graph.nodes();
     let is_joint = |node: Node| node >= graph.joints_from;

@@ -1,4 +1,4 @@
-//! Why one transaction comes before another, in sentences: for lists, and for registers.
+//! The reasons why one transaction comes before another, in sentences, for lists and for registers.
 
 use duress_history::txn::{Act, Elements, Held};
 
@@ -12,7 +12,7 @@ use crate::witness::{Op, Statement, Witness, say};
 
 impl Reasons<Elements> for Vec<lists::Versions<'_>> {
     fn evidence(&self, facts: &Facts<'_, Elements>, step: &Step) -> Vec<Op> {
-        // That an element comes after another is shown by any read of both: the shortest.
+        // Any read of two elements shows their order; use the shortest.
         let Dependency::WriteWrite = step.dependency else { return Vec::new() };
         let versions = &self[step.key as usize];
         let Some((_, end)) = versions.between(step.from, step.to) else { return Vec::new() };
@@ -73,7 +73,7 @@ impl Reasons<Elements> for Vec<lists::Versions<'_>> {
 }
 
 impl lists::Versions<'_> {
-    /// The places of an element that `from` appended, and of the next of another transaction, which is `to`.
+    /// Returns the positions of an element that `from` appended and of the next element that `to` appended.
     fn between(&self, from: Op, to: Op) -> Option<(usize, usize)> {
         let of = |op: Op| {
             move |(at, append): (usize, &Option<lists::Appended>)| {
@@ -87,7 +87,7 @@ impl lists::Versions<'_> {
         })
     }
 
-    /// How much of others' each read of `reader` saw.
+    /// Returns how many elements of other transactions each read of `reader` saw.
     fn reads_of<'f>(
         &'f self,
         facts: &'f Facts<'_, Elements>,
@@ -103,13 +103,14 @@ impl lists::Versions<'_> {
         })
     }
 
-    /// The place of the last element that `reader` saw, which `writer` appended.
+    /// Returns the position of the last element appended by `writer` that `reader` saw.
     fn last_seen(&self, facts: &Facts<'_, Elements>, key: u32, writer: Op, reader: Op) -> Option<usize> {
         let is_of = |at: &usize| self.brought[*at].is_some_and(|append| append.place.op == writer);
         self.reads_of(facts, key, reader).find_map(|seen| (0..seen).rev().find(is_of))
     }
 
-    /// How much `reader` saw, and the place of what `writer` appended after that, if a read shows it.
+    /// Returns how many elements `reader` saw, and the position of the first later append of `writer`, if a
+    /// read shows it.
     fn missed(
         &self,
         facts: &Facts<'_, Elements>,
@@ -123,7 +124,8 @@ impl lists::Versions<'_> {
     }
 }
 
-/// Why a transaction that read a version and then wrote comes before others that wrote after that version.
+/// The reason why a transaction that read a version and then wrote comes before others that wrote after that
+/// version.
 const NEXT: &str =
     "The first wrote too, after it had read: nothing was written between, or else its update lost another.";
 
@@ -206,7 +208,7 @@ impl Reasons<Held> for Registers<'_> {
 }
 
 impl register::Versions<'_> {
-    /// The value of a version.
+    /// Formats the value of a version.
     fn value(&self, facts: &Facts<'_, Held>, version: usize) -> String {
         match self.versions[version].writer.map(|place| facts.act(place)) {
             Some(Act::Write(value)) => value.to_string(),
@@ -214,7 +216,7 @@ impl register::Versions<'_> {
         }
     }
 
-    /// What `reader` read, of what `writer` wrote.
+    /// Formats the value of `writer` that `reader` read.
     fn read_value(&self, facts: &Facts<'_, Held>, writer: Op, reader: Op) -> String {
         let write = self.reads().iter().find(|(read, write)| read.op == reader && write.op == writer);
         match write.map(|(_, write)| facts.act(*write)) {
@@ -223,8 +225,8 @@ impl register::Versions<'_> {
         }
     }
 
-    /// The two versions whose order a step rests on, and the transactions that show it: the first touched the first version, and
-    /// came before the second, which touched the second version.
+    /// Returns the two versions on whose order a step rests, and the transactions that show it: the first
+    /// touched the first version and came before the second, which touched the second version.
     fn order(&self, facts: &Facts<'_, Held>, step: &Step) -> Option<(usize, usize, Op, Op)> {
         if step.level == Level::Data
             || !matches!(step.dependency, Dependency::ReadWrite | Dependency::Inferred)

@@ -1,16 +1,18 @@
-//! Registers that are written and read: what is known of the order of the versions of each, and what contradicts it.
+//! Registers: the known order of each register's versions, and contradictions to it.
 //!
-//! Each value is written once, so that a read says which transaction it read from. What follows another version is known in
-//! part only:
-//! - what a register held at first comes before everything;
-//! - a transaction that read a version and then wrote wrote the next one, or else an update was lost;
-//! - where transactions are in an order, of one process or of real time, and touch two versions, those are in the same order:
-//!   otherwise the second transaction would have read, or written over, what had been written over before it began.
+//! Each value is written once, so a read shows from which transaction it read. The order of versions is known
+//! only in part:
+//! - the initial value of a register comes before everything;
+//! - a transaction that read a version and then wrote, wrote the next one, or an update was lost;
+//! - if two transactions are in an order, of one process or of real time, the versions that they touch are in the
+//!   same order. Otherwise the second transaction would have read, or written over, a version that had been
+//!   overwritten before it began.
 //!
-//! The last is what finds reads that are too old. Each version has a *zone*: it was there when the first transaction that touched
-//! it ended, and it was still to come, or still there, when the last one began. A version is before another when it was there
-//! before the other's zone ended: Gibbons and Korach, "Testing Shared Memories" (SIAM J. Comput. 1997). Each version is linked to
-//! those directly before it, which are as many as transactions overlap.
+//! The last rule finds stale reads. Each version has a *zone*: it was there when the first transaction that
+//! touched it ended, and it was still there or still to come when the last one began. A version is before
+//! another if it was there before the other's zone ended: Gibbons and Korach, "Testing Shared Memories" (SIAM
+//! J. Comput. 1997). Each version is linked to those directly before it, as many as there are overlapping
+//! transactions.
 
 use duress_history::txn::{Act, Held};
 use duress_history::{Assumed, Initial, NilReads, Scalar};
@@ -22,18 +24,18 @@ use super::graph::{Dependency, Level, Part};
 use crate::verdict::AnomalyKind;
 use crate::witness::Op;
 
-/// So many versions directly before another are looked at; more overlap only where hundreds of transactions do.
+/// The number of directly preceding versions examined. More exist only if hundreds of transactions overlap.
 const OVERLAP_MAX: usize = 256;
 
-/// The version that a register held at first.
+/// The initial version of a register.
 pub(super) const INITIAL: usize = 0;
 
-/// A version of a register, that a transaction left there when it ended.
+/// A version of a register: the value that a transaction left at its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Version {
-    /// The write; `None` of the initial version.
+    /// The write; `None` for the initial version.
     pub(super) writer: Option<Place>,
-    /// Transactions that were acknowledged and read it from another, each once, in the order of the history.
+    /// The other transactions that were acknowledged and read it, each once, in the order of the history.
     pub(super) readers: Vec<Op>,
 }
 
@@ -42,15 +44,15 @@ pub(super) struct Version {
 pub(super) struct Versions<'a> {
     /// The first is the initial one.
     pub(super) versions: Vec<Version>,
-    /// A value that was written more than once: nothing is known of the versions then.
+    /// A value that was written more than once, so that the versions are unknown.
     pub(super) repeated: Option<&'a Scalar>,
-    /// Reads of other transactions' writes: the read, and the write, which may be of an intermediate state.
+    /// The reads of other transactions' writes, each with the write, which may be an intermediate one.
     reads: Vec<(Place, Place)>,
-    /// By transaction, what it found there and what it left there.
+    /// The versions that each transaction found and left.
     pub(super) touches: Vec<Touch>,
 }
 
-/// What one transaction did to a register.
+/// The effect of one transaction on a register.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Touch {
     pub(super) op: Op,
@@ -61,11 +63,12 @@ pub(super) struct Touch {
 }
 
 impl<'a> Versions<'a> {
-    /// The versions of `key`, and what is wrong already. Notes which transactions of unknown outcome took effect.
+    /// Returns the versions of `key` and the first findings. Records the transactions of unknown outcome that
+    /// took effect.
     pub(super) fn new(facts: &Facts<'a, Held>, key: u32, assumed: &Assumed) -> (Self, Vec<Finding>) {
         let (mut findings, places) = (Vec::new(), facts.of_key(key));
         let mut this = Self { versions: vec![Version::default()], ..Self::default() };
-        // By value: the write, whether it is what its transaction left, and whether that failed.
+        // By value: the write, whether it is its transaction's last one, and whether the transaction failed.
         let mut writes: FxHashMap<&'a Scalar, (Place, bool, bool)> = FxHashMap::default();
         writes.reserve(places.len());
         for (at, place) in places.iter().enumerate() {
@@ -144,7 +147,7 @@ impl<'a> Versions<'a> {
                         }
                         this.read(numbers[&(writer.op, writer.micro)], op, wrote, &mut touch);
                     }
-                    // Where it is not known what there was at first, the first such read says it.
+                    // If the initial value is unknown, the first such read determines it.
                     None if *initial.get_or_insert(held) == held => this.read(INITIAL, op, wrote, &mut touch),
                     None => {
                         let finding = Finding::new(AnomalyKind::PhantomRead, key, *place);
@@ -161,7 +164,7 @@ impl<'a> Versions<'a> {
         (this, findings)
     }
 
-    /// `op` read `version`, after it had written itself or before.
+    /// Records that `op` read `version`, before or after a write of its own.
     fn read(&mut self, version: usize, op: Op, wrote: bool, touch: &mut Touch) {
         if wrote {
             return;
@@ -173,7 +176,7 @@ impl<'a> Versions<'a> {
         }
     }
 
-    /// Reads of other transactions' writes.
+    /// Returns the reads of other transactions' writes.
     pub(super) fn reads(&self) -> &[(Place, Place)] {
         &self.reads
     }
@@ -182,7 +185,7 @@ impl<'a> Versions<'a> {
         self.versions[version].writer.map(|place| place.op)
     }
 
-    /// The dependencies through `key`, and what is wrong between two transactions.
+    /// Returns the dependencies through `key`, and the findings between two transactions.
     pub(super) fn depend(&self, facts: &Facts<'a, Held>, key: u32) -> (Part, Vec<Finding>) {
         let (mut part, mut findings) = (Part::default(), Vec::new());
         if self.repeated.is_some() {
@@ -197,7 +200,7 @@ impl<'a> Versions<'a> {
         for (read, write) in &self.reads {
             part.edge(write.op, read.op, key, Dependency::WriteRead, Level::Data);
         }
-        // Versions directly after each, of transactions that read it before they wrote.
+        // The direct successors of each version: by transactions that read it before they wrote.
         let mut next: Vec<Vec<Op>> = vec![Vec::new(); self.versions.len()];
         let mut has_parent = vec![false; self.versions.len()];
         for Touch { op, found, left } in &self.touches {
@@ -214,7 +217,7 @@ impl<'a> Versions<'a> {
             }
         }
         findings.extend(self.cyclic(facts, key));
-        // Whatever has no version before it comes after the initial one; the rest follows from that.
+        // Versions without a known predecessor come after the initial one; the rest follows.
         next[INITIAL] = (1..self.versions.len())
             .filter(|version| !has_parent[*version])
             .filter_map(|version| self.writer(version))
@@ -236,16 +239,17 @@ impl<'a> Versions<'a> {
         (part, findings)
     }
 
-    /// Cycles of versions, of which a transaction read each before it left the next; with the place of each such read.
+    /// Returns the cycles of versions in which transactions read each version before they left the next, with
+    /// the places of these reads.
     fn cyclic(&self, facts: &Facts<'a, Held>, key: u32) -> Vec<Finding> {
-        // The transaction that left each version, and the one that it had found.
+        // The transaction that left each version, and the version that it had found.
         let mut before: Vec<Option<(Op, usize)>> = vec![None; self.versions.len()];
         for Touch { op, found, left } in self.touches.iter().filter(|touch| facts.takes_part(touch.op)) {
             if let (Some(found), Some(left)) = (found, left) {
                 before[*left] = Some((*op, *found));
             }
         }
-        // In which walk backwards each version was met.
+        // The backward walk that met each version.
         let mut met = vec![usize::MAX; self.versions.len()];
         let mut findings = Vec::new();
         for first in 0..self.versions.len() {
@@ -277,7 +281,8 @@ impl<'a> Versions<'a> {
         findings
     }
 
-    /// The dependencies through `key` where versions are written in the order of `places` of their transactions.
+    /// Returns the dependencies through `key` if versions are written in the order of `places` of their
+    /// transactions.
     pub(super) fn ordered(&self, facts: &Facts<'a, Held>, key: u32, places: &[u32]) -> Part {
         let mut part = Part::default();
         for (read, write) in &self.reads {
@@ -299,7 +304,7 @@ impl<'a> Versions<'a> {
         part
     }
 
-    /// Versions of which a process touched the first, and then the second.
+    /// Returns the pairs of versions that one process touched in this order.
     pub(super) fn of_processes(&self, facts: &Facts<'a, Held>) -> Vec<(usize, usize)> {
         let (mut pairs, mut last): (Vec<_>, FxHashMap<u64, usize>) = (Vec::new(), FxHashMap::default());
         for Touch { op, found, left } in &self.touches {
@@ -318,9 +323,11 @@ impl<'a> Versions<'a> {
         pairs
     }
 
-    /// Versions of which the first is before the second by their zones, and none is between.
+    /// Returns the pairs of versions whose first comes before the second by their zones, without one in
+    /// between.
     pub(super) fn of_time(&self, facts: &Facts<'a, Held>) -> Vec<(usize, usize)> {
-        // When each was there, and when it was still there or still to come.
+        // The time at which each version was there, and the last at which it was still there or still to
+        // come.
         let mut there: Vec<u64> = vec![u64::MAX; self.versions.len()];
         let mut still: Vec<u64> = vec![0; self.versions.len()];
         for Touch { op, found, left } in &self.touches {
@@ -336,7 +343,7 @@ impl<'a> Versions<'a> {
         let versions: Vec<usize> = (1..self.versions.len()).filter(takes_part).collect();
         let mut by_there = versions.clone();
         by_there.sort_unstable_by_key(|version| there[*version]);
-        // Of the versions that were there first, the two that were still there last.
+        // For each prefix of the versions by `there`, the two with the latest `still`.
         let mut latest: Vec<[usize; 2]> = Vec::with_capacity(by_there.len() + 1);
         let mut two = [INITIAL; 2];
         latest.push(two);
@@ -369,8 +376,9 @@ impl<'a> Versions<'a> {
         pairs
     }
 
-    /// What comes before every version after `version`: transactions that read it. Those among `updates` that wrote the next one
-    /// wrote before the others too, or else an update was lost.
+    /// Returns the transactions that come before every version after `version`: those that read it. If a
+    /// transaction among `updates` wrote the next version, its write comes before the others too, or an
+    /// update was lost.
     fn sources(&self, version: usize, updates: &FxHashSet<Op>) -> Vec<(Op, Dependency)> {
         let readers = self.versions[version].readers.iter();
         let updating =
@@ -379,8 +387,8 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// The first read of transaction `op` that is not answered with what the transaction read or wrote before: where it is, and where
-/// the operation is that it contradicts.
+/// Returns the place of the first read of transaction `op` that contradicts what the transaction read or
+/// wrote before, and the place that it contradicts.
 pub(super) fn internal(facts: &Facts<'_, Held>, op: Op, nil_reads: NilReads) -> Option<(Place, Place)> {
     let micros = facts.micros(op);
     let answer = |act: &Act<Held>| match act {

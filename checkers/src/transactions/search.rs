@@ -1,12 +1,14 @@
 //! A search for an order of transactions that explains every answer.
 //!
-//! The dependencies say what must come before what. Of the transactions that may come next, one is taken that reads what is there
-//! now and writes over nothing that others are still to read: one that only reads at once, since that is never wrong, and
-//! otherwise the one that is due first. Where none can be taken, the last choice between writers was wrong, and the next one is
-//! tried. States that led nowhere are remembered.
+//! The dependencies give a partial order. Among the transactions that may come next, the search takes one
+//! that reads the current versions and does not overwrite a version that others have yet to read. A
+//! transaction that only reads is taken at once, since that is never wrong; otherwise the one due first is
+//! taken. If none can be taken, the last choice between writers was wrong, and the next one is tried. States
+//! without a solution are remembered.
 //!
-//! Under snapshot isolation a transaction is taken in two steps: it reads, and holds what it is going to write; then it writes, as
-//! soon as nothing is still to read what it writes over. Only the first step of a writer is a choice.
+//! Under snapshot isolation a transaction is taken in two steps. It first reads, and holds the objects that
+//! it is going to write. It then writes as soon as no transaction has yet to read the versions that it
+//! overwrites. Only the first step of a writer is a choice.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -21,22 +23,22 @@ use super::order;
 use super::visibility::Access;
 use crate::witness::Op;
 
-/// So many steps are looked at, for each that there is, before the search gives up.
+/// The number of steps examined, per existing step, before the search gives up.
 const LOOKS_PER_STEP: u64 = 400;
 
-/// Of many steps that wait for nothing, so many are looked at: those that are due last do not matter yet.
+/// The number of ready steps examined at a time: those due last do not matter yet.
 const LOOKS_AT_ONCE: usize = 5_000;
 
-/// How transactions are told apart.
+/// The isolation of transactions from each other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Isolation {
-    /// One after the other.
+    /// They run one after the other.
     Serial,
-    /// Each has a snapshot, and later commits; nothing that it writes is written by another in between.
+    /// Each has a snapshot and commits later; no other transaction writes its objects in between.
     Snapshot,
 }
 
-/// What one transaction does to one object, by numbers of versions over all objects.
+/// The effect of a transaction on one object, with versions numbered over all objects.
 #[derive(Clone, Copy)]
 struct InObject {
     key: u32,
@@ -46,27 +48,28 @@ struct InObject {
 
 pub(super) struct Search {
     isolation: Isolation,
-    /// From this number on, steps are of joints.
+    /// The first step that belongs to a joint.
     joints_from: Node,
-    /// What comes after each step.
+    /// The successors of each step.
     starts: Vec<u32>,
     ends: Vec<Node>,
-    /// How many steps each still waits for.
+    /// The number of steps for which each still waits.
     waits: Vec<u32>,
-    /// When each is due, at the latest: when its transaction, or what must come after it, had ended.
+    /// The latest time at which each is due: the earliest end of its transaction and of those that must come
+    /// after it.
     due: Vec<u64>,
-    /// What transactions do to objects, and where those of each begin.
+    /// The effects of transactions on objects, and where those of each begin.
     first_part: Vec<u32>,
     parts: Vec<InObject>,
-    /// The version that each object has.
+    /// The present version of each object.
     current: Vec<u32>,
-    /// Objects that a transaction holds, which has read and is still to write them.
+    /// Whether a transaction that has read and will write holds the object.
     held: Vec<bool>,
-    /// How many transactions are still to read each version.
+    /// The number of transactions that have yet to read each version.
     to_read: Vec<u32>,
-    /// Whether a transaction takes part.
+    /// Whether each transaction takes part.
     taking: Vec<bool>,
-    /// Steps that wait for nothing: those that are no choice, and those of writers.
+    /// The ready steps: those that are not a choice, and those of writers.
     free: BTreeSet<(u64, Node)>,
     writers: BTreeSet<(u64, Node)>,
     taken: Vec<Taken>,
@@ -74,17 +77,17 @@ pub(super) struct Search {
     looks: u64,
 }
 
-/// A step that was taken.
+/// A step of the present order.
 struct Taken {
     step: Node,
-    /// What its objects had before, in the order of its parts.
+    /// The previous versions of its objects, in the order of its parts.
     before: Box<[u32]>,
-    /// The state before.
+    /// The previous state.
     state: u64,
 }
 
 impl Search {
-    /// `accesses` are by transaction, and graph and level say what must come before what.
+    /// Returns a search with `accesses` by transaction; `graph` and `level` give the partial order.
     pub(super) fn new<R: Shown>(
         facts: &Facts<'_, R>,
         accesses: &[Access],
@@ -119,8 +122,8 @@ impl Search {
         }
         add_up(&mut first_part);
         let of = |op: Op| first_part[op as usize] as usize..first_part[op as usize + 1] as usize;
-        // What an object held at first has the number of its key, and what an access left comes after those. A version that
-        // was never left has a number of its own, and is never there.
+        // The initial version of an object has the number of its key, and the versions of accesses come after
+        // those. A version that was never left has a number of its own and never becomes current.
         let never = (keys + accesses.len()) as u32;
         let version = |key: u32, writer: Option<Op>| {
             let Some(writer) = writer else { return key };
@@ -163,7 +166,7 @@ impl Search {
         self.starts[step as usize] as usize..self.starts[step as usize + 1] as usize
     }
 
-    /// The transaction that a step is of.
+    /// Returns the transaction of a step.
     fn op(&self, step: Node) -> Op {
         if self.isolation == Isolation::Serial { step } else { step / 2 }
     }
@@ -176,7 +179,7 @@ impl Search {
         self.isolation == Isolation::Serial || !step.is_multiple_of(2)
     }
 
-    /// When each step is due.
+    /// Returns when each step is due.
     fn due<R: Shown>(&self, facts: &Facts<'_, R>) -> Vec<u64> {
         let steps = self.waits.len();
         let mut waits = self.waits.clone();
@@ -207,7 +210,7 @@ impl Search {
         self.first_part[op] as usize..self.first_part[op + 1] as usize
     }
 
-    /// Whether there is an order.
+    /// Returns whether an order was found.
     pub(super) fn finds(mut self, interrupt: &AtomicBool) -> bool {
         let transactions = self.taking.iter().filter(|takes_part| **takes_part).count();
         let all = if self.isolation == Isolation::Serial { transactions } else { 2 * transactions };
@@ -218,7 +221,7 @@ impl Search {
             self.release(step);
         }
         let mut dead: FxHashSet<u64> = FxHashSet::default();
-        // The last step that was tried in this state, and is not to be tried again.
+        // The last step tried in this state, not to be tried again.
         let mut tried: Option<(u64, Node)> = None;
         while self.taken.len() < all {
             if self.looks > looks_max || interrupt.load(Ordering::Relaxed) {
@@ -231,7 +234,7 @@ impl Search {
                 continue;
             }
             dead.insert(self.state);
-            // Back to the last choice.
+            // Return to the last choice.
             loop {
                 let Some(step) = self.undo() else { return false };
                 if self.is_choice(step) {
@@ -244,8 +247,8 @@ impl Search {
         true
     }
 
-    /// A step that can be taken: one that is no choice if there is one, and otherwise the next writer after the one that was
-    /// `tried`.
+    /// Returns a step that can be taken: one that is not a choice if there is one, otherwise the next writer
+    /// after `tried`.
     fn next(&mut self, tried: Option<(u64, Node)>) -> Option<Node> {
         let (mut looks, mut next) = (0, None);
         if tried.is_none() {
@@ -284,17 +287,17 @@ impl Search {
         })
     }
 
-    /// Whether it matters when the step is taken.
+    /// Returns whether it matters when the step is taken.
     fn is_choice(&self, step: Node) -> bool {
         self.reads(step) && self.parts[self.parts(step)].iter().any(|part| part.left.is_some())
     }
 
-    /// Where a step waits that waits for nothing.
+    /// Returns the set in which a ready step waits.
     fn waiting(&mut self, step: Node) -> &mut BTreeSet<(u64, Node)> {
         if self.is_choice(step) { &mut self.writers } else { &mut self.free }
     }
 
-    /// Nothing comes before `step` any more.
+    /// Makes `step` ready, since no other step comes before it any more.
     fn release(&mut self, step: Node) {
         let mut released = vec![step];
         while let Some(step) = released.pop() {
@@ -309,7 +312,7 @@ impl Search {
         }
     }
 
-    /// What comes after `step` need not wait for it any more; what waits for nothing then is added to `released`.
+    /// Lets the successors of `step` stop waiting for it, and adds those that become ready to `released`.
     fn pass(&mut self, step: Node, released: &mut Vec<Node>) {
         for after in self.after(step) {
             let end = self.ends[after];
@@ -320,7 +323,7 @@ impl Search {
         }
     }
 
-    /// What comes after `step` waits for it again.
+    /// Makes the successors of `step` wait for it again.
     fn bind(&mut self, step: Node) {
         let mut bound = vec![step];
         while let Some(step) = bound.pop() {
@@ -370,7 +373,7 @@ impl Search {
         self.taken.push(Taken { step, before, state });
     }
 
-    /// The step that was taken last is not taken.
+    /// Undoes the last step.
     fn undo(&mut self) -> Option<Node> {
         let Taken { step, before, state } = self.taken.pop()?;
         self.bind(step);
@@ -392,14 +395,14 @@ impl Search {
     }
 }
 
-/// Each number becomes the sum of those up to it.
+/// Replaces each number by the sum of the numbers up to it.
 fn add_up(numbers: &mut [u32]) {
     for at in 1..numbers.len() {
         numbers[at] += numbers[at - 1];
     }
 }
 
-/// Numbers that do not cancel each other out (splitmix64).
+/// Returns a hash whose values do not cancel each other out (splitmix64).
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,13 +1,14 @@
-//! What a transaction had to see: read atomic and causal consistency.
+//! The writes that a transaction had to see: read atomic and causal consistency.
 //!
-//! Biswas and Enea, "On the Complexity of Checking Transactional Consistency" (OOPSLA 2019). If a transaction read an object
-//! from one writer although another writer of it was visible to it, the other must have come first. *Read atomic*: whatever
-//! the transaction read from is visible to it. *Causal*: all that it could know of, through reads and through the order of
-//! processes. The model is kept exactly when the order that follows has no cycle. For causal consistency only the last visible
-//! writer of each process counts, the others come before it: as in AWDIT (Møldrup and Pavlogiannis, PLDI 2025), the time is that of
-//! the transactions times the processes.
+//! Biswas and Enea, "On the Complexity of Checking Transactional Consistency" (OOPSLA 2019). If a transaction
+//! read an object from one writer although another writer of it was visible to it, the other must have come
+//! first. *Read atomic*: every transaction from which a transaction read is visible to it. *Causal*:
+//! everything is visible that it could know of, through reads and through the order of processes. The model
+//! is kept exactly if the resulting order has no cycle. For causal consistency only the last visible writer
+//! of each process counts, since the others come before it. As in AWDIT (Møldrup and Pavlogiannis, PLDI
+//! 2025), the time is proportional to the transactions times the processes.
 //!
-//! Departures: as in Elle, read atomic says nothing of processes.
+//! Departures: as in Elle, read atomic ignores processes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,22 +25,23 @@ use super::{list, register};
 use crate::verdict::{AnomalyKind, Reason, RelationKind};
 use crate::witness::{Op, Statement, Witness, say};
 
-/// So many visible transactions, one of each process, are remembered at one time, over all transactions.
+/// The largest number of visible transactions, one per process, that are remembered at a time, over all
+/// transactions.
 const CLOCKS_MAX: usize = 1 << 29;
 
-/// What a transaction did to one object.
+/// The accesses of a transaction to one object.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access {
     pub(super) op: Op,
     pub(super) key: u32,
-    /// The writer that it read from; within, `None` is what was there at first.
+    /// The writer from which it read; an inner `None` is the initial value.
     pub(super) read: Option<Option<Op>>,
     pub(super) writes: bool,
 }
 
-/// Versions of all objects, as transactions saw them.
+/// The versions of all objects, as transactions saw them.
 pub(super) trait Accessed<R: Shown>: Reasons<R> + Sync {
-    /// What each transaction that takes part did to each object, by transaction.
+    /// Returns the accesses of each transaction that takes part to each object, by transaction.
     fn accesses(&self, facts: &Facts<'_, R>) -> Vec<Access>;
 }
 
@@ -70,7 +72,7 @@ impl Accessed<Elements> for Vec<list::Versions<'_>> {
                 let Some(access) = accesses.last_mut() else { continue };
                 match facts.act(*place) {
                     Act::Write(_) => access.writes = true,
-                    // What others appended is known also where the transaction had appended itself.
+                    // The elements of others are known even if the transaction had appended before its read.
                     Act::Read(Some(Elements(list)))
                         if access.read.is_none()
                             && facts.fate(op) == Fate::Committed
@@ -88,11 +90,11 @@ impl Accessed<Elements> for Vec<list::Versions<'_>> {
     }
 }
 
-/// What was visible all the same: by the writer that came first, the other, and the object, the transaction to which the first was
-/// visible when it read from the other.
+/// The evidence for inferred orders: for the earlier writer, the later one and the object, the transaction
+/// that read from the later writer although the earlier one was visible to it.
 type Shows = FxHashMap<(Op, Op, u32), Op>;
 
-/// Reasons for the order of writers that follows from what was visible, and those of others.
+/// The reasons for the inferred order of writers, and those for other edges.
 struct Visible<'r, T> {
     others: &'r T,
     shows: Shows,
@@ -127,8 +129,8 @@ impl<R: Shown, T: Accessed<R>> Reasons<R> for Visible<'_, T> {
     }
 }
 
-/// What a check of visibility found: cycles, whose kinds are [`AnomalyKind::FracturedRead`] or
-/// [`AnomalyKind::CausalityViolation`], with sentences for them; or why it was not decided.
+/// Checks visibility. Reports cycles, whose kinds are [`AnomalyKind::FracturedRead`] or
+/// [`AnomalyKind::CausalityViolation`], with their sentences; returns why the check was not decided, if so.
 pub(super) fn check<R: Shown, T: Accessed<R>>(
     facts: &Facts<'_, R>,
     versions: &T,
@@ -181,7 +183,7 @@ pub(super) fn check<R: Shown, T: Accessed<R>>(
             }
         }
     }
-    // Where the order of versions is known, it is the order of writers.
+    // A known order of versions is the order of their writers.
     let mut graph = dependencies.only(|edge| match edge.dependency {
         Dependency::WriteWrite | Dependency::Link => edge.level == Level::Data,
         Dependency::Order => is_causal && edge.level == Level::Process,
@@ -193,7 +195,7 @@ pub(super) fn check<R: Shown, T: Accessed<R>>(
     let reasons = Visible { others: versions, shows };
     for edges in components {
         for mut cycle in Component::new(edges, joints_from).cycles() {
-            // Reads and the order of processes alone are cycles of another kind.
+            // Cycles of reads and the order of processes alone are of another kind.
             let follows =
                 |step: &Step| matches!(step.dependency, Dependency::Inferred | Dependency::ReadWrite);
             if cycle.steps.iter().any(follows) {
@@ -205,10 +207,10 @@ pub(super) fn check<R: Shown, T: Accessed<R>>(
     None
 }
 
-/// A process by its number, and the transactions in which it wrote an object, each with its place in the process.
+/// A process by its number, and its transactions that wrote an object, each with its position in the process.
 type OfProcess = (usize, Vec<(u32, Op)>);
 
-/// Calls `visible` with the last writer of each process that is visible to a reader, in the order of causes.
+/// Calls `visible` with the last writer of each process that is visible to a reader, in causal order.
 fn causal<R: Shown>(
     facts: &Facts<'_, R>,
     by_op: &[&[Access]],
@@ -216,7 +218,7 @@ fn causal<R: Shown>(
     interrupt: &AtomicBool,
     mut visible: impl FnMut(Op, &Access),
 ) -> Result<(), Reason> {
-    // Transactions by process, and where each is in its own.
+    // Transactions by process, and the position of each in its process.
     let mut processes: FxHashMap<u64, usize> = FxHashMap::default();
     let mut last: Vec<Op> = Vec::new();
     let mut place: Vec<(usize, u32)> = vec![(0, 0); facts.operations.len()];
@@ -237,7 +239,7 @@ fn causal<R: Shown>(
         place[op as usize] = (number, counts[number]);
     }
     let width = counts.len();
-    // Writers of each object, by process, and in each in its order.
+    // Writers of each object by process, in the order of the process.
     let mut writers: Vec<Vec<OfProcess>> = vec![Vec::new(); facts.keys.len()];
     let mut slots: FxHashMap<(u32, usize), usize> = FxHashMap::default();
     for access in accesses.iter().filter(|access| access.writes) {
@@ -250,7 +252,8 @@ fn causal<R: Shown>(
         of_key[slot].1.push((at, access.op));
     }
     drop(slots);
-    // Clocks of what is visible, once all before them are known, and for as long as something after them is not.
+    // The clock of a transaction is computed once all its predecessors are known, and kept as long as a
+    // successor needs it.
     let sources = |op: Op| {
         let reads = by_op[op as usize].iter().filter_map(|access| access.read.flatten());
         reads.chain(before[op as usize]).filter(move |source| *source != op)

@@ -30,39 +30,40 @@ use crate::plan::{
 use crate::systems::systems;
 use crate::workload::{Model, Workload, Workloads};
 
-/// The fault mix of a run that names none.
+/// The fault mix of a run without `--faults`.
 const DEFAULT_FAULTS: &str = "partition,kill,pause,restart,story";
-/// The same where there is one node.
+/// The same for a single node.
 const DEFAULT_FAULTS_ALONE: &str = "kill,pause,restart";
-/// The number of nodes of a run that names none.
+/// The number of nodes of a run without `--nodes`.
 const DEFAULT_NODES: usize = 5;
-/// The mean time from one fault to the next of a run that names none: so many faults that correct targets still make some
-/// progress.
+/// The mean time between faults of a run without `--interval`: short, but long enough for correct targets to
+/// make progress.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
-/// The same where there is one node: whatever strikes it stops everything.
+/// The same for a single node, where each fault stops everything.
 const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
 /// The shortest mean time between faults.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// How long clients run when the run names no limit.
+/// The time for which clients run without `--time-limit`.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The default time-out of an operation.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest default time-out of patient clients.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
-/// The random stream that options are drawn from, beside those of the schedule and of the workload.
+/// The random stream of the options, separate from those of the schedule and the workload.
 const OPTIONS_STREAM: u64 = 3;
-/// The ceiling of TCP's retransmission time-out in the hosts.
+/// The upper limit of TCP's retransmission time-out in the hosts.
 const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Draw the options that no promise depends on, where they are not given, from the values that the target names
-    /// (`duress targets` lists them)
+    /// Draw the options that are not given and that do not affect the promise from the values that the target
+    /// lists (`duress targets`)
     #[arg(long)]
     draw_options: bool,
-    /// What clients do (`duress workloads` lists it) [default: the bug's, or the target's first]
+    /// The operations of the clients (`duress workloads` lists them) [default: the bug's, or the target's
+    /// first]
     #[arg(long)]
     workload: Option<String>,
     /// The faults, as family or family:variant, and stories, separated by commas (`duress faults` lists them); none, or all
@@ -72,16 +73,16 @@ pub struct RunArgs {
     /// A handwritten schedule instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
-    /// Mean time from one fault's start to the next one's: how intense the run is [default: 700ms]
+    /// Mean time between the starts of two faults: the intensity of the run [default: 700ms]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
-    /// Let faults that are drawn take away more nodes at once than the target promises to survive losing
+    /// Let randomly drawn faults disable more nodes at once than the target tolerates
     #[arg(long)]
     beyond_tolerance: bool,
     /// Skip the final restart: killing and restarting all nodes, then reading and comparing everything once more
     #[arg(long)]
     no_final_restart: bool,
-    /// No fault starts before this
+    /// The earliest start of a fault
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
     /// The number of nodes [default: 5]
@@ -99,8 +100,8 @@ pub struct RunArgs {
     /// The time-out of an operation [default: 1s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
-    /// The time-out of a third of the clients, whose requests still wait after others gave up [default: three times
-    /// --timeout, at most 5s]
+    /// The time-out of a third of the clients, whose requests outlast those of the others [default: three
+    /// times --timeout, at most 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     patience: Option<Duration>,
     /// Keep every client at its node
@@ -146,7 +147,7 @@ pub struct ReplayArgs {
     output: OutputArgs,
 }
 
-/// How hosts are attached.
+/// The attachment of hosts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PortChoice {
     /// The best that works here
@@ -157,7 +158,7 @@ enum PortChoice {
     Packet,
 }
 
-/// `duress run`.
+/// Runs `duress run`.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     // Everything that can be wrong with the command line is found before anything is started.
     let mut planned = plan(args)?;
@@ -177,7 +178,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// `duress replay`.
+/// Runs `duress replay`.
 pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     if let Some(times) = args.times {
         return replay_times(&args.plan, times, args.output.runs().join("replays"));
@@ -254,7 +255,7 @@ fn best_port() -> Result<PortKind, Failure> {
     })
 }
 
-/// Resolves the command line into a plan; the port is the better one, until it is known which works.
+/// Resolves the command line into a plan. The port is a preliminary one until it is known which works.
 fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let system = args.target.system()?;
     let scenario = args.target.bug.as_ref().and_then(|name| system.description().scenarios.get(name));
@@ -296,7 +297,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         args.time_limit.or(seconds(|scenario| scenario.time_limit_s)).unwrap_or(DEFAULT_TIME_LIMIT);
     let given =
         args.interval.or(seconds(|scenario| scenario.interval_s).filter(|interval| !interval.is_zero()));
-    // A short run gets shorter intervals, so that every item of the mix has its turn.
+    // A short run gets shorter intervals, so that every item of the mix gets a turn.
     let turns = u32::try_from(mix.len()).unwrap_or(u32::MAX).saturating_add(1);
     let usual = if node_count == 1 { DEFAULT_INTERVAL_ALONE } else { DEFAULT_INTERVAL };
     let fitting = (time_limit.saturating_sub(args.warm_up) / turns).clamp(INTERVAL_MIN, usual);
@@ -368,8 +369,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     Ok(Planned { plan, system, workload, deployment })
 }
 
-/// The settings that `request` asks for; with a `seed`, options that nothing promised depends on are drawn, where they are
-/// not given.
+/// Resolves the settings that `request` asks for. With a `seed`, options that do not affect the promise are
+/// drawn unless they are given.
 fn resolved(system: &dyn System, mut request: Request, seed: Option<u64>) -> Result<Settings, Failure> {
     let settings = system.resolve(&request).map_err(Failure::usage)?;
     let Some(seed) = seed else { return Ok(settings) };
@@ -377,9 +378,9 @@ fn resolved(system: &dyn System, mut request: Request, seed: Option<u64>) -> Res
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(OPTIONS_STREAM);
     for option in offer.options_of(&settings.mode) {
-        // Drawn whether it is given or not, so that what is given does not change the others.
+        // Draw a value even for a given option, so that giving one option does not change the others.
         let drawn = option.drawn.choose(&mut rng);
-        // What a bug's scenario sets is given too.
+        // A value set by a bug's scenario counts as given too.
         let given = settings.options.get(&option.name) != Some(&option.default);
         if let (Some(value), false) = (drawn, given || request.options.contains_key(&option.name)) {
             request.options.insert(option.name.clone(), value.clone());
@@ -388,7 +389,7 @@ fn resolved(system: &dyn System, mut request: Request, seed: Option<u64>) -> Res
     system.resolve(&request).map_err(Failure::usage)
 }
 
-/// The families of faults that this machine allows, and those that it forbids.
+/// Returns the families of faults that this machine supports, and those that it does not.
 pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     let found = probe().map_err(Failure::internal)?;
     let allowed = |family: &Family| match family {
@@ -399,7 +400,7 @@ pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
     Ok(Family::ALL.into_iter().partition(allowed))
 }
 
-/// Returns every family of faults that this machine allows, as a mix.
+/// Returns every family of faults that this machine supports, as a mix.
 fn all_allowed() -> Result<String, Failure> {
     let (allowed, forbidden) = families()?;
     let names = |families: &[Family], more: &[&str]| {
@@ -442,7 +443,7 @@ fn expanded(
     expand(mix, &options).map_err(Failure::usage)
 }
 
-/// Reads a schedule written by hand: a JSON list of faults, as `plan.json` has it.
+/// Reads a handwritten schedule: a JSON list of faults, as in `plan.json`.
 fn read_schedule(path: &Path) -> Result<Vec<ScheduledFault>, Failure> {
     let named = |error: anyhow::Error| {
         Failure::usage(error.context(format!("cannot read the schedule {}", path.display())))

@@ -1,4 +1,5 @@
-//! The floor: what a run must have exercised before its verdict counts. Below it the run is unknown.
+//! The floor: the minimum that a run must have exercised for its verdict to count. Below it the run is
+//! unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 
-/// The width of the slots of time that answers are counted in, in nanoseconds.
+/// The width of the time slots in which answers are counted, in nanoseconds.
 const SLOT_NS: u64 = 100_000_000;
 
 /// The minimum that a run must exercise.
@@ -29,7 +30,7 @@ impl Floor {
     /// Returns the floor of `plan`.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        // A mix demands the families that it names; a handwritten schedule, those that it contains.
+        // A mix demands the families that it names, and a handwritten schedule those that it contains.
         let mix = FaultSpec::parse_mix(&plan.faults).unwrap_or_default();
         let families: Vec<Family> = match mix.is_empty() {
             true => plan.schedule.iter().map(|fault| fault.fault.family()).collect(),
@@ -44,7 +45,7 @@ impl Floor {
 }
 
 impl fmt::Display for Floor {
-    /// `answered 10 % of the time, every node, a final phase, and kill, partition in force`.
+    /// Formats `answered 10 % of the time, every node, a final phase, and kill, partition in force`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.answered_percent == 0 {
             return f.write_str("none");
@@ -64,13 +65,13 @@ pub struct Exercised {
     pub finals: u64,
     /// The share of the main phase's slots of 100 ms in which an operation happened, in thousandths.
     pub answered_permille: u64,
-    /// By node, how many operations were asked of it and how many of those happened.
+    /// The operations sent to each node, and those of them that happened.
     pub nodes: BTreeMap<NodeId, Asked>,
     /// The faults that were in force, in order.
     pub faults: Vec<UnderFault>,
 }
 
-/// How many operations were invoked, and how many of those happened.
+/// The number of operations that were invoked, and of those that happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// Invoked.
@@ -90,12 +91,13 @@ pub struct UnderFault {
     pub what: String,
     /// Operations in progress while it was in force, and those of them that succeeded then.
     pub operations: Asked,
-    /// How many nodes it took away whole.
+    /// The number of nodes that it disabled.
     pub took_away: usize,
 }
 
 impl Exercised {
-    /// Returns what the operations and the nemesis of a run exercised, whose clients stopped at `until_ns`.
+    /// Returns the extent of a run whose clients stopped at `until_ns`, from its operations and its nemesis's
+    /// events.
     #[must_use]
     pub fn of<A>(operations: &[Operation<A>], nemesis: &[NemesisEvent], until_ns: u64) -> Self {
         let mut windows = windows(nemesis, until_ns);
@@ -125,7 +127,8 @@ impl Exercised {
             }
             for window in &mut windows {
                 let within = |time: u64| (window.from_ns..window.to_ns).contains(&time);
-                // One that a paused node keeps waiting meets the fault, though it was invoked before.
+                // An operation that a paused node keeps waiting meets the fault, although it was invoked
+                // before.
                 let ended = ended.unwrap_or(u64::MAX);
                 let met = operation.time < window.to_ns && ended >= window.from_ns;
                 window.under.operations.invoked += u64::from(met);
@@ -186,8 +189,8 @@ impl Exercised {
 }
 
 impl fmt::Display for Exercised {
-    /// `39357 operations in the main phase and 850 in the final one, answered 98.7 % of the time; 5 of 5 nodes answered;
-    /// faults in force: kill 3, partition 4`.
+    /// Formats `39357 operations in the main phase and 850 in the final one, answered 98.7 % of the time; 5 of 5
+    /// nodes answered; faults in force: kill 3, partition 4`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answering = self.nodes.values().filter(|asked| asked.ok > 0).count();
         write!(
@@ -220,7 +223,7 @@ fn permille(permille: u64) -> String {
 struct Window {
     from_ns: u64,
     to_ns: u64,
-    /// Whether anything could be seen of it, at its beginning or at its end: another fault may cover it all the time.
+    /// Whether it could be observed at its beginning or end. Another fault may hide it all the time.
     seen: bool,
     under: UnderFault,
 }

@@ -1,4 +1,4 @@
-//! The plan: one value that says everything about a run, resolved before anything starts.
+//! The plan: a complete description of a run, resolved before anything starts.
 
 pub mod range;
 
@@ -20,7 +20,7 @@ use self::range::{RangeError, range};
 /// The version of the format of `plan.json`.
 pub const VERSION: u32 = 2;
 
-/// The most hosts that fit into the arena's network beside each other.
+/// The largest number of hosts of one kind in the arena's network.
 pub const NODES_MAX: usize = 99;
 
 /// A host of the arena.
@@ -37,13 +37,13 @@ pub struct PlannedHost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DataLocation {
-    /// In memory, on a tmpfs of the arena's own. A killed process does not lose the page cache either, so no
-    /// test is weaker, and nodes do not queue for one disk.
+    /// In memory, on a tmpfs of the arena's own. A killed process does not lose the page cache either, so
+    /// tests do not become weaker, and nodes do not queue for one disk.
     #[default]
     Tmpfs,
     /// In the run's folder.
     Disk,
-    /// On a file system of our own that can be broken: disk faults need it. Its data is in memory.
+    /// On a faultable file system, which disk faults need. Its data is in memory.
     Breakable,
 }
 
@@ -54,7 +54,7 @@ pub enum ClockSource {
     /// The machine's.
     #[default]
     Machine,
-    /// Each its own, which can be moved: what clock faults need. Reading it costs a system call.
+    /// A clock for each node, which clock faults need. Reading it costs a system call.
     Own,
 }
 
@@ -62,12 +62,12 @@ pub enum ClockSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CapturePlan {
-    /// None.
+    /// No packets.
     Off,
-    /// The last ones, as many as fit into a ring of 16 MiB, the first 256 bytes of each.
+    /// The most recent packets that fit into a ring of 16 MiB, the first 256 bytes of each.
     #[default]
     Ring,
-    /// All, whole.
+    /// All packets in full.
     Whole,
 }
 
@@ -75,7 +75,7 @@ pub enum CapturePlan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArenaPlan {
-    /// How hosts are attached to the switch.
+    /// The attachment of hosts to the switch.
     pub port: PortKind,
     /// The place of the nodes' data.
     pub data: DataLocation,
@@ -85,8 +85,8 @@ pub struct ArenaPlan {
     /// The packets to keep.
     #[serde(default)]
     pub capture: CapturePlan,
-    /// The ceiling set on TCP's retransmission time-out in every host, where this kernel has one: without it a
-    /// connection may need many seconds after a healed partition to try again.
+    /// The upper limit of TCP's retransmission time-out in every host, if this kernel supports one. Without
+    /// it a connection may wait many seconds after a healed partition before it tries again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_rto_max_ms: Option<u64>,
 }
@@ -101,7 +101,7 @@ pub struct PlannedWorkload {
     pub options: Map<String, Value>,
 }
 
-/// Everything about a run. The same plan gives the same schedule and the same generated operations.
+/// The description of a run. The same plan gives the same schedule and the same generated operations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -113,44 +113,45 @@ pub struct Plan {
     pub settings: Settings,
     /// Its nodes.
     pub nodes: Vec<PlannedHost>,
-    /// The hosts that clients live on; process p lives on host p modulo their number.
+    /// The client hosts; process p lives on host p modulo their number.
     pub clients: Vec<PlannedHost>,
     /// The clients' workload.
     pub workload: PlannedWorkload,
-    /// How many processes there are at a time.
+    /// The number of concurrent processes.
     pub concurrency: usize,
-    /// Operations a second over all processes; closed loop without it.
+    /// Operations per second over all processes; `None` for a closed loop.
     pub rate_hz: Option<f64>,
-    /// How long clients run before the final reads, in milliseconds.
+    /// The time for which clients run before the final reads, in milliseconds.
     pub time_limit_ms: u64,
-    /// When a client gives up on an operation, in milliseconds.
+    /// The time after which a client gives up on an operation, in milliseconds.
     pub operation_timeout_ms: u64,
-    /// When a third of the clients give up, in milliseconds: their requests wait at nodes that are paused. Absent where they
-    /// are like the others.
+    /// The time after which a third of the clients give up, in milliseconds, so that their requests wait at paused nodes.
+    /// Absent if they do not differ from the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_ms: Option<u64>,
-    /// Whether a third of the clients go from node to node, where the workload lets them.
+    /// Whether a third of the clients move from node to node, if the workload allows it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub roaming: bool,
     /// The seed of every random decision.
     pub seed: u64,
     /// The fault mix that the schedule was expanded from.
     pub faults: String,
-    /// Mean time from one fault's start to the next one's, in milliseconds: how intense the run is.
+    /// Mean time between the starts of two faults, in milliseconds: the intensity of the run.
     pub fault_interval_ms: u64,
-    /// How many nodes the faults that were drawn may take away at once; absent where none were.
+    /// The limit on the nodes that randomly drawn faults disable at once; absent without drawn faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub losses: Option<LossLimit>,
     /// The promise that answers are checked against; the target's if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promise: Option<Promise>,
-    /// The least share of the time in which clients must be answered for the run to count, in percent; with 0 no floor
-    /// is set at all.
+    /// The least share of the time in which clients must be answered for the run to count, in percent; 0
+    /// lifts the whole floor.
     #[serde(default = "default_floor", skip_serializing_if = "is_default_floor")]
     pub floor_percent: u8,
     /// The faults and their times.
     pub schedule: Vec<ScheduledFault>,
-    /// Whether, after the last reads, all nodes are ended at once and started again, and everything is read once more.
+    /// Whether all nodes are killed at once and restarted after the last reads, and everything is read once
+    /// more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub final_restart: bool,
     /// The world as nodes see it.
@@ -239,10 +240,10 @@ impl Plan {
         text
     }
 
-    /// Checks the ranges of all values but the options of the workload, which the workload checks.
+    /// Checks the ranges of all values except the options of the workload, which the workload checks.
     ///
     /// # Errors
-    /// [`RangeError`] naming the first that is out of range.
+    /// [`RangeError`] naming the first value that is out of range.
     pub fn validate(&self) -> Result<(), RangeError> {
         range("version", &self.version, self.version == VERSION, "this duress writes version 2")?;
         let nodes = self.nodes.len();
@@ -285,19 +286,19 @@ impl Plan {
         self.nodes.iter().chain(&self.clients).any(|host| host.name == *name)
     }
 
-    /// How long clients run before the final reads.
+    /// Returns how long clients run before the final reads.
     #[must_use]
     pub fn time_limit(&self) -> Duration {
         Duration::from_millis(self.time_limit_ms)
     }
 
-    /// When a client gives up on an operation.
+    /// Returns when a client gives up on an operation.
     #[must_use]
     pub fn operation_timeout(&self) -> Duration {
         Duration::from_millis(self.operation_timeout_ms)
     }
 
-    /// When a client that is patient gives up on an operation.
+    /// Returns when a patient client gives up on an operation.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.patience_ms.map_or(self.operation_timeout(), Duration::from_millis)

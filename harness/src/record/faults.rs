@@ -17,20 +17,20 @@ pub struct FaultRecord {
     pub what: String,
     /// The node that led when it started.
     pub leader: Option<String>,
-    /// The event that it had waited for, as it was seen.
+    /// The event that it waited for, as it was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// Why it was not injected, where it waited for an event that did not come.
+    /// The reason why it was not injected, if it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
-    /// Where it took the leader away from the others: which node took over.
+    /// The succession, if it disabled the leader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub takeover: Option<Takeover>,
-    /// When it was in force, in milliseconds since clients began.
+    /// The moment from which it was in force, in milliseconds since clients began.
     pub start_ms: Option<u64>,
-    /// When it was healed.
+    /// The moment at which it was healed, in milliseconds since clients began.
     pub stop_ms: Option<u64>,
-    /// How much later than planned it was in force, in microseconds.
+    /// The delay with which it came into force, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_us: Option<u64>,
     /// The proof that it took hold.
@@ -40,35 +40,35 @@ pub struct FaultRecord {
     /// The return of nodes and links after it was healed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<Recovery>,
-    /// Nodes that ended because of it, by themselves, and how.
+    /// The nodes that ended by themselves because of it, and how.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<(String, String)>,
-    /// The errors of injecting or healing it.
+    /// The errors of its injection or healing.
     pub errors: Vec<String>,
 }
 
-/// What became of the leadership under a fault that took the leader away.
+/// The succession under a fault that disabled the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "came", rename_all = "kebab-case")]
 pub enum Takeover {
-    /// Another node led before the fault was over, or a moment later.
+    /// Another node became leader before the fault was over, or shortly after.
     By {
-        /// Which node.
+        /// The new leader.
         node: String,
-        /// How long after the fault took hold, in milliseconds.
+        /// The time from when the fault took hold, in milliseconds.
         after_ms: u64,
     },
-    /// No other node did: what the loss of a leader does to the system was not exercised.
+    /// No other node became leader, so the loss of a leader was not exercised.
     None,
 }
 
-/// So many faults on leaders that were long enough, and had no effect, are no chance any more.
+/// After this many sufficiently long faults on leaders, a missing takeover is not a coincidence.
 const CHANCES: usize = 3;
-/// A leader that took over is seen so long after at the latest.
+/// The time after the end of a fault in which an observed takeover still counts.
 const SEEN_AFTER_MS: u64 = 300;
 
 impl FaultRecord {
-    /// Which node led, and which took over, where it took the leader away.
+    /// Returns who led and who took over, if it disabled the leader.
     #[must_use]
     pub fn succession(&self) -> Option<String> {
         let leader = self.leader.as_ref()?;
@@ -78,7 +78,7 @@ impl FaultRecord {
         })
     }
 
-    /// Whether it was in force at some time between `from` and `to`, in nanoseconds.
+    /// Returns whether it was in force at some time between `from` and `to`, in nanoseconds.
     #[must_use]
     pub fn overlaps(&self, from: u64, to: u64) -> bool {
         let start = self.start_ms.map(|ms| ms * 1_000_000);
@@ -87,7 +87,7 @@ impl FaultRecord {
     }
 }
 
-/// Gathers the nemesis's events, fault by fault, in order of their numbers.
+/// Collects the nemesis's events by fault, in order of the faults' numbers.
 #[must_use]
 pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
     let mut faults: BTreeMap<u32, FaultRecord> = BTreeMap::new();
@@ -148,8 +148,8 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
     faults.into_values().collect()
 }
 
-/// What is missing where several faults took a leader away for at least `long`, and no other node ever took over: what that does
-/// to the system was not exercised.
+/// Returns what is missing if several faults disabled a leader for at least `long` and no other node ever
+/// took over: the effect of such a fault on the system was then not exercised.
 #[must_use]
 pub fn without_takeover(faults: &[FaultRecord], long: Duration) -> Option<String> {
     let led = || faults.iter().filter(|fault| fault.takeover.is_some());
@@ -163,19 +163,20 @@ pub fn without_takeover(faults: &[FaultRecord], long: Duration) -> Option<String
     })
 }
 
-/// How often another node was seen to lead, faults or not.
+/// Returns how often the leader changed, with or without faults.
 #[must_use]
 pub fn elections(events: &[NemesisEvent]) -> usize {
     let changed = |event: &&NemesisEvent| matches!(&event.act, NemesisAct::Led { before: Some(_), .. });
     events.iter().filter(changed).count()
 }
 
-/// How much later than planned faults were in force, in microseconds: the median, the 99th percentile and the latest.
+/// Returns how much later than planned faults came into force, in microseconds: the median, the 99th
+/// percentile and the maximum.
 #[must_use]
 pub fn lateness(faults: &[FaultRecord]) -> Option<[u64; 3]> {
     let mut late: Vec<u64> = faults.iter().filter_map(|fault| fault.late_us).collect();
     late.sort_unstable();
-    // The nearest rank: of few faults, the 99th percentile is the latest.
+    // The nearest rank: for few faults, the 99th percentile is the maximum.
     let rank = |percent: usize| late.get((late.len() * percent).div_ceil(100).saturating_sub(1)).copied();
     Some([rank(50)?, rank(99)?, rank(100)?])
 }
@@ -219,12 +220,12 @@ mod tests {
             (100, started(1, "n1", "n1", 100)),
             (1300, led("n2", Some("n1"))),
             (2000, stopped(1, "n1")),
-            // Too short for another to take over, and what happens much later has nothing to do with it.
+            // This fault is too short for a takeover, and the later change of the leader is unrelated to it.
             (3000, starting(2, "n2")),
             (3000, started(2, "n2", "n2", 3000)),
             (3100, stopped(2, "n2")),
             (4000, led("n3", Some("n2"))),
-            // Of a node that does not lead.
+            // This fault strikes a node that does not lead.
             (5000, starting(3, "n3")),
             (5000, started(3, "n3", "n1", 5000)),
             (5100, NemesisAct::Skipped { fault: name(4), why: "its event did not come in time".to_owned() }),

@@ -9,7 +9,7 @@ use crate::judge::verdict::RunVerdict;
 use crate::record::faults::{FaultRecord, Takeover, lateness};
 use crate::record::verdict::VerdictRecord;
 
-/// Anomalies beyond this many are only counted: `verdict.json` has them all.
+/// The report counts further anomalies only; `verdict.json` has them all.
 const ANOMALIES_SHOWN: usize = 3;
 
 /// The content of a run's report.
@@ -71,7 +71,7 @@ impl RunReport {
         match &self.record.verdict {
             RunVerdict::Valid => format!("VALID: {subject}: {holds} ({promise}); {checked} were checked."),
             RunVerdict::Invalid { .. } => match self.record.findings.as_slice() {
-                // The clients' answers are right, as far as they were decided.
+                // The clients' answers are correct as far as they were decided.
                 [first, more @ ..] if self.judgement.report.verdict.anomalies().is_empty() => {
                     let more =
                         if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
@@ -210,7 +210,7 @@ impl RunReport {
     }
 }
 
-/// How many of the faults that took a leader away made another node lead.
+/// Describes under how many of the faults that disabled a leader another node took over.
 fn takeovers(faults: &[FaultRecord]) -> Option<String> {
     let on_leaders: Vec<&Takeover> = faults.iter().filter_map(|fault| fault.takeover.as_ref()).collect();
     let survived = on_leaders.iter().filter(|takeover| matches!(takeover, Takeover::By { .. })).count();
@@ -224,7 +224,7 @@ fn takeovers(faults: &[FaultRecord]) -> Option<String> {
     }
 }
 
-/// One anomaly, told on paper.
+/// One anomaly, formatted for the report.
 #[derive(Clone, Copy, Debug)]
 pub struct AnomalyText<'a> {
     /// Its number in the list.
@@ -251,7 +251,7 @@ impl Display for AnomalyText<'_> {
         }
         for operation in &anomaly.operations {
             let node = operation.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-            // Cut off, not rounded, as in the steps below.
+            // Truncated, not rounded, as in the steps below.
             let seconds = |ns: u64| format!("{}.{:06} s", ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
             let end = operation.completion_time.map_or_else(|| "never answered".to_owned(), seconds);
             let lines = match operation.completion_index {

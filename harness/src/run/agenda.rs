@@ -1,4 +1,4 @@
-//! The agenda of a run: the next fault to start or stop, and when, given how long earlier ones took.
+//! The agenda of a run: the next fault to start or stop, and its time, given how long earlier faults took.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use duress_nemesis::schedule::joins;
 use duress_nemesis::trigger::Event;
 use duress_nemesis::{Fault, LossLimit, ScheduledFault};
 
-/// What is due.
+/// A step of the schedule that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScheduleEvent<'a> {
     /// A fault begins to wait for its event.
@@ -17,18 +17,18 @@ pub enum ScheduleEvent<'a> {
     Start(&'a ScheduledFault),
     /// A fault stops.
     Stop(&'a ScheduledFault),
-    /// A fault does not start any more, and why.
+    /// A fault is dropped, for this reason.
     Skip(&'a ScheduledFault, &'static str),
 }
 
-/// An event that a fault has waited for, as it was seen.
+/// The event that a fault waited for, as it was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When the fault is due.
+    /// The time at which the fault is due.
     pub due: Duration,
-    /// What was seen.
+    /// A description of the observation.
     pub what: String,
-    /// The node at which it was.
+    /// The node at which it was observed, for an event of a node.
     pub node: Option<NodeId>,
 }
 
@@ -36,39 +36,40 @@ pub struct Seen {
 #[derive(Debug)]
 struct Pending<'a> {
     fault: &'a ScheduledFault,
-    /// Since when it waits for its event, and what was seen of it.
+    /// The moment since which it waits for its event, and the observation of the event.
     waits: Option<(Duration, Option<Seen>)>,
 }
 
-/// What became of a fault, and when.
+/// The start and the end of a past fault.
 #[derive(Clone, Copy, Debug, Default)]
 struct Past {
     started: Option<Duration>,
-    /// Set for one that was skipped too, which then has not started.
+    /// Also set for a skipped fault, which has no start.
     over: Option<Duration>,
 }
 
 /// The remaining events of the schedule. Times are since clients began.
 ///
-/// The schedule is kept, but for this: each fault stays in force for as long as was planned from when it took hold, and
-/// one that was to be over before another began is waited for, where the two do not go together.
+/// Each fault stays in force for its planned duration from the moment it took hold. If a fault should have
+/// ended before another begins, and the two do not fit together, the other waits for it. Otherwise the
+/// schedule is kept.
 #[derive(Debug)]
 pub struct Agenda<'a> {
-    /// What has not started, in the order of the schedule.
+    /// The faults that have not started, in the order of the schedule.
     pending: Vec<Pending<'a>>,
-    /// What is in force, and when it stops.
+    /// The faults in force, and the time at which each stops.
     stops: BTreeMap<u32, (Duration, &'a ScheduledFault)>,
     past: BTreeMap<u32, Past>,
     until: Duration,
-    /// The latest moment that it was told of.
+    /// The latest moment passed to the agenda.
     now: Duration,
     nodes: Vec<NodeId>,
     losses: LossLimit,
 }
 
 impl<'a> Agenda<'a> {
-    /// The agenda of `schedule` for a cluster of `nodes`, where no fault is in force past `until`, and faults that are late
-    /// take away no more nodes than `losses` allows.
+    /// Returns the agenda of `schedule` for a cluster of `nodes`. No fault is in force past `until`, and a
+    /// late fault does not make others disable more nodes than `losses` allows.
     #[must_use]
     pub fn new(
         schedule: &'a [ScheduledFault],
@@ -88,7 +89,8 @@ impl<'a> Agenda<'a> {
         }
     }
 
-    /// What is next, and when; nothing when all is done. Of things at the same moment, stops come first.
+    /// Returns the next step and its time; `None` when everything is done. At the same moment, stops come
+    /// first.
     #[must_use]
     pub fn next(&self) -> Option<(Duration, ScheduleEvent<'a>)> {
         let stops = self.stops.values().map(|(at, fault)| (*at, 0, fault.id, ScheduleEvent::Stop(fault)));
@@ -100,7 +102,7 @@ impl<'a> Agenda<'a> {
         next.map(|(at, _, _, cue)| (at, cue))
     }
 
-    /// What is next for a fault that has not started; nothing while only another fault decides.
+    /// Returns the next step of a fault that has not started; `None` while it depends on another fault only.
     fn due(&self, pending: &Pending<'a>) -> Option<(Duration, ScheduleEvent<'a>)> {
         let fault = pending.fault;
         let (at, cue) = match (&fault.on, &pending.waits) {
@@ -109,13 +111,13 @@ impl<'a> Agenda<'a> {
                 (self.earliest(fault, start), ScheduleEvent::Start(fault))
             }
             (Some(_), None) => (Duration::from_millis(fault.start_ms), ScheduleEvent::Wait(fault)),
-            // One whose event comes while others keep it from starting waits for the next.
+            // A fault whose event comes while others keep it from starting waits for the next event.
             (Some(_), Some((_, Some(seen)))) => match self.earliest(fault, seen.due) {
                 at if at == seen.due || !fault.is_open() => (seen.due, ScheduleEvent::Start(fault)),
                 at => (at, ScheduleEvent::Wait(fault)),
             },
             (Some(trigger), Some((since, None))) => {
-                // One that waits for a fault that is still to come waits for as long as that takes.
+                // A fault that waits for another fault waits until that fault has been healed or dropped.
                 if let Event::Start { fault: Some(of), .. } | Event::Heal { fault: Some(of), .. } =
                     trigger.event
                 {
@@ -134,8 +136,9 @@ impl<'a> Agenda<'a> {
         Some((at, cue))
     }
 
-    /// Returns when `fault`, due at `start`, starts: then, or as soon as the faults in force that the schedule did not plan
-    /// beside it let it. Those were to be over before, or one of the two waited for an event.
+    /// Returns when `fault`, due at `start`, can start: at `start`, or as soon as the faults in force that
+    /// were not planned beside it allow it. Those should have ended before, or one of the two waits for an
+    /// open event.
     fn earliest(&self, fault: &ScheduledFault, start: Duration) -> Duration {
         let mut stops: Vec<(Duration, &ScheduledFault)> = self.stops.values().copied().collect();
         stops.sort_by_key(|(at, fault)| (*at, fault.id));
@@ -156,7 +159,8 @@ impl<'a> Agenda<'a> {
         earliest
     }
 
-    /// `fault` waits for its event from `now` on. One that waits for another fault may find that it has happened.
+    /// Makes `fault` wait for its event from `now` on. If it waits for another fault, that may have happened
+    /// already.
     pub fn waits(&mut self, fault: &ScheduledFault, now: Duration) {
         for pending in self.pending.iter_mut().filter(|pending| pending.fault.id == fault.id) {
             pending.waits = Some((now, None));
@@ -172,7 +176,7 @@ impl<'a> Agenda<'a> {
         }
     }
 
-    /// The event that the fault `id` waits for was seen.
+    /// Records that the event of fault `id` was observed.
     pub fn seen(&mut self, id: u32, seen: Seen) {
         let waiting = self.pending.iter_mut().filter(|pending| pending.fault.id == id);
         for (_, found) in waiting.filter_map(|pending| pending.waits.as_mut()) {
@@ -180,14 +184,14 @@ impl<'a> Agenda<'a> {
         }
     }
 
-    /// What was seen of the event that `fault` waits for.
+    /// Returns the observation of the event that `fault` waits for.
     #[must_use]
     pub fn event_of(&self, fault: &ScheduledFault) -> Option<Seen> {
         let pending = self.pending.iter().find(|pending| pending.fault.id == fault.id)?;
         pending.waits.as_ref()?.1.clone()
     }
 
-    /// `fault` took hold at `since`, or could not be injected.
+    /// Records that `fault` took hold at `since`, or could not be injected.
     pub fn started(&mut self, fault: &'a ScheduledFault, since: Duration) {
         self.pending.retain(|pending| pending.fault.id != fault.id);
         self.stops.insert(fault.id, ((since + fault.lasts()).min(self.until), fault));
@@ -196,13 +200,13 @@ impl<'a> Agenda<'a> {
         self.happened(fault.id, since, Phase::Start);
     }
 
-    /// `fault` is not injected any more.
+    /// Records that `fault` is not going to be injected.
     pub fn skipped(&mut self, fault: &ScheduledFault, now: Duration) {
         self.pending.retain(|pending| pending.fault.id != fault.id);
         self.past.entry(fault.id).or_default().over = Some(now);
     }
 
-    /// `fault` was healed at `now`, or could not be.
+    /// Records that `fault` was healed at `now`, or could not be.
     pub fn stopped(&mut self, fault: &ScheduledFault, now: Duration) {
         self.stops.remove(&fault.id);
         self.now = self.now.max(now);
@@ -210,7 +214,7 @@ impl<'a> Agenda<'a> {
         self.happened(fault.id, now, Phase::Heal);
     }
 
-    /// Fault `id` went through `phase` at `when`: those that wait for that have seen it.
+    /// Passes on that fault `id` went through `phase` at `when`, to the faults that wait for it.
     fn happened(&mut self, id: u32, when: Duration, phase: Phase) {
         for pending in &mut self.pending {
             let (Some(trigger), Some((since, seen @ None))) = (&pending.fault.on, &mut pending.waits) else {
@@ -221,7 +225,7 @@ impl<'a> Agenda<'a> {
                 Event::Heal { fault, after_ms } => (fault, after_ms, Phase::Heal, "heal"),
                 _ => continue,
             };
-            // Of any fault, one that happens while it waits.
+            // A fault that waits for any fault only counts phases that come while it waits.
             if wanted == phase && of.map_or(when >= *since, |of| of == id) {
                 let due = when + Duration::from_millis(after_ms);
                 let what = format!("{after_ms} ms after the {what} of fault {id}");
@@ -231,7 +235,7 @@ impl<'a> Agenda<'a> {
     }
 }
 
-/// What another fault may wait for.
+/// A phase of a fault for which another fault may wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Start,
@@ -255,13 +259,13 @@ mod tests {
         ScheduledFault { on: Some(Trigger { event, lasts_ms }), ..fault(id, start_ms, stop_ms) }
     }
 
-    /// The agenda for three nodes, one of which may be away.
+    /// Returns the agenda for three nodes that tolerate the loss of one.
     fn agenda(schedule: &[ScheduledFault]) -> Agenda<'_> {
         let nodes = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
         Agenda::new(schedule, Duration::from_secs(10), nodes, LossLimit::tolerated(1))
     }
 
-    /// Plays a schedule where each fault takes so many milliseconds to take hold: what happened, and when.
+    /// Plays a schedule in which each fault takes `takes_ms` to take hold. Returns each step with its time.
     fn played(schedule: &[ScheduledFault], takes_ms: u64) -> Vec<(u64, &'static str, u32)> {
         let mut agenda = agenda(schedule);
         let (mut now, mut seen) = (Duration::ZERO, Vec::new());
@@ -310,7 +314,7 @@ mod tests {
             (4000, "stop", 1),
             (4000, "start", 2),
             (6900, "stop", 2),
-            // Its own turn came long ago, and the one before it was still pending then.
+            // Its own time passed long ago, while the one before it was still pending.
             (6900, "start", 3),
             (9000, "stop", 3),
         ];
@@ -327,7 +331,7 @@ mod tests {
             |targets| Fault::Packet { effect: PacketEffect::Delay(Duration::from_millis(50)), targets };
         let schedule = [
             fault(1, 1000, 1100),
-            // Another node away would be one too many, and slow links take none away.
+            // Another disabled node would be one too many; slow links disable none.
             of(&fault(2, 1200, 1300), |targets| Fault::Kill { targets }, "n2"),
             of(&fault(3, 1200, 1400), slow, "n3"),
         ];
@@ -353,10 +357,10 @@ mod tests {
             fault(1, 1000, 1200),
             waiting(2, 1000, 1400, 300, start(1)),
             waiting(3, 1200, 1350, 100, heal(1)),
-            // Of one that never takes hold.
+            // Waits for a fault that never takes hold.
             waiting(4, 1200, 1500, 100, heal(9)),
         ];
-        // Everything takes 100 ms longer than planned, and so does what waits for it.
+        // Everything takes 100 ms longer than planned, and so do the faults that wait for it.
         let expected = [
             (1000, "start", 1),
             (1170, "start", 2),
@@ -393,7 +397,7 @@ mod tests {
         agenda.waits(&schedule[1], Duration::from_millis(500));
         agenda.started(&schedule[0], Duration::from_millis(1000));
         let seen = |due_ms| Seen { due: Duration::from_millis(due_ms), what: "5".to_owned(), node: None };
-        // No more than one node may be away.
+        // At most one node may be disabled.
         agenda.seen(2, seen(1500));
         let stop = Duration::from_millis(2000);
         assert_eq!(agenda.next(), Some((stop, ScheduleEvent::Stop(&schedule[0]))));

@@ -1,4 +1,4 @@
-//! The conductor: plays the schedule, and brings the cluster back at the end.
+//! The conductor: plays the schedule and restores the cluster at the end.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -23,19 +23,20 @@ use crate::run::events::Events;
 use crate::run::nemesis_thread::NemesisThread;
 use crate::run::recovery::{Situation, Watch};
 
-/// How many times a node that ended by itself is started again.
+/// The number of times a node that ended by itself is started again.
 const RESTARTS_MAX: usize = 5;
-/// How long it may take, once every node was awaited, until the recovery after each heal is recorded: a
-/// question to a node takes a second at most.
+/// How long the recoveries after each heal may take to be recorded once every node was awaited. A request to
+/// a node takes a second at most.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How often processes are looked after between faults.
+/// The time between checks of the processes.
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
-/// How long before its time a fault is recorded and handed to the nemesis, which keeps the time.
+/// The time before its start at which a fault is recorded and passed to the nemesis, which waits for the
+/// exact moment.
 const HAND_OVER: Duration = Duration::from_millis(5);
-/// A fault that is late by more than this is left out, where one of its family has been in force: a machine that is too
-/// busy for the schedule would only meet one fault after the other.
+/// A fault that is late by more than this is left out if its family has been in force already. A machine that
+/// is too busy for the schedule would otherwise only meet one fault after the other.
 const TOO_LATE: Duration = Duration::from_secs(1);
-/// The role of the node at which an event was seen, for the fault that has waited for it.
+/// The role of the node at which an event was observed, for the fault that waited for it.
 const OF_EVENT: &str = "node of the event";
 
 /// The reason why the run proves nothing.
@@ -57,7 +58,7 @@ pub enum Breakage {
     NotRecovered {
         /// The nodes.
         nodes: Vec<NodeId>,
-        /// How long they were awaited.
+        /// The time for which they were awaited.
         bound: Duration,
     },
     /// A node ended although no fault killed it.
@@ -77,50 +78,50 @@ fn list(nodes: &[NodeId]) -> String {
 
 /// Plays a schedule against a cluster.
 pub struct Conductor {
-    /// Carries out the schedule.
+    /// The nemesis, which carries out the schedule.
     pub nemesis: NemesisThread,
-    /// Speaks to the cluster as an operator would.
+    /// The operator's access to the cluster.
     pub cluster: Rc<ClusterAccess>,
-    /// Where events are seen, and which node has which role.
+    /// The sources of events and roles.
     pub events: Events,
     /// The run's clock.
     pub clock: Clock,
     /// The channel on which everything it does is recorded.
     pub records: mpsc::UnboundedSender<NemesisRecord>,
-    /// Whether the run is to end before its time.
+    /// Whether the run should end early.
     pub stop: watch::Receiver<Stop>,
     /// The present difficulties of the nodes.
     pub situation: Rc<RefCell<Situation>>,
 }
 
-/// How the playing of a schedule goes.
+/// The progress of a schedule.
 struct Course {
-    /// The cause.
+    /// The failures so far.
     broken: Vec<Breakage>,
     /// The present difficulties of the nodes.
     situation: Rc<RefCell<Situation>>,
-    /// The heals after which nodes are still awaited.
+    /// The pending observations of nodes after heals.
     recoveries: JoinSet<()>,
-    /// The events that faults wait for.
+    /// The pending waits for events.
     waits: JoinSet<(u32, Seen)>,
     /// The families of the faults that were injected.
     families: BTreeSet<Family>,
 }
 
-/// Why a sleep is over.
+/// The reason why a sleep is over.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Woken {
-    /// It is time.
+    /// The time has come.
     Due,
-    /// An event was seen that a fault waits for.
+    /// An event that a fault waits for was observed.
     Seen,
-    /// The run is to end.
+    /// The run should end.
     Ends,
 }
 
 impl Conductor {
-    /// Plays `schedule`, then heals the faults in force, starts the nodes that are down, and awaits every
-    /// node; returns the failures. The recovery after each heal is recorded.
+    /// Plays `schedule`, heals the faults in force, starts the nodes that are down, and awaits every node.
+    /// Returns the failures. The recovery after each heal is recorded.
     ///
     /// A stop ends the playing early, and `Stop::Now` the recovery too.
     pub async fn play(&mut self, schedule: &[ScheduledFault], until: Duration) -> Vec<Breakage> {
@@ -183,7 +184,7 @@ impl Conductor {
         course.broken
     }
 
-    /// Has the own copies of every node compared and recorded; returns the comparisons missing when
+    /// Compares and records the copies of every node; returns the comparisons that are missing when
     /// `patience` is over.
     pub async fn compare(&self, occasion: Occasion, patience: Duration) -> Option<String> {
         let damaged = self.situation.borrow().damaged();
@@ -208,7 +209,7 @@ impl Conductor {
         fault.on.is_none() && late > TOO_LATE && course.families.contains(&fault.fault.family())
     }
 
-    /// Has the event looked out for that `fault` waits for.
+    /// Starts to wait for the event of `fault`.
     fn wait(&self, fault: &ScheduledFault, agenda: &mut Agenda<'_>, course: &mut Course) {
         agenda.waits(fault, self.clock.now());
         let Some(trigger) = &fault.on else { return };
@@ -221,7 +222,7 @@ impl Conductor {
         course.waits.spawn_local(async move { (id, events.wait(event, nodes).await) });
     }
 
-    /// Sleeps, looking after the processes meanwhile, until it is time or an event was seen.
+    /// Sleeps until the time has come or an event was observed, and checks the processes meanwhile.
     async fn sleep_until(&mut self, at: Duration, agenda: &mut Agenda<'_>, course: &mut Course) -> Woken {
         let mut watched = self.clock.now();
         loop {
@@ -264,8 +265,8 @@ impl Conductor {
         }
     }
 
-    /// Records a crash, and starts the node again as a supervisor would: its behaviour after a crash is worth
-    /// seeing too, while a node that crashes again and again is left down.
+    /// Records a crash and restarts the node as a supervisor would, since its behaviour after a crash matters
+    /// too. A node that crashes repeatedly is left down.
     ///
     /// A node that was ended by a fault that may end nodes behaves correctly; without such a fault the run is
     /// broken.
@@ -281,7 +282,7 @@ impl Conductor {
         if because.is_none() {
             course.broken.push(Breakage::Crashed { crash });
         }
-        // A node ended by a fault in force is started, and awaited, as that fault is healed.
+        // Healing a fault in force also starts and awaits the nodes that it ended.
         if restart == Restart::WhenHealed {
             return;
         }
@@ -299,8 +300,8 @@ impl Conductor {
         }
     }
 
-    /// Injects `fault` at the moment `at`, or at once where that is over; answers since when it is in force, or when that
-    /// failed.
+    /// Injects `fault` at the moment `at`, or at once if that has passed. Returns the moment from which it is
+    /// in force, or the moment of the failure.
     async fn inject(
         &self,
         fault: &ScheduledFault,
@@ -319,7 +320,7 @@ impl Conductor {
             Ok(Injected { evidence, since, nodes, away }) => {
                 let since = since.saturating_duration_since(self.clock.origin());
                 course.situation.borrow_mut().strikes(id, &fault.fault, nodes, since);
-                // One that waited for an event is late after that.
+                // The lateness of a fault that waited for an event counts from the event.
                 let planned = if fault.on.is_some() { at } else { Duration::from_millis(fault.start_ms) };
                 let (since_us, late_us) = (micros(since), micros(since.saturating_sub(planned)));
                 self.record(NemesisAct::Started { fault: name, leader, away, since_us, late_us, evidence })
@@ -335,7 +336,7 @@ impl Conductor {
         }
     }
 
-    /// Heals `fault`; answers when it was healed, or when that failed.
+    /// Heals `fault`; returns the moment at which it was healed, or the moment of the failure.
     async fn heal(&self, fault: &ScheduledFault, course: &mut Course) -> Duration {
         let (id, name) = (fault.id, name(fault));
         self.record(NemesisAct::Stopping { fault: name.clone() }).await;
@@ -355,7 +356,8 @@ impl Conductor {
         }
     }
 
-    /// Has it seen and recorded how long `nodes` take to serve after fault `id` was `healed`, beside what `links` did.
+    /// Observes and records how long `nodes` take to serve after fault `id` was `healed`, together with the
+    /// behaviour of `links`.
     fn await_return(
         &self,
         id: u32,
@@ -425,8 +427,8 @@ impl Conductor {
         }
     }
 
-    /// Awaits the pending recoveries of nodes. All nodes were awaited: a recovery that cannot be judged a
-    /// moment later never can.
+    /// Awaits the pending recoveries. All nodes were awaited before: a recovery that cannot be judged within
+    /// a moment never can.
     async fn end_recoveries(&mut self, course: &mut Course) {
         let left = *self.stop.borrow() == Stop::Now;
         let (patience, because) = match left {
@@ -454,7 +456,7 @@ async fn finished(tasks: &mut JoinSet<()>) {
     }
 }
 
-/// Has an event recorded, and waits until it is kept.
+/// Records an event, and waits until it is kept.
 async fn record(records: &mpsc::UnboundedSender<NemesisRecord>, act: NemesisAct) {
     let (kept, stands) = oneshot::channel();
     // A dispatcher that is gone has failed on its own, and reports that.
@@ -472,7 +474,8 @@ fn name(fault: &ScheduledFault) -> FaultName {
     FaultName { id: fault.id, family: fault.fault.family().name().to_owned(), what }
 }
 
-/// `fault` aimed at the node at which its event was seen, where the event has one and the fault strikes one node by choice.
+/// Returns `fault`, aimed at the node at which its event was observed if there is such a node and the fault
+/// strikes a single chosen node.
 fn aimed(fault: &Fault, event: Option<&Seen>, roles: &mut RoleMap) -> Fault {
     match event.and_then(|event| event.node.clone()) {
         Some(node) => {

@@ -21,21 +21,21 @@ use crate::workload::generator::{Context, Generator, Next};
 const REST: Duration = Duration::from_millis(50);
 /// A client bounds its own operations; this much later the worker does it for a client that fails to.
 const WATCHDOG_SLACK: Duration = Duration::from_secs(2);
-/// How long after a heal begins processes rest hardly at all: a node's first answers matter.
+/// The time after the start of a heal in which processes hardly rest, because a node's first answers matter.
 const EAGER: Duration = Duration::from_millis(400);
-/// An operation that has waited for so long when a heal begins waits for something that the fault keeps away.
+/// An operation that is this old when a heal begins is taken to be blocked by the fault.
 const LONG: Duration = Duration::from_millis(100);
-/// How long they rest then.
+/// The time that a process rests after a failure during [`EAGER`].
 const EAGER_REST: Duration = Duration::from_millis(5);
-/// A client that roams goes to the next node after so many operations, and after each failure.
+/// A roaming client goes to the next node after this many operations, and after each failure.
 const ROAMS_AFTER: u32 = 16;
-/// How often progress is shown.
+/// The time between updates of the progress display.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The way in which a run is asked to end early.
+/// A request to end the run early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// It is not.
+    /// No request.
     #[default]
     No,
     /// Begin no new operations; heal, read, check.
@@ -52,9 +52,9 @@ pub type MakeClient<A> = Box<dyn Fn(usize, &NodeId) -> Box<dyn Client<A>>>;
 pub struct ClientPolicy {
     /// The node that it speaks to, at first and at the end.
     pub home: NodeId,
-    /// Whether it stays there.
+    /// Whether it stays at its node.
     pub affinity: NodeAffinity,
-    /// When it gives up on an operation, as the client knows it too.
+    /// When it gives up on an operation. The client has the same time-out.
     pub timeout: Duration,
     /// Its behaviour when a fault is about to be healed.
     pub at_heal: AtHeal,
@@ -65,12 +65,12 @@ pub struct ClientPolicy {
 pub enum AtHeal {
     /// It continues to wait for its answer.
     Waits,
-    /// It gives up operations that have waited for long, and asks again: the answer of a node that wakes up,
-    /// or is reached again, then belongs to a request that began only now.
+    /// It gives up old operations and repeats them. The answer of a node that wakes up, or is reachable
+    /// again, then belongs to a request that has only just begun.
     AsksAnew,
 }
 
-/// Whether a client stays at its node.
+/// The relation of a client to its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeAffinity {
     /// It stays.
@@ -91,7 +91,7 @@ pub struct NemesisRecord {
 /// A request to a worker.
 enum Request<A> {
     Invoke(A),
-    /// The process was retired, or speaks to another node from now on: it gets a fresh client of this node.
+    /// Replaces the client with a new one for this node: its process was retired, or moves to the node.
     Renew(NodeId),
 }
 
@@ -114,11 +114,11 @@ struct Slot<A> {
     policy: ClientPolicy,
     /// The node that it speaks to now.
     node: NodeId,
-    /// How many operations it has done there.
+    /// The number of operations that it has done at this node.
     operations: u32,
     state: State<A>,
     requests: mpsc::UnboundedSender<Request<A>>,
-    /// Has the worker give up the operation that it has begun.
+    /// Makes the worker give up its present operation.
     give_up: std::rc::Rc<Notify>,
 }
 
@@ -140,7 +140,7 @@ pub struct Dispatcher<A> {
     progress: Progress,
     answered: watch::Sender<u64>,
     next_tick: Duration,
-    /// Until when processes hardly rest.
+    /// The end of the time in which processes hardly rest.
     eager_until: Duration,
     workers: JoinSet<()>,
 }
@@ -151,17 +151,17 @@ pub struct DispatcherParts<A> {
     pub recorder: Recorder,
     /// The run's clock.
     pub clock: Clock,
-    /// By process slot; there are as many slots as processes at a time.
+    /// The policies by process slot; there are as many slots as concurrent processes.
     pub policies: Vec<ClientPolicy>,
     /// Makes clients.
     pub make_client: MakeClient<A>,
     /// The nemesis's records.
     pub nemesis: mpsc::UnboundedReceiver<NemesisRecord>,
-    /// Whether the run is to end before its time.
+    /// Whether the run should end early.
     pub stop: watch::Receiver<Stop>,
-    /// Shows how it goes.
+    /// The display of the progress.
     pub progress: Progress,
-    /// Told how many operations were answered, as each is.
+    /// Receives the number of answered operations after each one.
     pub answered: watch::Sender<u64>,
 }
 
@@ -233,7 +233,7 @@ impl<A: Vocabulary> Dispatcher<A> {
             self.wake_rested(now);
             let (begun, wake) =
                 if stop >= until { (Vec::new(), Wake::Never) } else { self.begin(now, generator)? };
-            // No request leaves before its invocation is in the system's hands.
+            // No request leaves before its invocation has been handed to the operating system.
             self.recorder.flush()?;
             for (slot, action) in begun {
                 // A worker ends only when its slot is dropped.
@@ -278,7 +278,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         }
     }
 
-    /// How many processes live at a time.
+    /// Returns the number of concurrent processes.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.slots.len()
@@ -307,7 +307,7 @@ impl<A: Vocabulary> Dispatcher<A> {
         generator: &mut dyn Generator<A>,
     ) -> Result<(Vec<(usize, A)>, Wake), RecordError> {
         let mut begun = Vec::new();
-        // Those before this one in the queue of free processes were offered, and are not wanted now.
+        // The generator does not want the free processes before this position now.
         let mut offered = 0;
         while let Some(&slot) = self.free.get(offered) {
             let context = Context { now, slot, slots: self.slots.len(), process: self.slots[slot].process };
@@ -365,7 +365,8 @@ impl<A: Vocabulary> Dispatcher<A> {
         Ok(())
     }
 
-    /// Moves a client that roams to the next node, after enough operations or a failure; whether it did.
+    /// Moves a roaming client to the next node after enough operations or a failure; returns whether it
+    /// moved.
     fn moves(&mut self, slot: usize, failed: bool) -> bool {
         let Slot { policy, operations, node, .. } = &mut self.slots[slot];
         *operations += 1;
@@ -452,7 +453,7 @@ fn error(cause: &Cause) -> OpError {
     OpError { kind: Some(cause.kind.name().into()), text: cause.to_string(), saw: cause.saw.clone() }
 }
 
-/// When a generator is to be asked again.
+/// The time to ask a generator again.
 enum Wake {
     At(Duration),
     /// When something ends.

@@ -1,5 +1,5 @@
-//! Where events are seen that faults wait for: what nodes said, what clients were answered, what nodes wrote, what their
-//! disks were asked for, which packets they sent.
+//! The sources of the events for which faults wait: node status, answers to clients, node output, disk
+//! operations and packets.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,19 +21,19 @@ use crate::run::agenda::Seen;
 use crate::run::clock::Clock;
 use crate::run::sightings::Sightings;
 
-/// How often files, disks and links are looked at.
+/// The time between polls of files, disks and links.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Where events are seen.
+/// The sources of events.
 #[derive(Clone)]
 pub struct Events {
-    /// What nodes said.
+    /// The latest status of the nodes, and changes of the leader.
     pub sightings: Rc<RefCell<Sightings>>,
-    /// How many operations clients were answered.
+    /// The number of operations answered to clients.
     pub answered: watch::Receiver<u64>,
     /// The files of each node.
     pub files: BTreeMap<NodeId, NodeFiles>,
-    /// The disks of the nodes that have one that can be broken.
+    /// The disks of the nodes that have a faultable one.
     pub disks: BTreeMap<NodeId, Activity>,
     /// The network.
     pub switch: Switch,
@@ -42,8 +42,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// Waits for `event`, counted from now on, at one of `nodes` where it is an event of nodes. Never returns for one that
-    /// does not come, nor for a phase of another fault, which the agenda knows.
+    /// Waits for `event`, counted from now on, at one of `nodes` if it is an event of nodes. Never returns if
+    /// the event does not come, nor for a phase of another fault, which the agenda tracks.
     pub async fn wait(mut self, event: Event, nodes: Vec<NodeId>) -> Seen {
         let (what, node) = match event {
             Event::LeaderChange => self.leader_change().await,
@@ -59,7 +59,7 @@ impl Events {
     async fn leader_change(&self) -> (String, Option<NodeId>) {
         let mut changes = self.sightings.borrow().changes();
         loop {
-            // The sender lives as long as the sightings, which this keeps.
+            // The sender lives as long as the sightings, which this value keeps.
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -76,12 +76,13 @@ impl Events {
         let before = *self.answered.borrow_and_update();
         match self.answered.wait_for(|count| *count >= before + number).await {
             Ok(count) => format!("operation {} since it waits was answered", *count - before),
-            // The dispatcher is gone, and with it the run.
+            // The dispatcher is gone, and the run with it.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// An fsync that is waited for is held by the disk, so that the fault strikes before it is done.
+    /// Waits for the n-th operation on a disk. The disk holds the awaited fsync, so that the fault strikes
+    /// before it is done.
     async fn on_disk(
         &self,
         operation: DiskOperation,
@@ -108,7 +109,7 @@ impl Events {
                 if count >= number {
                     let what = format!("{operation} {count} on the disk of {node} since it waits");
                     let node = (*node).clone();
-                    // The one whose disk is held now is let go by the fault.
+                    // The injection of the fault releases the held fsync of this disk.
                     for (other, held, _) in disks {
                         if *other == node {
                             std::mem::forget(held);
@@ -160,7 +161,7 @@ impl Events {
     }
 }
 
-/// A disk that is to hold an fsync. Dropping it lets that go.
+/// A disk that should hold an fsync. Dropping the value releases the fsync.
 struct Held<'a>(&'a Activity);
 
 impl Drop for Held<'_> {
@@ -169,23 +170,23 @@ impl Drop for Held<'_> {
     }
 }
 
-/// The end of a file that grows.
+/// The end of a growing file.
 struct Tail {
     file: Option<File>,
-    /// What was read of a line that has not ended.
+    /// The part of an unfinished line read so far.
     rest: Vec<u8>,
 }
 
 impl Tail {
-    /// What is written to the file at `path` from now on.
+    /// Returns the tail of the file at `path` from its present end.
     fn of(path: &Path) -> Self {
         let mut file = File::open(path).ok();
-        // A file that cannot be read to its end is not there for our purpose.
+        // A file whose end cannot be found is treated as missing.
         file.take_if(|file| file.seek(SeekFrom::End(0)).is_err());
         Self { file, rest: Vec::new() }
     }
 
-    /// The first new line that contains `text`.
+    /// Returns the first new line that contains `text`.
     fn find(&mut self, text: &str) -> Option<String> {
         self.file.as_mut()?.read_to_end(&mut self.rest).ok()?;
         let end = self.rest.iter().rposition(|byte| *byte == b'\n')? + 1;

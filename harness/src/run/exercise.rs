@@ -28,8 +28,8 @@ use crate::workload::generator::rhythm::Rhythm;
 use crate::workload::generator::stagger::Stagger;
 use crate::workload::{Ending, Kind};
 
-/// How long the final phase may take when the run is broken already: nodes that still answer are read, and
-/// nothing is waited for.
+/// How long the final phase may take in a run that is broken already: nodes that still answer are read,
+/// without waiting for the others.
 const FINISH_BROKEN: Duration = Duration::from_secs(3);
 
 /// The resources of a workload's run, and its notes.
@@ -40,13 +40,13 @@ pub struct Stage<'a> {
     pub world: World,
     /// The file of the history.
     pub history: &'a Path,
-    /// Whether the run is to end before its time.
+    /// Whether the run should end early.
     pub stop: watch::Receiver<Stop>,
     /// The result of the run.
     pub outcome: &'a mut Outcome,
 }
 
-/// Clients and nemesis side by side, then the final phase, then teardown.
+/// Runs clients and nemesis side by side, then the final phase, then the teardown.
 ///
 /// # Errors
 /// [`RunError`] when the history cannot be kept.
@@ -151,9 +151,9 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
     Ok(())
 }
 
-/// Returns the policy of the client of a process slot: of the clients of each node the first stays, and asks again as
-/// faults are healed; the second roams; the third is patient; and so on. The first two do so only if their workload keeps
-/// no state between operations.
+/// Returns the policy of the client of a process slot. Among the clients of each node, the first stays there
+/// and repeats its requests when faults are healed, the second roams, the third is patient, and so on. The
+/// first two do so only if their workload keeps no state between operations.
 fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientPolicy {
     let (home, timeout) = (cluster.node_of_slot(slot).clone(), plan.operation_timeout());
     let pinned = ClientPolicy { home, affinity: NodeAffinity::Pinned, timeout, at_heal: AtHeal::Waits };
@@ -165,7 +165,7 @@ fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientP
     }
 }
 
-/// Runs the final phase of the workload, and compares the nodes' copies.
+/// Runs the final phase of the workload and compares the nodes' copies.
 async fn look<K: Kind>(
     mix: &K::Mix,
     dispatcher: &mut Dispatcher<K::Action>,

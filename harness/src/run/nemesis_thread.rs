@@ -21,14 +21,14 @@ enum Command {
     Crashes(Reply<Vec<Crash>>),
 }
 
-/// Speaks to the nemesis from asynchronous code.
+/// The asynchronous handle of the nemesis.
 #[derive(Debug)]
 pub struct NemesisThread {
     commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<Result<(), NemesisError>>>,
 }
 
-/// The thread is gone, which only a panic of its own can cause.
+/// The message for a thread that is gone, which only a panic of its own can cause.
 const GONE: &str = "the nemesis thread lives as long as its handle";
 
 impl NemesisThread {
@@ -43,7 +43,7 @@ impl NemesisThread {
         Ok(Self { commands: Some(commands), thread: Some(thread) })
     }
 
-    /// Starts every node that does not run.
+    /// Starts every node that is not running.
     ///
     /// # Errors
     /// [`NemesisError`].
@@ -61,7 +61,8 @@ impl NemesisThread {
 
     /// Injects a fault at the moment `due`, or at once if that has passed; see [`Nemesis::inject`].
     ///
-    /// The thread itself keeps the time, so that clients do not delay it; until then it does nothing else.
+    /// The thread itself waits for the moment, so that clients do not delay the fault. It does nothing else
+    /// until then.
     ///
     /// # Errors
     /// [`NemesisError`].

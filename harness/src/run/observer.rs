@@ -1,19 +1,20 @@
-//! The observer: asks every node again and again what it is and who leads, and notes it with the run's clock.
+//! The observer: asks every node periodically for its role and its leader, and records the answers with the
+//! run's clock.
 //!
-//! It asks from the operator's host, which no fault touches, and one question at a time to each node, so that
-//! it takes nothing from the clients. Its records go to `observations.jsonl`, one line for each node and
-//! look:
+//! It asks from the operator's host, which no fault touches, and sends one request at a time to each node, so
+//! that it does not compete with the clients. Its records go to `observations.jsonl`, one line for each node
+//! and observation:
 //!
 //! ```text
 //! {"time":250113042,"wall_ns":1795528025836000000,"node":"n1","role":"leader","leader":"n1","term":3,"stdout":0,"stderr":35176}
 //! {"time":250113042,"wall_ns":1795528025836000000,"node":"n2","silent":"n2 is not ready: asking for its role failed","stdout":0,"stderr":201}
 //! ```
 //!
-//! Where data are partitioned, `leads` has the partitions that the node says it leads, with their replicas in sync:
-//! `"leads":[{"partition":"log-0","epoch":3,"replicas":3,"in_sync":["n1","n3"]}]`.
-//! The lengths of the node's output files say when a line was written, whatever clock its own time stamp is from.
+//! If data are partitioned, `leads` lists the partitions that the node claims to lead, with their in-sync
+//! replicas: `"leads":[{"partition":"log-0","epoch":3,"replicas":3,"in_sync":["n1","n3"]}]`. The lengths of
+//! the node's output files date each line of output, independent of the clock of its time stamp.
 //!
-//! What nodes said last is what faults find their nodes by ([`Sightings`]), and each change of the leader is recorded.
+//! Faults find their nodes by the latest answers ([`Sightings`]), and each change of the leader is recorded.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -40,39 +41,40 @@ use crate::run::sightings::Sightings;
 
 /// The file in the run's folder.
 pub const FILE: &str = "observations.jsonl";
-/// From one question to a node to the next: a fault that strikes the leader must know who that is by now.
+/// The time between two requests to a node: short, because a fault that strikes the leader must know the
+/// present one.
 const PERIOD: Duration = Duration::from_millis(100);
-/// One in so many answers is noted.
+/// One in this many answers is recorded.
 const NOTED: u64 = 3;
-/// How long a node may take to answer.
+/// The time that a node may take to answer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The observation of one node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Observation {
-    /// The time, in nanoseconds since the run began: before the node was asked.
+    /// The time just before the node was asked, in nanoseconds since the run began.
     pub time: u64,
     /// The machine's wall clock then, in nanoseconds since 1970.
     pub wall_ns: i64,
     /// The node.
     pub node: String,
-    /// The role that it reports; absent when it was silent.
+    /// The role that it reports; absent if it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// The leader that it reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
-    /// The term, epoch or view in which it believes that.
+    /// The term, epoch or view in which it names that leader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub term: Option<u64>,
-    /// The partitions that it says it leads.
+    /// The partitions that it claims to lead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leads: Vec<LedPartition>,
-    /// Why it did not say.
+    /// The reason why it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub silent: Option<String>,
-    /// How far its wall clock is set ahead of the machine's, where it has one of its own; negative when behind.
+    /// The lead of its own wall clock over the machine's, if it has one; negative when behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_offset_ns: Option<i64>,
     /// The length of its standard output so far, in bytes.
@@ -81,14 +83,14 @@ pub struct Observation {
     pub stderr: u64,
 }
 
-/// An observer at work. Dropping it ends the looks.
+/// A running observer. Dropping it ends the observations.
 #[derive(Debug)]
 pub struct Observer {
     enough: watch::Sender<bool>,
     looks: JoinSet<io::Result<()>>,
 }
 
-/// What looks at the nodes share.
+/// The state shared by the observations of all nodes.
 struct Notebook {
     file: RefCell<File>,
     cluster: Rc<ClusterAccess>,
@@ -98,8 +100,8 @@ struct Notebook {
 }
 
 impl Observer {
-    /// Starts to look at `cluster`, noting into `folder` and `sightings`; changes of the leader go to `records`. On a
-    /// `LocalSet`.
+    /// Starts to observe `cluster`, writing to `folder` and `sightings`; changes of the leader go to
+    /// `records`. Must run on a `LocalSet`.
     ///
     /// # Errors
     /// The system's error on the file.
@@ -123,7 +125,7 @@ impl Observer {
         Ok(Self { enough, looks })
     }
 
-    /// Takes a last look, and ends.
+    /// Makes a last observation and ends.
     ///
     /// # Errors
     /// The system's error on the file.
@@ -145,7 +147,7 @@ impl Observer {
     }
 }
 
-/// Asks one node again and again.
+/// Observes one node periodically.
 async fn look(
     notebook: Rc<Notebook>,
     node: NodeId,
@@ -167,7 +169,7 @@ async fn look(
         if let Some(change) = change {
             let (kept, _) = oneshot::channel();
             let act = NemesisAct::Led { node: change.node, before: change.before, term: change.term };
-            // A dispatcher that is gone has failed on its own, and says so.
+            // A dispatcher that is gone has failed on its own, and reports that.
             let _ = records.send(NemesisRecord { act, kept });
         }
         if last || number.is_multiple_of(NOTED) {
@@ -181,7 +183,7 @@ async fn look(
                 ..Observation::of(asked)
             };
             let line = serde_json::to_string(&observation).map_err(io::Error::other)? + "\n";
-            // One write for a line, so that a run that is killed leaves whole lines.
+            // Each line is one write, so that a killed run leaves whole lines.
             file.borrow_mut().write_all(line.as_bytes())?;
         }
         if last {
@@ -191,14 +193,14 @@ async fn look(
     Ok(())
 }
 
-/// How long a node's output files are.
+/// Returns the lengths of a node's output files.
 fn lengths(files: &NodeFiles) -> [u64; 2] {
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     [length(&files.stdout), length(&files.stderr)]
 }
 
 impl Observation {
-    /// What a node answered, or that it did not.
+    /// Converts a node's answer, or its absence.
     fn of(answer: Result<NodeStatus, NotReady>) -> Self {
         match answer {
             Ok(status) => Self {
@@ -219,13 +221,14 @@ fn wall_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Reads the observations of the run in `folder`, by time; lines that are none are passed over, and no file is no line.
+/// Reads the observations of the run in `folder`, ordered by time. Skips malformed lines; a missing file has
+/// no observations.
 #[must_use]
 pub fn load(folder: &Path) -> Vec<Observation> {
     let text = fs::read_to_string(folder.join(FILE)).unwrap_or_default();
     let mut observations: Vec<Observation> =
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    // A line is written when its node has answered.
+    // A line is written when its node has answered, so lines can be out of order.
     observations.sort_by_key(|observation| observation.time);
     observations
 }

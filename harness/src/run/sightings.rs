@@ -1,4 +1,4 @@
-//! What nodes last said of themselves, and who leads by that: what faults find their nodes by.
+//! The latest status of each node and the leader derived from it, by which faults find their nodes.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use tokio::sync::watch;
 /// A change of the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which node leads now.
+    /// The new leader.
     pub node: NodeId,
-    /// Which node led before, where one did.
+    /// The previous leader, if there was one.
     pub before: Option<NodeId>,
-    /// The term, epoch or view in which it leads, where it says so.
+    /// The term, epoch or view in which the new one leads, if reported.
     pub term: Option<u64>,
 }
 
-/// What nodes last said. A node that was silent when it was asked last says nothing.
+/// The latest status of each node. A node that did not answer the last request has none.
 #[derive(Debug)]
 pub struct Sightings {
     said: BTreeMap<NodeId, NodeStatus>,
-    /// The node that was last seen to lead, and its term.
+    /// The last observed leader, and its term.
     leader: Option<(NodeId, u64)>,
-    /// The node that led before it.
+    /// The previous leader.
     before: Option<NodeId>,
     changes: watch::Sender<Option<Change>>,
 }
@@ -36,14 +36,14 @@ impl Default for Sightings {
 }
 
 impl Sightings {
-    /// `node` was asked, and said `status` or was silent. Answers the change of the leader, if that makes one.
+    /// Records the `status` of `node`, or its silence. Returns the change of the leader, if there is one.
     pub fn saw(&mut self, node: &NodeId, status: Option<&NodeStatus>) -> Option<Change> {
         match status {
             Some(status) => _ = self.said.insert(node.clone(), status.clone()),
             None => _ = self.said.remove(node),
         }
         let (leader, term) = self.claimed()?;
-        // Nodes that have not heard of it yet still name the one before.
+        // Nodes that have not heard of the new leader yet still name the previous one.
         let older = self.leader.as_ref().is_some_and(|(_, known)| term < *known);
         let same = self.leader.as_ref().is_some_and(|(known, _)| *known == leader);
         if older {
@@ -60,7 +60,8 @@ impl Sightings {
         Some(change)
     }
 
-    /// The node that says in the highest term that it leads, or that another names in it.
+    /// Returns the node that claims to lead, or that another node names, in the highest term. A node's own
+    /// claim takes precedence.
     fn claimed(&self) -> Option<(NodeId, u64)> {
         let claims = self.said.iter().filter_map(|(node, status)| {
             let itself = status.role == Role::Leader;
@@ -70,7 +71,7 @@ impl Sightings {
         claims.max_by_key(|(term, itself, _)| (*term, *itself)).map(|(term, _, node)| (node.clone(), term))
     }
 
-    /// Which node has which role by now.
+    /// Returns the present roles of the nodes.
     #[must_use]
     pub fn roles(&self) -> RoleMap {
         let mut roles = RoleMap::default();
@@ -83,7 +84,7 @@ impl Sightings {
                 roles.give(FaultRole::new(role), node.clone());
             }
         }
-        // Of several nodes that say that they lead a partition, the one with the latest epoch does.
+        // If several nodes claim to lead a partition, the latest epoch decides.
         let mut partitions: BTreeMap<&str, (u64, &NodeId)> = BTreeMap::new();
         let mut named: BTreeMap<&str, BTreeMap<&NodeId, usize>> = BTreeMap::new();
         for (node, status) in &self.said {
@@ -99,7 +100,7 @@ impl Sightings {
         for (partition, (_, node)) in partitions {
             roles.give(FaultRole::new(partition), node.clone());
         }
-        // Roles without an epoch belong to the node that most others name.
+        // A role without an epoch belongs to the node named most often.
         for (role, holders) in named {
             if let Some((holder, _)) = holders.into_iter().max_by_key(|(_, count)| *count) {
                 roles.give(FaultRole::new(role), holder.clone());
@@ -108,7 +109,7 @@ impl Sightings {
         roles
     }
 
-    /// Changes of the leader, from now on.
+    /// Returns a receiver of later changes of the leader.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Option<Change>> {
         self.changes.subscribe()
@@ -137,16 +138,16 @@ mod tests {
         let first = sightings.saw(&node("n1"), Some(&status(Role::Leader, "n1", 3)));
         assert_eq!(first, Some(Change { node: node("n1"), before: None, term: Some(3) }));
         assert_eq!(sightings.saw(&node("n2"), Some(&status(Role::Follower, "n1", 3))), None);
-        // It is killed: others still name it, until one of them leads.
+        // The leader is killed. The others still name it until one of them leads.
         assert_eq!(sightings.saw(&node("n1"), None), None);
         assert_eq!(led(&sightings.roles(), "leader").as_deref(), Some("n1"));
         let next = sightings.saw(&node("n3"), Some(&status(Role::Leader, "n3", 4)));
         assert_eq!(next, Some(Change { node: node("n3"), before: Some(node("n1")), term: Some(4) }));
-        // The old one wakes, and believes what it believed.
+        // The old leader wakes, and still believes that it leads.
         assert_eq!(sightings.saw(&node("n1"), Some(&status(Role::Leader, "n1", 3))), None);
         assert_eq!(led(&sightings.roles(), "leader").as_deref(), Some("n3"));
         assert_eq!(led(&sightings.roles(), "old-leader").as_deref(), Some("n1"));
-        // A node of an old term alone is no change either.
+        // Silence of the new leader is not a change either, even if only the old leader claims to lead.
         assert_eq!(sightings.saw(&node("n3"), None), None);
         assert_eq!(led(&sightings.roles(), "leader").as_deref(), Some("n3"));
     }

@@ -16,39 +16,39 @@ use crate::node::NodeId;
 pub enum Evidence {
     /// Links were cut: on each of them a probe was sent and dropped.
     Cut {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
         /// The number of probes that the switch dropped; without all of them, there is no evidence.
         probes_dropped: usize,
     },
-    /// Links are cut and open by turns: a probe was dropped on each of them, and another crossed it.
+    /// Links are cut and open in turn: on each of them one probe was dropped and another crossed it.
     Flapping {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
-        /// How many of them another partition cuts all the time, so that nothing can be seen on them.
+        /// The number of them that another partition cuts all the time, so that they cannot be observed.
         #[serde(default)]
         cut: usize,
-        /// On how many a probe was dropped; all of them, or there is no evidence.
+        /// The number of links on which a probe was dropped; without all of them, there is no evidence.
         seen_cut: usize,
         /// The number of links that a probe crossed; without all of them, there is no evidence.
         seen_open: usize,
-        /// How long it takes from one cut to the next, in milliseconds.
+        /// The time from one cut to the next, in milliseconds.
         period_ms: u64,
     },
     /// Links forward again: a probe crossed each of them.
     Joined {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
-        /// How many probes arrived.
+        /// The number of probes that arrived.
         probes_arrived: usize,
         /// Links that another partition still cuts.
         still_cut: usize,
         /// Packets of the target and the clients that were dropped on these links while the cut lasted.
         packets_dropped: u64,
     },
-    /// Links do something to packets: probes met it, as their far ends show.
+    /// Links affect packets: probes met the effect, as their far ends show.
     Shaped {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
         /// The number of them that a partition cuts, so that their effect cannot be observed.
         #[serde(default)]
@@ -60,11 +60,12 @@ pub enum Evidence {
         #[serde(default)]
         probes: PacketsSeen,
     },
-    /// Links are open again, or do what other faults want: a probe crossed each of them that is not cut.
+    /// Links are open again, or only have the effects of other faults: a probe crossed each of them that is
+    /// not cut.
     Unshaped {
-        /// How many directed links.
+        /// The number of directed links.
         links: usize,
-        /// How many probes arrived.
+        /// The number of probes that arrived.
         probes_arrived: usize,
         /// Links that a partition cuts.
         still_cut: usize,
@@ -84,7 +85,7 @@ pub enum Evidence {
         /// The observations of each node.
         nodes: Vec<NodeClock>,
     },
-    /// Disks were struck.
+    /// Disks fail.
     DiskStruck {
         /// The observations of each node.
         nodes: Vec<NodeDisk>,
@@ -158,7 +159,7 @@ impl Evidence {
         }
     }
 
-    /// Whether it proves that the fault took hold, or healed.
+    /// Returns whether it proves that the fault took hold, or healed.
     #[must_use]
     pub fn proves(&self) -> Proof {
         if self.is_masked() {
@@ -185,14 +186,14 @@ impl Evidence {
             Self::Unshaped { links, probes_arrived, still_cut, packets_met, after } => {
                 probes_arrived + still_cut == *links && *packets_met > 0 && after.met == 0
             }
-            // A node that is away cannot be asked; at least one must have answered, unless all are away.
+            // A node that is down cannot be asked; at least one must have answered, unless all are down.
             Self::ClockSet { nodes } => {
                 nodes.iter().any(NodeClock::was_asked) && nodes.iter().all(NodeClock::agrees)
             }
             Self::ClockReset { nodes } => {
                 !nodes.is_empty() && nodes.iter().all(|node| node.is_set_right() && node.agrees())
             }
-            // Lasting faults show on every disk; only nodes with power lose it.
+            // A lasting fault shows on every disk; a power loss only strikes nodes that had power.
             Self::DiskStruck { nodes } => {
                 let shows = |node: &NodeDisk| !node.has_lasting() || node.was_struck();
                 nodes.iter().any(NodeDisk::was_struck) && nodes.iter().all(shows)
@@ -204,14 +205,14 @@ impl Evidence {
         if proven { Proof::Proven } else { Proof::Missing }
     }
 
-    /// Whether another fault covers everything that there would be to see.
+    /// Returns whether other faults hide everything that could have been observed.
     fn is_masked(&self) -> bool {
         match self {
             Self::Joined { links, still_cut, .. } | Self::Unshaped { links, still_cut, .. } => {
                 *links > 0 && still_cut == links
             }
             Self::Shaped { links, cut, .. } | Self::Flapping { links, cut, .. } => *links > 0 && cut == links,
-            // Others had taken every node that it might have struck.
+            // Other faults had taken every node that it could have struck.
             Self::Killed { nodes }
             | Self::Paused { nodes }
             | Self::Ended { nodes }
@@ -232,18 +233,18 @@ fn every() -> Touches {
     Touches::Every
 }
 
-/// Whether each of the nodes has a process.
+/// Returns whether each of the nodes has a process.
 fn live(nodes: &[NodeProcesses]) -> bool {
     nodes.iter().all(|node| node.processes > 0)
 }
 
-/// Whether evidence suffices.
+/// The weight of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// It does.
+    /// The evidence suffices.
     Proven,
-    /// Nothing could be seen, since other faults cover all of it: a partition every link, or an end of its processes
-    /// the node, or there was no node left to strike. That is no failure, and proves nothing either.
+    /// Other faults hide everything that could have been observed: a partition cut every link, the node's
+    /// processes had ended, or no node was left to strike. This is not a failure, but proves nothing either.
     Masked,
     /// The evidence does not suffice: the run proves nothing.
     Missing,

@@ -17,12 +17,12 @@ const RECOVERY: &str = "recovery";
 const NODE_ENDED: &str = "crash";
 const COMPARED: &str = "compared";
 const SETTLED: &str = "recovered";
-/// One node that served again, as earlier versions recorded it.
+/// The name of a record of earlier versions: one node served again.
 const READY: &str = "ready";
-/// The bound that earlier versions had.
+/// The bound of earlier versions.
 const READY_BOUND_MS: u64 = 15_000;
 
-/// `value` of a fault's beginning or end.
+/// The `value` of a fault's start or stop.
 #[derive(Serialize, Deserialize)]
 struct FaultValue {
     fault: u32,
@@ -97,14 +97,13 @@ impl FaultValue {
 }
 
 impl NemesisAct {
-    /// Reads an event at `time`, in nanoseconds since the run began: an event that is not in our form is
-    /// foreign.
+    /// Reads an event at `time`, in nanoseconds since the run began. An event in another form is foreign.
     pub(crate) fn read(time: u64, f: Value, value: Value, error: Option<String>) -> Self {
         let ours = f.as_str().and_then(|f| ours(time, f, &value, error.as_deref()));
         ours.unwrap_or(Self::Foreign { f, value, error })
     }
 
-    /// `f`, `value` and `error`.
+    /// Returns `f`, `value` and `error`.
     fn written(&self) -> serde_json::Result<(Value, Value, Option<&str>)> {
         let of = |prefix: &str, fault: &FaultName| Value::from(format!("{prefix}{}", fault.family));
         Ok(match self {
@@ -158,7 +157,7 @@ impl NemesisAct {
     }
 }
 
-/// Returns the act, if it is one that our nemesis records.
+/// Returns the act, if it has our nemesis's form.
 fn ours(time: u64, f: &str, value: &Value, error: Option<&str>) -> Option<NemesisAct> {
     if let Some(family) = f.strip_prefix(START) {
         let FaultValue { fault, what, leader, away, event, since_us, late_us, evidence, .. } = parsed(value)?;
@@ -170,7 +169,7 @@ fn ours(time: u64, f: &str, value: &Value, error: Option<&str>) -> Option<Nemesi
                 fault,
                 leader,
                 away,
-                // The earliest versions did not keep the moment apart from that of the evidence.
+                // The earliest versions did not record this moment separately from that of the evidence.
                 since_us: since_us.unwrap_or(time / 1000),
                 late_us: late_us.unwrap_or(0),
                 evidence,

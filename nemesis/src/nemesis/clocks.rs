@@ -1,4 +1,4 @@
-//! Moving the nodes' wall clocks, and setting them right.
+//! Moves the nodes' wall clocks and resets them.
 
 use duress_history::nemesis::{ClockSeen, NodeClock};
 
@@ -6,9 +6,9 @@ use super::*;
 use crate::evidence;
 use duress_arena::clock::{ClockEvidence, MonotonicClocks};
 
-/// How long the processes of one node may take to read their time.
+/// The time that the processes of one node may take to read their clock.
 const CLOCK_DEADLINE: Duration = Duration::from_secs(2);
-/// How many times a clock is read before it counts as not following its setting.
+/// The number of readings before a clock counts as not following its setting.
 const CLOCK_READINGS: usize = 4;
 
 /// A clock that a fault has moved.
@@ -32,7 +32,7 @@ impl Nemesis {
         for node in nodes {
             let (_, page, _) =
                 self.cluster.clock(node).ok_or_else(|| NemesisError::NoClock { node: node.clone() })?;
-            // Healing sets a clock right altogether: two faults cannot have the same.
+            // Healing resets a clock entirely, so two faults cannot share one.
             if let Some(by) = self.moved_by(node) {
                 return Err(NemesisError::ClockTaken { node: node.clone(), by });
             }
@@ -63,7 +63,7 @@ impl Nemesis {
         }
         let since = Instant::now();
         let seen = moved.iter().map(|clock| (clock.node.clone(), Account::default())).collect();
-        // Record the clocks even after a failure: healing sets right those that were moved.
+        // Record the clocks even after a failure, so that healing resets those that were moved.
         self.active.insert(id, (fault.clone(), Active::Clock { clocks: moved }));
         match failed {
             Some(error) => Err(error),
@@ -83,7 +83,7 @@ impl Nemesis {
         self.active.iter().find(|(_, (_, active))| moves(active)).map(|(id, _)| *id)
     }
 
-    /// Sets every clock right, even if another fails, and returns when; returns the first error.
+    /// Resets every clock, even if another fails. Returns the moment, or the first error.
     pub(super) fn heal_clock(
         &mut self,
         clocks: Vec<MovedClock>,
@@ -91,7 +91,7 @@ impl Nemesis {
         let mut seen = Vec::with_capacity(clocks.len());
         let mut first = None;
         for MovedClock { node, page, strobe } in clocks {
-            // Read the clock before it is set right, to know how far a drift went.
+            // Read the clock before the reset, to learn how far a drift went.
             let reached = self.read_clock(&node);
             let steps = strobe.map(|strobe| stop_strobe(&node, strobe)).transpose();
             let reset = page.reset().map_err(|source| NemesisError::Clock { node: node.clone(), source });
@@ -122,7 +122,7 @@ impl Nemesis {
                 if clock.proves() {
                     break;
                 }
-                // A strobe may have stepped between the look at the setting and the look at the process.
+                // A strobe may have stepped between reading the setting and reading the process.
                 clock = self.read_clock(&node)?;
             }
             let away = down.contains(&node);
@@ -148,9 +148,9 @@ impl Nemesis {
 /// The movement of a clock while a fault was in force.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
-    /// How many steps a strobe made.
+    /// The number of steps that a strobe made.
     steps: Option<u64>,
-    /// How far ahead of the machine's clock it was at the end, in nanoseconds.
+    /// Its lead over the machine's clock at the end, in nanoseconds.
     reached_ns: Option<i64>,
 }
 

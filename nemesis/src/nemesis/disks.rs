@@ -1,4 +1,4 @@
-//! Striking the nodes' disks and making them sound again; nodes that end because of it.
+//! Makes the nodes' disks fail and repairs them; explains nodes that end because of it.
 
 use duress_history::nemesis::NodeDisk;
 use nix::sys::signal::Signal;
@@ -7,20 +7,21 @@ use super::*;
 use crate::evidence;
 use duress_arena::disk::{DiskEvidence, FaultDisk, Keep, Lasting};
 
-/// A process that waits for its disk does not stop before the disk answers: this is long enough for all others.
+/// A process that waits for its disk stops only when the disk answers. This time suffices for all other
+/// processes.
 const STOP_BEFORE_POWER_LOSS: Duration = Duration::from_millis(50);
-/// A node that met a failing disk may take so long to end, even after the disk is sound again.
+/// The time that a node that met a failing disk may take to end, even after the disk is repaired.
 const ENDING_AFTER_HEAL: Duration = Duration::from_secs(3);
 
-/// How often a disk that was slow is probed before it counts as still slow.
+/// The number of probes of a slow disk before it counts as still slow.
 const SOUND_TRIES: u64 = 20;
-/// How many probes must meet no error before a disk that failed some by chance counts as sound: at 5 % for each of two
-/// operations, errors that are still there are missed once in five million.
+/// The number of probes that must succeed before a disk that failed at random counts as repaired. At 5 % for each of
+/// two operations, remaining errors are missed once in five million times.
 const SOUND_BY_CHANCE: u64 = 150;
-/// How many bytes that probe asks for: more than is left of a disk that is full.
+/// The number of bytes that the probe requests: more than a full disk has left.
 const PROBED_SPACE: u64 = 64 * 1024;
 
-/// A node whose disk failed some of its operations, and is sound again.
+/// A node whose disk failed some of its operations and has been repaired.
 #[derive(Debug)]
 pub(super) struct HealedDisk {
     node: NodeId,
@@ -29,7 +30,7 @@ pub(super) struct HealedDisk {
 }
 
 impl HealedDisk {
-    /// Whether the node would have ended by now, if it was to.
+    /// Returns whether the node would have ended by now, if at all.
     pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }
@@ -72,8 +73,8 @@ impl Nemesis {
         Ok((Evidence::DiskStruck { nodes: seen }, since))
     }
 
-    /// Makes every disk sound, even if another fails, and starts the nodes that the fault has ended; returns
-    /// the first error.
+    /// Repairs every disk, even if another fails, and starts the nodes that the fault has ended; returns the
+    /// first error.
     pub(super) fn heal_disks(
         &mut self,
         id: u32,
@@ -81,7 +82,7 @@ impl Nemesis {
         nodes: Vec<NodeId>,
         ended: Vec<NodeId>,
     ) -> Result<Evidence, NemesisError> {
-        // A lie only matters when it is found out.
+        // A lying fsync only matters once unsynced data is lost.
         let mut seen = match effect {
             DiskEffect::LyingFsync => self.lose_power(&nodes, Keep::Nothing)?.0,
             _ => blank(&nodes),
@@ -92,8 +93,8 @@ impl Nemesis {
                 let Some(lasting) = fault.lasting() else { continue };
                 match self.disk(node)?.heal(lasting).map_err(|source| disk_error(node, "heal", source)) {
                     Ok(evidence) => {
-                        // Nodes that have ended already are known, and the processes started in their place
-                        // have met no failure.
+                        // Nodes that have ended already are known, and the processes that replaced them have
+                        // not met a failure.
                         let may_end = matches!(lasting, Lasting::Errors(_) | Lasting::NoSpace);
                         if may_end && operations(&evidence) > 0 && !ended.contains(node) {
                             ending.push(node.clone());
@@ -110,7 +111,7 @@ impl Nemesis {
                 Err(error) => _ = first.get_or_insert(error),
             }
         }
-        // Counted from here: checking the disks takes a while, and no crash was looked for meanwhile.
+        // Count from here: the disk checks take a while, and crashes were not watched meanwhile.
         let until = Instant::now() + ENDING_AFTER_HEAL;
         self.healed_disks.extend(ending.into_iter().map(|node| HealedDisk { node, fault: id, until }));
         let dead = effect.target_state() == TargetState::DeadNode || effect == DiskEffect::LyingFsync;
@@ -121,7 +122,7 @@ impl Nemesis {
         }
     }
 
-    /// Has the disk's own probe look whether the disk is sound after `effect`.
+    /// Probes whether the disk is sound after `effect`.
     fn see_sound(&self, effect: DiskEffect, mut seen: NodeDisk) -> Result<NodeDisk, NemesisError> {
         let disk = self.disk(&seen.node)?;
         let others = self.active.values().filter_map(|(_, active)| match active {
@@ -132,7 +133,7 @@ impl Nemesis {
         let (wanted, tries_max) = match effect {
             // A busy machine may make an fsync as slow as the fault did.
             DiskEffect::SlowFsync(_) => (1, SOUND_TRIES),
-            // One probe in ten would meet errors that are still there.
+            // A single probe would meet remaining errors only one time in ten.
             DiskEffect::Eio => (SOUND_BY_CHANCE, SOUND_BY_CHANCE),
             _ => (1, 1),
         };
@@ -149,8 +150,8 @@ impl Nemesis {
         Ok(seen)
     }
 
-    /// Returns the fault that explains why `node` has just ended by itself: one that may end nodes, that is
-    /// in force on it, or was until a moment ago, and has failed operations of it.
+    /// Returns the fault that explains why `node` has just ended by itself: a fault that may end nodes, is in
+    /// force on the node or was until recently, and has failed some of its operations.
     pub(super) fn explains(&mut self, node: &NodeId) -> Option<u32> {
         let in_force = self.active.iter().find_map(|(id, (_, active))| match active {
             Active::Disk { effect, nodes, .. } if effect.may_end_node() && nodes.contains(node) => {
@@ -167,21 +168,22 @@ impl Nemesis {
         in_force.or_else(|| {
             let at = self.healed_disks.iter().position(|after| after.node == *node && !after.is_over())?;
             let fault = self.healed_disks.swap_remove(at).fault;
-            // The process that is started in its place has met no failure.
+            // The process that replaces it has not met a failure.
             self.healed_disks.retain(|after| after.node != *node);
             Some(fault)
         })
     }
 
-    /// Takes the power from `nodes`, all at once: their processes are killed, and unsynced data is undone.
+    /// Cuts the power of `nodes`, all at once: kills their processes and discards unsynced data.
     fn lose_power(&mut self, nodes: &[NodeId], keep: Keep) -> Result<(Vec<NodeDisk>, Instant), NemesisError> {
         self.each_signal(nodes, Signal::SIGSTOP)?;
-        // From here on the nodes do nothing any more, and what their disks have not made durable is lost.
+        // The nodes do nothing from here on, and data that their disks have not made durable is lost.
         let since = Instant::now();
         for node in nodes {
             if let Some(process) = self.cluster.process(node)? {
                 match process.pause(STOP_BEFORE_POWER_LOSS) {
-                    // One that waits for its disk was sent the signal, and will see no error: it stops first.
+                    // A process that waits for its disk has received the signal. It stops before it can see
+                    // an error.
                     Ok(_) | Err(ControlError::Deadline { .. }) => {}
                     Err(source) => {
                         return Err(ClusterError::Signal { node: node.clone(), what: "stop", source }.into());
@@ -201,7 +203,7 @@ impl Nemesis {
         Ok((seen, since))
     }
 
-    /// Has every fsync answered that is held for a fault to strike.
+    /// Answers every fsync that a disk holds until a fault strikes.
     pub(super) fn release_disks(&self) {
         for disk in self.nodes.iter().filter_map(|node| self.cluster.disk(node)) {
             disk.activity().release_held();
@@ -213,7 +215,7 @@ impl Nemesis {
     }
 }
 
-/// How many operations a lasting fault has touched.
+/// Returns the number of operations that a lasting fault has affected.
 fn operations(evidence: &DiskEvidence) -> u64 {
     match evidence {
         DiskEvidence::Touched { operations, .. } => *operations,

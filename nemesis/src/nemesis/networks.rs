@@ -1,4 +1,4 @@
-//! Injecting and healing faults of links: partitions and what happens to packets.
+//! Injects and heals faults of links: partitions and packet effects.
 
 use std::collections::BTreeSet;
 
@@ -8,24 +8,24 @@ use duress_history::nemesis::{LinkReturn, PacketsSeen, Return, Unjudged};
 use super::*;
 use crate::partition::PartitionShape;
 
-/// How many turns of a flapping link are looked at for both of its states, before it counts as not flapping.
+/// The number of half periods observed before a link counts as not flapping.
 const FLAPS_SEEN_MAX: u32 = 24;
 
-/// The largest lateness that trains wait for; later packets are not awaited.
+/// The largest delay for which a train waits.
 const LATENESS_MAX: Duration = Duration::from_secs(2);
-/// How many trains of probes are sent along a link before it counts as not showing what is wanted.
+/// The number of trains of probes sent along a link before the wanted observation counts as missing.
 const TRAINS_MAX: usize = 40;
-/// No further trains are sent after this.
+/// The time after which no further trains are sent.
 const SEEING: Duration = Duration::from_secs(6);
-/// A link of so many bits a second is far slower than the switch, with many others at the same time.
+/// Links of at most this many bits per second are far slower than the switch, even many at a time.
 const SLOW_RATE: u64 = 2_000_000;
 
 /// The observation that probes of an effect should make.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    /// That it is there.
+    /// The effect is there.
     Shown,
-    /// That it is not.
+    /// The effect is gone.
     Gone,
 }
 
@@ -81,7 +81,8 @@ impl Nemesis {
         Ok((Evidence::Cut { links: links.len(), probes_dropped: self.probe_cut(&links)? }, since))
     }
 
-    /// On how many of `links` a probe was dropped. On a busy machine one may not be seen in time, and is sent again.
+    /// Returns on how many of `links` a probe was dropped. On a busy machine a probe may go unseen, and is
+    /// sent again.
     fn probe_cut(&self, links: &[Link]) -> Result<usize, NemesisError> {
         let (mut dropped, mut left) = (0, links.to_vec());
         for _ in 0..PROBE_ROUNDS {
@@ -94,7 +95,7 @@ impl Nemesis {
                     dropped += 1;
                     false
                 }
-                // One that arrives crossed a link that is not cut.
+                // A probe that arrives crossed a link that is not cut.
                 Some(ProbeOutcome::Arrived(_)) | None => false,
                 Some(ProbeOutcome::Silent) => true,
             });
@@ -102,8 +103,8 @@ impl Nemesis {
         Ok(dropped)
     }
 
-    /// Probes `links`, which flap `since`, in one state after the other, until each was seen in both. On those that a
-    /// partition cuts, there is nothing to be seen.
+    /// Probes `links`, which flap from the moment `since`, until each was observed in both states. Links that
+    /// another partition cuts permanently are skipped.
     fn see_flapping(
         &self,
         all: &[Link],
@@ -118,7 +119,7 @@ impl Nemesis {
             if links.is_empty() {
                 break;
             }
-            // Each probe in the first half of a turn, so that it is answered within the same.
+            // Send each probe at the start of a half period, so that its outcome falls into the same one.
             let due = since + half * turn;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let probes = self.switch.probe(links, half.min(PROBE_DEADLINE))?;
@@ -199,7 +200,7 @@ impl Nemesis {
         Ok((evidence, since))
     }
 
-    /// Those of `links` that no partition cuts.
+    /// Returns the `links` that no partition cuts.
     fn open(&self, links: &[Link]) -> Vec<Link> {
         links.iter().filter(|link| self.links.cut_by(link).is_none()).cloned().collect()
     }
@@ -209,7 +210,7 @@ impl Nemesis {
     fn see(&self, effect: PacketEffect, links: &[Link], wanted: Wanted) -> Result<PacketsSeen, NemesisError> {
         let lateness = links.iter().map(|link| self.links.lateness(link)).max().unwrap_or_default();
         let train = effect.train(PROBE_DEADLINE / 10 + lateness.min(LATENESS_MAX));
-        // Packets of many links at once take the switch longer than one link that is fast.
+        // The switch needs longer for packets on many links at once than a single fast link does.
         let at_once = match (effect, wanted) {
             (PacketEffect::Rate(bits), Wanted::Shown) if bits.get() <= SLOW_RATE => links.len(),
             (PacketEffect::Rate(_), _) => 1,
@@ -251,7 +252,8 @@ impl Nemesis {
         let all: Vec<Link> = links.iter().map(|(link, _)| link.clone()).collect();
         let mut packets_met = self.met(effect, links)?;
         if packets_met == 0 {
-            // The target was silent on these links: probes show that the effect is there, where no partition cuts them.
+            // The target was silent on these links, so probes must show the effect, on links that no
+            // partition cuts.
             self.see(effect, &self.open(&all), Wanted::Shown)?;
             packets_met = self.met(effect, links)?;
         }
@@ -261,7 +263,7 @@ impl Nemesis {
         let at = self.switch.apply(&self.links.policies(&all))?;
         let returns = self.probe_open(&all, at)?;
         let (probes_arrived, still_cut) = counted(&returns);
-        // Packets that another fault affects too cannot show that this one has no effect any more.
+        // Packets that another fault also affects cannot show that this one is gone.
         let others: BTreeSet<&Link> = self.active.values().flat_map(|(_, active)| shaped(active)).collect();
         let free: Vec<Link> = self.open(&all).into_iter().filter(|link| !others.contains(link)).collect();
         let after = self.see(effect, &free, Wanted::Gone)?;
@@ -277,7 +279,7 @@ impl Nemesis {
         Ok(met)
     }
 
-    /// When a probe crosses each of `links`, which were opened `at`, unless another fault cuts it.
+    /// Returns when a probe crosses each of `links`, opened at the moment `at`, unless another fault cuts it.
     fn probe_open(&self, links: &[Link], at: Instant) -> Result<Vec<LinkReturn>, NemesisError> {
         let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let mut returns = Vec::with_capacity(links.len());
@@ -298,7 +300,7 @@ impl Nemesis {
             if lost.is_empty() {
                 break;
             }
-            // A probe is a datagram: under load one may be lost without a cut, so the lost ones are sent again.
+            // A probe is a datagram: under load it may be lost without a cut, so lost ones are sent again.
             let before = at.elapsed();
             let mut outcomes = self.switch.probe(&lost, PROBE_DEADLINE + lateness)?.into_iter();
             lost.retain(|link| match outcomes.next() {
@@ -316,14 +318,15 @@ impl Nemesis {
         Ok(returns)
     }
 
-    /// Packets of the target and the clients that the link's policy has dropped so far: all but our own probes.
+    /// Returns how many packets of the target and the clients the link has dropped so far, without the
+    /// nemesis's own probes.
     fn dropped(&self, link: &Link) -> Result<u64, NemesisError> {
         let counters = self.switch.counters(link.0.as_str(), link.1.as_str())?;
         Ok(counters.dropped_packets.saturating_sub(counters.dropped_probes))
     }
 }
 
-/// How many links a probe has crossed, and how many another fault cuts.
+/// Returns how many links a probe has crossed, and how many another fault cuts.
 fn counted(returns: &[LinkReturn]) -> (usize, usize) {
     let count = |is: fn(&Return) -> bool| returns.iter().filter(|link| is(&link.came)).count();
     (

@@ -1,4 +1,4 @@
-//! Killing, ending, pausing and resuming nodes.
+//! Kills, ends, pauses and resumes nodes.
 
 use duress_arena::Pid;
 use duress_history::nemesis::NodeResumed;
@@ -6,11 +6,11 @@ use nix::sys::signal::Signal;
 
 use super::*;
 
-/// How long a node may take to end when it is asked to, before it is killed.
+/// The time that a node may take to end after SIGTERM, before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
 impl Nemesis {
-    /// Starts `nodes`, and sees what lives on each.
+    /// Starts `nodes` and counts the processes of each.
     pub(super) fn start(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeProcesses>, NemesisError> {
         for node in nodes {
             self.cluster.start(node)?;
@@ -18,12 +18,12 @@ impl Nemesis {
         self.each(nodes, "look at", |process| Ok(process.alive()?.pids))
     }
 
-    /// Kills everything that lives on `nodes`, on all of them at once, and sees it gone.
+    /// Kills every process of `nodes`, on all nodes at once, and verifies that none is left.
     pub(super) fn kill(&mut self, nodes: &[NodeId]) -> Result<(Vec<NodeProcesses>, Instant), NemesisError> {
         let struck = self.strike(nodes, Signal::SIGKILL)?;
         let since = Instant::now();
         let mut seen = self.each(nodes, "kill", |process| Ok(process.kill(SIGNAL_DEADLINE)?.pids))?;
-        // Processes that ended between the signal and the look at them were killed all the same.
+        // Processes that ended between the signal and the count were killed all the same.
         for (seen, struck) in seen.iter_mut().zip(struck) {
             seen.processes = seen.processes.max(struck);
         }
@@ -40,7 +40,7 @@ impl Nemesis {
         let seen = self.each(nodes, "end", |process| {
             match process.terminate(GRACE) {
                 Ok(ended) if ended.left == 0 => Ok(1),
-                // A node may wait for others before it ends, and those may be away.
+                // A node may wait for other nodes before it ends, and those may be down.
                 Ok(_) | Err(ControlError::Deadline { .. }) => Ok(1 + process.kill(SIGNAL_DEADLINE)?.pids),
                 Err(error) => Err(error),
             }
@@ -51,7 +51,7 @@ impl Nemesis {
         Ok((seen, since))
     }
 
-    /// Stops everything that lives on `nodes`, on all of them at once, and sees every thread stopped.
+    /// Stops every process of `nodes`, on all nodes at once, and verifies that every thread is stopped.
     pub(super) fn pause(&mut self, nodes: &[NodeId]) -> Result<(Vec<NodeProcesses>, Instant), NemesisError> {
         self.strike(nodes, Signal::SIGSTOP)?;
         let since = Instant::now();
@@ -59,8 +59,8 @@ impl Nemesis {
         Ok((seen, since))
     }
 
-    /// Lets everything on the nodes of `paused` continue, and sees it go on; beside each node is its process as it was
-    /// paused.
+    /// Resumes every process on the nodes of `paused` and observes its progress. Each node comes with its
+    /// first process at the time of the pause.
     pub(super) fn resume(
         &mut self,
         paused: &[(NodeId, Option<Pid>)],
@@ -88,22 +88,22 @@ impl Nemesis {
         Ok(seen)
     }
 
-    /// Returns the first process of each node that runs.
+    /// Returns the first process of each node, or `None` for a node that is not running.
     pub(super) fn pids(&mut self, nodes: &[NodeId]) -> Result<Vec<(NodeId, Option<Pid>)>, NemesisError> {
         let pid =
             |node: &NodeId| Ok((node.clone(), self.cluster.process(node)?.map(|process| process.pid())));
         nodes.iter().map(pid).collect()
     }
 
-    /// Sends `signal` to everything that lives on `nodes`; returns the number of processes of each.
+    /// Sends `signal` to every process of `nodes`; returns the number of processes on each node.
     pub(super) fn strike(&mut self, nodes: &[NodeId], signal: Signal) -> Result<Vec<usize>, NemesisError> {
         let struck = self.each_signal(nodes, signal)?;
-        // What waits for its disk neither ends nor stops before that answers.
+        // A process that waits for its disk ends or stops only when the disk answers.
         self.release_disks();
         Ok(struck)
     }
 
-    /// The same, while disks that are held stay so.
+    /// Does the same, but leaves held fsyncs unanswered.
     pub(super) fn each_signal(
         &mut self,
         nodes: &[NodeId],
@@ -113,7 +113,7 @@ impl Nemesis {
         Ok(struck.into_iter().map(|node| node.processes).collect())
     }
 
-    /// Does `act` to each of `nodes` that runs; `act` returns the number of processes that it struck.
+    /// Applies `act` to each of `nodes` that runs. `act` returns the number of processes that it struck.
     fn each(
         &mut self,
         nodes: &[NodeId],

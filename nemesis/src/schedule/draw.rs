@@ -1,4 +1,4 @@
-//! One item of a mix, drawn: which fault it is this time, how long it lasts, and what comes with it.
+//! Draws the faults of one item of a mix: the variant, the targets, the duration and the event.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,21 +20,22 @@ use crate::story::{Stage, Story};
 use crate::trigger::{DiskOperation, Event};
 use crate::variant::Kind;
 
-/// How often a clock goes beyond what the promise allows, where it rests on clocks; otherwise it is any clock fault.
+/// The probability that a drawn clock fault exceeds the clock bound of the target's promise, if there is one.
+/// Otherwise any clock fault is drawn.
 const BEYOND_BOUND: f64 = 0.75;
-/// How often a choice of nodes is of those with a role that the target names, where it names any.
+/// The probability that a choice of nodes uses one of the target's own roles, if it has any.
 const OF_ROLES: f64 = 0.2;
-/// How often clocks and links of every node are struck at once.
+/// The probability that a clock or packet fault strikes every node.
 const OF_ALL: f64 = 0.25;
-/// The same of disks that keep what they have promised: a power loss does not choose its nodes, and what was acknowledged
-/// must survive one of all.
+/// The same for disk faults that keep acknowledged data: a power failure does not choose its nodes, and
+/// acknowledged data must survive one of all nodes.
 const POWER_OF_ALL: f64 = 0.6;
-/// How long a fault waits for its event before it is given up, at least.
+/// The shortest time a fault waits for its event before it is dropped.
 const WAITS_MIN: Duration = Duration::from_secs(2);
-/// How often a fault that is drawn waits for an event instead of a time.
+/// The probability that a drawn fault waits for an event instead of a time.
 const WAITS: f64 = 0.12;
 
-/// What `spec` is this time, in a mix of these families.
+/// Draws the faults of `spec` for this turn, in a mix of these families.
 pub(super) fn draw(
     spec: &FaultSpec,
     turn: Turn,
@@ -70,13 +71,13 @@ pub(super) fn draw(
     let on = on.map(|event| Trigger { event, lasts_ms });
     let waits_ms = match on {
         None => 0,
-        // Half of what is left of a short run, so that there is a place for it.
+        // Half of the remaining time in a short run, so that the fault finds a place.
         Some(_) => millis(WAITS_MIN.max(options.interval * 4).min(options.time_limit / 2)),
     };
     Draft { acts: vec![Act { after_ms: 0, within_ms: waits_ms + lasts_ms, on, fault }], size }
 }
 
-/// An event that `fault` waits for: one that comes soon, as far as that is known.
+/// Draws an event for `fault` to wait for. Every choice is expected to come soon.
 fn event(fault: &Fault, families: &BTreeSet<Family>, rng: &mut impl Rng) -> Option<Event> {
     match fault.family() {
         Family::Packet | Family::Clock => return None,
@@ -138,11 +139,11 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
     }
 }
 
-/// Draws clocks that are wrong while the leader is cut off.
+/// Draws a clock fault together with a partition of the leader.
 ///
-/// A promise that rests on clocks is a lease: it is renewed for as long as its holder hears from the others,
-/// and a clock alone cannot break it. So the leader is cut off first, and the clocks are moved while it
-/// relies on its own.
+/// A promise that rests on clocks is a lease. Its holder renews it for as long as it hears from the others,
+/// so a clock fault alone cannot break it. The partition isolates the leader, and the clocks move while the
+/// leader relies on its own.
 fn clock_and_cut(
     effect: Option<ClockEffect>,
     selector: Option<&Selector>,
@@ -154,7 +155,7 @@ fn clock_and_cut(
         (None, Some(bound)) if rng.random_bool(BEYOND_BOUND) => clock_bound::draw_beyond(bound, rng),
         (None, _) => ClockEffect::draw(options.nodes.len(), |_| true, rng),
     };
-    // All clocks, unless some were requested: the leader's is among them, whichever node that is.
+    // All clocks, unless the user named some: the leader's clock is then among them, whichever node leads.
     let all = Selector::All;
     let targets = selector.unwrap_or(&all).targets(options.nodes, options.clients, options.nodes.len(), rng);
     let shape = PartitionShape::IsolateLeader;

@@ -1,4 +1,5 @@
-//! Whether faults can be in force together: what gets into the way of what, and how many nodes are away at each moment.
+//! Decides whether faults can be in force together: which faults interfere, and how many nodes they disable
+//! at each moment.
 
 use duress_history::NodeId;
 
@@ -10,7 +11,7 @@ use crate::loss::{LossLimit, lost};
 use crate::partition::PartitionShape;
 use crate::selector::Targets;
 
-/// From when until when a fault may be in force, both included, in milliseconds.
+/// The interval in which a fault may be in force, both ends included, in milliseconds.
 #[derive(Clone, Copy)]
 struct Window {
     from: u64,
@@ -28,9 +29,10 @@ impl Window {
     }
 }
 
-/// Whether `draft`, drawn for this item of the mix, can begin at `at_ms` beside what is `placed`.
+/// Returns whether `draft`, drawn for this item of the mix, can begin at `at_ms` beside the `placed` drafts.
 ///
-/// The size of what the user named is the user's business, as far as it meets faults of other items.
+/// The loss limit counts all placed faults beside a drawn draft, but only those of the same item beside a
+/// draft whose size the user named.
 pub(super) fn fits(
     draft: &Draft,
     item: usize,
@@ -41,7 +43,7 @@ pub(super) fn fits(
     let meet = |a: Window, b: Window| a.from <= b.to && b.from <= a.to;
     let (open, own): (Vec<_>, Vec<_>) =
         draft.acts.iter().map(|act| (Window::of(act, at_ms), act)).partition(|(_, act)| is_open(act));
-    // One fault of an item waits at a time.
+    // At most one fault of an item waits for an open event at a time.
     let mut waiting = placed.iter().filter(|placed| placed.item == item).flat_map(windows);
     if waiting.any(|(other, taken)| is_open(taken) && open.iter().any(|(window, _)| meet(*window, other))) {
         return false;
@@ -56,7 +58,7 @@ pub(super) fn fits(
     }
     let is_counted = |placed: &&Placed| draft.size == Size::Drawn || placed.item == item;
     let counted: Vec<(Window, &Act)> = placed.iter().filter(is_counted).flat_map(planned).collect();
-    // More nodes are away only where a fault begins.
+    // The number of disabled nodes only grows where a fault begins.
     let beginnings = own.iter().chain(&all).map(|(window, _)| window.from);
     let whole = Window { from: at_ms, to: at_ms + draft.lasts_ms() };
     beginnings.filter(|moment| whole.contains(*moment)).all(|moment| {
@@ -64,7 +66,7 @@ pub(super) fn fits(
             let now = acts.iter().filter(|(window, _)| window.contains(moment));
             now.map(|(_, act)| of(&act.fault, options.nodes)).sum()
         };
-        // A process can be ended or stopped once; one that is to be must be there.
+        // A process can be ended or stopped only once, so each such fault needs nodes of its own.
         if count(&own, ended) > 0 && count(&own, ended) + count(&all, ended) > options.nodes.len() {
             return false;
         }
@@ -73,8 +75,9 @@ pub(super) fn fits(
     })
 }
 
-/// Whether `fault` can begin although the `late` of the faults `in_force` were to be over by then: they do not get into its
-/// way, and no more nodes are away for it than `losses` allows.
+/// Returns whether `fault` can begin although the `late` ones of the faults `in_force` were planned to be
+/// over by then: it interferes with none of them, and together with the faults in force it disables no more
+/// nodes than `losses` allows.
 #[must_use]
 pub fn joins(
     fault: &Fault,
@@ -101,7 +104,7 @@ fn windows(placed: &Placed) -> impl Iterator<Item = (Window, &Act)> {
     placed.draft.acts.iter().map(|act| (Window::of(act, placed.at_ms), act))
 }
 
-/// How many nodes' processes the fault ends or stops.
+/// Returns the number of nodes whose processes the fault ends or stops.
 fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
     let ends = match fault {
         Fault::Kill { .. } | Fault::Pause { .. } | Fault::Restart { .. } => true,
@@ -113,9 +116,9 @@ fn ended(fault: &Fault, nodes: &[NodeId]) -> usize {
     if ends { fault.targets().map_or(0, |targets| targets.count().min(nodes.len())) } else { 0 }
 }
 
-/// Whether two faults get into each other's way, so that one of them would have nothing to do or nothing to show.
+/// Returns whether two faults interfere, so that one of them would have no effect or leave no evidence.
 fn clash(one: &Fault, other: &Fault) -> bool {
-    // Named nodes cannot be chosen otherwise, and what was chosen before may be among them.
+    // Named nodes cannot be replaced by others, and an earlier choice may have fallen on them.
     let processes = one.needs_live_nodes() && other.needs_live_nodes();
     let same_nodes = match (one.targets(), other.targets()) {
         (Some(Targets::Nodes(nodes)), Some(Targets::Nodes(others))) => {
@@ -129,13 +132,13 @@ fn clash(one: &Fault, other: &Fault) -> bool {
         |is: fn(&Fault) -> bool, with: fn(&Fault) -> bool| is(one) && with(other) || is(other) && with(one);
     let is_clock = |fault: &Fault| fault.family() == Family::Clock;
     processes && same_nodes
-        // A clock is set right for one fault only, and one that is stopped does not tell its time.
+        // Healing resets a clock for one fault only, and a paused process does not report its time.
         || both(is_clock)
         || pair(is_clock, |fault| fault.family() == Family::Pause)
-        // What one does to packets hides what the other does.
+        // One packet effect hides the other.
         || both(|fault| fault.family() == Family::Packet)
-        // A link flaps in one rhythm.
+        // A link flaps with one period only.
         || both(|fault| matches!(fault, Fault::Partition { shape: PartitionShape::Flapping(_), .. }))
-        // A disk has a lasting fault once.
+        // A disk holds one lasting fault at a time.
         || both(|fault| matches!(fault, Fault::Disk { effect, .. } if effect.target_state() == TargetState::LiveNode))
 }

@@ -27,44 +27,46 @@ use crate::selector::Selector;
 use crate::spec::{FaultSpec, Wanted};
 use crate::trigger::Event;
 
-/// The random stream that schedules draw from, so that other uses of the seed do not disturb it.
+/// The random stream of the schedule, so that other uses of the seed do not disturb it.
 const STREAM: u64 = 1;
-/// How much later than was drawn a fault may begin for the sake of those that are in force then, in intervals.
+/// The longest delay of a fault that does not fit at its drawn moment, in intervals.
 const PATIENCE: u64 = 4;
-/// How often an item of a mix that found no place at all is drawn anew, as a short one.
+/// The number of further draws, as a short fault, for an item that found no place.
 const ATTEMPTS: usize = 20;
 
-/// A fault and when it starts and stops, in milliseconds since clients began.
+/// A fault with its start and stop, in milliseconds since clients began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduledFault {
     /// Its number in the schedule, from 1.
     #[serde(default)]
     pub id: u32,
-    /// When it is injected, or begins to wait.
+    /// The moment at which it is injected, or begins to wait for its event.
     pub start_ms: u64,
-    /// When it is healed; later than `start_ms`. Where it is injected later than planned, it is healed so much later too,
-    /// but never after the end of the clients.
+    /// The moment at which it is healed, after `start_ms`. A fault that is injected late is healed late by
+    /// the same amount, but never after the clients end.
     pub stop_ms: u64,
-    /// What it waits for.
+    /// The event it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Trigger>,
-    /// What it is.
+    /// The fault.
     #[serde(flatten)]
     pub fault: Fault,
 }
 
-/// What a fault waits for, and how long it then lasts. One whose event does not come in time is not injected.
+/// The event a fault waits for, and how long the fault then lasts. A fault whose event does not come in time
+/// is not injected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// How long the fault lasts, in milliseconds; it waits until so long before its `stop_ms`.
+    /// How long the fault lasts, in milliseconds. It waits until this long before its `stop_ms`.
     pub lasts_ms: u64,
 }
 
 impl Trigger {
-    /// Whether no other fault of the schedule decides when the event comes, so that the schedule cannot know it.
+    /// Returns whether the schedule cannot know when the event comes, because it does not follow another
+    /// fault of the schedule.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !matches!(self.event, Event::Start { fault: Some(_), .. } | Event::Heal { fault: Some(_), .. })
@@ -72,52 +74,52 @@ impl Trigger {
 }
 
 impl ScheduledFault {
-    /// Whether it may begin at any moment while it waits for its event.
+    /// Returns whether it may begin at any moment while it waits for its event.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.on.as_ref().is_some_and(Trigger::is_open)
     }
 
-    /// How long it is in force.
+    /// Returns how long it is in force.
     #[must_use]
     pub fn lasts(&self) -> Duration {
         let planned = self.stop_ms.saturating_sub(self.start_ms);
         Duration::from_millis(self.on.as_ref().map_or(planned, |trigger| trigger.lasts_ms.min(planned)))
     }
 
-    /// The last moment at which it can be injected as planned.
+    /// Returns the last moment at which it can be injected as planned.
     #[must_use]
     pub fn latest(&self) -> Duration {
         Duration::from_millis(self.stop_ms).saturating_sub(self.lasts())
     }
 }
 
-/// What a mix is expanded with.
+/// The cluster, the limits and the seed for the expansion of a mix.
 #[derive(Clone, Debug)]
 pub struct MixOptions<'a> {
     /// The nodes of the cluster; not empty.
     pub nodes: &'a [NodeId],
     /// The client hosts; not empty.
     pub clients: &'a [NodeId],
-    /// The roles that the target names, beside those that the run keeps track of.
+    /// The target's own roles, in addition to those that the run tracks for every target.
     pub roles: &'a [Role],
     /// The run's seed.
     pub seed: u64,
-    /// Mean time from one fault's start to the next one's.
+    /// Mean time between the starts of two faults.
     pub interval: Duration,
-    /// No fault starts before this.
+    /// The earliest start of a fault.
     pub warm_up: Duration,
-    /// Every fault has stopped by then.
+    /// The latest stop of a fault.
     pub time_limit: Duration,
-    /// The target's own time-outs, the first of them that after which another node leads; not empty.
+    /// The target's own time-outs, the election time-out first; not empty.
     pub time_outs: &'a [Duration],
-    /// How many nodes faults that are drawn may take away at once.
+    /// The limit on the nodes that randomly drawn faults disable at once.
     pub losses: LossLimit,
-    /// What the target's promise demands of clocks, where it rests on them.
+    /// The bound on clocks that the target's promise rests on, if it does.
     pub clock_bound: Option<ClockBound>,
 }
 
-/// A mix that this cluster cannot have.
+/// A mix that does not fit the cluster.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MixError {
     /// The shape needs more nodes.
@@ -132,7 +134,7 @@ pub enum MixError {
         /// The nodes there are.
         nodes: usize,
     },
-    /// A named node is none of the cluster's.
+    /// The cluster does not have a named node.
     #[error("the fault \"{fault}\" names the node {node}, which the cluster does not have (it has {known})")]
     UnknownNode {
         /// The item.
@@ -142,7 +144,7 @@ pub enum MixError {
         /// The cluster's nodes.
         known: String,
     },
-    /// A role that the target does not name.
+    /// The target does not have a named role.
     #[error("the fault \"{fault}\" names the role {role}, which the target does not have (it has {known})")]
     UnknownRole {
         /// The item.
@@ -157,71 +159,73 @@ pub enum MixError {
 /// One fault of a draft. Times are relative to the beginning of the draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Act {
-    /// When it begins, in milliseconds.
+    /// Its beginning, in milliseconds.
     pub(crate) after_ms: u64,
-    /// How long it may take until it is over, in milliseconds.
+    /// The longest time from then until it is over, in milliseconds.
     pub(crate) within_ms: u64,
-    /// What it waits for; a fault that is named here is one of the same draft, counted from 1.
+    /// The event it waits for. A fault number in it counts the faults of this draft, from 1.
     pub(crate) on: Option<Trigger>,
-    /// What it is.
     pub(crate) fault: Fault,
 }
 
-/// Faults that belong together, before they have their time.
+/// Faults that belong together, before they are placed in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
     /// The faults, in order of their beginnings.
     pub(crate) acts: Vec<Act>,
-    /// Who decided how many nodes they strike.
+    /// The origin of the number of nodes that they strike.
     pub(crate) size: Size,
 }
 
 impl Draft {
-    /// How long it takes from its beginning until all of it is over, in milliseconds.
+    /// Returns the time from the beginning until all faults are over, in milliseconds.
     fn lasts_ms(&self) -> u64 {
         self.acts.iter().map(|act| act.after_ms + act.within_ms).max().unwrap_or(0)
     }
 }
 
-/// Which turn of an item of a mix a draft is for.
+/// The turn of an item of a mix for which a draft is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The first: it is to come, whatever happens.
+    /// The first turn: it takes place whatever happens.
     First,
-    /// One after the first.
+    /// A turn after the first.
     Later,
-    /// The first, in a run that had no place for one as long as it was drawn.
+    /// The first turn, in a run that had no place for the fault with its drawn duration.
     Last,
 }
 
-/// Who decided how many nodes faults strike.
+/// The origin of the number of nodes that faults strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// The user: `all`, `leader`, `n1+n2`, a shape of a partition, a story.
+    /// The user named it: `all`, `leader`, `n1+n2`, a partition shape, a story.
     Named,
-    /// Chance.
+    /// Chance decided it.
     Drawn,
 }
 
-/// A draft that has its time, in milliseconds since clients began.
+/// A draft with its start, in milliseconds since clients began.
 #[derive(Debug)]
 struct Placed {
     at_ms: u64,
-    /// The item of the mix that it was drawn for.
+    /// The item of the mix for which it was drawn.
     item: usize,
     draft: Draft,
 }
 
 /// Expands `mix` into faults, ordered by start.
 ///
-/// Each item of the mix has its turn once before any comes again. A fault, or a story, begins at the moment drawn for it or
-/// a little later: as soon as it neither gets into the way of what is in force then, nor takes away, together with that,
-/// more nodes than [`MixOptions::losses`] allows. What alone takes away more has its moment for itself. A fault that waits
-/// for an event is held against the others when the event comes, by [`joins`].
+/// Each item of the mix has one turn before any item has another. A fault or a story begins at the moment
+/// drawn for it, or at the first later moment at which it fits: it must not interfere with the faults in
+/// force then, and together with them must disable no more nodes than [`MixOptions::losses`] allows. A fault
+/// that exceeds the limit alone begins only while no other fault disables nodes. A fault that waits for an
+/// event is checked against the others when the event comes, by [`joins`].
 ///
-/// The first faults of an item wait for no event that might not come, and where the run is too short for them as drawn,
-/// they are drawn as short ones: an item is missing only where the run is too short for any fault of it.
+/// The first faults of an item do not wait for an event that might not come. If the run is too short for them
+/// as drawn, they are drawn again as short faults. An item is missing only if the run is too short for any
+/// fault of it.
 ///
+/// The same mix and options give the same schedule on every machine.
 /// The same mix and options give the same schedule, whatever the machine.
 ///
 /// # Errors
@@ -235,7 +239,7 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     let families: BTreeSet<Family> = mix.iter().filter_map(FaultSpec::family).collect();
     let interval = millis(options.interval).max(1);
     let limit = millis(options.time_limit);
-    // Drafts that are over before anything more begins are kept apart: a long run has thousands.
+    // Keep the drafts that are over apart, since a long run has thousands.
     let (mut placed, mut over): (Vec<Placed>, Vec<Placed>) = (Vec::new(), Vec::new());
     let mut found = vec![false; mix.len()];
     let mut bag: Vec<usize> = Vec::new();
@@ -246,7 +250,7 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
             bag.shuffle(&mut rng);
         }
         over.extend(placed.extract_if(.., |placed| placed.at_ms + placed.draft.lasts_ms() + 1 < at));
-        // Those that find no place now come before any other the next time.
+        // Items without a place stay at the end of the bag and are tried first the next time.
         for turn in (0..bag.len()).rev() {
             let item = bag[turn];
             let turn_of = if found[item] { Turn::Later } else { Turn::First };
@@ -274,7 +278,7 @@ pub fn expand(mix: &[FaultSpec], options: &MixOptions<'_>) -> Result<Vec<Schedul
     Ok(schedule(placed))
 }
 
-/// The first moment in `from` at which `draft` can begin.
+/// Returns the first moment in `from` at which `draft` can begin.
 fn place(
     draft: &Draft,
     item: usize,
@@ -292,9 +296,9 @@ fn place(
     moments.into_iter().find(|moment| fits(draft, item, *moment, placed, options))
 }
 
-/// The faults of all drafts, ordered and numbered.
+/// Orders and numbers the faults of all drafts.
 fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
-    // With each fault, the draft that it is of and its number there.
+    // Each fault, with the number of its draft and its number in that draft.
     let mut faults = Vec::new();
     for (number, Placed { at_ms, draft, .. }) in placed.into_iter().enumerate() {
         for (act, Act { after_ms, within_ms, on, fault }) in (1_u32..).zip(draft.acts) {
@@ -303,7 +307,7 @@ fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
             faults.push((number, act, fault));
         }
     }
-    // Stable: what begins at the same moment stays in the order of its draft.
+    // The sort is stable: faults that begin together stay in the order of their draft.
     faults.sort_by_key(|(_, _, fault)| fault.start_ms);
     let ids: Vec<((usize, u32), u32)> =
         faults.iter().zip(1..).map(|((draft, act, _), id)| ((*draft, *act), id)).collect();
@@ -328,7 +332,7 @@ fn check(spec: &FaultSpec, options: &MixOptions<'_>) -> Result<(), MixError> {
         }
         _ => &[],
     };
-    // A client's links lead to the nodes, of which one is enough.
+    // A packet fault on a client's links needs only one node at their other end.
     let of_clients = match (&spec.what, spec.selector()) {
         (Wanted::Packet(..), Some(Selector::Clients)) => true,
         (Wanted::Packet(..), Some(Selector::Nodes(hosts))) => {

@@ -35,7 +35,8 @@ fn expanded(
     expand(&FaultSpec::parse_mix(text).expect("a good mix"), &options)
 }
 
-/// Returns the faults in force at every beginning of a fault, without those whose event the schedule cannot know.
+/// Returns the faults in force at the start of each fault, except faults that wait for an event the schedule
+/// cannot know.
 fn moments(faults: &[ScheduledFault]) -> impl Iterator<Item = Vec<&ScheduledFault>> {
     faults.iter().filter(|begun| !begun.is_open()).map(|begun| {
         let now = |fault: &&ScheduledFault| {
@@ -83,7 +84,7 @@ fn a_short_run_has_a_fault_of_every_family_too() {
         let faults = expanded("partition,kill,pause,restart,disk", seed, short).expect("expands");
         for family in [Family::Partition, Family::Kill, Family::Pause, Family::Restart, Family::Disk] {
             let mut of_family = faults.iter().filter(|fault| fault.fault.family() == family);
-            // The first waits for nothing: an event might not come.
+            // The first fault does not wait for an event, which might not come.
             assert!(of_family.any(|fault| fault.on.is_none()), "seed {seed}: no {}", family.name());
         }
     }
@@ -129,12 +130,12 @@ fn no_more_nodes_are_away_than_is_tolerated_but_for_a_moment() {
                 let lost = |fault: &ScheduledFault| lost(&fault.fault, &names("n"));
                 let away: Vec<_> = now.iter().filter(|fault| lost(fault) > 0).collect();
                 let all: usize = away.iter().map(|fault| lost(fault)).sum();
-                // What alone takes away more is alone, and back at once.
+                // A fault that exceeds the limit alone is alone, and short.
                 let moment = away.len() == 1 && away[0].lasts() <= Duration::from_millis(400);
                 assert!(all <= most || moment, "seed {seed}, {tolerated} tolerated: {away:?}");
             }
         }
-        // What was asked for by name is as large, and lasts as long, as that says.
+        // A fault named with its size is as large as its name says, and lasts longer.
         let named = expanded("kill:all", seed, |_| {}).expect("expands");
         assert!(named.iter().all(|fault| lost(&fault.fault, &names("n")) == NODES));
         assert!(named.iter().any(|fault| fault.lasts() > Duration::from_secs(1)));
@@ -159,7 +160,7 @@ fn a_process_is_ended_or_stopped_by_one_fault_at_a_time() {
                     .filter_map(|fault| fault.fault.targets())
                     .collect();
                 let named = processes.iter().filter(|targets| matches!(targets, Targets::Nodes(_))).count();
-                // A story may follow up on nodes of its own.
+                // A story may name nodes of its own.
                 assert!(named <= 1 || mix.contains("story") || mix == "all", "seed {seed}, {mix}: {now:?}");
                 let of_chance = processes.iter().filter(|targets| !matches!(targets, Targets::Nodes(_)));
                 let count: usize = of_chance.map(|targets| targets.count()).sum();

@@ -1,4 +1,4 @@
-//! How long faults last: some well below the target's own time-outs, some just around one, some well above.
+//! Durations of faults: some well below the target's own time-outs, some around one, some well above.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use super::millis;
 use crate::disk_fault::TargetState;
 use crate::fault::Fault;
 
-/// The range of a fault that is back at once, in milliseconds.
+/// The duration of a fault that is healed at once, in milliseconds.
 const SHORT_MS: std::ops::RangeInclusive<u64> = 50..=400;
-/// How much of a time-out a fault takes that lasts about as long, in percent.
+/// The duration of a fault that lasts about as long as a time-out, in percent of it.
 const AROUND: std::ops::RangeInclusive<u64> = 80..=130;
-/// How much of a time-out a fault takes that lasts well longer, in percent.
+/// The duration of a fault that lasts well beyond a time-out, in percent of it.
 const ABOVE: std::ops::RangeInclusive<u64> = 150..=300;
-/// How often the first time-out, after which another node leads, is the one that counts, in percent.
+/// The probability that the election time-out, the first one, is used, in percent.
 const OF_ELECTIONS: u32 = 70;
 
-/// A length of time, held against a time-out of the target.
+/// A duration relative to a time-out of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Band {
-    /// Back before most others have noticed.
+    /// Over before most other nodes have noticed.
     Short,
     /// About as long as a time-out.
     Around,
-    /// Well longer than a time-out.
+    /// Much longer than a time-out.
     Above,
 }
 
-/// How often a fault has a length of each band.
+/// The relative frequency of each band.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bands {
     short: u32,
@@ -40,10 +40,11 @@ impl Bands {
     pub(crate) const SHORT: Self = Self { short: 1, around: 0, above: 0 };
     pub(crate) const LONG: Self = Self { short: 0, around: 1, above: 2 };
 
-    /// Those of `fault`.
+    /// Returns the frequencies for `fault`.
     ///
-    /// A process that is back at once meets the others while they still count on it; a pause or a cut that is over before
-    /// they have noticed changes little; and what only slows down needs its time.
+    /// A process that returns at once meets nodes that still count on it. A pause or a cut that ends before
+    /// the others have noticed changes little. Faults that only slow the target down need time to have an
+    /// effect.
     pub(crate) fn of(fault: &Fault) -> Self {
         match fault {
             Fault::Kill { .. } | Fault::Restart { .. } => Self { short: 10, around: 4, above: 6 },
@@ -55,7 +56,8 @@ impl Bands {
         }
     }
 
-    /// The same for a fault that the user named: it is to be noticed more often than not.
+    /// Returns the frequencies for a fault that the user named: other nodes should notice it more often than
+    /// not.
     pub(crate) fn longer(self) -> Self {
         Self { above: self.above * 2, ..self }
     }
@@ -70,17 +72,17 @@ impl Bands {
     }
 }
 
-/// What lengths of time are held against: the target's time-outs, the first of them that after which another node leads.
+/// The target's time-outs, to which durations are relative. The first is the election time-out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing<'a>(pub(crate) &'a [Duration]);
 
 impl Timing<'_> {
-    /// How long it takes until another node leads, in milliseconds.
+    /// Returns the election time-out, in milliseconds.
     pub(crate) fn election_ms(self) -> u64 {
         self.0.first().map_or(1000, |election| millis(*election)).max(1)
     }
 
-    /// A length of time, in milliseconds, in one of `bands`.
+    /// Draws a duration in one of `bands`, in milliseconds.
     pub(crate) fn lasts_ms(self, bands: Bands, rng: &mut impl Rng) -> u64 {
         let band = bands.draw(rng);
         let of_elections = self.0.len() < 2 || rng.random_ratio(OF_ELECTIONS, 100);
@@ -89,14 +91,14 @@ impl Timing<'_> {
         self.of_ms(band, time_out, rng)
     }
 
-    /// A length of time in `band`, held against the time after which another node leads, in milliseconds.
+    /// Draws a duration in `band` relative to the election time-out, in milliseconds.
     pub(crate) fn election_band_ms(self, band: Band, rng: &mut impl Rng) -> u64 {
         self.of_ms(band, self.election_ms(), rng)
     }
 
     fn of_ms(self, band: Band, time_out: u64, rng: &mut impl Rng) -> u64 {
         let lasts = match band {
-            // Of a time-out that is short itself, well below it.
+            // Well below a time-out that is short itself.
             Band::Short => rng.random_range(SHORT_MS).min(time_out / 2),
             Band::Around => time_out * rng.random_range(AROUND) / 100,
             Band::Above => time_out * rng.random_range(ABOVE) / 100,

@@ -1,5 +1,4 @@
-//! The offer of a program: its modes and what they promise, its options, and the bugs that can be switched
-//! on.
+//! The offer of a program: its modes and their promises, its options, and its seeded bugs.
 
 use std::fmt;
 
@@ -47,14 +46,14 @@ pub struct OptionSpec {
     pub summary: String,
     /// The modes that have it.
     pub modes: Vec<String>,
-    /// The values that it may be drawn from, for nothing that is promised depends on which it has; none where something
-    /// does.
+    /// The values from which it may be drawn at random, because the promise does not depend on them; empty if
+    /// the promise depends on the option.
     pub drawn: Vec<String>,
 }
 
 impl OptionSpec {
-    /// The same option, which may be drawn from `values`: they are accepted, with any others that are drawn beside them,
-    /// and change nothing that is promised.
+    /// Returns the same option, which may be drawn from `values`. The mode accepts each of them, together
+    /// with any drawn values of other options, without a change of the promise.
     #[must_use]
     pub fn drawn<const N: usize>(mut self, values: [&str; N]) -> Self {
         self.drawn = values.map(str::to_owned).to_vec();
@@ -63,7 +62,7 @@ impl OptionSpec {
 }
 
 impl fmt::Display for OptionSpec {
-    /// `-o reads=index (index, lease, local): how reads are served`.
+    /// Formats `-o reads=index (index, lease, local): how reads are served`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "-o {}={} ({}): {}", self.name, self.default, self.values, self.summary)?;
         match self.drawn.as_slice() {

@@ -23,11 +23,11 @@ pub trait Deployment: Send + Sync {
     /// Returns its nodes.
     fn topology(&self) -> &Topology;
 
-    /// Returns the promise about the answers to a workload. A seeded bug does not change the promise: it
-    /// breaks it.
+    /// Returns the promise about the answers to a workload. A seeded bug breaks the promise but does not
+    /// change it.
     fn promise(&self) -> Promise;
 
-    /// How many nodes it promises to survive losing, and still make progress.
+    /// Returns how many nodes it can lose and still make progress, according to its promise.
     fn tolerates(&self) -> usize;
 
     /// Returns its demand on clocks, if its promise rests on them.
@@ -35,23 +35,23 @@ pub trait Deployment: Send + Sync {
         None
     }
 
-    /// Its own time-outs: faults that are drawn last well below them, just around them, and well above.
+    /// Returns its own time-outs. Drawn faults last well below them, around them, or well above.
     fn time_outs(&self) -> TimeOuts {
         TimeOuts::default()
     }
 
-    /// The roles that its nodes have beside that of the leader, for a workload that needs `setup`: faults can strike the
-    /// node that has one. [`Deployment::status`] says which node that is.
+    /// Returns the roles of its nodes in addition to the leader's, for a workload that needs `setup`. Faults
+    /// can strike the node that has a role, and [`Deployment::status`] reports which node that is.
     fn roles(&self, _setup: &Setup) -> Vec<String> {
         Vec::new()
     }
 
-    /// How long nodes and links may take to answer again after a fault on them was healed.
+    /// Returns how long nodes and links may take to answer again after a fault on them was healed.
     fn recovery_bound(&self) -> Duration {
         Duration::from_secs(15)
     }
 
-    /// How `node` is started, the first time and every time after.
+    /// Returns how `node` is started, the first time and every later time.
     ///
     /// # Errors
     /// [`LaunchError`] when `node` is unknown or the program is missing.
@@ -63,7 +63,7 @@ pub trait Deployment: Send + Sync {
     /// [`NotReady`], within `deadline`: the caller decides whether to try again.
     async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady>;
 
-    /// Asks `node` for its role and which node it takes to be the leader.
+    /// Asks `node` for its role and for the node that it considers the leader.
     ///
     /// # Errors
     /// [`NotReady`], within `deadline`.
@@ -74,8 +74,8 @@ pub trait Deployment: Send + Sync {
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady>;
 
-    /// Returns the copies that `node` holds, as they are there and not as the promise has them: it asks no
-    /// other node for them. `None` if the system does not tell.
+    /// Returns the copies that `node` itself holds, without a request to other nodes: they may differ from
+    /// the promise. `None` if the system does not expose them.
     ///
     /// # Errors
     /// [`NotReady`], within `deadline`: it may be called again.
@@ -102,58 +102,58 @@ pub trait Deployment: Send + Sync {
     fn clients(&self) -> &Clients;
 }
 
-/// How long a system waits before it acts on a silence.
+/// The durations of silence after which a system acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOuts {
-    /// From when its leader falls silent until, usually, another node leads.
+    /// The usual time from the silence of a leader until another node leads.
     pub election: Duration,
-    /// How long a member may be silent before others do without it, where that is another time.
+    /// The silence of a member after which the others continue without it, if that is a different time.
     pub session: Option<Duration>,
-    /// How long a node relies on what others last confirmed, where it does.
+    /// The time for which a node relies on the last confirmation by the others, if it does.
     pub lease: Option<Duration>,
 }
 
 impl Default for TimeOuts {
-    /// An election in a second or so, as most systems have it.
+    /// Returns the defaults: an election takes about a second in most systems.
     fn default() -> Self {
         Self { election: Duration::from_millis(1200), session: None, lease: None }
     }
 }
 
 impl TimeOuts {
-    /// All of them, that of elections first.
+    /// Returns all of them, the election time-out first.
     #[must_use]
     pub fn all(&self) -> Vec<Duration> {
         [Some(self.election), self.session, self.lease].into_iter().flatten().collect()
     }
 }
 
-/// What a node says of itself.
+/// The status that a node reports of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
     /// Its role, as it reports it.
     pub role: Role,
-    /// The node that it takes to be the leader.
+    /// The node that it considers the leader.
     pub leader: Option<NodeId>,
-    /// The term, epoch or view in which it believes that.
+    /// The term, epoch or view in which it considers that node the leader.
     pub term: Option<u64>,
-    /// The partitions that it says it leads, where data are partitioned.
+    /// The partitions that it claims to lead, if data are partitioned.
     pub leads: Vec<LedPartition>,
-    /// The nodes that it takes to have other roles, by the role: those of [`Deployment::roles`].
+    /// The nodes that it considers to have other roles, by role: those of [`Deployment::roles`].
     pub roles: BTreeMap<String, NodeId>,
 }
 
-/// A partition, as the node that says it leads it has it.
+/// A partition, as reported by the node that claims to lead it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedPartition {
     /// Its name, as the keys of a history have it: `TOPIC-PARTITION`.
     pub partition: String,
-    /// In which epoch it is led so, if the node says.
+    /// The epoch in which the node leads it, if reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-    /// How many replicas there should be.
+    /// The intended number of replicas.
     pub replicas: usize,
-    /// Those that are in sync, the leader among them.
+    /// The in-sync set, which includes the leader.
     pub in_sync: BTreeSet<NodeId>,
 }
 
@@ -167,7 +167,7 @@ pub enum Role {
     Follower,
     /// It is a candidate in an election.
     Candidate,
-    /// It does not say.
+    /// The node does not report it.
     #[default]
     Unknown,
 }
@@ -197,7 +197,7 @@ pub struct NotReady {
 }
 
 impl NotReady {
-    /// `node`, when `operation` failed for the reason in `failure`.
+    /// Returns `node` as not ready, because `operation` failed for the reason in `failure`.
     pub(crate) fn because(node: &NodeId, operation: &'static str, failure: RequestError) -> Self {
         Self { node: node.clone(), operation, cause: failure.cause }
     }

@@ -1,4 +1,4 @@
-//! A system under test: its description, its offer, and how it is bound to settings.
+//! A system under test: its description, its offer, and its deployment with settings.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -11,19 +11,19 @@ use crate::deployment::Deployment;
 use crate::scenario::Scenario;
 use crate::topology::Topology;
 
-/// A system under test. No target is special: our store and etcd are behind the same trait.
+/// A system under test. Every target, our store and etcd included, implements the same trait.
 pub trait System: Send + Sync {
     /// Returns its description and offer.
     fn description(&self) -> &Description;
 
-    /// Checks whether it can be started on this machine, with these `programs` instead of those that would be
+    /// Checks whether it can be started on this machine, with `programs` in place of those that would be
     /// found.
     ///
     /// # Errors
     /// [`MissingSystem`], with the missing program and how to get it.
     fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem>;
 
-    /// Binds it to settings, which [`Self::resolve`] has filled in, and to nodes. Starts nothing.
+    /// Binds it to nodes and to the settings that [`Self::resolve`] has completed. Does not start anything.
     ///
     /// # Errors
     /// [`SettingsError`] for settings that [`Self::resolve`] did not make.
@@ -51,13 +51,13 @@ pub struct Description {
     pub summary: String,
     /// Its modes (the first is the default), options and seeded bugs.
     pub offer: Offer,
-    /// The names of the vocabularies of operations that it has clients of.
+    /// The names of the vocabularies of operations for which it has clients.
     pub vocabularies: Vec<String>,
     /// The run that finds each seeded bug.
     pub scenarios: BTreeMap<String, Scenario>,
 }
 
-/// Whether `program`, which the user named for `system`, is a program.
+/// Checks that `program`, which the user named for `system`, is an executable file.
 ///
 /// # Errors
 /// [`MissingSystem`].

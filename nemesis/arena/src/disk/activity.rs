@@ -1,4 +1,4 @@
-//! How many operations a disk was asked for, and the fsync at which it is to wait: for whatever is to happen at the n-th.
+//! Counts of a disk's operations, and the fsync to hold, for faults that strike at the n-th operation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::deferred::Deferred;
 
-/// How long an fsync is held at most, when whatever it was held for does not come.
+/// The longest time that an fsync is held if the expected fault does not come.
 pub(super) const HELD_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A kind of operation that is counted.
@@ -16,17 +16,17 @@ pub enum Counted {
     Fsync,
     /// A write to a file.
     Write,
-    /// A name that is changed.
+    /// A rename.
     Rename,
 }
 
-/// What the threads that serve a disk count.
+/// The counters shared by the threads that serve a disk.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     operations: [AtomicU64; 3],
-    /// The number of the fsync that is to be held; none where it is 0.
+    /// The number of the fsync to hold; 0 for none.
     next: AtomicU64,
-    /// Whether one is held.
+    /// Whether an fsync is held now.
     holds: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ impl Counts {
         self.operations[operation as usize].fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts an fsync; whether it is the one to be held.
+    /// Counts an fsync; returns whether it is the one to hold.
     pub(super) fn count_fsync(&self) -> bool {
         let number = self.operations[Counted::Fsync as usize].fetch_add(1, Ordering::SeqCst) + 1;
         let held = self.next.compare_exchange(number, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
@@ -47,7 +47,7 @@ impl Counts {
     }
 }
 
-/// What a disk is doing, to be looked at from any thread. Cheap to clone.
+/// The activity of a disk, readable from any thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Activity {
     counts: Arc<Counts>,
@@ -59,22 +59,25 @@ impl Activity {
         Self { counts, deferred }
     }
 
-    /// How many operations of this kind the disk was asked for so far, its own probe's included.
+    /// Returns how many operations of this kind the disk has received so far, including those of its own
+    /// probe.
     #[must_use]
     pub fn count(&self, operation: Counted) -> u64 {
         self.counts.operations[operation as usize].load(Ordering::SeqCst)
     }
 
-    /// Has the fsync after the next `more` held: it is neither done nor answered until [`Activity::release_held`] is called, a
-    /// second at most. Only one is held at a time: a later call takes the place of an earlier one.
+    /// Holds the fsync after the next `more`: it is neither executed nor answered until
+    /// [`Activity::release_held`] is called, for a second at most. Only one fsync is held at a time; a later
+    /// call replaces an earlier one.
     ///
-    /// Whatever waits for the disk cannot be ended or stopped before the disk has answered: signals first, then a release.
+    /// A process that waits for the disk ends or stops only when the disk answers, so send signals first and
+    /// release then.
     pub fn hold_fsync(&self, more: u64) {
         let number = self.count(Counted::Fsync).saturating_add(more).saturating_add(1);
         self.counts.next.store(number, Ordering::SeqCst);
     }
 
-    /// Lets the fsync that is held go on, if one is, with all others that are made to wait, and holds none any more.
+    /// Releases the held fsync, if any, with all other delayed operations, and cancels a pending hold.
     pub fn release_held(&self) {
         self.counts.next.store(0, Ordering::SeqCst);
         if self.counts.holds.swap(false, Ordering::SeqCst) {
@@ -92,7 +95,7 @@ mod tests {
         let counts = Counts::default();
         counts.count(Counted::Write);
         assert!(!counts.count_fsync());
-        // The second from now on.
+        // The second one from now on.
         counts.next.store(3, Ordering::SeqCst);
         let held: Vec<bool> = (0..4).map(|_| counts.count_fsync()).collect();
         assert_eq!(held, [false, true, false, false]);
