@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use definitions::{Data, List, Register, Small};
 use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
-use duress_checkers::verdict::{CheckReport, Details, Verdict};
+use duress_checkers::verdict::{CheckReport, Details, Reason, Verdict};
 use duress_history::pairs::pair;
 use duress_history::txn::{Act, Answer, Elements, Held, ListAppend, RwRegister, Txn};
 use duress_history::{Assumed, Completion, Operation, Scalar, jsonl};
@@ -57,10 +57,11 @@ fn agrees<D: Data, R: Answer>(
                 prop_assert!(!kept_it, "{model} all the same\n{lines}{:#?}", anomalies[0]);
             }
             Verdict::Unknown(reasons) => {
-                let text = reasons[0].to_string();
-                let nothing = text.contains("nothing was shown") || text.contains("nothing was read");
+                let reason = &reasons[0];
+                let nothing =
+                    matches!(reason, Reason::NothingObserved { .. } | Reason::NothingHappened { .. });
                 let undecided = !kept_it && D::may_be_undecided(model);
-                prop_assert!(nothing || undecided, "{model}: {kept_it}, but {text}\n{lines}");
+                prop_assert!(nothing || undecided, "{model}: {kept_it}, but {reason}\n{lines}");
             }
         }
         // What is refuted is not kept, whatever was promised.

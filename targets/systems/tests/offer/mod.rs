@@ -2,7 +2,7 @@
 
 use duress_settings::{Mode, Offer, OptionSpec, Values};
 
-/// Two modes, each with its option of how reads are answered.
+/// Two modes, each with its option of how reads are answered, and the time-outs of elections.
 pub fn store_offer() -> Offer {
     let mode = |name: &str| Mode { name: name.to_owned(), summary: String::new(), promises: String::new() };
     let option = |name: &str, values: Values, default: &str, mode: &str| OptionSpec {
@@ -18,6 +18,8 @@ pub fn store_offer() -> Offer {
         options: vec![
             option("reads", Values::words(["index", "local"]), "index", "raft"),
             option("read", Values::words(["primary", "any"]), "primary", "primary"),
+            option("election_min_ms", Values::Whole { min: 1, max: 60_000 }, "300", "raft"),
+            option("election_max_ms", Values::Whole { min: 1, max: 60_000 }, "700", "raft"),
         ],
         bugs: Vec::new(),
     }
