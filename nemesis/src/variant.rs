@@ -283,7 +283,7 @@ pub(crate) fn selectors() -> &'static [Row<Selector>] {
             row(Nodes(two_names()), 0, &[], "these nodes"),
         ]
     });
-    &*ROWS
+    &ROWS
 }
 
 pub(crate) const CLOCKS: &[Row<ClockEffect>] = &{

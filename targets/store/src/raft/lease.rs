@@ -9,8 +9,7 @@
 //! - The **leader's wall clock** decides how long a lease lasts. The leader reads it before it sends an append (a
 //!   heartbeat is one). Once a quorum, itself included, has acknowledged appends of its term, the oldest of the latest
 //!   such sending times, plus `lease`, is the end of the lease. Many real systems do the same; a monotonic clock would
-//! such sending times, plus `lease`, is the end of the lease. Many real systems do the same; a monotonic
-//! clock would be the better one.
+//!   be the better one.
 //! - The **followers' monotonic clocks** decide when another node may lead. A node that hears from a leader
 //!   neither grants a vote nor starts an election for `election_max` after it: openraft keeps that rule, and
 //!   reads no wall clock. A node that restarts still knows which leader it followed, since its vote is
