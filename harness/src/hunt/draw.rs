@@ -209,6 +209,8 @@ fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
     let fitting: Vec<String> = variants()
         .iter()
         .filter(|variant| allowed.contains(&variant.family) && variant.nodes_min() <= nodes)
+        // The role of the example need not be one of this target; the roles that it has are drawn anyway.
+        .filter(|variant| variant.name != "role")
         .map(|variant| format!("{}:{}", variant.family.name(), variant.example))
         .collect();
     if let Some(variant) = fitting.choose(rng).filter(|_| items.len() < 3) {

@@ -64,14 +64,17 @@ fn a_quiet_hunt_goes_on_where_it_was() {
 
 fn runs_are_the_same_whenever_they_are_listed() {
     let stage = Stage::set();
-    let list =
-        |seed: u64| stage.run(&format!("hunt broker --seed {seed} --list 20"), PATIENCE).exits(0).stdout;
-    assert_eq!(list(1), list(1));
-    assert_ne!(list(1), list(2));
+    let list = |target: &str, seed: u64| {
+        stage.run(&format!("hunt {target} --seed {seed} --list 40"), PATIENCE).exits(0).stdout
+    };
+    assert_eq!(list("broker", 1), list("broker", 1));
+    assert_ne!(list("broker", 1), list("broker", 2));
     // Each is a run that can be typed.
-    for line in list(3).lines() {
-        let line = line.strip_prefix("duress ").expect("a command");
-        stage.run(&format!("{line} --dry-run"), PATIENCE).exits(0);
+    for target in ["store", "broker", "etcd"] {
+        for line in list(target, 3).lines() {
+            let line = line.strip_prefix("duress ").expect("a command");
+            stage.run(&format!("{line} --dry-run"), PATIENCE).exits(0);
+        }
     }
 }
 
