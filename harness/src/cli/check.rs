@@ -15,7 +15,10 @@ use super::words::{duration, promise};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 use crate::judge::{JudgeError, Judgement, Question, Recording};
+use crate::plan::Plan;
 use crate::report::text::AnomalyText;
+use crate::systems::systems;
+use crate::workload::models::TRANSACTIONS;
 use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
@@ -24,8 +27,8 @@ pub struct CheckArgs {
     /// or .zst; a folder of a run; - for standard input; several logs of clients are merged by time
     #[arg(required = true)]
     histories: Vec<PathBuf>,
-    #[arg(long, default_value = "register", value_parser = model_parser(), help = model_help())]
-    model: String,
+    #[arg(long, value_parser = model_parser(), help = model_help())]
+    model: Option<String>,
     /// The initial value of registers: nil, a value as EDN or JSON have it (0 is a number and "0" a string),
     /// or any if the store was not empty
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true, default_value = "nil")]
@@ -41,14 +44,14 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value = "auto")]
     order: OrderArg,
     /// The promise about the answers: for registers linearizable or stale-reads; for log, queue and table
-    /// exactly-once, at-least-once, at-most-once or best-effort [default: linearizable, exactly-once]
+    /// exactly-once, at-least-once, at-most-once or best-effort [default: that of the run; else linearizable,
+    /// exactly-once]
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
     /// The consistency model that transactions are held to: strict-serializable, serializable, snapshot-isolation,
-    /// repeatable-read, read-committed or another of Elle's
-    #[arg(long, value_name = "MODEL", default_value = "strict-serializable", hide_possible_values = true,
-          value_parser = consistency_parser())]
-    consistency: String,
+    /// repeatable-read, read-committed or another of Elle's [default: strict-serializable]
+    #[arg(long, value_name = "MODEL", hide_possible_values = true, value_parser = consistency_parser())]
+    consistency: Option<String>,
     /// Stop after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
@@ -81,7 +84,24 @@ fn consistency_parser() -> PossibleValuesParser {
 }
 
 fn model_help() -> String {
-    "The model that must explain it".to_owned()
+    "The model that must explain it [default: the workload of the run; else register]".to_owned()
+}
+
+/// Returns the workload and the promise of the run whose folder is checked; `None` for any other history.
+fn of_run(args: &CheckArgs) -> Result<Option<(String, Promise)>, Failure> {
+    let [folder] = &args.histories[..] else { return Ok(None) };
+    if !folder.join("plan.json").is_file() || (args.model.is_some() && args.promise.is_some()) {
+        return Ok(None);
+    }
+    let plan = Plan::load(folder).map_err(Failure::usage)?;
+    let promise = match plan.promise {
+        Some(promise) => promise,
+        None => {
+            let system = systems().find(&plan.target).map_err(Failure::usage)?;
+            system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?.promise()
+        }
+    };
+    Ok(Some((plan.workload.name, promise)))
 }
 
 pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
@@ -97,13 +117,24 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         OrderArg::Time => Order::Time,
     };
     let recording = Recording { paths: args.histories.clone(), options };
+    let run = of_run(args)?;
+    let name =
+        args.model.as_deref().or(run.as_ref().map(|(workload, _)| workload.as_str())).unwrap_or("register");
+    // The promise of a run is one about the answers to its own workload.
+    let of_run = run.as_ref().filter(|(workload, _)| workload == name).map(|(_, promise)| *promise);
     let question = Question {
-        promise: args.promise.unwrap_or(Promise::LINEARIZABLE),
-        consistency: ConsistencyModel::named(&args.consistency).unwrap_or_default(),
+        promise: args.promise.or(of_run).unwrap_or(Promise::LINEARIZABLE),
+        consistency: args.consistency.as_deref().and_then(ConsistencyModel::named).unwrap_or_default(),
         assumed,
         ..Question::default()
     };
-    let model = Workloads::known().model(&args.model).map_err(Failure::usage)?;
+    let model = Workloads::known().model(name).map_err(Failure::usage)?;
+    if args.consistency.is_some() && !TRANSACTIONS.contains(&name) {
+        let error = anyhow::anyhow!("--consistency is about transactions, and {name} has none");
+        return Err(
+            Failure::usage(error).hint(format!("models with transactions: {}", TRANSACTIONS.join(", ")))
+        );
+    }
     let judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
         let named = matches!(

@@ -55,11 +55,7 @@ impl Display for RunReport {
         writeln!(f, "\nrun folder  {}", self.folder)?;
         writeln!(f, "seed        {}", self.record.seed)?;
         writeln!(f, "run again   {}", self.record.replay)?;
-        writeln!(
-            f,
-            "check again duress check {}/history.jsonl --model {}",
-            self.folder, self.judgement.model
-        )?;
+        writeln!(f, "check again duress check {}", self.folder)?;
         writeln!(f, "\n{}: {}", self.record.verdict.word(), self.record.subject)
     }
 }
@@ -153,10 +149,7 @@ impl RunReport {
         )?;
         let skipped = self.record.faults.len() - injected().count();
         if skipped > 0 {
-            writeln!(
-                f,
-                "{skipped} more were not exercised, since what they waited for did not come in time"
-            )?;
+            writeln!(f, "{skipped} more did not begin, and were not exercised: each says why")?;
         }
         if let Some(sentence) = takeovers(&self.record.faults) {
             writeln!(f, "{sentence}")?;

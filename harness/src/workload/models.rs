@@ -96,6 +96,9 @@ pub const FOREIGN: [Foreign; 6] = [
     },
 ];
 
+/// The models of transactions, which `--consistency` is about.
+pub const TRANSACTIONS: [&str; 2] = ["list-append", "rw-register"];
+
 impl Model for Foreign {
     fn name(&self) -> &'static str {
         self.name
