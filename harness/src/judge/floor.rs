@@ -170,14 +170,15 @@ impl Exercised {
             );
         }
         for family in &floor.families {
-            let mut of_family = self.faults.iter().filter(|fault| fault.family == *family).peekable();
-            if of_family.peek().is_none() {
+            if !self.faults.iter().any(|fault| fault.family == *family) {
                 missing.push(format!("no fault of the requested family {family} was in force"));
-            } else if of_family.all(|fault| fault.operations.invoked == 0) {
-                missing.push(format!(
-                    "no operation was in progress while a fault of the family {family} was in force"
-                ));
             }
+        }
+        for fault in self.faults.iter().filter(|fault| fault.operations.invoked == 0) {
+            missing.push(format!(
+                "no operation was in progress while fault {} ({}) was in force",
+                fault.fault, fault.what
+            ));
         }
         let partial: Vec<&UnderFault> =
             self.faults.iter().filter(|fault| fault.took_away < floor.nodes.len()).collect();
@@ -321,7 +322,7 @@ mod tests {
         assert!(missing(mute).contains("node n1 answered none of the 10"));
         assert!(missing(|seen| _ = seen.faults.pop()).contains("the requested family pause"));
         let idle = |seen: &mut Exercised| seen.faults[0].operations = Asked::default();
-        assert!(missing(idle).contains("while a fault of the family kill was in force"));
+        assert!(missing(idle).contains("while fault 1 (kill) was in force"));
         let silent = |seen: &mut Exercised| seen.faults.iter_mut().for_each(|fault| fault.operations.ok = 0);
         assert!(missing(silent).contains("no operation succeeded while a fault was in force"));
     }

@@ -176,12 +176,14 @@ impl<'a> Agenda<'a> {
         }
     }
 
-    /// Records that the event of fault `id` was observed.
-    pub fn seen(&mut self, id: u32, seen: Seen) {
-        let waiting = self.pending.iter_mut().filter(|pending| pending.fault.id == id);
-        for (_, found) in waiting.filter_map(|pending| pending.waits.as_mut()) {
-            found.get_or_insert(seen.clone());
+    /// Records that the event of fault `id` was observed. Returns whether the fault now starts: it does not if
+    /// it has to wait for the next event, or is not pending any more.
+    pub fn seen(&mut self, id: u32, seen: Seen) -> bool {
+        let Some(at) = self.pending.iter().position(|pending| pending.fault.id == id) else { return false };
+        if let Some((_, found)) = &mut self.pending[at].waits {
+            found.get_or_insert(seen);
         }
+        matches!(self.due(&self.pending[at]), Some((_, ScheduleEvent::Start(_))))
     }
 
     /// Returns the observation of the event that `fault` waits for.
@@ -385,7 +387,7 @@ mod tests {
         let mut agenda = agenda(&schedule);
         agenda.waits(&schedule[0], Duration::from_secs(1));
         let seen = Seen { due: Duration::from_millis(1700), what: "n2 leads".to_owned(), node: None };
-        agenda.seen(1, seen.clone());
+        assert!(agenda.seen(1, seen.clone()));
         assert_eq!(agenda.next(), Some((seen.due, ScheduleEvent::Start(&schedule[0]))));
         assert_eq!(agenda.event_of(&schedule[0]), Some(seen));
     }
@@ -398,12 +400,12 @@ mod tests {
         agenda.started(&schedule[0], Duration::from_millis(1000));
         let seen = |due_ms| Seen { due: Duration::from_millis(due_ms), what: "5".to_owned(), node: None };
         // At most one node may be disabled.
-        agenda.seen(2, seen(1500));
+        assert!(!agenda.seen(2, seen(1500)));
         let stop = Duration::from_millis(2000);
         assert_eq!(agenda.next(), Some((stop, ScheduleEvent::Stop(&schedule[0]))));
         agenda.stopped(&schedule[0], stop);
         agenda.waits(&schedule[1], stop);
-        agenda.seen(2, seen(2100));
+        assert!(agenda.seen(2, seen(2100)));
         let due = Duration::from_millis(2100);
         assert_eq!(agenda.next(), Some((due, ScheduleEvent::Start(&schedule[1]))));
     }

@@ -244,7 +244,10 @@ impl Conductor {
                 Ok(()) = self.stop.changed() => {}
                 Some(seen) = course.waits.join_next() => match seen {
                     Ok((id, seen)) => {
-                        agenda.seen(id, seen);
+                        let node = seen.node.clone();
+                        if !agenda.seen(id, seen) {
+                            self.events.release(node.as_ref());
+                        }
                         return Woken::Seen;
                     }
                     Err(error) => std::panic::resume_unwind(error.into_panic()),

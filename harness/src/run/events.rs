@@ -56,6 +56,13 @@ impl Events {
         Seen { due: self.clock.now(), what, node }
     }
 
+    /// Releases the fsync that the disk of `node` holds for a fault that does not start after all.
+    pub fn release(&self, node: Option<&NodeId>) {
+        if let Some(disk) = node.and_then(|node| self.disks.get(node)) {
+            disk.release_held();
+        }
+    }
+
     async fn leader_change(&self) -> (String, Option<NodeId>) {
         let mut changes = self.sightings.borrow().changes();
         loop {

@@ -101,7 +101,7 @@ pub struct World {
     pub cluster: Rc<ClusterAccess>,
     /// The clocks of the nodes that have one of their own.
     pub clocks: BTreeMap<NodeId, Arc<ClockPage>>,
-    /// What the disks are doing of the nodes that have one that can be broken.
+    /// The activity of the disks of the nodes that have a faultable one.
     pub disks: BTreeMap<NodeId, Activity>,
     /// How long it took from building the arena until every node was ready.
     pub ready_after: Duration,
