@@ -36,9 +36,6 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 11] = [
 const FILE_LINES_MAX: usize = 600;
 const FRONT_DOOR_LINES_MAX: usize = 100;
 
-/// Files that are longer and are still to be split. The test fails when one of them no longer is.
-const STILL_TO_SPLIT: [&str; 1] = ["checkers/tests/log_simulation/mod.rs"];
-
 /// The lints that keep printing and exiting out of libraries: `lib.rs` of every crate denies them.
 const DENIED: &str = "#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]";
 
@@ -118,9 +115,8 @@ fn what_is_recorded_is_judged_without_a_machine() {
 fn files_are_short() {
     for member in members() {
         for (path, text) in sources(&member) {
-            let (lines, excepted) = (text.lines().count(), STILL_TO_SPLIT.contains(&path.as_str()));
-            assert!(excepted || lines <= FILE_LINES_MAX, "{path} has {lines} lines: split it");
-            assert!(!excepted || lines > FILE_LINES_MAX, "{path} was split: take it off the list");
+            let lines = text.lines().count();
+            assert!(lines <= FILE_LINES_MAX, "{path} has {lines} lines: split it");
         }
     }
 }

@@ -134,7 +134,7 @@ fn between_operations(
         }
     }
     evidence.sort_unstable_by_key(|evidence| (evidence.answered, evidence.offset));
-    // Of the messages known when each send began, only the one with the highest offset matters.
+    // Each send is compared only with the highest offset known when it began.
     let mut furthest: Option<Evidence> = None;
     let mut known = evidence.into_iter().peekable();
     for (id, sent) in partition.sends.iter().enumerate() {

@@ -30,11 +30,11 @@ pub enum Details {
     Registers(RegisterReport),
     /// Findings about logs, queues and tables.
     Delivery(DeliveryReport),
-    /// The details of sets.
+    /// Findings about sets.
     Set(SetReport),
-    /// The details of counters.
+    /// Findings about counters.
     Counter(CounterReport),
-    /// Of transactions.
+    /// Findings about transactions.
     Transactions(TransactionsReport),
 }
 

@@ -12,15 +12,15 @@ use rand_chacha::ChaCha8Rng;
 pub struct Shape {
     pub transactions: usize,
     pub clients: u64,
-    /// Of a thousand transactions, so many are never answered.
+    /// The number of transactions in a thousand that are never answered.
     pub crashed_per_mille: u32,
-    /// So many keys are used at a time, each for so many writes.
+    /// The number of keys in use at a time; each is replaced after `writes_per_key` writes.
     pub keys: usize,
     pub writes_per_key: u32,
     pub seed: u64,
 }
 
-/// What a store keeps by key.
+/// The value of a key in the store.
 pub trait Kept: Answer {
     fn after(kept: Option<&Self>, value: i64) -> Self;
     fn nothing() -> Self;
@@ -137,7 +137,7 @@ pub fn simulate<R: Kept>(shape: &Shape) -> Vec<Operation<Txn<R>>> {
             }
         }
     }
-    // What was never answered took effect, and its client does not know.
+    // A transaction that was never answered took effect, and its client does not know it.
     for operation in &mut operations {
         if matches!(operation.completion, Completion::Ok { index: u64::MAX, .. }) {
             operation.completion = Completion::Info { at: None, error: None };

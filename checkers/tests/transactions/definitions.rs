@@ -1,14 +1,14 @@
-//! What each model means, as the papers define it, tried out over all orders.
+//! The consistency models as the papers define them, decided by trying every order.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use duress_checkers::transactions::ConsistencyModel as Model;
 
-/// What a read was answered with: the values of a list, or of a register none or one.
+/// The answer to a read: the values of a list, or the value of a register, if it has one.
 pub type Seen = Vec<u32>;
 
-/// What a transaction did.
+/// One operation of a transaction.
 #[derive(Clone, Debug)]
 pub enum Act {
     Write(u8, u32),
@@ -253,7 +253,7 @@ impl Small {
         false
     }
 
-    /// What is there after the writes of `commits`, whatever they read.
+    /// Returns the state after the writes of `commits`, without regard to their reads.
     fn after<D: Data>(&self, commits: &[usize]) -> State {
         let mut state = State::new();
         for act in commits.iter().flat_map(|at| &self.transactions[*at].acts) {
@@ -286,7 +286,7 @@ impl Small {
     fn is_explained<D: Data>(&self, model: Model, order: &[usize]) -> bool {
         let place = |at: usize| order.iter().position(|other| *other == at).expect("it takes part");
         let commits_before = |at: usize| &order[..place(at)];
-        // Whoever is first in time is first in the order.
+        // The order respects the order in time that the model demands.
         for one in order {
             for other in order {
                 if self.is_before(model, *one, *other) && place(*one) > place(*other) {
@@ -324,7 +324,7 @@ impl Small {
                     Act::Read(key, seen) => {
                         let mine = own.get(key).cloned().unwrap_or_default();
                         let is_within = read.contains_key(key);
-                        // What it did itself is at the end of a list, and is what a register holds.
+                        // The transaction's own appends are at the end of a list; its own write is the register's value.
                         let others: Seen = match D::WRITE {
                             "w" if own.contains_key(key) && *seen == mine => continue,
                             // A transaction may see any of what it wrote itself.
@@ -354,7 +354,7 @@ impl Small {
                             return false;
                         }
                         read.insert(*key, seen.clone());
-                        // Read from whoever brought the last of it, and it must be what was left.
+                        // The transaction that wrote the last value seen must have left exactly this state.
                         let last = others.last().copied();
                         let writer = last.map(|value| {
                             commits_before(*at)
@@ -402,7 +402,7 @@ impl Small {
                     next += 1;
                 }
             }
-            // What others left is seen in a register until it is written, and in a list also beneath what was appended.
+            // A transaction sees the writes of others in a register until it writes it, and in a list before its own appends.
             let mut own: HashMap<u8, Seen> = HashMap::new();
             for act in &self.transactions[*at].acts {
                 match act {

@@ -64,7 +64,7 @@ pub fn every<D: Data>(lengths: &[usize], see: &mut dyn FnMut(&Small)) {
     }
 }
 
-/// What a read of an object may be answered where these values are written to it.
+/// Returns every answer that a read of an object may get if these values are written to it.
 fn answers<D: Data>(written: &[u32]) -> Vec<Seen> {
     if D::WRITE == "w" {
         return std::iter::once(Seen::new()).chain(written.iter().map(|value| vec![*value])).collect();
@@ -95,7 +95,7 @@ fn answered(history: &mut Small, at: usize, answers: &[Vec<Seen>; 2], see: &mut 
         Act::Read(key, _) => (*key, is_ok),
         Act::Write(..) => return answered(history, at + 1, answers, see),
     };
-    // What is not acknowledged has no answers.
+    // A transaction without an acknowledgement has no answers.
     let many = if is_ok { answers[key as usize].len() } else { 1 };
     for answer in &answers[key as usize][..many] {
         let mut all = history.transactions.iter_mut().flat_map(|transaction| &mut transaction.acts);

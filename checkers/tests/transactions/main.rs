@@ -64,7 +64,7 @@ fn agrees<D: Data, R: Answer>(
                 prop_assert!(nothing || undecided, "{model}: {kept_it}, but {reason}\n{lines}");
             }
         }
-        // What is refuted is not kept, whatever was promised.
+        // A refuted model is not kept, without regard to the promise.
         let Details::Transactions(details) = &report.details else { panic!("{:?}", report.details) };
         for (other, kept) in MODELS.into_iter().zip(kept) {
             let refuted = details.refuted.iter().any(|weakest| other.implies(*weakest));
@@ -107,7 +107,7 @@ fn every_small_history_of_registers_keeps_what_the_definitions_say() {
     }
 }
 
-/// Of what is simulated, much must be valid and much must not: otherwise the comparison says little.
+/// Many simulated histories are valid and many are not: otherwise the comparison would prove little.
 #[test]
 fn simulations_are_of_both_kinds() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
@@ -132,7 +132,7 @@ const fn shape(clients: u64, seed: u64) -> store::Shape {
     store::Shape { transactions: 3_000, clients, crashed_per_mille: 10, keys: 5, writes_per_key: 32, seed }
 }
 
-/// What an atomic store answers is valid, and is shown to be.
+/// The histories of an atomic store are found valid.
 #[test]
 fn a_store_without_faults_is_strict_serializable() {
     let never = AtomicBool::new(false);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::definitions::{Act, Data, Ended, Seen, Small, Transaction};
 
-/// What a history is drawn from.
+/// The random choices from which a history is made.
 #[derive(Clone, Debug)]
 pub struct Drawn {
     transactions: Vec<DrawnTransaction>,
