@@ -159,6 +159,8 @@ report.timeline = (() => {
   }
 
   function paintBands(lane) {
+    // Labels of faults that are in force together do not cover each other: the first one is readable.
+    let labelled = 0;
     for (const band of lane.bands) {
       if (band.to < from || band.from > to) continue;
       const left = Math.max(NAME, x(band.from)), right = Math.min(width, x(band.to));
@@ -169,13 +171,15 @@ report.timeline = (() => {
       context.globalAlpha = band.struck ? 1 : 0.5;
       context.fillRect(left, lane.top + BAND - 3, wide, band.struck ? 3 : 2);
       context.globalAlpha = 1;
-      if (wide > 30) {
+      if (wide > 30 && left >= labelled) {
+        const label = `${band.fault}: ${band.struck ? band.what : "links cut"}`;
+        labelled = left + Math.min(wide, 6 + context.measureText(label).width);
         context.save();
         context.beginPath();
         context.rect(left, lane.top, wide, BAND);
         context.clip();
         context.fillStyle = band.struck ? palette.text : palette.muted;
-        context.fillText(`${band.fault}: ${band.struck ? band.what : "links cut"}`, left + 3, lane.top + 11);
+        context.fillText(label, left + 3, lane.top + 11);
         context.restore();
       }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use duress_history::nemesis::Recovery;
+use duress_history::nemesis::{Proof, Recovery};
 use duress_history::{NemesisAct, NemesisEvent, NodeId};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct FaultRecord {
     pub took_hold: Option<String>,
     /// The proof that it healed.
     pub healed: Option<String>,
+    /// Whether another fault hid that it took hold or that it healed, which is then not proven.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
     /// The return of nodes and links after it was healed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recoveries: Vec<Recovery>,
@@ -111,10 +114,12 @@ pub fn faults(events: &[NemesisEvent]) -> Vec<FaultRecord> {
                 }
                 record.late_us = Some(*late_us);
                 record.took_hold = Some(evidence.to_string());
+                record.hidden |= evidence.proves() == Proof::Masked;
             }
             NemesisAct::Stopped { evidence, .. } => {
                 record.stop_ms = Some(time / 1_000_000);
                 record.healed = Some(evidence.to_string());
+                record.hidden |= evidence.proves() == Proof::Masked;
             }
             NemesisAct::StartFailed { .. } | NemesisAct::StopFailed { .. } => {
                 record.errors.push(act.to_string());

@@ -139,14 +139,23 @@ impl RunReport {
             return writeln!(f, "no faults were injected");
         }
         let injected = || self.record.faults.iter().filter(|fault| fault.skipped.is_none());
-        let proven = injected()
-            .filter(|fault| fault.took_hold.is_some() && fault.healed.is_some() && fault.errors.is_empty());
+        let seen = |fault: &&FaultRecord| {
+            fault.took_hold.is_some() && fault.healed.is_some() && fault.errors.is_empty()
+        };
+        let (hidden, proven): (Vec<_>, Vec<_>) = injected().filter(seen).partition(|fault| fault.hidden);
         writeln!(
             f,
             "{} faults, {} of them with evidence that they took hold and that they healed",
             injected().count(),
-            proven.count()
+            proven.len()
         )?;
+        if !hidden.is_empty() {
+            writeln!(
+                f,
+                "{} were hidden by others as they began or healed, so that one of the two is not proven",
+                hidden.len()
+            )?;
+        }
         let skipped = self.record.faults.len() - injected().count();
         if skipped > 0 {
             writeln!(f, "{skipped} more did not begin, and were not exercised: each says why")?;

@@ -225,7 +225,7 @@ impl Nodes<'_> {
                     }
                 }
             }
-            p.small.muted { "Each node was asked four times a second from a host that no fault touches: changes may be a quarter of a second earlier than they were seen." }
+            p.small.muted { "Each node's answer was recorded about three times a second, from a host that no fault touches: changes may be a third of a second earlier than they were seen." }
         }
     }
 

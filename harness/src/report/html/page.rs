@@ -167,7 +167,7 @@ fn what_happened(run: &RunRecord) -> Markup {
                 dd {
                     (thousands(counts.total())) " operations in " (about(run.history.lasted)) ": "
                     (thousands(counts.ok)) " happened, " (thousands(counts.fail)) " failed, " (thousands(counts.info))
-                    " may have happened; " (count(run.faults().len(), "fault", "faults")) "."
+                    " may have happened; " (count(run.faults().iter().filter(|fault| fault.skipped.is_none()).count(), "fault", "faults")) "."
                 }
                 dt { "Run it again" }
                 dd { (command(run.replay())) }

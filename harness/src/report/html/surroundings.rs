@@ -17,7 +17,7 @@ pub fn section(logs: &Logs, packets: &Packets, nodes: &[String]) -> Markup {
             h2 { "Logs and packets" }
             p {
                 "The nodes' output, the nemesis's actions, and the packets around the anomalies (or, without any, around the faults), "
-                "in one list on the run's clock. A time with ~ is known to a quarter of a second."
+                "in one list on the run's clock. A time with ~ is known to a third of a second."
             }
             form id="search" role="search" {
                 label { "Search " input type="search" name="text" placeholder="words, or a node" autocomplete="off"; }
