@@ -200,6 +200,8 @@ fn a_fault_that_waits_for_an_event_has_time_for_both() {
             "{fault:?}"
         );
     }
+    // One of them waits at a time.
+    assert!(faults.windows(2).all(|pair| pair[0].stop_ms < pair[1].start_ms), "{faults:?}");
 }
 
 #[test]
