@@ -4,9 +4,11 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The environment variable for the log filter, in the syntax of `tracing`.
+/// The environment variable for the log filter: levels, overall and per target, as in `info,openraft=error`.
 pub const VARIABLE: &str = "DURESS_LOG";
 
 /// The filter unless [`VARIABLE`] overrides it. The consensus library logs every step of its own at `info`:
@@ -32,8 +34,10 @@ fn start<W>(writer: W)
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer);
+    let wanted = std::env::var(VARIABLE).ok().and_then(|wanted| wanted.parse().ok());
+    let filter: Targets =
+        wanted.unwrap_or_else(|| DEFAULT_FILTER.parse().expect("the default filter is well-formed"));
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
     // Refused only when a subscriber is set already, which then keeps logging.
-    let _ = subscriber.try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }

@@ -138,7 +138,7 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
         if state.is_empty() { String::new() } else { format!(", {} runs are done already", state.len()) },
         out.display()
     ));
-    let (began, clock) = (jiff::Timestamp::now(), Instant::now());
+    let (began, clock) = (chrono::Utc::now(), Instant::now());
     let table = Table::new(cells.len());
     let mut cells =
         runtime.block_on(session::run(&setup, &mut state, table, &cells)).map_err(Failure::internal)?;
@@ -150,7 +150,7 @@ pub fn matrix(args: &MatrixArgs) -> Result<Exit, Failure> {
         matrix: args.file.clone(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         machine,
-        began: began.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        began: began.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
         seconds: clock.elapsed().as_secs_f64(),
         shard: args.shard.map(|shard| shard.to_string()),
         exit: 0,

@@ -88,7 +88,7 @@ fn outer(status: ExitStatus) -> Result<Exit, Failure> {
 
 fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
     let Planned { plan, workload, deployment, .. } = planned;
-    let stamp = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let stamp = chrono::Local::now().format("%Y%m%dT%H%M%S").to_string();
     let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
     folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
     let machine = serde_json::json!(Machine::here());

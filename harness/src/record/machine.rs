@@ -43,7 +43,7 @@ impl Machine {
             memory_kib.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
         Self {
             duress: env!("CARGO_PKG_VERSION").to_owned(),
-            date: jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+            date: chrono::Local::now().format("%Y-%m-%dT%H:%M:%S%:z").to_string(),
             kernel: [proc("ostype"), proc("osrelease"), proc("version")].join(" ").trim().to_owned(),
             architecture: std::env::consts::ARCH.to_owned(),
             distribution,

@@ -66,8 +66,7 @@ fn badge(state: &State) -> Markup {
 }
 
 fn when(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map_or_else(|_| String::new(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+    chrono::DateTime::<chrono::Utc>::from(time).format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Returns the list of everything.

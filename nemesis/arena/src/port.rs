@@ -6,15 +6,14 @@
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rtnetlink::{LinkUnspec, LinkVeth};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::interface::{Interface, Neighbours};
-use crate::sys::{packet_socket, procfs, tun};
+use crate::sys::{packet_socket, procfs, tun, veth};
 
 /// The name of a host's interface, inside the host.
 const INTERFACE: &str = "eth0";
@@ -110,7 +109,7 @@ fn attach_tun(address: Ipv4Addr) -> io::Result<Port> {
 fn attach_veth(address: Ipv4Addr, switch_side: &OwnedFd) -> io::Result<Port> {
     // The far end is named after the host's address: all far ends share one namespace.
     let far_end = format!("port{}", address.octets()[3]);
-    make_veth(&far_end, switch_side)?;
+    veth::make(INTERFACE, &far_end, switch_side.as_fd())?;
     let interface = Interface::named(INTERFACE)?;
     interface.set_hardware_address(HARDWARE_ADDRESS)?;
     interface.set_mtu(MTU)?;
@@ -124,33 +123,6 @@ fn attach_veth(address: Ipv4Addr, switch_side: &OwnedFd) -> io::Result<Port> {
     interface.settle()?;
     far_end.settle()?;
     Ok(Port { file: packet_socket::open(far_end.index()?)?, link_header: ETHERNET_HEADER })
-}
-
-/// Makes a veth pair: [`INTERFACE`] here, and `far_end` in the namespace `switch_side`.
-fn make_veth(far_end: &str, switch_side: &OwnedFd) -> io::Result<()> {
-    // netlink's client is asynchronous; a runtime of this thread's own keeps its socket in this namespace.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        let connection = tokio::spawn(connection);
-        let made = async {
-            handle.link().add(LinkVeth::new(INTERFACE, far_end).build()).execute().await?;
-            // The interface is named before it is moved, so that a pair whose far end cannot be moved is at
-            // least not hidden.
-            let moved = LinkUnspec::new_with_name(far_end).setns_by_fd(switch_side.as_raw_fd()).build();
-            handle.link().set(moved).execute().await
-        };
-        let result = made.await.map_err(netlink_error);
-        connection.abort();
-        result
-    })
-}
-
-fn netlink_error(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other),
-    }
 }
 
 impl AsFd for Port {

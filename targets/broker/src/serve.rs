@@ -11,6 +11,7 @@ use duress_consensus::peer::{Handler, Link, Listener};
 use duress_consensus::signals::asked_to_end;
 use duress_consensus::types::Fatal;
 use duress_consensus::{NodeName, StartError};
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -89,8 +90,9 @@ pub enum ServeError {
 ///
 /// # Errors
 /// The broker cannot start, or failed while it ran.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
-    serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await
+pub fn serve(config: Config) -> BoxFuture<'static, Result<(), ServeError>> {
+    // Boxed, so that the broker is compiled in this crate, not in the one that awaits it.
+    Box::pin(async move { serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await })
 }
 
 /// Runs one broker until `stop` completes; then stops it cleanly.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use openraft::error::{CheckIsLeaderError, RaftError};
 use openraft::raft::{VoteRequest, VoteResponse};
 use openraft::{Raft, SnapshotPolicy};
@@ -87,6 +88,9 @@ pub enum NotConfirmed {
 }
 
 /// One node's part in the consensus. Cheap to clone.
+///
+/// Its futures are boxed, so that openraft is compiled here, once: the body of an `async fn` is compiled in each crate
+/// that awaits it.
 #[derive(Clone)]
 pub struct Consensus {
     inner: Arc<Inner>,
@@ -115,39 +119,43 @@ impl Consensus {
         Ok((consensus, view))
     }
 
-    /// As [`start`](Self::start), for any state: so that all of openraft is compiled in this crate, once.
-    async fn replicate(
+    /// As [`start`](Self::start), for any state.
+    fn replicate(
         setup: Setup,
         state: Arc<dyn Replicated>,
         tasks: &mut JoinSet<()>,
-    ) -> Result<Self, StartError> {
-        let config = config(&setup).validate().map_err(StartError::Config)?;
-        let Setup { folder, hello, members, peers, syncing, keeping, snapshots, observer, .. } = setup;
-        let owner = format!("{} of {}", hello.node, hello.cluster);
-        let (disk, (log, snapshot)) = Disk::open(&folder, &owner, syncing, |contents| {
-            Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
-        })?;
-        let number_of = |name: &NodeName| members.binary_search(name).expect("members are all nodes") as u64;
-        let number = number_of(&hello.node);
-        let mut links = BTreeMap::new();
-        for peer in peers {
-            let place = number_of(&peer.name);
-            let (link, task) = Link::new(peer.name, peer.address, hello.clone());
-            tasks.spawn(task.run());
-            links.insert(place, link);
-        }
-        let links: Links = Arc::new(links);
+    ) -> BoxFuture<'_, Result<Self, StartError>> {
+        Box::pin(async move {
+            let config = config(&setup).validate().map_err(StartError::Config)?;
+            let Setup { folder, hello, members, peers, syncing, keeping, snapshots, observer, .. } = setup;
+            let owner = format!("{} of {}", hello.node, hello.cluster);
+            let (disk, (log, snapshot)) = Disk::open(&folder, &owner, syncing, |contents| {
+                Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
+            })?;
+            let number_of =
+                |name: &NodeName| members.binary_search(name).expect("members are all nodes") as u64;
+            let number = number_of(&hello.node);
+            let mut links = BTreeMap::new();
+            for peer in peers {
+                let place = number_of(&peer.name);
+                let (link, task) = Link::new(peer.name, peer.address, hello.clone());
+                tasks.spawn(task.run());
+                links.insert(place, link);
+            }
+            let links: Links = Arc::new(links);
 
-        let log_store = LogStore::new(disk.clone(), log, number, keeping);
-        let state_machine =
-            StateMachine::new(disk.clone(), snapshot, state, snapshots).map_err(StartError::Snapshot)?;
-        let networks = PeerNetworks { node: number, links: Arc::clone(&links), observer: observer.clone() };
-        let raft = Raft::new(number, Arc::new(config), networks, log_store, state_machine)
-            .await
-            .map_err(StartError::Consensus)?;
-        let consensus = Self { inner: Arc::new(Inner { number, members, raft, links, disk, observer }) };
-        tasks.spawn(consensus.clone().form_cluster());
-        Ok(consensus)
+            let log_store = LogStore::new(disk.clone(), log, number, keeping);
+            let state_machine =
+                StateMachine::new(disk.clone(), snapshot, state, snapshots).map_err(StartError::Snapshot)?;
+            let networks =
+                PeerNetworks { node: number, links: Arc::clone(&links), observer: observer.clone() };
+            let raft = Raft::new(number, Arc::new(config), networks, log_store, state_machine)
+                .await
+                .map_err(StartError::Consensus)?;
+            let consensus = Self { inner: Arc::new(Inner { number, members, raft, links, disk, observer }) };
+            tasks.spawn(consensus.clone().form_cluster());
+            Ok(consensus)
+        })
     }
 
     async fn form_cluster(self) {
@@ -206,28 +214,36 @@ impl Consensus {
     ///
     /// # Errors
     /// It was not confirmed.
-    pub async fn confirm_leadership(&self) -> Result<(), NotConfirmed> {
-        match self.inner.raft.ensure_linearizable().await {
-            Ok(_) => Ok(()),
-            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_))) => Err(NotConfirmed::NotLeader),
-            Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => Err(NotConfirmed::NoQuorum),
-            Err(RaftError::Fatal(_)) => Err(NotConfirmed::Stopped),
-        }
+    pub fn confirm_leadership(&self) -> BoxFuture<'_, Result<(), NotConfirmed>> {
+        Box::pin(async move {
+            match self.inner.raft.ensure_linearizable().await {
+                Ok(_) => Ok(()),
+                Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_))) => {
+                    Err(NotConfirmed::NotLeader)
+                }
+                Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                    Err(NotConfirmed::NoQuorum)
+                }
+                Err(RaftError::Fatal(_)) => Err(NotConfirmed::Stopped),
+            }
+        })
     }
 
     /// Answers a message of the consensus of another node; `None` if it cannot be decoded.
-    pub async fn answer(&self, payload: &[u8]) -> Option<Bytes> {
-        let raft = &self.inner.raft;
-        let response = match decode_for_consensus(payload)? {
-            Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await),
-            Request::Vote(rpc) => Response::Vote(self.vote(rpc).await),
-            Request::Snapshot(rpc) => Response::Snapshot(raft.install_snapshot(rpc).await),
-            Request::Formation => Response::Formation(match raft.is_initialized().await {
-                Ok(false) => Formation::Pristine,
-                Ok(true) | Err(_) => Formation::Formed,
-            }),
-        };
-        Some(encode_for_consensus(&response))
+    pub fn answer<'a>(&'a self, payload: &'a [u8]) -> BoxFuture<'a, Option<Bytes>> {
+        Box::pin(async move {
+            let raft = &self.inner.raft;
+            let response = match decode_for_consensus(payload)? {
+                Request::Append(rpc) => Response::Append(raft.append_entries(rpc).await),
+                Request::Vote(rpc) => Response::Vote(self.vote(rpc).await),
+                Request::Snapshot(rpc) => Response::Snapshot(raft.install_snapshot(rpc).await),
+                Request::Formation => Response::Formation(match raft.is_initialized().await {
+                    Ok(false) => Formation::Pristine,
+                    Ok(true) | Err(_) => Formation::Formed,
+                }),
+            };
+            Some(encode_for_consensus(&response))
+        })
     }
 
     async fn vote(&self, request: VoteRequest<u64>) -> Result<VoteResponse<u64>, RaftError<u64>> {
@@ -250,23 +266,27 @@ impl Consensus {
     }
 
     /// Returns when the consensus has stopped on an error of its own, which is returned.
-    pub async fn failed(&self) -> Fatal {
-        let mut metrics = self.metrics();
-        loop {
-            if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return fatal.clone();
+    pub fn failed(&self) -> BoxFuture<'_, Fatal> {
+        Box::pin(async move {
+            let mut metrics = self.metrics();
+            loop {
+                if let Err(fatal) = &metrics.borrow_and_update().running_state {
+                    return fatal.clone();
+                }
+                if metrics.changed().await.is_err() {
+                    return Fatal::Stopped;
+                }
             }
-            if metrics.changed().await.is_err() {
-                return Fatal::Stopped;
-            }
-        }
+        })
     }
 
     /// Stops the consensus and closes the data folder.
-    pub async fn stop(&self) {
-        // The only error is that the core's task panicked, which is already in the log.
-        self.inner.raft.shutdown().await.ok();
-        self.inner.disk.close().await;
+    pub fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // The only error is that the core's task panicked, which is already in the log.
+            self.inner.raft.shutdown().await.ok();
+            self.inner.disk.close().await;
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use openraft::Raft;
 use openraft::error::ClientWriteError;
 use openraft::raft::ClientWriteResult;
@@ -28,10 +29,12 @@ pub enum ProposalError {
 }
 
 impl Proposal {
-    pub(crate) async fn send(raft: &Raft<TypeConfig>, batch: Batch) -> Result<Self, Fatal> {
-        let appended = Arc::new(Appended::default());
-        let result = raft.client_write_ff(batch.with_marker(Arc::clone(&appended))).await?;
-        Ok(Self { result, appended })
+    pub(crate) fn send(raft: &Raft<TypeConfig>, batch: Batch) -> BoxFuture<'_, Result<Self, Fatal>> {
+        Box::pin(async move {
+            let appended = Arc::new(Appended::default());
+            let result = raft.client_write_ff(batch.with_marker(Arc::clone(&appended))).await?;
+            Ok(Self { result, appended })
+        })
     }
 
     /// Waits until the entry is durable in the log of this node, without a deadline.
@@ -43,14 +46,16 @@ impl Proposal {
     ///
     /// # Errors
     /// There are no replies; the variant tells whether the entry may be executed nevertheless.
-    pub async fn replies(self) -> Result<Replies, ProposalError> {
-        match self.result.await {
-            Ok(Ok(response)) => Ok(response.data),
-            Ok(Err(ClientWriteError::ForwardToLeader(_))) if self.appended.is_handed_to_log() => {
-                Err(ProposalError::LeaderChanged)
+    pub fn replies(self) -> BoxFuture<'static, Result<Replies, ProposalError>> {
+        Box::pin(async move {
+            match self.result.await {
+                Ok(Ok(response)) => Ok(response.data),
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) if self.appended.is_handed_to_log() => {
+                    Err(ProposalError::LeaderChanged)
+                }
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposalError::NotLeader),
+                Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_) => Err(ProposalError::Stopped),
             }
-            Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposalError::NotLeader),
-            Ok(Err(ClientWriteError::ChangeMembershipError(_))) | Err(_) => Err(ProposalError::Stopped),
-        }
+        })
     }
 }

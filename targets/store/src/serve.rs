@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -79,8 +80,9 @@ pub enum ServeError {
 ///
 /// # Errors
 /// The node cannot start, or failed while it ran.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
-    serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await
+pub fn serve(config: Config) -> BoxFuture<'static, Result<(), ServeError>> {
+    // Boxed, so that the node is compiled in this crate, not in the one that awaits it.
+    Box::pin(async move { serve_until(config, asked_to_end().map_err(ServeError::Signal)?).await })
 }
 
 /// Runs one node until `stop` completes or a client sends `SHUTDOWN`; then stops it cleanly and closes its data

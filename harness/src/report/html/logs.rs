@@ -8,9 +8,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use chrono::{FixedOffset, NaiveDateTime};
 use serde::Serialize;
 
 use crate::run::observer::Observation;
@@ -171,14 +169,14 @@ fn stamp(text: &str) -> Option<i64> {
         }
     }
     // All of it is ASCII.
-    let moment = text.get(at..end)?.replace('/', "-").replace(',', ".");
-    let moment: DateTime = moment.parse().ok()?;
+    let moment = text.get(at..end)?.replace('/', "-").replace(',', ".").replace('T', " ");
+    let moment = NaiveDateTime::parse_from_str(&moment, "%Y-%m-%d %H:%M:%S%.f").ok()?.and_utc();
     let zone = text.get(end..).unwrap_or_default();
-    let timestamp: Timestamp = match zone_length(zone.as_bytes()) {
-        0 => TimeZone::UTC.to_timestamp(moment).ok()?,
-        length => format!("{moment}{}", &zone[..length]).parse().ok()?,
+    let east_of_utc = match zone_length(zone.as_bytes()) {
+        0 | 1 => 0,
+        length => zone[..length].parse::<FixedOffset>().ok()?.local_minus_utc(),
     };
-    i64::try_from(timestamp.as_nanosecond()).ok()
+    moment.timestamp_nanos_opt()?.checked_sub(i64::from(east_of_utc) * 1_000_000_000)
 }
 
 /// Returns the length of the zone at the beginning of `bytes`: `Z`, `+01:00`, `+0100`, or none.

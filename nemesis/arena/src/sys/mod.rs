@@ -9,3 +9,4 @@ pub mod packet_socket;
 pub mod pidfd;
 pub mod procfs;
 pub mod tun;
+pub mod veth;
