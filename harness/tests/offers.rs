@@ -14,6 +14,7 @@ fn ask(mode: Option<&str>, options: &[(&str, &str)], bug: Option<&str>) -> Reque
         mode: mode.map(str::to_owned),
         options: options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         bug: bug.map(str::to_owned),
+        scenario: true,
         nodes: 5,
         ..Request::default()
     }

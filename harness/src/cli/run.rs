@@ -58,6 +58,9 @@ const TCP_RTO_MAX: Duration = Duration::from_secs(1);
 pub struct RunArgs {
     #[command(flatten)]
     target: TargetArgs,
+    /// With --bug: take nothing from the bug's scenario
+    #[arg(long, requires = "bug")]
+    no_scenario: bool,
     /// Draw the options that are not given and that do not affect the promise from the values that the target
     /// lists (`duress targets`)
     #[arg(long)]
@@ -190,6 +193,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         mode: Some(plan.settings.mode.clone()),
         options: plan.settings.options.clone(),
         bug: plan.settings.bug.clone(),
+        scenario: false,
         programs: plan.settings.programs.clone(),
         nodes: plan.nodes.len(),
     };
@@ -259,7 +263,8 @@ fn best_port() -> Result<PortKind, Failure> {
 /// Resolves the command line into a plan. The port is a preliminary one until it is known which works.
 fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let system = args.target.system()?;
-    let scenario = args.target.bug.as_ref().and_then(|name| system.description().scenarios.get(name));
+    let bug = args.target.bug.as_ref().filter(|_| !args.no_scenario);
+    let scenario = bug.and_then(|name| system.description().scenarios.get(name));
     let workload = match (&args.workload, scenario) {
         (Some(name), _) => workload(system, name)?,
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
@@ -276,7 +281,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
     }
-    let request = args.target.request(node_count)?;
+    let request = Request { scenario: !args.no_scenario, ..args.target.request(node_count)? };
     let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..=u64::from(u32::MAX)));
     let settings = resolved(system, request, args.draw_options.then_some(seed))?;
     let faults = match (&args.faults, scenario) {

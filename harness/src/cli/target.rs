@@ -36,7 +36,7 @@ impl TargetArgs {
         systems().find(&self.target).map_err(Failure::usage)
     }
 
-    /// Returns the request to the system, for so many nodes. Paths of programs do not depend on where a plan
+    /// Returns the request to the system, for so many nodes, without a bug's scenario. Paths of programs do not depend on where a plan
     /// is replayed.
     pub(super) fn request(&self, nodes: usize) -> Result<Request, Failure> {
         let absolute = |(name, path): &(String, String)| match std::path::absolute(path) {
@@ -49,6 +49,7 @@ impl TargetArgs {
             mode: self.mode.clone(),
             options: self.options.iter().cloned().collect(),
             bug: self.bug.clone(),
+            scenario: false,
             programs: self.programs.iter().map(absolute).collect::<Result<BTreeMap<String, PathBuf>, _>>()?,
             nodes,
         })

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duress_nemesis::{Family, variants};
-use duress_settings::{Request, Settings, SettingsError, Values};
+use duress_settings::{BugSpec, Request, Settings, SettingsError, Values};
 use duress_targets::{Node, System, Topology};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
@@ -47,7 +47,9 @@ const LENGTHS: [(u64, u32); 3] = [(12, 5), (25, 3), (50, 2)];
 /// Sizes of clusters.
 const SIZES: [(usize, u32); 2] = [(3, 3), (5, 2)];
 /// Processes for each node: published partition failures need few operations, races need many.
-const LOADS: [(&str, u32); 4] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1)];
+const LOADS: [(&str, u32); 5] = [("1n", 1), ("3n", 3), ("8n", 2), ("20n", 1), ("30n", 1)];
+/// Mean times between the starts of faults, in milliseconds; without one, that of `duress run`.
+const INTERVALS: [(Option<u64>, u32); 3] = [(None, 4), (Some(300), 1), (Some(2000), 1)];
 /// When clients give up, in milliseconds.
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
 /// The factors for a workload's numbers, as numerator and denominator.
@@ -63,7 +65,10 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(number);
     let seed = rng.random_range(0..=u64::from(u32::MAX));
-    let nodes = fixed.nodes.unwrap_or_else(|| weighted(&SIZES, &mut rng));
+    let bug = bug(system, fixed);
+    let sizes: Vec<(usize, u32)> =
+        SIZES.into_iter().filter(|(nodes, _)| bug.is_none_or(|bug| *nodes >= bug.nodes_min)).collect();
+    let nodes = fixed.nodes.unwrap_or_else(|| weighted(&sizes, &mut rng));
     let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
     let settings = settings(system, fixed, nodes, &mut rng);
     let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
@@ -76,7 +81,10 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     }
     if let Some(bug) = &fixed.request.bug {
         say("bug", bug.clone());
+        // The run that is known to find the bug would lend its settings.
+        words.push("--no-scenario".to_owned());
     }
+    let mut say = |name: &str, value: String| words.extend([format!("--{name}"), value]);
     for (name, path) in &fixed.request.programs {
         say("program", format!("{name}={}", path.display()));
     }
@@ -90,6 +98,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         for (name, value) in workload_options(workload, nodes, &mut rng) {
             say(name, value.to_string());
         }
+    }
+    if let Some(interval) = weighted(&INTERVALS, &mut rng) {
+        say("interval", format!("{interval}ms"));
     }
     say("faults", fixed.faults.clone().unwrap_or_else(|| faults(&allowed, nodes, &mut rng)));
     say("seed", seed.to_string());
@@ -108,6 +119,12 @@ fn rests_on_clocks(system: &dyn System, settings: &Settings, nodes: usize) -> bo
     let nodes = hosts("n", nodes, 0).into_iter().map(|host| Node { name: host.name, address: host.address });
     let deployment = system.deploy(settings, &Topology { nodes: nodes.collect() });
     deployment.is_ok_and(|deployment| deployment.clock_bound().is_some())
+}
+
+/// Returns the seeded bug that is hunted, if there is one.
+fn bug<'a>(system: &'a dyn System, fixed: &Fixed) -> Option<&'a BugSpec> {
+    let name = fixed.request.bug.as_ref()?;
+    system.description().offer.bugs.iter().find(|bug| bug.name == *name)
 }
 
 fn weighted<T: Copy>(choices: &[(T, u32)], rng: &mut impl Rng) -> T {
@@ -144,9 +161,11 @@ fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng
     // The first mode is what most users run.
     let first = modes.first().filter(|_| rng.random_bool(0.5));
     let mode = first.or_else(|| modes.choose(rng))?;
+    let bug = bug(system, fixed);
     let mut options = fixed.request.options.clone();
     for option in system.description().offer.options_of(mode) {
         let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else { continue };
+        let words = bug.and_then(|bug| bug.options.get(&option.name)).unwrap_or(words);
         if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(0.3)) {
             options.entry(option.name.clone()).or_insert_with(|| word.clone());
         }
@@ -275,6 +294,15 @@ mod tests {
         let request = Request { bug: Some("ack-before-commit".to_owned()), ..Request::default() };
         let fixed = Fixed { request, ..fixed("store") };
         assert!((0..20).all(|number| drawn(&fixed, number).contains("--mode raft --bug ack-before-commit ")));
+    }
+
+    #[test]
+    fn a_bug_is_hunted_where_it_can_show() {
+        let request = Request { bug: Some("lease-short-of-quorum".to_owned()), ..Request::default() };
+        let fixed = Fixed { request, ..fixed("store") };
+        for run in (0..20).map(|number| drawn(&fixed, number)) {
+            assert!(run.contains("-o reads=lease") && run.contains("--nodes 5 "), "{run}");
+        }
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub fn check(command: &RunCommand) -> Result<(), VocabularyError> {
         mode: command.flags.get("mode").cloned(),
         options: command.options.clone(),
         bug: command.flags.get("bug").cloned(),
+        scenario: true,
         programs: command.programs(),
         nodes,
     };
@@ -72,6 +73,8 @@ fn place(error: &SettingsError) -> Key {
         | SettingsError::Missing { option, .. }
         | SettingsError::Unreadable { option, .. } => Key::Option(option.clone()),
         SettingsError::OtherMode { what, name, .. } => named(*what, name),
+        SettingsError::BugOption { option, .. } => Key::Option(option.clone()),
+        SettingsError::BugNodes { .. } => Key::flag("nodes"),
         SettingsError::NoNodes { .. } => Key::flag("nodes"),
     }
 }

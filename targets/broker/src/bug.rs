@@ -3,6 +3,8 @@
 //! Each is a plausible way to write one step of the ordinary code path, switched on by name; none corrupts anything at
 //! random. Without a name the plain code runs.
 
+use std::collections::BTreeMap;
+
 use duress_settings::BugSpec;
 use serde::Deserialize;
 
@@ -52,6 +54,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: None,
             anomaly: "messages acknowledged with acks=all are lost when the leader is replaced".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "isr-shrink-ignored".into(),
@@ -59,6 +63,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("Kafka before KIP-497, where a cut-off leader could shrink the in-sync set by itself".into()),
             anomaly: "acknowledged messages are lost when the controller elects a replica that it still considers in sync".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "unclean-election".into(),
@@ -66,6 +72,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("Kafka's unclean.leader.election.enable, on by default until 0.11".into()),
             anomaly: "acknowledged messages are lost when a replica that lags takes over".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "truncate-to-high-watermark".into(),
@@ -73,6 +81,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("Kafka before KIP-101".into()),
             anomaly: "acknowledged messages are lost: two replicas cut a message that both had".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "sequence-unchecked".into(),
@@ -80,6 +90,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: None,
             anomaly: "messages that a producer sends again are stored twice".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "sequence-lost-on-failover".into(),
@@ -87,6 +99,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a cache that is kept beside the log and not rebuilt from it".into()),
             anomaly: "messages that a producer sends again after a failover are stored twice".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "offset-commit-lost-on-move".into(),
@@ -94,6 +108,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a cache that is not rebuilt from its log".into()),
             anomaly: "committed offsets go back when the coordinator is replaced".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "offset-committed-before-delivery".into(),
@@ -101,6 +117,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("auto-commit on receipt, which counts assigned messages as processed".into()),
             anomaly: "messages are never consumed when a consumer dies".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "compaction-drops-latest".into(),
@@ -108,6 +126,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: None,
             anomaly: "a key of a table has an older value, or comes back after it was deleted".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "torn-tail-kept".into(),
@@ -115,6 +135,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("RocksDB's recovery mode kSkipAnyCorruptedRecords where kPointInTimeRecovery is meant".into()),
             anomaly: "consumers are led past acknowledged messages once a replica with holes is elected".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "fsync-skipped".into(),
@@ -122,6 +144,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("PostgreSQL with fsync=off; a disk that lies about durability".into()),
             anomaly: "acknowledged messages are lost when enough nodes lose power".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "fetch-beyond-high-watermark".into(),
@@ -129,6 +153,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a read of uncommitted data".into()),
             anomaly: "consumers see messages that later are gone, or others in their places".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "stale-coordinator".into(),
@@ -136,6 +162,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a cache that is served without asking whether it is still the owner's".into()),
             anomaly: "committed offsets go back for clients that ask the old coordinator".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "sequence-lost-on-restart".into(),
@@ -143,6 +171,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a cache that is kept beside the log and not rebuilt from it".into()),
             anomaly: "messages that a producer sends again after a restart are stored twice".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "commit-of-any-generation".into(),
@@ -150,6 +180,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a Kafka client's commit without member and generation, which no coordinator can fence".into()),
             anomaly: "committed offsets go back when the commit of a member that was replaced arrives late".into(),
             modes: isr(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
     ]
 }

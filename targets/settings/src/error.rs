@@ -50,6 +50,32 @@ pub enum SettingsError {
         /// The modes it applies to.
         modes: Vec<String>,
     },
+    /// The bug cannot show with this value of an option.
+    #[error("bug {bug} of {owner} cannot show with {option}={given}, only with {option}={}", needed.join(" or "))]
+    BugOption {
+        /// The program.
+        owner: String,
+        /// The bug.
+        bug: String,
+        /// The option.
+        option: String,
+        /// Its value.
+        given: String,
+        /// The values with which the bug can show.
+        needed: Vec<String>,
+    },
+    /// The bug cannot show in so small a cluster.
+    #[error("bug {bug} of {owner} needs at least {needed} nodes, not {given}")]
+    BugNodes {
+        /// The program.
+        owner: String,
+        /// The bug.
+        bug: String,
+        /// The number of nodes.
+        given: usize,
+        /// The fewest nodes with which the bug can show.
+        needed: usize,
+    },
     /// A cluster of no nodes.
     #[error("{owner} needs at least one node")]
     NoNodes {

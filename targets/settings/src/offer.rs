@@ -1,5 +1,6 @@
 //! The offer of a program: its modes and their promises, its options, and its seeded bugs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::values::Values;
@@ -85,4 +86,18 @@ pub struct BugSpec {
     pub anomaly: String,
     /// The modes that can have it.
     pub modes: Vec<String>,
+    /// Options on which it depends, with the values with which it can show; the first stands in for a value that is not
+    /// given.
+    pub options: BTreeMap<String, Vec<String>>,
+    /// The fewest nodes with which it can show.
+    pub nodes_min: usize,
+}
+
+impl BugSpec {
+    /// Returns the same bug, which can show only with one of `values` of the option `name`.
+    #[must_use]
+    pub fn with_option<const N: usize>(mut self, name: &str, values: [&str; N]) -> Self {
+        self.options.insert(name.to_owned(), values.map(str::to_owned).to_vec());
+        self
+    }
 }

@@ -12,6 +12,8 @@ pub struct Request {
     pub options: BTreeMap<String, String>,
     /// `--bug`, if given.
     pub bug: Option<String>,
+    /// Whether the mode and the options that are not given are those of the run that finds the bug.
+    pub scenario: bool,
     /// Each `--program name=path`.
     pub programs: BTreeMap<String, PathBuf>,
     /// The number of nodes; at least one.

@@ -21,10 +21,11 @@ impl Offer {
     /// Checks `request` against the offer of `owner`, and fills in every default.
     ///
     /// Without `--mode`, the mode is the preset's, or the first. An option that is not given has the preset's value
-    /// where the mode is the preset's, else its default.
+    /// where the mode is the preset's, else one with which the bug can show, else its default.
     ///
     /// # Errors
-    /// An unknown mode, option, value or bug, with the accepted ones; an option or bug of another mode; no nodes.
+    /// An unknown mode, option, value or bug, with the accepted ones; an option or bug of another mode; options or
+    /// a number of nodes with which the bug cannot show; no nodes.
     pub fn resolve(
         &self,
         owner: &str,
@@ -46,11 +47,17 @@ impl Offer {
         }
         let mut options: BTreeMap<String, String> =
             self.options_of(&mode.name).map(|option| (option.name.clone(), option.default.clone())).collect();
+        for (name, values) in bug.into_iter().flat_map(|bug| &bug.options) {
+            options.extend(values.first().map(|value| (name.clone(), value.clone())));
+        }
         let preset = preset.filter(|preset| preset.mode == mode.name);
         for (name, value) in preset.into_iter().flat_map(|preset| preset.options).chain(&request.options) {
             let option = asking.option(name, mode)?;
             asking.value(option, value)?;
             options.insert(name.clone(), value.clone());
+        }
+        if let Some(bug) = bug {
+            asking.can_show(bug, &options, request.nodes)?;
         }
         // A built-in system is one program, which is named like it.
         if let Some(name) = request.programs.keys().find(|name| *name != owner) {
@@ -115,6 +122,27 @@ impl<'a> Asking<'a> {
         })
     }
 
+    fn can_show(
+        &self,
+        bug: &BugSpec,
+        options: &BTreeMap<String, String>,
+        nodes: usize,
+    ) -> Result<(), SettingsError> {
+        let (owner, name) = (self.owner.to_owned(), bug.name.clone());
+        let unfit = |(option, needed): &(&String, &Vec<String>)| {
+            options.get(*option).is_none_or(|value| !needed.contains(value))
+        };
+        if let Some((option, needed)) = bug.options.iter().find(unfit) {
+            let given = options.get(option).cloned().unwrap_or_default();
+            let (option, needed) = (option.clone(), needed.clone());
+            return Err(SettingsError::BugOption { owner, bug: name, option, given, needed });
+        }
+        if nodes < bug.nodes_min {
+            return Err(SettingsError::BugNodes { owner, bug: name, given: nodes, needed: bug.nodes_min });
+        }
+        Ok(())
+    }
+
     fn unknown<'n>(
         &self,
         what: Setting,
@@ -159,6 +187,8 @@ mod tests {
                 resembles: None,
                 anomaly: "…".into(),
                 modes: vec!["primary".into()],
+                options: [("read".to_owned(), vec!["any".to_owned()])].into(),
+                nodes_min: 2,
             }],
         }
     }

@@ -9,6 +9,9 @@ use std::process::ExitCode;
 
 use duress_settings::Request;
 use duress_store::{Config, Peer, offer, serve};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Config, Box<dyn Error>> {
     let mut next = |what: &str| args.next().ok_or_else(|| format!("missing {what}"));
@@ -36,9 +39,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Config, Box<dyn Error
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> ExitCode {
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,openraft=off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=off".into());
+    let filter: Targets = filter.parse().expect("a filter of levels");
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     let outcome = match parse(std::env::args().skip(1)) {
         Ok(config) => serve(config).await.map_err(Into::into),
         Err(error) => Err(error),

@@ -17,6 +17,8 @@
 //! 5. A commits `x` with the quorum {A, B}. `y`, acknowledged, is gone from a majority.
 
 use duress_consensus::disk::Syncing;
+use std::collections::BTreeMap;
+
 use duress_settings::BugSpec;
 use serde::Deserialize;
 
@@ -54,6 +56,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("MongoDB's write concern 1, its default before 5.0; Redis replication".into()),
             anomaly: "acknowledged writes are lost after a failover, or not seen by later reads".into(),
             modes: raft(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "stale-leader-read".into(),
@@ -61,13 +65,18 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("etcd 0.4 and Consul as Jepsen found them in 2014".into()),
             anomaly: "a deposed leader returns values that were overwritten before the read began".into(),
             modes: raft(),
-        },
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        }
+        .with_option("reads", ["index", "lease"]),
         BugSpec {
             name: "vote-not-persisted".into(),
             defect: "the term and the vote are kept in memory only, and are lost in a restart".into(),
             resembles: Some("a Raft that answers before it saves currentTerm and votedFor".into()),
             anomaly: "acknowledged writes are deleted by a leader of an older term, and replaced values come back".into(),
             modes: raft(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "fsync-skipped".into(),
@@ -75,6 +84,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("Redis with appendfsync everysec; Elasticsearch's asynchronous translog".into()),
             anomaly: "acknowledged writes are lost when enough nodes are killed".into(),
             modes: vec!["raft".into(), "primary".into()],
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "cas-before-order".into(),
@@ -82,6 +93,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("check-then-act: a condition tested before the order is made".into()),
             anomaly: "two compare-and-sets from the same value both succeed".into(),
             modes: raft(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "leadership-resumed".into(),
@@ -91,6 +104,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a Raft that answers reads before the leader has committed an entry of its own term".into()),
             anomaly: "right after a restart, a leader returns values that were overwritten before the restart".into(),
             modes: raft(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "snapshot-lacks-last-batch".into(),
@@ -102,6 +117,8 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             anomaly: "nodes that start from a snapshot lack acknowledged writes, which are lost once such a node leads"
                 .into(),
             modes: raft(),
+            options: BTreeMap::new(),
+            nodes_min: 1,
         },
         BugSpec {
             name: "lease-short-of-quorum".into(),
@@ -110,14 +127,20 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             resembles: Some("a leader that counts itself twice".into()),
             anomaly: "a leader that is cut off together with a minority returns values that were overwritten".into(),
             modes: raft(),
-        },
+            options: BTreeMap::new(),
+            nodes_min: 4,
+        }
+        .with_option("reads", ["lease"]),
         BugSpec {
             name: "replica-skips-change".into(),
             defect: "a replica that lags by more than fifty changes is sent those after the next one".into(),
             resembles: Some("an offset taken for a count: the boundary of a batch counted on both sides".into()),
             anomaly: "with read=any, a replica returns an old value for ever, and the replicas never agree".into(),
             modes: vec!["primary".into()],
-        },
+            options: BTreeMap::new(),
+            nodes_min: 2,
+        }
+        .with_option("read", ["any"]),
     ]
 }
 

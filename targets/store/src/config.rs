@@ -203,24 +203,6 @@ impl Config {
                 election_max: options.election_max,
             });
         }
-        if let (Mode::Raft(RaftOptions { read_by: ReadBy::Local, .. }), Some(Bug::StaleLeaderRead)) =
-            (&self.mode, self.bug)
-        {
-            return Err(ConfigError::NoQuorumToSkip);
-        }
-        if let (Mode::Raft(RaftOptions { read_by, .. }), Some(Bug::LeaseShortOfQuorum)) =
-            (&self.mode, self.bug)
-            && (*read_by != ReadBy::Lease || self.peers.len() < 3)
-        {
-            return Err(ConfigError::NoLeaseToShorten);
-        }
-        if let (
-            Mode::Primary(PrimaryOptions { read: ReadFrom::Primary, .. }),
-            Some(Bug::ReplicaSkipsChange),
-        ) = (&self.mode, self.bug)
-        {
-            return Err(ConfigError::NoReplicaToAsk);
-        }
         Ok(())
     }
 }
@@ -255,15 +237,6 @@ pub enum ConfigError {
         /// How long no other leader is elected.
         election_max: Duration,
     },
-    /// The bug skips a step that reads from the local copy do not have.
-    #[error("bug stale-leader-read does not apply with reads=local")]
-    NoQuorumToSkip,
-    /// The bug is in a step of leases, and a lease of one acknowledgement cannot lack one.
-    #[error("bug lease-short-of-quorum takes reads=lease and at least four nodes")]
-    NoLeaseToShorten,
-    /// The bug is in what replicas know, and they are not asked.
-    #[error("bug replica-skips-change takes read=any")]
-    NoReplicaToAsk,
 }
 
 #[cfg(test)]
@@ -324,25 +297,5 @@ mod tests {
              leader is elected for that long"
         );
         config("raft", &[("reads", "index"), ("lease_ms", "401")], None).validate().unwrap();
-    }
-
-    #[test]
-    fn a_bug_that_could_not_show_is_refused() {
-        let local = config("raft", &[("reads", "local")], Some("stale-leader-read"));
-        assert_eq!(local.validate(), Err(ConfigError::NoQuorumToSkip));
-        let peer = |number| format!("n{number}=127.0.0.1:1").parse().unwrap();
-        let leased = |peers: std::ops::RangeInclusive<u32>| Config {
-            peers: peers.map(peer).collect(),
-            ..config("raft", &[("reads", "lease")], Some("lease-short-of-quorum"))
-        };
-        assert_eq!(leased(2..=3).validate(), Err(ConfigError::NoLeaseToShorten));
-        assert_eq!(leased(2..=4).validate(), Ok(()));
-        let indexed = config("raft", &[], Some("lease-short-of-quorum"));
-        assert_eq!(
-            Config { peers: leased(2..=5).peers, ..indexed }.validate(),
-            Err(ConfigError::NoLeaseToShorten)
-        );
-        let unread = config("primary", &[], Some("replica-skips-change"));
-        assert_eq!(unread.validate(), Err(ConfigError::NoReplicaToAsk));
     }
 }

@@ -30,13 +30,14 @@ pub trait System: Send + Sync {
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError>;
 
     /// Checks the user's request and fills in every default. For a seeded bug, its scenario fills in the mode
-    /// and the options that are not given.
+    /// and the options that are not given, if the request says so.
     ///
     /// # Errors
     /// [`SettingsError`] for an unknown mode, option, value or bug; it lists the accepted ones.
     fn resolve(&self, request: &Request) -> Result<Settings, SettingsError> {
         let description = self.description();
-        let scenario = request.bug.as_ref().and_then(|bug| description.scenarios.get(bug));
+        let bug = request.bug.as_ref().filter(|_| request.scenario);
+        let scenario = bug.and_then(|bug| description.scenarios.get(bug));
         let preset = scenario.map(|scenario| Preset { mode: &scenario.mode, options: &scenario.options });
         description.offer.resolve(&description.name, request, preset)
     }

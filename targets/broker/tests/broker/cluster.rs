@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 use crate::client::{Client, Produced, batch};
 use crate::proxy::{Pass, Proxy};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub const NODE_ARGUMENTS: &str = "BROKER_TEST_NODE";
 
@@ -51,7 +54,9 @@ pub fn run_node(arguments: &str) {
     );
     let config = Config { peers, ..config.unwrap() };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let filter: Targets = filter.parse().expect("a filter of levels");
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     if let Err(error) = runtime.block_on(serve(config)) {
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
