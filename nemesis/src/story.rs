@@ -82,34 +82,35 @@ impl Story {
         match self {
             Self::Laggard => [
                 "laggard",
-                "all nodes are killed, a majority starts and writes, and part of it is struck as those that lag start",
+                "all nodes are killed, a majority starts and accepts writes, and part of it is struck as the lagging nodes start",
             ],
             Self::Handover => {
-                ["handover", "a follower misses writes, and the leader is struck as it comes back"]
+                ["handover", "a follower is cut off, and the leader is struck as the follower returns"]
             }
-            Self::Again => ["again", "a node is killed, and again and again within 50 ms of its start"],
+            Self::Again => ["again", "a node is killed repeatedly, each time within 50 ms of its start"],
             Self::CatchUp => [
                 "catch-up",
                 "a follower was away for long, and it or the leader is struck while it catches up",
             ],
             Self::Election => [
                 "election",
-                "a leader is away, a follower is struck meanwhile, and then the node that is elected",
+                "a leader is struck, then a follower while the leader is away, and then the newly elected node",
             ],
             Self::Zombie => [
                 "zombie",
-                "a leader stops until another is elected, and that one is struck as the first wakes",
+                "a leader is away until another is elected, and the new leader is struck as the first returns",
             ],
-            Self::PowerCut => ["power-cut", "every node loses its power at once, perhaps again as it starts"],
+            Self::PowerCut => {
+                ["power-cut", "every node loses power at once, in some runs again as it starts"]
+            }
             Self::SlowReplica => [
                 "slow-replica",
                 "one node has slow links or a slow disk for long, and leaders are struck meanwhile",
             ],
-            Self::ClockStep => ["clock-step", "clocks step while a leader is away"],
-            Self::RollingLeader => [
-                "rolling-leader",
-                "each leader is cut off, just before the one that was cut off before it is back",
-            ],
+            Self::ClockStep => ["clock-step", "clocks move while a leader is away"],
+            Self::RollingLeader => {
+                ["rolling-leader", "each leader is cut off just before the previous one returns"]
+            }
         }
     }
 

@@ -78,17 +78,17 @@ impl fmt::Display for DiskOperation {
 
 /// The events as the command line writes them, each with its meaning.
 pub const EVENTS: [(&str, &str); 9] = [
-    ("leader-change", "another node leads"),
-    ("start=50ms", "so long after any other fault took hold"),
-    ("heal=30ms", "so long after any other fault was healed"),
+    ("leader-change", "another node becomes the leader"),
+    ("start=50ms", "this much time after any other fault took hold"),
+    ("heal=30ms", "this much time after any other fault was healed"),
     (
         "fsync=37",
-        "the n-th fsync on the disk of a node that the fault would strike: the disk holds it until then",
+        "the n-th fsync on the disk of a node that the fault would strike; the disk delays it until the fault has begun",
     ),
-    ("write=37", "the same of writes"),
-    ("rename=2", "the same of renames"),
+    ("write=37", "the n-th write on such a disk"),
+    ("rename=2", "the n-th rename on such a disk"),
     ("packet=500", "the n-th packet that such a node sends or receives"),
-    ("op=200", "the n-th operation that clients are answered"),
+    ("op=200", "the n-th operation that is answered to a client"),
     ("log=TEXT", "a line with this text in the output of such a node"),
 ];
 

@@ -127,7 +127,7 @@ impl lists::Versions<'_> {
 /// The reason why a transaction that read a version and then wrote comes before others that wrote after that
 /// version.
 const NEXT: &str =
-    "The first wrote too, after it had read: nothing was written between, or else its update lost another.";
+    "It wrote too, after that read; nothing was written in between, or its update lost another.";
 
 /// The versions of all registers.
 pub(super) type Registers<'a> = Vec<register::Versions<'a>>;

@@ -15,7 +15,7 @@ use super::target::TargetArgs;
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::hunt::draw::{Fixed, draw, modes};
+use crate::hunt::draw::{Fixed, bug, draw, modes};
 use crate::hunt::session::{Ending, Setup, hunt as run_hunt};
 use crate::plan::NODES_MAX;
 use crate::trial::state::{Past, ProgramKey, State};
@@ -153,7 +153,8 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
 
 /// Checks the command line before anything is started: the fixed options must fit at least one mode.
 fn validate(system: &dyn System, fixed: &Fixed) -> Result<(), Failure> {
-    let nodes = fixed.nodes.unwrap_or(NODES);
+    let least = bug(system, fixed).map_or(0, |bug| bug.nodes_min);
+    let nodes = fixed.nodes.unwrap_or(NODES.max(least));
     if !(1..=NODES_MAX).contains(&nodes) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {nodes}: a cluster has 1 to 99 nodes")));
     }

@@ -68,7 +68,10 @@ pub fn faults() -> Result<Exit, Failure> {
             say!(text, "  {:<24} {}{drawn}{}", variant.example, variant.meaning, needed(variant));
         }
     }
-    say!(text, "story: faults that belong together, as real failures had them; each has its own evidence");
+    say!(
+        text,
+        "story: sequences of faults that belong together, modelled on real failures; each fault has its own evidence"
+    );
     for story in Story::ALL {
         let needs = story.needs().map(|family| format!(" (drawn where {} is in the mix)", family.name()));
         let needs = needs.unwrap_or_default();
@@ -88,8 +91,8 @@ pub fn faults() -> Result<Exit, Failure> {
     );
     say!(
         text,
-        "What is drawn takes away no more nodes at once than the target promises to survive losing (at least one), but for \
-         a moment; --beyond-tolerance lifts that. What names its size, such as kill:all, is as large as it says."
+        "Drawn faults disable no more nodes at once than the target promises to survive losing (at least one), except for a \
+         moment; --beyond-tolerance lifts that limit. A fault that names its size, such as kill:all, has that size."
     );
     say!(text, "A fault without evidence makes the run BROKEN (exit 3), never a pass.");
     print(text)?;

@@ -122,7 +122,7 @@ fn rests_on_clocks(system: &dyn System, settings: &Settings, nodes: usize) -> bo
 }
 
 /// Returns the seeded bug that is hunted, if there is one.
-fn bug<'a>(system: &'a dyn System, fixed: &Fixed) -> Option<&'a BugSpec> {
+pub fn bug<'a>(system: &'a dyn System, fixed: &Fixed) -> Option<&'a BugSpec> {
     let name = fixed.request.bug.as_ref()?;
     system.description().offer.bugs.iter().find(|bug| bug.name == *name)
 }

@@ -259,6 +259,14 @@ mod tests {
                 request(None, &[], Some("stale")),
                 "bug \"stale\" of store does not apply to mode raft, only to primary",
             ),
+            (
+                request(Some("primary"), &[("read", "primary")], Some("stale")),
+                "bug stale of store cannot show with read=primary, only with read=any",
+            ),
+            (
+                Request { nodes: 1, ..request(Some("primary"), &[], Some("stale")) },
+                "bug stale of store needs at least 2 nodes, not 1",
+            ),
             (request(None, &[], Some("lost")), "store has no bug \"lost\"; accepted: stale"),
             (Request::default(), "store needs at least one node"),
         ] {
