@@ -11,11 +11,13 @@
 //! - [`trial`]: runs as child processes, counted; [`matrix`]: many runs, each with an expectation, as a gate;
 //!   [`lesson`]: what settings are worth, as a table; [`hunt`]: until one finds something, and [`shrink`]: that made small;
 //!   [`serve`]: runs in a browser;
+//! - [`crash_states`]: a node started on each state of its disk that a crash may leave;
 //! - [`cli`]: the command line, and how the program ends.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod cli;
+pub mod crash_states;
 pub mod hunt;
 pub mod judge;
 pub mod lesson;

@@ -2,6 +2,7 @@
 
 mod broker;
 mod check;
+mod crash_states;
 mod doctor;
 pub mod exit;
 mod hunt;
@@ -46,6 +47,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
+    /// Start a node on each state of its disk that a crash may leave, and check that it has what it acknowledged
+    CrashStates(crash_states::CrashStatesArgs),
     /// Write the report of a run that is over: one page that opens offline
     Report(report::ReportArgs),
     /// Show the runs in a folder in a browser: list, compare, follow
@@ -102,6 +105,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Replay(args) => run::replay(&args),
+        Command::CrashStates(args) => crash_states::crash_states(&args),
         Command::Report(args) => report::report(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),

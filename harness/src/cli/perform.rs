@@ -72,7 +72,7 @@ pub(super) fn isolated(
 }
 
 /// Ends the outer process as the runner ended.
-fn outer(status: ExitStatus) -> Result<Exit, Failure> {
+pub(super) fn outer(status: ExitStatus) -> Result<Exit, Failure> {
     let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
     if let Some(exit) =
         status.code().and_then(|code| known.into_iter().find(|exit| i32::from(exit.code()) == code))

@@ -9,8 +9,10 @@ use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, ftruncate, lseek};
 
 use super::active::{Requester, SyncAnswer};
+use super::crash::RecordedOperation;
 use super::fault::IoKind;
 use super::file_log::FileLog;
+use super::journal::Change;
 use super::options::RealFsync;
 use super::state::{Disk, SharedFile, read_exactly, read_up_to, signed, write_all};
 use super::tree::{Body, Inode};
@@ -76,13 +78,13 @@ impl Disk {
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
-        let by = self.asked_by(inode);
+        let requester = self.asked_by(inode);
         let Body::Regular { log, size, .. } = &mut self.tree.node_mut(inode)?.body else {
             return Err(Errno::EINVAL);
         };
         let wanted = offset.checked_add(data.len() as u64).ok_or(Errno::EFBIG)?;
         let growth = wanted.saturating_sub(*size);
-        let granted = self.active.grow(growth, by)?;
+        let granted = self.active.grow(growth, requester)?;
         // A write that fits in part is written in part, as on a disk that fills up; if the space does not
         // even reach from the end of the file to the offset, nothing is written.
         let end = wanted - (growth - granted);
@@ -98,6 +100,13 @@ impl Disk {
             Ok(()) => end.max(*size),
             Err(_) => size_of(&file)?,
         };
+        if result.is_ok() {
+            self.record(requester, || RecordedOperation::Write {
+                file: inode.0,
+                offset,
+                data: data.to_vec(),
+            });
+        }
         result.map(|()| data.len())
     }
 
@@ -110,13 +119,13 @@ impl Disk {
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
-        let by = self.asked_by(inode);
+        let requester = self.asked_by(inode);
         let sequence = self.journal.next_sequence();
         let Body::Regular { log, size, .. } = &mut self.tree.node_mut(inode)?.body else {
             return Err(Errno::EINVAL);
         };
         let growth = to.saturating_sub(*size);
-        self.active.grow_whole(growth, by)?;
+        self.active.grow_whole(growth, requester)?;
         self.active.shrink(size.saturating_sub(to));
         if to == *size {
             return ftruncate(&*file, signed(to)?);
@@ -128,6 +137,7 @@ impl Disk {
         ftruncate(&*file, signed(to)?)?;
         *size = to;
         self.journal.resize(inode, to);
+        self.record(requester, || RecordedOperation::Changes(vec![Change::Size { inode, size: to }]));
         Ok(())
     }
 
@@ -156,14 +166,14 @@ impl Disk {
         let (active, tree) = (&mut self.active, &self.tree);
         active.check(IoKind::Writes, || tree.path(inode))?;
         let file = self.tree.file(inode)?;
-        let by = self.asked_by(inode);
+        let requester = self.asked_by(inode);
         let Body::Regular { log, size, .. } = &mut self.tree.node_mut(inode)?.body else {
             return Err(Errno::EINVAL);
         };
         let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
         if !flags.contains(KEEP_SIZE) {
             let growth = end.saturating_sub(*size);
-            self.active.grow_whole(growth, by)?;
+            self.active.grow_whole(growth, requester)?;
         }
         if flags.intersects(ZERO_RANGE | PUNCH_HOLE) || (!flags.contains(KEEP_SIZE) && end > *size) {
             // Only zeroed ranges change; reserved ones hold zeros before and after.
@@ -176,7 +186,19 @@ impl Disk {
                 .replace(zeroed, |at, buffer| read_exactly(&file, at, buffer))?;
         }
         let result = nix::fcntl::fallocate(&*file, flags, signed(offset)?, signed(length)?);
-        *size = size_of(&file)?;
+        let before = std::mem::replace(size, size_of(&file)?);
+        let now = *size;
+        if result.is_ok() && flags.intersects(ZERO_RANGE | PUNCH_HOLE) {
+            let zeroed = usize::try_from(end.min(before).saturating_sub(offset)).map_err(|_| Errno::EFBIG)?;
+            self.record(requester, || RecordedOperation::Write {
+                file: inode.0,
+                offset,
+                data: vec![0; zeroed],
+            });
+        }
+        if now > before {
+            self.record(requester, || RecordedOperation::Extend { file: inode.0, size: now });
+        }
         result
     }
 

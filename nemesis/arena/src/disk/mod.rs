@@ -8,7 +8,8 @@
 //!
 //! - [`DiskOptions`]: the disk's behaviour without faults; [`Semantics`]: what an fsync makes durable;
 //! - [`FaultDisk`]: a mounted disk, whose faults are injected and healed;
-//! - [`DiskFault`]: its faults; [`DiskEvidence`]: their evidence.
+//! - [`DiskFault`]: its faults; [`DiskEvidence`]: their evidence;
+//! - [`crash`]: the states that a crash may leave, at any moment of a recording.
 //!
 //! Departures from a real disk: the undo log has no time limit, while a kernel writes back by itself within
 //! half a minute; fdatasync commits as fsync does; syncfs(2) and sync(2) make nothing durable, since the
@@ -24,6 +25,7 @@ mod activity;
 mod apart;
 mod at_rest;
 mod contents;
+pub mod crash;
 mod deferred;
 mod device;
 mod error;

@@ -14,6 +14,9 @@ use nix::sys::stat::{
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
+use super::active::Requester;
+use super::crash::{FileKind, RecordedOperation};
+use super::journal::Change;
 use super::state::{Disk, Listed, PROBE};
 use super::tree::{Body, Inode, LIMBO, ROOT, file_type};
 
@@ -39,6 +42,17 @@ pub(super) enum New<'a> {
     Symlink(&'a OsStr),
     /// A pipe, a socket or the like.
     Special(SFlag),
+}
+
+impl New<'_> {
+    fn kind(self) -> FileKind {
+        match self {
+            Self::File => FileKind::Regular,
+            Self::Directory => FileKind::Directory,
+            Self::Symlink(target) => FileKind::Symlink(target.to_owned()),
+            Self::Special(_) => FileKind::Special,
+        }
+    }
 }
 
 impl Disk {
@@ -92,6 +106,8 @@ impl Disk {
         }
         let stat = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         let inode = self.tree.adopt(parent, name, &stat)?;
+        let requester = if Self::is_probe(parent, name) { Requester::Probe } else { Requester::Node };
+        self.record(requester, || RecordedOperation::New { file: inode.0, kind: new.kind() });
         self.renamed(vec![(parent, name.to_owned(), None, Some(inode))]);
         Ok(inode)
     }
@@ -315,6 +331,13 @@ impl Disk {
     fn renamed(&mut self, names: Vec<(Inode, OsString, Option<Inode>, Option<Inode>)>) {
         let is_probe = |(parent, name, ..): &(Inode, OsString, _, _)| *parent == ROOT && name == PROBE;
         if !names.iter().any(is_probe) {
+            self.record(Requester::Node, || {
+                let change =
+                    |(directory, name, _, target): &(Inode, OsString, Option<Inode>, Option<Inode>)| {
+                        Change::Name { directory: *directory, name: name.clone(), target: *target }
+                    };
+                RecordedOperation::Changes(names.iter().map(change).collect())
+            });
             self.journal.rename(names);
         }
     }

@@ -146,7 +146,8 @@ impl Disk {
         let file = self.tree.file(inode)?;
         let size = match keep {
             Keep::RandomSubset if log.size_may_survive() => {
-                random_size(&mut self.random, log.durable_size(), current)
+                let written = log.blocks().map(|(number, _)| number);
+                random_size(&mut self.random, log.durable_size(), current, written)
             }
             Keep::RandomSubset | Keep::Nothing => log.durable_size(),
         };
@@ -193,19 +194,22 @@ fn bytes_in(number: u64, size: u64) -> u64 {
     size.saturating_sub(number * BLOCK).min(BLOCK)
 }
 
-/// Returns a size a crash may leave of a file that has grown: the durable one, the current one, or the end of
-/// a block between them.
-fn random_size(random: &mut impl Chance, durable: u64, current: u64) -> u64 {
+/// Returns a size a crash may leave of a file that has grown: the durable one, the current one, or the end of one of
+/// the `written` blocks between them.
+fn random_size(
+    random: &mut impl Chance,
+    durable: u64,
+    current: u64,
+    written: impl Iterator<Item = u64>,
+) -> u64 {
     if current <= durable {
         return durable;
     }
-    let first = durable / BLOCK + 1;
-    let between = current.div_ceil(BLOCK).saturating_sub(first);
-    let steps = usize::try_from(between + 1).unwrap_or(usize::MAX);
-    match random.up_to(steps) as u64 {
+    let ends = written.map(|number| (number + 1) * BLOCK);
+    let ends: Vec<u64> = ends.filter(|end| (durable + 1..current).contains(end)).collect();
+    match random.up_to(ends.len() + 1) {
         0 => durable,
-        step if step > between => current,
-        step => (first + step - 1) * BLOCK,
+        step => ends.get(step - 1).copied().unwrap_or(current),
     }
 }
 
@@ -222,13 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_grew_ends_at_a_block_or_where_it_was() {
-        let sizes = |durable, current| {
-            (0..5).map(|step| random_size(&mut Step(step), durable, current)).collect::<Vec<_>>()
+    fn a_file_that_grew_ends_at_a_written_block_or_where_it_was() {
+        let sizes = |durable, current, written: &[u64]| {
+            let size = |step| random_size(&mut Step(step), durable, current, written.iter().copied());
+            (0..5).map(size).collect::<Vec<_>>()
         };
-        assert_eq!(sizes(100, 50), [100; 5]);
-        assert_eq!(sizes(100, 200), [100, 200, 200, 200, 200]);
-        assert_eq!(sizes(100, 9000), [100, 4096, 8192, 9000, 9000]);
-        assert_eq!(sizes(4096, 8192), [4096, 8192, 8192, 8192, 8192]);
+        assert_eq!(sizes(100, 50, &[0]), [100; 5]);
+        assert_eq!(sizes(100, 200, &[0]), [100, 200, 200, 200, 200]);
+        assert_eq!(sizes(100, 9000, &[0, 1, 2]), [100, 4096, 8192, 9000, 9000]);
+        assert_eq!(sizes(4096, 8192, &[1]), [4096, 8192, 8192, 8192, 8192]);
+        assert_eq!(sizes(0, 9000, &[2]), [0, 9000, 9000, 9000, 9000], "a hole is not an end");
     }
 }

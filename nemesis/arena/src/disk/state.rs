@@ -21,7 +21,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::active::Active;
+use super::active::{Active, Requester};
+use super::crash::{RecordedOperation, Recording};
 use super::journal::{Attributes, Journal};
 use super::options::{DiskOptions, Semantics};
 use super::tree::{Body, Inode, LIMBO, ROOT, Tree, file_type};
@@ -46,6 +47,8 @@ pub(super) struct Disk {
     pub(super) epoch: u64,
     /// Whether the power is off: the disk does nothing until the power loss is complete.
     pub(super) power: Power,
+    /// The operations in order, if they are recorded.
+    pub(super) recording: Option<Recording>,
     next_handle: u64,
     next_limbo: u64,
 }
@@ -82,6 +85,7 @@ impl Disk {
             random: ChaCha8Rng::seed_from_u64(options.seed),
             epoch: 0,
             power: Power::On,
+            recording: None,
             next_handle: 1,
             next_limbo: 0,
             options,
@@ -102,6 +106,13 @@ impl Disk {
     pub(super) fn cut_power(&mut self) {
         self.power = Power::Off;
         self.epoch += 1;
+    }
+
+    /// Records an operation of the node, if operations are recorded.
+    pub(super) fn record(&mut self, requester: Requester, operation: impl FnOnce() -> RecordedOperation) {
+        if let (Some(recording), Requester::Node) = (&mut self.recording, requester) {
+            recording.push(operation());
+        }
     }
 
     /// Returns a handle that has not been given before.
@@ -153,6 +164,7 @@ impl Disk {
         if probe {
             return Ok(());
         }
+        self.record(Requester::Node, || RecordedOperation::Sync { file: inode.0 });
         self.commit_metadata(inode)
     }
 

@@ -8,6 +8,7 @@
 //! `DURESS_DISK_ROUNDS` says how many power losses each database has to survive (20), `DURESS_ETCD_ROUNDS` how many
 //! etcd (5), and `DURESS_DISK_CASES` how many random histories are tried (60).
 
+mod crash_states;
 mod databases;
 mod faults;
 mod fixture;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             posix::register(&mut trials);
             model::register(&mut trials);
             power_loss::register(&mut trials);
+            crash_states::register(&mut trials);
             faults::register(&mut trials);
             databases::register(&mut trials);
         }

@@ -1,0 +1,78 @@
+//! `duress crash-states`: a node is started on each state of its disk that a crash may leave.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use duress_arena::{PortKind, Role};
+use duress_targets::{Node, Topology};
+
+use super::target::TargetArgs;
+use super::words::duration;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{print, tell};
+use crate::cli::perform::outer;
+use crate::crash_states::{Exploration, explore};
+use crate::plan::hosts;
+use crate::record::folder::RunFolder;
+
+#[derive(Debug, Args)]
+pub struct CrashStatesArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The number of writes to record
+    #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    writes: u64,
+    /// The largest number of states to try for each sync and each acknowledgement
+    #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    each: u32,
+    /// End after this; states not tried by then make the result UNKNOWN
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    limit: Duration,
+    /// The folder for run folders
+    #[arg(long, value_name = "FOLDER", default_value = "runs")]
+    runs: PathBuf,
+}
+
+pub fn crash_states(args: &CrashStatesArgs) -> Result<Exit, Failure> {
+    let system = args.target.system()?;
+    let request = args.target.request(1)?;
+    let settings = system.resolve(&request).map_err(Failure::usage)?;
+    let nodes = hosts("n", 1, 0).into_iter().map(|host| Node { name: host.name, address: host.address });
+    let deployment =
+        system.deploy(&settings, &Topology { nodes: nodes.collect() }).map_err(Failure::usage)?;
+    if !deployment.clients().vocabularies().any(|name| name == "register") {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{} has no clients for registers, through which crash states are read",
+            system.description().name
+        )));
+    }
+    let broken = |error: anyhow::Error| Failure {
+        exit: Exit::Broken,
+        error,
+        hint: Some("`duress doctor` reports what this machine allows".to_owned()),
+    };
+    system.available(&settings.programs).map_err(super::run::missing)?;
+    match duress_arena::isolate().map_err(|error| broken(error.into()))? {
+        Role::Outer(status) => return outer(status),
+        Role::Runner => {}
+    }
+    let port = PortKind::best().map_err(|error| broken(error.into()))?;
+    let bug = settings.bug.as_ref().map(|bug| format!("-{bug}")).unwrap_or_default();
+    let name = format!("crash-states-{}-{}{bug}", system.description().name, settings.mode);
+    let stamp = chrono::Local::now().format("%Y%m%dT%H%M%S").to_string();
+    let folder = RunFolder::create(&args.runs, &name, &stamp).map_err(Failure::internal)?;
+    crate::cli::log::to_file(&folder.file("duress.log"))
+        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
+    tell(format_args!("{name}: {} writes, recording into {}", args.writes, folder.path().display()));
+    let each = usize::try_from(args.each).unwrap_or(usize::MAX);
+    let exploration = Exploration { writes: args.writes, each, limit: args.limit };
+    let report = explore(&exploration, deployment, port, &folder).map_err(|error| broken(error.into()))?;
+    let json = serde_json::json!(report);
+    folder
+        .write("crash-states.json", &format!("{json:#}\n"))
+        .and_then(|()| folder.write("report.txt", &report.to_string()))
+        .map_err(Failure::internal)?;
+    print(&report)?;
+    Ok(report.exit())
+}

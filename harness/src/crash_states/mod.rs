@@ -1,0 +1,175 @@
+//! Crash states: the operations of a node on its disk are recorded, every state of the disk that a crash may leave is
+//! built, and the node is started on it. It must come up, and have the writes that it acknowledged.
+//!
+//! There is one node and one client, which writes one value after the other. For each state it is therefore known which
+//! writes were acknowledged, and which was the last one begun. Each key must hold its last acknowledged write, or the
+//! write that was in progress.
+//!
+//! - `recording`: the run that is recorded;
+//! - `trial`: one state, tried;
+//! - `report`: the result of all of them.
+
+mod recording;
+mod report;
+mod trial;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duress_arena::disk::DiskError;
+use duress_arena::disk::crash::BuildError;
+use duress_arena::{Arena, ArenaError, ArenaSpec, ControlError, HostSpec, PortKind, SpawnError, TmpfsError};
+use duress_history::NodeId;
+use duress_history::register::Register;
+use duress_targets::{Client, ClientError, Deployment, LaunchError, NodeFiles, NotReady, Seat};
+
+pub use report::{Failing, Report};
+pub use trial::Finding;
+
+use crate::plan::hosts;
+use crate::record::folder::{FolderError, RunFolder};
+
+/// How long a node may take to come up, whatever is on its disk.
+const READY_MAX: Duration = Duration::from_secs(20);
+/// How long one request for its readiness may take.
+const ATTEMPT: Duration = Duration::from_secs(1);
+/// The pause before the next such request.
+const RETRY: Duration = Duration::from_millis(10);
+/// The time-out of an operation.
+const OPERATION_MAX: Duration = Duration::from_secs(5);
+/// How long a process may take to end once it is killed.
+const KILL_MAX: Duration = Duration::from_secs(5);
+/// The number of failing states after which no more are tried.
+const FAILING_MAX: usize = 5;
+
+/// The extent of an exploration.
+#[derive(Clone, Copy, Debug)]
+pub struct Exploration {
+    /// The number of writes that are recorded.
+    pub writes: u64,
+    /// The largest number of states for each moment.
+    pub each: usize,
+    /// The time after which no more states are tried.
+    pub limit: Duration,
+}
+
+/// Why crash states could not be explored.
+#[derive(Debug, thiserror::Error)]
+pub enum ExploreError {
+    /// The arena could not be built.
+    #[error("cannot build the arena")]
+    Arena(#[from] ArenaError),
+    /// A folder could not be made or emptied.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A folder could not be emptied.
+    #[error("cannot empty the node's data folder")]
+    Empty(#[source] std::io::Error),
+    /// Data could not be kept in memory.
+    #[error("cannot keep the node's data in memory")]
+    Tmpfs(#[from] TmpfsError),
+    /// The node could not be given a disk that records.
+    #[error("cannot give the node a disk that records")]
+    Disk(#[from] DiskError),
+    /// A state could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The node's command could not be made.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The node could not be started.
+    #[error("cannot start the node")]
+    Spawn(#[from] SpawnError),
+    /// The node could not be controlled.
+    #[error("cannot control the node")]
+    Control(#[from] ControlError),
+    /// The system has no client for registers.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The node did not come up on an empty disk.
+    #[error("the node did not come up on an empty disk")]
+    NotReady(#[source] NotReady),
+    /// A write of the recorded run was not acknowledged.
+    #[error("write {number} was not acknowledged, although there was no fault: {cause}")]
+    Write {
+        /// The write's number.
+        number: u64,
+        /// The error that the client received.
+        cause: String,
+    },
+    /// The runtime could not be started.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// One node in an arena of its own, and its files.
+struct Stage {
+    arena: Arena,
+    deployment: Arc<dyn Deployment>,
+    node: NodeId,
+    files: NodeFiles,
+}
+
+impl Stage {
+    fn host(&self, name: &str) -> &Arc<duress_arena::Host> {
+        self.arena.host(name).expect("the arena has every host of its specification")
+    }
+
+    fn client(&self) -> Result<Box<dyn Client<Register>>, ClientError> {
+        let place = Arc::clone(self.host("c1"));
+        self.deployment.clients().client(Seat { node: self.node.clone(), place, timeout: OPERATION_MAX })
+    }
+
+    fn start(&self) -> Result<duress_arena::NodeProcess, ExploreError> {
+        let spec = self.deployment.process(&self.node, &self.files)?;
+        Ok(self.host(self.node.as_str()).spawn(&spec)?)
+    }
+}
+
+/// Explores the crash states of the only node of `deployment`, and keeps failing ones in `folder`. Call it inside the
+/// namespaces.
+///
+/// # Errors
+/// [`ExploreError`]; the node's own failures are in the [`Report`].
+pub fn explore(
+    exploration: &Exploration,
+    deployment: Arc<dyn Deployment>,
+    port: PortKind,
+    folder: &RunFolder,
+) -> Result<Report, ExploreError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ExploreError::Runtime)?;
+    runtime.block_on(async {
+        let planned = hosts("n", 1, 0).into_iter().chain(hosts("c", 1, 100));
+        let spec = |host: crate::plan::PlannedHost| HostSpec {
+            name: host.name.as_str().into(),
+            address: host.address,
+        };
+        let arena = Arena::build(&ArenaSpec { hosts: planned.map(spec).collect(), port, tcp_rto_max: None })?;
+        let node = NodeId::new("n1");
+        let home = folder.node(&node);
+        let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));
+        let files = NodeFiles { data: folder.data(&node), stdout, stderr };
+        let stage = Stage { arena, deployment, node, files };
+        let recording = recording::record(&stage, folder, exploration.writes).await?;
+        let mut report = Report::of(&recording);
+        duress_arena::mount_tmpfs(&stage.files.data)?;
+        let began = Instant::now();
+        // A crash while the node is set up for the first time is left out: an operator sets it up again.
+        let states = recording.states(exploration.each).filter(|state| state.begun > 0);
+        for (number, state) in (1..).zip(states) {
+            if began.elapsed() >= exploration.limit || report.failing.len() >= FAILING_MAX {
+                report.untried += 1;
+                continue;
+            }
+            if let Some(finding) = trial::try_state(&stage, &state).await? {
+                let kept = folder.file(&format!("state-{number}"));
+                folder.make(&kept)?;
+                state.build(&kept)?;
+                report.failing.push(Failing::new(number, &state, finding));
+            }
+            report.tried += 1;
+        }
+        Ok(report)
+    })
+}
