@@ -12,7 +12,7 @@ use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::cli::perform::outer;
-use crate::crash_states::{Exploration, explore};
+use crate::crash_states::{Exploration, Vocabulary, explore};
 use crate::plan::hosts;
 use crate::record::folder::RunFolder;
 
@@ -41,12 +41,12 @@ pub fn crash_states(args: &CrashStatesArgs) -> Result<Exit, Failure> {
     let nodes = hosts("n", 1, 0).into_iter().map(|host| Node { name: host.name, address: host.address });
     let deployment =
         system.deploy(&settings, &Topology { nodes: nodes.collect() }).map_err(Failure::usage)?;
-    if !deployment.clients().vocabularies().any(|name| name == "register") {
-        return Err(Failure::usage(anyhow::anyhow!(
-            "{} has no clients for registers, through which crash states are read",
+    let vocabulary = Vocabulary::among(deployment.clients().vocabularies()).ok_or_else(|| {
+        Failure::usage(anyhow::anyhow!(
+            "{} has no clients for registers or messages, through which crash states are read",
             system.description().name
-        )));
-    }
+        ))
+    })?;
     let broken = |error: anyhow::Error| Failure {
         exit: Exit::Broken,
         error,
@@ -67,7 +67,8 @@ pub fn crash_states(args: &CrashStatesArgs) -> Result<Exit, Failure> {
     tell(format_args!("{name}: {} writes, recording into {}", args.writes, folder.path().display()));
     let each = usize::try_from(args.each).unwrap_or(usize::MAX);
     let exploration = Exploration { writes: args.writes, each, limit: args.limit };
-    let report = explore(&exploration, deployment, port, &folder).map_err(|error| broken(error.into()))?;
+    let report =
+        explore(&exploration, deployment, vocabulary, port, &folder).map_err(|error| broken(error.into()))?;
     let json = serde_json::json!(report);
     folder
         .write("crash-states.json", &format!("{json:#}\n"))

@@ -3,13 +3,17 @@
 //!
 //! There is one node and one client, which writes one value after the other. For each state it is therefore known which
 //! writes were acknowledged, and which was the last one begun. Each key must hold its last acknowledged write, or the
-//! write that was in progress.
+//! write that was in progress; a partition must have every acknowledged message, in order and once.
 //!
+//! - `data`: what the client writes and compares: `registers` or `messages`;
 //! - `recording`: the run that is recorded;
 //! - `trial`: one state, tried;
 //! - `report`: the result of all of them.
 
+mod data;
+mod messages;
 mod recording;
+mod registers;
 mod report;
 mod trial;
 
@@ -19,10 +23,10 @@ use std::time::{Duration, Instant};
 use duress_arena::disk::DiskError;
 use duress_arena::disk::crash::BuildError;
 use duress_arena::{Arena, ArenaError, ArenaSpec, ControlError, HostSpec, PortKind, SpawnError, TmpfsError};
-use duress_history::NodeId;
-use duress_history::register::Register;
+use duress_history::{NodeId, Payload};
 use duress_targets::{Client, ClientError, Deployment, LaunchError, NodeFiles, NotReady, Seat};
 
+pub use data::Vocabulary;
 pub use report::{Failing, Report};
 pub use trial::Finding;
 
@@ -83,7 +87,7 @@ pub enum ExploreError {
     /// The node could not be controlled.
     #[error("cannot control the node")]
     Control(#[from] ControlError),
-    /// The system has no client for registers.
+    /// There is no client.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The node did not come up on an empty disk.
@@ -108,6 +112,7 @@ struct Stage {
     deployment: Arc<dyn Deployment>,
     node: NodeId,
     files: NodeFiles,
+    vocabulary: Vocabulary,
 }
 
 impl Stage {
@@ -115,7 +120,7 @@ impl Stage {
         self.arena.host(name).expect("the arena has every host of its specification")
     }
 
-    fn client(&self) -> Result<Box<dyn Client<Register>>, ClientError> {
+    fn client<A: Payload + Sync + 'static>(&self) -> Result<Box<dyn Client<A>>, ClientError> {
         let place = Arc::clone(self.host("c1"));
         self.deployment.clients().client(Seat { node: self.node.clone(), place, timeout: OPERATION_MAX })
     }
@@ -134,6 +139,7 @@ impl Stage {
 pub fn explore(
     exploration: &Exploration,
     deployment: Arc<dyn Deployment>,
+    vocabulary: Vocabulary,
     port: PortKind,
     folder: &RunFolder,
 ) -> Result<Report, ExploreError> {
@@ -150,7 +156,7 @@ pub fn explore(
         let home = folder.node(&node);
         let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));
         let files = NodeFiles { data: folder.data(&node), stdout, stderr };
-        let stage = Stage { arena, deployment, node, files };
+        let stage = Stage { arena, deployment, node, files, vocabulary };
         let recording = recording::record(&stage, folder, exploration.writes).await?;
         let mut report = Report::of(&recording);
         duress_arena::mount_tmpfs(&stage.files.data)?;

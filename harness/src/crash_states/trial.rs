@@ -9,12 +9,9 @@ use std::process::ExitStatus;
 use duress_arena::NodeProcess;
 use duress_arena::disk::crash::CrashState;
 use duress_history::Scalar;
-use duress_history::register::{Register, RegisterOp};
-use duress_targets::Outcome;
 use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 
-use super::recording::{key_of, last_writes, value_of};
 use super::{ATTEMPT, ExploreError, KILL_MAX, READY_MAX, RETRY, Stage};
 
 /// The failure of a node that was started on a crash state.
@@ -33,7 +30,23 @@ pub enum Finding {
         /// The value that was read.
         read: Option<Scalar>,
     },
-    /// A key holds a value that was not written to it.
+    /// A partition lacks an acknowledged message.
+    Missing {
+        /// The partition.
+        partition: Scalar,
+        /// The message, by its number, which is its value.
+        acknowledged: u64,
+    },
+    /// A partition has a message in the wrong place: after a later one, or a second time.
+    Misplaced {
+        /// The partition.
+        partition: Scalar,
+        /// The message.
+        message: u64,
+        /// The message before it.
+        after: u64,
+    },
+    /// A key or a partition holds a value that was not written to it.
     NeverWritten {
         /// The key.
         key: Scalar,
@@ -52,6 +65,12 @@ impl fmt::Display for Finding {
             Self::Lost { key, acknowledged, read } => {
                 let read = read.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
                 write!(f, "{key} holds {read}, although write {acknowledged} to it was acknowledged")
+            }
+            Self::Missing { partition, acknowledged } => {
+                write!(f, "{partition} lacks message {acknowledged}, which was acknowledged")
+            }
+            Self::Misplaced { partition, message, after } => {
+                write!(f, "{partition} has message {message} after message {after}")
             }
             Self::NeverWritten { key, read } => {
                 write!(f, "{key} holds {read}, which was not written to it")
@@ -97,45 +116,14 @@ async fn look(
         }
         sleep(RETRY).await;
     }
-    let mut client = stage.client()?;
-    for (key, acknowledged) in last_writes(state.acknowledged) {
-        let read = loop {
-            let asked = Register { key: key.clone(), op: RegisterOp::Read(None) };
-            match client.invoke(&asked).await {
-                Outcome::Ok(Register { op: RegisterOp::Read(value), .. }) => break value,
-                Outcome::Ok(_) => return Ok(Some(Finding::NotUp("a read was answered as a write".into()))),
-                Outcome::Fail(cause) | Outcome::Info(cause) if Instant::now() >= end => {
-                    return Ok(Some(Finding::NotUp(cause.to_string())));
-                }
-                Outcome::Fail(_) | Outcome::Info(_) => sleep(RETRY).await,
-            }
-        };
-        if let Some(finding) = judge(key, acknowledged, state.begun, read) {
-            return Ok(Some(finding));
+    let mut data = stage.vocabulary.open(stage)?;
+    loop {
+        match data.compare(state.acknowledged, state.begun).await {
+            Ok(finding) => return Ok(finding),
+            Err(error) if Instant::now() >= end => return Ok(Some(Finding::NotUp(error))),
+            Err(_) => sleep(RETRY).await,
         }
     }
-    Ok(None)
-}
-
-/// Returns the error of `read`, if there is one: `acknowledged` is the last write to `key` that was acknowledged, and
-/// `begun` the last write to any key that was begun.
-fn judge(key: Scalar, acknowledged: Option<u64>, begun: u64, read: Option<Scalar>) -> Option<Finding> {
-    let from = acknowledged.unwrap_or(1);
-    let is_allowed = match &read {
-        None => acknowledged.is_none(),
-        Some(read) => (from..=begun).any(|number| key_of(number) == key && value_of(number) == *read),
-    };
-    if is_allowed {
-        return None;
-    }
-    let was_written =
-        |read: &Scalar| (1..from).any(|number| key_of(number) == key && value_of(number) == *read);
-    Some(match (acknowledged, read) {
-        (_, Some(read)) if !was_written(&read) => Finding::NeverWritten { key, read },
-        (Some(acknowledged), read) => Finding::Lost { key, acknowledged, read },
-        (None, Some(read)) => Finding::NeverWritten { key, read },
-        (None, None) => unreachable!("nothing was acknowledged, and nothing was read"),
-    })
 }
 
 /// Removes everything in `folder`.
@@ -149,27 +137,4 @@ fn empty(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_holds_its_last_acknowledged_write_or_one_under_way() {
-        let key = || key_of(2);
-        let judged =
-            |acknowledged, begun, read: Option<i64>| judge(key(), acknowledged, begun, read.map(Scalar::Int));
-        assert_eq!(judged(Some(2), 9, Some(2)), None);
-        assert_eq!(judged(Some(2), 9, Some(9)), None);
-        assert_eq!(judged(None, 2, None), None);
-        assert_eq!(judged(None, 2, Some(2)), None);
-        assert_eq!(judged(Some(2), 2, None), Some(Finding::Lost { key: key(), acknowledged: 2, read: None }));
-        let read = Some(Scalar::Int(2));
-        assert_eq!(judged(Some(9), 9, Some(2)), Some(Finding::Lost { key: key(), acknowledged: 9, read }));
-        for (acknowledged, begun, read) in [(Some(2), 8, 9), (None, 1, 2), (Some(2), 9, 3)] {
-            let finding = judged(acknowledged, begun, Some(read));
-            assert_eq!(finding, Some(Finding::NeverWritten { key: key(), read: Scalar::Int(read) }));
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! need what the machine refuses are ignored, with the reason.
 
 mod anomalies;
+mod crash_states;
 mod faults;
 mod histories;
 mod hunted;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         }
     }
     let by_leave = [
+        ("crash_states", crash_states::TESTS_IF_ALLOWED),
         ("runs", runs::TESTS_IF_ALLOWED),
         ("faults", faults::TESTS_IF_ALLOWED),
         ("ordinary_user", ordinary_user::TESTS_IF_ALLOWED),
