@@ -154,7 +154,7 @@ fn judge_run(
     let Planned { plan, system, workload, deployment } = planned;
     let history = folder.file("history.jsonl");
     let mut broken = outcome.broken;
-    let promised = deployment.promise();
+    let promised = deployment.promise(&plan.workload.name);
     let promise = plan.promise.unwrap_or(promised);
     let run = RecordedRun {
         history: &history,
@@ -169,7 +169,7 @@ fn judge_run(
     }
     let mut notes = outcome.notes;
     let mut undecided = outcome.undecided;
-    let floor = Floor::of(plan);
+    let floor = Floor::of(plan, deployment.serving());
     undecided.extend(exercised.missing(&floor));
     notes.push(format!("exercised: {exercised}; the floor: {floor}"));
     if let Some(first) = figures.first_ok_ms {

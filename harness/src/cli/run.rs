@@ -27,15 +27,13 @@ use crate::cli::output::{print, tell};
 use crate::plan::{
     ArenaPlan, CapturePlan, ClockSource, DEFAULT_FLOOR, DataLocation, NODES_MAX, Plan, VERSION, hosts,
 };
-use crate::systems::systems;
+use crate::systems;
 use crate::workload::{Model, Workload, Workloads};
 
 /// The fault mix of a run without `--faults`.
 const DEFAULT_FAULTS: &str = "partition,kill,pause,restart,story";
 /// The same for a single node.
 const DEFAULT_FAULTS_ALONE: &str = "kill,pause,restart";
-/// The number of nodes of a run without `--nodes`.
-const DEFAULT_NODES: usize = 5;
 /// The mean time between faults of a run without `--interval`: short, but long enough for correct targets to
 /// make progress.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
@@ -86,7 +84,7 @@ pub struct RunArgs {
     /// The earliest start of a fault
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
-    /// The number of nodes [default: 5]
+    /// The number of nodes [default: 5, or the manifest's]
     #[arg(long)]
     nodes: Option<usize>,
     /// The number of concurrent processes: a number, or 3n for three per node
@@ -185,7 +183,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         return replay_times(&args.plan, times, args.output.runs().join("replays"));
     }
     let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
-    let system = systems().find(&plan.target).map_err(Failure::usage)?;
+    let system = systems::of(&plan).map_err(Failure::usage)?;
     let request = Request {
         mode: Some(plan.settings.mode.clone()),
         options: plan.settings.options.clone(),
@@ -272,7 +270,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload)?,
         None => args.workload_options.resolve(workload)?,
     };
-    let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
+    let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes));
+    let node_count = node_count.unwrap_or(system.description().nodes);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
     }
@@ -309,6 +308,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let mut plan = Plan {
         version: VERSION,
         target: system.description().name.clone(),
+        manifest: system.manifest().cloned(),
         settings,
         nodes: hosts("n", node_count, 0),
         clients: hosts("c", node_count, 100),

@@ -50,6 +50,14 @@ pub enum SettingsError {
         /// The modes it applies to.
         modes: Vec<String>,
     },
+    /// A cluster that cannot be laid out as these settings have it.
+    #[error("{owner} cannot be deployed: {reason}")]
+    Unfit {
+        /// The program.
+        owner: String,
+        /// The obstacle.
+        reason: String,
+    },
     /// A cluster of no nodes.
     #[error("{owner} needs at least one node")]
     NoNodes {

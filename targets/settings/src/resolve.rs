@@ -52,9 +52,10 @@ impl Offer {
             asking.value(option, value)?;
             options.insert(name.clone(), value.clone());
         }
-        // A built-in system is one program, which is named like it.
-        if let Some(name) = request.programs.keys().find(|name| *name != owner) {
-            return Err(asking.unknown(Setting::Program, name, [owner.to_owned()].iter()));
+        let named_like_it = [owner.to_owned()];
+        let programs = if self.programs.is_empty() { &named_like_it[..] } else { &self.programs };
+        if let Some(name) = request.programs.keys().find(|name| !programs.contains(name)) {
+            return Err(asking.unknown(Setting::Program, name, programs.iter()));
         }
         let (bug, programs) = (request.bug.clone(), request.programs.clone());
         Ok(Settings { mode: mode.name.clone(), options, bug, programs })
@@ -160,6 +161,7 @@ mod tests {
                 anomaly: "…".into(),
                 modes: vec!["primary".into()],
             }],
+            programs: Vec::new(),
         }
     }
 
