@@ -5,6 +5,7 @@ mod check;
 mod doctor;
 pub mod exit;
 mod hunt;
+mod init;
 mod lesson;
 mod lists;
 pub mod log;
@@ -18,6 +19,7 @@ mod shrink;
 mod store;
 mod subject;
 mod target;
+mod try_out;
 pub(crate) mod words;
 mod workload;
 
@@ -44,6 +46,13 @@ enum Command {
     // So that the error for `--seed -1` is about the value -1, and not about an option -1.
     #[command(allow_negative_numbers = true)]
     Run(Box<run::RunArgs>),
+    /// Write a folder with a manifest, a client and a small store, to begin with: `duress run ./FOLDER` breaks it
+    Init(init::InitArgs),
+    /// Start a system without faults, show each step, and say what to mend in its manifest
+    #[command(allow_negative_numbers = true)]
+    Try(Box<run::RunArgs>),
+    /// Print the JSON Schema of manifests, by which editors complete and check them
+    Schema,
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
     /// Write the report of a run that is over: one page that opens offline
@@ -101,6 +110,9 @@ pub fn main_with(workloads: Workloads) -> Exit {
     }
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Init(args) => init::init(&args),
+        Command::Try(args) => run::try_out(*args),
+        Command::Schema => output::print(duress_targets::Manifest::schema()).map(|()| Exit::Valid),
         Command::Replay(args) => run::replay(&args),
         Command::Report(args) => report::report(&args),
         Command::Serve(args) => serve::serve(&args),

@@ -17,9 +17,10 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::perform::{OutputArgs, isolated};
+use super::perform::{OutputArgs, isolated, perform};
 use super::shrink::replay_times;
 use super::target::TargetArgs;
+use super::try_out;
 use super::words::{Concurrency, duration, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
@@ -43,6 +44,8 @@ const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The time for which clients run without `--time-limit`.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
+/// The time for which clients run in `duress try`.
+const DEFAULT_TRY_LIMIT: Duration = Duration::from_secs(3);
 /// The default time-out of an operation.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest default time-out of patient clients.
@@ -168,13 +171,28 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         print(planned.plan.to_json())?;
         return Ok(Exit::Valid);
     }
-    isolated(&args.output, move || {
+    let complete = move || {
         planned.plan.arena.port = match fixed(args.port) {
             Some(port) => port,
             None => best_port()?,
         };
         Ok(planned)
-    })
+    };
+    isolated(complete, |planned| perform(planned, &args.output))
+}
+
+/// Runs `duress try`: the plan of the same `duress run` for a few seconds and without faults, described instead of judged.
+pub fn try_out(mut args: RunArgs) -> Result<Exit, Failure> {
+    args.faults = Some("none".to_owned());
+    args.schedule = None;
+    args.time_limit = Some(args.time_limit.unwrap_or(DEFAULT_TRY_LIMIT));
+    let mut planned = plan(&args)?;
+    let (target, runs) = (args.target.target.clone(), args.output.runs().to_owned());
+    let complete = move || {
+        planned.plan.arena.port = best_port()?;
+        Ok(planned)
+    };
+    isolated(complete, |planned| try_out::perform(planned, &target, &runs))
 }
 
 /// Runs `duress replay`.
@@ -196,14 +214,15 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
     system.available(&plan.settings.programs).map_err(missing)?;
-    isolated(&args.output, move || {
+    let complete = move || {
         let mut plan = plan;
         // A plan made where TUN devices work must also run where they do not.
         if plan.arena.port == PortKind::Tun {
             plan.arena.port = best_port()?;
         }
         Ok(Planned { plan, system, workload, deployment })
-    })
+    };
+    isolated(complete, |planned| perform(planned, &args.output))
 }
 
 /// A plan, with its workload and deployment.

@@ -143,6 +143,7 @@ def main():
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
+        request_queue_size = 256
         daemon_threads = True
 
     options = store.options

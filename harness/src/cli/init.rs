@@ -1,0 +1,66 @@
+//! `duress init`: a folder that runs as it is.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::print;
+
+/// The files of a folder whose client is written in Python, by name.
+const PYTHON: [(&str, &str); 4] = [
+    ("duress.toml", include_str!("../../../targets/manifests/toy/duress.toml")),
+    ("store.py", include_str!("../../../targets/manifests/toy/store.py")),
+    ("client.py", include_str!("../../../targets/manifests/toy/client.py")),
+    ("duress_client.py", include_str!("../../../targets/clients/python/duress_client.py")),
+];
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The folder to make
+    folder: PathBuf,
+    /// The language of the client
+    #[arg(long, value_enum, default_value = "python")]
+    client: Language,
+}
+
+/// The languages that there are client kits for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Language {
+    /// Python 3.8 or later
+    Python,
+}
+
+/// `duress init`.
+pub fn init(args: &InitArgs) -> Result<Exit, Failure> {
+    let InitArgs { folder, client } = args;
+    let failed = |error: std::io::Error| {
+        Failure::usage(anyhow::Error::new(error).context(format!("cannot write into {}", folder.display())))
+    };
+    let files = match client {
+        Language::Python => PYTHON,
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    // Nothing of the user's is overwritten.
+    if let Some((name, _)) = files.iter().find(|(name, _)| folder.join(name).exists()) {
+        let there = anyhow::anyhow!("{} has a file {name} already", folder.display());
+        return Err(Failure::usage(there).hint("name a new folder"));
+    }
+    for (name, text) in files {
+        fs::write(folder.join(name), text).map_err(failed)?;
+    }
+    // A word with a slash is a path, and no name of a built-in system.
+    let target = match folder.components().count() {
+        1 => format!("./{}", folder.display()),
+        _ => folder.display().to_string(),
+    };
+    print(format!(
+        "wrote {}: a manifest (duress.toml), a small replicated store (store.py) and its client (client.py)\n\n\
+         duress run {target}                       # break it, and find its stale reads\n\
+         duress run {target} -o reads=primary      # the same store keeps its promise\n\
+         duress try {target}                       # start it without faults, and see each step: for your own system\n",
+        folder.display()
+    ))?;
+    Ok(Exit::Valid)
+}
