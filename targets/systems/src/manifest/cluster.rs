@@ -136,13 +136,14 @@ impl ManifestCluster {
         &self.document.roles[self.roles[node]]
     }
 
-    /// Returns how a node of a role is ready: by the role's own table, or else by that of all.
-    fn readiness<'a>(&'a self, role: &'a RoleTable) -> &'a Ready {
-        role.ready.as_ref().unwrap_or(&self.document.ready)
+    /// Returns how a node of a role is ready: by the role's own table, or else by that of all nodes that clients speak to.
+    fn readiness<'a>(&'a self, role: &'a RoleTable) -> Option<&'a Ready> {
+        role.ready.as_ref().or(role.clients.then_some(&self.document.ready))
     }
 
+    /// Returns how a node of a role reports its status, likewise.
     fn status_of<'a>(&'a self, role: &'a RoleTable) -> Option<&'a Status> {
-        role.status.as_ref().or(self.document.status.as_ref())
+        role.status.as_ref().or(self.document.status.as_ref().filter(|_| role.clients))
     }
 
     /// Completes every template once, and returns the first that cannot be.
@@ -160,7 +161,7 @@ impl ManifestCluster {
             launch::files(&scene, role).map_err(in_role("files"))?;
             render_values(&scene, &role.env).map_err(in_role("env"))?;
             let ready = self.readiness(role);
-            for command in ready.command.iter() {
+            for command in ready.iter().filter_map(|ready| ready.command.as_ref()) {
                 launch::command(&scene, &command.list()).map_err(|error| Problem::at(["ready", "command"], error))?;
             }
             for command in self.status_of(role).iter().filter_map(|status| status.command.as_ref()) {
@@ -240,7 +241,8 @@ impl Deployment for ManifestCluster {
         let at = self.place(node)?;
         let (files, role) = (self.known_files(node), self.role(at));
         let asked = Asked { scene: self.scene(at, files.as_ref()), files: files.as_ref(), from };
-        let ready = probe::ready(self.readiness(role), &asked, deadline).await;
+        let usual = Ready::default();
+        let ready = probe::ready(self.readiness(role).unwrap_or(&usual), &asked, deadline).await;
         ready.map_err(|(operation, failure)| NotReady::because(node, operation, failure))
     }
 
