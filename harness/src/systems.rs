@@ -38,7 +38,11 @@ pub fn find(target: &str) -> Result<&'static dyn System, TargetError> {
     if !is_path(target) {
         let unknown = |error| TargetError::Unknown {
             error,
-            hint: if Path::new(target).exists() { format!(" (for the manifest write ./{target})") } else { String::new() },
+            hint: if Path::new(target).exists() {
+                format!(" (for the manifest write ./{target})")
+            } else {
+                String::new()
+            },
         };
         return systems().find(target).map_err(unknown);
     }

@@ -98,7 +98,10 @@ fn of_run(args: &CheckArgs) -> Result<Option<(String, Promise)>, Failure> {
         Some(promise) => promise,
         None => {
             let system = systems::of(&plan).map_err(Failure::usage)?;
-            system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?.promise(&plan.workload.name)
+            system
+                .deploy(&plan.settings, &plan.topology())
+                .map_err(Failure::usage)?
+                .promise(&plan.workload.name)
         }
     };
     Ok(Some((plan.workload.name, promise)))

@@ -56,7 +56,8 @@ struct Line {
 pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Exit, Failure> {
     let Planned { plan, workload, deployment, .. } = planned;
     let stamp = jiff::Zoned::now().strftime("%Y%m%dT%H%M%S").to_string();
-    let folder = RunFolder::create(runs, &format!("{}-try", plan.target), &stamp).map_err(Failure::internal)?;
+    let folder =
+        RunFolder::create(runs, &format!("{}-try", plan.target), &stamp).map_err(Failure::internal)?;
     folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
     crate::cli::log::to_file(&folder.file("duress.log"))
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
@@ -85,7 +86,10 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
     }
     account.mend.extend(outcome.broken.iter().map(|broken| broken.trim_end().to_owned()));
     if outcome.broken.is_empty() {
-        account.operations(folder.path(), &deployment.serving().iter().map(ToString::to_string).collect::<Vec<_>>());
+        account.operations(
+            folder.path(),
+            &deployment.serving().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        );
         account.status(folder.path());
     }
     account.client_errors(folder.path());
@@ -111,7 +115,8 @@ impl Account {
         let lines = history.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
         let mut begun: BTreeMap<String, (u64, String)> = BTreeMap::new();
         let mut first: BTreeMap<String, String> = BTreeMap::new();
-        let (mut counts, mut errors) = (BTreeMap::<(String, String), u64>::new(), BTreeMap::<(String, String), u64>::new());
+        let (mut counts, mut errors) =
+            (BTreeMap::<(String, String), u64>::new(), BTreeMap::<(String, String), u64>::new());
         let mut answered: BTreeMap<String, u64> = BTreeMap::new();
         for line in lines {
             let (process, Some(node)) = (line.process.to_string(), line.node) else { continue };
@@ -145,12 +150,18 @@ impl Account {
             let worst = errors.iter().filter(|((of, _), _)| of == f).max_by_key(|(_, count)| **count);
             let all: u64 = counts.iter().filter(|((of, _), _)| of == f).map(|(_, count)| *count).sum();
             if let Some(((_, error), count)) = worst.filter(|(_, count)| **count * RARE >= all) {
-                let how_often = if of("ok") == 0 { format!("no {f} succeeded") } else { format!("{count} times {f} did not succeed") };
+                let how_often = if of("ok") == 0 {
+                    format!("no {f} succeeded")
+                } else {
+                    format!("{count} times {f} did not succeed")
+                };
                 self.mend.push(format!("{how_often} without any fault: {error}"));
             }
         }
         for node in serving.iter().filter(|node| !answered.contains_key(*node)) {
-            self.mend.push(format!("{node} answered no client: a role that clients do not speak to has `clients = false`"));
+            self.mend.push(format!(
+                "{node} answered no client: a role that clients do not speak to has `clients = false`"
+            ));
         }
     }
 
@@ -161,7 +172,8 @@ impl Account {
             load(folder).into_iter().map(|seen| (seen.node.clone(), seen)).collect();
         for (node, seen) in &last {
             let role = seen.role.unwrap_or_default();
-            let leader = seen.leader.as_ref().map(|leader| format!(", names {leader} as leader")).unwrap_or_default();
+            let leader =
+                seen.leader.as_ref().map(|leader| format!(", names {leader} as leader")).unwrap_or_default();
             let term = seen.term.map(|term| format!(", term {term}")).unwrap_or_default();
             match &seen.silent {
                 Some(why) => {
@@ -192,7 +204,8 @@ impl Account {
             let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
             let lines: Vec<&str> = text.lines().collect();
             let end = lines[lines.len().saturating_sub(5)..].join("\n  ");
-            self.mend.push(format!("clients wrote to their standard error; the end of {}:\n  {end}", shown(log)));
+            self.mend
+                .push(format!("clients wrote to their standard error; the end of {}:\n  {end}", shown(log)));
         }
     }
 }

@@ -8,6 +8,7 @@ mod faults;
 mod histories;
 mod hunted;
 mod killed;
+mod manifests;
 mod matrix;
 mod messages;
 mod ordinary_user;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ("usage", usage::TESTS),
         ("histories", histories::TESTS),
         ("hunted", hunted::TESTS_WITHOUT_CLUSTERS),
+        ("manifests", manifests::TESTS_WITHOUT_CLUSTERS),
         ("output", output::TESTS),
         ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
         ("served", served::TESTS),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
     let by_leave = [
         ("runs", runs::TESTS_IF_ALLOWED),
         ("faults", faults::TESTS_IF_ALLOWED),
+        ("manifests", manifests::TESTS_IF_ALLOWED),
         ("ordinary_user", ordinary_user::TESTS_IF_ALLOWED),
         ("surroundings", surroundings::TESTS_IF_ALLOWED),
     ];

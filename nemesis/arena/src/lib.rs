@@ -51,10 +51,10 @@ pub use process::{
     Alive, ControlError, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError,
     Terminated, User,
 };
-pub use sys::child::kill_group;
 pub use storage::{TmpfsError, mount_tmpfs};
 pub use switch::{
     Capture, CaptureError, CaptureSpec, CaptureSummary, Corrupt, Damage, Extent, LinkCounters, LinkPolicy,
     Passage, Probability, ProbabilityError, ProbeOutcome, Reorder, RunStart, Switch, SwitchError, Train,
     TrainSeen,
 };
+pub use sys::child::kill_group;

@@ -86,7 +86,11 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
             r#"read op; echo '{"id":2,"type":"fail","error":"no","mismatch":true}'"#,
             Ends::Fail(Precondition, "no"),
         ),
-        ("does not know", r#"read op; echo '{"id":2,"type":"info","error":"reset"}'"#, Ends::Info(Unknown, "reset")),
+        (
+            "does not know",
+            r#"read op; echo '{"id":2,"type":"info","error":"reset"}'"#,
+            Ends::Info(Unknown, "reset"),
+        ),
         (
             "lies about what it did",
             r#"read op; echo '{"id":2,"type":"ok","value":8}'"#,
@@ -97,13 +101,21 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
             r#"read op; echo '{"id":2,"type":"ok","value":{"a":[1,2]}}'"#,
             Ends::Info(Unreadable, "answered another operation"),
         ),
-        ("answers another request", r#"read op; echo '{"id":9,"type":"ok"}'"#, Ends::Info(Unreadable, "request 9")),
+        (
+            "answers another request",
+            r#"read op; echo '{"id":9,"type":"ok"}'"#,
+            Ends::Info(Unreadable, "request 9"),
+        ),
         (
             "has an unknown field",
             r#"read op; echo '{"id":2,"type":"ok","valeu":7}'"#,
             Ends::Info(Unreadable, "valeu"),
         ),
-        ("answers twice", r#"read op; printf '{"id":2,"type":"ok"}\n{"id":2,"type":"ok"}\n'"#, Ends::Info(Unreadable, "one line")),
+        (
+            "answers twice",
+            r#"read op; printf '{"id":2,"type":"ok"}\n{"id":2,"type":"ok"}\n'"#,
+            Ends::Info(Unreadable, "one line"),
+        ),
         ("speaks unasked", "echo surprise; sleep 1; read op", Ends::Info(Unreadable, "surprise")),
         ("answers binary", r"read op; printf '\377\000\001\n'", Ends::Info(Unreadable, "not an answer")),
         (
@@ -116,14 +128,18 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
             r#"read op; printf '{"id":2,"type":"fail","error":"'; head -c 1000000 /dev/zero | tr '\0' x; echo '"}'"#,
             Ends::Fail(Rejected, "(1000000 bytes)"),
         ),
+        ("answers without an end", r"read op; cat /dev/zero", Ends::Info(Unreadable, "not one line")),
+        ("dies with the operation", "read op; exit 3", Ends::Info(ConnectionLost, "ended")),
         (
-            "answers without an end",
-            r"read op; cat /dev/zero",
+            "dies in the middle of an answer",
+            r#"read op; printf '{"id":2,'"#,
             Ends::Info(Unreadable, "not one line"),
         ),
-        ("dies with the operation", "read op; exit 3", Ends::Info(ConnectionLost, "ended")),
-        ("dies in the middle of an answer", r#"read op; printf '{"id":2,'"#, Ends::Info(Unreadable, "not one line")),
-        ("floods its standard error", r#"read op; head -c 5000000 /dev/zero >&2; echo '{"id":2,"type":"ok"}'"#, Ends::Ok),
+        (
+            "floods its standard error",
+            r#"read op; head -c 5000000 /dev/zero >&2; echo '{"id":2,"type":"ok"}'"#,
+            Ends::Ok,
+        ),
         ("hangs", "read op; sleep 1000", Ends::Info(Timeout, "in time")),
     ];
     for (name, script, ends) in opened {
@@ -140,14 +156,22 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
     // Whatever happens before the operation is sent, it did not happen.
     let before: [(&str, &str, Ends); 6] = [
         ("dies at once", "exit 3", Ends::Fail(ConnectionLost, "ended")),
-        ("speaks another version", r#"echo '{"type":"hello","version":9}'; read open"#, Ends::Fail(Rejected, "version 9")),
+        (
+            "speaks another version",
+            r#"echo '{"type":"hello","version":9}'; read open"#,
+            Ends::Fail(Rejected, "version 9"),
+        ),
         ("does not say hello", "echo hi; read open", Ends::Info(Unreadable, "hello")),
         (
             "cannot open",
             r#"echo '{"type":"hello","version":1}'; read open; echo '{"id":1,"type":"fail","error":"no route"}'; read op"#,
             Ends::Fail(Unreachable, "no route"),
         ),
-        ("dies at open", r#"echo '{"type":"hello","version":1}'; read open; exit 3"#, Ends::Fail(ConnectionLost, "ended")),
+        (
+            "dies at open",
+            r#"echo '{"type":"hello","version":1}'; read open; exit 3"#,
+            Ends::Fail(ConnectionLost, "ended"),
+        ),
         ("is silent", "sleep 1000 & wait", Ends::Fail(Timeout, "in time")),
     ];
     for (name, script, ends) in before {
@@ -162,7 +186,8 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
 async fn an_answer_too_many_is_held_against_the_next_operation() {
     let folder = TempDir::new().unwrap();
     // The second answer comes when the first was taken.
-    let script = r#"read op; echo '{"id":2,"type":"ok"}'; sleep 1; echo '{"id":2,"type":"ok"}'; read op; sleep 1000"#;
+    let script =
+        r#"read op; echo '{"id":2,"type":"ok"}'; sleep 1; echo '{"id":2,"type":"ok"}'; read op; sleep 1000"#;
     let deployment = deployed(folder.path(), &format!("{OPENED}{script}"));
     let mut client = client(&*deployment, folder.path(), PATIENCE);
     check("the first", &client.invoke(&write()).await, &Ends::Ok);
@@ -199,7 +224,8 @@ done"#;
     // There is a spare, so that the clients take turns with two programs.
     for _ in 0..6 {
         let mut client = make();
-        let Outcome::Ok(Register { op: RegisterOp::Read(Some(opened)), .. }) = client.invoke(&read).await else {
+        let Outcome::Ok(Register { op: RegisterOp::Read(Some(opened)), .. }) = client.invoke(&read).await
+        else {
             panic!("it answers");
         };
         most = most.max(opened.to_string().parse().unwrap());

@@ -26,9 +26,7 @@ use tokio::time::Instant;
 
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
-use crate::kafka::{
-    Acks, ClientOptions, Committing, Idempotence, NewTopic, clients, create_topics,
-};
+use crate::kafka::{Acks, ClientOptions, Committing, Idempotence, NewTopic, clients, create_topics};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::deployment::{NodeStatus, Role};
 use crate::etcd::answer::{self, Range};
-use crate::http::HttpConnection;
 use crate::etcd::session::{ReadLevel, range};
+use crate::http::HttpConnection;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;

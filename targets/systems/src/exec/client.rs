@@ -63,7 +63,9 @@ impl ExecClient {
         if !program.greeted {
             if let Err(failure) = greet(&mut program, deadline).await {
                 let young = program.started() + HELLO_WITHIN > Instant::now();
-                if matches!(&failure, Unanswered::Silent(error) if error.cause.kind == CauseKind::Timeout) && young {
+                if matches!(&failure, Unanswered::Silent(error) if error.cause.kind == CauseKind::Timeout)
+                    && young
+                {
                     self.program = Some(program);
                 }
                 return Err(failure);
@@ -109,7 +111,9 @@ impl ExecClient {
             Kind::Ok => match action.answered(answer.value.as_deref()) {
                 Ok(answered) if action.completed_by(&answered) => Outcome::Ok(answered),
                 Ok(_) => return Err(violation("answered another operation", &line)),
-                Err(error) => return Err(violation(&format!("gave an answer that cannot be read ({error})"), &line)),
+                Err(error) => {
+                    return Err(violation(&format!("gave an answer that cannot be read ({error})"), &line));
+                }
             },
             Kind::Fail => Outcome::Fail(answer.cause()),
             Kind::Info => Outcome::Info(answer.cause()),

@@ -43,11 +43,7 @@ fn parsed<A: Payload>(f: &str, value: Option<&RawValue>) -> Result<A, AnswerErro
 }
 
 /// Parses the answer of an operation on `key` of a vocabulary whose values are pairs of key and value.
-fn of_key<A: Payload>(
-    f: &str,
-    key: &Value,
-    value: Option<&RawValue>,
-) -> Result<A, AnswerError> {
+fn of_key<A: Payload>(f: &str, key: &Value, value: Option<&RawValue>) -> Result<A, AnswerError> {
     // A number stays as it is written, whatever its size.
     let pair = format!("[{key},{}]", value.map_or("null", RawValue::get));
     let pair = RawValue::from_string(pair);

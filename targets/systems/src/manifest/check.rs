@@ -25,13 +25,19 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
             return wrong("name", "another role has this name");
         }
         if role.nodes == Some(0) {
-            return wrong("nodes", "a role has at least one node (without `nodes` it has those that are left)");
+            return wrong(
+                "nodes",
+                "a role has at least one node (without `nodes` it has those that are left)",
+            );
         }
         if role.command.list().is_empty() {
             return wrong("command", "a command has at least the name of a program");
         }
         if let Some(signal) = role.stop_signal.as_deref().filter(|signal| !is_signal(signal)) {
-            return wrong("stop-signal", &format!("there is no signal \"{signal}\": write SIGTERM or SIGINT"));
+            return wrong(
+                "stop-signal",
+                &format!("there is no signal \"{signal}\": write SIGTERM or SIGINT"),
+            );
         }
         if let Some(name) = role.files.keys().find(|name| name.contains('/') || name.starts_with('.')) {
             return wrong("files", &format!("\"{name}\" is not the plain name of a file"));
@@ -40,7 +46,10 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
         status(&["role", &at, "status"], role.status.as_ref())?;
     }
     if document.roles.iter().filter(|role| role.nodes.is_none()).count() > 1 {
-        return Err(Problem::at(["role"], "only one role may be without `nodes`: it has those that are left"));
+        return Err(Problem::at(
+            ["role"],
+            "only one role may be without `nodes`: it has those that are left",
+        ));
     }
     if !document.roles.iter().any(|role| role.clients) {
         return Err(Problem::at(["role"], "clients speak to the nodes of at least one role"));
@@ -62,8 +71,13 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
             }
             promises(&["options", &option.name, "promise", value], table)?;
         }
-        if let Some(mode) = option.modes.iter().find(|name| !offer.modes.iter().any(|mode| mode.name == **name)) {
-            return Err(Problem::at(["options", &option.name, "modes"], format!("there is no mode \"{mode}\"")));
+        if let Some(mode) =
+            option.modes.iter().find(|name| !offer.modes.iter().any(|mode| mode.name == **name))
+        {
+            return Err(Problem::at(
+                ["options", &option.name, "modes"],
+                format!("there is no mode \"{mode}\""),
+            ));
         }
     }
     Ok(())
@@ -77,10 +91,15 @@ fn problem(at: &[&str], text: impl std::fmt::Display) -> Problem {
 fn name(at: &[&str], name: &str) -> Result<(), Problem> {
     let fits = name.starts_with(|letter: char| letter.is_ascii_lowercase())
         && name.len() <= 40
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
     match fits {
         true => Ok(()),
-        false => Err(problem(at, format!("\"{name}\" is not a name: lower-case letters, digits and -, at most 40"))),
+        false => Err(problem(
+            at,
+            format!("\"{name}\" is not a name: lower-case letters, digits and -, at most 40"),
+        )),
     }
 }
 
@@ -95,7 +114,8 @@ fn promises(at: &[&str], table: &Promises) -> Result<(), Problem> {
         if named(workload, promise).is_none() {
             let objects = "linearizable, stale-reads";
             let messages = "exactly-once, at-least-once, at-most-once, best-effort";
-            let known = if matches!(workload.as_str(), "register" | "set" | "counter") { objects } else { messages };
+            let known =
+                if matches!(workload.as_str(), "register" | "set" | "counter") { objects } else { messages };
             return Err(problem(&at, format!("{workload} cannot be \"{promise}\"; it can be: {known}")));
         }
     }
@@ -105,7 +125,10 @@ fn promises(at: &[&str], table: &Promises) -> Result<(), Problem> {
 fn ready(at: &[&str], ready: Option<&Ready>) -> Result<(), Problem> {
     let Some(ready) = ready else { return Ok(()) };
     if ready.contains.is_some() && ready.http.is_none() && ready.command.is_none() {
-        return Err(problem(at, "`contains` is about the answer of `http` or `command`, and there is neither"));
+        return Err(problem(
+            at,
+            "`contains` is about the answer of `http` or `command`, and there is neither",
+        ));
     }
     if ready.command.as_ref().is_some_and(|command| command.list().is_empty()) {
         return Err(problem(at, "a command has at least the name of a program"));
@@ -121,7 +144,10 @@ fn status(at: &[&str], status: Option<&Status>) -> Result<(), Problem> {
         return Err(problem(at, "the status comes from one of `http`, `command` and `log`"));
     }
     if asked && status.role.is_none() && status.leader.is_none() {
-        return Err(problem(at, "say where the `role`, or the `leader`, is in the answer: \"/leader\" or \"role:\""));
+        return Err(problem(
+            at,
+            "say where the `role`, or the `leader`, is in the answer: \"/leader\" or \"role:\"",
+        ));
     }
     Ok(())
 }
@@ -135,12 +161,18 @@ fn client(document: &Document) -> Result<(), Problem> {
         (Protocol::Exec, Some(_)) | (_, None) => {}
         (_, Some(_)) => return wrong("command", "only clients of protocol exec have a command"),
     }
-    let tables =
-        [("register", client.register.is_some()), ("set", client.set.is_some()), ("counter", client.counter.is_some())];
+    let tables = [
+        ("register", client.register.is_some()),
+        ("set", client.set.is_some()),
+        ("counter", client.counter.is_some()),
+    ];
     let given: Vec<&str> = tables.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     if client.protocol == Protocol::Http {
         if given.is_empty() {
-            return wrong("protocol", "http needs at least one of the tables [client.register], [client.set], [client.counter]");
+            return wrong(
+                "protocol",
+                "http needs at least one of the tables [client.register], [client.set], [client.counter]",
+            );
         }
     } else if let Some(table) = given.first() {
         return wrong(table, "only clients of protocol http have requests");
@@ -149,7 +181,10 @@ fn client(document: &Document) -> Result<(), Problem> {
         let known = known(client.protocol);
         if !supports(client, name) {
             let hint = hint(nearest(name, known));
-            return wrong("speaks", &format!("these clients do not speak \"{name}\"{hint}; they can: {}", known.join(", ")));
+            return wrong(
+                "speaks",
+                &format!("these clients do not speak \"{name}\"{hint}; they can: {}", known.join(", ")),
+            );
         }
     }
     if client.speaks.as_ref().is_some_and(Vec::is_empty) {

@@ -80,9 +80,12 @@ pub(super) fn clients(
             let nodes = scene.topology.nodes.iter().zip(scene.roles);
             let launch = Arc::new(Launch {
                 program: ClientProgram { program, args, env, cwd: Some(scene.folder.to_owned()) },
-                nodes: nodes.map(|(node, (_, port))| (node.name.to_string(), node.at(*port).to_string())).collect(),
+                nodes: nodes
+                    .map(|(node, (_, port))| (node.name.to_string(), node.at(*port).to_string()))
+                    .collect(),
             });
-            let clients = exec::<Counter>(exec::<Set>(exec::<Register>(Clients::default(), &launch), &launch), &launch);
+            let clients =
+                exec::<Counter>(exec::<Set>(exec::<Register>(Clients::default(), &launch), &launch), &launch);
             exec::<Table>(exec::<Log>(clients, &launch), &launch)
         }
         Protocol::Http => {
@@ -103,17 +106,27 @@ fn exec<A: Spoken>(clients: Clients, launch: &Arc<Launch>) -> Clients {
     clients.with::<A>(move |seat| Ok(Box::new(ExecClient::new::<A>(seat, Arc::clone(&launch), pool.clone()))))
 }
 
-fn http<A: Payload + Sync + 'static>(clients: Clients, address: &Addresses, requests: &Arc<Requests>) -> Clients
+fn http<A: Payload + Sync + 'static>(
+    clients: Clients,
+    address: &Addresses,
+    requests: &Arc<Requests>,
+) -> Clients
 where
     HttpClient: Client<A>,
 {
     let (address, requests) = (Arc::clone(address), Arc::clone(requests));
-    clients.with::<A>(move |seat| Ok(Box::new(HttpClient::new(address(&seat.node)?, seat, Arc::clone(&requests)))))
+    clients.with::<A>(move |seat| {
+        Ok(Box::new(HttpClient::new(address(&seat.node)?, seat, Arc::clone(&requests))))
+    })
 }
 
 /// Returns how Kafka's clients send and consume: by the options of these names, where the manifest has them.
 fn kafka_options(settings: &Settings) -> Result<ClientOptions, SettingsError> {
-    fn word<T: serde::de::DeserializeOwned>(settings: &Settings, name: &str, usual: T) -> Result<T, SettingsError> {
+    fn word<T: serde::de::DeserializeOwned>(
+        settings: &Settings,
+        name: &str,
+        usual: T,
+    ) -> Result<T, SettingsError> {
         settings.option(name).map_or(Ok(usual), |_| settings.word(name))
     }
     Ok(ClientOptions {

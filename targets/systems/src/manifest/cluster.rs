@@ -60,15 +60,8 @@ impl ManifestCluster {
             (role.name.clone(), role.port.unwrap_or(document.port))
         };
         let places: Vec<(String, u16)> = roles.iter().map(place).collect();
-        let scene = Scene {
-            topology,
-            roles: &places,
-            settings,
-            folder,
-            node: None,
-            places: None,
-            operation: &[],
-        };
+        let scene =
+            Scene { topology, roles: &places, settings, folder, node: None, places: None, operation: &[] };
         let time = |text: &str| -> Result<Duration, SettingsError> {
             let complete = scene.render(text).map_err(|error| unfit(error.to_string()))?;
             duration(&complete).map_err(|error| unfit(error.to_string()))
@@ -94,10 +87,11 @@ impl ManifestCluster {
             let at = nodes.nodes.iter().position(|known| known.name == *node);
             nodes.address(node, at.map_or(0, |at| ports[at].1))
         });
-        let clients = clients::clients(&document.client, &scene, address, settings).map_err(|error| match error {
-            ClientsError::Template(error) => unfit(error.to_string()),
-            ClientsError::Settings(error) => error,
-        })?;
+        let clients =
+            clients::clients(&document.client, &scene, address, settings).map_err(|error| match error {
+                ClientsError::Template(error) => unfit(error.to_string()),
+                ClientsError::Settings(error) => error,
+            })?;
         let recovery_bound = given(&document.recovery)?.unwrap_or(Duration::from_secs(15));
         Ok(Self {
             folder: folder.to_owned(),
@@ -162,10 +156,12 @@ impl ManifestCluster {
             render_values(&scene, &role.env).map_err(in_role("env"))?;
             let ready = self.readiness(role);
             for command in ready.iter().filter_map(|ready| ready.command.as_ref()) {
-                launch::command(&scene, &command.list()).map_err(|error| Problem::at(["ready", "command"], error))?;
+                launch::command(&scene, &command.list())
+                    .map_err(|error| Problem::at(["ready", "command"], error))?;
             }
             for command in self.status_of(role).iter().filter_map(|status| status.command.as_ref()) {
-                launch::command(&scene, &command.list()).map_err(|error| Problem::at(["status", "command"], error))?;
+                launch::command(&scene, &command.list())
+                    .map_err(|error| Problem::at(["status", "command"], error))?;
             }
         }
         let first = self.scene(0, None);
@@ -218,7 +214,8 @@ impl Deployment for ManifestCluster {
     }
 
     fn roles(&self, _: &Setup) -> Vec<String> {
-        let alone = |role: &&RoleTable| self.places.iter().filter(|(name, _)| *name == role.name).count() == 1;
+        let alone =
+            |role: &&RoleTable| self.places.iter().filter(|(name, _)| *name == role.name).count() == 1;
         self.document.roles.iter().filter(alone).map(|role| role.name.clone()).collect()
     }
 
@@ -274,7 +271,9 @@ impl Deployment for ManifestCluster {
         let asked = Asked { scene: self.scene(0, None), files: None, from };
         for prepare in &self.document.prepares {
             let ended = probe::run(&asked, &prepare.command.list(), end).await;
-            ended.map_err(|failure| NotReady::because(first, "a command that prepares the cluster", failure))?;
+            ended.map_err(|failure| {
+                NotReady::because(first, "a command that prepares the cluster", failure)
+            })?;
         }
         if setup.topics.is_empty() {
             return Ok(());

@@ -50,7 +50,9 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
     if let Some(register) = &client.register {
         all.push((["client", "register", "read"], &register.read, &["key"]));
         all.push((["client", "register", "write"], &register.write, &["key", "value"]));
-        all.extend(register.cas.as_ref().map(|cas| (["client", "register", "cas"], cas, &["key", "old", "new"][..])));
+        all.extend(
+            register.cas.as_ref().map(|cas| (["client", "register", "cas"], cas, &["key", "old", "new"][..])),
+        );
     }
     for (name, adds) in [("set", &client.set), ("counter", &client.counter)] {
         if let Some(adds) = adds {
@@ -129,7 +131,11 @@ impl HttpClient {
         Self { to, seat, requests, connection: None }
     }
 
-    async fn ask(&mut self, request: &HttpRequest, values: &[(&'static str, String)]) -> Result<Meaning, RequestError> {
+    async fn ask(
+        &mut self,
+        request: &HttpRequest,
+        values: &[(&'static str, String)],
+    ) -> Result<Meaning, RequestError> {
         let deadline = Instant::now() + self.seat.timeout;
         let Complete { method, path, headers, body } = complete(request, values)?;
         // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
@@ -147,7 +153,10 @@ impl HttpClient {
     }
 
     fn lacks(vocabulary: &str) -> RequestError {
-        RequestError::definite(CauseKind::Rejected, format!("the manifest has no requests of {vocabulary}: not sent"))
+        RequestError::definite(
+            CauseKind::Rejected,
+            format!("the manifest has no requests of {vocabulary}: not sent"),
+        )
     }
 
     async fn register(&mut self, action: &Register) -> Result<Outcome<Register>, RequestError> {
@@ -251,7 +260,9 @@ fn meaning(request: &HttpRequest, answer: &Answer) -> Result<Meaning, RequestErr
 /// Returns the value in the answer of a read.
 fn value(request: &HttpRequest, body: &str) -> Result<Value, RequestError> {
     match &request.value {
-        Some(place) => find(body, place).ok_or_else(|| unreadable(format!("nothing is at {place} of {body:.200}"))),
+        Some(place) => {
+            find(body, place).ok_or_else(|| unreadable(format!("nothing is at {place} of {body:.200}")))
+        }
         // JSON where it is, else text.
         None => Ok(serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.trim_end().to_owned()))),
     }

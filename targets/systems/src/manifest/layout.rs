@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use duress_history::NodeId;
 
-use super::document::{Document, Tolerates, ToleratedShare};
+use super::document::{Document, ToleratedShare, Tolerates};
 use crate::topology::{Node, Topology};
 
 /// Returns the role of each of `nodes` nodes, as places in the manifest's list: roles in their order, those without a
@@ -17,7 +17,8 @@ pub(super) fn assign(document: &Document, nodes: usize) -> Result<Vec<usize>, St
     let open = document.roles.iter().filter(|role| role.nodes.is_none()).count();
     let fits = if open == 0 { fixed == nodes } else { fixed < nodes };
     if !fits {
-        let needs = if open == 0 { format!("{fixed} nodes") } else { format!("at least {} nodes", fixed + 1) };
+        let needs =
+            if open == 0 { format!("{fixed} nodes") } else { format!("at least {} nodes", fixed + 1) };
         return Err(format!("its roles need {needs}, not {nodes}"));
     }
     let count = |role: &super::document::RoleTable| role.nodes.unwrap_or(nodes - fixed);

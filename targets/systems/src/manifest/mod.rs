@@ -56,7 +56,9 @@ impl Manifest {
         let failed = |error: io::Error| ManifestError {
             path: file.clone(),
             line: None,
-            problem: format!("cannot read the manifest: {error} (`duress init FOLDER` writes one to begin with)"),
+            problem: format!(
+                "cannot read the manifest: {error} (`duress init FOLDER` writes one to begin with)"
+            ),
         };
         let text = fs::read_to_string(&file).map_err(failed)?;
         Ok(ManifestText { path: fs::canonicalize(&file).map_err(failed)?, text })
@@ -73,7 +75,8 @@ impl Manifest {
             line: place.map(|place| line(text, place)),
             problem,
         };
-        let wrong = |error: &toml::de::Error| at(error.span().map(|span| span.start), error.message().to_owned());
+        let wrong =
+            |error: &toml::de::Error| at(error.span().map(|span| span.start), error.message().to_owned());
         let table = DeTable::parse(text).map_err(|error| wrong(&error))?;
         if let Some((span, problem)) = unknown_key(table.get_ref()) {
             return Err(at(Some(span.start), problem));
@@ -210,9 +213,14 @@ fn option_spec(name: &str, option: &OptionTable, modes: &[String]) -> Result<Opt
             max: max.unwrap_or(u64::MAX),
         },
     };
-    for (key, value) in std::iter::once(("default", &option.default)).chain(option.drawn.iter().map(|value| ("drawn", value))) {
+    for (key, value) in
+        std::iter::once(("default", &option.default)).chain(option.drawn.iter().map(|value| ("drawn", value)))
+    {
         if !values.accept(value) {
-            return Err(Problem::at(["options", name, key], format!("\"{value}\" is none of its values: {values}")));
+            return Err(Problem::at(
+                ["options", name, key],
+                format!("\"{value}\" is none of its values: {values}"),
+            ));
         }
     }
     let modes = option.modes.clone().unwrap_or_else(|| modes.to_vec());

@@ -163,7 +163,8 @@ pub(super) async fn run(
     let shown = program.display().to_string();
     let cwd = Some(asked.scene.folder.to_owned());
     let program = ClientProgram { program, args, env: Vec::new(), cwd };
-    let mut child = asked.from.spawn(&program).map_err(|error| failed(format!("cannot start {shown}: {error}")))?;
+    let mut child =
+        asked.from.spawn(&program).map_err(|error| failed(format!("cannot start {shown}: {error}")))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     drop(child.stdin.take());
     let ended = async { tokio::join!(all(stdout), all(stderr), child.wait()) };

@@ -58,15 +58,19 @@ fn in_table(table: &DeTable<'_>, schema: &Value, root: &Value) -> Option<(Range<
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
         let name: &str = key.get_ref();
-        let of_key = known.and_then(|known| known.get(name)).or_else(|| match &schema["additionalProperties"] {
-            Value::Object(_) => Some(&schema["additionalProperties"]),
-            _ => None,
-        });
+        let of_key =
+            known.and_then(|known| known.get(name)).or_else(|| match &schema["additionalProperties"] {
+                Value::Object(_) => Some(&schema["additionalProperties"]),
+                _ => None,
+            });
         let Some(of_key) = of_key else {
             let names: Vec<&String> = known.map(|known| known.keys().collect()).unwrap_or_default();
             let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
             let hint = hint(nearest(name, &names));
-            return Some((key.span(), format!("unknown key \"{name}\"{hint}; known here: {}", names.join(", "))));
+            return Some((
+                key.span(),
+                format!("unknown key \"{name}\"{hint}; known here: {}", names.join(", ")),
+            ));
         };
         let found = match value.get_ref() {
             DeValue::Table(table) => in_table(table, of_key, root),

@@ -26,11 +26,16 @@ pub(super) fn named(workload: &str, name: &str) -> Option<Promise> {
 /// values have.
 pub(super) fn of(document: &Document, settings: &Settings, workload: &str) -> Promise {
     let of_mode = document.modes.get(&settings.mode).map(|mode| &mode.promise);
-    let of_values = settings.options.iter().filter_map(|(name, value)| document.options.get(name)?.promise.get(value));
+    let of_values =
+        settings.options.iter().filter_map(|(name, value)| document.options.get(name)?.promise.get(value));
     weakest(document, of_mode.into_iter().chain(of_values), workload)
 }
 
-fn weakest<'d>(document: &'d Document, others: impl Iterator<Item = &'d Promises>, workload: &str) -> Promise {
+fn weakest<'d>(
+    document: &'d Document,
+    others: impl Iterator<Item = &'d Promises>,
+    workload: &str,
+) -> Promise {
     let strongest = named(workload, strongest(workload)).unwrap_or(Promise::LINEARIZABLE);
     std::iter::once(&document.promise)
         .chain(others)
@@ -42,8 +47,8 @@ fn weakest<'d>(document: &'d Document, others: impl Iterator<Item = &'d Promises
 pub(super) fn words(document: &Document, mode: &str) -> String {
     let speaks = super::clients::vocabularies(&document.client);
     let of_mode = || document.modes.get(mode).map(|mode| &mode.promise);
-    let each = speaks.iter().map(|workload| {
-        format!("{workload} {}", weakest(document, of_mode().into_iter(), workload))
-    });
+    let each = speaks
+        .iter()
+        .map(|workload| format!("{workload} {}", weakest(document, of_mode().into_iter(), workload)));
     each.collect::<Vec<_>>().join("; ")
 }

@@ -280,7 +280,10 @@ mod tests {
         for (text, complete) in [
             ("{node} {index} {role} {ip} {port} {address}", "n2 2 worker 10.77.0.2 2 10.77.0.2:2"),
             ("{address:n3} {address:boss} {ip:n1}", "10.77.0.3:2 10.77.0.1:1 10.77.0.1"),
-            ("--cluster={nodes:{node}=http://{ip}:7}", "--cluster=n1=http://10.77.0.1:7,n2=http://10.77.0.2:7,n3=http://10.77.0.3:7"),
+            (
+                "--cluster={nodes:{node}=http://{ip}:7}",
+                "--cluster=n1=http://10.77.0.1:7,n2=http://10.77.0.2:7,n3=http://10.77.0.3:7",
+            ),
             ("x {peers/worker:{node}}", "x n3"),
             ("{data} {file:a.conf} {folder}", "/run/n2/data /run/n2/a.conf /m"),
             ("{mode} {option:reads}", "raft any"),
