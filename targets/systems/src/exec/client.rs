@@ -60,16 +60,15 @@ impl ExecClient {
             Some(program) => program,
             None => self.start()?,
         };
-        if !program.greeted {
-            if let Err(failure) = greet(&mut program, deadline).await {
-                let young = program.started() + HELLO_WITHIN > Instant::now();
-                if matches!(&failure, Unanswered::Silent(error) if error.cause.kind == CauseKind::Timeout)
-                    && young
-                {
-                    self.program = Some(program);
-                }
-                return Err(failure);
+        if !program.greeted
+            && let Err(failure) = greet(&mut program, deadline).await
+        {
+            let slow =
+                matches!(&failure, Unanswered::Silent(error) if error.cause.kind == CauseKind::Timeout);
+            if slow && program.started() + HELLO_WITHIN > Instant::now() {
+                self.program = Some(program);
             }
+            return Err(failure);
         }
         if let Some(line) = program.unasked() {
             return Err(violation("wrote without having been asked", &line));

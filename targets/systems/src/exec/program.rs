@@ -223,31 +223,40 @@ fn same(one: &Arc<dyn Place>, other: &Arc<dyn Place>) -> bool {
     std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }
 
+/// A program without a client.
+struct Idle {
+    place: Arc<dyn Place>,
+    program: Program,
+}
+
 /// Programs whose clients have ended, for other clients of the same host: an interpreter takes long to start.
 #[derive(Clone, Default)]
 pub(crate) struct Pool {
-    idle: Arc<Mutex<Vec<(Arc<dyn Place>, Program)>>>,
+    idle: Arc<Mutex<Vec<Idle>>>,
 }
 
 impl Pool {
     /// Returns an idle program of `place`.
     pub(super) fn take(&self, place: &Arc<dyn Place>) -> Option<Program> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = idle.iter().position(|(other, _)| same(other, place))?;
+        let at = idle.iter().position(|idle| same(&idle.place, place))?;
         // The one that has waited longest, so that all are used in turn.
-        Some(idle.remove(at).1)
+        Some(idle.remove(at).program)
     }
 
     /// Whether there is an idle program of `place`.
     pub(super) fn has(&self, place: &Arc<dyn Place>) -> bool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.iter().any(|(other, _)| same(other, place))
+        idle.iter().any(|idle| same(&idle.place, place))
     }
 
     /// Takes a program whose client at `place` has ended.
     pub(super) fn give(&self, place: &Arc<dyn Place>, mut program: Program) {
         if !program.greeted || program.close() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(place), program));
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Idle { place: Arc::clone(place), program });
         }
     }
 }

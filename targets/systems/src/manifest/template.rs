@@ -72,9 +72,9 @@ fn parse(text: &str) -> Result<Vec<Part<'_>>, TemplateError> {
     let (mut parts, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find('{') {
         let (before, after) = (&rest[..at], &rest[at + 1..]);
-        if after.starts_with('{') {
+        if let Some(literal) = after.strip_prefix('{') {
             parts.push(Part::Text(&rest[..=at]));
-            rest = &after[1..];
+            rest = literal;
             continue;
         }
         if !after.starts_with(|letter: char| letter.is_ascii_lowercase()) {
