@@ -84,7 +84,7 @@ pub enum WorldError {
         output: String,
         /// Its last error.
         #[source]
-        source: NotReady,
+        source: Box<NotReady>,
     },
     /// The workload's resources, such as topics, could not be made.
     #[error("the workload's resources were not ready within {} s", PREPARE_DEADLINE.as_secs())]
@@ -224,6 +224,7 @@ async fn await_ready(
                 Some(Ok((_, Ok(())))) => {}
                 Some(Ok((node, Err(source)))) => {
                     let output = quote(cluster, &node);
+                    let source = Box::new(source);
                     return Err(WorldError::NotReady { node, bound, output, source });
                 }
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),

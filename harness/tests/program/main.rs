@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         ("runs", runs::TESTS),
         ("anomalies", anomalies::TESTS),
         ("messages", messages::TESTS),
+        ("manifests", manifests::TESTS),
         ("faults", faults::TESTS),
         ("recovery", recovery::TESTS),
         ("repeated", repeated::TESTS),

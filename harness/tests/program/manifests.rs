@@ -14,6 +14,11 @@ pub const TESTS_WITHOUT_CLUSTERS: &[Test] = &[
     ("nothing_is_overwritten", nothing_is_overwritten),
 ];
 
+pub const TESTS: &[Test] = &[
+    ("resp_is_spoken_by_name", || speaks(STORE, "register")),
+    ("kafka_is_spoken_by_name", || speaks(BROKER, "queue")),
+];
+
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     (
         "a_folder_runs_as_it_is_and_its_stale_reads_are_found",
@@ -218,4 +223,40 @@ fn hostile_clients_cause_no_false_verdict() -> Result<(), Missing> {
     }
     assert!(fs::read_dir(record.path().join("clients")).unwrap().count() > 0, "what they wrote is kept");
     Ok(())
+}
+
+/// Our own store, as a system that is not known.
+const STORE: &str = r#"
+name = "mine"
+nodes = 3
+port = 6379
+[[role]]
+name = "node"
+command = ["DURESS", "store", "--mode=raft", "--node={node}", "--listen={address}", "--peer-listen={ip}:7379", "{peers:--peer={node}={ip}:7379}", "--data={data}"]
+[client]
+protocol = "resp"
+"#;
+
+/// Our own broker, likewise.
+const BROKER: &str = r#"
+name = "mine"
+nodes = 3
+port = 9092
+[[role]]
+name = "node"
+command = ["DURESS", "broker", "--node={node}", "--listen={address}", "--peer-listen={ip}:9093", "{peers:--peer={node}={ip}:9093}", "--data={data}"]
+[client]
+protocol = "kafka"
+"#;
+
+/// Runs a system whose clients speak a protocol that is known by name.
+fn speaks(manifest: &str, workload: &str) {
+    let stage = Stage::set();
+    stage.write("duress.toml", manifest.replace("DURESS", env!("CARGO_BIN_EXE_duress")));
+    let run = stage.run(&format!("run . --workload {workload} --faults kill --time-limit 8"), PATIENCE);
+    stage.assert_vanished();
+    // On a busy machine a run may exercise too little.
+    assert!(matches!(run.code(), 0 | 2) && run.stdout.contains("operations in"), "{run}");
+    let ok = stage.latest().history().iter().filter(|event| event["type"] == "ok").count();
+    assert!(ok > 100, "{ok} operations happened: {run}");
 }
