@@ -94,7 +94,7 @@ def main():
                 leader = registers._getLeader()
                 status = registers.getStatus()
                 name = None if leader is None else getattr(leader, "id", str(leader))
-                self.answer(200, {"leader": name, "term": status["raft_term"], "ready": registers.isReady()})
+                self.answer(200, {"leader": name, "term": status["raft_term"]})
                 return
             done, value = self.done(registers.read, self.path[1:])
             if done:
@@ -112,6 +112,13 @@ def main():
 
         def log_message(self, *_):
             pass
+
+        def handle(self):
+            try:
+                super().handle()
+            except OSError:
+                # The client has gone.
+                pass
 
     class Server(ThreadingHTTPServer):
         request_queue_size = 256
