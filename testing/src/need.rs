@@ -33,6 +33,8 @@ pub enum Need {
     Languages,
     /// Python 3.8 or later, as `python3`.
     Python,
+    /// Node.js 16 or later, as `node`.
+    Javascript,
     /// Histories that others recorded, in the folder that `DURESS_CORPORA` names.
     Corpora,
     /// Small histories of every kind that is recorded, in the folder that `DURESS_CASES` names.
@@ -43,7 +45,7 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Namespaces,
         Self::Tun,
         Self::Fuse,
@@ -56,6 +58,7 @@ impl Need {
         Self::Chromium,
         Self::Languages,
         Self::Python,
+        Self::Javascript,
         Self::Corpora,
         Self::Cases,
         Self::Program,
@@ -77,6 +80,7 @@ impl Need {
             Self::Chromium => "chromium",
             Self::Languages => "languages",
             Self::Python => "python",
+            Self::Javascript => "javascript",
             Self::Corpora => "corpora",
             Self::Cases => "cases",
             Self::Program => "program",

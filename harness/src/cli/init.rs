@@ -8,13 +8,12 @@ use clap::{Args, ValueEnum};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::print;
 
-/// The files of a folder whose client is written in Python, by name.
-const PYTHON: [(&str, &str); 4] = [
-    ("duress.toml", include_str!("../../../targets/manifests/toy/duress.toml")),
-    ("store.py", include_str!("../../../targets/manifests/toy/store.py")),
-    ("client.py", include_str!("../../../targets/manifests/toy/client.py")),
-    ("duress_client.py", include_str!("../../../targets/clients/python/duress_client.py")),
-];
+/// The manifest of a small store, whose client is the one in Python.
+const MANIFEST: &str = include_str!("../../../targets/manifests/toy/duress.toml");
+/// The store.
+const STORE: &str = include_str!("../../../targets/manifests/toy/store.py");
+/// The words of the manifest that start the client in Python.
+const STARTS_PYTHON: &str = r#""python3", "client.py""#;
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
@@ -30,6 +29,33 @@ pub struct InitArgs {
 enum Language {
     /// Python 3.8 or later
     Python,
+    /// Node.js 16 or later
+    Javascript,
+}
+
+impl Language {
+    /// Returns the words of a manifest that start a client, and its files by name: the client, then the kit.
+    fn client(self) -> (&'static str, [(&'static str, &'static str); 2]) {
+        match self {
+            Self::Python => (
+                STARTS_PYTHON,
+                [
+                    ("client.py", include_str!("../../../targets/manifests/toy/client.py")),
+                    ("duress_client.py", include_str!("../../../targets/clients/python/duress_client.py")),
+                ],
+            ),
+            Self::Javascript => (
+                r#""node", "client.js""#,
+                [
+                    ("client.js", include_str!("../../../targets/manifests/toy/client.js")),
+                    (
+                        "duress_client.js",
+                        include_str!("../../../targets/clients/javascript/duress_client.js"),
+                    ),
+                ],
+            ),
+        }
+    }
 }
 
 /// `duress init`.
@@ -38,9 +64,9 @@ pub fn init(args: &InitArgs) -> Result<Exit, Failure> {
     let failed = |error: std::io::Error| {
         Failure::usage(anyhow::Error::new(error).context(format!("cannot write into {}", folder.display())))
     };
-    let files = match client {
-        Language::Python => PYTHON,
-    };
+    let (starts, [client, kit]) = client.client();
+    let manifest = MANIFEST.replace(STARTS_PYTHON, starts);
+    let files = [("duress.toml", manifest.as_str()), ("store.py", STORE), client, kit];
     fs::create_dir_all(folder).map_err(failed)?;
     // Nothing of the user's is overwritten.
     if let Some((name, _)) = files.iter().find(|(name, _)| folder.join(name).exists()) {
@@ -56,11 +82,12 @@ pub fn init(args: &InitArgs) -> Result<Exit, Failure> {
         _ => folder.display().to_string(),
     };
     print(format!(
-        "wrote {}: a manifest (duress.toml), a small replicated store (store.py) and its client (client.py)\n\n\
+        "wrote {}: a manifest (duress.toml), a small replicated store (store.py) and its client ({})\n\n\
          duress run {target}                       # break it, and find its stale reads\n\
          duress run {target} -o reads=primary      # the same store keeps its promise\n\
          duress try {target}                       # start it without faults, and see each step: for your own system\n",
-        folder.display()
+        folder.display(),
+        client.0
     ))?;
     Ok(Exit::Valid)
 }

@@ -30,6 +30,7 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ),
     ("a_trial_shows_each_step_and_what_to_mend", a_trial_shows_each_step_and_what_to_mend),
     ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
+    ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
 ];
 
 /// Python, as the manifest of `duress init` starts it.
@@ -222,6 +223,33 @@ fn hostile_clients_cause_no_false_verdict() -> Result<(), Missing> {
         );
     }
     assert!(fs::read_dir(record.path().join("clients")).unwrap().count() > 0, "what they wrote is kept");
+    Ok(())
+}
+
+fn a_client_in_javascript_serves_every_operation() -> Result<(), Missing> {
+    python()?;
+    let major = "process.exit(Number(process.versions.node.split('.')[0]) < 16)";
+    match Command::new("node").args(["-e", major]).output() {
+        Ok(ended) if ended.status.success() => {}
+        _ => return Err(Missing::new(Need::Javascript, "no node of version 16 or later in PATH")),
+    }
+    let stage = Stage::set();
+    stage.run("init toy --client javascript", PATIENCE).exits(0);
+    for workload in ["register", "counter"] {
+        let line = format!(
+            "run ./toy -o reads=primary --workload {workload} --faults kill --time-limit 6 --floor 0"
+        );
+        stage.run(&line, PATIENCE).exits(0);
+        for event in stage.latest().history().iter().filter(|event| event["type"] == "ok") {
+            assert!(event["error"].is_null(), "{event}");
+        }
+        let functions = if workload == "register" { &["read", "write", "cas"][..] } else { &["read", "add"] };
+        for function in functions {
+            let done = |event: &&serde_json::Value| event["type"] == "ok" && event["f"] == *function;
+            assert!(stage.latest().history().iter().filter(done).count() > 10, "{workload}: {function}");
+        }
+    }
+    stage.assert_vanished();
     Ok(())
 }
 

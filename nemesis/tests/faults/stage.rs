@@ -109,7 +109,7 @@ impl Stage {
                 cwd: None,
                 stdout: folder.join("stdout"),
                 stderr: folder.join("stderr"),
-                stop: duress_arena::Signal::SIGTERM,
+                stop: Signal::SIGTERM,
                 user: None,
             };
             let host = Arc::clone(arena.host(node.as_str()).expect("a host of this arena"));
