@@ -31,6 +31,8 @@ enum Language {
     Python,
     /// Node.js 16 or later
     Javascript,
+    /// Go 1.21 or later
+    Go,
 }
 
 impl Language {
@@ -52,6 +54,13 @@ impl Language {
                         "duress_client.js",
                         include_str!("../../../targets/clients/javascript/duress_client.js"),
                     ),
+                ],
+            ),
+            Self::Go => (
+                r#""go", "run", "client.go", "duress_client.go""#,
+                [
+                    ("client.go", include_str!("../../../targets/manifests/toy/client.go")),
+                    ("duress_client.go", include_str!("../../../targets/clients/go/duress_client.go")),
                 ],
             ),
         }

@@ -31,6 +31,7 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("a_trial_shows_each_step_and_what_to_mend", a_trial_shows_each_step_and_what_to_mend),
     ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
     ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
+    ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
 ];
 
 /// Python, as the manifest of `duress init` starts it.
@@ -227,14 +228,25 @@ fn hostile_clients_cause_no_false_verdict() -> Result<(), Missing> {
 }
 
 fn a_client_in_javascript_serves_every_operation() -> Result<(), Missing> {
-    python()?;
     let major = "process.exit(Number(process.versions.node.split('.')[0]) < 16 ? 1 : 0)";
     match Command::new("node").args(["-e", major]).output() {
-        Ok(ended) if ended.status.success() => {}
-        _ => return Err(Missing::new(Need::Javascript, "no node of version 16 or later in PATH")),
+        Ok(ended) if ended.status.success() => serves_every_operation("javascript"),
+        _ => Err(Missing::new(Need::Javascript, "no node of version 16 or later in PATH")),
     }
+}
+
+fn a_client_in_go_serves_every_operation() -> Result<(), Missing> {
+    match Command::new("go").arg("version").output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("go"),
+        _ => Err(Missing::new(Need::Languages, "no go in PATH")),
+    }
+}
+
+/// Runs the toy with a client in `language`.
+fn serves_every_operation(language: &str) -> Result<(), Missing> {
+    python()?;
     let stage = Stage::set();
-    stage.run("init toy --client javascript", PATIENCE).exits(0);
+    stage.run(&format!("init toy --client {language}"), PATIENCE).exits(0);
     for workload in ["register", "counter"] {
         let line = format!(
             "run ./toy -o reads=primary --workload {workload} --faults kill --time-limit 6 --floor 0"
