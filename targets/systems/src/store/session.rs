@@ -62,8 +62,8 @@ pub(super) fn error_reply(error: &str) -> RequestError {
     match error.split(' ').next() {
         // The last two are those of a Redis replica, which refuses the command before it does anything.
         Some("CLUSTERDOWN" | "READONLY" | "MASTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
-        // So does a Redis that loads its data, lacks memory or replicas, or cannot save.
-        Some("ERR" | "LOADING" | "OOM" | "NOREPLICAS" | "MISCONF" | "WRONGTYPE" | "NOAUTH" | "NOPERM") => {
+        // So does a Redis that loads its data, lacks replicas, or cannot save.
+        Some("ERR" | "LOADING" | "NOREPLICAS" | "MISCONF" | "WRONGTYPE" | "NOAUTH" | "NOPERM") => {
             RequestError::definite(CauseKind::Rejected, text)
         }
         _ => RequestError::open(CauseKind::Unknown, text),
