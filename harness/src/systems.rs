@@ -1,9 +1,15 @@
-//! The systems that this program can put under test: our own subjects, which it carries, and those of others.
+//! The systems that this program can put under test: our own subjects, which it carries, those of others that it knows, and
+//! those that a manifest describes.
 
-use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use duress_targets::{Broker, Etcd, Store, Systems};
+use duress_targets::{
+    Broker, Etcd, Manifest, ManifestError, ManifestText, Store, System, Systems, UnknownSystem,
+};
+
+use crate::plan::Plan;
 
 static SYSTEMS: LazyLock<Systems> = LazyLock::new(|| {
     // Our subjects are subcommands of this program.
@@ -15,7 +21,73 @@ static SYSTEMS: LazyLock<Systems> = LazyLock::new(|| {
     ])
 });
 
-/// Returns every system, by name.
+/// Manifests live as long as the program, as built-in systems do; each is kept once.
+static MANIFESTS: Mutex<BTreeMap<(PathBuf, String), &'static Manifest>> = Mutex::new(BTreeMap::new());
+
+/// Returns every built-in system, by name.
 pub fn systems() -> &'static Systems {
     &SYSTEMS
+}
+
+/// Returns the system that the command line calls `target`: the name of a built-in one, or the path of a manifest or of
+/// the folder that holds it as `duress.toml`.
+///
+/// # Errors
+/// [`TargetError`].
+pub fn find(target: &str) -> Result<&'static dyn System, TargetError> {
+    if !is_path(target) {
+        let unknown = |error| TargetError::Unknown {
+            error,
+            hint: if Path::new(target).exists() {
+                format!(" (for the manifest write ./{target})")
+            } else {
+                String::new()
+            },
+        };
+        return systems().find(target).map_err(unknown);
+    }
+    kept(&Manifest::read(Path::new(target))?)
+}
+
+/// Returns the system of `plan`: that of the manifest that it keeps, or a built-in one.
+///
+/// # Errors
+/// [`TargetError`].
+pub fn of(plan: &Plan) -> Result<&'static dyn System, TargetError> {
+    match &plan.manifest {
+        Some(manifest) => kept(manifest),
+        None => find(&plan.target),
+    }
+}
+
+/// Whether a word of the command line is a path, and not a name.
+fn is_path(target: &str) -> bool {
+    target.contains('/') || target.ends_with(".toml") || matches!(target, "." | "..")
+}
+
+fn kept(manifest: &ManifestText) -> Result<&'static dyn System, TargetError> {
+    let mut manifests = MANIFESTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (manifest.path.clone(), manifest.text.clone());
+    if let Some(known) = manifests.get(&key) {
+        return Ok(*known);
+    }
+    let parsed: &'static Manifest = Box::leak(Box::new(Manifest::parse(manifest)?));
+    manifests.insert(key, parsed);
+    Ok(parsed)
+}
+
+/// A target that is neither a built-in system nor a manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The name is not a system's.
+    #[error("{error}, or the path of a manifest{hint}")]
+    Unknown {
+        /// The name, with those that are known.
+        error: UnknownSystem,
+        /// The path that may have been meant.
+        hint: String,
+    },
+    /// The manifest cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }

@@ -47,7 +47,7 @@ fn what_options_are_drawn_from_is_accepted_and_changes_no_promise() {
                     let settings = system.resolve(&ask(Some(mode.as_str()), options, None)).unwrap();
                     let deployment = deployed(system, &settings, 5);
                     assert!(!deployment.time_outs().all().is_empty());
-                    (deployment.promise(), deployment.tolerates())
+                    (deployment.promise("register"), deployment.tolerates())
                 };
                 assert_eq!(
                     promised(&[(option.name.as_str(), value.as_str())]),
@@ -116,15 +116,15 @@ fn defaults_are_filled_in() {
     {
         let settings = store.resolve(&ask(None, &[("reads", reads)], None)).unwrap();
         let deployment = deployed(store, &settings, 5);
-        assert_eq!(deployment.promise(), promise, "{reads}");
+        assert_eq!(deployment.promise("register"), promise, "{reads}");
         assert_eq!(deployment.clock_bound().is_some(), reads == "lease");
     }
     let stale = store.resolve(&ask(Some("primary"), &[("read", "any")], None)).unwrap();
-    assert_eq!(deployed(store, &stale, 5).promise(), Promise::STALE_READS);
+    assert_eq!(deployed(store, &stale, 5).promise("register"), Promise::STALE_READS);
     assert_eq!(deployed(store, &stale, 5).tolerates(), 0);
     let etcd = find("etcd");
     let local = etcd.resolve(&ask(None, &[("read", "serializable")], None)).unwrap();
-    assert_eq!(deployed(etcd, &local, 3).promise(), Promise::STALE_READS);
+    assert_eq!(deployed(etcd, &local, 3).promise("register"), Promise::STALE_READS);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn the_brokers_settings_decide_what_delivery_it_promises() {
         ),
     ] {
         let settings = broker.resolve(&ask(None, options, None)).unwrap();
-        let promise = deployed(broker, &settings, 3).promise();
+        let promise = deployed(broker, &settings, 3).promise("register");
         assert_eq!(promise, Promise::Messages { stored, consumed }, "{options:?}");
     }
 }

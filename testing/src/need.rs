@@ -31,6 +31,10 @@ pub enum Need {
     Chromium,
     /// Compilers and interpreters of the languages whose clocks are moved: C, Rust, Go, Java, Python.
     Languages,
+    /// Python 3.8 or later, as `python3`.
+    Python,
+    /// Node.js 16 or later, as `node`.
+    Javascript,
     /// Histories that others recorded, in the folder that `DURESS_CORPORA` names.
     Corpora,
     /// Small histories of every kind that is recorded, in the folder that `DURESS_CASES` names.
@@ -41,7 +45,7 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Namespaces,
         Self::Tun,
         Self::Fuse,
@@ -53,6 +57,8 @@ impl Need {
         Self::RedisTools,
         Self::Chromium,
         Self::Languages,
+        Self::Python,
+        Self::Javascript,
         Self::Corpora,
         Self::Cases,
         Self::Program,
@@ -73,6 +79,8 @@ impl Need {
             Self::RedisTools => "redis-tools",
             Self::Chromium => "chromium",
             Self::Languages => "languages",
+            Self::Python => "python",
+            Self::Javascript => "javascript",
             Self::Corpora => "corpora",
             Self::Cases => "cases",
             Self::Program => "program",

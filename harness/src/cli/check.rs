@@ -17,7 +17,7 @@ use crate::cli::output::print;
 use crate::judge::{JudgeError, Judgement, Question, Recording};
 use crate::plan::Plan;
 use crate::report::text::AnomalyText;
-use crate::systems::systems;
+use crate::systems;
 use crate::workload::models::TRANSACTIONS;
 use crate::workload::{Model, Workloads};
 
@@ -97,8 +97,11 @@ fn of_run(args: &CheckArgs) -> Result<Option<(String, Promise)>, Failure> {
     let promise = match plan.promise {
         Some(promise) => promise,
         None => {
-            let system = systems().find(&plan.target).map_err(Failure::usage)?;
-            system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?.promise()
+            let system = systems::of(&plan).map_err(Failure::usage)?;
+            system
+                .deploy(&plan.settings, &plan.topology())
+                .map_err(Failure::usage)?
+                .promise(&plan.workload.name)
         }
     };
     Ok(Some((plan.workload.name, promise)))

@@ -79,7 +79,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
     // It forks, so that there must be no thread yet.
     let (allowed, _) = families()?;
     let fixed = Fixed {
-        target: system.description().name.clone(),
+        target: args.target.target.clone(),
         // Each run has its own number of nodes.
         request: args.target.request(0)?,
         workload: args.workload.clone(),
@@ -88,7 +88,7 @@ pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
         time_limit_s: args.time_limit.map(|limit| limit.as_secs().max(1)),
     };
     validate(system, &fixed)?;
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs/hunt").join(&fixed.target));
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs/hunt").join(&system.description().name));
     let seed_file = out.join("seed");
     let before = fs::read_to_string(&seed_file).ok().and_then(|text| text.trim().parse().ok());
     let random = || rand::rng().random_range(0..=u64::from(u32::MAX));

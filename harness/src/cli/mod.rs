@@ -6,6 +6,7 @@ mod crash_states;
 mod doctor;
 pub mod exit;
 mod hunt;
+mod init;
 mod lesson;
 mod lists;
 pub mod log;
@@ -19,6 +20,7 @@ mod shrink;
 mod store;
 mod subject;
 mod target;
+mod try_out;
 pub(crate) mod words;
 mod workload;
 
@@ -45,6 +47,13 @@ enum Command {
     // So that the error for `--seed -1` is about the value -1, and not about an option -1.
     #[command(allow_negative_numbers = true)]
     Run(Box<run::RunArgs>),
+    /// Write a folder with a manifest, a client and a small store, to begin with: `duress run ./FOLDER` breaks it
+    Init(init::InitArgs),
+    /// Start a system without faults, show each step, and say what to mend in its manifest
+    #[command(allow_negative_numbers = true)]
+    Try(Box<run::RunArgs>),
+    /// Print the JSON Schema of manifests, by which editors complete and check them
+    Schema,
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
     /// Start a node on each state of its disk that a crash may leave, and check that it has what it acknowledged
@@ -104,6 +113,9 @@ pub fn main_with(workloads: Workloads) -> Exit {
     }
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Init(args) => init::init(&args),
+        Command::Try(args) => run::try_out(*args),
+        Command::Schema => output::print(duress_targets::Manifest::schema()).map(|()| Exit::Valid),
         Command::Replay(args) => run::replay(&args),
         Command::CrashStates(args) => crash_states::crash_states(&args),
         Command::Report(args) => report::report(&args),

@@ -55,10 +55,10 @@ impl OutputArgs {
     }
 }
 
-/// Moves into the arena's namespaces, completes the plan there, runs it and judges it.
+/// Moves into the arena's namespaces, completes the plan there, and performs it.
 pub(super) fn isolated(
-    output: &OutputArgs,
     complete: impl FnOnce() -> Result<Planned, Failure>,
+    perform: impl FnOnce(&Planned) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
     let role = duress_arena::isolate().map_err(|error| Failure {
         exit: Exit::Broken,
@@ -67,7 +67,7 @@ pub(super) fn isolated(
     })?;
     match role {
         Role::Outer(status) => outer(status),
-        Role::Runner => perform(&complete()?, output),
+        Role::Runner => perform(&complete()?),
     }
 }
 
@@ -86,7 +86,8 @@ pub(super) fn outer(status: ExitStatus) -> Result<Exit, Failure> {
     Err(Failure::internal(anyhow::anyhow!("the run {how}; its folder has the record until then")))
 }
 
-fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
+/// Runs a plan and judges the run.
+pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
     let Planned { plan, workload, deployment, .. } = planned;
     let stamp = chrono::Local::now().format("%Y%m%dT%H%M%S").to_string();
     let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
@@ -134,7 +135,7 @@ fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
     Ok(report.record.verdict.exit())
 }
 
-fn run_failure(error: RunError, shown: &str) -> Failure {
+pub(super) fn run_failure(error: RunError, shown: &str) -> Failure {
     let full = matches!(&error, RunError::Record(RecordError::Append { .. }));
     let failure = Failure::internal(error);
     if full {
@@ -154,7 +155,7 @@ fn judge_run(
     let Planned { plan, system, workload, deployment } = planned;
     let history = folder.file("history.jsonl");
     let mut broken = outcome.broken;
-    let promised = deployment.promise();
+    let promised = deployment.promise(&plan.workload.name);
     let promise = plan.promise.unwrap_or(promised);
     let run = RecordedRun {
         history: &history,
@@ -169,7 +170,7 @@ fn judge_run(
     }
     let mut notes = outcome.notes;
     let mut undecided = outcome.undecided;
-    let floor = Floor::of(plan);
+    let floor = Floor::of(plan, deployment.serving());
     undecided.extend(exercised.missing(&floor));
     notes.push(format!("exercised: {exercised}; the floor: {floor}"));
     if let Some(first) = figures.first_ok_ms {
@@ -265,7 +266,7 @@ fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// `path` as the user would type it from here.
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }

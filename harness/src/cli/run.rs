@@ -17,9 +17,10 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::perform::{OutputArgs, isolated};
+use super::perform::{OutputArgs, isolated, perform};
 use super::shrink::replay_times;
 use super::target::TargetArgs;
+use super::try_out;
 use super::words::{Concurrency, duration, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
@@ -27,15 +28,13 @@ use crate::cli::output::{print, tell};
 use crate::plan::{
     ArenaPlan, CapturePlan, ClockSource, DEFAULT_FLOOR, DataLocation, NODES_MAX, Plan, VERSION, hosts,
 };
-use crate::systems::systems;
+use crate::systems;
 use crate::workload::{Model, Workload, Workloads};
 
 /// The fault mix of a run without `--faults`.
 const DEFAULT_FAULTS: &str = "partition,kill,pause,restart,story";
 /// The same for a single node.
 const DEFAULT_FAULTS_ALONE: &str = "kill,pause,restart";
-/// The number of nodes of a run without `--nodes`.
-const DEFAULT_NODES: usize = 5;
 /// The mean time between faults of a run without `--interval`: short, but long enough for correct targets to
 /// make progress.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
@@ -45,6 +44,8 @@ const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The time for which clients run without `--time-limit`.
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(30);
+/// The time for which clients run in `duress try`.
+const DEFAULT_TRY_LIMIT: Duration = Duration::from_secs(3);
 /// The default time-out of an operation.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest default time-out of patient clients.
@@ -89,7 +90,7 @@ pub struct RunArgs {
     /// The earliest start of a fault
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
-    /// The number of nodes [default: 5]
+    /// The number of nodes [default: 5, or the manifest's]
     #[arg(long)]
     nodes: Option<usize>,
     /// The number of concurrent processes: a number, or 3n for three per node
@@ -173,13 +174,28 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         print(planned.plan.to_json())?;
         return Ok(Exit::Valid);
     }
-    isolated(&args.output, move || {
+    let complete = move || {
         planned.plan.arena.port = match fixed(args.port) {
             Some(port) => port,
             None => best_port()?,
         };
         Ok(planned)
-    })
+    };
+    isolated(complete, |planned| perform(planned, &args.output))
+}
+
+/// Runs `duress try`: the plan of the same `duress run` for a few seconds and without faults, described instead of judged.
+pub fn try_out(mut args: RunArgs) -> Result<Exit, Failure> {
+    args.faults = Some("none".to_owned());
+    args.schedule = None;
+    args.time_limit = Some(args.time_limit.unwrap_or(DEFAULT_TRY_LIMIT));
+    let mut planned = plan(&args)?;
+    let (target, runs) = (args.target.target.clone(), args.output.runs().to_owned());
+    let complete = move || {
+        planned.plan.arena.port = best_port()?;
+        Ok(planned)
+    };
+    isolated(complete, |planned| try_out::perform(planned, &target, &runs))
 }
 
 /// Runs `duress replay`.
@@ -188,7 +204,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         return replay_times(&args.plan, times, args.output.runs().join("replays"));
     }
     let plan = Plan::load(&args.plan).map_err(Failure::usage)?;
-    let system = systems().find(&plan.target).map_err(Failure::usage)?;
+    let system = systems::of(&plan).map_err(Failure::usage)?;
     let request = Request {
         mode: Some(plan.settings.mode.clone()),
         options: plan.settings.options.clone(),
@@ -202,14 +218,15 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
     system.available(&plan.settings.programs).map_err(missing)?;
-    isolated(&args.output, move || {
+    let complete = move || {
         let mut plan = plan;
         // A plan made where TUN devices work must also run where they do not.
         if plan.arena.port == PortKind::Tun {
             plan.arena.port = best_port()?;
         }
         Ok(Planned { plan, system, workload, deployment })
-    })
+    };
+    isolated(complete, |planned| perform(planned, &args.output))
 }
 
 /// A plan, with its workload and deployment.
@@ -277,7 +294,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload)?,
         None => args.workload_options.resolve(workload)?,
     };
-    let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes)).unwrap_or(DEFAULT_NODES);
+    let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes));
+    let node_count = node_count.unwrap_or(system.description().nodes);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));
     }
@@ -314,6 +332,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     let mut plan = Plan {
         version: VERSION,
         target: system.description().name.clone(),
+        manifest: system.manifest().cloned(),
         settings,
         nodes: hosts("n", node_count, 0),
         clients: hosts("c", node_count, 100),

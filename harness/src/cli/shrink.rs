@@ -17,7 +17,7 @@ use crate::record::verdict::VerdictRecord;
 use crate::shrink::replays::{Counted, Replays};
 use crate::shrink::search::{Shrunk, shrink as search};
 use crate::shrink::story::story;
-use crate::systems::systems;
+use crate::systems;
 use crate::trial::{Proportion, halting};
 
 /// How often the run is replayed before and after.
@@ -65,7 +65,7 @@ fn replays<'a>(
     halt: tokio::sync::watch::Receiver<crate::trial::Halt>,
     say: impl FnMut(&str) + 'a,
 ) -> Result<Replays<'a>, Failure> {
-    let system = systems().find(&plan.target).map_err(Failure::usage)?;
+    let system = systems::of(plan).map_err(Failure::usage)?;
     system.available(&plan.settings.programs).map_err(super::run::missing)?;
     Ok(Replays {
         program: std::env::current_exe().map_err(Failure::internal)?,

@@ -9,13 +9,13 @@ use duress_targets::System;
 
 use super::words::option;
 use crate::cli::exit::Failure;
-use crate::systems::systems;
+use crate::systems;
 
 /// A system, and how it is to be set.
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The system under test (`duress targets` lists them)
-    target: String,
+    /// The system under test (`duress targets` lists them), or the path of a manifest: ./duress.toml, or its folder
+    pub(super) target: String,
     /// Its mode of operation [default: the target's first; a hunt draws it]
     #[arg(long)]
     mode: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct TargetArgs {
 impl TargetArgs {
     /// Returns the system.
     pub(super) fn system(&self) -> Result<&'static dyn System, Failure> {
-        systems().find(&self.target).map_err(Failure::usage)
+        systems::find(&self.target).map_err(Failure::usage)
     }
 
     /// Returns the request to the system, for so many nodes, without a bug's scenario. Paths of programs do not depend on where a plan

@@ -1,28 +1,7 @@
-//! Words of the command line that are more than numbers: durations, concurrency, options.
-
-use std::time::Duration;
+//! Words of the command line that are more than numbers: concurrency, options, promises.
 
 use duress_history::Promise;
-
-/// Parses `30`, `30s`, `500ms`, `2m`, `1.5h`; a bare number is seconds.
-pub fn duration(text: &str) -> Result<Duration, WordError> {
-    let wrong = || WordError::Duration(text.to_owned());
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    // At most a year, so that no sum of times overflows.
-    if !(0.0..=31_536_000.0).contains(&(number * seconds)) {
-        return Err(wrong());
-    }
-    Ok(Duration::from_secs_f64(number * seconds))
-}
+pub use duress_settings::duration;
 
 /// How many processes there are at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +73,6 @@ impl Weight {
 /// A word that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WordError {
-    /// No duration.
-    #[error("invalid duration \"{0}\": use 30, 30s, 500ms, 2m or 1h, at most a year")]
-    Duration(String),
     /// No concurrency.
     #[error("invalid concurrency \"{0}\": use a number from 1 to 10000, or 3n for three processes a node")]
     Concurrency(String),
@@ -117,17 +93,6 @@ pub enum WordError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "s", "-1", "1d", "nan", "inf", "1e30", "3 weeks"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn concurrency_may_be_per_node() {

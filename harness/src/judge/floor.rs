@@ -20,16 +20,16 @@ pub struct Floor {
     /// The least share of the main phase's slots of 100 ms in which a client was answered, in percent. 0
     /// lifts all demands, here and below.
     pub answered_percent: u8,
-    /// The nodes, each of which must have answered a client.
+    /// The nodes that clients speak to, each of which must have answered one.
     pub nodes: Vec<NodeId>,
     /// The families of the requested faults, each of which must have been in force.
     pub families: BTreeSet<String>,
 }
 
 impl Floor {
-    /// Returns the floor of `plan`.
+    /// Returns the floor of `plan`, whose clients speak to the nodes `serving`.
     #[must_use]
-    pub fn of(plan: &Plan) -> Self {
+    pub fn of(plan: &Plan, serving: Vec<NodeId>) -> Self {
         // A mix demands the families that it names, and a handwritten schedule those that it contains.
         let mix = FaultSpec::parse_mix(&plan.faults).unwrap_or_default();
         let families: Vec<Family> = match mix.is_empty() {
@@ -38,7 +38,7 @@ impl Floor {
         };
         Self {
             answered_percent: plan.floor_percent,
-            nodes: plan.node_names(),
+            nodes: serving,
             families: families.into_iter().map(|family| family.name().to_owned()).collect(),
         }
     }

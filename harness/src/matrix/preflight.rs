@@ -148,8 +148,7 @@ fn wrong(file: &Path, cell: &Cell, key: &Key, message: String) -> DocumentError 
 
 /// Returns what this machine lacks for a cell, in words.
 fn impossible(cell: &Cell, plan: &PlanFile, machine: &Capabilities) -> Option<String> {
-    if let Err(missing) =
-        crate::systems::systems().find(&cell.command.target).ok()?.available(&cell.command.programs())
+    if let Err(missing) = crate::systems::find(&cell.command.target).ok()?.available(&cell.command.programs())
     {
         return Some(missing.to_string());
     }

@@ -6,7 +6,7 @@ use duress_targets::{Description, Scenario};
 
 use super::command::RunCommand;
 use super::key::Key;
-use crate::systems::systems;
+use crate::systems::{self, systems};
 use crate::workload::{Model, Workloads};
 
 /// An unknown word, and its key.
@@ -19,9 +19,6 @@ pub struct VocabularyError {
     pub message: String,
 }
 
-/// The number of nodes that words are checked with, if the cell names none.
-const NODES: usize = 5;
-
 /// Checks every word of `command` that is a name. `duress run` itself checks the ranges of other options.
 ///
 /// # Errors
@@ -29,7 +26,7 @@ const NODES: usize = 5;
 pub fn check(command: &RunCommand) -> Result<(), VocabularyError> {
     let unknown_word = |key: Key, message: String| VocabularyError { key, message };
     let system =
-        systems().find(&command.target).map_err(|error| unknown_word(Key::Target, error.to_string()))?;
+        systems::find(&command.target).map_err(|error| unknown_word(Key::Target, error.to_string()))?;
     if let Some(name) = command.flags.get("workload") {
         let known: Vec<&str> = Workloads::of(system).map(Model::name).collect();
         if !known.contains(&name.as_str()) {
@@ -39,7 +36,7 @@ pub fn check(command: &RunCommand) -> Result<(), VocabularyError> {
         }
     }
     let nodes = match command.flags.get("nodes") {
-        None => NODES,
+        None => system.description().nodes,
         Some(nodes) => nodes.parse().map_err(|_| {
             unknown_word(Key::flag("nodes"), format!("nodes is \"{nodes}\": a cluster has 1 to 99 nodes"))
         })?,
@@ -74,8 +71,9 @@ fn place(error: &SettingsError) -> Key {
         | SettingsError::Unreadable { option, .. } => Key::Option(option.clone()),
         SettingsError::OtherMode { what, name, .. } => named(*what, name),
         SettingsError::BugOption { option, .. } => Key::Option(option.clone()),
-        SettingsError::BugNodes { .. } => Key::flag("nodes"),
-        SettingsError::NoNodes { .. } => Key::flag("nodes"),
+        SettingsError::BugNodes { .. } | SettingsError::NoNodes { .. } | SettingsError::Unfit { .. } => {
+            Key::flag("nodes")
+        }
     }
 }
 
@@ -84,8 +82,7 @@ fn place(error: &SettingsError) -> Key {
 /// # Errors
 /// [`VocabularyError`].
 pub fn scenario(target: &str, bug: &str) -> Result<&'static Scenario, VocabularyError> {
-    let system = systems()
-        .find(target)
+    let system = systems::find(target)
         .map_err(|error| VocabularyError { key: Key::Target, message: error.to_string() })?;
     let scenarios = &system.description().scenarios;
     scenarios.get(bug).ok_or_else(|| {

@@ -11,7 +11,7 @@ use duress_arena::PortKind;
 use duress_history::{NodeId, Promise};
 use duress_nemesis::{LossLimit, ScheduledFault};
 use duress_settings::Settings;
-use duress_targets::{Node, Topology};
+use duress_targets::{ManifestText, Node, Topology};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -109,6 +109,9 @@ pub struct Plan {
     pub version: u32,
     /// The system under test.
     pub target: String,
+    /// The manifest that describes it; absent for a built-in system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ManifestText>,
     /// Its mode, options and seeded bug.
     pub settings: Settings,
     /// Its nodes.

@@ -1,6 +1,7 @@
 //! Speaks to a cluster as an operator would: is a node ready, who leads.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +21,16 @@ const LEADER_DEADLINE: Duration = Duration::from_millis(400);
 pub struct ClusterAccess {
     /// The cluster.
     pub deployment: Arc<dyn Deployment>,
+    /// The nodes that clients speak to.
+    pub serving: Vec<NodeId>,
     /// The files of each node.
     pub files: BTreeMap<NodeId, NodeFiles>,
     /// A host that no fault touches.
     pub operator: Arc<Host>,
     /// The hosts that clients live on.
     pub clients: Vec<Arc<Host>>,
+    /// The folder for what client programs write to their standard error, by process slot.
+    pub client_logs: PathBuf,
 }
 
 impl ClusterAccess {
@@ -82,7 +87,7 @@ impl ClusterAccess {
     /// Returns the node that the process slot `slot` speaks to.
     #[must_use]
     pub fn node_of_slot(&self, slot: usize) -> &NodeId {
-        &self.deployment.topology().nodes[slot % self.deployment.topology().nodes.len()].name
+        &self.serving[slot % self.serving.len()]
     }
 
     /// Has the system prepare the workload's resources, retrying until `deadline`.
@@ -118,6 +123,7 @@ impl ClusterAccess {
             node: node.clone(),
             place: Arc::clone(&self.clients[slot % self.clients.len()]) as Arc<dyn Place>,
             timeout,
+            stderr: Some(self.client_logs.join(format!("{slot}.log"))),
         };
         self.deployment
             .clients()

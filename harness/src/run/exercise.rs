@@ -8,6 +8,7 @@ use std::time::Duration;
 use duress_arena::{Capture, CaptureSpec, RunStart};
 use duress_history::Recorder;
 use duress_history::nemesis::Occasion;
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
@@ -52,11 +53,18 @@ pub struct Stage<'a> {
 /// [`RunError`] when the history cannot be kept.
 pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunError> {
     let Stage { plan, world, history, stop, outcome } = stage;
-    let clock = Clock::start();
-    let (records_tx, records) = mpsc::unbounded_channel();
     let cluster = Rc::clone(&world.cluster);
     let policies: Vec<ClientPolicy> =
         (0..plan.concurrency).map(|slot| policy::<K>(plan, &cluster, slot)).collect();
+    let mut clients: Vec<_> = policies
+        .iter()
+        .enumerate()
+        .map(|(slot, policy)| cluster.client::<K::Action>(slot, &policy.home, policy.timeout))
+        .collect();
+    join_all(clients.iter_mut().map(|client| client.warm_up())).await;
+    drop(clients);
+    let clock = Clock::start();
+    let (records_tx, records) = mpsc::unbounded_channel();
     let (answered_tx, answered) = watch::channel(0);
     let mut dispatcher = Dispatcher::start(DispatcherParts {
         recorder: Recorder::create(history)?,
@@ -157,7 +165,7 @@ pub async fn exercise<K: Kind>(work: &K, stage: Stage<'_>) -> Result<(), RunErro
 fn policy<K: Kind>(plan: &Plan, cluster: &ClusterAccess, slot: usize) -> ClientPolicy {
     let (home, timeout) = (cluster.node_of_slot(slot).clone(), plan.operation_timeout());
     let pinned = ClientPolicy { home, affinity: NodeAffinity::Pinned, timeout, at_heal: AtHeal::Waits };
-    match slot / cluster.nodes().len() % 3 {
+    match slot / cluster.serving.len() % 3 {
         0 if plan.roaming && K::ROAMS => ClientPolicy { at_heal: AtHeal::AsksAnew, ..pinned },
         1 if plan.roaming && K::ROAMS => ClientPolicy { affinity: NodeAffinity::Roaming, ..pinned },
         2 => ClientPolicy { timeout: plan.patience(), ..pinned },

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub broken: Vec<String>,
     /// Checks that were not made, so that the run cannot be called valid.
     pub undecided: Vec<String>,
+    /// How long it took until every node was ready, if it was.
+    pub ready_after: Option<Duration>,
     /// Other notes for the reader.
     pub notes: Vec<String>,
     /// When clients stopped and the final phase began.
@@ -106,6 +108,7 @@ async fn run_plan(
     let mut outcome = Outcome {
         broken: Vec::new(),
         undecided: Vec::new(),
+        ready_after: None,
         notes: Vec::new(),
         clients_until: Duration::ZERO,
         stop: Stop::No,
@@ -129,6 +132,7 @@ async fn run_plan(
             );
             tracing::info!("{ready}");
             outcome.notes.push(ready);
+            outcome.ready_after = Some(world.ready_after);
             let stage = Stage { plan, world, history: &history, stop: stop.clone(), outcome: &mut outcome };
             workload.run(&plan.workload.options, stage).await?;
         }

@@ -22,8 +22,6 @@ use crate::run::nemesis_thread::NemesisThread;
 use crate::workload::Workload;
 use crate::workload::erased::OptionsError;
 
-/// How long the whole cluster may take to come up.
-const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// How long preparing the workload's resources may take.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
 /// How often starting nodes are looked after.
@@ -76,15 +74,17 @@ pub enum WorldError {
         output: String,
     },
     /// A node did not get ready.
-    #[error("node {node} was not ready within {} s{output}", READY_DEADLINE.as_secs())]
+    #[error("node {node} was not ready within {} s{output}", bound.as_secs_f64())]
     NotReady {
         /// The node.
         node: NodeId,
+        /// The time that it had.
+        bound: Duration,
         /// The end of its output, and where the rest is.
         output: String,
         /// Its last error.
         #[source]
-        source: NotReady,
+        source: Box<NotReady>,
     },
     /// The workload's resources, such as topics, could not be made.
     #[error("the workload's resources were not ready within {} s", PREPARE_DEADLINE.as_secs())]
@@ -155,13 +155,19 @@ impl World {
         let nemesis = Nemesis::new(arena.switch().clone(), Cluster::new(members, tracer), plan.seed);
         let nemesis = NemesisThread::start(nemesis).map_err(WorldError::Thread)?;
         let cluster = Rc::new(ClusterAccess {
+            serving: deployment.serving(),
+            client_logs: folder.file("clients"),
             deployment,
             files,
             operator: find(&operator[0]),
             clients: plan.clients.iter().map(find).collect(),
         });
-        nemesis.start_nodes().await?;
-        await_all(&nemesis, &cluster).await?;
+        for group in cluster.deployment.start_order() {
+            for node in &group {
+                nemesis.start_node(node.clone()).await?;
+            }
+            await_ready(&nemesis, &cluster, group).await?;
+        }
         let setup = workload.setup(&plan.workload.options)?;
         cluster.prepare(&setup, PREPARE_DEADLINE).await.map_err(WorldError::Prepare)?;
         Ok(Self { arena, nemesis, cluster, clocks, disks, ready_after: began.elapsed() })
@@ -197,12 +203,17 @@ fn disk(plan: &Plan, folder: &RunFolder, node: &NodeId, seed: u64) -> Result<Opt
         .map_err(|source| WorldError::Disk { node: node.clone(), source })
 }
 
-async fn await_all(nemesis: &NemesisThread, cluster: &Rc<ClusterAccess>) -> Result<(), WorldError> {
+async fn await_ready(
+    nemesis: &NemesisThread,
+    cluster: &Rc<ClusterAccess>,
+    nodes: Vec<NodeId>,
+) -> Result<(), WorldError> {
+    let bound = cluster.deployment.ready_bound();
     let mut waits = JoinSet::new();
-    for node in cluster.nodes() {
+    for node in nodes {
         let cluster = Rc::clone(cluster);
         waits.spawn_local(async move {
-            let ready = cluster.await_ready(&node, READY_DEADLINE).await;
+            let ready = cluster.await_ready(&node, bound).await;
             (node, ready)
         });
     }
@@ -213,7 +224,8 @@ async fn await_all(nemesis: &NemesisThread, cluster: &Rc<ClusterAccess>) -> Resu
                 Some(Ok((_, Ok(())))) => {}
                 Some(Ok((node, Err(source)))) => {
                     let output = quote(cluster, &node);
-                    return Err(WorldError::NotReady { node, output, source });
+                    let source = Box::new(source);
+                    return Err(WorldError::NotReady { node, bound, output, source });
                 }
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             },

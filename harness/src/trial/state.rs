@@ -54,6 +54,11 @@ impl TrialKey {
             // So that two words and their concatenation differ.
             hasher.write_u8(0xff);
         }
+        // A manifest that was changed describes another system.
+        let target = spec.words.get(1).and_then(|target| crate::systems::find(target).ok());
+        if let Some(manifest) = target.and_then(|system| system.manifest()) {
+            hasher.write(manifest.text.as_bytes());
+        }
         hasher.write_u128(spec.deadline.as_nanos());
         hasher.write_u64(program.0);
         Self(format!("{:016x}", hasher.finish()))

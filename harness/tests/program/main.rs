@@ -9,6 +9,7 @@ mod faults;
 mod histories;
 mod hunted;
 mod killed;
+mod manifests;
 mod matrix;
 mod messages;
 mod ordinary_user;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("usage", usage::TESTS),
         ("histories", histories::TESTS),
         ("hunted", hunted::TESTS_WITHOUT_CLUSTERS),
+        ("manifests", manifests::TESTS_WITHOUT_CLUSTERS),
         ("output", output::TESTS),
         ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
         ("served", served::TESTS),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         ("runs", runs::TESTS),
         ("anomalies", anomalies::TESTS),
         ("messages", messages::TESTS),
+        ("manifests", manifests::TESTS),
         ("faults", faults::TESTS),
         ("recovery", recovery::TESTS),
         ("repeated", repeated::TESTS),
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         ("crash_states", crash_states::TESTS_IF_ALLOWED),
         ("runs", runs::TESTS_IF_ALLOWED),
         ("faults", faults::TESTS_IF_ALLOWED),
+        ("manifests", manifests::TESTS_IF_ALLOWED),
         ("ordinary_user", ordinary_user::TESTS_IF_ALLOWED),
         ("surroundings", surroundings::TESTS_IF_ALLOWED),
     ];

@@ -54,6 +54,8 @@ pub fn main() -> Result<ExitCode, Box<dyn Error>> {
             cwd: None,
             stdout: output.clone(),
             stderr: folder.join("errors"),
+            stop: duress_arena::Signal::SIGTERM,
+            user: None,
         },
         &tracer,
         &clock,

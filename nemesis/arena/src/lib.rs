@@ -44,11 +44,12 @@ pub use arena::{Arena, ArenaError, ArenaSpec, HostSpec};
 pub use host::Host;
 pub use isolation::{IsolationError, NamespaceKind, Role, isolate};
 pub use name::HostName;
+pub use nix::sys::signal::Signal;
 pub use nix::unistd::Pid;
 pub use port::PortKind;
 pub use process::{
     Alive, ControlError, Killed, NodeProcess, Paused, ProcessSpec, ProcessState, Resumed, SpawnError,
-    Terminated,
+    Terminated, User,
 };
 pub use storage::{TmpfsError, mount_tmpfs};
 pub use switch::{
@@ -56,3 +57,4 @@ pub use switch::{
     Passage, Probability, ProbabilityError, ProbeOutcome, Reorder, RunStart, Switch, SwitchError, Train,
     TrainSeen,
 };
+pub use sys::child::kill_group;

@@ -45,6 +45,19 @@ pub struct ProcessSpec {
     pub stdout: PathBuf,
     /// The file to which standard error is appended.
     pub stderr: PathBuf,
+    /// The signal that asks it to end.
+    pub stop: Signal,
+    /// The user it runs as; the harness's own if absent.
+    pub user: Option<User>,
+}
+
+/// A user of the machine, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user.
+    pub uid: u32,
+    /// The user's group.
+    pub gid: u32,
 }
 
 /// Why a process could not be started.
@@ -218,6 +231,7 @@ pub struct NodeProcess {
     child: Child,
     pid: Pid,
     started: Instant,
+    stop: Signal,
 }
 
 impl NodeProcess {
@@ -245,7 +259,7 @@ impl NodeProcess {
             })?;
             command.current_dir(path);
         }
-        prepare_node(&mut command, host.namespace());
+        prepare_node(&mut command, host.namespace(), spec.user);
         let program = || spec.program.clone();
         if clock.is_some() {
             preload_absolute_waits(&mut command)
@@ -263,7 +277,7 @@ impl NodeProcess {
         };
         let started = Instant::now();
         let pid = Pid::from_raw(child.id().cast_signed());
-        Ok(Self { host, child, pid, started })
+        Ok(Self { host, child, pid, started, stop: spec.stop })
     }
 
     /// Returns the host it runs on.
@@ -385,7 +399,7 @@ impl NodeProcess {
         Ok(alive)
     }
 
-    /// Asks the process that was started to end (SIGTERM), and waits until it has.
+    /// Asks the process that was started to end, by the signal of its specification, and waits until it has.
     ///
     /// # Errors
     /// [`ControlError::Deadline`] when it does not comply in time.
@@ -394,7 +408,7 @@ impl NodeProcess {
         if control.system(self.child.try_wait())?.is_none() {
             // Not reaped yet, so the number is still this process's.
             let target = control.system(PidFd::open(self.pid))?;
-            control.send(&target, Signal::SIGTERM)?;
+            control.send(&target, self.stop)?;
             control.await_end(vec![(self.pid, target)])?;
         }
         let exit = control.await_exit(&mut self.child, self.pid)?;

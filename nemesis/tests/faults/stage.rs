@@ -109,6 +109,8 @@ impl Stage {
                 cwd: None,
                 stdout: folder.join("stdout"),
                 stderr: folder.join("stderr"),
+                stop: Signal::SIGTERM,
+                user: None,
             };
             let host = Arc::clone(arena.host(node.as_str()).expect("a host of this arena"));
             members.push(Member { host, spec, clock, disk });

@@ -8,8 +8,12 @@ use crate::bug;
 
 /// Returns the mode, options and seeded bugs of the broker.
 pub fn offer() -> &'static Offer {
-    static OFFER: LazyLock<Offer> =
-        LazyLock::new(|| Offer { modes: vec![mode()], options: options(), bugs: bug::specs() });
+    static OFFER: LazyLock<Offer> = LazyLock::new(|| Offer {
+        programs: Vec::new(),
+        modes: vec![mode()],
+        options: options(),
+        bugs: bug::specs(),
+    });
     &OFFER
 }
 

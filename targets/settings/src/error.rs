@@ -76,6 +76,14 @@ pub enum SettingsError {
         /// The fewest nodes with which the bug can show.
         needed: usize,
     },
+    /// A cluster that cannot be laid out as these settings have it.
+    #[error("{owner} cannot be deployed: {reason}")]
+    Unfit {
+        /// The program.
+        owner: String,
+        /// The obstacle.
+        reason: String,
+    },
     /// A cluster of no nodes.
     #[error("{owner} needs at least one node")]
     NoNodes {

@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! - [`offer`]: modes, options and seeded bugs, as data;
-//! - [`values`]: the values that an option accepts;
+//! - [`values`]: the values that an option accepts; [`duration`](mod@duration): durations as words;
 //! - [`request`]: the user's request;
 //! - [`resolve`](mod@resolve): checks a request against an offer, and fills in every default;
 //! - [`settings`]: the result, and how a program reads it into types of its own;
@@ -22,7 +22,7 @@
 //!         modes: vec!["raft".into()],
 //!         drawn: Vec::new(),
 //!     }],
-//!     bugs: Vec::new(),
+//!     ..Offer::default()
 //! };
 //! let settings = offer.resolve("store", &Request { nodes: 3, ..Request::default() }, None)?;
 //! assert_eq!(settings.mode, "raft");
@@ -38,6 +38,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod duration;
 pub mod error;
 pub mod nearest;
 pub mod offer;
@@ -46,6 +47,7 @@ pub mod resolve;
 pub mod settings;
 pub mod values;
 
+pub use duration::{DurationError, duration};
 pub use error::{Setting, SettingsError};
 pub use nearest::{hint, nearest};
 pub use offer::{BugSpec, Mode, Offer, OptionSpec};

@@ -14,6 +14,9 @@ pub struct Offer {
     pub options: Vec<OptionSpec>,
     /// The seeded bugs.
     pub bugs: Vec<BugSpec>,
+    /// The names of the programs that it consists of, each of which another build can replace; if none is named, it
+    /// is one program that is named like it.
+    pub programs: Vec<String>,
 }
 
 impl Offer {

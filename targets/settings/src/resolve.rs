@@ -59,9 +59,10 @@ impl Offer {
         if let Some(bug) = bug {
             asking.can_show(bug, &options, request.nodes)?;
         }
-        // A built-in system is one program, which is named like it.
-        if let Some(name) = request.programs.keys().find(|name| *name != owner) {
-            return Err(asking.unknown(Setting::Program, name, [owner.to_owned()].iter()));
+        let named_like_it = [owner.to_owned()];
+        let programs = if self.programs.is_empty() { &named_like_it[..] } else { &self.programs };
+        if let Some(name) = request.programs.keys().find(|name| !programs.contains(name)) {
+            return Err(asking.unknown(Setting::Program, name, programs.iter()));
         }
         let (bug, programs) = (request.bug.clone(), request.programs.clone());
         Ok(Settings { mode: mode.name.clone(), options, bug, programs })
@@ -190,6 +191,7 @@ mod tests {
                 options: [("read".to_owned(), vec!["any".to_owned()])].into(),
                 nodes_min: 2,
             }],
+            programs: Vec::new(),
         }
     }
 

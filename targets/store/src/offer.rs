@@ -8,8 +8,12 @@ use crate::bug;
 
 /// Returns the modes, options and seeded bugs of the store.
 pub fn offer() -> &'static Offer {
-    static OFFER: LazyLock<Offer> =
-        LazyLock::new(|| Offer { modes: modes(), options: options(), bugs: bug::specs() });
+    static OFFER: LazyLock<Offer> = LazyLock::new(|| Offer {
+        programs: Vec::new(),
+        modes: modes(),
+        options: options(),
+        bugs: bug::specs(),
+    });
     &OFFER
 }
 

@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,10 @@ use crate::topology::UnknownNode;
 pub trait Client<A: Sync>: Send {
     /// Does `action` and returns its outcome, by the rules of [`crate::outcome`].
     async fn invoke(&mut self, action: &A) -> Outcome<A>;
+
+    /// Starts what takes long to start, such as a program, so that the first operations need not wait for it. Ends by
+    /// itself, whether or not that worked: an operation says what is wrong.
+    async fn warm_up(&mut self) {}
 }
 
 /// A client's location, its node, and its patience.
@@ -31,7 +37,12 @@ pub struct Seat {
     pub place: Arc<dyn Place>,
     /// How long each operation may take in total, connecting included.
     pub timeout: Duration,
+    /// The file that a client program's standard error is appended to, if it is kept.
+    pub stderr: Option<PathBuf>,
 }
+
+/// The address at which clients find each node.
+pub(crate) type Addresses = Arc<dyn Fn(&NodeId) -> Result<SocketAddr, UnknownNode> + Send + Sync>;
 
 type Make<A> = Box<dyn Fn(Seat) -> Result<Box<dyn Client<A>>, UnknownNode> + Send + Sync>;
 
@@ -51,6 +62,13 @@ impl Clients {
     ) -> Self {
         let make: Make<A> = Box::new(make);
         self.makers.push((A::NAME, Box::new(make)));
+        self
+    }
+
+    /// Those of them whose vocabulary `speaks` says.
+    #[must_use]
+    pub(crate) fn only(mut self, speaks: impl Fn(&str) -> bool) -> Self {
+        self.makers.retain(|(name, _)| speaks(name));
         self
     }
 

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
 use duress_history::{ClockBound, NodeId, Promise};
+use duress_settings::SettingsError;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Clients;
@@ -23,9 +25,25 @@ pub trait Deployment: Send + Sync {
     /// Returns its nodes.
     fn topology(&self) -> &Topology;
 
-    /// Returns the promise about the answers to a workload. A seeded bug breaks the promise but does not
-    /// change it.
-    fn promise(&self) -> Promise;
+    /// Returns the promise about the answers to the workload of this name. A seeded bug breaks the promise but does
+    /// not change it.
+    fn promise(&self, workload: &str) -> Promise;
+
+    /// Returns the nodes that clients speak to, in the order of the topology: at least one.
+    fn serving(&self) -> Vec<NodeId> {
+        self.topology().nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// Returns the order in which nodes are started for the first time: those of a group at once, when all of the
+    /// group before are ready. Every node is in one group.
+    fn start_order(&self) -> Vec<Vec<NodeId>> {
+        vec![self.topology().nodes.iter().map(|node| node.name.clone()).collect()]
+    }
+
+    /// Returns how long a group may take from its start until all of it is ready.
+    fn ready_bound(&self) -> Duration {
+        Duration::from_secs(60)
+    }
 
     /// Returns how many nodes it can lose and still make progress, according to its promise.
     fn tolerates(&self) -> usize;
@@ -219,4 +237,15 @@ pub enum LaunchError {
     /// The program is missing.
     #[error(transparent)]
     Missing(#[from] MissingSystem),
+    /// A file of the node could not be made.
+    #[error("cannot make {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        reason: String,
+    },
+    /// The command could not be completed.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }

@@ -1,4 +1,5 @@
-//! The deployment of systems and their clients: one interface, one folder per built-in system.
+//! The deployment of systems and their clients: one interface, one folder per built-in system, and one for
+//! all that a manifest describes.
 //!
 //! In reading order:
 //! - [`system`]: a system and its offer, with the [`scenario`] that finds each of its seeded bugs;
@@ -9,7 +10,8 @@
 //! - [`client`]: clients by vocabulary; [`place`]: their location; [`outcome`]: the possible outcomes of an
 //!   operation, and why each rule is sound;
 //! - [`kafka`]: clients of every system that speaks the Kafka protocol;
-//! - [`store`], [`broker`] and [`etcd`]: the systems.
+//! - [`store`], [`broker`] and [`etcd`]: the systems that are known by name; [`manifest`]: those that a file describes, whose
+//!   clients may be programs of the user's own.
 //!
 //! ```
 //! use duress_history::Promise;
@@ -20,7 +22,7 @@
 //! let settings = etcd.resolve(&Request { nodes: 1, ..Request::default() })?;
 //! let node = Node { name: duress_history::NodeId::new("n1"), address: [10, 77, 0, 1].into() };
 //! let cluster = etcd.deploy(&settings, &Topology { nodes: vec![node] })?;
-//! assert_eq!(cluster.promise(), Promise::LINEARIZABLE);
+//! assert_eq!(cluster.promise("register"), Promise::LINEARIZABLE);
 //! assert_eq!(cluster.tolerates(), 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -31,7 +33,10 @@ pub mod broker;
 pub mod client;
 pub mod deployment;
 pub mod etcd;
+mod exec;
+mod http;
 pub mod kafka;
+pub mod manifest;
 pub mod outcome;
 pub mod place;
 pub mod registry;
@@ -49,6 +54,7 @@ pub use broker::Broker;
 pub use client::{Client, ClientError, Clients, Seat};
 pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role, TimeOuts};
 pub use etcd::Etcd;
+pub use manifest::{Manifest, ManifestError};
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use place::{ClientProgram, OwnNetwork, Place};
 pub use registry::{Systems, UnknownSystem};
@@ -56,5 +62,5 @@ pub use replica::ReplicaCopy;
 pub use scenario::Scenario;
 pub use setup::{Keeps, Setup, TABLE_TOPIC, Topic};
 pub use store::Store;
-pub use system::{Description, MissingSystem, System};
+pub use system::{Description, ManifestText, MissingSystem, System, USUAL_NODES};
 pub use topology::{Node, NodeFiles, Topology, UnknownNode};

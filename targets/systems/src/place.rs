@@ -45,17 +45,25 @@ pub struct ClientProgram {
     pub args: Vec<OsString>,
     /// Variables added to the environment.
     pub env: Vec<(OsString, OsString)>,
+    /// The working directory; this program's own if absent.
+    pub cwd: Option<PathBuf>,
 }
 
 impl ClientProgram {
     fn start(&self) -> io::Result<Child> {
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        command
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
+            // A group of its own, so that it can be killed with all that it started, and no key reaches it.
+            .process_group(0)
             .spawn()
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use duress_arena::ProcessSpec;
+use duress_arena::{ProcessSpec, Signal};
 use duress_history::NodeId;
 use duress_settings::Settings;
 
@@ -65,6 +65,8 @@ impl Subject {
             cwd: None,
             stdout: files.stdout.clone(),
             stderr: files.stderr.clone(),
+            stop: Signal::SIGTERM,
+            user: None,
         })
     }
 }

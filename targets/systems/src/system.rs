@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use duress_settings::{Offer, Preset, Request, Settings, SettingsError};
+use serde::{Deserialize, Serialize};
 
 use crate::deployment::Deployment;
 use crate::scenario::Scenario;
@@ -22,6 +23,11 @@ pub trait System: Send + Sync {
     /// # Errors
     /// [`MissingSystem`], with the missing program and how to get it.
     fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem>;
+
+    /// Returns the manifest that describes it, which the plan of a run keeps; `None` for a built-in system.
+    fn manifest(&self) -> Option<&ManifestText> {
+        None
+    }
 
     /// Binds it to nodes and to the settings that [`Self::resolve`] has completed. Does not start anything.
     ///
@@ -56,6 +62,21 @@ pub struct Description {
     pub vocabularies: Vec<String>,
     /// The run that finds each seeded bug.
     pub scenarios: BTreeMap<String, Scenario>,
+    /// The number of nodes of a run that does not say it.
+    pub nodes: usize,
+}
+
+/// The number of nodes of a run of most systems: two may be lost, and three still agree.
+pub const USUAL_NODES: usize = 5;
+
+/// A manifest as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestText {
+    /// Its file. Its commands are carried out in the file's folder.
+    pub path: PathBuf,
+    /// Its content.
+    pub text: String,
 }
 
 /// Checks that `program`, which the user named for `system`, is an executable file.

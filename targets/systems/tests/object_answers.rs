@@ -30,7 +30,10 @@ fn counter(op: CounterOp) -> Counter {
 
 fn client<A: Payload + Sync + 'static>(system: &str, place: Arc<dyn Place>) -> Box<dyn Client<A>> {
     let deployment = single(system, &request(&[]));
-    deployment.clients().client(Seat { node: NodeId::new("n1"), place, timeout: TIMEOUT }).unwrap()
+    deployment
+        .clients()
+        .client(Seat { node: NodeId::new("n1"), place, timeout: TIMEOUT, stderr: None })
+        .unwrap()
 }
 
 /// Returns the outcome of `asked`, and the sent requests, when `replies` answer the requests of one

@@ -10,7 +10,7 @@ use super::bands::Band;
 use super::history::{Ending, RunHistory};
 use super::nodes::leaderships;
 use super::words::{count, list, thousands};
-use crate::systems::systems;
+use crate::systems;
 
 /// Operations of one kind in one situation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -213,7 +213,7 @@ fn of_leaders(run: &RunRecord) -> Vec<String> {
 
 /// Modes and options of the target that were not varied.
 fn of_target(run: &RunRecord) -> Vec<String> {
-    let Ok(system) = systems().find(&run.plan.target) else { return Vec::new() };
+    let Ok(system) = systems::of(&run.plan) else { return Vec::new() };
     let offer = &system.description().offer;
     let settings = &run.plan.settings;
     let mut gaps = Vec::new();

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{ForkResult, Pid};
 
+use crate::process::User;
+
 /// The caller's side of a fork.
 pub enum Forked {
     /// The caller is the new process.
@@ -88,6 +90,12 @@ pub fn ignore(signal: Signal) -> io::Result<()> {
     Ok(())
 }
 
+/// Kills every process of the group `group`; nothing happens where there is none.
+pub fn kill_group(group: u32) {
+    // ESRCH: all have ended already.
+    let _ = nix::sys::signal::killpg(Pid::from_raw(group.cast_signed()), Signal::SIGKILL);
+}
+
 /// Ends a forked process at once, without running the exit handlers it inherited from its parent.
 pub fn end_forked(code: u8) -> ! {
     // SAFETY: _exit takes any status and does not return; it is made to be called in forked children.
@@ -97,7 +105,7 @@ pub fn end_forked(code: u8) -> ! {
 /// Arranges that `command`'s child starts inside the network namespace `netns`, in a session of its own, with
 /// default signal dispositions and no signal blocked, and as the kernel's preferred victim when memory runs out
 /// (the harness, which keeps the record, should be the last to go).
-pub fn prepare_node(command: &mut Command, netns: Arc<File>) {
+pub fn prepare_node(command: &mut Command, netns: Arc<File>, user: Option<User>) {
     let prepare = move || {
         // SAFETY: setns and setsid take plain integers; the descriptor lives as long as this closure, which
         // owns it. Both are async-signal-safe system calls.
@@ -108,6 +116,19 @@ pub fn prepare_node(command: &mut Command, netns: Arc<File>) {
         }
         reset_signals();
         prefer_as_oom_victim();
+        if let Some(User { uid, gid }) = user {
+            // Last, since the user may not do the rest. The group first, since the user may not change it.
+            // SAFETY: bare system calls that take plain integers; no groups means that the pointer is not read. The C
+            // library's functions of these names would wait for other threads, which a forked child does not have.
+            unsafe {
+                if libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == -1
+                    || libc::syscall(libc::SYS_setgid, gid) == -1
+                    || libc::syscall(libc::SYS_setuid, uid) == -1
+                {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+        }
         Ok(())
     };
     // SAFETY: between fork and exec in a multi-threaded program only async-signal-safe functions may run: the

@@ -53,6 +53,8 @@ pub fn shell(command: &str, folder: &Path) -> ProcessSpec {
         cwd: None,
         stdout: folder.join("stdout"),
         stderr: folder.join("stderr"),
+        stop: duress_arena::Signal::SIGTERM,
+        user: None,
     }
 }
 

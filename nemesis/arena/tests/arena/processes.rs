@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::time::Duration;
 
-use duress_arena::{ControlError, PortKind, ProcessState, SpawnError};
+use duress_arena::{ControlError, PortKind, ProcessState, Signal, SpawnError};
 use libtest_mimic::{Failed, Trial};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -162,6 +162,15 @@ fn a_request_to_end_is_waited_for() {
     let ready = || fs::read_to_string(folder.path().join("stdout")).unwrap().contains("ready");
     wait_until("the trap is set", ready);
     assert_eq!(node.terminate(PATIENCE).unwrap().exit.code(), Some(7));
+    node.kill(PATIENCE).unwrap();
+
+    // Another signal asks it to end, where its specification says so.
+    fs::write(folder.path().join("stdout"), "").unwrap();
+    let mut interrupted = shell("trap 'exit 8' INT; echo ready; while :; do sleep 0.05; done", folder.path());
+    interrupted.stop = Signal::SIGINT;
+    let mut node = host.spawn(&interrupted).unwrap();
+    wait_until("the trap is set", ready);
+    assert_eq!(node.terminate(PATIENCE).unwrap().exit.code(), Some(8));
     node.kill(PATIENCE).unwrap();
 
     fs::write(folder.path().join("stdout"), "").unwrap();

@@ -19,8 +19,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use duress_arena::ProcessSpec;
-use duress_history::log::Log;
-use duress_history::table::Table;
 use duress_history::{Delivery, NodeId, Promise};
 use duress_settings::{Offer, Settings, SettingsError};
 use serde::Deserialize;
@@ -28,15 +26,13 @@ use tokio::time::Instant;
 
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
-use crate::kafka::{
-    Acks, ClientOptions, Committing, Idempotence, LogClient, NewTopic, TableClient, create_topics,
-};
+use crate::kafka::{Acks, ClientOptions, Committing, Idempotence, NewTopic, clients, create_topics};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
 use crate::setup::{Keeps, Setup, Topic};
 use crate::subject::Subject;
-use crate::system::{Description, MissingSystem, System};
+use crate::system::{Description, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// Our own log broker.
@@ -63,6 +59,7 @@ impl Broker {
                 offer,
                 vocabularies: vec!["log".to_owned(), "table".to_owned()],
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
+                nodes: USUAL_NODES,
             },
         }
     }
@@ -92,20 +89,8 @@ impl System for Broker {
             session: settings.millis("session-ms")?,
             lag: settings.millis("lag-ms")?,
         };
-        let port = self.subject.client_port;
-        let address = |topology: &Topology| {
-            let topology = topology.clone();
-            move |node: &NodeId| topology.address(node, port)
-        };
-        let (log, table) = (address(topology), address(topology));
-        let client = options.client;
-        let clients = Clients::default()
-            .with::<Log>(move |seat| {
-                Ok(Box::new(LogClient::new(seat.place, log(&seat.node)?, client, seat.timeout)))
-            })
-            .with::<Table>(move |seat| {
-                Ok(Box::new(TableClient::new(seat.place, table(&seat.node)?, client, seat.timeout)))
-            });
+        let (port, nodes) = (self.subject.client_port, topology.clone());
+        let clients = clients(Arc::new(move |node: &NodeId| nodes.address(node, port)), options.client);
         Ok(Arc::new(BrokerCluster {
             subject: self.subject.clone(),
             settings: settings.clone(),
@@ -187,7 +172,7 @@ impl Deployment for BrokerCluster {
         &self.topology
     }
 
-    fn promise(&self) -> Promise {
+    fn promise(&self, _: &str) -> Promise {
         let BrokerOptions { client, unclean, fsync, .. } = self.options;
         // Whether a record, or a group's committed offset, may be gone although a quorum had acknowledged it.
         let forgetful = unclean == Unclean::On || fsync == Fsync::Never;

@@ -23,7 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::etcd::gateway::Answer;
+use crate::http::Answer;
 use crate::outcome::{CauseKind, RequestError};
 
 /// Refused before the request is proposed.

@@ -4,7 +4,7 @@ use std::env;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use duress_arena::ProcessSpec;
+use duress_arena::{ProcessSpec, Signal};
 
 use crate::system::MissingSystem;
 use crate::topology::{Node, NodeFiles, Topology};
@@ -74,6 +74,8 @@ pub(super) fn process(program: PathBuf, topology: &Topology, node: &Node, files:
         cwd: None,
         stdout: files.stdout.clone(),
         stderr: files.stderr.clone(),
+        stop: Signal::SIGTERM,
+        user: None,
     }
 }
 

@@ -3,7 +3,6 @@
 mod answer;
 mod client;
 mod counter_client;
-mod gateway;
 mod launch;
 mod session;
 mod set_client;
@@ -24,12 +23,14 @@ use duress_history::{NodeId, Promise};
 use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
 use tokio::time::Instant;
 
-use crate::client::Clients;
+use crate::client::{Addresses, Clients};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
-use crate::system::{Description, MissingSystem, System, executable};
+use crate::system::{Description, MissingSystem, System, USUAL_NODES, executable};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
+
+pub(crate) use session::ReadLevel;
 
 /// etcd, 3.4 or later.
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ impl Default for Etcd {
                 offer: offer(),
                 vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: BTreeMap::new(),
+                nodes: USUAL_NODES,
             },
         }
     }
@@ -70,7 +72,7 @@ fn offer() -> Offer {
             modes: vec!["raft".to_owned()],
             drawn: Vec::new(),
         }],
-        bugs: Vec::new(),
+        ..Offer::default()
     }
 }
 
@@ -89,24 +91,28 @@ impl System for Etcd {
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
         let read_level = settings.word("read")?;
         let nodes = topology.clone();
-        let address = Arc::new(move |node: &NodeId| client_address(&nodes, node));
-        let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
-        let clients = Clients::default()
-            .with::<Register>(move |seat| {
-                let to = of_registers(&seat.node)?;
-                Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
-            })
-            .with::<Set>(move |seat| {
-                let to = of_sets(&seat.node)?;
-                Ok(Box::new(set_client::SetClient::new(seat, to, read_level)))
-            })
-            .with::<Counter>(move |seat| {
-                let to = of_counters(&seat.node)?;
-                Ok(Box::new(counter_client::CounterClient::new(seat, to, read_level)))
-            });
+        let clients = clients(Arc::new(move |node: &NodeId| client_address(&nodes, node)), read_level);
         let program = settings.programs.get(&self.description.name).cloned();
         Ok(Arc::new(EtcdCluster { program, topology: topology.clone(), read_level, clients }))
     }
+}
+
+/// Returns clients of every server that has etcd's JSON gateway.
+pub(crate) fn clients(address: Addresses, read_level: ReadLevel) -> Clients {
+    let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
+    Clients::default()
+        .with::<Register>(move |seat| {
+            let to = of_registers(&seat.node)?;
+            Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
+        })
+        .with::<Set>(move |seat| {
+            let to = of_sets(&seat.node)?;
+            Ok(Box::new(set_client::SetClient::new(seat, to, read_level)))
+        })
+        .with::<Counter>(move |seat| {
+            let to = of_counters(&seat.node)?;
+            Ok(Box::new(counter_client::CounterClient::new(seat, to, read_level)))
+        })
 }
 
 fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
@@ -118,7 +124,7 @@ struct EtcdCluster {
     /// The program to use instead of the one that would be found.
     program: Option<PathBuf>,
     topology: Topology,
-    read_level: session::ReadLevel,
+    read_level: ReadLevel,
     clients: Clients,
 }
 
@@ -128,10 +134,10 @@ impl Deployment for EtcdCluster {
         &self.topology
     }
 
-    fn promise(&self) -> Promise {
+    fn promise(&self, _: &str) -> Promise {
         match self.read_level {
-            session::ReadLevel::Linearizable => Promise::LINEARIZABLE,
-            session::ReadLevel::Serializable => Promise::STALE_READS,
+            ReadLevel::Linearizable => Promise::LINEARIZABLE,
+            ReadLevel::Serializable => Promise::STALE_READS,
         }
     }
 

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 use crate::client::Seat;
 use crate::etcd::answer;
-use crate::etcd::gateway::Gateway;
+use crate::http::HttpConnection;
 use crate::outcome::{CauseKind, RequestError};
 use crate::text;
 
 /// How a read is answered: the values of the option `read`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ReadLevel {
+pub(crate) enum ReadLevel {
     /// After asking the leader, which asks its quorum.
     Linearizable,
     /// From the node's own copy. The word is etcd's.
@@ -30,7 +30,7 @@ pub(super) enum ReadLevel {
 pub(super) struct Session {
     seat: Seat,
     to: SocketAddr,
-    gateway: Option<Gateway>,
+    gateway: Option<HttpConnection>,
 }
 
 impl Session {
@@ -61,7 +61,7 @@ impl Session {
         };
         let mut gateway = match kept {
             Some(gateway) => gateway,
-            None => Gateway::open(&*self.seat.place, self.to, deadline).await?,
+            None => HttpConnection::open(&*self.seat.place, self.to, deadline).await?,
         };
         let answer = gateway.post(path, body.to_string().into_bytes(), deadline).await?;
         let answer = answer::read::<A>(&answer).and_then(read);

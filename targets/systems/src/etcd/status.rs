@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::deployment::{NodeStatus, Role};
 use crate::etcd::answer::{self, Range};
-use crate::etcd::gateway::Gateway;
 use crate::etcd::session::{ReadLevel, range};
+use crate::http::HttpConnection;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
@@ -23,7 +23,7 @@ const PROBE_KEY: &str = "duress:probe";
 
 /// Reads one key through the node, its leader and its quorum, whatever level the workload's reads have.
 pub(super) async fn ready(from: &dyn Place, to: SocketAddr, deadline: Instant) -> Result<(), RequestError> {
-    let mut gateway = Gateway::open(from, to, deadline).await?;
+    let mut gateway = HttpConnection::open(from, to, deadline).await?;
     let (path, body) = range(&STANDARD.encode(PROBE_KEY), ReadLevel::Linearizable);
     let answer = gateway.post(path, body.to_string().into_bytes(), deadline).await?;
     answer::read::<Range>(&answer).map(|_| ())
@@ -76,7 +76,7 @@ pub(super) async fn ask(
     to: SocketAddr,
     deadline: Instant,
 ) -> Result<NodeStatus, RequestError> {
-    let mut gateway = Gateway::open(from, to, deadline).await?;
+    let mut gateway = HttpConnection::open(from, to, deadline).await?;
     let answer = gateway.post("/v3/maintenance/status", b"{}".to_vec(), deadline).await?;
     let status: Status = answer::read(&answer)?;
     let term = status.raft_term.and_then(|term| term.parse().ok());
@@ -103,7 +103,7 @@ pub(super) async fn contents(
     to: SocketAddr,
     deadline: Instant,
 ) -> Result<ReplicaCopy, RequestError> {
-    let mut gateway = Gateway::open(from, to, deadline).await?;
+    let mut gateway = HttpConnection::open(from, to, deadline).await?;
     let before = applied(&mut gateway, deadline).await?;
     // From the lowest key to the end, of the node's own copy.
     let all = json!({"key": "AA==", "range_end": "AA==", "serializable": true});
@@ -129,7 +129,7 @@ struct Headed {
 }
 
 /// Returns the last entry of the log that the node has applied.
-async fn applied(gateway: &mut Gateway, deadline: Instant) -> Result<String, RequestError> {
+async fn applied(gateway: &mut HttpConnection, deadline: Instant) -> Result<String, RequestError> {
     let answer = gateway.post("/v3/maintenance/status", b"{}".to_vec(), deadline).await?;
     let status: Status = answer::read(&answer)?;
     let unsaid = || RequestError::definite(CauseKind::Rejected, "the node does not report its applied index");

@@ -64,6 +64,13 @@ mod table_client;
 mod topics;
 mod versions;
 
+use std::sync::Arc;
+
+use duress_history::log::Log;
+use duress_history::table::Table;
+
+use crate::client::{Addresses, Clients};
+
 pub use consumer::Committing;
 pub(crate) use copies::copies;
 pub use log_client::LogClient;
@@ -74,6 +81,18 @@ pub(crate) use partition::Partition;
 pub use producer::{Acks, Idempotence};
 pub use table_client::TableClient;
 pub use topics::{NewTopic, create_topics};
+
+/// Returns clients of every system that speaks the Kafka protocol.
+pub(crate) fn clients(address: Addresses, options: ClientOptions) -> Clients {
+    let (log, table) = (Arc::clone(&address), address);
+    Clients::default()
+        .with::<Log>(move |seat| {
+            Ok(Box::new(LogClient::new(seat.place, log(&seat.node)?, options, seat.timeout)))
+        })
+        .with::<Table>(move |seat| {
+            Ok(Box::new(TableClient::new(seat.place, table(&seat.node)?, options, seat.timeout)))
+        })
+}
 
 /// How a client sends and consumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

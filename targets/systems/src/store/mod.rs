@@ -22,13 +22,13 @@ use duress_settings::{Offer, Settings, SettingsError};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::client::Clients;
+use crate::client::{Addresses, Clients};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
 use crate::subject::Subject;
-use crate::system::{Description, MissingSystem, System};
+use crate::system::{Description, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology, UnknownNode};
 
 /// Our own key-value store.
@@ -52,6 +52,7 @@ impl Store {
                 offer,
                 vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
+                nodes: USUAL_NODES,
             },
         }
     }
@@ -88,21 +89,7 @@ impl System for Store {
         };
         let port = self.subject.client_port;
         let nodes = topology.clone();
-        let address = Arc::new(move |node: &NodeId| nodes.address(node, port));
-        let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
-        let clients = Clients::default()
-            .with::<Register>(move |seat| {
-                let to = of_registers(&seat.node)?;
-                Ok(Box::new(client::StoreClient::new(seat, to)))
-            })
-            .with::<Set>(move |seat| {
-                let to = of_sets(&seat.node)?;
-                Ok(Box::new(set_client::SetClient::new(seat, to)))
-            })
-            .with::<Counter>(move |seat| {
-                let to = of_counters(&seat.node)?;
-                Ok(Box::new(counter_client::CounterClient::new(seat, to)))
-            });
+        let clients = clients(Arc::new(move |node: &NodeId| nodes.address(node, port)));
         Ok(Arc::new(StoreCluster {
             subject: self.subject.clone(),
             settings: settings.clone(),
@@ -113,6 +100,24 @@ impl System for Store {
             clients,
         }))
     }
+}
+
+/// Returns clients of every server that speaks RESP and answers as the store does.
+pub(crate) fn clients(address: Addresses) -> Clients {
+    let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
+    Clients::default()
+        .with::<Register>(move |seat| {
+            let to = of_registers(&seat.node)?;
+            Ok(Box::new(client::StoreClient::new(seat, to)))
+        })
+        .with::<Set>(move |seat| {
+            let to = of_sets(&seat.node)?;
+            Ok(Box::new(set_client::SetClient::new(seat, to)))
+        })
+        .with::<Counter>(move |seat| {
+            let to = of_counters(&seat.node)?;
+            Ok(Box::new(counter_client::CounterClient::new(seat, to)))
+        })
 }
 
 /// The values of `reads`, an option of the mode `raft`.
@@ -194,7 +199,7 @@ impl Deployment for StoreCluster {
         &self.topology
     }
 
-    fn promise(&self) -> Promise {
+    fn promise(&self, _: &str) -> Promise {
         match self.reads {
             Reads::Latest | Reads::ByLease(_) => Promise::LINEARIZABLE,
             Reads::OwnCopy { .. } => Promise::STALE_READS,

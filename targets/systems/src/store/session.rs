@@ -60,8 +60,12 @@ impl Session {
 pub(super) fn error_reply(error: &str) -> RequestError {
     let text = error.to_owned();
     match error.split(' ').next() {
-        Some("CLUSTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
-        Some("ERR") => RequestError::definite(CauseKind::Rejected, text),
+        // The last two are those of a Redis replica, which refuses the command before it does anything.
+        Some("CLUSTERDOWN" | "READONLY" | "MASTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
+        // So does a Redis that loads its data, lacks replicas, or cannot save.
+        Some("ERR" | "LOADING" | "NOREPLICAS" | "MISCONF" | "WRONGTYPE" | "NOAUTH" | "NOPERM") => {
+            RequestError::definite(CauseKind::Rejected, text)
+        }
         _ => RequestError::open(CauseKind::Unknown, text),
     }
 }

@@ -111,7 +111,7 @@ impl Cluster {
 
     /// Returns a client of `node`.
     pub fn client(&self, node: &NodeId, timeout: Duration) -> Box<dyn Client<Register>> {
-        let seat = Seat { node: node.clone(), place: Arc::new(OwnNetwork), timeout };
+        let seat = Seat { node: node.clone(), place: Arc::new(OwnNetwork), timeout, stderr: None };
         self.deployment.clients().client(seat).unwrap()
     }
 }

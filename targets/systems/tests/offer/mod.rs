@@ -21,6 +21,6 @@ pub fn store_offer() -> Offer {
             option("election_min_ms", Values::Whole { min: 1, max: 60_000 }, "300", "raft"),
             option("election_max_ms", Values::Whole { min: 1, max: 60_000 }, "700", "raft"),
         ],
-        bugs: Vec::new(),
+        ..Offer::default()
     }
 }

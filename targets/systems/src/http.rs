@@ -1,4 +1,4 @@
-//! One connection to etcd's JSON gateway: HTTP/1.1, one request at a time.
+//! One connection that speaks HTTP/1.1, one request at a time.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -24,10 +24,10 @@ use crate::place::{self, Place};
 /// An answer longer than this, in bytes, is taken for garbage: the longest is all that a node holds.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// An open connection to one node's gateway.
+/// An open connection to one server.
 ///
-/// After an error of [`Gateway::post`] it must be dropped.
-pub(super) struct Gateway {
+/// After an error of [`HttpConnection::request`] it must be dropped.
+pub(crate) struct HttpConnection {
     to: SocketAddr,
     sender: http1::SendRequest<Full<Bytes>>,
     wire: Wire,
@@ -35,19 +35,19 @@ pub(super) struct Gateway {
 }
 
 /// A whole answer.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Its HTTP status.
-    pub(super) status: StatusCode,
+    pub(crate) status: StatusCode,
     /// Its body.
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
-impl Gateway {
-    /// Connects to the gateway at `to`.
+impl HttpConnection {
+    /// Connects to `to`.
     ///
     /// # Errors
     /// A definite [`RequestError`]: no request has been sent.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         from: &dyn Place,
         to: SocketAddr,
         deadline: Instant,
@@ -63,7 +63,7 @@ impl Gateway {
     }
 
     /// Whether it can take another request. Notices a node that closed the connection in the meantime.
-    pub(super) async fn is_idle(&mut self) -> bool {
+    pub(crate) async fn is_idle(&mut self) -> bool {
         poll_fn(|cx| {
             self.wire.progress(cx);
             Poll::Ready(matches!(self.wire, Wire::Open(_)) && !self.sender.is_closed())
@@ -71,19 +71,36 @@ impl Gateway {
         .await
     }
 
-    /// Posts a JSON `body` to `path` and returns the whole answer, whatever its status.
+    /// Posts a JSON `body` to `path`; see [`HttpConnection::request`].
     ///
     /// # Errors
-    /// A [`RequestError`]: definite if not one byte of the request was accepted by the connection, open otherwise.
-    pub(super) async fn post(
+    /// As there.
+    pub(crate) async fn post(
         &mut self,
         path: &str,
         body: Vec<u8>,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
-        let request = Request::post(path)
-            .header(HOST, self.to.to_string())
-            .header(CONTENT_TYPE, "application/json")
+        let json = [(CONTENT_TYPE.to_string(), "application/json".to_owned())];
+        self.request(&Method::POST, path, &json, body, deadline).await
+    }
+
+    /// Sends a request and returns the whole answer, whatever its status.
+    ///
+    /// # Errors
+    /// A [`RequestError`]: definite if not one byte of the request was accepted by the connection, open otherwise.
+    pub(crate) async fn request(
+        &mut self,
+        method: &Method,
+        path: &str,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Answer, RequestError> {
+        let request = Request::builder().method(method).uri(path).header(HOST, self.to.to_string());
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(name, value))
             .body(Full::from(body))
             .map_err(|cause| RequestError::definite(CauseKind::Rejected, chain(&cause)))?;
         let before = self.accepted_bytes.load(Ordering::Relaxed);

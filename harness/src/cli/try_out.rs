@@ -1,0 +1,211 @@
+//! What `duress try` shows: each step of a run without faults, and what to mend.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use duress_targets::{NodeFiles, Role};
+use serde::Deserialize;
+
+use super::perform::{run_failure, shown};
+use super::run::Planned;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{print, tell};
+use crate::record::folder::RunFolder;
+use crate::run::observer::{Observation, load};
+
+/// Errors of one kind are not worth a word where they are fewer than one in this many operations.
+const RARE: u64 = 50;
+
+/// What was seen, and what is wrong with it.
+#[derive(Default)]
+struct Account {
+    text: String,
+    mend: Vec<String>,
+}
+
+/// The kind of an operation that failed as it may: its comparison did.
+const MISMATCH: &str = "precondition";
+
+/// Appends a line. Writing to a String cannot fail.
+macro_rules! say {
+    ($account:expr, $($line:tt)*) => { let _ = writeln!($account.text, $($line)*); };
+}
+
+/// An event of a client, of any vocabulary.
+#[derive(Deserialize)]
+struct Line {
+    time: u64,
+    process: serde_json::Value,
+    #[serde(rename = "type")]
+    kind: String,
+    f: String,
+    #[serde(default)]
+    value: serde_json::Value,
+    #[serde(default)]
+    node: Option<String>,
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    error_kind: Option<String>,
+}
+
+/// Runs a plan without faults and describes it.
+pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Exit, Failure> {
+    let Planned { plan, workload, deployment, .. } = planned;
+    let stamp = chrono::Local::now().format("%Y%m%dT%H%M%S").to_string();
+    let folder =
+        RunFolder::create(runs, &format!("{}-try", plan.target), &stamp).map_err(Failure::internal)?;
+    folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
+    crate::cli::log::to_file(&folder.file("duress.log"))
+        .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
+    let mut account = Account::default();
+    say!(account, "1. started");
+    for host in &plan.nodes {
+        let (home, data) = (folder.node(&host.name), folder.data(&host.name));
+        folder.make(&data).map_err(Failure::internal)?;
+        let files = NodeFiles { data, stdout: home.join("stdout.log"), stderr: home.join("stderr.log") };
+        match deployment.process(&host.name, &files) {
+            Ok(spec) => {
+                let args = spec.args.iter().map(|arg| arg.to_string_lossy().into_owned());
+                let words: Vec<String> =
+                    std::iter::once(spec.program.display().to_string()).chain(args).collect();
+                say!(account, "   {} at {}: {}", host.name, host.address, crate::trial::Shell(&words));
+            }
+            Err(error) => account.mend.push(format!("{}: {error}", host.name)),
+        }
+    }
+    tell(format_args!("trying {} for {} s without faults", plan.name(), plan.time_limit().as_secs_f64()));
+    let at = shown(folder.path());
+    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None)
+        .map_err(|error| run_failure(error, &at))?;
+    if let Some(after) = outcome.ready_after {
+        say!(account, "2. ready\n   all nodes, {:.2} s after the first was started", after.as_secs_f64());
+    }
+    account.mend.extend(outcome.broken.iter().map(|broken| broken.trim_end().to_owned()));
+    if outcome.broken.is_empty() {
+        account.operations(
+            folder.path(),
+            &deployment.serving().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        );
+        account.status(folder.path());
+    }
+    account.client_errors(folder.path());
+    let Account { mut text, mend } = account;
+    if mend.is_empty() {
+        let _ = write!(text, "\nnothing to mend: duress run {target}\n");
+    } else {
+        let _ = writeln!(text, "\nto mend:");
+        for line in &mend {
+            let _ = writeln!(text, "-  {}", line.replace('\n', "\n   "));
+        }
+    }
+    let _ = writeln!(text, "the files are in {at}");
+    print(text)?;
+    Ok(if mend.is_empty() { Exit::Valid } else { Exit::Broken })
+}
+
+impl Account {
+    /// Describes each client's first operation, and what failed.
+    fn operations(&mut self, folder: &Path, serving: &[String]) {
+        say!(self, "3. first operations");
+        let history = fs::read_to_string(folder.join("history.jsonl")).unwrap_or_default();
+        let lines = history.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        let mut begun: BTreeMap<String, (u64, String)> = BTreeMap::new();
+        let mut first: BTreeMap<String, String> = BTreeMap::new();
+        let (mut counts, mut errors) =
+            (BTreeMap::<(String, String), u64>::new(), BTreeMap::<(String, String), u64>::new());
+        let mut answered: BTreeMap<String, u64> = BTreeMap::new();
+        for line in lines {
+            let (process, Some(node)) = (line.process.to_string(), line.node) else { continue };
+            if line.kind == "invoke" {
+                begun.insert(process, (line.time, line.value.to_string()));
+                continue;
+            }
+            let Some((since, asked)) = begun.remove(&process) else { continue };
+            let took = line.time.saturating_sub(since) as f64 / 1e6;
+            let said = match &line.error {
+                Some(error) => format!("{} ({error})", line.kind),
+                None => format!("{} {}", line.kind, line.value),
+            };
+            let described = format!("{node}: {} {asked} -> {said}, {took:.1} ms", line.f);
+            first.entry(process).or_insert(described);
+            *counts.entry((line.f.clone(), line.kind.clone())).or_default() += 1;
+            if line.kind == "ok" {
+                *answered.entry(node).or_default() += 1;
+            }
+            if let Some(error) = line.error.filter(|_| line.error_kind.as_deref() != Some(MISMATCH)) {
+                *errors.entry((line.f, error)).or_default() += 1;
+            }
+        }
+        for (process, described) in first.iter().take(serving.len() * 3) {
+            say!(self, "   client {process} on {described}");
+        }
+        let operations: std::collections::BTreeSet<&String> = counts.keys().map(|(f, _)| f).collect();
+        for f in operations {
+            let of = |kind: &str| counts.get(&(f.clone(), kind.to_owned())).copied().unwrap_or(0);
+            say!(self, "   {f}: {} ok, {} fail, {} info", of("ok"), of("fail"), of("info"));
+            let worst = errors.iter().filter(|((of, _), _)| of == f).max_by_key(|(_, count)| **count);
+            let all: u64 = counts.iter().filter(|((of, _), _)| of == f).map(|(_, count)| *count).sum();
+            if let Some(((_, error), count)) = worst.filter(|(_, count)| **count * RARE >= all) {
+                let how_often = if of("ok") == 0 {
+                    format!("no {f} succeeded")
+                } else {
+                    format!("{count} times {f} did not succeed")
+                };
+                self.mend.push(format!("{how_often} without any fault: {error}"));
+            }
+        }
+        for node in serving.iter().filter(|node| !answered.contains_key(*node)) {
+            self.mend.push(format!(
+                "{node} answered no client: a role that clients do not speak to has `clients = false`"
+            ));
+        }
+    }
+
+    /// Describes the last answer of each node about who leads.
+    fn status(&mut self, folder: &Path) {
+        say!(self, "4. status");
+        let last: BTreeMap<String, Observation> =
+            load(folder).into_iter().map(|seen| (seen.node.clone(), seen)).collect();
+        for (node, seen) in &last {
+            let role = seen.role.unwrap_or_default();
+            let leader =
+                seen.leader.as_ref().map(|leader| format!(", names {leader} as leader")).unwrap_or_default();
+            let term = seen.term.map(|term| format!(", term {term}")).unwrap_or_default();
+            match &seen.silent {
+                Some(why) => {
+                    say!(self, "   {node}: no answer: {why}");
+                    self.mend.push(format!("{node} does not say who leads: {why}"));
+                }
+                None => {
+                    say!(self, "   {node}: {role}{leader}{term}");
+                }
+            }
+        }
+        let leads = last.values().filter(|seen| seen.role == Some(Role::Leader)).count();
+        let named = last.values().any(|seen| seen.leader.is_some());
+        if leads == 0 && !named && last.values().all(|seen| seen.silent.is_none()) {
+            self.mend.push("no node leads: say in [status] how a node reports it, if the system has a leader (faults that strike the leader strike any node otherwise)".to_owned());
+        }
+        if leads > 1 {
+            self.mend.push(format!("{leads} nodes say that they lead"));
+        }
+    }
+
+    /// Quotes what client programs wrote to their standard error.
+    fn client_errors(&mut self, folder: &Path) {
+        let logs = fs::read_dir(folder.join("clients")).into_iter().flatten().filter_map(Result::ok);
+        let mut logs: Vec<_> = logs.map(|log| log.path()).collect();
+        logs.sort();
+        if let Some(log) = logs.first() {
+            let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines[lines.len().saturating_sub(5)..].join("\n  ");
+            self.mend
+                .push(format!("clients wrote to their standard error; the end of {}:\n  {end}", shown(log)));
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Systems that a manifest describes: a folder that runs as it is, hostile clients, and mistakes.
+
+use std::fs;
+use std::process::Command;
+
+use duress_testing::{Missing, Need};
+
+use crate::stage::{PATIENCE, Stage};
+use crate::{Test, TestIfAllowed};
+
+pub const TESTS_WITHOUT_CLUSTERS: &[Test] = &[
+    ("a_mistake_is_named_with_its_line", a_mistake_is_named_with_its_line),
+    ("every_command_that_takes_a_system_takes_a_path", every_command_that_takes_a_system_takes_a_path),
+    ("nothing_is_overwritten", nothing_is_overwritten),
+];
+
+pub const TESTS: &[Test] = &[
+    ("resp_is_spoken_by_name", || speaks(STORE, "register")),
+    ("kafka_is_spoken_by_name", || speaks(BROKER, "queue")),
+];
+
+pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
+    (
+        "a_folder_runs_as_it_is_and_its_stale_reads_are_found",
+        a_folder_runs_as_it_is_and_its_stale_reads_are_found,
+    ),
+    (
+        "the_same_store_keeps_its_promise_when_its_primary_reads",
+        the_same_store_keeps_its_promise_when_its_primary_reads,
+    ),
+    ("a_trial_shows_each_step_and_what_to_mend", a_trial_shows_each_step_and_what_to_mend),
+    ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
+    ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
+    ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
+];
+
+/// Python, as the manifest of `duress init` starts it.
+fn python() -> Result<(), Missing> {
+    let enough =
+        Command::new("python3").args(["-c", "import sys; sys.exit(sys.version_info < (3, 8))"]).output();
+    match enough {
+        Ok(ended) if ended.status.success() => Ok(()),
+        _ => Err(Missing::new(Need::Python, "no python3 of version 3.8 or later in PATH")),
+    }
+}
+
+/// A stage with a folder `toy`.
+fn toy() -> Stage {
+    let stage = Stage::set();
+    stage.run("init toy", PATIENCE).exits(0);
+    stage
+}
+
+/// Replaces `from` in the toy's manifest.
+fn edit(stage: &Stage, from: &str, to: &str) {
+    let path = stage.path().join("toy/duress.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "the manifest has {from}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+fn a_mistake_is_named_with_its_line() {
+    // What is replaced, by what, and what the error says.
+    let mistakes = [
+        ("name = \"toy\"", "nmae = \"toy\"", ":3: unknown key \"nmae\" (did you mean \"name\"?)"),
+        ("nodes = 3 ", "nodes = \"three\" ", ":7: invalid type"),
+        ("port = 7000", "port = 70000", ":8: "),
+        ("tolerates = 0", "tolerates = \"half\"", "\"minority\""),
+        ("[ready]", "[readdy]", "unknown key \"readdy\" (did you mean \"ready\"?)"),
+        ("deadline = \"20s\"", "deadlin = \"20s\"", "unknown key \"deadlin\" (did you mean \"deadline\"?)"),
+        ("deadline = \"20s\"", "deadline = \"soon\"", "invalid duration \"soon\""),
+        ("{option:reads}", "{option:raeds}", "no option \"raeds\" (did you mean \"reads\"?)"),
+        ("{address:primary}", "{address:primry}", "no node or role \"primry\" (did you mean \"primary\"?)"),
+        ("protocol = \"exec\"", "protocol = \"http\"", "only clients of protocol exec have a command"),
+        ("protocol = \"exec\"", "protocol = \"exce\"", "unknown variant `exce`"),
+        (
+            "speaks = [\"register\"",
+            "speaks = [\"registr\"",
+            "do not speak \"registr\" (did you mean \"register\"?)",
+        ),
+        ("register = \"linearizable\"", "register = \"linear\"", "register cannot be \"linear\""),
+        (
+            "register = \"linearizable\"",
+            "register = \"at-least-once\"",
+            "register cannot be \"at-least-once\"",
+        ),
+        ("default = \"any\"", "default = \"none\"", "\"none\" is none of its values: any, primary"),
+        ("[client]", "[client", ": "),
+    ];
+    for (from, to, says) in mistakes {
+        let stage = toy();
+        edit(&stage, from, to);
+        let run = stage.run("run ./toy --dry-run", PATIENCE).exits(254);
+        let error = run.one_error();
+        assert!(error.contains("toy/duress.toml:") && error.contains(says), "{from} -> {to}: {error}");
+    }
+    let stage = Stage::set();
+    let nothing = stage.run("run ./nowhere", PATIENCE).exits(254);
+    assert!(nothing.one_error().contains("./nowhere: cannot read the manifest"), "{nothing}");
+    let name = stage.run("run nowhere", PATIENCE).exits(254);
+    assert!(name.one_error().contains("known: store, broker, etcd, or the path of a manifest"), "{name}");
+}
+
+fn every_command_that_takes_a_system_takes_a_path() {
+    let stage = toy();
+    for target in ["./toy", "./toy/duress.toml", "toy/duress.toml"] {
+        let run = stage.run(&format!("run {target} --dry-run --seed 1"), PATIENCE).exits(0);
+        let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(plan["target"], "toy");
+        assert_eq!(plan["nodes"].as_array().map(Vec::len), Some(3), "the manifest says so");
+        assert!(plan["manifest"]["text"].as_str().unwrap().contains("[[role]]"));
+    }
+    let hunt = stage.run("hunt ./toy --list 3", PATIENCE).exits(0);
+    assert_eq!(hunt.stdout.matches("duress run ./toy ").count(), 3, "{hunt}");
+    let cell = "[[cell]]\nname = \"toy\"\ntarget = \"./toy\"\nfaults = \"kill\"\nseed = 1\nexpect = \"valid\"\noptions = { reads = \"primary\" }\n";
+    stage.write("matrix.toml", cell);
+    let list = stage.run("matrix matrix.toml --list", PATIENCE).exits(0);
+    assert!(list.stdout.contains("run ./toy"), "{list}");
+    let schema = stage.run("schema", PATIENCE).exits(0);
+    let schema: serde_json::Value = serde_json::from_str(&schema.stdout).unwrap();
+    assert!(schema["properties"]["role"].is_object());
+}
+
+fn nothing_is_overwritten() {
+    let stage = toy();
+    let again = stage.run("init toy", PATIENCE).exits(254);
+    assert!(again.one_error().contains("has a file duress.toml already"), "{again}");
+}
+
+fn a_folder_runs_as_it_is_and_its_stale_reads_are_found() -> Result<(), Missing> {
+    python()?;
+    let stage = toy();
+    let run = stage.run("run ./toy --time-limit 10", PATIENCE).exits(1);
+    stage.assert_vanished();
+    assert!(run.stdout.contains("stale-read on key"), "{run}");
+    // The record is judged by the manifest that it keeps.
+    fs::remove_dir_all(stage.path().join("toy")).unwrap();
+    let check = stage.run("check runs/latest", PATIENCE).exits(1);
+    assert!(check.stdout.contains("linearizable"), "{check}");
+    stage.run("report runs/latest", PATIENCE).exits(0);
+    Ok(())
+}
+
+fn the_same_store_keeps_its_promise_when_its_primary_reads() -> Result<(), Missing> {
+    python()?;
+    let stage = toy();
+    let run = stage.run("run ./toy -o reads=primary --time-limit 10", PATIENCE);
+    stage.assert_vanished();
+    // On a busy machine a run may exercise too little.
+    assert!(matches!(run.code(), 0 | 2), "{run}");
+    Ok(())
+}
+
+fn a_trial_shows_each_step_and_what_to_mend() -> Result<(), Missing> {
+    python()?;
+    let stage = toy();
+    let good = stage.run("try ./toy", PATIENCE);
+    for step in [
+        "1. started\n   n1 at 10.77.0.1: ",
+        "2. ready\n",
+        "3. first operations\n",
+        "4. status\n   n1: leader\n   n2: follower",
+    ] {
+        assert!(good.stdout.contains(step), "{step}: {good}");
+    }
+    edit(&stage, "log = \"listens on\"\ndeadline = \"20s\"", "log = \"lissens on\"\ndeadline = \"3s\"");
+    let bad = stage.run("try ./toy", PATIENCE).exits(3);
+    assert!(bad.stdout.contains("to mend:") && bad.stdout.contains("\"lissens on\" is not in it"), "{bad}");
+    stage.assert_vanished();
+    Ok(())
+}
+
+/// What a client does now and then, beside its work.
+const HOSTILE: &str = r#"
+import os, random, sys, time
+import duress_client
+
+class Hostile:
+    """Wraps each operation of the honest client."""
+    def __init__(self, honest):
+        self.__dict__["honest"] = honest
+    def __setattr__(self, name, value):
+        setattr(self.honest, name, value)
+    def __getattr__(self, name):
+        found = getattr(self.honest, name)
+        if name not in ("read", "write", "cas", "add"):
+            return found
+        def operation(*arguments):
+            answer = found(*arguments)
+            evil = random.random()
+            if evil < 0.004: time.sleep(1000)
+            elif evil < 0.008: os._exit(7)
+            elif evil < 0.012: os.write(1, b"garbage\n")
+            elif evil < 0.016: os.write(1, b'{"id":1,"type":"ok"}\n')
+            elif evil < 0.020: os.write(1, os.urandom(100))
+            elif evil < 0.022: os.write(1, b"x" * 1000000 + b"\n")
+            elif evil < 0.030: os.write(2, b"noise\n" * 50000)
+            elif evil < 0.034: raise duress_client.Info("it says that it does not know")
+            elif evil < 0.038: raise RuntimeError("it fails after the fact")
+            return answer
+        return operation
+
+honest_run = duress_client.run
+duress_client.run = lambda make: honest_run(lambda: Hostile(make()))
+exec(open("client.py").read())
+"#;
+
+fn hostile_clients_cause_no_false_verdict() -> Result<(), Missing> {
+    python()?;
+    let stage = toy();
+    fs::write(stage.path().join("toy/hostile.py"), HOSTILE).unwrap();
+    edit(&stage, "\"client.py\"", "\"hostile.py\"");
+    // Without faults: whatever is wrong is the clients' doing.
+    let run =
+        stage.run("run ./toy -o reads=primary --faults none --time-limit 8 --floor 0", PATIENCE).exits(0);
+    stage.assert_vanished();
+    let record = stage.latest();
+    let kinds: Vec<String> =
+        record.history().iter().filter_map(|event| event["error_kind"].as_str().map(str::to_owned)).collect();
+    for kind in ["unreadable", "unknown"] {
+        assert!(
+            kinds.iter().any(|found| found == kind),
+            "the record counts what clients did ({kind}): {run}"
+        );
+    }
+    assert!(fs::read_dir(record.path().join("clients")).unwrap().count() > 0, "what they wrote is kept");
+    Ok(())
+}
+
+fn a_client_in_javascript_serves_every_operation() -> Result<(), Missing> {
+    let major = "process.exit(Number(process.versions.node.split('.')[0]) < 16 ? 1 : 0)";
+    match Command::new("node").args(["-e", major]).output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("javascript"),
+        _ => Err(Missing::new(Need::Javascript, "no node of version 16 or later in PATH")),
+    }
+}
+
+fn a_client_in_go_serves_every_operation() -> Result<(), Missing> {
+    match Command::new("go").arg("version").output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("go"),
+        _ => Err(Missing::new(Need::Languages, "no go in PATH")),
+    }
+}
+
+/// Runs the toy with a client in `language`.
+fn serves_every_operation(language: &str) -> Result<(), Missing> {
+    python()?;
+    let stage = Stage::set();
+    stage.run(&format!("init toy --client {language}"), PATIENCE).exits(0);
+    for workload in ["register", "counter"] {
+        let line = format!(
+            "run ./toy -o reads=primary --workload {workload} --faults kill --time-limit 6 --floor 0"
+        );
+        stage.run(&line, PATIENCE).exits(0);
+        let functions = if workload == "register" { &["read", "write", "cas"][..] } else { &["read", "add"] };
+        for function in functions {
+            let done = |event: &&serde_json::Value| event["type"] == "ok" && event["f"] == *function;
+            assert!(stage.latest().history().iter().filter(done).count() > 10, "{workload}: {function}");
+        }
+    }
+    stage.assert_vanished();
+    Ok(())
+}
+
+/// Our own store, as a system that is not known.
+const STORE: &str = r#"
+name = "mine"
+nodes = 3
+port = 6379
+[[role]]
+name = "node"
+command = ["DURESS", "store", "--mode=raft", "--node={node}", "--listen={address}", "--peer-listen={ip}:7379", "{peers:--peer={node}={ip}:7379}", "--data={data}"]
+[client]
+protocol = "resp"
+"#;
+
+/// Our own broker, likewise.
+const BROKER: &str = r#"
+name = "mine"
+nodes = 3
+port = 9092
+[[role]]
+name = "node"
+command = ["DURESS", "broker", "--node={node}", "--listen={address}", "--peer-listen={ip}:9093", "{peers:--peer={node}={ip}:9093}", "--data={data}"]
+[client]
+protocol = "kafka"
+"#;
+
+/// Runs a system whose clients speak a protocol that is known by name.
+fn speaks(manifest: &str, workload: &str) {
+    let stage = Stage::set();
+    stage.write("duress.toml", manifest.replace("DURESS", env!("CARGO_BIN_EXE_duress")));
+    let run = stage.run(&format!("run . --workload {workload} --faults kill --time-limit 8"), PATIENCE);
+    stage.assert_vanished();
+    // On a busy machine a run may exercise too little.
+    assert!(matches!(run.code(), 0 | 2) && run.stdout.contains("operations in"), "{run}");
+    let ok = stage.latest().history().iter().filter(|event| event["type"] == "ok").count();
+    assert!(ok > 100, "{ok} operations happened: {run}");
+}

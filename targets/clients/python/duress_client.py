@@ -1,0 +1,155 @@
+"""A client of a system under test, for duress: one file, no dependencies, Python 3.8 or later.
+
+    from duress_client import Client, Fail, Info, Mismatch, run
+
+    class Mine(Client):
+        def open(self): ...                       # connect to self.address, within self.timeout seconds
+        def read(self, key): return value         # or None
+        def write(self, key, value): ...
+        def cas(self, key, old, new): ...         # raise Mismatch where the value is not old
+        def close(self): ...
+
+    run(Mine)
+
+A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
+cas; `set` and `counter` have read and add. A method that returns has done it. It raises
+
+    Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
+    Mismatch  when a comparison failed, which is a Fail;
+    Info      when it may have been done: no answer in time, a connection that broke.
+
+Any other exception is an Info, and its traceback is kept with the run; in `open` it is a Fail. After an Info, and after any
+other exception, the connection is closed, and opened again for the next operation.
+"""
+
+import json
+import sys
+import traceback
+
+VERSION = 1
+
+
+class Fail(Exception):
+    """The operation certainly was not done, and never will be."""
+
+
+class Mismatch(Fail):
+    """The comparison of a compare-and-set failed."""
+
+
+class Info(Exception):
+    """The operation may have been done."""
+
+
+class Client:
+    """A client of one node: subclass it, with one method for each operation."""
+
+    #: The vocabulary of its operations: register, set, counter, log or table.
+    vocabulary = None
+    #: The name of its node.
+    node = None
+    #: The address of its node, as (host, port).
+    address = None
+    #: The addresses of all nodes, by name.
+    nodes = {}
+    #: How long an operation may take, in seconds.
+    timeout = 1.0
+
+    def open(self):
+        """Connect to the node."""
+
+    def close(self):
+        """Close the connection. It may never have been opened."""
+
+
+def _address(text):
+    host, port = text.rsplit(":", 1)
+    return host, int(port)
+
+
+def _arguments(request):
+    value = request.get("value")
+    key = [request["key"]] if "key" in request else []
+    if request["f"] == "read":
+        return key
+    if request["f"] == "cas":
+        return key + list(value)
+    return key + [value]
+
+
+class _Session:
+    """One client after the other, as the harness opens and closes them."""
+
+    def __init__(self, make):
+        self.make = make
+        self.request = None
+        self.client = None
+
+    def connect(self):
+        client = self.make()
+        client.vocabulary = self.request.get("vocabulary")
+        client.node = self.request["node"]
+        client.address = _address(self.request["address"])
+        client.nodes = {name: _address(address) for name, address in self.request["nodes"].items()}
+        client.timeout = self.request["timeout_ms"] / 1000
+        client.open()
+        self.client = client
+
+    def disconnect(self):
+        client, self.client = self.client, None
+        if client is not None:
+            try:
+                client.close()
+            except Exception:
+                traceback.print_exc()
+
+    def answer(self, request):
+        if request["type"] == "open":
+            self.disconnect()
+            self.request = request
+        try:
+            if self.client is None:
+                self.connect()
+        except Exception as error:
+            return {"type": "fail", "error": f"cannot open the connection: {error!r}"}
+        if request["type"] == "open":
+            return {"type": "ok"}
+        try:
+            operation = getattr(self.client, request["f"].replace("-", "_"))
+        except AttributeError:
+            return {"type": "fail", "error": f"the client has no method {request['f']}"}
+        try:
+            return {"type": "ok", "value": operation(*_arguments(request))}
+        except Mismatch as error:
+            return {"type": "fail", "error": str(error) or "the comparison failed", "mismatch": True}
+        except Fail as error:
+            return {"type": "fail", "error": str(error)}
+        except Info as error:
+            self.disconnect()
+            return {"type": "info", "error": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            self.disconnect()
+            return {"type": "info", "error": repr(error)}
+
+
+def run(make):
+    """Serve the harness with the clients that `make` makes, until it closes the standard input."""
+    # What the client prints must not come between the answers.
+    out, sys.stdout = sys.stdout, sys.stderr
+
+    def say(line):
+        out.write(json.dumps(line) + "\n")
+        out.flush()
+
+    say({"type": "hello", "version": VERSION})
+    session = _Session(make)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["type"] == "close":
+            session.disconnect()
+            continue
+        answer = session.answer(request)
+        answer["id"] = request["id"]
+        say(answer)
+    session.disconnect()

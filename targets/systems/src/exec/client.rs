@@ -1,0 +1,204 @@
+//! One client: an operation as a line, and its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::answer::{Answer, Hello, Kind, VERSION, quoted};
+use super::program::{Launch, NoLine, Pool, Program};
+use super::spoken::Spoken;
+use crate::client::{Client, Seat};
+use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
+
+/// How long a program may take from its start to its hello: an interpreter on a busy machine.
+const HELLO_WITHIN: Duration = Duration::from_secs(15);
+
+/// A client that is a program. The program is started by the first operation.
+pub(crate) struct ExecClient {
+    seat: Seat,
+    launch: Arc<Launch>,
+    pool: Pool,
+    program: Option<Program>,
+    /// Whether the program has opened this client's connection.
+    opened: bool,
+    stateless: bool,
+}
+
+/// Why an operation has no answer.
+enum Unanswered {
+    Silent(RequestError),
+    /// The program broke the protocol, in these words.
+    Violation(String),
+}
+
+impl From<NoLine> for Unanswered {
+    fn from(none: NoLine) -> Self {
+        match none {
+            NoLine::Silent(error) => Self::Silent(error),
+            NoLine::Garbage(line) => violation("wrote what is not one line", &line),
+        }
+    }
+}
+
+fn violation(what: &str, line: &[u8]) -> Unanswered {
+    Unanswered::Violation(format!("the client program {what}: {}", quoted(line)))
+}
+
+impl ExecClient {
+    /// Returns a client of the vocabulary `A`, which starts its program when it has to, or takes one of `pool`.
+    pub(crate) fn new<A: Spoken>(seat: Seat, launch: Arc<Launch>, pool: Pool) -> Self {
+        Self { seat, launch, pool, program: None, opened: false, stateless: A::STATELESS }
+    }
+
+    async fn request<A: Spoken>(&mut self, action: &A) -> Result<Outcome<A>, Unanswered> {
+        let deadline = Instant::now() + self.seat.timeout;
+        // Taken out, so that an operation that ends early, however it ends, leaves no program behind.
+        let mut program = match self.program.take() {
+            Some(program) => program,
+            None => self.start()?,
+        };
+        if !program.greeted
+            && let Err(failure) = greet(&mut program, deadline).await
+        {
+            let slow =
+                matches!(&failure, Unanswered::Silent(error) if error.cause.kind == CauseKind::Timeout);
+            if slow && program.started() + HELLO_WITHIN > Instant::now() {
+                self.program = Some(program);
+            }
+            return Err(failure);
+        }
+        if let Some(line) = program.unasked() {
+            return Err(violation("wrote without having been asked", &line));
+        }
+        if !self.opened {
+            // The program should give up before it is killed, and say what it saw.
+            let patience = self.seat.timeout * 9 / 10;
+            let address = self.launch.nodes.iter().find(|(name, _)| *name == self.seat.node.as_str());
+            let open = json!({
+                "type": "open",
+                "version": VERSION,
+                "vocabulary": A::NAME,
+                "node": self.seat.node.as_str(),
+                "address": address.map(|(_, address)| address),
+                "nodes": self.launch.nodes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                "timeout_ms": u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+            });
+            // Before it is open, no operation can have been carried out.
+            let before = |unanswered| match unanswered {
+                Unanswered::Silent(error) => {
+                    Unanswered::Silent(RequestError::definite(error.cause.kind, error.cause.text))
+                }
+                violation @ Unanswered::Violation(_) => violation,
+            };
+            let (answer, _) = ask(&mut program, open, deadline).await.map_err(before)?;
+            if answer.kind != Kind::Ok {
+                self.program = Some(program);
+                return Ok(Outcome::Fail(Cause { kind: CauseKind::Unreachable, ..answer.cause() }));
+            }
+            self.opened = true;
+        }
+        let (key, value) = action.asked();
+        let mut line = json!({"type": "invoke", "f": action.f(), "value": value});
+        if let Some(key) = key {
+            line["key"] = json!(key);
+        }
+        let (answer, line) = ask(&mut program, line, deadline).await?;
+        let outcome = match answer.kind {
+            Kind::Ok => match action.answered(answer.value.as_deref()) {
+                Ok(answered) if action.completed_by(&answered) => Outcome::Ok(answered),
+                Ok(_) => return Err(violation("answered another operation", &line)),
+                Err(error) => {
+                    return Err(violation(&format!("gave an answer that cannot be read ({error})"), &line));
+                }
+            },
+            Kind::Fail => Outcome::Fail(answer.cause()),
+            Kind::Info => Outcome::Info(answer.cause()),
+        };
+        self.program = Some(program);
+        Ok(outcome)
+    }
+
+    fn start(&mut self) -> Result<Program, Unanswered> {
+        self.opened = false;
+        let start = || Program::start(&self.launch.program, &*self.seat.place);
+        let pooled = self.stateless.then(|| self.pool.take(&self.seat.place)).flatten();
+        let mut program = match pooled {
+            Some(program) => program,
+            None => start().map_err(Unanswered::Silent)?,
+        };
+        // A spare, since a program is killed after each operation that it does not answer, and another takes long to start.
+        if self.stateless && !self.pool.has(&self.seat.place) {
+            self.pool.give(&self.seat.place, start().map_err(Unanswered::Silent)?);
+        }
+        program.log_to(self.seat.stderr.clone());
+        Ok(program)
+    }
+}
+
+/// Reads the first line of a program.
+async fn greet(program: &mut Program, deadline: Instant) -> Result<(), Unanswered> {
+    let line = program.exchange(b"", deadline).await?;
+    match serde_json::from_slice(&line) {
+        Ok(Hello::Hello { version: VERSION }) => {
+            program.greeted = true;
+            Ok(())
+        }
+        Ok(Hello::Hello { version }) => {
+            let text = format!("the client program speaks version {version}, and duress speaks {VERSION}");
+            Err(Unanswered::Silent(RequestError::definite(CauseKind::Rejected, text)))
+        }
+        Err(_) => Err(violation("did not begin with {\"type\":\"hello\",\"version\":1}, but", &line)),
+    }
+}
+
+/// Sends a request under the next number, and returns its answer, with the line that it is in.
+async fn ask(
+    program: &mut Program,
+    mut request: serde_json::Value,
+    deadline: Instant,
+) -> Result<(Answer, Vec<u8>), Unanswered> {
+    program.id += 1;
+    request["id"] = json!(program.id);
+    let line = program.exchange(format!("{request}\n").as_bytes(), deadline).await?;
+    let answer: Answer = serde_json::from_slice(&line)
+        .map_err(|error| violation(&format!("wrote a line that is not an answer ({error})"), &line))?;
+    if answer.id != program.id {
+        let what = format!("answered request {} when it was asked {}", answer.id, program.id);
+        return Err(violation(&what, &line));
+    }
+    Ok((answer, line.to_vec()))
+}
+
+#[async_trait]
+impl<A: Spoken> Client<A> for ExecClient {
+    async fn invoke(&mut self, action: &A) -> Outcome<A> {
+        match self.request(action).await {
+            Ok(outcome) => outcome,
+            Err(Unanswered::Silent(failure)) => Outcome::failed(action, failure),
+            Err(Unanswered::Violation(text)) => Outcome::Info(Cause::new(CauseKind::Unreadable, text)),
+        }
+    }
+
+    async fn warm_up(&mut self) {
+        // A client with a state of its own must not leave its program to another.
+        if self.stateless
+            && let Ok(mut program) = self.start()
+            && greet(&mut program, Instant::now() + HELLO_WITHIN).await.is_ok()
+        {
+            self.program = Some(program);
+        }
+    }
+}
+
+impl Drop for ExecClient {
+    fn drop(&mut self) {
+        if let Some(program) = self.program.take()
+            && self.stateless
+        {
+            self.pool.give(&self.seat.place, program);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A running client program: its lines, and its end.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::{Instant, timeout_at};
+
+use crate::outcome::{CauseKind, RequestError};
+use crate::place::{ClientProgram, Place};
+
+/// A line longer than this, in bytes, is taken for garbage.
+const LINE_BYTES_MAX: usize = 16 << 20;
+/// This much of what the programs of one process slot write to their standard error is kept.
+const ERROR_BYTES_KEPT: u64 = 1 << 20;
+
+/// What to start, and with what it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// The program.
+    pub(crate) program: ClientProgram,
+    /// Every node with its address, as the program is told.
+    pub(crate) nodes: Vec<(String, String)>,
+}
+
+/// A client program that runs. Dropping it kills it, and everything that it started.
+pub(super) struct Program {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+    read: BytesMut,
+    errors: Errors,
+    started: Instant,
+    /// Whether it has said hello.
+    pub(super) greeted: bool,
+    /// The number of the latest request.
+    pub(super) id: u64,
+}
+
+/// Why there is no line.
+pub(super) enum NoLine {
+    /// No answer, or the end of the program.
+    Silent(RequestError),
+    /// Output that is not a line of the protocol.
+    Garbage(Vec<u8>),
+}
+
+impl Program {
+    /// Starts it.
+    pub(super) fn start(program: &ClientProgram, place: &dyn Place) -> Result<Self, RequestError> {
+        let failed = |cause: io::Error| {
+            let text = format!("cannot start the client program {}: {cause}", program.program.display());
+            RequestError::definite(CauseKind::Rejected, text)
+        };
+        let mut child = place.spawn(program).map_err(failed)?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(input), Some(output), Some(pipe)) = pipes else {
+            return Err(failed(io::ErrorKind::BrokenPipe.into()));
+        };
+        let errors = Errors { pipe: Some(pipe), file: None };
+        let (read, started) = (BytesMut::new(), Instant::now());
+        Ok(Self { child, input, output, read, errors, started, greeted: false, id: 0 })
+    }
+
+    /// When it was started.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Its standard error is appended to `file` from now on.
+    pub(super) fn log_to(&mut self, file: Option<PathBuf>) {
+        self.errors.file = file;
+    }
+
+    /// Returns what it has written without having been asked.
+    pub(super) fn unasked(&mut self) -> Option<Vec<u8>> {
+        let mut bytes = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(())) = Pin::new(&mut self.output).poll_read(&mut cx, &mut buffer) {
+            self.read.extend_from_slice(buffer.filled());
+        }
+        (!self.read.is_empty()).then(|| self.read.to_vec())
+    }
+
+    /// Sends `line`, which may be empty, and returns the line that comes back.
+    ///
+    /// # Errors
+    /// [`NoLine`]: definite if not one byte was accepted by the program's pipe.
+    pub(super) async fn exchange(&mut self, line: &[u8], deadline: Instant) -> Result<BytesMut, NoLine> {
+        let Self { input, output, read, errors, .. } = self;
+        let sent = AtomicUsize::new(0);
+        let send = async {
+            while sent.load(Ordering::Relaxed) < line.len() {
+                let more = input.write(&line[sent.load(Ordering::Relaxed)..]).await?;
+                sent.fetch_add(more, Ordering::Relaxed);
+            }
+            Ok::<(), io::Error>(())
+        };
+        let receive = async {
+            let mut seen = 0;
+            loop {
+                if let Some(at) = read[seen..].iter().position(|byte| *byte == b'\n') {
+                    return Ok(Some(seen + at));
+                }
+                seen = read.len();
+                if seen > LINE_BYTES_MAX {
+                    return Ok(None);
+                }
+                if output.read_buf(read).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
+            }
+        };
+        let both = async { tokio::try_join!(send, receive).map(|((), at)| at) };
+        let exchange = async {
+            tokio::select! {
+                ended = both => ended,
+                () = errors.keep() => unreachable!("it keeps on until it is dropped"),
+            }
+        };
+        let (kind, text) = match timeout_at(deadline, exchange).await {
+            Ok(Ok(Some(at))) => {
+                let line = read.split_to(at);
+                read.advance(1);
+                // One line was asked for: what follows answers nothing, and the line cannot be trusted.
+                if !read.is_empty() {
+                    let both = [&line[..], b"\n", &read[..]].concat();
+                    return Err(NoLine::Garbage(both));
+                }
+                return Ok(line);
+            }
+            Ok(Ok(None)) => return Err(NoLine::Garbage(read.to_vec())),
+            Ok(Err(cause)) if cause.kind() == io::ErrorKind::UnexpectedEof && !read.is_empty() => {
+                return Err(NoLine::Garbage(read.to_vec()));
+            }
+            Ok(Err(_)) => (CauseKind::ConnectionLost, "the client program ended, or closed its pipes"),
+            Err(_) => (CauseKind::Timeout, "the client program gave no answer in time"),
+        };
+        Err(NoLine::Silent(match sent.into_inner() {
+            0 => RequestError::definite(kind, text),
+            _ => RequestError::open(kind, text),
+        }))
+    }
+
+    /// Tells it that its client has ended; returns whether it was told.
+    fn close(&mut self) -> bool {
+        let line = b"{\"type\":\"close\"}\n";
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(Pin::new(&mut self.input).poll_write(&mut cx, line), Poll::Ready(Ok(sent)) if sent == line.len())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.errors.keep_what_is_there();
+        // The group, since a shell's children outlive the shell.
+        if let Some(group) = self.child.id() {
+            duress_arena::kill_group(group);
+        }
+    }
+}
+
+/// The standard error of a program.
+struct Errors {
+    pipe: Option<ChildStderr>,
+    file: Option<PathBuf>,
+}
+
+impl Errors {
+    /// Reads what is written, and keeps it. Does not end by itself.
+    async fn keep(&mut self) {
+        let mut bytes = vec![0; 4096];
+        loop {
+            let read = match &mut self.pipe {
+                Some(pipe) => pipe.read(&mut bytes).await.unwrap_or(0),
+                None => std::future::pending().await,
+            };
+            match read {
+                0 => self.pipe = None,
+                _ => self.append(&bytes[..read]),
+            }
+        }
+    }
+
+    /// Keeps what was written and not read yet, as far as the pipe holds it.
+    fn keep_what_is_there(&mut self) {
+        let mut bytes = vec![0; 65_536];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Some(pipe) = &mut self.pipe
+            && let Poll::Ready(Ok(())) = Pin::new(pipe).poll_read(&mut cx, &mut buffer)
+        {
+            let read = buffer.filled().to_vec();
+            self.append(&read);
+        }
+    }
+
+    fn append(&self, bytes: &[u8]) {
+        let Some(path) = self.file.as_ref().filter(|_| !bytes.is_empty()) else { return };
+        let append = || {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+            let left = ERROR_BYTES_KEPT.saturating_sub(file.metadata()?.len());
+            let kept = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+            file.write_all(&bytes[..kept])
+        };
+        // It helps a reader, and decides nothing: a full disk must not end the operation.
+        let _: io::Result<()> = append();
+    }
+}
+
+fn same(one: &Arc<dyn Place>, other: &Arc<dyn Place>) -> bool {
+    std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
+}
+
+/// A program without a client.
+struct Idle {
+    place: Arc<dyn Place>,
+    program: Program,
+}
+
+/// Programs whose clients have ended, for other clients of the same host: an interpreter takes long to start.
+#[derive(Clone, Default)]
+pub(crate) struct Pool {
+    idle: Arc<Mutex<Vec<Idle>>>,
+}
+
+impl Pool {
+    /// Returns an idle program of `place`.
+    pub(super) fn take(&self, place: &Arc<dyn Place>) -> Option<Program> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = idle.iter().position(|idle| same(&idle.place, place))?;
+        // The one that has waited longest, so that all are used in turn.
+        Some(idle.remove(at).program)
+    }
+
+    /// Whether there is an idle program of `place`.
+    pub(super) fn has(&self, place: &Arc<dyn Place>) -> bool {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.iter().any(|idle| same(&idle.place, place))
+    }
+
+    /// Takes a program whose client at `place` has ended.
+    pub(super) fn give(&self, place: &Arc<dyn Place>, mut program: Program) {
+        if !program.greeted || program.close() {
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(Idle { place: Arc::clone(place), program });
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What the types of a manifest do not say: names, and keys that depend on each other.
+
+use std::collections::BTreeSet;
+
+use duress_settings::{Offer, hint, nearest};
+
+use super::clients::{known, supports};
+use super::document::{Document, Promises, Protocol, Ready, Status};
+use super::launch::is_signal;
+use super::problem::Problem;
+use super::promise::{WORKLOADS, named};
+
+/// Checks `document`, which offers `offer`.
+pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
+    name(&["name"], &document.name)?;
+    if document.roles.is_empty() {
+        return Err(Problem::at(["role"], "a system has at least one [[role]]"));
+    }
+    let mut seen = BTreeSet::new();
+    for (at, role) in document.roles.iter().enumerate() {
+        let at = at.to_string();
+        let wrong = |key: &str, text: &str| Err(Problem::at(["role", &at, key], text));
+        name(&["role", &at, "name"], &role.name)?;
+        if !seen.insert(&role.name) {
+            return wrong("name", "another role has this name");
+        }
+        if role.nodes == Some(0) {
+            return wrong(
+                "nodes",
+                "a role has at least one node (without `nodes` it has those that are left)",
+            );
+        }
+        if role.command.list().is_empty() {
+            return wrong("command", "a command has at least the name of a program");
+        }
+        if let Some(signal) = role.stop_signal.as_deref().filter(|signal| !is_signal(signal)) {
+            return wrong(
+                "stop-signal",
+                &format!("there is no signal \"{signal}\": write SIGTERM or SIGINT"),
+            );
+        }
+        if let Some(name) = role.files.keys().find(|name| name.contains('/') || name.starts_with('.')) {
+            return wrong("files", &format!("\"{name}\" is not the plain name of a file"));
+        }
+        ready(&["role", &at, "ready"], role.ready.as_ref())?;
+        status(&["role", &at, "status"], role.status.as_ref())?;
+    }
+    if document.roles.iter().filter(|role| role.nodes.is_none()).count() > 1 {
+        return Err(Problem::at(
+            ["role"],
+            "only one role may be without `nodes`: it has those that are left",
+        ));
+    }
+    if !document.roles.iter().any(|role| role.clients) {
+        return Err(Problem::at(["role"], "clients speak to the nodes of at least one role"));
+    }
+    ready(&["ready"], Some(&document.ready))?;
+    status(&["status"], document.status.as_ref())?;
+    client(document)?;
+    promises(&["promise"], &document.promise)?;
+    for (mode, table) in &document.modes {
+        name(&["modes", mode], mode)?;
+        promises(&["modes", mode, "promise"], &table.promise)?;
+    }
+    for option in &offer.options {
+        let values = &document.options[&option.name].promise;
+        for (value, table) in values {
+            if !option.values.accept(value) {
+                let text = format!("\"{value}\" is none of its values: {}", option.values);
+                return Err(Problem::at(["options", &option.name, "promise", value], text));
+            }
+            promises(&["options", &option.name, "promise", value], table)?;
+        }
+        if let Some(mode) =
+            option.modes.iter().find(|name| !offer.modes.iter().any(|mode| mode.name == **name))
+        {
+            return Err(Problem::at(
+                ["options", &option.name, "modes"],
+                format!("there is no mode \"{mode}\""),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn problem(at: &[&str], text: impl std::fmt::Display) -> Problem {
+    Problem { at: at.iter().map(|key| (*key).to_owned()).collect(), text: text.to_string() }
+}
+
+/// Names are parts of file names, and of words of the command line.
+fn name(at: &[&str], name: &str) -> Result<(), Problem> {
+    let fits = name.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && name.len() <= 40
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
+    match fits {
+        true => Ok(()),
+        false => Err(problem(
+            at,
+            format!("\"{name}\" is not a name: lower-case letters, digits and -, at most 40"),
+        )),
+    }
+}
+
+fn promises(at: &[&str], table: &Promises) -> Result<(), Problem> {
+    for (workload, promise) in table {
+        let at: Vec<&str> = at.iter().copied().chain([workload.as_str()]).collect();
+        if !WORKLOADS.contains(&workload.as_str()) {
+            let hint = hint(nearest(workload, &WORKLOADS));
+            let text = format!("unknown workload \"{workload}\"{hint}; known: {}", WORKLOADS.join(", "));
+            return Err(problem(&at, text));
+        }
+        if named(workload, promise).is_none() {
+            let objects = "linearizable, stale-reads";
+            let messages = "exactly-once, at-least-once, at-most-once, best-effort";
+            let known =
+                if matches!(workload.as_str(), "register" | "set" | "counter") { objects } else { messages };
+            return Err(problem(&at, format!("{workload} cannot be \"{promise}\"; it can be: {known}")));
+        }
+    }
+    Ok(())
+}
+
+fn ready(at: &[&str], ready: Option<&Ready>) -> Result<(), Problem> {
+    let Some(ready) = ready else { return Ok(()) };
+    if ready.contains.is_some() && ready.http.is_none() && ready.command.is_none() {
+        return Err(problem(
+            at,
+            "`contains` is about the answer of `http` or `command`, and there is neither",
+        ));
+    }
+    if ready.command.as_ref().is_some_and(|command| command.list().is_empty()) {
+        return Err(problem(at, "a command has at least the name of a program"));
+    }
+    Ok(())
+}
+
+fn status(at: &[&str], status: Option<&Status>) -> Result<(), Problem> {
+    let Some(status) = status else { return Ok(()) };
+    let ways = [status.http.is_some(), status.command.is_some(), status.log.is_some()];
+    let asked = status.http.is_some() || status.command.is_some();
+    if ways.into_iter().filter(|way| *way).count() != 1 {
+        return Err(problem(at, "the status comes from one of `http`, `command` and `log`"));
+    }
+    if asked && status.role.is_none() && status.leader.is_none() {
+        return Err(problem(
+            at,
+            "say where the `role`, or the `leader`, is in the answer: \"/leader\" or \"role:\"",
+        ));
+    }
+    Ok(())
+}
+
+fn client(document: &Document) -> Result<(), Problem> {
+    let client = &document.client;
+    let wrong = |key: &str, text: &str| Err(Problem::at(["client", key], text));
+    match (client.protocol, client.command.as_ref().map(|command| command.list().len())) {
+        (Protocol::Exec, None) => return wrong("protocol", "exec needs the `command` of a client program"),
+        (Protocol::Exec, Some(0)) => return wrong("command", "a command has at least the name of a program"),
+        (Protocol::Exec, Some(_)) | (_, None) => {}
+        (_, Some(_)) => return wrong("command", "only clients of protocol exec have a command"),
+    }
+    let tables = [
+        ("register", client.register.is_some()),
+        ("set", client.set.is_some()),
+        ("counter", client.counter.is_some()),
+    ];
+    let given: Vec<&str> = tables.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+    if client.protocol == Protocol::Http {
+        if given.is_empty() {
+            return wrong(
+                "protocol",
+                "http needs at least one of the tables [client.register], [client.set], [client.counter]",
+            );
+        }
+    } else if let Some(table) = given.first() {
+        return wrong(table, "only clients of protocol http have requests");
+    }
+    for name in client.speaks.iter().flatten() {
+        let known = known(client.protocol);
+        if !supports(client, name) {
+            let hint = hint(nearest(name, known));
+            return wrong(
+                "speaks",
+                &format!("these clients do not speak \"{name}\"{hint}; they can: {}", known.join(", ")),
+            );
+        }
+    }
+    if client.speaks.as_ref().is_some_and(Vec::is_empty) {
+        return wrong("speaks", "clients speak at least one vocabulary");
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The clients of a manifest, by protocol and vocabulary.
+
+use std::sync::Arc;
+
+use duress_history::Payload;
+use duress_history::counter::Counter;
+use duress_history::log::Log;
+use duress_history::register::Register;
+use duress_history::set::Set;
+use duress_history::table::Table;
+use duress_settings::{Settings, SettingsError};
+
+use super::document::{ClientTable, Protocol, Words};
+use super::http_client::{HttpClient, Requests};
+use super::launch::{Command, command};
+use super::template::{Scene, TemplateError, render_values};
+use crate::client::{Addresses, Client, Clients};
+use crate::exec::{ExecClient, Launch, Pool, Spoken};
+use crate::kafka::{Acks, ClientOptions, Committing, Idempotence};
+use crate::place::ClientProgram;
+use crate::{etcd, kafka, store};
+
+/// Returns the vocabularies that clients of a protocol can speak.
+pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Exec => &["register", "set", "counter", "log", "table"],
+        Protocol::Http | Protocol::Resp | Protocol::Etcd => &["register", "set", "counter"],
+        Protocol::Kafka => &["log", "table"],
+    }
+}
+
+/// Whether the clients can speak a vocabulary.
+pub(super) fn supports(client: &ClientTable, vocabulary: &str) -> bool {
+    let requests = match vocabulary {
+        "register" => client.register.is_some(),
+        "set" => client.set.is_some(),
+        "counter" => client.counter.is_some(),
+        _ => false,
+    };
+    known(client.protocol).contains(&vocabulary) && (client.protocol != Protocol::Http || requests)
+}
+
+/// Returns the vocabularies that the clients speak.
+pub(super) fn vocabularies(client: &ClientTable) -> Vec<String> {
+    match (&client.speaks, client.protocol) {
+        (Some(speaks), _) => speaks.clone(),
+        (None, Protocol::Exec) => vec!["register".to_owned()],
+        (None, protocol) => {
+            let known = known(protocol).iter().filter(|name| supports(client, name));
+            known.map(|name| (*name).to_owned()).collect()
+        }
+    }
+}
+
+/// Why clients cannot be made.
+pub(super) enum ClientsError {
+    Template(TemplateError),
+    Settings(SettingsError),
+}
+
+impl From<TemplateError> for ClientsError {
+    fn from(error: TemplateError) -> Self {
+        Self::Template(error)
+    }
+}
+
+/// Returns the clients of a cluster.
+pub(super) fn clients(
+    client: &ClientTable,
+    scene: &Scene<'_>,
+    address: Addresses,
+    settings: &Settings,
+) -> Result<Clients, ClientsError> {
+    let clients = match client.protocol {
+        Protocol::Exec => {
+            let words = client.command.as_ref().map(Words::list).unwrap_or_default();
+            let Command { program, args } = command(scene, &words)?;
+            let env = render_values(scene, &client.env)?;
+            let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            let nodes = scene.topology.nodes.iter().zip(scene.roles);
+            let launch = Arc::new(Launch {
+                program: ClientProgram { program, args, env, cwd: Some(scene.folder.to_owned()) },
+                nodes: nodes
+                    .map(|(node, (_, port))| (node.name.to_string(), node.at(*port).to_string()))
+                    .collect(),
+            });
+            let clients =
+                exec::<Counter>(exec::<Set>(exec::<Register>(Clients::default(), &launch), &launch), &launch);
+            exec::<Table>(exec::<Log>(clients, &launch), &launch)
+        }
+        Protocol::Http => {
+            let requests = Arc::new(Requests::new(client));
+            let clients = http::<Register>(Clients::default(), &address, &requests);
+            http::<Counter>(http::<Set>(clients, &address, &requests), &address, &requests)
+        }
+        Protocol::Resp => store::clients(address),
+        Protocol::Etcd => etcd::clients(address, etcd::ReadLevel::Linearizable),
+        Protocol::Kafka => kafka::clients(address, kafka_options(settings).map_err(ClientsError::Settings)?),
+    };
+    let speaks = vocabularies(client);
+    Ok(clients.only(|name| speaks.iter().any(|known| known == name)))
+}
+
+fn exec<A: Spoken>(clients: Clients, launch: &Arc<Launch>) -> Clients {
+    let (launch, pool) = (Arc::clone(launch), Pool::default());
+    clients.with::<A>(move |seat| Ok(Box::new(ExecClient::new::<A>(seat, Arc::clone(&launch), pool.clone()))))
+}
+
+fn http<A: Payload + Sync + 'static>(
+    clients: Clients,
+    address: &Addresses,
+    requests: &Arc<Requests>,
+) -> Clients
+where
+    HttpClient: Client<A>,
+{
+    let (address, requests) = (Arc::clone(address), Arc::clone(requests));
+    clients.with::<A>(move |seat| {
+        Ok(Box::new(HttpClient::new(address(&seat.node)?, seat, Arc::clone(&requests))))
+    })
+}
+
+/// Returns how Kafka's clients send and consume: by the options of these names, where the manifest has them.
+fn kafka_options(settings: &Settings) -> Result<ClientOptions, SettingsError> {
+    fn word<T: serde::de::DeserializeOwned>(
+        settings: &Settings,
+        name: &str,
+        usual: T,
+    ) -> Result<T, SettingsError> {
+        settings.option(name).map_or(Ok(usual), |_| settings.word(name))
+    }
+    Ok(ClientOptions {
+        acks: word(settings, "acks", Acks::All)?,
+        idempotence: word(settings, "idempotent", Idempotence::Off)?,
+        retries: settings.option("retries").map_or(Ok(0), |_| settings.whole("retries"))?,
+        committing: word(settings, "commit", Committing::After)?,
+    })
+}

@@ -1,0 +1,310 @@
+//! A cluster of a system that a manifest describes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use duress_arena::ProcessSpec;
+use duress_history::{ClockBound, NodeId, Promise};
+use duress_settings::{Settings, SettingsError, duration};
+
+use super::clients::{self, ClientsError};
+use super::document::{Document, Protocol, Ready, RoleTable, Status};
+use super::probe::{self, Asked};
+use super::problem::Problem;
+use super::template::{Scene, TemplateError, render_values};
+use super::{launch, layout, promise};
+use crate::client::Clients;
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
+use crate::kafka::{NewTopic, create_topics};
+use crate::outcome::{CauseKind, RequestError};
+use crate::place::Place;
+use crate::setup::{Keeps, Setup};
+use crate::topology::{NodeFiles, Topology};
+
+/// The replicas of each partition of a topic that a workload asks for, if there are as many nodes.
+const REPLICAS: u16 = 3;
+
+/// A cluster of a system that a manifest describes.
+pub(super) struct ManifestCluster {
+    document: Arc<Document>,
+    folder: PathBuf,
+    settings: Settings,
+    topology: Topology,
+    /// Each node's role, as a place in the manifest's list.
+    roles: Vec<usize>,
+    /// Each node's role and port.
+    places: Vec<(String, u16)>,
+    time_outs: TimeOuts,
+    clock_bound: Option<ClockBound>,
+    ready_bound: Duration,
+    recovery_bound: Duration,
+    clients: Clients,
+    /// The files of each node, as it was described: readiness and status by log read them.
+    files: Mutex<BTreeMap<NodeId, NodeFiles>>,
+}
+
+impl ManifestCluster {
+    pub(super) fn new(
+        document: Arc<Document>,
+        folder: &Path,
+        settings: &Settings,
+        topology: &Topology,
+    ) -> Result<Self, SettingsError> {
+        let unfit = |reason: String| SettingsError::Unfit { owner: document.name.clone(), reason };
+        let roles = layout::assign(&document, topology.nodes.len()).map_err(unfit)?;
+        let place = |role: &usize| {
+            let role = &document.roles[*role];
+            (role.name.clone(), role.port.unwrap_or(document.port))
+        };
+        let places: Vec<(String, u16)> = roles.iter().map(place).collect();
+        let scene =
+            Scene { topology, roles: &places, settings, folder, node: None, places: None, operation: &[] };
+        let time = |text: &str| -> Result<Duration, SettingsError> {
+            let complete = scene.render(text).map_err(|error| unfit(error.to_string()))?;
+            duration(&complete).map_err(|error| unfit(error.to_string()))
+        };
+        let given = |text: &Option<String>| text.as_deref().map(time).transpose();
+        let usual = TimeOuts::default();
+        let time_outs = TimeOuts {
+            election: given(&document.time_outs.election)?.unwrap_or(usual.election),
+            session: given(&document.time_outs.session)?,
+            lease: given(&document.time_outs.lease)?,
+        };
+        let of_mode = document.modes.get(&settings.mode).and_then(|mode| mode.clock_bound.as_ref());
+        let clock_bound = of_mode.or(document.clock_bound.as_ref());
+        let clock_bound = clock_bound
+            .map(|bound| Ok(ClockBound { lease: time(&bound.lease)?, slack: time(&bound.slack)? }))
+            .transpose()?;
+        let mut ready_bound = given(&document.ready.deadline)?.unwrap_or(Duration::from_secs(60));
+        for ready in document.roles.iter().filter_map(|role| role.ready.as_ref()) {
+            ready_bound = ready_bound.max(given(&ready.deadline)?.unwrap_or_default());
+        }
+        let (nodes, ports) = (topology.clone(), places.clone());
+        let address = Arc::new(move |node: &NodeId| {
+            let at = nodes.nodes.iter().position(|known| known.name == *node);
+            nodes.address(node, at.map_or(0, |at| ports[at].1))
+        });
+        let clients =
+            clients::clients(&document.client, &scene, address, settings).map_err(|error| match error {
+                ClientsError::Template(error) => unfit(error.to_string()),
+                ClientsError::Settings(error) => error,
+            })?;
+        let recovery_bound = given(&document.recovery)?.unwrap_or(Duration::from_secs(15));
+        Ok(Self {
+            folder: folder.to_owned(),
+            settings: settings.clone(),
+            topology: topology.clone(),
+            files: Mutex::default(),
+            document,
+            roles,
+            places,
+            time_outs,
+            clock_bound,
+            ready_bound,
+            recovery_bound,
+            clients,
+        })
+    }
+
+    fn scene<'a>(&'a self, node: usize, files: Option<&'a NodeFiles>) -> Scene<'a> {
+        Scene {
+            topology: &self.topology,
+            roles: &self.places,
+            settings: &self.settings,
+            folder: &self.folder,
+            node: Some(node),
+            places: files.map(|files| (files.data.as_path(), launch::home(files))),
+            operation: &[],
+        }
+    }
+
+    fn place(&self, node: &NodeId) -> Result<usize, crate::topology::UnknownNode> {
+        self.topology.node(node)?;
+        Ok(self.topology.nodes.iter().position(|known| known.name == *node).unwrap_or_default())
+    }
+
+    fn role(&self, node: usize) -> &RoleTable {
+        &self.document.roles[self.roles[node]]
+    }
+
+    /// Returns how a node of a role is ready: by the role's own table, or else by that of all nodes that clients speak to.
+    fn readiness<'a>(&'a self, role: &'a RoleTable) -> Option<&'a Ready> {
+        role.ready.as_ref().or(role.clients.then_some(&self.document.ready))
+    }
+
+    /// Returns how a node of a role reports its status, likewise.
+    fn status_of<'a>(&'a self, role: &'a RoleTable) -> Option<&'a Status> {
+        role.status.as_ref().or(self.document.status.as_ref().filter(|_| role.clients))
+    }
+
+    /// Completes every template once, and returns the first that cannot be.
+    pub(super) fn try_out(&self) -> Result<(), Problem> {
+        let nowhere = PathBuf::from("/nowhere");
+        let files = NodeFiles { data: nowhere.clone(), stdout: nowhere.clone(), stderr: nowhere };
+        for (node, role_at) in self.roles.iter().enumerate() {
+            let (role, at) = (self.role(node), role_at.to_string());
+            let scene = self.scene(node, Some(&files));
+            let in_role = |key: &'static str| {
+                let at = at.clone();
+                move |error: TemplateError| Problem::at(["role", &at, key], error)
+            };
+            launch::command(&scene, &role.command.list()).map_err(in_role("command"))?;
+            launch::files(&scene, role).map_err(in_role("files"))?;
+            render_values(&scene, &role.env).map_err(in_role("env"))?;
+            let ready = self.readiness(role);
+            for command in ready.iter().filter_map(|ready| ready.command.as_ref()) {
+                launch::command(&scene, &command.list())
+                    .map_err(|error| Problem::at(["ready", "command"], error))?;
+            }
+            for command in self.status_of(role).iter().filter_map(|status| status.command.as_ref()) {
+                launch::command(&scene, &command.list())
+                    .map_err(|error| Problem::at(["status", "command"], error))?;
+            }
+        }
+        let first = self.scene(0, None);
+        for (at, prepare) in self.document.prepares.iter().enumerate() {
+            let wrong = |error| Problem::at(["prepare", &at.to_string(), "command"], error);
+            launch::command(&first, &prepare.command.list()).map_err(wrong)?;
+        }
+        super::http_client::try_out(&self.document.client)
+    }
+
+    fn known_files(&self, node: &NodeId) -> Option<NodeFiles> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+    }
+}
+
+#[async_trait]
+impl Deployment for ManifestCluster {
+    fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    fn promise(&self, workload: &str) -> Promise {
+        promise::of(&self.document, &self.settings, workload)
+    }
+
+    fn serving(&self) -> Vec<NodeId> {
+        let nodes = self.topology.nodes.iter().enumerate();
+        nodes.filter(|(at, _)| self.role(*at).clients).map(|(_, node)| node.name.clone()).collect()
+    }
+
+    fn start_order(&self) -> Vec<Vec<NodeId>> {
+        layout::start_order(&self.document, &self.roles, &self.topology)
+    }
+
+    fn ready_bound(&self) -> Duration {
+        self.ready_bound
+    }
+
+    fn tolerates(&self) -> usize {
+        let of_mode = self.document.modes.get(&self.settings.mode).and_then(|mode| mode.tolerates.as_ref());
+        layout::tolerated(of_mode.or(self.document.tolerates.as_ref()), self.topology.nodes.len())
+    }
+
+    fn clock_bound(&self) -> Option<ClockBound> {
+        self.clock_bound
+    }
+
+    fn time_outs(&self) -> TimeOuts {
+        self.time_outs
+    }
+
+    fn roles(&self, _: &Setup) -> Vec<String> {
+        let alone =
+            |role: &&RoleTable| self.places.iter().filter(|(name, _)| *name == role.name).count() == 1;
+        self.document.roles.iter().filter(alone).map(|role| role.name.clone()).collect()
+    }
+
+    fn recovery_bound(&self) -> Duration {
+        self.recovery_bound
+    }
+
+    fn process(&self, node: &NodeId, files: &NodeFiles) -> Result<ProcessSpec, LaunchError> {
+        let at = self.place(node)?;
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(node.clone(), files.clone());
+        let (scene, role) = (self.scene(at, Some(files)), self.role(at));
+        let complete = |error: TemplateError| {
+            let owner = self.document.name.clone();
+            LaunchError::Settings(SettingsError::Unfit { owner, reason: error.to_string() })
+        };
+        launch::process(&scene, role, self.settings.programs.get(&role.name), files, complete)
+    }
+
+    async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
+        let at = self.place(node)?;
+        let (files, role) = (self.known_files(node), self.role(at));
+        let asked = Asked { scene: self.scene(at, files.as_ref()), files: files.as_ref(), from };
+        let usual = Ready::default();
+        let ready = probe::ready(self.readiness(role).unwrap_or(&usual), &asked, deadline).await;
+        ready.map_err(|(operation, failure)| NotReady::because(node, operation, failure))
+    }
+
+    async fn status(
+        &self,
+        node: &NodeId,
+        from: &dyn Place,
+        deadline: Duration,
+    ) -> Result<NodeStatus, NotReady> {
+        let at = self.place(node)?;
+        let (files, role) = (self.known_files(node), self.role(at));
+        let asked = Asked { scene: self.scene(at, files.as_ref()), files: files.as_ref(), from };
+        let mut status = match self.status_of(role) {
+            Some(status) => probe::status(status, &asked, deadline)
+                .await
+                .map_err(|failure| NotReady::because(node, "asking for its status", failure))?,
+            None => NodeStatus::default(),
+        };
+        for role in self.roles(&Setup::default()) {
+            let holder = self.places.iter().position(|(name, _)| *name == role);
+            status.roles.extend(holder.map(|at| (role, self.topology.nodes[at].name.clone())));
+        }
+        Ok(status)
+    }
+
+    async fn prepare(&self, setup: &Setup, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
+        let end = tokio::time::Instant::now() + deadline;
+        let first = &self.topology.nodes[0].name;
+        let asked = Asked { scene: self.scene(0, None), files: None, from };
+        for prepare in &self.document.prepares {
+            let ended = probe::run(&asked, &prepare.command.list(), end).await;
+            ended.map_err(|failure| {
+                NotReady::because(first, "a command that prepares the cluster", failure)
+            })?;
+        }
+        if setup.topics.is_empty() {
+            return Ok(());
+        }
+        if self.document.client.protocol != Protocol::Kafka {
+            // A client program is told the topic with each operation.
+            return Ok(());
+        }
+        let nodes = u16::try_from(self.topology.nodes.len()).unwrap_or(u16::MAX);
+        let topic = |topic: &crate::setup::Topic| NewTopic {
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            replication: REPLICAS.min(nodes),
+            config: match topic.keeps {
+                Keeps::Everything => BTreeMap::new(),
+                Keeps::Latest => BTreeMap::from([("cleanup.policy", "compact".to_owned())]),
+            },
+        };
+        let topics: Vec<NewTopic> = setup.topics.iter().map(topic).collect();
+        let nodes = self.topology.nodes.iter().zip(&self.places);
+        let brokers: Vec<_> = nodes.map(|(node, (_, port))| node.at(*port)).collect();
+        let made = create_topics(from, &brokers, &topics, end).await;
+        made.map_err(|failure| NotReady::because(first, "making the topics", failure))
+    }
+
+    fn clients(&self) -> &Clients {
+        &self.clients
+    }
+}
+
+/// Returns a failure that says what a template lacks.
+pub(super) fn incomplete(error: &TemplateError) -> RequestError {
+    RequestError::definite(CauseKind::Rejected, error.to_string())
+}

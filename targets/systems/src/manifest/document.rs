@@ -1,0 +1,336 @@
+//! A manifest as it is written: its tables and keys. `docs/manifest.md` explains each.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The whole manifest.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) summary: String,
+    #[serde(default)]
+    pub(super) install: Option<String>,
+    #[serde(default)]
+    pub(super) nodes: Option<usize>,
+    pub(super) port: u16,
+    #[serde(default)]
+    pub(super) tolerates: Option<Tolerates>,
+    #[serde(default)]
+    pub(super) recovery: Option<String>,
+    #[serde(rename = "role")]
+    pub(super) roles: Vec<RoleTable>,
+    #[serde(default)]
+    pub(super) ready: Ready,
+    #[serde(default)]
+    pub(super) status: Option<Status>,
+    #[serde(default, rename = "prepare")]
+    pub(super) prepares: Vec<Prepare>,
+    pub(super) client: ClientTable,
+    #[serde(default)]
+    pub(super) promise: Promises,
+    #[serde(default)]
+    pub(super) modes: BTreeMap<String, ModeTable>,
+    #[serde(default)]
+    pub(super) options: BTreeMap<String, OptionTable>,
+    #[serde(default)]
+    pub(super) time_outs: TimeOutTable,
+    #[serde(default)]
+    pub(super) clock_bound: Option<ClockBoundTable>,
+}
+
+/// Promises by workload, by their names on the command line.
+pub(super) type Promises = BTreeMap<String, String>;
+
+/// A kind of node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RoleTable {
+    pub(super) name: String,
+    /// How many; the rest if absent.
+    #[serde(default)]
+    pub(super) nodes: Option<usize>,
+    /// Those of a lower number start before.
+    #[serde(default)]
+    pub(super) start: u32,
+    /// Whether clients speak to its nodes.
+    #[serde(default = "yes")]
+    pub(super) clients: bool,
+    pub(super) command: Words,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) files: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) user: Option<String>,
+    #[serde(default)]
+    pub(super) stop_signal: Option<String>,
+    #[serde(default)]
+    pub(super) port: Option<u16>,
+    #[serde(default)]
+    pub(super) ready: Option<Ready>,
+    #[serde(default)]
+    pub(super) status: Option<Status>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A command line: a list of words, or a string of words between spaces.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string, or a list of strings")]
+pub(super) enum Words {
+    Line(String),
+    List(Vec<String>),
+}
+
+/// How many nodes may be lost.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a number of nodes, \"minority\" or \"all-but-one\"")]
+pub(super) enum Tolerates {
+    Nodes(usize),
+    Share(ToleratedShare),
+}
+
+/// How many nodes of all.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ToleratedShare {
+    Minority,
+    AllButOne,
+}
+
+/// What shows that a node takes part. All that is given must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Ready {
+    /// The port that must accept connections; the role's if absent.
+    #[serde(default)]
+    pub(super) port: Option<u16>,
+    #[serde(default)]
+    pub(super) http: Option<Page>,
+    #[serde(default)]
+    pub(super) command: Option<Words>,
+    #[serde(default)]
+    pub(super) log: Option<String>,
+    /// What the answer of `http`, or the output of `command`, must contain.
+    #[serde(default)]
+    pub(super) contains: Option<String>,
+    #[serde(default)]
+    pub(super) deadline: Option<String>,
+}
+
+/// A page that is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Page {
+    pub(super) path: String,
+    /// The role's port if absent.
+    #[serde(default)]
+    pub(super) port: Option<u16>,
+}
+
+/// How a node reports its role and its leader.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Status {
+    #[serde(default)]
+    pub(super) http: Option<Page>,
+    #[serde(default)]
+    pub(super) command: Option<Words>,
+    /// The latest line of output that contains one of these says the role.
+    #[serde(default)]
+    pub(super) log: Option<RoleLines>,
+    /// Where the role is in the answer.
+    #[serde(default)]
+    pub(super) role: Option<String>,
+    /// The words for the role of a leader.
+    #[serde(default)]
+    pub(super) leads: Option<Vec<String>>,
+    /// Where the leader's name or address is in the answer.
+    #[serde(default)]
+    pub(super) leader: Option<String>,
+    /// Where the term is in the answer.
+    #[serde(default)]
+    pub(super) term: Option<String>,
+}
+
+/// Parts of log lines that say a role.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RoleLines {
+    pub(super) leader: String,
+    pub(super) follower: String,
+}
+
+/// A command that prepares the cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Prepare {
+    pub(super) command: Words,
+}
+
+/// The clients: their protocol, or the user's program.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ClientTable {
+    pub(super) protocol: Protocol,
+    /// The program, for `exec`.
+    #[serde(default)]
+    pub(super) command: Option<Words>,
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    /// The vocabularies of operations; those of the protocol if absent.
+    #[serde(default)]
+    pub(super) speaks: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) register: Option<RegisterRequests>,
+    #[serde(default)]
+    pub(super) set: Option<AddRequests>,
+    #[serde(default)]
+    pub(super) counter: Option<AddRequests>,
+}
+
+/// A protocol that clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Protocol {
+    Exec,
+    Http,
+    Resp,
+    Etcd,
+    Kafka,
+}
+
+/// The requests of a register, over HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RegisterRequests {
+    pub(super) read: HttpRequest,
+    pub(super) write: HttpRequest,
+    #[serde(default)]
+    pub(super) cas: Option<HttpRequest>,
+}
+
+/// The requests of a set or a counter, over HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct AddRequests {
+    pub(super) read: HttpRequest,
+    pub(super) add: HttpRequest,
+}
+
+/// One request over HTTP, and the meaning of its answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct HttpRequest {
+    #[serde(default)]
+    pub(super) method: Option<String>,
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) body: String,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    /// Where the value is in the answer of a read; the whole body if absent.
+    #[serde(default)]
+    pub(super) value: Option<String>,
+    /// The statuses that say that it happened.
+    #[serde(default)]
+    pub(super) ok: Option<Vec<u16>>,
+    /// The statuses that say that there is no value.
+    #[serde(default)]
+    pub(super) absent: Vec<u16>,
+    /// The statuses that say that the comparison failed.
+    #[serde(default)]
+    pub(super) mismatch: Vec<u16>,
+    /// The statuses that say that it certainly did not happen.
+    #[serde(default)]
+    pub(super) fail: Vec<u16>,
+}
+
+/// A mode of operation.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ModeTable {
+    #[serde(default)]
+    pub(super) summary: String,
+    /// The first in this order is the default.
+    #[serde(default)]
+    pub(super) default: bool,
+    #[serde(default)]
+    pub(super) promise: Promises,
+    #[serde(default)]
+    pub(super) tolerates: Option<Tolerates>,
+    #[serde(default)]
+    pub(super) clock_bound: Option<ClockBoundTable>,
+}
+
+/// An option of the system.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct OptionTable {
+    #[serde(default)]
+    pub(super) summary: String,
+    pub(super) default: String,
+    #[serde(default)]
+    pub(super) values: Vec<String>,
+    #[serde(default)]
+    pub(super) min: Option<u64>,
+    #[serde(default)]
+    pub(super) max: Option<u64>,
+    #[serde(default)]
+    pub(super) drawn: Vec<String>,
+    #[serde(default)]
+    pub(super) modes: Option<Vec<String>>,
+    /// By value, the promises that differ.
+    #[serde(default)]
+    pub(super) promise: BTreeMap<String, Promises>,
+}
+
+/// The system's own time-outs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct TimeOutTable {
+    #[serde(default)]
+    pub(super) election: Option<String>,
+    #[serde(default)]
+    pub(super) session: Option<String>,
+    #[serde(default)]
+    pub(super) lease: Option<String>,
+}
+
+/// What the promise demands of clocks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ClockBoundTable {
+    pub(super) lease: String,
+    pub(super) slack: String,
+}
+
+impl Words {
+    /// Returns the words. Spaces within braces do not separate.
+    pub(super) fn list(&self) -> Vec<String> {
+        let line = match self {
+            Self::List(words) => return words.clone(),
+            Self::Line(line) => line,
+        };
+        let (mut words, mut word, mut depth) = (Vec::new(), String::new(), 0_usize);
+        for letter in line.chars() {
+            match letter {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if letter.is_whitespace() && depth == 0 {
+                words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+            } else {
+                word.push(letter);
+            }
+        }
+        words.extend((!word.is_empty()).then_some(word));
+        words
+    }
+}

@@ -1,0 +1,235 @@
+//! A system that a manifest describes: a TOML file with its roles, commands, clients and promises.
+//!
+//! `docs/manifest.md` explains every key; the schema lists them for editors, and finds the nearest one to an unknown.
+
+mod check;
+mod clients;
+mod cluster;
+mod document;
+mod http_client;
+mod launch;
+mod layout;
+mod probe;
+mod problem;
+mod promise;
+mod template;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
+
+use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
+use toml::de::DeTable;
+
+use self::cluster::ManifestCluster;
+use self::document::{Document, OptionTable};
+use self::problem::{Problem, SCHEMA, line, locate, unknown_key};
+use crate::deployment::Deployment;
+use crate::system::{Description, ManifestText, MissingSystem, System, USUAL_NODES, executable};
+use crate::topology::Topology;
+
+pub use self::problem::ManifestError;
+
+/// The file of a folder that holds a manifest.
+pub const FILE: &str = "duress.toml";
+
+/// The only mode of a manifest that lists none.
+const ONLY_MODE: &str = "default";
+
+/// A system that a manifest describes.
+#[derive(Debug)]
+pub struct Manifest {
+    text: ManifestText,
+    document: Arc<Document>,
+    description: Description,
+}
+
+impl Manifest {
+    /// Reads the manifest at `path`: a file, or a folder that holds it as [`FILE`].
+    ///
+    /// # Errors
+    /// [`ManifestError`], when it cannot be read.
+    pub fn read(path: &Path) -> Result<ManifestText, ManifestError> {
+        let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
+        let failed = |error: io::Error| ManifestError {
+            path: file.clone(),
+            line: None,
+            problem: format!(
+                "cannot read the manifest: {error} (`duress init FOLDER` writes one to begin with)"
+            ),
+        };
+        let text = fs::read_to_string(&file).map_err(failed)?;
+        Ok(ManifestText { path: fs::canonicalize(&file).map_err(failed)?, text })
+    }
+
+    /// Returns the system that `manifest` describes.
+    ///
+    /// # Errors
+    /// [`ManifestError`], with the line of the first problem.
+    pub fn parse(manifest: &ManifestText) -> Result<Self, ManifestError> {
+        let ManifestText { path, text } = manifest;
+        let at = |place: Option<usize>, problem: String| ManifestError {
+            path: path.clone(),
+            line: place.map(|place| line(text, place)),
+            problem,
+        };
+        let wrong =
+            |error: &toml::de::Error| at(error.span().map(|span| span.start), error.message().to_owned());
+        let table = DeTable::parse(text).map_err(|error| wrong(&error))?;
+        if let Some((span, problem)) = unknown_key(table.get_ref()) {
+            return Err(at(Some(span.start), problem));
+        }
+        let document: Document = toml::from_str(text).map_err(|error| wrong(&error))?;
+        let located = |problem: Problem| at(locate(table.get_ref(), &problem.at), problem.text);
+        let offer = offer(&document).map_err(located)?;
+        check::check(&document, &offer).map_err(located)?;
+        let description = Description {
+            name: document.name.clone(),
+            summary: document.summary.clone(),
+            vocabularies: clients::vocabularies(&document.client),
+            scenarios: BTreeMap::new(),
+            nodes: usual_nodes(&document),
+            offer,
+        };
+        let manifest = Self { text: manifest.clone(), document: Arc::new(document), description };
+        manifest.try_out().map_err(located)?;
+        Ok(manifest)
+    }
+
+    /// Returns the JSON Schema of manifests.
+    #[must_use]
+    pub fn schema() -> &'static str {
+        SCHEMA
+    }
+
+    fn folder(&self) -> &Path {
+        self.text.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Completes every template of every mode once, so that a mistake in one is found before anything starts.
+    fn try_out(&self) -> Result<(), Problem> {
+        for mode in &self.description.offer.modes {
+            let request = duress_settings::Request {
+                mode: Some(mode.name.clone()),
+                nodes: self.description.nodes,
+                ..Default::default()
+            };
+            let nowhere = |error: SettingsError| Problem { at: Vec::new(), text: error.to_string() };
+            let settings = self.resolve(&request).map_err(nowhere)?;
+            let topology = layout::example(self.description.nodes);
+            let cluster = self.cluster(&settings, &topology).map_err(nowhere)?;
+            cluster.try_out()?;
+        }
+        Ok(())
+    }
+
+    fn cluster(&self, settings: &Settings, topology: &Topology) -> Result<ManifestCluster, SettingsError> {
+        ManifestCluster::new(Arc::clone(&self.document), self.folder(), settings, topology)
+    }
+}
+
+impl System for Manifest {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn manifest(&self) -> Option<&ManifestText> {
+        Some(&self.text)
+    }
+
+    fn available(&self, programs: &BTreeMap<String, PathBuf>) -> Result<(), MissingSystem> {
+        let name = &self.description.name;
+        for program in programs.values() {
+            executable(name, program)?;
+        }
+        let replaced = |role: &str| programs.contains_key(role);
+        let roles = self.document.roles.iter().filter(|role| !replaced(&role.name));
+        let roles = roles.map(|role| &role.command);
+        for command in roles.chain(&self.document.client.command) {
+            let words = command.list();
+            // A template in its place is completed later.
+            let Some(program) = words.first().filter(|program| !program.contains('{')) else { continue };
+            if launch::find(self.folder(), program).is_none() {
+                return Err(MissingSystem {
+                    system: name.clone(),
+                    reason: format!("no program \"{program}\""),
+                    remedy: match &self.document.install {
+                        Some(install) => format!("install it: {install}"),
+                        None => "install it, or name another with --program".to_owned(),
+                    },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
+        Ok(Arc::new(self.cluster(settings, topology)?))
+    }
+}
+
+/// Returns the number of nodes of a run that does not say it.
+fn usual_nodes(document: &Document) -> usize {
+    let fixed: usize = document.roles.iter().filter_map(|role| role.nodes).sum();
+    let open = document.roles.iter().any(|role| role.nodes.is_none());
+    document.nodes.unwrap_or(if open { USUAL_NODES.max(fixed + 1) } else { fixed })
+}
+
+fn offer(document: &Document) -> Result<Offer, Problem> {
+    let mut modes: Vec<(&String, _)> = document.modes.iter().collect();
+    modes.sort_by_key(|(_, mode)| !mode.default);
+    let mode = |name: &str, summary: &str| Mode {
+        name: name.to_owned(),
+        summary: summary.to_owned(),
+        promises: promise::words(document, name),
+    };
+    let mut modes: Vec<Mode> = modes.into_iter().map(|(name, table)| mode(name, &table.summary)).collect();
+    if modes.is_empty() {
+        modes.push(mode(ONLY_MODE, "as the manifest has it"));
+    }
+    let all: Vec<String> = modes.iter().map(|mode| mode.name.clone()).collect();
+    let options = document.options.iter().map(|(name, option)| option_spec(name, option, &all));
+    Ok(Offer {
+        options: options.collect::<Result<_, _>>()?,
+        modes,
+        bugs: Vec::new(),
+        programs: document.roles.iter().map(|role| role.name.clone()).collect(),
+    })
+}
+
+fn option_spec(name: &str, option: &OptionTable, modes: &[String]) -> Result<OptionSpec, Problem> {
+    let values = match (&option.values[..], option.min, option.max) {
+        ([], None, None) => {
+            let needs = "an option has values, or min and max";
+            return Err(Problem::at(["options", name], needs));
+        }
+        ([], min, max) => Values::Whole { min: min.unwrap_or(0), max: max.unwrap_or(u64::MAX) },
+        (words, None, None) => Values::Words(words.to_vec()),
+        (words, min, max) => Values::WordsOrWhole {
+            words: words.to_vec(),
+            min: min.unwrap_or(0),
+            max: max.unwrap_or(u64::MAX),
+        },
+    };
+    for (key, value) in
+        std::iter::once(("default", &option.default)).chain(option.drawn.iter().map(|value| ("drawn", value)))
+    {
+        if !values.accept(value) {
+            return Err(Problem::at(
+                ["options", name, key],
+                format!("\"{value}\" is none of its values: {values}"),
+            ));
+        }
+    }
+    let modes = option.modes.clone().unwrap_or_else(|| modes.to_vec());
+    Ok(OptionSpec {
+        name: name.to_owned(),
+        values,
+        default: option.default.clone(),
+        summary: option.summary.clone(),
+        modes,
+        drawn: option.drawn.clone(),
+    })
+}

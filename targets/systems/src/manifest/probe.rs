@@ -1,0 +1,211 @@
+//! Questions to a node: is it ready, which role has it.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use duress_history::NodeId;
+use hyper::Method;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
+
+use super::cluster::incomplete;
+use super::document::{Page, Ready, RoleLines, Status};
+use super::launch::{Command, command};
+use super::template::Scene;
+use super::value::{find, word};
+use crate::deployment::{NodeStatus, Role};
+use crate::http::HttpConnection;
+use crate::outcome::{CauseKind, RequestError};
+use crate::place::{self, ClientProgram, Place};
+use crate::topology::NodeFiles;
+
+/// The end of a node's output that is searched for a line.
+const LOG_BYTES: u64 = 1 << 20;
+/// The longest output of a command that is read.
+const OUTPUT_BYTES_MAX: u64 = 1 << 20;
+/// Words for the role of a leader.
+const LEADERS: [&str; 6] = ["leader", "master", "primary", "leading", "active", "true"];
+/// Words for the role of a follower.
+const FOLLOWERS: [&str; 8] =
+    ["follower", "slave", "replica", "secondary", "standby", "backup", "following", "false"];
+
+/// A node, and the place from which it is asked.
+pub(super) struct Asked<'a> {
+    pub(super) scene: Scene<'a>,
+    pub(super) files: Option<&'a NodeFiles>,
+    pub(super) from: &'a dyn Place,
+}
+
+impl Asked<'_> {
+    fn at(&self, port: Option<u16>) -> SocketAddr {
+        let node = self.scene.node.unwrap_or_default();
+        self.scene.topology.nodes[node].at(port.unwrap_or(self.scene.roles[node].1))
+    }
+}
+
+/// Whether a node is ready; the failure comes with what was tried.
+pub(super) async fn ready(
+    ready: &Ready,
+    asked: &Asked<'_>,
+    deadline: Duration,
+) -> Result<(), (&'static str, RequestError)> {
+    let deadline = Instant::now() + deadline;
+    let lacks = |what: &str| RequestError::definite(CauseKind::Rejected, format!("\"{what}\" is not in it"));
+    let contains = |answer: &str| match &ready.contains {
+        Some(part) if !answer.contains(part.as_str()) => Err(lacks(part)),
+        _ => Ok(()),
+    };
+    place::open(asked.from, asked.at(ready.port), deadline).await.map_err(|error| ("connecting", error))?;
+    if let Some(http) = &ready.http {
+        let answer = page(asked, http, deadline).await.map_err(|error| ("asking for its page", error))?;
+        contains(&answer).map_err(|error| ("reading its page", error))?;
+    }
+    if let Some(command) = &ready.command {
+        let output = run(asked, &command.list(), deadline).await;
+        let output = output.map_err(|error| ("the command that says whether it is ready", error))?;
+        contains(&output).map_err(|error| ("reading the command's output", error))?;
+    }
+    if let Some(line) = &ready.log
+        && !log(asked).iter().any(|text| text.contains(line.as_str()))
+    {
+        return Err(("reading its output", lacks(line)));
+    }
+    Ok(())
+}
+
+/// Returns what a node says of itself.
+pub(super) async fn status(
+    status: &Status,
+    asked: &Asked<'_>,
+    deadline: Duration,
+) -> Result<NodeStatus, RequestError> {
+    let deadline = Instant::now() + deadline;
+    if let Some(lines) = &status.log {
+        return Ok(NodeStatus { role: latest(&log(asked), lines), ..NodeStatus::default() });
+    }
+    let answer = match (&status.http, &status.command) {
+        (Some(http), _) => page(asked, http, deadline).await?,
+        (None, Some(command)) => run(asked, &command.list(), deadline).await?,
+        (None, None) => return Ok(NodeStatus::default()),
+    };
+    Ok(read(status, &answer, &asked.scene))
+}
+
+/// Reads the role, the leader and the term in `answer`.
+fn read(status: &Status, answer: &str, scene: &Scene<'_>) -> NodeStatus {
+    let at = |place: &Option<String>| find(answer, place.as_deref()?).as_ref().and_then(word);
+    let leader = at(&status.leader).and_then(|name| named(&name, scene));
+    let own = scene.node.map(|node| &scene.topology.nodes[node].name);
+    let role = match at(&status.role) {
+        Some(role) => {
+            let is = |words: &[&str]| words.iter().any(|word| role.eq_ignore_ascii_case(word));
+            match &status.leads {
+                Some(leads) if leads.contains(&role) => Role::Leader,
+                Some(_) => Role::Follower,
+                None if is(&LEADERS) => Role::Leader,
+                None if is(&FOLLOWERS) => Role::Follower,
+                None if is(&["candidate"]) => Role::Candidate,
+                None => Role::Unknown,
+            }
+        }
+        None => match (&leader, own) {
+            (Some(leader), Some(own)) if leader == own => Role::Leader,
+            (Some(_), _) => Role::Follower,
+            (None, _) => Role::Unknown,
+        },
+    };
+    let term = at(&status.term).and_then(|term| term.parse().ok());
+    NodeStatus { role, leader, term, ..NodeStatus::default() }
+}
+
+/// Returns the node that is meant by a name, an address or a URL.
+fn named(name: &str, scene: &Scene<'_>) -> Option<NodeId> {
+    let host = name.rsplit("//").next().unwrap_or(name).split(['/', ':']).next().unwrap_or(name);
+    let nodes = &scene.topology.nodes;
+    let found = nodes.iter().find(|node| node.name.as_str() == host || node.address.to_string() == host);
+    found.map(|node| node.name.clone())
+}
+
+/// Returns the role that the latest of the lines says.
+fn latest(lines: &[String], says: &RoleLines) -> Role {
+    let role = |line: &String| match (line.contains(&says.leader), line.contains(&says.follower)) {
+        (true, _) => Some(Role::Leader),
+        (false, true) => Some(Role::Follower),
+        (false, false) => None,
+    };
+    lines.iter().rev().find_map(role).unwrap_or_default()
+}
+
+async fn page(asked: &Asked<'_>, page: &Page, deadline: Instant) -> Result<String, RequestError> {
+    let path = asked.scene.render(&page.path).map_err(|error| incomplete(&error))?;
+    let mut connection = HttpConnection::open(asked.from, asked.at(page.port), deadline).await?;
+    let answer = connection.request(&Method::GET, &path, &[], Vec::new(), deadline).await?;
+    if !answer.status.is_success() {
+        return Err(RequestError::definite(CauseKind::Rejected, format!("it answered {}", answer.status)));
+    }
+    Ok(String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+/// Runs a command where `asked` is asked from, and returns its standard output.
+///
+/// # Errors
+/// A definite [`RequestError`], when it does not end well within `deadline`.
+pub(super) async fn run(
+    asked: &Asked<'_>,
+    words: &[String],
+    deadline: Instant,
+) -> Result<String, RequestError> {
+    let failed = |text: String| RequestError::definite(CauseKind::Rejected, text);
+    let Command { program, args } = command(&asked.scene, words).map_err(|error| incomplete(&error))?;
+    let shown = program.display().to_string();
+    let cwd = Some(asked.scene.folder.to_owned());
+    let program = ClientProgram { program, args, env: Vec::new(), cwd };
+    let mut child =
+        asked.from.spawn(&program).map_err(|error| failed(format!("cannot start {shown}: {error}")))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    drop(child.stdin.take());
+    let ended = async { tokio::join!(all(stdout), all(stderr), child.wait()) };
+    let Ok((output, errors, status)) = timeout_at(deadline, ended).await else {
+        return Err(failed(format!("{shown} did not end in time")));
+    };
+    match status {
+        Ok(status) if status.success() => Ok(output),
+        Ok(status) => {
+            let said = errors.lines().chain(output.lines()).last().unwrap_or("it wrote nothing");
+            Err(failed(format!("{shown} ended with {status}: {said}")))
+        }
+        Err(error) => Err(failed(format!("{shown}: {error}"))),
+    }
+}
+
+/// Reads a pipe to its end, and keeps the beginning.
+async fn all(pipe: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut pipe) = pipe else { return String::new() };
+    let mut bytes = Vec::new();
+    // What could not be read is missing in the text, which says nothing then.
+    let _ = (&mut pipe).take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await;
+    let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Returns the latest lines of a node's output.
+fn log(asked: &Asked<'_>) -> Vec<String> {
+    let Some(files) = asked.files else { return Vec::new() };
+    [&files.stdout, &files.stderr].into_iter().flat_map(|path| tail(path)).collect()
+}
+
+fn tail(path: &Path) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    // A node that has not been started has no output yet.
+    String::from_utf8_lossy(&read().unwrap_or_default()).lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,127 @@
+//! What is wrong with a manifest, and in which line.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use duress_settings::{hint, nearest};
+use serde_json::Value;
+use toml::de::{DeTable, DeValue};
+
+/// A manifest that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ManifestError {
+    /// Its file.
+    pub path: PathBuf,
+    /// The line, from 1, if the problem has one.
+    pub line: Option<usize>,
+    /// The problem, in words.
+    pub problem: String,
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.path.display(), self.problem),
+            None => write!(f, "{}: {}", self.path.display(), self.problem),
+        }
+    }
+}
+
+/// A problem at a key, whose path is given from the outermost table: `["role", "0", "command"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) at: Vec<String>,
+    pub(super) text: String,
+}
+
+impl Problem {
+    pub(super) fn at<const N: usize>(at: [&str; N], text: impl fmt::Display) -> Self {
+        Self { at: at.map(str::to_owned).to_vec(), text: text.to_string() }
+    }
+}
+
+/// The JSON Schema of manifests: the table of all keys.
+pub(super) const SCHEMA: &str = include_str!("schema.json");
+
+/// Returns the first key of `table` that the schema does not have, and what to write instead.
+pub(super) fn unknown_key(table: &DeTable<'_>) -> Option<(Range<usize>, String)> {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON, which a test reads");
+    in_table(table, &schema, &schema)
+}
+
+fn in_table(table: &DeTable<'_>, schema: &Value, root: &Value) -> Option<(Range<usize>, String)> {
+    let schema = resolved(schema, root, true)?;
+    let known = schema["properties"].as_object();
+    // In the order of the file, so that the first mistake is named first.
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
+        let name: &str = key.get_ref();
+        let of_key =
+            known.and_then(|known| known.get(name)).or_else(|| match &schema["additionalProperties"] {
+                Value::Object(_) => Some(&schema["additionalProperties"]),
+                _ => None,
+            });
+        let Some(of_key) = of_key else {
+            let names: Vec<&String> = known.map(|known| known.keys().collect()).unwrap_or_default();
+            let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+            let hint = hint(nearest(name, &names));
+            return Some((
+                key.span(),
+                format!("unknown key \"{name}\"{hint}; known here: {}", names.join(", ")),
+            ));
+        };
+        let found = match value.get_ref() {
+            DeValue::Table(table) => in_table(table, of_key, root),
+            DeValue::Array(items) => resolved(of_key, root, false).and_then(|of_array| {
+                items.iter().find_map(|item| match item.get_ref() {
+                    DeValue::Table(table) => in_table(table, &of_array["items"], root),
+                    _ => None,
+                })
+            }),
+            _ => None,
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// Follows a reference, and chooses the alternative that is a table or an array; `None` if there is none, which is a
+/// problem of the value's type.
+fn resolved<'s>(schema: &'s Value, root: &'s Value, table: bool) -> Option<&'s Value> {
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
+        return resolved(&root["$defs"][name], root, table);
+    }
+    if let Some(ways) = schema["anyOf"].as_array() {
+        return ways.iter().find_map(|way| resolved(way, root, table));
+    }
+    (schema["type"] == if table { "object" } else { "array" }).then_some(schema)
+}
+
+/// Returns the line, from 1, of a place in `text`.
+pub(super) fn line(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Returns where the key at `path` is, or the nearest table around it.
+pub(super) fn locate(table: &DeTable<'_>, path: &[String]) -> Option<usize> {
+    let (first, rest) = path.split_first()?;
+    let (key, value) = table.iter().find(|(key, _)| **key.get_ref() == **first)?;
+    let at = key.span().start;
+    let within = match value.get_ref() {
+        DeValue::Table(table) => locate(table, rest),
+        DeValue::Array(items) => rest.split_first().and_then(|(index, rest)| {
+            let item = items.get(index.parse::<usize>().ok()?)?;
+            let within = match item.get_ref() {
+                DeValue::Table(table) => locate(table, rest),
+                _ => None,
+            };
+            Some(within.unwrap_or(item.span().start))
+        }),
+        _ => None,
+    };
+    Some(within.unwrap_or(at))
+}

@@ -1,0 +1,248 @@
+//! Client programs: an honest one, and those that lie, hang, flood, die, answer twice, answer binary, answer a megabyte.
+//!
+//! Each is a shell script that gets `open` as request 1 and the operation as request 2.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use duress_history::NodeId;
+use duress_history::register::{Register, RegisterOp};
+use duress_settings::Request;
+use duress_targets::{
+    CauseKind, Client, Deployment, Manifest, ManifestText, Node, Outcome, OwnNetwork, Seat, System, Topology,
+};
+use tempfile::TempDir;
+
+/// Says hello, and opens.
+const OPENED: &str = r#"
+echo '{"type":"hello","version":1}'
+read open
+echo '{"id":1,"type":"ok"}'
+"#;
+/// Long enough for a shell on a busy machine to say hello and to open: only programs that hang need all of it.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// For those that hang.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// How a write must end.
+enum Ends {
+    Ok,
+    Fail(CauseKind, &'static str),
+    Info(CauseKind, &'static str),
+}
+
+fn deployed(folder: &Path, script: &str) -> Arc<dyn Deployment> {
+    fs::write(folder.join("client.sh"), script).unwrap();
+    let text = r#"
+        name = "mine"
+        port = 1
+        [[role]]
+        name = "server"
+        command = "true"
+        [client]
+        protocol = "exec"
+        command = "sh client.sh"
+    "#;
+    let manifest = ManifestText { path: folder.join("duress.toml"), text: text.to_owned() };
+    let system = Manifest::parse(&manifest).unwrap();
+    let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
+    let node = Node { name: NodeId::new("n1"), address: [127, 0, 0, 1].into() };
+    system.deploy(&settings, &Topology { nodes: vec![node] }).unwrap()
+}
+
+fn client(deployment: &dyn Deployment, folder: &Path, timeout: Duration) -> Box<dyn Client<Register>> {
+    let stderr = Some(folder.join("clients/0.log"));
+    let seat = Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr };
+    deployment.clients().client(seat).unwrap()
+}
+
+fn write() -> Register {
+    Register { key: "r0".into(), op: RegisterOp::Write(7.into()) }
+}
+
+fn check(name: &str, outcome: &Outcome<Register>, ends: &Ends) {
+    let fits = match (outcome, ends) {
+        (Outcome::Ok(done), Ends::Ok) => *done == write(),
+        (Outcome::Fail(cause), Ends::Fail(kind, text)) | (Outcome::Info(cause), Ends::Info(kind, text)) => {
+            cause.kind == *kind && cause.text.contains(text)
+        }
+        _ => false,
+    };
+    assert!(fits, "{name}: {outcome:?}");
+}
+
+#[tokio::test]
+async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
+    use CauseKind::{ConnectionLost, Precondition, Rejected, Timeout, Unknown, Unreachable, Unreadable};
+    // The name, the part after hello and open, and how a write ends.
+    let opened: [(&str, &str, Ends); 19] = [
+        ("honest", r#"read op; echo '{"id":2,"type":"ok"}'"#, Ends::Ok),
+        ("repeats what it did", r#"read op; echo '{"id":2,"type":"ok","value":7}'"#, Ends::Ok),
+        ("refuses", r#"read op; echo '{"id":2,"type":"fail","error":"full"}'"#, Ends::Fail(Rejected, "full")),
+        (
+            "compares",
+            r#"read op; echo '{"id":2,"type":"fail","error":"no","mismatch":true}'"#,
+            Ends::Fail(Precondition, "no"),
+        ),
+        (
+            "does not know",
+            r#"read op; echo '{"id":2,"type":"info","error":"reset"}'"#,
+            Ends::Info(Unknown, "reset"),
+        ),
+        (
+            "lies about what it did",
+            r#"read op; echo '{"id":2,"type":"ok","value":8}'"#,
+            Ends::Info(Unreadable, "answered another operation"),
+        ),
+        (
+            "answers with another type",
+            r#"read op; echo '{"id":2,"type":"ok","value":{"a":[1,2]}}'"#,
+            Ends::Info(Unreadable, "answered another operation"),
+        ),
+        (
+            "answers another request",
+            r#"read op; echo '{"id":9,"type":"ok"}'"#,
+            Ends::Info(Unreadable, "request 9"),
+        ),
+        (
+            "has an unknown field",
+            r#"read op; echo '{"id":2,"type":"ok","valeu":7}'"#,
+            Ends::Info(Unreadable, "valeu"),
+        ),
+        (
+            "answers twice",
+            r#"read op; printf '{"id":2,"type":"ok"}\n{"id":2,"type":"ok"}\n'"#,
+            Ends::Info(Unreadable, "one line"),
+        ),
+        ("speaks unasked", "echo surprise; sleep 1; read op", Ends::Info(Unreadable, "surprise")),
+        ("answers binary", r"read op; printf '\377\000\001\n'", Ends::Info(Unreadable, "not an answer")),
+        (
+            "answers a megabyte",
+            r"read op; head -c 1000000 /dev/zero | tr '\0' x; echo",
+            Ends::Info(Unreadable, "(1000000 bytes)"),
+        ),
+        (
+            "gives a megabyte as its reason",
+            r#"read op; printf '{"id":2,"type":"fail","error":"'; head -c 1000000 /dev/zero | tr '\0' x; echo '"}'"#,
+            Ends::Fail(Rejected, "(1000000 bytes)"),
+        ),
+        ("answers without an end", r"read op; cat /dev/zero", Ends::Info(Unreadable, "not one line")),
+        ("dies with the operation", "read op; exit 3", Ends::Info(ConnectionLost, "ended")),
+        (
+            "dies in the middle of an answer",
+            r#"read op; printf '{"id":2,'"#,
+            Ends::Info(Unreadable, "not one line"),
+        ),
+        (
+            "floods its standard error",
+            r#"read op; head -c 5000000 /dev/zero >&2; echo '{"id":2,"type":"ok"}'"#,
+            Ends::Ok,
+        ),
+        ("hangs", "read op; sleep 1000", Ends::Info(Timeout, "in time")),
+    ];
+    for (name, script, ends) in opened {
+        let folder = TempDir::new().unwrap();
+        let deployment = deployed(folder.path(), &format!("{OPENED}{script}"));
+        let timeout = if name == "hangs" { SHORT } else { PATIENCE };
+        let mut client = client(&*deployment, folder.path(), timeout);
+        check(name, &client.invoke(&write()).await, &ends);
+        if name == "floods its standard error" {
+            let kept = fs::metadata(folder.path().join("clients/0.log")).unwrap().len();
+            assert!((1..=1 << 20).contains(&kept), "{kept} bytes are kept");
+        }
+    }
+    // Whatever happens before the operation is sent, it did not happen.
+    let before: [(&str, &str, Ends); 6] = [
+        ("dies at once", "exit 3", Ends::Fail(ConnectionLost, "ended")),
+        (
+            "speaks another version",
+            r#"echo '{"type":"hello","version":9}'; read open"#,
+            Ends::Fail(Rejected, "version 9"),
+        ),
+        ("does not say hello", "echo hi; read open", Ends::Info(Unreadable, "hello")),
+        (
+            "cannot open",
+            r#"echo '{"type":"hello","version":1}'; read open; echo '{"id":1,"type":"fail","error":"no route"}'; read op"#,
+            Ends::Fail(Unreachable, "no route"),
+        ),
+        (
+            "dies at open",
+            r#"echo '{"type":"hello","version":1}'; read open; exit 3"#,
+            Ends::Fail(ConnectionLost, "ended"),
+        ),
+        ("is silent", "sleep 1000 & wait", Ends::Fail(Timeout, "in time")),
+    ];
+    for (name, script, ends) in before {
+        let folder = TempDir::new().unwrap();
+        let deployment = deployed(folder.path(), script);
+        let timeout = if name == "is silent" { SHORT } else { PATIENCE };
+        check(name, &client(&*deployment, folder.path(), timeout).invoke(&write()).await, &ends);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_too_many_is_held_against_the_next_operation() {
+    let folder = TempDir::new().unwrap();
+    // The second answer comes when the first was taken.
+    let script =
+        r#"read op; echo '{"id":2,"type":"ok"}'; sleep 1; echo '{"id":2,"type":"ok"}'; read op; sleep 1000"#;
+    let deployment = deployed(folder.path(), &format!("{OPENED}{script}"));
+    let mut client = client(&*deployment, folder.path(), PATIENCE);
+    check("the first", &client.invoke(&write()).await, &Ends::Ok);
+    // Sent at once, it gets the answer too many; sent later, it finds it: the same to the operation.
+    let second = client.invoke(&write()).await;
+    assert!(matches!(&second, Outcome::Info(cause) if cause.kind == CauseKind::Unreadable), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_program_serves_one_client_after_the_other_and_starts_anew_when_it_was_killed() {
+    let folder = TempDir::new().unwrap();
+    // Answers whatever it is asked, and says in its answer to a read how many clients it has had.
+    let script = r#"
+echo '{"type":"hello","version":1}'
+opened=0
+while read line; do
+    case "$line" in *'"close"'*) continue;; esac
+    id=${line#*'"id":'}; id=${id%%[,\}]*}
+    case "$line" in
+        *'"open"'*) opened=$((opened + 1)); echo "{\"id\":$id,\"type\":\"ok\"}";;
+        *'"read"'*) echo "{\"id\":$id,\"type\":\"ok\",\"value\":$opened}";;
+        *) exit 3;;
+    esac
+done"#;
+    let deployment = deployed(folder.path(), script);
+    let place: Arc<dyn duress_targets::Place> = Arc::new(OwnNetwork);
+    let make = || -> Box<dyn Client<Register>> {
+        let place = Arc::clone(&place);
+        let seat = Seat { node: NodeId::new("n1"), place, timeout: PATIENCE, stderr: None };
+        deployment.clients().client(seat).unwrap()
+    };
+    let read = Register { key: "r0".into(), op: RegisterOp::Read(None) };
+    let mut most = 0;
+    // There is a spare, so that the clients take turns with two programs.
+    for _ in 0..6 {
+        let mut client = make();
+        let Outcome::Ok(Register { op: RegisterOp::Read(Some(opened)), .. }) = client.invoke(&read).await
+        else {
+            panic!("it answers");
+        };
+        most = most.max(opened.to_string().parse().unwrap());
+    }
+    assert_eq!(most, 3, "six clients of two programs");
+    let mut client = make();
+    assert!(matches!(client.invoke(&write()).await, Outcome::Info(_)), "a write ends it");
+    assert!(matches!(client.invoke(&read).await, Outcome::Ok(_)), "and another takes its place");
+}
+
+#[tokio::test]
+async fn a_missing_program_is_named() {
+    let folder = TempDir::new().unwrap();
+    let text = "name = \"mine\"\nport = 1\n[[role]]\nname = \"server\"\ncommand = \"true\"\n[client]\nprotocol = \"exec\"\n\
+                command = \"./nowhere\"\n";
+    let manifest = ManifestText { path: folder.path().join("duress.toml"), text: text.to_owned() };
+    let system = Manifest::parse(&manifest).unwrap();
+    let missing = system.available(&std::collections::BTreeMap::new()).unwrap_err().to_string();
+    assert!(missing.contains("no program \"./nowhere\""), "{missing}");
+}

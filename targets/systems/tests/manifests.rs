@@ -1,0 +1,219 @@
+//! Manifests: every key, what a deployment makes of it, and that every key is documented.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use duress_history::{NodeId, Promise};
+use duress_settings::Request;
+use duress_targets::{Deployment, Manifest, ManifestText, Node, NodeFiles, Setup, System, Topology};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A manifest with every key that there is.
+const EVERYTHING: &str = r#"
+name = "everything"
+summary = "all keys"
+install = "nothing to install"
+nodes = 4
+port = 80
+tolerates = "minority"
+recovery = "20s"
+time-outs = { election = "{option:election_ms}ms", session = "2s", lease = "1s" }
+clock-bound = { lease = "1s", slack = "100ms" }
+[[role]]
+name = "boss"
+nodes = 1
+start = 1
+clients = false
+command = "sh -c {node}"
+env = { NAME = "{node}" }
+files = { "a.conf" = "node {node}\n{peers:peer {node}}" }
+stop-signal = "SIGINT"
+port = 81
+ready = { port = 82, http = { path = "/ready", port = 83 }, contains = "yes", log = "up", deadline = "70s" }
+status = { log = { leader = "leads", follower = "follows" } }
+[[role]]
+name = "worker"
+user = "root"
+command = ["sh", "{file:a.conf}", "{data}", "{home}", "{folder}", "{nodes/worker:{address}}", "--all={nodes:{node}}", "{mode}"]
+[ready]
+command = "true"
+[status]
+http = { path = "/status" }
+role = "/role"
+leads = ["boss"]
+leader = "/leader"
+term = "/term"
+[[prepare]]
+command = ["true", "{address:boss}"]
+[client]
+protocol = "http"
+speaks = ["register", "set", "counter"]
+[client.register]
+read = { method = "GET", path = "/{key}", body = "", headers = { A = "b" }, value = "/v", ok = [200], absent = [404], fail = [503] }
+write = { path = "/{key}", body = "{value}" }
+cas = { path = "/{key}", body = "{\"old\": {old}, \"new\": {new}}", mismatch = [409] }
+[client.set]
+read = { path = "/s/{key}" }
+add = { path = "/s/{key}", body = "{value}" }
+[client.counter]
+read = { path = "/c/{key}" }
+add = { path = "/c/{key}", body = "{value}" }
+[promise]
+register = "linearizable"
+set = "stale-reads"
+counter = "linearizable"
+log = "exactly-once"
+queue = "at-least-once"
+table = "exactly-once"
+[modes.strict]
+default = true
+summary = "slow"
+[modes.loose]
+promise = { register = "stale-reads" }
+tolerates = 0
+clock-bound = { lease = "5s", slack = "1s" }
+[options.election_ms]
+summary = "how long"
+default = "500"
+min = 100
+max = 9000
+[options.reads]
+default = "leader"
+values = ["leader", "any"]
+drawn = ["leader"]
+modes = ["strict", "loose"]
+promise.any = { counter = "stale-reads" }
+"#;
+
+/// Keys of client programs, which a manifest of HTTP does not have.
+const OF_EXEC: &str = "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nenv = { A = \"{node:n1}\" }\n";
+
+fn parsed(text: &str) -> Manifest {
+    let text = ManifestText { path: PathBuf::from("/folder/duress.toml"), text: text.to_owned() };
+    Manifest::parse(&text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn deployed(system: &Manifest, nodes: usize, request: Request) -> std::sync::Arc<dyn Deployment> {
+    let settings = system.resolve(&Request { nodes, ..request }).unwrap();
+    let node = |number: usize| Node {
+        name: NodeId::new(format!("n{number}")),
+        address: [10, 77, 0, u8::try_from(number).unwrap()].into(),
+    };
+    system.deploy(&settings, &Topology { nodes: (1..=nodes).map(node).collect() }).unwrap()
+}
+
+/// Adds the names of all properties below `schema` that are keys of the manifest's own.
+fn keys<'s>(schema: &'s Value, found: &mut BTreeSet<&'s str>) {
+    match schema {
+        Value::Object(map) => {
+            for (name, below) in map {
+                if let ("properties", Value::Object(properties)) = (name.as_str(), below) {
+                    found.extend(properties.keys().map(String::as_str));
+                }
+                keys(below, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_the_schema_is_read_and_documented() {
+    let schema: Value = serde_json::from_str(Manifest::schema()).unwrap();
+    let mut found = BTreeSet::new();
+    keys(&schema, &mut found);
+    assert!(found.len() > 60, "{found:?}");
+    parsed(EVERYTHING);
+    let docs = include_str!("../../../docs/manifest.md");
+    for key in found {
+        let given = |text: &str| {
+            text.lines().any(|line| {
+                let words = line
+                    .split(|letter: char| !(letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')));
+                words.clone().any(|word| word == key)
+            })
+        };
+        assert!(given(EVERYTHING) || given(OF_EXEC), "no manifest of this test has the key {key}");
+        assert!(given(docs), "docs/manifest.md does not mention the key {key}");
+    }
+    let (before, rest) = EVERYTHING.split_once("[client]").unwrap();
+    let (_, after) = rest.split_once("[promise]").unwrap();
+    parsed(&format!("{before}{OF_EXEC}[promise]{after}"));
+}
+
+#[test]
+fn nodes_get_roles_addresses_and_files() {
+    let folder = TempDir::new().unwrap();
+    let cluster = deployed(&parsed(EVERYTHING), 4, Request::default());
+    let names = |nodes: Vec<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(cluster.serving()), ["n2", "n3", "n4"], "clients do not speak to the boss");
+    let order: Vec<_> = cluster.start_order().into_iter().map(names).collect();
+    assert_eq!(order, [vec!["n2", "n3", "n4"], vec!["n1"]], "the boss is started last");
+    assert_eq!(cluster.roles(&Setup::default()), ["boss"]);
+    assert_eq!(
+        (cluster.ready_bound(), cluster.recovery_bound()),
+        (Duration::from_secs(70), Duration::from_secs(20))
+    );
+    let files = |node: &str| {
+        let home = folder.path().join(node);
+        std::fs::create_dir_all(home.join("data")).unwrap();
+        NodeFiles { data: home.join("data"), stdout: home.join("stdout"), stderr: home.join("stderr") }
+    };
+    let boss = cluster.process(&NodeId::new("n1"), &files("n1")).unwrap();
+    assert_eq!(boss.args, ["-c", "n1"]);
+    assert_eq!(boss.env, [("NAME".into(), "n1".into())]);
+    assert_eq!(boss.stop.as_str(), "SIGINT");
+    let written = std::fs::read_to_string(folder.path().join("n1/a.conf")).unwrap();
+    assert_eq!(written, "node n1\npeer n2\npeer n3\npeer n4\n");
+    let worker = cluster.process(&NodeId::new("n2"), &files("n2"));
+    // Only root may give a folder to a user.
+    if let Ok(worker) = worker {
+        let args: Vec<_> = worker.args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        assert_eq!(
+            args[4..],
+            ["10.77.0.2:80", "10.77.0.3:80", "10.77.0.4:80", "--all=n1,n2,n3,n4", "strict"]
+        );
+    }
+}
+
+#[test]
+fn the_weakest_promise_counts() {
+    let system = parsed(EVERYTHING);
+    let promise = |mode: &str, reads: &str, workload: &str| {
+        let request = Request { mode: Some(mode.to_owned()), ..Request::default() };
+        deployed(&system, 4, request.with_option("reads", reads)).promise(workload)
+    };
+    assert_eq!(promise("strict", "leader", "register"), Promise::LINEARIZABLE);
+    assert_eq!(promise("loose", "leader", "register"), Promise::STALE_READS);
+    assert_eq!(promise("strict", "leader", "set"), Promise::STALE_READS);
+    assert_eq!(promise("strict", "leader", "counter"), Promise::LINEARIZABLE);
+    assert_eq!(promise("strict", "any", "counter"), Promise::STALE_READS);
+    let of = |mode: &str| deployed(&system, 5, Request { mode: Some(mode.to_owned()), ..Request::default() });
+    assert_eq!((of("strict").tolerates(), of("loose").tolerates()), (2, 0));
+    assert_eq!(of("loose").clock_bound().unwrap().lease, Duration::from_secs(5));
+    let slow = deployed(&system, 4, Request::default().with_option("election_ms", "9000"));
+    assert_eq!(slow.time_outs().election, Duration::from_secs(9), "a time-out follows an option");
+}
+
+#[test]
+fn a_program_is_replaced_by_its_role() {
+    let folder = TempDir::new().unwrap();
+    let programs = BTreeMap::from([("boss".to_owned(), PathBuf::from("/opt/other"))]);
+    let cluster = deployed(&parsed(EVERYTHING), 4, Request { programs, ..Request::default() });
+    let home = folder.path().to_owned();
+    let files = NodeFiles { data: home.clone(), stdout: home.join("stdout"), stderr: home.join("stderr") };
+    let boss = cluster.process(&NodeId::new("n1"), &files).unwrap();
+    assert_eq!((boss.program, boss.args), (PathBuf::from("/opt/other"), vec!["-c".into(), "n1".into()]));
+}
+
+#[test]
+fn roles_must_fit_the_nodes() {
+    let system = parsed(EVERYTHING);
+    let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
+    let node = Node { name: NodeId::new("n1"), address: [10, 77, 0, 1].into() };
+    let error = system.deploy(&settings, &Topology { nodes: vec![node] }).err().unwrap();
+    assert_eq!(error.to_string(), "everything cannot be deployed: its roles need at least 2 nodes, not 1");
+}
