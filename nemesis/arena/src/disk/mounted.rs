@@ -15,7 +15,6 @@ use nix::unistd::syncfs;
 
 use super::activity::{Activity, Counts};
 use super::apart::apart;
-use super::crash::{Mark, RecordedOperation, Recording};
 use super::deferred::Deferred;
 use super::device;
 use super::error::DiskError;
@@ -39,7 +38,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 pub struct FaultDisk {
     mount_point: PathBuf,
     backing: PathBuf,
-    disk: Arc<Mutex<Disk>>,
+    pub(super) disk: Arc<Mutex<Disk>>,
     released: Arc<Condvar>,
     notifier: Notifier,
     deferred: Deferred,
@@ -333,25 +332,6 @@ impl FaultDisk {
         }
         self.forget_cached(&BTreeSet::from([ROOT]))?;
         Ok(undone)
-    }
-
-    /// Records every operation from now on, in memory. Call it before anything is written: files that are there already
-    /// are not in the recording.
-    pub fn record(&self) {
-        lock(&self.disk).recording = Some(Recording::default());
-    }
-
-    /// Adds a mark to the recording, if there is one, after all operations that the disk has answered.
-    pub fn mark(&self, mark: Mark) {
-        if let Some(recording) = &mut lock(&self.disk).recording {
-            recording.push(RecordedOperation::Mark(mark));
-        }
-    }
-
-    /// Ends the recording and returns it; `None` if there was none.
-    #[must_use]
-    pub fn take_recording(&self) -> Option<Recording> {
-        lock(&self.disk).recording.take()
     }
 
     /// Unmounts and waits until the threads have ended. Processes that still use the disk are cut off. The

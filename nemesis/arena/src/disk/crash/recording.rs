@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 
+use super::super::filesystem::lock;
 use super::super::journal::Change;
+use super::super::mounted::FaultDisk;
 use super::model::{CrashState, States};
 
 /// The kind of a new file.
@@ -72,5 +74,26 @@ impl Recording {
 
     pub(in super::super) fn push(&mut self, operation: RecordedOperation) {
         self.operations.push(operation);
+    }
+}
+
+impl FaultDisk {
+    /// Records every operation from now on, in memory. Call it before anything is written: files that are there already
+    /// are not in the recording.
+    pub fn record(&self) {
+        lock(&self.disk).recording = Some(Recording::default());
+    }
+
+    /// Adds a mark to the recording, if there is one, after all operations that the disk has answered.
+    pub fn mark(&self, mark: Mark) {
+        if let Some(recording) = &mut lock(&self.disk).recording {
+            recording.push(RecordedOperation::Mark(mark));
+        }
+    }
+
+    /// Ends the recording and returns it; `None` if there was none.
+    #[must_use]
+    pub fn take_recording(&self) -> Option<Recording> {
+        lock(&self.disk).recording.take()
     }
 }
