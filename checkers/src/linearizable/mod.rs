@@ -18,8 +18,8 @@
 //! - `partition`: a history taken apart by key;
 //! - `crashed`: facts about operations of unknown outcome that need no search;
 //! - `chains`: near-linear, if every value is written once; `search`: everything else, along a `walk` of the
-//!   events, by `choices` that `steps` carry out and a `memo` of failures; `trails`, `window` and
-//!   `overwritten` decide cases that need no search;
+//!   events, by `choices` that `steps` carry out and a `memo` of failures; `trails`, `deferred`,
+//!   `window` and `overwritten` decide cases that need no search;
 //! - `witness`: a violation minimized, soundly; `explain`: named, and explained in sentences, by
 //!   `replacement` if one operation replaced a value that another saw, by `orders` if only trying all of them
 //!   shows it.
@@ -36,6 +36,7 @@ mod call;
 mod chains;
 mod choices;
 mod crashed;
+mod deferred;
 mod explain;
 mod memo;
 mod orders;

@@ -36,7 +36,7 @@ use super::choices::{Choice, ChoiceOrder, Choices};
 use super::crashed::{Group, Reduced};
 use super::memo::{Configuration, Memo};
 use super::walk::{Event, Walk};
-use super::{overwritten, trails, window};
+use super::{deferred, overwritten, trails, window};
 
 /// The register's value when no operation observes it: any such value is as good as another.
 pub(super) const DEAD: State = State::MAX;
@@ -81,6 +81,8 @@ pub(super) enum Extent {
     Whole,
     /// Part of another one, which looks no further itself.
     Part,
+    /// To the end, where the compare-and-sets that it left out must be placed; a failure proves nothing.
+    Deferred,
 }
 
 /// Decides `problem`, of which `reduced` is the reduction; also says how many configurations were explored.
@@ -114,6 +116,15 @@ pub(super) fn search_to(
     let sets = |effect: Effect| matches!(effect, Effect::Cas(..));
     let tastes = extent == Extent::Whole && walk.calls.iter().any(|call| sets(call.effect));
     let (mut furthest, mut explored) = (0, 0);
+    let held = if tastes { deferred::waiting(reduced) } else { Vec::new() };
+    if !held.is_empty() {
+        let some = TASTED + walk.len() as u64;
+        let (linearizes, more) = deferred::linearizes(problem, reduced, &held, some, limits);
+        if linearizes {
+            return (Decision::Linearizable, more);
+        }
+        explored = more;
+    }
     for start in starts {
         let mut decide = |order, most| {
             let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
@@ -163,8 +174,10 @@ struct Frame {
     state: State,
     phase: Phase,
     past: u32,
+    touched: u32,
     trail: u32,
     used: u32,
+    left_out: u32,
     overwritten: u32,
     choices: u32,
     next: u32,
@@ -175,8 +188,8 @@ pub(super) struct Search<'a> {
     problem: &'a Problem,
     pub(super) groups: &'a [Group],
     limits: Limits<'a>,
-    explored_max: u64,
-    extent: Extent,
+    pub(super) explored_max: u64,
+    pub(super) extent: Extent,
     pub(super) order: ChoiceOrder,
 
     pub(super) at: usize,
@@ -185,6 +198,8 @@ pub(super) struct Search<'a> {
     /// The event at which the last write took effect; 0 before the first. Operations invoked before can be
     /// inserted there.
     pub(super) past: u32,
+    /// The event at which the register was last used, as far as is known: no earlier than it was.
+    pub(super) touched: u32,
     /// By slot: whether an operation is open there, and whether it is a read, or a write.
     pub(super) open: Vec<u64>,
     pub(super) reads: Vec<u64>,
@@ -201,6 +216,8 @@ pub(super) struct Search<'a> {
     pub(super) trail: Vec<u32>,
     /// Groups, in the order in which one of them was used.
     pub(super) used_trail: Vec<u32>,
+    /// Optional operations that completed without having been taken.
+    pub(super) left_out: Vec<u32>,
     /// Each write that took effect: the event at which it did, and what the register held before.
     pub(super) overwritten: Vec<(u32, State)>,
     frames: Vec<Frame>,
@@ -208,7 +225,7 @@ pub(super) struct Search<'a> {
     saved: Vec<u64>,
     pub(super) choices: Choices,
     furthest: usize,
-    explored: u64,
+    pub(super) explored: u64,
     /// When the last operations are next tried alone, and after how many more again.
     patience: (u64, u64),
     memo: Memo<'a>,
@@ -216,7 +233,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(
+    pub(super) fn new(
         walk: &'a Walk,
         problem: &'a Problem,
         groups: &'a [Group],
@@ -245,6 +262,7 @@ impl<'a> Search<'a> {
             state: start,
             phase: Phase::Waiting,
             past: 0,
+            touched: 0,
             open: vec![0; words],
             reads: vec![0; words],
             writes: vec![0; words],
@@ -255,6 +273,7 @@ impl<'a> Search<'a> {
             used: vec![0; groups.len()],
             trail: Vec::new(),
             used_trail: Vec::new(),
+            left_out: Vec::new(),
             overwritten: Vec::new(),
             frames: Vec::new(),
             saved: Vec::new(),
@@ -267,7 +286,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn run(&mut self) -> Decision {
+    pub(super) fn run(&mut self) -> Decision {
         loop {
             self.settle();
             match self.enter() {
@@ -304,6 +323,11 @@ impl<'a> Search<'a> {
     /// Looks at the present configuration: decides, or lists its choices, and opens a frame where there are several.
     fn enter(&mut self) -> Entered {
         if self.at == self.walk.len() {
+            if self.extent == Extent::Deferred && !deferred::places_all(self) {
+                // An attempt costs as much as many configurations.
+                self.explored += self.left_out.len() as u64;
+                return Entered::Failed;
+            }
             return Entered::Decided(Decision::Linearizable);
         }
         if self.at > self.furthest {
@@ -335,7 +359,11 @@ impl<'a> Search<'a> {
             self.patience.1 *= 2;
             self.patience.0 = self.explored + self.patience.1;
         }
-        if self.phase == Phase::Waiting && self.at >= self.walk.invoked && trails::end(self) {
+        if self.phase == Phase::Waiting
+            && self.at >= self.walk.invoked
+            && self.extent != Extent::Deferred
+            && trails::end(self)
+        {
             return Entered::Decided(Decision::Linearizable);
         }
         let first = self.choices.len();
@@ -361,8 +389,10 @@ impl<'a> Search<'a> {
             state: self.state,
             phase: self.phase,
             past: self.past,
+            touched: self.touched,
             trail: self.trail.len() as u32,
             used: self.used_trail.len() as u32,
+            left_out: self.left_out.len() as u32,
             overwritten: self.overwritten.len() as u32,
             choices: first as u32,
             next: first as u32,
@@ -404,6 +434,8 @@ impl<'a> Search<'a> {
         let Some(frame) = self.frames.last() else { return };
         let (to, trail, used) = (frame.at as usize, frame.trail as usize, frame.used as usize);
         (self.state, self.phase, self.past) = (frame.state, frame.phase, frame.past);
+        self.touched = frame.touched;
+        self.left_out.truncate(frame.left_out as usize);
         self.overwritten.truncate(frame.overwritten as usize);
         while self.at > to {
             self.at -= 1;
