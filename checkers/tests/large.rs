@@ -146,6 +146,17 @@ fn what_was_not_decided_is_unknown_and_says_which_key() {
     assert_eq!(reasons.len(), 2);
     assert!(matches!(&reasons[0], Reason::Configurations { key: Some(key), .. } if *key == Scalar::Int(0)));
     assert!(reasons[0].to_string().contains("key 0 was not decided"), "{}", reasons[0]);
+    for reason in &reasons {
+        let Reason::Configurations { key: Some(key), reached: Some(reached), .. } = reason else {
+            panic!("{reason:?}")
+        };
+        assert!(0 < reached.completed && reached.completed < reached.of, "{reached:?}");
+        let prefix: Vec<_> = operations.iter().filter(|operation| operation.action.key == *key).collect();
+        let completed = prefix.iter().filter(|operation| {
+            matches!(operation.completion, Completion::Ok { index, .. } if index <= reached.index)
+        });
+        assert_eq!(completed.count() as u64, reached.completed);
+    }
 
     let little = Budget { memory_bytes_max: 4_096, ..Budget::default() };
     let Verdict::Unknown(reasons) = check(&operations, &little).verdict else {
@@ -181,7 +192,7 @@ fn an_anomaly_outranks_what_was_not_decided() {
         check(&operations, &Budget::default()).verdict
     };
     assert!(matches!(&anomaly, Verdict::Invalid(found) if found[0].kind == AnomalyKind::PhantomRead));
-    let unknown = Verdict::Unknown(vec![Reason::Interrupted { key: None, explored: 1 }]);
+    let unknown = Verdict::Unknown(vec![Reason::Interrupted { key: None, explored: 1, reached: None }]);
     assert_eq!(anomaly.clone().merge(unknown.clone()), anomaly);
     assert_eq!(unknown.clone().merge(anomaly.clone()), anomaly);
     assert_eq!(Verdict::Valid.merge(unknown.clone()), unknown);

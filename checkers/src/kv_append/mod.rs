@@ -113,21 +113,24 @@ fn check_key(
         calls.push(Call { effect, invoke: operation.index, complete, op: *op });
     }
     let calls = search::observed(calls);
-    let (decision, explored) = Search::new(budget, interrupt).decide(&calls);
+    let (decision, explored, reached) = Search::new(budget, interrupt).decide(&calls);
     answer.explored = explored;
+    let reached = Some(reached);
     match decision {
         Decision::Possible => {}
         Decision::Impossible(violation) => {
             answer.anomaly = Some(witness::anomaly(operations, key, &calls, &violation, interrupt));
         }
         Decision::Configurations => {
-            answer.reason = Some(Reason::Configurations { key: key.cloned(), explored });
+            answer.reason = Some(Reason::Configurations { key: key.cloned(), explored, reached });
         }
         Decision::Memory => {
             let bytes_max = budget.memory_bytes_max;
-            answer.reason = Some(Reason::Memory { key: key.cloned(), explored, bytes_max });
+            answer.reason = Some(Reason::Memory { key: key.cloned(), explored, reached, bytes_max });
         }
-        Decision::Interrupted => answer.reason = Some(Reason::Interrupted { key: key.cloned(), explored }),
+        Decision::Interrupted => {
+            answer.reason = Some(Reason::Interrupted { key: key.cloned(), explored, reached })
+        }
         Decision::TooManyOpen => {
             answer.reason = Some(Reason::TooLong { key: key.cloned(), operations: calls.len() as u64 });
         }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::linearizable::Budget;
+use crate::verdict::Reached;
 use crate::witness::Op;
 
 /// So many operations may be open at once: each has a bit of a configuration.
@@ -93,17 +94,28 @@ pub(super) struct Search<'a> {
     states: FxHashMap<String, State>,
     bytes: usize,
     explored: u64,
+    reached: Reached,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(budget: &'a Budget, interrupt: &'a AtomicBool) -> Self {
-        Self { budget, interrupt, texts: Vec::new(), states: FxHashMap::default(), bytes: 0, explored: 0 }
+        Self {
+            budget,
+            interrupt,
+            texts: Vec::new(),
+            states: FxHashMap::default(),
+            bytes: 0,
+            explored: 0,
+            reached: Reached { completed: 0, of: 0, index: 0 },
+        }
     }
 
-    /// Decides whether `calls` are linearizable, from the empty string on; and how many configurations it looked at.
-    pub(super) fn decide(mut self, calls: &[Call<'_>]) -> (Decision, u64) {
+    /// Decides whether `calls` are linearizable, from the empty string on; and how many configurations it looked at, and
+    /// how far they are.
+    pub(super) fn decide(mut self, calls: &[Call<'_>]) -> (Decision, u64, Reached) {
+        self.reached.of = calls.iter().filter(|call| call.complete.is_some()).count() as u64;
         let decision = self.run(calls).unwrap_or_else(|undecided| undecided);
-        (decision, self.explored)
+        (decision, self.explored, self.reached)
     }
 
     fn run(&mut self, calls: &[Call<'_>]) -> Result<Decision, Decision> {
@@ -117,7 +129,7 @@ impl<'a> Search<'a> {
         let empty = self.state(String::new());
         let mut configurations: FxHashSet<Configuration> = FxHashSet::from_iter([(empty, 0)]);
         let mut open: [Option<usize>; OPEN_MAX] = [None; OPEN_MAX];
-        for (_, completes, number) in events {
+        for (index, completes, number) in events {
             if !completes {
                 let free = open.iter().position(Option::is_none).ok_or(Decision::TooManyOpen)?;
                 open[free] = Some(number);
@@ -134,6 +146,8 @@ impl<'a> Search<'a> {
             }
             open[slot] = None;
             configurations = next;
+            self.reached.completed += 1;
+            self.reached.index = index;
         }
         Ok(Decision::Possible)
     }

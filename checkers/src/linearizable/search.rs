@@ -63,7 +63,12 @@ pub(crate) enum Decision {
         rank: u32,
     },
     /// It was not decided.
-    Undecided(Undecided),
+    Undecided {
+        /// Why.
+        why: Undecided,
+        /// The events before the one of this rank have a linearization.
+        rank: u32,
+    },
 }
 
 /// Why a search ended early.
@@ -125,13 +130,19 @@ pub(super) fn search_to(
         }
         explored = more;
     }
+    // The furthest that any attempt came: each proves that there is a linearization up to there.
+    let mut reached = 0;
     for start in starts {
         let mut decide = |order, most| {
             let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
             (search.order, search.extent, search.explored_max) =
                 (order, extent, search.explored_max.min(most));
-            let decision = search.run();
+            let mut decision = search.run();
             explored = search.explored;
+            if let Decision::Undecided { rank, .. } = &mut decision {
+                reached = reached.max(*rank);
+                *rank = reached;
+            }
             decision
         };
         let mut decision = None;
@@ -139,7 +150,7 @@ pub(super) fn search_to(
             let some = TASTED + walk.len() as u64;
             for (round, order) in [ChoiceOrder::Direct, ChoiceOrder::Eager].into_iter().enumerate() {
                 decision = match decide(order, some * (round as u64 + 1)) {
-                    Decision::Undecided(Undecided::Configurations) => None,
+                    Decision::Undecided { why: Undecided::Configurations, .. } => None,
                     decided => Some(decided),
                 };
                 if decision.is_some() {
@@ -311,13 +322,17 @@ impl<'a> Search<'a> {
                 self.choices.truncate(frame.choices as usize);
                 self.configure();
                 if self.memo.enter(&self.configuration).is_none() {
-                    return Decision::Undecided(Undecided::Memory);
+                    return self.undecided(Undecided::Memory);
                 }
                 self.frames.pop();
                 self.saved.truncate(self.saved.len() - 2 * self.done.len());
                 self.retreat();
             }
         }
+    }
+
+    fn undecided(&self, why: Undecided) -> Decision {
+        Decision::Undecided { why, rank: self.walk.ranks[self.furthest] }
     }
 
     /// Looks at the present configuration: decides, or lists its choices, and opens a frame where there are several.
@@ -336,10 +351,10 @@ impl<'a> Search<'a> {
         }
         self.explored += 1;
         if self.explored > self.explored_max {
-            return Entered::Decided(Decision::Undecided(Undecided::Configurations));
+            return Entered::Decided(self.undecided(Undecided::Configurations));
         }
         if self.explored.is_multiple_of(LOOK_EVERY) && self.limits.interrupted() {
-            return Entered::Decided(Decision::Undecided(Undecided::Interrupted));
+            return Entered::Decided(self.undecided(Undecided::Interrupted));
         }
         if self.explored > self.patience.0 {
             if self.extent == Extent::Whole {

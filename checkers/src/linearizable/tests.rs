@@ -26,7 +26,7 @@ fn possible(problem: &Problem) -> bool {
     match decide(problem) {
         Decision::Linearizable => true,
         Decision::Stuck { .. } => false,
-        Decision::Undecided(why) => panic!("{why:?} on {problem:?}"),
+        Decision::Undecided { why, .. } => panic!("{why:?} on {problem:?}"),
     }
 }
 
@@ -267,6 +267,19 @@ proptest! {
             if let Some(before) = rank.checked_sub(1) {
                 prop_assert!(possible(&prefix(&problem, before)), "impossible before {rank}");
             }
+        }
+    }
+
+    #[test]
+    fn a_prefix_said_to_be_right_is(problem in repeated(), configurations_max in 1_u64..40) {
+        let budget = Budget { configurations_max, ..BUDGET };
+        let (memory_bytes, interrupt) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let limits = Limits { budget: &budget, memory_bytes: &memory_bytes, interrupt: &interrupt };
+        let (decision, _) = search::search(&problem, &crashed::reduce(&problem), limits);
+        if let Decision::Undecided { rank, .. } = decision
+            && let Some(before) = rank.checked_sub(1)
+        {
+            prop_assert!(defined(&prefix(&problem, before)), "impossible before {rank}");
         }
     }
 

@@ -18,7 +18,7 @@ use duress_history::{Delivery, Promise};
 use super::delivery;
 use super::erased::Model;
 use super::register::judge::linearizability;
-use crate::judge::{JudgeError, Judgement, Question, Recording};
+use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
 
 /// A model that is its name, its meaning and its checker.
 #[derive(Clone, Copy)]
@@ -149,5 +149,6 @@ fn consistency(report: CheckReport, promise: ConsistencyModel, model: &str) -> J
         findings,
         model: format!("{model} --consistency {promise}"),
         report,
+        times: Times::default(),
     }
 }

@@ -13,6 +13,7 @@ use crate::witness::{assert_proves, explained};
 
 pub const TESTS: &[Test] = &[
     ("one_older_answer_is_named", one_older_answer_is_named),
+    ("the_times_of_a_check_are_printed", the_times_of_a_check_are_printed),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
@@ -59,6 +60,19 @@ fn one_older_answer_is_named() {
     let read = operations.iter_mut().find(|operation| operation["action"] == "read -> 1").unwrap();
     read["action"] = "read -> 2".into();
     assert!(explained(&operations, &anomaly["start"]["initial"]), "{operations:#?}");
+}
+
+fn the_times_of_a_check_are_printed() {
+    let stage = Stage::set();
+    stage.write("good.jsonl", GOOD);
+    let plain = stage.run("check good.jsonl", PATIENCE).exits(0);
+    assert_eq!(plain.stderr, "");
+    let good = stage.run("check good.jsonl --stats", PATIENCE).exits(0);
+    assert_eq!(good.stdout, plain.stdout, "the answer stays as it is");
+    for part in ["reading 0.", "pairing 0.", "checking 0.", "2 keys near-linear, 0 by search", "peak memory "]
+    {
+        assert!(good.stderr.contains(part), "{part}: {good}");
+    }
 }
 
 /// Returns the good history, in which the last read is answered with the value that was replaced before it
