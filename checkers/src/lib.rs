@@ -10,6 +10,7 @@
 //! - [`counter`]: does every read lie in the range that adds allow?
 //! - [`delivery`]: is every message that a log acknowledged delivered, once, in order, and nothing else?
 //! - [`kv_append`]: linearizability of strings with appends;
+//! - [`queue`]: linearizability of queues, stacks and priority queues;
 //! - [`total_queue`]: does everything that went into a queue come out?
 //! - [`transactions`]: which consistency model do transactions on lists and registers keep?
 //! - [`table`]: does a compacted log give the same table as the whole log?
@@ -49,7 +50,9 @@ pub mod delivery;
 mod findings;
 pub mod kv_append;
 pub mod linearizable;
+pub mod queue;
 mod replicas;
+mod sequential;
 pub mod set;
 pub mod stale_reads;
 pub mod table;

@@ -3,9 +3,10 @@
 //!
 //! Linearizability is local, so each key is decided on its own. Missing keys hold the empty string.
 //!
-//! In reading order: `search`: the decision; `witness`: a violation minimized, and explained in sentences.
+//! In reading order: `model`: the string as a sequential object, which `sequential` decides; `witness`: a violation minimized,
+//! and explained in sentences.
 
-mod search;
+mod model;
 mod witness;
 
 use std::sync::atomic::AtomicBool;
@@ -16,9 +17,10 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::linearizable::{Budget, RegisterReport};
+use crate::sequential::{Decision, Search};
 use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
 use crate::witness::{Describe, Op};
-use search::{Call, Decision, Effect, Search};
+use model::{Call, Effect, observed};
 
 /// Checks each string of `operations`, which are in order of invocation.
 ///
@@ -112,8 +114,8 @@ fn check_key(
         };
         calls.push(Call { effect, invoke: operation.index, complete, op: *op });
     }
-    let calls = search::observed(calls);
-    let (decision, explored, reached) = Search::new(budget, interrupt).decide(&calls);
+    let calls = observed(calls);
+    let (decision, explored, reached) = Search::new(budget, interrupt).decide(&calls, String::new());
     answer.explored = explored;
     let reached = Some(reached);
     match decision {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use duress_checkers::CheckReport;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
+use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
 use duress_checkers::verdict::Details;
@@ -29,7 +30,7 @@ pub struct Foreign {
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 6] = [
+pub const FOREIGN: [Foreign; 10] = [
     Foreign {
         name: "cas-register",
         holds: "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -74,6 +75,26 @@ pub const FOREIGN: [Foreign; 6] = [
         },
     },
     Foreign {
+        name: "fifo-queue",
+        holds: "a queue: enqueue and dequeue, the first element in is the first out",
+        check: |model, recording, _, limit| queue(model, recording, Order::Fifo, limit),
+    },
+    Foreign {
+        name: "stack",
+        holds: "a stack: push and pop, the last element in is the first out",
+        check: |model, recording, _, limit| queue(model, recording, Order::Lifo, limit),
+    },
+    Foreign {
+        name: "priority-queue",
+        holds: "a priority queue: enqueue and dequeue, the least element is the first out",
+        check: |model, recording, _, limit| queue(model, recording, Order::Least, limit),
+    },
+    Foreign {
+        name: "unordered-queue",
+        holds: "a bag: enqueue and dequeue, in any order",
+        check: |model, recording, _, limit| queue(model, recording, Order::Any, limit),
+    },
+    Foreign {
         name: "list-append",
         holds: "transactions on lists by key: append, and read of the whole list",
         check: |model, recording, question, limit| {
@@ -95,6 +116,17 @@ pub const FOREIGN: [Foreign; 6] = [
         },
     },
 ];
+
+fn queue(
+    model: &Foreign,
+    recording: &Recording,
+    order: Order,
+    limit: Duration,
+) -> Result<Judgement, JudgeError> {
+    recording.read::<TotalQueue>()?.judged(limit, |operations, interrupt| {
+        linearizability(check_queue(operations, order, &Budget::default(), interrupt), model.name)
+    })
+}
 
 /// The models of transactions, which `--consistency` is about.
 pub const TRANSACTIONS: [&str; 2] = ["list-append", "rw-register"];

@@ -14,6 +14,7 @@ use crate::witness::{assert_proves, explained};
 pub const TESTS: &[Test] = &[
     ("one_older_answer_is_named", one_older_answer_is_named),
     ("the_times_of_a_check_are_printed", the_times_of_a_check_are_printed),
+    ("a_queue_is_checked_in_its_order", a_queue_is_checked_in_its_order),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
@@ -72,6 +73,24 @@ fn the_times_of_a_check_are_printed() {
     for part in ["reading 0.", "pairing 0.", "checking 0.", "2 keys near-linear, 0 by search", "peak memory "]
     {
         assert!(good.stderr.contains(part), "{part}: {good}");
+    }
+}
+
+fn a_queue_is_checked_in_its_order() {
+    let stage = Stage::set();
+    let one = |f: &str, asked: &str, answered: &str| {
+        format!(
+            "{{:process 0 :type :invoke :f :{f} :value {asked}}}\n{{:process 0 :type :ok :f :{f} :value {answered}}}\n"
+        )
+    };
+    let history = [("push", "2", "2"), ("push", "1", "1"), ("pop", "nil", "2"), ("pop", "nil", "1")];
+    let history: String = history.into_iter().map(|(f, asked, answered)| one(f, asked, answered)).collect();
+    stage.write("queue.edn", history);
+    for (model, exit) in [("fifo-queue", 0), ("unordered-queue", 0), ("stack", 1), ("priority-queue", 1)] {
+        let answer = stage.run(&format!("check queue.edn --model {model}"), PATIENCE).exits(exit);
+        let verdict =
+            if exit == 0 { "VALID: linearizable" } else { "INVALID: not linearizable: 1 of 1 keys" };
+        assert!(answer.stdout.contains(verdict), "{model}: {answer}");
     }
 }
 

@@ -1,14 +1,14 @@
-//! The search: all possible values of the key, event by event.
+//! Linearizability of any object that is given as a sequential one: all states that it may be in, event by event.
 //!
-//! Lowe, "Testing for linearizability" (CCPE 2017): a *configuration* is the key's value and the set of open
+//! Lowe, "Testing for linearizability" (CCPE 2017): a *configuration* is the object's state and the set of open
 //! operations that have taken effect. An operation takes effect only when it must: when one is answered,
 //! every configuration in which it has not is extended by open operations until it has. When none is left, no
 //! order explains the answers.
 //!
-//! An operation of unknown outcome stays open for the rest of the history. One whose text occurs in no answer
-//! of a get can be left out: had it taken effect, the next get would have shown it, unless a put came first.
+//! An operation of unknown outcome stays open for the rest of the history.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -23,28 +23,32 @@ const OPEN_MAX: usize = 128;
 /// The size of one configuration, with its place in a set.
 const CONFIGURATION_BYTES: usize = 64;
 
-/// The effect of an operation on a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect<'a> {
-    Put(&'a str),
-    Append(&'a str),
-    Get(&'a str),
+/// An operation on a sequential object, with its answer.
+pub(crate) trait Sequential: Copy {
+    /// The object's state.
+    type State: Clone + Ord + Hash;
+
+    /// Returns the states that the object may be in after the operation; none if the answer is impossible in `state`.
+    fn after(&self, state: &Self::State) -> Vec<Self::State>;
+
+    /// The size of a state, in bytes.
+    fn size(state: &Self::State) -> usize;
 }
 
 /// An operation that happened, or, without a completion, may have happened.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
-    pub(super) effect: Effect<'a>,
+pub(crate) struct Call<E> {
+    pub(crate) effect: E,
     /// The indices of its events.
-    pub(super) invoke: u64,
-    pub(super) complete: Option<u64>,
-    pub(super) op: Op,
+    pub(crate) invoke: u64,
+    pub(crate) complete: Option<u64>,
+    pub(crate) op: Op,
 }
 
 /// The result of a search.
-pub(super) enum Decision {
+pub(crate) enum Decision<S> {
     Possible,
-    Impossible(Violation),
+    Impossible(Violation<S>),
     /// More configurations than the budget has.
     Configurations,
     /// More memory than the budget has.
@@ -54,71 +58,53 @@ pub(super) enum Decision {
     TooManyOpen,
 }
 
-/// The get whose answer no order explains.
-pub(super) struct Violation {
+/// The answer that no order explains.
+pub(crate) struct Violation<S> {
     /// Its number among the calls.
-    pub(super) call: usize,
-    /// Some of the key's possible values when it is answered, and how many there are.
-    pub(super) held: Vec<String>,
-    pub(super) held_count: usize,
-}
-
-/// `calls` without those of unknown outcome that no get can have seen.
-pub(super) fn observed(calls: Vec<Call<'_>>) -> Vec<Call<'_>> {
-    let answers: Vec<&str> = calls
-        .iter()
-        .filter_map(|call| match call.effect {
-            Effect::Get(text) => Some(text),
-            Effect::Put(_) | Effect::Append(_) => None,
-        })
-        .collect();
-    let seen = |call: &Call<'_>| match (call.complete, call.effect) {
-        (Some(_), _) => true,
-        (None, Effect::Put(text)) => answers.iter().any(|answer| answer.starts_with(text)),
-        (None, Effect::Append(text)) => {
-            !text.is_empty() && answers.iter().any(|answer| answer.contains(text))
-        }
-        (None, Effect::Get(_)) => false,
-    };
-    calls.into_iter().filter(seen).collect()
+    pub(crate) call: usize,
+    /// Some of the object's possible states when it is answered, and how many there are.
+    pub(crate) held: Vec<S>,
+    pub(crate) held_count: usize,
 }
 
 type State = u32;
 type Configuration = (State, u128);
+/// Configurations, and the states before.
+type Extended = (FxHashSet<Configuration>, FxHashSet<State>);
 
 /// A search with its budget.
-pub(super) struct Search<'a> {
+pub(crate) struct Search<'a, E: Sequential> {
     budget: &'a Budget,
     interrupt: &'a AtomicBool,
-    texts: Vec<String>,
-    states: FxHashMap<String, State>,
+    states: Vec<E::State>,
+    numbers: FxHashMap<E::State, State>,
     bytes: usize,
     explored: u64,
     reached: Reached,
 }
 
-impl<'a> Search<'a> {
-    pub(super) fn new(budget: &'a Budget, interrupt: &'a AtomicBool) -> Self {
+impl<'a, E: Sequential> Search<'a, E> {
+    pub(crate) fn new(budget: &'a Budget, interrupt: &'a AtomicBool) -> Self {
         Self {
             budget,
             interrupt,
-            texts: Vec::new(),
-            states: FxHashMap::default(),
+            states: Vec::new(),
+            numbers: FxHashMap::default(),
             bytes: 0,
             explored: 0,
             reached: Reached { completed: 0, of: 0, index: 0 },
         }
     }
 
-    /// Decides whether `calls` are linearizable, from the empty string on; and how many configurations it looked at, and
+    /// Decides whether `calls` are linearizable, from `start` on; and how many configurations it looked at, and
     /// how far they are.
-    pub(super) fn decide(mut self, calls: &[Call<'_>]) -> (Decision, u64, Reached) {
+    pub(crate) fn decide(mut self, calls: &[Call<E>], start: E::State) -> (Decision<E::State>, u64, Reached) {
         self.reached.of = calls.iter().filter(|call| call.complete.is_some()).count() as u64;
-        let decision = self.run(calls).unwrap_or_else(|undecided| undecided);
+        let decision = self.run(calls, start).unwrap_or_else(|undecided| undecided);
         (decision, self.explored, self.reached)
     }
 
-    fn run(&mut self, calls: &[Call<'_>]) -> Result<Decision, Decision> {
+    fn run(&mut self, calls: &[Call<E>], start: E::State) -> Result<Decision<E::State>, Decision<E::State>> {
         let mut events: Vec<(u64, bool, usize)> = Vec::with_capacity(2 * calls.len());
         for (number, call) in calls.iter().enumerate() {
             events.push((call.invoke, false, number));
@@ -126,8 +112,8 @@ impl<'a> Search<'a> {
         }
         // Invocations first if two events claim one index: that assumes nothing about their order.
         events.sort_unstable();
-        let empty = self.state(String::new());
-        let mut configurations: FxHashSet<Configuration> = FxHashSet::from_iter([(empty, 0)]);
+        let start = self.state(start);
+        let mut configurations: FxHashSet<Configuration> = FxHashSet::from_iter([(start, 0)]);
         let mut open: [Option<usize>; OPEN_MAX] = [None; OPEN_MAX];
         for (index, completes, number) in events {
             if !completes {
@@ -138,14 +124,18 @@ impl<'a> Search<'a> {
             let Some(slot) = open.iter().position(|open| *open == Some(number)) else { continue };
             let (next, held) = self.extend(&configurations, calls, &open, slot)?;
             if next.is_empty() {
-                let mut texts: Vec<&String> = held.iter().map(|state| &self.texts[*state as usize]).collect();
-                texts.sort_unstable_by_key(|text| (text.len(), *text));
-                let held_count = texts.len();
-                let held = texts.into_iter().take(4).cloned().collect();
+                let mut states: Vec<&E::State> =
+                    held.iter().map(|state| &self.states[*state as usize]).collect();
+                states.sort_unstable_by_key(|state| (E::size(state), *state));
+                let held_count = states.len();
+                let held = states.into_iter().take(4).cloned().collect();
                 return Ok(Decision::Impossible(Violation { call: number, held, held_count }));
             }
             open[slot] = None;
             configurations = next;
+            if self.bytes > self.budget.memory_bytes_max / 2 {
+                configurations = self.forget_others(&configurations);
+            }
             self.reached.completed += 1;
             self.reached.index = index;
         }
@@ -153,14 +143,14 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the configurations in which the operation of `slot` has taken effect, its bit cleared; and the
-    /// key's possible values while it had not.
+    /// object's possible states while it had not.
     fn extend(
         &mut self,
         configurations: &FxHashSet<Configuration>,
-        calls: &[Call<'_>],
+        calls: &[Call<E>],
         open: &[Option<usize>; OPEN_MAX],
         slot: usize,
-    ) -> Result<(FxHashSet<Configuration>, FxHashSet<State>), Decision> {
+    ) -> Result<Extended, Decision<E::State>> {
         let bit = |slot: usize| 1_u128 << slot;
         let (mut next, mut held) = (FxHashSet::default(), FxHashSet::default());
         let mut met: FxHashSet<Configuration> = configurations.clone();
@@ -186,36 +176,36 @@ impl<'a> Search<'a> {
                 if taken & bit(other) != 0 {
                     continue;
                 }
-                let Some(after) = self.after(state, calls[*number].effect) else { continue };
-                let configuration = (after, taken | bit(other));
-                if met.insert(configuration) {
-                    queue.push_back(configuration);
+                for after in calls[*number].effect.after(&self.states[state as usize]) {
+                    let configuration = (self.state(after), taken | bit(other));
+                    if met.insert(configuration) {
+                        queue.push_back(configuration);
+                    }
                 }
             }
         }
         Ok((next, held))
     }
 
-    /// Returns the key's value after an operation; `None` if the answer does not match.
-    fn after(&mut self, state: State, effect: Effect<'_>) -> Option<State> {
-        match effect {
-            Effect::Get(text) => (self.texts[state as usize] == text).then_some(state),
-            Effect::Put(text) => Some(self.state(text.to_owned())),
-            Effect::Append(text) => {
-                let after = format!("{}{text}", self.texts[state as usize]);
-                Some(self.state(after))
-            }
-        }
+    /// Forgets all states but those of `configurations`, and returns these with the new numbers of their states.
+    fn forget_others(&mut self, configurations: &FxHashSet<Configuration>) -> FxHashSet<Configuration> {
+        let states = std::mem::take(&mut self.states);
+        self.numbers.clear();
+        self.bytes = 0;
+        configurations
+            .iter()
+            .map(|(state, taken)| (self.state(states[*state as usize].clone()), *taken))
+            .collect()
     }
 
-    fn state(&mut self, text: String) -> State {
-        if let Some(state) = self.states.get(&text) {
-            return *state;
+    fn state(&mut self, state: E::State) -> State {
+        if let Some(number) = self.numbers.get(&state) {
+            return *number;
         }
-        let state = self.texts.len() as State;
-        self.bytes += 2 * text.len() + CONFIGURATION_BYTES;
-        self.texts.push(text.clone());
-        self.states.insert(text, state);
-        state
+        let number = self.states.len() as State;
+        self.bytes += 2 * E::size(&state) + CONFIGURATION_BYTES;
+        self.states.push(state.clone());
+        self.numbers.insert(state, number);
+        number
     }
 }

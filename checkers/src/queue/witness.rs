@@ -1,0 +1,145 @@
+//! A violation minimized, in sound ways, and explained in sentences.
+//!
+//! The rest must still be impossible because the whole is, so each change may only allow more orders:
+//! - leaving out what began after the answer that cannot be explained;
+//! - leaving out everything about some element: an order that explains the whole explains the rest, since each
+//!   kind of queue treats the other elements as if that one had never been there;
+//! - leaving out a dequeue that found nothing;
+//! - turning an operation that happened into one that may have happened.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+
+use duress_history::total_queue::TotalQueue;
+use duress_history::{Operation, Scalar};
+
+use super::Order;
+use super::model::{Call, Element, Kind};
+use crate::linearizable::Budget;
+use crate::sequential::{Decision, Search};
+use crate::verdict::{Anomaly, AnomalyKind, RelationKind, Role};
+use crate::witness::{Op, Witness, say};
+
+/// The budget of one trial of leaving something out; a trial that needs more is not made.
+const TRIAL: Budget = Budget { configurations_max: 1 << 16, memory_bytes_max: 64 << 20 };
+
+/// Returns the witness of the impossible answer of call `last`.
+pub(super) fn anomaly(
+    operations: &[Operation<TotalQueue>],
+    order: Order,
+    (calls, values): (&[Call], &[&Scalar]),
+    last: usize,
+    interrupt: &AtomicBool,
+) -> Anomaly {
+    let (small, last) = shrink(calls, last, interrupt);
+    let role = |call: &Call| match call.effect.kind {
+        _ if call.op == last.op => Role::Read,
+        Kind::Enqueue(_) => Role::Write,
+        Kind::Dequeue(_) | Kind::DequeueAny | Kind::Empty => Role::Evidence,
+    };
+    let elements = small.iter().filter_map(|call| call.effect.kind.element());
+    let focus: Vec<Scalar> = elements.map(|element| values[element as usize].clone()).collect();
+    let roles = small.iter().map(|call| (call.op, role(call)));
+    let witness = Witness::of(Vec::new(), operations, &focus, roles);
+    let named = witness.named(last.op);
+    let is_in = |call: &&Call| matches!(call.effect.kind, Kind::Enqueue(_));
+    let enqueues = || small.iter().filter(is_in);
+    let element = last.effect.kind.element();
+    let came_in = enqueues().any(|call| call.effect.kind.element() == element);
+    let mut steps = vec![say("At first the queue is empty.", &[])];
+    let mut by_invocation: Vec<&Call> = small.iter().collect();
+    by_invocation.sort_by_key(|call| call.invoke);
+    for pair in by_invocation.windows(2) {
+        if pair[0].complete.is_some_and(|complete| complete < pair[1].invoke) && pair[0].op != pair[1].op {
+            steps.push(witness.before(pair[0].op, pair[1].op));
+        }
+    }
+    let about: Vec<Op> = small.iter().map(|call| call.op).collect();
+    let (kind, summary) = match last.effect.kind {
+        Kind::Dequeue(_) if !came_in => (
+            AnomalyKind::PhantomRead,
+            format!("{named} gave an element that no enqueue can have put in by then"),
+        ),
+        Kind::Dequeue(_) => (
+            AnomalyKind::Nonlinearizable,
+            format!("{named} did not give {order}, in whatever order the operations took effect"),
+        ),
+        Kind::Empty => (
+            AnomalyKind::Nonlinearizable,
+            format!("{named} found nothing, although the queue cannot have been empty"),
+        ),
+        Kind::Enqueue(_) | Kind::DequeueAny => {
+            (AnomalyKind::Nonlinearizable, format!("{named} fits no order of the operations"))
+        }
+    };
+    let mut conclusion = say(
+        format!(
+            "In every order of these operations that agrees with real time, and in which each dequeue gives {order}, there is no \
+             place for {named}."
+        ),
+        &about,
+    );
+    for call in enqueues().filter(|call| call.effect.kind.element() == element && call.op != last.op) {
+        conclusion = conclusion.relates(RelationKind::WriteRead, call.op, last.op);
+    }
+    steps.push(conclusion);
+    witness.anomaly(kind, last.op, summary, steps)
+}
+
+/// Fewer of `calls` that are impossible too, and the one that then cannot be explained.
+fn shrink(calls: &[Call], last: usize, interrupt: &AtomicBool) -> (Vec<Call>, Call) {
+    let mut last = calls[last];
+    let end = last.complete.unwrap_or(u64::MAX);
+    let mut small: Vec<Call> = calls
+        .iter()
+        .filter(|call| call.invoke <= end)
+        .map(|call| Call { complete: call.complete.filter(|complete| *complete <= end), ..*call })
+        .collect();
+    let mut attempt = |small: &mut Vec<Call>, less: Vec<Call>| {
+        let Decision::Impossible(violation) = Search::new(&TRIAL, interrupt).decide(&less, Vec::new()).0
+        else {
+            return false;
+        };
+        last = less[violation.call];
+        *small = less;
+        true
+    };
+    // Half of the elements at once, then fewer.
+    let elements: BTreeSet<Element> = small.iter().filter_map(|call| call.effect.kind.element()).collect();
+    let mut elements: Vec<Element> = elements.into_iter().collect();
+    let mut some = elements.len().div_ceil(2);
+    while some > 0 {
+        let mut from = 0;
+        while from < elements.len() {
+            let to = (from + some).min(elements.len());
+            let left_out = &elements[from..to];
+            let without =
+                |call: &&Call| call.effect.kind.element().is_none_or(|element| !left_out.contains(&element));
+            let less = small.iter().filter(without).copied().collect();
+            if attempt(&mut small, less) {
+                elements.drain(from..to);
+            } else {
+                from = to;
+            }
+        }
+        some = if some == 1 { 0 } else { some.div_ceil(2) };
+    }
+    let mut at = 0;
+    while at < small.len() {
+        let mut less = small.clone();
+        match less[at] {
+            Call { effect, .. } if effect.kind == Kind::Empty => {
+                less.remove(at);
+            }
+            Call { complete: Some(_), .. } => less[at].complete = None,
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        if !attempt(&mut small, less) {
+            at += 1;
+        }
+    }
+    (small, last)
+}
