@@ -7,7 +7,6 @@
 //! - leaving out a dequeue that found nothing;
 //! - turning an operation that happened into one that may have happened.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use duress_history::total_queue::TotalQueue;
@@ -15,13 +14,9 @@ use duress_history::{Operation, Scalar};
 
 use super::Order;
 use super::model::{Call, Element, Kind};
-use crate::linearizable::Budget;
-use crate::sequential::{Decision, Search};
+use crate::sequential;
 use crate::verdict::{Anomaly, AnomalyKind, RelationKind, Role};
 use crate::witness::{Op, Witness, say};
-
-/// The budget of one trial of leaving something out; a trial that needs more is not made.
-const TRIAL: Budget = Budget { configurations_max: 1 << 16, memory_bytes_max: 64 << 20 };
 
 /// Returns the witness of the impossible answer of call `last`.
 pub(super) fn anomaly(
@@ -31,7 +26,13 @@ pub(super) fn anomaly(
     last: usize,
     interrupt: &AtomicBool,
 ) -> Anomaly {
-    let (small, last) = shrink(calls, last, interrupt);
+    // The operations on an element go together; each dequeue that found nothing goes alone.
+    let group = |call: &Call| match call.effect.kind {
+        Kind::Enqueue(element) | Kind::Dequeue(element) => Some((element, 0)),
+        Kind::Empty => Some((Element::MAX, call.op)),
+        Kind::DequeueAny => None,
+    };
+    let (small, last) = sequential::shrink(calls, last, &Vec::new(), group, interrupt);
     let role = |call: &Call| match call.effect.kind {
         _ if call.op == last.op => Role::Read,
         Kind::Enqueue(_) => Role::Write,
@@ -84,62 +85,4 @@ pub(super) fn anomaly(
     }
     steps.push(conclusion);
     witness.anomaly(kind, last.op, summary, steps)
-}
-
-/// Fewer of `calls` that are impossible too, and the one that then cannot be explained.
-fn shrink(calls: &[Call], last: usize, interrupt: &AtomicBool) -> (Vec<Call>, Call) {
-    let mut last = calls[last];
-    let end = last.complete.unwrap_or(u64::MAX);
-    let mut small: Vec<Call> = calls
-        .iter()
-        .filter(|call| call.invoke <= end)
-        .map(|call| Call { complete: call.complete.filter(|complete| *complete <= end), ..*call })
-        .collect();
-    let mut attempt = |small: &mut Vec<Call>, less: Vec<Call>| {
-        let Decision::Impossible(violation) = Search::new(&TRIAL, interrupt).decide(&less, Vec::new()).0
-        else {
-            return false;
-        };
-        last = less[violation.call];
-        *small = less;
-        true
-    };
-    // Half of the elements at once, then fewer.
-    let elements: BTreeSet<Element> = small.iter().filter_map(|call| call.effect.kind.element()).collect();
-    let mut elements: Vec<Element> = elements.into_iter().collect();
-    let mut some = elements.len().div_ceil(2);
-    while some > 0 {
-        let mut from = 0;
-        while from < elements.len() {
-            let to = (from + some).min(elements.len());
-            let left_out = &elements[from..to];
-            let without =
-                |call: &&Call| call.effect.kind.element().is_none_or(|element| !left_out.contains(&element));
-            let less = small.iter().filter(without).copied().collect();
-            if attempt(&mut small, less) {
-                elements.drain(from..to);
-            } else {
-                from = to;
-            }
-        }
-        some = if some == 1 { 0 } else { some.div_ceil(2) };
-    }
-    let mut at = 0;
-    while at < small.len() {
-        let mut less = small.clone();
-        match less[at] {
-            Call { effect, .. } if effect.kind == Kind::Empty => {
-                less.remove(at);
-            }
-            Call { complete: Some(_), .. } => less[at].complete = None,
-            _ => {
-                at += 1;
-                continue;
-            }
-        }
-        if !attempt(&mut small, less) {
-            at += 1;
-        }
-    }
-    (small, last)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use duress_checkers::CheckReport;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
+use duress_checkers::lock::{Reentry, check_owned_mutex};
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
@@ -30,7 +31,7 @@ pub struct Foreign {
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 10] = [
+pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "cas-register",
         holds: "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -49,6 +50,16 @@ pub const FOREIGN: [Foreign; 10] = [
                 linearizability(check_mutex(operations, &Budget::default(), interrupt), model.name)
             })
         },
+    },
+    Foreign {
+        name: "owned-mutex",
+        holds: "locks that only the process that acquired them may release",
+        check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Refused, limit),
+    },
+    Foreign {
+        name: "reentrant-mutex",
+        holds: "the same, and their owner may acquire them again",
+        check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Allowed, limit),
     },
     Foreign {
         name: "kv-append",
@@ -116,6 +127,17 @@ pub const FOREIGN: [Foreign; 10] = [
         },
     },
 ];
+
+fn owned_mutex(
+    model: &Foreign,
+    recording: &Recording,
+    reentry: Reentry,
+    limit: Duration,
+) -> Result<Judgement, JudgeError> {
+    recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
+        linearizability(check_owned_mutex(operations, reentry, &Budget::default(), interrupt), model.name)
+    })
+}
 
 fn queue(
     model: &Foreign,

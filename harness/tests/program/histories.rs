@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("one_older_answer_is_named", one_older_answer_is_named),
     ("the_times_of_a_check_are_printed", the_times_of_a_check_are_printed),
     ("a_queue_is_checked_in_its_order", a_queue_is_checked_in_its_order),
+    ("a_lock_has_its_owner", a_lock_has_its_owner),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
@@ -91,6 +92,27 @@ fn a_queue_is_checked_in_its_order() {
         let verdict =
             if exit == 0 { "VALID: linearizable" } else { "INVALID: not linearizable: 1 of 1 keys" };
         assert!(answer.stdout.contains(verdict), "{model}: {answer}");
+    }
+}
+
+fn a_lock_has_its_owner() {
+    let stage = Stage::set();
+    let one = |(process, f): (u32, &str)| {
+        format!("{{:process {process} :type :invoke :f :{f}}}\n{{:process {process} :type :ok :f :{f}}}\n")
+    };
+    stage.write("stolen.edn", [(0, "lock"), (1, "unlock")].map(one).concat());
+    stage.write("twice.edn", [(0, "lock"), (0, "lock"), (0, "unlock")].map(one).concat());
+    for (file, model, exit) in [
+        ("stolen", "mutex", 0),
+        ("stolen", "owned-mutex", 1),
+        ("stolen", "reentrant-mutex", 1),
+        ("twice", "owned-mutex", 1),
+        ("twice", "reentrant-mutex", 0),
+    ] {
+        let answer = stage.run(&format!("check {file}.edn --model {model}"), PATIENCE).exits(exit);
+        let verdict =
+            if exit == 0 { "VALID: linearizable" } else { "INVALID: not linearizable: 1 of 1 keys" };
+        assert!(answer.stdout.contains(verdict), "{file} {model}: {answer}");
     }
 }
 
