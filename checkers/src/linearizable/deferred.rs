@@ -27,7 +27,7 @@ use super::trails::Graph;
 use super::walk::Walk;
 
 /// A compare-and-set waits if it is open for so many times as long as half of the operations,
-const TIMES_LONGER: u32 = 8;
+const TIMES_LONGER: u32 = 16;
 /// and for so many positions.
 const POSITIONS_MIN: u32 = 128;
 /// Fewer of them are left to the search.

@@ -357,6 +357,10 @@ impl<'a> Search<'a> {
             return Entered::Decided(self.undecided(Undecided::Interrupted));
         }
         if self.explored > self.patience.0 {
+            if self.extent == Extent::Deferred && self.patience.1 >= TASTED {
+                // It is stuck for another reason than those that it leaves out.
+                return Entered::Decided(self.undecided(Undecided::Configurations));
+            }
             if self.extent == Extent::Whole {
                 if self.patience.1 == PATIENCE
                     && let Some(rank) = overwritten::first(self.problem)
