@@ -213,6 +213,18 @@ impl<'a, E: Sequential> Search<'a, E> {
 /// The budget of one trial of leaving something out; a trial that needs more is not made.
 const TRIAL: Budget = Budget { configurations_max: 1 << 16, memory_bytes_max: 64 << 20 };
 
+/// Returns the number of the call whose answer is surely impossible, if there is one and little is needed to find it.
+pub(crate) fn impossible<E: Sequential>(
+    calls: &[Call<E>],
+    start: &E::State,
+    interrupt: &AtomicBool,
+) -> Option<usize> {
+    match Search::new(&TRIAL, interrupt).decide(calls, start.clone()).0 {
+        Decision::Impossible(violation) => Some(violation.call),
+        _ => None,
+    }
+}
+
 /// Returns fewer of `calls`, of which the answer of number `last` is impossible, that are impossible too from `start` on; and
 /// the one that then cannot be explained.
 ///
@@ -234,9 +246,8 @@ pub(crate) fn shrink<E: Sequential, G: Ord>(
         .map(|call| Call { complete: call.complete.filter(|complete| *complete <= end), ..*call })
         .collect();
     let mut attempt = |small: &mut Vec<Call<E>>, less: Vec<Call<E>>| {
-        let decision = Search::new(&TRIAL, interrupt).decide(&less, start.clone()).0;
-        let Decision::Impossible(violation) = decision else { return false };
-        last = less[violation.call];
+        let Some(violation) = impossible(&less, start, interrupt) else { return false };
+        last = less[violation];
         *small = less;
         true
     };

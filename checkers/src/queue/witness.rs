@@ -3,10 +3,11 @@
 //! The rest must still be impossible because the whole is, so each change may only allow more orders:
 //! - leaving out what began after the answer that cannot be explained;
 //! - leaving out everything about some element: an order that explains the whole explains the rest, since each
-//!   kind of queue treats the other elements as if that one had never been there;
+//!   kind of queue treats the other elements as if that one had never been there (two elements are tried first);
 //! - leaving out a dequeue that found nothing;
 //! - turning an operation that happened into one that may have happened.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use duress_history::total_queue::TotalQueue;
@@ -32,6 +33,8 @@ pub(super) fn anomaly(
         Kind::Empty => Some((Element::MAX, call.op)),
         Kind::DequeueAny => None,
     };
+    let pair = pair(calls, calls[last].effect.kind, interrupt);
+    let (calls, last) = pair.as_ref().map_or((calls, last), |(calls, last)| (&calls[..], *last));
     let (small, last) = sequential::shrink(calls, last, &Vec::new(), group, interrupt);
     let role = |call: &Call| match call.effect.kind {
         _ if call.op == last.op => Role::Read,
@@ -85,4 +88,22 @@ pub(super) fn anomaly(
     }
     steps.push(conclusion);
     witness.anomaly(kind, last.op, summary, steps)
+}
+
+/// The calls about the element of `kind` and one other, and the one of them that cannot be explained, if some two elements
+/// suffice.
+fn pair(calls: &[Call], kind: Kind, interrupt: &AtomicBool) -> Option<(Vec<Call>, usize)> {
+    let element = kind.element()?;
+    let mut by_element: BTreeMap<Option<Element>, Vec<Call>> = BTreeMap::new();
+    for call in calls.iter().filter(|call| call.effect.kind != Kind::Empty) {
+        by_element.entry(call.effect.kind.element()).or_default().push(*call);
+    }
+    let own = by_element.get(&Some(element))?;
+    let lost = by_element.get(&None).map_or(&[][..], |lost| lost);
+    by_element.iter().filter(|(other, _)| other.is_some()).find_map(|(other, calls)| {
+        let others = if *other == Some(element) { &[][..] } else { &calls[..] };
+        let some = [own, others, lost].concat();
+        let violation = sequential::impossible(&some, &Vec::new(), interrupt)?;
+        Some((some, violation))
+    })
 }
