@@ -10,6 +10,8 @@
 //! - [`counter`]: does every read lie in the range that adds allow?
 //! - [`delivery`]: is every message that a log acknowledged delivered, once, in order, and nothing else?
 //! - [`kv_append`]: linearizability of strings with appends;
+//! - [`lock`]: linearizability of locks with an owner;
+//! - [`queue`]: linearizability of queues, stacks and priority queues;
 //! - [`total_queue`]: does everything that went into a queue come out?
 //! - [`transactions`]: which consistency model do transactions on lists and registers keep?
 //! - [`table`]: does a compacted log give the same table as the whole log?
@@ -49,7 +51,10 @@ pub mod delivery;
 mod findings;
 pub mod kv_append;
 pub mod linearizable;
+pub mod lock;
+pub mod queue;
 mod replicas;
+mod sequential;
 pub mod set;
 pub mod stale_reads;
 pub mod table;

@@ -96,6 +96,48 @@ fn thousands_of_crashed_operations_are_no_burden() {
     }
 }
 
+/// Seventy compare-and-sets of five values wait for a node that is paused, and take effect one after the other
+/// when it resumes, before the last read.
+#[test]
+fn compare_and_sets_that_wait_to_the_end_are_no_burden() {
+    for seed in 0..10 {
+        let one = Shape { operations: 1_000, keys: 1, processes: 5, crashed_per_mille: 0, ..SHAPE };
+        let mut operations = simulation::operations(seed, Shape { values: Values::Below(5), ..one });
+        let last = operations.iter().map(|operation| match operation.completion {
+            Completion::Ok { index, .. } => index.max(operation.index),
+            _ => operation.index,
+        });
+        let mut index = last.max().expect("there are operations");
+        let key = operations[0].action.key.clone();
+        let mut add = |operations: &mut Vec<Operation<Register>>, invoked: Option<u64>, op: RegisterOp| {
+            index += 2;
+            let action = Register { key: key.clone(), op };
+            operations.push(Operation {
+                index: invoked.unwrap_or(index - 1),
+                process: Process(1_000_000 + index),
+                completion: Completion::Ok { index, time: index, answer: action.clone() },
+                action,
+                ..operations[0].clone()
+            });
+        };
+        let value = |at: u64| Scalar::Int((at % 5) as i64);
+        add(&mut operations, None, RegisterOp::Write(value(seed)));
+        let mut held = seed;
+        // Steps of 1 to 4 lead on from the last value.
+        for number in 0..70 {
+            let next = held + 1 + (number * number + seed) % 4;
+            let began = operations[(number * 7) as usize].index;
+            add(&mut operations, Some(began), RegisterOp::Cas { old: Some(value(held)), new: value(next) });
+            held = next;
+        }
+        add(&mut operations, None, RegisterOp::Read(Some(value(held))));
+        operations.sort_by_key(|operation| operation.index);
+        let report = check(&operations, &Budget::default());
+        assert_eq!(report.verdict, Verdict::Valid, "seed {seed}");
+        assert!(statistics(&report).configurations < 10_000, "seed {seed}: {:?}", statistics(&report));
+    }
+}
+
 #[test]
 fn what_was_not_decided_is_unknown_and_says_which_key() {
     let operations = simulation::operations(3, Shape { values: Values::Below(3), keys: 2, ..SHAPE });
@@ -104,6 +146,17 @@ fn what_was_not_decided_is_unknown_and_says_which_key() {
     assert_eq!(reasons.len(), 2);
     assert!(matches!(&reasons[0], Reason::Configurations { key: Some(key), .. } if *key == Scalar::Int(0)));
     assert!(reasons[0].to_string().contains("key 0 was not decided"), "{}", reasons[0]);
+    for reason in &reasons {
+        let Reason::Configurations { key: Some(key), reached: Some(reached), .. } = reason else {
+            panic!("{reason:?}")
+        };
+        assert!(0 < reached.completed && reached.completed < reached.of, "{reached:?}");
+        let prefix: Vec<_> = operations.iter().filter(|operation| operation.action.key == *key).collect();
+        let completed = prefix.iter().filter(|operation| {
+            matches!(operation.completion, Completion::Ok { index, .. } if index <= reached.index)
+        });
+        assert_eq!(completed.count() as u64, reached.completed);
+    }
 
     let little = Budget { memory_bytes_max: 4_096, ..Budget::default() };
     let Verdict::Unknown(reasons) = check(&operations, &little).verdict else {
@@ -139,7 +192,7 @@ fn an_anomaly_outranks_what_was_not_decided() {
         check(&operations, &Budget::default()).verdict
     };
     assert!(matches!(&anomaly, Verdict::Invalid(found) if found[0].kind == AnomalyKind::PhantomRead));
-    let unknown = Verdict::Unknown(vec![Reason::Interrupted { key: None, explored: 1 }]);
+    let unknown = Verdict::Unknown(vec![Reason::Interrupted { key: None, explored: 1, reached: None }]);
     assert_eq!(anomaly.clone().merge(unknown.clone()), anomaly);
     assert_eq!(unknown.clone().merge(anomaly.clone()), anomaly);
     assert_eq!(Verdict::Valid.merge(unknown.clone()), unknown);

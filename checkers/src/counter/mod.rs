@@ -86,7 +86,7 @@ pub fn check_counter(
     let keys = counters.len() as u64;
     for mut facts in counters {
         if interrupt.load(Ordering::Relaxed) {
-            reasons.push(Reason::Interrupted { key: None, explored: 0 });
+            reasons.push(Reason::Interrupted { key: None, explored: 0, reached: None });
             break;
         }
         answered += facts.reads.len() as u64;

@@ -104,7 +104,7 @@ fn check(
             reasons.extend(Reason::nothing_shown(all, happened, counts.deliveries));
         }
     } else {
-        reasons.push(Reason::Interrupted { key: None, explored: 0 });
+        reasons.push(Reason::Interrupted { key: None, explored: 0, reached: None });
     }
     let (anomalies, found) = findings.finish();
     CheckReport {

@@ -3,9 +3,10 @@
 //!
 //! Linearizability is local, so each key is decided on its own. Missing keys hold the empty string.
 //!
-//! In reading order: `search`: the decision; `witness`: a violation minimized, and explained in sentences.
+//! In reading order: `model`: the string as a sequential object, which `sequential` decides; `witness`: a violation minimized,
+//! and explained in sentences.
 
-mod search;
+mod model;
 mod witness;
 
 use std::sync::atomic::AtomicBool;
@@ -16,9 +17,10 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use crate::linearizable::{Budget, RegisterReport};
+use crate::sequential::{Decision, Search};
 use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
 use crate::witness::{Describe, Op};
-use search::{Call, Decision, Effect, Search};
+use model::{Call, Effect, observed};
 
 /// Checks each string of `operations`, which are in order of invocation.
 ///
@@ -112,22 +114,25 @@ fn check_key(
         };
         calls.push(Call { effect, invoke: operation.index, complete, op: *op });
     }
-    let calls = search::observed(calls);
-    let (decision, explored) = Search::new(budget, interrupt).decide(&calls);
+    let calls = observed(calls);
+    let (decision, explored, reached) = Search::new(budget, interrupt).decide(&calls, String::new());
     answer.explored = explored;
+    let reached = Some(reached);
     match decision {
         Decision::Possible => {}
         Decision::Impossible(violation) => {
             answer.anomaly = Some(witness::anomaly(operations, key, &calls, &violation, interrupt));
         }
         Decision::Configurations => {
-            answer.reason = Some(Reason::Configurations { key: key.cloned(), explored });
+            answer.reason = Some(Reason::Configurations { key: key.cloned(), explored, reached });
         }
         Decision::Memory => {
             let bytes_max = budget.memory_bytes_max;
-            answer.reason = Some(Reason::Memory { key: key.cloned(), explored, bytes_max });
+            answer.reason = Some(Reason::Memory { key: key.cloned(), explored, reached, bytes_max });
         }
-        Decision::Interrupted => answer.reason = Some(Reason::Interrupted { key: key.cloned(), explored }),
+        Decision::Interrupted => {
+            answer.reason = Some(Reason::Interrupted { key: key.cloned(), explored, reached })
+        }
         Decision::TooManyOpen => {
             answer.reason = Some(Reason::TooLong { key: key.cloned(), operations: calls.len() as u64 });
         }

@@ -11,11 +11,15 @@ use std::sync::atomic::AtomicBool;
 use duress_history::kv_append::{KvAppend, KvOp};
 use duress_history::{Operation, Scalar};
 
+use super::model::{Call, Effect, observed};
 use super::quoted;
-use super::search::{Call, Decision, Effect, Search, Violation, observed};
 use crate::linearizable::Budget;
+use crate::sequential::{Decision, Search};
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Op, Witness, say};
+
+/// The get that cannot be explained.
+type Violation = crate::sequential::Violation<String>;
 
 /// The budget of one trial of leaving something out; a trial that needs more is not made.
 const TRIAL: Budget = Budget { configurations_max: 1 << 14, memory_bytes_max: 64 << 20 };
@@ -143,7 +147,7 @@ fn shrink<'a>(
         .map(|call| Call { complete: call.complete.filter(|complete| *complete <= end), ..*call });
     let mut small = observed(prefix.filter(|call| call.complete.is_some() || !is_get(call)).collect());
     let mut found = Violation { call: 0, held: violation.held.clone(), held_count: violation.held_count };
-    let still = |calls: &[Call<'_>]| match Search::new(&TRIAL, interrupt).decide(calls).0 {
+    let still = |calls: &[Call<'_>]| match Search::new(&TRIAL, interrupt).decide(calls, String::new()).0 {
         Decision::Impossible(still) if calls[still.call].op == get.op => Some(still),
         _ => None,
     };

@@ -18,8 +18,8 @@
 //! - `partition`: a history taken apart by key;
 //! - `crashed`: facts about operations of unknown outcome that need no search;
 //! - `chains`: near-linear, if every value is written once; `search`: everything else, along a `walk` of the
-//!   events, by `choices` that `steps` carry out and a `memo` of failures; `trails`, `window` and
-//!   `overwritten` decide cases that need no search;
+//!   events, by `choices` that `steps` carry out and a `memo` of failures; `trails`, `deferred`,
+//!   `window` and `overwritten` decide cases that need no search;
 //! - `witness`: a violation minimized, soundly; `explain`: named, and explained in sentences, by
 //!   `replacement` if one operation replaced a value that another saw, by `orders` if only trying all of them
 //!   shows it.
@@ -36,6 +36,7 @@ mod call;
 mod chains;
 mod choices;
 mod crashed;
+mod deferred;
 mod explain;
 mod memo;
 mod orders;
@@ -59,8 +60,8 @@ use duress_history::register::{CasRegister, Register};
 use duress_history::{Assumed, Operation};
 use rayon::prelude::*;
 
-use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
-use call::Call;
+use crate::verdict::{Anomaly, CheckReport, Details, Reached, Reason, Verdict};
+use call::{Call, Problem};
 pub(crate) use explain::shown;
 use partition::{Action, End, Partition};
 pub use report::{Convergence, RegisterReport, Skipped, Statistics};
@@ -201,7 +202,7 @@ pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
         part.operations.iter().filter(|source| matches!(source.end, End::Ok { .. })).count() as u64;
     let mut report = KeyReport { happened, ..KeyReport::default() };
     if limits.interrupted() {
-        report.reasons.push(Reason::Interrupted { key: key(), explored: 0 });
+        report.reasons.push(Reason::Interrupted { key: key(), explored: 0, reached: None });
         return report;
     }
     let Some(interned) = part.intern() else {
@@ -234,16 +235,33 @@ pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
             let small = witness::of_prefix(&interned.problem, rank, limits);
             report.anomalies.push(explain::anomaly(part, &interned, small));
         }
-        Decision::Undecided(Undecided::Configurations) => {
-            report.reasons.push(Reason::Configurations { key: key(), explored });
-        }
-        Decision::Undecided(Undecided::Memory) => {
+        Decision::Undecided { why, rank } => {
+            let (key, reached) = (key(), Some(reached(part, &interned.problem, rank)));
             let bytes_max = limits.budget.memory_bytes_max;
-            report.reasons.push(Reason::Memory { key: key(), explored, bytes_max });
-        }
-        Decision::Undecided(Undecided::Interrupted) => {
-            report.reasons.push(Reason::Interrupted { key: key(), explored });
+            report.reasons.push(match why {
+                Undecided::Configurations => Reason::Configurations { key, explored, reached },
+                Undecided::Memory => Reason::Memory { key, explored, reached, bytes_max },
+                Undecided::Interrupted => Reason::Interrupted { key, explored, reached },
+            });
         }
     }
     report
+}
+
+/// The prefix of `part` that ends before the event of rank `rank`.
+fn reached(part: &Partition<'_>, problem: &Problem, rank: u32) -> Reached {
+    let mut reached = Reached { completed: 0, of: 0, index: 0 };
+    for call in &problem.calls {
+        let (Some(complete), End::Ok { index, .. } | End::Fail { index, .. }) =
+            (call.complete, part.operations[call.source as usize].end)
+        else {
+            continue;
+        };
+        reached.of += 1;
+        if complete < rank {
+            reached.completed += 1;
+            reached.index = reached.index.max(index);
+        }
+    }
+    reached
 }

@@ -36,7 +36,7 @@ use super::choices::{Choice, ChoiceOrder, Choices};
 use super::crashed::{Group, Reduced};
 use super::memo::{Configuration, Memo};
 use super::walk::{Event, Walk};
-use super::{overwritten, trails, window};
+use super::{deferred, overwritten, trails, window};
 
 /// The register's value when no operation observes it: any such value is as good as another.
 pub(super) const DEAD: State = State::MAX;
@@ -63,7 +63,12 @@ pub(crate) enum Decision {
         rank: u32,
     },
     /// It was not decided.
-    Undecided(Undecided),
+    Undecided {
+        /// Why.
+        why: Undecided,
+        /// The events before the one of this rank have a linearization.
+        rank: u32,
+    },
 }
 
 /// Why a search ended early.
@@ -81,6 +86,8 @@ pub(super) enum Extent {
     Whole,
     /// Part of another one, which looks no further itself.
     Part,
+    /// To the end, where the compare-and-sets that it left out must be placed; a failure proves nothing.
+    Deferred,
 }
 
 /// Decides `problem`, of which `reduced` is the reduction; also says how many configurations were explored.
@@ -114,13 +121,28 @@ pub(super) fn search_to(
     let sets = |effect: Effect| matches!(effect, Effect::Cas(..));
     let tastes = extent == Extent::Whole && walk.calls.iter().any(|call| sets(call.effect));
     let (mut furthest, mut explored) = (0, 0);
+    let held = if tastes { deferred::waiting(reduced) } else { Vec::new() };
+    if !held.is_empty() {
+        let some = TASTED + walk.len() as u64;
+        let (linearizes, more) = deferred::linearizes(problem, reduced, &held, some, limits);
+        if linearizes {
+            return (Decision::Linearizable, more);
+        }
+        explored = more;
+    }
+    // The furthest that any attempt came: each proves that there is a linearization up to there.
+    let mut reached = 0;
     for start in starts {
         let mut decide = |order, most| {
             let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
             (search.order, search.extent, search.explored_max) =
                 (order, extent, search.explored_max.min(most));
-            let decision = search.run();
+            let mut decision = search.run();
             explored = search.explored;
+            if let Decision::Undecided { rank, .. } = &mut decision {
+                reached = reached.max(*rank);
+                *rank = reached;
+            }
             decision
         };
         let mut decision = None;
@@ -128,7 +150,7 @@ pub(super) fn search_to(
             let some = TASTED + walk.len() as u64;
             for (round, order) in [ChoiceOrder::Direct, ChoiceOrder::Eager].into_iter().enumerate() {
                 decision = match decide(order, some * (round as u64 + 1)) {
-                    Decision::Undecided(Undecided::Configurations) => None,
+                    Decision::Undecided { why: Undecided::Configurations, .. } => None,
                     decided => Some(decided),
                 };
                 if decision.is_some() {
@@ -163,8 +185,10 @@ struct Frame {
     state: State,
     phase: Phase,
     past: u32,
+    touched: u32,
     trail: u32,
     used: u32,
+    left_out: u32,
     overwritten: u32,
     choices: u32,
     next: u32,
@@ -175,8 +199,8 @@ pub(super) struct Search<'a> {
     problem: &'a Problem,
     pub(super) groups: &'a [Group],
     limits: Limits<'a>,
-    explored_max: u64,
-    extent: Extent,
+    pub(super) explored_max: u64,
+    pub(super) extent: Extent,
     pub(super) order: ChoiceOrder,
 
     pub(super) at: usize,
@@ -185,6 +209,8 @@ pub(super) struct Search<'a> {
     /// The event at which the last write took effect; 0 before the first. Operations invoked before can be
     /// inserted there.
     pub(super) past: u32,
+    /// The event at which the register was last used, as far as is known: no earlier than it was.
+    pub(super) touched: u32,
     /// By slot: whether an operation is open there, and whether it is a read, or a write.
     pub(super) open: Vec<u64>,
     pub(super) reads: Vec<u64>,
@@ -201,6 +227,8 @@ pub(super) struct Search<'a> {
     pub(super) trail: Vec<u32>,
     /// Groups, in the order in which one of them was used.
     pub(super) used_trail: Vec<u32>,
+    /// Optional operations that completed without having been taken.
+    pub(super) left_out: Vec<u32>,
     /// Each write that took effect: the event at which it did, and what the register held before.
     pub(super) overwritten: Vec<(u32, State)>,
     frames: Vec<Frame>,
@@ -208,7 +236,7 @@ pub(super) struct Search<'a> {
     saved: Vec<u64>,
     pub(super) choices: Choices,
     furthest: usize,
-    explored: u64,
+    pub(super) explored: u64,
     /// When the last operations are next tried alone, and after how many more again.
     patience: (u64, u64),
     memo: Memo<'a>,
@@ -216,7 +244,7 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(
+    pub(super) fn new(
         walk: &'a Walk,
         problem: &'a Problem,
         groups: &'a [Group],
@@ -245,6 +273,7 @@ impl<'a> Search<'a> {
             state: start,
             phase: Phase::Waiting,
             past: 0,
+            touched: 0,
             open: vec![0; words],
             reads: vec![0; words],
             writes: vec![0; words],
@@ -255,6 +284,7 @@ impl<'a> Search<'a> {
             used: vec![0; groups.len()],
             trail: Vec::new(),
             used_trail: Vec::new(),
+            left_out: Vec::new(),
             overwritten: Vec::new(),
             frames: Vec::new(),
             saved: Vec::new(),
@@ -267,7 +297,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn run(&mut self) -> Decision {
+    pub(super) fn run(&mut self) -> Decision {
         loop {
             self.settle();
             match self.enter() {
@@ -292,7 +322,7 @@ impl<'a> Search<'a> {
                 self.choices.truncate(frame.choices as usize);
                 self.configure();
                 if self.memo.enter(&self.configuration).is_none() {
-                    return Decision::Undecided(Undecided::Memory);
+                    return self.undecided(Undecided::Memory);
                 }
                 self.frames.pop();
                 self.saved.truncate(self.saved.len() - 2 * self.done.len());
@@ -301,9 +331,18 @@ impl<'a> Search<'a> {
         }
     }
 
+    fn undecided(&self, why: Undecided) -> Decision {
+        Decision::Undecided { why, rank: self.walk.ranks[self.furthest] }
+    }
+
     /// Looks at the present configuration: decides, or lists its choices, and opens a frame where there are several.
     fn enter(&mut self) -> Entered {
         if self.at == self.walk.len() {
+            if self.extent == Extent::Deferred && !deferred::places_all(self) {
+                // An attempt costs as much as many configurations.
+                self.explored += self.left_out.len() as u64;
+                return Entered::Failed;
+            }
             return Entered::Decided(Decision::Linearizable);
         }
         if self.at > self.furthest {
@@ -312,12 +351,16 @@ impl<'a> Search<'a> {
         }
         self.explored += 1;
         if self.explored > self.explored_max {
-            return Entered::Decided(Decision::Undecided(Undecided::Configurations));
+            return Entered::Decided(self.undecided(Undecided::Configurations));
         }
         if self.explored.is_multiple_of(LOOK_EVERY) && self.limits.interrupted() {
-            return Entered::Decided(Decision::Undecided(Undecided::Interrupted));
+            return Entered::Decided(self.undecided(Undecided::Interrupted));
         }
         if self.explored > self.patience.0 {
+            if self.extent == Extent::Deferred && self.patience.1 >= TASTED {
+                // It is stuck for another reason than those that it leaves out.
+                return Entered::Decided(self.undecided(Undecided::Configurations));
+            }
             if self.extent == Extent::Whole {
                 if self.patience.1 == PATIENCE
                     && let Some(rank) = overwritten::first(self.problem)
@@ -335,7 +378,11 @@ impl<'a> Search<'a> {
             self.patience.1 *= 2;
             self.patience.0 = self.explored + self.patience.1;
         }
-        if self.phase == Phase::Waiting && self.at >= self.walk.invoked && trails::end(self) {
+        if self.phase == Phase::Waiting
+            && self.at >= self.walk.invoked
+            && self.extent != Extent::Deferred
+            && trails::end(self)
+        {
             return Entered::Decided(Decision::Linearizable);
         }
         let first = self.choices.len();
@@ -361,8 +408,10 @@ impl<'a> Search<'a> {
             state: self.state,
             phase: self.phase,
             past: self.past,
+            touched: self.touched,
             trail: self.trail.len() as u32,
             used: self.used_trail.len() as u32,
+            left_out: self.left_out.len() as u32,
             overwritten: self.overwritten.len() as u32,
             choices: first as u32,
             next: first as u32,
@@ -404,6 +453,8 @@ impl<'a> Search<'a> {
         let Some(frame) = self.frames.last() else { return };
         let (to, trail, used) = (frame.at as usize, frame.trail as usize, frame.used as usize);
         (self.state, self.phase, self.past) = (frame.state, frame.phase, frame.past);
+        self.touched = frame.touched;
+        self.left_out.truncate(frame.left_out as usize);
         self.overwritten.truncate(frame.overwritten as usize);
         while self.at > to {
             self.at -= 1;

@@ -69,7 +69,12 @@ impl Search<'_> {
                 match call.effect {
                     Effect::Write(value) => self.expire(number, value),
                     // From here on it counts as taken: it observes nothing any more.
-                    Effect::Cas(..) | Effect::Read(_) => self.linearize(number),
+                    Effect::Cas(..) | Effect::Read(_) => {
+                        let touched = self.touched;
+                        self.linearize(number);
+                        self.touched = touched;
+                        self.left_out.push(number);
+                    }
                 }
             }
         }
@@ -87,11 +92,13 @@ impl Search<'_> {
         }
         self.overwritten.push((self.at as u32, self.state));
         (self.past, self.state, self.phase) = (self.at as u32, value, Phase::Leading);
+        self.touched = self.past;
     }
 
     /// A compare-and-set takes effect that leaves `value`.
     fn go_on(&mut self, value: Option<State>) {
         self.state = value.unwrap_or(self.state);
+        self.touched = self.at as u32;
         if self.phase == Phase::Waiting {
             self.phase = Phase::Moved;
         }
@@ -123,6 +130,7 @@ impl Search<'_> {
     fn linearize(&mut self, number: u32) {
         let call = &self.walk.calls[number as usize];
         set(&mut self.done, call.slot as usize);
+        self.touched = self.at as u32;
         if let Some(value) = call.effect.observed() {
             self.observers[value as usize] -= 1;
             self.trail.push(number);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::call::{Call, Duty, Effect, INITIAL, Problem, Start, State};
 use super::search::{self, Decision};
-use super::{Budget, Limits, chains, crashed};
+use super::{Budget, Limits, chains, crashed, deferred};
 use super::{window, witness};
 
 const BUDGET: Budget = Budget { configurations_max: 1 << 20, memory_bytes_max: 1 << 28 };
@@ -26,7 +26,7 @@ fn possible(problem: &Problem) -> bool {
     match decide(problem) {
         Decision::Linearizable => true,
         Decision::Stuck { .. } => false,
-        Decision::Undecided(why) => panic!("{why:?} on {problem:?}"),
+        Decision::Undecided { why, .. } => panic!("{why:?} on {problem:?}"),
     }
 }
 
@@ -108,6 +108,82 @@ fn repeated() -> impl Strategy<Value = Problem> {
     (vec(effect, 1..14), times()).prop_map(|(effects, times)| problem(effects, times))
 }
 
+/// Long compare-and-sets, and few other operations.
+fn mostly_sets() -> impl Strategy<Value = Problem> {
+    let effect = prop_oneof![
+        1 => (0_u32..4).prop_map(Effect::Read),
+        2 => (0_u32..4).prop_map(Effect::Write),
+        3 => (0_u32..4, 1_u32..4).prop_map(|(old, step)| Effect::Cas(old, (old + step) % 4)),
+    ];
+    let times = vec((0_u8..24, 1_u8..24, proptest::bool::weighted(0.05)), 14);
+    (vec(effect, 1..14), times).prop_map(|(effects, times)| problem(effects, times))
+}
+
+/// Whether `problem` is found linearizable with all its compare-and-sets held.
+fn placed_last(problem: &Problem) -> bool {
+    let reduced = crashed::reduce(problem);
+    let sets = |at: &usize| matches!(reduced.required[*at].effect, Effect::Cas(..));
+    let held: Vec<usize> = (0..reduced.required.len()).filter(sets).collect();
+    with_limits(|limits| deferred::linearizes(problem, &reduced, &held, 1 << 16, limits).0)
+}
+
+/// Every history of two operations, of reads and writes, one after the other, and of two compare-and-sets that are open
+/// for any of their moments, or three that stay open to the end.
+#[test]
+fn what_is_placed_last_is_right_on_all_small_histories() {
+    let others: Vec<Effect> = (0..2).flat_map(|value| [Effect::Read(value), Effect::Write(value)]).collect();
+    let sets = [Effect::Cas(0, 1), Effect::Cas(1, 0), Effect::Cas(0, 2)];
+    let spans: Vec<(u16, u16)> = (0..5).flat_map(|from| (from + 1..6).map(move |to| (from, to))).collect();
+    let to_the_end: Vec<(u16, u16)> = spans.iter().copied().filter(|(_, to)| *to == 5).collect();
+    let (mut placed, mut possible) = (0, 0);
+    for (count, spans) in [(2, &spans), (3, &to_the_end)] {
+        let size = sets.len() * spans.len();
+        let one = |code: usize| (sets[code % sets.len()], spans[code / sets.len() % spans.len()]);
+        for code in 0..others.len().pow(2) * size.pow(count) {
+            let (pair, mut code) = (code % others.len().pow(2), code / others.len().pow(2));
+            // They are open from 10 to 15 and from 20 to 25; a span begins and ends before, between or after those times.
+            let (first, second) = (others[pair % others.len()], others[pair / others.len()]);
+            let mut timed = vec![(first, 10, 15), (second, 20, 25)];
+            for number in 0..count as u16 {
+                let (effect, (from, to)) = one(code % size);
+                timed.push((effect, 6 * from + number, 6 * to + 2 + number));
+                code /= size;
+            }
+            let problem = timed_problem(&timed);
+            let (found, right) = (placed_last(&problem), defined(&problem));
+            assert!(!found || right, "{problem:?}");
+            placed += usize::from(found);
+            possible += usize::from(right);
+        }
+    }
+    assert!(placed * 10 > possible * 7, "{placed} of {possible} possible ones were placed");
+}
+
+/// Effects with the times of their invocations and completions.
+fn timed_problem(timed: &[(Effect, u16, u16)]) -> Problem {
+    let mut events: Vec<(u16, bool, usize)> = Vec::new();
+    for (number, (_, from, to)) in timed.iter().enumerate() {
+        events.extend([(*from, false, number), (*to, true, number)]);
+    }
+    events.sort_unstable();
+    let rank = |number: usize, completion: bool| {
+        events.iter().position(|event| (event.1, event.2) == (completion, number)).map(|rank| rank as u32)
+    };
+    let mut calls: Vec<Call> = timed
+        .iter()
+        .enumerate()
+        .map(|(number, (effect, ..))| Call {
+            effect: *effect,
+            invoke: rank(number, false).expect("each has both events"),
+            complete: rank(number, true),
+            duty: Duty::Required,
+            source: number as u32,
+        })
+        .collect();
+    calls.sort_unstable_by_key(|call| call.invoke);
+    Problem { calls, states: 4, start: Start::Known(INITIAL) }
+}
+
 fn unique() -> impl Strategy<Value = Problem> {
     let producers = vec(proptest::option::of(0_u32..8), 1..8);
     let reads = vec(0_u32..8, 0..7);
@@ -166,6 +242,13 @@ proptest! {
     }
 
     #[test]
+    fn what_is_placed_last_agrees_with_the_definition(problem in mostly_sets()) {
+        if placed_last(&problem) {
+            prop_assert!(defined(&problem));
+        }
+    }
+
+    #[test]
     fn chains_agree_with_the_search(problem in unique()) {
         let reduced = crashed::reduce(&problem);
         let Some(answer) = chains::check(&problem, &reduced) else {
@@ -184,6 +267,19 @@ proptest! {
             if let Some(before) = rank.checked_sub(1) {
                 prop_assert!(possible(&prefix(&problem, before)), "impossible before {rank}");
             }
+        }
+    }
+
+    #[test]
+    fn a_prefix_said_to_be_right_is(problem in repeated(), configurations_max in 1_u64..40) {
+        let budget = Budget { configurations_max, ..BUDGET };
+        let (memory_bytes, interrupt) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let limits = Limits { budget: &budget, memory_bytes: &memory_bytes, interrupt: &interrupt };
+        let (decision, _) = search::search(&problem, &crashed::reduce(&problem), limits);
+        if let Decision::Undecided { rank, .. } = decision
+            && let Some(before) = rank.checked_sub(1)
+        {
+            prop_assert!(defined(&prefix(&problem, before)), "impossible before {rank}");
         }
     }
 

@@ -35,7 +35,7 @@ struct Vertex {
 
 /// Whether the open operations of `search`, which has passed the last invocation, can surely be linearized.
 pub(super) fn end(search: &Search<'_>) -> bool {
-    let mut graph = Graph { vertices: Vec::new() };
+    let mut graph = Graph::default();
     let start = graph.vertex(search.state);
     // From here on every compare-and-set that is left had been invoked.
     let mut begun = 0;
@@ -69,14 +69,14 @@ pub(super) fn end(search: &Search<'_>) -> bool {
         }
     }
     for (_, value) in search.overwritten.iter().rev().take_while(|(at, _)| *at > begun) {
-        if let Some(vertex) = graph.vertices.iter_mut().find(|vertex| vertex.value == *value) {
-            vertex.past += 1;
-        }
+        graph.begins_in_the_past(*value);
     }
-    graph.has_trails(start)
+    graph.has_trails(Some(start))
 }
 
-struct Graph {
+/// Values, and compare-and-sets between them.
+#[derive(Default)]
+pub(super) struct Graph {
     vertices: Vec<Vertex>,
 }
 
@@ -98,7 +98,7 @@ impl Graph {
         })
     }
 
-    fn edge(&mut self, old: State, new: State) {
+    pub(super) fn edge(&mut self, old: State, new: State) {
         let (old, new) = (self.vertex(old), self.vertex(new));
         self.vertices[old].surplus += 1;
         self.vertices[new].surplus -= 1;
@@ -108,6 +108,13 @@ impl Graph {
         self.vertices[one].part = other;
     }
 
+    /// A trail may begin at `value`, which was overwritten.
+    pub(super) fn begins_in_the_past(&mut self, value: State) {
+        if let Some(vertex) = self.vertices.iter_mut().find(|vertex| vertex.value == value) {
+            vertex.past += 1;
+        }
+    }
+
     fn part(&self, mut at: usize) -> usize {
         while self.vertices[at].part != at {
             at = self.vertices[at].part;
@@ -115,15 +122,18 @@ impl Graph {
         at
     }
 
-    fn has_trails(&mut self, start: usize) -> bool {
+    /// Whether trails use each edge once; one of them begins at the vertex `start`, which the register holds.
+    pub(super) fn has_trails(&mut self, start: Option<usize>) -> bool {
         let mut in_the_past = false;
         // The parts that a trail begins in.
         let mut begun = vec![false; self.vertices.len()];
-        begun[self.part(start)] = true;
+        if let Some(start) = start {
+            begun[self.part(start)] = true;
+        }
         for at in 0..self.vertices.len() {
             let part = self.part(at);
             let vertex = &mut self.vertices[at];
-            let needed = vertex.surplus.max(0) - i64::from(at == start && vertex.surplus > 0);
+            let needed = vertex.surplus.max(0) - i64::from(Some(at) == start && vertex.surplus > 0);
             if needed > vertex.past + vertex.writes {
                 return false;
             }
@@ -151,7 +161,7 @@ impl Graph {
             }
         }
         self.vertices.iter().enumerate().all(|(at, vertex)| {
-            !vertex.read || vertex.edges && !in_the_past || at == start || vertex.writes > 0
+            !vertex.read || vertex.edges && !in_the_past || Some(at) == start || vertex.writes > 0
         })
     }
 }

@@ -72,7 +72,7 @@ pub fn check_set(
     let keys = sets.len() as u64;
     for facts in sets {
         if interrupt.load(Ordering::Relaxed) {
-            reasons.push(Reason::Interrupted { key: None, explored: 0 });
+            reasons.push(Reason::Interrupted { key: None, explored: 0, reached: None });
             break;
         }
         counts.add(&facts);

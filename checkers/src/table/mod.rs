@@ -74,7 +74,7 @@ pub fn check_table(
     } else {
         let lost = records::impossible(&facts, &mut findings);
         if interrupt.load(Ordering::Relaxed) {
-            reasons.push(Reason::Interrupted { key: None, explored: 0 });
+            reasons.push(Reason::Interrupted { key: None, explored: 0, reached: None });
         } else {
             let undecided = fold::differences(&facts, &lost, options.promise.loss, &mut findings);
             for (key, messages) in undecided {

@@ -191,7 +191,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
             self.findings([findings]);
         }
         if self.interrupt.load(Ordering::Relaxed) {
-            self.reasons.push(Reason::Interrupted { key: None, explored: 0 });
+            self.reasons.push(Reason::Interrupted { key: None, explored: 0, reached: None });
             return graph;
         }
         let components = graph.components(self.facts);

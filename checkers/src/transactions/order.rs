@@ -97,7 +97,7 @@ pub(super) fn undecided_appends(
 
 fn not_found(promise: Model, order: &str, interrupt: &AtomicBool) -> Reason {
     if interrupt.load(Ordering::Relaxed) {
-        return Reason::Interrupted { key: None, explored: 0 };
+        return Reason::Interrupted { key: None, explored: 0, reached: None };
     }
     let what = format!("no cycle of what is known refutes {promise}, and no order {order}");
     Reason::NotExamined { what }

@@ -284,7 +284,7 @@ fn causal<R: Shown>(
     let mut ready: BinaryHeap<Reverse<Op>> = first.collect();
     while let Some(Reverse(op)) = ready.pop() {
         if interrupt.load(Ordering::Relaxed) {
-            return Err(Reason::Interrupted { key: None, explored: 0 });
+            return Err(Reason::Interrupted { key: None, explored: 0, reached: None });
         }
         let mut clock = unused.pop().unwrap_or_default();
         clock.clear();

@@ -16,7 +16,7 @@ pub use anomaly::{
     Anomaly, Object, ObjectKind, Relation, RelationKind, Role, Step, WitnessOperation, WitnessStart,
 };
 pub use kind::AnomalyKind;
-pub use reason::Reason;
+pub use reason::{Reached, Reason};
 pub use report::{CheckReport, Details};
 
 /// A checker's verdict on a history.

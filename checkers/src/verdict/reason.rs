@@ -5,6 +5,24 @@ use std::fmt;
 use duress_history::{NodeId, Scalar};
 use serde::{Deserialize, Serialize};
 
+/// The longest prefix of a history that a search found to be right before it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// How many operations are completed in it.
+    pub completed: u64,
+    /// How many are completed in the whole history.
+    pub of: u64,
+    /// The index of its last completion.
+    pub index: u64,
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { completed, of, index } = self;
+        write!(f, "{completed} of {of} completed operations, those up to index {index}, fit one order")
+    }
+}
+
 /// Why something was not decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "why")]
@@ -15,6 +33,9 @@ pub enum Reason {
         key: Option<Scalar>,
         /// How many configurations were explored.
         explored: u64,
+        /// The prefix of the history that was found to be right.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reached: Option<Reached>,
     },
     /// The configurations that must be remembered do not fit into the memory allowed.
     Memory {
@@ -22,6 +43,9 @@ pub enum Reason {
         key: Option<Scalar>,
         /// How many configurations were explored.
         explored: u64,
+        /// The prefix of the history that was found to be right.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reached: Option<Reached>,
         /// The memory allowed, for all registers together.
         bytes_max: usize,
     },
@@ -31,6 +55,9 @@ pub enum Reason {
         key: Option<Scalar>,
         /// How many configurations were explored.
         explored: u64,
+        /// The prefix of the history that was found to be right.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reached: Option<Reached>,
     },
     /// More events on one register than positions can be numbered.
     TooLong {
@@ -190,6 +217,12 @@ impl fmt::Display for Reason {
                 )
             }
             Self::NotExamined { what } => f.write_str(what),
+        }?;
+        match self {
+            Self::Configurations { reached: Some(reached), .. }
+            | Self::Memory { reached: Some(reached), .. }
+            | Self::Interrupted { reached: Some(reached), .. } => write!(f, "; {reached}"),
+            _ => Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@ pub mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
@@ -101,7 +101,9 @@ impl Recording {
     /// # Errors
     /// [`JudgeError::Read`] and [`JudgeError::Pair`].
     pub fn read<A: Payload>(&self) -> Result<Recorded<A>, JudgeError> {
+        let began = Instant::now();
         let history = import::read::<A>(&self.paths, &self.options)?;
+        let reading = began.elapsed();
         let mut notes = Vec::new();
         if history.torn == Torn::LastLine {
             notes.push("the history was cut short: its last event was left out".to_owned());
@@ -110,7 +112,10 @@ impl Recording {
         if !skipped.is_empty() {
             notes.push(format!("events left out, as irrelevant to the model: {}", skipped.join(", ")));
         }
-        Ok(Recorded { nemesis: history.nemesis, operations: pair(history.events)?, notes })
+        let began = Instant::now();
+        let operations = pair(history.events)?;
+        let times = Times { reading, pairing: began.elapsed(), checking: Duration::ZERO };
+        Ok(Recorded { nemesis: history.nemesis, operations, notes, times })
     }
 }
 
@@ -123,6 +128,19 @@ pub struct Recorded<A> {
     pub operations: Vec<Operation<A>>,
     /// The omissions, a sentence each.
     pub notes: Vec<String>,
+    /// How long it took.
+    pub times: Times,
+}
+
+/// How long the parts of a check took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Reading the events.
+    pub reading: Duration,
+    /// Making operations of them.
+    pub pairing: Duration,
+    /// Deciding them, with the search for a small witness.
+    pub checking: Duration,
 }
 
 impl<A: Payload> Recorded<A> {
@@ -136,7 +154,9 @@ impl<A: Payload> Recorded<A> {
         limit: Duration,
         judge: impl FnOnce(&[Operation<A>], &AtomicBool) -> Judgement,
     ) -> Result<Judgement, JudgeError> {
+        let began = Instant::now();
         let mut judgement = within(limit, |interrupt| judge(&self.operations, interrupt))?;
+        judgement.times = Times { checking: began.elapsed(), ..self.times };
         judgement.findings.splice(0..0, self.notes);
         judgement.findings.extend(comparisons(&self.nemesis).filter_map(Comparison::open));
         let beside = Finding::all(&self.nemesis);
@@ -169,6 +189,8 @@ pub struct Judgement {
     pub model: String,
     /// The checker's whole answer.
     pub report: CheckReport,
+    /// How long it took to give it; zero as far as it was not measured.
+    pub times: Times,
 }
 
 /// The result of judging a run's history.

@@ -5,7 +5,7 @@ use duress_checkers::delivery::{Acknowledged, DeliveryCounts, DeliveryReport};
 use duress_checkers::verdict::AnomalyKind;
 use duress_history::{Allowed, Delivery};
 
-use crate::judge::Judgement;
+use crate::judge::{Judgement, Times};
 
 /// Returns the meaning of an acknowledgement under a promise: a message that survives is readable.
 pub fn acknowledged(delivery: Delivery) -> Acknowledged {
@@ -44,6 +44,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
             weaker => format!("{model} --promise {weaker}"),
         },
         report,
+        times: Times::default(),
     }
 }
 

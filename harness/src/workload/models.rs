@@ -5,6 +5,8 @@ use std::time::Duration;
 use duress_checkers::CheckReport;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
+use duress_checkers::lock::{Reentry, check_owned_mutex};
+use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
 use duress_checkers::verdict::Details;
@@ -18,7 +20,7 @@ use duress_history::{Delivery, Promise};
 use super::delivery;
 use super::erased::Model;
 use super::register::judge::linearizability;
-use crate::judge::{JudgeError, Judgement, Question, Recording};
+use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
 
 /// A model that is its name, its meaning and its checker.
 #[derive(Clone, Copy)]
@@ -29,7 +31,7 @@ pub struct Foreign {
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 6] = [
+pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "cas-register",
         holds: "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -48,6 +50,16 @@ pub const FOREIGN: [Foreign; 6] = [
                 linearizability(check_mutex(operations, &Budget::default(), interrupt), model.name)
             })
         },
+    },
+    Foreign {
+        name: "owned-mutex",
+        holds: "locks that only the process that acquired them may release",
+        check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Refused, limit),
+    },
+    Foreign {
+        name: "reentrant-mutex",
+        holds: "the same, and their owner may acquire them again",
+        check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Allowed, limit),
     },
     Foreign {
         name: "kv-append",
@@ -74,6 +86,26 @@ pub const FOREIGN: [Foreign; 6] = [
         },
     },
     Foreign {
+        name: "fifo-queue",
+        holds: "a queue: enqueue and dequeue, the first element in is the first out",
+        check: |model, recording, _, limit| queue(model, recording, Order::Fifo, limit),
+    },
+    Foreign {
+        name: "stack",
+        holds: "a stack: push and pop, the last element in is the first out",
+        check: |model, recording, _, limit| queue(model, recording, Order::Lifo, limit),
+    },
+    Foreign {
+        name: "priority-queue",
+        holds: "a priority queue: enqueue and dequeue, the least element is the first out",
+        check: |model, recording, _, limit| queue(model, recording, Order::Least, limit),
+    },
+    Foreign {
+        name: "unordered-queue",
+        holds: "a bag: enqueue and dequeue, in any order",
+        check: |model, recording, _, limit| queue(model, recording, Order::Any, limit),
+    },
+    Foreign {
         name: "list-append",
         holds: "transactions on lists by key: append, and read of the whole list",
         check: |model, recording, question, limit| {
@@ -95,6 +127,28 @@ pub const FOREIGN: [Foreign; 6] = [
         },
     },
 ];
+
+fn owned_mutex(
+    model: &Foreign,
+    recording: &Recording,
+    reentry: Reentry,
+    limit: Duration,
+) -> Result<Judgement, JudgeError> {
+    recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
+        linearizability(check_owned_mutex(operations, reentry, &Budget::default(), interrupt), model.name)
+    })
+}
+
+fn queue(
+    model: &Foreign,
+    recording: &Recording,
+    order: Order,
+    limit: Duration,
+) -> Result<Judgement, JudgeError> {
+    recording.read::<TotalQueue>()?.judged(limit, |operations, interrupt| {
+        linearizability(check_queue(operations, order, &Budget::default(), interrupt), model.name)
+    })
+}
 
 /// The models of transactions, which `--consistency` is about.
 pub const TRANSACTIONS: [&str; 2] = ["list-append", "rw-register"];
@@ -149,5 +203,6 @@ fn consistency(report: CheckReport, promise: ConsistencyModel, model: &str) -> J
         findings,
         model: format!("{model} --consistency {promise}"),
         report,
+        times: Times::default(),
     }
 }

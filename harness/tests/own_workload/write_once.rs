@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress::judge::{Judgement, Question};
+use duress::judge::{Judgement, Question, Times};
 use duress::plan::range::{RangeError, range};
 use duress::run::dispatcher::{Dispatcher, Stop};
 use duress::workload::generator::{Context, Generator, Next};
@@ -87,6 +87,7 @@ impl Kind for WriteOnce {
             findings: Vec::new(),
             model: Self::NAME.to_owned(),
             report,
+            times: Times::default(),
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::witness::{assert_proves, explained};
 
 pub const TESTS: &[Test] = &[
     ("one_older_answer_is_named", one_older_answer_is_named),
+    ("the_times_of_a_check_are_printed", the_times_of_a_check_are_printed),
+    ("a_queue_is_checked_in_its_order", a_queue_is_checked_in_its_order),
+    ("a_lock_has_its_owner", a_lock_has_its_owner),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
@@ -59,6 +62,58 @@ fn one_older_answer_is_named() {
     let read = operations.iter_mut().find(|operation| operation["action"] == "read -> 1").unwrap();
     read["action"] = "read -> 2".into();
     assert!(explained(&operations, &anomaly["start"]["initial"]), "{operations:#?}");
+}
+
+fn the_times_of_a_check_are_printed() {
+    let stage = Stage::set();
+    stage.write("good.jsonl", GOOD);
+    let plain = stage.run("check good.jsonl", PATIENCE).exits(0);
+    assert_eq!(plain.stderr, "");
+    let good = stage.run("check good.jsonl --stats", PATIENCE).exits(0);
+    assert_eq!(good.stdout, plain.stdout, "the answer stays as it is");
+    for part in ["reading 0.", "pairing 0.", "checking 0.", "2 keys near-linear, 0 by search", "peak memory "]
+    {
+        assert!(good.stderr.contains(part), "{part}: {good}");
+    }
+}
+
+fn a_queue_is_checked_in_its_order() {
+    let stage = Stage::set();
+    let one = |f: &str, asked: &str, answered: &str| {
+        format!(
+            "{{:process 0 :type :invoke :f :{f} :value {asked}}}\n{{:process 0 :type :ok :f :{f} :value {answered}}}\n"
+        )
+    };
+    let history = [("push", "2", "2"), ("push", "1", "1"), ("pop", "nil", "2"), ("pop", "nil", "1")];
+    let history: String = history.into_iter().map(|(f, asked, answered)| one(f, asked, answered)).collect();
+    stage.write("queue.edn", history);
+    for (model, exit) in [("fifo-queue", 0), ("unordered-queue", 0), ("stack", 1), ("priority-queue", 1)] {
+        let answer = stage.run(&format!("check queue.edn --model {model}"), PATIENCE).exits(exit);
+        let verdict =
+            if exit == 0 { "VALID: linearizable" } else { "INVALID: not linearizable: 1 of 1 keys" };
+        assert!(answer.stdout.contains(verdict), "{model}: {answer}");
+    }
+}
+
+fn a_lock_has_its_owner() {
+    let stage = Stage::set();
+    let one = |(process, f): (u32, &str)| {
+        format!("{{:process {process} :type :invoke :f :{f}}}\n{{:process {process} :type :ok :f :{f}}}\n")
+    };
+    stage.write("stolen.edn", [(0, "lock"), (1, "unlock")].map(one).concat());
+    stage.write("twice.edn", [(0, "lock"), (0, "lock"), (0, "unlock")].map(one).concat());
+    for (file, model, exit) in [
+        ("stolen", "mutex", 0),
+        ("stolen", "owned-mutex", 1),
+        ("stolen", "reentrant-mutex", 1),
+        ("twice", "owned-mutex", 1),
+        ("twice", "reentrant-mutex", 0),
+    ] {
+        let answer = stage.run(&format!("check {file}.edn --model {model}"), PATIENCE).exits(exit);
+        let verdict =
+            if exit == 0 { "VALID: linearizable" } else { "INVALID: not linearizable: 1 of 1 keys" };
+        assert!(answer.stdout.contains(verdict), "{file} {model}: {answer}");
+    }
 }
 
 /// Returns the good history, in which the last read is answered with the value that was replaced before it

@@ -18,7 +18,7 @@ use duress_history::{Consistency, Operation, Scalar};
 pub use self::finish::{FinalReads, read_all};
 pub use self::keys::{Draw, Keys};
 
-use crate::judge::{Judgement, Question};
+use crate::judge::{Judgement, Question, Times};
 use crate::run::dispatcher::Vocabulary;
 
 /// Operations on objects by key, one of which reads the whole object.
@@ -126,5 +126,6 @@ pub(super) fn words(
         findings,
         model,
         report,
+        times: Times::default(),
     }
 }

@@ -8,7 +8,7 @@ use duress_checkers::stale_reads::check_stale_reads;
 use duress_history::register::Register;
 use duress_history::{Consistency, Operation};
 
-use crate::judge::{Judgement, Question};
+use crate::judge::{Judgement, Question, Times};
 use crate::workload::objects::{settled, words};
 
 /// Judges the operations on registers.
@@ -39,5 +39,6 @@ pub fn linearizability(report: CheckReport, model: &str) -> Judgement {
         findings: Vec::new(),
         model: model.to_owned(),
         report,
+        times: Times::default(),
     }
 }

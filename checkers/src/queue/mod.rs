@@ -1,0 +1,163 @@
+//! Queues, stacks and priority queues: is there one order of all operations, agreeing with real time, in which every dequeue
+//! gives the element that comes next?
+//!
+//! The order in which elements come out is the [`Order`]. A dequeue that was answered null found the queue empty. One of unknown
+//! outcome may have taken out an element, which is lost then; a failed operation did not happen. A drain is a dequeue of each
+//! of its elements, in no order, at any moments while it was open; the moment at which it found the queue empty is not looked
+//! at.
+//!
+//! Deciding this is NP-hard in general, and the search (`sequential`) takes time and memory that grow exponentially with the
+//! number of operations that are open at once.
+//!
+//! In reading order: `model`: the queue as a sequential object; `witness`: a violation minimized, and explained.
+
+mod model;
+mod witness;
+
+use std::fmt;
+use std::sync::atomic::AtomicBool;
+
+use duress_history::total_queue::TotalQueue;
+use duress_history::{Completion, Operation, Scalar};
+
+use crate::linearizable::{Budget, RegisterReport};
+use crate::sequential::{Decision, Search};
+use crate::verdict::{CheckReport, Details, Reason, Verdict};
+use crate::witness::Op;
+use model::{Call, Effect, Kind};
+
+/// The element that comes out next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The one that came in first: a queue.
+    Fifo,
+    /// The one that came in last: a stack.
+    Lifo,
+    /// The least, in the order of [`Scalar`]: a priority queue.
+    Least,
+    /// Any: a bag.
+    Any,
+}
+
+impl fmt::Display for Order {
+    /// The element, as the object of a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fifo => "the element that came in first",
+            Self::Lifo => "the element that came in last",
+            Self::Least => "the least element",
+            Self::Any => "an element that is there",
+        })
+    }
+}
+
+/// Checks the one queue of `operations`, which are in order of invocation; it is empty at first.
+///
+/// `interrupt` may be set at any time; a queue that is not decided then is `Unknown`.
+#[must_use]
+pub fn check_queue(
+    operations: &[Operation<TotalQueue>],
+    order: Order,
+    budget: &Budget,
+    interrupt: &AtomicBool,
+) -> CheckReport {
+    let (calls, values) = calls(operations, order);
+    let happened = calls.iter().filter(|call| call.complete.is_some()).count() as u64;
+    let shows = |call: &&Call| call.complete.is_some() && !matches!(call.effect.kind, Kind::Enqueue(_));
+    let observed = calls.iter().filter(shows).count() as u64;
+    let (decision, explored, reached) = Search::new(budget, interrupt).decide(&calls, Vec::new());
+    let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
+    let reached = Some(reached);
+    match decision {
+        Decision::Possible => {
+            reasons.extend(Reason::nothing_shown(operations.len() as u64, happened, observed))
+        }
+        Decision::Impossible(violation) => {
+            anomalies.push(witness::anomaly(operations, order, (&calls, &values), violation.call, interrupt));
+        }
+        Decision::Configurations => reasons.push(Reason::Configurations { key: None, explored, reached }),
+        Decision::Memory => {
+            let bytes_max = budget.memory_bytes_max;
+            reasons.push(Reason::Memory { key: None, explored, reached, bytes_max });
+        }
+        Decision::Interrupted => reasons.push(Reason::Interrupted { key: None, explored, reached }),
+        Decision::TooManyOpen => {
+            reasons.push(Reason::TooLong { key: None, operations: calls.len() as u64 });
+        }
+    }
+    let mut details = RegisterReport::default();
+    details.statistics.keys_by_search = 1;
+    details.statistics.configurations = explored;
+    details.statistics.configurations_of_one_key_max = explored;
+    CheckReport {
+        verdict: Verdict::new(anomalies, reasons),
+        keys: 1,
+        operations: operations.len() as u64,
+        details: Details::Registers(details),
+    }
+}
+
+/// Returns what `operations` did, or may have done, to the queue; and the value of each element.
+///
+/// An enqueue of unknown outcome, whose element no dequeue is known to have given, is left out: if it is part of
+/// an order that explains the rest, so is the order without it, and without the dequeue that may have taken it out.
+fn calls(operations: &[Operation<TotalQueue>], order: Order) -> (Vec<Call>, Vec<&Scalar>) {
+    let known: Vec<(Op, &TotalQueue, Option<u64>)> = operations
+        .iter()
+        .enumerate()
+        .filter_map(|(op, operation)| match &operation.completion {
+            Completion::Ok { index, answer, .. } => Some((op as Op, answer, Some(*index))),
+            Completion::Info { .. } => Some((op as Op, &operation.action, None)),
+            Completion::Fail { .. } => None,
+        })
+        .collect();
+    let mut given: Vec<&Scalar> = known
+        .iter()
+        .flat_map(|(_, action, _)| match action {
+            TotalQueue::Dequeue(Some(value)) => std::slice::from_ref(value),
+            TotalQueue::Drain(Some(values)) => values,
+            TotalQueue::Enqueue(_) | TotalQueue::Dequeue(None) | TotalQueue::Drain(None) => &[],
+        })
+        .collect();
+    given.sort_unstable();
+    let is_in = |(_, action, complete): &&(Op, &TotalQueue, Option<u64>)| match action {
+        TotalQueue::Enqueue(value) => complete.is_some() || given.binary_search(&value).is_ok(),
+        TotalQueue::Dequeue(_) | TotalQueue::Drain(_) => false,
+    };
+    let enqueued: Vec<(Op, &TotalQueue, Option<u64>)> = known.iter().filter(is_in).copied().collect();
+    // A dequeue of unknown outcome can only have taken out one of the others.
+    let lost = enqueued.len().saturating_sub(given.len());
+    let mut values = given.clone();
+    values.extend(enqueued.iter().filter_map(|(_, action, _)| match action {
+        TotalQueue::Enqueue(value) => Some(value),
+        TotalQueue::Dequeue(_) | TotalQueue::Drain(_) => None,
+    }));
+    values.sort_unstable();
+    values.dedup();
+    let element = |value: &Scalar| values.partition_point(|other| *other < value) as u32;
+    let mut calls = Vec::with_capacity(known.len());
+    for (op, action, complete) in &known {
+        let invoke = operations[*op as usize].index;
+        let mut add = |kind| {
+            calls.push(Call { effect: Effect { order, kind }, invoke, complete: *complete, op: *op });
+        };
+        match action {
+            TotalQueue::Enqueue(value) => {
+                if is_in(&&(*op, *action, *complete)) {
+                    add(Kind::Enqueue(element(value)));
+                }
+            }
+            TotalQueue::Dequeue(Some(value)) => add(Kind::Dequeue(element(value))),
+            TotalQueue::Drain(Some(drained)) => {
+                drained.iter().for_each(|value| add(Kind::Dequeue(element(value))));
+            }
+            TotalQueue::Dequeue(None) if complete.is_some() => add(Kind::Empty),
+            TotalQueue::Dequeue(None) if lost > 0 => add(Kind::DequeueAny),
+            TotalQueue::Dequeue(None) => {}
+            // It took out something, or everything that was there.
+            TotalQueue::Drain(None) if complete.is_none() => (0..lost).for_each(|_| add(Kind::DequeueAny)),
+            TotalQueue::Drain(None) => {}
+        }
+    }
+    (calls, values)
+}
