@@ -130,6 +130,9 @@ fn stale_read() {
 #[test]
 fn lost_write() {
     check("0iw1 0ow1 0iw2 0ow2 1ir_ 1or1 1ir_ 1or1", "lost-write(write 1, write 2, read -> 1)");
+    // A later write was there already, and is seen afterwards: the read was of an old copy.
+    check("0iw1 0ow1 0iw2 0ow2 1ir_ 1or_ 2ir_ 2or2", "stale-read(write 1, read -> null)");
+    check("0iw1 0ow1 1ir_ 1or_ 0iw2 0ow2 2ir_ 2or2", "lost-write(write 1, read -> null)");
     check("0iw1 0ow1 0iw2 0?w2 1ir_ 1or1 1ir_ 1or1", "valid");
 }
 

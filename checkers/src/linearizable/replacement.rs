@@ -203,10 +203,18 @@ impl Case<'_> {
         ).relates(RelationKind::ReadWrite, late as Op, overwriter as Op));
         let all = &self.interned.problem.calls;
         let value = calls[overwriter].effect.produced();
-        let observed = all.iter().any(|call| value.is_some() && call.effect.observed() == value);
+        let is_observed =
+            |value: Option<State>| value.is_some() && all.iter().any(|call| call.effect.observed() == value);
+        // A later write that was there before the read began, and was seen: the read is of an old copy.
+        let is_behind = all.iter().any(|write| {
+            write.invoke > calls[overwriter].invoke
+                && write.complete.is_some_and(|complete| complete < calls[late].invoke)
+                && is_observed(write.effect.produced())
+        });
+        let is_lost = !is_observed(value) && !is_behind && calls[overwriter].complete.is_some();
         let kind = match calls[late].effect {
             Effect::Cas(..) => AnomalyKind::StaleCas,
-            _ if !observed && calls[overwriter].complete.is_some() => AnomalyKind::LostWrite,
+            _ if is_lost => AnomalyKind::LostWrite,
             _ => AnomalyKind::StaleRead,
         };
         let missed = name(overwriter);
