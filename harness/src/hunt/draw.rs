@@ -54,6 +54,8 @@ const INTERVALS: [(Option<u64>, u32); 3] = [(None, 4), (Some(300), 1), (Some(200
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
 /// The factors for a workload's numbers, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
+/// How often an option of the target is drawn, in runs that do not keep the defaults.
+const OPTIONS: f64 = 0.4;
 /// How often stories are among the faults.
 const STORIES: f64 = 0.5;
 
@@ -162,11 +164,13 @@ fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng
     let first = modes.first().filter(|_| rng.random_bool(0.5));
     let mode = first.or_else(|| modes.choose(rng))?;
     let bug = bug(system, fixed);
+    // Most options weaken the promise: half of the runs keep the defaults, which promise the most.
+    let likelihood = if rng.random_bool(0.5) { OPTIONS } else { 0.0 };
     let mut options = fixed.request.options.clone();
     for option in system.description().offer.options_of(mode) {
         let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else { continue };
         let words = bug.and_then(|bug| bug.options.get(&option.name)).unwrap_or(words);
-        if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(0.3)) {
+        if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(likelihood)) {
             options.entry(option.name.clone()).or_insert_with(|| word.clone());
         }
     }
