@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use duress_history::NodeId;
+use duress_history::{NodeId, Scalar};
 
 use crate::linearizable::Convergence;
 use crate::verdict::Reason;
 
 /// A read, as far as it says something of the replica that answered it.
 pub(crate) struct ReplicaRead<'a> {
+    /// The object that was read.
+    pub(crate) object: Option<&'a Scalar>,
     /// The node that it was sent to.
     pub(crate) node: Option<&'a NodeId>,
     /// Index of its invocation.
@@ -24,25 +26,35 @@ pub(crate) struct Replicas<'a> {
     known: BTreeSet<&'a NodeId>,
     /// Those of them that answered one in the final phase.
     answered: BTreeSet<&'a NodeId>,
+    /// The last unanswered read of each object at each node in the final phase: an answer before it may be from before
+    /// the replica had caught up.
+    unanswered: BTreeMap<(Option<&'a Scalar>, &'a NodeId), u64>,
 }
 
 impl<'a> Replicas<'a> {
     /// Those of a history with these `reads`, in which they have to agree from the event `settled` on.
     pub(crate) fn new(settled: u64, reads: impl Iterator<Item = ReplicaRead<'a>>) -> Self {
-        let mut replicas = Self { settled, known: BTreeSet::new(), answered: BTreeSet::new() };
+        let mut replicas =
+            Self { settled, known: BTreeSet::new(), answered: BTreeSet::new(), unanswered: BTreeMap::new() };
         for read in reads {
             replicas.known.extend(read.node);
-            if read.answered && read.index >= settled {
-                replicas.answered.extend(read.node);
+            match read.node.filter(|_| read.index >= settled) {
+                Some(node) if read.answered => _ = replicas.answered.insert(node),
+                Some(node) => {
+                    let last = replicas.unanswered.entry((read.object, node)).or_default();
+                    *last = read.index.max(*last);
+                }
+                None => {}
             }
         }
         replicas
     }
 
-    /// Returns the last of the answered reads of one object at each replica, by replica: its node, the index
-    /// of its invocation, and its data.
+    /// Returns the last of the answered `reads` of `object` at each replica, by replica: its node, the index of its
+    /// invocation, and its data. A replica that left a later read unanswered is not among them.
     pub(crate) fn last<T>(
         &self,
+        object: Option<&'a Scalar>,
         reads: impl Iterator<Item = (Option<&'a NodeId>, u64, T)>,
     ) -> Vec<(&'a NodeId, u64, T)> {
         let mut last: BTreeMap<&'a NodeId, (u64, T)> = BTreeMap::new();
@@ -52,7 +64,9 @@ impl<'a> Replicas<'a> {
                 last.insert(node, (index, read));
             }
         }
-        last.into_iter().map(|(node, (index, read))| (node, index, read)).collect()
+        let later = |node, index| self.unanswered.get(&(object, node)).is_some_and(|later| *later > index);
+        let last = last.into_iter().filter(|(node, (index, _))| !later(*node, *index));
+        last.map(|(node, (index, read))| (node, index, read)).collect()
     }
 
     /// Returns the replicas that are not among `answered`.

@@ -288,6 +288,17 @@ fn what_replicas_did_not_say_is_not_decided() {
     );
 }
 
+#[test]
+fn an_answer_before_a_replica_fell_silent_is_not_its_last_word() {
+    // It might have caught up.
+    expect(
+        "0!w1 0!w2 1!r2 2!r1 2ir_ 2fr_",
+        Some(4),
+        "unknown: no key was read at two replicas at the end, of 2 that answered: whether replicas agree is not known",
+    );
+    expect("0!w1 0!w2 1!r2 2ir_ 2fr_ 2!r1", Some(4), "diverged(read -> 2; read -> 1)");
+}
+
 /// One answer of a history without defect, changed: what that makes of it must be found.
 #[test]
 fn one_changed_answer_is_found() {

@@ -93,7 +93,7 @@ impl<'a> Facts<'a> {
     /// Takes every read for one that may be old, but the last ones at the replicas that have to agree; how many those are.
     pub(super) fn may_be_old(&mut self, replicas: Option<&Replicas<'a>>) -> usize {
         let last = replicas.map_or_else(Vec::new, |replicas| {
-            replicas.last(self.reads.iter().map(|read| (read.node, read.index, ())))
+            replicas.last(self.key, self.reads.iter().map(|read| (read.node, read.index, ())))
         });
         for read in &mut self.reads {
             read.is_last = last.iter().any(|(_, index, ())| *index == read.index);

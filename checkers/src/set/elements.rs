@@ -47,7 +47,7 @@ impl<'b, 'a> Elements<'b, 'a> {
         let facts = self.facts;
         let last: Vec<Last<'b, 'a>> = match (self.promise, self.replicas) {
             (Consistency::StaleReads, Some(replicas)) => {
-                replicas.last(facts.reads.iter().map(|read| (read.node, read.index, read)))
+                replicas.last(facts.key, facts.reads.iter().map(|read| (read.node, read.index, read)))
             }
             _ => Vec::new(),
         };

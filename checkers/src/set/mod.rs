@@ -106,6 +106,7 @@ pub fn check_set(
 fn reads(operations: &[Operation<Set>]) -> impl Iterator<Item = ReplicaRead<'_>> {
     operations.iter().filter(|operation| matches!(operation.action.op, SetOp::Read(_))).map(|operation| {
         let answered = matches!(operation.completion, Completion::Ok { .. });
-        ReplicaRead { node: operation.node.as_ref(), index: operation.index, answered }
+        let object = operation.action.key.as_ref();
+        ReplicaRead { object, node: operation.node.as_ref(), index: operation.index, answered }
     })
 }

@@ -58,9 +58,10 @@ pub fn check_stale_reads(
     let Some(settled) = settled else {
         return check_parts(&parts, budget, interrupt, |part, limits| relaxed(part, None, limits));
     };
-    let reads = parts.iter().flat_map(|part| &part.operations).filter_map(|source| {
+    let reads = parts.iter().flat_map(|part| part.operations.iter().map(move |source| (part, source)));
+    let reads = reads.filter_map(|(part, source)| {
         let answered = matches!(source.end, End::Ok { .. });
-        let read = ReplicaRead { node: source.node, index: source.index, answered };
+        let read = ReplicaRead { object: part.key, node: source.node, index: source.index, answered };
         matches!(source.action, Action::Read(_)).then_some(read)
     });
     let replicas = Replicas::new(settled, reads);

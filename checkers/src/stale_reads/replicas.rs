@@ -12,6 +12,8 @@
 //!   acknowledged write is missing from all replicas. If some replica did not answer for that key, it is
 //!   unknown: it may have the write.
 
+use std::time::Duration;
+
 use duress_history::{NodeId, Scalar};
 
 use super::relaxed;
@@ -69,7 +71,7 @@ fn last_reads<'b, 'a>(part: &'b Partition<'a>, replicas: &Replicas<'a>) -> Vec<L
         let learned = value.is_some() || initial.flatten().is_none();
         learned.then_some((source.node, source.index, (source, value, index.max(source.index))))
     });
-    let last = replicas.last(reads).into_iter();
+    let last = replicas.last(part.key, reads).into_iter();
     last.map(|(node, _, (source, value, answered))| Last { source, node, value, answered }).collect()
 }
 
@@ -119,9 +121,29 @@ fn diverged(part: &Partition<'_>, last: &[Last<'_, '_>]) -> Option<Anomaly> {
         )
     };
     steps.push(say(between, &[ONE, OTHER]));
-    steps.push(say("So the two replicas hold different values, and no more writes are made.", &[ONE, OTHER]));
+    steps.push(say(
+        format!("So the two replicas hold different values, {}.", quiet(part, other)),
+        &[ONE, OTHER],
+    ));
     let summary = format!("in the end {name} is {first} at {} and {second} at {}", one.node, other.node);
     Some(witness.anomaly(AnomalyKind::Diverged, OTHER, summary, steps))
+}
+
+/// Returns how long the register had not been changed before `read` began.
+fn quiet(part: &Partition<'_>, read: &Last<'_, '_>) -> String {
+    let changes = part.operations.iter().filter(|source| !matches!(source.action, Action::Read(_)));
+    let ends = changes.map(|source| match source.end {
+        End::Ok { time, .. } | End::Fail { time, .. } | End::Info { at: Some((_, time)) } => time,
+        End::Info { at: None } => source.time,
+    });
+    let since = ends.max().map_or(0, |end| read.source.time.saturating_sub(end));
+    match since {
+        0 => "and no more writes are made".to_owned(),
+        since => format!(
+            "although no change had been requested for {:.1} s",
+            Duration::from_nanos(since).as_secs_f64()
+        ),
+    }
 }
 
 /// Whether an operation may have taken effect between the two reads, `one` of which began first, that

@@ -182,9 +182,10 @@ async fn look<K: Kind>(
     outcome: &mut Outcome,
 ) -> Result<(), RunError> {
     let sound = outcome.broken.is_empty();
-    let patience = if sound { K::FINISH } else { FINISH_BROKEN };
-    let Ending { undecided } = K::finish(mix, dispatcher, conductor.clock.now() + patience).await?;
     let bound = conductor.cluster.deployment.recovery_bound();
+    // Replicas that lag have as long as nodes have to come back.
+    let patience = if sound { K::FINISH.max(bound) } else { FINISH_BROKEN };
+    let Ending { undecided } = K::finish(mix, dispatcher, conductor.clock.now() + patience).await?;
     let patience = if sound { bound } else { FINISH_BROKEN };
     let open = dispatcher.run(&mut Nothing, Stop::Now, conductor.compare(occasion, patience)).await?;
     for what in undecided.into_iter().chain(open) {

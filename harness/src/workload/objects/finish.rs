@@ -119,7 +119,11 @@ impl<A: Object> Generator<A> for FinalReads<A> {
             Some(held) => {
                 self.answers.entry(key.clone()).or_default().insert(node.clone(), held);
             }
-            None => self.todo.entry(node.clone()).or_default().push_back(key.clone()),
+            // An earlier answer may be from before the replica had caught up.
+            None => {
+                self.answers.entry(key.clone()).or_default().remove(node);
+                self.todo.entry(node.clone()).or_default().push_back(key.clone());
+            }
         }
     }
 }
