@@ -44,6 +44,21 @@ impl Promise {
         }
     }
 
+    /// Whether both are about objects, or both about messages.
+    #[must_use]
+    pub fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// Returns the names of the promises that are like `self`, for messages to users.
+    #[must_use]
+    pub fn names_like(self) -> &'static str {
+        match self {
+            Self::Objects(_) => "linearizable, stale-reads",
+            Self::Messages { .. } => "exactly-once, at-least-once, at-most-once, best-effort",
+        }
+    }
+
     /// Whether every system that keeps `self` keeps `other` too.
     #[must_use]
     pub fn implies(self, other: Self) -> bool {

@@ -211,6 +211,9 @@ fn judge_run(
     let findings = Finding::all(&events);
     let beside = Verdict::new(findings.iter().map(Finding::anomaly).collect(), Vec::new());
     let found = judgement.report.verdict.clone().merge(beside);
+    if !found.anomalies().is_empty() {
+        notes.splice(0..0, broken.iter().map(|reason| format!("besides, the run is broken: {reason}")));
+    }
     let record = VerdictRecord {
         version: verdict::VERSION,
         verdict: RunVerdict::new(&found, broken, undecided),
