@@ -16,7 +16,7 @@ use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
 use duress_history::nemesis::{Comparison, NemesisAct};
 use duress_history::pairs::{PairError, pair};
-use duress_history::{Assumed, NemesisEvent, Operation, Payload, Promise, ReadError, import};
+use duress_history::{Assumed, History, NemesisEvent, Operation, Payload, Promise, ReadError, import};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -87,13 +87,54 @@ pub struct Recording {
     pub paths: Vec<PathBuf>,
     /// How it is to be read.
     pub options: import::Options,
+    /// Whether to keep what was read.
+    pub copying: Copying,
+}
+
+/// Whether a check keeps what it read, for a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// It does not: a history may be large.
+    #[default]
+    Off,
+    /// [`HistoryCopy`].
+    On,
+}
+
+/// What was read of a history, whichever format it had.
+#[derive(Clone, Debug)]
+pub struct HistoryCopy {
+    /// Its events as our JSON lines, by index.
+    pub lines: Vec<u8>,
+    /// Figures.
+    pub statistics: RunStatistics,
+}
+
+impl HistoryCopy {
+    /// Returns a copy of the events in `history`, still without figures.
+    fn of<A: Payload>(history: &History<A>) -> Self {
+        let mut lines = Vec::new();
+        let mut append = |line: &dyn Fn(&mut Vec<u8>) -> serde_json::Result<()>| {
+            line(&mut lines).expect("an event has only keys that are strings");
+            lines.push(b'\n');
+        };
+        let mut nemesis = history.nemesis.iter().peekable();
+        for event in &history.events {
+            while let Some(before) = nemesis.next_if(|other| other.index < event.index) {
+                append(&|lines| serde_json::to_writer(lines, before));
+            }
+            append(&|lines| serde_json::to_writer(lines, event));
+        }
+        nemesis.for_each(|event| append(&|lines| serde_json::to_writer(lines, event)));
+        Self { lines, statistics: RunStatistics::default() }
+    }
 }
 
 impl Recording {
     /// Our own, at `path`.
     #[must_use]
     pub fn at(path: &Path) -> Self {
-        Self { paths: vec![path.to_owned()], options: import::Options::default() }
+        Self { paths: vec![path.to_owned()], options: import::Options::default(), copying: Copying::Off }
     }
 
     /// Reads the nemesis's events and the clients' operations.
@@ -112,10 +153,15 @@ impl Recording {
         if !skipped.is_empty() {
             notes.push(format!("events left out, as irrelevant to the model: {}", skipped.join(", ")));
         }
+        let mut copy = (self.copying == Copying::On).then(|| HistoryCopy::of(&history));
+        let until_ns = history.events.last().map_or(0, |event| event.time);
         let began = Instant::now();
         let operations = pair(history.events)?;
         let times = Times { reading, pairing: began.elapsed(), checking: Duration::ZERO };
-        Ok(Recorded { nemesis: history.nemesis, operations, notes, times })
+        if let Some(copy) = &mut copy {
+            copy.statistics = statistics(&operations, until_ns);
+        }
+        Ok(Recorded { nemesis: history.nemesis, operations, notes, times, copy })
     }
 }
 
@@ -130,6 +176,8 @@ pub struct Recorded<A> {
     pub notes: Vec<String>,
     /// How long it took.
     pub times: Times,
+    /// The history itself, if it was to be kept.
+    pub copy: Option<HistoryCopy>,
 }
 
 /// How long the parts of a check took.
@@ -157,6 +205,7 @@ impl<A: Payload> Recorded<A> {
         let began = Instant::now();
         let mut judgement = within(limit, |interrupt| judge(&self.operations, interrupt))?;
         judgement.times = Times { checking: began.elapsed(), ..self.times };
+        judgement.copy = self.copy;
         judgement.findings.splice(0..0, self.notes);
         judgement.findings.extend(comparisons(&self.nemesis).filter_map(Comparison::open));
         let beside = Finding::all(&self.nemesis);
@@ -191,6 +240,8 @@ pub struct Judgement {
     pub report: CheckReport,
     /// How long it took to give it; zero as far as it was not measured.
     pub times: Times,
+    /// The history that it is about, if it was to be kept.
+    pub copy: Option<HistoryCopy>,
 }
 
 /// The result of judging a run's history.

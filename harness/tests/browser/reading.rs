@@ -113,7 +113,7 @@ fn timeline(page: &mut Page) {
     page.press(".");
     page.until("document.querySelector('#operation h4') !== null");
     let told = page.text("document.querySelector('#operation').innerText");
-    assert!(told.contains("by process") && told.contains("of history.jsonl"), "{told}");
+    assert!(told.contains("by process") && told.contains("of the history"), "{told}");
     // And by mouse, where the widest one is drawn: on a canvas that may be higher than the window, and of a bar
     // that may reach beyond the canvas.
     page.ask("document.querySelector('#operation').replaceChildren()");
