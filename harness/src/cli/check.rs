@@ -210,7 +210,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         print(in_words(&verdict, &judgement))?;
     }
     if let (Some(page), Some(copy), Some(path)) = (page, copy, &args.report) {
-        page.write(&html(args, verdict, &judgement, copy)).map_err(Failure::internal)?;
+        page.write(&html(args, name, verdict, &judgement, &copy)).map_err(Failure::internal)?;
         tell(format_args!("report: {}", path.display()));
     }
     Ok(exit)
@@ -222,24 +222,30 @@ fn paths(histories: &[PathBuf]) -> String {
 }
 
 /// Returns the page of a history that was judged.
-fn html(args: &CheckArgs, verdict: RunVerdict, judgement: &Judgement, copy: HistoryCopy) -> String {
+fn html(
+    args: &CheckArgs,
+    model: &str,
+    verdict: RunVerdict,
+    judgement: &Judgement,
+    copy: &HistoryCopy,
+) -> String {
     let name = paths(&args.histories);
     let words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let record = VerdictRecord {
         version: verdict::VERSION,
         verdict,
-        subject: format!("{name}, model {}", judgement.model),
+        subject: format!("{name}, model {model}"),
         promise: judgement.property.clone(),
         seed: 0,
         replay: format!("duress {}", Shell(&words)),
         findings: Vec::new(),
         check: CheckRecord::of(&judgement.report),
-        statistics: copy.statistics,
+        statistics: copy.statistics.clone(),
         faults: Vec::new(),
         notes: judgement.findings.clone(),
     };
-    HistoryRecord::checked(name, record, &copy.lines).page()
+    HistoryRecord::checked(name, record, copy).page()
 }
 
 /// Returns the answer as it is printed.

@@ -2,6 +2,7 @@
 
 pub mod finding;
 pub mod floor;
+pub mod moments;
 pub mod statistics;
 pub mod verdict;
 
@@ -24,6 +25,7 @@ use tokio::time::sleep;
 
 use self::finding::{Finding, comparisons};
 use self::floor::Exercised;
+use self::moments::Moments;
 use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
 
@@ -106,13 +108,17 @@ pub enum Copying {
 pub struct HistoryCopy {
     /// Its events as our JSON lines, by index.
     pub lines: Vec<u8>,
+    /// The source of their times, and of those in the verdict.
+    pub moments: Moments,
     /// Figures.
     pub statistics: RunStatistics,
 }
 
 impl HistoryCopy {
-    /// Returns a copy of the events in `history`, still without figures.
-    fn of<A: Payload>(history: &History<A>) -> Self {
+    /// Moves `history` to moments that can be drawn, and returns a copy of it, still without figures.
+    fn of<A: Payload>(history: &mut History<A>) -> Self {
+        let moments = Moments::of(history);
+        moments.apply(history);
         let mut lines = Vec::new();
         let mut append = |line: &dyn Fn(&mut Vec<u8>) -> serde_json::Result<()>| {
             line(&mut lines).expect("an event has only keys that are strings");
@@ -126,7 +132,7 @@ impl HistoryCopy {
             append(&|lines| serde_json::to_writer(lines, event));
         }
         nemesis.for_each(|event| append(&|lines| serde_json::to_writer(lines, event)));
-        Self { lines, statistics: RunStatistics::default() }
+        Self { lines, moments, statistics: RunStatistics::default() }
     }
 }
 
@@ -143,7 +149,7 @@ impl Recording {
     /// [`JudgeError::Read`] and [`JudgeError::Pair`].
     pub fn read<A: Payload>(&self) -> Result<Recorded<A>, JudgeError> {
         let began = Instant::now();
-        let history = import::read::<A>(&self.paths, &self.options)?;
+        let mut history = import::read::<A>(&self.paths, &self.options)?;
         let reading = began.elapsed();
         let mut notes = Vec::new();
         if history.torn == Torn::LastLine {
@@ -153,7 +159,7 @@ impl Recording {
         if !skipped.is_empty() {
             notes.push(format!("events left out, as irrelevant to the model: {}", skipped.join(", ")));
         }
-        let mut copy = (self.copying == Copying::On).then(|| HistoryCopy::of(&history));
+        let mut copy = (self.copying == Copying::On).then(|| HistoryCopy::of(&mut history));
         let until_ns = history.events.last().map_or(0, |event| event.time);
         let began = Instant::now();
         let operations = pair(history.events)?;

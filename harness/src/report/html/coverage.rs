@@ -255,7 +255,6 @@ mod tests {
         let operations = [5, 15, 25, 35, 45]
             .map(|start_us: u64| Operation {
                 index: start_us,
-                end_index: 0,
                 start: start_us * 1000,
                 end: start_us * 1000 + 1,
                 lane: 0,

@@ -35,8 +35,6 @@ pub enum Ending {
 pub struct Operation {
     /// Index of its invocation in the history.
     pub index: u64,
-    /// Index of its end; for one that never ended, of its invocation.
-    pub end_index: u64,
     /// When it was invoked, in nanoseconds since the run began.
     pub start: u64,
     /// The time of its end; for one that never ended, of its invocation.
@@ -174,7 +172,7 @@ impl Reading {
                 line.f().map(|f| self.invoke(line, process, &f, number))
             }
             LineProcess::Client(process) => {
-                self.complete(line, process, number);
+                self.complete(line, process);
                 Ok(())
             }
         };
@@ -198,7 +196,6 @@ impl Reading {
         let function = self.functions.place(&mut history.functions, f);
         history.operations.push(Operation {
             index: line.index.unwrap_or(number),
-            end_index: line.index.unwrap_or(number),
             start: line.time(),
             end: line.time(),
             lane,
@@ -210,13 +207,12 @@ impl Reading {
         self.pending.insert(process, history.operations.len() - 1);
     }
 
-    fn complete(&mut self, line: &Line<'_>, process: u64, number: u64) {
+    fn complete(&mut self, line: &Line<'_>, process: u64) {
         let Some(place) = self.pending.remove(&process) else {
             self.history.unreadable += 1;
             return;
         };
         let operation = &mut self.history.operations[place];
-        operation.end_index = line.index.unwrap_or(number);
         operation.end = line.time().max(operation.start);
         operation.ending = match line.op_type {
             OpType::Ok | OpType::Invoke => Ending::Ok,

@@ -1,7 +1,7 @@
 //! The report as a page: one self-contained file, for a reader who was not there.
 //!
 //! In reading order:
-//! - [`history`]: the operations, whatever their vocabulary; [`moments`]: their places in time;
+//! - [`history`]: the operations, whatever their vocabulary;
 //! - [`bands`]: faults on nodes; [`series`]: figures in slots of time; [`tiles`]: the zoomed-out timeline;
 //!   [`columns`]: every operation, packed; [`pack`]: the packing;
 //! - [`witness`]: an anomaly, drawn; [`nodes`] and [`strips`]: the states of nodes; [`logs`], [`packets`] and
@@ -16,7 +16,6 @@ pub mod columns;
 pub mod coverage;
 pub mod history;
 pub mod logs;
-pub mod moments;
 pub mod nodes;
 pub mod pack;
 pub mod packets;
@@ -38,6 +37,8 @@ use duress_history::NodeId;
 use maud::Markup;
 use serde_json::{Value, json};
 
+use crate::judge::HistoryCopy;
+use crate::judge::moments::Moments;
 use crate::plan::{Plan, PlanError};
 use crate::record::faults::{FaultRecord, faults};
 use crate::record::folder::load;
@@ -47,7 +48,6 @@ use crate::run::observer::{self, Observation};
 use bands::Band;
 use columns::Columns;
 use history::RunHistory;
-use moments::Moments;
 use series::Series;
 
 /// The file in the run's folder.
@@ -123,21 +123,20 @@ pub struct RunRecord {
 }
 
 impl HistoryRecord {
-    /// Returns the record of a history that was read from elsewhere: `lines` are its events as our JSON lines.
+    /// Returns the record of a history that was read from anywhere, and its verdict.
     #[must_use]
-    pub fn checked(name: String, mut verdict: VerdictRecord, lines: &[u8]) -> Self {
-        let mut history = history::read_lines(lines, &[]).expect("memory can be read");
-        let moments = Moments::of(&history);
-        if moments == (Moments::Recorded { from: 0 }) {
+    pub fn checked(name: String, mut verdict: VerdictRecord, copy: &HistoryCopy) -> Self {
+        let history = history::read_lines(&copy.lines[..], &[]).expect("memory can be read");
+        // The nemesis's evidence has times of its own, which do not move.
+        if copy.moments == (Moments::Recorded { from: 0 }) {
             verdict.faults = faults(&history.nemesis);
         }
-        moments.apply(&mut history, &mut verdict.verdict);
         Self {
             name,
             replay: verdict.replay.clone(),
             verdict: Some(verdict),
             series: series::series(&history),
-            moments,
+            moments: copy.moments,
             history,
         }
     }

@@ -6,12 +6,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::bands::Band;
 use super::columns::Columns;
-use super::moments::Moments;
 use super::nodes::{Nodes, leaders_at, leaderships};
 use super::pack;
 use super::witness::{objects, span, witness};
 use super::words::{about, count, list, seconds, thousands};
 use super::{Embedded, HistoryRecord, RunRecord};
+use crate::judge::moments::Moments;
 use crate::judge::verdict::RunVerdict;
 use crate::record::faults::FaultRecord;
 

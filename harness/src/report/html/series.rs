@@ -122,7 +122,6 @@ mod tests {
         let operations: Vec<_> = (0..1000_u64)
             .map(|at| Operation {
                 index: at,
-                end_index: 0,
                 start: at * 10_000_000,
                 end: at * 10_000_000 + 2_000_000,
                 lane: 0,

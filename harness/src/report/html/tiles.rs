@@ -72,17 +72,7 @@ mod tests {
 
     fn operation(start: u64, lane: u32, ending: Ending) -> Operation {
         let value = "".into();
-        Operation {
-            index: 0,
-            end_index: 0,
-            start,
-            end: start + 5000,
-            lane,
-            function: 0,
-            ending,
-            error: None,
-            value,
-        }
+        Operation { index: 0, start, end: start + 5000, lane, function: 0, ending, error: None, value }
     }
 
     #[test]
