@@ -6,6 +6,7 @@ pub mod moments;
 pub mod statistics;
 pub mod verdict;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -108,6 +109,8 @@ pub enum Copying {
 pub struct HistoryCopy {
     /// Its events as our JSON lines, by index.
     pub lines: Vec<u8>,
+    /// Other names that the file has for operations, by their `f`.
+    pub other_names: BTreeMap<&'static str, BTreeSet<String>>,
     /// The source of their times, and of those in the verdict.
     pub moments: Moments,
     /// Figures.
@@ -115,6 +118,15 @@ pub struct HistoryCopy {
 }
 
 impl HistoryCopy {
+    /// Returns the name of the operation `f`, with those that the file has for it: `write (put)`.
+    #[must_use]
+    pub fn named(&self, f: &str) -> String {
+        match self.other_names.get(f) {
+            Some(names) => format!("{f} ({})", names.iter().cloned().collect::<Vec<_>>().join(", ")),
+            None => f.to_owned(),
+        }
+    }
+
     /// Moves `history` to moments that can be drawn, and returns a copy of it, still without figures.
     fn of<A: Payload>(history: &mut History<A>) -> Self {
         let moments = Moments::of(history);
@@ -132,7 +144,8 @@ impl HistoryCopy {
             append(&|lines| serde_json::to_writer(lines, event));
         }
         nemesis.for_each(|event| append(&|lines| serde_json::to_writer(lines, event)));
-        Self { lines, moments, statistics: RunStatistics::default() }
+        let other_names = history.other_names.clone();
+        Self { lines, other_names, moments, statistics: RunStatistics::default() }
     }
 }
 

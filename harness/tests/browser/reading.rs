@@ -60,12 +60,15 @@ fn failing_run() -> Result<(TempDir, PathBuf), Missing> {
 fn history_alone() -> Result<(), Missing> {
     let folder = tempfile::Builder::new().prefix("duress-history-").tempdir().unwrap();
     let mut history = String::new();
-    for (process, call, f, value) in [(0, 0, "put", "\"a\""), (1, 10, "put", "\"b\""), (2, 20, "get", "null")]
+    for (client, call, op, value, output) in
+        [(0, 0_u64, "put", "a", "{}"), (1, 10, "put", "b", "{}"), (2, 20, "get", "", r#"{"Value":"a"}"#)]
     {
-        let (start, end) = (1_700_000_000_000 + call, 1_700_000_000_004 + call);
+        let (call, end) = (1_700_000_000_000 + call, 1_700_000_000_004 + call);
+        let input = format!(r#"{{"Op":"{op}","Key":"x","Value":"{value}"}}"#);
         history += &format!(
-            "{{\"client\":{process},\"op\":\"{f}\",\"key\":\"x\",\"value\":{value},\"result\":\"a\",\"start\":{start}000000,\"end\":{end}000000}}\n"
+            r#"{{"ClientId":{client},"Input":{input},"Call":{call}000000,"Output":{output},"Return":{end}000000}}"#
         );
+        history.push('\n');
     }
     std::fs::write(folder.path().join("history.jsonl"), history).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_duress"));

@@ -270,7 +270,7 @@ fn a_page_shows_any_history() {
     }
     // Several files of another program, with times since 1970; and then its transactions, without any times.
     let since = |text: &str| text.replace(":time ", ":time 1700000000000").replace("00}", "00000}");
-    let [writer, reader] = written_then_read("8").map(|text| since(&text));
+    let [writer, reader] = written_then_read("8").map(|text| since(&text).replace(":f :write", ":f :put"));
     stage.write("writer.edn", writer);
     stage.write("reader.edn", reader);
     let files = "check writer.edn reader.edn --model cas-register --report bad.html";
@@ -278,7 +278,7 @@ fn a_page_shows_any_history() {
     let (page, data) = page_data(&stage, "bad.html");
     assert_eq!(
         (&data["functions"], &data["lasted"]),
-        (&serde_json::json!(["write", "read"]), &300.into()),
+        (&serde_json::json!(["write (put)", "read"]), &300.into()),
         "{data}"
     );
     assert_eq!(data["anomalies"].as_array().unwrap().len(), 1, "{data}");

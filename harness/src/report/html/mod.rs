@@ -126,7 +126,10 @@ impl HistoryRecord {
     /// Returns the record of a history that was read from anywhere, and its verdict.
     #[must_use]
     pub fn checked(name: String, mut verdict: VerdictRecord, copy: &HistoryCopy) -> Self {
-        let history = history::read_lines(&copy.lines[..], &[]).expect("memory can be read");
+        let mut history = history::read_lines(&copy.lines[..], &[]).expect("memory can be read");
+        history.functions.iter_mut().for_each(|name| *name = copy.named(name));
+        let figures = std::mem::take(&mut verdict.statistics.by_f);
+        verdict.statistics.by_f = figures.into_iter().map(|(f, kind)| (copy.named(&f), kind)).collect();
         // The nemesis's evidence has times of its own, which do not move.
         if copy.moments == (Moments::Recorded { from: 0 }) {
             verdict.faults = faults(&history.nemesis);
