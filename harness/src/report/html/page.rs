@@ -319,14 +319,17 @@ fn charts(record: &HistoryRecord) -> Markup {
     html! {
         section id="charts" {
             h2 { "Latency and rate" }
-            p { label { "Operations: " select id="function" {
-                option value="all" { "all" }
-                @for name in &record.history.functions { option value=(name) { (name) } }
-            } } }
-            h4 { "Operations ended per second, by outcome" }
-            div.chart id="rate" role="img" aria-label="Rate by outcome over time; the table below has the totals" {}
-            h4 { "Latency of successful operations" }
-            div.chart id="latency" role="img" aria-label="Latency quantiles over time; the table below has them for the whole run" {}
+            // One slot is a point, not a line.
+            @if record.series.slots > 1 {
+                p { label { "Operations: " select id="function" {
+                    option value="all" { "all" }
+                    @for name in &record.history.functions { option value=(name) { (name) } }
+                } } }
+                h4 { "Operations ended per second, by outcome" }
+                div.chart id="rate" role="img" aria-label="Rate by outcome over time; the table below has the totals" {}
+                h4 { "Latency of successful operations" }
+                div.chart id="latency" role="img" aria-label="Latency quantiles over time; the table below has them for the whole run" {}
+            }
             div.scroll tabindex="0" role="region" aria-label="Figures by operation" {
                 table {
                     thead { tr { th scope="col" { "operation" } th scope="col" { "ok" } th scope="col" { "fail" } th scope="col" { "info" }
