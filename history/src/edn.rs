@@ -76,7 +76,9 @@ pub fn write<A: Payload>(history: &History<A>, mut output: impl Write) -> io::Re
 fn operation(event: &Value, line: &mut String) {
     line.clear();
     line.push('{');
-    for field in ["index", "time", "type", "process", "f", "value", "node", "error", "error_kind", "saw"] {
+    for field in
+        ["index", "time", "type", "process", "f", "key", "value", "node", "error", "error_kind", "saw"]
+    {
         let Some(value) = event.get(field) else { continue };
         if line.len() > 1 {
             line.push_str(", ");

@@ -1,7 +1,7 @@
 //! An event: one line of a history.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::ser::Serializer;
@@ -98,15 +98,30 @@ pub struct History<A> {
     pub torn: Torn,
     /// The number of events that were left out because they are irrelevant to the vocabulary, by their `f`.
     pub skipped: BTreeMap<String, u64>,
+    /// Other names that the file has for operations, by their `f`: `put` for `write`.
+    pub other_names: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
 impl<A> Default for History<A> {
     fn default() -> Self {
-        Self { events: Vec::new(), nemesis: Vec::new(), torn: Torn::No, skipped: BTreeMap::new() }
+        Self {
+            events: Vec::new(),
+            nemesis: Vec::new(),
+            torn: Torn::No,
+            skipped: BTreeMap::new(),
+            other_names: BTreeMap::new(),
+        }
     }
 }
 
 impl<A> History<A> {
+    /// Takes note of the name `theirs` in a file for the operation `ours`.
+    pub(crate) fn note_name(&mut self, ours: &'static str, theirs: &str) {
+        if ours != theirs && !self.other_names.get(ours).is_some_and(|names| names.contains(theirs)) {
+            self.other_names.entry(ours).or_default().insert(theirs.to_owned());
+        }
+    }
+
     /// Whether it has no events, neither a client's nor the nemesis's.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -95,8 +95,9 @@ pub struct Line<'a> {
     /// The request or answer, or the details of the nemesis's action.
     #[serde(borrow, default)]
     pub value: Option<&'a RawValue>,
+    /// The object that the operation is about, where it has a field of its own.
     #[serde(borrow, default)]
-    key: Option<&'a RawValue>,
+    pub key: Option<&'a RawValue>,
     #[serde(rename = "seek-to-beginning?", default)]
     from_beginning: bool,
     #[serde(borrow, default)]

@@ -118,6 +118,23 @@ fn read_edn<A: Payload>(text: &str) -> History<A> {
     jsonl::read_from(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error:?}"))
 }
 
+#[test]
+fn edn_keeps_a_key_in_a_field_of_its_own_and_foreign_names_are_known() {
+    let text = concat!(
+        r#"{"index":0,"time":1,"type":"invoke","process":0,"f":"put","key":"x","value":1}"#,
+        "\n",
+        r#"{"index":1,"time":2,"type":"ok","process":0,"f":"put","key":"x","value":1}"#,
+        "\n",
+    );
+    let history = read_edn::<CasRegister>(text);
+    assert_eq!(history.other_names["write"].iter().collect::<Vec<_>>(), ["put"]);
+    let mut bytes = Vec::new();
+    edn::write(&history, &mut bytes).expect("written to memory");
+    let read = read_edn::<CasRegister>(std::str::from_utf8(&bytes).expect("EDN is UTF-8"));
+    assert_eq!(read.events, history.events);
+    assert!(read.other_names.is_empty(), "{read:?}");
+}
+
 proptest! {
     #[test]
     fn json_lines_round_trip(history in history()) {

@@ -65,8 +65,12 @@ report.charts = (() => {
   const perSecond = (counts) => counts.map((count) => (count * 1000) / series.slot_ms);
   const number = (value) => (value >= 1e6 ? value / 1e6 + " M" : value >= 1e4 ? value / 1000 + " k" : String(+value.toPrecision(4)));
 
+  // A history without times has no such charts.
+  const kinds = document.getElementById("function");
+
   function figures() {
-    const chosen = document.getElementById("function").value;
+    if (!kinds) return;
+    const chosen = kinds.value;
     const of = series.functions.findLast((one) => one.name === chosen) ?? series.functions.at(-1);
     const quantile = (value) => (value === 1 ? "slowest" : value * 100 + " %");
     draw("rate",
@@ -98,7 +102,7 @@ report.charts = (() => {
     clocks();
   }
 
-  document.getElementById("function").addEventListener("change", drawAll);
+  kinds?.addEventListener("change", drawAll);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   let resizing = 0;
   addEventListener("resize", () => {

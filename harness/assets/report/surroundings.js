@@ -6,6 +6,8 @@ report.surroundings = (() => {
   const list = document.getElementById("lines-list");
   const found = document.getElementById("lines-found");
   const section = document.getElementById("surroundings");
+  // Only a run has logs and packets.
+  if (!section) return { ready: Promise.resolve() };
   // Rows that are shown at once; more come with a button.
   const PAGE = 400;
   let all = [];

@@ -74,7 +74,7 @@ report.timeline = (() => {
     const ratio = window.devicePixelRatio || 1;
     width = view.clientWidth;
     const others = tiles && tiles[0].counts.subarray(nodes.length * data.bins * 3).some((count) => count > 0);
-    const names = others || nodes.length === 0 ? [...nodes, "other"] : nodes;
+    const names = nodes.length === 0 ? ["all"] : others ? [...nodes, "other"] : nodes;
     const lane = Math.max(44, Math.min(92, 480 / names.length));
     lanes = names.map((name, at) => ({
       name, at: name === "other" && at === nodes.length ? nodes.length : at,
@@ -418,15 +418,17 @@ report.timeline = (() => {
     if (chosen !== i) return;
     const { element } = report;
     const line = (name, text) => text && text.length ? [element("dt", "", name), element("dd", "", text)] : [];
-    const around = element("button", "", "Logs and packets around it");
-    around.type = "button";
-    around.addEventListener("click", () => report.surroundings.show(told.from - 50000, told.to + 50000));
+    const around = report.surroundings.show && element("button", "", "Logs and packets around it");
+    if (around) {
+      around.type = "button";
+      around.addEventListener("click", () => report.surroundings.show(told.from - 50000, told.to + 50000));
+    }
     detail.replaceChildren(
       element("h4", "", told.title),
       element("dl", "facts",
-        ...line("Outcome", told.outcome), ...line("Value", told.value ?? "only in history.jsonl"), ...line("When", told.when),
-        ...line("Because", told.error), ...line("Under", told.faults.join("; ")), ...line("Line", `index ${told.index} of history.jsonl`)),
-      around,
+        ...line("Outcome", told.outcome), ...line("Value", told.value ?? "only in the history"), ...line("When", told.when),
+        ...line("Because", told.error), ...line("Under", told.faults.join("; ")), ...line("Event", `index ${told.index} of the history`)),
+      ...(around ? [around] : []),
     );
   }
 

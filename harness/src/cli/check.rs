@@ -8,17 +8,22 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 use duress_checkers::linearizable::Statistics;
 use duress_checkers::transactions::ConsistencyModel;
-use duress_checkers::verdict::{Details, Verdict};
+use duress_checkers::verdict::Details;
 use duress_history::import::{Options, Order};
 use duress_history::{Assumed, Initial, NilReads, Promise, ReadError};
 
+use super::page_file::PageFile;
 use super::words::{duration, promise};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
-use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
+use crate::judge::verdict::RunVerdict;
+use crate::judge::{Copying, HistoryCopy, JudgeError, Judgement, Question, Recording, Times};
 use crate::plan::Plan;
+use crate::record::verdict::{self, CheckRecord, VerdictRecord};
+use crate::report::html::HistoryRecord;
 use crate::report::text::AnomalyText;
 use crate::systems;
+use crate::trial::Shell;
 use crate::workload::models::TRANSACTIONS;
 use crate::workload::{Model, Workloads};
 
@@ -59,6 +64,9 @@ pub struct CheckArgs {
     /// Print the checker's whole answer as JSON
     #[arg(long)]
     json: bool,
+    /// Write the result as a page too: the witness drawn, and every operation in time
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Print on standard error how long reading, pairing and checking took, and the peak of the memory in use
     #[arg(long)]
     stats: bool,
@@ -149,7 +157,9 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         OrderArg::File => Order::File,
         OrderArg::Time => Order::Time,
     };
-    let recording = Recording { paths: args.histories.clone(), options };
+    let page = args.report.as_deref().map(PageFile::open).transpose().map_err(Failure::usage)?;
+    let copying = if page.is_some() { Copying::On } else { Copying::Off };
+    let recording = Recording { paths: args.histories.clone(), options, copying };
     let run = of_run(args)?;
     let name =
         args.model.as_deref().or(run.as_ref().map(|(workload, _)| workload.as_str())).unwrap_or("register");
@@ -168,7 +178,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
             Failure::usage(error).hint(format!("models with transactions: {}", TRANSACTIONS.join(", ")))
         );
     }
-    let judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
+    let mut judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));
         let named = matches!(
             &error,
@@ -179,9 +189,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         if internal {
             return Failure::internal(error);
         }
-        let path =
-            || args.histories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-        let failure = Failure::usage(if named { error } else { error.context(path()) });
+        let failure = Failure::usage(if named { error } else { error.context(paths(&args.histories)) });
         if other_model {
             let models: Vec<&str> = Workloads::known().models().map(Model::name).collect();
             failure.hint(format!("choose the history's model with --model: {}", models.join(", ")))
@@ -192,44 +200,81 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     if args.stats {
         tell(statistics(&judgement));
     }
-    let exit = match &judgement.report.verdict {
-        Verdict::Valid => Exit::Valid,
-        Verdict::Invalid(_) => Exit::Anomaly,
-        Verdict::Unknown(_) => Exit::Unknown,
-    };
+    let copy = judgement.copy.take();
+    let verdict = RunVerdict::new(&judgement.report.verdict, Vec::new(), Vec::new());
+    let exit = verdict.exit();
     if args.json {
         let json = serde_json::to_string_pretty(&judgement.report).map_err(Failure::internal)?;
         print(format_args!("{json}\n"))?;
-        return Ok(exit);
+    } else {
+        print(in_words(&verdict, &judgement))?;
     }
+    if let (Some(page), Some(copy), Some(path)) = (page, copy, &args.report) {
+        page.write(&html(args, name, verdict, &judgement, &copy)).map_err(Failure::internal)?;
+        tell(format_args!("report: {}", path.display()));
+    }
+    Ok(exit)
+}
+
+/// Returns the paths as they were given.
+fn paths(histories: &[PathBuf]) -> String {
+    histories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the page of a history that was judged.
+fn html(
+    args: &CheckArgs,
+    model: &str,
+    verdict: RunVerdict,
+    judgement: &Judgement,
+    copy: &HistoryCopy,
+) -> String {
+    let name = paths(&args.histories);
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let record = VerdictRecord {
+        version: verdict::VERSION,
+        verdict,
+        subject: format!("{name}, model {model}"),
+        promise: judgement.property.clone(),
+        seed: 0,
+        replay: format!("duress {}", Shell(&words)),
+        findings: Vec::new(),
+        check: CheckRecord::of(&judgement.report),
+        statistics: copy.statistics.clone(),
+        faults: Vec::new(),
+        notes: judgement.findings.clone(),
+    };
+    HistoryRecord::checked(name, record, copy).page()
+}
+
+/// Returns the answer as it is printed.
+fn in_words(verdict: &RunVerdict, judgement: &Judgement) -> String {
     let mut text = String::new();
-    let Judgement { property, broken, checked, findings, .. } = &judgement;
+    let Judgement { property, broken, checked, findings, .. } = judgement;
     // Writing to a String cannot fail.
     macro_rules! say {
         ($($line:tt)*) => { let _ = writeln!(text, $($line)*); };
     }
-    if let Verdict::Invalid(anomalies) = &judgement.report.verdict {
-        for (number, anomaly) in anomalies.iter().enumerate() {
-            say!("{}", AnomalyText { number: number + 1, anomaly });
-        }
+    for (number, anomaly) in verdict.anomalies().iter().enumerate() {
+        say!("{}", AnomalyText { number: number + 1, anomaly });
     }
     for finding in findings {
         say!("{finding}");
     }
-    match &judgement.report.verdict {
-        Verdict::Valid => {
+    match verdict {
+        RunVerdict::Valid => {
             say!("VALID: {property}: {checked}");
         }
-        Verdict::Invalid(_) => {
+        RunVerdict::Invalid { .. } => {
             say!("INVALID: {broken}");
         }
-        Verdict::Unknown(reasons) => {
+        RunVerdict::Unknown { reasons } | RunVerdict::Broken { reasons } => {
             for reason in reasons {
                 say!("  - {reason}");
             }
             say!("UNKNOWN: no anomaly was found, but not everything was decided: {checked}");
         }
     }
-    print(text)?;
-    Ok(exit)
+    text
 }

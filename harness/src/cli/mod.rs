@@ -12,6 +12,7 @@ mod lists;
 pub mod log;
 mod matrix;
 pub mod output;
+mod page_file;
 mod perform;
 mod report;
 pub(crate) mod run;

@@ -2,9 +2,11 @@
 
 pub mod finding;
 pub mod floor;
+pub mod moments;
 pub mod statistics;
 pub mod verdict;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
 use duress_history::nemesis::{Comparison, NemesisAct};
 use duress_history::pairs::{PairError, pair};
-use duress_history::{Assumed, NemesisEvent, Operation, Payload, Promise, ReadError, import};
+use duress_history::{Assumed, History, NemesisEvent, Operation, Payload, Promise, ReadError, import};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,6 +26,7 @@ use tokio::time::sleep;
 
 use self::finding::{Finding, comparisons};
 use self::floor::Exercised;
+use self::moments::Moments;
 use self::statistics::{RunStatistics, statistics};
 use crate::run::clock::nanos;
 
@@ -87,13 +90,70 @@ pub struct Recording {
     pub paths: Vec<PathBuf>,
     /// How it is to be read.
     pub options: import::Options,
+    /// Whether to keep what was read.
+    pub copying: Copying,
+}
+
+/// Whether a check keeps what it read, for a page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// It does not: a history may be large.
+    #[default]
+    Off,
+    /// [`HistoryCopy`].
+    On,
+}
+
+/// What was read of a history, whichever format it had.
+#[derive(Clone, Debug)]
+pub struct HistoryCopy {
+    /// Its events as our JSON lines, by index.
+    pub lines: Vec<u8>,
+    /// Other names that the file has for operations, by their `f`.
+    pub other_names: BTreeMap<&'static str, BTreeSet<String>>,
+    /// The source of their times, and of those in the verdict.
+    pub moments: Moments,
+    /// Figures.
+    pub statistics: RunStatistics,
+}
+
+impl HistoryCopy {
+    /// Returns the name of the operation `f`, with those that the file has for it: `write (put)`.
+    #[must_use]
+    pub fn named(&self, f: &str) -> String {
+        match self.other_names.get(f) {
+            Some(names) => format!("{f} ({})", names.iter().cloned().collect::<Vec<_>>().join(", ")),
+            None => f.to_owned(),
+        }
+    }
+
+    /// Moves `history` to moments that can be drawn, and returns a copy of it, still without figures.
+    fn of<A: Payload>(history: &mut History<A>) -> Self {
+        let moments = Moments::of(history);
+        moments.apply(history);
+        let mut lines = Vec::new();
+        let mut append = |line: &dyn Fn(&mut Vec<u8>) -> serde_json::Result<()>| {
+            line(&mut lines).expect("an event has only keys that are strings");
+            lines.push(b'\n');
+        };
+        let mut nemesis = history.nemesis.iter().peekable();
+        for event in &history.events {
+            while let Some(before) = nemesis.next_if(|other| other.index < event.index) {
+                append(&|lines| serde_json::to_writer(lines, before));
+            }
+            append(&|lines| serde_json::to_writer(lines, event));
+        }
+        nemesis.for_each(|event| append(&|lines| serde_json::to_writer(lines, event)));
+        let other_names = history.other_names.clone();
+        Self { lines, other_names, moments, statistics: RunStatistics::default() }
+    }
 }
 
 impl Recording {
     /// Our own, at `path`.
     #[must_use]
     pub fn at(path: &Path) -> Self {
-        Self { paths: vec![path.to_owned()], options: import::Options::default() }
+        Self { paths: vec![path.to_owned()], options: import::Options::default(), copying: Copying::Off }
     }
 
     /// Reads the nemesis's events and the clients' operations.
@@ -102,7 +162,7 @@ impl Recording {
     /// [`JudgeError::Read`] and [`JudgeError::Pair`].
     pub fn read<A: Payload>(&self) -> Result<Recorded<A>, JudgeError> {
         let began = Instant::now();
-        let history = import::read::<A>(&self.paths, &self.options)?;
+        let mut history = import::read::<A>(&self.paths, &self.options)?;
         let reading = began.elapsed();
         let mut notes = Vec::new();
         if history.torn == Torn::LastLine {
@@ -112,10 +172,15 @@ impl Recording {
         if !skipped.is_empty() {
             notes.push(format!("events left out, as irrelevant to the model: {}", skipped.join(", ")));
         }
+        let mut copy = (self.copying == Copying::On).then(|| HistoryCopy::of(&mut history));
+        let until_ns = history.events.last().map_or(0, |event| event.time);
         let began = Instant::now();
         let operations = pair(history.events)?;
         let times = Times { reading, pairing: began.elapsed(), checking: Duration::ZERO };
-        Ok(Recorded { nemesis: history.nemesis, operations, notes, times })
+        if let Some(copy) = &mut copy {
+            copy.statistics = statistics(&operations, until_ns);
+        }
+        Ok(Recorded { nemesis: history.nemesis, operations, notes, times, copy })
     }
 }
 
@@ -130,6 +195,8 @@ pub struct Recorded<A> {
     pub notes: Vec<String>,
     /// How long it took.
     pub times: Times,
+    /// The history itself, if it was to be kept.
+    pub copy: Option<HistoryCopy>,
 }
 
 /// How long the parts of a check took.
@@ -157,6 +224,7 @@ impl<A: Payload> Recorded<A> {
         let began = Instant::now();
         let mut judgement = within(limit, |interrupt| judge(&self.operations, interrupt))?;
         judgement.times = Times { checking: began.elapsed(), ..self.times };
+        judgement.copy = self.copy;
         judgement.findings.splice(0..0, self.notes);
         judgement.findings.extend(comparisons(&self.nemesis).filter_map(Comparison::open));
         let beside = Finding::all(&self.nemesis);
@@ -191,6 +259,8 @@ pub struct Judgement {
     pub report: CheckReport,
     /// How long it took to give it; zero as far as it was not measured.
     pub times: Times,
+    /// The history that it is about, if it was to be kept.
+    pub copy: Option<HistoryCopy>,
 }
 
 /// The result of judging a run's history.

@@ -110,7 +110,10 @@ pub fn statistics<A: Payload>(operations: &[Operation<A>], until_ns: u64) -> Run
             }
             Completion::Fail { error, .. } | Completion::Info { error, .. } => {
                 let kind = match error {
-                    None => "no answer before the history ends",
+                    None if matches!(operation.completion, Completion::Info { at: None, .. }) => {
+                        "no answer before the history ends"
+                    }
+                    None => "no reason given",
                     Some(error) => error.kind.as_deref().unwrap_or("of no kind"),
                 };
                 *reasons.entry(kind.to_owned()).or_default() += 1;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::record::verdict::VerdictRecord;
-use crate::report::html::{HtmlError, RunRecord};
+use crate::report::html::{HistoryRecord, HtmlError, RunRecord};
 
 /// One side of a comparison.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Side {
 /// # Errors
 /// [`HtmlError`], as for the run's own report.
 pub fn side(name: String, folder: &Path) -> Result<Side, HtmlError> {
-    let RunRecord { plan, verdict, series, .. } = RunRecord::load(folder)?;
+    let RunRecord { plan, record: HistoryRecord { verdict, series, .. }, .. } = RunRecord::load(folder)?;
     let mut flat = BTreeMap::new();
     flatten("", &json!(plan), &mut flat);
     let all = series.functions.last();

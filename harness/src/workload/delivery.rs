@@ -45,6 +45,7 @@ pub fn judgement(report: CheckReport, delivery: Delivery, what: &str, model: &st
         },
         report,
         times: Times::default(),
+        copy: None,
     }
 }
 

@@ -204,5 +204,6 @@ fn consistency(report: CheckReport, promise: ConsistencyModel, model: &str) -> J
         model: format!("{model} --consistency {promise}"),
         report,
         times: Times::default(),
+        copy: None,
     }
 }

@@ -13,6 +13,7 @@ use duress_testing::{Missing, Need};
 pub const TESTS: &[Test] = &[
     ("a_failing_run_is_clicked_through", clicked_through),
     ("the_timeline_is_walked_and_dragged", walked),
+    ("a_history_without_a_run_is_read", history_alone),
     ("what_a_target_wrote_cannot_break_out", hostile),
     ("it_is_readable_light_and_dark_wide_and_narrow", readable),
 ];
@@ -54,6 +55,42 @@ fn failing_run() -> Result<(TempDir, PathBuf), Missing> {
     assert!(said.contains("report.html"), "{said}");
     let report = folder.path().join("runs/latest/report.html");
     Ok((folder, report))
+}
+
+fn history_alone() -> Result<(), Missing> {
+    let folder = tempfile::Builder::new().prefix("duress-history-").tempdir().unwrap();
+    let mut history = String::new();
+    for (client, call, op, value, output) in
+        [(0, 0_u64, "put", "a", "{}"), (1, 10, "put", "b", "{}"), (2, 20, "get", "", r#"{"Value":"a"}"#)]
+    {
+        let (call, end) = (1_700_000_000_000 + call, 1_700_000_000_004 + call);
+        let input = format!(r#"{{"Op":"{op}","Key":"x","Value":"{value}"}}"#);
+        history += &format!(
+            r#"{{"ClientId":{client},"Input":{input},"Call":{call}000000,"Output":{output},"Return":{end}000000}}"#
+        );
+        history.push('\n');
+    }
+    std::fs::write(folder.path().join("history.jsonl"), history).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_duress"));
+    command.args(["check", "history.jsonl", "--report", "out.html"]).current_dir(folder.path());
+    let ended = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}", String::from_utf8_lossy(&ended.stderr));
+    let mut page = Page::open(&folder.path().join("out.html"), 1280, Scheme::Light);
+    for width in [1280, 390] {
+        page.resize(width, Scheme::Light);
+        let wider = page.ask("document.documentElement.scrollWidth > innerWidth");
+        assert_eq!(wider, false, "it scrolls sideways at {width}");
+        page.picture(&format!("history-{width}"));
+    }
+    assert_eq!(page.ask("document.querySelectorAll('svg.witness g.op').length"), 3);
+    // The button leaves the keyboard on the timeline.
+    page.ask("document.querySelector('[data-show=timeline]').click()");
+    page.press(".");
+    page.until("document.querySelector('#operation h4') !== null");
+    let told = page.text("document.querySelector('#operation').innerText");
+    assert!(told.contains("by process") && told.contains("of the history"), "{told}");
+    page.assert_quiet();
+    Ok(())
 }
 
 fn clicked_through() -> Result<(), Missing> {
@@ -113,7 +150,7 @@ fn timeline(page: &mut Page) {
     page.press(".");
     page.until("document.querySelector('#operation h4') !== null");
     let told = page.text("document.querySelector('#operation').innerText");
-    assert!(told.contains("by process") && told.contains("of history.jsonl"), "{told}");
+    assert!(told.contains("by process") && told.contains("of the history"), "{told}");
     // And by mouse, where the widest one is drawn: on a canvas that may be higher than the window, and of a bar
     // that may reach beyond the canvas.
     page.ask("document.querySelector('#operation').replaceChildren()");

@@ -88,6 +88,7 @@ impl Kind for WriteOnce {
             model: Self::NAME.to_owned(),
             report,
             times: Times::default(),
+            copy: None,
         }
     }
 }

@@ -24,6 +24,8 @@ pub const TESTS: &[Test] = &[
     ("what_is_not_decided_in_time_is_unknown", what_is_not_decided_in_time_is_unknown),
     ("a_check_can_be_interrupted", a_check_can_be_interrupted),
     ("what_the_nemesis_saw_counts", what_the_nemesis_saw_counts),
+    ("a_page_shows_any_history", a_page_shows_any_history),
+    ("a_page_that_cannot_be_written_is_refused_first", a_page_that_cannot_be_written_is_refused_first),
 ];
 
 /// Two processes on two keys; the last read of `x` is the last line.
@@ -236,6 +238,83 @@ fn written_then_read(read: &str) -> [String; 2] {
     let writer = event(0, "invoke", "write", "7", 100) + &event(0, "ok", "write", "7", 200);
     let reader = event(1, "invoke", "read", "nil", 300) + &event(1, "ok", "read", read, 400);
     [writer, reader]
+}
+
+/// Returns the data that the scripts of the page at `name` draw.
+fn page_data(stage: &Stage, name: &str) -> (String, Value) {
+    let page = fs::read_to_string(stage.path().join(name)).unwrap();
+    let data = page.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+    let data = serde_json::from_str(data).unwrap();
+    (page, data)
+}
+
+fn a_page_shows_any_history() {
+    let stage = Stage::set();
+    stage.write("good.jsonl", GOOD);
+    let plain = stage.run("check good.jsonl", PATIENCE).exits(0);
+    let good = stage.run("check good.jsonl --report good.html", PATIENCE).exits(0);
+    assert_eq!((&good.stdout, &*good.stderr), (&plain.stdout, "report: good.html\n"));
+    let (page, data) = page_data(&stage, "good.html");
+    assert_eq!(
+        (&data["operations"], &data["nodes"]),
+        (&5.into(), &serde_json::json!(["n1", "n2"])),
+        "{data}"
+    );
+    assert!(
+        page.contains(">VALID<") && page.contains("duress check good.jsonl --report good.html"),
+        "{page}"
+    );
+    // Only a run has a plan, logs and packets.
+    for absent in ["id=\"witness\"", "id=\"nodes\"", "id=\"surroundings\"", "id=\"coverage\"", "id=\"run\""] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    // Several files of another program, with times since 1970; and then its transactions, without any times.
+    let since = |text: &str| text.replace(":time ", ":time 1700000000000").replace("00}", "00000}");
+    let [writer, reader] = written_then_read("8").map(|text| since(&text).replace(":f :write", ":f :put"));
+    stage.write("writer.edn", writer);
+    stage.write("reader.edn", reader);
+    let files = "check writer.edn reader.edn --model cas-register --report bad.html";
+    stage.run(files, PATIENCE).exits(1);
+    let (page, data) = page_data(&stage, "bad.html");
+    assert_eq!(
+        (&data["functions"], &data["lasted"]),
+        (&serde_json::json!(["write (put)", "read"]), &300.into()),
+        "{data}"
+    );
+    assert_eq!(data["anomalies"].as_array().unwrap().len(), 1, "{data}");
+    assert!(page.contains("class=\"witness\"") && page.contains("read -&gt; 8"), "{page}");
+    let txn = |process: u32, op_type: &str, value: &str| {
+        format!("{{:process {process} :type :{op_type} :f :txn :value {value}}}\n")
+    };
+    let skew = txn(0, "invoke", "[[:append 1 1] [:r 2 nil]]")
+        + &txn(1, "invoke", "[[:append 2 1] [:r 1 nil]]")
+        + &txn(0, "ok", "[[:append 1 1] [:r 2 []]]")
+        + &txn(1, "ok", "[[:append 2 1] [:r 1 []]]");
+    stage.write("skew.edn", skew);
+    stage.run("check skew.edn --model list-append --json --report skew.html", PATIENCE).exits(1);
+    let (page, data) = page_data(&stage, "skew.html");
+    assert_eq!((&data["functions"], &data["lasted"]), (&serde_json::json!(["txn"]), &3000.into()), "{data}");
+    assert!(page.contains("append 1 1, r 2 -&gt; []") && !page.contains("id=\"charts\""), "{page}");
+}
+
+fn a_page_that_cannot_be_written_is_refused_first() {
+    let stage = Stage::set();
+    stage.write("good.jsonl", GOOD);
+    for (page, words) in
+        [("nowhere/x.html", "cannot write"), (".", "cannot write"), ("good.jsonl", "is not a page")]
+    {
+        let run = stage.run(&format!("check good.jsonl --report {page}"), PATIENCE).exits(254);
+        let error = run.one_error();
+        assert!(error.contains(page) && error.contains(words), "{run}");
+        assert_eq!(run.stdout, "", "nothing was checked");
+    }
+    assert_eq!(fs::read_to_string(stage.path().join("good.jsonl")).unwrap(), GOOD);
+    // Without a history there is no page; with one, a page replaces a page.
+    stage.run("check missing.jsonl --report page.html", PATIENCE).exits(254);
+    assert!(!stage.path().join("page.html").exists());
+    for _ in 0..2 {
+        stage.run("check good.jsonl --report page.html", PATIENCE).exits(0);
+    }
 }
 
 fn what_others_record_is_checked_as_they_mean_it() {

@@ -158,8 +158,8 @@ impl<A: Payload> Assembler<A> {
     /// # Errors
     /// [`ReadError`] where it is not of the vocabulary.
     pub(super) fn push_operation(&mut self, line: u64, operation: &OperationObject) -> Result<(), ReadError> {
-        let f = operation.f.as_str().unwrap_or_default();
-        let f = A::spelled(f);
+        let theirs = operation.f.as_str().unwrap_or_default();
+        let f = A::spelled(theirs);
         let json =
             |value: &Value| serde_json::value::to_raw_value(value).ok().filter(|json| json.get() != "null");
         let (key, asked, answer) = (json(&operation.key), json(&operation.value), json(&operation.answer));
@@ -171,6 +171,7 @@ impl<A: Payload> Assembler<A> {
         }
         let asked = A::read(OpType::Invoke, f, fields(asked.as_deref()), None).map_err(wrong)?;
         same_naming(&mut self.keyed, line, &asked)?;
+        self.recorded.history.note_name(asked.f(), theirs);
         let completion = match operation.outcome {
             Outcome::Ok => {
                 (OpType::Ok, A::read(OpType::Ok, f, fields(answer.as_deref()), Some(&asked)).map_err(wrong)?)
@@ -280,7 +281,7 @@ impl<A: Payload> Assembler<A> {
             }
             _ => None,
         };
-        let f = match (raw.f, invoked) {
+        let theirs = match (raw.f, invoked) {
             (Some(f), _) => unquoted(f),
             (None, Some(invoked)) => invoked.f().into(),
             (None, None) => match A::ONLY_F {
@@ -288,7 +289,7 @@ impl<A: Payload> Assembler<A> {
                 None => return Err(ReadError::Missing { line: raw.line, missing: "f", found: Vec::new() }),
             },
         };
-        let f = A::spelled(&f);
+        let f = A::spelled(&theirs);
         let read = || A::read(raw.op_type, f, raw.fields, invoked);
         let action = match (raw.op_type, invoked) {
             (OpType::Fail | OpType::Info, Some(invoked)) if invoked.f() == f => Ok(invoked.clone()),
@@ -307,6 +308,7 @@ impl<A: Payload> Assembler<A> {
         let action = action.map_err(|source| ReadError::Payload { line: raw.line, source })?;
         same_naming(&mut self.keyed, raw.line, &action)?;
         let Recorded { history, sequence, .. } = &mut self.recorded;
+        history.note_name(action.f(), &theirs);
         let index = sequence.follow(raw.line, raw.index, time);
         let open =
             if raw.op_type == OpType::Invoke { Open::Event(history.events.len()) } else { Open::Nothing };

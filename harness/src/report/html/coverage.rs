@@ -78,18 +78,18 @@ pub fn situations(history: &RunHistory, bands: &[Band], clients_until_us: u64) -
 /// Returns the section's content.
 #[must_use]
 pub fn section(run: &RunRecord) -> Markup {
-    let rows = situations(&run.history, &run.bands, run.plan.time_limit_ms * 1000);
+    let rows = situations(&run.record.history, &run.bands, run.plan.time_limit_ms * 1000);
     let gaps = gaps(run);
     html! {
         section id="coverage" {
             h2 { "Not exercised" }
             p { "A verdict covers only what was exercised. Not exercised were:" }
             @if gaps.is_empty() { p { "No gaps known to this page." } } @else { ul { @for gap in &gaps { li { (gap) } } } }
-            @if !run.history.functions.is_empty() {
+            @if !run.record.history.functions.is_empty() {
                 h4 { "Operations by situation" }
                 div.scroll tabindex="0" role="region" aria-label="Operations by situation" {
                     table {
-                        thead { tr { th scope="col" { "" } @for name in &run.history.functions { th scope="col" { (name) } } } }
+                        thead { tr { th scope="col" { "" } @for name in &run.record.history.functions { th scope="col" { (name) } } } }
                         tbody { @for (name, cells) in &rows {
                             tr { th scope="row" { (name) } @for cell in cells {
                                 @if cell.all == 0 { td.never { "never" } }
@@ -130,7 +130,7 @@ fn gaps(run: &RunRecord) -> Vec<String> {
             .map(|band| band.node.as_str())
             .collect();
         let spared: Vec<String> =
-            run.history.nodes.iter().filter(|node| !struck.contains(node.as_str())).cloned().collect();
+            run.record.history.nodes.iter().filter(|node| !struck.contains(node.as_str())).cloned().collect();
         if !spared.is_empty() {
             gaps.push(format!("A {family} of {}.", list(&spared)));
         }
@@ -138,7 +138,7 @@ fn gaps(run: &RunRecord) -> Vec<String> {
     if used.len() > 1 && !overlap(&run.bands) {
         gaps.push("Two faults at once.".to_owned());
     }
-    gaps.extend(of_operations(&run.history));
+    gaps.extend(of_operations(&run.record.history));
     gaps.extend(of_leaders(run));
     gaps.extend(of_target(run));
     gaps
@@ -201,7 +201,7 @@ fn of_leaders(run: &RunRecord) -> Vec<String> {
     }
     let leaders: BTreeSet<&str> = led.iter().map(|one| one.node.as_str()).collect();
     let others: Vec<String> =
-        run.history.nodes.iter().filter(|node| !leaders.contains(node.as_str())).cloned().collect();
+        run.record.history.nodes.iter().filter(|node| !leaders.contains(node.as_str())).cloned().collect();
     let mut gaps = Vec::new();
     if leaders.len() == 1 {
         gaps.push("A change of leader: the same node led all the time.".to_owned());

@@ -112,7 +112,11 @@ pub fn read(path: &Path, nodes: &[String]) -> io::Result<RunHistory> {
     }
 }
 
-fn read_lines(mut source: impl BufRead, nodes: &[String]) -> io::Result<RunHistory> {
+/// Reads the lines in `source`, as [`read`] does a file's.
+///
+/// # Errors
+/// Any error of `source`.
+pub fn read_lines(mut source: impl BufRead, nodes: &[String]) -> io::Result<RunHistory> {
     let mut reading = Reading::new(nodes);
     let mut line = Vec::new();
     let mut number = 0;
@@ -198,7 +202,7 @@ impl Reading {
             function: u16::try_from(function).unwrap_or(u16::MAX),
             ending: Ending::Open,
             error: None,
-            value: cut(line.value.map_or("", RawValue::get)).into(),
+            value: shown(line),
         });
         self.pending.insert(process, history.operations.len() - 1);
     }
@@ -215,13 +219,25 @@ impl Reading {
             OpType::Fail => Ending::Fail,
             OpType::Info => Ending::Info,
         };
-        if let Some(value) = line.value.filter(|_| operation.ending == Ending::Ok) {
-            operation.value = cut(value.get()).into();
+        if line.value.is_some() && operation.ending == Ending::Ok {
+            operation.value = shown(line);
         }
         if let Some(error) = &line.error {
             let place = self.errors.place(&mut self.history.errors, cut(error));
             operation.error = u32::try_from(place).ok();
         }
+    }
+}
+
+/// Returns the value of an event; with its key, if that has a field of its own.
+fn shown(line: &Line<'_>) -> Box<str> {
+    let value = line.value.map_or("", RawValue::get);
+    match line.key {
+        Some(key) if key.get() != "null" => {
+            let value = if value.is_empty() { "null" } else { value };
+            cut(&format!("[{},{value}]", key.get())).into()
+        }
+        _ => cut(value).into(),
     }
 }
 
@@ -275,6 +291,17 @@ mod tests {
         assert_eq!(history.operations[0].ending, Ending::Open);
         // The nonsense, and an end without a beginning.
         assert_eq!(history.unreadable, 2);
+    }
+
+    #[test]
+    fn a_key_in_a_field_of_its_own_is_shown_with_the_value() {
+        let history = history(concat!(
+            r#"{"time":5,"process":3,"type":"invoke","f":"read","key":"x","value":null}"#,
+            "\n",
+            r#"{"time":9,"process":3,"type":"ok","f":"read","key":"x","value":7}"#,
+            "\n",
+        ));
+        assert_eq!(&*history.operations[0].value, r#"["x",7]"#);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The report as a page: one self-contained file, for a reader who was not there.
 //!
 //! In reading order:
-//! - [`history`]: the run's operations, whatever their vocabulary;
+//! - [`history`]: the operations, whatever their vocabulary;
 //! - [`bands`]: faults on nodes; [`series`]: figures in slots of time; [`tiles`]: the zoomed-out timeline;
 //!   [`columns`]: every operation, packed; [`pack`]: the packing;
 //! - [`witness`]: an anomaly, drawn; [`nodes`] and [`strips`]: the states of nodes; [`logs`], [`packets`] and
@@ -37,8 +37,10 @@ use duress_history::NodeId;
 use maud::Markup;
 use serde_json::{Value, json};
 
+use crate::judge::HistoryCopy;
+use crate::judge::moments::Moments;
 use crate::plan::{Plan, PlanError};
-use crate::record::faults::FaultRecord;
+use crate::record::faults::{FaultRecord, faults};
 use crate::record::folder::load;
 use crate::record::machine::Machine;
 use crate::record::verdict::{VerdictError, VerdictRecord};
@@ -86,28 +88,85 @@ pub enum HtmlError {
     },
 }
 
+/// A history and its verdict: all that a page needs, wherever the history comes from.
+#[derive(Clone, Debug)]
+pub struct HistoryRecord {
+    /// The name of the run, or of the history's files.
+    pub name: String,
+    /// The result, once it was judged.
+    pub verdict: Option<VerdictRecord>,
+    /// The history.
+    pub history: RunHistory,
+    /// Figures in slots.
+    pub series: Series,
+    /// The source of the moments.
+    pub moments: Moments,
+    /// The command that runs, or checks, it again.
+    pub replay: String,
+}
+
 /// Everything known of a run.
 #[derive(Clone, Debug)]
 pub struct RunRecord {
-    /// The folder as the user would type it.
-    pub folder: String,
+    /// The history and the verdict.
+    pub record: HistoryRecord,
     /// The plan.
     pub plan: Plan,
     /// `plan.json`.
     pub plan_text: String,
-    /// The result, once it was judged.
-    pub verdict: Option<VerdictRecord>,
     /// The machine.
     pub machine: Machine,
-    /// The history.
-    pub history: RunHistory,
     /// The faults, node by node.
     pub bands: Vec<Band>,
-    /// Figures in slots.
-    pub series: Series,
     /// The observations of the nodes.
     pub observations: Vec<Observation>,
-    replay: String,
+}
+
+impl HistoryRecord {
+    /// Returns the record of a history that was read from anywhere, and its verdict.
+    #[must_use]
+    pub fn checked(name: String, mut verdict: VerdictRecord, copy: &HistoryCopy) -> Self {
+        let mut history = history::read_lines(&copy.lines[..], &[]).expect("memory can be read");
+        history.functions.iter_mut().for_each(|name| *name = copy.named(name));
+        let figures = std::mem::take(&mut verdict.statistics.by_f);
+        verdict.statistics.by_f = figures.into_iter().map(|(f, kind)| (copy.named(&f), kind)).collect();
+        // The nemesis's evidence has times of its own, which do not move.
+        if copy.moments == (Moments::Recorded { from: 0 }) {
+            verdict.faults = faults(&history.nemesis);
+        }
+        Self {
+            name,
+            replay: verdict.replay.clone(),
+            verdict: Some(verdict),
+            series: series::series(&history),
+            moments: copy.moments,
+            history,
+        }
+    }
+
+    /// Returns the proofs of an invalid history.
+    #[must_use]
+    pub fn anomalies(&self) -> &[Anomaly] {
+        self.verdict.as_ref().map(|record| record.verdict.anomalies()).unwrap_or_default()
+    }
+
+    /// Returns the faults, with their evidence; empty if the run was not judged.
+    #[must_use]
+    pub fn faults(&self) -> &[FaultRecord] {
+        self.verdict.as_ref().map(|record| record.faults.as_slice()).unwrap_or_default()
+    }
+
+    /// From the first to the last moment of each anomaly, in nanoseconds.
+    fn spans(&self) -> Vec<(u64, u64)> {
+        self.anomalies().iter().filter_map(witness::span).collect()
+    }
+
+    /// Returns the page.
+    #[must_use]
+    pub fn page(&self) -> String {
+        let embedded = Embedded::new(self, None, &self.spans());
+        page::page(self, None, &embedded).into_string()
+    }
 }
 
 impl RunRecord {
@@ -125,51 +184,29 @@ impl RunRecord {
         let history =
             history::read(&path, &nodes).map_err(|source| HtmlError::Read { path: path.clone(), source })?;
         let verdict = VerdictRecord::load(folder)?;
-        let shown = folder.display().to_string();
         Ok(Self {
-            replay: match &verdict {
-                Some(verdict) if !verdict.replay.is_empty() => verdict.replay.clone(),
-                _ => format!("duress replay {shown}"),
-            },
-            folder: shown,
             bands: bands::bands(&history, &plan),
-            series: series::series(&history),
             observations: observer::load(folder),
             machine: load(folder, crate::record::machine::FILE).unwrap_or_default(),
             plan_text: plan.to_json(),
+            record: HistoryRecord {
+                name: plan.name(),
+                replay: match &verdict {
+                    Some(verdict) if !verdict.replay.is_empty() => verdict.replay.clone(),
+                    _ => format!("duress replay {}", folder.display()),
+                },
+                series: series::series(&history),
+                moments: Moments::Recorded { from: 0 },
+                verdict,
+                history,
+            },
             plan,
-            verdict,
-            history,
         })
     }
 
-    /// Returns the name of the run.
-    #[must_use]
-    pub fn name(&self) -> String {
-        self.plan.name()
-    }
-
-    /// Returns the proofs of an invalid run.
-    #[must_use]
-    pub fn anomalies(&self) -> &[Anomaly] {
-        self.verdict.as_ref().map(|record| record.verdict.anomalies()).unwrap_or_default()
-    }
-
-    /// Returns the faults, with their evidence; empty if the run was not judged.
-    #[must_use]
-    pub fn faults(&self) -> &[FaultRecord] {
-        self.verdict.as_ref().map(|record| record.faults.as_slice()).unwrap_or_default()
-    }
-
-    /// Returns the command that runs it again.
-    #[must_use]
-    pub fn replay(&self) -> &str {
-        &self.replay
-    }
-
-    /// From the first to the last moment of each anomaly, in nanoseconds; without any, the edges of the faults.
+    /// Like [`HistoryRecord::spans`]; without any anomaly, the edges of the faults.
     fn spans(&self) -> Vec<(u64, u64)> {
-        let anomalies: Vec<_> = self.anomalies().iter().filter_map(witness::span).collect();
+        let anomalies = self.record.spans();
         if !anomalies.is_empty() {
             return anomalies;
         }
@@ -190,6 +227,13 @@ pub struct Embedded {
     tiles: String,
     /// The operations.
     columns: Columns,
+    /// What only a run has.
+    of_run: Option<EmbeddedRun>,
+}
+
+/// The data that only the page of a run has.
+#[derive(Clone, Debug)]
+pub struct EmbeddedRun {
     /// Logs and the nemesis's events.
     lines: String,
     /// Packets.
@@ -198,6 +242,24 @@ pub struct Embedded {
     surroundings: Markup,
     /// The section on gaps in coverage.
     coverage: Markup,
+}
+
+impl Embedded {
+    /// Returns the data of `record`; around the times `spans`, values are kept before others.
+    fn new(record: &HistoryRecord, run: Option<&RunRecord>, spans: &[(u64, u64)]) -> Self {
+        let tiles = tiles::tiles(&record.history);
+        Self {
+            data: data(record, run, tiles.bin_us),
+            tiles: tiles.packed(),
+            columns: columns::columns(&record.history, &moments_of(spans)),
+            of_run: None,
+        }
+    }
+}
+
+/// Returns the edges of `spans`.
+fn moments_of(spans: &[(u64, u64)]) -> Vec<u64> {
+    spans.iter().flat_map(|(from, to)| [*from, *to]).collect()
 }
 
 /// Writes `report.html` into the run's `folder`, whole or not at all; answers its path.
@@ -218,27 +280,25 @@ pub fn write(folder: &Path) -> Result<PathBuf, HtmlError> {
 /// Returns the page of `run`; logs and packets are read from `folder`.
 fn render(run: &RunRecord, folder: &Path) -> String {
     let spans = run.spans();
-    let moments: Vec<u64> = spans.iter().flat_map(|(from, to)| [*from, *to]).collect();
-    let logs = logs::logs(folder, &run.history.nodes, &run.observations, &moments);
+    let history = &run.record.history;
+    let logs = logs::logs(folder, &history.nodes, &run.observations, &moments_of(&spans));
     let packets = packets::packets(folder, &spans);
-    let tiles = tiles::tiles(&run.history);
-    let embedded = Embedded {
-        data: data(run, tiles.bin_us),
-        tiles: tiles.packed(),
-        columns: columns::columns(&run.history, &moments),
-        lines: pack::deflated(surroundings::lines(&logs, &run.history).to_string().as_bytes()),
+    let of_run = EmbeddedRun {
+        lines: pack::deflated(surroundings::lines(&logs, history).to_string().as_bytes()),
         packets: pack::deflated(surroundings::packet_lines(&packets).to_string().as_bytes()),
-        surroundings: surroundings::section(&logs, &packets, &run.history.nodes),
+        surroundings: surroundings::section(&logs, &packets, &history.nodes),
         coverage: coverage::section(run),
     };
-    page::page(run, &embedded).into_string()
+    let embedded = Embedded { of_run: Some(of_run), ..Embedded::new(&run.record, Some(run), &spans) };
+    page::page(&run.record, Some(run), &embedded).into_string()
 }
 
 /// Returns the data for the scripts.
-fn data(run: &RunRecord, bin_us: u64) -> Value {
-    let history = &run.history;
+fn data(record: &HistoryRecord, run: Option<&RunRecord>, bin_us: u64) -> Value {
+    let history = &record.history;
+    let observations = run.map(|run| run.observations.as_slice()).unwrap_or_default();
     let lanes: Vec<Value> = history.lanes.iter().map(|lane| json!([lane.process, lane.node])).collect();
-    let anomalies: Vec<Value> = run
+    let anomalies: Vec<Value> = record
         .anomalies()
         .iter()
         .enumerate()
@@ -258,7 +318,7 @@ fn data(run: &RunRecord, bin_us: u64) -> Value {
         .nodes
         .iter()
         .filter_map(|node| {
-            let seen = run.observations.iter().filter(|seen| seen.node == *node);
+            let seen = observations.iter().filter(|seen| seen.node == *node);
             let offsets: Vec<Value> = seen
                 .filter_map(|seen| Some(json!([seen.time / 1000, seen.clock_offset_ns? / 1000])))
                 .collect();
@@ -275,9 +335,9 @@ fn data(run: &RunRecord, bin_us: u64) -> Value {
         "bin": bin_us,
         "bins": tiles::BINS,
         "block": columns::BLOCK,
-        "bands": run.bands,
+        "bands": run.map(|run| run.bands.as_slice()).unwrap_or_default(),
         "anomalies": anomalies,
-        "series": run.series,
+        "series": record.series,
         "quantiles": series::QUANTILES,
         "clocks": clocks,
     })

@@ -10,7 +10,8 @@ use super::nodes::{Nodes, leaders_at, leaderships};
 use super::pack;
 use super::witness::{objects, span, witness};
 use super::words::{about, count, list, seconds, thousands};
-use super::{Embedded, RunRecord};
+use super::{Embedded, HistoryRecord, RunRecord};
+use crate::judge::moments::Moments;
 use crate::judge::verdict::RunVerdict;
 use crate::record::faults::FaultRecord;
 
@@ -33,10 +34,11 @@ const SCRIPTS: [&str; 6] = [
 /// home.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
-/// Draws the page of `run` around its embedded data.
+/// Draws the page of `record`, and of the run that it is of, around its embedded data.
 #[must_use]
-pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
-    let verdict = run.verdict.as_ref().map(|record| &record.verdict);
+pub fn page(record: &HistoryRecord, run: Option<&RunRecord>, data: &Embedded) -> Markup {
+    let verdict = record.verdict.as_ref().map(|judged| &judged.verdict);
+    let bands = run.map(|run| run.bands.as_slice()).unwrap_or_default();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -45,31 +47,31 @@ pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (word(verdict)) ": " (run.name()) " · duress" }
+                title { (word(verdict)) ": " (record.name) " · duress" }
                 style { (PreEscaped(CHART_STYLE)) (PreEscaped(STYLE)) }
             }
             body {
                 a.skip href="#main" { "To the report" }
                 header {
                     div.top {
-                        span.brand { "duress" } span.muted { (run.name()) }
-                        @if !run.machine.date.is_empty() { span.muted { (run.machine.date) } }
+                        span.brand { "duress" } span.muted { (record.name) }
+                        @if let Some(run) = run.filter(|run| !run.machine.date.is_empty()) { span.muted { (run.machine.date) } }
                     }
-                    h1 { span class={ "badge " (verdict.map_or("missing", RunVerdict::name)) } { (word(verdict)) } " " (sentence(run)) }
+                    h1 { span class={ "badge " (verdict.map_or("missing", RunVerdict::name)) } { (word(verdict)) } " " (sentence(record)) }
                     nav aria-label="Sections" {
-                        @for (id, title) in sections(run) { a href={ "#" (id) } { (title) } }
+                        @for (id, title) in sections(record, run) { a href={ "#" (id) } { (title) } }
                     }
                 }
                 main id="main" {
-                    (what_happened(run))
-                    @if !run.anomalies().is_empty() { (anomalies(run)) }
-                    (timeline(run, &data.columns))
-                    section id="nodes" { h2 { "Nodes" } (nodes(run).section()) }
-                    (charts(run))
-                    (data.surroundings)
-                    (faults(run.faults(), &run.bands))
-                    (data.coverage)
-                    (the_run(run))
+                    (what_happened(record, run))
+                    @if !record.anomalies().is_empty() { (anomalies(record, run)) }
+                    (timeline(record, bands, &data.columns))
+                    @if let Some(run) = run { section id="nodes" { h2 { "Nodes" } (nodes(run).section()) } }
+                    @if has_charts(record) { (charts(record)) }
+                    @if let Some(of_run) = &data.of_run { (of_run.surroundings) }
+                    @if has_faults(record, run) { (faults(record.faults(), bands)) }
+                    @if let Some(of_run) = &data.of_run { (of_run.coverage) }
+                    @if let Some(run) = run { (the_run(run)) }
                 }
                 footer.muted { "Made by duress " (env!("CARGO_PKG_VERSION")) ". This file is complete; it loads nothing." }
                 (embedded(data))
@@ -80,29 +82,38 @@ pub fn page(run: &RunRecord, data: &Embedded) -> Markup {
 
 fn nodes(run: &RunRecord) -> Nodes<'_> {
     Nodes {
-        history: &run.history,
-        series: &run.series,
+        history: &run.record.history,
+        series: &run.record.series,
         bands: &run.bands,
         observations: &run.observations,
-        statistics: run.verdict.as_ref().map(|record| &record.statistics),
+        statistics: run.record.verdict.as_ref().map(|judged| &judged.statistics),
     }
 }
 
-fn sections(run: &RunRecord) -> Vec<(&'static str, &'static str)> {
-    let mut all = vec![("what", "What happened")];
-    if !run.anomalies().is_empty() {
-        all.push(("witness", "Witness"));
-    }
-    all.extend([
-        ("timeline", "Timeline"),
-        ("nodes", "Nodes"),
-        ("charts", "Latency and rate"),
-        ("surroundings", "Logs and packets"),
-        ("faults", "Faults"),
-        ("coverage", "Not exercised"),
-        ("run", "The run"),
-    ]);
-    all
+fn sections(record: &HistoryRecord, run: Option<&RunRecord>) -> Vec<(&'static str, &'static str)> {
+    let of_run = run.is_some();
+    let all = [
+        ("what", "What happened", true),
+        ("witness", "Witness", !record.anomalies().is_empty()),
+        ("timeline", "Timeline", true),
+        ("nodes", "Nodes", of_run),
+        ("charts", "Latency and rate", has_charts(record)),
+        ("surroundings", "Logs and packets", of_run),
+        ("faults", "Faults", has_faults(record, run)),
+        ("coverage", "Not exercised", of_run),
+        ("run", "The run", of_run),
+    ];
+    all.into_iter().filter(|(.., present)| *present).map(|(id, title, _)| (id, title)).collect()
+}
+
+/// Whether there are times, without which there is neither a latency nor a rate.
+fn has_charts(record: &HistoryRecord) -> bool {
+    matches!(record.moments, Moments::Recorded { .. })
+}
+
+/// Whether to say which faults there were: of a run always, of another history only if it has some.
+fn has_faults(record: &HistoryRecord, run: Option<&RunRecord>) -> bool {
+    run.is_some() || !record.faults().is_empty()
 }
 
 fn word(verdict: Option<&RunVerdict>) -> &'static str {
@@ -110,16 +121,17 @@ fn word(verdict: Option<&RunVerdict>) -> &'static str {
 }
 
 /// Returns the verdict in one sentence.
-fn sentence(run: &RunRecord) -> String {
-    let Some(record) = &run.verdict else {
-        return format!("the run was not judged, or is not over: {}.", run.name());
+fn sentence(record: &HistoryRecord) -> String {
+    let name = &record.name;
+    let Some(judged) = &record.verdict else {
+        return format!("the run was not judged, or is not over: {name}.");
     };
-    let subject = if record.subject.is_empty() { run.name() } else { record.subject.clone() };
-    match &record.verdict {
+    let subject = if judged.subject.is_empty() { name } else { &judged.subject };
+    match &judged.verdict {
         RunVerdict::Valid => format!(
             "everything that was checked holds ({} operations, {} keys): {subject}.",
-            thousands(record.check.operations),
-            thousands(record.check.keys)
+            thousands(judged.check.operations),
+            thousands(judged.check.keys)
         ),
         RunVerdict::Invalid { anomalies } => {
             let first = anomalies.first().map(|anomaly| anomaly.kind.name()).unwrap_or_default();
@@ -138,44 +150,52 @@ fn sentence(run: &RunRecord) -> String {
     }
 }
 
-fn what_happened(run: &RunRecord) -> Markup {
-    let record = run.verdict.as_ref();
-    let promise = record.map(|record| record.promise.as_str()).unwrap_or_default();
-    let reasons = record.map(|record| record.verdict.reasons()).unwrap_or_default();
-    let notes = record.map(|record| record.notes.as_slice()).unwrap_or_default();
-    let counts = record.map(|record| record.statistics.counts).unwrap_or_default();
+fn what_happened(record: &HistoryRecord, run: Option<&RunRecord>) -> Markup {
+    let judged = record.verdict.as_ref();
+    let promise = judged.map(|judged| judged.promise.as_str()).unwrap_or_default();
+    let reasons = judged.map(|judged| judged.verdict.reasons()).unwrap_or_default();
+    let notes = judged.map(|judged| judged.notes.as_slice()).unwrap_or_default();
+    let counts = judged.map(|judged| judged.statistics.counts).unwrap_or_default();
+    let unreadable = record.history.unreadable;
+    let with_faults = has_faults(record, run);
     html! {
         section id="what" {
             h2 { "What happened" }
             dl.facts {
                 @if !promise.is_empty() { dt { "The promise" } dd { (promise) } }
-                @if let Some(anomaly) = run.anomalies().first() {
+                @if let Some(anomaly) = record.anomalies().first() {
                     dt { "Found" }
                     dd { strong { (anomaly.kind) @if let Some(objects) = objects(anomaly) { " on " (objects) } } ": " (anomaly.summary) "." }
                     @if let Some(operation) = anomaly.contradicting() {
                         dt { "When and where" }
                         dd {
-                            (seconds(operation.time)) " s after the clients began"
+                            @if has_charts(record) { (seconds(operation.time)) " s after " (if run.is_some() { "the clients" } else { "the history" }) " began" }
+                            @else { "index " (operation.index) " of the history" }
                             @if let Some(node) = &operation.node { ", on node " strong { (node) } }
                             ", asked by process " (operation.process) "."
                         }
                     }
-                    @if span(anomaly).is_some() { dt { "Under which fault" } dd { (under(run, anomaly)) } }
+                    @if with_faults && span(anomaly).is_some() { dt { "Under which fault" } dd { (under(record, run, anomaly)) } }
                 }
                 @for reason in reasons { dt { "Because" } dd { (reason) } }
-                dt { "Operations and faults" }
+                dt { "Operations" @if with_faults { " and faults" } }
                 dd {
-                    (thousands(counts.total())) " operations in " (about(run.history.lasted)) ": "
-                    (thousands(counts.ok)) " happened, " (thousands(counts.fail)) " failed, " (thousands(counts.info))
-                    " may have happened; " (count(run.faults().iter().filter(|fault| fault.skipped.is_none()).count(), "fault", "faults")) "."
+                    (thousands(counts.total())) " operations" @if has_charts(record) { " in " (about(record.history.lasted)) } ": "
+                    (thousands(counts.ok)) " happened, " (thousands(counts.fail)) " failed, " (thousands(counts.info)) " may have happened"
+                    @if with_faults { "; " (count(record.faults().iter().filter(|fault| fault.skipped.is_none()).count(), "fault", "faults")) }
+                    "."
                 }
-                dt { "Run it again" }
-                dd { (command(run.replay())) }
+                @if !has_charts(record) {
+                    dt { "Times" }
+                    dd { "The history has none that can be drawn: in the pictures, each event is a millisecond after the one before it." }
+                }
+                dt { (if run.is_some() { "Run it again" } else { "Check it again" }) }
+                dd { (command(&record.replay)) }
             }
-            @if !notes.is_empty() || run.history.unreadable > 0 {
+            @if !notes.is_empty() || unreadable > 0 {
                 details { summary { "Notes" } ul {
                     @for note in notes { li { (note) } }
-                    @if run.history.unreadable > 0 { li { (count(run.history.unreadable as usize, "line", "lines")) " of history.jsonl could not be read" } }
+                    @if unreadable > 0 { li { (count(unreadable as usize, "line", "lines")) " of history.jsonl could not be read" } }
                 } }
             }
         }
@@ -188,15 +208,16 @@ fn command(text: &str) -> Markup {
 }
 
 /// Returns the faults in force around an anomaly, in words.
-fn under(run: &RunRecord, anomaly: &Anomaly) -> Markup {
+fn under(record: &HistoryRecord, run: Option<&RunRecord>, anomaly: &Anomaly) -> Markup {
     let Some((from, to)) = span(anomaly) else { return html! { "The verdict has no time." } };
-    let in_force: Vec<&FaultRecord> = run.faults().iter().filter(|fault| fault.overlaps(from, to)).collect();
+    let in_force: Vec<&FaultRecord> =
+        record.faults().iter().filter(|fault| fault.overlaps(from, to)).collect();
     let before = || {
         let healed =
-            run.faults().iter().filter(|fault| fault.stop_ms.is_some_and(|ms| ms * 1_000_000 < from));
+            record.faults().iter().filter(|fault| fault.stop_ms.is_some_and(|ms| ms * 1_000_000 < from));
         healed.max_by_key(|fault| fault.stop_ms)
     };
-    let led = leaderships(&run.observations);
+    let led = leaderships(run.map(|run| run.observations.as_slice()).unwrap_or_default());
     let leaders: Vec<String> = leaders_at(&led, anomaly.contradicting().map_or(from, |of| of.time))
         .iter()
         .map(|one| {
@@ -226,8 +247,8 @@ fn under(run: &RunRecord, anomaly: &Anomaly) -> Markup {
     }
 }
 
-fn anomalies(run: &RunRecord) -> Markup {
-    let all = run.anomalies();
+fn anomalies(record: &HistoryRecord, run: Option<&RunRecord>) -> Markup {
+    let all = record.anomalies();
     html! {
         section id="witness" {
             h2 { "Witness" }
@@ -238,11 +259,13 @@ fn anomalies(run: &RunRecord) -> Markup {
                         h3 { "Anomaly " (number) ": " (anomaly.kind) @if let Some(objects) = objects(anomaly) { " on " (objects) } }
                         p { (anomaly.summary) "." }
                     }
-                    (witness(number, anomaly, run.faults()))
+                    (witness(number, anomaly, record.faults()))
                     @if let Some((from, to)) = span(anomaly) {
                         p.buttons {
                             button type="button" data-show="timeline" data-from=(from / 1000) data-to=(to / 1000) { "Show it in the timeline" }
-                            button type="button" data-show="surroundings" data-from=(from / 1000) data-to=(to / 1000) { "Logs and packets around it" }
+                            @if run.is_some() {
+                                button type="button" data-show="surroundings" data-from=(from / 1000) data-to=(to / 1000) { "Logs and packets around it" }
+                            }
                         }
                     }
                 }
@@ -256,13 +279,13 @@ fn anomalies(run: &RunRecord) -> Markup {
     }
 }
 
-fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
+fn timeline(record: &HistoryRecord, bands: &[Band], columns: &Columns) -> Markup {
     html! {
         section id="timeline" {
             h2 { "Timeline" }
             p.legend {
                 span.key { i.ok {} "happened (ok)" } span.key { i.fail {} "did not (fail)" } span.key { i.info {} "may have (info)" }
-                span.key { i.fault {} "fault on the node" } span.key { i.touched {} "links to it cut" }
+                @if !bands.is_empty() { span.key { i.fault {} "fault on the node" } span.key { i.touched {} "links to it cut" } }
             }
             div.toolbar role="toolbar" aria-label="Timeline" {
                 button type="button" data-timeline="in" { "+" span.wide { " zoom in" } }
@@ -270,8 +293,8 @@ fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
                 button type="button" data-timeline="left" aria-label="earlier" { "←" }
                 button type="button" data-timeline="right" aria-label="later" { "→" }
                 button type="button" data-timeline="whole" { "whole run" }
-                @if !run.anomalies().is_empty() { button type="button" data-timeline="anomaly" { "next anomaly" } }
-                @if !run.bands.is_empty() { button type="button" data-timeline="fault" { "next fault" } }
+                @if !record.anomalies().is_empty() { button type="button" data-timeline="anomaly" { "next anomaly" } }
+                @if !bands.is_empty() { button type="button" data-timeline="fault" { "next fault" } }
                 output id="timeline-range" {}
             }
             div id="timeline-view" tabindex="0" role="application" aria-describedby="timeline-help"
@@ -283,27 +306,30 @@ fn timeline(run: &RunRecord, columns: &Columns) -> Markup {
             }
             div id="operation" aria-live="polite" { p.muted { "No operation is chosen." } }
             @if columns.left_out > 0 {
-                p.small.muted { "The values of " (thousands(columns.left_out as u64)) " operations are not in this page, for its size; history.jsonl has them." }
+                p.small.muted { "The values of " (thousands(columns.left_out as u64)) " operations are not in this page, for its size; the history has them." }
             }
             noscript { p { "A script draws the timeline. Without it, the tables below have the faults and the figures." } }
         }
     }
 }
 
-fn charts(run: &RunRecord) -> Markup {
-    let statistics = run.verdict.as_ref().map(|record| &record.statistics);
+fn charts(record: &HistoryRecord) -> Markup {
+    let statistics = record.verdict.as_ref().map(|judged| &judged.statistics);
     let ms = |us: u64| format!("{:.2} ms", us as f64 / 1000.0);
     html! {
         section id="charts" {
             h2 { "Latency and rate" }
-            p { label { "Operations: " select id="function" {
-                option value="all" { "all" }
-                @for name in &run.history.functions { option value=(name) { (name) } }
-            } } }
-            h4 { "Operations ended per second, by outcome" }
-            div.chart id="rate" role="img" aria-label="Rate by outcome over time; the table below has the totals" {}
-            h4 { "Latency of successful operations" }
-            div.chart id="latency" role="img" aria-label="Latency quantiles over time; the table below has them for the whole run" {}
+            // One slot is a point, not a line.
+            @if record.series.slots > 1 {
+                p { label { "Operations: " select id="function" {
+                    option value="all" { "all" }
+                    @for name in &record.history.functions { option value=(name) { (name) } }
+                } } }
+                h4 { "Operations ended per second, by outcome" }
+                div.chart id="rate" role="img" aria-label="Rate by outcome over time; the table below has the totals" {}
+                h4 { "Latency of successful operations" }
+                div.chart id="latency" role="img" aria-label="Latency quantiles over time; the table below has them for the whole run" {}
+            }
             div.scroll tabindex="0" role="region" aria-label="Figures by operation" {
                 table {
                     thead { tr { th scope="col" { "operation" } th scope="col" { "ok" } th scope="col" { "fail" } th scope="col" { "info" }
@@ -375,7 +401,7 @@ fn the_run(run: &RunRecord) -> Markup {
         section id="run" {
             h2 { "The run" }
             dl.facts {
-                dt { "Run it again" } dd { (command(run.replay())) }
+                dt { "Run it again" } dd { (command(&run.record.replay)) }
                 dt { "Seed" } dd { (plan.seed) }
                 dt { "Target" } dd {
                     (plan.target) ", mode " (plan.settings.mode)
@@ -408,8 +434,10 @@ fn embedded(data: &Embedded) -> Markup {
         script type="text/plain" id="tiles" { (data.tiles) }
         @for (name, packed) in &data.columns.columns { script type="text/plain" id={ "column-" (name) } { (packed) } }
         script type="text/plain" id="values" { (data.columns.values.join("\n")) }
-        script type="text/plain" id="lines" { (data.lines) }
-        script type="text/plain" id="packets" { (data.packets) }
+        @if let Some(of_run) = &data.of_run {
+            script type="text/plain" id="lines" { (of_run.lines) }
+            script type="text/plain" id="packets" { (of_run.packets) }
+        }
         script { (PreEscaped(CHART_SCRIPT)) }
         @for script in SCRIPTS { script { (PreEscaped(script)) } }
     }

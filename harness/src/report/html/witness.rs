@@ -265,7 +265,7 @@ fn table(number: usize, anomaly: &Anomaly) -> Markup {
                 thead { tr {
                     th scope="col" { "" } th scope="col" { "did" } th scope="col" { "ended" } th scope="col" { "asked at" }
                     th scope="col" { "answered at" } th scope="col" { "process" } th scope="col" { "node" }
-                    th scope="col" { "lines of history.jsonl" }
+                    th scope="col" { "index in the history" }
                 } }
                 tbody {
                     @for row in &anomaly.operations {
@@ -277,7 +277,7 @@ fn table(number: usize, anomaly: &Anomaly) -> Markup {
                             }
                             td.number data-name="process" { (row.process) }
                             td { @if let Some(node) = &row.node { "on " (node) } }
-                            td.number data-name="lines" { (row.index) @if let Some(end) = row.completion_index { ", " (end) } }
+                            td.number data-name="index" { (row.index) @if let Some(end) = row.completion_index { ", " (end) } }
                         }
                     }
                 }

@@ -127,5 +127,6 @@ pub(super) fn words(
         model,
         report,
         times: Times::default(),
+        copy: None,
     }
 }

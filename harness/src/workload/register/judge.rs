@@ -40,5 +40,6 @@ pub fn linearizability(report: CheckReport, model: &str) -> Judgement {
         model: model.to_owned(),
         report,
         times: Times::default(),
+        copy: None,
     }
 }
