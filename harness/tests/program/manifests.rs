@@ -284,6 +284,8 @@ name = "node"
 command = ["DURESS", "broker", "--node={node}", "--listen={address}", "--peer-listen={ip}:9093", "{peers:--peer={node}={ip}:9093}", "--data={data}"]
 [client]
 protocol = "kafka"
+[promise]
+queue = "at-least-once"
 "#;
 
 /// Runs a system whose clients speak a protocol that is known by name.
