@@ -54,7 +54,7 @@ fn deployed(folder: &Path, script: &str) -> Arc<dyn Deployment> {
 
 fn client(deployment: &dyn Deployment, folder: &Path, timeout: Duration) -> Box<dyn Client<Register>> {
     let stderr = Some(folder.join("clients/0.log"));
-    let seat = Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr };
+    let seat = Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr, scratch: None };
     deployment.clients().client(seat).unwrap()
 }
 
@@ -216,7 +216,7 @@ done"#;
     let place: Arc<dyn duress_targets::Place> = Arc::new(OwnNetwork);
     let make = || -> Box<dyn Client<Register>> {
         let place = Arc::clone(&place);
-        let seat = Seat { node: NodeId::new("n1"), place, timeout: PATIENCE, stderr: None };
+        let seat = Seat { node: NodeId::new("n1"), place, timeout: PATIENCE, stderr: None, scratch: None };
         deployment.clients().client(seat).unwrap()
     };
     let read = Register { key: "r0".into(), op: RegisterOp::Read(None) };
