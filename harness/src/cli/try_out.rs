@@ -143,10 +143,11 @@ const OF_RUNS: [&str; 15] = [
 
 impl Args for TryArgs {
     fn augment_args(command: Command) -> Command {
-        RunArgs::augment_args(command).mut_args(|arg| {
+        let command = RunArgs::augment_args(command).mut_args(|arg| {
             let hidden = OF_RUNS.contains(&arg.get_id().as_str());
             arg.hide(hidden)
-        })
+        });
+        command.mut_arg("time_limit", |arg| arg.help("How long clients run [default: 3s]"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -159,7 +160,7 @@ impl FromArgMatches for TryArgs {
         let given = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
         if let Some(id) = OF_RUNS.iter().find(given) {
             let text = format!(
-                "--{} is an option of `duress run`: `duress try` has no faults and no verdict\n",
+                "--{} is an option of `duress run`: `duress try` has no faults and no verdict",
                 id.replace('_', "-")
             );
             return Err(Error::raw(ErrorKind::UnknownArgument, text));
@@ -268,19 +269,24 @@ impl Account {
             say!(self, "   client {process} on {described}");
         }
         let operations: BTreeSet<&String> = counts.keys().map(|(f, _)| f).collect();
+        // Operations of which none succeeded, by the error that most of them had.
+        let mut never: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for f in operations {
             let of = |kind: &str| counts.get(&(f.clone(), kind.to_owned())).copied().unwrap_or(0);
             say!(self, "   {f}: {} ok, {} fail, {} info", of("ok"), of("fail"), of("info"));
             let worst = errors.iter().filter(|((of, _), _)| of == f).max_by_key(|(_, count)| **count);
             let all: u64 = counts.iter().filter(|((of, _), _)| of == f).map(|(_, count)| *count).sum();
             if let Some(((_, error), count)) = worst.filter(|(_, count)| **count * RARE >= all) {
-                let how_often = if of("ok") == 0 {
-                    format!("no {f} succeeded")
+                if of("ok") == 0 {
+                    never.entry(error).or_default().push(f);
                 } else {
-                    format!("{count} times {f} did not succeed")
-                };
-                self.mend.push(format!("{how_often} without any fault: {error}"));
+                    self.mend.push(format!("{count} times {f} did not succeed without any fault: {error}"));
+                }
             }
+        }
+        for (error, operations) in never {
+            let operations = operations.join(", no ");
+            self.mend.push(format!("no {operations} succeeded without any fault: {error}"));
         }
         self.mend.extend(values.doubts(workload));
         // Where no node answered, the errors above say why.
@@ -337,7 +343,9 @@ impl Account {
         logs.sort();
         if let Some(log) = logs.first() {
             let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-            let lines: Vec<&str> = text.lines().collect();
+            let mut lines: Vec<&str> = text.lines().collect();
+            // Each program that was started in place of another may have written the same.
+            lines.dedup();
             let end = lines[lines.len().saturating_sub(5)..].join("\n  ");
             let quoted =
                 format!("clients wrote to their standard error; the end of {}:\n  {end}", shown(log));

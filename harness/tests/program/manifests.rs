@@ -29,6 +29,9 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
         the_same_store_keeps_its_promise_when_its_primary_reads,
     ),
     ("a_trial_shows_each_step_and_what_to_mend", a_trial_shows_each_step_and_what_to_mend),
+    ("the_small_example_of_the_docs_comes_out_clean", the_small_example_of_the_docs_comes_out_clean),
+    ("a_trial_doubts_what_reads_return", a_trial_doubts_what_reads_return),
+    ("a_client_program_that_never_works_is_quoted", a_client_program_that_never_works_is_quoted),
     ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
     ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
     ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
@@ -176,6 +179,69 @@ fn a_trial_shows_each_step_and_what_to_mend() -> Result<(), Missing> {
     let bad = stage.run("try ./toy", PATIENCE).exits(3);
     assert!(bad.stdout.contains("to mend:") && bad.stdout.contains("\"lissens on\" is not in it"), "{bad}");
     stage.assert_vanished();
+    Ok(())
+}
+
+/// A stage with the manifest and the server of `docs/manifest.md`.
+fn small_example() -> Stage {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manifest.md")).unwrap();
+    let block = |language: &str| {
+        let (_, after) = page.split_once(&format!("```{language}\n")).unwrap();
+        after.split_once("```").unwrap().0.to_owned()
+    };
+    let stage = Stage::set();
+    stage.write("duress.toml", block("toml"));
+    stage.write("kv.py", block("python"));
+    stage
+}
+
+/// Replaces `from` in a file of the stage.
+fn edit_file(stage: &Stage, file: &str, from: &str, to: &str) {
+    let text = fs::read_to_string(stage.path().join(file)).unwrap();
+    assert!(text.contains(from), "{file} has {from}");
+    stage.write(file, text.replacen(from, to, 1));
+}
+
+fn the_small_example_of_the_docs_comes_out_clean() -> Result<(), Missing> {
+    python()?;
+    let stage = small_example();
+    let good = stage.run("try .", PATIENCE).exits(0);
+    assert!(good.stdout.contains("nothing to mend") && good.stdout.contains("no [status]"), "{good}");
+    assert!(!good.stdout.contains("cas:"), "an operation that clients lack is left out: {good}");
+    let asked = stage.run("try . --weight cas=1", PATIENCE).exits(254);
+    assert!(asked.one_error().contains("clients have no such operation"), "{asked}");
+    for option in ["--faults kill", "--warm-up 1s", "--dry-run"] {
+        let refused = stage.run(&format!("try . {option}"), PATIENCE).exits(254);
+        assert!(refused.stderr.contains("is an option of `duress run`"), "{refused}");
+    }
+    stage.assert_vanished();
+    Ok(())
+}
+
+fn a_trial_doubts_what_reads_return() -> Result<(), Missing> {
+    python()?;
+    let stage = small_example();
+    edit_file(&stage, "duress.toml", "read = { path = \"/kv/", "read = { path = \"/kw/");
+    let blind = stage.run("try .", PATIENCE).exits(3);
+    assert!(blind.stdout.contains("no read saw a value, although"), "{blind}");
+    let stage = small_example();
+    edit_file(&stage, "kv.py", "self.answer(200, value)", "self.answer(200, b\"<b>\" + value + b\"</b>\")");
+    let foreign = stage.run("try .", PATIENCE).exits(3);
+    assert!(foreign.stdout.contains("a read returned \"<b>"), "{foreign}");
+    stage.assert_vanished();
+    Ok(())
+}
+
+fn a_client_program_that_never_works_is_quoted() -> Result<(), Missing> {
+    python()?;
+    let stage = toy();
+    edit(&stage, "\"client.py\"", "\"nope.py\"");
+    let run = stage.run("try ./toy", PATIENCE).exits(3);
+    let (_, mend) = run.stdout.split_once("to mend:").unwrap();
+    assert!(mend.lines().nth(1).is_some_and(|first| first.contains("standard error")), "{run}");
+    assert!(mend.contains("nope.py") && !mend.contains("answered no client"), "{run}");
+    stage.assert_vanished();
+    assert!(!stage.latest().path().join("scratch").exists(), "client programs leave nothing: {run}");
     Ok(())
 }
 

@@ -24,6 +24,8 @@ const ERROR_BYTES_KEPT: u64 = 1 << 20;
 
 /// This much of the end of what a program writes to its standard error is at hand.
 const LAST_BYTES: usize = 1 << 10;
+/// How often the removal of a program's folder is tried.
+const REMOVALS_MAX: usize = 100;
 /// The number of programs that were started: the name of the next one's folder.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
@@ -191,8 +193,10 @@ impl Drop for Program {
             duress_arena::kill_group(group);
         }
         if let Some(folder) = &self.scratch {
-            // A program that is being killed may still have made a file: the next one removes what was left.
-            let _: io::Result<()> = fs::remove_dir_all(folder);
+            // The program may still make a file while it is being killed.
+            let gone =
+                |()| !fs::remove_dir_all(folder).is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+            let _: bool = std::iter::repeat_n((), REMOVALS_MAX).any(gone);
             // The folder of all of them goes with the last.
             let _: io::Result<()> = folder.parent().map_or(Ok(()), fs::remove_dir);
         }
