@@ -52,7 +52,7 @@ enum Command {
     Init(init::InitArgs),
     /// Start a system without faults, show each step, and say what to mend in its manifest
     #[command(allow_negative_numbers = true)]
-    Try(Box<run::RunArgs>),
+    Try(Box<try_out::TryArgs>),
     /// Print the JSON Schema of manifests, by which editors complete and check them
     Schema,
     /// Run a saved plan again: the same schedule and the same generated operations

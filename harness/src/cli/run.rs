@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use super::perform::{OutputArgs, isolated, perform};
 use super::shrink::replay_times;
 use super::target::TargetArgs;
-use super::try_out;
+use super::try_out::{self, TryArgs};
 use super::words::{Concurrency, duration, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
@@ -185,9 +185,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 }
 
 /// Runs `duress try`: the plan of the same `duress run` for a few seconds and without faults, described instead of judged.
-pub fn try_out(mut args: RunArgs) -> Result<Exit, Failure> {
+pub fn try_out(TryArgs(mut args): TryArgs) -> Result<Exit, Failure> {
     args.faults = Some("none".to_owned());
-    args.schedule = None;
     args.time_limit = Some(args.time_limit.unwrap_or(DEFAULT_TRY_LIMIT));
     let mut planned = plan(&args)?;
     let (target, runs) = (args.target.target.clone(), args.output.runs().to_owned());
@@ -290,9 +289,10 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             Failure::usage(anyhow::anyhow!("{name} has no workloads"))
         })?,
     };
+    let lacks = &system.description().lacks;
     let planned_workload = match scenario.filter(|scenario| scenario.workload == workload.name()) {
-        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload)?,
-        None => args.workload_options.resolve(workload)?,
+        Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,
+        None => args.workload_options.resolve(workload, lacks)?,
     };
     let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes));
     let node_count = node_count.unwrap_or(system.description().nodes);

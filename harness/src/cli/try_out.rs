@@ -1,16 +1,20 @@
 //! What `duress try` shows: each step of a run without faults, and what to mend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use duress_targets::{NodeFiles, Role};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::perform::{run_failure, shown};
-use super::run::Planned;
+use super::run::{Planned, RunArgs};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::record::folder::RunFolder;
@@ -38,18 +42,136 @@ macro_rules! say {
 #[derive(Deserialize)]
 struct Line {
     time: u64,
-    process: serde_json::Value,
+    process: Value,
     #[serde(rename = "type")]
     kind: String,
     f: String,
     #[serde(default)]
-    value: serde_json::Value,
+    value: Value,
     #[serde(default)]
     node: Option<String>,
     #[serde(default)]
     error: Option<String>,
     #[serde(default)]
     error_kind: Option<String>,
+}
+
+/// The values that clients asked to write, and those that reads answered.
+#[derive(Default)]
+struct Values {
+    asked: BTreeSet<(String, String)>,
+    writes: u64,
+    reads: u64,
+    /// Reads that answered a value, of any kind.
+    seen: u64,
+    /// The first value that was read, and that no client wrote.
+    foreign: Option<String>,
+}
+
+impl Values {
+    /// Notes the argument of an operation: `[key, value]`, or `[key, [old, new]]`.
+    fn asked(&mut self, value: &Value) {
+        if let Some((key, value)) = keyed(value) {
+            self.asked.extend(each(value).map(|value| (key.to_string(), value.to_string())));
+        }
+    }
+
+    /// Notes the answer of an operation.
+    fn answered(&mut self, f: &str, value: &Value) {
+        if f != "read" {
+            self.writes += 1;
+            return;
+        }
+        let Some((key, value)) = keyed(value) else { return };
+        self.reads += 1;
+        let mut there = each(value).filter(|value| !value.is_null()).peekable();
+        self.seen += u64::from(there.peek().is_some_and(|value| **value != 0));
+        if self.foreign.is_none() {
+            let known = |value: &Value| self.asked.contains(&(key.to_string(), value.to_string()));
+            self.foreign = there.find(|value| !known(value)).map(ToString::to_string);
+        }
+    }
+
+    /// Returns what the answers of reads make doubtful.
+    fn doubts(&self, workload: &str) -> Vec<String> {
+        let Self { writes, reads, seen, .. } = self;
+        let blind = (*writes > 0 && *reads > 0 && *seen == 0).then(|| {
+            format!("no read saw a value, although {writes} writes succeeded ({reads} reads did, too)")
+        });
+        // A counter answers sums.
+        let foreign = self.foreign.as_ref().filter(|_| workload != "counter");
+        let foreign = foreign.map(|value| format!("a read returned {value}, which no client wrote"));
+        blind.into_iter().chain(foreign).collect()
+    }
+}
+
+/// Returns the parts of `[key, value]`, the form of the values of objects.
+fn keyed(value: &Value) -> Option<(&Value, &Value)> {
+    match &value.as_array()?[..] {
+        [key @ Value::String(_), value] => Some((key, value)),
+        _ => None,
+    }
+}
+
+/// Returns the items of a list, or the value that is none.
+fn each(value: &Value) -> std::slice::Iter<'_, Value> {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter()
+}
+
+/// The arguments of `duress try`: those of `duress run` that do not concern faults and verdicts.
+#[derive(Debug)]
+pub struct TryArgs(pub(super) RunArgs);
+
+/// The options of `duress run` that `duress try` does not have.
+const OF_RUNS: [&str; 15] = [
+    "no_scenario",
+    "draw_options",
+    "faults",
+    "schedule",
+    "interval",
+    "beyond_tolerance",
+    "no_final_restart",
+    "warm_up",
+    "port",
+    "keep_data",
+    "check_limit",
+    "promise",
+    "floor",
+    "dry_run",
+    "capture",
+];
+
+impl Args for TryArgs {
+    fn augment_args(command: Command) -> Command {
+        let command = RunArgs::augment_args(command).mut_args(|arg| {
+            let hidden = OF_RUNS.contains(&arg.get_id().as_str());
+            arg.hide(hidden)
+        });
+        command.mut_arg("time_limit", |arg| arg.help("How long clients run [default: 3s]"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for TryArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if let Some(id) = OF_RUNS.iter().find(given) {
+            let text = format!(
+                "--{} is an option of `duress run`: `duress try` has no faults and no verdict",
+                id.replace('_', "-")
+            );
+            return Err(Error::raw(ErrorKind::UnknownArgument, text));
+        }
+        Ok(Self(RunArgs::from_arg_matches(matches)?))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Runs a plan without faults and describes it.
@@ -86,13 +208,11 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
     }
     account.mend.extend(outcome.broken.iter().map(|broken| broken.trim_end().to_owned()));
     if outcome.broken.is_empty() {
-        account.operations(
-            folder.path(),
-            &deployment.serving().iter().map(ToString::to_string).collect::<Vec<_>>(),
-        );
-        account.status(folder.path());
+        let serving: Vec<String> = deployment.serving().iter().map(ToString::to_string).collect();
+        account.operations(folder.path(), &serving, &plan.workload.name);
+        account.client_errors(folder.path());
+        account.status(folder.path(), deployment.reports_leader());
     }
-    account.client_errors(folder.path());
     let Account { mut text, mend } = account;
     if mend.is_empty() {
         let _ = write!(text, "\nnothing to mend: duress run {target}\n");
@@ -109,7 +229,7 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
 
 impl Account {
     /// Describes each client's first operation, and what failed.
-    fn operations(&mut self, folder: &Path, serving: &[String]) {
+    fn operations(&mut self, folder: &Path, serving: &[String], workload: &str) {
         say!(self, "3. first operations");
         let history = fs::read_to_string(folder.join("history.jsonl")).unwrap_or_default();
         let lines = history.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
@@ -118,11 +238,16 @@ impl Account {
         let (mut counts, mut errors) =
             (BTreeMap::<(String, String), u64>::new(), BTreeMap::<(String, String), u64>::new());
         let mut answered: BTreeMap<String, u64> = BTreeMap::new();
+        let mut values = Values::default();
         for line in lines {
             let (process, Some(node)) = (line.process.to_string(), line.node) else { continue };
             if line.kind == "invoke" {
+                values.asked(&line.value);
                 begun.insert(process, (line.time, line.value.to_string()));
                 continue;
+            }
+            if line.kind == "ok" {
+                values.answered(&line.f, &line.value);
             }
             let Some((since, asked)) = begun.remove(&process) else { continue };
             let took = line.time.saturating_sub(since) as f64 / 1e6;
@@ -143,22 +268,30 @@ impl Account {
         for (process, described) in first.iter().take(serving.len() * 3) {
             say!(self, "   client {process} on {described}");
         }
-        let operations: std::collections::BTreeSet<&String> = counts.keys().map(|(f, _)| f).collect();
+        let operations: BTreeSet<&String> = counts.keys().map(|(f, _)| f).collect();
+        // Operations of which none succeeded, by the error that most of them had.
+        let mut never: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for f in operations {
             let of = |kind: &str| counts.get(&(f.clone(), kind.to_owned())).copied().unwrap_or(0);
             say!(self, "   {f}: {} ok, {} fail, {} info", of("ok"), of("fail"), of("info"));
             let worst = errors.iter().filter(|((of, _), _)| of == f).max_by_key(|(_, count)| **count);
             let all: u64 = counts.iter().filter(|((of, _), _)| of == f).map(|(_, count)| *count).sum();
             if let Some(((_, error), count)) = worst.filter(|(_, count)| **count * RARE >= all) {
-                let how_often = if of("ok") == 0 {
-                    format!("no {f} succeeded")
+                if of("ok") == 0 {
+                    never.entry(error).or_default().push(f);
                 } else {
-                    format!("{count} times {f} did not succeed")
-                };
-                self.mend.push(format!("{how_often} without any fault: {error}"));
+                    self.mend.push(format!("{count} times {f} did not succeed without any fault: {error}"));
+                }
             }
         }
-        for node in serving.iter().filter(|node| !answered.contains_key(*node)) {
+        for (error, operations) in never {
+            let operations = operations.join(", no ");
+            self.mend.push(format!("no {operations} succeeded without any fault: {error}"));
+        }
+        self.mend.extend(values.doubts(workload));
+        // Where no node answered, the errors above say why.
+        let silent = serving.iter().filter(|node| !answered.is_empty() && !answered.contains_key(*node));
+        for node in silent {
             self.mend.push(format!(
                 "{node} answered no client: a role that clients do not speak to has `clients = false`"
             ));
@@ -166,8 +299,15 @@ impl Account {
     }
 
     /// Describes the last answer of each node about who leads.
-    fn status(&mut self, folder: &Path) {
+    fn status(&mut self, folder: &Path, reports_leader: bool) {
         say!(self, "4. status");
+        if !reports_leader {
+            say!(
+                self,
+                "   no [status]: faults that strike the leader strike any node, which is as it should be without a leader"
+            );
+            return;
+        }
         let last: BTreeMap<String, Observation> =
             load(folder).into_iter().map(|seen| (seen.node.clone(), seen)).collect();
         for (node, seen) in &last {
@@ -188,24 +328,32 @@ impl Account {
         let leads = last.values().filter(|seen| seen.role == Some(Role::Leader)).count();
         let named = last.values().any(|seen| seen.leader.is_some());
         if leads == 0 && !named && last.values().all(|seen| seen.silent.is_none()) {
-            self.mend.push("no node leads: say in [status] how a node reports it, if the system has a leader (faults that strike the leader strike any node otherwise)".to_owned());
+            self.mend
+                .push("no node leads: [status] says how a node reports it, and no answer has it".to_owned());
         }
         if leads > 1 {
             self.mend.push(format!("{leads} nodes say that they lead"));
         }
     }
 
-    /// Quotes what client programs wrote to their standard error.
+    /// Quotes what client programs wrote to their standard error: the cause, if something else is wrong.
     fn client_errors(&mut self, folder: &Path) {
         let logs = fs::read_dir(folder.join("clients")).into_iter().flatten().filter_map(Result::ok);
         let mut logs: Vec<_> = logs.map(|log| log.path()).collect();
         logs.sort();
         if let Some(log) = logs.first() {
             let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-            let lines: Vec<&str> = text.lines().collect();
+            let mut lines: Vec<&str> = text.lines().collect();
+            // Each program that was started in place of another may have written the same.
+            lines.dedup();
             let end = lines[lines.len().saturating_sub(5)..].join("\n  ");
-            self.mend
-                .push(format!("clients wrote to their standard error; the end of {}:\n  {end}", shown(log)));
+            let quoted =
+                format!("clients wrote to their standard error; the end of {}:\n  {end}", shown(log));
+            if self.mend.is_empty() {
+                say!(self, "   {}", quoted.replace('\n', "\n   "));
+            } else {
+                self.mend.insert(0, quoted);
+            }
         }
     }
 }

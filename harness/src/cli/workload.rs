@@ -17,12 +17,24 @@ pub struct WorkloadArgs {
 }
 
 impl WorkloadArgs {
-    /// Returns the workload with these options, and the defaults of those that are not given.
+    /// Returns the workload with these options, and the defaults of those that are not given: 0 for the weight of an
+    /// operation that `lacks` names.
     ///
     /// # Errors
-    /// A usage error for an option that is another workload's.
-    pub fn resolve(&self, workload: &dyn Workload) -> Result<PlannedWorkload, Failure> {
-        let options = self.given.resolve(workload.name(), workload.options(), workload.defaults());
+    /// A usage error for an option that is another workload's, and for a weight of an operation that clients lack.
+    pub fn resolve(&self, workload: &dyn Workload, lacks: &[String]) -> Result<PlannedWorkload, Failure> {
+        let mut defaults = workload.defaults();
+        for option in workload.options() {
+            if option.takes == Takes::Weight && lacks.iter().any(|lacking| lacking == option.name) {
+                defaults.insert(option.field.to_owned(), 0.into());
+                if self.given.weights.get(option.name).is_some_and(|weight| *weight > 0) {
+                    let text =
+                        format!("--weight {}: the system's clients have no such operation", option.name);
+                    return Err(Failure::usage(anyhow::anyhow!(text)));
+                }
+            }
+        }
+        let options = self.given.resolve(workload.name(), workload.options(), defaults);
         Ok(PlannedWorkload { name: workload.name().to_owned(), options: options.map_err(Failure::usage)? })
     }
 

@@ -31,6 +31,8 @@ pub struct ClusterAccess {
     pub clients: Vec<Arc<Host>>,
     /// The folder for what client programs write to their standard error, by process slot.
     pub client_logs: PathBuf,
+    /// The folder for the temporary files of client programs.
+    pub scratch: PathBuf,
 }
 
 impl ClusterAccess {
@@ -124,6 +126,7 @@ impl ClusterAccess {
             place: Arc::clone(&self.clients[slot % self.clients.len()]) as Arc<dyn Place>,
             timeout,
             stderr: Some(self.client_logs.join(format!("{slot}.log"))),
+            scratch: Some(self.scratch.clone()),
         };
         self.deployment
             .clients()

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub enum Breakage {
         bound: Duration,
     },
     /// A node ended although no fault killed it.
-    #[error("node {} ended by itself with {} (see its output in the run's folder)", crash.node, crash.status)]
+    #[error("node {} ended by itself with {}{} (see its output in the run's folder)", crash.node, crash.status, foreground(crash.status))]
     Crashed {
         /// The node, and how it ended.
         crash: Crash,
@@ -70,6 +71,11 @@ pub enum Breakage {
     /// The nemesis failed otherwise.
     #[error("the nemesis failed")]
     Nemesis(#[from] NemesisError),
+}
+
+/// Says what to do about a node that ended well, as a program does that goes on in the background.
+pub(super) fn foreground(status: ExitStatus) -> &'static str {
+    if status.success() { ": its program must stay in the foreground" } else { "" }
 }
 
 fn list(nodes: &[NodeId]) -> String {

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::plan::{ClockSource, DataLocation, Plan, PlannedHost, hosts};
 use crate::record::folder::{FolderError, RunFolder};
 use crate::run::cluster_access::ClusterAccess;
+use crate::run::conductor::foreground;
 use crate::run::nemesis_thread::NemesisThread;
 use crate::workload::Workload;
 use crate::workload::erased::OptionsError;
@@ -26,7 +27,7 @@ use crate::workload::erased::OptionsError;
 const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
 /// How often starting nodes are looked after.
 const WATCH_PERIOD: Duration = Duration::from_millis(50);
-/// Lines of a node's output that an error quotes.
+/// Lines that an error quotes from the beginning of a node's output, and from its end.
 const QUOTED_LINES: usize = 5;
 
 /// The reason why the world could not be made. The run proves nothing then.
@@ -66,25 +67,24 @@ pub enum WorldError {
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// A node ended before the cluster was ready.
-    #[error("node {} ended with {} before the cluster was ready{output}", crash.node, crash.status)]
+    #[error("node {} ended with {} before the cluster was ready{}{output}", crash.node, crash.status, foreground(crash.status))]
     Crashed {
         /// The node, and how it ended.
         crash: Crash,
-        /// The end of its output, and where the rest is.
+        /// Of its output, and where the rest is.
         output: String,
     },
     /// A node did not get ready.
-    #[error("node {node} was not ready within {} s{output}", bound.as_secs_f64())]
+    #[error("node {node} was not ready within {} s: {} failed: {}{output}", bound.as_secs_f64(), last.operation, last.cause.text)]
     NotReady {
         /// The node.
         node: NodeId,
         /// The time that it had.
         bound: Duration,
-        /// The end of its output, and where the rest is.
+        /// Of its output, and where the rest is.
         output: String,
         /// Its last error.
-        #[source]
-        source: Box<NotReady>,
+        last: Box<NotReady>,
     },
     /// The workload's resources, such as topics, could not be made.
     #[error("the workload's resources were not ready within {} s", PREPARE_DEADLINE.as_secs())]
@@ -157,6 +157,7 @@ impl World {
         let cluster = Rc::new(ClusterAccess {
             serving: deployment.serving(),
             client_logs: folder.file("clients"),
+            scratch: folder.file("scratch"),
             deployment,
             files,
             operator: find(&operator[0]),
@@ -222,10 +223,9 @@ async fn await_ready(
             joined = waits.join_next() => match joined {
                 None => return Ok(()),
                 Some(Ok((_, Ok(())))) => {}
-                Some(Ok((node, Err(source)))) => {
+                Some(Ok((node, Err(last)))) => {
                     let output = quote(cluster, &node);
-                    let source = Box::new(source);
-                    return Err(WorldError::NotReady { node, bound, output, source });
+                    return Err(WorldError::NotReady { node, bound, output, last: Box::new(last) });
                 }
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             },
@@ -239,7 +239,7 @@ async fn await_ready(
     }
 }
 
-/// Returns the last lines that `node` wrote, and where the rest is.
+/// Returns the first and the last lines that `node` wrote, and where the rest is.
 fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
     let Some(files) = cluster.files.get(node) else { return String::new() };
     for file in [&files.stderr, &files.stdout] {
@@ -247,8 +247,14 @@ fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         if !lines.is_empty() {
-            let last = lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n  ");
-            return format!("; the end of {}:\n  {last}\n ", file.display());
+            let mut quoted = lines[..lines.len().min(QUOTED_LINES)].to_vec();
+            if lines.len() > 2 * QUOTED_LINES {
+                quoted.push("…");
+            }
+            quoted.extend(
+                &lines[lines.len().saturating_sub(QUOTED_LINES).max(QUOTED_LINES.min(lines.len()))..],
+            );
+            return format!("; it wrote ({}):\n  {}", file.display(), quoted.join("\n  "));
         }
     }
     format!("; {} is empty", files.stderr.display())

@@ -29,6 +29,9 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
         the_same_store_keeps_its_promise_when_its_primary_reads,
     ),
     ("a_trial_shows_each_step_and_what_to_mend", a_trial_shows_each_step_and_what_to_mend),
+    ("the_small_example_of_the_docs_comes_out_clean", the_small_example_of_the_docs_comes_out_clean),
+    ("a_trial_doubts_what_reads_return", a_trial_doubts_what_reads_return),
+    ("a_client_program_that_never_works_is_quoted", a_client_program_that_never_works_is_quoted),
     ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
     ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
     ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
@@ -63,27 +66,26 @@ fn a_mistake_is_named_with_its_line() {
     // What is replaced, by what, and what the error says.
     let mistakes = [
         ("name = \"toy\"", "nmae = \"toy\"", ":3: unknown key \"nmae\" (did you mean \"name\"?)"),
-        ("nodes = 3 ", "nodes = \"three\" ", ":7: invalid type"),
-        ("port = 7000", "port = 70000", ":8: "),
+        ("nodes = 3 ", "nodes = \"three\" ", ":7: nodes is \"three\"; expected a whole number"),
+        ("nodes = 3 ", "nodes = 0 ", ":7: nodes is 0; expected a whole number from 1 to 99"),
+        ("nodes = 3 ", "nodes = 1 ", ":7: its roles need at least 2 nodes, not 1"),
+        ("port = 7000", "port = 70000", ":8: port is 70000; expected a whole number from 1 to 65535"),
+        ("tolerates = 0", "tolerates = 3", ":9: a system of 3 nodes cannot make progress without 3 of them"),
         ("tolerates = 0", "tolerates = \"half\"", "\"minority\""),
         ("[ready]", "[readdy]", "unknown key \"readdy\" (did you mean \"ready\"?)"),
         ("deadline = \"20s\"", "deadlin = \"20s\"", "unknown key \"deadlin\" (did you mean \"deadline\"?)"),
-        ("deadline = \"20s\"", "deadline = \"soon\"", "invalid duration \"soon\""),
+        ("deadline = \"20s\"", "deadline = \"soon\"", ":26: invalid duration \"soon\""),
         ("{option:reads}", "{option:raeds}", "no option \"raeds\" (did you mean \"reads\"?)"),
         ("{address:primary}", "{address:primry}", "no node or role \"primry\" (did you mean \"primary\"?)"),
         ("protocol = \"exec\"", "protocol = \"http\"", "only clients of protocol exec have a command"),
-        ("protocol = \"exec\"", "protocol = \"exce\"", "unknown variant `exce`"),
+        ("protocol = \"exec\"", "protocol = \"exce\"", "protocol is \"exce\" (did you mean \"exec\"?)"),
         (
             "speaks = [\"register\"",
             "speaks = [\"registr\"",
             "do not speak \"registr\" (did you mean \"register\"?)",
         ),
-        ("register = \"linearizable\"", "register = \"linear\"", "register cannot be \"linear\""),
-        (
-            "register = \"linearizable\"",
-            "register = \"at-least-once\"",
-            "register cannot be \"at-least-once\"",
-        ),
+        ("register = \"linearizable\"", "register = \"linear\"", "register is \"linear\""),
+        ("register = \"linearizable\"", "register = \"at-least-once\"", "register is \"at-least-once\""),
         ("default = \"any\"", "default = \"none\"", "\"none\" is none of its values: any, primary"),
         ("[client]", "[client", ": "),
     ];
@@ -95,6 +97,16 @@ fn a_mistake_is_named_with_its_line() {
         assert!(error.contains("toy/duress.toml:") && error.contains(says), "{from} -> {to}: {error}");
     }
     let stage = Stage::set();
+    stage.write("duress.toml", STORE.replace("[[role]]", "[role]"));
+    let single = stage.run("run . --dry-run", PATIENCE).exits(254);
+    assert!(single.one_error().contains("duress.toml:5: write [[role]] in place of [role]"), "{single}");
+    stage.write("duress.toml", STORE.replace("DURESS", "bad/kw"));
+    let missing = stage.run("run .", PATIENCE).exits(3);
+    let error = missing.one_error();
+    assert!(
+        error.contains("duress.toml:7: the program /") && error.contains("/bad/kw: No such file"),
+        "{error}"
+    );
     let nothing = stage.run("run ./nowhere", PATIENCE).exits(254);
     assert!(nothing.one_error().contains("./nowhere: cannot read the manifest"), "{nothing}");
     let name = stage.run("run nowhere", PATIENCE).exits(254);
@@ -167,6 +179,69 @@ fn a_trial_shows_each_step_and_what_to_mend() -> Result<(), Missing> {
     let bad = stage.run("try ./toy", PATIENCE).exits(3);
     assert!(bad.stdout.contains("to mend:") && bad.stdout.contains("\"lissens on\" is not in it"), "{bad}");
     stage.assert_vanished();
+    Ok(())
+}
+
+/// A stage with the manifest and the server of `docs/manifest.md`.
+fn small_example() -> Stage {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/manifest.md")).unwrap();
+    let block = |language: &str| {
+        let (_, after) = page.split_once(&format!("```{language}\n")).unwrap();
+        after.split_once("```").unwrap().0.to_owned()
+    };
+    let stage = Stage::set();
+    stage.write("duress.toml", block("toml"));
+    stage.write("kv.py", block("python"));
+    stage
+}
+
+/// Replaces `from` in a file of the stage.
+fn edit_file(stage: &Stage, file: &str, from: &str, to: &str) {
+    let text = fs::read_to_string(stage.path().join(file)).unwrap();
+    assert!(text.contains(from), "{file} has {from}");
+    stage.write(file, text.replacen(from, to, 1));
+}
+
+fn the_small_example_of_the_docs_comes_out_clean() -> Result<(), Missing> {
+    python()?;
+    let stage = small_example();
+    let good = stage.run("try .", PATIENCE).exits(0);
+    assert!(good.stdout.contains("nothing to mend") && good.stdout.contains("no [status]"), "{good}");
+    assert!(!good.stdout.contains("cas:"), "an operation that clients lack is left out: {good}");
+    let asked = stage.run("try . --weight cas=1", PATIENCE).exits(254);
+    assert!(asked.one_error().contains("clients have no such operation"), "{asked}");
+    for option in ["--faults kill", "--warm-up 1s", "--dry-run"] {
+        let refused = stage.run(&format!("try . {option}"), PATIENCE).exits(254);
+        assert!(refused.stderr.contains("is an option of `duress run`"), "{refused}");
+    }
+    stage.assert_vanished();
+    Ok(())
+}
+
+fn a_trial_doubts_what_reads_return() -> Result<(), Missing> {
+    python()?;
+    let stage = small_example();
+    edit_file(&stage, "duress.toml", "read = { path = \"/kv/", "read = { path = \"/kw/");
+    let blind = stage.run("try .", PATIENCE).exits(3);
+    assert!(blind.stdout.contains("no read saw a value, although"), "{blind}");
+    let stage = small_example();
+    edit_file(&stage, "kv.py", "self.answer(200, value)", "self.answer(200, b\"<b>\" + value + b\"</b>\")");
+    let foreign = stage.run("try .", PATIENCE).exits(3);
+    assert!(foreign.stdout.contains("a read returned \"<b>"), "{foreign}");
+    stage.assert_vanished();
+    Ok(())
+}
+
+fn a_client_program_that_never_works_is_quoted() -> Result<(), Missing> {
+    python()?;
+    let stage = toy();
+    edit(&stage, "\"client.py\"", "\"nope.py\"");
+    let run = stage.run("try ./toy", PATIENCE).exits(3);
+    let (_, mend) = run.stdout.split_once("to mend:").unwrap();
+    assert!(mend.lines().nth(1).is_some_and(|first| first.contains("standard error")), "{run}");
+    assert!(mend.contains("nope.py") && !mend.contains("answered no client"), "{run}");
+    stage.assert_vanished();
+    assert!(!stage.latest().path().join("scratch").exists(), "client programs leave nothing: {run}");
     Ok(())
 }
 

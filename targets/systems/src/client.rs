@@ -39,6 +39,9 @@ pub struct Seat {
     pub timeout: Duration,
     /// The file that a client program's standard error is appended to, if it is kept.
     pub stderr: Option<PathBuf>,
+    /// The folder in which each client program gets one of its own for temporary files, gone with the program; the
+    /// machine's if absent.
+    pub scratch: Option<PathBuf>,
 }
 
 /// The address at which clients find each node.

@@ -58,6 +58,11 @@ pub trait Deployment: Send + Sync {
         TimeOuts::default()
     }
 
+    /// Whether nodes report who leads, in [`Deployment::status`].
+    fn reports_leader(&self) -> bool {
+        true
+    }
+
     /// Returns the roles of its nodes in addition to the leader's, for a workload that needs `setup`. Faults
     /// can strike the node that has a role, and [`Deployment::status`] reports which node that is.
     fn roles(&self, _setup: &Setup) -> Vec<String> {

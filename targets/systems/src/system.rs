@@ -60,6 +60,8 @@ pub struct Description {
     pub offer: Offer,
     /// The names of the vocabularies of operations for which it has clients.
     pub vocabularies: Vec<String>,
+    /// The operations of these vocabularies that its clients do not have, by name: workloads leave them out.
+    pub lacks: Vec<String>,
     /// The run that finds each seeded bug.
     pub scenarios: BTreeMap<String, Scenario>,
     /// The number of nodes of a run that does not say it.

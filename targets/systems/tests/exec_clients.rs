@@ -54,7 +54,7 @@ fn deployed(folder: &Path, script: &str) -> Arc<dyn Deployment> {
 
 fn client(deployment: &dyn Deployment, folder: &Path, timeout: Duration) -> Box<dyn Client<Register>> {
     let stderr = Some(folder.join("clients/0.log"));
-    let seat = Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr };
+    let seat = Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr, scratch: None };
     deployment.clients().client(seat).unwrap()
 }
 
@@ -216,7 +216,7 @@ done"#;
     let place: Arc<dyn duress_targets::Place> = Arc::new(OwnNetwork);
     let make = || -> Box<dyn Client<Register>> {
         let place = Arc::clone(&place);
-        let seat = Seat { node: NodeId::new("n1"), place, timeout: PATIENCE, stderr: None };
+        let seat = Seat { node: NodeId::new("n1"), place, timeout: PATIENCE, stderr: None, scratch: None };
         deployment.clients().client(seat).unwrap()
     };
     let read = Register { key: "r0".into(), op: RegisterOp::Read(None) };
@@ -237,6 +237,30 @@ done"#;
 }
 
 #[tokio::test]
+async fn temporary_files_are_gone_with_the_program() {
+    let folder = TempDir::new().unwrap();
+    let script = format!(
+        "touch \"$TMPDIR/left\"; {OPENED} read invoke; ls \"$TMPDIR\" >&2; echo '{{\"id\":2,\"type\":\"ok\"}}'; sleep 100"
+    );
+    let deployment = deployed(folder.path(), &script);
+    let (scratch, log) = (folder.path().join("scratch"), folder.path().join("0.log"));
+    let seat = Seat {
+        node: NodeId::new("n1"),
+        place: Arc::new(OwnNetwork),
+        timeout: PATIENCE,
+        stderr: Some(log.clone()),
+        scratch: Some(scratch.clone()),
+    };
+    let mut client: Box<dyn Client<Register>> = deployment.clients().client(seat).unwrap();
+    assert!(matches!(client.invoke(&write()).await, Outcome::Ok(_)));
+    assert!(scratch.is_dir());
+    drop(client);
+    drop(deployment);
+    assert!(!scratch.exists(), "nothing of its programs stays");
+    assert!(fs::read_to_string(&log).unwrap().contains("left"), "it had a folder to write to");
+}
+
+#[tokio::test]
 async fn a_missing_program_is_named() {
     let folder = TempDir::new().unwrap();
     let text = "name = \"mine\"\nport = 1\n[[role]]\nname = \"server\"\ncommand = \"true\"\n[client]\nprotocol = \"exec\"\n\
@@ -244,5 +268,8 @@ async fn a_missing_program_is_named() {
     let manifest = ManifestText { path: folder.path().join("duress.toml"), text: text.to_owned() };
     let system = Manifest::parse(&manifest).unwrap();
     let missing = system.available(&std::collections::BTreeMap::new()).unwrap_err().to_string();
-    assert!(missing.contains("no program \"./nowhere\""), "{missing}");
+    assert!(
+        missing.contains("duress.toml:8: the client program ") && missing.contains("./nowhere: No such file"),
+        "{missing}"
+    );
 }

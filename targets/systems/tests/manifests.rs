@@ -88,7 +88,8 @@ promise.any = { counter = "stale-reads" }
 "#;
 
 /// Keys of client programs, which a manifest of HTTP does not have.
-const OF_EXEC: &str = "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nenv = { A = \"{node:n1}\" }\n";
+const OF_EXEC: &str =
+    "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nenv = { A = \"{node:n1}\" }\nlacks = [\"cas\"]\n";
 
 fn parsed(text: &str) -> Manifest {
     let text = ManifestText { path: PathBuf::from("/folder/duress.toml"), text: text.to_owned() };
@@ -141,7 +142,8 @@ fn every_key_of_the_schema_is_read_and_documented() {
     }
     let (before, rest) = EVERYTHING.split_once("[client]").unwrap();
     let (_, after) = rest.split_once("[promise]").unwrap();
-    parsed(&format!("{before}{OF_EXEC}[promise]{after}"));
+    let lacking = parsed(&format!("{before}{OF_EXEC}[promise]{after}"));
+    assert_eq!(lacking.description().lacks, ["cas"]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn client<A: Payload + Sync + 'static>(system: &str, place: Arc<dyn Place>) -> B
     let deployment = single(system, &request(&[]));
     deployment
         .clients()
-        .client(Seat { node: NodeId::new("n1"), place, timeout: TIMEOUT, stderr: None })
+        .client(Seat { node: NodeId::new("n1"), place, timeout: TIMEOUT, stderr: None, scratch: None })
         .unwrap()
 }
 

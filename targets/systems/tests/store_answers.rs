@@ -27,7 +27,10 @@ fn whole(bytes: &[u8]) -> bool {
 
 fn client(place: Arc<dyn Place>, timeout: Duration) -> Box<dyn Client<Register>> {
     let store = single("store", &request(&[]));
-    store.clients().client(Seat { node: NodeId::new("n1"), place, timeout, stderr: None }).unwrap()
+    store
+        .clients()
+        .client(Seat { node: NodeId::new("n1"), place, timeout, stderr: None, scratch: None })
+        .unwrap()
 }
 
 /// Returns the outcome of one operation whose request is answered by `reply`.

@@ -57,6 +57,7 @@ impl Broker {
                 summary: "our replicated log broker, made to be broken (Kafka protocol: speaks to kcat and librdkafka)"
                     .to_owned(),
                 offer,
+                lacks: Vec::new(),
                 vocabularies: vec!["log".to_owned(), "table".to_owned()],
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,

@@ -45,6 +45,7 @@ impl Default for Etcd {
                 name: "etcd".to_owned(),
                 summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
                 offer: offer(),
+                lacks: Vec::new(),
                 vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: BTreeMap::new(),
                 nodes: USUAL_NODES,

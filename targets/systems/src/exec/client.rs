@@ -123,7 +123,7 @@ impl ExecClient {
 
     fn start(&mut self) -> Result<Program, Unanswered> {
         self.opened = false;
-        let start = || Program::start(&self.launch.program, &*self.seat.place);
+        let start = || Program::start(&self.launch.program, &*self.seat.place, self.seat.scratch.as_deref());
         let pooled = self.stateless.then(|| self.pool.take(&self.seat.place)).flatten();
         let mut program = match pooled {
             Some(program) => program,

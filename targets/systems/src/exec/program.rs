@@ -1,10 +1,10 @@
 //! A running client program: its lines, and its end.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout_at};
 
+use super::answer::quoted;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::{ClientProgram, Place};
 
@@ -20,6 +21,13 @@ use crate::place::{ClientProgram, Place};
 const LINE_BYTES_MAX: usize = 16 << 20;
 /// This much of what the programs of one process slot write to their standard error is kept.
 const ERROR_BYTES_KEPT: u64 = 1 << 20;
+
+/// This much of the end of what a program writes to its standard error is at hand.
+const LAST_BYTES: usize = 1 << 10;
+/// How often the removal of a program's folder is tried.
+const REMOVALS_MAX: usize = 100;
+/// The number of programs that were started: the name of the next one's folder.
+static STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// What to start, and with what it is opened.
 #[derive(Clone, Debug)]
@@ -37,6 +45,8 @@ pub(super) struct Program {
     output: ChildStdout,
     read: BytesMut,
     errors: Errors,
+    /// The folder of its temporary files, if it has one of its own.
+    scratch: Option<PathBuf>,
     started: Instant,
     /// Whether it has said hello.
     pub(super) greeted: bool,
@@ -53,20 +63,31 @@ pub(super) enum NoLine {
 }
 
 impl Program {
-    /// Starts it.
-    pub(super) fn start(program: &ClientProgram, place: &dyn Place) -> Result<Self, RequestError> {
+    /// Starts it, with a folder of its own for temporary files in `scratch`.
+    pub(super) fn start(
+        program: &ClientProgram,
+        place: &dyn Place,
+        scratch: Option<&Path>,
+    ) -> Result<Self, RequestError> {
         let failed = |cause: io::Error| {
             let text = format!("cannot start the client program {}: {cause}", program.program.display());
             RequestError::definite(CauseKind::Rejected, text)
         };
-        let mut child = place.spawn(program).map_err(failed)?;
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let scratch = scratch.map(|folder| folder.join(number.to_string()));
+        let mut program = program.clone();
+        if let Some(folder) = &scratch {
+            fs::create_dir_all(folder).map_err(failed)?;
+            program.env.insert(0, ("TMPDIR".into(), folder.into()));
+        }
+        let mut child = place.spawn(&program).map_err(failed)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(input), Some(output), Some(pipe)) = pipes else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
-        let errors = Errors { pipe: Some(pipe), file: None };
+        let errors = Errors { pipe: Some(pipe), file: None, last: Vec::new() };
         let (read, started) = (BytesMut::new(), Instant::now());
-        Ok(Self { child, input, output, read, errors, started, greeted: false, id: 0 })
+        Ok(Self { child, input, output, read, errors, scratch, started, greeted: false, id: 0 })
     }
 
     /// When it was started.
@@ -95,7 +116,7 @@ impl Program {
     /// # Errors
     /// [`NoLine`]: definite if not one byte was accepted by the program's pipe.
     pub(super) async fn exchange(&mut self, line: &[u8], deadline: Instant) -> Result<BytesMut, NoLine> {
-        let Self { input, output, read, errors, .. } = self;
+        let Self { input, output, read, errors, greeted, .. } = self;
         let sent = AtomicUsize::new(0);
         let send = async {
             while sent.load(Ordering::Relaxed) < line.len() {
@@ -141,6 +162,12 @@ impl Program {
             Ok(Err(cause)) if cause.kind() == io::ErrorKind::UnexpectedEof && !read.is_empty() => {
                 return Err(NoLine::Garbage(read.to_vec()));
             }
+            Ok(Err(_)) if !*greeted => {
+                errors.keep_what_is_there();
+                let said = errors.last_line();
+                let text = format!("the client program ended before its hello; it wrote: {said}");
+                return Err(NoLine::Silent(RequestError::definite(CauseKind::ConnectionLost, text)));
+            }
             Ok(Err(_)) => (CauseKind::ConnectionLost, "the client program ended, or closed its pipes"),
             Err(_) => (CauseKind::Timeout, "the client program gave no answer in time"),
         };
@@ -165,6 +192,14 @@ impl Drop for Program {
         if let Some(group) = self.child.id() {
             duress_arena::kill_group(group);
         }
+        if let Some(folder) = &self.scratch {
+            // The program may still make a file while it is being killed.
+            let gone =
+                |()| !fs::remove_dir_all(folder).is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+            let _: bool = std::iter::repeat_n((), REMOVALS_MAX).any(gone);
+            // The folder of all of them goes with the last.
+            let _: io::Result<()> = folder.parent().map_or(Ok(()), fs::remove_dir);
+        }
     }
 }
 
@@ -172,6 +207,8 @@ impl Drop for Program {
 struct Errors {
     pipe: Option<ChildStderr>,
     file: Option<PathBuf>,
+    /// The end of what was read.
+    last: Vec<u8>,
 }
 
 impl Errors {
@@ -203,11 +240,19 @@ impl Errors {
         }
     }
 
-    fn append(&self, bytes: &[u8]) {
+    /// Returns the last line that was read.
+    fn last_line(&self) -> String {
+        let line = self.last.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        if line.is_empty() { "nothing".to_owned() } else { quoted(line) }
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.last.extend_from_slice(bytes);
+        self.last.drain(..self.last.len().saturating_sub(LAST_BYTES));
         let Some(path) = self.file.as_ref().filter(|_| !bytes.is_empty()) else { return };
         let append = || {
             if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)?;
+                fs::create_dir_all(folder)?;
             }
             let mut file = OpenOptions::new().append(true).create(true).open(path)?;
             let left = ERROR_BYTES_KEPT.saturating_sub(file.metadata()?.len());

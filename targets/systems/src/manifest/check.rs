@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use duress_settings::{Offer, hint, nearest};
+use duress_settings::{Offer, duration, hint, nearest};
 
 use super::clients::{known, supports};
-use super::document::{Document, Promises, Protocol, Ready, Status};
+use super::document::{Document, Protocol, Ready, Status, Tolerates};
 use super::launch::is_signal;
 use super::problem::Problem;
-use super::promise::{WORKLOADS, named};
+use super::{layout, usual_nodes};
 
 /// Checks `document`, which offers `offer`.
 pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
@@ -57,19 +57,21 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
     ready(&["ready"], Some(&document.ready))?;
     status(&["status"], document.status.as_ref())?;
     client(document)?;
-    promises(&["promise"], &document.promise)?;
+    durations(document)?;
+    let nodes = usual_nodes(document);
+    layout::assign(document, nodes).map_err(|text| Problem::at(["nodes"], text))?;
+    tolerates(&["tolerates"], document.tolerates.as_ref(), nodes)?;
     for (mode, table) in &document.modes {
         name(&["modes", mode], mode)?;
-        promises(&["modes", mode, "promise"], &table.promise)?;
+        tolerates(&["modes", mode, "tolerates"], table.tolerates.as_ref(), nodes)?;
     }
     for option in &offer.options {
         let values = &document.options[&option.name].promise;
-        for (value, table) in values {
+        for value in values.keys() {
             if !option.values.accept(value) {
                 let text = format!("\"{value}\" is none of its values: {}", option.values);
                 return Err(Problem::at(["options", &option.name, "promise", value], text));
             }
-            promises(&["options", &option.name, "promise", value], table)?;
         }
         if let Some(mode) =
             option.modes.iter().find(|name| !offer.modes.iter().any(|mode| mode.name == **name))
@@ -103,23 +105,44 @@ fn name(at: &[&str], name: &str) -> Result<(), Problem> {
     }
 }
 
-fn promises(at: &[&str], table: &Promises) -> Result<(), Problem> {
-    for (workload, promise) in table {
-        let at: Vec<&str> = at.iter().copied().chain([workload.as_str()]).collect();
-        if !WORKLOADS.contains(&workload.as_str()) {
-            let hint = hint(nearest(workload, &WORKLOADS));
-            let text = format!("unknown workload \"{workload}\"{hint}; known: {}", WORKLOADS.join(", "));
-            return Err(problem(&at, text));
-        }
-        if named(workload, promise).is_none() {
-            let objects = "linearizable, stale-reads";
-            let messages = "exactly-once, at-least-once, at-most-once, best-effort";
-            let known =
-                if matches!(workload.as_str(), "register" | "set" | "counter") { objects } else { messages };
-            return Err(problem(&at, format!("{workload} cannot be \"{promise}\"; it can be: {known}")));
+/// Durations without a template, and their places.
+fn durations(document: &Document) -> Result<(), Problem> {
+    let owned = |at: &[&str]| -> Vec<String> { at.iter().map(|key| (*key).to_owned()).collect() };
+    let mut all = vec![
+        (owned(&["recovery"]), &document.recovery),
+        (owned(&["ready", "deadline"]), &document.ready.deadline),
+        (owned(&["time-outs", "election"]), &document.time_outs.election),
+        (owned(&["time-outs", "session"]), &document.time_outs.session),
+        (owned(&["time-outs", "lease"]), &document.time_outs.lease),
+    ];
+    for (at, role) in document.roles.iter().enumerate() {
+        let deadline = role.ready.as_ref().map(|ready| &ready.deadline);
+        all.extend(
+            deadline.map(|deadline| (owned(&["role", &at.to_string(), "ready", "deadline"]), deadline)),
+        );
+    }
+    for (at, text) in all {
+        // A template is completed with the settings of a run.
+        let text = text.iter().find(|text| !text.contains('{'));
+        if let Some(Err(error)) = text.map(|text| duration(text)) {
+            return Err(Problem { at, text: error.to_string() });
         }
     }
     Ok(())
+}
+
+/// At least one node must be left.
+fn tolerates(at: &[&str], tolerates: Option<&Tolerates>, nodes: usize) -> Result<(), Problem> {
+    match tolerates {
+        Some(Tolerates::Nodes(lost)) if *lost >= nodes => Err(problem(
+            at,
+            format!(
+                "a system of {nodes} nodes cannot make progress without {lost} of them: at most {}",
+                nodes - 1
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn ready(at: &[&str], ready: Option<&Ready>) -> Result<(), Problem> {
@@ -186,6 +209,9 @@ fn client(document: &Document) -> Result<(), Problem> {
                 &format!("these clients do not speak \"{name}\"{hint}; they can: {}", known.join(", ")),
             );
         }
+    }
+    if let Some(name) = client.lacks.iter().find(|name| *name != "cas") {
+        return wrong("lacks", &format!("clients cannot lack \"{name}\"; they can lack: cas"));
     }
     if client.speaks.as_ref().is_some_and(Vec::is_empty) {
         return wrong("speaks", "clients speak at least one vocabulary");

@@ -52,6 +52,13 @@ pub(super) fn vocabularies(client: &ClientTable) -> Vec<String> {
     }
 }
 
+/// Returns the operations that the clients do not have.
+pub(super) fn lacks(client: &ClientTable) -> Vec<String> {
+    // A set and a counter have every request of theirs.
+    let cas = client.register.as_ref().is_some_and(|requests| requests.cas.is_none());
+    cas.then(|| "cas".to_owned()).into_iter().chain(client.lacks.clone()).collect()
+}
+
 /// Why clients cannot be made.
 pub(super) enum ClientsError {
     Template(TemplateError),

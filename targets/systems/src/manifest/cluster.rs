@@ -213,6 +213,10 @@ impl Deployment for ManifestCluster {
         self.time_outs
     }
 
+    fn reports_leader(&self) -> bool {
+        self.document.roles.iter().any(|role| self.status_of(role).is_some())
+    }
+
     fn roles(&self, _: &Setup) -> Vec<String> {
         let alone =
             |role: &&RoleTable| self.places.iter().filter(|(name, _)| *name == role.name).count() == 1;

@@ -186,6 +186,9 @@ pub(super) struct ClientTable {
     /// The vocabularies of operations; those of the protocol if absent.
     #[serde(default)]
     pub(super) speaks: Option<Vec<String>>,
+    /// The operations of these that the clients do not have.
+    #[serde(default)]
+    pub(super) lacks: Vec<String>,
     #[serde(default)]
     pub(super) register: Option<RegisterRequests>,
     #[serde(default)]

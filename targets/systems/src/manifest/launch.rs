@@ -19,16 +19,25 @@ use crate::topology::NodeFiles;
 const FALLBACK_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"];
 
 /// Returns the program that a manifest in `folder` calls `program`: a path with a slash is relative to the folder.
-pub(super) fn find(folder: &Path, program: &str) -> Option<PathBuf> {
+///
+/// # Errors
+/// What was tried, and why it is not a program, in words.
+pub(super) fn find(folder: &Path, program: &str) -> Result<PathBuf, String> {
     let is_program = |file: &PathBuf| {
         file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     };
     if program.contains('/') {
-        return Some(folder.join(program)).filter(is_program);
+        let file = folder.join(program);
+        return match file.metadata() {
+            Ok(_) if is_program(&file) => Ok(file),
+            Ok(_) => Err(format!("{} is not an executable file", file.display())),
+            Err(error) => Err(format!("{}: {error}", file.display())),
+        };
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(FALLBACK_FOLDERS.iter().map(PathBuf::from));
-    folders.map(|folder| folder.join(program)).find(is_program)
+    let found = folders.map(|folder| folder.join(program)).find(is_program);
+    found.ok_or_else(|| format!("\"{program}\" is not in PATH"))
 }
 
 /// A completed command.
@@ -41,7 +50,7 @@ pub(super) struct Command {
 pub(super) fn command(scene: &Scene<'_>, words: &[String]) -> Result<Command, TemplateError> {
     let mut words = scene.render_each(words.iter().map(String::as_str))?.into_iter();
     let program = words.next().unwrap_or_default();
-    let found = find(scene.folder, &program).unwrap_or_else(|| PathBuf::from(&program));
+    let found = find(scene.folder, &program).unwrap_or_else(|_| PathBuf::from(&program));
     Ok(Command { program: found, args: words.map(OsString::from).collect() })
 }
 

@@ -25,7 +25,7 @@ use toml::de::DeTable;
 
 use self::cluster::ManifestCluster;
 use self::document::{Document, OptionTable};
-use self::problem::{Problem, SCHEMA, line, locate, unknown_key};
+use self::problem::{Problem, SCHEMA, line, locate, unfit_key};
 use crate::deployment::Deployment;
 use crate::system::{Description, ManifestText, MissingSystem, System, USUAL_NODES, executable};
 use crate::topology::Topology;
@@ -78,7 +78,7 @@ impl Manifest {
         let wrong =
             |error: &toml::de::Error| at(error.span().map(|span| span.start), error.message().to_owned());
         let table = DeTable::parse(text).map_err(|error| wrong(&error))?;
-        if let Some((span, problem)) = unknown_key(table.get_ref()) {
+        if let Some((span, problem)) = unfit_key(table.get_ref()) {
             return Err(at(Some(span.start), problem));
         }
         let document: Document = toml::from_str(text).map_err(|error| wrong(&error))?;
@@ -89,6 +89,7 @@ impl Manifest {
             name: document.name.clone(),
             summary: document.summary.clone(),
             vocabularies: clients::vocabularies(&document.client),
+            lacks: clients::lacks(&document.client),
             scenarios: BTreeMap::new(),
             nodes: usual_nodes(&document),
             offer,
@@ -106,6 +107,13 @@ impl Manifest {
 
     fn folder(&self) -> &Path {
         self.text.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Returns the file and line of the key at `path`.
+    fn place(&self, path: &[String]) -> String {
+        let ManifestText { path: file, text } = &self.text;
+        let at = DeTable::parse(text).ok().and_then(|table| locate(table.get_ref(), path));
+        at.map_or(file.display().to_string(), |at| format!("{}:{}", file.display(), line(text, at)))
     }
 
     /// Completes every template of every mode once, so that a mistake in one is found before anything starts.
@@ -144,20 +152,26 @@ impl System for Manifest {
         for program in programs.values() {
             executable(name, program)?;
         }
-        let replaced = |role: &str| programs.contains_key(role);
-        let roles = self.document.roles.iter().filter(|role| !replaced(&role.name));
-        let roles = roles.map(|role| &role.command);
-        for command in roles.chain(&self.document.client.command) {
+        let roles = self.document.roles.iter().enumerate();
+        let roles = roles.filter(|(_, role)| !programs.contains_key(&role.name)).map(|(at, role)| {
+            let other = format!("name another with --program {}=PATH", role.name);
+            (vec!["role".to_owned(), at.to_string(), "command".to_owned()], &role.command, "program", other)
+        });
+        let client = self.document.client.command.iter().map(|command| {
+            let other = "name another in [client]".to_owned();
+            (vec!["client".to_owned(), "command".to_owned()], command, "client program", other)
+        });
+        for (at, command, what, other) in roles.chain(client) {
             let words = command.list();
             // A template in its place is completed later.
             let Some(program) = words.first().filter(|program| !program.contains('{')) else { continue };
-            if launch::find(self.folder(), program).is_none() {
+            if let Err(reason) = launch::find(self.folder(), program) {
                 return Err(MissingSystem {
                     system: name.clone(),
-                    reason: format!("no program \"{program}\""),
+                    reason: format!("{}: the {what} {reason}", self.place(&at)),
                     remedy: match &self.document.install {
                         Some(install) => format!("install it: {install}"),
-                        None => "install it, or name another with --program".to_owned(),
+                        None => format!("install it, or {other}"),
                     },
                 });
             }

@@ -44,8 +44,9 @@ impl Problem {
 /// The JSON Schema of manifests: the table of all keys.
 pub(super) const SCHEMA: &str = include_str!("schema.json");
 
-/// Returns the first key of `table` that the schema does not have, and what to write instead.
-pub(super) fn unknown_key(table: &DeTable<'_>) -> Option<(Range<usize>, String)> {
+/// Returns the first key of `table` that the schema does not have, or whose value the schema does not allow, and what to
+/// write instead.
+pub(super) fn unfit_key(table: &DeTable<'_>) -> Option<(Range<usize>, String)> {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON, which a test reads");
     in_table(table, &schema, &schema)
 }
@@ -72,6 +73,9 @@ fn in_table(table: &DeTable<'_>, schema: &Value, root: &Value) -> Option<(Range<
                 format!("unknown key \"{name}\"{hint}; known here: {}", names.join(", ")),
             ));
         };
+        if let Some(problem) = misfit(name, value.get_ref(), of_key, root) {
+            return Some((value.span(), problem));
+        }
         let found = match value.get_ref() {
             DeValue::Table(table) => in_table(table, of_key, root),
             DeValue::Array(items) => resolved(of_key, root, false).and_then(|of_array| {
@@ -87,6 +91,75 @@ fn in_table(table: &DeTable<'_>, schema: &Value, root: &Value) -> Option<(Range<
         }
     }
     None
+}
+
+/// Says why the schema does not allow `value` for the key `name`; `None` if it does.
+fn misfit(name: &str, value: &DeValue<'_>, schema: &Value, root: &Value) -> Option<String> {
+    let ways = ways(schema, root);
+    if ways.iter().any(|way| fits(value, way)) {
+        return None;
+    }
+    let expected: Vec<String> = ways.iter().map(|way| expected(way)).collect();
+    let expected = expected.join(", or ");
+    Some(match value {
+        DeValue::Table(_) if ways.iter().all(|way| way["type"] == "array") => {
+            format!("write [[{name}]] in place of [{name}]: there may be several")
+        }
+        DeValue::String(text) => {
+            let words: Vec<&str> = ways.iter().flat_map(|way| words(way)).collect();
+            format!("{name} is \"{text}\"{}; expected {expected}", hint(nearest(text, &words)))
+        }
+        DeValue::Integer(number) => format!("{name} is {number}; expected {expected}"),
+        _ => format!("{name} is {}; expected {expected}", value.type_str()),
+    })
+}
+
+/// Returns the alternatives of a schema, without references.
+fn ways<'s>(schema: &'s Value, root: &'s Value) -> Vec<&'s Value> {
+    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
+        return ways(&root["$defs"][name], root);
+    }
+    match schema["anyOf"].as_array() {
+        Some(each) => each.iter().flat_map(|way| ways(way, root)).collect(),
+        None => vec![schema],
+    }
+}
+
+/// Returns the words that an alternative lists.
+fn words(way: &Value) -> impl Iterator<Item = &str> {
+    way["enum"].as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn fits(value: &DeValue<'_>, way: &Value) -> bool {
+    match value {
+        DeValue::String(text) => way["type"] == "string" || words(way).any(|word| word == text),
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix());
+            let within = |number: i64| {
+                way["minimum"].as_i64().is_none_or(|least| least <= number)
+                    && way["maximum"].as_i64().is_none_or(|most| number <= most)
+            };
+            way["type"] == "integer" && number.is_ok_and(within)
+        }
+        DeValue::Boolean(_) => way["type"] == "boolean",
+        DeValue::Array(_) => way["type"] == "array",
+        DeValue::Table(_) => way["type"] == "object",
+        DeValue::Float(_) | DeValue::Datetime(_) => false,
+    }
+}
+
+fn expected(way: &Value) -> String {
+    let listed: Vec<String> = words(way).map(|word| format!("\"{word}\"")).collect();
+    match (way["type"].as_str(), way["minimum"].as_i64(), way["maximum"].as_i64()) {
+        (Some("integer"), Some(least), Some(most)) => format!("a whole number from {least} to {most}"),
+        (Some("integer"), Some(least), None) => format!("a whole number, at least {least}"),
+        (Some("integer"), ..) => "a whole number".to_owned(),
+        (Some("array"), ..) => "a list".to_owned(),
+        (Some("object"), ..) => "a table".to_owned(),
+        (Some("boolean"), ..) => "true or false".to_owned(),
+        (Some(_), ..) => "a string".to_owned(),
+        (None, ..) => listed.join(" or "),
+    }
 }
 
 /// Follows a reference, and chooses the alternative that is a table or an array; `None` if there is none, which is a

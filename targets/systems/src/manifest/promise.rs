@@ -7,8 +7,6 @@ use super::document::{Document, Promises};
 
 /// The workloads whose promises are about messages; those of the others are about objects.
 const OF_MESSAGES: [&str; 3] = ["log", "queue", "table"];
-/// The workloads that promises are given for.
-pub(super) const WORKLOADS: [&str; 6] = ["register", "set", "counter", "log", "queue", "table"];
 
 /// The strongest promise to a workload: that of a manifest that says nothing.
 fn strongest(workload: &str) -> &'static str {
@@ -16,7 +14,7 @@ fn strongest(workload: &str) -> &'static str {
 }
 
 /// Returns the promise called `name`, if it is one that `workload` can have.
-pub(super) fn named(workload: &str, name: &str) -> Option<Promise> {
+fn named(workload: &str, name: &str) -> Option<Promise> {
     let promise = Promise::named(name)?;
     let of_messages = matches!(promise, Promise::Messages { .. });
     (of_messages == OF_MESSAGES.contains(&workload)).then_some(promise)

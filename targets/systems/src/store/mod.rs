@@ -50,6 +50,7 @@ impl Store {
                 summary: "our replicated key-value store, made to be broken (RESP: speaks to redis-cli)"
                     .to_owned(),
                 offer,
+                lacks: Vec::new(),
                 vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,
