@@ -19,7 +19,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Config, Box<dyn Error
     let (name, listen, peer_listen, data) =
         (next("NAME")?, next("LISTEN")?, next("PEER_LISTEN")?, next("DATA")?);
     let mut peers: Vec<Peer> = Vec::new();
-    let mut request = Request { mode: Some(mode), nodes: 1, ..Request::default() };
+    let mut request = Request { mode: Some(mode), ..Request::default() };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("missing a value after {arg}"));
         match arg.as_str() {
@@ -32,6 +32,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Config, Box<dyn Error
             _ => peers.push(arg.parse()?),
         }
     }
+    request.nodes = peers.len() + 1;
     let settings = offer().resolve("store", &request, None)?;
     let config = Config::new(name.parse()?, listen.parse()?, peer_listen.parse()?, data.into(), &settings)?;
     Ok(Config { peers, ..config })

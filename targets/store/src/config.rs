@@ -248,7 +248,7 @@ mod tests {
 
     fn config(mode: &str, options: &[(&str, &str)], bug: Option<&str>) -> Config {
         let request =
-            Request { mode: Some(mode.into()), bug: bug.map(str::to_owned), nodes: 1, ..Request::default() };
+            Request { mode: Some(mode.into()), bug: bug.map(str::to_owned), nodes: 5, ..Request::default() };
         let request = options.iter().fold(request, |request, (name, value)| request.with_option(name, value));
         let settings = offer().resolve("store", &request, None).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();

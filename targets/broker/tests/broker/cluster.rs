@@ -32,7 +32,7 @@ pub fn run_node(arguments: &str) {
     let mut words = arguments.split(' ');
     let mut next = || words.next().unwrap();
     let (name, listen, peer_listen, data) = (next(), next(), next(), next());
-    let mut request = Request { nodes: 1, ..Request::default() };
+    let mut request = Request::default();
     let mut peers: Vec<Peer> = Vec::new();
     for word in words {
         if let Some(bug) = word.strip_prefix("bug:") {
@@ -44,6 +44,7 @@ pub fn run_node(arguments: &str) {
             peers.push(word.parse().unwrap());
         }
     }
+    request.nodes = peers.len() + 1;
     let settings = offer().resolve("broker", &request, None).unwrap();
     let config = Config::new(
         name.parse().unwrap(),

@@ -27,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub fn run_node(arguments: &str) {
     let mut words = arguments.split(' ');
     let mut next = || words.next().unwrap();
-    let mut request = Request { mode: Some(next().to_owned()), nodes: 1, ..Request::default() };
+    let mut request = Request { mode: Some(next().to_owned()), ..Request::default() };
     let (name, listen, peer_listen, data) = (next(), next(), next(), next());
     let mut peers: Vec<Peer> = Vec::new();
     let mut clock = None;
@@ -43,6 +43,7 @@ pub fn run_node(arguments: &str) {
             peers.push(word.parse().unwrap());
         }
     }
+    request.nodes = peers.len() + 1;
     let settings = offer().resolve("store", &request, None).unwrap();
     let config = Config::new(
         name.parse().unwrap(),
