@@ -31,6 +31,13 @@ impl Promise {
     /// Writes are linearizable, reads may be old.
     pub const STALE_READS: Self = Self::Objects(Consistency::StaleReads);
 
+    /// The names of the promises about objects, strongest first.
+    pub const OF_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads"];
+
+    /// The names of the promises about messages, strongest first.
+    pub const OF_MESSAGES: &'static [&'static str] =
+        &["exactly-once", "at-least-once", "at-most-once", "best-effort"];
+
     /// Returns the promise called `name`, as the command line has it: `linearizable`, `stale-reads`, or a
     /// promise of delivery, which then applies both to stored and to consumed messages.
     #[must_use]
@@ -41,21 +48,6 @@ impl Promise {
             name => {
                 Delivery::named(name).map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
             }
-        }
-    }
-
-    /// Whether both are about objects, or both about messages.
-    #[must_use]
-    pub fn is_like(self, other: Self) -> bool {
-        std::mem::discriminant(&self) == std::mem::discriminant(&other)
-    }
-
-    /// Returns the names of the promises that are like `self`, for messages to users.
-    #[must_use]
-    pub fn names_like(self) -> &'static str {
-        match self {
-            Self::Objects(_) => "linearizable, stale-reads",
-            Self::Messages { .. } => "exactly-once, at-least-once, at-most-once, best-effort",
         }
     }
 

@@ -172,6 +172,9 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         ..Question::default()
     };
     let model = Workloads::known().model(name).map_err(Failure::usage)?;
+    if let Some(promise) = args.promise {
+        model.can_be_held_to(promise).map_err(Failure::usage)?;
+    }
     if args.consistency.is_some() && !TRANSACTIONS.contains(&name) {
         let error = anyhow::anyhow!("--consistency is about transactions, and {name} has none");
         return Err(

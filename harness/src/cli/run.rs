@@ -365,13 +365,8 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
     plan.validate().map_err(Failure::usage)?;
     workload.validate(&plan.workload.options, plan.concurrency).map_err(Failure::usage)?;
     let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
-    let promised = deployment.promise(workload.name());
-    if let Some(held_to) = plan.promise.filter(|held_to| !held_to.is_like(promised)) {
-        return Err(Failure::usage(anyhow::anyhow!(
-            "the workload {} cannot be held to {held_to}; it can be held to: {}",
-            workload.name(),
-            promised.names_like()
-        )));
+    if let Some(promise) = plan.promise {
+        workload.can_be_held_to(promise).map_err(Failure::usage)?;
     }
     plan.schedule = match &args.schedule {
         Some(path) => read_schedule(path)?,

@@ -78,8 +78,9 @@ pub enum WordError {
     Concurrency(String),
     /// Not a promise.
     #[error(
-        "\"{0}\" is not a promise: write linearizable or stale-reads, or exactly-once, at-least-once, at-most-once or \
-         best-effort"
+        "\"{0}\" is not a promise: write one of {objects}, or of {messages}",
+        objects = Promise::OF_OBJECTS.join(", "),
+        messages = Promise::OF_MESSAGES.join(", ")
     )]
     Promise(String),
     /// No option.

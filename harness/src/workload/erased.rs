@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::Payload;
+use duress_history::{Payload, Promise};
 use duress_targets::Setup;
 use serde_json::Value;
 
@@ -24,6 +24,21 @@ pub trait Model: Send + Sync {
 
     /// Returns the content of its histories, in one line.
     fn holds(&self) -> &'static str;
+
+    /// Returns the names of the promises that its histories can be held to; none if only one answer is right.
+    fn promises(&self) -> &'static [&'static str];
+
+    /// Checks that its histories can be held to `promise`.
+    ///
+    /// # Errors
+    /// [`PromiseError`], with the promises that they can be held to.
+    fn can_be_held_to(&self, promise: Promise) -> Result<(), PromiseError> {
+        let known = self.promises();
+        match known.iter().any(|name| Promise::named(name) == Some(promise)) {
+            true => Ok(()),
+            false => Err(PromiseError { name: self.name(), promise, known }),
+        }
+    }
 
     /// Checks the history in `recording`; questions undecided after `limit`, or when the program is asked to
     /// end, are unknown.
@@ -79,6 +94,22 @@ pub trait Workload: Model {
     fn judge(&self, run: &RecordedRun<'_>) -> Result<Judged, JudgeError>;
 }
 
+/// A promise that is not about the operations of a workload or model.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} cannot be held to {promise}; {}", known_promises(known))]
+pub struct PromiseError {
+    name: &'static str,
+    promise: Promise,
+    known: &'static [&'static str],
+}
+
+fn known_promises(known: &[&str]) -> String {
+    match known {
+        [] => "it takes no promise".to_owned(),
+        known => format!("it can be held to: {}", known.join(", ")),
+    }
+}
+
 /// Options that a workload cannot use.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
@@ -119,6 +150,10 @@ impl<K: Kind> Model for Erased<K> {
 
     fn holds(&self) -> &'static str {
         K::DESCRIPTION.lines().next().unwrap_or_default()
+    }
+
+    fn promises(&self) -> &'static [&'static str] {
+        K::PROMISES
     }
 
     fn check(

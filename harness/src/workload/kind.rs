@@ -28,6 +28,8 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     const NAME: &'static str;
     /// The operations, the end of a run, and the check: a few lines.
     const DESCRIPTION: &'static str;
+    /// The names of the promises that its histories can be held to.
+    const PROMISES: &'static [&'static str];
     /// Its options on the command line.
     const OPTIONS: &'static [WorkloadOption];
     /// How long the final phase may take if the run is not broken.

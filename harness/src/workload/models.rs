@@ -27,6 +27,7 @@ use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
 pub struct Foreign {
     name: &'static str,
     holds: &'static str,
+    promises: &'static [&'static str],
     check: fn(&Foreign, &Recording, &Question, Duration) -> Result<Judgement, JudgeError>,
 }
 
@@ -35,6 +36,7 @@ pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "cas-register",
         holds: "one register, or one for each `key`: read, write and compare-and-set, values bare",
+        promises: &[],
         check: |model, recording, question, limit| {
             recording.read::<CasRegister>()?.judged(limit, |operations, interrupt| {
                 let report = check_cas_register(operations, &question.assumed, &Budget::default(), interrupt);
@@ -45,6 +47,7 @@ pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "mutex",
         holds: "locks: acquire and release",
+        promises: &[],
         check: |model, recording, _, limit| {
             recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
                 linearizability(check_mutex(operations, &Budget::default(), interrupt), model.name)
@@ -54,16 +57,19 @@ pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "owned-mutex",
         holds: "locks that only the process that acquired them may release",
+        promises: &[],
         check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Refused, limit),
     },
     Foreign {
         name: "reentrant-mutex",
         holds: "the same, and their owner may acquire them again",
+        promises: &[],
         check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Allowed, limit),
     },
     Foreign {
         name: "kv-append",
         holds: "strings by key: put, append and get",
+        promises: &[],
         check: |model, recording, _, limit| {
             recording.read::<KvAppend>()?.judged(limit, |operations, interrupt| {
                 linearizability(check_kv_append(operations, &Budget::default(), interrupt), model.name)
@@ -73,6 +79,7 @@ pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "total-queue",
         holds: "a queue without an order: enqueue, dequeue and drain",
+        promises: Promise::OF_MESSAGES,
         check: |model, recording, question, limit| {
             // As in Jepsen: repeated values are only counted, unless the promise demands more.
             let promise = match question.promise {
@@ -88,26 +95,31 @@ pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "fifo-queue",
         holds: "a queue: enqueue and dequeue, the first element in is the first out",
+        promises: &[],
         check: |model, recording, _, limit| queue(model, recording, Order::Fifo, limit),
     },
     Foreign {
         name: "stack",
         holds: "a stack: push and pop, the last element in is the first out",
+        promises: &[],
         check: |model, recording, _, limit| queue(model, recording, Order::Lifo, limit),
     },
     Foreign {
         name: "priority-queue",
         holds: "a priority queue: enqueue and dequeue, the least element is the first out",
+        promises: &[],
         check: |model, recording, _, limit| queue(model, recording, Order::Least, limit),
     },
     Foreign {
         name: "unordered-queue",
         holds: "a bag: enqueue and dequeue, in any order",
+        promises: &[],
         check: |model, recording, _, limit| queue(model, recording, Order::Any, limit),
     },
     Foreign {
         name: "list-append",
         holds: "transactions on lists by key: append, and read of the whole list",
+        promises: &[],
         check: |model, recording, question, limit| {
             recording.read::<ListAppend>()?.judged(limit, |operations, interrupt| {
                 let report = check_list_append(operations, question.consistency, interrupt);
@@ -118,6 +130,7 @@ pub const FOREIGN: [Foreign; 12] = [
     Foreign {
         name: "rw-register",
         holds: "transactions on registers by key: read and write, each value written once",
+        promises: &[],
         check: |model, recording, question, limit| {
             recording.read::<RwRegister>()?.judged(limit, |operations, interrupt| {
                 let promise = question.consistency;
@@ -160,6 +173,10 @@ impl Model for Foreign {
 
     fn holds(&self) -> &'static str {
         self.holds
+    }
+
+    fn promises(&self) -> &'static [&'static str] {
+        self.promises
     }
 
     fn check(

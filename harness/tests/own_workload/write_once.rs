@@ -54,6 +54,7 @@ impl Kind for WriteOnce {
 
     const NAME: &'static str = "write-once";
     const DESCRIPTION: &'static str = "writes each key once\nChecked: is each key linearizable?";
+    const PROMISES: &'static [&'static str] = &["linearizable"];
     const OPTIONS: &'static [WorkloadOption] =
         &[WorkloadOption::number("readers", "readers", "how often each key is read")];
     const FINISH: Duration = Duration::from_secs(5);

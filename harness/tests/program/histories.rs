@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("a_lock_has_its_owner", a_lock_has_its_owner),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
+    ("promises_of_other_operations_are_refused", promises_of_other_operations_are_refused),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
     ("what_others_record_is_checked_as_they_mean_it", what_others_record_is_checked_as_they_mean_it),
     ("what_is_assumed_decides", what_is_assumed_decides),
@@ -219,6 +220,20 @@ fn refused(stage: &Stage, line: &str, what: &str, word: &str) {
     assert!(error.contains(word), "{what}: \"{word}\" is not in {run}");
     assert!(error.contains(line.split_whitespace().nth(1).unwrap()), "{what}: no file is named in {run}");
     assert_eq!(run.stdout, "", "{what}");
+}
+
+fn promises_of_other_operations_are_refused() {
+    let stage = Stage::set();
+    stage.write("history.jsonl", GOOD);
+    for (line, words) in [
+        ("--promise exactly-once", "it can be held to: linearizable, stale-reads"),
+        ("--model log --promise stale-reads", "exactly-once, at-least-once"),
+        ("--model mutex --promise stale-reads", "it takes no promise"),
+        ("--promise stale", "\"stale\" is not a promise"),
+    ] {
+        let run = stage.run(&format!("check history.jsonl {line}"), PATIENCE).exits(254);
+        assert!(run.one_error().contains(words), "{run}");
+    }
 }
 
 fn other_formats_get_the_same_answer() {

@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::Operation;
 use duress_history::log::Log;
 use duress_history::recorder::RecordError;
+use duress_history::{Operation, Promise};
 use duress_targets::Setup;
 
 pub use self::options::LogOptions;
@@ -35,6 +35,7 @@ sends to the partitions of topics, and polls by consumers that come and go
 Each value is sent once. Processes consume now by assignment, from the beginning or where they were, now as members of a
 group; they seek, commit, and die without a word. At the end every partition is polled from its beginning to its end.
 Checked: is every acknowledged message in its partition, once, in its place, for every reader?";
+    const PROMISES: &'static [&'static str] = Promise::OF_MESSAGES;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(40);
 

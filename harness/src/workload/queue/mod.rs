@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::Operation;
 use duress_history::log::Log;
 use duress_history::recorder::RecordError;
+use duress_history::{Operation, Promise};
 use duress_targets::Setup;
 
 pub use self::options::QueueOptions;
@@ -36,6 +36,7 @@ messages that one group of consumers works off
 Half of the processes send, the others are the group; its members die and are replaced. At the end the group consumes
 until it has committed every message, and every partition is polled from its beginning to its end.
 Checked: is every acknowledged message given to a member of the group, and how often?";
+    const PROMISES: &'static [&'static str] = Promise::OF_MESSAGES;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(60);
 

@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::Operation;
 use duress_history::recorder::RecordError;
 use duress_history::register::Register;
+use duress_history::{Operation, Promise};
 
 pub use self::options::RegisterOptions;
 
@@ -33,6 +33,7 @@ reads, writes and compare-and-sets over many keys
 Each value written to a key is unique; a key is left for a fresh one after --operations-per-key operations; at the end
 every key is read once more through every node.
 Checked: does each key keep what the system promises: is it linearizable, or are its writes, and do the replicas agree?";
+    const PROMISES: &'static [&'static str] = Promise::OF_OBJECTS;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;

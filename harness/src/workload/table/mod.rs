@@ -9,9 +9,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use duress_history::Operation;
 use duress_history::recorder::RecordError;
 use duress_history::table::Table;
+use duress_history::{Operation, Promise};
 use duress_targets::{Keeps, Setup, TABLE_TOPIC, Topic};
 
 pub use self::options::TableOptions;
@@ -34,6 +34,7 @@ impl Kind for TableOptions {
 a compacted log: puts and deletes of keys, and reads of the remaining records
 At the end the log is read to its end.
 Checked: do the remaining records give the table of the whole log?";
+    const PROMISES: &'static [&'static str] = Promise::OF_MESSAGES;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(40);
 
