@@ -18,13 +18,18 @@ mod report;
 mod trial;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use duress_arena::disk::DiskError;
-use duress_arena::disk::crash::BuildError;
-use duress_arena::{Arena, ArenaError, ArenaSpec, ControlError, HostSpec, PortKind, SpawnError, TmpfsError};
+use duress_arena::disk::crash::{BuildError, Recording};
+use duress_arena::{
+    Arena, ArenaError, ArenaSpec, ControlError, HostSpec, NodeProcess, PortKind, SpawnError, TmpfsError,
+};
 use duress_history::{NodeId, Payload};
 use duress_targets::{Client, ClientError, Deployment, LaunchError, NodeFiles, NotReady, Seat};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
 
 pub use data::Vocabulary;
 pub use report::{Failing, Report};
@@ -33,8 +38,8 @@ pub use trial::Finding;
 use crate::plan::hosts;
 use crate::record::folder::{FolderError, RunFolder};
 
-/// How long a node may take to come up, whatever is on its disk.
-const READY_MAX: Duration = Duration::from_secs(20);
+/// The least time that a node has to come up, whatever is on its disk.
+const READY_MIN: Duration = Duration::from_secs(20);
 /// How long one request for its readiness may take.
 const ATTEMPT: Duration = Duration::from_secs(1);
 /// The pause before the next such request.
@@ -91,8 +96,11 @@ pub enum ExploreError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The node did not come up on an empty disk.
-    #[error("the node did not come up on an empty disk")]
-    NotReady(#[source] NotReady),
+    #[error("on an empty disk, {0}")]
+    NotUp(Finding),
+    /// The node could not be prepared for the first write.
+    #[error("cannot prepare the node")]
+    Prepare(#[source] NotReady),
     /// A write of the recorded run was not acknowledged.
     #[error("write {number} was not acknowledged, although there was no fault: {cause}")]
     Write {
@@ -101,6 +109,9 @@ pub enum ExploreError {
         /// The error that the client received.
         cause: String,
     },
+    /// Signals cannot be received.
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
     /// The runtime could not be started.
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
@@ -127,9 +138,56 @@ impl Stage {
         self.deployment.clients().client(seat)
     }
 
-    fn start(&self) -> Result<duress_arena::NodeProcess, ExploreError> {
+    /// Returns how long the node may take to come up, whatever is on its disk, and to answer.
+    fn patience(&self) -> Duration {
+        self.deployment.ready_bound().max(READY_MIN)
+    }
+
+    /// Waits until the node is ready; returns its failure if it ends or takes too long.
+    async fn come_up(&self, process: &mut NodeProcess) -> Result<Option<Finding>, ExploreError> {
+        let within = self.patience();
+        let end = Instant::now() + within;
+        loop {
+            let ready = self.deployment.ready(&self.node, self.host("c1").as_ref(), ATTEMPT).await;
+            let Err(error) = ready else { return Ok(None) };
+            if let Some(status) = process.try_wait()? {
+                return Ok(Some(Finding::Ended(status)));
+            }
+            if Instant::now() >= end {
+                return Ok(Some(Finding::NotUp { within, error: error.to_string() }));
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    fn start(&self) -> Result<NodeProcess, ExploreError> {
         let spec = self.deployment.process(&self.node, &self.files)?;
         Ok(self.host(self.node.as_str()).spawn(&spec)?)
+    }
+}
+
+/// Requests to end early: the signals SIGINT and SIGTERM.
+struct Stop {
+    signals: [Signal; 2],
+    asked: bool,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        Ok(Self { signals, asked: false })
+    }
+
+    /// Returns the result of `work`; `None` if a request comes first.
+    async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let [interrupt, terminate] = &mut self.signals;
+        tokio::select! {
+            result = work => return Some(result),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        self.asked = true;
+        None
     }
 }
 
@@ -159,18 +217,27 @@ pub fn explore(
         let (stdout, stderr) = (home.join("stdout.log"), home.join("stderr.log"));
         let files = NodeFiles { data: folder.data(&node), stdout, stderr };
         let stage = Stage { arena, deployment, node, files, vocabulary };
-        let recording = recording::record(&stage, folder, exploration.writes).await?;
+        let mut stop = Stop::new().map_err(ExploreError::Signals)?;
+        let recording = match stop.unless(recording::record(&stage, folder, exploration.writes)).await {
+            Some(recording) => recording?,
+            None => return Ok(Report::of(&Recording::default())),
+        };
         let mut report = Report::of(&recording);
         duress_arena::mount_tmpfs(&stage.files.data)?;
-        let began = Instant::now();
+        let end = Instant::now() + exploration.limit;
         // A crash while the node is set up for the first time is left out: an operator sets it up again.
         let states = recording.states(exploration.each).filter(|state| state.begun > 0);
         for (number, state) in (1..).zip(states) {
-            if began.elapsed() >= exploration.limit || report.failing.len() >= FAILING_MAX {
+            report.bounded += u64::from(state.bounded);
+            if stop.asked || Instant::now() >= end || report.failing.len() >= FAILING_MAX {
                 report.untried += 1;
                 continue;
             }
-            if let Some(finding) = trial::try_state(&stage, &state).await? {
+            let Some(finding) = stop.unless(trial::try_state(&stage, &state)).await else {
+                report.untried += 1;
+                continue;
+            };
+            if let Some(finding) = finding? {
                 let kept = folder.file(&format!("state-{number}"));
                 folder.make(&kept)?;
                 state.build(&kept)?;

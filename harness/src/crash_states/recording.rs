@@ -2,10 +2,8 @@
 
 use duress_arena::disk::crash::{Mark, Recording};
 use duress_arena::disk::{DiskOptions, FaultDisk};
-use duress_targets::NotReady;
-use tokio::time::{Instant, sleep};
 
-use super::{ATTEMPT, ExploreError, KILL_MAX, READY_MAX, RETRY, Stage};
+use super::{ExploreError, KILL_MAX, Stage};
 use crate::record::folder::RunFolder;
 
 /// Runs the node on an empty disk, does `writes` writes, kills the node, and returns the operations on the disk.
@@ -21,10 +19,12 @@ pub(super) async fn record(
     let disk = FaultDisk::mount(&stage.files.data, &backing, DiskOptions::new(0))?;
     disk.record();
     let mut process = stage.start()?;
-    await_ready(stage).await.map_err(ExploreError::NotReady)?;
+    if let Some(finding) = stage.come_up(&mut process).await? {
+        return Err(ExploreError::NotUp(finding));
+    }
     let setup = stage.vocabulary.setup();
     let place = stage.host("c1").as_ref();
-    stage.deployment.prepare(&setup, place, READY_MAX).await.map_err(ExploreError::NotReady)?;
+    stage.deployment.prepare(&setup, place, stage.patience()).await.map_err(ExploreError::Prepare)?;
     let mut data = stage.vocabulary.open(stage)?;
     for number in 1..=writes {
         disk.mark(Mark::Begun(number));
@@ -35,16 +35,4 @@ pub(super) async fn record(
     let recording = disk.take_recording().unwrap_or_default();
     disk.close()?;
     Ok(recording)
-}
-
-async fn await_ready(stage: &Stage) -> Result<(), NotReady> {
-    let end = Instant::now() + READY_MAX;
-    loop {
-        let place = stage.host("c1").as_ref();
-        match stage.deployment.ready(&stage.node, place, ATTEMPT).await {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() >= end => return Err(error),
-            Err(_) => sleep(RETRY).await,
-        }
-    }
 }

@@ -48,6 +48,8 @@ pub struct Report {
     pub tried: u64,
     /// States that were not tried, because time was over or enough states had failed.
     pub untried: u64,
+    /// The number of moments of a crash that may leave more states than were listed.
+    pub bounded: u64,
     /// The states on which the node failed.
     pub failing: Vec<Failing>,
 }
@@ -57,7 +59,7 @@ impl Report {
     #[must_use]
     pub fn of(recording: &Recording) -> Self {
         let (operations, syncs) = (recording.operations(), recording.syncs());
-        Self { operations, syncs, tried: 0, untried: 0, failing: Vec::new() }
+        Self { operations, syncs, tried: 0, untried: 0, bounded: 0, failing: Vec::new() }
     }
 
     /// Returns the exit code.
@@ -74,9 +76,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operations, syncs, tried, untried, failing } = self;
+        let Self { operations, syncs, tried, untried, bounded, failing } = self;
         let verdict = match self.exit() {
-            Exit::Valid => "VALID: on every state, the node came up and had the writes it had acknowledged",
+            Exit::Valid => {
+                "VALID: on every state that was listed, the node came up and had the writes it had acknowledged"
+            }
             Exit::Anomaly => "INVALID: the node failed on a state that a crash may leave",
             Exit::Unknown => "UNKNOWN: no anomaly was found, but not every state was tried",
             _ => "BROKEN: nothing was recorded, so nothing is proved",
@@ -86,6 +90,9 @@ impl fmt::Display for Report {
             f,
             "{operations} operations on the disk, {syncs} of them syncs; {tried} states tried, {untried} not tried"
         )?;
+        if *bounded > 0 {
+            writeln!(f, "{bounded} moments of a crash may leave more states than were listed (--each)")?;
+        }
         for failing in failing {
             writeln!(
                 f,

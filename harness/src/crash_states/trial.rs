@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use duress_arena::NodeProcess;
 use duress_arena::disk::crash::CrashState;
@@ -12,15 +13,20 @@ use duress_history::Scalar;
 use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 
-use super::{ATTEMPT, ExploreError, KILL_MAX, READY_MAX, RETRY, Stage};
+use super::{ExploreError, KILL_MAX, RETRY, Stage};
 
 /// The failure of a node that was started on a crash state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// It ended.
     Ended(ExitStatus),
-    /// It did not become ready, or did not answer; the last error.
-    NotUp(String),
+    /// It did not become ready, or did not answer.
+    NotUp {
+        /// The time that it had.
+        within: Duration,
+        /// The last error.
+        error: String,
+    },
     /// A key lacks its last acknowledged write.
     Lost {
         /// The key.
@@ -59,8 +65,8 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended(status) => write!(f, "the node does not come up: it ended with {status}"),
-            Self::NotUp(said) => {
-                write!(f, "the node does not come up within {} s: {said}", READY_MAX.as_secs())
+            Self::NotUp { within, error } => {
+                write!(f, "the node does not answer within {} s: {error}", within.as_secs())
             }
             Self::Lost { key, acknowledged, read } => {
                 let read = read.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
@@ -103,24 +109,17 @@ async fn look(
     state: &CrashState,
     process: &mut NodeProcess,
 ) -> Result<Option<Finding>, ExploreError> {
-    let end = Instant::now() + READY_MAX;
-    loop {
-        let place = stage.host("c1").as_ref();
-        match stage.deployment.ready(&stage.node, place, ATTEMPT).await {
-            Ok(()) => break,
-            Err(error) if Instant::now() >= end => return Ok(Some(Finding::NotUp(error.to_string()))),
-            Err(_) => {}
-        }
-        if let Some(status) = process.try_wait()? {
-            return Ok(Some(Finding::Ended(status)));
-        }
-        sleep(RETRY).await;
+    if let Some(finding) = stage.come_up(process).await? {
+        return Ok(Some(finding));
     }
+    let end = Instant::now() + stage.patience();
     let mut data = stage.vocabulary.open(stage)?;
     loop {
         match data.compare(state.acknowledged, state.begun).await {
             Ok(finding) => return Ok(finding),
-            Err(error) if Instant::now() >= end => return Ok(Some(Finding::NotUp(error))),
+            Err(error) if Instant::now() >= end => {
+                return Ok(Some(Finding::NotUp { within: stage.patience(), error }));
+            }
             Err(_) => sleep(RETRY).await,
         }
     }

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use duress_testing::{Missing, Need};
+use nix::sys::signal::Signal;
 
 use crate::TestIfAllowed;
-use crate::stage::{Finished, Stage};
+use crate::stage::{Finished, Stage, wait_until};
 
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("what_was_acknowledged_too_early_is_missing", what_was_acknowledged_too_early_is_missing),
     ("a_correct_node_survives_every_state", a_correct_node_survives_every_state),
+    ("an_interrupted_exploration_reports_what_it_tried", an_interrupted_exploration_reports_what_it_tried),
     ("states_that_were_not_tried_are_no_pass", states_that_were_not_tried_are_no_pass),
 ];
 
@@ -61,6 +63,31 @@ fn a_correct_node_survives_every_state() -> Result<(), Missing> {
         let run = explored(&stage, &format!("{target} --writes 3 --each 4"))?.exits(0);
         assert!(run.stdout.starts_with("VALID: ") && run.stdout.contains(" 0 not tried"), "{run}");
     }
+    Ok(())
+}
+
+fn an_interrupted_exploration_reports_what_it_tried() -> Result<(), Missing> {
+    let stage = Stage::set();
+    let exploring = stage.start(stage.duress("crash-states store --writes 200"));
+    // The node writes into its own output when it is started on the first state.
+    let starts = || {
+        let runs = stage.path().join("runs/crash-states-store-raft/latest/nodes/n1/stderr.log");
+        fs::read_to_string(runs).unwrap_or_default().matches("serving").count()
+    };
+    let refused = || exploring.stderr().contains("/dev/fuse");
+    wait_until("the node was started on a state", PATIENCE, || starts() > 2 || refused());
+    if !refused() {
+        exploring.signal(Signal::SIGINT);
+    }
+    let run = exploring.wait(PATIENCE);
+    if run.code() == 3 && run.stderr.contains("/dev/fuse") {
+        return Err(Missing::new(Need::Fuse, run.stderr));
+    }
+    let run = run.exits(2);
+    assert!(run.stdout.starts_with("UNKNOWN: "), "{run}");
+    let report = json(&stage.path().join("runs/crash-states-store-raft/latest/crash-states.json"));
+    assert!(report["tried"].as_u64() > Some(0) && report["untried"].as_u64() > Some(0), "{report}");
+    stage.assert_vanished();
     Ok(())
 }
 

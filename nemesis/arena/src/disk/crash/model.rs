@@ -236,6 +236,8 @@ pub struct CrashState {
     pub begun: u64,
     /// The number of requests that were certainly acknowledged by then.
     pub acknowledged: u64,
+    /// Whether it is the last state that is listed of a moment that may have more.
+    pub bounded: bool,
     /// The unsynced data that survived.
     pub survivors: Survivors,
     image: Image,
@@ -286,7 +288,7 @@ impl<'a> States<'a> {
         let mut found = 0;
         for choice in choices(changes_unsynced) {
             if found >= self.each {
-                return;
+                return self.bound();
             }
             let (model, unsynced) = committed.entry(choice.changes).or_insert_with(|| {
                 let mut model = self.model.clone();
@@ -296,7 +298,7 @@ impl<'a> States<'a> {
             });
             for kept in choice.blocks.sets(unsynced.len()) {
                 if found >= self.each {
-                    return;
+                    return self.bound();
                 }
                 let image = model.image_with(kept.iter().map(|at| &unsynced[*at]));
                 if !self.seen.insert((image.fingerprint(), self.begun, self.acknowledged)) {
@@ -313,10 +315,18 @@ impl<'a> States<'a> {
                     operations: self.operations,
                     begun: self.begun,
                     acknowledged: self.acknowledged,
+                    bounded: false,
                     survivors,
                     image,
                 });
             }
+        }
+    }
+
+    /// The present moment has more states than are listed.
+    fn bound(&mut self) {
+        if let Some(state) = self.ready.back_mut() {
+            state.bounded = true;
         }
     }
 }
@@ -549,6 +559,8 @@ mod tests {
             let states = recording.states(each);
             states.map(|state| (state.operations, state.begun, state.acknowledged)).collect::<Vec<_>>()
         };
+        let bounded = |each: usize| recording.states(each).filter(|state| state.bounded).count();
+        assert_eq!((bounded(2), bounded(usize::MAX)), (2, 0));
         assert_eq!(numbers(2), [(4, 1, 0), (4, 1, 0), (5, 1, 1), (6, 2, 1), (6, 2, 1)]);
         let all = numbers(usize::MAX);
         assert!(all.len() > 5);
