@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 pub const TESTS_WITHOUT_CLUSTERS: &[Test] = &[
+    ("the_scenario_of_a_bug_lends_nothing_to_a_hunt", the_scenario_of_a_bug_lends_nothing_to_a_hunt),
     ("runs_are_the_same_whenever_they_are_listed", runs_are_the_same_whenever_they_are_listed),
     ("what_cannot_be_hunted_or_shrunk_is_said", what_cannot_be_hunted_or_shrunk_is_said),
 ];
@@ -60,6 +61,20 @@ fn a_quiet_hunt_goes_on_where_it_was() {
     assert!(!again.stderr.contains("\n1: ") && again.stderr.contains("\n2: quiet"), "{again}");
     assert!(again.stdout.contains("2 runs, "), "{again}");
     stage.assert_vanished();
+}
+
+/// A hunt for a bug must find it without the settings of the run that is known to find it.
+fn the_scenario_of_a_bug_lends_nothing_to_a_hunt() {
+    let stage = Stage::set();
+    let snapshots = |line: &str| {
+        let plan = stage.run(&format!("{line} --dry-run"), PATIENCE).exits(0).stdout;
+        let plan: Value = serde_json::from_str(&plan).unwrap();
+        plan["settings"]["options"]["snapshot_every"].as_str().unwrap().to_owned()
+    };
+    let run = "run store --bug snapshot-lacks-last-batch";
+    assert_eq!((snapshots(run), snapshots(&format!("{run} --no-scenario"))), ("20".into(), "5000".into()));
+    let listed = stage.run("hunt store --bug snapshot-lacks-last-batch --seed 1 --list 5", PATIENCE).exits(0);
+    assert_eq!(listed.stdout.matches(" --no-scenario ").count(), 5, "{listed}");
 }
 
 fn runs_are_the_same_whenever_they_are_listed() {

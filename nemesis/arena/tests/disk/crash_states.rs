@@ -56,7 +56,7 @@ fn step(root: &Path, random: &mut ChaCha8Rng) -> std::io::Result<()> {
 }
 
 fn power_losses() -> Result<(), Failed> {
-    for seed in 0..u64::from(number("DURESS_DISK_ROUNDS", 40)) {
+    for seed in 0..u64::from(number("DURESS_DISK_ROUNDS", 80)) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let stage = Stage::with(DiskOptions::new(seed));
         stage.disk().record();
