@@ -104,7 +104,7 @@ pub enum Copying {
     On,
 }
 
-/// What was read of a history, whichever format it had.
+/// A copy of a history, the same for each format that it may be read from.
 #[derive(Clone, Debug)]
 pub struct HistoryCopy {
     /// Its events as our JSON lines, by index.

@@ -227,7 +227,7 @@ pub struct Embedded {
     tiles: String,
     /// The operations.
     columns: Columns,
-    /// What only a run has.
+    /// The sections that need the record of a run; empty for a history alone.
     of_run: Option<EmbeddedRun>,
 }
 
