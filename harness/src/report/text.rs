@@ -152,13 +152,13 @@ impl RunReport {
         if !hidden.is_empty() {
             writeln!(
                 f,
-                "{} were hidden by others as they began or healed, so that one of the two is not proven",
+                "hidden by others as they began or healed, so that one of the two is not proven: {}",
                 hidden.len()
             )?;
         }
         let skipped = self.record.faults.len() - injected().count();
         if skipped > 0 {
-            writeln!(f, "{skipped} more did not begin, and were not exercised: each says why")?;
+            writeln!(f, "did not begin, and not exercised therefore: {skipped} more; each says why")?;
         }
         if let Some(sentence) = takeovers(&self.record.faults) {
             writeln!(f, "{sentence}")?;
