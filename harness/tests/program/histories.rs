@@ -229,7 +229,6 @@ fn promises_of_other_operations_are_refused() {
         ("--promise exactly-once", "it can be held to: linearizable, stale-reads"),
         ("--model log --promise stale-reads", "exactly-once, at-least-once"),
         ("--model mutex --promise stale-reads", "it takes no promise"),
-        ("--promise stale", "\"stale\" is not a promise"),
     ] {
         let run = stage.run(&format!("check history.jsonl {line}"), PATIENCE).exits(254);
         assert!(run.one_error().contains(words), "{run}");

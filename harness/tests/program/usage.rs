@@ -46,6 +46,7 @@ fn what_is_unknown_is_named() {
     refused("run", &["required"]);
     refused("check", &["required"]);
     refused("check history.jsonl --model nosuch", &["'nosuch'", "--model"]);
+    refused("check history.jsonl --promise stale", &["\"stale\" is not a promise", "linearizable"]);
 }
 
 fn what_is_out_of_range_is_named() {
