@@ -19,7 +19,7 @@ use super::value::{find, word};
 use crate::deployment::{NodeStatus, Role};
 use crate::http::HttpConnection;
 use crate::outcome::{CauseKind, RequestError};
-use crate::place::{self, ClientProgram, Place};
+use crate::place::{self, ClientProgram, Group, Place};
 use crate::topology::NodeFiles;
 
 /// The end of a node's output that is searched for a line.
@@ -152,7 +152,7 @@ async fn page(asked: &Asked<'_>, page: &Page, deadline: Instant) -> Result<Strin
 /// Runs a command where `asked` is asked from, and returns its standard output.
 ///
 /// # Errors
-/// A definite [`RequestError`], when it does not end well within `deadline`.
+/// A definite [`RequestError`], when it does not end well within `deadline`; it is then killed, with all that it started.
 pub(super) async fn run(
     asked: &Asked<'_>,
     words: &[String],
@@ -163,11 +163,17 @@ pub(super) async fn run(
     let shown = program.display().to_string();
     let cwd = Some(asked.scene.folder.to_owned());
     let program = ClientProgram { program, args, env: Vec::new(), cwd };
-    let mut child =
+    let child =
         asked.from.spawn(&program).map_err(|error| failed(format!("cannot start {shown}: {error}")))?;
+    let mut group = Group(child);
+    let Group(child) = &mut group;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     drop(child.stdin.take());
-    let ended = async { tokio::join!(all(stdout), all(stderr), child.wait()) };
+    // Waited for last: until then the group can be killed, and no other process has its number.
+    let ended = async {
+        let (output, errors) = tokio::join!(all(stdout), all(stderr));
+        (output, errors, child.wait().await)
+    };
     let Ok((output, errors, status)) = timeout_at(deadline, ended).await else {
         return Err(failed(format!("{shown} did not end in time")));
     };
@@ -185,7 +191,7 @@ pub(super) async fn run(
 async fn all(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut pipe) = pipe else { return String::new() };
     let mut bytes = Vec::new();
-    // What could not be read is missing in the text, which says nothing then.
+    // A pipe that breaks ends the text there, and the command's status decides.
     let _ = (&mut pipe).take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&bytes).into_owned()
