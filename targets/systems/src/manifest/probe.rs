@@ -1,7 +1,7 @@
 //! Questions to a node: is it ready, which role has it.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Asked<'_> {
     }
 }
 
-/// Whether a node is ready; the failure comes with what was tried.
+/// Asks whether a node is ready; a failure comes with the attempt that failed.
 pub(super) async fn ready(
     ready: &Ready,
     asked: &Asked<'_>,
@@ -68,10 +68,10 @@ pub(super) async fn ready(
         let output = output.map_err(|error| ("the command that says whether it is ready", error))?;
         contains(&output).map_err(|error| ("reading the command's output", error))?;
     }
-    if let Some(line) = &ready.log
-        && !log(asked).iter().any(|text| text.contains(line.as_str()))
+    if let Some(part) = &ready.log
+        && !has_written(asked, part)
     {
-        return Err(("reading its output", lacks(line)));
+        return Err(("reading its output", lacks(part)));
     }
     Ok(())
 }
@@ -195,6 +195,16 @@ async fn all(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let _ = (&mut pipe).take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether a line of a node's output contains `part`. All of the output is searched, from its beginning: a node that writes
+/// much must not stop being ready when the line is long ago.
+fn has_written(asked: &Asked<'_>, part: &str) -> bool {
+    let Some(files) = asked.files else { return false };
+    [&files.stdout, &files.stderr].into_iter().filter_map(|path| File::open(path).ok()).any(|file| {
+        let mut lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+        lines.any(|line| String::from_utf8_lossy(&line).contains(part))
+    })
 }
 
 /// Returns the latest lines of a node's output.
