@@ -71,7 +71,7 @@ pub enum WorldError {
     Crashed {
         /// The node, and how it ended.
         crash: Crash,
-        /// Of its output, and where the rest is.
+        /// The end of its output, and the file that has the rest.
         output: String,
     },
     /// A node did not get ready.
@@ -81,7 +81,7 @@ pub enum WorldError {
         node: NodeId,
         /// The time that it had.
         bound: Duration,
-        /// Of its output, and where the rest is.
+        /// The end of its output, and the file that has the rest.
         output: String,
         /// Its last error.
         last: Box<NotReady>,
