@@ -1,4 +1,4 @@
-//! What `duress try` shows: each step of a run without faults, and what to mend.
+//! `duress try`: shows each step of a run without faults, and what to mend.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -20,10 +20,10 @@ use crate::cli::output::{print, tell};
 use crate::record::folder::RunFolder;
 use crate::run::observer::{Observation, load};
 
-/// Errors of one kind are not worth a word where they are fewer than one in this many operations.
+/// Failures are not worth a word where they are fewer than one in this many operations of a kind.
 const RARE: u64 = 50;
 
-/// What was seen, and what is wrong with it.
+/// The steps as text, and the problems to mend.
 #[derive(Default)]
 struct Account {
     text: String,
@@ -274,22 +274,30 @@ impl Account {
         for f in operations {
             let of = |kind: &str| counts.get(&(f.clone(), kind.to_owned())).copied().unwrap_or(0);
             say!(self, "   {f}: {} ok, {} fail, {} info", of("ok"), of("fail"), of("info"));
-            let worst = errors.iter().filter(|((of, _), _)| of == f).max_by_key(|(_, count)| **count);
+            let of_this = || errors.iter().filter(|((of, _), _)| of == f);
+            let worst = of_this().max_by_key(|(_, count)| **count);
+            // All together: each may have a text of its own, as with a time in it.
+            let failed: u64 = of_this().map(|(_, count)| *count).sum();
             let all: u64 = counts.iter().filter(|((of, _), _)| of == f).map(|(_, count)| *count).sum();
-            if let Some(((_, error), count)) = worst.filter(|(_, count)| **count * RARE >= all) {
+            if let Some(((_, error), _)) = worst.filter(|_| failed * RARE >= all) {
                 if of("ok") == 0 {
                     never.entry(error).or_default().push(f);
                 } else {
-                    self.mend.push(format!("{count} times {f} did not succeed without any fault: {error}"));
+                    self.mend.push(format!(
+                        "{failed} times {f} did not succeed without any fault, most often: {error}"
+                    ));
                 }
             }
+        }
+        if counts.is_empty() {
+            self.mend.push("no operation ended: a longer --time-limit may help".to_owned());
         }
         for (error, operations) in never {
             let operations = operations.join(", no ");
             self.mend.push(format!("no {operations} succeeded without any fault: {error}"));
         }
         self.mend.extend(values.doubts(workload));
-        // Where no node answered, the errors above say why.
+        // If no node answered, the errors above say why.
         let silent = serving.iter().filter(|node| !answered.is_empty() && !answered.contains_key(*node));
         for node in silent {
             self.mend.push(format!(

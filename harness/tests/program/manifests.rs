@@ -31,6 +31,7 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("a_trial_shows_each_step_and_what_to_mend", a_trial_shows_each_step_and_what_to_mend),
     ("the_small_example_of_the_docs_comes_out_clean", the_small_example_of_the_docs_comes_out_clean),
     ("a_trial_doubts_what_reads_return", a_trial_doubts_what_reads_return),
+    ("a_trial_counts_failures_whose_texts_differ", a_trial_counts_failures_whose_texts_differ),
     ("a_client_program_that_never_works_is_quoted", a_client_program_that_never_works_is_quoted),
     ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
     ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
@@ -56,14 +57,11 @@ fn toy() -> Stage {
 
 /// Replaces `from` in the toy's manifest.
 fn edit(stage: &Stage, from: &str, to: &str) {
-    let path = stage.path().join("toy/duress.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(from), "the manifest has {from}");
-    fs::write(path, text.replacen(from, to, 1)).unwrap();
+    edit_file(stage, "toy/duress.toml", from, to);
 }
 
 fn a_mistake_is_named_with_its_line() {
-    // What is replaced, by what, and what the error says.
+    // The part of the manifest to replace, its replacement, and a part of the error.
     let mistakes = [
         ("name = \"toy\"", "nmae = \"toy\"", ":3: unknown key \"nmae\" (did you mean \"name\"?)"),
         ("nodes = 3 ", "nodes = \"three\" ", ":7: nodes is \"three\"; expected a whole number"),
@@ -232,6 +230,18 @@ fn a_trial_doubts_what_reads_return() -> Result<(), Missing> {
     Ok(())
 }
 
+fn a_trial_counts_failures_whose_texts_differ() -> Result<(), Missing> {
+    python()?;
+    let stage = small_example();
+    edit_file(&stage, "kv.py", "import sys", "import sys, time");
+    let done = "self.headers[\"Content-Length\"]))\n        self.answer(200)";
+    edit_file(&stage, "kv.py", done, &done.replace("200", "500, str(time.time_ns()).encode()"));
+    let refused = stage.run("try .", PATIENCE).exits(3);
+    assert!(refused.stdout.contains("no write succeeded without any fault: 500"), "{refused}");
+    stage.assert_vanished();
+    Ok(())
+}
+
 fn a_client_program_that_never_works_is_quoted() -> Result<(), Missing> {
     python()?;
     let stage = toy();
@@ -245,7 +255,7 @@ fn a_client_program_that_never_works_is_quoted() -> Result<(), Missing> {
     Ok(())
 }
 
-/// What a client does now and then, beside its work.
+/// A client that is hostile in a few operations of a hundred.
 const HOSTILE: &str = r#"
 import os, random, sys, time
 import duress_client

@@ -124,7 +124,7 @@ func do(client Client, request request) (any, error) {
 // Run serves the harness with the clients that make makes, until it closes the standard input.
 func Run(make func() Client) {
 	out := os.Stdout
-	// What the client prints must not come between the answers.
+	// The client's own prints must not come between the answers.
 	os.Stdout = os.Stderr
 	say := func(line any) {
 		text, err := json.Marshal(line)

@@ -123,7 +123,7 @@ class Session {
 /** Serves the harness with clients of the class `Make`, until it closes the standard input. */
 async function run(Make) {
   const say = (line) => process.stdout.write(JSON.stringify(line) + "\n");
-  // What the client prints must not come between the answers.
+  // The client's own prints must not come between the answers.
   console.log = console.error;
   say({ type: "hello", version: VERSION });
   const session = new Session(Make);

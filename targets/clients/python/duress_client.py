@@ -135,7 +135,7 @@ class _Session:
 
 def run(make):
     """Serve the harness with the clients that `make` makes, until it closes the standard input."""
-    # What the client prints must not come between the answers.
+    # The client's own prints must not come between the answers.
     out, sys.stdout = sys.stdout, sys.stderr
 
     def say(line):

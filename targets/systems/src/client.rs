@@ -68,7 +68,7 @@ impl Clients {
         self
     }
 
-    /// Those of them whose vocabulary `speaks` says.
+    /// Keeps those whose vocabulary `speaks` accepts.
     #[must_use]
     pub(crate) fn only(mut self, speaks: impl Fn(&str) -> bool) -> Self {
         self.makers.retain(|(name, _)| speaks(name));

@@ -68,6 +68,19 @@ impl ClientProgram {
     }
 }
 
+/// A client program, or a command, that runs. Dropping it kills it with everything that it started: a shell's children
+/// outlive the shell.
+pub(crate) struct Group(pub(crate) Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A program that was waited for has no number any more, since another process may have it.
+        if let Some(group) = self.0.id() {
+            duress_arena::kill_group(group);
+        }
+    }
+}
+
 #[async_trait]
 impl Place for Host {
     async fn connect(&self, to: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {

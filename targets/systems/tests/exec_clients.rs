@@ -35,7 +35,12 @@ enum Ends {
 
 fn deployed(folder: &Path, script: &str) -> Arc<dyn Deployment> {
     fs::write(folder.join("client.sh"), script).unwrap();
-    let text = r#"
+    deployed_as(folder, "sh client.sh")
+}
+
+fn deployed_as(folder: &Path, command: &str) -> Arc<dyn Deployment> {
+    let text = format!(
+        r#"
         name = "mine"
         port = 1
         [[role]]
@@ -43,9 +48,10 @@ fn deployed(folder: &Path, script: &str) -> Arc<dyn Deployment> {
         command = "true"
         [client]
         protocol = "exec"
-        command = "sh client.sh"
-    "#;
-    let manifest = ManifestText { path: folder.join("duress.toml"), text: text.to_owned() };
+        command = "{command}"
+    "#
+    );
+    let manifest = ManifestText { path: folder.join("duress.toml"), text };
     let system = Manifest::parse(&manifest).unwrap();
     let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
     let node = Node { name: NodeId::new("n1"), address: [127, 0, 0, 1].into() };
@@ -77,7 +83,7 @@ fn check(name: &str, outcome: &Outcome<Register>, ends: &Ends) {
 async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
     use CauseKind::{ConnectionLost, Precondition, Rejected, Timeout, Unknown, Unreachable, Unreadable};
     // The name, the part after hello and open, and how a write ends.
-    let opened: [(&str, &str, Ends); 19] = [
+    let opened: [(&str, &str, Ends); 20] = [
         ("honest", r#"read op; echo '{"id":2,"type":"ok"}'"#, Ends::Ok),
         ("repeats what it did", r#"read op; echo '{"id":2,"type":"ok","value":7}'"#, Ends::Ok),
         ("refuses", r#"read op; echo '{"id":2,"type":"fail","error":"full"}'"#, Ends::Fail(Rejected, "full")),
@@ -110,6 +116,11 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
             "has an unknown field",
             r#"read op; echo '{"id":2,"type":"ok","valeu":7}'"#,
             Ends::Info(Unreadable, "valeu"),
+        ),
+        (
+            "contradicts itself",
+            r#"read op; echo '{"id":2,"type":"ok","error":"full"}'"#,
+            Ends::Info(Unreadable, "a reason why not"),
         ),
         (
             "answers twice",
@@ -153,7 +164,7 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
             assert!((1..=1 << 20).contains(&kept), "{kept} bytes are kept");
         }
     }
-    // Whatever happens before the operation is sent, it did not happen.
+    // An operation that was not sent did not happen.
     let before: [(&str, &str, Ends); 6] = [
         ("dies at once", "exit 3", Ends::Fail(ConnectionLost, "ended")),
         (
@@ -258,6 +269,27 @@ async fn temporary_files_are_gone_with_the_program() {
     drop(deployment);
     assert!(!scratch.exists(), "nothing of its programs stays");
     assert!(fs::read_to_string(&log).unwrap().contains("left"), "it had a folder to write to");
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_started_leaves_no_folder() {
+    let folder = TempDir::new().unwrap();
+    let deployment = deployed_as(folder.path(), "./nowhere");
+    let scratch = folder.path().join("scratch");
+    let seat = Seat {
+        node: NodeId::new("n1"),
+        place: Arc::new(OwnNetwork),
+        timeout: PATIENCE,
+        stderr: None,
+        scratch: Some(scratch.clone()),
+    };
+    let mut client: Box<dyn Client<Register>> = deployment.clients().client(seat).unwrap();
+    check(
+        "missing",
+        &client.invoke(&write()).await,
+        &Ends::Fail(CauseKind::Rejected, "cannot start the client program"),
+    );
+    assert!(!scratch.exists(), "the folder of a program that never ran stays");
 }
 
 #[tokio::test]

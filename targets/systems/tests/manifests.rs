@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use duress_history::{NodeId, Promise};
 use duress_settings::Request;
-use duress_targets::{Deployment, Manifest, ManifestText, Node, NodeFiles, Setup, System, Topology};
+use duress_targets::{
+    Deployment, Manifest, ManifestText, Node, NodeFiles, OwnNetwork, Setup, System, Topology,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -218,4 +220,77 @@ fn roles_must_fit_the_nodes() {
     let node = Node { name: NodeId::new("n1"), address: [10, 77, 0, 1].into() };
     let error = system.deploy(&settings, &Topology { nodes: vec![node] }).err().unwrap();
     assert_eq!(error.to_string(), "everything cannot be deployed: its roles need at least 2 nodes, not 1");
+}
+
+/// Returns a cluster of one node at 127.0.0.1, whose manifest has `rest` after its role.
+fn local(folder: &TempDir, port: u16, rest: &str) -> std::sync::Arc<dyn Deployment> {
+    let text = format!(
+        "name = \"local\"\nport = {port}\n[[role]]\nname = \"node\"\ncommand = \"true\"\n{rest}\n[client]\nprotocol = \"resp\"\n"
+    );
+    // Commands run in the manifest's folder.
+    let system = Manifest::parse(&ManifestText { path: folder.path().join("duress.toml"), text }).unwrap();
+    let settings = system.resolve(&Request { nodes: 1, ..Request::default() }).unwrap();
+    let node = Node { name: NodeId::new("n1"), address: [127, 0, 0, 1].into() };
+    system.deploy(&settings, &Topology { nodes: vec![node] }).unwrap()
+}
+
+#[tokio::test]
+async fn a_node_that_writes_much_stays_ready() {
+    let folder = TempDir::new().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cluster = local(&folder, listener.local_addr().unwrap().port(), "[ready]\nlog = \"listens\"");
+    let node = NodeId::new("n1");
+    let home = folder.path().to_owned();
+    let files = NodeFiles { data: home.clone(), stdout: home.join("stdout"), stderr: home.join("stderr") };
+    cluster.process(&node, &files).unwrap();
+    let deadline = Duration::from_secs(10);
+    std::fs::write(&files.stdout, "begins\n").unwrap();
+    assert!(cluster.ready(&node, &OwnNetwork, deadline).await.is_err(), "the line is not there yet");
+    std::fs::write(&files.stdout, format!("it listens\n{}", "and goes on\n".repeat(300_000))).unwrap();
+    cluster.ready(&node, &OwnNetwork, deadline).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_gives_no_answer_leaves_no_process() {
+    let folder = TempDir::new().unwrap();
+    let child = folder.path().join("child");
+    let command = format!("sleep 1000 & echo $! > {}; wait", child.display());
+    let status = format!("[status]\ncommand = [\"sh\", \"-c\", \"{command}\"]\nrole = \"role:\"");
+    let cluster = local(&folder, 1, &status);
+    let asked = cluster.status(&NodeId::new("n1"), &OwnNetwork, Duration::from_secs(3)).await;
+    let error = asked.unwrap_err().cause.text;
+    assert!(error.contains("did not end in time"), "{error}");
+    let number = std::fs::read_to_string(&child).unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    // Its state comes after the name in parentheses; a zombie has ended.
+    let runs = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", number.trim()));
+        stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z')))
+    };
+    while runs() {
+        assert!(std::time::Instant::now() < end, "the shell's child is killed with the shell");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_prepares_is_run_once_it_ended_well() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().display();
+    // The second command succeeds the second time.
+    let prepares = format!(
+        "[[prepare]]\ncommand = [\"sh\", \"-c\", \"echo once >> {path}/first\"]\n[[prepare]]\n\
+         command = [\"sh\", \"-c\", \"test -e {path}/second || {{ touch {path}/second; exit 1; }}\"]"
+    );
+    let cluster = local(&folder, 1, &prepares);
+    cluster.prepare(&Setup::default(), &OwnNetwork, Duration::from_secs(30)).await.unwrap();
+    assert_eq!(std::fs::read_to_string(folder.path().join("first")).unwrap(), "once\n");
+}
+
+#[test]
+fn a_value_that_changes_the_promise_is_not_drawn() {
+    let text = EVERYTHING.replacen("drawn = [\"leader\"]", "drawn = [\"leader\", \"any\"]", 1);
+    let manifest = ManifestText { path: PathBuf::from("/folder/duress.toml"), text };
+    let error = Manifest::parse(&manifest).unwrap_err().to_string();
+    assert!(error.contains("\"any\" changes the promise"), "{error}");
 }

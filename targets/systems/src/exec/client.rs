@@ -107,6 +107,9 @@ impl ExecClient {
         }
         let (answer, line) = ask(&mut program, line, deadline).await?;
         let outcome = match answer.kind {
+            Kind::Ok if answer.mismatch || answer.error.is_some() => {
+                return Err(violation("answered `ok` with a reason why not", &line));
+            }
             Kind::Ok => match action.answered(answer.value.as_deref()) {
                 Ok(answered) if action.completed_by(&answered) => Outcome::Ok(answered),
                 Ok(_) => return Err(violation("answered another operation", &line)),

@@ -12,7 +12,7 @@
 //! | `ok`, with an answer to this operation | `Ok` |
 //! | `fail`, or a program that could not be started or did not open its connection | `Fail` |
 //! | `info` | `Info` |
-//! | a line that is no answer to this operation: malformed, of another `id`, a second one, one that was not asked for | `Info` (unreadable), with the line |
+//! | a line that is no answer to this operation: malformed, of another `id`, a second one, one that was not asked for, an `ok` with an `error` | `Info` (unreadable), with the line |
 //! | no answer in time, or the end of the program | as for a broken connection: `Fail` for a read, or if not a byte was sent; `Info` otherwise |
 
 mod answer;

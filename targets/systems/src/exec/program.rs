@@ -10,12 +10,12 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::quoted;
 use crate::outcome::{CauseKind, RequestError};
-use crate::place::{ClientProgram, Place};
+use crate::place::{ClientProgram, Group, Place};
 
 /// A line longer than this, in bytes, is taken for garbage.
 const LINE_BYTES_MAX: usize = 16 << 20;
@@ -24,12 +24,12 @@ const ERROR_BYTES_KEPT: u64 = 1 << 20;
 
 /// This much of the end of what a program writes to its standard error is at hand.
 const LAST_BYTES: usize = 1 << 10;
-/// How often the removal of a program's folder is tried.
+/// The removal of a program's folder is tried this often.
 const REMOVALS_MAX: usize = 100;
 /// The number of programs that were started: the name of the next one's folder.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// What to start, and with what it is opened.
+/// A program to start, and the nodes that each of its clients is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     /// The program.
@@ -40,13 +40,14 @@ pub(crate) struct Launch {
 
 /// A client program that runs. Dropping it kills it, and everything that it started.
 pub(super) struct Program {
-    child: Child,
+    /// Held alone: dropping it kills the program.
+    _group: Group,
     input: ChildStdin,
     output: ChildStdout,
     read: BytesMut,
     errors: Errors,
-    /// The folder of its temporary files, if it has one of its own.
-    scratch: Option<PathBuf>,
+    /// The folder of its temporary files, if it has one of its own: removed after the program, whose field is before.
+    _scratch: Option<Scratch>,
     started: Instant,
     /// Whether it has said hello.
     pub(super) greeted: bool,
@@ -63,7 +64,7 @@ pub(super) enum NoLine {
 }
 
 impl Program {
-    /// Starts it, with a folder of its own for temporary files in `scratch`.
+    /// Starts `program`, with a folder of its own for temporary files in `scratch`.
     pub(super) fn start(
         program: &ClientProgram,
         place: &dyn Place,
@@ -74,9 +75,10 @@ impl Program {
             RequestError::definite(CauseKind::Rejected, text)
         };
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let scratch = scratch.map(|folder| folder.join(number.to_string()));
+        // Before the program: if that cannot be started, the folder goes.
+        let scratch = scratch.map(|folder| Scratch(folder.join(number.to_string())));
         let mut program = program.clone();
-        if let Some(folder) = &scratch {
+        if let Some(Scratch(folder)) = &scratch {
             fs::create_dir_all(folder).map_err(failed)?;
             program.env.insert(0, ("TMPDIR".into(), folder.into()));
         }
@@ -86,16 +88,25 @@ impl Program {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
         let errors = Errors { pipe: Some(pipe), file: None, last: Vec::new() };
-        let (read, started) = (BytesMut::new(), Instant::now());
-        Ok(Self { child, input, output, read, errors, scratch, started, greeted: false, id: 0 })
+        Ok(Self {
+            _group: Group(child),
+            input,
+            output,
+            read: BytesMut::new(),
+            errors,
+            _scratch: scratch,
+            started: Instant::now(),
+            greeted: false,
+            id: 0,
+        })
     }
 
-    /// When it was started.
+    /// Returns the time at which it was started.
     pub(super) fn started(&self) -> Instant {
         self.started
     }
 
-    /// Its standard error is appended to `file` from now on.
+    /// Appends its standard error to `file` from now on.
     pub(super) fn log_to(&mut self, file: Option<PathBuf>) {
         self.errors.file = file;
     }
@@ -188,18 +199,21 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.errors.keep_what_is_there();
-        // The group, since a shell's children outlive the shell.
-        if let Some(group) = self.child.id() {
-            duress_arena::kill_group(group);
-        }
-        if let Some(folder) = &self.scratch {
-            // The program may still make a file while it is being killed.
-            let gone =
-                |()| !fs::remove_dir_all(folder).is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
-            let _: bool = std::iter::repeat_n((), REMOVALS_MAX).any(gone);
-            // The folder of all of them goes with the last.
-            let _: io::Result<()> = folder.parent().map_or(Ok(()), fs::remove_dir);
-        }
+    }
+}
+
+/// The folder of a program's temporary files. Dropping it removes it, and the folder around it with the last of them.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let Self(folder) = self;
+        // The program may still make a file while it is being killed.
+        let gone =
+            |()| !fs::remove_dir_all(&*folder).is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+        let _: bool = std::iter::repeat_n((), REMOVALS_MAX).any(gone);
+        // Refused as long as another program has a folder there.
+        let _: io::Result<()> = folder.parent().map_or(Ok(()), fs::remove_dir);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the types of a manifest do not say: names, and keys that depend on each other.
+//! Checks beyond the types of a manifest: names, and keys that depend on each other.
 
 use std::collections::BTreeSet;
 
@@ -73,6 +73,12 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
                 return Err(Problem::at(["options", &option.name, "promise", value], text));
             }
         }
+        if let Some(value) = option.drawn.iter().find(|value| values.contains_key(*value)) {
+            return Err(Problem::at(
+                ["options", &option.name, "drawn"],
+                format!("\"{value}\" changes the promise: it cannot be drawn"),
+            ));
+        }
         if let Some(mode) =
             option.modes.iter().find(|name| !offer.modes.iter().any(|mode| mode.name == **name))
         {
@@ -89,7 +95,7 @@ fn problem(at: &[&str], text: impl std::fmt::Display) -> Problem {
     Problem { at: at.iter().map(|key| (*key).to_owned()).collect(), text: text.to_string() }
 }
 
-/// Names are parts of file names, and of words of the command line.
+/// Checks that `name` can be part of a file's name, and of a word of the command line.
 fn name(at: &[&str], name: &str) -> Result<(), Problem> {
     let fits = name.starts_with(|letter: char| letter.is_ascii_lowercase())
         && name.len() <= 40
@@ -100,12 +106,14 @@ fn name(at: &[&str], name: &str) -> Result<(), Problem> {
         true => Ok(()),
         false => Err(problem(
             at,
-            format!("\"{name}\" is not a name: lower-case letters, digits and -, at most 40"),
+            format!(
+                "\"{name}\" is not a name: a lower-case letter, then lower-case letters, digits, - and _, at most 40"
+            ),
         )),
     }
 }
 
-/// Durations without a template, and their places.
+/// Checks the durations that have no template.
 fn durations(document: &Document) -> Result<(), Problem> {
     let owned = |at: &[&str]| -> Vec<String> { at.iter().map(|key| (*key).to_owned()).collect() };
     let mut all = vec![
@@ -131,7 +139,7 @@ fn durations(document: &Document) -> Result<(), Problem> {
     Ok(())
 }
 
-/// At least one node must be left.
+/// Checks that at least one node is left.
 fn tolerates(at: &[&str], tolerates: Option<&Tolerates>, nodes: usize) -> Result<(), Problem> {
     match tolerates {
         Some(Tolerates::Nodes(lost)) if *lost >= nodes => Err(problem(

@@ -26,6 +26,8 @@ use crate::topology::{NodeFiles, Topology};
 
 /// The replicas of each partition of a topic that a workload asks for, if there are as many nodes.
 const REPLICAS: u16 = 3;
+/// The pause before a command that prepares the cluster is run again.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A cluster of a system that a manifest describes.
 pub(super) struct ManifestCluster {
@@ -274,10 +276,13 @@ impl Deployment for ManifestCluster {
         let first = &self.topology.nodes[0].name;
         let asked = Asked { scene: self.scene(0, None), files: None, from };
         for prepare in &self.document.prepares {
-            let ended = probe::run(&asked, &prepare.command.list(), end).await;
-            ended.map_err(|failure| {
-                NotReady::because(first, "a command that prepares the cluster", failure)
-            })?;
+            // Each by itself: one that has ended well may not bear a second time.
+            while let Err(failure) = probe::run(&asked, &prepare.command.list(), end).await {
+                if tokio::time::Instant::now() + RETRY >= end {
+                    return Err(NotReady::because(first, "a command that prepares the cluster", failure));
+                }
+                tokio::time::sleep(RETRY).await;
+            }
         }
         if setup.topics.is_empty() {
             return Ok(());

@@ -11,20 +11,15 @@ pub(super) struct Document {
     pub(super) name: String,
     #[serde(default)]
     pub(super) summary: String,
-    #[serde(default)]
     pub(super) install: Option<String>,
-    #[serde(default)]
     pub(super) nodes: Option<usize>,
     pub(super) port: u16,
-    #[serde(default)]
     pub(super) tolerates: Option<Tolerates>,
-    #[serde(default)]
     pub(super) recovery: Option<String>,
     #[serde(rename = "role")]
     pub(super) roles: Vec<RoleTable>,
     #[serde(default)]
     pub(super) ready: Ready,
-    #[serde(default)]
     pub(super) status: Option<Status>,
     #[serde(default, rename = "prepare")]
     pub(super) prepares: Vec<Prepare>,
@@ -37,7 +32,6 @@ pub(super) struct Document {
     pub(super) options: BTreeMap<String, OptionTable>,
     #[serde(default)]
     pub(super) time_outs: TimeOutTable,
-    #[serde(default)]
     pub(super) clock_bound: Option<ClockBoundTable>,
 }
 
@@ -49,10 +43,9 @@ pub(super) type Promises = BTreeMap<String, String>;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RoleTable {
     pub(super) name: String,
-    /// How many; the rest if absent.
-    #[serde(default)]
+    /// The number of its nodes; the rest if absent.
     pub(super) nodes: Option<usize>,
-    /// Those of a lower number start before.
+    /// Its turn at the first start: roles of a lower number start before.
     #[serde(default)]
     pub(super) start: u32,
     /// Whether clients speak to its nodes.
@@ -63,15 +56,10 @@ pub(super) struct RoleTable {
     pub(super) env: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) files: BTreeMap<String, String>,
-    #[serde(default)]
     pub(super) user: Option<String>,
-    #[serde(default)]
     pub(super) stop_signal: Option<String>,
-    #[serde(default)]
     pub(super) port: Option<u16>,
-    #[serde(default)]
     pub(super) ready: Option<Ready>,
-    #[serde(default)]
     pub(super) status: Option<Status>,
 }
 
@@ -87,7 +75,7 @@ pub(super) enum Words {
     List(Vec<String>),
 }
 
-/// How many nodes may be lost.
+/// The number of nodes that may be lost.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a number of nodes, \"minority\" or \"all-but-one\"")]
 pub(super) enum Tolerates {
@@ -95,7 +83,7 @@ pub(super) enum Tolerates {
     Share(ToleratedShare),
 }
 
-/// How many nodes of all.
+/// A share of all nodes.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ToleratedShare {
@@ -103,23 +91,17 @@ pub(super) enum ToleratedShare {
     AllButOne,
 }
 
-/// What shows that a node takes part. All that is given must hold.
+/// The signs that a node takes part. All that is given must hold.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Ready {
     /// The port that must accept connections; the role's if absent.
-    #[serde(default)]
     pub(super) port: Option<u16>,
-    #[serde(default)]
     pub(super) http: Option<Page>,
-    #[serde(default)]
     pub(super) command: Option<Words>,
-    #[serde(default)]
     pub(super) log: Option<String>,
-    /// What the answer of `http`, or the output of `command`, must contain.
-    #[serde(default)]
+    /// A part that the answer of `http`, or the output of `command`, must contain.
     pub(super) contains: Option<String>,
-    #[serde(default)]
     pub(super) deadline: Option<String>,
 }
 
@@ -129,32 +111,24 @@ pub(super) struct Ready {
 pub(super) struct Page {
     pub(super) path: String,
     /// The role's port if absent.
-    #[serde(default)]
     pub(super) port: Option<u16>,
 }
 
-/// How a node reports its role and its leader.
+/// The way in which a node reports its role and its leader.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Status {
-    #[serde(default)]
     pub(super) http: Option<Page>,
-    #[serde(default)]
     pub(super) command: Option<Words>,
     /// The latest line of output that contains one of these says the role.
-    #[serde(default)]
     pub(super) log: Option<RoleLines>,
-    /// Where the role is in the answer.
-    #[serde(default)]
+    /// The place of the role in the answer.
     pub(super) role: Option<String>,
     /// The words for the role of a leader.
-    #[serde(default)]
     pub(super) leads: Option<Vec<String>>,
-    /// Where the leader's name or address is in the answer.
-    #[serde(default)]
+    /// The place of the leader's name or address in the answer.
     pub(super) leader: Option<String>,
-    /// Where the term is in the answer.
-    #[serde(default)]
+    /// The place of the term in the answer.
     pub(super) term: Option<String>,
 }
 
@@ -179,21 +153,16 @@ pub(super) struct Prepare {
 pub(super) struct ClientTable {
     pub(super) protocol: Protocol,
     /// The program, for `exec`.
-    #[serde(default)]
     pub(super) command: Option<Words>,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
     /// The vocabularies of operations; those of the protocol if absent.
-    #[serde(default)]
     pub(super) speaks: Option<Vec<String>>,
     /// The operations of these that the clients do not have.
     #[serde(default)]
     pub(super) lacks: Vec<String>,
-    #[serde(default)]
     pub(super) register: Option<RegisterRequests>,
-    #[serde(default)]
     pub(super) set: Option<AddRequests>,
-    #[serde(default)]
     pub(super) counter: Option<AddRequests>,
 }
 
@@ -214,7 +183,6 @@ pub(super) enum Protocol {
 pub(super) struct RegisterRequests {
     pub(super) read: HttpRequest,
     pub(super) write: HttpRequest,
-    #[serde(default)]
     pub(super) cas: Option<HttpRequest>,
 }
 
@@ -230,18 +198,15 @@ pub(super) struct AddRequests {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct HttpRequest {
-    #[serde(default)]
     pub(super) method: Option<String>,
     pub(super) path: String,
     #[serde(default)]
     pub(super) body: String,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,
-    /// Where the value is in the answer of a read; the whole body if absent.
-    #[serde(default)]
+    /// The place of the value in the answer of a read; the whole body if absent.
     pub(super) value: Option<String>,
     /// The statuses that say that it happened.
-    #[serde(default)]
     pub(super) ok: Option<Vec<u16>>,
     /// The statuses that say that there is no value.
     #[serde(default)]
@@ -265,9 +230,7 @@ pub(super) struct ModeTable {
     pub(super) default: bool,
     #[serde(default)]
     pub(super) promise: Promises,
-    #[serde(default)]
     pub(super) tolerates: Option<Tolerates>,
-    #[serde(default)]
     pub(super) clock_bound: Option<ClockBoundTable>,
 }
 
@@ -280,13 +243,10 @@ pub(super) struct OptionTable {
     pub(super) default: String,
     #[serde(default)]
     pub(super) values: Vec<String>,
-    #[serde(default)]
     pub(super) min: Option<u64>,
-    #[serde(default)]
     pub(super) max: Option<u64>,
     #[serde(default)]
     pub(super) drawn: Vec<String>,
-    #[serde(default)]
     pub(super) modes: Option<Vec<String>>,
     /// By value, the promises that differ.
     #[serde(default)]
@@ -297,15 +257,12 @@ pub(super) struct OptionTable {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct TimeOutTable {
-    #[serde(default)]
     pub(super) election: Option<String>,
-    #[serde(default)]
     pub(super) session: Option<String>,
-    #[serde(default)]
     pub(super) lease: Option<String>,
 }
 
-/// What the promise demands of clocks.
+/// The demands of the promise on clocks.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct ClockBoundTable {

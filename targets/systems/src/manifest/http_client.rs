@@ -8,6 +8,7 @@
 //! | one of `fail` | `Fail` | `Fail` |
 //! | any other | `Fail` | `Info`: an error of a server says nothing about what it has done |
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -44,7 +45,7 @@ impl Requests {
     }
 }
 
-/// Completes every request once, and returns the first that cannot be.
+/// Completes every request once, and returns the first that cannot be completed, or whose statuses mean nothing, or two things.
 pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
     let mut all: Vec<([&str; 3], &HttpRequest, &[&str])> = Vec::new();
     if let Some(register) = &client.register {
@@ -63,6 +64,28 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
     for ([client, vocabulary, operation], request, known) in all {
         let values: Vec<(&str, String)> = known.iter().map(|name| (*name, "0".to_owned())).collect();
         let wrong = |key, text: String| Problem::at([client, vocabulary, operation, key], text);
+        // Else a change that found nothing would count as done.
+        if operation != "read" && !request.absent.is_empty() {
+            return Err(wrong("absent", "only a read may find no value".to_owned()));
+        }
+        if operation != "read" && request.value.is_some() {
+            return Err(wrong("value", "only a read has a value in its answer".to_owned()));
+        }
+        if operation != "cas" && !request.mismatch.is_empty() {
+            return Err(wrong("mismatch", "only a cas compares".to_owned()));
+        }
+        let mut seen = BTreeSet::new();
+        let statuses = [
+            ("ok", request.ok.as_deref().unwrap_or_default()),
+            ("absent", &request.absent),
+            ("mismatch", &request.mismatch),
+            ("fail", &request.fail),
+        ];
+        for (key, statuses) in statuses {
+            if let Some(twice) = statuses.iter().find(|status| !seen.insert(**status)) {
+                return Err(wrong(key, format!("the status {twice} is listed twice")));
+            }
+        }
         complete(request, &values).map_err(|error| wrong("path", error.cause.text.into_owned()))?;
     }
     Ok(())
@@ -177,7 +200,8 @@ impl HttpClient {
             (Meaning::Not(cause), _) => Outcome::Fail(cause),
             (Meaning::Absent, RegisterOp::Read(_)) => Outcome::Ok(read(None)),
             (Meaning::Happened(body), RegisterOp::Read(_)) => Outcome::Ok(read(scalar(request, &body)?)),
-            (Meaning::Happened(_) | Meaning::Absent, _) => Outcome::Ok(action.clone()),
+            (Meaning::Happened(_), _) => Outcome::Ok(action.clone()),
+            (Meaning::Absent, _) => return Err(unreadable("a change found no value")),
         })
     }
 
@@ -199,7 +223,8 @@ impl HttpClient {
                 let values = [key, ("value", text::encode(element)?)];
                 Ok(match self.ask(&requests.add, &values).await? {
                     Meaning::Not(cause) => Outcome::Fail(cause),
-                    Meaning::Happened(_) | Meaning::Absent => Outcome::Ok(action.clone()),
+                    Meaning::Happened(_) => Outcome::Ok(action.clone()),
+                    Meaning::Absent => return Err(unreadable("a change found no value")),
                 })
             }
         }
@@ -223,7 +248,8 @@ impl HttpClient {
                 let values = [key, ("value", delta.to_string())];
                 Ok(match self.ask(&requests.add, &values).await? {
                     Meaning::Not(cause) => Outcome::Fail(cause),
-                    Meaning::Happened(_) | Meaning::Absent => Outcome::Ok(action.clone()),
+                    Meaning::Happened(_) => Outcome::Ok(action.clone()),
+                    Meaning::Absent => return Err(unreadable("a change found no value")),
                 })
             }
         }

@@ -21,7 +21,7 @@ const FALLBACK_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/sbin", 
 /// Returns the program that a manifest in `folder` calls `program`: a path with a slash is relative to the folder.
 ///
 /// # Errors
-/// What was tried, and why it is not a program, in words.
+/// The path that was tried, and why it is not a program, in words.
 pub(super) fn find(folder: &Path, program: &str) -> Result<PathBuf, String> {
     let is_program = |file: &PathBuf| {
         file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)

@@ -1,7 +1,7 @@
 //! Questions to a node: is it ready, which role has it.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::value::{find, word};
 use crate::deployment::{NodeStatus, Role};
 use crate::http::HttpConnection;
 use crate::outcome::{CauseKind, RequestError};
-use crate::place::{self, ClientProgram, Place};
+use crate::place::{self, ClientProgram, Group, Place};
 use crate::topology::NodeFiles;
 
 /// The end of a node's output that is searched for a line.
@@ -46,7 +46,7 @@ impl Asked<'_> {
     }
 }
 
-/// Whether a node is ready; the failure comes with what was tried.
+/// Asks whether a node is ready; a failure comes with the attempt that failed.
 pub(super) async fn ready(
     ready: &Ready,
     asked: &Asked<'_>,
@@ -68,10 +68,10 @@ pub(super) async fn ready(
         let output = output.map_err(|error| ("the command that says whether it is ready", error))?;
         contains(&output).map_err(|error| ("reading the command's output", error))?;
     }
-    if let Some(line) = &ready.log
-        && !log(asked).iter().any(|text| text.contains(line.as_str()))
+    if let Some(part) = &ready.log
+        && !has_written(asked, part)
     {
-        return Err(("reading its output", lacks(line)));
+        return Err(("reading its output", lacks(part)));
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ async fn page(asked: &Asked<'_>, page: &Page, deadline: Instant) -> Result<Strin
 /// Runs a command where `asked` is asked from, and returns its standard output.
 ///
 /// # Errors
-/// A definite [`RequestError`], when it does not end well within `deadline`.
+/// A definite [`RequestError`], when it does not end well within `deadline`; it is then killed, with all that it started.
 pub(super) async fn run(
     asked: &Asked<'_>,
     words: &[String],
@@ -163,11 +163,17 @@ pub(super) async fn run(
     let shown = program.display().to_string();
     let cwd = Some(asked.scene.folder.to_owned());
     let program = ClientProgram { program, args, env: Vec::new(), cwd };
-    let mut child =
+    let child =
         asked.from.spawn(&program).map_err(|error| failed(format!("cannot start {shown}: {error}")))?;
+    let mut group = Group(child);
+    let Group(child) = &mut group;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     drop(child.stdin.take());
-    let ended = async { tokio::join!(all(stdout), all(stderr), child.wait()) };
+    // Waited for last: until then the group can be killed, and no other process has its number.
+    let ended = async {
+        let (output, errors) = tokio::join!(all(stdout), all(stderr));
+        (output, errors, child.wait().await)
+    };
     let Ok((output, errors, status)) = timeout_at(deadline, ended).await else {
         return Err(failed(format!("{shown} did not end in time")));
     };
@@ -185,10 +191,20 @@ pub(super) async fn run(
 async fn all(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut pipe) = pipe else { return String::new() };
     let mut bytes = Vec::new();
-    // What could not be read is missing in the text, which says nothing then.
+    // A pipe that breaks ends the text there, and the command's status decides.
     let _ = (&mut pipe).take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether a line of a node's output contains `part`. All of the output is searched, from its beginning: a node that writes
+/// much must not stop being ready when the line is long ago.
+fn has_written(asked: &Asked<'_>, part: &str) -> bool {
+    let Some(files) = asked.files else { return false };
+    [&files.stdout, &files.stderr].into_iter().filter_map(|path| File::open(path).ok()).any(|file| {
+        let mut lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+        lines.any(|line| String::from_utf8_lossy(&line).contains(part))
+    })
 }
 
 /// Returns the latest lines of a node's output.

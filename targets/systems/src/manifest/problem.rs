@@ -1,4 +1,4 @@
-//! What is wrong with a manifest, and in which line.
+//! Problems of a manifest, and their lines.
 
 use std::fmt;
 use std::ops::Range;

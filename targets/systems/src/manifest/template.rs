@@ -51,7 +51,7 @@ pub(super) enum TemplateError {
     Incomplete(String),
 }
 
-/// What placeholders stand for.
+/// The values that placeholders stand for.
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) topology: &'a Topology,

@@ -1,4 +1,4 @@
-//! Where a value is in an answer: a JSON pointer, or the words before it.
+//! The place of a value in an answer: a JSON pointer, or the words before it.
 
 use serde_json::Value;
 
