@@ -13,19 +13,12 @@ use duress_history::{Operation, Scalar};
 
 use super::model::{Call, Effect, observed};
 use super::quoted;
-use crate::linearizable::Budget;
-use crate::sequential::{Decision, Search};
+use crate::sequential::{TRIALS_MAX, trial};
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Op, Witness, say};
 
 /// The get that cannot be explained.
 type Violation = crate::sequential::Violation<String>;
-
-/// The budget of one trial of leaving something out; a trial that needs more is not made.
-const TRIAL: Budget = Budget { configurations_max: 1 << 14, memory_bytes_max: 64 << 20 };
-
-/// So many trials are made; a witness is larger than it need be then, and as true.
-const TRIALS_MAX: usize = 1_000;
 
 /// So many of the latest operations are tried as the beginning of a witness.
 const BEGINNINGS_MAX: usize = 32;
@@ -147,9 +140,8 @@ fn shrink<'a>(
         .map(|call| Call { complete: call.complete.filter(|complete| *complete <= end), ..*call });
     let mut small = observed(prefix.filter(|call| call.complete.is_some() || !is_get(call)).collect());
     let mut found = Violation { call: 0, held: violation.held.clone(), held_count: violation.held_count };
-    let still = |calls: &[Call<'_>]| match Search::new(&TRIAL, interrupt).decide(calls, String::new()).0 {
-        Decision::Impossible(still) if calls[still.call].op == get.op => Some(still),
-        _ => None,
+    let still = |calls: &[Call<'_>]| {
+        trial(calls, &String::new(), interrupt).filter(|still| calls[still.call].op == get.op)
     };
     let mut beginnings: Vec<Call<'_>> = small
         .iter()

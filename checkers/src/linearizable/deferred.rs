@@ -71,7 +71,7 @@ pub(super) fn linearizes(
     let walk = Walk::new(&relaxed);
     let mut search = Search::new(&walk, problem, &relaxed.groups, start, 0, limits);
     (search.order, search.extent, search.explored_max) =
-        (ChoiceOrder::Direct, Extent::Deferred, explored_max);
+        (ChoiceOrder::Direct, Extent::Deferred, search.explored_max.min(explored_max));
     let decision = search.run();
     (decision == Decision::Linearizable, search.explored)
 }

@@ -55,21 +55,15 @@ impl Sequential for Effect {
     type State = Vec<Element>;
 
     fn after(&self, held: &Vec<Element>) -> Vec<Vec<Element>> {
-        let without = |at: usize| {
-            let mut rest = held.clone();
-            rest.remove(at);
-            rest
-        };
+        let without = |at: usize| [&held[..at], &held[at + 1..]].concat();
         let mut next = self.order.next(held);
         match self.kind {
             Kind::Enqueue(element) => {
-                let mut more = held.clone();
                 let at = match self.order {
                     Order::Fifo | Order::Lifo => held.len(),
                     Order::Least | Order::Any => held.partition_point(|other| *other <= element),
                 };
-                more.insert(at, element);
-                vec![more]
+                vec![[&held[..at], &[element], &held[at..]].concat()]
             }
             Kind::Dequeue(element) => next.find(|at| held[*at] == element).map(without).into_iter().collect(),
             Kind::DequeueAny => next

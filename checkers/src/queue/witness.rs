@@ -103,7 +103,7 @@ fn pair(calls: &[Call], kind: Kind, interrupt: &AtomicBool) -> Option<(Vec<Call>
     by_element.iter().filter(|(other, _)| other.is_some()).find_map(|(other, calls)| {
         let others = if *other == Some(element) { &[][..] } else { &calls[..] };
         let some = [own, others, lost].concat();
-        let violation = sequential::impossible(&some, &Vec::new(), interrupt)?;
-        Some((some, violation))
+        let violation = sequential::trial(&some, &Vec::new(), interrupt)?;
+        Some((some, violation.call))
     })
 }
