@@ -60,33 +60,23 @@ fn takes_no_more(name: &str, check: impl Fn(&Budget, &AtomicBool) -> CheckReport
 /// One test, since all tests of a program share its allocator.
 #[test]
 fn the_limit_of_memory_is_kept() {
-    // Elements that come in at once: as many states as there are orders.
-    let (mut begins, mut ends) = (String::new(), String::new());
-    for at in 0..24 {
-        begins += &format!("{at}i{at} ");
-        ends += &format!("{at}o{at} ");
-    }
-    let words = begins + &ends;
+    // So many operations at once, on each of so many objects: as many states as there are orders.
+    let at_once = |count: u64, objects: u64| {
+        let events = |op_type: char, object: u64| -> String {
+            (0..count).map(|at| format!("{}{op_type}{object}:{at} ", object * count + at)).collect()
+        };
+        (0..objects).map(|object| events('i', object) + &events('o', object)).collect::<String>()
+    };
+    let split = |operation: &str| {
+        let (object, value) = operation.split_once(':').expect("object and value");
+        (object.to_owned(), value.to_owned())
+    };
     let queue: Vec<Operation<TotalQueue>> =
-        words::operations(&words, |value, _| ("enqueue", value.to_owned()));
+        words::operations(&at_once(24, 1), |operation, _| ("enqueue", split(operation).1));
     takes_no_more("queue", |budget, interrupt| check_queue(&queue, Order::Fifo, budget, interrupt));
-
-    // Strings with several keys, decided at the same time.
-    let words: String =
-        (0..8).map(|key| words.replace('i', &format!("i{key}:")).replace('o', &format!("o{key}:"))).collect();
-    let mut process = 0;
-    let words: Vec<String> = words
-        .split_whitespace()
-        .map(|word| {
-            let digits = word.find(|next: char| !next.is_ascii_digit()).expect("a type");
-            let key = word[digits + 1..].split(':').next().expect("a key");
-            process =
-                word[..digits].parse::<u64>().expect("a process") + 100 * key.parse::<u64>().expect("a key");
-            format!("{process}{}", &word[digits..])
-        })
-        .collect();
-    let strings: Vec<Operation<KvAppend>> = words::operations(&words.join(" "), |rest, _| {
-        let (key, value) = rest.split_once(':').expect("key and value");
+    // Strings are decided at the same time, and share the memory.
+    let strings: Vec<Operation<KvAppend>> = words::operations(&at_once(24, 8), |operation, _| {
+        let (key, value) = split(operation);
         ("append", format!("[{key}, \"<{value}>\"]"))
     });
     takes_no_more("strings", |budget, interrupt| check_kv_append(&strings, budget, interrupt));

@@ -167,6 +167,22 @@ fn agrees(order: Order, operations: &[Operation<TotalQueue>]) {
     }
 }
 
+/// Returns the value that the first operation is about that is about one.
+fn first_value(operations: &[Operation<TotalQueue>]) -> Option<i64> {
+    operations.iter().find_map(|operation| {
+        let known = match &operation.completion {
+            Completion::Ok { answer, .. } => answer,
+            Completion::Fail { .. } | Completion::Info { .. } => &operation.action,
+        };
+        match known {
+            TotalQueue::Enqueue(Scalar::Int(value)) | TotalQueue::Dequeue(Some(Scalar::Int(value))) => {
+                Some(*value)
+            }
+            _ => None,
+        }
+    })
+}
+
 /// Compares the checker with the definition on every small history.
 fn agrees_on_all_small_histories(order: Order) {
     let enqueue = |value: i64| TotalQueue::Enqueue(Scalar::Int(value));
@@ -174,7 +190,6 @@ fn agrees_on_all_small_histories(order: Order) {
     let mut choices = vec![
         (enqueue(1), Outcome::Ok(enqueue(1))),
         (enqueue(2), Outcome::Ok(enqueue(2))),
-        (enqueue(1), Outcome::Info),
         (dequeue(None), Outcome::Ok(dequeue(Some(1)))),
         (dequeue(None), Outcome::Ok(dequeue(Some(2)))),
         (dequeue(None), Outcome::Ok(dequeue(None))),
@@ -182,8 +197,11 @@ fn agrees_on_all_small_histories(order: Order) {
     ];
     let mut histories = 0;
     let mut check = |operations: &[Operation<TotalQueue>]| {
-        histories += 1;
-        agrees(order, operations);
+        // Where the elements have no order, that with 1 and 2 exchanged is the same history.
+        if order == Order::Least || first_value(operations) != Some(2) {
+            histories += 1;
+            agrees(order, operations);
+        }
     };
     small::histories(&[2, 2], &choices, &mut check);
     // A failed operation is as good as none: fewer operations show that.
@@ -192,7 +210,7 @@ fn agrees_on_all_small_histories(order: Order) {
         (enqueue(2), Outcome::Fail),
         (dequeue(None), Outcome::Fail),
     ]);
-    choices.push((enqueue(2), Outcome::Info));
+    choices.extend([(enqueue(1), Outcome::Info), (enqueue(2), Outcome::Info)]);
     small::histories(&[1, 1, 1], &choices, &mut check);
     small::histories(&[2, 1], &choices, &mut check);
     assert!(histories > 10_000, "{histories}");

@@ -118,11 +118,14 @@ impl<E: Sequential> Search<'_, E> {
         events.sort_unstable();
         let start = self.state(start);
         let mut configurations: FxHashSet<Configuration> = FxHashSet::from_iter([(start, 0)]);
-        let mut open: [Option<usize>; OPEN_MAX] = [None; OPEN_MAX];
+        let mut open: Vec<Option<usize>> = Vec::new();
         for (index, completes, number) in events {
             if !completes {
-                let free = open.iter().position(Option::is_none).ok_or(Undecided::TooManyOpen)?;
-                open[free] = Some(number);
+                match open.iter().position(Option::is_none) {
+                    Some(free) => open[free] = Some(number),
+                    None if open.len() < OPEN_MAX => open.push(Some(number)),
+                    None => return Err(Undecided::TooManyOpen),
+                }
                 continue;
             }
             let slot = open.iter().position(|open| *open == Some(number));
@@ -153,7 +156,7 @@ impl<E: Sequential> Search<'_, E> {
         &mut self,
         configurations: &FxHashSet<Configuration>,
         calls: &[Call<E>],
-        open: &[Option<usize>; OPEN_MAX],
+        open: &[Option<usize>],
         slot: usize,
     ) -> Result<Extended, Undecided> {
         let bit = |slot: usize| 1_u128 << slot;
