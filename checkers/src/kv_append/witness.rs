@@ -20,7 +20,7 @@ use crate::witness::{Op, Witness, say};
 /// The get that cannot be explained.
 type Violation = crate::sequential::Violation<String>;
 
-/// So many of the latest operations are tried as the beginning of a witness.
+/// The number of the latest operations that are tried as the beginning of a witness.
 const BEGINNINGS_MAX: usize = 32;
 
 /// Returns the witness of `violation`, which `calls` have, all on the string `key`.
@@ -85,7 +85,7 @@ pub(super) fn anomaly(
     witness.anomaly(AnomalyKind::Nonlinearizable, get.op, summary, steps)
 }
 
-/// Whether `text` is a concatenation of put and appended strings.
+/// Returns whether `text` is a concatenation of put and appended strings.
 fn is_made_of(text: &str, calls: &[Call<'_>]) -> bool {
     let mut parts: Vec<&str> = calls
         .iter()
@@ -126,7 +126,7 @@ fn phantom(operations: &[Operation<KvAppend>], key: Option<&Scalar>, get: Op, an
     witness.anomaly(AnomalyKind::PhantomRead, get, summary, steps)
 }
 
-/// Fewer of `calls`, with the same get impossible.
+/// Returns fewer of `calls`, with the same get impossible.
 fn shrink<'a>(
     calls: &[Call<'a>],
     violation: &Violation,
@@ -184,7 +184,7 @@ fn shrink<'a>(
     (small, found)
 }
 
-/// `calls` from `beginning` on, a put, or a get as the put of its answer.
+/// Returns `calls` from `beginning` on, a put, or a get as the put of its answer.
 fn from<'a>(calls: &[Call<'a>], beginning: &Call<'a>) -> Vec<Call<'a>> {
     let completed = beginning.complete.unwrap_or(u64::MAX);
     let kept = calls.iter().filter(|call| match call.effect {

@@ -40,7 +40,7 @@ pub enum Order {
 }
 
 impl fmt::Display for Order {
-    /// The element, as the object of a sentence.
+    /// Writes the element, as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fifo => "the element that came in first",

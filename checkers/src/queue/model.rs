@@ -28,7 +28,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The element that it is about.
+    /// Returns the element that it is about.
     pub(super) fn element(self) -> Option<Element> {
         match self {
             Self::Enqueue(element) | Self::Dequeue(element) => Some(element),
@@ -38,7 +38,7 @@ impl Kind {
 }
 
 impl Order {
-    /// The places in `held` of the elements that may come out next.
+    /// Returns the places in `held` of the elements that may come out next.
     fn next(self, held: &[Element]) -> std::ops::Range<usize> {
         let last = held.len().saturating_sub(1);
         match self {

@@ -90,8 +90,8 @@ pub(super) fn anomaly(
     witness.anomaly(kind, last.op, summary, steps)
 }
 
-/// The calls about the element of `kind` and one other, and the one of them that cannot be explained, if some two elements
-/// suffice.
+/// Returns the calls about the element of `kind` and one other, and the number of the one that cannot be explained, if two
+/// elements suffice for that.
 fn pair(calls: &[Call], kind: Kind, interrupt: &AtomicBool) -> Option<(Vec<Call>, usize)> {
     let element = kind.element()?;
     let mut by_element: BTreeMap<Option<Element>, Vec<Call>> = BTreeMap::new();

@@ -18,7 +18,7 @@ use super::{Call, Sequential};
 use crate::linearizable::Limits;
 use crate::verdict::{Reached, Reason};
 
-/// So many operations may be open at once: each has a bit of a configuration.
+/// The number of operations that may be open at once: each has a bit of a configuration.
 const OPEN_MAX: usize = 128;
 
 /// The number of configurations explored between two looks at the interrupt.
@@ -27,7 +27,7 @@ const LOOK_EVERY: u64 = 1 << 10;
 /// The memory that a heap allocation takes beside its content, in bytes: the allocator's header, and rounding up.
 const ALLOCATION_BYTES: usize = 24;
 
-/// A table is counted with its successor when it has no room for so many more elements.
+/// The number of elements that a table must have room for; a fuller one is counted with its successor.
 const ROOM: usize = 1 << 10;
 
 /// The result of a search.

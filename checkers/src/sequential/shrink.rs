@@ -8,7 +8,7 @@ use crate::linearizable::{Budget, Limits};
 /// The budget of one trial of leaving something out; a trial that needs more is not made.
 const TRIAL: Budget = Budget { configurations_max: 1 << 15, memory_bytes_max: 64 << 20 };
 
-/// So many trials are made; a witness is larger than it need be then, and as true.
+/// The number of trials for one witness; if they do not suffice, it is larger than it need be, and as true.
 pub(crate) const TRIALS_MAX: usize = 1_000;
 
 /// Returns an answer of `calls` that is surely impossible, if there is one and little is needed to find it.
@@ -29,8 +29,8 @@ pub(crate) fn trial<E: Sequential>(
 /// the one that then cannot be explained.
 ///
 /// Calls of one `group` may be left out together: an order that explains the whole must explain the rest as well.
-/// Those without a group stay. What began after the impossible answer is left out, and operations that happened become ones
-/// that may have happened, where that suffices.
+/// Calls without a group stay. Calls that began after the impossible answer are left out, and operations that happened become
+/// ones that may have happened, where that suffices.
 pub(crate) fn shrink<E: Sequential, G: Ord>(
     calls: &[Call<E>],
     last: usize,
