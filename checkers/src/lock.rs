@@ -8,18 +8,16 @@
 //! A witness is made smaller by leaving out an acquisition with the release that is the next operation of its process: while
 //! the lock was held so, nothing else happened to it.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use duress_history::mutex::{Mutex, MutexOp};
 use duress_history::{Completion, Operation, Process, Scalar};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use crate::linearizable::{Budget, RegisterReport};
-use crate::sequential::{self, Decision, Search, Sequential};
-use crate::verdict::{
-    Anomaly, AnomalyKind, CheckReport, Details, Object, ObjectKind, Reason, RelationKind, Role, Verdict,
-};
+use crate::linearizable::{Budget, Limits};
+use crate::sequential::{self, Answer, Asked, Decision, Sequential, by_key, decide, report};
+use crate::verdict::{Anomaly, AnomalyKind, CheckReport, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Describe, Op, Witness, say};
 
 /// Whether the owner of a lock may acquire it again.
@@ -61,7 +59,7 @@ impl Sequential for Effect {
     }
 
     fn size(_: &Self::State) -> usize {
-        size_of::<Self::State>()
+        0
     }
 }
 
@@ -75,47 +73,13 @@ pub fn check_owned_mutex(
     budget: &Budget,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    let mut parts: FxHashMap<Option<&Scalar>, Vec<Op>> = FxHashMap::default();
-    for (op, operation) in operations.iter().enumerate() {
-        parts.entry(operation.action.lock.as_ref()).or_default().push(op as Op);
-    }
-    let mut parts: Vec<(Option<&Scalar>, Vec<Op>)> = parts.into_iter().collect();
-    parts.sort_unstable_by_key(|(lock, _)| *lock);
-    let answers: Vec<(Decided, u64)> = parts
+    let memory_bytes = AtomicUsize::new(0);
+    let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
+    let answers = by_key(operations, |action| action.lock.as_ref())
         .par_iter()
-        .map(|(lock, ops)| check_lock(operations, *lock, &calls(operations, ops, reentry), budget, interrupt))
+        .map(|(lock, ops)| check_lock(operations, *lock, &calls(operations, ops, reentry), limits))
         .collect();
-    let mut details = RegisterReport::default();
-    let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
-    for (decided, explored) in answers {
-        details.statistics.keys_by_search += 1;
-        details.statistics.configurations += explored;
-        let most = &mut details.statistics.configurations_of_one_key_max;
-        *most = (*most).max(explored);
-        match decided {
-            Decided::Possible => {}
-            Decided::Impossible(anomaly) => anomalies.push(*anomaly),
-            Decided::Unknown(reason) => reasons.push(reason),
-        }
-    }
-    let happened = |operation: &&Operation<Mutex>| matches!(operation.completion, Completion::Ok { .. });
-    let happened = operations.iter().filter(happened).count() as u64;
-    if reasons.is_empty() {
-        reasons.extend(Reason::nothing_shown(operations.len() as u64, happened, happened));
-    }
-    CheckReport {
-        verdict: Verdict::new(anomalies, reasons),
-        keys: parts.len() as u64,
-        operations: operations.len() as u64,
-        details: Details::Registers(details),
-    }
-}
-
-/// The result for one lock.
-enum Decided {
-    Possible,
-    Impossible(Box<Anomaly>),
-    Unknown(Reason),
+    report(answers, operations.len(), Asked::Yes)
 }
 
 /// Returns what the operations `ops` on one lock did, or may have done.
@@ -144,23 +108,20 @@ fn check_lock(
     operations: &[Operation<Mutex>],
     lock: Option<&Scalar>,
     calls: &[Call],
-    budget: &Budget,
-    interrupt: &AtomicBool,
-) -> (Decided, u64) {
-    let (decision, explored, reached) = Search::new(budget, interrupt).decide(calls, None);
-    let (key, reached) = (lock.cloned(), Some(reached));
-    let bytes_max = budget.memory_bytes_max;
-    let decided = match decision {
-        Decision::Possible => Decided::Possible,
+    limits: Limits<'_>,
+) -> Answer {
+    let (decision, explored) = decide(calls, None, lock, limits);
+    let happened = calls.iter().filter(|call| call.complete.is_some()).count() as u64;
+    // Each answer shows whether the lock was free.
+    let mut answer = Answer { explored, happened, observed: happened, ..Answer::default() };
+    match decision {
+        Decision::Possible => {}
         Decision::Impossible(violation) => {
-            Decided::Impossible(Box::new(anomaly(operations, lock, calls, violation.call, interrupt)))
+            answer.anomaly = Some(anomaly(operations, lock, calls, violation.call, limits.interrupt));
         }
-        Decision::Configurations => Decided::Unknown(Reason::Configurations { key, explored, reached }),
-        Decision::Memory => Decided::Unknown(Reason::Memory { key, explored, reached, bytes_max }),
-        Decision::Interrupted => Decided::Unknown(Reason::Interrupted { key, explored, reached }),
-        Decision::TooManyOpen => Decided::Unknown(Reason::TooLong { key, operations: calls.len() as u64 }),
-    };
-    (decided, explored)
+        Decision::Undecided(reason) => answer.reason = Some(reason),
+    }
+    answer
 }
 
 /// Returns the witness of the impossible answer of call `last`.

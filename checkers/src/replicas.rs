@@ -1,4 +1,4 @@
-//! The replicas of a history, and what each of them answered last, once they had to agree.
+//! The replicas of a history, and the last answer of each, once they had to agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ pub(crate) struct Replicas<'a> {
     settled: u64,
     /// The nodes that any read was sent to.
     known: BTreeSet<&'a NodeId>,
-    /// Those of them that answered one in the final phase.
+    /// The nodes that answered a read in the final phase.
     answered: BTreeSet<&'a NodeId>,
     /// The last unanswered read of each object at each node in the final phase: an answer before it may be from before
     /// the replica had caught up.
@@ -32,7 +32,7 @@ pub(crate) struct Replicas<'a> {
 }
 
 impl<'a> Replicas<'a> {
-    /// Those of a history with these `reads`, in which they have to agree from the event `settled` on.
+    /// Returns the replicas of a history with these `reads`, in which they have to agree from the event `settled` on.
     pub(crate) fn new(settled: u64, reads: impl Iterator<Item = ReplicaRead<'a>>) -> Self {
         let mut replicas =
             Self { settled, known: BTreeSet::new(), answered: BTreeSet::new(), unanswered: BTreeMap::new() };

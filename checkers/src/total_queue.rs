@@ -308,4 +308,11 @@ impl Describe for TotalQueue {
             }
         }
     }
+
+    fn describe_asked(&self, focus: &Vec<Scalar>) -> String {
+        match self {
+            Self::Dequeue(None) => "dequeue".to_owned(),
+            Self::Enqueue(_) | Self::Dequeue(Some(_)) | Self::Drain(_) => self.describe(focus),
+        }
+    }
 }

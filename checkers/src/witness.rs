@@ -17,6 +17,11 @@ pub(crate) trait Describe {
 
     /// Describes the action, in few words.
     fn describe(&self, focus: &Self::Focus) -> String;
+
+    /// Describes the action of an operation without an answer.
+    fn describe_asked(&self, focus: &Self::Focus) -> String {
+        self.describe(focus)
+    }
 }
 
 /// The operations that prove an anomaly, by invocation.
@@ -172,12 +177,15 @@ impl Witness {
 
 /// Returns an operation as a witness shows it, without its label.
 pub(crate) fn shown<A: Describe>(operation: &Operation<A>, focus: &A::Focus, role: Role) -> WitnessOperation {
-    let (completion, ended, error, known) = match &operation.completion {
-        Completion::Ok { index, time, answer } => (Some((*index, *time)), OpType::Ok, None, answer),
-        Completion::Fail { index, time, error } => {
-            (Some((*index, *time)), OpType::Fail, error.clone(), &operation.action)
+    let asked = || operation.action.describe_asked(focus);
+    let (completion, ended, error, action) = match &operation.completion {
+        Completion::Ok { index, time, answer } => {
+            (Some((*index, *time)), OpType::Ok, None, answer.describe(focus))
         }
-        Completion::Info { at, error } => (*at, OpType::Info, error.clone(), &operation.action),
+        Completion::Fail { index, time, error } => {
+            (Some((*index, *time)), OpType::Fail, error.clone(), asked())
+        }
+        Completion::Info { at, error } => (*at, OpType::Info, error.clone(), asked()),
     };
     WitnessOperation {
         label: String::new(),
@@ -188,7 +196,7 @@ pub(crate) fn shown<A: Describe>(operation: &Operation<A>, focus: &A::Focus, rol
         node: operation.node.clone(),
         time: operation.time,
         completion_time: completion.map(|(_, time)| time),
-        action: known.describe(focus),
+        action,
         ended,
         error: error.map(|error| error.text),
     }

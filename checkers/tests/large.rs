@@ -135,6 +135,12 @@ fn compare_and_sets_that_wait_to_the_end_are_no_burden() {
         let report = check(&operations, &Budget::default());
         assert_eq!(report.verdict, Verdict::Valid, "seed {seed}");
         assert!(statistics(&report).configurations < 10_000, "seed {seed}: {:?}", statistics(&report));
+        // A budget that does not suffice is not exceeded by the attempt to place them last.
+        let little = Budget { configurations_max: 10, ..Budget::default() };
+        let Verdict::Unknown(reasons) = check(&operations, &little).verdict else {
+            panic!("ten configurations do not suffice, seed {seed}")
+        };
+        assert!(matches!(reasons[..], [Reason::Configurations { explored: ..20, .. }]), "{reasons:?}");
     }
 }
 

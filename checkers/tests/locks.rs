@@ -1,6 +1,8 @@
 //! Locks with an owner, against the definition tried out literally.
 
 mod oracle;
+mod small;
+mod words;
 
 use std::sync::atomic::AtomicBool;
 
@@ -8,27 +10,17 @@ use duress_checkers::linearizable::Budget;
 use duress_checkers::lock::{Reentry, check_owned_mutex};
 use duress_checkers::verdict::{AnomalyKind, Reason, Verdict};
 use duress_history::mutex::{Mutex, MutexOp};
-use duress_history::pairs::pair;
-use duress_history::{Operation, Process, edn};
+use duress_history::{Operation, Process};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use small::Outcome;
 
-/// `0ia` invokes acquire, `0oa` completes it; `r` releases; `0?` is of unknown outcome, `0f` failed.
+const REENTRIES: [Reentry; 2] = [Reentry::Refused, Reentry::Allowed];
+
+/// `0ia` invokes acquire, `0oa` completes it; `r` releases.
 fn operations(words: &str) -> Vec<Operation<Mutex>> {
-    let line = |word: &str| {
-        let (process, rest) = word.split_at(1);
-        let (op_type, f) = rest.split_at(1);
-        let op_type = match op_type {
-            "i" => "invoke",
-            "o" => "ok",
-            "f" => "fail",
-            _ => "info",
-        };
-        let f = if f == "a" { "acquire" } else { "release" };
-        format!("{{:process {process} :type :{op_type} :f :{f} :value nil}}\n")
-    };
-    let text: String = words.split_whitespace().map(line).collect();
-    pair(edn::read_str::<Mutex>(&text).expect("a history").events).expect("it pairs")
+    let f = |operation: &str| if operation == "a" { "acquire" } else { "release" };
+    words::operations(words, |operation, _| (f(operation), "null".to_owned()))
 }
 
 fn verdict(reentry: Reentry, operations: &[Operation<Mutex>]) -> Verdict {
@@ -37,7 +29,7 @@ fn verdict(reentry: Reentry, operations: &[Operation<Mutex>]) -> Verdict {
 
 /// Returns the kinds of anomalies: without and with re-entry.
 fn kinds(words: &str) -> [Option<AnomalyKind>; 2] {
-    [Reentry::Refused, Reentry::Allowed]
+    REENTRIES
         .map(|reentry| verdict(reentry, &operations(words)).anomalies().first().map(|anomaly| anomaly.kind))
 }
 
@@ -80,7 +72,7 @@ struct Tried {
 }
 
 impl oracle::Sequential for Tried {
-    /// Who holds it, once for each time.
+    /// The process that holds the lock, as often as it acquired it.
     type Held = Vec<Process>;
 
     fn step(&self, held: &Vec<Process>) -> Option<Vec<Process>> {
@@ -107,6 +99,71 @@ fn possible(reentry: Reentry, operations: &[Operation<Mutex>]) -> bool {
         operation.clone().map(|action| Tried { reentry, process, op: action.op })
     };
     oracle::linearizable(&operations.iter().map(tried).collect::<Vec<_>>(), Vec::new())
+}
+
+/// Asserts that the verdict is that of the definition, and that the witness of a violation is one by itself.
+fn agrees(reentry: Reentry, operations: &[Operation<Mutex>]) {
+    let is_possible = possible(reentry, operations);
+    match verdict(reentry, operations) {
+        Verdict::Valid => assert!(is_possible, "{reentry:?} {operations:?}"),
+        Verdict::Unknown(reasons) => {
+            assert!(is_possible, "{reentry:?} {operations:?}");
+            assert!(matches!(reasons[..], [Reason::NothingHappened { .. }]), "{reasons:?}");
+        }
+        Verdict::Invalid(anomalies) => {
+            assert!(!is_possible, "{reentry:?} {operations:?}");
+            words::assert_well_formed(&anomalies[0]);
+            let is_shown = |operation: &&Operation<Mutex>| {
+                anomalies[0].operations.iter().any(|shown| shown.index == operation.index)
+            };
+            let witness: Vec<_> = operations.iter().filter(is_shown).cloned().collect();
+            assert!(!possible(reentry, &witness), "{anomalies:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_definition_says_the_same_of_all_small_histories() {
+    let mut choices: Vec<(Mutex, Outcome<Mutex>)> = Vec::new();
+    for op in [MutexOp::Acquire, MutexOp::Release] {
+        let action = Mutex { lock: None, op };
+        choices.extend([(action.clone(), Outcome::Ok(action.clone())), (action, Outcome::Info)]);
+    }
+    let mut histories = 0;
+    let mut check = |operations: &[Operation<Mutex>]| {
+        histories += 1;
+        REENTRIES.into_iter().for_each(|reentry| agrees(reentry, operations));
+    };
+    small::histories(&[2, 2], &choices, &mut check);
+    small::histories(&[3, 1], &choices, &mut check);
+    // A failed operation is as good as none: fewer operations show that.
+    for op in [MutexOp::Acquire, MutexOp::Release] {
+        choices.push((Mutex { lock: None, op }, Outcome::Fail));
+    }
+    small::histories(&[1, 1, 1], &choices, &mut check);
+    small::histories(&[2, 1], &choices, &mut check);
+    assert!(histories > 5_000, "{histories}");
+}
+
+#[test]
+fn what_was_not_decided_is_unknown() {
+    // Each process holds the lock for a while, or may have.
+    let mut words = String::new();
+    (0..70).for_each(|at| words += &format!("{at}ia {at}?a {at}ir {at}?r "));
+    let of = |words: &str, budget: Budget, interrupted: bool| {
+        let interrupt = AtomicBool::new(interrupted);
+        match check_owned_mutex(&operations(words), Reentry::Refused, &budget, &interrupt).verdict {
+            Verdict::Unknown(mut reasons) if reasons.len() == 1 => reasons.remove(0),
+            verdict => panic!("{verdict:?}"),
+        }
+    };
+    let all = Budget::default();
+    assert!(matches!(of(&words, all, false), Reason::TooManyOpen { open_max: 128, .. }));
+    let words = format!("{}90!a", &words[..words.len() / 2]);
+    assert!(matches!(of(&words, all, true), Reason::Interrupted { .. }));
+    assert!(matches!(of(&words, Budget { memory_bytes_max: 1 << 20, ..all }, false), Reason::Memory { .. }));
+    let few = Budget { configurations_max: 100, ..all };
+    assert!(matches!(of(&words, few, false), Reason::Configurations { .. }));
 }
 
 proptest! {
@@ -136,21 +193,8 @@ proptest! {
             }
         }
         let operations = operations(&words.join(" "));
-        for reentry in [Reentry::Refused, Reentry::Allowed] {
-            match verdict(reentry, &operations) {
-                Verdict::Valid => prop_assert!(possible(reentry, &operations)),
-                Verdict::Unknown(reasons) => {
-                    prop_assert!(matches!(reasons[..], [Reason::NothingHappened { .. }]), "{:?}", reasons);
-                }
-                Verdict::Invalid(anomalies) => {
-                    prop_assert!(!possible(reentry, &operations), "{:?} {:?}", reentry, words);
-                    let is_shown = |operation: &&Operation<Mutex>| {
-                        anomalies[0].operations.iter().any(|shown| shown.index == operation.index)
-                    };
-                    let witness: Vec<_> = operations.iter().filter(is_shown).cloned().collect();
-                    prop_assert!(!possible(reentry, &witness), "{:#?}", anomalies);
-                }
-            }
+        for reentry in REENTRIES {
+            agrees(reentry, &operations);
         }
     }
 }

@@ -1,44 +1,32 @@
 //! Queues, stacks and priority queues, against the definition tried out literally.
 
 mod oracle;
+mod small;
+mod words;
 
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::linearizable::Budget;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::verdict::{AnomalyKind, Reason, Verdict};
-use duress_history::pairs::pair;
 use duress_history::total_queue::TotalQueue;
-use duress_history::{Completion, Operation, Scalar, edn};
+use duress_history::{Completion, Operation, Scalar};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use small::Outcome;
 
 const ORDERS: [Order; 4] = [Order::Fifo, Order::Lifo, Order::Least, Order::Any];
 
-/// `0ie1` invokes enqueue 1, `0oe1` completes it; `d` dequeues, `a` drains one element; `0?` is of unknown outcome. `_` is nil.
+/// `0ie1` invokes enqueue 1, `0oe1` completes it; `d` dequeues, `a` drains one element. `_` is nil.
 fn operations(words: &str) -> Vec<Operation<TotalQueue>> {
-    let line = |word: &str| {
-        let (process, rest) = word.split_at(1);
-        let (op_type, rest) = rest.split_at(1);
-        let (f, value) = rest.split_at(1);
-        let op_type = match op_type {
-            "i" => "invoke",
-            "o" => "ok",
-            "f" => "fail",
-            _ => "info",
-        };
-        let (f, value) = match (f, value) {
-            ("e", value) => ("enqueue", value.to_owned()),
-            ("d", "_") => ("dequeue", "nil".to_owned()),
-            ("d", value) => ("dequeue", value.to_owned()),
-            (_, "_") if op_type == "ok" => ("drain", "[]".to_owned()),
-            (_, "_") => ("drain", "nil".to_owned()),
-            (_, value) => ("drain", format!("[{value}]")),
-        };
-        format!("{{:process {process} :type :{op_type} :f :{f} :value {value}}}\n")
-    };
-    let text: String = words.split_whitespace().map(line).collect();
-    pair(edn::read_str::<TotalQueue>(&text).expect("a history").events).expect("it pairs")
+    words::operations(words, |operation, is_ok| match operation.split_at(1) {
+        ("e", value) => ("enqueue", value.to_owned()),
+        ("d", "_") => ("dequeue", "null".to_owned()),
+        ("d", value) => ("dequeue", value.to_owned()),
+        (_, "_") if is_ok => ("drain", "[]".to_owned()),
+        (_, "_") => ("drain", "null".to_owned()),
+        (_, value) => ("drain", format!("[{value}]")),
+    })
 }
 
 fn verdict(order: Order, operations: &[Operation<TotalQueue>]) -> Verdict {
@@ -92,7 +80,7 @@ fn a_witness_is_small() {
     assert_eq!(anomalies[0].operations.len(), 1);
 }
 
-/// The queue as the definition has it: a dequeue of unknown outcome is tried with every element, and as one that found nothing.
+/// An operation as the definition has it.
 #[derive(Clone)]
 struct Tried {
     order: Order,
@@ -133,7 +121,7 @@ impl oracle::Sequential for Tried {
     }
 }
 
-/// Whether some order is right, whatever the dequeues of unknown outcome took out.
+/// Whether some order is right: each dequeue of unknown outcome is tried with every element, and left out.
 fn possible(order: Order, operations: &[Operation<TotalQueue>]) -> bool {
     let unknown = operations.iter().position(|operation| {
         matches!(
@@ -154,6 +142,157 @@ fn possible(order: Order, operations: &[Operation<TotalQueue>]) -> bool {
             with[at].action = TotalQueue::Dequeue(Some(Scalar::Int(value)));
             possible(order, &with)
         })
+}
+
+/// Asserts that the verdict is that of the definition, and that the witness of a violation is one by itself.
+fn agrees(order: Order, operations: &[Operation<TotalQueue>]) {
+    let is_possible = possible(order, operations);
+    match verdict(order, operations) {
+        Verdict::Valid => assert!(is_possible, "{order:?} {operations:?}"),
+        Verdict::Unknown(reasons) => {
+            assert!(is_possible, "{order:?} {operations:?}");
+            let expected =
+                matches!(reasons[..], [Reason::NothingHappened { .. } | Reason::NothingObserved { .. }]);
+            assert!(expected, "{reasons:?}");
+        }
+        Verdict::Invalid(anomalies) => {
+            assert!(!is_possible, "{order:?} {operations:?}");
+            words::assert_well_formed(&anomalies[0]);
+            let is_shown = |operation: &&Operation<TotalQueue>| {
+                anomalies[0].operations.iter().any(|shown| shown.index == operation.index)
+            };
+            let witness: Vec<_> = operations.iter().filter(is_shown).cloned().collect();
+            assert!(!possible(order, &witness), "{anomalies:#?}");
+        }
+    }
+}
+
+/// Returns the value that the first operation is about that is about one.
+fn first_value(operations: &[Operation<TotalQueue>]) -> Option<i64> {
+    operations.iter().find_map(|operation| {
+        let known = match &operation.completion {
+            Completion::Ok { answer, .. } => answer,
+            Completion::Fail { .. } | Completion::Info { .. } => &operation.action,
+        };
+        match known {
+            TotalQueue::Enqueue(Scalar::Int(value)) | TotalQueue::Dequeue(Some(Scalar::Int(value))) => {
+                Some(*value)
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Compares the checker with the definition on every small history.
+fn agrees_on_all_small_histories(order: Order) {
+    let enqueue = |value: i64| TotalQueue::Enqueue(Scalar::Int(value));
+    let dequeue = |value: Option<i64>| TotalQueue::Dequeue(value.map(Scalar::Int));
+    let mut choices = vec![
+        (enqueue(1), Outcome::Ok(enqueue(1))),
+        (enqueue(2), Outcome::Ok(enqueue(2))),
+        (dequeue(None), Outcome::Ok(dequeue(Some(1)))),
+        (dequeue(None), Outcome::Ok(dequeue(Some(2)))),
+        (dequeue(None), Outcome::Ok(dequeue(None))),
+        (dequeue(None), Outcome::Info),
+    ];
+    let mut histories = 0;
+    let mut check = |operations: &[Operation<TotalQueue>]| {
+        // Where the elements have no order, that with 1 and 2 exchanged is the same history.
+        if order == Order::Least || first_value(operations) != Some(2) {
+            histories += 1;
+            agrees(order, operations);
+        }
+    };
+    small::histories(&[2, 2], &choices, &mut check);
+    // A failed operation is as good as none: fewer operations show that.
+    choices.extend([
+        (enqueue(1), Outcome::Fail),
+        (enqueue(2), Outcome::Fail),
+        (dequeue(None), Outcome::Fail),
+    ]);
+    choices.extend([(enqueue(1), Outcome::Info), (enqueue(2), Outcome::Info)]);
+    small::histories(&[1, 1, 1], &choices, &mut check);
+    small::histories(&[2, 1], &choices, &mut check);
+    assert!(histories > 10_000, "{histories}");
+}
+
+#[test]
+fn a_queue_is_right_in_all_small_histories() {
+    agrees_on_all_small_histories(Order::Fifo);
+}
+
+#[test]
+fn a_stack_is_right_in_all_small_histories() {
+    agrees_on_all_small_histories(Order::Lifo);
+}
+
+#[test]
+fn a_priority_queue_is_right_in_all_small_histories() {
+    agrees_on_all_small_histories(Order::Least);
+}
+
+#[test]
+fn a_bag_is_right_in_all_small_histories() {
+    agrees_on_all_small_histories(Order::Any);
+}
+
+/// Many enqueues are in progress at once, and then the elements come out in some order.
+fn enqueues_at_once(count: usize) -> Vec<Operation<TotalQueue>> {
+    let mut words = String::new();
+    (0..count).for_each(|at| words += &format!("{at}ie{at} "));
+    (0..count).for_each(|at| words += &format!("{at}oe{at} "));
+    (0..count).for_each(|at| words += &format!("0id_ 0od{} ", at * 3 % count));
+    operations(&words)
+}
+
+#[test]
+fn what_was_not_decided_is_unknown() {
+    let of = |operations: &[Operation<TotalQueue>], budget: Budget, interrupted: bool| match check_queue(
+        operations,
+        Order::Fifo,
+        &budget,
+        &AtomicBool::new(interrupted),
+    )
+    .verdict
+    {
+        Verdict::Unknown(mut reasons) if reasons.len() == 1 => reasons.remove(0),
+        verdict => panic!("{verdict:?}"),
+    };
+    let (all, many) = (Budget::default(), enqueues_at_once(10));
+    assert!(matches!(of(&many, all, true), Reason::Interrupted { .. }));
+    assert!(matches!(of(&many, Budget { memory_bytes_max: 1 << 20, ..all }, false), Reason::Memory { .. }));
+    let reason = of(&many, Budget { configurations_max: 100, ..all }, false);
+    assert!(matches!(reason, Reason::Configurations { explored: 101, .. }), "{reason:?}");
+
+    // A hundred enqueues that are over are not open; those of unknown outcome and seen elements stay open.
+    let mut words = String::new();
+    (0..100).for_each(|at| words += &format!("0!e{at} 0id_ 0od{at} "));
+    let before = operations(&words);
+    (0..128).for_each(|at| words += &format!("{}ie1 {}?e1 ", 10 + at, 10 + at));
+    let with_one_more = operations(&format!("{words} 0id_ 0od_"));
+    let Reason::TooManyOpen { open_max: 128, reached, .. } = of(&with_one_more, all, false) else {
+        panic!("129 operations are open at once")
+    };
+    assert_eq!((reached.completed, reached.of), (200, 201));
+    assert_eq!(verdict(Order::Fifo, &before), Verdict::Valid);
+    assert_eq!(before.iter().filter(|operation| operation.index <= reached.index).count(), 200);
+    let said = of(&with_one_more, all, false).to_string();
+    assert!(said.starts_with("more than 128 operations are open at once"), "{said}");
+    assert!(
+        said.ends_with("200 of 201 completed operations, those up to index 399, fit one order"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_dequeue_without_an_answer_is_not_shown_as_one_that_found_nothing() {
+    // It took out the element, or the one that found nothing began too early.
+    let Verdict::Invalid(anomalies) = verdict(Order::Fifo, &operations("0!e1 0!e2 1id_ 1?d_ 2id_ 2od_"))
+    else {
+        panic!("one of two elements is left")
+    };
+    let shown: Vec<&str> = anomalies[0].operations.iter().map(|shown| shown.action.as_str()).collect();
+    assert_eq!(shown, ["enqueue 1", "enqueue 2", "dequeue", "dequeue -> nothing"]);
 }
 
 proptest! {
@@ -183,21 +322,7 @@ proptest! {
         }
         let operations = operations(&words.join(" "));
         for order in ORDERS {
-            match verdict(order, &operations) {
-                Verdict::Valid => prop_assert!(possible(order, &operations), "{:?} {:?}", order, words),
-                Verdict::Unknown(reasons) => prop_assert!(
-                    matches!(reasons[..], [Reason::NothingHappened { .. } | Reason::NothingObserved { .. }]),
-                    "{:?}", reasons
-                ),
-                Verdict::Invalid(anomalies) => {
-                    prop_assert!(!possible(order, &operations), "{:?} {:?}", order, words);
-                    let is_shown = |operation: &&Operation<TotalQueue>| {
-                        anomalies[0].operations.iter().any(|shown| shown.index == operation.index)
-                    };
-                    let witness: Vec<_> = operations.iter().filter(is_shown).cloned().collect();
-                    prop_assert!(!possible(order, &witness), "{:#?}", anomalies);
-                }
-            }
+            agrees(order, &operations);
         }
     }
 }

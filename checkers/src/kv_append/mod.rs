@@ -9,16 +9,15 @@
 mod model;
 mod witness;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use duress_history::kv_append::{KvAppend, KvOp};
 use duress_history::{Completion, Operation, Scalar};
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 
-use crate::linearizable::{Budget, RegisterReport};
-use crate::sequential::{Decision, Search};
-use crate::verdict::{Anomaly, CheckReport, Details, Reason, Verdict};
+use crate::linearizable::{Budget, Limits};
+use crate::sequential::{Answer, Asked, Decision, by_key, decide, report};
+use crate::verdict::CheckReport;
 use crate::witness::{Describe, Op};
 use model::{Call, Effect, observed};
 
@@ -31,66 +30,21 @@ pub fn check_kv_append(
     budget: &Budget,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    let parts = by_key(operations);
-    let answers: Vec<Answer> =
-        parts.par_iter().map(|(key, ops)| check_key(operations, *key, ops, budget, interrupt)).collect();
-    let mut details = RegisterReport::default();
-    let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
-    let (mut happened, mut observed) = (0, 0);
-    for answer in answers {
-        details.statistics.keys_by_search += 1;
-        details.statistics.configurations += answer.explored;
-        let most = &mut details.statistics.configurations_of_one_key_max;
-        *most = (*most).max(answer.explored);
-        anomalies.extend(answer.anomaly);
-        reasons.extend(answer.reason);
-        happened += answer.happened;
-        observed += answer.observed;
-    }
+    let memory_bytes = AtomicUsize::new(0);
+    let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
+    let answers = by_key(operations, |action| action.key.as_ref())
+        .par_iter()
+        .map(|(key, ops)| check_key(operations, *key, ops, limits))
+        .collect();
     let asks = operations.iter().any(|operation| matches!(operation.action.op, KvOp::Get(_)));
-    if reasons.is_empty() && (operations.is_empty() || asks) {
-        reasons.extend(Reason::nothing_shown(operations.len() as u64, happened, observed));
-    }
-    CheckReport {
-        verdict: Verdict::new(anomalies, reasons),
-        keys: parts.len() as u64,
-        operations: operations.len() as u64,
-        details: Details::Registers(details),
-    }
-}
-
-/// Returns the operations on each key, in the order of keys.
-fn by_key(operations: &[Operation<KvAppend>]) -> Vec<(Option<&Scalar>, Vec<Op>)> {
-    let mut places: FxHashMap<Option<&Scalar>, usize> = FxHashMap::default();
-    let mut parts: Vec<(Option<&Scalar>, Vec<Op>)> = Vec::new();
-    for (op, operation) in operations.iter().enumerate() {
-        let key = operation.action.key.as_ref();
-        let place = *places.entry(key).or_insert_with(|| {
-            parts.push((key, Vec::new()));
-            parts.len() - 1
-        });
-        parts[place].1.push(op as Op);
-    }
-    parts.sort_unstable_by_key(|(key, _)| *key);
-    parts
-}
-
-/// The result for one key.
-#[derive(Default)]
-struct Answer {
-    anomaly: Option<Anomaly>,
-    reason: Option<Reason>,
-    explored: u64,
-    happened: u64,
-    observed: u64,
+    report(answers, operations.len(), if asks { Asked::Yes } else { Asked::No })
 }
 
 fn check_key(
     operations: &[Operation<KvAppend>],
     key: Option<&Scalar>,
     ops: &[Op],
-    budget: &Budget,
-    interrupt: &AtomicBool,
+    limits: Limits<'_>,
 ) -> Answer {
     let mut answer = Answer::default();
     let mut calls = Vec::with_capacity(ops.len());
@@ -115,27 +69,14 @@ fn check_key(
         calls.push(Call { effect, invoke: operation.index, complete, op: *op });
     }
     let calls = observed(calls);
-    let (decision, explored, reached) = Search::new(budget, interrupt).decide(&calls, String::new());
+    let (decision, explored) = decide(&calls, String::new(), key, limits);
     answer.explored = explored;
-    let reached = Some(reached);
     match decision {
         Decision::Possible => {}
         Decision::Impossible(violation) => {
-            answer.anomaly = Some(witness::anomaly(operations, key, &calls, &violation, interrupt));
+            answer.anomaly = Some(witness::anomaly(operations, key, &calls, &violation, limits.interrupt));
         }
-        Decision::Configurations => {
-            answer.reason = Some(Reason::Configurations { key: key.cloned(), explored, reached });
-        }
-        Decision::Memory => {
-            let bytes_max = budget.memory_bytes_max;
-            answer.reason = Some(Reason::Memory { key: key.cloned(), explored, reached, bytes_max });
-        }
-        Decision::Interrupted => {
-            answer.reason = Some(Reason::Interrupted { key: key.cloned(), explored, reached })
-        }
-        Decision::TooManyOpen => {
-            answer.reason = Some(Reason::TooLong { key: key.cloned(), operations: calls.len() as u64 });
-        }
+        Decision::Undecided(reason) => answer.reason = Some(reason),
     }
     answer
 }

@@ -30,7 +30,7 @@ impl Sequential for Effect<'_> {
     }
 }
 
-/// `calls` without those of unknown outcome that no get can have seen: had one of them taken effect, the next get would have
+/// Returns `calls` without those of unknown outcome that no get can have seen: had one of them taken effect, the next get would have
 /// shown it, unless a put came first.
 pub(super) fn observed(calls: Vec<Call<'_>>) -> Vec<Call<'_>> {
     let answers: Vec<&str> = calls

@@ -13,21 +13,14 @@ use duress_history::{Operation, Scalar};
 
 use super::model::{Call, Effect, observed};
 use super::quoted;
-use crate::linearizable::Budget;
-use crate::sequential::{Decision, Search};
+use crate::sequential::{TRIALS_MAX, trial};
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role};
 use crate::witness::{Op, Witness, say};
 
 /// The get that cannot be explained.
 type Violation = crate::sequential::Violation<String>;
 
-/// The budget of one trial of leaving something out; a trial that needs more is not made.
-const TRIAL: Budget = Budget { configurations_max: 1 << 14, memory_bytes_max: 64 << 20 };
-
-/// So many trials are made; a witness is larger than it need be then, and as true.
-const TRIALS_MAX: usize = 1_000;
-
-/// So many of the latest operations are tried as the beginning of a witness.
+/// The number of the latest operations that are tried as the beginning of a witness.
 const BEGINNINGS_MAX: usize = 32;
 
 /// Returns the witness of `violation`, which `calls` have, all on the string `key`.
@@ -92,7 +85,7 @@ pub(super) fn anomaly(
     witness.anomaly(AnomalyKind::Nonlinearizable, get.op, summary, steps)
 }
 
-/// Whether `text` is a concatenation of put and appended strings.
+/// Returns whether `text` is a concatenation of put and appended strings.
 fn is_made_of(text: &str, calls: &[Call<'_>]) -> bool {
     let mut parts: Vec<&str> = calls
         .iter()
@@ -133,7 +126,7 @@ fn phantom(operations: &[Operation<KvAppend>], key: Option<&Scalar>, get: Op, an
     witness.anomaly(AnomalyKind::PhantomRead, get, summary, steps)
 }
 
-/// Fewer of `calls`, with the same get impossible.
+/// Returns fewer of `calls`, with the same get impossible.
 fn shrink<'a>(
     calls: &[Call<'a>],
     violation: &Violation,
@@ -147,9 +140,8 @@ fn shrink<'a>(
         .map(|call| Call { complete: call.complete.filter(|complete| *complete <= end), ..*call });
     let mut small = observed(prefix.filter(|call| call.complete.is_some() || !is_get(call)).collect());
     let mut found = Violation { call: 0, held: violation.held.clone(), held_count: violation.held_count };
-    let still = |calls: &[Call<'_>]| match Search::new(&TRIAL, interrupt).decide(calls, String::new()).0 {
-        Decision::Impossible(still) if calls[still.call].op == get.op => Some(still),
-        _ => None,
+    let still = |calls: &[Call<'_>]| {
+        trial(calls, &String::new(), interrupt).filter(|still| calls[still.call].op == get.op)
     };
     let mut beginnings: Vec<Call<'_>> = small
         .iter()
@@ -192,7 +184,7 @@ fn shrink<'a>(
     (small, found)
 }
 
-/// `calls` from `beginning` on, a put, or a get as the put of its answer.
+/// Returns `calls` from `beginning` on, a put, or a get as the put of its answer.
 fn from<'a>(calls: &[Call<'a>], beginning: &Call<'a>) -> Vec<Call<'a>> {
     let completed = beginning.complete.unwrap_or(u64::MAX);
     let kept = calls.iter().filter(|call| match call.effect {

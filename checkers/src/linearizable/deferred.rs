@@ -1,20 +1,21 @@
 //! Compare-and-sets that only wait: decided last, as edges of a graph.
 //!
-//! The clients of a node that was paused have their compare-and-sets open for long, by the dozen. Each could
-//! take effect at many moments, and a search that chooses one for each does not end, although nearly every
-//! choice is right. So here they are *held*: the search need not take them, and takes only those that lead to
-//! a value that another operation observes. If it comes to the end, the others are placed where they leave
-//! no trace: just before a write that took effect, the register held a value that was overwritten, and a trail
-//! of compare-and-sets may begin at it. The same is true of the last value. An Euler path through them is found
-//! by counting ([`Graph`]). If the counts are not right, trails that correct them are placed earlier or later, by
-//! those of the operations that were open then.
+//! While a node is paused, dozens of compare-and-sets of its clients stay open. Each could take effect at many
+//! moments, and a search that chooses one for each does not end, although nearly every choice is right. So here
+//! they are *held*: the search need not take them, and takes only those that lead to a value that another
+//! operation observes. When the search comes to the end, the others are placed where they leave no trace: just
+//! before a write that took effect, the register held a value that was overwritten, and a trail of
+//! compare-and-sets may begin at it. The same is true of the last value. Counting shows whether such trails
+//! use all of them ([`Graph`], by Euler). If the counts are not right, trails of those operations that were open
+//! earlier or later are placed there first, to correct them.
 //!
-//! Why they go together: whatever the search itself inserts before a write (`search`) begins with a write, so
-//! the trail fits between the overwritten value and that insertion. Nothing observed the overwritten value
-//! after that moment. Operations that have a moment in common, the completion of the first of them, are placed together:
-//! after the last of their invocations, and before that completion. Such ranges of two groups do not meet.
+//! A trail does not disturb the search's own order: whatever the search inserts before a write (`search`) begins
+//! with a write, so the trail fits between the overwritten value and that insertion, and no operation observed the
+//! overwritten value after that moment. Operations that are all open at one moment, the completion of the first of
+//! them, are placed together: after the last of their invocations, and before that completion. Such ranges of two
+//! groups do not overlap.
 //!
-//! If all are placed, there is a linearization. If not, nothing is known.
+//! If all are placed, there is a linearization. If not, the question is open.
 
 use rustc_hash::FxHashMap;
 
@@ -26,15 +27,16 @@ use super::search::{Decision, Extent, Search};
 use super::trails::Graph;
 use super::walk::Walk;
 
-/// A compare-and-set waits if it is open for so many times as long as half of the operations,
+/// A compare-and-set waits if it is open for more than so many times the median of all operations.
 const TIMES_LONGER: u32 = 16;
-/// and for so many positions.
+
+/// A compare-and-set waits only if it is open for more than so many events.
 const POSITIONS_MIN: u32 = 128;
-/// Fewer of them are left to the search.
+
+/// The search decides on its own where fewer compare-and-sets wait.
 const HELD_MIN: usize = 8;
 
-/// Returns the required compare-and-sets of `reduced` that wait for long, as positions in `required`; none where they
-/// are few.
+/// Returns the required compare-and-sets of `reduced` that wait long, as positions in `required`; none if they are few.
 pub(super) fn waiting(reduced: &Reduced) -> Vec<usize> {
     let mut lengths: Vec<u32> = reduced.required.iter().map(|call| call.deadline - call.invoke).collect();
     if lengths.len() < HELD_MIN {
@@ -54,7 +56,7 @@ pub(super) fn waiting(reduced: &Reduced) -> Vec<usize> {
     if held.len() < HELD_MIN { Vec::new() } else { held }
 }
 
-/// Whether `problem` surely has a linearization, found with `held` (positions in `required` of `reduced`) placed last;
+/// Returns whether `problem` surely has a linearization, found with `held` (positions in `required` of `reduced`) placed last;
 /// also says how many configurations were explored, at most `explored_max`.
 pub(super) fn linearizes(
     problem: &Problem,
@@ -71,12 +73,12 @@ pub(super) fn linearizes(
     let walk = Walk::new(&relaxed);
     let mut search = Search::new(&walk, problem, &relaxed.groups, start, 0, limits);
     (search.order, search.extent, search.explored_max) =
-        (ChoiceOrder::Direct, Extent::Deferred, explored_max);
+        (ChoiceOrder::Direct, Extent::Deferred, search.explored_max.min(explored_max));
     let decision = search.run();
     (decision == Decision::Linearizable, search.explored)
 }
 
-/// Whether the compare-and-sets that `search` left out on its way to the end can all be placed.
+/// Returns whether the compare-and-sets that `search` left out on its way to the end can all be placed.
 pub(super) fn places_all(search: &Search<'_>) -> bool {
     let call = |number: u32| &search.walk.calls[number as usize];
     let mut left = search.left_out.clone();
@@ -93,7 +95,7 @@ pub(super) fn places_all(search: &Search<'_>) -> bool {
     true
 }
 
-/// Whether `group` can be placed before the event `until`, at which the first of it completes; the `last` group also at
+/// Returns whether `group` can be placed before the event `until`, at which the first of it completes; the `last` group also at
 /// the last value.
 fn places(search: &Search<'_>, group: &[u32], until: u32, last: bool) -> bool {
     let edge = |number: &u32| {

@@ -1,6 +1,6 @@
-//! Arguments for what an operation saw and cannot have seen, because another had already replaced it.
+//! Arguments that an operation cannot have seen its value, because another operation had already replaced it.
 //!
-//! They are about which operation read from which, and which completed before which began.
+//! Each rests on two kinds of facts: one operation read from another, and one completed before another began.
 
 use super::call::{Call, Effect, INITIAL, Start, State};
 use super::explain::{Case, Proof, step};
@@ -14,7 +14,7 @@ impl Case<'_> {
         self.problem.calls.iter().position(|call| call.effect.produced() == Some(value))
     }
 
-    /// Whether each value of the witness comes about once only.
+    /// Returns whether each value of the witness comes about once only.
     fn unique(&self) -> bool {
         let mut seen = vec![false; self.problem.states as usize];
         if self.problem.start == Start::Known(INITIAL) {
@@ -28,7 +28,7 @@ impl Case<'_> {
         unique && self.problem.start == Start::Known(INITIAL)
     }
 
-    /// Two compare-and-sets that took effect from one write.
+    /// Explains two compare-and-sets that took effect from one write.
     pub(super) fn lost_update(&self) -> Option<Proof> {
         if !self.unique() || self.is_lock() {
             return None;
@@ -295,7 +295,7 @@ impl Case<'_> {
         })
     }
 
-    /// Within a chain of compare-and-sets: an operation that began after one that must come later had completed.
+    /// Explains an operation in a chain of compare-and-sets that began after one that must come later had completed.
     pub(super) fn chained(&self) -> Option<Proof> {
         if !self.unique() || self.is_lock() {
             return None;

@@ -48,7 +48,8 @@ const LOOK_EVERY: u64 = 1 << 10;
 /// after each fruitless attempt.
 const PATIENCE: u64 = 1 << 11;
 
-/// The search explores so many configurations in one order of choices, and as many for each event, before it tries the other.
+/// The number of configurations, besides one for each event, that the search explores in one order of choices before it tries
+/// the other.
 const TASTED: u64 = 1 << 15;
 
 /// The result of the search.
@@ -133,10 +134,10 @@ pub(super) fn search_to(
     // The furthest that any attempt came: each proves that there is a linearization up to there.
     let mut reached = 0;
     for start in starts {
-        let mut decide = |order, most| {
+        let mut decide = |order, some: u64| {
             let mut search = Search::new(&walk, problem, &reduced.groups, start, explored, limits);
             (search.order, search.extent, search.explored_max) =
-                (order, extent, search.explored_max.min(most));
+                (order, extent, search.explored_max.min(explored.saturating_add(some)));
             let mut decision = search.run();
             explored = search.explored;
             if let Decision::Undecided { rank, .. } = &mut decision {
@@ -147,9 +148,8 @@ pub(super) fn search_to(
         };
         let mut decision = None;
         if tastes {
-            let some = TASTED + walk.len() as u64;
-            for (round, order) in [ChoiceOrder::Direct, ChoiceOrder::Eager].into_iter().enumerate() {
-                decision = match decide(order, some * (round as u64 + 1)) {
+            for order in [ChoiceOrder::Direct, ChoiceOrder::Eager] {
+                decision = match decide(order, TASTED + walk.len() as u64) {
                     Decision::Undecided { why: Undecided::Configurations, .. } => None,
                     decided => Some(decided),
                 };

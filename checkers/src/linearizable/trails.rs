@@ -33,7 +33,7 @@ struct Vertex {
     read: bool,
 }
 
-/// Whether the open operations of `search`, which has passed the last invocation, can surely be linearized.
+/// Returns whether the open operations of `search`, which has passed the last invocation, can surely be linearized.
 pub(super) fn end(search: &Search<'_>) -> bool {
     let mut graph = Graph::default();
     let start = graph.vertex(search.state);
@@ -108,7 +108,7 @@ impl Graph {
         self.vertices[one].part = other;
     }
 
-    /// A trail may begin at `value`, which was overwritten.
+    /// Lets one trail begin at `value`, which was overwritten.
     pub(super) fn begins_in_the_past(&mut self, value: State) {
         if let Some(vertex) = self.vertices.iter_mut().find(|vertex| vertex.value == value) {
             vertex.past += 1;
@@ -122,7 +122,7 @@ impl Graph {
         at
     }
 
-    /// Whether trails use each edge once; one of them begins at the vertex `start`, which the register holds.
+    /// Returns whether trails can use each edge once; one of them begins at the vertex `start`, which the register holds.
     pub(super) fn has_trails(&mut self, start: Option<usize>) -> bool {
         let mut in_the_past = false;
         // The parts that a trail begins in.

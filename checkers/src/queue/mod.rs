@@ -15,14 +15,14 @@ mod model;
 mod witness;
 
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use duress_history::total_queue::TotalQueue;
 use duress_history::{Completion, Operation, Scalar};
 
-use crate::linearizable::{Budget, RegisterReport};
-use crate::sequential::{Decision, Search};
-use crate::verdict::{CheckReport, Details, Reason, Verdict};
+use crate::linearizable::{Budget, Limits};
+use crate::sequential::{Answer, Asked, Decision, decide, report};
+use crate::verdict::CheckReport;
 use crate::witness::Op;
 use model::{Call, Effect, Kind};
 
@@ -40,7 +40,7 @@ pub enum Order {
 }
 
 impl fmt::Display for Order {
-    /// The element, as the object of a sentence.
+    /// Writes the element, as the object of a sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fifo => "the element that came in first",
@@ -62,39 +62,26 @@ pub fn check_queue(
     interrupt: &AtomicBool,
 ) -> CheckReport {
     let (calls, values) = calls(operations, order);
-    let happened = calls.iter().filter(|call| call.complete.is_some()).count() as u64;
+    let happened = |operation: &&Operation<TotalQueue>| matches!(operation.completion, Completion::Ok { .. });
     let shows = |call: &&Call| call.complete.is_some() && !matches!(call.effect.kind, Kind::Enqueue(_));
-    let observed = calls.iter().filter(shows).count() as u64;
-    let (decision, explored, reached) = Search::new(budget, interrupt).decide(&calls, Vec::new());
-    let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
-    let reached = Some(reached);
+    let memory_bytes = AtomicUsize::new(0);
+    let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
+    let (decision, explored) = decide(&calls, Vec::new(), None, limits);
+    let mut answer = Answer {
+        explored,
+        happened: operations.iter().filter(happened).count() as u64,
+        observed: calls.iter().filter(shows).count() as u64,
+        ..Answer::default()
+    };
     match decision {
-        Decision::Possible => {
-            reasons.extend(Reason::nothing_shown(operations.len() as u64, happened, observed))
-        }
+        Decision::Possible => {}
         Decision::Impossible(violation) => {
-            anomalies.push(witness::anomaly(operations, order, (&calls, &values), violation.call, interrupt));
+            let parts = (&calls[..], &values[..]);
+            answer.anomaly = Some(witness::anomaly(operations, order, parts, violation.call, interrupt));
         }
-        Decision::Configurations => reasons.push(Reason::Configurations { key: None, explored, reached }),
-        Decision::Memory => {
-            let bytes_max = budget.memory_bytes_max;
-            reasons.push(Reason::Memory { key: None, explored, reached, bytes_max });
-        }
-        Decision::Interrupted => reasons.push(Reason::Interrupted { key: None, explored, reached }),
-        Decision::TooManyOpen => {
-            reasons.push(Reason::TooLong { key: None, operations: calls.len() as u64 });
-        }
+        Decision::Undecided(reason) => answer.reason = Some(reason),
     }
-    let mut details = RegisterReport::default();
-    details.statistics.keys_by_search = 1;
-    details.statistics.configurations = explored;
-    details.statistics.configurations_of_one_key_max = explored;
-    CheckReport {
-        verdict: Verdict::new(anomalies, reasons),
-        keys: 1,
-        operations: operations.len() as u64,
-        details: Details::Registers(details),
-    }
+    report(vec![answer], operations.len(), Asked::Yes)
 }
 
 /// Returns what `operations` did, or may have done, to the queue; and the value of each element.

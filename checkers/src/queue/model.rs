@@ -28,7 +28,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The element that it is about.
+    /// Returns the element that it is about.
     pub(super) fn element(self) -> Option<Element> {
         match self {
             Self::Enqueue(element) | Self::Dequeue(element) => Some(element),
@@ -38,7 +38,7 @@ impl Kind {
 }
 
 impl Order {
-    /// The places in `held` of the elements that may come out next.
+    /// Returns the places in `held` of the elements that may come out next.
     fn next(self, held: &[Element]) -> std::ops::Range<usize> {
         let last = held.len().saturating_sub(1);
         match self {
@@ -55,21 +55,15 @@ impl Sequential for Effect {
     type State = Vec<Element>;
 
     fn after(&self, held: &Vec<Element>) -> Vec<Vec<Element>> {
-        let without = |at: usize| {
-            let mut rest = held.clone();
-            rest.remove(at);
-            rest
-        };
+        let without = |at: usize| [&held[..at], &held[at + 1..]].concat();
         let mut next = self.order.next(held);
         match self.kind {
             Kind::Enqueue(element) => {
-                let mut more = held.clone();
                 let at = match self.order {
                     Order::Fifo | Order::Lifo => held.len(),
                     Order::Least | Order::Any => held.partition_point(|other| *other <= element),
                 };
-                more.insert(at, element);
-                vec![more]
+                vec![[&held[..at], &[element], &held[at..]].concat()]
             }
             Kind::Dequeue(element) => next.find(|at| held[*at] == element).map(without).into_iter().collect(),
             Kind::DequeueAny => next

@@ -90,8 +90,8 @@ pub(super) fn anomaly(
     witness.anomaly(kind, last.op, summary, steps)
 }
 
-/// The calls about the element of `kind` and one other, and the one of them that cannot be explained, if some two elements
-/// suffice.
+/// Returns the calls about the element of `kind` and one other, and the number of the one that cannot be explained, if two
+/// elements suffice for that.
 fn pair(calls: &[Call], kind: Kind, interrupt: &AtomicBool) -> Option<(Vec<Call>, usize)> {
     let element = kind.element()?;
     let mut by_element: BTreeMap<Option<Element>, Vec<Call>> = BTreeMap::new();
@@ -103,7 +103,7 @@ fn pair(calls: &[Call], kind: Kind, interrupt: &AtomicBool) -> Option<(Vec<Call>
     by_element.iter().filter(|(other, _)| other.is_some()).find_map(|(other, calls)| {
         let others = if *other == Some(element) { &[][..] } else { &calls[..] };
         let some = [own, others, lost].concat();
-        let violation = sequential::impossible(&some, &Vec::new(), interrupt)?;
-        Some((some, violation))
+        let violation = sequential::trial(&some, &Vec::new(), interrupt)?;
+        Some((some, violation.call))
     })
 }

@@ -59,12 +59,21 @@ pub enum Reason {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reached: Option<Reached>,
     },
-    /// More events on one register than positions can be numbered.
+    /// More events on one object than positions can be numbered.
     TooLong {
         /// The register that was not decided.
         key: Option<Scalar>,
         /// How many operations it has.
         operations: u64,
+    },
+    /// More operations were open at once than the search can distinguish.
+    TooManyOpen {
+        /// The object that was not decided.
+        key: Option<Scalar>,
+        /// How many may be open.
+        open_max: u64,
+        /// The prefix of the history that was found to be right.
+        reached: Reached,
     },
     /// Acknowledged messages that were never read, in a partition that was not read far enough to show that they are gone.
     Unseen {
@@ -142,6 +151,7 @@ impl Reason {
             | Self::Memory { key, .. }
             | Self::Interrupted { key, .. }
             | Self::TooLong { key, .. }
+            | Self::TooManyOpen { key, .. }
             | Self::Unseen { key, .. }
             | Self::RepeatedValue { key, .. }
             | Self::RepeatedWrite { key, .. } => key.as_ref(),
@@ -177,8 +187,13 @@ impl fmt::Display for Reason {
                 write!(f, "the check was stopped after {explored} configurations")
             }
             Self::TooLong { operations, .. } => {
-                write!(f, "{operations} operations on one register are more than can be numbered")
+                write!(f, "{operations} operations on one object are more than can be numbered")
             }
+            Self::TooManyOpen { open_max, .. } => write!(
+                f,
+                "more than {open_max} operations are open at once, and the search cannot distinguish so many; an operation of \
+                 unknown outcome stays open to the end"
+            ),
             Self::Unseen { messages, .. } => write!(
                 f,
                 "{messages} acknowledged messages were never read, and no consumer read far enough to show whether they are lost"
@@ -221,7 +236,8 @@ impl fmt::Display for Reason {
         match self {
             Self::Configurations { reached: Some(reached), .. }
             | Self::Memory { reached: Some(reached), .. }
-            | Self::Interrupted { reached: Some(reached), .. } => write!(f, "; {reached}"),
+            | Self::Interrupted { reached: Some(reached), .. }
+            | Self::TooManyOpen { reached, .. } => write!(f, "; {reached}"),
             _ => Ok(()),
         }
     }

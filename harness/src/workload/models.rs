@@ -27,141 +27,73 @@ use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
 pub struct Foreign {
     name: &'static str,
     holds: &'static str,
-    promises: &'static [&'static str],
-    check: fn(&Foreign, &Recording, &Question, Duration) -> Result<Judgement, JudgeError>,
+    checker: Checker,
+}
+
+/// The checker of a model.
+#[derive(Clone, Copy)]
+enum Checker {
+    CasRegister,
+    Mutex,
+    OwnedMutex(Reentry),
+    KvAppend,
+    TotalQueue,
+    Queue(Order),
+    ListAppend,
+    RwRegister,
+}
+
+const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> Foreign {
+    Foreign { name, holds, checker }
 }
 
 /// All of them, in the order in which they are listed.
 pub const FOREIGN: [Foreign; 12] = [
-    Foreign {
-        name: "cas-register",
-        holds: "one register, or one for each `key`: read, write and compare-and-set, values bare",
-        promises: &[],
-        check: |model, recording, question, limit| {
-            recording.read::<CasRegister>()?.judged(limit, |operations, interrupt| {
-                let report = check_cas_register(operations, &question.assumed, &Budget::default(), interrupt);
-                linearizability(report, model.name)
-            })
-        },
-    },
-    Foreign {
-        name: "mutex",
-        holds: "locks: acquire and release",
-        promises: &[],
-        check: |model, recording, _, limit| {
-            recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
-                linearizability(check_mutex(operations, &Budget::default(), interrupt), model.name)
-            })
-        },
-    },
-    Foreign {
-        name: "owned-mutex",
-        holds: "locks that only the process that acquired them may release",
-        promises: &[],
-        check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Refused, limit),
-    },
-    Foreign {
-        name: "reentrant-mutex",
-        holds: "the same, and their owner may acquire them again",
-        promises: &[],
-        check: |model, recording, _, limit| owned_mutex(model, recording, Reentry::Allowed, limit),
-    },
-    Foreign {
-        name: "kv-append",
-        holds: "strings by key: put, append and get",
-        promises: &[],
-        check: |model, recording, _, limit| {
-            recording.read::<KvAppend>()?.judged(limit, |operations, interrupt| {
-                linearizability(check_kv_append(operations, &Budget::default(), interrupt), model.name)
-            })
-        },
-    },
-    Foreign {
-        name: "total-queue",
-        holds: "a queue without an order: enqueue, dequeue and drain",
-        promises: Promise::OF_MESSAGES,
-        check: |model, recording, question, limit| {
-            // As in Jepsen: repeated values are only counted, unless the promise demands more.
-            let promise = match question.promise {
-                Promise::Messages { consumed, .. } => consumed,
-                Promise::Objects(_) => Delivery::AT_LEAST_ONCE,
-            };
-            recording.read::<TotalQueue>()?.judged(limit, |operations, _| {
-                let report = check_total_queue(operations, promise);
-                delivery::judgement(report, promise, "handed out", model.name)
-            })
-        },
-    },
-    Foreign {
-        name: "fifo-queue",
-        holds: "a queue: enqueue and dequeue, the first element in is the first out",
-        promises: &[],
-        check: |model, recording, _, limit| queue(model, recording, Order::Fifo, limit),
-    },
-    Foreign {
-        name: "stack",
-        holds: "a stack: push and pop, the last element in is the first out",
-        promises: &[],
-        check: |model, recording, _, limit| queue(model, recording, Order::Lifo, limit),
-    },
-    Foreign {
-        name: "priority-queue",
-        holds: "a priority queue: enqueue and dequeue, the least element is the first out",
-        promises: &[],
-        check: |model, recording, _, limit| queue(model, recording, Order::Least, limit),
-    },
-    Foreign {
-        name: "unordered-queue",
-        holds: "a bag: enqueue and dequeue, in any order",
-        promises: &[],
-        check: |model, recording, _, limit| queue(model, recording, Order::Any, limit),
-    },
-    Foreign {
-        name: "list-append",
-        holds: "transactions on lists by key: append, and read of the whole list",
-        promises: &[],
-        check: |model, recording, question, limit| {
-            recording.read::<ListAppend>()?.judged(limit, |operations, interrupt| {
-                let report = check_list_append(operations, question.consistency, interrupt);
-                consistency(report, question.consistency, model.name)
-            })
-        },
-    },
-    Foreign {
-        name: "rw-register",
-        holds: "transactions on registers by key: read and write, each value written once",
-        promises: &[],
-        check: |model, recording, question, limit| {
-            recording.read::<RwRegister>()?.judged(limit, |operations, interrupt| {
-                let promise = question.consistency;
-                let report = check_rw_register(operations, promise, &question.assumed, interrupt);
-                consistency(report, promise, model.name)
-            })
-        },
-    },
+    foreign(
+        "cas-register",
+        "one register, or one for each `key`: read, write and compare-and-set, values bare",
+        Checker::CasRegister,
+    ),
+    foreign("mutex", "locks: acquire and release", Checker::Mutex),
+    foreign(
+        "owned-mutex",
+        "locks that only the process that acquired them may release",
+        Checker::OwnedMutex(Reentry::Refused),
+    ),
+    foreign(
+        "reentrant-mutex",
+        "the same, and their owner may acquire them again",
+        Checker::OwnedMutex(Reentry::Allowed),
+    ),
+    foreign("kv-append", "strings by key: put, append and get", Checker::KvAppend),
+    foreign("total-queue", "a queue without an order: enqueue, dequeue and drain", Checker::TotalQueue),
+    foreign(
+        "fifo-queue",
+        "a queue: enqueue and dequeue, the first element in is the first out",
+        Checker::Queue(Order::Fifo),
+    ),
+    foreign(
+        "stack",
+        "a stack: push and pop, the last element in is the first out",
+        Checker::Queue(Order::Lifo),
+    ),
+    foreign(
+        "priority-queue",
+        "a priority queue: enqueue and dequeue, the least element is the first out",
+        Checker::Queue(Order::Least),
+    ),
+    foreign("unordered-queue", "a bag: enqueue and dequeue, in any order", Checker::Queue(Order::Any)),
+    foreign(
+        "list-append",
+        "transactions on lists by key: append, and read of the whole list",
+        Checker::ListAppend,
+    ),
+    foreign(
+        "rw-register",
+        "transactions on registers by key: read and write, each value written once",
+        Checker::RwRegister,
+    ),
 ];
-
-fn owned_mutex(
-    model: &Foreign,
-    recording: &Recording,
-    reentry: Reentry,
-    limit: Duration,
-) -> Result<Judgement, JudgeError> {
-    recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
-        linearizability(check_owned_mutex(operations, reentry, &Budget::default(), interrupt), model.name)
-    })
-}
-
-fn queue(
-    model: &Foreign,
-    recording: &Recording,
-    order: Order,
-    limit: Duration,
-) -> Result<Judgement, JudgeError> {
-    recording.read::<TotalQueue>()?.judged(limit, |operations, interrupt| {
-        linearizability(check_queue(operations, order, &Budget::default(), interrupt), model.name)
-    })
-}
 
 /// The models of transactions, which `--consistency` is about.
 pub const TRANSACTIONS: [&str; 2] = ["list-append", "rw-register"];
@@ -176,7 +108,10 @@ impl Model for Foreign {
     }
 
     fn promises(&self) -> &'static [&'static str] {
-        self.promises
+        match self.checker {
+            Checker::TotalQueue => Promise::OF_MESSAGES,
+            _ => &[],
+        }
     }
 
     fn check(
@@ -185,7 +120,51 @@ impl Model for Foreign {
         question: &Question,
         limit: Duration,
     ) -> Result<Judgement, JudgeError> {
-        (self.check)(self, recording, question, limit)
+        let budget = Budget::default();
+        match self.checker {
+            Checker::CasRegister => {
+                recording.read::<CasRegister>()?.judged(limit, |operations, interrupt| {
+                    let report = check_cas_register(operations, &question.assumed, &budget, interrupt);
+                    linearizability(report, self.name)
+                })
+            }
+            Checker::Mutex => recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
+                linearizability(check_mutex(operations, &budget, interrupt), self.name)
+            }),
+            Checker::OwnedMutex(reentry) => {
+                recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
+                    linearizability(check_owned_mutex(operations, reentry, &budget, interrupt), self.name)
+                })
+            }
+            Checker::KvAppend => recording.read::<KvAppend>()?.judged(limit, |operations, interrupt| {
+                linearizability(check_kv_append(operations, &budget, interrupt), self.name)
+            }),
+            Checker::TotalQueue => {
+                // As in Jepsen: repeated values are only counted, unless the promise demands more.
+                let promise = match question.promise {
+                    Promise::Messages { consumed, .. } => consumed,
+                    Promise::Objects(_) => Delivery::AT_LEAST_ONCE,
+                };
+                recording.read::<TotalQueue>()?.judged(limit, |operations, _| {
+                    let report = check_total_queue(operations, promise);
+                    delivery::judgement(report, promise, "handed out", self.name)
+                })
+            }
+            Checker::Queue(order) => {
+                recording.read::<TotalQueue>()?.judged(limit, |operations, interrupt| {
+                    linearizability(check_queue(operations, order, &budget, interrupt), self.name)
+                })
+            }
+            Checker::ListAppend => recording.read::<ListAppend>()?.judged(limit, |operations, interrupt| {
+                let report = check_list_append(operations, question.consistency, interrupt);
+                consistency(report, question.consistency, self.name)
+            }),
+            Checker::RwRegister => recording.read::<RwRegister>()?.judged(limit, |operations, interrupt| {
+                let promise = question.consistency;
+                let report = check_rw_register(operations, promise, &question.assumed, interrupt);
+                consistency(report, promise, self.name)
+            }),
+        }
     }
 }
 
