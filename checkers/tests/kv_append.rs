@@ -1,5 +1,7 @@
 //! Strings that can be appended to, against the definition tried out literally.
 
+mod words;
+
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
@@ -16,29 +18,18 @@ fn check(operations: &[Operation<KvAppend>]) -> CheckReport {
     check_kv_append(operations, &Budget::default(), &AtomicBool::new(false))
 }
 
-/// `0ipa` invokes put a, `0op` completes it; `a` appends, `g` gets; `0?` is of unknown outcome. `_` is the
-/// empty string.
+/// `0ipa` invokes put a, `0op` completes it; `a` appends, `g` gets. `_` is the empty string.
 fn operations(words: &str) -> Vec<Operation<KvAppend>> {
-    let line = |word: &str| {
-        let (process, rest) = word.split_at(1);
-        let (op_type, rest) = rest.split_at(1);
-        let (f, text) = rest.split_at(1);
-        let op_type = match op_type {
-            "i" => "invoke",
-            "o" => "ok",
-            "f" => "fail",
-            _ => "info",
-        };
+    words::operations(words, |operation, _| {
+        let (f, text) = operation.split_at(1);
         let f = match f {
             "p" => "put",
             "a" => "append",
             _ => "get",
         };
-        let value = if text == "_" { "nil".to_owned() } else { format!("{text:?}") };
-        format!("{{:process {process} :type :{op_type} :f :{f} :key :k :value {value}}}\n")
-    };
-    let text: String = words.split_whitespace().map(line).collect();
-    pair(edn::read_str::<KvAppend>(&text).expect("a history").events).expect("it pairs")
+        let value = if text == "_" { "null".to_owned() } else { format!("{text:?}") };
+        (f, format!("[\"k\", {value}]"))
+    })
 }
 
 fn answer(words: &str) -> String {
