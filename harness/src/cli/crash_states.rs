@@ -23,6 +23,9 @@ pub struct CrashStatesArgs {
     /// The number of writes to record
     #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     writes: u64,
+    /// The number of clients that share the writes: what several write at a time is synced together
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    clients: u8,
     /// The largest number of states to try for each sync and each acknowledgement
     #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     each: u32,
@@ -64,9 +67,14 @@ pub fn crash_states(args: &CrashStatesArgs) -> Result<Exit, Failure> {
     let folder = RunFolder::create(&args.runs, &name, &stamp).map_err(Failure::internal)?;
     crate::cli::log::to_file(&folder.file("duress.log"))
         .map_err(|error| Failure::internal(anyhow::Error::new(error).context("cannot write duress.log")))?;
-    tell(format_args!("{name}: {} writes, recording into {}", args.writes, folder.path().display()));
+    tell(format_args!(
+        "{name}: {} writes by {} clients, recording into {}",
+        args.writes,
+        args.clients,
+        folder.path().display()
+    ));
     let each = usize::try_from(args.each).unwrap_or(usize::MAX);
-    let exploration = Exploration { writes: args.writes, each, limit: args.limit };
+    let exploration = Exploration { writes: args.writes, clients: args.clients, each, limit: args.limit };
     let report =
         explore(&exploration, deployment, vocabulary, port, &folder).map_err(|error| broken(error.into()))?;
     let json = serde_json::json!(report);

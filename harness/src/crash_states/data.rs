@@ -1,6 +1,7 @@
-//! The data of a node as a client sees it: numbered writes, and a comparison of the node's data with them.
+//! The data of a node as clients see it: numbered writes, and a comparison of the node's data with them.
 
 use async_trait::async_trait;
+use duress_arena::disk::crash::Requests;
 use duress_targets::{ClientError, Setup};
 
 use super::Stage;
@@ -8,21 +9,21 @@ use super::messages::Messages;
 use super::registers::Registers;
 use super::trial::Finding;
 
-/// One client of a node, and the data that it writes and reads.
+/// One client of a node, and the data that clients write and read.
 #[async_trait]
 pub(super) trait Data {
-    /// Does write `number`.
+    /// Does the client's write `number`.
     ///
     /// # Errors
     /// The client's error, if the write was not acknowledged.
     async fn write(&mut self, number: u64) -> Result<(), String>;
 
-    /// Reads everything, and compares it with the writes: those up to `acknowledged` must be there, and those up to
-    /// `begun` may be. Returns the first difference.
+    /// Reads everything, and compares it with the writes of all clients: those that were acknowledged must be there, and
+    /// those that were begun may be. Returns the first difference.
     ///
     /// # Errors
     /// The client's error, if something could not be read.
-    async fn compare(&mut self, acknowledged: u64, begun: u64) -> Result<Option<Finding>, String>;
+    async fn compare(&mut self, requests: &[Requests]) -> Result<Option<Finding>, String>;
 }
 
 /// A vocabulary through which crash states can be written and read.
@@ -50,11 +51,11 @@ impl Vocabulary {
         }
     }
 
-    /// Returns a client of the node.
-    pub(super) fn open(self, stage: &Stage) -> Result<Box<dyn Data>, ClientError> {
+    /// Returns client `number` of the node, from 0.
+    pub(super) fn open(self, stage: &Stage, number: usize) -> Result<Box<dyn Data>, ClientError> {
         Ok(match self {
-            Self::Register => Box::new(Registers::new(stage.client()?)),
-            Self::Log => Box::new(Messages::new(stage.client()?)),
+            Self::Register => Box::new(Registers::new(stage.client()?, number)),
+            Self::Log => Box::new(Messages::new(stage.client()?, number)),
         })
     }
 }

@@ -1,11 +1,12 @@
 //! Crash states: the operations of a node on its disk are recorded, every state of the disk that a crash may leave is
 //! built, and the node is started on it. It must come up, and have the writes that it acknowledged.
 //!
-//! There is one node and one client, which writes one value after the other. For each state it is therefore known which
-//! writes were acknowledged, and which was the last one begun. Each key must hold its last acknowledged write, or the
-//! write that was in progress; a partition must have every acknowledged message, in order and once.
+//! There is one node and a few clients, each of which writes one value after the other. For each state it is therefore
+//! known which writes of each client were acknowledged, and which was the last one begun. Each key, which one client
+//! writes, must hold its last acknowledged write, or the write that was in progress; a partition must have every
+//! acknowledged message, once and in its client's order, and no gap in its offsets.
 //!
-//! - `data`: what the client writes and compares: `registers` or `messages`;
+//! - `data`: what the clients write and compare: `registers` or `messages`;
 //! - `recording`: the run that is recorded;
 //! - `trial`: one state, tried;
 //! - `report`: the result of all of them.
@@ -56,6 +57,8 @@ const FAILING_MAX: usize = 5;
 pub struct Exploration {
     /// The number of writes that are recorded.
     pub writes: u64,
+    /// The number of clients that share them; at least 1.
+    pub clients: u8,
     /// The largest number of states for each moment.
     pub each: usize,
     /// The time after which no more states are tried.
@@ -102,8 +105,10 @@ pub enum ExploreError {
     #[error("cannot prepare the node")]
     Prepare(#[source] NotReady),
     /// A write of the recorded run was not acknowledged.
-    #[error("write {number} was not acknowledged, although there was no fault: {cause}")]
+    #[error("write {number} of client {} was not acknowledged, although there was no fault: {cause}", client + 1)]
     Write {
+        /// The client, from 0.
+        client: usize,
         /// The write's number.
         number: u64,
         /// The error that the client received.
@@ -218,7 +223,7 @@ pub fn explore(
         let files = NodeFiles { data: folder.data(&node), stdout, stderr };
         let stage = Stage { arena, deployment, node, files, vocabulary };
         let mut stop = Stop::new().map_err(ExploreError::Signals)?;
-        let recording = match stop.unless(recording::record(&stage, folder, exploration.writes)).await {
+        let recording = match stop.unless(recording::record(&stage, folder, exploration)).await {
             Some(recording) => recording?,
             None => return Ok(Report::of(&Recording::default())),
         };
@@ -226,7 +231,7 @@ pub fn explore(
         duress_arena::mount_tmpfs(&stage.files.data)?;
         let end = Instant::now() + exploration.limit;
         // A crash while the node is set up for the first time is left out: an operator sets it up again.
-        let states = recording.states(exploration.each).filter(|state| state.begun > 0);
+        let states = recording.states(exploration.each).filter(|state| !state.requests.is_empty());
         for (number, state) in (1..).zip(states) {
             report.bounded += u64::from(state.bounded);
             if stop.asked || Instant::now() >= end || report.failing.len() >= FAILING_MAX {

@@ -1,16 +1,18 @@
-//! The run that is recorded: one write after the other, on a disk that records its operations.
+//! The run that is recorded: clients write, each one write after the other, on a disk that records its operations.
 
 use duress_arena::disk::crash::{Mark, Recording};
 use duress_arena::disk::{DiskOptions, FaultDisk};
+use futures_util::future::try_join_all;
 
-use super::{ExploreError, KILL_MAX, Stage};
+use super::{Exploration, ExploreError, KILL_MAX, Stage};
 use crate::record::folder::RunFolder;
 
-/// Runs the node on an empty disk, does `writes` writes, kills the node, and returns the operations on the disk.
+/// Runs the node on an empty disk, lets the clients do their writes, kills the node, and returns the operations on the
+/// disk.
 pub(super) async fn record(
     stage: &Stage,
     folder: &RunFolder,
-    writes: u64,
+    exploration: &Exploration,
 ) -> Result<Recording, ExploreError> {
     let backing = folder.backing(&stage.node);
     folder.make(&stage.files.data)?;
@@ -25,12 +27,19 @@ pub(super) async fn record(
     let setup = stage.vocabulary.setup();
     let place = stage.host("c1").as_ref();
     stage.deployment.prepare(&setup, place, stage.patience()).await.map_err(ExploreError::Prepare)?;
-    let mut data = stage.vocabulary.open(stage)?;
-    for number in 1..=writes {
-        disk.mark(Mark::Begun(number));
-        data.write(number).await.map_err(|cause| ExploreError::Write { number, cause })?;
-        disk.mark(Mark::Acknowledged(number));
-    }
+    let clients = usize::from(exploration.clients);
+    let writing = (0..clients).map(async |client| {
+        let mut data = stage.vocabulary.open(stage, client)?;
+        // The numbers of writes of two clients differ by one at most.
+        let share = (exploration.writes + (clients - 1 - client) as u64) / clients as u64;
+        for count in 1..=share {
+            disk.mark(Mark::Begun { client, count });
+            data.write(count).await.map_err(|cause| ExploreError::Write { client, number: count, cause })?;
+            disk.mark(Mark::Acknowledged { client, count });
+        }
+        Ok::<(), ExploreError>(())
+    });
+    try_join_all(writing).await?;
     process.kill(KILL_MAX)?;
     let recording = disk.take_recording().unwrap_or_default();
     disk.close()?;

@@ -30,7 +30,7 @@ impl Failing {
         Self {
             state: number,
             operations: state.operations,
-            acknowledged: state.acknowledged,
+            acknowledged: state.requests.iter().map(|client| client.acknowledged).sum(),
             survivors: state.survivors.to_string(),
             finding,
         }

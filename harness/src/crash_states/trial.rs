@@ -13,6 +13,7 @@ use duress_history::Scalar;
 use serde::{Serialize, Serializer};
 use tokio::time::{Instant, sleep};
 
+use super::messages::Message;
 use super::{ExploreError, KILL_MAX, RETRY, Stage};
 
 /// The failure of a node that was started on a crash state.
@@ -40,17 +41,26 @@ pub enum Finding {
     Missing {
         /// The partition.
         partition: Scalar,
-        /// The message, by its number, which is its value.
-        acknowledged: u64,
+        /// The message.
+        message: Message,
     },
-    /// A partition has a message in the wrong place: after a later one, or a second time.
+    /// A partition has a message in the wrong place: after a later one of the same client, or a second time.
     Misplaced {
         /// The partition.
         partition: Scalar,
         /// The message.
-        message: u64,
-        /// The message before it.
+        message: Message,
+        /// The number of the client's message before it.
         after: u64,
+    },
+    /// A partition has offsets without messages between others.
+    Gap {
+        /// The partition.
+        partition: Scalar,
+        /// The first offset without a message.
+        from: u64,
+        /// The next offset with one.
+        to: u64,
     },
     /// A key or a partition holds a value that was not written to it.
     NeverWritten {
@@ -72,11 +82,17 @@ impl fmt::Display for Finding {
                 let read = read.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
                 write!(f, "{key} holds {read}, although write {acknowledged} to it was acknowledged")
             }
-            Self::Missing { partition, acknowledged } => {
-                write!(f, "{partition} lacks message {acknowledged}, which was acknowledged")
+            Self::Missing { partition, message } => {
+                write!(f, "{partition} lacks {message}, which was acknowledged")
             }
             Self::Misplaced { partition, message, after } => {
-                write!(f, "{partition} has message {message} after message {after}")
+                write!(f, "{partition} has {message} after that client's message {after}")
+            }
+            Self::Gap { partition, from, to } => {
+                write!(
+                    f,
+                    "{partition} has a message at offset {to}, and none at offset {from}, where another was before"
+                )
             }
             Self::NeverWritten { key, read } => {
                 write!(f, "{key} holds {read}, which was not written to it")
@@ -113,9 +129,9 @@ async fn look(
         return Ok(Some(finding));
     }
     let end = Instant::now() + stage.patience();
-    let mut data = stage.vocabulary.open(stage)?;
+    let mut data = stage.vocabulary.open(stage, 0)?;
     loop {
-        match data.compare(state.acknowledged, state.begun).await {
+        match data.compare(&state.requests).await {
             Ok(finding) => return Ok(finding),
             Err(error) if Instant::now() >= end => {
                 return Ok(Some(Finding::NotUp { within: stage.patience(), error }));

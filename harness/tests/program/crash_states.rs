@@ -8,11 +8,15 @@ use duress_testing::{Missing, Need};
 use nix::sys::signal::Signal;
 
 use crate::TestIfAllowed;
+use crate::manifests::python;
 use crate::stage::{Finished, Stage, wait_until};
 
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("what_was_acknowledged_too_early_is_missing", what_was_acknowledged_too_early_is_missing),
+    ("a_message_behind_a_torn_one_is_found", a_message_behind_a_torn_one_is_found),
     ("a_correct_node_survives_every_state", a_correct_node_survives_every_state),
+    ("each_wrong_way_to_keep_a_file_is_found", each_wrong_way_to_keep_a_file_is_found),
+    ("the_right_ways_to_keep_a_file_survive", the_right_ways_to_keep_a_file_survive),
     ("an_interrupted_exploration_reports_what_it_tried", an_interrupted_exploration_reports_what_it_tried),
     ("states_that_were_not_tried_are_no_pass", states_that_were_not_tried_are_no_pass),
 ];
@@ -57,11 +61,47 @@ fn what_was_acknowledged_too_early_is_missing() -> Result<(), Missing> {
     Ok(())
 }
 
+fn a_message_behind_a_torn_one_is_found() -> Result<(), Missing> {
+    let run = explored(&Stage::set(), "broker --bug torn-tail-kept")?.exits(1);
+    assert!(run.stdout.contains("has a message at offset"), "{run}");
+    Ok(())
+}
+
 fn a_correct_node_survives_every_state() -> Result<(), Missing> {
     for target in ["store", "store --mode primary", "broker"] {
         let stage = Stage::set();
         let run = explored(&stage, &format!("{target} --writes 3 --each 4"))?.exits(0);
         assert!(run.stdout.starts_with("VALID: ") && run.stdout.contains(" 0 not tried"), "{run}");
+    }
+    Ok(())
+}
+
+/// A stage with a system that keeps its data in the way that an option names.
+fn storage() -> Result<Stage, Missing> {
+    python()?;
+    let stage = Stage::set();
+    stage.write("duress.toml", include_str!("storage/duress.toml"));
+    stage.write("kv.py", include_str!("storage/kv.py"));
+    Ok(stage)
+}
+
+fn each_wrong_way_to_keep_a_file_is_found() -> Result<(), Missing> {
+    for (storage_option, finding) in [
+        ("sqlite-full", "was acknowledged"),
+        ("rename-unsynced-file", "the node does not come up"),
+        ("rename-unsynced-folder", "was acknowledged"),
+        ("in-place", "the node does not come up"),
+    ] {
+        let run = explored(&storage()?, &format!(". -o storage={storage_option}"))?.exits(1);
+        assert!(run.stdout.contains(finding), "{run}");
+    }
+    Ok(())
+}
+
+fn the_right_ways_to_keep_a_file_survive() -> Result<(), Missing> {
+    for storage_option in ["log", "sqlite-extra"] {
+        let line = format!(". -o storage={storage_option} --writes 4 --each 4");
+        explored(&storage()?, &line)?.exits(0);
     }
     Ok(())
 }

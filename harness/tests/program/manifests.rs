@@ -39,7 +39,8 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
 ];
 
 /// Python, as the manifest of `duress init` starts it.
-fn python() -> Result<(), Missing> {
+/// Whether the machine has the Python that client programs of the tests need.
+pub fn python() -> Result<(), Missing> {
     let enough =
         Command::new("python3").args(["-c", "import sys; sys.exit(sys.version_info < (3, 8))"]).output();
     match enough {

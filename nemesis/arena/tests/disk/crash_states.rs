@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use duress_arena::disk::crash::{Mark, Recording};
+use duress_arena::disk::crash::{Mark, Recording, Requests};
 use duress_arena::disk::{DiskOptions, Keep};
 use libtest_mimic::{Failed, Trial};
 use rand::{RngExt, SeedableRng};
@@ -18,15 +18,15 @@ pub fn register(trials: &mut Vec<Trial>) {
     trials.push(Trial::test("crash_states::what_was_synced_is_in_all_of_them", synced));
 }
 
-/// The number of requests at the end of a recording: states are listed once for each number.
-const END: u64 = 1;
+/// The only request of a recording, at its end: states are listed once for each number of requests.
+const END: Mark = Mark::Begun { client: 0, count: 1 };
 
 /// The contents of a disk, file by file.
 type Contents = Vec<(String, Vec<u8>)>;
 
 /// Returns what a disk may hold at the end of a recording, which a mark of its own has set apart.
 fn at_the_end(recording: &Recording) -> BTreeSet<Contents> {
-    let states = recording.states(usize::MAX).filter(|state| state.begun == END);
+    let states = recording.states(usize::MAX).filter(|state| !state.requests.is_empty());
     let built = states.map(|state| {
         let folder = tempfile::tempdir().expect("a folder");
         state.build(folder.path()).expect("a state that can be built");
@@ -66,7 +66,7 @@ fn power_losses() -> Result<(), Failed> {
             step(&root, &mut random)?;
         }
         let keep = if random.random_bool(0.2) { Keep::Nothing } else { Keep::RandomSubset };
-        stage.disk().mark(Mark::Begun(END));
+        stage.disk().mark(END);
         let recording = stage.disk().take_recording().expect("it was recorded");
         stage.disk().power_loss(keep)?;
         let states = at_the_end(&recording);
@@ -85,13 +85,13 @@ fn synced() -> Result<(), Failed> {
     stage.disk().record();
     let root = stage.path("");
     for round in 1..=5_u64 {
-        stage.disk().mark(Mark::Begun(round));
+        stage.disk().mark(Mark::Begun { client: 0, count: round });
         let mut file = fs::File::create(root.join("next"))?;
         file.write_all(&[u8::try_from(round)?; 10_000])?;
         file.sync_all()?;
         fs::rename(root.join("next"), root.join("data"))?;
         fs::File::open(&root)?.sync_all()?;
-        stage.disk().mark(Mark::Acknowledged(round));
+        stage.disk().mark(Mark::Acknowledged { client: 0, count: round });
     }
     let recording = stage.disk().take_recording().expect("it was recorded");
     assert_eq!(recording.syncs(), 10);
@@ -100,12 +100,13 @@ fn synced() -> Result<(), Failed> {
         states += 1;
         let folder = tempfile::tempdir()?;
         state.build(folder.path())?;
+        let Requests { begun, acknowledged } = state.requests.first().copied().unwrap_or_default();
         match fs::read(folder.path().join("data")) {
             Ok(data) => {
                 assert!(data.len() == 10_000 && data.iter().all(|byte| *byte == data[0]));
-                assert!((state.acknowledged..=state.begun).contains(&data[0].into()), "{state:?}");
+                assert!((acknowledged..=begun).contains(&data[0].into()), "{state:?}");
             }
-            Err(_) => assert_eq!(state.acknowledged, 0),
+            Err(_) => assert_eq!(acknowledged, 0),
         }
     }
     assert!(states > 30, "{states}");

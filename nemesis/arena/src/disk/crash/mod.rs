@@ -16,4 +16,4 @@ mod recording;
 pub use image::BuildError;
 pub use model::{CrashState, Survivors};
 pub(super) use recording::{FileKind, RecordedOperation};
-pub use recording::{Mark, Recording};
+pub use recording::{Mark, Recording, Requests};

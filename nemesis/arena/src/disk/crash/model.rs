@@ -8,7 +8,7 @@ use std::path::Path;
 use super::super::file_log::BLOCK;
 use super::super::journal::{Change, Sequence};
 use super::image::{BuildError, Content, Image};
-use super::recording::{FileKind, Mark, RecordedOperation, Recording};
+use super::recording::{FileKind, Mark, RecordedOperation, Recording, Requests};
 
 /// A regular file.
 #[derive(Clone, Debug, Default)]
@@ -232,10 +232,8 @@ impl fmt::Display for Survivors {
 pub struct CrashState {
     /// The number of operations before the crash.
     pub operations: usize,
-    /// The largest number of requests that may have been made by then.
-    pub begun: u64,
-    /// The number of requests that were certainly acknowledged by then.
-    pub acknowledged: u64,
+    /// The requests of each client before the crash, up to the last client that had made one.
+    pub requests: Vec<Requests>,
     /// Whether it is the last state that is listed of a moment that may have more.
     pub bounded: bool,
     /// The unsynced data that survived.
@@ -259,11 +257,10 @@ pub(super) struct States<'a> {
     each: usize,
     at: usize,
     operations: usize,
-    begun: u64,
-    acknowledged: u64,
+    requests: Vec<Requests>,
     model: Model,
     ready: VecDeque<CrashState>,
-    seen: HashSet<(u64, u64, u64)>,
+    seen: HashSet<(u64, Vec<Requests>)>,
 }
 
 impl<'a> States<'a> {
@@ -273,8 +270,7 @@ impl<'a> States<'a> {
             each,
             at: 0,
             operations: 0,
-            begun: 0,
-            acknowledged: 0,
+            requests: Vec::new(),
             model: Model::default(),
             ready: VecDeque::new(),
             seen: HashSet::new(),
@@ -301,7 +297,7 @@ impl<'a> States<'a> {
                     return self.bound();
                 }
                 let image = model.image_with(kept.iter().map(|at| &unsynced[*at]));
-                if !self.seen.insert((image.fingerprint(), self.begun, self.acknowledged)) {
+                if !self.seen.insert((image.fingerprint(), self.requests.clone())) {
                     continue;
                 }
                 found += 1;
@@ -313,14 +309,20 @@ impl<'a> States<'a> {
                 };
                 self.ready.push_back(CrashState {
                     operations: self.operations,
-                    begun: self.begun,
-                    acknowledged: self.acknowledged,
+                    requests: self.requests.clone(),
                     bounded: false,
                     survivors,
                     image,
                 });
             }
         }
+    }
+
+    fn of(&mut self, client: usize) -> &mut Requests {
+        if self.requests.len() <= client {
+            self.requests.resize(client + 1, Requests::default());
+        }
+        &mut self.requests[client]
     }
 
     /// The present moment has more states than are listed.
@@ -349,9 +351,13 @@ impl Iterator for States<'_> {
             };
             self.at += 1;
             match operation {
-                RecordedOperation::Mark(Mark::Begun(count)) => self.begun = self.begun.max(*count),
-                RecordedOperation::Mark(Mark::Acknowledged(count)) => {
-                    self.acknowledged = self.acknowledged.max(*count);
+                RecordedOperation::Mark(Mark::Begun { client, count }) => {
+                    let begun = &mut self.of(*client).begun;
+                    *begun = (*begun).max(*count);
+                }
+                RecordedOperation::Mark(Mark::Acknowledged { client, count }) => {
+                    let acknowledged = &mut self.of(*client).acknowledged;
+                    *acknowledged = (*acknowledged).max(*count);
                     self.crash();
                 }
                 RecordedOperation::Sync { .. } => {
@@ -463,12 +469,18 @@ mod tests {
         RecordedOperation::Sync { file }
     }
 
+    fn begun(count: u64) -> RecordedOperation {
+        RecordedOperation::Mark(Mark::Begun { client: 0, count })
+    }
+
     /// Returns what the disk may hold at the end: each file as `name:` and the first byte of each block.
     fn at_the_end(operations: impl IntoIterator<Item = RecordedOperation>) -> BTreeSet<String> {
         // States are listed once for each number of requests: one of its own keeps those of the end apart.
-        let end = RecordedOperation::Mark(Mark::Begun(1));
+        let end = begun(1);
         let recording = Recording { operations: operations.into_iter().chain([end]).collect() };
-        let states = recording.states(usize::MAX).filter(|state| state.begun == 1);
+        let states = recording
+            .states(usize::MAX)
+            .filter(|state| state.requests == [Requests { begun: 1, acknowledged: 0 }]);
         states.map(|state| shown(&state.image)).collect()
     }
 
@@ -545,19 +557,22 @@ mod tests {
     #[test]
     fn each_moment_has_the_numbers_of_its_marks_and_at_most_so_many_states() {
         let operations = new(A, "a").into_iter().chain([
-            RecordedOperation::Mark(Mark::Begun(1)),
+            begun(1),
             write(A, 0, 1),
             write(A, 1, 1),
             sync(A),
-            RecordedOperation::Mark(Mark::Acknowledged(1)),
-            RecordedOperation::Mark(Mark::Begun(2)),
+            RecordedOperation::Mark(Mark::Acknowledged { client: 0, count: 1 }),
+            begun(2),
             write(A, 0, 2),
         ]);
         let recording = Recording { operations: operations.collect() };
         assert_eq!((recording.operations(), recording.syncs()), (6, 1));
         let numbers = |each: usize| {
             let states = recording.states(each);
-            states.map(|state| (state.operations, state.begun, state.acknowledged)).collect::<Vec<_>>()
+            let numbers = |state: CrashState| {
+                (state.operations, state.requests[0].begun, state.requests[0].acknowledged)
+            };
+            states.map(numbers).collect::<Vec<_>>()
         };
         let bounded = |each: usize| recording.states(each).filter(|state| state.bounded).count();
         assert_eq!((bounded(2), bounded(usize::MAX)), (2, 0));

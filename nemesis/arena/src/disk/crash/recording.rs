@@ -37,13 +37,33 @@ pub(in super::super) enum RecordedOperation {
     Mark(Mark),
 }
 
-/// A mark that the owner of a recording sets between operations.
+/// A mark that the owner of a recording sets between operations. Clients are numbered from 0; each makes one request
+/// after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
-    /// This many requests have been made; effects of later ones cannot be there.
-    Begun(u64),
-    /// This many requests have been acknowledged; their effects must be there.
-    Acknowledged(u64),
+    /// The client has made this many requests; effects of later ones cannot be there.
+    Begun {
+        /// The client.
+        client: usize,
+        /// The number of its requests.
+        count: u64,
+    },
+    /// This many requests of the client have been acknowledged; their effects must be there.
+    Acknowledged {
+        /// The client.
+        client: usize,
+        /// The number of its requests.
+        count: u64,
+    },
+}
+
+/// The requests of one client before a crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Requests {
+    /// The largest number of requests that may have been made.
+    pub begun: u64,
+    /// The number of requests that were certainly acknowledged.
+    pub acknowledged: u64,
 }
 
 /// The operations on a disk since it was mounted, empty.
