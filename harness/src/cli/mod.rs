@@ -17,6 +17,7 @@ mod perform;
 mod report;
 pub(crate) mod run;
 mod serve;
+mod shell;
 mod shrink;
 mod store;
 mod subject;
@@ -25,7 +26,7 @@ mod try_out;
 pub(crate) mod words;
 mod workload;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::tell;
@@ -87,6 +88,10 @@ enum Command {
     Bugs,
     /// Report what this machine allows, and what that costs in faults
     Doctor,
+    /// Print what a shell needs to complete the command line
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(shell::ManArgs),
 }
 
 /// Runs the program with the workloads that come with it, and says how it ends. Must be called first thing, while there
@@ -133,6 +138,8 @@ pub fn main_with(workloads: Workloads) -> Exit {
         Command::Faults => lists::faults(),
         Command::Bugs => lists::bugs(),
         Command::Doctor => doctor::doctor(),
+        Command::Completions(args) => shell::completions(&args, Cli::command()),
+        Command::Man(args) => shell::man(&args, Cli::command()),
     };
     result.unwrap_or_else(|failure: Failure| {
         tell(format_args!("duress: {failure}"));

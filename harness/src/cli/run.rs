@@ -72,14 +72,14 @@ pub struct RunArgs {
     workload: Option<String>,
     /// The faults, as family or family:variant, and stories, separated by commas (`duress faults` lists them); none, or all
     /// [default: partition,kill,pause,restart,story]
-    #[arg(long, value_name = "MIX")]
+    #[arg(long, alias = "nemesis", value_name = "MIX")]
     faults: Option<String>,
     /// A handwritten schedule instead of a mix: a JSON list of faults, as in plan.json
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     schedule: Option<PathBuf>,
     /// Mean time between the starts of two faults: the intensity of the run [default: 700ms, less if a run is
     /// too short for every fault of the mix, and 2s for a single node]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, alias = "nemesis-interval", value_name = "DURATION", value_parser = duration)]
     interval: Option<Duration>,
     /// Let randomly drawn faults disable more nodes at once than the target tolerates
     #[arg(long)]

@@ -8,6 +8,8 @@ pub const TESTS: &[Test] = &[
     ("what_is_out_of_range_is_named", what_is_out_of_range_is_named),
     ("plans_are_refused_by_what_is_wrong_with_them", plans_are_refused_by_what_is_wrong_with_them),
     ("a_plan_is_printed_and_nothing_is_started", a_plan_is_printed_and_nothing_is_started),
+    ("flags_have_the_names_that_jepsen_gives_them", flags_have_the_names_that_jepsen_gives_them),
+    ("shells_and_man_know_every_command", shells_and_man_know_every_command),
 ];
 
 /// Fails the test unless the first line that `line` gets for an answer has all of `words`.
@@ -115,4 +117,30 @@ fn a_plan_is_printed_and_nothing_is_started() {
     let seed = serde_json::from_str::<serde_json::Value>(&random).unwrap()["seed"].as_u64().unwrap();
     assert_eq!(stage.run(&format!("run store --dry-run --seed {seed}"), PATIENCE).exits(0).stdout, random);
     assert!(!stage.path().join("runs").exists(), "something was begun");
+}
+
+fn flags_have_the_names_that_jepsen_gives_them() {
+    let stage = Stage::set();
+    let plan =
+        |line: &str| stage.run(&format!("run store --dry-run --seed 1 {line}"), PATIENCE).exits(0).stdout;
+    assert_eq!(
+        plan("--nemesis kill,pause --nemesis-interval 2 --time-limit 60 --nodes 3 --concurrency 2n"),
+        plan("--faults kill,pause --interval 2s --time-limit 1m --nodes 3 --concurrency 6")
+    );
+}
+
+fn shells_and_man_know_every_command() {
+    let stage = Stage::set();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stage.run(&format!("completions {shell}"), PATIENCE).exits(0).stdout;
+        assert!(script.contains("crash-states") && script.contains("beyond-tolerance"), "{shell}: {script}");
+    }
+    let page = stage.run("man", PATIENCE).exits(0).stdout;
+    assert!(page.contains(".TH duress 1") && page.contains("crash\\-states"), "{page}");
+    let refused = stage.run("man nowhere", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("nowhere"), "{refused}");
+    std::fs::create_dir(stage.path().join("pages")).unwrap();
+    stage.run("man pages", PATIENCE).exits(0);
+    let page = std::fs::read_to_string(stage.path().join("pages/duress-run.1")).unwrap();
+    assert!(page.contains("time\\-limit"), "{page}");
 }
