@@ -13,6 +13,8 @@ pub enum Pass {
     Open,
     /// Connections are closed, and new ones too: both sides know at once.
     Cut,
+    /// Bytes of the side that connected pass, those of the other wait.
+    Unanswered,
     /// Bytes wait, connections stay: neither side knows, as when packets are dropped.
     Silent,
 }
@@ -65,8 +67,8 @@ async fn carry(mut inner: TcpStream, to: SocketAddr, mut pass: watch::Receiver<P
     let (inner_in, inner_out) = inner.split();
     let (outer_in, outer_out) = outer.split();
     tokio::select! {
-        () = pump(inner_in, outer_out, pass.clone()) => {}
-        () = pump(outer_in, inner_out, pass) => {}
+        () = pump(inner_in, outer_out, pass.clone(), &[Pass::Open, Pass::Unanswered]) => {}
+        () = pump(outer_in, inner_out, pass, &[Pass::Open]) => {}
     }
 }
 
@@ -74,10 +76,11 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut pass: watch::Receiver<Pass>,
+    passes: &[Pass],
 ) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let opened = pass.wait_for(|pass| *pass == Pass::Open).await.is_ok();
+        let opened = pass.wait_for(|pass| passes.contains(pass)).await.is_ok();
         if !opened || to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
