@@ -239,7 +239,8 @@ async fn replica_skips_change_when_it_lags() {
 #[tokio::test]
 async fn exec_piecewise_shows_half_of_a_transaction() {
     for mode in ["raft", "primary"] {
-        assert!(halves_seen(mode, &[], Some("exec-piecewise")).await > 0, "{mode}");
+        let (halves, torn) = halves_seen(mode, &[], Some("exec-piecewise")).await;
+        assert!(halves > 0 && torn > 0, "{mode}: {halves} and {torn}");
     }
 }
 
