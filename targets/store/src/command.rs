@@ -62,6 +62,14 @@ impl Command {
             _ => None,
         }
     }
+
+    /// Returns how many commands and queries it is made of.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Transaction(transaction) => transaction.steps.len(),
+            _ => 1,
+        }
+    }
 }
 
 /// Commands and queries that are executed in order, with no other command in between.

@@ -83,11 +83,12 @@ impl Proposer {
             let mut batches: Vec<Vec<Proposal>> = Vec::new();
             let mut size = 0;
             for proposal in waiting.drain(..) {
-                size += proposal.commands.len();
+                let commands: usize = proposal.commands.iter().map(Command::count).sum();
+                size += commands;
                 match batches.last_mut() {
                     Some(batch) if size <= COMMANDS_PER_ENTRY => batch.push(proposal),
                     _ => {
-                        size = proposal.commands.len();
+                        size = commands;
                         batches.push(vec![proposal]);
                     }
                 }

@@ -1,7 +1,7 @@
 //! One client, pipelining included.
 //!
-//! Requests are answered in the order in which the client sent them. Outside of a transaction, neighbouring writes become one proposal and
-//! neighbouring reads one read, so a pipeline costs one round for each change between the two.
+//! Requests are answered in the order in which the client sent them. Neighbouring writes become one proposal and
+//! neighbouring reads one read, so a pipeline costs one round for each change between the two; a transaction costs one.
 
 use std::io;
 use std::sync::Arc;
@@ -306,7 +306,9 @@ impl Connection {
             (Control::Watch(keys), None) => {
                 let watched = self.watched.iter().map(|(key, _)| key).chain(&keys);
                 if watched.map(|key| key.len() + WATCH_BYTES).sum::<usize>() > BYTES_MAX {
-                    return error("a transaction watches too many keys: UNWATCH some before");
+                    return error(
+                        "the watched keys are too many: a transaction watches at most 8 MiB of them",
+                    );
                 }
                 match self.service.node.read(vec![Query::Versions(keys.clone())]).await.as_deref() {
                     Ok([Answer::Versions(versions)]) => {

@@ -12,6 +12,9 @@ pub const REQUESTS_MAX: usize = 4_096;
 /// The most bytes in a transaction: it has to fit into one message to another node.
 pub const BYTES_MAX: usize = 8 << 20;
 
+/// Another node answered with what is no reply to a transaction.
+const NOT_A_REPLY: Failure = Failure::Unknown(Unknown::ConnectionLost);
+
 /// A request that waits for `EXEC`.
 #[derive(Debug)]
 enum Queued {
@@ -86,7 +89,11 @@ impl Queue {
             Queued::Session(_) => None,
         });
         let transaction = Transaction { watched, steps: steps.collect() };
+        let count = transaction.steps.len();
         let Some(replies) = order(node, bug, transaction).await? else { return Ok(None) };
+        if replies.len() != count {
+            return Err(NOT_A_REPLY.into());
+        }
         let mut replies = replies.into_iter();
         let outcomes = self.queued.into_iter().map(|queued| match queued {
             Queued::Session(session) => Outcome::Session(session),
@@ -128,8 +135,7 @@ async fn write(node: &Node, transaction: Transaction) -> Result<Option<Vec<StepR
     match node.write(vec![Command::Transaction(transaction)]).await?.pop() {
         Some(Reply::Executed(replies)) => Ok(Some(replies)),
         Some(Reply::Aborted) => Ok(None),
-        // Another node made the reply.
-        _ => Err(Unknown::ConnectionLost.into()),
+        _ => Err(NOT_A_REPLY),
     }
 }
 
@@ -143,7 +149,7 @@ async fn piecewise(node: &Node, transaction: Transaction) -> Result<Option<Vec<S
             Ok(Some(reply)) => replies.extend(reply),
             // Steps before it were executed.
             Err(Failure::NotExecuted(_)) if !replies.is_empty() => {
-                return Err(Unknown::ConnectionLost.into());
+                return Err(Failure::Unknown(Unknown::LeaderChanged));
             }
             other => return other,
         }
