@@ -171,7 +171,7 @@ pub(crate) fn specs() -> Vec<BugSpec> {
         BugSpec {
             name: "exec-retried".into(),
             defect: "a node whose leader changes or is cut off before it has answered a transaction sends it again".into(),
-            resembles: Some("MongoDB 4.2.6, whose retry of transactions wrote twice, as Jepsen found in 2020".into()),
+            resembles: Some("MongoDB 4.2.6: Jepsen found duplicate writes in 2020, and MongoDB a bug in its retry of transactions".into()),
             anomaly: "a transaction takes effect twice: duplicate elements of lists, and values that come back".into(),
             modes: raft(),
             options: BTreeMap::new(),
