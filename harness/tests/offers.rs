@@ -146,7 +146,7 @@ fn errors_list_what_is_accepted() {
             refused(store, &ask(None, &[], Some("stale-read"))),
             "store has no bug \"stale-read\"; accepted: ack-before-commit, stale-leader-read, vote-not-persisted, \
              fsync-skipped, cas-before-order, leadership-resumed, snapshot-lacks-last-batch, lease-short-of-quorum, \
-             replica-skips-change",
+             replica-skips-change, exec-piecewise, exec-reads-early, exec-retried",
         ),
         (refused(etcd, &ask(None, &[], Some("stale-read"))), "etcd has no bug \"stale-read\"; it has none"),
         (

@@ -225,18 +225,24 @@ impl Contents<'_> {
             .collect()
     }
 
-    /// Visits every pair of [`DATA`], in order of key.
+    /// Decodes every value of [`DATA`], in order of key.
     ///
     /// # Errors
-    /// The database cannot be read.
-    pub fn data(&self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), DiskError> {
+    /// The database cannot be read, or a value cannot be decoded.
+    pub fn data<T: serde::de::DeserializeOwned>(&self) -> Result<Vec<(Vec<u8>, T)>, DiskError> {
+        let mut records = Vec::new();
         self.read(|transaction| {
             for record in transaction.open_table(DATA)?.range::<&[u8]>(..)? {
                 let (key, value) = record?;
-                visit(key.value(), value.value());
+                records.push((key.value().to_vec(), value.value().to_vec()));
             }
             Ok(())
-        })
+        })?;
+        let name = |key: &[u8]| format!("data/{}", String::from_utf8_lossy(key));
+        records
+            .into_iter()
+            .map(|(key, bytes)| self.decode(&name(&key), &bytes).map(|value| (key, value)))
+            .collect()
     }
 
     fn read(

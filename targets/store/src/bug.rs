@@ -44,6 +44,12 @@ pub enum Bug {
     LeaseShortOfQuorum,
     /// A replica that lags is sent the changes from the second one on.
     ReplicaSkipsChange,
+    /// Each command of a transaction is ordered by itself.
+    ExecPiecewise,
+    /// The reads of a transaction are answered before its writes are ordered.
+    ExecReadsEarly,
+    /// A transaction whose answer was lost is sent again.
+    ExecRetried,
 }
 
 /// Returns every seeded bug.
@@ -141,6 +147,36 @@ pub(crate) fn specs() -> Vec<BugSpec> {
             nodes_min: 2,
         }
         .with_option("read", ["any"]),
+        BugSpec {
+            name: "exec-piecewise".into(),
+            defect: "EXEC has each queued command ordered by itself, so that others come between them".into(),
+            resembles: Some("a batch of statements that is sent without a transaction around it".into()),
+            anomaly: "reads see half of a transaction (G-single); of two transactions that read and then write the same keys, \
+                      each misses the other (lost update, G2-item)"
+                .into(),
+            modes: vec!["raft".into(), "primary".into()],
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "exec-reads-early".into(),
+            defect: "the reads of a transaction are answered from the state at its arrival; its writes are ordered later"
+                .into(),
+            resembles: Some("snapshot reads without a check for conflicts at the commit".into()),
+            anomaly: "two transactions both read the state before the other (G2-item, G-single, lost update)".into(),
+            modes: vec!["raft".into(), "primary".into()],
+            options: BTreeMap::new(),
+            nodes_min: 1,
+        },
+        BugSpec {
+            name: "exec-retried".into(),
+            defect: "a node whose leader changes or is cut off before it has answered a transaction sends it again".into(),
+            resembles: Some("MongoDB 4.2.6: Jepsen found duplicate writes in 2020, and MongoDB a bug in its retry of transactions".into()),
+            anomaly: "a transaction takes effect twice: duplicate elements of lists, and values that come back".into(),
+            modes: raft(),
+            options: BTreeMap::new(),
+            nodes_min: 2,
+        },
     ]
 }
 

@@ -6,13 +6,13 @@
 //! - `offer`: the modes, options and bugs that a user can choose from.
 //! - `config`: the configuration of one node: its name, addresses, peers, data folder, [`Mode`] and perhaps a bug.
 //! - `serve`: runs one node until it is asked to stop.
-//! - `command`: the commands and queries, and the state they act on.
+//! - `command`: the commands and queries; `key_values`: the state they act on.
 //! - `outcome`: the contract of errors: which requests certainly had no effect, and which may have had one.
 //! - `resp`: clients' connections; `node`: the node that serves them, whatever its mode.
 //! - `wall_clock`: the time of day.
 //! - `raft`: the mode `raft`, consensus; its log, its links and the durable disk are [`duress_consensus`].
 //! - `primary`: the mode `primary`, asynchronous replication.
-//! - `bug`: the seeded bugs, each off by default.
+//! - `bug`: the seeded bugs, each off by default; `early_reads`: one of them, which both modes have.
 //!
 //! ```no_run
 //! use duress_settings::Request;
@@ -34,6 +34,8 @@
 mod bug;
 mod command;
 mod config;
+mod early_reads;
+mod key_values;
 mod node;
 mod offer;
 mod outcome;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use duress_consensus::types::Fatal;
 
-use crate::command::{Answer, Command, KeyValues, Query, Reply};
+use crate::command::{Answer, Command, Query, Reply};
+use crate::key_values::{KeyValues, Value};
 use crate::outcome::Failure;
 use crate::primary::PrimaryNode;
 use crate::raft::RaftNode;
@@ -30,12 +31,15 @@ pub struct Contents {
     /// How far in the order of all writes it is: copies at one position hold the same.
     pub position: String,
     /// All keys and their values, in order of key.
-    pub values: Vec<(Bytes, Bytes)>,
+    pub values: Vec<(Bytes, Value)>,
 }
 
 impl Contents {
     pub(crate) fn new(position: String, values: &KeyValues) -> Self {
-        Self { position, values: values.iter().map(|(key, value)| (key.clone(), value.clone())).collect() }
+        Self {
+            position,
+            values: values.iter().map(|(key, entry)| (key.clone(), entry.value.clone())).collect(),
+        }
     }
 }
 

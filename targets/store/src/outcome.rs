@@ -8,6 +8,12 @@
 //! | `-CLUSTERDOWN …` | was certainly not executed and never will be | gave no value |
 //! | `-UNKNOWN …` | may have been executed, or may be executed later | gave no value |
 //! | `-ERR …` | was malformed or cannot apply to the value; not executed | gave no value |
+//! | `-WRONGTYPE …` | cannot apply to a value of this type; not executed | gave no value |
+//! | `-EXECABORT …` | is a transaction with a command that was refused; not executed | |
+//!
+//! The first two, in reply to `EXEC`, speak of the whole transaction. The others may also occur within its reply, where each
+//! speaks of one command; the other commands were executed. A null reply to `EXEC` means that a watched key had changed, and
+//! nothing was executed.
 //!
 //! A connection that breaks before the reply means the same as `-UNKNOWN`. Redis's own `-TRYAGAIN` is not used for it,
 //! because in Redis Cluster that word means "not executed, send it again".

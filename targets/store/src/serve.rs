@@ -129,7 +129,12 @@ pub async fn serve_with_clock(
     tracing::info!(node = %config.node, mode = config.mode.name(), clients = %config.listen, bug = ?config.bug, "serving");
 
     let shutdown = Arc::new(Notify::new());
-    let service = Service { node: node.clone(), name: config.node.clone(), shutdown: Arc::clone(&shutdown) };
+    let service = Service {
+        node: node.clone(),
+        name: config.node.clone(),
+        bug: config.bug,
+        shutdown: Arc::clone(&shutdown),
+    };
     let result = tokio::select! {
         () = stop => Ok(()),
         () = shutdown.notified() => Ok(()),

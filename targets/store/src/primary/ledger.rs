@@ -1,41 +1,36 @@
-//! A node's state, its offset and its latest changes, in memory and on disk.
+//! A node's state, its offset and its latest writes, in memory and on disk.
 //!
-//! Every change of one key has an offset, counted from 1 since the primary's data folder was made. The same offset means
-//! the same change on every node of the same lineage; a new data folder of the primary begins a new lineage.
+//! Every write that changes something has an offset, counted from 1 since the primary's data folder was made, be it one
+//! command or a transaction. The same offset means the same write on every node of the same lineage; a new data folder of
+//! the primary begins a new lineage.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use redb::WriteTransaction;
+use redb::{ReadableTable, Table, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::bug::{Bug, syncing};
-use crate::command::KeyValues;
+use crate::key_values::{Change, Entry, KeyValues};
 use duress_consensus::disk::{Contents, DATA, Disk, DiskError, LOG, META};
 
 const POSITION: &str = "position";
-/// With the bug `replica-skips-change`, a follower that is further behind misses a change.
+/// With the bug `replica-skips-change`, a follower that is further behind misses a write.
 const LAG_WITHOUT_SKIP: u64 = 50;
 
-/// One key's new value, or none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// The key.
-    pub key: Bytes,
-    /// Its value from now on.
-    pub value: Option<Bytes>,
-}
+/// The changes of one write, in order. They are never split: they become durable, visible and known to replicas together.
+pub type Write = Vec<Change>;
 
 /// How far a node is, and in which lineage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
     /// The lineage that the offset counts in; 0 on a replica that has not met its primary.
     pub lineage: u64,
-    /// The last change applied.
+    /// The last write applied.
     pub offset: u64,
 }
 
@@ -43,21 +38,21 @@ pub struct Position {
 struct State {
     position: Position,
     values: KeyValues,
-    /// The latest changes, the last of which is at `position.offset`.
-    recent: VecDeque<Change>,
+    /// The latest writes, the last of which is at `position.offset`.
+    recent: VecDeque<Write>,
 }
 
 /// The data that a follower at some position needs next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Following {
-    /// The changes right after its offset; none if there are none yet.
-    Changes(Vec<Change>),
+    /// The writes right after its offset; none if there are none yet.
+    Writes(Vec<Write>),
     /// A full copy, because its lineage is another or its offset is too far behind.
     Copy {
         /// The position of the copy.
         position: Position,
-        /// Keys and values.
-        pairs: Vec<(Bytes, Bytes)>,
+        /// Keys and what is held of them.
+        pairs: Vec<(Bytes, Entry)>,
     },
 }
 
@@ -80,13 +75,12 @@ impl Ledger {
     /// It cannot be used, or belongs to another node.
     pub fn open(folder: &Path, owner: &str, keep: u64, bug: Option<Bug>) -> Result<Self, DiskError> {
         let load = |contents: &Contents<'_>| {
-            let mut state =
-                State { position: contents.meta(POSITION)?.unwrap_or_default(), ..State::default() };
-            contents.data(|key, value| {
-                state.values.put(Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
-            })?;
-            state.recent = contents.log::<Change>()?.into_iter().map(|(_, change)| change).collect();
-            Ok(state)
+            let pairs = contents.data::<Entry>()?.into_iter().map(|(key, entry)| (key.into(), entry));
+            Ok(State {
+                position: contents.meta(POSITION)?.unwrap_or_default(),
+                values: pairs.collect(),
+                recent: contents.log::<Write>()?.into_iter().map(|(_, write)| write).collect(),
+            })
         };
         let (disk, state) = Disk::open(folder, owner, syncing(bug), load)?;
         let (moved, _) = watch::channel(state.position.offset);
@@ -105,7 +99,7 @@ impl Ledger {
         let lineage = RandomState::new().hash_one(std::process::id()).max(1);
         let position = Position { lineage, offset: 0 };
         self.disk.commit(move |transaction| save_position(transaction, position)).await?;
-        self.write(|state| state.position = position);
+        self.update(|state| state.position = position);
         Ok(())
     }
 
@@ -120,44 +114,53 @@ impl Ledger {
         look(&state.values, state.position)
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes changes durable, then visible. Only one task may call this at a time.
+    /// Makes writes durable, then visible. Only one task may call this at a time.
     ///
     /// # Errors
     /// They cannot be made durable; none of them became visible.
-    pub async fn append(&self, changes: Vec<Change>) -> Result<(), DiskError> {
-        if changes.is_empty() {
+    pub async fn append(&self, writes: Vec<Write>) -> Result<(), DiskError> {
+        if writes.is_empty() {
             return Ok(());
         }
         let Position { lineage, offset } = self.position();
-        let position = Position { lineage, offset: offset + changes.len() as u64 };
+        let position = Position { lineage, offset: offset + writes.len() as u64 };
         let keep_after = position.offset.saturating_sub(self.keep);
-        let changes = Arc::new(changes);
-        let stored = Arc::clone(&changes);
+        let writes = Arc::new(writes);
+        let stored = Arc::clone(&writes);
         self.disk
             .commit(move |transaction| {
                 save_position(transaction, position)?;
                 let mut log = transaction.open_table(LOG)?;
                 let mut data = transaction.open_table(DATA)?;
-                for (change, offset) in stored.iter().zip(offset + 1..) {
-                    let record = postcard::to_stdvec(change).expect("a change can be encoded");
-                    log.insert(offset, &record[..])?;
-                    match &change.value {
-                        Some(value) => data.insert(&change.key[..], &value[..])?,
-                        None => data.remove(&change.key[..])?,
+                // A key that is written often, such as a growing list, is stored once.
+                let mut held: BTreeMap<&Bytes, Option<Entry>> = BTreeMap::new();
+                for (write, offset) in stored.iter().zip(offset + 1..) {
+                    log.insert(offset, &encode(write)[..])?;
+                    for change in write {
+                        if !held.contains_key(&change.key) {
+                            held.insert(&change.key, stored_entry(&data, &change.key)?);
+                        }
+                        change.edit.make(offset, held.get_mut(&change.key).expect("just looked up"));
+                    }
+                }
+                for (key, entry) in held {
+                    match entry {
+                        Some(entry) => data.insert(&key[..], &encode(&entry)[..])?,
+                        None => data.remove(&key[..])?,
                     };
                 }
                 log.retain_in(..=keep_after, |_, _| false)?;
                 Ok(())
             })
             .await?;
-        self.write(|state| {
-            for change in changes.iter() {
-                state.values.put(change.key.clone(), change.value.clone());
-                state.recent.push_back(change.clone());
+        self.update(|state| {
+            for (write, offset) in writes.iter().zip(offset + 1..) {
+                write.iter().for_each(|change| state.values.change(offset, change));
+                state.recent.push_back(write.clone());
             }
             let excess = state.recent.len().saturating_sub(self.keep as usize);
             state.recent.drain(..excess);
@@ -172,7 +175,7 @@ impl Ledger {
     ///
     /// # Errors
     /// It cannot be made durable; the old contents stay.
-    pub async fn replace(&self, position: Position, pairs: Vec<(Bytes, Bytes)>) -> Result<(), DiskError> {
+    pub async fn replace(&self, position: Position, pairs: Vec<(Bytes, Entry)>) -> Result<(), DiskError> {
         let pairs = Arc::new(pairs);
         let stored = Arc::clone(&pairs);
         self.disk
@@ -181,17 +184,14 @@ impl Ledger {
                 transaction.open_table(LOG)?.retain(|_, _| false)?;
                 let mut data = transaction.open_table(DATA)?;
                 data.retain(|_, _| false)?;
-                for (key, value) in stored.iter() {
-                    data.insert(&key[..], &value[..])?;
+                for (key, entry) in stored.iter() {
+                    data.insert(&key[..], &encode(entry)[..])?;
                 }
                 Ok(())
             })
             .await?;
-        self.write(|state| {
-            state.values = KeyValues::default();
-            for (key, value) in pairs.iter() {
-                state.values.put(key.clone(), Some(value.clone()));
-            }
+        self.update(|state| {
+            state.values = pairs.iter().cloned().collect();
             state.recent.clear();
             state.position = position;
         });
@@ -199,7 +199,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Returns the data that a follower at `theirs` needs next, at most `max` changes.
+    /// Returns the data that a follower at `theirs` needs next, at most `max` writes.
     pub fn following(&self, theirs: Position, max: usize) -> Following {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = state.position.offset - state.recent.len() as u64;
@@ -208,9 +208,9 @@ impl Ledger {
             let skips_one = self.bug == Some(Bug::ReplicaSkipsChange)
                 && state.position.offset - theirs.offset > LAG_WITHOUT_SKIP;
             let skip = (theirs.offset - oldest) as usize + usize::from(skips_one);
-            return Following::Changes(state.recent.iter().skip(skip).take(max).cloned().collect());
+            return Following::Writes(state.recent.iter().skip(skip).take(max).cloned().collect());
         }
-        let pairs = state.values.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let pairs = state.values.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
         Following::Copy { position: state.position, pairs }
     }
 
@@ -229,17 +229,31 @@ impl Ledger {
 }
 
 fn save_position(transaction: &WriteTransaction, position: Position) -> Result<(), redb::Error> {
-    let record = postcard::to_stdvec(&position).expect("a position can be encoded");
-    transaction.open_table(META)?.insert(POSITION, &record[..])?;
+    transaction.open_table(META)?.insert(POSITION, &encode(&position)[..])?;
     Ok(())
+}
+
+fn stored_entry(data: &Table<'_, &[u8], &[u8]>, key: &[u8]) -> Result<Option<Entry>, redb::Error> {
+    let decode =
+        |record: &[u8]| postcard::from_bytes(record).expect("every entry was decoded as the ledger opened");
+    Ok(data.get(key)?.map(|record| decode(record.value())))
+}
+
+fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    postcard::to_stdvec(record).expect("records have no part that cannot be encoded")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_values::{Edit, Value};
 
-    fn change(key: &'static str, value: Option<&'static str>) -> Change {
-        Change { key: key.into(), value: value.map(Into::into) }
+    fn change(key: &'static str, edit: Edit) -> Change {
+        Change { key: key.into(), edit }
+    }
+
+    fn append(key: &'static str, element: &'static str) -> Change {
+        change(key, Edit::Append(vec![element.into()]))
     }
 
     fn open(folder: &Path, keep: u64) -> Ledger {
@@ -247,18 +261,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_follower_gets_changes_while_they_are_kept_and_a_copy_after() {
+    async fn a_follower_gets_writes_while_they_are_kept_and_a_copy_after() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = open(folder.path(), 2);
         ledger.found().await.unwrap();
         let Position { lineage, .. } = ledger.position();
-        ledger.append(vec![change("a", Some("1")), change("b", Some("2")), change("a", None)]).await.unwrap();
+        let [one, two, three] = [
+            vec![change("a", Edit::Put("1".into())), append("l", "x")],
+            vec![append("l", "y"), append("l", "z")],
+            vec![change("a", Edit::Remove)],
+        ];
+        ledger.append(vec![one]).await.unwrap();
+        ledger.append(vec![two.clone(), three.clone()]).await.unwrap();
         let at = |offset| Position { lineage, offset };
         assert_eq!(ledger.position(), at(3));
-        assert_eq!(ledger.following(at(3), 9), Following::Changes(vec![]));
-        assert_eq!(ledger.following(at(1), 1), Following::Changes(vec![change("b", Some("2"))]));
-        let copy = Following::Copy { position: at(3), pairs: vec![("b".into(), "2".into())] };
-        assert_eq!(ledger.following(at(0), 9), copy, "the first change is no longer kept");
+        assert_eq!(ledger.following(at(3), 9), Following::Writes(vec![]));
+        assert_eq!(ledger.following(at(1), 1), Following::Writes(vec![two.clone()]), "a write is whole");
+        assert_eq!(ledger.following(at(1), 9), Following::Writes(vec![two, three]));
+        let list = Entry { value: Value::List(["x", "y", "z"].map(Into::into).into()), version: 2 };
+        let copy = Following::Copy { position: at(3), pairs: vec![("l".into(), list)] };
+        assert_eq!(ledger.following(at(0), 9), copy, "the first write is no longer kept");
         assert_eq!(ledger.following(at(4), 9), copy, "no follower may be ahead of the primary");
         assert_eq!(ledger.following(Position { lineage: lineage ^ 1, offset: 2 }, 9), copy);
         ledger.close().await;

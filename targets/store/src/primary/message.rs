@@ -13,7 +13,7 @@ pub enum Request {
     Write(Vec<Command>),
     /// A client's reads.
     Read(Vec<Query>),
-    /// The changes after this position; answered when there are some, or after a while.
+    /// The writes after this position; answered when there are some, or after a while.
     Follow(Position),
 }
 

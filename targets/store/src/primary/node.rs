@@ -11,10 +11,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ledger::{Following, Ledger, Position};
 use super::message::{Request, Response};
-use super::replica::{CHANGES_MAX, FOLLOW_WAIT, follow};
+use super::replica::{FOLLOW_WAIT, WRITES_MAX, follow};
 use super::writer::{Writer, Writes};
+use crate::bug::Bug;
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, PrimaryOptions, ReadFrom};
+use crate::early_reads::EarlyReads;
 use crate::node::{Contents, Status};
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use duress_consensus::disk::DiskError;
@@ -37,6 +39,7 @@ struct Inner {
     read: ReadFrom,
     ledger: Ledger,
     links: BTreeMap<NodeName, Link>,
+    bug: Option<Bug>,
     request_timeout: Duration,
     failure: watch::Receiver<Option<DiskError>>,
 }
@@ -92,6 +95,7 @@ impl PrimaryNode {
             read: options.read,
             ledger,
             links,
+            bug: config.bug,
             request_timeout: config.request_timeout,
             failure,
         };
@@ -107,8 +111,14 @@ impl PrimaryNode {
     pub async fn write(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
         match &self.inner.role {
             Role::Primary(writes) => {
+                let early =
+                    self.inner.ledger.look(|values, _| EarlyReads::take(self.inner.bug, values, &commands));
                 let written = timeout(self.inner.request_timeout, writes.execute(commands)).await;
-                written.unwrap_or(Err(Unknown::TimedOut.into()))
+                let mut replies = written.unwrap_or(Err(Unknown::TimedOut.into()))?;
+                if let Some(early) = early {
+                    early.replace(&mut replies);
+                }
+                Ok(replies)
             }
             Role::Replica(link) => match self.forward(link, &Request::Write(commands)).await? {
                 Response::Written(result) => result,
@@ -206,11 +216,11 @@ impl Handler for PrimaryNode {
             Request::Read(queries) => Response::Read(Ok(self.answer(&queries))),
             Request::Follow(theirs) => {
                 let ledger = &self.inner.ledger;
-                let mut next = ledger.following(theirs, CHANGES_MAX);
-                if next == Following::Changes(Vec::new())
+                let mut next = ledger.following(theirs, WRITES_MAX);
+                if next == Following::Writes(Vec::new())
                     && timeout(FOLLOW_WAIT, ledger.moved_from(theirs.offset)).await.is_ok()
                 {
-                    next = ledger.following(theirs, CHANGES_MAX);
+                    next = ledger.following(theirs, WRITES_MAX);
                 }
                 Response::Follow(next)
             }

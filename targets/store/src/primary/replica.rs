@@ -1,4 +1,4 @@
-//! A replica follows the primary: it asks for the changes after its offset, again and again.
+//! A replica follows the primary: it asks for the writes after its offset, again and again.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use duress_consensus::peer::{CallError, Link};
 
 /// How long the primary lets a follower wait that is up to date; less than the silence after which a link counts as lost.
 pub const FOLLOW_WAIT: Duration = Duration::from_millis(200);
-/// The most changes in one answer.
-pub const CHANGES_MAX: usize = 2_000;
+/// The most writes in one answer.
+pub const WRITES_MAX: usize = 2_000;
 
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -34,7 +34,7 @@ pub async fn follow(ledger: Ledger, primary: Link) -> Result<(), DiskError> {
             }
         };
         match answer {
-            Some(Response::Follow(Following::Changes(changes))) => ledger.append(changes).await?,
+            Some(Response::Follow(Following::Writes(writes))) => ledger.append(writes).await?,
             Some(Response::Follow(Following::Copy { position, pairs })) => {
                 tracing::info!(offset = position.offset, keys = pairs.len(), "full copy received");
                 ledger.replace(position, pairs).await?;

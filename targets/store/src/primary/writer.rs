@@ -2,8 +2,9 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::ledger::{Change, Ledger};
-use crate::command::{Command, KeyValues, Reply};
+use super::ledger::{Ledger, Write};
+use crate::command::{Command, Reply};
+use crate::key_values::KeyValues;
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use duress_consensus::disk::DiskError;
 
@@ -11,7 +12,7 @@ const REQUESTS_PER_COMMIT: usize = 512;
 const QUEUE_MAX: usize = 4_096;
 
 #[derive(Debug)]
-struct Write {
+struct Request {
     commands: Vec<Command>,
     reply: oneshot::Sender<Result<Vec<Reply>, Failure>>,
 }
@@ -19,7 +20,7 @@ struct Write {
 /// A handle to hand writes to the writer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Writes {
-    queue: mpsc::Sender<Write>,
+    queue: mpsc::Sender<Request>,
 }
 
 impl Writes {
@@ -29,14 +30,14 @@ impl Writes {
     /// The writer has stopped.
     pub async fn execute(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Failure> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Write { commands, reply }).await.map_err(|_| NotExecuted::ShuttingDown)?;
+        self.queue.send(Request { commands, reply }).await.map_err(|_| NotExecuted::ShuttingDown)?;
         answer.await.unwrap_or(Err(Unknown::Stopped.into()))
     }
 }
 
 /// The task that executes writes.
 pub struct Writer {
-    queue: mpsc::Receiver<Write>,
+    queue: mpsc::Receiver<Request>,
     ledger: Ledger,
 }
 
@@ -54,38 +55,33 @@ impl Writer {
     pub async fn run(mut self) -> Result<(), DiskError> {
         self.ledger.found().await?;
         // The state that later commands must see while earlier ones are being made durable; clients see the ledger.
-        let mut ahead: KeyValues = self.ledger.look(|values, _| values.clone());
-        let mut writes = Vec::new();
-        while self.queue.recv_many(&mut writes, REQUESTS_PER_COMMIT).await > 0 {
-            let mut changes = Vec::new();
-            let mut replies = Vec::with_capacity(writes.len());
-            for write in &writes {
-                let executed =
-                    write.commands.iter().map(|command| execute(&mut ahead, command, &mut changes));
-                replies.push(executed.collect::<Vec<Reply>>());
-            }
-            if let Err(error) = self.ledger.append(changes).await {
-                for write in writes {
+        let (mut ahead, mut offset): (KeyValues, u64) =
+            self.ledger.look(|values, position| (values.clone(), position.offset));
+        let mut requests = Vec::new();
+        while self.queue.recv_many(&mut requests, REQUESTS_PER_COMMIT).await > 0 {
+            let mut writes: Vec<Write> = Vec::new();
+            let mut execute = |command: &Command| {
+                let (reply, changes) = ahead.apply(offset + 1, command);
+                if !changes.is_empty() {
+                    offset += 1;
+                    writes.push(changes);
+                }
+                reply
+            };
+            let replies: Vec<Vec<Reply>> =
+                requests.iter().map(|request| request.commands.iter().map(&mut execute).collect()).collect();
+            if let Err(error) = self.ledger.append(writes).await {
+                for request in requests {
                     // A requester that gave up has dropped its receiver.
-                    write.reply.send(Err(Unknown::Stopped.into())).ok();
+                    request.reply.send(Err(Unknown::Stopped.into())).ok();
                 }
                 return Err(error);
             }
-            for (write, replies) in writes.drain(..).zip(replies) {
+            for (request, replies) in requests.drain(..).zip(replies) {
                 // As above.
-                write.reply.send(Ok(replies)).ok();
+                request.reply.send(Ok(replies)).ok();
             }
         }
         Ok(())
     }
-}
-
-/// Executes a command and notes the keys that it changed.
-fn execute(values: &mut KeyValues, command: &Command, changes: &mut Vec<Change>) -> Reply {
-    let reply = values.apply(command);
-    if matches!(reply, Reply::Done | Reply::Integer(_)) {
-        let changed = command.keys().iter();
-        changes.extend(changed.map(|key| Change { key: key.clone(), value: values.get(key).cloned() }));
-    }
-    reply
 }

@@ -23,6 +23,7 @@ use super::types::{StateView, answer_all};
 use crate::bug::{Bug, syncing};
 use crate::command::{Answer, Command, Query, Reply};
 use crate::config::{Config, NodeName, RaftOptions, ReadBy};
+use crate::early_reads::EarlyReads;
 use crate::node::{Contents, Status};
 use crate::outcome::{Failure, NotExecuted, Unknown};
 use crate::wall_clock::WallClock;
@@ -44,6 +45,7 @@ struct Inner {
     lease: Option<Arc<Lease>>,
     reads: Reads,
     view: StateView,
+    bug: Option<Bug>,
     request_timeout: Duration,
     quorum_silence_max: Duration,
 }
@@ -113,6 +115,7 @@ impl RaftNode {
             lease,
             reads,
             view,
+            bug: config.bug,
             request_timeout: config.request_timeout,
             quorum_silence_max,
         };
@@ -200,7 +203,9 @@ impl RaftNode {
 
     /// Has the leader answer a request, be it this node or another. Repeats only an attempt that certainly had no effect.
     async fn at_leader(&self, request: Forwarded, deadline: Instant) -> Result<Answered, Failure> {
-        let give_up = deadline.min(Instant::now() + LEADER_WAIT);
+        let mut give_up = deadline.min(Instant::now() + LEADER_WAIT);
+        // With the bug `exec-retried`, why the last attempt has no answer.
+        let mut lost = None;
         loop {
             let leader = self.inner.consensus.leader();
             let attempt = match leader {
@@ -215,12 +220,26 @@ impl RaftNode {
                 // The answer "not executed" comes from a node that no longer leads.
                 Ok(Answered::Written(Err(Failure::NotExecuted(reason)))) => reason,
                 Ok(Answered::Read(Err(Failure::NotExecuted(reason)))) => reason,
+                Err(failure @ Failure::Unknown(_))
+                | Ok(Answered::Written(Err(failure @ Failure::Unknown(_))))
+                    if self.sends_again(&request) && Instant::now() < deadline =>
+                {
+                    (lost, give_up) = (Some(failure), deadline);
+                    continue;
+                }
                 other => return other,
             };
             if timeout_at(give_up, self.leadership_differs(leader)).await.is_err() {
-                return Err(reason.into());
+                return Err(lost.unwrap_or(reason.into()));
             }
         }
+    }
+
+    /// The bug `exec-retried`: whether a request is sent again though it may have been executed.
+    fn sends_again(&self, request: &Forwarded) -> bool {
+        let transaction = |command: &Command| matches!(command, Command::Transaction(_));
+        self.inner.bug == Some(Bug::ExecRetried)
+            && matches!(request, Forwarded::Write(commands) if commands.iter().any(transaction))
     }
 
     /// Waits until another attempt may succeed where the one at `tried` failed: another leader is known, or the
@@ -260,7 +279,13 @@ impl RaftNode {
         if silence.is_some_and(|ms| Duration::from_millis(ms) > self.inner.quorum_silence_max) {
             return Err(NotExecuted::NoQuorum.into());
         }
-        self.inner.proposals.propose(commands).await
+        let early =
+            self.inner.view.read(|applied| EarlyReads::take(self.inner.bug, &applied.state, &commands));
+        let mut replies = self.inner.proposals.propose(commands).await?;
+        if let Some(early) = early {
+            early.replace(&mut replies);
+        }
+        Ok(replies)
     }
 
     async fn forward(

@@ -83,11 +83,12 @@ impl Proposer {
             let mut batches: Vec<Vec<Proposal>> = Vec::new();
             let mut size = 0;
             for proposal in waiting.drain(..) {
-                size += proposal.commands.len();
+                let commands: usize = proposal.commands.iter().map(Command::count).sum();
+                size += commands;
                 match batches.last_mut() {
                     Some(batch) if size <= COMMANDS_PER_ENTRY => batch.push(proposal),
                     _ => {
-                        size = proposal.commands.len();
+                        size = commands;
                         batches.push(vec![proposal]);
                     }
                 }
@@ -189,20 +190,18 @@ async fn acknowledge_appended(
 fn compare_before_order(view: &StateView, mut proposal: Proposal) -> Option<Proposal> {
     let mut refused = None;
     for command in &mut proposal.commands {
-        if let Command::Set { key, condition, .. } = command
-            && let Condition::IfEqual(expected) = condition
-        {
-            let current = view.read(|applied| applied.state.get(key).cloned());
-            if current.as_ref() == Some(expected) {
-                *condition = Condition::Always;
-            } else {
-                refused = Some(current);
-            }
+        if !matches!(command, Command::Set { condition: Condition::IfEqual(_), .. }) {
+            continue;
+        }
+        let foreseen = view.read(|applied| applied.state.foresee(command));
+        match command {
+            Command::Set { condition, .. } if foreseen == Reply::Done => *condition = Condition::Always,
+            _ => refused = Some(foreseen),
         }
     }
     match refused {
-        Some(current) if proposal.commands.len() == 1 => {
-            proposal.reply.send(Ok(vec![Reply::NotDone(current)])).ok();
+        Some(reply) if proposal.commands.len() == 1 => {
+            proposal.reply.send(Ok(vec![reply])).ok();
             None
         }
         _ => Some(proposal),

@@ -2,7 +2,8 @@
 
 use duress_consensus::{Applied, State};
 
-use crate::command::{Answer, Command, KeyValues, Query, Reply};
+use crate::command::{Answer, Command, Query, Reply};
+use crate::key_values::KeyValues;
 
 /// A shared view of the state.
 pub type StateView = duress_consensus::StateView<KeyValues>;
@@ -11,8 +12,8 @@ impl State for KeyValues {
     type Command = Command;
     type Reply = Reply;
 
-    fn apply(&mut self, _: u64, command: Command) -> Reply {
-        KeyValues::apply(self, &command)
+    fn apply(&mut self, index: u64, command: Command) -> Reply {
+        KeyValues::apply(self, index, &command).0
     }
 }
 

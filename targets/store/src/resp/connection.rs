@@ -1,7 +1,7 @@
 //! One client, pipelining included.
 //!
 //! Requests are answered in the order in which the client sent them. Neighbouring writes become one proposal and
-//! neighbouring reads one read, so a pipeline costs one round for each change between the two.
+//! neighbouring reads one read, so a pipeline costs one round for each change between the two; a transaction costs one.
 
 use std::io;
 use std::sync::Arc;
@@ -16,13 +16,18 @@ use tokio::sync::Notify;
 
 use super::info::info;
 use super::reply::RespReply;
-use super::request::{Request, RequestError, Session, Version};
-use crate::command::{Command, Condition, Query, Reply};
+use super::request::{Control, End, Request, RequestError, Session, Version};
+use super::transaction::{BYTES_MAX, Outcome, Queue};
+use crate::bug::Bug;
+use crate::command::{Answer, Command, Condition, Query, Reply};
 use crate::config::NodeName;
 use crate::node::{Contents, Node};
+use crate::outcome::{Failure, Unknown};
 
 const INBOX_BYTES_MAX: usize = 64 << 20;
 const PIPELINE_MAX: usize = 1_024;
+/// The space that a watched key takes, besides its own bytes.
+const WATCH_BYTES: usize = 64;
 
 /// Why a connection ended before the client closed it.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,8 @@ pub struct Service {
     pub node: Node,
     /// Its name.
     pub name: NodeName,
+    /// Its bug, if it has one.
+    pub bug: Option<Bug>,
     /// Notified when a client asks the node to shut down.
     pub shutdown: Arc<Notify>,
 }
@@ -60,8 +67,15 @@ struct Connection {
     service: Service,
     id: u64,
     version: Version,
+    /// What `MULTI` has begun.
+    queue: Option<Queue>,
+    /// The keys that the next `EXEC` depends on, and their versions when `WATCH` named them.
+    watched: Vec<(Bytes, u64)>,
     outbox: BytesMut,
 }
+
+/// A request, or its refusal, and how many bytes it has.
+type Received = (Result<Request, RequestError>, usize);
 
 /// Serves one client until it leaves, quits, or the connection fails.
 ///
@@ -70,14 +84,24 @@ struct Connection {
 pub async fn serve_client(mut stream: TcpStream, id: u64, service: Service) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let mut inbox = BytesMut::with_capacity(4 << 10);
-    let mut connection = Connection { service, id, version: Version::Two, outbox: BytesMut::new() };
+    let mut connection = Connection {
+        service,
+        id,
+        version: Version::Two,
+        queue: None,
+        watched: Vec::new(),
+        outbox: BytesMut::new(),
+    };
     loop {
         let mut requests = Vec::new();
         let mut broken = None;
         while requests.len() < PIPELINE_MAX {
             match take_request(&mut inbox) {
                 Ok(Some(words)) if words.is_empty() => {}
-                Ok(Some(words)) => requests.push(Request::parse(words)),
+                Ok(Some(words)) => {
+                    let bytes = words.iter().map(Bytes::len).sum();
+                    requests.push((Request::parse(words), bytes));
+                }
                 Ok(None) => break,
                 Err(error) => {
                     broken = Some(error);
@@ -154,20 +178,24 @@ fn settings(pattern: &[u8]) -> Vec<(&'static str, RespReply)> {
 
 /// Returns a write that is answered with what its key had before.
 fn telling(command: Command) -> (Command, Option<Condition>) {
-    let condition = match &command {
-        Command::Set { condition, .. } => Some(condition.clone()),
-        Command::Delete { .. } | Command::Increment { .. } => None,
-    };
+    let condition = command.condition().cloned();
     (command, condition)
 }
 
 impl Connection {
-    async fn answer(
-        &mut self,
-        requests: Vec<Result<Request, RequestError>>,
-    ) -> Result<Next, RedisProtocolError> {
+    async fn answer(&mut self, requests: Vec<Received>) -> Result<Next, RedisProtocolError> {
         let mut run = Run::None;
-        for request in requests {
+        for (request, bytes) in requests {
+            if let Some(queue) = &mut self.queue
+                && !matches!(request, Ok(Request::Transaction(_) | Request::End(End::Quit)))
+            {
+                let reply = match request {
+                    Ok(request) => queue.push(request, bytes),
+                    Err(error) => queue.refuse(error.to_string()),
+                };
+                self.reply(reply)?;
+                continue;
+            }
             match (request, &mut run) {
                 (Ok(Request::Write(command)), Run::Writes(writes)) => writes.push((command, None)),
                 (Ok(Request::WriteAndTell(command)), Run::Writes(writes)) => writes.push(telling(command)),
@@ -183,9 +211,22 @@ impl Connection {
                 }
                 (Ok(Request::Session(session)), _) => {
                     self.finish(std::mem::take(&mut run)).await?;
-                    if self.session(session)? == Next::Close {
-                        return Ok(Next::Close);
+                    let reply = self.session(session);
+                    self.reply(reply)?;
+                }
+                (Ok(Request::Transaction(control)), _) => {
+                    self.finish(std::mem::take(&mut run)).await?;
+                    let reply = self.control(control).await;
+                    self.reply(reply)?;
+                }
+                (Ok(Request::End(end)), _) => {
+                    self.finish(run).await?;
+                    match end {
+                        End::Quit => self.reply(RespReply::OK)?,
+                        // As in Redis, the closing connection is the answer.
+                        End::Shutdown => self.service.shutdown.notify_one(),
                     }
+                    return Ok(Next::Close);
                 }
                 (Err(error), _) => {
                     self.finish(std::mem::take(&mut run)).await?;
@@ -222,7 +263,7 @@ impl Connection {
     fn reply_all<T: Into<RespReply>>(
         &mut self,
         count: usize,
-        result: Result<Vec<T>, crate::outcome::Failure>,
+        result: Result<Vec<T>, Failure>,
     ) -> Result<(), RedisProtocolError> {
         match result {
             Ok(replies) => replies.into_iter().try_for_each(|reply| self.reply(reply.into())),
@@ -234,8 +275,65 @@ impl Connection {
         reply.encode(self.version, &mut self.outbox)
     }
 
-    fn session(&mut self, session: Session) -> Result<Next, RedisProtocolError> {
-        let reply = match session {
+    /// Begins, ends or prepares a transaction.
+    async fn control(&mut self, control: Control) -> RespReply {
+        let error = |text: &str| RespReply::Error(format!("ERR {text}"));
+        match (control, self.queue.take()) {
+            (Control::Multi, None) => {
+                self.queue = Some(Queue::default());
+                RespReply::OK
+            }
+            (Control::Exec, Some(queue)) => {
+                let watched = std::mem::take(&mut self.watched);
+                match queue.execute(&self.service.node, self.service.bug, watched).await {
+                    Ok(None) => RespReply::Null,
+                    Ok(Some(outcomes)) => {
+                        let reply = |outcome| match outcome {
+                            Outcome::Reply(reply) => reply,
+                            Outcome::Session(session) => self.session(session),
+                        };
+                        RespReply::Array(outcomes.into_iter().map(reply).collect())
+                    }
+                    Err(error) => error,
+                }
+            }
+            (Control::Discard, Some(_)) | (Control::Unwatch, None) => {
+                self.watched.clear();
+                RespReply::OK
+            }
+            (Control::Exec, None) => error("EXEC without MULTI"),
+            (Control::Discard, None) => error("DISCARD without MULTI"),
+            (Control::Watch(keys), None) => {
+                let watched = self.watched.iter().map(|(key, _)| key).chain(&keys);
+                if watched.map(|key| key.len() + WATCH_BYTES).sum::<usize>() > BYTES_MAX {
+                    return error(
+                        "the watched keys are too many: a transaction watches at most 8 MiB of them",
+                    );
+                }
+                match self.service.node.read(vec![Query::Versions(keys.clone())]).await.as_deref() {
+                    Ok([Answer::Versions(versions)]) => {
+                        self.watched.extend(keys.into_iter().zip(versions.iter().copied()));
+                        RespReply::OK
+                    }
+                    Ok(_) => Failure::from(Unknown::ConnectionLost).into(),
+                    Err(failure) => failure.clone().into(),
+                }
+            }
+            // The transaction goes on, as in Redis.
+            (nested, Some(mut queue)) => {
+                let reply = match nested {
+                    Control::Unwatch => queue.push(Request::Session(Session::Accepted), 0),
+                    Control::Watch(_) => error("WATCH inside MULTI is not allowed"),
+                    _ => error("MULTI calls can not be nested"),
+                };
+                self.queue = Some(queue);
+                reply
+            }
+        }
+    }
+
+    fn session(&mut self, session: Session) -> RespReply {
+        match session {
             Session::Ping(None) => RespReply::Status("PONG"),
             Session::Ping(Some(message)) | Session::Echo(message) => RespReply::Bulk(message),
             Session::Hello(version) => {
@@ -245,27 +343,15 @@ impl Connection {
             Session::Info => RespReply::Bulk(info(&self.service.name, &self.service.node.status()).into()),
             Session::Contents => {
                 let Contents { position, values } = self.service.node.contents();
-                let pairs = values.into_iter().flat_map(|(key, value)| [key, value]);
-                let all = std::iter::once(Bytes::from(position)).chain(pairs);
-                RespReply::Array(all.map(RespReply::Bulk).collect())
+                let pairs = values.into_iter().flat_map(|(key, value)| [RespReply::Bulk(key), value.into()]);
+                RespReply::Array(std::iter::once(RespReply::Bulk(position.into())).chain(pairs).collect())
             }
             Session::ConfigGet(pattern) => RespReply::Map(settings(&pattern)),
             Session::Commands => RespReply::Array(Vec::new()),
             Session::Accepted => RespReply::OK,
             Session::ClientId => RespReply::Integer(self.id as i64),
             Session::ClientName => RespReply::Null,
-            Session::Quit => {
-                self.reply(RespReply::OK)?;
-                return Ok(Next::Close);
-            }
-            Session::Shutdown => {
-                // As in Redis, the closing connection is the answer.
-                self.service.shutdown.notify_one();
-                return Ok(Next::Close);
-            }
-        };
-        self.reply(reply)?;
-        Ok(Next::GoOn)
+        }
     }
 
     fn hello(&self) -> RespReply {

@@ -8,7 +8,8 @@ use redis_protocol::resp3::encode::complete::extend_encode as encode3;
 use redis_protocol::resp3::types::BytesFrame as Frame3;
 
 use super::request::Version;
-use crate::command::{Answer, Condition, Reply};
+use crate::command::{Answer, Condition, Reply, StepReply};
+use crate::key_values::Value;
 use crate::outcome::Failure;
 
 /// An answer, independent of the version of the protocol that the client speaks.
@@ -26,7 +27,7 @@ pub enum RespReply {
     Null,
     /// A list.
     Array(Vec<RespReply>),
-    /// Names and values, in this order; in RESP2 a list of both in turn. Only at the top of a reply.
+    /// Names and values, in this order; in RESP2 a list of both in turn.
     Map(Vec<(&'static str, RespReply)>),
 }
 
@@ -48,6 +49,11 @@ impl RespReply {
                     Self::Bulk(name.into()).encode(version, out)?;
                     value.encode(version, out)
                 })
+            }
+            // An array may hold maps.
+            (Version::Three, Self::Array(items)) => {
+                out.put_slice(format!("*{}\r\n", items.len()).as_bytes());
+                items.into_iter().try_for_each(|item| item.encode(version, out))
             }
             (Version::Three, reply) => encode3(out, &reply.into_frame3(), false).map(drop),
         }
@@ -80,10 +86,7 @@ impl RespReply {
             Self::Integer(data) => Frame3::Number { data, attributes: None },
             Self::Bulk(data) => bulk(data),
             Self::Null => Frame3::Null,
-            Self::Array(items) => {
-                Frame3::Array { data: items.into_iter().map(Self::into_frame3).collect(), attributes: None }
-            }
-            Self::Map(_) => unreachable!("maps are only at the top, where `encode` takes them apart"),
+            Self::Array(_) | Self::Map(_) => unreachable!("`encode` takes them apart"),
         }
     }
 }
@@ -92,10 +95,30 @@ impl From<Reply> for RespReply {
     fn from(reply: Reply) -> Self {
         match reply {
             Reply::Done => Self::OK,
-            Reply::NotDone(_) => Self::Null,
+            Reply::NotDone(_) | Reply::NotDoneToList | Reply::Aborted => Self::Null,
             Reply::Integer(number) => Self::Integer(number),
             Reply::NotAnInteger => Self::Error("ERR value is not an integer or out of range".into()),
             Reply::Overflow => Self::Error("ERR increment or decrement would overflow".into()),
+            Reply::WrongType => Self::wrong_type(),
+            Reply::Executed(steps) => Self::Array(steps.into_iter().map(Into::into).collect()),
+        }
+    }
+}
+
+impl From<StepReply> for RespReply {
+    fn from(reply: StepReply) -> Self {
+        match reply {
+            StepReply::Written(reply) => reply.into(),
+            StepReply::Read(answer) => answer.into(),
+        }
+    }
+}
+
+impl From<Value> for RespReply {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::String(bytes) => Self::Bulk(bytes),
+            Value::List(elements) => Self::Array(elements.into_iter().map(Self::Bulk).collect()),
         }
     }
 }
@@ -107,18 +130,27 @@ impl RespReply {
             (Condition::IfEqual(expected), Reply::Done) => Self::Bulk(expected.clone()),
             (Condition::IfAbsent, Reply::Done) => Self::Null,
             (_, Reply::NotDone(current)) => current.map_or(Self::Null, Self::Bulk),
+            (_, Reply::NotDoneToList) => Self::wrong_type(),
             (_, other) => other.into(),
         }
+    }
+
+    fn wrong_type() -> Self {
+        Self::Error("WRONGTYPE Operation against a key holding the wrong kind of value".into())
     }
 }
 
 impl From<Answer> for RespReply {
     fn from(answer: Answer) -> Self {
         let value = |value: Option<Bytes>| value.map_or(Self::Null, Self::Bulk);
+        let count = |count: u64| Self::Integer(i64::try_from(count).unwrap_or(i64::MAX));
         match answer {
             Answer::Value(one) => value(one),
             Answer::Values(many) => Self::Array(many.into_iter().map(value).collect()),
-            Answer::Count(count) => Self::Integer(i64::try_from(count).unwrap_or(i64::MAX)),
+            Answer::Count(number) => count(number),
+            Answer::Elements(elements) => Self::Array(elements.into_iter().map(Self::Bulk).collect()),
+            Answer::Versions(versions) => Self::Array(versions.into_iter().map(count).collect()),
+            Answer::WrongType => Self::wrong_type(),
         }
     }
 }

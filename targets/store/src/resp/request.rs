@@ -16,8 +16,27 @@ pub enum Request {
     WriteAndTell(Command),
     /// Reads the state.
     Read(Query),
+    /// Concerns the connection's transaction.
+    Transaction(Control),
     /// Concerns the connection or the node alone.
     Session(Session),
+    /// Ends the connection.
+    End(End),
+}
+
+/// A request that concerns the connection's transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// `MULTI`: the requests from now on are queued.
+    Multi,
+    /// `EXEC`: executes the queued requests as one.
+    Exec,
+    /// `DISCARD`: drops the queued requests.
+    Discard,
+    /// `WATCH key …`: the next `EXEC` executes nothing if one of the keys has changed by then.
+    Watch(Vec<Bytes>),
+    /// `UNWATCH`.
+    Unwatch,
 }
 
 /// A request that concerns the connection or the node alone.
@@ -43,9 +62,14 @@ pub enum Session {
     ClientId,
     /// `CLIENT GETNAME`.
     ClientName,
+}
+
+/// A request that ends the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
     /// `QUIT`.
     Quit,
-    /// `SHUTDOWN`.
+    /// `SHUTDOWN`: ends the node too.
     Shutdown,
 }
 
@@ -170,6 +194,40 @@ impl Request {
                 let by = parse_integer(&args[1]).ok_or(RequestError::NotAnInteger)?;
                 Ok(Self::Write(Command::Increment { key: args[0].clone(), by }))
             }
+            b"rpush" => {
+                arity(args.len() >= 2)?;
+                let elements = args[1..].to_vec();
+                Ok(Self::Write(Command::Append { key: args[0].clone(), elements }))
+            }
+            b"lrange" => {
+                arity(args.len() == 3)?;
+                let place = |index: usize| parse_integer(&args[index]).ok_or(RequestError::NotAnInteger);
+                Ok(Self::Read(Query::Range { key: args[0].clone(), start: place(1)?, stop: place(2)? }))
+            }
+            b"llen" => {
+                arity(args.len() == 1)?;
+                Ok(Self::Read(Query::Length(args[0].clone())))
+            }
+            b"multi" => {
+                arity(args.is_empty())?;
+                Ok(Self::Transaction(Control::Multi))
+            }
+            b"exec" => {
+                arity(args.is_empty())?;
+                Ok(Self::Transaction(Control::Exec))
+            }
+            b"discard" => {
+                arity(args.is_empty())?;
+                Ok(Self::Transaction(Control::Discard))
+            }
+            b"watch" => {
+                arity(!args.is_empty())?;
+                Ok(Self::Transaction(Control::Watch(args)))
+            }
+            b"unwatch" => {
+                arity(args.is_empty())?;
+                Ok(Self::Transaction(Control::Unwatch))
+            }
             b"ping" => {
                 arity(args.len() <= 1)?;
                 Ok(Self::Session(Session::Ping(args.first().cloned())))
@@ -210,8 +268,8 @@ impl Request {
                 }
             }
             b"auth" => Err(RequestError::Auth),
-            b"quit" => Ok(Self::Session(Session::Quit)),
-            b"shutdown" => Ok(Self::Session(Session::Shutdown)),
+            b"quit" => Ok(Self::End(End::Quit)),
+            b"shutdown" => Ok(Self::End(End::Shutdown)),
             _ => {
                 let quoted = args.iter().take(4).map(|arg| format!("'{}' ", String::from_utf8_lossy(arg)));
                 Err(RequestError::Unknown {
@@ -279,6 +337,9 @@ mod tests {
             ("SET k v IFEQ", "ERR syntax error"),
             ("SET k v NX XX", "ERR syntax error"),
             ("INCRBY k ten", "ERR value is not an integer or out of range"),
+            ("RPUSH l", "ERR wrong number of arguments for 'rpush' command"),
+            ("LRANGE l 0 end", "ERR value is not an integer or out of range"),
+            ("EXEC now", "ERR wrong number of arguments for 'exec' command"),
             ("LPUSH l a b", "ERR unknown command 'LPUSH', with args beginning with: 'l' 'a' 'b' "),
             ("SELECT 1", "ERR DB index is out of range"),
             ("HELLO 4", "NOPROTO unsupported protocol version"),

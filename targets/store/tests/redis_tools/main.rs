@@ -10,6 +10,7 @@ mod cluster;
 #[path = "../store/proxy.rs"]
 mod proxy;
 
+use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 
 use cluster::Cluster;
@@ -47,8 +48,21 @@ fn with<F: Future<Output = ()> + 'static>(tool: &'static str, name: &str, test: 
 
 /// Runs a tool and returns its output.
 fn run(tool: &str, port: u16, arguments: &[&str]) -> String {
-    let output =
-        Command::new(tool).args(["-p", &port.to_string()]).args(arguments).output().expect("it is installed");
+    run_with(tool, port, arguments, "")
+}
+
+/// Runs a tool with this input and returns its output.
+fn run_with(tool: &str, port: u16, arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new(tool)
+        .args(["-p", &port.to_string()])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it is installed");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads its input");
+    let output = child.wait_with_output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{tool}: {said}{}", String::from_utf8_lossy(&output.stderr));
     said
@@ -62,6 +76,11 @@ async fn redis_cli_speaks_both_versions() {
         assert_eq!(said.trim(), "OK");
         assert_eq!(run("redis-cli", cluster.port(1), &[version, "GET", "k"]).trim(), "a value");
         assert_eq!(run("redis-cli", cluster.port(3), &[version, "SET", "k", "x", "IFEQ", "y"]).trim(), "");
+        let list = format!("l{version}");
+        let transaction = format!("MULTI\nRPUSH {list} a b\nLRANGE {list} 0 -1\nCONFIG GET save\nEXEC\n");
+        let said = run_with("redis-cli", cluster.port(3), &[version], &transaction);
+        let lines: Vec<&str> = said.split_whitespace().collect();
+        assert_eq!(lines, ["OK", "QUEUED", "QUEUED", "QUEUED", "2", "a", "b", "save"], "{version}: {said}");
     }
 }
 
@@ -69,12 +88,14 @@ async fn redis_benchmark_runs_pipelined_against_any_mode() {
     for mode in ["raft", "primary"] {
         let cluster = Cluster::start(mode, 3, &[], None).await;
         cluster.until(2, "SET warm up", |reply| reply == "OK").await;
-        let arguments = ["-t", "ping,set,get,incr", "-n", "2000", "-c", "10", "-P", "4", "--csv"];
+        let arguments = ["-t", "ping,set,get,incr,rpush", "-n", "2000", "-c", "10", "-P", "4", "--csv"];
         let said = run("redis-benchmark", cluster.port(2), &arguments);
-        for test in ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR"] {
+        for test in ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "RPUSH"] {
             assert!(said.contains(&format!("\"{test}\"")), "{mode}: {said}");
         }
         let counted = cluster.client(1).await.ask("GET counter:__rand_int__").await.unwrap();
         assert_eq!(counted, "2000", "{mode}: every INCR was executed once");
+        let counted = cluster.client(1).await.ask("LLEN mylist").await.unwrap();
+        assert_eq!(counted, "(integer) 2000", "{mode}: every RPUSH was executed once");
     }
 }

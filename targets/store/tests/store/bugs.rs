@@ -1,8 +1,10 @@
 //! Each seeded bug causes its anomaly, and the plain code does not.
 
+use crate::client::show;
 use crate::cluster::Cluster;
 use crate::proxy::Pass;
 use crate::raft::race_compare_and_set;
+use crate::transactions::{halves_seen, race_read_and_append};
 
 /// Plays the interleaving of `duress_store::bug`, "How a forgotten vote loses a committed write": A is the
 /// first leader. Returns the result of a linearizable read after `y` was acknowledged and B restarted.
@@ -232,4 +234,65 @@ async fn missed_by_a_replica(bug: Option<&'static str>) -> (String, String) {
 async fn replica_skips_change_when_it_lags() {
     assert_eq!(missed_by_a_replica(Some("replica-skips-change")).await, ("(nil)".into(), "v".into()));
     assert_eq!(missed_by_a_replica(None).await, ("v".into(), "v".into()));
+}
+
+#[tokio::test]
+async fn exec_piecewise_shows_half_of_a_transaction() {
+    for mode in ["raft", "primary"] {
+        let (halves, torn) = halves_seen(mode, &[], Some("exec-piecewise")).await;
+        assert!(halves > 0 && torn > 0, "{mode}: {halves} and {torn}");
+    }
+}
+
+#[tokio::test]
+async fn exec_reads_early_misses_the_write_before() {
+    for mode in ["raft", "primary"] {
+        let cluster = Cluster::start(mode, 3, &[], Some("exec-reads-early")).await;
+        cluster.until(2, "SET warm up", |reply| reply == "OK").await;
+        let mut rounds = 0..200;
+        while race_read_and_append(&cluster, rounds.next().expect("200 races and no early read"), 9).await
+            == 0
+        {}
+    }
+}
+
+/// Returns the reply to a transaction at a follower whose connection to the leader breaks once the leader has executed it,
+/// and then the list that it appended to.
+async fn lose_the_answer(bug: Option<&'static str>) -> (String, String) {
+    let cluster = Cluster::start("raft", 3, &[], bug).await;
+    cluster.until(1, "RPUSH l 0", |reply| reply == "(integer) 1").await;
+    let leader = cluster.leader(1, &[1, 2, 3]).await;
+    let follower = leader % 3 + 1;
+    cluster.leader(follower, &[leader]).await;
+    let mut client = cluster.client(follower).await;
+    cluster.set_link_of(follower, leader, Pass::Unanswered);
+    client.send(b"MULTI\r\nRPUSH l x\r\nEXEC\r\n").await.unwrap();
+    cluster.until(leader, "LLEN l", |reply| reply == "(integer) 2").await;
+    cluster.set_link_of(follower, leader, Pass::Cut);
+    cluster.set_link_of(follower, leader, Pass::Open);
+    for reply in ["OK", "QUEUED"] {
+        assert_eq!(show(&client.receive().await.unwrap()), reply);
+    }
+    let reply = show(&client.receive().await.unwrap());
+    (reply, cluster.until(leader, "LRANGE l 0 -1", |reply| !reply.starts_with('-')).await)
+}
+
+#[tokio::test]
+async fn exec_retried_executes_a_transaction_twice() {
+    // A machine that is too busy lets the client's request time out before it can be sent again.
+    for _ in 0..20 {
+        let (reply, list) = lose_the_answer(Some("exec-retried")).await;
+        if list == "[0, x, x]" {
+            return;
+        }
+        assert!(reply.starts_with("-UNKNOWN "), "{reply}");
+    }
+    panic!("20 lost answers and no transaction was executed twice");
+}
+
+#[tokio::test]
+async fn a_transaction_whose_answer_is_lost_is_unknown_and_was_executed_once() {
+    let (reply, list) = lose_the_answer(None).await;
+    assert!(reply.starts_with("-UNKNOWN "), "{reply}");
+    assert_eq!(list, "[0, x]");
 }

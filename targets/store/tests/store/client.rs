@@ -48,6 +48,15 @@ impl Client {
         self.send(format!("{command}\r\n").as_bytes()).await?;
         Ok(show(&self.receive().await?))
     }
+
+    /// Sends commands between `MULTI` and `EXEC`, all at once, and shows the reply to `EXEC`.
+    pub async fn transact(&mut self, commands: &[&str]) -> std::io::Result<String> {
+        self.send(format!("MULTI\r\n{}\r\nEXEC\r\n", commands.join("\r\n")).as_bytes()).await?;
+        for _ in 0..=commands.len() {
+            self.receive().await?;
+        }
+        Ok(show(&self.receive().await?))
+    }
 }
 
 pub fn show(frame: &BytesFrame) -> String {

@@ -254,8 +254,13 @@ impl Cluster {
 
     /// Cuts or mends the links between two nodes, both ways.
     pub fn set_link(&self, a: usize, b: usize, pass: Pass) {
-        self.proxies[&(a, b)].set(pass);
-        self.proxies[&(b, a)].set(pass);
+        self.set_link_of(a, b, pass);
+        self.set_link_of(b, a, pass);
+    }
+
+    /// Cuts or mends the link that one node keeps to another.
+    pub fn set_link_of(&self, from: usize, to: usize, pass: Pass) {
+        self.proxies[&(from, to)].set(pass);
     }
 
     pub fn isolate(&self, node: usize, pass: Pass) {

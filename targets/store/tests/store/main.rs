@@ -9,6 +9,7 @@ mod lease;
 mod primary;
 mod proxy;
 mod raft;
+mod transactions;
 
 /// Not a test: the program of a node. The tests start their nodes as processes by running this one function
 /// of the test binary again, with the node's configuration in the environment; without it the function does

@@ -70,20 +70,31 @@ pub(super) async fn contents(
     deadline: Instant,
 ) -> Result<ReplicaCopy, RequestError> {
     let mut connection = RespConnection::open(from, to, deadline).await?;
-    let parts = match connection.call(&[b"DEBUG", b"CONTENTS"], deadline).await? {
-        BytesFrame::Array(parts) => parts,
-        BytesFrame::Error(error) => return Err(error_reply(&error)),
-        other => return Err(unexpected(&other)),
-    };
-    let mut texts = parts.iter().map(|part| match part {
+    match connection.call(&[b"DEBUG", b"CONTENTS"], deadline).await? {
+        BytesFrame::Array(parts) => copy(&parts),
+        BytesFrame::Error(error) => Err(error_reply(&error)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Reads a position, then each key and its value; the text of a list is `["a", "b"]`.
+fn copy(parts: &[BytesFrame]) -> Result<ReplicaCopy, RequestError> {
+    let string = |part: &BytesFrame| match part {
         BytesFrame::BulkString(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
         other => Err(unexpected(other)),
-    });
-    let position = texts.next().transpose()?.unwrap_or_default();
-    let texts = texts.collect::<Result<Vec<_>, _>>()?;
-    let (pairs, _) = texts.as_chunks::<2>();
-    let values = pairs.iter().cloned().map(|[key, value]| (key, value)).collect();
-    Ok(ReplicaCopy { position, values, ..ReplicaCopy::default() })
+    };
+    let value = |part: &BytesFrame| match part {
+        BytesFrame::Array(elements) => {
+            elements.iter().map(string).collect::<Result<Vec<_>, _>>().map(|list| format!("{list:?}"))
+        }
+        other => string(other),
+    };
+    let (position, pairs) = match parts.split_first() {
+        Some((position, pairs)) => (string(position)?, pairs.as_chunks::<2>().0),
+        None => (String::new(), &[][..]),
+    };
+    let values = pairs.iter().map(|[key, held]| Ok((string(key)?, value(held)?)));
+    Ok(ReplicaCopy { position, values: values.collect::<Result<_, _>>()?, ..ReplicaCopy::default() })
 }
 
 async fn info(connection: &mut RespConnection, deadline: Instant) -> Result<String, RequestError> {
@@ -121,6 +132,22 @@ mod tests {
         let leader = Some(NodeId::new("n3"));
         let told = NodeStatus { role: Role::Follower, leader, term: Some(12), ..NodeStatus::default() };
         assert_eq!(parse(info), told);
+    }
+
+    #[test]
+    fn contents_are_strings_and_lists() {
+        let text = |text: &'static str| BytesFrame::BulkString(text.into());
+        let list = |elements: &[&'static str]| {
+            BytesFrame::Array(elements.iter().map(|&element| text(element)).collect())
+        };
+        let read = copy(&[text("7"), text("k"), text("v"), text("l"), list(&["a", "b, c"])]).unwrap();
+        assert_eq!(read.position, "7");
+        let values = [("k", "v"), ("l", r#"["a", "b, c"]"#)].map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(read.values, values.into());
+        assert_eq!(copy(&[]).unwrap(), ReplicaCopy::default());
+        assert!(
+            copy(&[list(&["a"])]).is_err() && copy(&[text("7"), text("k"), BytesFrame::Integer(1)]).is_err()
+        );
     }
 
     #[test]
