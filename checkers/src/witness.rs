@@ -63,7 +63,11 @@ impl Witness {
         objects: Vec<Object>,
         operations: impl IntoIterator<Item = (Op, WitnessOperation)>,
     ) -> Self {
-        let mut operations: Vec<(Op, WitnessOperation)> = operations.into_iter().collect();
+        Self::in_order(objects, operations.into_iter().collect())
+    }
+
+    /// Not generic, so that it is compiled once, and not for every iterator.
+    fn in_order(objects: Vec<Object>, mut operations: Vec<(Op, WitnessOperation)>) -> Self {
         operations.sort_by_key(|(op, shown)| (shown.index, *op));
         operations.dedup_by_key(|(op, _)| *op);
         for (at, (_, shown)) in operations.iter_mut().enumerate() {
