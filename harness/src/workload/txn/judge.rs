@@ -93,3 +93,76 @@ pub fn judge<R: TxnModel>(
         copy: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use duress_checkers::Verdict;
+    use duress_history::jsonl::read_from;
+    use duress_history::pairs::pair;
+    use duress_history::{Assumed, Initial, Promise};
+
+    use super::*;
+
+    /// Judges the events of these processes, types and values against what `question` assumes and promises.
+    fn judged<R: TxnModel>(events: &[(u32, &str, String)], question: &Question) -> Judgement {
+        let line = |(process, op_type, value): &(u32, &str, String)| {
+            format!("{{\"process\":{process},\"type\":\"{op_type}\",\"f\":\"txn\",\"value\":{value}}}\n")
+        };
+        let lines: String = events.iter().map(line).collect();
+        let events = read_from::<Txn<R>>(lines.as_bytes()).unwrap().events;
+        judge(&pair(events).unwrap(), question, &AtomicBool::new(false))
+    }
+
+    /// Judges two transactions at once, each of which read the key that the other wrote, before that. An object is
+    /// `empty` at first, and `one` after a write of 1.
+    fn is_judged_by_its_promise<R: TxnModel>(empty: &str, one: &str) {
+        let txn = |reads: &str, seen: &str, writes: &str| {
+            format!(r#"[["r","{reads}",{seen}],["{}","{writes}",1]]"#, R::WRITE)
+        };
+        let reads = |seen: &str| format!(r#"[["r","x",{seen}],["r","y",{seen}]]"#);
+        let events = [
+            (0, "invoke", txn("x", "null", "y")),
+            (1, "invoke", txn("y", "null", "x")),
+            (0, "ok", txn("x", empty, "y")),
+            (1, "ok", txn("y", empty, "x")),
+            (2, "invoke", reads("null")),
+            (2, "ok", reads(one)),
+        ];
+        let judged = |promise| {
+            let promise = Promise::named(promise).unwrap();
+            judged::<R>(&events, &Question { promise, ..Question::default() })
+        };
+        let strict = judged("strict-serializable");
+        assert!(matches!(strict.report.verdict, Verdict::Invalid(_)), "{:?}", strict.report);
+        assert!(strict.broken.contains("G2-item"), "{}", strict.broken);
+        assert_eq!(strict.model, format!("{} --promise strict-serializable", R::NAME));
+        let snapshots = judged("snapshot-isolation");
+        assert_eq!(snapshots.report.verdict, Verdict::Valid, "{:?}", snapshots.report);
+        assert_eq!(snapshots.property, "snapshot-isolation");
+        assert_eq!(snapshots.checked, "3 transactions on 2 keys");
+    }
+
+    #[test]
+    fn what_the_promise_allows_is_no_anomaly() {
+        is_judged_by_its_promise::<Elements>("[]", "[1]");
+        is_judged_by_its_promise::<Held>("null", "1");
+    }
+
+    #[test]
+    fn a_promise_about_something_else_leaves_the_strongest() {
+        let question = Question { promise: Promise::STALE_READS, ..Question::default() };
+        assert_eq!(judged::<Elements>(&[], &question).property, "strict-serializable");
+    }
+
+    #[test]
+    fn registers_hold_what_is_assumed() {
+        let read = |seen: &str| format!(r#"[["r","x",{seen}]]"#);
+        let events = [(0, "invoke", read("null")), (0, "ok", read("7"))];
+        let verdict = |initial| {
+            let assumed = Assumed { initial, ..Assumed::default() };
+            judged::<Held>(&events, &Question { assumed, ..Question::default() }).report.verdict
+        };
+        assert!(matches!(verdict(Initial::default()), Verdict::Invalid(_)));
+        assert_eq!(verdict("7".parse().unwrap()), Verdict::Valid);
+    }
+}
