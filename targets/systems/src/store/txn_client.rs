@@ -116,17 +116,14 @@ impl TxnClient {
 
 /// Returns the answers to the commands between `MULTI` and `EXEC`, given the replies to all of these.
 fn executed(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
-    let is = |reply: &BytesFrame, said: &str| matches!(reply, BytesFrame::SimpleString(word) if word == said);
     let [begun, queued @ .., exec] = replies else {
         return Err(RequestError::open(CauseKind::Unreadable, "no replies to MULTI and EXEC"));
     };
+    let is = |reply: &BytesFrame, said: &str| matches!(reply, BytesFrame::SimpleString(word) if word == said);
+    let began = is(begun, "OK") && queued.iter().all(|reply| is(reply, "QUEUED") || refusal(reply).is_some());
     let refusals: Vec<RequestError> = std::iter::once(begun).chain(queued).filter_map(refusal).collect();
     match exec {
-        BytesFrame::Array(answers)
-            if answers.len() == queued.len()
-                && is(begun, "OK")
-                && queued.iter().all(|reply| is(reply, "QUEUED")) =>
-        {
+        BytesFrame::Array(answers) if began && refusals.is_empty() && answers.len() == queued.len() => {
             match answers.iter().find_map(refusal) {
                 Some(failed) => Err(RequestError { reach: Reach::Unknown, ..failed }),
                 None => Ok(answers),
@@ -134,12 +131,12 @@ fn executed(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
         }
         BytesFrame::Error(error) => {
             let ended = error_reply(error);
-            let never_begun = refusals.len() == queued.len() + 1
+            let each_refused = refusals.len() == queued.len() + 1
                 && refusals.iter().all(|refusal| refusal.reach == Reach::Nothing);
-            let reach = match is(begun, "OK") {
+            let reach = match began {
                 true => ended.reach,
                 // Commands of a transaction that did not begin are executed alone.
-                false if never_begun => Reach::Nothing,
+                false if each_refused => Reach::Nothing,
                 false => Reach::Unknown,
             };
             // A command that was refused before it was queued says why.

@@ -77,6 +77,7 @@ mod store {
         }
         assert_eq!(outcome("rx", "+OK +QUEUED").await, "fail timeout", "a read changes nothing");
         // A command that was executed although the transaction was refused.
+        assert_eq!(outcome("ax7", "+OK :1 -EXECABORT_Discarded").await, "info rejected");
         assert_eq!(
             outcome("ax7", "-ERR_unknown_command_'MULTI' :1 -ERR_EXEC_without_MULTI").await,
             "info rejected"
