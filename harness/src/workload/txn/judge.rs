@@ -151,7 +151,9 @@ mod tests {
     #[test]
     fn a_promise_about_something_else_leaves_the_strongest() {
         let question = Question { promise: Promise::STALE_READS, ..Question::default() };
-        assert_eq!(judged::<Elements>(&[], &question).property, "strict-serializable");
+        let read = |seen: &str| format!(r#"[["r","x",{seen}]]"#);
+        let events = [(0, "invoke", read("null")), (0, "ok", read("[]"))];
+        assert_eq!(judged::<Elements>(&events, &question).property, "strict-serializable");
     }
 
     #[test]
