@@ -11,10 +11,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
+use duress_checkers::transactions::{check_list_append, check_rw_register};
 use duress_checkers::verdict::Verdict;
-use duress_history::Assumed;
 use duress_history::txn::{Elements, Held};
+use duress_history::{Assumed, ConsistencyModel};
 use store::{Shape, simulate};
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];

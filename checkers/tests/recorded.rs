@@ -13,7 +13,7 @@ use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, che
 use duress_checkers::set::check_set;
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::total_queue::check_total_queue;
-use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
+use duress_checkers::transactions::{check_list_append, check_rw_register};
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
 use duress_history::counter::Counter;
 use duress_history::import::read_any;
@@ -26,7 +26,7 @@ use duress_history::set::{Set, SetFull};
 use duress_history::table::Table;
 use duress_history::total_queue::TotalQueue;
 use duress_history::txn::{ListAppend, RwRegister};
-use duress_history::{Assumed, Consistency, Delivery, Initial, NilReads, Payload};
+use duress_history::{Assumed, Consistency, ConsistencyModel, Delivery, Initial, NilReads, Payload};
 use duress_testing::{Missing, Need, trial};
 use libtest_mimic::{Arguments, Completion, Trial};
 

@@ -117,14 +117,27 @@ fn defaults_are_filled_in() {
         let settings = store.resolve(&ask(None, &[("reads", reads)], None)).unwrap();
         let deployment = deployed(store, &settings, 5);
         assert_eq!(deployment.promise("register"), promise, "{reads}");
+        assert_eq!(deployment.promise("list-append"), of_transactions(promise), "{reads}");
         assert_eq!(deployment.clock_bound().is_some(), reads == "lease");
     }
     let stale = store.resolve(&ask(Some("primary"), &[("read", "any")], None)).unwrap();
     assert_eq!(deployed(store, &stale, 5).promise("register"), Promise::STALE_READS);
+    assert_eq!(deployed(store, &stale, 5).promise("rw-register"), of_transactions(Promise::STALE_READS));
     assert_eq!(deployed(store, &stale, 5).tolerates(), 0);
     let etcd = find("etcd");
     let local = etcd.resolve(&ask(None, &[("read", "serializable")], None)).unwrap();
     assert_eq!(deployed(etcd, &local, 3).promise("register"), Promise::STALE_READS);
+    assert_eq!(deployed(etcd, &local, 3).promise("list-append"), of_transactions(Promise::STALE_READS));
+    let usual = etcd.resolve(&ask(None, &[], None)).unwrap();
+    assert_eq!(deployed(etcd, &usual, 3).promise("rw-register"), Promise::STRICT_SERIALIZABLE);
+}
+
+/// Returns the promise about transactions of a system that makes `promise` about single objects.
+fn of_transactions(promise: Promise) -> Promise {
+    match promise {
+        Promise::STALE_READS => Promise::named("serializable").unwrap(),
+        _ => Promise::STRICT_SERIALIZABLE,
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //! - [`pairs`]: invocations paired with their completions;
-//! - [`promise`]: the promises of a system about its answers.
+//! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions.
 //!
 //! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
 //!
@@ -31,6 +31,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod consistency_model;
 pub mod counter;
 pub mod edn;
 mod error;
@@ -54,6 +55,7 @@ pub mod table;
 pub mod total_queue;
 pub mod txn;
 
+pub use consistency_model::ConsistencyModel;
 pub use error::ReadError;
 pub use event::{Event, Fields, History, OpError, OpType, Payload, PayloadError, Process};
 pub use initial::{Assumed, Initial, NilReads};

@@ -1,5 +1,5 @@
-//! The promises of a system about its answers: one vocabulary for objects that hold values and for messages
-//! that are delivered.
+//! The promises of a system about its answers: one vocabulary for objects that hold values, for messages that
+//! are delivered, and for transactions.
 //!
 //! Promises are ordered: one [implies](Promise::implies) another when every system that keeps the first keeps
 //! the second too.
@@ -8,6 +8,8 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::consistency_model::ConsistencyModel;
 
 /// The promise about the answers to a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub enum Promise {
         /// How an acknowledged message reaches a group that consumes by subscription, over all its members.
         consumed: Delivery,
     },
+    /// Transactions of several operations each, on many objects.
+    Transactions(ConsistencyModel),
 }
 
 impl Promise {
@@ -38,16 +42,32 @@ impl Promise {
     pub const OF_MESSAGES: &'static [&'static str] =
         &["exactly-once", "at-least-once", "at-most-once", "best-effort"];
 
-    /// Returns the promise called `name`, as the command line has it: `linearizable`, `stale-reads`, or a
-    /// promise of delivery, which then applies both to stored and to consumed messages.
+    /// Every transaction takes effect at once, at a moment between its beginning and its end.
+    pub const STRICT_SERIALIZABLE: Self = Self::Transactions(ConsistencyModel::StrictSerializable);
+
+    /// The names of the promises about transactions, stronger ones first.
+    pub const OF_TRANSACTIONS: &'static [&'static str] = &{
+        const COUNT: usize = ConsistencyModel::ALL.len();
+        let mut names = [""; COUNT];
+        let mut at = 0;
+        while at < COUNT {
+            names[at] = ConsistencyModel::ALL[COUNT - 1 - at].name();
+            at += 1;
+        }
+        names
+    };
+
+    /// Returns the promise called `name`, as the command line has it: `linearizable`, `stale-reads`, a promise
+    /// of delivery, which then applies both to stored and to consumed messages, or any name of a consistency
+    /// model of transactions.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "linearizable" => Some(Self::LINEARIZABLE),
             "stale-reads" => Some(Self::STALE_READS),
-            name => {
-                Delivery::named(name).map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
-            }
+            name => Delivery::named(name)
+                .map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
+                .or_else(|| ConsistencyModel::named(name).map(Self::Transactions)),
         }
     }
 
@@ -60,7 +80,8 @@ impl Promise {
                 Self::Messages { stored, consumed },
                 Self::Messages { stored: other_stored, consumed: other_consumed },
             ) => stored.implies(other_stored) && consumed.implies(other_consumed),
-            (Self::Objects(_), Self::Messages { .. }) | (Self::Messages { .. }, Self::Objects(_)) => false,
+            (Self::Transactions(one), Self::Transactions(other)) => one.implies(other),
+            (Self::Objects(_) | Self::Messages { .. } | Self::Transactions(_), _) => false,
         }
     }
 
@@ -69,7 +90,7 @@ impl Promise {
     pub fn consistency(self) -> Consistency {
         match self {
             Self::Objects(consistency) => consistency,
-            Self::Messages { .. } => Consistency::Linearizable,
+            Self::Messages { .. } | Self::Transactions(_) => Consistency::Linearizable,
         }
     }
 
@@ -79,7 +100,7 @@ impl Promise {
     pub fn stored(self) -> Delivery {
         match self {
             Self::Messages { stored, .. } => stored,
-            Self::Objects(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) => Delivery::EXACTLY_ONCE,
         }
     }
 
@@ -88,7 +109,16 @@ impl Promise {
     pub fn consumed(self) -> Delivery {
         match self {
             Self::Messages { consumed, .. } => consumed,
-            Self::Objects(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) => Delivery::EXACTLY_ONCE,
+        }
+    }
+
+    /// Returns the promise about transactions; a system that makes none is held to the strongest.
+    #[must_use]
+    pub fn transactions(self) -> ConsistencyModel {
+        match self {
+            Self::Transactions(model) => model,
+            Self::Objects(_) | Self::Messages { .. } => ConsistencyModel::StrictSerializable,
         }
     }
 }
@@ -98,6 +128,7 @@ impl fmt::Display for Promise {
         match self {
             Self::Objects(consistency) => f.pad(consistency.name()),
             Self::Messages { stored, consumed } => f.pad(&format!("stored {stored}, consumed {consumed}")),
+            Self::Transactions(model) => model.fmt(f),
         }
     }
 }
@@ -241,6 +272,30 @@ mod tests {
             assert!(weaker.implies(Delivery::BEST_EFFORT));
         }
         assert!(!Delivery::AT_LEAST_ONCE.implies(Delivery::AT_MOST_ONCE));
+        let of = |name| Promise::named(name).unwrap();
+        assert!(Promise::STRICT_SERIALIZABLE.implies(of("PL-SI")));
+        assert!(!of("snapshot-isolation").implies(of("serializable")));
+        // Promises about other things are not comparable.
+        assert!(!Promise::STRICT_SERIALIZABLE.implies(Promise::LINEARIZABLE));
+        assert!(!Promise::LINEARIZABLE.implies(of("read-uncommitted")));
+    }
+
+    #[test]
+    fn each_kind_of_promise_has_names_of_its_own() {
+        let kinds = [Promise::OF_OBJECTS, Promise::OF_MESSAGES, Promise::OF_TRANSACTIONS];
+        for (place, names) in kinds.iter().enumerate() {
+            for name in *names {
+                let promise = Promise::named(name).unwrap();
+                assert_eq!(kinds.iter().position(|kind| kind.contains(name)), Some(place), "{name}");
+                let is_of_kind = match promise {
+                    Promise::Objects(_) => place == 0,
+                    Promise::Messages { .. } => place == 1,
+                    Promise::Transactions(_) => place == 2,
+                };
+                assert!(is_of_kind, "{name}");
+            }
+        }
+        assert_eq!(Promise::OF_TRANSACTIONS[0], "strict-serializable");
     }
 
     #[test]

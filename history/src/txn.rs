@@ -60,7 +60,9 @@ pub struct Elements(pub Box<[Scalar]>);
 pub struct Held(pub Option<Scalar>);
 
 /// The answer to a read of an object.
-pub trait Answer: Clone + fmt::Debug + PartialEq + Serialize + for<'de> Deserialize<'de> {
+pub trait Answer:
+    Clone + fmt::Debug + PartialEq + Serialize + for<'de> Deserialize<'de> + Send + Sync + 'static
+{
     /// The vocabulary's name.
     const NAME: &'static str;
     /// The name of an operation that writes.

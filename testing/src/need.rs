@@ -27,6 +27,8 @@ pub enum Need {
     Kafka,
     /// redis-cli and redis-benchmark.
     RedisTools,
+    /// redis-server.
+    RedisServer,
     /// Chromium (`ci/install-chromium`).
     Chromium,
     /// Compilers and interpreters of the languages whose clocks are moved: C, Rust, Go, Java, Python.
@@ -45,7 +47,7 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Namespaces,
         Self::Tun,
         Self::Fuse,
@@ -55,6 +57,7 @@ impl Need {
         Self::KafkaClients,
         Self::Kafka,
         Self::RedisTools,
+        Self::RedisServer,
         Self::Chromium,
         Self::Languages,
         Self::Python,
@@ -77,6 +80,7 @@ impl Need {
             Self::KafkaClients => "kafka-clients",
             Self::Kafka => "kafka",
             Self::RedisTools => "redis-tools",
+            Self::RedisServer => "redis-server",
             Self::Chromium => "chromium",
             Self::Languages => "languages",
             Self::Python => "python",

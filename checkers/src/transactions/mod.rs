@@ -19,7 +19,7 @@
 //! Predicates are not examined, since the vocabularies do not have them. Repeatable read is therefore
 //! serializability of everything else.
 //!
-//! In reading order: [`ConsistencyModel`], in `model`; `facts`: a history by key; `list` and `register`:
+//! In reading order: `model`: the anomalies that refute a model; `facts`: a history by key; `list` and `register`:
 //! versions; `graph` and `cycle`; `visibility`; `order` and `search`; `finding`, `explain` and `reasons`: the
 //! sentences of the report.
 
@@ -40,11 +40,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duress_history::txn::{Act, ListAppend, RwRegister};
-use duress_history::{Allowed, Assumed, Operation, Scalar};
+use duress_history::{Allowed, Assumed, ConsistencyModel, Operation, Scalar};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-
-pub use model::ConsistencyModel;
 
 use crate::findings::Findings;
 use crate::verdict::{Anomaly, AnomalyKind, CheckReport, Details, Reason, Verdict};
@@ -53,6 +51,7 @@ use explain::{Reasons, Shown};
 use facts::{Facts, Fate};
 use finding::Finding;
 use graph::{Graph, Part};
+use model::forbids;
 use visibility::Accessed;
 
 /// The results of a check of transactions in addition to its verdict.
@@ -150,7 +149,7 @@ struct Check<'c, 'a, R> {
 
 impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
     fn new(facts: &'c Facts<'a, R>, promise: ConsistencyModel, interrupt: &'c AtomicBool) -> Self {
-        let allows = move |kind| Allowed::from(!promise.forbids(kind));
+        let allows = move |kind| Allowed::from(!forbids(promise, kind));
         Self { facts, promise, interrupt, found: Findings::new(allows), reasons: Vec::new() }
     }
 
@@ -221,7 +220,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
             (AnomalyKind::FracturedRead, ConsistencyModel::ReadAtomic),
             (AnomalyKind::CausalityViolation, ConsistencyModel::Causal),
         ] {
-            if !strongest.implies(model) || self.found.kinds().any(|kind| model.forbids(kind)) {
+            if !strongest.implies(model) || self.found.kinds().any(|kind| forbids(model, kind)) {
                 continue;
             }
             let found = &mut self.found;
@@ -233,7 +232,7 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
 
     /// Returns whether nothing was found that the promise forbids, and nothing is undecided.
     fn may_be_valid(&self) -> bool {
-        self.reasons.is_empty() && !self.found.kinds().any(|kind| self.promise.forbids(kind))
+        self.reasons.is_empty() && !self.found.kinds().any(|kind| forbids(self.promise, kind))
     }
 
     fn finish(mut self) -> CheckReport {

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use duress_history::ConsistencyModel as Model;
 use duress_history::txn::{Elements, Held};
 use rayon::prelude::*;
 
@@ -19,7 +20,7 @@ use super::explain::Shown;
 use super::facts::Facts;
 use super::graph::{Dependency, Graph, Level, Node, Part};
 use super::list;
-use super::model::ConsistencyModel as Model;
+use super::model::forbids;
 use super::register::Versions;
 use super::search::{Isolation, Search};
 use super::visibility::{Access, Accessed};
@@ -107,7 +108,7 @@ fn not_found(promise: Model, order: &str, interrupt: &AtomicBool) -> Reason {
 fn is_kept<R: Shown + Sync>(facts: &Facts<'_, R>, graph: &Graph, promise: Model) -> bool {
     graph.components(facts).into_par_iter().all(|edges| {
         let cycles = Component::new(edges, graph.joints_from).cycles();
-        cycles.iter().all(|cycle| !promise.forbids(cycle.kind))
+        cycles.iter().all(|cycle| !forbids(promise, cycle.kind))
     })
 }
 

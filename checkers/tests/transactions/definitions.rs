@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use duress_checkers::transactions::ConsistencyModel as Model;
+use duress_history::ConsistencyModel as Model;
 
 /// The answer to a read: the values of a list, or the value of a register, if it has one.
 pub type Seen = Vec<u32>;

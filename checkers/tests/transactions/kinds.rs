@@ -3,8 +3,8 @@
 //! A line is a transaction: its process, its beginning and end, how it ended unless it was acknowledged, and what it did. As in
 //! Elle, `ax1` appends 1 to x, `wx1` writes it, `rx12` reads the list [1 2], or the register, and `rx` reads nothing.
 
-use duress_checkers::transactions::ConsistencyModel as Model;
 use duress_checkers::verdict::{CheckReport, Details, Verdict};
+use duress_history::ConsistencyModel as Model;
 use duress_history::txn::{Elements, Held};
 
 use super::definitions::{Act, Ended, List, Register, Small, Transaction};

@@ -10,11 +10,11 @@ mod store;
 use std::sync::atomic::AtomicBool;
 
 use definitions::{Data, List, Register, Small};
-use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
+use duress_checkers::transactions::{check_list_append, check_rw_register};
 use duress_checkers::verdict::{CheckReport, Details, Reason, Verdict};
 use duress_history::pairs::pair;
 use duress_history::txn::{Act, Answer, Elements, Held, ListAppend, RwRegister, Txn};
-use duress_history::{Assumed, Completion, Operation, Scalar, jsonl};
+use duress_history::{Assumed, Completion, ConsistencyModel, Operation, Scalar, jsonl};
 use proptest::prelude::*;
 use simulated::{Drawn, simulate};
 

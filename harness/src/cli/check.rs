@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
 use duress_checkers::linearizable::Statistics;
-use duress_checkers::transactions::ConsistencyModel;
 use duress_checkers::verdict::Details;
 use duress_history::import::{Options, Order};
 use duress_history::{Assumed, Initial, NilReads, Promise, ReadError};
@@ -24,7 +23,6 @@ use crate::report::html::HistoryRecord;
 use crate::report::text::AnomalyText;
 use crate::systems;
 use crate::trial::Shell;
-use crate::workload::models::TRANSACTIONS;
 use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
@@ -50,14 +48,11 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value = "auto")]
     order: OrderArg,
     /// The promise about the answers: for registers linearizable or stale-reads; for log, queue and table
-    /// exactly-once, at-least-once, at-most-once or best-effort [default: that of the run; else linearizable,
-    /// exactly-once]
-    #[arg(long, value_name = "PROMISE", value_parser = promise)]
+    /// exactly-once, at-least-once, at-most-once or best-effort; for transactions strict-serializable, serializable,
+    /// snapshot-isolation, repeatable-read, read-committed or another of Elle's models [default: that of the run; else
+    /// linearizable, exactly-once, strict-serializable]
+    #[arg(long, visible_alias = "consistency", value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
-    /// The consistency model that transactions are held to: strict-serializable, serializable, snapshot-isolation,
-    /// repeatable-read, read-committed or another of Elle's [default: strict-serializable]
-    #[arg(long, value_name = "MODEL", hide_possible_values = true, value_parser = consistency_parser())]
-    consistency: Option<String>,
     /// Stop after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
@@ -86,12 +81,6 @@ enum OrderArg {
 fn model_parser() -> PossibleValuesParser {
     PossibleValuesParser::new(
         Workloads::known().models().map(|model| PossibleValue::new(model.name()).help(model.holds())),
-    )
-}
-
-fn consistency_parser() -> PossibleValuesParser {
-    PossibleValuesParser::new(
-        ConsistencyModel::ALL.map(|model| PossibleValue::new(model.name()).aliases(model.other_names())),
     )
 }
 
@@ -167,19 +156,12 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let of_run = run.as_ref().filter(|(workload, _)| workload == name).map(|(_, promise)| *promise);
     let question = Question {
         promise: args.promise.or(of_run).unwrap_or(Promise::LINEARIZABLE),
-        consistency: args.consistency.as_deref().and_then(ConsistencyModel::named).unwrap_or_default(),
         assumed,
         ..Question::default()
     };
     let model = Workloads::known().model(name).map_err(Failure::usage)?;
     if let Some(promise) = args.promise {
         model.can_be_held_to(promise).map_err(Failure::usage)?;
-    }
-    if args.consistency.is_some() && !TRANSACTIONS.contains(&name) {
-        let error = anyhow::anyhow!("--consistency is about transactions, and {name} has none");
-        return Err(
-            Failure::usage(error).hint(format!("models with transactions: {}", TRANSACTIONS.join(", ")))
-        );
     }
     let mut judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));

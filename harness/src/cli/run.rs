@@ -128,8 +128,9 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
-    /// The promise to check the answers against [default: the target's]: linearizable or stale-reads, or
-    /// exactly-once, at-least-once, at-most-once or best-effort
+    /// The promise to check the answers against [default: the target's]: linearizable or stale-reads;
+    /// exactly-once, at-least-once, at-most-once or best-effort; or strict-serializable, serializable,
+    /// snapshot-isolation or another consistency model of transactions
     #[arg(long, value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
     /// The least share of the time in which clients must be answered for the run to count; 0 lifts this and every other

@@ -46,7 +46,7 @@ pub fn option(text: &str) -> Result<(String, String), WordError> {
     }
 }
 
-/// Parses the name of a promise: `linearizable`, `at-least-once`.
+/// Parses the name of a promise: `linearizable`, `at-least-once`, `serializable`.
 pub fn promise(text: &str) -> Result<Promise, WordError> {
     Promise::named(text).ok_or_else(|| WordError::Promise(text.to_owned()))
 }
@@ -78,9 +78,10 @@ pub enum WordError {
     Concurrency(String),
     /// Not a promise.
     #[error(
-        "\"{0}\" is not a promise: write one of {objects}, or of {messages}",
+        "\"{0}\" is not a promise: write one of {objects}; of {messages}; or of {transactions}",
         objects = Promise::OF_OBJECTS.join(", "),
-        messages = Promise::OF_MESSAGES.join(", ")
+        messages = Promise::OF_MESSAGES.join(", "),
+        transactions = Promise::OF_TRANSACTIONS.join(", ")
     )]
     Promise(String),
     /// No option.

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
-use duress_checkers::transactions::ConsistencyModel;
 use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
 use duress_history::nemesis::{Comparison, NemesisAct};
@@ -35,8 +34,6 @@ use crate::run::clock::nanos;
 pub struct Question {
     /// The promise about the answers.
     pub promise: Promise,
-    /// The promise about transactions.
-    pub consistency: ConsistencyModel,
     /// The assumptions about registers.
     pub assumed: Assumed,
     /// When everything was healed and the last write was made, in nanoseconds since the run began: reads that
@@ -47,12 +44,7 @@ pub struct Question {
 impl Default for Question {
     /// Everything is promised, and objects are empty at first.
     fn default() -> Self {
-        Self {
-            promise: Promise::LINEARIZABLE,
-            consistency: ConsistencyModel::default(),
-            assumed: Assumed::default(),
-            healed_ns: None,
-        }
+        Self { promise: Promise::LINEARIZABLE, assumed: Assumed::default(), healed_ns: None }
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`log`]: is every acknowledged message in its partition, once, in its place, for every reader?
 //! - [`queue`]: is every message delivered to a member of the group, and how often?
 //! - [`table`]: does a compacted log give the table of the whole log?
+//! - [`txn`]: do transactions keep their consistency model?
 //! - [`models`]: models for histories that no workload here makes.
 
 pub mod counter;
@@ -27,6 +28,7 @@ pub mod register;
 pub mod registry;
 pub mod set;
 pub mod table;
+pub mod txn;
 
 pub use erased::{Model, Workload};
 pub use kind::{Ending, Kind};

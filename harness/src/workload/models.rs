@@ -2,25 +2,21 @@
 
 use std::time::Duration;
 
-use duress_checkers::CheckReport;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
 use duress_checkers::lock::{Reentry, check_owned_mutex};
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
-use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
-use duress_checkers::verdict::Details;
 use duress_history::kv_append::KvAppend;
 use duress_history::mutex::Mutex;
 use duress_history::register::CasRegister;
 use duress_history::total_queue::TotalQueue;
-use duress_history::txn::{ListAppend, RwRegister};
 use duress_history::{Delivery, Promise};
 
 use super::delivery;
 use super::erased::Model;
 use super::register::judge::linearizability;
-use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
+use crate::judge::{JudgeError, Judgement, Question, Recording};
 
 /// A model that is its name, its meaning and its checker.
 #[derive(Clone, Copy)]
@@ -39,8 +35,6 @@ enum Checker {
     KvAppend,
     TotalQueue,
     Queue(Order),
-    ListAppend,
-    RwRegister,
 }
 
 const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> Foreign {
@@ -48,7 +42,7 @@ const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> F
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 12] = [
+pub const FOREIGN: [Foreign; 10] = [
     foreign(
         "cas-register",
         "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -83,20 +77,7 @@ pub const FOREIGN: [Foreign; 12] = [
         Checker::Queue(Order::Least),
     ),
     foreign("unordered-queue", "a bag: enqueue and dequeue, in any order", Checker::Queue(Order::Any)),
-    foreign(
-        "list-append",
-        "transactions on lists by key: append, and read of the whole list",
-        Checker::ListAppend,
-    ),
-    foreign(
-        "rw-register",
-        "transactions on registers by key: read and write, each value written once",
-        Checker::RwRegister,
-    ),
 ];
-
-/// The models of transactions, which `--consistency` is about.
-pub const TRANSACTIONS: [&str; 2] = ["list-append", "rw-register"];
 
 impl Model for Foreign {
     fn name(&self) -> &'static str {
@@ -143,7 +124,7 @@ impl Model for Foreign {
                 // As in Jepsen: repeated values are only counted, unless the promise demands more.
                 let promise = match question.promise {
                     Promise::Messages { consumed, .. } => consumed,
-                    Promise::Objects(_) => Delivery::AT_LEAST_ONCE,
+                    Promise::Objects(_) | Promise::Transactions(_) => Delivery::AT_LEAST_ONCE,
                 };
                 recording.read::<TotalQueue>()?.judged(limit, |operations, _| {
                     let report = check_total_queue(operations, promise);
@@ -155,51 +136,6 @@ impl Model for Foreign {
                     linearizability(check_queue(operations, order, &budget, interrupt), self.name)
                 })
             }
-            Checker::ListAppend => recording.read::<ListAppend>()?.judged(limit, |operations, interrupt| {
-                let report = check_list_append(operations, question.consistency, interrupt);
-                consistency(report, question.consistency, self.name)
-            }),
-            Checker::RwRegister => recording.read::<RwRegister>()?.judged(limit, |operations, interrupt| {
-                let promise = question.consistency;
-                let report = check_rw_register(operations, promise, &question.assumed, interrupt);
-                consistency(report, promise, self.name)
-            }),
         }
-    }
-}
-
-/// The words for a check of transactions of what `model` names against `promise`.
-fn consistency(report: CheckReport, promise: ConsistencyModel, model: &str) -> Judgement {
-    let mut findings = Vec::new();
-    let mut broken = format!("not {promise}");
-    if let Details::Transactions(details) = &report.details {
-        let names = |models: &[ConsistencyModel]| {
-            models.iter().map(|model| model.name()).collect::<Vec<_>>().join(", ")
-        };
-        let counts: Vec<String> =
-            details.found.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        if !counts.is_empty() {
-            broken = format!("not {promise}: {}", counts.join(", "));
-            let left = match names(&details.left) {
-                left if left.is_empty() => "nothing".to_owned(),
-                left => left,
-            };
-            findings.push(format!(
-                "found: {}; that refutes {}, and what implies it; the strongest left: {left}",
-                counts.join(", "),
-                names(&details.refuted)
-            ));
-        }
-    }
-    Judgement {
-        property: promise.name().to_owned(),
-        holds: "the transactions fit an order that the model allows".to_owned(),
-        broken,
-        checked: format!("{} transactions on {} keys", report.operations, report.keys),
-        findings,
-        model: format!("{model} --consistency {promise}"),
-        report,
-        times: Times::default(),
-        copy: None,
     }
 }

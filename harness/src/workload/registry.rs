@@ -2,13 +2,14 @@
 
 use std::sync::OnceLock;
 
+use duress_history::txn::{Elements, Held};
 use duress_settings::{hint, nearest};
 use duress_targets::System;
 
 use super::erased::{Erased, Model, Workload};
 use super::models::FOREIGN;
 use super::{counter::CounterOptions, register::RegisterOptions, set::SetOptions};
-use super::{log::LogOptions, queue::QueueOptions, table::TableOptions};
+use super::{log::LogOptions, queue::QueueOptions, table::TableOptions, txn::Transactions};
 
 /// The workloads that the program knows, in the order in which they are listed.
 pub struct Workloads {
@@ -32,6 +33,8 @@ impl Workloads {
             .with::<LogOptions>()
             .with::<QueueOptions>()
             .with::<TableOptions>()
+            .with::<Transactions<Elements>>()
+            .with::<Transactions<Held>>()
     }
 
     /// These, and the workload that `K` describes.

@@ -229,6 +229,8 @@ fn promises_of_other_operations_are_refused() {
         ("--promise exactly-once", "it can be held to: linearizable, stale-reads"),
         ("--model log --promise stale-reads", "exactly-once, at-least-once"),
         ("--model mutex --promise stale-reads", "it takes no promise"),
+        ("--consistency PL-3", "register cannot be held to serializable"),
+        ("--model list-append --promise linearizable", "strict-serializable, strong-snapshot-isolation"),
     ] {
         let run = stage.run(&format!("check history.jsonl {line}"), PATIENCE).exits(254);
         assert!(run.one_error().contains(words), "{run}");
@@ -306,6 +308,10 @@ fn a_page_shows_any_history() {
         + &txn(1, "ok", "[[:append 2 1] [:r 1 []]]");
     stage.write("skew.edn", skew);
     stage.run("check skew.edn --model list-append --json --report skew.html", PATIENCE).exits(1);
+    // Which of both transactions came first does not matter to a snapshot.
+    for promise in ["--promise snapshot-isolation", "--consistency PL-SI"] {
+        stage.run(&format!("check skew.edn --model list-append {promise}"), PATIENCE).exits(0);
+    }
     let (page, data) = page_data(&stage, "skew.html");
     assert_eq!((&data["functions"], &data["lasted"]), (&serde_json::json!(["txn"]), &3000.into()), "{data}");
     assert!(page.contains("append 1 1, r 2 -&gt; []") && !page.contains("id=\"charts\""), "{page}");

@@ -12,7 +12,10 @@ use crate::{Test, TestIfAllowed};
 use duress_testing::{Missing, Need};
 
 pub const TESTS: &[Test] = &[("a_run_leaves_a_true_record", a_run_leaves_a_true_record)];
-pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[("etcd_keeps_its_promise", etcd_keeps_its_promise)];
+pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
+    ("etcd_keeps_its_promise", etcd_keeps_its_promise),
+    ("etcd_keeps_its_promise_about_transactions", etcd_keeps_its_promise_about_transactions),
+];
 
 fn a_run_leaves_a_true_record() {
     let stage = Stage::set();
@@ -203,18 +206,60 @@ fn figures_are_the_historys(verdict: &Value, report: &str, history: &[Value]) {
     assert_eq!(verdict["check"]["keys"], keys.len());
 }
 
-/// No target is special.
-fn etcd_keeps_its_promise() -> Result<(), Missing> {
-    let stage = Stage::set();
-    let line = "run etcd --nodes 3 --time-limit 4 --seed 11 --interval 1s --faults pause,partition";
-    let run = stage.run(line, PATIENCE);
+/// Runs etcd with these arguments, and expects that it keeps its promise.
+fn run_etcd(stage: &Stage, arguments: &str) -> Result<(), Missing> {
+    let line = format!("run etcd --nodes 3 --time-limit 4 --seed 11 --interval 1s {arguments}");
+    let run = stage.run(&line, PATIENCE);
     if run.code() == 3 && run.stderr.contains("etcd cannot be started") {
         return Err(Missing::new(Need::Etcd, run.stderr));
     }
     let run = run.exits(0);
     assert!(run.stdout.starts_with("VALID: etcd"), "{run}");
+    Ok(())
+}
+
+/// No target is special.
+fn etcd_keeps_its_promise() -> Result<(), Missing> {
+    let stage = Stage::set();
+    run_etcd(&stage, "--faults pause,partition")?;
     let record = stage.latest();
     every_planned_fault_has_its_evidence(&record.json("plan.json"), &record.history());
     stage.assert_vanished();
+    Ok(())
+}
+
+fn etcd_keeps_its_promise_about_transactions() -> Result<(), Missing> {
+    let stage = Stage::set();
+    run_etcd(&stage, "--workload list-append --faults pause")?;
+    let record = stage.latest();
+    let verdict = record.json("verdict.json");
+    assert_eq!(verdict["promise"], "strict-serializable");
+    let checked = &verdict["check"]["details"]["transactions"];
+    assert!(checked["committed"].as_u64() > Some(0), "{verdict}");
+    let folder = record.path().display().to_string();
+    stage.run(&format!("check {folder}"), PATIENCE).exits(0);
+
+    // Without the last element of the longest list, its last reader saw less than others had seen before it.
+    let mut history = record.history();
+    let length = |event: &Value| {
+        let micros = event["value"].as_array().into_iter().flatten();
+        micros.filter(|micro| micro[0] == "r").filter_map(|micro| micro[2].as_array()).map(Vec::len).max()
+    };
+    let longest = history.iter().filter(|event| event["type"] == "ok").filter_map(length).max().unwrap();
+    let reader = history.iter().rposition(|event| event["type"] == "ok" && length(event) == Some(longest));
+    let micros = history[reader.unwrap()]["value"].as_array_mut().unwrap();
+    for micro in micros.iter_mut().filter(|micro| micro[0] == "r") {
+        let list = micro[2].as_array_mut().unwrap();
+        if list.len() == longest {
+            list.pop();
+        }
+    }
+    let lines: Vec<String> = history.iter().map(Value::to_string).collect();
+    stage.write("edited.jsonl", lines.join("\n") + "\n");
+    let edited = stage.run("check edited.jsonl --model list-append --json", PATIENCE).exits(1);
+    let report: Value = serde_json::from_str(&edited.stdout).unwrap();
+    let found = report["details"]["transactions"]["found"].as_object().unwrap();
+    assert!(found.keys().any(|kind| kind.starts_with("G-single")), "{edited}");
+    stage.run("check edited.jsonl --model list-append --consistency PL-2", PATIENCE).exits(0);
     Ok(())
 }

@@ -37,6 +37,7 @@ fn what_is_unknown_is_named() {
     refused("run store --mode primary --bug stale-leader-read", &["\"stale-leader-read\"", "raft"]);
     refused("run store --workload cache", &["\"cache\"", "register"]);
     refused("run store --promise exactly-once", &["register", "linearizable, stale-reads"]);
+    refused("run store --workload rw-register --promise stale-reads", &["rw-register", "serializable"]);
     refused("run store --faults flood", &["\"flood\"", "the faults are partition, "]);
     refused("run store --faults kill,,pause", &["\"\"", "the faults are partition, "]);
     refused("run store --faults partition:moon", &["\"moon\"", "majority"]);

@@ -10,6 +10,7 @@
 //	func (c *mine) Write(key string, value any) error       { … }
 //	func (c *mine) Cas(key string, before, after any) error { … }  // Mismatch() where the value is not before
 //	func (c *mine) Add(key string, value any) error         { … }  // of sets and counters
+//	func (c *mine) Txn(operations []any) ([]any, error)     { … }  // of transactions: with the answers of reads filled in
 //	func (c *mine) Close()                                  { … }
 //
 //	func main() { Run(func() Client { return &mine{} }) }
@@ -36,7 +37,7 @@ import (
 
 // Seat is where a client sits.
 type Seat struct {
-	Vocabulary string            // register, set, counter, log or table
+	Vocabulary string            // register, set, counter, list-append, rw-register, log or table
 	Node       string            // the name of its node
 	Address    string            // the address of its node, as host:port
 	Nodes      map[string]string // the addresses of all nodes, by name
@@ -58,6 +59,10 @@ type swapper interface {
 }
 type adder interface {
 	Add(key string, value any) error
+}
+
+type transactor interface {
+	Txn(operations []any) ([]any, error)
 }
 
 type failure struct {
@@ -116,6 +121,11 @@ func do(client Client, request request) (any, error) {
 	case "add":
 		if of, ok := client.(adder); ok {
 			return nil, of.Add(key, request.Value)
+		}
+	case "txn":
+		operations, areList := request.Value.([]any)
+		if of, ok := client.(transactor); ok && areList {
+			return of.Txn(operations)
 		}
 	}
 	return nil, Fail("the client has no method for " + request.F)

@@ -12,7 +12,8 @@
 //     run(Mine);
 //
 // A method for each operation of the vocabularies that the manifest says the client speaks: `register` has read, write and
-// cas; `set` and `counter` have read and add. A method that returns has done it. It throws
+// cas; `set` and `counter` have read and add; `list-append` and `rw-register` have txn(operations), which returns them
+// with the answers of reads filled in. A method that returns has done it. It throws
 //
 //     Fail      when it certainly was not done and never will be: nothing was sent, or the system refused it;
 //     Mismatch  when a comparison failed, which is a Fail;
@@ -35,7 +36,7 @@ class Info extends Error {}
 
 /** A client of one node: extend it, with one method for each operation. */
 class Client {
-  /** The vocabulary of its operations: register, set, counter, log or table. */
+  /** The vocabulary of its operations: register, set, counter, list-append, rw-register, log or table. */
   vocabulary = null;
   /** The name of its node. */
   node = null;

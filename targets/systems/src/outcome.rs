@@ -33,6 +33,7 @@ use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_history::table::Table;
+use duress_history::txn::{Act, Answer, Txn};
 use serde::{Deserialize, Serialize};
 
 /// How an operation ended.
@@ -124,6 +125,15 @@ impl Action for Table {
     }
 }
 
+impl<R: Answer> Action for Txn<R> {
+    fn effect(&self) -> Effect {
+        match self.micros.iter().all(|micro| matches!(micro.act, Act::Read(_))) {
+            true => Effect::None,
+            false => Effect::Some,
+        }
+    }
+}
+
 /// Why an operation did not succeed: a kind for statistics, and the words for a reader.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {text}")]
@@ -169,7 +179,7 @@ pub enum CauseKind {
     ConnectionLost,
     /// The node knew no leader and did nothing.
     NoLeader,
-    /// The comparison of a compare-and-set failed.
+    /// The comparison of a compare-and-set failed, or another transaction was faster.
     Precondition,
     /// The node refused the request, as invalid or for lack of resources, and did nothing.
     Rejected,

@@ -1,4 +1,4 @@
-//! One connection that speaks RESP2, one request at a time.
+//! One connection that speaks RESP2, one request at a time: a command, or several sent together.
 //!
 //! RESP2 is the protocol of a server until the client requests more; no client here needs RESP3's types.
 
@@ -59,22 +59,37 @@ impl RespConnection {
         words: &[&[u8]],
         deadline: Instant,
     ) -> Result<BytesFrame, RequestError> {
-        let words: Vec<BorrowedFrame<'_>> =
-            words.iter().map(|word| BorrowedFrame::BulkString(word)).collect();
+        let mut replies = self.call_all(&[words.to_vec()], deadline).await?;
+        Ok(replies.pop().expect("each command has a reply"))
+    }
+
+    /// Sends commands together and returns the reply to each, in order.
+    ///
+    /// # Errors
+    /// As [`RespConnection::call`].
+    pub(crate) async fn call_all(
+        &mut self,
+        commands: &[Vec<&[u8]>],
+        deadline: Instant,
+    ) -> Result<Vec<BytesFrame>, RequestError> {
         self.request.clear();
-        extend_encode_borrowed(&mut self.request, &BorrowedFrame::Array(&words), false).map_err(|cause| {
-            RequestError::definite(CauseKind::Rejected, format!("encoding the command: {cause}"))
-        })?;
+        for words in commands {
+            let words: Vec<BorrowedFrame<'_>> =
+                words.iter().map(|word| BorrowedFrame::BulkString(word)).collect();
+            extend_encode_borrowed(&mut self.request, &BorrowedFrame::Array(&words), false).map_err(
+                |cause| RequestError::definite(CauseKind::Rejected, format!("encoding the command: {cause}")),
+            )?;
+        }
 
         let mut accepted_bytes = 0;
         let exchange = async {
             while accepted_bytes < self.request.len() {
                 accepted_bytes += self.stream.write(&self.request[accepted_bytes..]).await.map_err(broken)?;
             }
-            read_reply(&mut self.stream, &mut self.reply).await
+            read_replies(&mut self.stream, &mut self.reply, commands.len()).await
         };
         let (kind, text) = match timeout_at(deadline, exchange).await {
-            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Ok(replies)) => return Ok(replies),
             Ok(Err(broken)) => broken,
             Err(_) => (CauseKind::Timeout, "no answer in time".to_owned()),
         };
@@ -92,15 +107,23 @@ fn broken(cause: io::Error) -> Broken {
     (CauseKind::ConnectionLost, cause.to_string())
 }
 
-async fn read_reply(stream: &mut TcpStream, buffer: &mut BytesMut) -> Result<BytesFrame, Broken> {
+async fn read_replies(
+    stream: &mut TcpStream,
+    buffer: &mut BytesMut,
+    count: usize,
+) -> Result<Vec<BytesFrame>, Broken> {
+    let mut replies = Vec::with_capacity(count);
     loop {
-        if let Some((reply, _, _)) =
-            decode_bytes_mut(buffer).map_err(|cause| (CauseKind::Unreadable, cause.to_string()))?
+        while replies.len() < count
+            && let Some((reply, _, _)) =
+                decode_bytes_mut(buffer).map_err(|cause| (CauseKind::Unreadable, cause.to_string()))?
         {
-            // One request was sent, so that bytes after its reply answer nothing, and the reply cannot be
-            // trusted.
+            replies.push(reply);
+        }
+        if replies.len() == count {
+            // Bytes after the last reply answer nothing, and so the replies cannot be trusted.
             return match buffer.len() {
-                0 => Ok(reply),
+                0 => Ok(replies),
                 extra => Err((CauseKind::Unreadable, format!("{extra} bytes after the reply"))),
             };
         }

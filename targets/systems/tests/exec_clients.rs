@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duress_history::NodeId;
 use duress_history::register::{Register, RegisterOp};
+use duress_history::txn::{Act, Elements, ListAppend, Micro};
+use duress_history::{NodeId, Payload};
 use duress_settings::Request;
 use duress_targets::{
     CauseKind, Client, Deployment, Manifest, ManifestText, Node, Outcome, OwnNetwork, Seat, System, Topology,
@@ -39,6 +40,10 @@ fn deployed(folder: &Path, script: &str) -> Arc<dyn Deployment> {
 }
 
 fn deployed_as(folder: &Path, command: &str) -> Arc<dyn Deployment> {
+    deployed_speaking(folder, command, "register")
+}
+
+fn deployed_speaking(folder: &Path, command: &str, vocabulary: &str) -> Arc<dyn Deployment> {
     let text = format!(
         r#"
         name = "mine"
@@ -49,6 +54,7 @@ fn deployed_as(folder: &Path, command: &str) -> Arc<dyn Deployment> {
         [client]
         protocol = "exec"
         command = "{command}"
+        speaks = ["{vocabulary}"]
     "#
     );
     let manifest = ManifestText { path: folder.join("duress.toml"), text };
@@ -58,7 +64,11 @@ fn deployed_as(folder: &Path, command: &str) -> Arc<dyn Deployment> {
     system.deploy(&settings, &Topology { nodes: vec![node] }).unwrap()
 }
 
-fn client(deployment: &dyn Deployment, folder: &Path, timeout: Duration) -> Box<dyn Client<Register>> {
+fn client<A: Payload + Sync + 'static>(
+    deployment: &dyn Deployment,
+    folder: &Path,
+    timeout: Duration,
+) -> Box<dyn Client<A>> {
     let stderr = Some(folder.join("clients/0.log"));
     let seat = Seat { node: NodeId::new("n1"), place: Arc::new(OwnNetwork), timeout, stderr, scratch: None };
     deployment.clients().client(seat).unwrap()
@@ -304,4 +314,33 @@ async fn a_missing_program_is_named() {
         missing.contains("duress.toml:8: the client program ") && missing.contains("./nowhere: No such file"),
         "{missing}"
     );
+}
+
+#[tokio::test]
+async fn a_transaction_is_answered_with_its_reads_filled_in() {
+    let micro = |act| Micro { key: "x".into(), act };
+    let asked = ListAppend { micros: [micro(Act::Read(None)), micro(Act::Write(2.into()))].into() };
+    let seen = Elements([1.into()].into());
+    let answered = ListAppend { micros: [micro(Act::Read(Some(seen))), micro(Act::Write(2.into()))].into() };
+    for (answer, expected) in [
+        (r#","value":[["r","x",[1]],["append","x",2]]"#, Ok(answered)),
+        ("", Err("`value` is missing: a transaction that reads has answers")),
+        (r#","value":[["r","x",[1]],["append","x",3]]"#, Err("answered another operation")),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let script = format!(
+            "{OPENED}read asked; echo \"$asked\" > asked\necho '{{\"id\":2,\"type\":\"ok\"{answer}}}'; read end"
+        );
+        fs::write(folder.path().join("client.sh"), script).unwrap();
+        let deployment = deployed_speaking(folder.path(), "sh client.sh", "list-append");
+        let outcome = client::<ListAppend>(&*deployment, folder.path(), PATIENCE).invoke(&asked).await;
+        match (&outcome, expected) {
+            (Outcome::Ok(done), Ok(expected)) => assert_eq!(*done, expected),
+            (Outcome::Info(cause), Err(text)) => assert!(cause.text.contains(text), "{cause}"),
+            _ => panic!("{outcome:?}"),
+        }
+        let line = fs::read_to_string(folder.path().join("asked")).unwrap();
+        assert!(line.contains(r#""f":"txn","#) && !line.contains("\"key\""), "{line}");
+        assert!(line.contains(r#""value":[["r","x",null],["append","x",2]]"#), "{line}");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use duress_history::{NodeId, Promise};
+use duress_history::{ConsistencyModel, NodeId, Promise};
 use duress_settings::Request;
 use duress_targets::{
     Deployment, Manifest, ManifestText, Node, NodeFiles, OwnNetwork, Setup, System, Topology,
@@ -69,6 +69,8 @@ counter = "linearizable"
 log = "exactly-once"
 queue = "at-least-once"
 table = "exactly-once"
+list-append = "snapshot-isolation"
+rw-register = "serializable"
 [modes.strict]
 default = true
 summary = "slow"
@@ -92,6 +94,20 @@ promise.any = { counter = "stale-reads" }
 /// Keys of client programs, which a manifest of HTTP does not have.
 const OF_EXEC: &str =
     "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nenv = { A = \"{node:n1}\" }\nlacks = [\"cas\"]\n";
+
+/// A manifest of a server with transactions.
+const OF_TRANSACTIONS: &str = r#"
+name = "transactions"
+port = 1
+[[role]]
+name = "server"
+command = "true"
+[client]
+protocol = "resp"
+speaks = ["list-append", "rw-register"]
+[promise]
+list-append = "snapshot-isolation"
+"#;
 
 fn parsed(text: &str) -> Manifest {
     let text = ManifestText { path: PathBuf::from("/folder/duress.toml"), text: text.to_owned() };
@@ -195,6 +211,22 @@ fn the_weakest_promise_counts() {
     assert_eq!(promise("strict", "leader", "set"), Promise::STALE_READS);
     assert_eq!(promise("strict", "leader", "counter"), Promise::LINEARIZABLE);
     assert_eq!(promise("strict", "any", "counter"), Promise::STALE_READS);
+    // Neither of snapshot isolation and repeatable read implies the other.
+    let system = parsed(&format!(
+        "{OF_TRANSACTIONS}\n[modes.loose]\npromise = {{ list-append = \"repeatable-read\" }}\n[modes.usual]\ndefault = true\n"
+    ));
+    assert_eq!(system.description().vocabularies, ["list-append", "rw-register"]);
+    let promise = |mode: &str, workload: &str| {
+        deployed(&system, 1, Request { mode: Some(mode.to_owned()), ..Request::default() }).promise(workload)
+    };
+    assert_eq!(promise("usual", "rw-register"), Promise::STRICT_SERIALIZABLE);
+    assert_eq!(promise("usual", "list-append"), Promise::Transactions(ConsistencyModel::SnapshotIsolation));
+    assert_eq!(promise("loose", "list-append"), Promise::Transactions(ConsistencyModel::CursorStability));
+}
+
+#[test]
+fn a_mode_changes_what_a_cluster_bears() {
+    let system = parsed(EVERYTHING);
     let of = |mode: &str| deployed(&system, 5, Request { mode: Some(mode.to_owned()), ..Request::default() });
     assert_eq!((of("strict").tolerates(), of("loose").tolerates()), (2, 0));
     assert_eq!(of("loose").clock_bound().unwrap().lease, Duration::from_secs(5));

@@ -1,4 +1,4 @@
-//! The requests of the clients of sets and counters to the store and to etcd, and their reaction to the
+//! The requests of the clients of sets, counters and transactions to the store and to etcd, and their reaction to the
 //! answers.
 
 mod offer;
@@ -6,6 +6,7 @@ mod offer;
 mod registers;
 #[expect(dead_code, reason = "only some kinds of replies matter here")]
 mod scripted;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,7 +160,7 @@ mod etcd {
         body.len() >= length.parse().unwrap()
     }
 
-    fn answer(rest: &Value) -> Reply {
+    pub fn answer(rest: &Value) -> Reply {
         let mut body = json!({"header": {"revision": "9"}});
         body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         let body = body.to_string();
@@ -168,7 +169,7 @@ mod etcd {
     }
 
     /// Returns the outcome, and of each request its path and body.
-    async fn etcd<A: Payload + Sync + 'static>(
+    pub async fn etcd<A: Payload + Sync + 'static>(
         action: A,
         answers: Vec<Reply>,
     ) -> (String, Vec<(String, Value)>) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use duress_history::recorder::RecordError;
-use duress_history::{Event, NodeId, OpType, Scalar};
+use duress_history::{Event, NodeId, OpType};
 
 use super::Object;
 use crate::run::dispatcher::{Dispatcher, Stop};
@@ -19,7 +19,7 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`RecordError`] when the history cannot be kept.
 pub async fn read_all<A: Object>(
-    keys: BTreeSet<Scalar>,
+    keys: BTreeSet<A::Key>,
     dispatcher: &mut Dispatcher<A>,
     deadline: Duration,
 ) -> Result<Ending, RecordError> {
@@ -29,7 +29,7 @@ pub async fn read_all<A: Object>(
     Ok(match finals.unanswered() {
         0 => Ending::default(),
         unanswered => Ending::undecided(format!(
-            "{unanswered} of {asked} keys were not read through every node at the end: a write lost there would not be seen"
+            "{unanswered} of {asked} final reads were not answered by every node: a write lost there would not be seen"
         )),
     })
 }
@@ -41,11 +41,11 @@ pub struct FinalReads<A: Object> {
     /// The node that each process slot speaks to.
     nodes: Vec<NodeId>,
     /// By node, the keys still to be read through it.
-    todo: BTreeMap<NodeId, VecDeque<Scalar>>,
+    todo: BTreeMap<NodeId, VecDeque<A::Key>>,
     /// Reads that have begun and not been answered.
-    open: BTreeSet<(NodeId, Scalar)>,
+    open: BTreeSet<(NodeId, A::Key)>,
     /// The last answer of each node for each key.
-    answers: BTreeMap<Scalar, BTreeMap<NodeId, A::Held>>,
+    answers: BTreeMap<A::Key, BTreeMap<NodeId, A::Held>>,
     /// When the next round begins, while nodes differ.
     next_round: Option<Duration>,
     deadline: Duration,
@@ -54,8 +54,8 @@ pub struct FinalReads<A: Object> {
 impl<A: Object> FinalReads<A> {
     /// Reads `keys` through every node of `nodes`, which are those of the process slots; gives up at `deadline` since
     /// clients began.
-    pub fn new(keys: impl IntoIterator<Item = Scalar>, nodes: Vec<NodeId>, deadline: Duration) -> Self {
-        let keys: VecDeque<Scalar> = keys.into_iter().collect();
+    pub fn new(keys: impl IntoIterator<Item = A::Key>, nodes: Vec<NodeId>, deadline: Duration) -> Self {
+        let keys: VecDeque<A::Key> = keys.into_iter().collect();
         let todo = nodes.iter().map(|node| (node.clone(), keys.clone())).collect();
         let answers = keys.into_iter().map(|key| (key, BTreeMap::new())).collect();
         Self { nodes, todo, open: BTreeSet::new(), answers, next_round: None, deadline }
@@ -68,7 +68,7 @@ impl<A: Object> FinalReads<A> {
     }
 
     /// Returns the keys on which nodes differ.
-    fn disputed(&self) -> Vec<Scalar> {
+    fn disputed(&self) -> Vec<A::Key> {
         let differ = |answers: &&BTreeMap<NodeId, A::Held>| {
             let mut values = answers.values();
             values.next().is_some_and(|first| values.any(|other| other != first))
@@ -130,8 +130,8 @@ impl<A: Object> Generator<A> for FinalReads<A> {
 
 #[cfg(test)]
 mod tests {
-    use duress_history::Process;
     use duress_history::register::{Register, RegisterOp};
+    use duress_history::{Process, Scalar};
 
     use super::*;
 

@@ -23,28 +23,31 @@ use crate::run::dispatcher::Vocabulary;
 
 /// Operations on objects by key, one of which reads the whole object.
 pub trait Object: Vocabulary {
+    /// The name of an object, or of those that one operation reads together.
+    type Key: Clone + Debug + Ord + 'static;
     /// The object's state, as far as two reads can differ in it.
     type Held: Clone + Debug + PartialEq + 'static;
 
-    /// Returns the read of the object `key`.
-    fn reading(key: Scalar) -> Self;
+    /// Returns the read of `key`.
+    fn reading(key: Self::Key) -> Self;
 
-    /// Returns the object that it is about.
-    fn object(&self) -> Option<&Scalar>;
+    /// Returns the name of what it is about, if it may be a read of that.
+    fn object(&self) -> Option<Self::Key>;
 
     /// Returns its answer, if it is an answered read.
     fn held(&self) -> Option<Self::Held>;
 }
 
 impl Object for Register {
+    type Key = Scalar;
     type Held = Option<Scalar>;
 
     fn reading(key: Scalar) -> Self {
         Self { key, op: RegisterOp::Read(None) }
     }
 
-    fn object(&self) -> Option<&Scalar> {
-        Some(&self.key)
+    fn object(&self) -> Option<Scalar> {
+        Some(self.key.clone())
     }
 
     fn held(&self) -> Option<Self::Held> {
@@ -56,14 +59,15 @@ impl Object for Register {
 }
 
 impl Object for Set {
+    type Key = Scalar;
     type Held = BTreeSet<Scalar>;
 
     fn reading(key: Scalar) -> Self {
         Self { key: Some(key), op: SetOp::Read(None) }
     }
 
-    fn object(&self) -> Option<&Scalar> {
-        self.key.as_ref()
+    fn object(&self) -> Option<Scalar> {
+        self.key.clone()
     }
 
     fn held(&self) -> Option<Self::Held> {
@@ -75,14 +79,15 @@ impl Object for Set {
 }
 
 impl Object for Counter {
+    type Key = Scalar;
     type Held = i64;
 
     fn reading(key: Scalar) -> Self {
         Self { key: Some(key), op: CounterOp::Read(None) }
     }
 
-    fn object(&self) -> Option<&Scalar> {
-        self.key.as_ref()
+    fn object(&self) -> Option<Scalar> {
+        self.key.clone()
     }
 
     fn held(&self) -> Option<Self::Held> {

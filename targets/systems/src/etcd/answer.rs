@@ -50,7 +50,7 @@ pub(super) struct Put {
 pub(super) struct Txn {
     #[serde(rename = "header")]
     _header: IgnoredAny,
-    /// Whether the comparison held; left out when false.
+    /// Whether all comparisons held; left out when false.
     #[serde(default)]
     pub(super) succeeded: bool,
     #[serde(default)]
@@ -67,7 +67,12 @@ struct TxnResponse {
 impl Txn {
     /// Returns the result of its read, if the branch taken reads.
     pub(super) fn read(&self) -> Option<&Range> {
-        self.responses.iter().find_map(|response| response.response_range.as_ref())
+        self.ranges().into_iter().next()
+    }
+
+    /// Returns the results of all its reads, in order.
+    pub(super) fn ranges(&self) -> Vec<&Range> {
+        self.responses.iter().filter_map(|response| response.response_range.as_ref()).collect()
     }
 }
 

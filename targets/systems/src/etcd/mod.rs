@@ -7,6 +7,7 @@ mod launch;
 mod session;
 mod set_client;
 mod status;
+mod txn_client;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,12 +20,13 @@ use duress_arena::ProcessSpec;
 use duress_history::counter::Counter;
 use duress_history::register::Register;
 use duress_history::set::Set;
-use duress_history::{NodeId, Promise};
+use duress_history::txn::{Elements, Held, Txn};
+use duress_history::{ConsistencyModel, NodeId, Promise};
 use duress_settings::{Mode, Offer, OptionSpec, Settings, SettingsError, Values};
 use tokio::time::Instant;
 
 use crate::client::{Addresses, Clients};
-use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTIONS, TimeOuts};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::system::{Description, MissingSystem, System, USUAL_NODES, executable};
@@ -46,7 +48,9 @@ impl Default for Etcd {
                 summary: "etcd as installed on this machine, 3.4 or later (JSON gateway)".to_owned(),
                 offer: offer(),
                 lacks: Vec::new(),
-                vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
+                vocabularies: ["register", "set", "counter", "list-append", "rw-register"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 scenarios: BTreeMap::new(),
                 nodes: USUAL_NODES,
             },
@@ -60,8 +64,8 @@ fn offer() -> Offer {
             name: "raft".to_owned(),
             summary: "consensus, a static cluster".to_owned(),
             promises:
-                "linearizable; with read=serializable writes are, and reads may be stale; progress while a \
-                       majority is connected"
+                "linearizable and strict-serializable; with read=serializable, writes are linearizable and reads may be \
+                 stale, and transactions are serializable; progress while a majority is connected"
                     .to_owned(),
         }],
         options: vec![OptionSpec {
@@ -100,8 +104,9 @@ impl System for Etcd {
 
 /// Returns clients of every server that has etcd's JSON gateway.
 pub(crate) fn clients(address: Addresses, read_level: ReadLevel) -> Clients {
-    let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
-    Clients::default()
+    let (of_registers, of_sets, of_counters) =
+        (Arc::clone(&address), Arc::clone(&address), Arc::clone(&address));
+    let clients = Clients::default()
         .with::<Register>(move |seat| {
             let to = of_registers(&seat.node)?;
             Ok(Box::new(client::EtcdClient::new(seat, to, read_level)))
@@ -113,7 +118,20 @@ pub(crate) fn clients(address: Addresses, read_level: ReadLevel) -> Clients {
         .with::<Counter>(move |seat| {
             let to = of_counters(&seat.node)?;
             Ok(Box::new(counter_client::CounterClient::new(seat, to, read_level)))
-        })
+        });
+    of_transactions::<Held>(of_transactions::<Elements>(clients, &address, read_level), &address, read_level)
+}
+
+fn of_transactions<R: txn_client::Stored>(
+    clients: Clients,
+    address: &Addresses,
+    read_level: ReadLevel,
+) -> Clients {
+    let address = Arc::clone(address);
+    clients.with::<Txn<R>>(move |seat| {
+        let to = address(&seat.node)?;
+        Ok(Box::new(txn_client::TxnClient::new(seat, to, read_level)))
+    })
 }
 
 fn client_address(topology: &Topology, node: &NodeId) -> Result<SocketAddr, UnknownNode> {
@@ -135,10 +153,14 @@ impl Deployment for EtcdCluster {
         &self.topology
     }
 
-    fn promise(&self, _: &str) -> Promise {
-        match self.read_level {
-            ReadLevel::Linearizable => Promise::LINEARIZABLE,
-            ReadLevel::Serializable => Promise::STALE_READS,
+    fn promise(&self, workload: &str) -> Promise {
+        match (self.read_level, TRANSACTIONS.contains(&workload)) {
+            (ReadLevel::Linearizable, false) => Promise::LINEARIZABLE,
+            (ReadLevel::Serializable, false) => Promise::STALE_READS,
+            (ReadLevel::Linearizable, true) => Promise::STRICT_SERIALIZABLE,
+            // A transaction that writes is compared with the latest revisions. One that only reads sees all its keys as
+            // of one revision, perhaps an old one.
+            (ReadLevel::Serializable, true) => Promise::Transactions(ConsistencyModel::Serializable),
         }
     }
 

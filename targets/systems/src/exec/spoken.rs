@@ -5,6 +5,7 @@ use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_history::table::Table;
+use duress_history::txn::{Act, Answer, Txn};
 use duress_history::{OpType, Payload, PayloadError, Scalar};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -145,5 +146,22 @@ impl Spoken for Table {
 
     fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
         parsed(self.f(), value)
+    }
+}
+
+impl<R: Answer> Spoken for Txn<R> {
+    const STATELESS: bool = true;
+
+    fn asked(&self) -> (Option<&Scalar>, Value) {
+        (None, recorded(self))
+    }
+
+    fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
+        match value {
+            // The answer says no more than that it happened.
+            None if self.micros.iter().all(|micro| matches!(micro.act, Act::Write(_))) => Ok(self.clone()),
+            None => Err(AnswerError::Missing("a transaction that reads has answers")),
+            value => parsed(self.f(), value),
+        }
     }
 }

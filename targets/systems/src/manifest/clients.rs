@@ -8,6 +8,7 @@ use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::set::Set;
 use duress_history::table::Table;
+use duress_history::txn::{ListAppend, RwRegister};
 use duress_settings::{Settings, SettingsError};
 
 use super::document::{ClientTable, Protocol, Words};
@@ -15,6 +16,7 @@ use super::http_client::{HttpClient, Requests};
 use super::launch::{Command, command};
 use super::template::{Scene, TemplateError, render_values};
 use crate::client::{Addresses, Client, Clients};
+use crate::deployment::TRANSACTIONS;
 use crate::exec::{ExecClient, Launch, Pool, Spoken};
 use crate::kafka::{Acks, ClientOptions, Committing, Idempotence};
 use crate::place::ClientProgram;
@@ -23,8 +25,9 @@ use crate::{etcd, kafka, store};
 /// Returns the vocabularies that clients of a protocol can speak.
 pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
     match protocol {
-        Protocol::Exec => &["register", "set", "counter", "log", "table"],
-        Protocol::Http | Protocol::Resp | Protocol::Etcd => &["register", "set", "counter"],
+        Protocol::Exec => &["register", "set", "counter", "log", "table", "list-append", "rw-register"],
+        Protocol::Http => &["register", "set", "counter"],
+        Protocol::Resp | Protocol::Etcd => &["register", "set", "counter", "list-append", "rw-register"],
         Protocol::Kafka => &["log", "table"],
     }
 }
@@ -46,8 +49,9 @@ pub(super) fn vocabularies(client: &ClientTable) -> Vec<String> {
         (Some(speaks), _) => speaks.clone(),
         (None, Protocol::Exec) => vec!["register".to_owned()],
         (None, protocol) => {
-            let known = known(protocol).iter().filter(|name| supports(client, name));
-            known.map(|name| (*name).to_owned()).collect()
+            // Not every server that speaks the protocol has transactions: a manifest names them.
+            let spoken = |name: &&&str| supports(client, name) && !TRANSACTIONS.contains(*name);
+            known(protocol).iter().filter(spoken).map(|name| (*name).to_owned()).collect()
         }
     }
 }
@@ -93,7 +97,8 @@ pub(super) fn clients(
             });
             let clients =
                 exec::<Counter>(exec::<Set>(exec::<Register>(Clients::default(), &launch), &launch), &launch);
-            exec::<Table>(exec::<Log>(clients, &launch), &launch)
+            let clients = exec::<Table>(exec::<Log>(clients, &launch), &launch);
+            exec::<RwRegister>(exec::<ListAppend>(clients, &launch), &launch)
         }
         Protocol::Http => {
             let requests = Arc::new(Requests::new(client));

@@ -4,24 +4,42 @@ use duress_history::Promise;
 use duress_settings::Settings;
 
 use super::document::{Document, Promises};
+use crate::deployment::TRANSACTIONS;
 
-/// The workloads whose promises are about messages; those of the others are about objects.
+/// The workloads whose promises are about messages.
 const OF_MESSAGES: [&str; 3] = ["log", "queue", "table"];
 
-/// The strongest promise to a workload: that of a manifest that says nothing.
-fn strongest(workload: &str) -> &'static str {
-    if OF_MESSAGES.contains(&workload) { "exactly-once" } else { "linearizable" }
+/// Returns the names of the promises that `workload` can have; the first is that of a manifest that says nothing.
+fn names(workload: &str) -> &'static [&'static str] {
+    match workload {
+        workload if OF_MESSAGES.contains(&workload) => Promise::OF_MESSAGES,
+        workload if TRANSACTIONS.contains(&workload) => Promise::OF_TRANSACTIONS,
+        _ => Promise::OF_OBJECTS,
+    }
+}
+
+/// Returns the promises that `workload` can have, in the order of their names.
+fn promises(workload: &str) -> impl Iterator<Item = Promise> {
+    names(workload).iter().filter_map(|name| Promise::named(name))
 }
 
 /// Returns the promise called `name`, if it is one that `workload` can have.
 fn named(workload: &str, name: &str) -> Option<Promise> {
-    let promise = Promise::named(name)?;
-    let of_messages = matches!(promise, Promise::Messages { .. });
-    (of_messages == OF_MESSAGES.contains(&workload)).then_some(promise)
+    let named = Promise::named(name)?;
+    promises(workload).find(|promise| *promise == named)
 }
 
-/// Returns the promise to `workload` with these settings: the weakest of those that the manifest, the mode and the options'
-/// values have.
+/// Returns a promise that both of these imply: the weaker, if they can be compared.
+fn shared(one: Promise, other: Promise, workload: &str) -> Promise {
+    if one.implies(other) {
+        return other;
+    }
+    let implied = |promise: &Promise| one.implies(*promise) && other.implies(*promise);
+    std::iter::once(one).chain(promises(workload)).find(implied).unwrap_or(one)
+}
+
+/// Returns the promise to `workload` with these settings: one that each of those implies that the manifest, the mode and
+/// the options' values have.
 pub(super) fn of(document: &Document, settings: &Settings, workload: &str) -> Promise {
     let of_mode = document.modes.get(&settings.mode).map(|mode| &mode.promise);
     let of_values =
@@ -34,11 +52,11 @@ fn weakest<'d>(
     others: impl Iterator<Item = &'d Promises>,
     workload: &str,
 ) -> Promise {
-    let strongest = named(workload, strongest(workload)).unwrap_or(Promise::LINEARIZABLE);
+    let strongest = promises(workload).next().unwrap_or(Promise::LINEARIZABLE);
     std::iter::once(&document.promise)
         .chain(others)
         .filter_map(|promises| named(workload, promises.get(workload)?))
-        .fold(strongest, |held, other| if held.implies(other) { other } else { held })
+        .fold(strongest, |held, other| shared(held, other, workload))
 }
 
 /// Returns the promises of a mode, for the list of systems.

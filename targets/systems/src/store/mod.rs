@@ -5,6 +5,7 @@ mod counter_client;
 mod session;
 mod set_client;
 mod status;
+mod txn_client;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,13 +18,14 @@ use duress_arena::ProcessSpec;
 use duress_history::counter::Counter;
 use duress_history::register::Register;
 use duress_history::set::Set;
-use duress_history::{ClockBound, NodeId, Promise};
+use duress_history::txn::{Elements, Held, Txn};
+use duress_history::{ClockBound, ConsistencyModel, NodeId, Promise};
 use duress_settings::{Offer, Settings, SettingsError};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::client::{Addresses, Clients};
-use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
+use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TRANSACTIONS, TimeOuts};
 use crate::place::Place;
 use crate::replica::ReplicaCopy;
 use crate::scenario::Scenario;
@@ -51,7 +53,9 @@ impl Store {
                     .to_owned(),
                 offer,
                 lacks: Vec::new(),
-                vocabularies: ["register", "set", "counter"].map(str::to_owned).to_vec(),
+                vocabularies: ["register", "set", "counter", "list-append", "rw-register"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,
             },
@@ -105,8 +109,9 @@ impl System for Store {
 
 /// Returns clients of every server that speaks RESP and answers as the store does.
 pub(crate) fn clients(address: Addresses) -> Clients {
-    let (of_registers, of_sets, of_counters) = (Arc::clone(&address), Arc::clone(&address), address);
-    Clients::default()
+    let (of_registers, of_sets, of_counters) =
+        (Arc::clone(&address), Arc::clone(&address), Arc::clone(&address));
+    let clients = Clients::default()
         .with::<Register>(move |seat| {
             let to = of_registers(&seat.node)?;
             Ok(Box::new(client::StoreClient::new(seat, to)))
@@ -118,7 +123,16 @@ pub(crate) fn clients(address: Addresses) -> Clients {
         .with::<Counter>(move |seat| {
             let to = of_counters(&seat.node)?;
             Ok(Box::new(counter_client::CounterClient::new(seat, to)))
-        })
+        });
+    of_transactions::<Held>(of_transactions::<Elements>(clients, &address), &address)
+}
+
+fn of_transactions<R: txn_client::Commanded>(clients: Clients, address: &Addresses) -> Clients {
+    let address = Arc::clone(address);
+    clients.with::<Txn<R>>(move |seat| {
+        let to = address(&seat.node)?;
+        Ok(Box::new(txn_client::TxnClient::new(seat, to)))
+    })
 }
 
 /// The values of `reads`, an option of the mode `raft`.
@@ -200,10 +214,13 @@ impl Deployment for StoreCluster {
         &self.topology
     }
 
-    fn promise(&self, _: &str) -> Promise {
-        match self.reads {
-            Reads::Latest | Reads::ByLease(_) => Promise::LINEARIZABLE,
-            Reads::OwnCopy { .. } => Promise::STALE_READS,
+    fn promise(&self, workload: &str) -> Promise {
+        match (self.reads, TRANSACTIONS.contains(&workload)) {
+            (Reads::Latest | Reads::ByLease(_), false) => Promise::LINEARIZABLE,
+            (Reads::OwnCopy { .. }, false) => Promise::STALE_READS,
+            (Reads::Latest | Reads::ByLease(_), true) => Promise::STRICT_SERIALIZABLE,
+            // A transaction that only reads sees a prefix of all transactions that write, perhaps an old one.
+            (Reads::OwnCopy { .. }, true) => Promise::Transactions(ConsistencyModel::Serializable),
         }
     }
 

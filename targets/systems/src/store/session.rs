@@ -40,15 +40,29 @@ impl Session {
         deadline: Instant,
         read: impl FnOnce(&BytesFrame) -> Result<T, RequestError>,
     ) -> Result<T, RequestError> {
+        let read = |replies: &[BytesFrame]| match &replies[0] {
+            BytesFrame::Error(error) => Err(error_reply(error)),
+            reply => read(reply),
+        };
+        self.ask_all(&[words.to_vec()], deadline, read).await
+    }
+
+    /// Sends commands together and reads their replies, one for each and perhaps errors, by `read`.
+    ///
+    /// # Errors
+    /// A [`RequestError`]: no reply, or what `read` makes of them.
+    pub(super) async fn ask_all<T>(
+        &mut self,
+        commands: &[Vec<&[u8]>],
+        deadline: Instant,
+        read: impl FnOnce(&[BytesFrame]) -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
         // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
         let mut connection = match self.connection.take().filter(RespConnection::is_idle) {
             Some(connection) => connection,
             None => RespConnection::open(&*self.seat.place, self.to, deadline).await?,
         };
-        let answer = match &connection.call(words, deadline).await? {
-            BytesFrame::Error(error) => Err(error_reply(error)),
-            reply => read(reply),
-        };
+        let answer = read(&connection.call_all(commands, deadline).await?);
         if !matches!(&answer, Err(failure) if failure.cause.kind == CauseKind::Unreadable) {
             self.connection = Some(connection);
         }
@@ -62,10 +76,10 @@ pub(super) fn error_reply(error: &str) -> RequestError {
     match error.split(' ').next() {
         // The last two are those of a Redis replica, which refuses the command before it does anything.
         Some("CLUSTERDOWN" | "READONLY" | "MASTERDOWN") => RequestError::definite(CauseKind::NoLeader, text),
-        // So does a Redis that loads its data, lacks replicas, or cannot save.
-        Some("ERR" | "LOADING" | "NOREPLICAS" | "MISCONF" | "WRONGTYPE" | "NOAUTH" | "NOPERM") => {
-            RequestError::definite(CauseKind::Rejected, text)
-        }
+        // So does a Redis that loads its data, lacks replicas, or cannot save, and one that discards a transaction.
+        Some(
+            "ERR" | "LOADING" | "NOREPLICAS" | "MISCONF" | "WRONGTYPE" | "NOAUTH" | "NOPERM" | "EXECABORT",
+        ) => RequestError::definite(CauseKind::Rejected, text),
         _ => RequestError::open(CauseKind::Unknown, text),
     }
 }

@@ -1,0 +1,176 @@
+//! A client of transactions on the store, and on Redis: `MULTI`, the commands, and `EXEC`, sent together.
+//!
+//! | operation | command | answer within that of `EXEC` |
+//! |---|---|---|
+//! | append `v` to the list `k` | `RPUSH k v` | a number |
+//! | read the list `k` | `LRANGE k 0 -1` | an array, empty if there is no list |
+//! | write `v` to the register `k` | `SET k v` | `OK` |
+//! | read the register `k` | `GET k` | the value, or nil |
+//!
+//! | replies | outcome |
+//! |---|---|
+//! | `OK`, `QUEUED` for each command, and an array of answers | done, all at once |
+//! | `OK`, and an error of `EXEC`, such as `EXECABORT` if a command was refused before it was queued | what that error says; `EXECABORT`: nothing was executed |
+//! | an error to each, as from a server that refuses `MULTI` | nothing was executed, if each error says so |
+//! | an array of answers with an error among them | unknown: the other commands were executed, as nothing is rolled back |
+//! | anything else | unknown |
+//!
+//! Source: redis.io, "Transactions".
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use duress_history::txn::{Act, Answer, Elements, Held, Micro, Txn};
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::session::{Session, error_reply, unexpected};
+use crate::client::{Client, Seat};
+use crate::outcome::{CauseKind, Outcome, Reach, RequestError};
+use crate::text;
+
+/// An object that commands read and write.
+pub(super) trait Commanded: Answer {
+    /// The command that writes, before its key and its value.
+    const WRITE_COMMAND: &'static str;
+    /// The command that reads, before its key.
+    const READ_COMMAND: &'static str;
+    /// The words after the key of a read.
+    const READ_REST: &'static [&'static str];
+
+    /// Whether `reply` acknowledges a write.
+    fn acknowledged(reply: &BytesFrame) -> bool;
+
+    /// Returns the object that `reply` to a read has.
+    ///
+    /// # Errors
+    /// An open [`RequestError`] for a reply that is no answer to a read.
+    fn read(reply: &BytesFrame) -> Result<Self, RequestError>;
+}
+
+impl Commanded for Elements {
+    const WRITE_COMMAND: &'static str = "RPUSH";
+    const READ_COMMAND: &'static str = "LRANGE";
+    const READ_REST: &'static [&'static str] = &["0", "-1"];
+
+    fn acknowledged(reply: &BytesFrame) -> bool {
+        matches!(reply, BytesFrame::Integer(1..))
+    }
+
+    fn read(reply: &BytesFrame) -> Result<Self, RequestError> {
+        let BytesFrame::Array(elements) = reply else { return Err(unexpected(reply)) };
+        let element = |element: &BytesFrame| match element {
+            BytesFrame::BulkString(value) => text::decode(value),
+            other => Err(unexpected(other)),
+        };
+        Ok(Self(elements.iter().map(element).collect::<Result<_, _>>()?))
+    }
+}
+
+impl Commanded for Held {
+    const WRITE_COMMAND: &'static str = "SET";
+    const READ_COMMAND: &'static str = "GET";
+    const READ_REST: &'static [&'static str] = &[];
+
+    fn acknowledged(reply: &BytesFrame) -> bool {
+        matches!(reply, BytesFrame::SimpleString(word) if word == "OK")
+    }
+
+    fn read(reply: &BytesFrame) -> Result<Self, RequestError> {
+        match reply {
+            BytesFrame::BulkString(value) => Ok(Self(Some(text::decode(value)?))),
+            BytesFrame::Null => Ok(Self(None)),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+/// A client that speaks to one node.
+pub(super) struct TxnClient(Session);
+
+impl TxnClient {
+    /// Returns a client that will connect from its seat to `to` when it has to.
+    pub(super) fn new(seat: Seat, to: SocketAddr) -> Self {
+        Self(Session::new(seat, to))
+    }
+
+    async fn request<R: Commanded>(&mut self, action: &Txn<R>) -> Result<Outcome<Txn<R>>, RequestError> {
+        let mut commands = vec![vec!["MULTI".to_owned()]];
+        for Micro { key, act } in &action.micros {
+            let key = text::encode(key)?;
+            commands.push(match act {
+                Act::Write(value) => vec![R::WRITE_COMMAND.to_owned(), key, text::encode(value)?],
+                Act::Read(_) => {
+                    let rest = R::READ_REST.iter().map(|word| (*word).to_owned());
+                    [R::READ_COMMAND.to_owned(), key].into_iter().chain(rest).collect()
+                }
+            });
+        }
+        commands.push(vec!["EXEC".to_owned()]);
+        let deadline = self.0.deadline();
+        let words: Vec<Vec<&[u8]>> =
+            commands.iter().map(|command| command.iter().map(String::as_bytes).collect()).collect();
+        let read = |replies: &[BytesFrame]| answered(action, executed(replies)?).map(Outcome::Ok);
+        self.0.ask_all(&words, deadline, read).await
+    }
+}
+
+/// Returns the answers to the commands between `MULTI` and `EXEC`, given the replies to all of these.
+fn executed(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
+    let [begun, queued @ .., exec] = replies else {
+        return Err(RequestError::open(CauseKind::Unreadable, "no replies to MULTI and EXEC"));
+    };
+    let is = |reply: &BytesFrame, said: &str| matches!(reply, BytesFrame::SimpleString(word) if word == said);
+    let began = is(begun, "OK") && queued.iter().all(|reply| is(reply, "QUEUED") || refusal(reply).is_some());
+    let refusals: Vec<RequestError> = std::iter::once(begun).chain(queued).filter_map(refusal).collect();
+    match exec {
+        BytesFrame::Array(answers) if began && refusals.is_empty() && answers.len() == queued.len() => {
+            match answers.iter().find_map(refusal) {
+                Some(failed) => Err(RequestError { reach: Reach::Unknown, ..failed }),
+                None => Ok(answers),
+            }
+        }
+        BytesFrame::Error(error) => {
+            let ended = error_reply(error);
+            let each_refused = refusals.len() == queued.len() + 1
+                && refusals.iter().all(|refusal| refusal.reach == Reach::Nothing);
+            let reach = match began {
+                true => ended.reach,
+                // Commands of a transaction that did not begin are executed alone.
+                false if each_refused => Reach::Nothing,
+                false => Reach::Unknown,
+            };
+            // A command that was refused before it was queued says why.
+            let cause = refusals.into_iter().next().unwrap_or(ended).cause;
+            Err(RequestError { reach, cause })
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Returns the error that `reply` is.
+fn refusal(reply: &BytesFrame) -> Option<RequestError> {
+    match reply {
+        BytesFrame::Error(error) => Some(error_reply(error)),
+        _ => None,
+    }
+}
+
+/// Returns `action` with these answers.
+fn answered<R: Commanded>(action: &Txn<R>, answers: &[BytesFrame]) -> Result<Txn<R>, RequestError> {
+    let answer = |(micro, reply): (&Micro<R>, &BytesFrame)| {
+        let act = match &micro.act {
+            Act::Read(_) => Act::Read(Some(R::read(reply)?)),
+            Act::Write(_) if R::acknowledged(reply) => micro.act.clone(),
+            Act::Write(_) => return Err(unexpected(reply)),
+        };
+        Ok(Micro { key: micro.key.clone(), act })
+    };
+    Ok(Txn { micros: action.micros.iter().zip(answers).map(answer).collect::<Result<_, _>>()? })
+}
+
+#[async_trait]
+impl<R: Commanded> Client<Txn<R>> for TxnClient {
+    async fn invoke(&mut self, action: &Txn<R>) -> Outcome<Txn<R>> {
+        self.request(action).await.unwrap_or_else(|failure| Outcome::failed(action, failure))
+    }
+}
