@@ -238,7 +238,7 @@ fn a_trial_counts_failures_whose_texts_differ() -> Result<(), Missing> {
     let done = "self.headers[\"Content-Length\"]))\n        self.answer(200)";
     edit_file(&stage, "kv.py", done, &done.replace("200", "500, str(time.time_ns()).encode()"));
     let refused = stage.run("try .", PATIENCE).exits(3);
-    assert!(refused.stdout.contains("no write succeeded without any fault: 500"), "{refused}");
+    assert!(refused.stdout.contains("no write succeeded without any fault: unknown: 500 "), "{refused}");
     stage.assert_vanished();
     Ok(())
 }
