@@ -6,15 +6,19 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::{env, fs};
 
+use duress_checkers::bank::{BankOptions, check_bank};
 use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::set::check_set;
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::transactions::{ConsistencyModel, check_list_append, check_rw_register};
+use duress_checkers::unique_ids::check_unique_ids;
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
+use duress_history::bank::Bank;
 use duress_history::counter::Counter;
 use duress_history::import::read_any;
 use duress_history::kv_append::KvAppend;
@@ -26,6 +30,7 @@ use duress_history::set::{Set, SetFull};
 use duress_history::table::Table;
 use duress_history::total_queue::TotalQueue;
 use duress_history::txn::{ListAppend, RwRegister};
+use duress_history::unique_ids::UniqueIds;
 use duress_history::{Assumed, Consistency, Delivery, Initial, NilReads, Payload};
 use duress_testing::{Missing, Need, trial};
 use libtest_mimic::{Arguments, Completion, Trial};
@@ -83,12 +88,15 @@ fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
             check_rw_register(&operations, ConsistencyModel::default(), assumed, &interrupt)
         }
         "counter" => check_counter(&operations::<Counter>(path), Consistency::Linearizable, None, &interrupt),
+        "unique-ids" => check_unique_ids(&operations::<UniqueIds>(path)),
+        "bank" => check_bank(&operations::<Bank>(path), BankOptions::default()),
+        "long-fork" => check_long_fork(&operations::<RwRegister>(path)),
         other => panic!("no model {other}"),
     }
 }
 
 /// Every model that has histories of our own, good and bad.
-const MODELS: [&str; 10] = [
+const MODELS: [&str; 13] = [
     "register",
     "cas-register",
     "mutex",
@@ -99,6 +107,9 @@ const MODELS: [&str; 10] = [
     "counter",
     "list-append",
     "rw-register",
+    "unique-ids",
+    "bank",
+    "long-fork",
 ];
 
 /// Models of histories that no run of ours makes.

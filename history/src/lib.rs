@@ -8,8 +8,8 @@
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its
 //!   vocabulary;
 //! - [`nemesis`]: the nemesis's actions, and the evidence for them;
-//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`], [`kv_append`]
-//!   and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`], [`kv_append`],
+//!   [`unique_ids`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //! - [`pairs`]: invocations paired with their completions;
@@ -31,6 +31,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod bank;
 pub mod counter;
 pub mod edn;
 mod error;
@@ -53,6 +54,7 @@ mod syntax;
 pub mod table;
 pub mod total_queue;
 pub mod txn;
+pub mod unique_ids;
 
 pub use error::ReadError;
 pub use event::{Event, Fields, History, OpError, OpType, Payload, PayloadError, Process};

@@ -42,6 +42,15 @@ impl Element {
         self.dequeue.map_or(NEVER, |dequeue| dequeue.invoke)
     }
 
+    /// Takes note of a dequeue that gave it; returns why that cannot be.
+    fn take_out(&mut self, dequeue: Span) -> Option<Violation> {
+        if self.enqueue.invoke > dequeue.complete {
+            return Some(Violation::OutOfNothing { dequeue: dequeue.op });
+        }
+        let first = self.dequeue.replace(dequeue)?.op;
+        Some(Violation::Twice { enqueue: self.enqueue.op, first, second: dequeue.op })
+    }
+
     /// Returns the index at which it has certainly come out.
     pub(super) fn out_by(&self) -> u64 {
         self.dequeue.map_or(OPEN, |dequeue| dequeue.complete)
@@ -77,51 +86,59 @@ impl Elements {
     /// [`Refused`].
     pub(super) fn of(operations: &[Operation<TotalQueue>]) -> Result<Self, Refused> {
         let mut elements = Self::default();
-        let mut by_value: FxHashMap<&Scalar, usize> = FxHashMap::default();
-        for (op, operation) in operations.iter().enumerate() {
-            let (TotalQueue::Enqueue(value), Some(enqueue)) = (&operation.action, span(op, operation)) else {
-                continue;
-            };
-            if by_value.insert(value, elements.all.len()).is_some() {
-                return Err(Refused::Repeated);
-            }
-            elements.all.push(Element { enqueue, dequeue: None });
-        }
+        // Copies of the values: looking one up then touches the table alone.
+        let mut by_value: FxHashMap<Scalar, u32> =
+            FxHashMap::with_capacity_and_hasher(operations.len() / 2, Default::default());
         let (mut open, mut drain): (Vec<Span>, Option<Span>) = (Vec::new(), None);
+        // Values whose dequeue began before their enqueue did.
+        let mut early: Vec<(&Scalar, Span)> = Vec::new();
+        let mut wrong: Option<Violation> = None;
         for (op, operation) in operations.iter().enumerate() {
-            let Some(dequeue) = span(op, operation) else { continue };
-            let given = match (&operation.completion, &operation.action) {
-                (Completion::Ok { answer: TotalQueue::Dequeue(Some(value)), .. }, _) => {
+            let Some(span) = span(op, operation) else { continue };
+            let given = match (&operation.action, &operation.completion) {
+                (TotalQueue::Enqueue(value), _) => {
+                    if by_value.insert(value.clone(), elements.all.len() as u32).is_some() {
+                        return Err(Refused::Repeated);
+                    }
+                    elements.all.push(Element { enqueue: span, dequeue: None });
+                    continue;
+                }
+                (_, Completion::Ok { answer: TotalQueue::Dequeue(Some(value)), .. }) => {
                     std::slice::from_ref(value)
                 }
-                (Completion::Ok { answer: TotalQueue::Drain(Some(values)), .. }, _) => values,
-                (Completion::Ok { answer: TotalQueue::Dequeue(None), .. }, _) => {
+                (_, Completion::Ok { answer: TotalQueue::Drain(Some(values)), .. }) => values,
+                (_, Completion::Ok { answer: TotalQueue::Dequeue(None), .. }) => {
                     elements.observed += 1;
-                    elements.empty.push(dequeue);
+                    elements.empty.push(span);
                     continue;
                 }
-                (Completion::Info { .. }, TotalQueue::Dequeue(_)) => {
-                    open.push(dequeue);
+                (TotalQueue::Dequeue(_), Completion::Info { .. }) => {
+                    open.push(span);
                     continue;
                 }
-                (Completion::Info { .. }, TotalQueue::Drain(_)) => {
-                    drain.get_or_insert(dequeue);
+                (TotalQueue::Drain(_), Completion::Info { .. }) => {
+                    drain.get_or_insert(span);
                     continue;
                 }
                 _ => continue,
             };
+            elements.observed += given.len() as u64;
             for value in given {
-                elements.observed += 1;
-                let began = |element: &&mut Element| element.enqueue.invoke <= dequeue.complete;
-                let element = by_value.get(value).map(|at| &mut elements.all[*at]).filter(began);
-                let Some(element) = element else {
-                    return Err(Refused::Violated(Violation::OutOfNothing { dequeue: dequeue.op }));
-                };
-                if let Some(first) = element.dequeue.replace(dequeue) {
-                    let (enqueue, first, second) = (element.enqueue.op, first.op, dequeue.op);
-                    return Err(Refused::Violated(Violation::Twice { enqueue, first, second }));
+                match by_value.get(value) {
+                    Some(at) => wrong = wrong.or(elements.all[*at as usize].take_out(span)),
+                    None => early.push((value, span)),
                 }
             }
+        }
+        for (value, dequeue) in early {
+            let violation = match by_value.get(value) {
+                Some(at) => elements.all[*at as usize].take_out(dequeue),
+                None => Some(Violation::OutOfNothing { dequeue: dequeue.op }),
+            };
+            wrong = wrong.or(violation);
+        }
+        if let Some(violation) = wrong {
+            return Err(Refused::Violated(violation));
         }
         elements.all.retain(|element| element.dequeue.is_some() || element.enqueue.complete != OPEN);
         let left = elements.all.iter().filter(|element| element.dequeue.is_none()).count();

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
+use duress_checkers::bank::BankOptions;
 use duress_checkers::linearizable::Statistics;
 use duress_checkers::transactions::ConsistencyModel;
 use duress_checkers::verdict::Details;
 use duress_history::import::{Options, Order};
-use duress_history::{Assumed, Initial, NilReads, Promise, ReadError};
+use duress_history::{Allowed, Assumed, Initial, NilReads, Promise, ReadError};
 
 use super::page_file::PageFile;
 use super::words::{duration, promise};
@@ -24,7 +25,7 @@ use crate::report::html::HistoryRecord;
 use crate::report::text::AnomalyText;
 use crate::systems;
 use crate::trial::Shell;
-use crate::workload::models::TRANSACTIONS;
+use crate::workload::models::{BANK, TRANSACTIONS};
 use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
@@ -58,6 +59,12 @@ pub struct CheckArgs {
     /// repeatable-read, read-committed or another of Elle's [default: strict-serializable]
     #[arg(long, value_name = "MODEL", hide_possible_values = true, value_parser = consistency_parser())]
     consistency: Option<String>,
+    /// The sum of all balances of a bank [default: that of most reads]
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    total: Option<i64>,
+    /// Balances of a bank may be negative
+    #[arg(long)]
+    negative_balances: bool,
     /// Stop after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
@@ -168,6 +175,10 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let question = Question {
         promise: args.promise.or(of_run).unwrap_or(Promise::LINEARIZABLE),
         consistency: args.consistency.as_deref().and_then(ConsistencyModel::named).unwrap_or_default(),
+        bank: BankOptions {
+            total: args.total,
+            negative: if args.negative_balances { Allowed::Yes } else { Allowed::No },
+        },
         assumed,
         ..Question::default()
     };
@@ -180,6 +191,11 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         return Err(
             Failure::usage(error).hint(format!("models with transactions: {}", TRANSACTIONS.join(", ")))
         );
+    }
+    if question.bank != BankOptions::default() && name != BANK {
+        let error =
+            anyhow::anyhow!("--total and --negative-balances are about accounts, and {name} has none");
+        return Err(Failure::usage(error).hint(format!("the model with accounts: {BANK}")));
     }
     let mut judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
+use duress_checkers::bank::BankOptions;
 use duress_checkers::transactions::ConsistencyModel;
 use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
@@ -37,6 +38,8 @@ pub struct Question {
     pub promise: Promise,
     /// The promise about transactions.
     pub consistency: ConsistencyModel,
+    /// The promise of a bank.
+    pub bank: BankOptions,
     /// The assumptions about registers.
     pub assumed: Assumed,
     /// When everything was healed and the last write was made, in nanoseconds since the run began: reads that
@@ -50,6 +53,7 @@ impl Default for Question {
         Self {
             promise: Promise::LINEARIZABLE,
             consistency: ConsistencyModel::default(),
+            bank: BankOptions::default(),
             assumed: Assumed::default(),
             healed_ns: None,
         }
