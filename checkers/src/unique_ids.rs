@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use crate::delivery::happened;
 use crate::findings::Findings;
-use crate::verdict::{AnomalyKind, CheckReport, Object, ObjectKind, Role};
+use crate::verdict::{AnomalyKind, CheckReport, Role};
 use crate::witness::{Describe, Op, Witness, say};
 
 /// Checks that no two of `operations`, which are in order of invocation, were answered with the same identifier.
@@ -26,9 +26,8 @@ pub fn check_unique_ids(operations: &[Operation<UniqueIds>]) -> CheckReport {
             continue;
         }
         findings.add(AnomalyKind::Duplicate, || {
-            let objects = vec![Object::new(ObjectKind::Element, id)];
             let roles = [(earlier, Role::Evidence), (op, Role::Read)];
-            let witness = Witness::of(objects, operations, &(), roles);
+            let witness = Witness::of(Vec::new(), operations, &(), roles);
             let (one, other) = (witness.named(earlier), witness.named(op));
             let steps = vec![say(
                 format!("{one} and {other} were both answered, and each must have an identifier of its own."),

@@ -92,7 +92,9 @@ fn what_cannot_be_compared_is_unknown() {
     assert_eq!(check(&[write("[[:w 0 1]]"), write("[[:w 0 2]]"), both]), "unknown");
     assert_eq!(check(&[write("[[:w 0 1] [:w 1 1]]"), both]), "unknown");
     let three = (":txn", "[[:r 0 nil] [:r 1 nil] [:r 2 nil]]", "[[:r 0 1] [:r 1 nil] [:r 2 nil]]");
-    assert_eq!(check(&[write("[[:w 0 1]]"), write("[[:w 1 1]]"), both, three]), "unknown");
+    let writes = ["[[:w 0 1]]", "[[:w 1 1]]", "[[:w 2 1]]"].map(write);
+    assert_eq!(check(&[writes[0], writes[1], both, three]), "valid");
+    assert_eq!(check(&[writes[0], writes[1], writes[2], both, three]), "unknown");
 }
 
 proptest! {

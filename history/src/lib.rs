@@ -12,6 +12,7 @@
 //!   [`unique_ids`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
+//!   [`porcupine`]: Porcupine's;
 //! - [`pairs`]: invocations paired with their completions;
 //! - [`promise`]: the promises of a system about its answers.
 //!
@@ -45,6 +46,7 @@ pub mod mutex;
 pub mod nemesis;
 pub mod node;
 pub mod pairs;
+pub mod porcupine;
 pub mod promise;
 pub mod recorder;
 pub mod register;

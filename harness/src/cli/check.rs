@@ -90,7 +90,8 @@ enum OrderArg {
     Time,
 }
 
-fn model_parser() -> PossibleValuesParser {
+/// Parses the name of a model.
+pub(super) fn model_parser() -> PossibleValuesParser {
     PossibleValuesParser::new(
         Workloads::known().models().map(|model| PossibleValue::new(model.name()).help(model.holds())),
     )

@@ -24,6 +24,7 @@ use duress_history::{Delivery, Promise};
 
 use super::delivery;
 use super::erased::Model;
+use super::export::{ExportError, Format, export};
 use super::register::judge::linearizability;
 use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
 
@@ -196,6 +197,19 @@ impl Model for Foreign {
                 let report = check_long_fork(operations);
                 found(report, self.name, "no long fork", "the reads fit one order of the writes")
             }),
+        }
+    }
+
+    fn export(&self, recording: &Recording, format: Format) -> Result<Vec<u8>, ExportError> {
+        match self.checker {
+            Checker::CasRegister => export::<CasRegister>(recording, format),
+            Checker::Mutex | Checker::OwnedMutex(_) => export::<Mutex>(recording, format),
+            Checker::KvAppend => export::<KvAppend>(recording, format),
+            Checker::TotalQueue | Checker::Queue(_) => export::<TotalQueue>(recording, format),
+            Checker::ListAppend => export::<ListAppend>(recording, format),
+            Checker::RwRegister | Checker::LongFork => export::<RwRegister>(recording, format),
+            Checker::UniqueIds => export::<UniqueIds>(recording, format),
+            Checker::Bank => export::<Bank>(recording, format),
         }
     }
 }
