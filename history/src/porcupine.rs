@@ -87,7 +87,7 @@ pub fn write<A: Payload>(history: History<A>, mut output: impl Write) -> Result<
         write!(output, "{separator}{line}")?;
         separator = ",\n";
     }
-    write!(output, "{}]\n", if separator == "[" { "[" } else { "" })?;
+    writeln!(output, "{}]", if separator == "[" { "[" } else { "" })?;
     output.flush()?;
     Ok(())
 }

@@ -18,6 +18,9 @@ pub struct Shape {
     pub crashed_per_mille: u32,
 }
 
+/// A client's operation: the request, and the answer once it has taken effect.
+type Open = Option<(TotalQueue, Option<TotalQueue>)>;
+
 /// Returns a history of `shape`, the same for the same `seed`.
 ///
 /// An operation takes effect at one of the steps between its invocation and its answer. One without an answer takes effect
@@ -26,9 +29,7 @@ pub fn simulate(seed: u64, shape: Shape) -> Vec<Operation<TotalQueue>> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut events: Vec<Event<TotalQueue>> = Vec::with_capacity(2 * shape.operations);
     let mut queue: VecDeque<i64> = VecDeque::new();
-    // Each client's process, and its operation: the request, and the answer once it has taken effect.
-    let mut clients: Vec<(u64, Option<(TotalQueue, Option<TotalQueue>)>)> =
-        (0..shape.processes as u64).map(|process| (process, None)).collect();
+    let mut clients: Vec<(u64, Open)> = (0..shape.processes as u64).map(|process| (process, None)).collect();
     let (mut started, mut next_process) = (0, shape.processes as u64);
     while started < shape.operations || clients.iter().any(|(_, open)| open.is_some()) {
         let at = random.random_range(0..clients.len());
