@@ -1,14 +1,13 @@
 //! `duress export`: a recorded history in the form of another program.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::check::model_parser;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::tell;
+use crate::cli::output::{print, tell};
 use crate::judge::Recording;
 use crate::plan::Plan;
 use crate::workload::Workloads;
@@ -51,13 +50,7 @@ pub fn export(args: &ExportArgs) -> Result<Exit, Failure> {
             fs::write(path, bytes).map_err(failed)?;
             tell(format_args!("history: {}", path.display()));
         }
-        None => match std::io::stdout().lock().write_all(&bytes) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                let error = anyhow::Error::new(error).context("cannot write to standard output");
-                return Err(Failure::internal(error));
-            }
-            _ => {}
-        },
+        None => print(String::from_utf8_lossy(&bytes))?,
     }
     Ok(Exit::Valid)
 }
