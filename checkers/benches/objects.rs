@@ -1,4 +1,4 @@
-//! How the checks of sets, counters and stale reads grow with the length of a history.
+//! How the checks of sets, counters, stale reads and queues grow with the length of a history.
 //!
 //! The histories are simulated, the same in every run: 15 processes, one operation in a hundred never answered. A set holds
 //! a hundred elements or so, since every read of it answers all; there are as many sets as that takes. `DURESS_BENCH_MAX`
@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "the tests ask a simulation for more than a bench does")]
 #[path = "../tests/objects/mod.rs"]
 mod objects;
+#[path = "../tests/queue_simulation/mod.rs"]
+mod queue_simulation;
 #[allow(dead_code, reason = "the tests ask a simulation for more than a bench does")]
 #[path = "../tests/replicas/mod.rs"]
 mod replicas;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress_checkers::counter::check_counter;
 use duress_checkers::linearizable::Budget;
+use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::set::check_set;
 use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::verdict::Verdict;
@@ -145,6 +148,19 @@ fn objects(criterion: &mut Criterion) {
     bench(criterion, "stale-registers", stale, |history| {
         check_stale_reads(history, &Assumed::default(), None, &Budget::default(), &interrupt).verdict
     });
+    // Pops of unknown outcome would leave stacks to the search.
+    for (name, order, crashed_per_mille) in [
+        ("one-fifo-queue", Order::Fifo, 1),
+        ("one-stack", Order::Lifo, 0),
+        ("one-unordered-queue", Order::Any, 1),
+    ] {
+        let queue = |operations| {
+            let shape = queue_simulation::Shape { operations, processes: 10, order, crashed_per_mille };
+            queue_simulation::simulate(1, shape)
+        };
+        let budget = Budget::default();
+        bench(criterion, name, queue, |history| check_queue(history, order, &budget, &interrupt).verdict);
+    }
 }
 
 criterion_group!(benches, objects);

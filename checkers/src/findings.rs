@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use duress_history::Allowed;
 
-use crate::verdict::{Anomaly, AnomalyKind};
+use crate::verdict::{Anomaly, AnomalyKind, CheckReport, Details, FoundReport, Reason, Verdict};
 
 /// Anomalies of one kind that get a witness: a system that is broken in one way is broken so thousands of times, and
 /// a few show it.
@@ -45,5 +45,26 @@ impl Findings {
     /// Returns the anomalies that break the promise, and how many there were of each kind in all.
     pub(crate) fn finish(self) -> (Vec<Anomaly>, BTreeMap<AnomalyKind, u64>) {
         (self.anomalies, self.found)
+    }
+
+    /// Returns the answer of a checker that finds nothing besides anomalies, about so many `keys` and `operations`: of these,
+    /// `happened` succeeded, and `observed` of their answers show something.
+    pub(crate) fn report(
+        self,
+        keys: usize,
+        operations: usize,
+        (happened, observed): (u64, u64),
+        mut reasons: Vec<Reason>,
+    ) -> CheckReport {
+        if reasons.is_empty() {
+            reasons.extend(Reason::nothing_shown(operations as u64, happened, observed));
+        }
+        let (anomalies, found) = self.finish();
+        CheckReport {
+            verdict: Verdict::new(anomalies, reasons),
+            keys: keys as u64,
+            operations: operations as u64,
+            details: Details::Found(FoundReport { found }),
+        }
     }
 }

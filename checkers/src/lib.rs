@@ -14,6 +14,8 @@
 //! - [`queue`]: linearizability of queues, stacks and priority queues;
 //! - [`total_queue`]: does everything that went into a queue come out?
 //! - [`transactions`]: which consistency model do transactions on lists and registers keep?
+//! - [`unique_ids`]: was each identifier generated once? [`bank`]: does every read see the same amount of money? [`long_fork`]:
+//!   did two reads see two writes in opposite orders?
 //! - [`table`]: does a compacted log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is
@@ -46,12 +48,14 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod bank;
 pub mod counter;
 pub mod delivery;
 mod findings;
 pub mod kv_append;
 pub mod linearizable;
 pub mod lock;
+pub mod long_fork;
 pub mod queue;
 mod replicas;
 mod sequential;
@@ -60,6 +64,7 @@ pub mod stale_reads;
 pub mod table;
 pub mod total_queue;
 pub mod transactions;
+pub mod unique_ids;
 pub mod verdict;
 mod witness;
 

@@ -6,17 +6,21 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::{env, fs};
 
+use duress_checkers::bank::{BankOptions, check_bank};
 use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
+use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::set::check_set;
 use duress_checkers::table::{TableOptions, check_table};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::transactions::{check_list_append, check_rw_register};
+use duress_checkers::unique_ids::check_unique_ids;
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
+use duress_history::bank::Bank;
 use duress_history::counter::Counter;
-use duress_history::import::read_any;
+use duress_history::import::{Options, read_any, read_from};
 use duress_history::kv_append::KvAppend;
 use duress_history::log::Log;
 use duress_history::mutex::Mutex;
@@ -26,7 +30,11 @@ use duress_history::set::{Set, SetFull};
 use duress_history::table::Table;
 use duress_history::total_queue::TotalQueue;
 use duress_history::txn::{ListAppend, RwRegister};
-use duress_history::{Assumed, Consistency, ConsistencyModel, Delivery, Initial, NilReads, Payload};
+use duress_history::unique_ids::UniqueIds;
+use duress_history::{
+    Assumed, Consistency, ConsistencyModel, Delivery, History, Initial, NilReads, OpType, Payload, edn,
+    porcupine,
+};
 use duress_testing::{Missing, Need, trial};
 use libtest_mimic::{Arguments, Completion, Trial};
 
@@ -51,6 +59,9 @@ fn promise(path: &Path) -> Delivery {
 fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
     fn operations<A: Payload>(path: &Path) -> Vec<duress_history::Operation<A>> {
         let history = read_any::<A>(path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+        if path.extension().is_some_and(|extension| extension == "edn") {
+            export(&history, path);
+        }
         pair(history.events).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
     let (budget, interrupt) = (Budget::default(), AtomicBool::new(false));
@@ -83,12 +94,47 @@ fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
             check_rw_register(&operations, ConsistencyModel::default(), assumed, &interrupt)
         }
         "counter" => check_counter(&operations::<Counter>(path), Consistency::Linearizable, None, &interrupt),
+        "unique-ids" => check_unique_ids(&operations::<UniqueIds>(path)),
+        "bank" => check_bank(&operations::<Bank>(path), BankOptions::default()),
+        "long-fork" => check_long_fork(&operations::<RwRegister>(path)),
         other => panic!("no model {other}"),
     }
 }
 
+/// The vocabularies that Porcupine's form can hold.
+const PLAIN: [&str; 7] = ["register", "cas-register", "mutex", "set", "counter", "total-queue", "kv-append"];
+
+/// Returns the place of the history at `path` in another form.
+fn exported(path: &Path, extension: &str) -> PathBuf {
+    let name: Vec<_> =
+        path.iter().rev().take(3).map(|part| part.to_string_lossy().replace('.', "-")).collect();
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.{extension}", name.join("-")))
+}
+
+/// Writes `history`, of the file at `path`, in the forms of other programs, and asserts that its operations stay as they are.
+fn export<A: Payload>(history: &History<A>, path: &Path) {
+    let mut text = Vec::new();
+    edn::write(history, &mut text).expect("writing to memory cannot fail");
+    let again = read_from::<A>(&text[..], &Options::default()).expect("it is Jepsen's form");
+    assert_eq!(again.events, history.events, "{}", String::from_utf8_lossy(&text));
+    assert_eq!(again.nemesis, history.nemesis, "{}", String::from_utf8_lossy(&text));
+    if !PLAIN.contains(&A::NAME) {
+        return;
+    }
+    let mut json = Vec::new();
+    porcupine::write(history.clone(), &mut json).expect("the form can hold it");
+    let again = read_from::<A>(&json[..], &Options::default()).expect("it is Porcupine's form");
+    // That the outcome is unknown is no event there.
+    let known = |history: &History<A>| -> Vec<(u64, OpType, A)> {
+        let known = history.events.iter().filter(|event| event.op_type != OpType::Info);
+        known.map(|event| (event.process.0, event.op_type, event.action.clone())).collect()
+    };
+    assert_eq!(known(&again), known(history), "{}", String::from_utf8_lossy(&json));
+    fs::write(exported(path, "json"), json).expect("the build's folder can be written into");
+}
+
 /// Every model that has histories of our own, good and bad.
-const MODELS: [&str; 10] = [
+const MODELS: [&str; 15] = [
     "register",
     "cas-register",
     "mutex",
@@ -99,10 +145,15 @@ const MODELS: [&str; 10] = [
     "counter",
     "list-append",
     "rw-register",
+    "unique-ids",
+    "bank",
+    "long-fork",
+    "total-queue",
+    "kv-append",
 ];
 
-/// Models of histories that no run of ours makes.
-const OF_OTHERS: [&str; 3] = ["total-queue", "kv-append", "set-full"];
+/// Models of histories that only others have.
+const OF_OTHERS: [&str; 1] = ["set-full"];
 
 fn main() -> ExitCode {
     let mut trials = our_own();
@@ -131,6 +182,12 @@ fn our_own() -> Vec<Trial> {
                     {
                         let kinds: Vec<&str> = anomalies.iter().map(|anomaly| anomaly.kind.name()).collect();
                         assert!(kinds.contains(&anomaly.as_str()), "{kinds:?}");
+                    }
+                    if PLAIN.contains(&model) {
+                        assert_verdict(
+                            &check(model, &exported(&file, "json"), &Assumed::default()),
+                            expected,
+                        );
                     }
                     Ok(())
                 }));

@@ -91,10 +91,39 @@ fn operation(event: &Value, line: &mut String) {
                 line.push(':');
                 line.push_str(text);
             }
+            ("value", Value::Array(micros)) if micros.iter().all(is_micro) && !micros.is_empty() => {
+                line.push('[');
+                for (at, micro) in micros.iter().enumerate() {
+                    line.push_str(if at > 0 { " [:" } else { "[:" });
+                    line.push_str(micro[0].as_str().unwrap_or_default());
+                    for part in micro.as_array().into_iter().flatten().skip(1) {
+                        line.push(' ');
+                        form(part, line);
+                    }
+                    line.push(']');
+                }
+                line.push(']');
+            }
+            ("value", Value::Object(transfer)) if event["f"] == "transfer" => {
+                line.push('{');
+                for (at, (name, part)) in transfer.iter().enumerate() {
+                    line.push_str(if at > 0 { ", :" } else { ":" });
+                    line.push_str(name);
+                    line.push(' ');
+                    form(part, line);
+                }
+                line.push('}');
+            }
             _ => form(value, line),
         }
     }
     line.push_str("}\n");
+}
+
+/// Whether `value` is an operation of a transaction, whose name Jepsen and Elle have as a keyword.
+fn is_micro(value: &Value) -> bool {
+    let name = value.get(0).and_then(Value::as_str);
+    matches!(name, Some("append" | "r" | "w" | "send" | "poll"))
 }
 
 /// Whether `text` can be a keyword, after a colon.
@@ -131,7 +160,11 @@ fn form(value: &Value, line: &mut String) {
                 if at > 0 {
                     line.push_str(", ");
                 }
-                quote(key, line);
+                // JSON's keys are strings, also of numbers: {"0": 100} is {0 100}.
+                match key.parse::<i64>() {
+                    Ok(number) if number.to_string() == *key => line.push_str(key),
+                    _ => quote(key, line),
+                }
                 line.push(' ');
                 form(value, line);
             }

@@ -8,10 +8,11 @@
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its
 //!   vocabulary;
 //! - [`nemesis`]: the nemesis's actions, and the evidence for them;
-//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`], [`kv_append`]
-//!   and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`], [`kv_append`],
+//!   [`unique_ids`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
+//!   [`porcupine`]: Porcupine's;
 //! - [`pairs`]: invocations paired with their completions;
 //! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions.
 //!
@@ -31,6 +32,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
+pub mod bank;
 pub mod consistency_model;
 pub mod counter;
 pub mod edn;
@@ -45,6 +47,7 @@ pub mod mutex;
 pub mod nemesis;
 pub mod node;
 pub mod pairs;
+pub mod porcupine;
 pub mod promise;
 pub mod recorder;
 pub mod register;
@@ -54,6 +57,7 @@ mod syntax;
 pub mod table;
 pub mod total_queue;
 pub mod txn;
+pub mod unique_ids;
 
 pub use consistency_model::ConsistencyModel;
 pub use error::ReadError;

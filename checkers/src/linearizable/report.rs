@@ -50,9 +50,9 @@ impl Skipped {
 /// The cost of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// Registers decided by the near-linear algorithm for unique values.
+    /// Registers and queues decided by the near-linear algorithms for unique values.
     pub keys_by_chains: u64,
-    /// Registers that needed the search.
+    /// Objects that needed the search.
     pub keys_by_search: u64,
     /// Configurations that the search explored, over all registers.
     pub configurations: u64,

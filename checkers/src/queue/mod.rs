@@ -6,12 +6,22 @@
 //! of its elements, in no order, at any moments while it was open; the moment at which it found the queue empty is not looked
 //! at.
 //!
-//! Deciding this is NP-hard in general, and the search (`sequential`) takes time and memory that grow exponentially with the
-//! number of operations that are open at once.
+//! If no value went in twice, a queue, a stack or a bag is decided in near-linear time, from the elements and the operations that
+//! put them in and took them out. Otherwise deciding this is NP-hard in general, and the search (`sequential`) takes time and
+//! memory that grow exponentially with the number of operations that are open at once. The search also decides priority queues, stacks
+//! with pops of unknown outcome that may have taken out an element, and the few queues that `fifo` leaves open.
 //!
-//! In reading order: `model`: the queue as a sequential object; `witness`: a violation minimized, and explained.
+//! In reading order: `elements`: what the history says about each element; `inside`, `fifo`, `stack` (with `cover`): what may
+//! be wrong; `violation`: the proof of it; `model`: the queue as a sequential object, for the search; `witness`: a violation
+//! that the search found minimized, and explained.
 
+mod cover;
+mod elements;
+mod fifo;
+mod inside;
 mod model;
+mod stack;
+mod violation;
 mod witness;
 
 use std::fmt;
@@ -21,10 +31,12 @@ use duress_history::total_queue::TotalQueue;
 use duress_history::{Completion, Operation, Scalar};
 
 use crate::linearizable::{Budget, Limits};
-use crate::sequential::{Answer, Asked, Decision, decide, report};
+use crate::sequential::{Algorithm, Answer, Asked, Decision, decide, report};
 use crate::verdict::CheckReport;
 use crate::witness::Op;
+use elements::{Elements, Refused};
 use model::{Call, Effect, Kind};
+use violation::Violation;
 
 /// The element that comes out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,18 +73,54 @@ pub fn check_queue(
     budget: &Budget,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    let (calls, values) = calls(operations, order);
+    let answer = unique(operations, order).unwrap_or_else(|| search(operations, order, budget, interrupt));
     let happened = |operation: &&Operation<TotalQueue>| matches!(operation.completion, Completion::Ok { .. });
+    let happened = operations.iter().filter(happened).count() as u64;
+    report(vec![Answer { happened, ..answer }], operations.len(), Asked::Yes)
+}
+
+/// Decides a queue in near-linear time; `None` if that is not possible.
+fn unique(operations: &[Operation<TotalQueue>], order: Order) -> Option<Answer> {
+    if order == Order::Least {
+        return None;
+    }
+    let (observed, violation) = match Elements::of(operations) {
+        Err(Refused::Repeated) => return None,
+        Err(Refused::Violated(violation)) => (0, Err(violation)),
+        Ok(elements) => (elements.observed, decided(&elements, order)?),
+    };
+    let anomaly = violation.err().map(|violation| violation.anomaly(operations));
+    Some(Answer { anomaly, observed, algorithm: Algorithm::NearLinear, ..Answer::default() })
+}
+
+/// Decides whether a queue is right from its `elements`; `None` if that is not possible.
+fn decided(elements: &Elements, order: Order) -> Option<Result<(), Violation>> {
+    match order {
+        Order::Fifo => fifo::decide(elements).transpose(),
+        Order::Any => Some(inside::empty_moments(elements).map(drop)),
+        Order::Least => None,
+        Order::Lifo => match inside::empty_moments(elements) {
+            Err(violation) => Some(Err(violation)),
+            Ok(_) if elements.open.is_empty() => Some(stack::decide(&elements.all)),
+            Ok(_) => None,
+        },
+    }
+}
+
+/// Decides a queue by the search.
+fn search(
+    operations: &[Operation<TotalQueue>],
+    order: Order,
+    budget: &Budget,
+    interrupt: &AtomicBool,
+) -> Answer {
+    let (calls, values) = calls(operations, order);
     let shows = |call: &&Call| call.complete.is_some() && !matches!(call.effect.kind, Kind::Enqueue(_));
     let memory_bytes = AtomicUsize::new(0);
     let limits = Limits { budget, memory_bytes: &memory_bytes, interrupt };
     let (decision, explored) = decide(&calls, Vec::new(), None, limits);
-    let mut answer = Answer {
-        explored,
-        happened: operations.iter().filter(happened).count() as u64,
-        observed: calls.iter().filter(shows).count() as u64,
-        ..Answer::default()
-    };
+    let observed = calls.iter().filter(shows).count() as u64;
+    let mut answer = Answer { explored, observed, ..Answer::default() };
     match decision {
         Decision::Possible => {}
         Decision::Impossible(violation) => {
@@ -81,7 +129,7 @@ pub fn check_queue(
         }
         Decision::Undecided(reason) => answer.reason = Some(reason),
     }
-    report(vec![answer], operations.len(), Asked::Yes)
+    answer
 }
 
 /// Returns what `operations` did, or may have done, to the queue; and the value of each element.

@@ -11,7 +11,7 @@ use std::hash::Hash;
 
 use crate::witness::Op;
 
-pub(crate) use report::{Answer, Asked, by_key, report};
+pub(crate) use report::{Algorithm, Answer, Asked, by_key, report};
 pub(crate) use search::{Decision, Violation, decide};
 pub(crate) use shrink::{TRIALS_MAX, shrink, trial};
 

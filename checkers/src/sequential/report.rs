@@ -12,11 +12,22 @@ use crate::witness::Op;
 pub(crate) struct Answer {
     pub(crate) anomaly: Option<Anomaly>,
     pub(crate) reason: Option<Reason>,
+    pub(crate) algorithm: Algorithm,
     /// How many configurations were explored.
     pub(crate) explored: u64,
     /// How many operations succeeded, and how many of their answers show the object's state.
     pub(crate) happened: u64,
     pub(crate) observed: u64,
+}
+
+/// How an object was decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    /// By the search.
+    #[default]
+    Search,
+    /// By an algorithm of its own, in near-linear time.
+    NearLinear,
 }
 
 /// Whether the clients asked for the state of an object.
@@ -49,7 +60,10 @@ pub(crate) fn report(answers: Vec<Answer>, operations: usize, asked: Asked) -> C
     let (mut anomalies, mut reasons) = (Vec::new(), Vec::new());
     let (mut happened, mut observed) = (0, 0);
     for answer in answers {
-        details.statistics.keys_by_search += 1;
+        match answer.algorithm {
+            Algorithm::Search => details.statistics.keys_by_search += 1,
+            Algorithm::NearLinear => details.statistics.keys_by_chains += 1,
+        }
         details.statistics.configurations += answer.explored;
         let most = &mut details.statistics.configurations_of_one_key_max;
         *most = (*most).max(answer.explored);

@@ -36,7 +36,8 @@ pub enum AnomalyKind {
     OutOfRange,
     /// A poll gave a message that had not been sent to that partition by then.
     NeverSent,
-    /// Logs: one message is at more than one offset of its partition. Sets: one answer has an element twice.
+    /// Logs: one message is at more than one offset of its partition. Sets: one answer has an element twice. Queues: what
+    /// went in once came out twice. Identifiers: one was generated twice.
     Duplicate,
     /// Two answers disagree about which message is at an offset.
     InconsistentOffsets,
@@ -138,6 +139,14 @@ pub enum AnomalyKind {
     CausalityViolation,
     /// A transaction read what it had written itself, and had not committed.
     PrecommittedRead,
+    /// Two reads saw two writes in opposite orders.
+    LongFork,
+    /// The balances of a read do not add up to the total.
+    WrongTotal,
+    /// An account has less than nothing.
+    NegativeValue,
+    /// An account was not found.
+    NilBalance,
     /// Folding what remained of a log gives a key a value that it no longer had.
     TableDiverged,
     /// The latest record of a key is gone from the log, and no other of it remains.
@@ -204,6 +213,10 @@ impl AnomalyKind {
             Self::FracturedRead => "fractured-read",
             Self::CausalityViolation => "causality-violation",
             Self::PrecommittedRead => "precommitted-read",
+            Self::LongFork => "long-fork",
+            Self::WrongTotal => "wrong-total",
+            Self::NegativeValue => "negative-value",
+            Self::NilBalance => "nil-balance",
             Self::TableDiverged => "table-diverged",
             Self::LatestLost => "latest-lost",
             Self::NotRecovered => "not-recovered",

@@ -17,7 +17,7 @@ pub use anomaly::{
 };
 pub use kind::AnomalyKind;
 pub use reason::{Reached, Reason};
-pub use report::{CheckReport, Details};
+pub use report::{CheckReport, Details, FoundReport};
 
 /// A checker's verdict on a history.
 ///

@@ -1,8 +1,10 @@
 //! The whole answer of a checker.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
+use super::{AnomalyKind, Verdict};
 use crate::counter::CounterReport;
 use crate::delivery::DeliveryReport;
 use crate::linearizable::RegisterReport;
@@ -36,6 +38,15 @@ pub enum Details {
     Counter(CounterReport),
     /// Findings about transactions.
     Transactions(TransactionsReport),
+    /// Findings about identifiers, banks and long forks.
+    Found(FoundReport),
+}
+
+/// How often each anomaly was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundReport {
+    /// By kind. The verdict has witnesses of the first few of each kind only.
+    pub found: BTreeMap<AnomalyKind, u64>,
 }
 
 impl Details {
@@ -44,7 +55,9 @@ impl Details {
     pub fn delivery(&self) -> Option<&DeliveryReport> {
         match self {
             Self::Delivery(report) => Some(report),
-            Self::Registers(_) | Self::Set(_) | Self::Counter(_) | Self::Transactions(_) => None,
+            Self::Registers(_) | Self::Set(_) | Self::Counter(_) | Self::Transactions(_) | Self::Found(_) => {
+                None
+            }
         }
     }
 }

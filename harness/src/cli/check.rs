@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, ValueEnum};
+use duress_checkers::bank::BankOptions;
 use duress_checkers::linearizable::Statistics;
 use duress_checkers::verdict::Details;
 use duress_history::import::{Options, Order};
-use duress_history::{Assumed, Initial, NilReads, Promise, ReadError};
+use duress_history::{Allowed, Assumed, Initial, NilReads, Promise, ReadError};
 
 use super::page_file::PageFile;
 use super::words::{duration, promise};
@@ -23,6 +24,7 @@ use crate::report::html::HistoryRecord;
 use crate::report::text::AnomalyText;
 use crate::systems;
 use crate::trial::Shell;
+use crate::workload::models::BANK;
 use crate::workload::{Model, Workloads};
 
 #[derive(Debug, Args)]
@@ -53,6 +55,12 @@ pub struct CheckArgs {
     /// linearizable, exactly-once, strict-serializable]
     #[arg(long, visible_alias = "consistency", value_name = "PROMISE", value_parser = promise)]
     promise: Option<Promise>,
+    /// The sum of all balances of a bank [default: that of most reads]
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    total: Option<i64>,
+    /// Balances of a bank may be negative
+    #[arg(long)]
+    negative_balances: bool,
     /// Stop after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     check_limit: Duration,
@@ -78,7 +86,8 @@ enum OrderArg {
     Time,
 }
 
-fn model_parser() -> PossibleValuesParser {
+/// Parses the name of a model.
+pub(super) fn model_parser() -> PossibleValuesParser {
     PossibleValuesParser::new(
         Workloads::known().models().map(|model| PossibleValue::new(model.name()).help(model.holds())),
     )
@@ -156,12 +165,21 @@ pub fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let of_run = run.as_ref().filter(|(workload, _)| workload == name).map(|(_, promise)| *promise);
     let question = Question {
         promise: args.promise.or(of_run).unwrap_or(Promise::LINEARIZABLE),
+        bank: BankOptions {
+            total: args.total,
+            negative: if args.negative_balances { Allowed::Yes } else { Allowed::No },
+        },
         assumed,
         ..Question::default()
     };
     let model = Workloads::known().model(name).map_err(Failure::usage)?;
     if let Some(promise) = args.promise {
         model.can_be_held_to(promise).map_err(Failure::usage)?;
+    }
+    if question.bank != BankOptions::default() && name != BANK {
+        let error =
+            anyhow::anyhow!("--total and --negative-balances are about accounts, and {name} has none");
+        return Err(Failure::usage(error).hint(format!("the model with accounts: {BANK}")));
     }
     let mut judgement = model.check(&recording, &question, args.check_limit).map_err(|error| {
         let other_model = matches!(&error, JudgeError::Read(ReadError::Payload { .. }));

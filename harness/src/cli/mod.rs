@@ -5,6 +5,7 @@ mod check;
 mod crash_states;
 mod doctor;
 pub mod exit;
+mod export;
 mod hunt;
 mod init;
 mod lesson;
@@ -66,6 +67,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check a recorded history (.jsonl, .json, .edn)
     Check(check::CheckArgs),
+    /// Write a recorded history in the form of another checker
+    Export(export::ExportArgs),
     /// Run many cells, each with its expectation, from a file
     Matrix(Box<matrix::MatrixArgs>),
     /// Hunt for a defect: many short runs, each drawn differently, until one finds an anomaly, which is then shrunk
@@ -127,6 +130,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
         Command::Report(args) => report::report(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Check(args) => check::check(&args),
+        Command::Export(args) => export::export(&args),
         Command::Matrix(args) => matrix::matrix(&args),
         Command::Hunt(args) => hunt::hunt(&args),
         Command::Shrink(args) => shrink::shrink(&args),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use duress_checkers::CheckReport;
+use duress_checkers::bank::BankOptions;
 use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
 use duress_history::nemesis::{Comparison, NemesisAct};
@@ -34,6 +35,8 @@ use crate::run::clock::nanos;
 pub struct Question {
     /// The promise about the answers.
     pub promise: Promise,
+    /// The promise of a bank.
+    pub bank: BankOptions,
     /// The assumptions about registers.
     pub assumed: Assumed,
     /// When everything was healed and the last write was made, in nanoseconds since the run began: reads that
@@ -44,7 +47,12 @@ pub struct Question {
 impl Default for Question {
     /// Everything is promised, and objects are empty at first.
     fn default() -> Self {
-        Self { promise: Promise::LINEARIZABLE, assumed: Assumed::default(), healed_ns: None }
+        Self {
+            promise: Promise::LINEARIZABLE,
+            bank: BankOptions::default(),
+            assumed: Assumed::default(),
+            healed_ns: None,
+        }
     }
 }
 

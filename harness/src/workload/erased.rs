@@ -8,6 +8,7 @@ use duress_history::{Payload, Promise};
 use duress_targets::Setup;
 use serde_json::Value;
 
+use super::export::{ExportError, Format, export};
 use super::kind::Kind;
 use super::option::{Options, WorkloadOption};
 use crate::judge::{
@@ -51,6 +52,12 @@ pub trait Model: Send + Sync {
         question: &Question,
         limit: Duration,
     ) -> Result<Judgement, JudgeError>;
+
+    /// Returns the history in `recording` in the form of another program.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    fn export(&self, recording: &Recording, format: Format) -> Result<Vec<u8>, ExportError>;
 }
 
 /// A workload: the clients' operations, the end of a run, and the judgement. Its histories can be checked by
@@ -166,6 +173,10 @@ impl<K: Kind> Model for Erased<K> {
         let healed_ns = question.healed_ns.or(settled(&recorded.nemesis));
         let question = Question { healed_ns, ..question.clone() };
         recorded.judged(limit, |operations, interrupt| K::judge(operations, &question, interrupt))
+    }
+
+    fn export(&self, recording: &Recording, format: Format) -> Result<Vec<u8>, ExportError> {
+        export::<K::Action>(recording, format)
     }
 }
 

@@ -2,21 +2,30 @@
 
 use std::time::Duration;
 
+use duress_checkers::CheckReport;
+use duress_checkers::bank::check_bank;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
 use duress_checkers::lock::{Reentry, check_owned_mutex};
+use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
+use duress_checkers::unique_ids::check_unique_ids;
+use duress_checkers::verdict::{Details, FoundReport};
+use duress_history::bank::Bank;
 use duress_history::kv_append::KvAppend;
 use duress_history::mutex::Mutex;
 use duress_history::register::CasRegister;
 use duress_history::total_queue::TotalQueue;
+use duress_history::txn::RwRegister;
+use duress_history::unique_ids::UniqueIds;
 use duress_history::{Delivery, Promise};
 
 use super::delivery;
 use super::erased::Model;
+use super::export::{ExportError, Format, export};
 use super::register::judge::linearizability;
-use crate::judge::{JudgeError, Judgement, Question, Recording};
+use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
 
 /// A model that is its name, its meaning and its checker.
 #[derive(Clone, Copy)]
@@ -35,6 +44,9 @@ enum Checker {
     KvAppend,
     TotalQueue,
     Queue(Order),
+    UniqueIds,
+    Bank,
+    LongFork,
 }
 
 const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> Foreign {
@@ -42,7 +54,7 @@ const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> F
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 10] = [
+pub const FOREIGN: [Foreign; 13] = [
     foreign(
         "cas-register",
         "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -77,7 +89,20 @@ pub const FOREIGN: [Foreign; 10] = [
         Checker::Queue(Order::Least),
     ),
     foreign("unordered-queue", "a bag: enqueue and dequeue, in any order", Checker::Queue(Order::Any)),
+    foreign("unique-ids", "identifiers: generate, each answered once", Checker::UniqueIds),
+    foreign(BANK, "accounts: transfer, and read of all balances, whose total never changes", Checker::Bank),
+    foreign(
+        LONG_FORK,
+        "transactions of one write, and reads of groups of keys, each written once: do two reads see two writes in \
+         opposite orders?",
+        Checker::LongFork,
+    ),
 ];
+
+const LONG_FORK: &str = "long-fork";
+
+/// The model whose promise `--total` and `--negative-balances` are about.
+pub const BANK: &str = "bank";
 
 impl Model for Foreign {
     fn name(&self) -> &'static str {
@@ -136,6 +161,49 @@ impl Model for Foreign {
                     linearizability(check_queue(operations, order, &budget, interrupt), self.name)
                 })
             }
+            Checker::UniqueIds => recording.read::<UniqueIds>()?.judged(limit, |operations, _| {
+                found(check_unique_ids(operations), self.name, "unique", "no identifier was generated twice")
+            }),
+            Checker::Bank => recording.read::<Bank>()?.judged(limit, |operations, _| {
+                let report = check_bank(operations, question.bank);
+                found(report, self.name, "constant total", "the balances of every read fit the promise")
+            }),
+            Checker::LongFork => recording.read::<RwRegister>()?.judged(limit, |operations, _| {
+                let report = check_long_fork(operations);
+                found(report, self.name, "no long fork", "the reads fit one order of the writes")
+            }),
         }
+    }
+
+    fn export(&self, recording: &Recording, format: Format) -> Result<Vec<u8>, ExportError> {
+        match self.checker {
+            Checker::CasRegister => export::<CasRegister>(recording, format),
+            Checker::Mutex | Checker::OwnedMutex(_) => export::<Mutex>(recording, format),
+            Checker::KvAppend => export::<KvAppend>(recording, format),
+            Checker::TotalQueue | Checker::Queue(_) => export::<TotalQueue>(recording, format),
+            Checker::LongFork => export::<RwRegister>(recording, format),
+            Checker::UniqueIds => export::<UniqueIds>(recording, format),
+            Checker::Bank => export::<Bank>(recording, format),
+        }
+    }
+}
+
+/// The words for a check of what `model` names, of which only the anomalies found are reported.
+fn found(report: CheckReport, model: &str, property: &str, holds: &str) -> Judgement {
+    let mut broken = format!("not {property}");
+    if let Details::Found(FoundReport { found }) = &report.details {
+        let counts: Vec<String> = found.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        broken = counts.join(", ");
+    }
+    Judgement {
+        property: property.to_owned(),
+        holds: holds.to_owned(),
+        broken,
+        checked: format!("{} operations", report.operations),
+        findings: Vec::new(),
+        model: model.to_owned(),
+        report,
+        times: Times::default(),
+        copy: None,
     }
 }

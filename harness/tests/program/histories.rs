@@ -15,6 +15,8 @@ pub const TESTS: &[Test] = &[
     ("one_older_answer_is_named", one_older_answer_is_named),
     ("the_times_of_a_check_are_printed", the_times_of_a_check_are_printed),
     ("a_queue_is_checked_in_its_order", a_queue_is_checked_in_its_order),
+    ("a_bank_has_a_total", a_bank_has_a_total),
+    ("a_history_is_exported", a_history_is_exported),
     ("a_lock_has_its_owner", a_lock_has_its_owner),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
@@ -96,6 +98,53 @@ fn a_queue_is_checked_in_its_order() {
             if exit == 0 { "VALID: linearizable" } else { "INVALID: not linearizable: 1 of 1 keys" };
         assert!(answer.stdout.contains(verdict), "{model}: {answer}");
     }
+}
+
+fn a_bank_has_a_total() {
+    let stage = Stage::set();
+    let read = |balances: &str| {
+        let event =
+            |kind: &str, value: &str| format!("{{:process 0 :type :{kind} :f :read :value {value}}}\n");
+        event("invoke", "nil") + &event("ok", balances)
+    };
+    stage.write("bank.edn", read("{0 10, 1 20}") + &read("{0 35, 1 -5}"));
+    for (options, exit, words) in [
+        ("", 1, "INVALID: 1 negative-value"),
+        ("--negative-balances", 0, "VALID: constant total"),
+        ("--negative-balances --total 31", 1, "INVALID: 2 wrong-total"),
+    ] {
+        let answer = stage.run(&format!("check bank.edn --model bank {options}"), PATIENCE).exits(exit);
+        assert!(answer.stdout.contains(words), "{options}: {answer}");
+    }
+    let refused = stage.run("check bank.edn --total 30", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("about accounts, and register has none"), "{refused}");
+}
+
+fn a_history_is_exported() {
+    let stage = Stage::set();
+    stage.write("good.jsonl", GOOD);
+    stage.write("bad.jsonl", older_answer());
+    for name in ["good", "bad"] {
+        let checked = stage.run(&format!("check {name}.jsonl"), PATIENCE);
+        for (format, file) in [("jepsen", "out.edn"), ("porcupine", "out.json")] {
+            stage.run(&format!("export {name}.jsonl --format {format} -o {file}"), PATIENCE).exits(0);
+            let again = stage.run(&format!("check {file}"), PATIENCE).exits(checked.code());
+            assert_eq!(again.stdout.lines().last(), checked.stdout.lines().last(), "{format}: {again}");
+        }
+    }
+    let refused = stage.run("export good.jsonl --format elle", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("the format elle cannot hold histories of register"), "{refused}");
+    let lists = concat!(
+        r#"{"index":0,"time":1,"process":0,"type":"invoke","f":"txn","value":[["append","x",1],["r","x",null]]}"#,
+        "\n",
+        r#"{"index":1,"time":2,"process":0,"type":"ok","f":"txn","value":[["append","x",1],["r","x",[1]]]}"#,
+    );
+    stage.write("lists.jsonl", lists);
+    let elle = stage.run("export lists.jsonl --model list-append --format elle", PATIENCE).exits(0);
+    let line = r#":f :txn, :value [[:append "x" 1] [:r "x" [1]]]}"#;
+    assert!(elle.stdout.lines().last().is_some_and(|last| last.ends_with(line)), "{elle}");
+    let refused = stage.run("export lists.jsonl --model list-append --format porcupine", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("choose --format jepsen"), "{refused}");
 }
 
 fn a_lock_has_its_owner() {

@@ -1,0 +1,114 @@
+//! Identifiers, banks and long forks: near misses, and forks against the definition tried out literally.
+
+#[path = "witness/mod.rs"]
+mod witness;
+
+use duress_checkers::bank::{BankOptions, check_bank};
+use duress_checkers::long_fork::check_long_fork;
+use duress_checkers::unique_ids::check_unique_ids;
+use duress_checkers::verdict::{CheckReport, Verdict};
+use duress_history::pairs::pair;
+use duress_history::{Allowed, Operation, Payload, edn};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Returns operations that follow one another: each `f`, and the EDN asked and answered.
+fn operations<A: Payload>(steps: &[(&str, &str, &str)]) -> Vec<Operation<A>> {
+    let mut text = String::new();
+    for (f, asked, answered) in steps {
+        text += &format!("{{:process 0 :type :invoke :f {f} :value {asked}}}\n");
+        text += &format!("{{:process 0 :type :ok :f {f} :value {answered}}}\n");
+    }
+    pair(edn::read_str::<A>(&text).unwrap_or_else(|error| panic!("{text}: {error:?}")).events)
+        .expect("it pairs")
+}
+
+/// `valid`, `unknown`, or the anomalies by name.
+fn answer(report: &CheckReport) -> String {
+    report.verdict.anomalies().iter().for_each(witness::assert_well_formed);
+    match &report.verdict {
+        Verdict::Valid => "valid".to_owned(),
+        Verdict::Unknown(_) => "unknown".to_owned(),
+        Verdict::Invalid(anomalies) => {
+            let kinds: Vec<&str> = anomalies.iter().map(|anomaly| anomaly.kind.name()).collect();
+            kinds.join(" ")
+        }
+    }
+}
+
+#[test]
+fn identifiers_differ() {
+    let ids = |ids: &[&str]| {
+        let steps: Vec<_> = ids.iter().map(|id| (":generate", "nil", *id)).collect();
+        answer(&check_unique_ids(&operations(&steps)))
+    };
+    assert_eq!(ids(&["1", "\"1\"", "[1]", "[1 1]", "{:a 1}"]), "valid");
+    assert_eq!(ids(&["1", "2", "1", "1.0"]), "duplicate duplicate");
+    assert_eq!(ids(&["{:a 1, :b 2}", "{:b 2, :a 1}"]), "duplicate");
+}
+
+#[test]
+fn balances_add_up() {
+    let bank = |options: BankOptions, reads: &[&str]| {
+        let steps: Vec<_> = reads.iter().map(|read| (":read", "nil", *read)).collect();
+        answer(&check_bank(&operations(&steps), options))
+    };
+    let by_reads = BankOptions::default();
+    assert_eq!(bank(by_reads, &["{0 1, 1 2}", "{0 3, 1 0}", "[0 3]"]), "valid");
+    assert_eq!(bank(by_reads, &["{0 1, 1 1}", "{0 1, 1 2}", "{0 3, 1 0}"]), "wrong-total");
+    assert_eq!(bank(by_reads, &["{0 4, 1 -1}", "{0 1, 1 nil}"]), "negative-value nil-balance");
+    assert_eq!(bank(BankOptions { negative: Allowed::Yes, ..by_reads }, &["{0 4, 1 -1}"]), "valid");
+    assert_eq!(bank(BankOptions { total: Some(3), ..by_reads }, &["{0 1, 1 2}"]), "valid");
+    assert_eq!(bank(BankOptions { total: Some(4), ..by_reads }, &["{0 1, 1 2}"]), "wrong-total");
+    let transfer = "{:from 0 :to 1 :amount 1}";
+    assert_eq!(answer(&check_bank(&operations(&[(":transfer", transfer, transfer)]), by_reads)), "unknown");
+}
+
+/// Each read saw these of the keys 0, 1 and 2 written, and each of them was written.
+fn forks(reads: &[[bool; 3]]) -> CheckReport {
+    let mut steps: Vec<(String, String)> =
+        (0..3).map(|key| (format!("[[:w {key} 1]]"), format!("[[:w {key} 1]]"))).collect();
+    for seen in reads {
+        let read = |is_answered: bool| {
+            let value = |seen: &bool| if is_answered && *seen { "1" } else { "nil" };
+            let micros: Vec<String> =
+                seen.iter().enumerate().map(|(key, seen)| format!("[:r {key} {}]", value(seen))).collect();
+            format!("[{}]", micros.join(" "))
+        };
+        steps.push((read(false), read(true)));
+    }
+    let steps: Vec<_> =
+        steps.iter().map(|(asked, answered)| (":txn", asked.as_str(), answered.as_str())).collect();
+    check_long_fork(&operations(&steps))
+}
+
+#[test]
+fn what_cannot_be_compared_is_unknown() {
+    let write = |value: &'static str| (":txn", value, value);
+    let check = |steps: &[_]| answer(&check_long_fork(&operations(steps)));
+    let both = (":txn", "[[:r 0 nil] [:r 1 nil]]", "[[:r 0 1] [:r 1 nil]]");
+    assert_eq!(check(&[write("[[:w 0 1]]"), both]), "valid");
+    assert_eq!(check(&[write("[[:w 0 2]]"), both]), "phantom-read");
+    assert_eq!(check(&[write("[[:w 0 1]]"), write("[[:w 0 2]]"), both]), "unknown");
+    assert_eq!(check(&[write("[[:w 0 1] [:w 1 1]]"), both]), "unknown");
+    let three = (":txn", "[[:r 0 nil] [:r 1 nil] [:r 2 nil]]", "[[:r 0 1] [:r 1 nil] [:r 2 nil]]");
+    let writes = ["[[:w 0 1]]", "[[:w 1 1]]", "[[:w 2 1]]"].map(write);
+    assert_eq!(check(&[writes[0], writes[1], both, three]), "valid");
+    assert_eq!(check(&[writes[0], writes[1], writes[2], both, three]), "unknown");
+}
+
+proptest! {
+    #[test]
+    fn forks_are_found_where_no_order_of_the_writes_explains_the_reads(
+        reads in vec(any::<[bool; 3]>(), 1..8),
+    ) {
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let is_prefix = |order: &[usize; 3], read: &[bool; 3]| {
+            order.windows(2).all(|pair| read[pair[0]] || !read[pair[1]])
+        };
+        let possible = orders.iter().any(|order| reads.iter().all(|read| is_prefix(order, read)));
+        let report = forks(&reads);
+        prop_assert_eq!(answer(&report) == "valid", possible, "{:?}", report.verdict);
+        prop_assert!(answer(&report).split(' ').all(|kind| matches!(kind, "valid" | "long-fork")));
+    }
+}

@@ -1,0 +1,150 @@
+//! The `bank` vocabulary: transfers between accounts, and reads of all balances, as in Jepsen's bank test.
+//!
+//! | `f` | `value` invoked | `value` answered |
+//! |---|---|---|
+//! | `transfer` | `{"from": a, "to": b, "amount": n}` | the same |
+//! | `read` | null | `{a: n, b: n, …}`, or `[n, …]`: the balances of accounts 0, 1, … |
+//!
+//! Amounts and balances are whole numbers; a balance may be null, if the account was not found.
+
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::event::{OpType, Payload, PayloadError};
+use crate::scalar::Scalar;
+
+/// An operation on a bank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bank {
+    /// Moves money from one account to another.
+    Transfer(Transfer),
+    /// Reads the balance of every account; `None` without an answer.
+    Read(Option<Balances>),
+}
+
+/// A movement of money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The account that has less afterwards.
+    pub from: Scalar,
+    /// The account that has more.
+    pub to: Scalar,
+    /// How much.
+    pub amount: i64,
+}
+
+/// Balances by account, in the order in which they were recorded; `None` for an account that was not found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balances(pub Vec<(Scalar, Option<i64>)>);
+
+impl Serialize for Balances {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (account, balance) in &self.0 {
+            map.serialize_entry(&account.to_string(), balance)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Balances {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BalancesVisitor;
+        impl<'de> Visitor<'de> for BalancesVisitor {
+            type Value = Balances;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("balances by account")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut access: M) -> Result<Balances, M::Error> {
+                let mut balances: Vec<(Scalar, Option<i64>)> = Vec::new();
+                while let Some((account, balance)) = access.next_entry::<String, _>()? {
+                    // The keys of a map are strings wherever they are written.
+                    let account = account.parse().map_or_else(|_| Scalar::from(&*account), Scalar::Int);
+                    if balances.iter().any(|(other, _)| *other == account) {
+                        return Err(M::Error::custom(format_args!("account {account} is there twice")));
+                    }
+                    balances.push((account, balance));
+                }
+                Ok(Balances(balances))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Balances, A::Error> {
+                let mut balances = Vec::new();
+                while let Some(balance) = access.next_element()? {
+                    balances.push((Scalar::Int(balances.len() as i64), balance));
+                }
+                Ok(Balances(balances))
+            }
+        }
+        deserializer.deserialize_any(BalancesVisitor)
+    }
+}
+
+fn parse_json<'a, T: Deserialize<'a>>(
+    f: &'static str,
+    value: Option<&'a RawValue>,
+    expected: &'static str,
+) -> Result<T, PayloadError> {
+    serde_json::from_str(value.map_or("null", RawValue::get))
+        .map_err(|source| PayloadError::shape(Bank::NAME, f, value, expected, source))
+}
+
+impl Payload for Bank {
+    const NAME: &'static str = "bank";
+
+    fn f(&self) -> &'static str {
+        match self {
+            Self::Transfer(_) => "transfer",
+            Self::Read(_) => "read",
+        }
+    }
+
+    fn serialize_value<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Transfer(transfer) => transfer.serialize(serializer),
+            Self::Read(balances) => balances.serialize(serializer),
+        }
+    }
+
+    fn parse(op_type: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
+        match f {
+            "transfer" => {
+                let expected = "{\"from\": account, \"to\": account, \"amount\": a whole number}";
+                Ok(Self::Transfer(parse_json("transfer", value, expected)?))
+            }
+            "read" if op_type != OpType::Ok => Ok(Self::Read(None)),
+            "read" => {
+                let expected = "{account: balance, …} or [balance, …], in whole numbers";
+                Ok(Self::Read(Some(parse_json("read", value, expected)?)))
+            }
+            _ => {
+                let known = "transfer, read";
+                Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known })
+            }
+        }
+    }
+
+    fn completed_by(&self, completion: &Self) -> bool {
+        match (self, completion) {
+            (Self::Read(_), Self::Read(_)) => true,
+            (asked, answered) => asked == answered,
+        }
+    }
+
+    fn read(
+        op_type: OpType,
+        f: &str,
+        fields: crate::event::Fields<'_>,
+        invoked: Option<&Self>,
+    ) -> Result<Self, PayloadError> {
+        match (invoked, f) {
+            // The answer says no more than that it happened.
+            (Some(transfer @ Self::Transfer(_)), "transfer") => Ok(transfer.clone()),
+            _ => Self::parse(op_type, f, fields.value),
+        }
+    }
+}
