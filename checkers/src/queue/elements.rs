@@ -57,7 +57,7 @@ impl Element {
     }
 }
 
-/// What a history says about a queue.
+/// The history of a queue, by element.
 #[derive(Debug, Default)]
 pub(super) struct Elements {
     /// The elements, by the invocation of their enqueue. One whose enqueue is of unknown outcome is among them if a dequeue gave it.
@@ -65,7 +65,7 @@ pub(super) struct Elements {
     /// The dequeues that found nothing, by invocation.
     pub(super) empty: Vec<Span>,
     /// The dequeues of unknown outcome, by invocation: each may have taken out one of the elements that none gave. A drain is
-    /// there as often as there are such elements. None where every element was given.
+    /// there as often as there are such elements. None if every element was given.
     pub(super) open: Vec<Span>,
     /// How many answers show the queue's state.
     pub(super) observed: u64,

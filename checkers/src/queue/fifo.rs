@@ -53,8 +53,8 @@ pub(super) fn decide(elements: &Elements) -> Result<Option<()>, Violation> {
     if left.is_empty() || moments.is_empty() {
         return Ok(Some(()));
     }
-    // Where the queue was empty at these moments, what had gone in before the next one had to be out by then. Other moments might
-    // do if these do not.
+    // If the queue was empty at these moments, the elements that had gone in before the next one were out by then. Other
+    // moments might do if these do not.
     moments.sort_unstable();
     let mut deadlines: Vec<u64> = left
         .iter()

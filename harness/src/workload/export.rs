@@ -44,7 +44,7 @@ pub enum ExportError {
         format: Format,
         /// The vocabulary.
         model: &'static str,
-        /// What it holds.
+        /// The histories that it holds.
         why: &'static str,
     },
     /// The form has no place for some of it.

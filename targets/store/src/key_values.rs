@@ -19,7 +19,7 @@ pub enum Value {
     List(Vec<Bytes>),
 }
 
-/// What the state holds of one key.
+/// The value of one key, and its version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The value.
@@ -33,11 +33,11 @@ pub struct Entry {
 pub struct Change {
     /// The key.
     pub key: Bytes,
-    /// What happens to its value.
+    /// The change of its value.
     pub edit: Edit,
 }
 
-/// What happens to the value of a key.
+/// A change of the value of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Edit {
     /// It becomes this string.

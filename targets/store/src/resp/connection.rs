@@ -67,7 +67,7 @@ struct Connection {
     service: Service,
     id: u64,
     version: Version,
-    /// What `MULTI` has begun.
+    /// The transaction that `MULTI` began.
     queue: Option<Queue>,
     /// The keys that the next `EXEC` depends on, and their versions when `WATCH` named them.
     watched: Vec<(Bytes, u64)>,
