@@ -17,6 +17,7 @@ mod page_file;
 mod perform;
 mod report;
 pub(crate) mod run;
+mod schedule;
 mod serve;
 mod shell;
 mod shrink;

@@ -9,8 +9,7 @@ use clap::{Args, ValueEnum};
 use duress_arena::PortKind;
 use duress_arena::capabilities::probe;
 use duress_history::Promise;
-use duress_nemesis::schedule::{MixOptions, expand};
-use duress_nemesis::{Family, Fault, FaultSpec, LossLimit, Role, ScheduledFault};
+use duress_nemesis::{Family, FaultSpec, LossLimit, ScheduledFault};
 use duress_settings::{Request, Settings};
 use duress_targets::{Deployment, Scenario, System};
 use rand::seq::IndexedRandom;
@@ -18,6 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::perform::{OutputArgs, isolated, perform};
+use super::schedule::{equip, expanded};
 use super::shrink::replay_times;
 use super::target::TargetArgs;
 use super::try_out::{self, TryArgs};
@@ -376,22 +376,13 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
             let losses =
                 if args.beyond_tolerance { LossLimit::Beyond } else { LossLimit::tolerated(tolerated) };
             plan.losses = Some(losses);
-            expanded(&plan, losses, &*deployment, workload, &mix, args)?
+            expanded(&plan, &*deployment, workload, &mix, args.warm_up, seed)?
         }
     };
     // A run without faults has no final restart either.
     plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty();
     plan.validate().map_err(Failure::usage)?;
-    // A clock or a disk of the node's own costs something, so nodes get one only when a fault needs it.
-    let any = |is: fn(&Fault) -> bool| plan.schedule.iter().any(|fault| is(&fault.fault));
-    if any(|fault| matches!(fault, Fault::Clock { .. })) {
-        plan.arena.clock = ClockSource::Own;
-    }
-    let counted =
-        |fault: &ScheduledFault| fault.on.as_ref().is_some_and(|trigger| trigger.event.needs_disk());
-    if any(|fault| matches!(fault, Fault::Disk { .. })) || plan.schedule.iter().any(counted) {
-        plan.arena.data = DataLocation::Breakable;
-    }
+    equip(&mut plan);
     if !args.dry_run {
         system.available(&plan.settings.programs).map_err(missing)?;
     }
@@ -442,34 +433,6 @@ fn all_allowed() -> Result<String, Failure> {
         ));
     }
     Ok(names(&allowed, &["story"]))
-}
-
-/// Returns the schedule that `mix` expands to.
-fn expanded(
-    plan: &Plan,
-    losses: LossLimit,
-    deployment: &dyn Deployment,
-    workload: &dyn Workload,
-    mix: &[FaultSpec],
-    args: &RunArgs,
-) -> Result<Vec<ScheduledFault>, Failure> {
-    let (nodes, clients) =
-        (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
-    let setup = workload.setup(&plan.workload.options).map_err(Failure::usage)?;
-    let roles: Vec<Role> = deployment.roles(&setup).into_iter().map(Role::new).collect();
-    let options = MixOptions {
-        nodes: &nodes,
-        clients: &clients,
-        roles: &roles,
-        seed: plan.seed,
-        interval: Duration::from_millis(plan.fault_interval_ms),
-        warm_up: args.warm_up,
-        time_limit: plan.time_limit(),
-        time_outs: &deployment.time_outs().all(),
-        losses,
-        clock_bound: deployment.clock_bound(),
-    };
-    expand(mix, &options).map_err(Failure::usage)
 }
 
 /// Reads a handwritten schedule: a JSON list of faults, as in `plan.json`.

@@ -1,19 +1,24 @@
 //! `duress shrink`, and `duress replay --times`.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use duress_nemesis::FaultSpec;
 use serde_json::json;
 
 use super::hunt::jobs;
+use super::schedule::{equip, expanded};
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::judge::verdict::RunVerdict;
 use crate::plan::Plan;
+use crate::record::curve::Point;
 use crate::record::verdict::VerdictRecord;
+use crate::shrink::curve::{cut, redrawn};
 use crate::shrink::replays::{Counted, Replays};
 use crate::shrink::search::{Shrunk, shrink as search};
 use crate::shrink::story::story;
@@ -37,9 +42,19 @@ pub struct ShrinkArgs {
     /// The number of concurrent runs [default: one for every two processors]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// The folder for the smaller plan and its run [default: <RUN>/shrunk]
+    /// The folder for the smaller plan and its run [default: <RUN>/shrunk, or <RUN>/curve]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Shrink nothing, but measure when the anomaly became likely: keep the faults up to a moment, draw the later ones
+    /// anew, and count how often such runs fail, for several moments
+    #[arg(long)]
+    curve: bool,
+    /// With --curve: the number of moments
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, requires = "curve", value_parser = clap::value_parser!(u16).range(2..=100))]
+    points: u16,
+    /// With --curve: the number of runs for each moment
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, requires = "curve", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
 }
 
 /// The options for shrinking a run.
@@ -54,8 +69,90 @@ pub(super) struct Shrinking {
 
 /// `duress shrink`.
 pub fn shrink(args: &ShrinkArgs) -> Result<Exit, Failure> {
-    let out = args.out.clone().unwrap_or_else(|| args.run.join("shrunk"));
-    shrink_run(&args.run, &Shrinking { out, budget: args.budget, jobs: jobs(args.jobs) })
+    let name = if args.curve { "curve" } else { "shrunk" };
+    let out = args.out.clone().unwrap_or_else(|| args.run.join(name));
+    let shrinking = Shrinking { out, budget: args.budget, jobs: jobs(args.jobs) };
+    match args.curve {
+        true => curve(&args.run, args.points, args.runs, &shrinking),
+        false => shrink_run(&args.run, &shrinking),
+    }
+}
+
+/// Returns the plan of the run in `folder`, which must have found an anomaly.
+fn failing_plan(folder: &Path) -> Result<Plan, Failure> {
+    let plan = Plan::load(folder).map_err(Failure::usage)?;
+    let record = VerdictRecord::load(folder).map_err(Failure::usage)?;
+    let Some(RunVerdict::Invalid { .. }) = record.map(|record| record.verdict) else {
+        let error = anyhow::anyhow!("{} found no anomaly: there is nothing to shrink", folder.display());
+        return Err(Failure::usage(error).hint("give the folder of a run that ended with exit code 1"));
+    };
+    Ok(plan)
+}
+
+/// Measures from when on the run in `folder` was likely to fail, at up to `points` moments with `runs` runs each. Saves
+/// the curve beside the run, for its report, and prints it.
+fn curve(folder: &Path, points: u16, runs: u16, shrinking: &Shrinking) -> Result<Exit, Failure> {
+    let plan = failing_plan(folder)?;
+    if plan.schedule.is_empty() {
+        return Err(Failure::usage(anyhow::anyhow!("{} has no faults: there is no curve", folder.display())));
+    }
+    let mix = FaultSpec::parse_mix(&plan.faults).map_err(|_| {
+        let error = anyhow::anyhow!("the faults of {} are not drawn from a mix", folder.display());
+        Failure::usage(error)
+            .hint("a curve needs faults to draw anew: give a run of --faults, not of --schedule")
+    })?;
+    let system = systems::of(&plan).map_err(Failure::usage)?;
+    let workload = super::run::workload(system, &plan.workload.name)?;
+    let deployment = system.deploy(&plan.settings, &plan.topology()).map_err(Failure::usage)?;
+    let mut curve = cut(&plan, usize::from(points));
+    // One run of every point after the other, so that all have as many when the budget ends. A seed for each.
+    let mut seed = plan.seed;
+    let mut plans = Vec::new();
+    for point in (0..runs).flat_map(|_| 0..curve.points.len()) {
+        seed = seed.wrapping_add(1);
+        let mut plan = redrawn(&plan, curve.points[point].at_ms, |from| {
+            expanded(&plan, &*deployment, workload, &mix, Duration::from_millis(from), seed)
+        })?;
+        equip(&mut plan);
+        plans.push((point, Cow::Owned(plan)));
+    }
+    made(&shrinking.out)?;
+    let all = plans.len();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let work = halting(None, async |halt| {
+        let mut replays = replays(&plan, shrinking, halt, |_| {})?;
+        let mut done = 0;
+        let each = replays.each(plans.into_iter(), |point: usize, found| {
+            done += 1;
+            if let Some(found) = found {
+                curve.points[point].rate.add(found);
+            }
+            let Point { at_ms, rate, .. } = &curve.points[point];
+            let seconds = *at_ms as f64 / 1000.0;
+            tell(format_args!("run {done} of {all}: cut at {seconds:.1} s, failed in {}", rate.words()));
+            false
+        });
+        each.await.map_err(Failure::internal)?;
+        if let Some(newest) = replays.newest.take() {
+            fs::remove_dir_all(newest.home).map_err(Failure::internal)?;
+        }
+        Ok((done, replays.broken))
+    });
+    let (done, broken) = runtime.block_on(work).map_err(Failure::internal)??;
+    curve.save(folder).map_err(Failure::internal)?;
+    let broken = match broken {
+        0 => String::new(),
+        broken => format!("{broken} runs proved nothing.\n"),
+    };
+    let complete = done == all;
+    let unfinished = if complete { "" } else { "The budget ran out, or the measurement was interrupted.\n" };
+    print(format!(
+        "How often runs fail that keep the faults up to a moment, and draw the later ones anew:\n\n{curve}\n{broken}{unfinished}\
+         drawn in the report by: duress report {}\n",
+        folder.display()
+    ))?;
+    Ok(if complete { Exit::Valid } else { Exit::NotRun })
 }
 
 /// Replays of plans of `system`'s, kept in `out`.
@@ -88,12 +185,7 @@ fn made(out: &Path) -> Result<(), Failure> {
 
 /// Shrinks the run in `folder`, prints the result, and how surely it fails.
 pub(super) fn shrink_run(folder: &Path, shrinking: &Shrinking) -> Result<Exit, Failure> {
-    let plan = Plan::load(folder).map_err(Failure::usage)?;
-    let record = VerdictRecord::load(folder).map_err(Failure::usage)?;
-    let Some(RunVerdict::Invalid { .. }) = record.map(|record| record.verdict) else {
-        let error = anyhow::anyhow!("{} found no anomaly: there is nothing to shrink", folder.display());
-        return Err(Failure::usage(error).hint("give the folder of a run that ended with exit code 1"));
-    };
+    let plan = failing_plan(folder)?;
     made(&shrinking.out)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;

@@ -3,8 +3,9 @@
 //! - [`folder`]: the places; [`crate::plan::Plan::load`] reads the plan in it, [`duress_history::jsonl`] the
 //!   history;
 //! - [`faults`]: the faults and their evidence, from the history;
-//! - [`verdict`]: `verdict.json`; [`machine`]: `machine.json`.
+//! - [`verdict`]: `verdict.json`; [`machine`]: `machine.json`; [`curve`]: `curve.json`, if it was measured.
 
+pub mod curve;
 #[cfg(test)]
 pub(crate) mod example;
 pub mod faults;

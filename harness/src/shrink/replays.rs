@@ -1,5 +1,6 @@
 //! How often a plan fails, by running it again and again.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -59,20 +60,44 @@ impl Replays<'_> {
     /// # Errors
     /// When a run cannot be started, or its folder cannot be made or removed.
     pub async fn count(&mut self, plan: &Plan, enough: impl Fn(Proportion) -> bool) -> io::Result<Counted> {
-        let file = self.out.join("plan.json");
-        fs::write(&file, plan.to_json())?;
-        let (mut rate, mut running) = (Proportion::default(), FuturesUnordered::new());
-        let (stop, stopped) = watch::channel(Halt::No);
-        let mut halted = false;
-        let mut in_vain = 0;
-        loop {
-            let done = enough(rate) || in_vain > IN_VAIN_MAX;
-            let time = self.end.is_none_or(|end| Instant::now() + plan.time_limit() <= end);
-            if done || halted || !time {
-                stop.send_replace(Halt::Interrupted);
+        let (mut rate, mut in_vain) = (Proportion::default(), 0);
+        let done = |rate: Proportion, in_vain: u32| enough(rate) || in_vain > IN_VAIN_MAX;
+        let plans = std::iter::repeat(((), Cow::Borrowed(plan)));
+        self.each(plans, |(), found| {
+            match found {
+                Some(found) => rate.add(found),
+                None => in_vain += 1,
             }
-            while !done && !halted && time && running.len() < self.jobs {
+            done(rate, in_vain)
+        })
+        .await?;
+        Ok(Counted { rate, complete: done(rate, in_vain) })
+    }
+
+    /// Runs each plan once, until `ended` returns true, the budget runs out or the user interrupts. `ended` receives
+    /// the plan's mark, and whether the run found an anomaly, unless it proved nothing.
+    ///
+    /// # Errors
+    /// When a run cannot be started, or its folder cannot be made or removed.
+    pub async fn each<'p, M: Clone>(
+        &mut self,
+        plans: impl Iterator<Item = (M, Cow<'p, Plan>)>,
+        mut ended: impl FnMut(M, Option<bool>) -> bool,
+    ) -> io::Result<()> {
+        let (mut plans, mut running) = (plans.peekable(), FuturesUnordered::new());
+        let (stop, stopped) = watch::channel(Halt::No);
+        let (mut halted, mut done) = (false, false);
+        loop {
+            while !done && !halted && running.len() < self.jobs {
+                let Some((_, plan)) = plans.peek() else { break };
+                if self.end.is_some_and(|end| Instant::now() + plan.time_limit() > end) {
+                    done = true;
+                    break;
+                }
+                let (mark, plan) = plans.next().expect("it was looked at");
                 self.runs += 1;
+                let file = self.out.join(format!("plan-{}.json", self.runs));
+                fs::write(&file, plan.to_json())?;
                 let spec = TrialSpec {
                     words: vec!["replay".to_owned(), file.display().to_string()],
                     seed: plan.seed,
@@ -80,36 +105,48 @@ impl Replays<'_> {
                     deadline: plan.time_limit() + SLACK,
                 };
                 let (program, mut stopped) = (self.program.clone(), stopped.clone());
-                running.push(async move { trial::run(&program, &spec, &mut stopped).await });
+                running.push(async move {
+                    let trial = trial::run(&program, &spec, &mut stopped).await;
+                    // The run has a copy of its own.
+                    fs::remove_file(file)?;
+                    Ok::<_, io::Error>((mark, trial?))
+                });
             }
-            let ended = tokio::select! {
-                ended = running.next() => ended,
+            if done || halted {
+                stop.send_replace(Halt::Interrupted);
+            }
+            let next = tokio::select! {
+                next = running.next() => next,
                 _ = self.halt.wait_for(|halt| *halt != Halt::No), if !halted => {
                     halted = true;
                     continue;
                 }
             };
-            let Some(trial) = ended else {
-                return Ok(Counted { rate, complete: enough(rate) || in_vain > IN_VAIN_MAX });
-            };
-            let Some(trial) = trial? else { continue };
+            let Some(next) = next else { return Ok(()) };
+            let (mark, trial) = next?;
+            let Some(trial) = trial else { continue };
+            if done || halted {
+                // It was ended early, and proves nothing.
+                fs::remove_dir_all(trial.home)?;
+                continue;
+            }
             let mut unneeded = Some(trial.home.clone());
-            match trial.finding {
+            let found = match trial.finding {
                 Finding::Invalid { .. } => {
-                    rate.found += 1;
-                    rate.of += 1;
                     let before = self.newest.replace(trial);
                     unneeded = before.map(|before| before.home);
+                    Some(true)
                 }
-                Finding::Valid | Finding::Unknown { .. } => rate.of += 1,
+                Finding::Valid | Finding::Unknown { .. } => Some(false),
                 Finding::Broken { .. } | Finding::Error { .. } => {
                     self.broken += 1;
-                    in_vain += 1;
+                    None
                 }
-            }
+            };
             if let Some(folder) = unneeded {
                 fs::remove_dir_all(folder)?;
             }
+            done = ended(mark, found);
         }
     }
 }

@@ -21,6 +21,12 @@ impl Proportion {
         if self.of == 0 { 0.0 } else { f64::from(self.found) / f64::from(self.of) }
     }
 
+    /// Counts another trial.
+    pub fn add(&mut self, success: bool) {
+        self.of += 1;
+        self.found += u32::from(success);
+    }
+
     /// Returns Wilson's score interval of the rate, with 95 %; the whole range without trials.
     ///
     /// With p the rate, n the trials and z the quantile:

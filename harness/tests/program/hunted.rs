@@ -47,6 +47,22 @@ fn a_defect_is_found_and_made_small() {
     assert!(faults(&after) <= faults(&before), "{shrunk}");
     let rate = json(&stage, &format!("{run}/shrunk/rate.json"));
     assert!(rate["found"].as_u64() >= Some(1), "{rate}");
+
+    // With all of its faults the run fails, as it did; with none of them, others are drawn.
+    let measured = stage.run(&format!("shrink {run} --curve --points 2 --runs 1"), PATIENCE).exits(0);
+    stage.assert_vanished();
+    assert!(measured.stdout.contains("no fault is kept"), "{measured}");
+    let curve = json(&stage, &format!("{run}/curve.json"));
+    let points: Vec<(u64, u64)> = curve["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| (point["kept"].as_u64().unwrap(), point["rate"]["of"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(points, [(0, 1), (faults(&before) as u64, 1)], "{measured}");
+    stage.run(&format!("report {run}"), PATIENCE).exits(1);
+    let page = fs::read_to_string(stage.path().join(format!("{run}/report.html"))).unwrap();
+    assert!(page.contains("When it became likely"), "the report draws the curve");
 }
 
 fn a_quiet_hunt_goes_on_where_it_was() {
@@ -111,6 +127,8 @@ fn what_cannot_be_hunted_or_shrunk_is_said() {
     // An option of another mode than the first is drawn with that mode.
     let listed = stage.run("hunt store -o read=any --list 5", PATIENCE).exits(0);
     assert!(listed.stdout.lines().all(|line| line.contains("--mode primary")), "{listed}");
+    let missing = stage.run("shrink nowhere --runs 3", PATIENCE).exits(254);
+    assert!(missing.stderr.contains("--curve"), "{missing}");
     let missing = stage.run("shrink nowhere", PATIENCE).exits(254);
     assert!(missing.one_error().contains("cannot read the plan nowhere"), "{missing}");
 }

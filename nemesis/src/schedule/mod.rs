@@ -87,6 +87,19 @@ impl ScheduledFault {
         Duration::from_millis(self.on.as_ref().map_or(planned, |trigger| trigger.lasts_ms.min(planned)))
     }
 
+    /// Returns it with a number that is larger by `count`, as the numbers of the faults that it waits for are: for a
+    /// schedule that follows another, whose numbers go up to `count`.
+    #[must_use]
+    pub fn numbered_after(mut self, count: u32) -> Self {
+        self.id += count;
+        if let Some(Trigger { event: Event::Start { fault, .. } | Event::Heal { fault, .. }, .. }) =
+            &mut self.on
+        {
+            *fault = fault.map(|fault| fault + count);
+        }
+        self
+    }
+
     /// Returns the last moment at which it can be injected as planned.
     #[must_use]
     pub fn latest(&self) -> Duration {
@@ -226,7 +239,6 @@ struct Placed {
 /// fault of it.
 ///
 /// The same mix and options give the same schedule on every machine.
-/// The same mix and options give the same schedule, whatever the machine.
 ///
 /// # Errors
 /// [`MixError`] for an item that the cluster cannot have.

@@ -15,6 +15,7 @@ pub mod bands;
 pub mod columns;
 pub mod coverage;
 pub mod history;
+pub mod likelihood;
 pub mod logs;
 pub mod nodes;
 pub mod pack;
@@ -40,6 +41,7 @@ use serde_json::{Value, json};
 use crate::judge::HistoryCopy;
 use crate::judge::moments::Moments;
 use crate::plan::{Plan, PlanError};
+use crate::record::curve::Curve;
 use crate::record::faults::{FaultRecord, faults};
 use crate::record::folder::load;
 use crate::record::machine::Machine;
@@ -120,6 +122,8 @@ pub struct RunRecord {
     pub bands: Vec<Band>,
     /// The observations of the nodes.
     pub observations: Vec<Observation>,
+    /// From when on the anomaly was likely, if that was measured.
+    pub curve: Option<Curve>,
 }
 
 impl HistoryRecord {
@@ -187,6 +191,7 @@ impl RunRecord {
         Ok(Self {
             bands: bands::bands(&history, &plan),
             observations: observer::load(folder),
+            curve: Curve::load(folder),
             machine: load(folder, crate::record::machine::FILE).unwrap_or_default(),
             plan_text: plan.to_json(),
             record: HistoryRecord {

@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::bands::Band;
 use super::columns::Columns;
+use super::likelihood::likelihood;
 use super::nodes::{Nodes, leaders_at, leaderships};
 use super::pack;
 use super::witness::{objects, span, witness};
@@ -65,6 +66,7 @@ pub fn page(record: &HistoryRecord, run: Option<&RunRecord>, data: &Embedded) ->
                 main id="main" {
                     (what_happened(record, run))
                     @if !record.anomalies().is_empty() { (anomalies(record, run)) }
+                    @if let Some(curve) = run.and_then(|run| run.curve.as_ref()) { (likelihood(curve)) }
                     (timeline(record, bands, &data.columns))
                     @if let Some(run) = run { section id="nodes" { h2 { "Nodes" } (nodes(run).section()) } }
                     @if has_charts(record) { (charts(record)) }
@@ -95,6 +97,7 @@ fn sections(record: &HistoryRecord, run: Option<&RunRecord>) -> Vec<(&'static st
     let all = [
         ("what", "What happened", true),
         ("witness", "Witness", !record.anomalies().is_empty()),
+        ("likelihood", "When it became likely", run.is_some_and(|run| run.curve.is_some())),
         ("timeline", "Timeline", true),
         ("nodes", "Nodes", of_run),
         ("charts", "Latency and rate", has_charts(record)),

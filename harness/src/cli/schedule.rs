@@ -1,0 +1,53 @@
+//! The schedule of a plan: a fault mix expanded, and what its faults need.
+
+use std::time::Duration;
+
+use duress_nemesis::schedule::{MixOptions, expand};
+use duress_nemesis::{Fault, FaultSpec, LossLimit, Role, ScheduledFault};
+use duress_targets::Deployment;
+
+use crate::cli::exit::Failure;
+use crate::plan::{ClockSource, DataLocation, Plan};
+use crate::workload::Workload;
+
+/// Returns the schedule that `mix` expands to for the nodes, the interval and the limits of `plan`, with faults from
+/// `warm_up` on, drawn from `seed`.
+pub(super) fn expanded(
+    plan: &Plan,
+    deployment: &dyn Deployment,
+    workload: &dyn Workload,
+    mix: &[FaultSpec],
+    warm_up: Duration,
+    seed: u64,
+) -> Result<Vec<ScheduledFault>, Failure> {
+    let (nodes, clients) =
+        (plan.node_names(), plan.clients.iter().map(|host| host.name.clone()).collect::<Vec<_>>());
+    let setup = workload.setup(&plan.workload.options).map_err(Failure::usage)?;
+    let roles: Vec<Role> = deployment.roles(&setup).into_iter().map(Role::new).collect();
+    let options = MixOptions {
+        nodes: &nodes,
+        clients: &clients,
+        roles: &roles,
+        seed,
+        interval: Duration::from_millis(plan.fault_interval_ms),
+        warm_up,
+        time_limit: plan.time_limit(),
+        time_outs: &deployment.time_outs().all(),
+        losses: plan.losses.unwrap_or_else(|| LossLimit::tolerated(deployment.tolerates())),
+        clock_bound: deployment.clock_bound(),
+    };
+    expand(mix, &options).map_err(Failure::usage)
+}
+
+/// Gives nodes clocks and disks of their own if a fault of the schedule needs them: both cost something.
+pub(super) fn equip(plan: &mut Plan) {
+    let any = |is: fn(&Fault) -> bool| plan.schedule.iter().any(|fault| is(&fault.fault));
+    if any(|fault| matches!(fault, Fault::Clock { .. })) {
+        plan.arena.clock = ClockSource::Own;
+    }
+    let counted =
+        |fault: &ScheduledFault| fault.on.as_ref().is_some_and(|trigger| trigger.event.needs_disk());
+    if any(|fault| matches!(fault, Fault::Disk { .. })) || plan.schedule.iter().any(counted) {
+        plan.arena.data = DataLocation::Breakable;
+    }
+}
