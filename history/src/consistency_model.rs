@@ -110,6 +110,8 @@ impl ConsistencyModel {
             Self::Serializable => &["PL-3", "conflict-serializable"],
             Self::StrictSerializable => &["PL-SS", "strong-serializable"],
             Self::Causal => &["causal-cerone"],
+            // If each transaction is one operation.
+            Self::StrongSessionSerializable => &["sequential"],
             _ => &[],
         }
     }

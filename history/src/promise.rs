@@ -38,6 +38,11 @@ impl Promise {
     /// The names of the promises about objects, strongest first.
     pub const OF_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads"];
 
+    /// The names of the promises about registers: those about objects; and consistency models, for which each operation is
+    /// a transaction: sequential and causal consistency.
+    pub const OF_REGISTERS: &'static [&'static str] =
+        &["linearizable", "stale-reads", "sequential", "causal"];
+
     /// The names of the promises about messages, strongest first.
     pub const OF_MESSAGES: &'static [&'static str] =
         &["exactly-once", "at-least-once", "at-most-once", "best-effort"];

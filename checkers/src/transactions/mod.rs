@@ -21,7 +21,7 @@
 //!
 //! In reading order: `model`: the anomalies that refute a model; `facts`: a history by key; `list` and `register`:
 //! versions; `graph` and `cycle`; `visibility`; `order` and `search`; `finding`, `explain` and `reasons`: the
-//! sentences of the report.
+//! sentences of the report; `single`: registers whose operations are transactions.
 
 mod cycle;
 mod explain;
@@ -34,6 +34,7 @@ mod order;
 mod reasons;
 mod register;
 mod search;
+mod single;
 mod visibility;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,7 @@ use facts::{Facts, Fate};
 use finding::Finding;
 use graph::{Graph, Part};
 use model::forbids;
+pub use single::check_registers_by_model;
 use visibility::Accessed;
 
 /// The results of a check of transactions in addition to its verdict.

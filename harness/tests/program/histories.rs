@@ -21,6 +21,10 @@ pub const TESTS: &[Test] = &[
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("promises_of_other_operations_are_refused", promises_of_other_operations_are_refused),
+    (
+        "registers_can_be_promised_less_than_linearizability",
+        registers_can_be_promised_less_than_linearizability,
+    ),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
     ("what_others_record_is_checked_as_they_mean_it", what_others_record_is_checked_as_they_mean_it),
     ("what_is_assumed_decides", what_is_assumed_decides),
@@ -283,6 +287,20 @@ fn promises_of_other_operations_are_refused() {
     ] {
         let run = stage.run(&format!("check history.jsonl {line}"), PATIENCE).exits(254);
         assert!(run.one_error().contains(words), "{run}");
+    }
+}
+
+fn registers_can_be_promised_less_than_linearizability() {
+    let stage = Stage::set();
+    stage.write("stale.jsonl", older_answer());
+    stage.run("check stale.jsonl", PATIENCE).exits(1);
+    let sequential = stage.run("check stale.jsonl --promise sequential", PATIENCE).exits(0);
+    assert!(sequential.stdout.contains("VALID: sequential"), "{sequential}");
+    // The process that wrote 2 reads the older value.
+    stage.write("own.jsonl", older_answer().replace("\"process\":2", "\"process\":0"));
+    for promise in ["sequential", "causal"] {
+        let run = stage.run(&format!("check own.jsonl --promise {promise}"), PATIENCE).exits(1);
+        assert!(run.stdout.contains(&format!("INVALID: not {promise}")), "{run}");
     }
 }
 

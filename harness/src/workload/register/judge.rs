@@ -5,16 +5,24 @@ use std::sync::atomic::AtomicBool;
 use duress_checkers::CheckReport;
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::stale_reads::check_stale_reads;
+use duress_checkers::transactions::check_registers_by_model;
 use duress_history::register::Register;
-use duress_history::{Consistency, Operation};
+use duress_history::{Consistency, ConsistencyModel, Operation, Promise};
 
 use crate::judge::{Judgement, Question, Times};
 use crate::workload::objects::{settled, words};
+use crate::workload::txn::judge::words as by_model;
 
 /// Judges the operations on registers.
 pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
     let assumed = &question.assumed;
     let budget = Budget::default();
+    if let Promise::Transactions(model) = question.promise {
+        let report = check_registers_by_model(operations, model, assumed, interrupt);
+        let name =
+            if model == ConsistencyModel::StrongSessionSerializable { "sequential" } else { model.name() };
+        return by_model(report, name, "operations", "register");
+    }
     match question.promise.consistency() {
         Consistency::Linearizable => {
             linearizability(check_registers(operations, assumed, &budget, interrupt), "register")

@@ -33,7 +33,7 @@ reads, writes and compare-and-sets over many keys
 Each value written to a key is unique; a key is left for a fresh one after --operations-per-key operations; at the end
 every key is read once more through every node.
 Checked: does each key keep what the system promises: is it linearizable, or are its writes, and do the replicas agree?";
-    const PROMISES: &'static [&'static str] = Promise::OF_OBJECTS;
+    const PROMISES: &'static [&'static str] = Promise::OF_REGISTERS;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;

@@ -60,6 +60,11 @@ pub fn judge<R: TxnModel>(
 ) -> Judgement {
     let promise = question.promise.transactions();
     let report = R::check(operations, question, interrupt);
+    words(report, promise.name(), "transactions", R::NAME)
+}
+
+/// Returns the words for a check of `model`, whose operations are called `what`, against the promise called `promise`.
+pub fn words(report: CheckReport, promise: &str, what: &str, model: &str) -> Judgement {
     let mut findings = Vec::new();
     let mut broken = format!("not {promise}");
     if let Details::Transactions(details) = &report.details {
@@ -82,12 +87,12 @@ pub fn judge<R: TxnModel>(
         }
     }
     Judgement {
-        property: promise.name().to_owned(),
-        holds: "the transactions fit an order that the model allows".to_owned(),
+        property: promise.to_owned(),
+        holds: format!("the {what} fit an order that the model allows"),
         broken,
-        checked: format!("{} transactions on {} keys", report.operations, report.keys),
+        checked: format!("{} {what} on {} keys", report.operations, report.keys),
         findings,
-        model: format!("{} --promise {promise}", R::NAME),
+        model: format!("{model} --promise {promise}"),
         report,
         times: Times::default(),
         copy: None,
