@@ -43,6 +43,9 @@ pub(super) struct OutputArgs {
     /// Keep a copy of every node's data in the run's folder
     #[arg(long)]
     keep_data: bool,
+    /// End the run with the first anomaly: check the history while it grows
+    #[arg(long)]
+    stop_at_first_anomaly: bool,
     /// Stop checking after this and report the rest as unknown
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     check_limit: Duration,
@@ -89,6 +92,14 @@ pub(super) fn outer(status: ExitStatus) -> Result<Exit, Failure> {
 /// Runs a plan and judges the run.
 pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Failure> {
     let Planned { plan, workload, deployment, .. } = planned;
+    if output.stop_at_first_anomaly && !workload.prefix_closed() {
+        let error =
+            anyhow::anyhow!("--stop-at-first-anomaly does not go with the workload {}", workload.name());
+        return Err(
+            Failure::usage(error).hint("its messages may be late, and are judged at the end of the run")
+        );
+    }
+    let promise = plan.promise.unwrap_or_else(|| deployment.promise(&plan.workload.name));
     let stamp = chrono::Local::now().format("%Y%m%dT%H%M%S").to_string();
     let folder = RunFolder::create(&output.runs, &plan.name(), &stamp).map_err(Failure::internal)?;
     folder.write("plan.json", &plan.to_json()).map_err(Failure::internal)?;
@@ -116,7 +127,8 @@ pub(super) fn perform(planned: &Planned, output: &OutputArgs) -> Result<Exit, Fa
             hint: Some("`duress doctor` reports what this machine allows".to_owned()),
         })?),
     };
-    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer)
+    let ends_by = output.stop_at_first_anomaly.then_some(promise);
+    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, tracer, ends_by)
         .map_err(|error| run_failure(error, &shown))?;
     if output.keep_data {
         keep_data(plan, &folder)?;

@@ -201,7 +201,7 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
     }
     tell(format_args!("trying {} for {} s without faults", plan.name(), plan.time_limit().as_secs_f64()));
     let at = shown(folder.path());
-    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None)
+    let outcome = crate::run::run(plan, *workload, Arc::clone(deployment), &folder, None, None)
         .map_err(|error| run_failure(error, &at))?;
     if let Some(after) = outcome.ready_after {
         say!(account, "2. ready\n   all nodes, {:.2} s after the first was started", after.as_secs_f64());

@@ -8,6 +8,7 @@ pub mod conductor;
 pub mod dispatcher;
 pub mod events;
 pub mod exercise;
+pub mod live;
 pub mod nemesis_thread;
 pub mod observer;
 pub mod recovery;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duress_arena::clock::Tracer;
+use duress_history::Promise;
 use duress_history::recorder::RecordError;
 use duress_targets::Deployment;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +29,7 @@ use tokio::task::LocalSet;
 use self::conductor::{Breakage, chain};
 use self::dispatcher::Stop;
 use self::exercise::Stage;
+use self::live::Live;
 use self::world::{World, WorldError};
 use crate::cli::output::tell;
 use crate::plan::Plan;
@@ -79,31 +82,34 @@ pub enum RunError {
 
 /// Runs `plan`, recording into `folder`. Inside the namespaces.
 ///
-/// `tracer` starts nodes with clocks of their own, where the plan has them so.
+/// `tracer` starts nodes with clocks of their own, where the plan has them so. With a `promise`, the run ends with the
+/// first anomaly that breaks it.
 ///
 /// # Errors
 /// [`RunError`]. Failures of the world or the faults are part of the [`Outcome`]: the run is broken.
 pub fn run(
     plan: &Plan,
-    workload: &dyn Workload,
+    workload: &'static dyn Workload,
     deployment: Arc<dyn Deployment>,
     folder: &RunFolder,
     tracer: Option<Tracer>,
+    promise: Option<Promise>,
 ) -> Result<Outcome, RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
-    LocalSet::new().block_on(&runtime, run_plan(plan, workload, deployment, folder, tracer))
+    LocalSet::new().block_on(&runtime, run_plan(plan, workload, deployment, folder, tracer, promise))
 }
 
 async fn run_plan(
     plan: &Plan,
-    workload: &dyn Workload,
+    workload: &'static dyn Workload,
     deployment: Arc<dyn Deployment>,
     folder: &RunFolder,
     tracer: Option<Tracer>,
+    promise: Option<Promise>,
 ) -> Result<Outcome, RunError> {
     let (stop_tx, stop) = watch::channel(Stop::No);
-    let listener = tokio::task::spawn_local(listen(stop_tx));
+    let listener = tokio::task::spawn_local(listen(stop_tx.clone()));
     let history = folder.file("history.jsonl");
     let mut outcome = Outcome {
         broken: Vec::new(),
@@ -134,7 +140,15 @@ async fn run_plan(
             outcome.notes.push(ready);
             outcome.ready_after = Some(world.ready_after);
             let stage = Stage { plan, world, history: &history, stop: stop.clone(), outcome: &mut outcome };
+            let live = promise.map(|promise| {
+                let live =
+                    Live { workload, promise, history: history.clone(), time_limit: plan.time_limit() };
+                tokio::task::spawn_local(live.watch(stop_tx))
+            });
             workload.run(&plan.workload.options, stage).await?;
+            if let Some(live) = live {
+                live.abort();
+            }
         }
         Err(error) => outcome.broken.push(world_failure(&error)),
     }

@@ -94,6 +94,9 @@ pub trait Workload: Model {
     /// [`RunError`].
     async fn run(&self, options: &Options, stage: Stage<'_>) -> Result<(), RunError>;
 
+    /// Whether an anomaly of the first part of a history is one of the whole.
+    fn prefix_closed(&self) -> bool;
+
     /// Judges the history of a run.
     ///
     /// # Errors
@@ -211,6 +214,10 @@ impl<K: Kind> Workload for Erased<K> {
 
     async fn run(&self, options: &Options, stage: Stage<'_>) -> Result<(), RunError> {
         exercise(&Self::typed(options)?, stage).await
+    }
+
+    fn prefix_closed(&self) -> bool {
+        K::PREFIX_CLOSED
     }
 
     fn judge(&self, run: &RecordedRun<'_>) -> Result<Judged, JudgeError> {

@@ -38,6 +38,9 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Whether a client may go from node to node: it keeps no state between operations.
     const ROAMS: bool = false;
 
+    /// Whether an anomaly of the first part of a history, up to any moment, is one of the whole.
+    const PREFIX_CLOSED: bool = false;
+
     /// Whether every option is within its range, for so many processes at a time.
     ///
     /// # Errors

@@ -11,7 +11,10 @@ use crate::witness::assert_proves;
 use crate::{Test, TestIfAllowed};
 use duress_testing::{Missing, Need};
 
-pub const TESTS: &[Test] = &[("a_run_leaves_a_true_record", a_run_leaves_a_true_record)];
+pub const TESTS: &[Test] = &[
+    ("a_run_leaves_a_true_record", a_run_leaves_a_true_record),
+    ("a_run_can_end_with_its_first_anomaly", a_run_can_end_with_its_first_anomaly),
+];
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("etcd_keeps_its_promise", etcd_keeps_its_promise),
     ("etcd_keeps_its_promise_about_transactions", etcd_keeps_its_promise_about_transactions),
@@ -46,6 +49,18 @@ fn a_run_leaves_a_true_record() {
     let again = stage.run(&format!("check {}", record.path().display()), PATIENCE).exits(0);
     assert!(again.stdout.starts_with("VALID: "), "{again}");
     one_older_answer_is_found(&stage, &history);
+}
+
+fn a_run_can_end_with_its_first_anomaly() {
+    let stage = Stage::set();
+    let line = "run store --mode primary -o read=any --promise linearizable --faults partition --nodes 3 --time-limit 100s \
+                --stop-at-first-anomaly";
+    let run = stage.run(line, PATIENCE).exits(1);
+    stage.assert_vanished();
+    assert!(run.stderr.contains("; ending the run"), "{run}");
+    assert!(run.stdout.contains("the run was ended early"), "{run}");
+    let refused = stage.run("run broker --stop-at-first-anomaly", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("the workload log"), "{refused}");
 }
 
 /// Edits one read of a real history, and compares the check's result with the edit.

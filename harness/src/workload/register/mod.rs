@@ -37,6 +37,7 @@ Checked: does each key keep what the system promises: is it linearizable, or are
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;
+    const PREFIX_CLOSED: bool = true;
 
     fn validate(&self, _: usize) -> Result<(), RangeError> {
         Self::validate(self)
