@@ -21,6 +21,8 @@ use crate::workload::Workload;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// A pause is at least so many times as long as the look before it, which bounds the share of the processors.
 const PAUSE_PER_LOOK: u32 = 3;
+/// Longer than the record can grow during a look.
+const FAR: Duration = Duration::from_secs(3600);
 /// The longest look; what it has not decided is left to a later one.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
@@ -48,8 +50,9 @@ impl Live {
             }
             let began = Instant::now();
             let (workload, promise, history) = (self.workload, self.promise, self.history.clone());
+            // No read is a final one: clients go on.
+            let clients_until = start.elapsed() + FAR;
             let look = spawn_blocking(move || {
-                let clients_until = start.elapsed();
                 workload.judge(&RecordedRun { history: &history, promise, clients_until, limit: LOOK_MAX })
             });
             match look.await {
