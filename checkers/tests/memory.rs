@@ -71,8 +71,10 @@ fn the_limit_of_memory_is_kept() {
         let (object, value) = operation.split_once(':').expect("object and value");
         (object.to_owned(), value.to_owned())
     };
+    // Each value goes in twice: otherwise no search would be needed.
+    let twice = |operation: &str| split(operation).1.parse::<u64>().expect("a number") / 2;
     let queue: Vec<Operation<TotalQueue>> =
-        words::operations(&at_once(24, 1), |operation, _| ("enqueue", split(operation).1));
+        words::operations(&at_once(24, 1), |operation, _| ("enqueue", twice(operation).to_string()));
     takes_no_more("queue", |budget, interrupt| check_queue(&queue, Order::Fifo, budget, interrupt));
     // Strings are decided at the same time, and share the memory.
     let strings: Vec<Operation<KvAppend>> = words::operations(&at_once(24, 8), |operation, _| {

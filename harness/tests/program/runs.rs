@@ -223,7 +223,7 @@ fn figures_are_the_historys(verdict: &Value, report: &str, history: &[Value]) {
 
 /// Runs etcd with these arguments, and expects that it keeps its promise.
 fn run_etcd(stage: &Stage, arguments: &str) -> Result<(), Missing> {
-    let line = format!("run etcd --nodes 3 --time-limit 4 --seed 11 --interval 1s {arguments}");
+    let line = format!("run etcd --nodes 3 --time-limit 8 --seed 11 --interval 1s {arguments}");
     let run = stage.run(&line, PATIENCE);
     if run.code() == 3 && run.stderr.contains("etcd cannot be started") {
         return Err(Missing::new(Need::Etcd, run.stderr));
