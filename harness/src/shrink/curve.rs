@@ -59,12 +59,15 @@ pub fn redrawn<E>(
 
 #[cfg(test)]
 mod tests {
+    use duress_history::NodeId;
+    use duress_nemesis::Fault;
+    use duress_nemesis::selector::Targets;
+
     use super::*;
     use crate::record::example::plan;
 
     fn with(starts: &[u64]) -> Plan {
         let mut plan = plan();
-        let fault = plan.schedule.first().expect("the example has a fault").clone();
         plan.time_limit_ms = 60_000;
         plan.schedule = (1..)
             .zip(starts)
@@ -72,7 +75,8 @@ mod tests {
                 id,
                 start_ms: *start_ms,
                 stop_ms: start_ms + 900,
-                ..fault.clone()
+                on: None,
+                fault: Fault::Kill { targets: Targets::Nodes(vec![NodeId::new("n1")]) },
             })
             .collect();
         plan
