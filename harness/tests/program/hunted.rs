@@ -39,7 +39,7 @@ fn a_defect_is_found_and_made_small() {
     let run = report.strip_suffix("/report.html").expect("the report of a run");
     let before = json(&stage, &format!("{run}/plan.json"));
 
-    let shrunk = stage.run(&format!("shrink {run} --budget 90s"), PATIENCE).exits(1);
+    let shrunk = stage.run(&format!("shrink {run} --budget 60s"), PATIENCE).exits(1);
     stage.assert_vanished();
     assert!(shrunk.stdout.starts_with("SHRUNK from "), "{shrunk}");
     let after = json(&stage, &format!("{run}/shrunk/plan.json"));
