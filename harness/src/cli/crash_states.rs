@@ -1,4 +1,4 @@
-//! `duress crash-states`: a node is started on each state of its disk that a crash may leave.
+//! `duress crash-states`: a node is started on the states of its disk that a crash may leave.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -60,7 +60,7 @@ enum Command {
     Schema,
     /// Run a saved plan again: the same schedule and the same generated operations
     Replay(run::ReplayArgs),
-    /// Start a node on each state of its disk that a crash may leave, and check that it has what it acknowledged
+    /// Start a node on the states of its disk that a crash may leave, one by one, and check that it has what it acknowledged
     CrashStates(crash_states::CrashStatesArgs),
     /// Write the report of a run that is over: one page that opens offline
     Report(report::ReportArgs),

@@ -90,7 +90,7 @@ fn failing_plan(folder: &Path) -> Result<Plan, Failure> {
 }
 
 /// Measures from when on the run in `folder` was likely to fail, at up to `points` moments with `runs` runs each. Saves
-/// the curve beside the run, for its report, and prints it.
+/// the curve beside the run, for its report, and prints it. A moment without any run that counts makes it unknown.
 fn curve(folder: &Path, points: u16, runs: u16, shrinking: &Shrinking) -> Result<Exit, Failure> {
     let plan = failing_plan(folder)?;
     if plan.schedule.is_empty() {
@@ -137,22 +137,36 @@ fn curve(folder: &Path, points: u16, runs: u16, shrinking: &Shrinking) -> Result
         if let Some(newest) = replays.newest.take() {
             fs::remove_dir_all(newest.home).map_err(Failure::internal)?;
         }
-        Ok((done, replays.broken))
+        Ok((done, replays.broken, replays.unknown))
     });
-    let (done, broken) = runtime.block_on(work).map_err(Failure::internal)??;
-    curve.save(folder).map_err(Failure::internal)?;
-    let broken = match broken {
-        0 => String::new(),
-        broken => format!("{broken} runs proved nothing.\n"),
-    };
+    let (done, broken, unknown) = runtime.block_on(work).map_err(Failure::internal)??;
     let complete = done == all;
-    let unfinished = if complete { "" } else { "The budget ran out, or the measurement was interrupted.\n" };
-    print(format!(
-        "How often runs fail that keep the faults up to a moment, and draw the later ones anew:\n\n{curve}\n{broken}{unfinished}\
-         drawn in the report by: duress report {}\n",
-        folder.display()
-    ))?;
-    Ok(if complete { Exit::Valid } else { Exit::NotRun })
+    let mut text = String::new();
+    if curve.points.iter().any(|point| point.rate.of > 0) {
+        curve.save(folder).map_err(Failure::internal)?;
+        text = format!(
+            "How often runs fail that keep the faults up to a moment, and draw the later ones anew:\n\n{curve}\n\
+             drawn in the report by: duress report {}\n",
+            folder.display()
+        );
+    }
+    if broken > 0 {
+        text.push_str(&format!("{broken} runs proved nothing\n"));
+    }
+    if unknown > 0 {
+        text.push_str(&format!("{unknown} runs found nothing, but did not decide everything\n"));
+    }
+    if !complete {
+        text.push_str("NOT MEASURED to the end: the budget ran out, or the measurement was interrupted\n");
+    }
+    print(text)?;
+    Ok(if !complete {
+        Exit::NotRun
+    } else if curve.points.iter().any(|point| point.rate.of == 0) {
+        Exit::Unknown
+    } else {
+        Exit::Valid
+    })
 }
 
 /// Replays of plans of `system`'s, kept in `out`.
@@ -175,6 +189,7 @@ fn replays<'a>(
         newest: None,
         runs: 0,
         broken: 0,
+        unknown: 0,
     })
 }
 
@@ -285,12 +300,19 @@ pub(super) fn replay_times(path: &Path, times: u32, out: PathBuf) -> Result<Exit
         });
         let counted = counted.await.map_err(Failure::internal)?.rate;
         let mut text = format!("failed in {}\n", counted.words());
-        if counted.found == 0 && counted.of > 0 {
+        let quiet = counted.of - counted.found - replays.unknown;
+        if counted.found == 0 && quiet > 0 {
             let part = earlier.map_or(0.1, Proportion::rate);
-            let chance = (1.0 - part).powf(f64::from(counted.of)) * 100.0;
+            let chance = (1.0 - part).powf(f64::from(quiet)) * 100.0;
             let before = earlier.map_or_else(|| "1 in 10".to_owned(), Proportion::words);
             text.push_str(&format!(
-                "did it still fail in {before}, so many quiet runs in a row would have a chance of {chance:.2} %\n"
+                "did it still fail in {before}, {quiet} quiet runs in a row would have a chance of {chance:.2} %\n"
+            ));
+        }
+        if replays.unknown > 0 {
+            text.push_str(&format!(
+                "{} runs found nothing, but did not decide everything\n",
+                replays.unknown
             ));
         }
         if replays.broken > 0 {
@@ -303,6 +325,7 @@ pub(super) fn replay_times(path: &Path, times: u32, out: PathBuf) -> Result<Exit
         Ok(match counted {
             Proportion { of: 0, .. } => Exit::Broken,
             Proportion { found: 0, of } if of < times => Exit::NotRun,
+            Proportion { found: 0, .. } if quiet == 0 => Exit::Unknown,
             Proportion { found: 0, .. } => Exit::Valid,
             _ => Exit::Anomaly,
         })

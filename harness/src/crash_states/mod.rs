@@ -1,5 +1,5 @@
-//! Crash states: the operations of a node on its disk are recorded, every state of the disk that a crash may leave is
-//! built, and the node is started on it. It must come up, and have the writes that it acknowledged.
+//! Crash states: the operations of a node on its disk are recorded, states of the disk that a crash may leave are listed
+//! and built, and the node is started on each. It must come up, and have the writes that it acknowledged.
 //!
 //! There is one node and a few clients, each of which writes one value after the other. For each state it is therefore
 //! known which writes of each client were acknowledged, and which was the last one begun. Each key, which one client

@@ -51,6 +51,8 @@ pub struct Replays<'a> {
     pub runs: u32,
     /// Inconclusive runs; they do not count.
     pub broken: u32,
+    /// Runs that found nothing, and left something undecided; they count as runs that did not fail.
+    pub unknown: u32,
 }
 
 impl Replays<'_> {
@@ -79,7 +81,7 @@ impl Replays<'_> {
     ///
     /// # Errors
     /// When a run cannot be started, or its folder cannot be made or removed.
-    pub async fn each<'p, M: Clone>(
+    pub async fn each<'p, M>(
         &mut self,
         plans: impl Iterator<Item = (M, Cow<'p, Plan>)>,
         mut ended: impl FnMut(M, Option<bool>) -> bool,
@@ -137,7 +139,11 @@ impl Replays<'_> {
                     unneeded = before.map(|before| before.home);
                     Some(true)
                 }
-                Finding::Valid | Finding::Unknown { .. } => Some(false),
+                Finding::Valid => Some(false),
+                Finding::Unknown { .. } => {
+                    self.unknown += 1;
+                    Some(false)
+                }
                 Finding::Broken { .. } | Finding::Error { .. } => {
                     self.broken += 1;
                     None

@@ -1,4 +1,4 @@
-//! Crash states: a node is started on every state of its disk that a crash may leave.
+//! Crash states: a node is started on the states of its disk that a crash may leave.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ use crate::stage::Stage;
 pub const TESTS: &[Test] = &[
     ("a_defect_is_found_and_made_small", a_defect_is_found_and_made_small),
     ("a_quiet_hunt_goes_on_where_it_was", a_quiet_hunt_goes_on_where_it_was),
+    ("an_undecided_replay_excludes_nothing", an_undecided_replay_excludes_nothing),
 ];
 
 pub const TESTS_WITHOUT_CLUSTERS: &[Test] = &[
@@ -76,6 +77,22 @@ fn a_quiet_hunt_goes_on_where_it_was() {
     assert!(again.stderr.contains("1 runs are done already"), "{again}");
     assert!(!again.stderr.contains("\n1: ") && again.stderr.contains("\n2: quiet"), "{again}");
     assert!(again.stdout.contains("2 runs, "), "{again}");
+    stage.assert_vanished();
+}
+
+fn an_undecided_replay_excludes_nothing() {
+    let stage = Stage::set();
+    let run = "run store --mode raft --nodes 3 --time-limit 5 --seed 1 --dry-run";
+    let replayed = |faults: &str, code: i32| {
+        let plan = stage.run(&format!("{run} {faults}"), PATIENCE).exits(0).stdout;
+        stage.write("plan.json", plan);
+        stage.run("replay plan.json --times 1", PATIENCE).exits(code).stdout
+    };
+    // No node answers for as long as there is no leader.
+    let undecided = replayed("--faults kill:leader --floor 100", 2);
+    assert!(undecided.contains("did not decide everything") && !undecided.contains("chance"), "{undecided}");
+    let quiet = replayed("--faults packet:delay=20ms", 0);
+    assert!(quiet.contains("1 quiet runs in a row would have a chance of 90.00 %"), "{quiet}");
     stage.assert_vanished();
 }
 

@@ -244,3 +244,17 @@ fn links_of_clients_can_be_named_and_clients_have_nothing_else() {
     let error = expanded("kill:c1", 1, |_| {}).expect_err("no node");
     assert!(error.to_string().contains("c1"), "{error}");
 }
+
+#[test]
+fn faults_of_a_story_still_wait_for_each_other_in_a_later_schedule() {
+    let schedule = expanded("story", 3, |_| {}).unwrap();
+    let awaited = |fault: &ScheduledFault| match fault.on.as_ref().map(|trigger| &trigger.event) {
+        Some(Event::Start { fault, .. } | Event::Heal { fault, .. }) => *fault,
+        _ => None,
+    };
+    assert!(schedule.iter().any(|fault| awaited(fault).is_some()), "some wait for another");
+    for fault in schedule {
+        let later = fault.clone().numbered_after(40);
+        assert_eq!((later.id, awaited(&later)), (fault.id + 40, awaited(&fault).map(|awaited| awaited + 40)));
+    }
+}
