@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
+use duress_history::ReadError;
 
 use super::check::model_parser;
 use crate::cli::exit::{Exit, Failure};
@@ -20,7 +21,7 @@ pub struct ExportArgs {
     /// The form to write
     #[arg(long, value_enum)]
     format: Format,
-    /// The model of its operations [default: the workload of the run; else register]
+    /// The model of its operations [default: the workload of the run; else register, or list-append for elle]
     #[arg(long, value_parser = model_parser())]
     model: Option<String>,
     /// The file to write [default: standard output]
@@ -35,12 +36,13 @@ pub fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     } else {
         None
     };
-    let name = args.model.as_deref().or(of_run.as_deref()).unwrap_or("register");
+    let usual = if args.format == Format::Elle { "list-append" } else { "register" };
+    let name = args.model.as_deref().or(of_run.as_deref()).unwrap_or(usual);
     let model = Workloads::known().model(name).map_err(Failure::usage)?;
     let bytes = model.export(&Recording::at(&args.history), args.format).map_err(|error| {
-        let is_read = matches!(&error, ExportError::Read(_));
+        let other_model = matches!(&error, ExportError::Read(ReadError::Payload { .. }));
         let failure = Failure::usage(anyhow::Error::new(error).context(args.history.display().to_string()));
-        if is_read { failure.hint("name the model of the history with --model") } else { failure }
+        if other_model { failure.hint("name the model of the history with --model") } else { failure }
     })?;
     match &args.output {
         Some(path) => {
