@@ -107,6 +107,7 @@ impl<'a> Versions<'a> {
                 this.versions.push(Version { writer: Some(*place), readers: Vec::new() });
             }
         }
+        take_part(facts, places, &writes);
         let mut at = 0;
         while at < places.len() {
             let op = places[at].op;
@@ -120,7 +121,7 @@ impl<'a> Versions<'a> {
                         touch.left = numbers.get(&(op, place.micro)).copied().or(touch.left);
                         continue;
                     }
-                    Act::Read(Some(Held(held))) if facts.fate(op) == Fate::Committed => held.as_ref(),
+                    Act::Read(Some(Held(held))) if facts.takes_part(op) => held.as_ref(),
                     Act::Read(_) => continue,
                 };
                 if held.is_none() && assumed.nil_reads == NilReads::Unknown {
@@ -138,7 +139,6 @@ impl<'a> Versions<'a> {
                             findings.push(finding.about(value));
                             continue;
                         }
-                        facts.seen(writer.op);
                         this.reads.push((*place, *writer));
                         if !is_left {
                             let finding = Finding::new(AnomalyKind::G1b, key, *place).and(*writer);
@@ -384,6 +384,24 @@ impl<'a> Versions<'a> {
         let updating =
             readers.clone().filter(|op| updates.contains(op)).map(|op| (*op, Dependency::Inferred));
         readers.map(|op| (*op, Dependency::ReadWrite)).chain(updating).collect()
+    }
+}
+
+/// Records the transactions of unknown outcome whose writes were read: they took effect.
+///
+/// A compare-and-set among them had read what it was to replace: its request has the answer that other reads lack.
+fn take_part(facts: &Facts<'_, Held>, places: &[Place], writes: &FxHashMap<&Scalar, (Place, bool, bool)>) {
+    let mut reads: Vec<Place> =
+        places.iter().filter(|place| facts.fate(place.op) == Fate::Committed).copied().collect();
+    while let Some(read) = reads.pop() {
+        if let Act::Read(Some(Held(Some(value)))) = facts.act(read)
+            && let Some((writer, _, false)) = writes.get(value)
+            && !facts.takes_part(writer.op)
+        {
+            facts.seen(writer.op);
+            let first = places.partition_point(|place| place.op < writer.op);
+            reads.extend(places[first..].iter().take_while(|place| place.op == writer.op));
+        }
     }
 }
 

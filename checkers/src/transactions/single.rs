@@ -6,9 +6,13 @@
 //! next, and all processes see the versions of a register in one order, which respects that (CCv in Bouajjani and others,
 //! "On Verifying Causal Consistency", POPL 2017). Causal memory, where processes may see two concurrent versions in
 //! different orders, is weaker.
+//!
+//! A compare-and-set reads the value that it replaces, also one of unknown outcome that took effect. One that failed is a read
+//! if its error says what it saw.
 
 use std::sync::atomic::AtomicBool;
 
+use duress_history::pairs::Completion;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::txn::{Act, Held, Micro, RwRegister, Txn};
 use duress_history::{Assumed, ConsistencyModel, Operation};
@@ -26,11 +30,22 @@ pub fn check_registers_by_model(
     interrupt: &AtomicBool,
 ) -> CheckReport {
     let transactions: Vec<Operation<RwRegister>> =
-        operations.iter().cloned().map(|operation| operation.map(transaction)).collect();
+        operations.iter().map(|operation| observing(operation.clone()).map(transaction)).collect();
     check_rw_register(&transactions, promise, assumed, interrupt)
 }
 
-/// A compare-and-set reads the value that it replaces.
+/// Returns a failed compare-and-set that saw a value as a read of it, and any other operation as it is.
+fn observing(mut operation: Operation<Register>) -> Operation<Register> {
+    if let (RegisterOp::Cas { .. }, Completion::Fail { index, time, error: Some(error) }) =
+        (&operation.action.op, &operation.completion)
+        && let Some(saw) = &error.saw
+    {
+        let answer = Register { op: RegisterOp::Read(saw.clone()), ..operation.action.clone() };
+        operation.completion = Completion::Ok { index: *index, time: *time, answer };
+    }
+    operation
+}
+
 fn transaction(Register { key, op }: Register) -> RwRegister {
     let micro = |act| Micro { key: key.clone(), act };
     let micros = match op {
