@@ -234,7 +234,7 @@ fn agrees_on_all_small_histories(order: Order) {
     ];
     let mut histories = 0;
     let mut check = |operations: &[Operation<TotalQueue>]| {
-        // Where the elements have no order, that with 1 and 2 exchanged is the same history.
+        // Only a priority queue tells 1 from 2: for other orders, a history with the two exchanged is the same.
         if order == Order::Least || first_value(operations) != Some(2) {
             histories += 1;
             agrees(order, operations);
@@ -284,19 +284,27 @@ fn enqueues_at_once(count: usize) -> Vec<Operation<TotalQueue>> {
 
 #[test]
 fn what_was_not_decided_is_unknown() {
-    let of = |operations: &[Operation<TotalQueue>], budget: Budget, interrupted: bool| match check_queue(
-        operations,
-        Order::Fifo,
-        &budget,
-        &AtomicBool::new(interrupted),
-    )
-    .verdict
-    {
-        Verdict::Unknown(mut reasons) if reasons.len() == 1 => reasons.remove(0),
-        verdict => panic!("{verdict:?}"),
+    let in_order =
+        |order, operations: &[Operation<TotalQueue>], budget: Budget, interrupted: bool| match check_queue(
+            operations,
+            order,
+            &budget,
+            &AtomicBool::new(interrupted),
+        )
+        .verdict
+        {
+            Verdict::Unknown(mut reasons) if reasons.len() == 1 => reasons.remove(0),
+            verdict => panic!("{verdict:?}"),
+        };
+    let of = |operations: &[Operation<TotalQueue>], budget, interrupted| {
+        in_order(Order::Fifo, operations, budget, interrupted)
     };
     let (all, many) = (Budget::default(), with_a_repeated_value(&enqueues_at_once(10)));
-    assert!(matches!(of(&many, all, true), Reason::Interrupted { .. }));
+    for order in ORDERS {
+        let reason = in_order(order, &enqueues_at_once(10), all, true);
+        let Reason::Interrupted { explored, .. } = reason else { panic!("{order:?}: {reason:?}") };
+        assert_eq!(explored > 0, order == Order::Least, "{order:?}: only the search explores");
+    }
     assert!(matches!(of(&many, Budget { memory_bytes_max: 1 << 20, ..all }, false), Reason::Memory { .. }));
     let reason = of(&many, Budget { configurations_max: 100, ..all }, false);
     assert!(matches!(reason, Reason::Configurations { explored: 101, .. }), "{reason:?}");

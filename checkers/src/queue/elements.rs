@@ -1,5 +1,7 @@
 //! The elements of a queue into which each went at most once, and the operations that put them in and took them out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use duress_history::total_queue::TotalQueue;
 use duress_history::{Completion, Operation, Scalar};
 use rustc_hash::FxHashMap;
@@ -71,20 +73,35 @@ pub(super) struct Elements {
     pub(super) observed: u64,
 }
 
-/// Why a history has no [`Elements`].
+/// Why a queue was not found to be right in near-linear time.
+#[derive(Debug)]
 pub(super) enum Refused {
-    /// A value went in, or may have gone in, more than once.
-    Repeated,
-    /// An element came out without having gone in, or twice: wrong in any order.
+    /// It is not.
     Violated(Violation),
+    /// That needs a search.
+    Undecided,
+    /// The check has to end.
+    Interrupted,
+}
+
+impl From<Violation> for Refused {
+    fn from(violation: Violation) -> Self {
+        Self::Violated(violation)
+    }
+}
+
+/// Refuses to go on if `interrupt` is set.
+pub(super) fn go_on(interrupt: &AtomicBool) -> Result<(), Refused> {
+    if interrupt.load(Ordering::Relaxed) { Err(Refused::Interrupted) } else { Ok(()) }
 }
 
 impl Elements {
     /// Reads `operations`, which are in order of invocation. Time O(operations).
     ///
     /// # Errors
-    /// [`Refused`].
-    pub(super) fn of(operations: &[Operation<TotalQueue>]) -> Result<Self, Refused> {
+    /// [`Refused`]: undecided if a value went in, or may have gone in, more than once; violated if an element came out without
+    /// having gone in, or twice, which is wrong in any order.
+    pub(super) fn of(operations: &[Operation<TotalQueue>], interrupt: &AtomicBool) -> Result<Self, Refused> {
         let mut elements = Self::default();
         // Copies of the values: looking one up then touches the table alone.
         let mut by_value: FxHashMap<Scalar, u32> =
@@ -94,11 +111,12 @@ impl Elements {
         let mut early: Vec<(&Scalar, Span)> = Vec::new();
         let mut wrong: Option<Violation> = None;
         for (op, operation) in operations.iter().enumerate() {
+            go_on(interrupt)?;
             let Some(span) = span(op, operation) else { continue };
             let given = match (&operation.action, &operation.completion) {
                 (TotalQueue::Enqueue(value), _) => {
                     if by_value.insert(value.clone(), elements.all.len() as u32).is_some() {
-                        return Err(Refused::Repeated);
+                        return Err(Refused::Undecided);
                     }
                     elements.all.push(Element { enqueue: span, dequeue: None });
                     continue;
@@ -138,7 +156,7 @@ impl Elements {
             wrong = wrong.or(violation);
         }
         if let Some(violation) = wrong {
-            return Err(Refused::Violated(violation));
+            return Err(violation.into());
         }
         elements.all.retain(|element| element.dequeue.is_some() || element.enqueue.complete != OPEN);
         let left = elements.all.iter().filter(|element| element.dequeue.is_none()).count();

@@ -9,18 +9,18 @@
 //! it is possible at all. Elements that went in before such an element have the same deadline or an earlier one, so
 //! taking these out suffices.
 
-use super::elements::{Element, Elements, OPEN};
+use std::sync::atomic::AtomicBool;
+
+use super::elements::{Element, Elements, OPEN, Refused, go_on};
 use super::inside::empty_moments;
 use super::violation::Violation;
 
-/// Decides whether the queue is right: whether it is linearizable; `None` if that was not decided.
-///
-/// It is not decided for some histories with dequeues of unknown outcome and ones that found nothing. Time O(n log n).
+/// Decides whether the queue is right: whether it is linearizable. Time O(n log n).
 ///
 /// # Errors
-/// A violation.
-pub(super) fn decide(elements: &Elements) -> Result<Option<()>, Violation> {
-    let mut moments = empty_moments(elements)?;
+/// [`Refused`]: some histories with dequeues of unknown outcome and ones that found nothing are undecided.
+pub(super) fn decide(elements: &Elements, interrupt: &AtomicBool) -> Result<(), Refused> {
+    let mut moments = empty_moments(elements, interrupt)?;
     let mut by_end: Vec<(u64, usize)> =
         elements.all.iter().enumerate().map(|(at, element)| (element.inside_from(), at)).collect();
     by_end.sort_unstable();
@@ -29,6 +29,7 @@ pub(super) fn decide(elements: &Elements) -> Result<Option<()>, Violation> {
     let mut overtaker: Option<Element> = None;
     let mut left: Vec<(u64, Element, Option<Element>)> = Vec::new();
     for (end, at) in by_end.iter().rev() {
+        go_on(interrupt)?;
         while let Some(other) = later.next_if(|other| other.enqueue.invoke > *end) {
             overtaker = overtaker.filter(|before| before.out_by() <= other.out_by()).or(Some(*other));
         }
@@ -36,7 +37,7 @@ pub(super) fn decide(elements: &Elements) -> Result<Option<()>, Violation> {
         let deadline = overtaker.map_or(OPEN, |other| other.out_by());
         match (element.dequeue, overtaker) {
             (Some(dequeue), Some(other)) if deadline < dequeue.invoke => {
-                return Err(Violation::Overtaken { pairs: vec![(element, other)], open: Vec::new() });
+                return Err(Violation::Overtaken { pairs: vec![(element, other)], open: Vec::new() }.into());
             }
             (None, _) => left.push((deadline, element, overtaker)),
             (Some(_), _) => {}
@@ -48,10 +49,10 @@ pub(super) fn decide(elements: &Elements) -> Result<Option<()>, Violation> {
         let pairs =
             left[..=at].iter().filter_map(|(_, element, other)| Some((*element, (*other)?))).collect();
         let open = elements.open[..at].iter().map(|open| open.op).collect();
-        return Err(Violation::Overtaken { pairs, open });
+        return Err(Violation::Overtaken { pairs, open }.into());
     }
     if left.is_empty() || moments.is_empty() {
-        return Ok(Some(()));
+        return Ok(());
     }
     // If the queue was empty at these moments, the elements that had gone in before the next one were out by then. Other
     // moments might do if these do not.
@@ -65,5 +66,5 @@ pub(super) fn decide(elements: &Elements) -> Result<Option<()>, Violation> {
         .collect();
     deadlines.sort_unstable();
     let in_time = |(at, deadline): (usize, &u64)| begun(at) <= *deadline;
-    Ok(deadlines.iter().enumerate().all(in_time).then_some(()))
+    if deadlines.iter().enumerate().all(in_time) { Ok(()) } else { Err(Refused::Undecided) }
 }

@@ -10,7 +10,9 @@
 //!
 //! A moment is given as an index: it follows the invocations that have this index, or a lower one, and precedes its completions.
 
-use super::elements::{Element, Elements, OPEN, Span};
+use std::sync::atomic::AtomicBool;
+
+use super::elements::{Element, Elements, OPEN, Refused, Span, go_on};
 use super::violation::Violation;
 
 /// A time at which an element is certainly inside.
@@ -28,8 +30,8 @@ struct Stay {
 /// Time O(n log n).
 ///
 /// # Errors
-/// The first of them without such a moment.
-pub(super) fn empty_moments(elements: &Elements) -> Result<Vec<u64>, Violation> {
+/// [`Refused`]: violated by the first of them without such a moment.
+pub(super) fn empty_moments(elements: &Elements, interrupt: &AtomicBool) -> Result<Vec<u64>, Refused> {
     if elements.empty.is_empty() {
         return Ok(Vec::new());
     }
@@ -37,16 +39,18 @@ pub(super) fn empty_moments(elements: &Elements) -> Result<Vec<u64>, Violation> 
     // Those that overlap, together: they leave no moment between them.
     let mut covered: Vec<(u64, u64)> = Vec::new();
     for stay in &stays {
+        go_on(interrupt)?;
         match covered.last_mut().filter(|(_, to)| stay.from < *to) {
             Some((_, to)) => *to = (*to).max(stay.to),
             None => covered.push((stay.from, stay.to)),
         }
     }
     let moment = |empty: &Span| {
+        go_on(interrupt)?;
         let before = covered.partition_point(|(from, _)| *from < empty.invoke);
         let (_, to) = before.checked_sub(1).map_or((0, 0), |at| covered[at]);
         let moment = empty.invoke.max(to);
-        if moment > empty.complete { Err(not_empty(elements, &stays, *empty)) } else { Ok(moment) }
+        if moment > empty.complete { Err(not_empty(elements, &stays, *empty).into()) } else { Ok(moment) }
     };
     elements.empty.iter().map(moment).collect()
 }

@@ -32,11 +32,10 @@ use duress_history::{Completion, Operation, Scalar};
 
 use crate::linearizable::{Budget, Limits};
 use crate::sequential::{Algorithm, Answer, Asked, Decision, decide, report};
-use crate::verdict::CheckReport;
+use crate::verdict::{CheckReport, Reason};
 use crate::witness::Op;
 use elements::{Elements, Refused};
 use model::{Call, Effect, Kind};
-use violation::Violation;
 
 /// The element that comes out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,38 +72,45 @@ pub fn check_queue(
     budget: &Budget,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    let answer = unique(operations, order).unwrap_or_else(|| search(operations, order, budget, interrupt));
+    let mut answer = Answer { algorithm: Algorithm::NearLinear, ..Answer::default() };
+    match decided(operations, order, interrupt) {
+        Ok(observed) => answer.observed = observed,
+        Err(Refused::Violated(violation)) => answer.anomaly = Some(violation.anomaly(operations)),
+        Err(Refused::Undecided) => answer = search(operations, order, budget, interrupt),
+        Err(Refused::Interrupted) => {
+            answer.reason = Some(Reason::Interrupted { key: None, explored: 0, reached: None });
+        }
+    }
     let happened = |operation: &&Operation<TotalQueue>| matches!(operation.completion, Completion::Ok { .. });
-    let happened = operations.iter().filter(happened).count() as u64;
-    report(vec![Answer { happened, ..answer }], operations.len(), Asked::Yes)
+    answer.happened = operations.iter().filter(happened).count() as u64;
+    report(vec![answer], operations.len(), Asked::Yes)
 }
 
-/// Decides a queue in near-linear time; `None` if that is not possible.
-fn unique(operations: &[Operation<TotalQueue>], order: Order) -> Option<Answer> {
+/// Decides in near-linear time whether a queue is right; returns how many answers show its state.
+///
+/// # Errors
+/// [`Refused`].
+fn decided(
+    operations: &[Operation<TotalQueue>],
+    order: Order,
+    interrupt: &AtomicBool,
+) -> Result<u64, Refused> {
     if order == Order::Least {
-        return None;
+        return Err(Refused::Undecided);
     }
-    let (observed, violation) = match Elements::of(operations) {
-        Err(Refused::Repeated) => return None,
-        Err(Refused::Violated(violation)) => (0, Err(violation)),
-        Ok(elements) => (elements.observed, decided(&elements, order)?),
-    };
-    let anomaly = violation.err().map(|violation| violation.anomaly(operations));
-    Some(Answer { anomaly, observed, algorithm: Algorithm::NearLinear, ..Answer::default() })
-}
-
-/// Decides whether a queue is right from its `elements`; `None` if that is not possible.
-fn decided(elements: &Elements, order: Order) -> Option<Result<(), Violation>> {
-    match order {
-        Order::Fifo => fifo::decide(elements).transpose(),
-        Order::Any => Some(inside::empty_moments(elements).map(drop)),
-        Order::Least => None,
-        Order::Lifo => match inside::empty_moments(elements) {
-            Err(violation) => Some(Err(violation)),
-            Ok(_) if elements.open.is_empty() => Some(stack::decide(&elements.all)),
-            Ok(_) => None,
-        },
+    let elements = Elements::of(operations, interrupt)?;
+    if order == Order::Fifo {
+        fifo::decide(&elements, interrupt)?;
+    } else {
+        inside::empty_moments(&elements, interrupt)?;
     }
+    if order == Order::Lifo {
+        if !elements.open.is_empty() {
+            return Err(Refused::Undecided);
+        }
+        stack::decide(&elements.all, interrupt)?;
+    }
+    Ok(elements.observed)
 }
 
 /// Decides a queue by the search.
@@ -195,4 +201,39 @@ fn calls(operations: &[Operation<TotalQueue>], order: Order) -> (Vec<Call>, Vec<
         }
     }
     (calls, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use duress_history::{Process, Scalar};
+
+    use super::*;
+
+    #[test]
+    fn each_step_looks_at_the_interrupt() {
+        let answers = [
+            TotalQueue::Enqueue(Scalar::Int(1)),
+            TotalQueue::Dequeue(Some(Scalar::Int(1))),
+            TotalQueue::Dequeue(None),
+        ];
+        let operation = |(index, answer): (u64, &TotalQueue)| Operation {
+            process: Process(0),
+            node: None,
+            index: 2 * index,
+            time: 2 * index,
+            action: answer.clone(),
+            completion: Completion::Ok { index: 2 * index + 1, time: 2 * index + 1, answer: answer.clone() },
+        };
+        let operations: Vec<_> = (0..).zip(&answers).map(operation).collect();
+        let [go_on, stop] = [false, true].map(AtomicBool::new);
+        let elements = Elements::of(&operations, &go_on).expect("nothing is wrong with them");
+        let is_interrupted = |result: Result<(), Refused>| matches!(result, Err(Refused::Interrupted));
+        assert!(is_interrupted(Elements::of(&operations, &stop).map(drop)));
+        assert!(is_interrupted(fifo::decide(&elements, &stop)));
+        assert!(is_interrupted(inside::empty_moments(&elements, &stop).map(drop)));
+        assert!(is_interrupted(stack::decide(&elements.all, &stop)));
+        let elements = Elements { empty: Vec::new(), ..elements };
+        assert!(is_interrupted(fifo::decide(&elements, &stop)));
+        assert!(fifo::decide(&elements, &go_on).is_ok() && stack::decide(&elements.all, &go_on).is_ok());
+    }
 }

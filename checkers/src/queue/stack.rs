@@ -14,9 +14,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::AtomicBool;
 
 use super::cover::Cover;
-use super::elements::Element;
+use super::elements::{Element, Refused, go_on};
 use super::violation::Violation;
 
 /// Elements, by their place in the list of those that are certainly inside at some time, of a stretch at each moment of which
@@ -44,18 +45,20 @@ struct Stack {
 /// Decides whether a stack is right: whether it is linearizable. There are no pops of unknown outcome that took an element out.
 ///
 /// # Errors
-/// A violation.
-pub(super) fn decide(elements: &[Element]) -> Result<(), Violation> {
+/// [`Refused`], but never undecided.
+pub(super) fn decide(elements: &[Element], interrupt: &AtomicBool) -> Result<(), Refused> {
     let mut elements: Vec<Element> =
         elements.iter().filter(|element| element.inside_from() < element.inside_to()).copied().collect();
     elements.sort_by_key(Element::inside_from);
     let mut stack = Stack { gone: vec![false; elements.len()], cover: Cover::new(elements.len()), elements };
     for at in 0..stack.elements.len() {
+        go_on(interrupt)?;
         stack.cover.add(stack.covered(at), 1);
     }
     let all = stack.stretch(0, stack.elements.len());
     let mut stretches = stack.parts(all);
     while let Some(mut stretch) = stretches.pop() {
+        go_on(interrupt)?;
         while stretch.from < stretch.to && stack.gone[stretch.from] {
             stretch.from += 1;
         }
@@ -63,7 +66,7 @@ pub(super) fn decide(elements: &[Element]) -> Result<(), Violation> {
             continue;
         }
         let Some(bottom) = stack.bottom(&mut stretch) else {
-            return Err(Violation::NoBottom { inside: stack.chain(&stretch) });
+            return Err(Violation::NoBottom { inside: stack.chain(&stretch) }.into());
         };
         stack.gone[bottom] = true;
         stack.cover.add(stack.covered(bottom), -1);
