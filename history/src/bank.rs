@@ -12,7 +12,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::{OpType, Payload, PayloadError};
+use crate::event::{OpType, Payload, PayloadError, parse_json};
 use crate::scalar::Scalar;
 
 /// An operation on a bank.
@@ -84,15 +84,6 @@ impl<'de> Deserialize<'de> for Balances {
     }
 }
 
-fn parse_json<'a, T: Deserialize<'a>>(
-    f: &'static str,
-    value: Option<&'a RawValue>,
-    expected: &'static str,
-) -> Result<T, PayloadError> {
-    serde_json::from_str(value.map_or("null", RawValue::get))
-        .map_err(|source| PayloadError::shape(Bank::NAME, f, value, expected, source))
-}
-
 impl Payload for Bank {
     const NAME: &'static str = "bank";
 
@@ -114,12 +105,12 @@ impl Payload for Bank {
         match f {
             "transfer" => {
                 let expected = "{\"from\": account, \"to\": account, \"amount\": a whole number}";
-                Ok(Self::Transfer(parse_json("transfer", value, expected)?))
+                Ok(Self::Transfer(parse_json::<Bank, _>("transfer", value, expected)?))
             }
             "read" if op_type != OpType::Ok => Ok(Self::Read(None)),
             "read" => {
                 let expected = "{account: balance, …} or [balance, …], in whole numbers";
-                Ok(Self::Read(Some(parse_json("read", value, expected)?)))
+                Ok(Self::Read(Some(parse_json::<Bank, _>("read", value, expected)?)))
             }
             _ => {
                 let known = "transfer, read";

@@ -162,6 +162,14 @@ impl Fields<'_> {
     pub fn has_key(&self) -> bool {
         !is_null(self.key)
     }
+
+    /// Refuses a key of its own, for the vocabulary `model`, which has none.
+    pub(crate) fn refuse_key(&self, model: &'static str) -> Result<(), PayloadError> {
+        match self.key {
+            Some(key) if self.has_key() => Err(PayloadError::Key { model, found: shortened(key.get()) }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Whether the value is missing or null.
@@ -209,12 +217,8 @@ pub trait Payload: Clone + fmt::Debug + PartialEq {
         invoked: Option<&Self>,
     ) -> Result<Self, PayloadError> {
         let _ = invoked;
-        match fields.key {
-            Some(key) if fields.has_key() => {
-                Err(PayloadError::Key { model: Self::NAME, found: shortened(key.get()) })
-            }
-            _ => Self::parse(op_type, f, fields.value),
-        }
+        fields.refuse_key(Self::NAME)?;
+        Self::parse(op_type, f, fields.value)
     }
 
     /// Returns the name that this vocabulary has for an `f` of others.
@@ -300,4 +304,14 @@ impl PayloadError {
         let found = shortened(value.map_or("null", RawValue::get));
         Self::Shape { model, f, found, expected, source }
     }
+}
+
+/// Reads `value` of an event `f` of the vocabulary `A`; no value is the same as `null`.
+pub(crate) fn parse_json<'a, A: Payload, T: Deserialize<'a>>(
+    f: &'static str,
+    value: Option<&'a RawValue>,
+    expected: &'static str,
+) -> Result<T, PayloadError> {
+    serde_json::from_str(value.map_or("null", RawValue::get))
+        .map_err(|source| PayloadError::shape(A::NAME, f, value, expected, source))
 }

@@ -417,17 +417,8 @@ enum StartName {
     Position,
 }
 
-fn parse_json<'a, T: Deserialize<'a>>(
-    f: &'static str,
-    value: Option<&'a RawValue>,
-    expected: &'static str,
-) -> Result<T, PayloadError> {
-    serde_json::from_str(value.map_or("null", RawValue::get))
-        .map_err(|source| PayloadError::shape(Log::NAME, f, value, expected, source))
-}
-
 fn offsets(f: &'static str, value: Option<&RawValue>) -> Result<Option<Offsets>, PayloadError> {
-    let map: Option<ByKey<Offset>> = parse_json(f, value, "null or {key: offset, …}")?;
+    let map: Option<ByKey<Offset>> = parse_json::<Log, _>(f, value, "null or {key: offset, …}")?;
     Ok(map.map(|map| map.0))
 }
 
@@ -479,21 +470,21 @@ impl Payload for Log {
     fn parse(_: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
         const MICROS: &str = "[micro-operation, …], each [\"send\", key, value] or [\"poll\"], or its answer";
         match f {
-            "send" => Ok(Self::Send(parse_json("send", value, MICROS)?)),
-            "poll" => Ok(Self::Poll(parse_json("poll", value, MICROS)?)),
-            "txn" => Ok(Self::Txn(parse_json("txn", value, MICROS)?)),
+            "send" => Ok(Self::Send(parse_json::<Log, _>("send", value, MICROS)?)),
+            "poll" => Ok(Self::Poll(parse_json::<Log, _>("poll", value, MICROS)?)),
+            "txn" => Ok(Self::Txn(parse_json::<Log, _>("txn", value, MICROS)?)),
             "assign" => {
                 let expected = "[key, …] or {\"keys\": [key, …], \"from\": \"beginning\" or \"position\"}";
-                let (named, from) = match parse_json("assign", value, expected)? {
+                let (named, from) = match parse_json::<Log, _>("assign", value, expected)? {
                     Assignment::Continue(named) => (named, Start::Position),
                     Assignment::From { keys, from: StartName::Position } => (keys, Start::Position),
                     Assignment::From { keys, from: StartName::Beginning } => (keys, Start::Beginning),
                 };
                 Ok(Self::Assign { keys: keys(named), from })
             }
-            "subscribe" => Ok(Self::Subscribe(keys(parse_json("subscribe", value, "[topic, …]")?))),
+            "subscribe" => Ok(Self::Subscribe(keys(parse_json::<Log, _>("subscribe", value, "[topic, …]")?))),
             "seek" => {
-                let map: ByKey<Offset> = parse_json("seek", value, "{key: offset, …}")?;
+                let map: ByKey<Offset> = parse_json::<Log, _>("seek", value, "{key: offset, …}")?;
                 Ok(Self::Seek(map.0))
             }
             "commit" => Ok(Self::Commit(offsets("commit", value)?)),
@@ -522,9 +513,7 @@ impl Payload for Log {
         fields: Fields<'_>,
         invoked: Option<&Self>,
     ) -> Result<Self, PayloadError> {
-        if let (Some(key), true) = (fields.key, fields.has_key()) {
-            return Err(PayloadError::Key { model: Self::NAME, found: key.get().to_owned() });
-        }
+        fields.refuse_key(Self::NAME)?;
         match invoked {
             // The answer says no more than that it happened.
             Some(invoked @ (Self::Assign { .. } | Self::Subscribe(_) | Self::Seek(_)))

@@ -21,7 +21,7 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::{OpType, Payload, PayloadError};
+use crate::event::{OpType, Payload, PayloadError, parse_json};
 use crate::log::{ByKey, Key, Offset, Offsets, serialize_by_key};
 use crate::scalar::Scalar;
 
@@ -122,15 +122,6 @@ enum Write<Invoked, Answered> {
     Invoked(Invoked),
 }
 
-fn parse_json<'a, T: Deserialize<'a>>(
-    f: &'static str,
-    value: Option<&'a RawValue>,
-    expected: &'static str,
-) -> Result<T, PayloadError> {
-    serde_json::from_str(value.map_or("null", RawValue::get))
-        .map_err(|source| PayloadError::shape(Table::NAME, f, value, expected, source))
-}
-
 impl Payload for Table {
     const NAME: &'static str = "table";
 
@@ -172,26 +163,26 @@ impl Payload for Table {
         match f {
             "put" => {
                 let expected = "[key, value] or [key, value, [partition, offset]]";
-                Ok(match parse_json("put", value, expected)? {
+                Ok(match parse_json::<Table, _>("put", value, expected)? {
                     Write::Invoked((key, value)) => Self::Put { key, value, place: None },
                     Write::Answered((key, value, place)) => Self::Put { key, value, place: Some(place) },
                 })
             }
             "delete" => {
                 let expected = "[key] or [key, [partition, offset]]";
-                Ok(match parse_json("delete", value, expected)? {
+                Ok(match parse_json::<Table, _>("delete", value, expected)? {
                     Write::Invoked((key,)) => Self::Delete { key, place: None },
                     Write::Answered((key, place)) => Self::Delete { key, place: Some(place) },
                 })
             }
             "read-log" => {
                 let expected = "null or {partition: {\"next\": offset, \"records\": [[offset, key, value or null], …]}, …}";
-                let read: Option<ByKey<PartitionRead>> = parse_json("read-log", value, expected)?;
+                let read: Option<ByKey<PartitionRead>> = parse_json::<Table, _>("read-log", value, expected)?;
                 Ok(Self::ReadLog(read.map(|read| read.0)))
             }
             "end-offsets" => {
                 let offsets: Option<ByKey<Offset>> =
-                    parse_json("end-offsets", value, "null or {partition: offset, …}")?;
+                    parse_json::<Table, _>("end-offsets", value, "null or {partition: offset, …}")?;
                 Ok(Self::EndOffsets(offsets.map(|offsets| offsets.0)))
             }
             _ => Err(PayloadError::UnknownF {

@@ -23,15 +23,6 @@ pub enum TotalQueue {
     Drain(Option<Vec<Scalar>>),
 }
 
-fn parse_json<'a, T: serde::Deserialize<'a>>(
-    f: &'static str,
-    value: Option<&'a RawValue>,
-    expected: &'static str,
-) -> Result<T, PayloadError> {
-    serde_json::from_str(value.map_or("null", RawValue::get))
-        .map_err(|source| PayloadError::shape(TotalQueue::NAME, f, value, expected, source))
-}
-
 impl Payload for TotalQueue {
     const NAME: &'static str = "total-queue";
 
@@ -53,9 +44,9 @@ impl Payload for TotalQueue {
 
     fn parse(_: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
         match f {
-            "enqueue" => Ok(Self::Enqueue(parse_json("enqueue", value, "a value")?)),
-            "dequeue" => Ok(Self::Dequeue(parse_json("dequeue", value, "a value or null")?)),
-            "drain" => Ok(Self::Drain(parse_json("drain", value, "[value, …] or null")?)),
+            "enqueue" => Ok(Self::Enqueue(parse_json::<TotalQueue, _>("enqueue", value, "a value")?)),
+            "dequeue" => Ok(Self::Dequeue(parse_json::<TotalQueue, _>("dequeue", value, "a value or null")?)),
+            "drain" => Ok(Self::Drain(parse_json::<TotalQueue, _>("drain", value, "[value, …] or null")?)),
             _ => {
                 let known = "enqueue, dequeue, drain";
                 Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known })
@@ -77,9 +68,7 @@ impl Payload for TotalQueue {
         fields: Fields<'_>,
         invoked: Option<&Self>,
     ) -> Result<Self, PayloadError> {
-        if let (Some(key), true) = (fields.key, fields.has_key()) {
-            return Err(PayloadError::Key { model: Self::NAME, found: key.get().to_owned() });
-        }
+        fields.refuse_key(Self::NAME)?;
         match (op_type, f, invoked) {
             (OpType::Invoke, "dequeue", _) => Ok(Self::Dequeue(None)),
             (OpType::Invoke, "drain", _) => Ok(Self::Drain(None)),

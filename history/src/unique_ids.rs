@@ -7,7 +7,7 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::{OpType, Payload, PayloadError};
+use crate::event::{OpType, Payload, PayloadError, parse_json};
 use crate::scalar::{Scalar, Value};
 
 /// A request for an identifier; `None` without an answer.
@@ -33,8 +33,7 @@ impl Payload for UniqueIds {
         if op_type != OpType::Ok {
             return Ok(Self(None));
         }
-        let shape = |source| PayloadError::shape(Self::NAME, "generate", value, "an identifier", source);
-        let Value(id) = serde_json::from_str(value.map_or("null", RawValue::get)).map_err(shape)?;
+        let Value(id) = parse_json::<Self, _>("generate", value, "an identifier")?;
         Ok(Self(Some(id)))
     }
 
