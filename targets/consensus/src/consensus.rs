@@ -115,21 +115,22 @@ impl Consensus {
         tasks: &mut JoinSet<()>,
     ) -> Result<(Self, StateView<S>), StartError> {
         let view = StateView::default();
-        let consensus = Self::replicate(setup, Arc::new(view.clone()), tasks).await?;
+        let consensus = Self::replicate(setup, Arc::new(view.clone()), S::FORMAT, tasks).await?;
         Ok((consensus, view))
     }
 
-    /// As [`start`](Self::start), for any state.
+    /// As [`start`](Self::start), for any state of this format.
     fn replicate(
         setup: Setup,
         state: Arc<dyn Replicated>,
+        format: u32,
         tasks: &mut JoinSet<()>,
     ) -> BoxFuture<'_, Result<Self, StartError>> {
         Box::pin(async move {
             let config = config(&setup).validate().map_err(StartError::Config)?;
             let Setup { folder, hello, members, peers, syncing, keeping, snapshots, observer, .. } = setup;
             let owner = format!("{} of {}", hello.node, hello.cluster);
-            let (disk, (log, snapshot)) = Disk::open(&folder, &owner, syncing, |contents| {
+            let (disk, (log, snapshot)) = Disk::open(&folder, &owner, format, syncing, |contents| {
                 Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?))
             })?;
             let number_of =

@@ -21,6 +21,9 @@ pub const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 pub const DATA: TableDefinition<&[u8], &[u8]> = TableDefinition::new("data");
 
 const OWNER: &str = "owner";
+const FORMAT: &str = "format";
+/// The format of a folder that names none: the first programs did not write one.
+const FORMAT_UNSAID: u32 = 1;
 const CACHE_BYTES: usize = 16 << 20;
 
 /// A data folder that cannot be used, or can no longer be used.
@@ -78,12 +81,26 @@ pub enum DiskError {
     /// The folder belongs to another node or another cluster.
     #[error("the data folder {} belongs to \"{found}\", not to \"{expected}\"", path.display())]
     Owner {
-        /// The file.
+        /// The folder.
         path: PathBuf,
         /// Its owner.
         found: String,
         /// The owner that opened it.
         expected: String,
+    },
+    /// Another version of this program wrote the folder.
+    #[error(
+        "the data folder {} has format {found}, and this program reads format {expected}: start the node in an empty \
+         folder, or with the version that wrote this one",
+        path.display()
+    )]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format of this program.
+        expected: u32,
     },
     /// The database was closed.
     #[error("the database is closed")]
@@ -117,13 +134,15 @@ impl Disk {
     /// Opens the database in a data folder, making both if missing.
     ///
     /// `owner` is written into a new database and must match an old one's: a node that starts on the data of another
-    /// would vote twice. `load` reads the contents before anything can change them.
+    /// would vote twice. `format`, the number of its records' encoding, is written and compared likewise: records of
+    /// another encoding could be read as something else. `load` reads the contents before anything can change them.
     ///
     /// # Errors
-    /// The folder or the database cannot be used, or belongs to another owner; or what `load` returns.
+    /// The folder or the database cannot be used, belongs to another owner, or has another format; or what `load` returns.
     pub fn open<T>(
         folder: &Path,
         owner: &str,
+        format: u32,
         syncing: Syncing,
         load: impl FnOnce(&Contents<'_>) -> Result<T, DiskError>,
     ) -> Result<(Self, T), DiskError> {
@@ -131,11 +150,16 @@ impl Disk {
             .map_err(|cause| DiskError::Folder { path: folder.into(), cause: Arc::new(cause) })?;
         let path = folder.join("store.redb");
         if !path.exists() {
-            create(folder, &path, owner)?;
+            create(folder, &path, owner, format)?;
         }
         let database = open_database(&path)?;
-        check_owner(&database, &path, owner)?;
-        let loaded = load(&Contents { database: &database, path: &path })?;
+        let contents = Contents { database: &database, path: &path };
+        check_owner(&contents, folder, owner)?;
+        let found = contents.meta(FORMAT)?.unwrap_or(FORMAT_UNSAID);
+        if found != format {
+            return Err(DiskError::Format { path: folder.into(), found, expected: format });
+        }
+        let loaded = load(&contents)?;
         let (jobs, queue) = mpsc::channel();
         let durability = match syncing {
             Syncing::Durable => Durability::Immediate,
@@ -262,11 +286,11 @@ impl Contents<'_> {
     }
 }
 
-/// Makes a database with its tables and its owner.
+/// Makes a database with its tables, its owner and its format.
 ///
 /// It gets its name once it is complete: a node killed while redb lays out a new file would otherwise leave one that
 /// can no longer be opened.
-fn create(folder: &Path, path: &Path, owner: &str) -> Result<(), DiskError> {
+fn create(folder: &Path, path: &Path, owner: &str, format: u32) -> Result<(), DiskError> {
     let unfinished = folder.join("store.redb.new");
     let failed = |cause| DiskError::Folder { path: folder.into(), cause: Arc::new(cause) };
     match std::fs::remove_file(&unfinished) {
@@ -278,7 +302,10 @@ fn create(folder: &Path, path: &Path, owner: &str) -> Result<(), DiskError> {
         let transaction = database.begin_write()?;
         transaction.open_table(LOG)?;
         transaction.open_table(DATA)?;
-        transaction.open_table(META)?.insert(OWNER, owner.as_bytes())?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(OWNER, owner.as_bytes())?;
+        meta.insert(FORMAT, &postcard::to_stdvec(&format).expect("an integer can be encoded")[..])?;
+        drop(meta);
         transaction.commit()?;
         Ok(())
     };
@@ -296,18 +323,18 @@ fn open_database(path: &Path) -> Result<Database, DiskError> {
         .map_err(|cause| DiskError::Open { path: path.into(), cause: Arc::new(cause.into()) })
 }
 
-fn check_owner(database: &Database, path: &Path, owner: &str) -> Result<(), DiskError> {
-    let read = || -> Result<Vec<u8>, redb::Error> {
-        let found =
-            database.begin_read()?.open_table(META)?.get(OWNER)?.map(|record| record.value().to_vec());
-        Ok(found.unwrap_or_default())
-    };
-    let found = read().map_err(|cause| transaction_failed("read", path, cause))?;
+fn check_owner(contents: &Contents<'_>, folder: &Path, owner: &str) -> Result<(), DiskError> {
+    let mut found = Vec::new();
+    contents.read(|transaction| {
+        found =
+            transaction.open_table(META)?.get(OWNER)?.map_or(Vec::new(), |record| record.value().to_vec());
+        Ok(())
+    })?;
     if found == owner.as_bytes() {
         return Ok(());
     }
     Err(DiskError::Owner {
-        path: path.into(),
+        path: folder.into(),
         found: String::from_utf8_lossy(&found).into_owned(),
         expected: owner.into(),
     })
@@ -379,30 +406,55 @@ mod tests {
     async fn what_was_committed_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let (disk, before) =
-            Disk::open(folder.path(), "n1", Syncing::Durable, |c| c.meta::<u32>("x")).unwrap();
+            Disk::open(folder.path(), "n1", 1, Syncing::Durable, |c| c.meta::<u32>("x")).unwrap();
         assert_eq!(before, None);
         disk.commit(put("x", 7)).await.unwrap();
         disk.close().await;
         assert!(matches!(disk.commit(put("x", 8)).await, Err(DiskError::Closed)));
         let (_disk, after) =
-            Disk::open(folder.path(), "n1", Syncing::Durable, |c| c.meta::<u32>("x")).unwrap();
+            Disk::open(folder.path(), "n1", 1, Syncing::Durable, |c| c.meta::<u32>("x")).unwrap();
         assert_eq!(after, Some(7));
     }
 
     #[tokio::test]
     async fn another_nodes_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, ()) = Disk::open(folder.path(), "n1 of n1,n2", Syncing::Durable, |_| Ok(())).unwrap();
+        let (disk, ()) = Disk::open(folder.path(), "n1 of n1,n2", 1, Syncing::Durable, |_| Ok(())).unwrap();
         disk.close().await;
-        let error = Disk::open(folder.path(), "n2 of n1,n2", Syncing::Durable, |_| Ok(())).err().unwrap();
+        let error = Disk::open(folder.path(), "n2 of n1,n2", 1, Syncing::Durable, |_| Ok(())).err().unwrap();
         assert!(error.to_string().contains("belongs to \"n1 of n1,n2\", not to \"n2 of n1,n2\""), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_another_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |format| Disk::open(folder.path(), "n1", format, Syncing::Durable, |_| Ok(()));
+        let refused = |found, expected| {
+            let path = folder.path().display();
+            let says = format!(
+                "the data folder {path} has format {found}, and this program reads format {expected}: "
+            );
+            let error = open(expected).err().unwrap().to_string();
+            assert!(error.starts_with(&says), "{error}");
+        };
+        open(2).unwrap().0.close().await;
+        refused(2, 3);
+        let (disk, ()) = open(2).unwrap();
+        let forget = |transaction: &WriteTransaction| {
+            transaction.open_table(META)?.remove(FORMAT)?;
+            Ok(())
+        };
+        disk.commit(forget).await.unwrap();
+        disk.close().await;
+        refused(1, 2);
+        open(1).unwrap().0.close().await;
     }
 
     #[test]
     fn a_database_that_was_never_finished_is_begun_again() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("store.redb.new"), vec![0; 4096]).unwrap();
-        Disk::open(folder.path(), "n1", Syncing::Durable, |_| Ok(())).unwrap();
+        Disk::open(folder.path(), "n1", 1, Syncing::Durable, |_| Ok(())).unwrap();
         assert!(!folder.path().join("store.redb.new").exists());
     }
 
@@ -410,7 +462,7 @@ mod tests {
     fn a_damaged_database_is_one_clear_error() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("store.redb"), b"not a database at all").unwrap();
-        let error = Disk::open(folder.path(), "n1", Syncing::Durable, |_| Ok(())).err().unwrap();
+        let error = Disk::open(folder.path(), "n1", 1, Syncing::Durable, |_| Ok(())).err().unwrap();
         assert!(matches!(error, DiskError::Open { .. }), "{error:?}");
     }
 }

@@ -17,6 +17,8 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 
     type Command: DeserializeOwned;
     /// The reply to a command.
     type Reply: Serialize;
+    /// The number of the encoding of the state and of commands, which grows with every change of it.
+    const FORMAT: u32;
 
     /// Executes one command of the entry at `index` of the log.
     fn apply(&mut self, index: u64, command: Self::Command) -> Self::Reply;

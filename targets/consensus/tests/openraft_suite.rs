@@ -18,6 +18,7 @@ struct Sum(u64);
 impl State for Sum {
     type Command = u64;
     type Reply = u64;
+    const FORMAT: u32 = 1;
 
     fn apply(&mut self, _: u64, command: u64) -> u64 {
         self.0 += command;
@@ -35,7 +36,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Folder> for Builder {
         let folder = tempfile::tempdir().unwrap();
         let load =
             |contents: &Contents<'_>| Ok((LoadedLog::load(contents)?, StoredSnapshot::load(contents)?));
-        let (disk, (log, snapshot)) = Disk::open(folder.path(), "n1", Syncing::Durable, load).unwrap();
+        let (disk, (log, snapshot)) =
+            Disk::open(folder.path(), "n1", Sum::FORMAT, Syncing::Durable, load).unwrap();
         let log_store = LogStore::new(disk.clone(), log, 0, VoteKeeping::Durable);
         let state = Arc::new(StateView::<Sum>::default());
         let state_machine = StateMachine::new(disk, snapshot, state, SnapshotContents::Everything).unwrap();

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Answer, Command, Condition, Query, Reply, Step, StepReply, Transaction, parse_integer};
 
+/// The number of the encoding of everything that a node stores, of commands and changes too. It grows with every change
+/// of that encoding; values without a type and a version were 1.
+pub const FORMAT: u32 = 2;
+
 /// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
@@ -82,7 +86,7 @@ impl FromIterator<(Bytes, Entry)> for KeyValues {
 impl KeyValues {
     /// Returns the value of a key.
     pub fn get(&self, key: &[u8]) -> Option<&Value> {
-        self.entries.get(key).map(|entry| &entry.value)
+        self.entry(key).map(|entry| &entry.value)
     }
 
     /// Returns the number of keys.
@@ -95,8 +99,21 @@ impl KeyValues {
         self.entries.iter()
     }
 
+    /// Returns what it holds of a key.
+    pub fn entry(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// Replaces what it holds of a key.
+    pub fn put(&mut self, key: Bytes, entry: Option<Entry>) {
+        match entry {
+            Some(entry) => self.entries.insert(key, entry),
+            None => self.entries.remove(&key),
+        };
+    }
+
     fn version(&self, key: &[u8]) -> u64 {
-        self.entries.get(key).map_or(0, |entry| entry.version)
+        self.entry(key).map_or(0, |entry| entry.version)
     }
 
     fn list(&self, key: &[u8]) -> Result<&[Bytes], Answer> {
@@ -136,12 +153,10 @@ impl KeyValues {
     }
 
     /// Changes one key, as part of the write at position `at`.
-    pub fn change(&mut self, at: u64, change: &Change) {
+    fn change(&mut self, at: u64, change: &Change) {
         let mut held = self.entries.remove(&change.key);
         change.edit.make(at, &mut held);
-        if let Some(entry) = held {
-            self.entries.insert(change.key.clone(), entry);
-        }
+        self.put(change.key.clone(), held);
     }
 
     /// Executes a command as the write at position `at`, which never goes back; returns its reply and the changes it made,

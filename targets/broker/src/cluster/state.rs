@@ -448,6 +448,7 @@ impl PartitionState {
 impl State for ClusterState {
     type Command = Command;
     type Reply = Reply;
+    const FORMAT: u32 = 1;
 
     fn apply(&mut self, index: u64, command: Command) -> Reply {
         self.execute(index, command)

@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::bug::{Bug, syncing};
-use crate::key_values::{Change, Entry, KeyValues};
+use crate::key_values::{Change, Entry, FORMAT, KeyValues};
 use duress_consensus::disk::{Contents, DATA, Disk, DiskError, LOG, META};
 
 const POSITION: &str = "position";
@@ -82,7 +82,7 @@ impl Ledger {
                 recent: contents.log::<Write>()?.into_iter().map(|(_, write)| write).collect(),
             })
         };
-        let (disk, state) = Disk::open(folder, owner, syncing(bug), load)?;
+        let (disk, state) = Disk::open(folder, owner, FORMAT, syncing(bug), load)?;
         let (moved, _) = watch::channel(state.position.offset);
         Ok(Self { state: Arc::new(RwLock::new(state)), disk, moved: Arc::new(moved), keep, bug })
     }
@@ -129,27 +129,30 @@ impl Ledger {
         let Position { lineage, offset } = self.position();
         let position = Position { lineage, offset: offset + writes.len() as u64 };
         let keep_after = position.offset.saturating_sub(self.keep);
-        let writes = Arc::new(writes);
-        let stored = Arc::clone(&writes);
+        // A key that is written often, such as a growing list, is stored once.
+        let mut held: BTreeMap<Bytes, Option<Entry>> = BTreeMap::new();
+        self.look(|values, _| {
+            for (write, offset) in writes.iter().zip(offset + 1..) {
+                for Change { key, edit } in write {
+                    let before = || values.entry(key).cloned();
+                    edit.make(offset, held.entry(key.clone()).or_insert_with(before));
+                }
+            }
+        });
+        let made = Arc::new((writes, held));
+        let stored = Arc::clone(&made);
         self.disk
             .commit(move |transaction| {
                 save_position(transaction, position)?;
                 let mut log = transaction.open_table(LOG)?;
                 let mut data = transaction.open_table(DATA)?;
-                // A key that is written often, such as a growing list, is stored once.
-                let mut held: BTreeMap<&Bytes, Option<Entry>> = BTreeMap::new();
-                for (write, offset) in stored.iter().zip(offset + 1..) {
+                let (writes, held) = &*stored;
+                for (write, offset) in writes.iter().zip(offset + 1..) {
                     log.insert(offset, &encode(write)[..])?;
-                    for change in write {
-                        if !held.contains_key(&change.key) {
-                            held.insert(&change.key, stored_entry(&data, &change.key)?);
-                        }
-                        change.edit.make(offset, held.get_mut(&change.key).expect("just looked up"));
-                    }
                 }
                 for (key, entry) in held {
                     match entry {
-                        Some(entry) => data.insert(&key[..], &encode(&entry)[..])?,
+                        Some(entry) => data.insert(&key[..], &encode(entry)[..])?,
                         None => data.remove(&key[..])?,
                     };
                 }
@@ -157,11 +160,10 @@ impl Ledger {
                 Ok(())
             })
             .await?;
+        let (writes, held) = Arc::unwrap_or_clone(made);
         self.update(|state| {
-            for (write, offset) in writes.iter().zip(offset + 1..) {
-                write.iter().for_each(|change| state.values.change(offset, change));
-                state.recent.push_back(write.clone());
-            }
+            held.into_iter().for_each(|(key, entry)| state.values.put(key, entry));
+            state.recent.extend(writes);
             let excess = state.recent.len().saturating_sub(self.keep as usize);
             state.recent.drain(..excess);
             state.position = position;
@@ -231,12 +233,6 @@ impl Ledger {
 fn save_position(transaction: &WriteTransaction, position: Position) -> Result<(), redb::Error> {
     transaction.open_table(META)?.insert(POSITION, &encode(&position)[..])?;
     Ok(())
-}
-
-fn stored_entry(data: &Table<'_, &[u8], &[u8]>, key: &[u8]) -> Result<Option<Entry>, redb::Error> {
-    let decode =
-        |record: &[u8]| postcard::from_bytes(record).expect("every entry was decoded as the ledger opened");
-    Ok(data.get(key)?.map(|record| decode(record.value())))
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {
