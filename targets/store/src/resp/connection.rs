@@ -286,7 +286,7 @@ impl Connection {
             (Control::Exec, Some(queue)) => {
                 let watched = std::mem::take(&mut self.watched);
                 match queue.execute(&self.service.node, self.service.bug, watched).await {
-                    Ok(None) => RespReply::Null,
+                    Ok(None) => RespReply::NullArray,
                     Ok(Some(outcomes)) => {
                         let reply = |outcome| match outcome {
                             Outcome::Reply(reply) => reply,

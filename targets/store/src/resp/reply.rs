@@ -25,6 +25,8 @@ pub enum RespReply {
     Bulk(Bytes),
     /// No value.
     Null,
+    /// No list, which RESP2 tells apart from no value.
+    NullArray,
     /// A list.
     Array(Vec<RespReply>),
     /// Names and values, in this order; in RESP2 a list of both in turn.
@@ -41,6 +43,11 @@ impl RespReply {
     /// The encoder refuses it.
     pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), RedisProtocolError> {
         match (version, self) {
+            // The codec has no such frame. It is never within another reply.
+            (Version::Two, Self::NullArray) => {
+                out.put_slice(b"*-1\r\n");
+                Ok(())
+            }
             (Version::Two, reply) => encode2(out, &reply.into_frame2(), false).map(drop),
             // The codec's map is a hash map, whose order would differ from reply to reply.
             (Version::Three, Self::Map(pairs)) => {
@@ -65,7 +72,7 @@ impl RespReply {
             Self::Error(text) => Frame2::Error(text.into()),
             Self::Integer(number) => Frame2::Integer(number),
             Self::Bulk(bytes) => Frame2::BulkString(bytes),
-            Self::Null => Frame2::Null,
+            Self::Null | Self::NullArray => Frame2::Null,
             Self::Array(items) => Frame2::Array(items.into_iter().map(Self::into_frame2).collect()),
             Self::Map(pairs) => {
                 let flat = pairs
@@ -85,7 +92,7 @@ impl RespReply {
             Self::Error(text) => Frame3::SimpleError { data: text.into(), attributes: None },
             Self::Integer(data) => Frame3::Number { data, attributes: None },
             Self::Bulk(data) => bulk(data),
-            Self::Null => Frame3::Null,
+            Self::Null | Self::NullArray => Frame3::Null,
             Self::Array(_) | Self::Map(_) => unreachable!("`encode` takes them apart"),
         }
     }
@@ -95,7 +102,8 @@ impl From<Reply> for RespReply {
     fn from(reply: Reply) -> Self {
         match reply {
             Reply::Done => Self::OK,
-            Reply::NotDone(_) | Reply::NotDoneToList | Reply::Aborted => Self::Null,
+            Reply::NotDone(_) | Reply::NotDoneToList => Self::Null,
+            Reply::Aborted => Self::NullArray,
             Reply::Integer(number) => Self::Integer(number),
             Reply::NotAnInteger => Self::Error("ERR value is not an integer or out of range".into()),
             Reply::Overflow => Self::Error("ERR increment or decrement would overflow".into()),

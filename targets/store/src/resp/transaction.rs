@@ -12,7 +12,7 @@ pub const REQUESTS_MAX: usize = 4_096;
 /// The most bytes in a transaction: it has to fit into one message to another node.
 pub const BYTES_MAX: usize = 8 << 20;
 
-/// Another node answered with what is no reply to a transaction.
+/// The answer of another node is not a reply to a transaction.
 const NOT_A_REPLY: Failure = Failure::Unknown(Unknown::ConnectionLost);
 
 /// A request that waits for `EXEC`.
@@ -32,11 +32,11 @@ pub struct Queue {
     refused: bool,
 }
 
-/// The reply to one request of an executed transaction.
+/// The outcome of one request of an executed transaction.
 pub enum Outcome {
-    /// It is known.
+    /// Its reply.
     Reply(RespReply),
-    /// The connection gives it.
+    /// The request, which the connection has to answer.
     Session(Session),
 }
 

@@ -72,6 +72,13 @@ pub fn show(frame: &BytesFrame) -> String {
 }
 
 impl Client {
+    /// Ends the connection, and waits until the node has ended its side.
+    pub async fn leave(mut self) {
+        self.stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        timeout(REPLY_MAX, self.stream.read_to_end(&mut rest)).await.expect("the node ends it too").unwrap();
+    }
+
     /// Everything that has come in by the time `end` has.
     pub async fn receive_raw(&mut self, end: &[u8]) -> String {
         while !self.inbox.windows(end.len()).any(|window| window == end) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::client::Client;
+use crate::client::{Client, show};
 use crate::cluster::{Cluster, PATIENCE};
 use crate::proxy::Pass;
 
@@ -123,6 +123,37 @@ async fn a_watched_key_that_changed_stops_the_transaction() {
 }
 
 #[tokio::test]
+async fn a_stopped_transaction_is_a_null_array_in_resp2_and_a_null_in_resp3() {
+    let cluster = Cluster::start("raft", 1, &[], None).await;
+    cluster.until(1, "SET k 0", |reply| reply == "OK").await;
+    let mut client = cluster.client(1).await;
+    let stopped = b"WATCH k\r\nINCR k\r\nMULTI\r\nGET k\r\nEXEC\r\nPING\r\n";
+    client.send(stopped).await.unwrap();
+    let reply = client.receive_raw(b"+PONG\r\n").await;
+    assert_eq!(reply, "+OK\r\n:1\r\n+OK\r\n+QUEUED\r\n*-1\r\n+PONG\r\n");
+    client.send(b"HELLO 3\r\n").await.unwrap();
+    client.receive_raw(b"modules\r\n*0\r\n").await;
+    client.send(stopped).await.unwrap();
+    let reply = client.receive_raw(b"+PONG\r\n").await;
+    assert_eq!(reply, "+OK\r\n:2\r\n+OK\r\n+QUEUED\r\n_\r\n+PONG\r\n");
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_within_a_transaction_executes_none_of_it() {
+    let cluster = Cluster::start("raft", 1, &[], None).await;
+    cluster.until(1, "SET k 0", |reply| reply == "OK").await;
+    for last in ["", "QUIT\r\n", "*1\r\n$4\r\nEXE"] {
+        let mut client = cluster.client(1).await;
+        client.send(format!("MULTI\r\nINCR k\r\nPING\r\n{last}").as_bytes()).await.unwrap();
+        for reply in ["OK", "QUEUED", "QUEUED"] {
+            assert_eq!(show(&client.receive().await.unwrap()), reply, "{last:?}");
+        }
+        client.leave().await;
+        assert_eq!(cluster.client(1).await.ask("GET k").await.unwrap(), "0", "{last:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_beyond_the_limit_is_refused_as_a_whole() {
     let cluster = Cluster::start("raft", 1, &[], None).await;
     cluster.until(1, "SET k 0", |reply| reply == "OK").await;
@@ -135,7 +166,7 @@ async fn a_transaction_beyond_the_limit_is_refused_as_a_whole() {
 #[derive(Default)]
 struct Counts {
     acknowledged: AtomicUsize,
-    /// Those of them that did not read what they had just appended.
+    /// The acknowledged transactions that did not read the element that they had just appended.
     torn: AtomicUsize,
 }
 
@@ -158,7 +189,7 @@ async fn append_pairs(port: u16, name: usize, counts: Arc<Counts>, stop: watch::
                 }
                 Ok(reply) => assert!(
                     reply.starts_with("-CLUSTERDOWN ") || reply.starts_with("-UNKNOWN "),
-                    "no reply of the contract: {reply}"
+                    "the contract has no such reply: {reply}"
                 ),
                 Err(_) => break,
             }
@@ -223,8 +254,8 @@ async fn read_pair(client: &mut Client) -> (String, String) {
     }
 }
 
-/// While writers append to the lists `a` and `b`, how many of 200 reads at all nodes see another `a` than `b`; and how many of
-/// the writers' transactions were torn.
+/// Reads the lists `a` and `b` 200 times, at all nodes, while writers append to both. Returns how many reads saw them differ,
+/// and how many of the writers' transactions were torn.
 pub async fn halves_seen(mode: &'static str, options: &[&str], bug: Option<&'static str>) -> (usize, usize) {
     let cluster = Cluster::start(mode, 3, options, bug).await;
     cluster.until(3, "DEL a b", |reply| reply.starts_with("(integer)")).await;
@@ -317,8 +348,8 @@ async fn a_replica_that_was_cut_off_gets_whole_transactions() {
     }
 }
 
-/// How many of the clients at all nodes that each read a list and append to it in one transaction read it without what was
-/// appended before theirs; one that is refused counts for nothing.
+/// Lets clients at all nodes read a list and append to it, each in one transaction. Returns how many of them read a list
+/// that lacked elements before their own; a refused transaction does not count.
 pub async fn race_read_and_append(cluster: &Cluster, round: usize, clients: usize) -> usize {
     let mut racing = JoinSet::new();
     for name in 0..clients {
