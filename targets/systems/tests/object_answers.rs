@@ -7,6 +7,7 @@ mod registers;
 #[expect(dead_code, reason = "only some kinds of replies matter here")]
 mod scripted;
 mod transactions;
+mod txn_words;
 
 use std::sync::Arc;
 use std::time::Duration;

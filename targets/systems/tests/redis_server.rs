@@ -1,6 +1,7 @@
 //! Transactions on a real Redis. If redis-server is not installed, the test is ignored, with the reason.
 
 mod offer;
+mod txn_words;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -9,14 +10,15 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duress_history::txn::{Act, Answer, Elements, Held, Micro, Txn};
+use duress_history::txn::{Answer, Elements, Held, Txn};
 use duress_history::{NodeId, Payload};
 use duress_settings::Request;
 use duress_targets::{Client, Deployment, Node, Outcome, OwnNetwork, Seat, Store, System, Topology};
 use duress_testing::{Missing, Need, trial};
 use libtest_mimic::Arguments;
+use txn_words::txn;
 
-/// How long anything may take that must happen in the end.
+/// The longest wait for an answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -71,18 +73,6 @@ impl Drop for Redis {
     }
 }
 
-/// Returns the transaction of these words: `ax1` appends 1 to x, or writes it, and `rx` reads x.
-fn txn<R: Answer>(words: &str) -> Txn<R> {
-    let micro = |word: &str| {
-        let act = match word.split_at(2).1 {
-            "" => Act::Read(None),
-            value => Act::Write(value.parse::<i64>().unwrap().into()),
-        };
-        Micro { key: word[1..2].into(), act }
-    };
-    Txn { micros: words.split_whitespace().map(micro).collect() }
-}
-
 /// Returns the outcome of a transaction, in short.
 async fn outcome<R: Answer>(client: &mut dyn Client<Txn<R>>, words: &str) -> String {
     match client.invoke(&txn(words)).await {
@@ -123,11 +113,11 @@ async fn redis_executes_transactions() {
     let written = outcome(&mut *registers, "rq wq5 rq").await;
     assert_eq!(written, r#"[["r","q",null],["w","q",5],["r","q",5]]"#);
 
-    // Of the commands of a transaction that was begun, those that can be are executed.
-    assert_eq!(outcome(&mut *lists, "ax4 aq1").await, "info rejected", "a register is not a list");
+    // Redis executes the other commands of a transaction in which one fails: a register is not a list.
+    assert_eq!(outcome(&mut *lists, "ax4 aq1").await, "info rejected");
     assert_eq!(outcome(&mut *lists, "rx").await, r#"[["r","x",[1,3,4]]]"#);
 
-    // Refused before they are queued, the commands of a transaction are discarded.
+    // Redis discards a transaction if it refuses to queue one of its commands.
     redis.administer("CONFIG SET min-replicas-to-write 1");
     assert_eq!(outcome(&mut *lists, "ax5 ry").await, "fail rejected");
     redis.administer("CONFIG SET min-replicas-to-write 0");

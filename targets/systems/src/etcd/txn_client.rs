@@ -143,8 +143,16 @@ impl TxnClient {
         for (key, content) in &written {
             puts.push(json!({"request_put": {"key": encode(key)?, "value": content.store()?}}));
         }
+        // Without a comparison none can have failed: such an answer is none.
+        let succeeded = |txn: answer::Txn| match txn.succeeded || !versions.is_empty() {
+            true => Ok(txn.succeeded),
+            false => Err(RequestError::open(
+                CauseKind::Unreadable,
+                "a failed comparison, though none was asked for",
+            )),
+        };
         let request = ("/v3/kv/txn", json!({"compare": compare, "success": puts}));
-        match self.session.ask(request, deadline, |txn: answer::Txn| Ok(txn.succeeded)).await? {
+        match self.session.ask(request, deadline, succeeded).await? {
             true => Ok(Outcome::Ok(answered)),
             false => Ok(Outcome::Fail(Cause::new(
                 CauseKind::Precondition,

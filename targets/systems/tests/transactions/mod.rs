@@ -1,21 +1,10 @@
 //! The requests of the clients of transactions to the store and to etcd, and their reaction to the answers.
 
-use duress_history::txn::{Act, Answer, Elements, Held, Micro, Txn};
+use duress_history::txn::{Answer, Elements, Held};
 use serde_json::json;
 
+use super::txn_words::txn;
 use super::{Reply, asked, etcd};
-
-/// Returns the transaction of these words: `ax1` appends 1 to x, or writes it, and `rx` reads x.
-fn txn<R: Answer>(words: &str) -> Txn<R> {
-    let micro = |word: &str| {
-        let act = match word.split_at(2).1 {
-            "" => Act::Read(None),
-            value => Act::Write(value.parse::<i64>().unwrap().into()),
-        };
-        Micro { key: word[1..2].into(), act }
-    };
-    Txn { micros: words.split_whitespace().map(micro).collect() }
-}
 
 mod store {
     use super::*;
@@ -64,25 +53,25 @@ mod store {
         assert_eq!(outcome("ax7", &refused).await, "fail no-leader");
         assert_eq!(outcome("ax7", &format!("+OK +QUEUED {discarded}")).await, "fail rejected");
         assert_eq!(outcome("ax7", "+OK +QUEUED -CLUSTERDOWN_no_leader").await, "fail no-leader");
-        // Without MULTI nothing was queued, and each command was refused by itself.
+        // The server refused MULTI and each command.
         assert_eq!(outcome("ax7", "-NOAUTH_no -NOAUTH_no -NOAUTH_no").await, "fail rejected");
     }
 
     #[tokio::test]
     async fn a_transaction_that_may_have_happened_is_open() {
         assert_eq!(outcome("ax7", "+OK +QUEUED -UNKNOWN_no_answer_in_time").await, "info unknown");
-        // Each of these could be the beginning of a transaction that is executed to its end.
+        // The server may execute the transaction after each of these.
         for replies in ["", "+OK", "+OK +QUEUED", "+OK +QUEUED *1"] {
             assert_eq!(outcome("ax7", replies).await, "info timeout", "{replies}");
         }
         assert_eq!(outcome("rx", "+OK +QUEUED").await, "fail timeout", "a read changes nothing");
-        // A command that was executed although the transaction was refused.
+        // The server executed a command although it refused the transaction.
         assert_eq!(outcome("ax7", "+OK :1 -EXECABORT_Discarded").await, "info rejected");
         assert_eq!(
             outcome("ax7", "-ERR_unknown_command_'MULTI' :1 -ERR_EXEC_without_MULTI").await,
             "info rejected"
         );
-        // Of two commands one failed: nothing is rolled back.
+        // The server rolls nothing back when one of two commands fails.
         let half = "+OK +QUEUED +QUEUED *2 :1 -WRONGTYPE_Operation_against_a_key";
         assert_eq!(outcome("ax7 ay8", half).await, "info rejected");
     }
@@ -150,6 +139,8 @@ mod of_etcd {
         assert_eq!(outcome, r#"ok [["w","x",5],["w","x",6]]"#);
         let put = json!({"request_put": {"key": "eA==", "value": "Ng=="}});
         assert_eq!(sent, [("/v3/kv/txn".to_owned(), json!({"compare": [], "success": [put]}))]);
+        let (outcome, _) = ask(txn::<Held>("ax5"), vec![answer(&json!({}))]).await;
+        assert_eq!(outcome, "info unreadable", "no comparison can have failed");
         let (outcome, _) = ask(txn::<Held>("rx ax6 rx"), vec![ranges(&[("NQ==", 4)]), done()]).await;
         assert_eq!(outcome, r#"ok [["r","x",5],["w","x",6],["r","x",6]]"#);
     }
@@ -160,11 +151,11 @@ mod of_etcd {
         let (found, silent) = (|| ranges(&[("WzFd", 4)]), || Reply::Silence(Vec::new()));
         assert_eq!(outcome(vec![silent()]).await, "fail timeout");
         assert_eq!(outcome(vec![found(), silent()]).await, "info timeout");
-        // Left out is false: another transaction was faster, and nothing was put.
+        // etcd leaves out a `succeeded` that is false: a comparison failed, and it put nothing.
         assert_eq!(outcome(vec![found(), answer(&json!({}))]).await, "fail precondition");
         let reading = async |replies| ask(txn::<Elements>("rx"), replies).await.0;
         assert_eq!(reading(vec![silent()]).await, "fail timeout");
-        // What is not an array was put by no client of lists, and the answer to other keys is no answer.
+        // No client of lists puts a value that is not an array, and an answer without ranges does not fit the request.
         assert_eq!(outcome(vec![ranges(&[("NQ==", 4)])]).await, "fail unreadable");
         assert_eq!(reading(vec![ranges(&[])]).await, "fail unreadable");
     }
