@@ -35,7 +35,7 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::{Fields, OpType, Payload, PayloadError};
+use crate::event::{Fields, OpType, Payload, PayloadError, parse_json};
 use crate::scalar::Scalar;
 
 const KNOWN: &str = "send, poll, txn, assign, subscribe, seek, commit, committed, end-offsets, crash";

@@ -9,7 +9,7 @@
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::{Fields, OpType, Payload, PayloadError};
+use crate::event::{Fields, OpType, Payload, PayloadError, parse_json};
 use crate::scalar::Scalar;
 
 /// An operation on a queue.

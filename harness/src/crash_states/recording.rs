@@ -1,11 +1,17 @@
 //! The run that is recorded: clients write, each one write after the other, on a disk that records its operations.
 
+use std::time::Duration;
+
 use duress_arena::disk::crash::{Mark, Recording};
-use duress_arena::disk::{DiskOptions, FaultDisk};
+use duress_arena::disk::{DiskFault, DiskOptions, FaultDisk};
 use futures_util::future::try_join_all;
 
 use super::{Exploration, ExploreError, KILL_MAX, Stage};
 use crate::record::folder::RunFolder;
+
+/// How long an fsync takes while clients write. The requests of the other clients come in during it, so that the node's next
+/// fsync covers several, on a disk in memory and a busy machine too.
+const FSYNC: Duration = Duration::from_millis(20);
 
 /// Runs the node on an empty disk, lets the clients do their writes, kills the node, and returns the operations on the
 /// disk.
@@ -27,6 +33,7 @@ pub(super) async fn record(
     let setup = stage.vocabulary.setup();
     let place = stage.host("c1").as_ref();
     stage.deployment.prepare(&setup, place, stage.patience()).await.map_err(ExploreError::Prepare)?;
+    disk.begin(&DiskFault::SlowFsync { delay: FSYNC })?;
     let clients = usize::from(exploration.clients);
     let writing = (0..clients).map(async |client| {
         let mut data = stage.vocabulary.open(stage, client)?;
