@@ -74,11 +74,25 @@ fn open(reasons: &[Reason]) -> bool {
     })
 }
 
+/// Whether an answer has each element once, and each was being added before it was given.
+fn has_added_elements_only(read: &Operation<Set>, all: &[Operation<Set>]) -> bool {
+    let Completion::Ok { index: answered, answer, .. } = &read.completion else { return true };
+    let SetOp::Read(Some(elements)) = &answer.op else { return true };
+    let added = |element: &Scalar| {
+        all.iter().any(|add| {
+            let is_add = matches!(&add.action.op, SetOp::Add(added) if added == element);
+            is_add && add.index < *answered && !matches!(add.completion, Completion::Fail { .. })
+        })
+    };
+    elements.iter().all(added) && elements.iter().collect::<BTreeSet<_>>().len() == elements.len()
+}
+
 /// Checks that the verdict is the definition's, and that a witness alone is impossible by the definition.
 fn agree(operations: &[Operation<Set>], promise: Consistency) -> Result<(), TestCaseError> {
     let possible = |operations: &[Operation<Set>]| match promise {
         Consistency::Linearizable => oracle::linearizable(operations, BTreeSet::new()),
         Consistency::StaleReads => oracle::explained(operations, BTreeSet::new(), &[]),
+        Consistency::Eventual => operations.iter().all(|read| has_added_elements_only(read, operations)),
     };
     let expected = possible(operations);
     match check(operations, promise, None).verdict {
@@ -101,6 +115,7 @@ proptest! {
     fn garbage_sets(operations in garbage::garbage(actions(), 8)) {
         agree(&operations, STRICT)?;
         agree(&operations, STALE)?;
+        agree(&operations, Consistency::Eventual)?;
     }
 
     #[test]
@@ -124,6 +139,7 @@ proptest! {
         }
         agree(&operations, STRICT)?;
         agree(&operations, STALE)?;
+        agree(&operations, Consistency::Eventual)?;
     }
 }
 
@@ -251,6 +267,26 @@ fn reads_see_prefixes() {
             "nonlinearizable(read -> 1 elements with 2 without 1; add 1; add 2)",
         );
     }
+}
+
+#[test]
+fn eventually_replicas_have_everything_in_any_order() {
+    const EVENTUAL: Consistency = Consistency::Eventual;
+    expect("0ia1 1ia2 2ir_ 3ir_ 2or1 3or2 0oa1 1oa2 4!r1,2", EVENTUAL, None, "valid");
+    expect("0!a1 1!a2 1!r2 0!r1 2!r1,2 3!r1,2", EVENTUAL, Some(8), "valid");
+    expect(
+        "0!a1 1!a2 1!r2 0!r1 2!r1,2 3!r2",
+        EVENTUAL,
+        Some(8),
+        "diverged(add 1; read -> 2 elements with 1; read -> 1 elements without 1)",
+    );
+    expect(
+        "0!a1 0!a2 1!r1,2 1!r2 2!r2 3!r2",
+        EVENTUAL,
+        Some(6),
+        "lost-write(add 1; read -> 2 elements with 1; read -> 1 elements without 1)",
+    );
+    expect("0!a1 1!r1,9", EVENTUAL, None, "phantom-read(read -> 2 elements with 9)");
 }
 
 #[test]

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use duress_targets::{
-    Broker, Etcd, Manifest, ManifestError, ManifestText, Store, System, Systems, UnknownSystem,
+    Broker, Etcd, Maelstrom, Manifest, ManifestError, ManifestText, Store, System, Systems, UnknownSystem,
 };
 
 use crate::plan::Plan;
 
 static SYSTEMS: LazyLock<Systems> = LazyLock::new(|| {
     // Our subjects are subcommands of this program.
-    let executable = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    let executable = executable();
     Systems::new(vec![
         Box::new(Store::new(executable.clone(), duress_store::offer().clone())),
         Box::new(Broker::new(executable, duress_broker::offer().clone())),
@@ -21,8 +21,16 @@ static SYSTEMS: LazyLock<Systems> = LazyLock::new(|| {
     ])
 });
 
-/// Manifests live as long as the program, as built-in systems do; each is kept once.
-static MANIFESTS: Mutex<BTreeMap<(PathBuf, String), &'static Manifest>> = Mutex::new(BTreeMap::new());
+/// The systems of manifests live as long as the program, as built-in ones do; each is kept once.
+static MANIFESTS: Mutex<BTreeMap<(PathBuf, String), &'static dyn System>> = Mutex::new(BTreeMap::new());
+
+/// The words before the command of a program that speaks Maelstrom's protocol.
+const MAELSTROM: &str = "maelstrom:";
+
+/// Returns the path of this program.
+fn executable() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"))
+}
 
 /// Returns every built-in system, by name.
 pub fn systems() -> &'static Systems {
@@ -49,6 +57,20 @@ pub fn find(target: &str) -> Result<&'static dyn System, TargetError> {
     kept(&Manifest::read(Path::new(target))?)
 }
 
+/// Returns the command of a `target` that is a program which speaks Maelstrom's protocol: `maelstrom:./node`.
+pub fn maelstrom_command(target: &str) -> Option<&str> {
+    target.strip_prefix(MAELSTROM)
+}
+
+/// Returns the system of `command`, a program that speaks Maelstrom's protocol, under a workload of Maelstrom.
+///
+/// # Errors
+/// [`TargetError`].
+pub fn maelstrom(command: &str, workload: &str) -> Result<&'static dyn System, TargetError> {
+    let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    kept(&Maelstrom::manifest_of(command, workload, &folder))
+}
+
 /// Returns the system of `plan`: that of the manifest that it keeps, or a built-in one.
 ///
 /// # Errors
@@ -71,7 +93,11 @@ fn kept(manifest: &ManifestText) -> Result<&'static dyn System, TargetError> {
     if let Some(known) = manifests.get(&key) {
         return Ok(*known);
     }
-    let parsed: &'static Manifest = Box::leak(Box::new(Manifest::parse(manifest)?));
+    let parsed: &'static dyn System = if Maelstrom::is_described_by(manifest) {
+        Box::leak(Box::new(Maelstrom::parse(manifest, executable())?))
+    } else {
+        Box::leak(Box::new(Manifest::parse(manifest)?))
+    };
     manifests.insert(key, parsed);
     Ok(parsed)
 }

@@ -35,8 +35,14 @@ impl Promise {
     /// Writes are linearizable, reads may be old.
     pub const STALE_READS: Self = Self::Objects(Consistency::StaleReads);
 
+    /// Replicas come to agree on everything that was acknowledged.
+    pub const EVENTUAL: Self = Self::Objects(Consistency::Eventual);
+
     /// The names of the promises about objects, strongest first.
     pub const OF_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads"];
+
+    /// The names of the promises about objects whose changes commute, sets and counters, strongest first.
+    pub const OF_COMMUTING_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads", "eventual"];
 
     /// The names of the promises about registers: those about objects; and consistency models, for which each operation is
     /// a transaction: sequential and causal consistency.
@@ -70,6 +76,7 @@ impl Promise {
         match name {
             "linearizable" => Some(Self::LINEARIZABLE),
             "stale-reads" => Some(Self::STALE_READS),
+            "eventual" => Some(Self::EVENTUAL),
             name => Delivery::named(name)
                 .map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
                 .or_else(|| ConsistencyModel::named(name).map(Self::Transactions)),
@@ -142,6 +149,9 @@ impl fmt::Display for Promise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
+    /// Replicas apply changes in any order. A read returns the state after some of the changes that had begun. Once no more
+    /// changes are made and everything is healed, all replicas have every acknowledged one. For objects whose changes commute.
+    Eventual,
     /// All changes of an object take effect in one order that respects real time. A read returns the state
     /// after some prefix of that order, perhaps an old one. Once no more writes are made and everything is
     /// healed, all replicas agree.
@@ -155,6 +165,7 @@ impl Consistency {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Eventual => "eventually consistent",
             Self::StaleReads => "linearizable writes, stale reads",
             Self::Linearizable => "linearizable",
         }

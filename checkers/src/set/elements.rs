@@ -46,7 +46,7 @@ impl<'b, 'a> Elements<'b, 'a> {
     pub(super) fn check(&mut self, counts: &mut SetCounts, findings: &mut Findings) -> Checked {
         let facts = self.facts;
         let last: Vec<Last<'b, 'a>> = match (self.promise, self.replicas) {
-            (Consistency::StaleReads, Some(replicas)) => {
+            (Consistency::StaleReads | Consistency::Eventual, Some(replicas)) => {
                 replicas.last(facts.key, facts.reads.iter().map(|read| (read.node, read.index, read)))
             }
             _ => Vec::new(),
@@ -71,7 +71,7 @@ impl<'b, 'a> Elements<'b, 'a> {
                     Some(absent) => (AnomalyKind::LostWrite, absent, None),
                     None => (AnomalyKind::StaleRead, absences.first, self.later(element, absences.first)),
                 }),
-                Consistency::StaleReads => {
+                Consistency::StaleReads | Consistency::Eventual => {
                     if let Some(absences) = absences.filter(|absences| absences.for_good.is_none()) {
                         counts.stale += 1;
                         findings.add(AnomalyKind::StaleRead, || {

@@ -24,6 +24,8 @@
 //! counted. But reads see prefixes of one order all the same, and once everything is healed and replicas have
 //! had their time, the last read at each replica has every known element: otherwise the element is *lost* if
 //! no replica has it, and the replicas have *diverged* if one has.
+//!
+//! **Eventual consistency.** The same, but reads need not see prefixes of one order.
 
 mod elements;
 mod facts;
@@ -57,7 +59,8 @@ pub fn check_set(
     interrupt: &AtomicBool,
 ) -> CheckReport {
     let mut findings = Findings::new(move |kind| match (promise, kind) {
-        (Consistency::StaleReads, AnomalyKind::StaleRead) => Allowed::Yes,
+        (Consistency::Linearizable, _) => Allowed::No,
+        (_, AnomalyKind::StaleRead) => Allowed::Yes,
         _ => Allowed::No,
     });
     let mut reasons = Vec::new();
@@ -81,11 +84,11 @@ pub fn check_set(
         let checked = own.check(&mut counts, &mut findings);
         compared += u64::from(checked.replicas > 1);
         reasons.extend(checked.reasons);
-        if checked.sound {
+        if checked.sound && promise != Consistency::Eventual {
             prefixes::disagreements(&facts, &mut findings);
         }
     }
-    let convergence = replicas.filter(|_| promise == Consistency::StaleReads).map(|replicas| {
+    let convergence = replicas.filter(|_| promise != Consistency::Linearizable).map(|replicas| {
         let (convergence, open) = replicas.compared(compared);
         reasons.extend(open);
         convergence

@@ -15,6 +15,7 @@ use crate::cli::perform::outer;
 use crate::crash_states::{Exploration, Vocabulary, explore};
 use crate::plan::hosts;
 use crate::record::folder::RunFolder;
+use crate::systems;
 
 #[derive(Debug, Args)]
 pub struct CrashStatesArgs {
@@ -38,7 +39,19 @@ pub struct CrashStatesArgs {
 }
 
 pub fn crash_states(args: &CrashStatesArgs) -> Result<Exit, Failure> {
-    let system = args.target.system()?;
+    let in_memory = || {
+        let target = &args.target.target;
+        Failure::usage(anyhow::anyhow!(
+            "{target} keeps no data on a disk, so that a crash leaves no states of one"
+        ))
+    };
+    if systems::maelstrom_command(&args.target.target).is_some() {
+        return Err(in_memory());
+    }
+    let system = args.target.system(None)?.system;
+    if !system.description().durable {
+        return Err(in_memory());
+    }
     let request = args.target.request(1)?;
     let settings = system.resolve(&request).map_err(Failure::usage)?;
     let nodes = hosts("n", 1, 0).into_iter().map(|host| Node { name: host.name, address: host.address });

@@ -11,13 +11,14 @@ use rand::RngExt;
 
 use super::run::{families, missing, workload};
 use super::shrink::{Shrinking, shrink_run};
-use super::target::TargetArgs;
+use super::target::{Subject, TargetArgs};
 use super::words::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
 use crate::hunt::draw::{Fixed, bug, draw, modes};
 use crate::hunt::session::{Ending, Setup, hunt as run_hunt};
 use crate::plan::NODES_MAX;
+use crate::systems;
 use crate::trial::state::{Past, ProgramKey, State};
 use crate::trial::{Finding, Trial, halting};
 
@@ -75,14 +76,18 @@ pub(super) fn jobs(given: Option<u16>) -> usize {
 
 /// `duress hunt`.
 pub fn hunt(args: &HuntArgs) -> Result<Exit, Failure> {
-    let system = args.target.system()?;
+    let Subject { system, workload } = args.target.system(args.workload.as_deref())?;
     // It forks, so that there must be no thread yet.
     let (allowed, _) = families()?;
     let fixed = Fixed {
         target: args.target.target.clone(),
         // Each run has its own number of nodes.
         request: args.target.request(0)?,
-        workload: args.workload.clone(),
+        workload_word: args
+            .workload
+            .clone()
+            .filter(|_| systems::maelstrom_command(&args.target.target).is_some()),
+        workload,
         faults: args.faults.clone(),
         nodes: args.nodes,
         time_limit_s: args.time_limit.map(|limit| limit.as_secs().max(1)),

@@ -11,6 +11,7 @@ mod init;
 mod lesson;
 mod lists;
 pub mod log;
+mod maelstrom;
 mod matrix;
 pub mod output;
 mod page_file;
@@ -82,6 +83,9 @@ enum Command {
     Store(store::StoreArgs),
     /// Run one node of our own broker by hand
     Broker(broker::BrokerArgs),
+    /// Run the process at a node of Maelstrom's protocol
+    #[command(hide = true)]
+    MaelstromNode(maelstrom::MaelstromNodeArgs),
     /// List the systems that can be run, with their modes and options
     Targets,
     /// List the workloads
@@ -138,6 +142,7 @@ pub fn main_with(workloads: Workloads) -> Exit {
         Command::Lesson(args) => lesson::lesson(&args),
         Command::Store(args) => store::store(&args),
         Command::Broker(args) => broker::broker(&args),
+        Command::MaelstromNode(args) => maelstrom::node(args),
         Command::Targets => lists::targets(),
         Command::Workloads => lists::workloads(),
         Command::Faults => lists::faults(),

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use super::perform::{OutputArgs, isolated, perform};
 use super::schedule::{equip, expanded};
 use super::shrink::replay_times;
-use super::target::TargetArgs;
+use super::target::{Subject, TargetArgs};
 use super::try_out::{self, TryArgs};
 use super::words::{Concurrency, duration, promise};
 use super::workload::WorkloadArgs;
@@ -29,17 +29,22 @@ use crate::plan::{
     ArenaPlan, CapturePlan, ClockSource, DEFAULT_FLOOR, DataLocation, NODES_MAX, Plan, VERSION, hosts,
 };
 use crate::systems;
+use crate::trial::Shell;
 use crate::workload::{Model, Workload, Workloads};
 
 /// The fault mix of a run without `--faults`.
 const DEFAULT_FAULTS: &str = "partition,kill,pause,restart,story";
 /// The same for a single node.
 const DEFAULT_FAULTS_ALONE: &str = "kill,pause,restart";
+/// The same for nodes that lose their data when they are killed.
+const DEFAULT_FAULTS_IN_MEMORY: &str = "partition,pause,packet:delay=50ms,packet:loss=10%";
 /// The mean time between faults of a run without `--interval`: short, but long enough for correct targets to
 /// make progress.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
 /// The same for a single node, where each fault stops everything.
 const DEFAULT_INTERVAL_ALONE: Duration = Duration::from_secs(2);
+/// The operations per second of a run without `--rate` on one object, all of which each read may return.
+const RATE_OF_ONE_OBJECT: f64 = 100.0;
 /// The shortest mean time between faults.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The time for which clients run without `--time-limit`.
@@ -96,7 +101,7 @@ pub struct RunArgs {
     /// The number of concurrent processes: a number, or 3n for three per node
     #[arg(long, value_name = "NUMBER", default_value = "3n", value_parser = Concurrency::parse)]
     concurrency: Concurrency,
-    /// Operations per second over all processes [default: as fast as the answers allow]
+    /// Operations per second over all processes [default: as fast as the answers allow, and 100 on a system with one object]
     #[arg(long, value_name = "HZ")]
     rate: Option<f64>,
     /// How long clients run [default: 30s]
@@ -190,7 +195,9 @@ pub fn try_out(TryArgs(mut args): TryArgs) -> Result<Exit, Failure> {
     args.faults = Some("none".to_owned());
     args.time_limit = Some(args.time_limit.unwrap_or(DEFAULT_TRY_LIMIT));
     let mut planned = plan(&args)?;
-    let (target, runs) = (args.target.target.clone(), args.output.runs().to_owned());
+    let workload = args.workload.iter().flat_map(|workload| ["--workload".to_owned(), workload.clone()]);
+    let words: Vec<String> = std::iter::once(args.target.target.clone()).chain(workload).collect();
+    let (target, runs) = (Shell(&words).to_string(), args.output.runs().to_owned());
     let complete = move || {
         planned.plan.arena.port = best_port()?;
         Ok(planned)
@@ -279,10 +286,10 @@ fn best_port() -> Result<PortKind, Failure> {
 
 /// Resolves the command line into a plan. The port is a preliminary one until it is known which works.
 fn plan(args: &RunArgs) -> Result<Planned, Failure> {
-    let system = args.target.system()?;
+    let Subject { system, workload: named } = args.target.system(args.workload.as_deref())?;
     let bug = args.target.bug.as_ref().filter(|_| !args.no_scenario);
     let scenario = bug.and_then(|name| system.description().scenarios.get(name));
-    let workload = match (&args.workload, scenario) {
+    let workload = match (&named, scenario) {
         (Some(name), _) => workload(system, name)?,
         (None, Some(scenario)) => workload(system, &scenario.workload)?,
         (None, None) => Workloads::of(system).next().ok_or_else(|| {
@@ -309,6 +316,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         (Some(mix), _) => mix.clone(),
         (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
         (None, Some(scenario)) => scenario.faults.join(","),
+        (None, None) if !system.description().durable => DEFAULT_FAULTS_IN_MEMORY.to_owned(),
         (None, None) if node_count == 1 => DEFAULT_FAULTS_ALONE.to_owned(),
         (None, None) => DEFAULT_FAULTS.to_owned(),
     };
@@ -339,7 +347,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         clients: hosts("c", node_count, 100),
         workload: planned_workload,
         concurrency: args.concurrency.processes(node_count),
-        rate_hz: args.rate,
+        rate_hz: args.rate.or(system.description().has_one_object().then_some(RATE_OF_ONE_OBJECT)),
         time_limit_ms: millis(time_limit),
         operation_timeout_ms: millis(timeout),
         patience_ms: Some(millis(patience)),
@@ -380,7 +388,7 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         }
     };
     // A run without faults has no final restart either.
-    plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty();
+    plan.final_restart = !args.no_final_restart && !plan.schedule.is_empty() && system.description().durable;
     plan.validate().map_err(Failure::usage)?;
     equip(&mut plan);
     if !args.dry_run {

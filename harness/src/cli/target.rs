@@ -5,16 +5,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 use duress_settings::Request;
-use duress_targets::System;
+use duress_targets::{Maelstrom, System};
 
 use super::words::option;
 use crate::cli::exit::Failure;
 use crate::systems;
 
+/// The system that a command line names, and its workload if that is named.
+pub(super) struct Subject {
+    pub(super) system: &'static dyn System,
+    pub(super) workload: Option<String>,
+}
+
 /// A system, and how it is to be set.
 #[derive(Debug, Args)]
 pub(super) struct TargetArgs {
-    /// The system under test (`duress targets` lists them), or the path of a manifest: ./duress.toml, or its folder
+    /// The system under test (`duress targets` lists them); the path of a manifest: ./duress.toml, or its folder; or
+    /// maelstrom:COMMAND, a program that speaks Maelstrom's protocol, with --workload
     pub(super) target: String,
     /// Its mode of operation [default: the target's first; a hunt draws it]
     #[arg(long)]
@@ -31,9 +38,22 @@ pub(super) struct TargetArgs {
 }
 
 impl TargetArgs {
-    /// Returns the system.
-    pub(super) fn system(&self) -> Result<&'static dyn System, Failure> {
-        systems::find(&self.target).map_err(Failure::usage)
+    /// Returns the system, and the workload of the command line by its name here. That of a program which speaks Maelstrom's
+    /// protocol has a name there, and decides what the system is.
+    pub(super) fn system(&self, workload: Option<&str>) -> Result<Subject, Failure> {
+        let Some(command) = systems::maelstrom_command(&self.target) else {
+            let system = systems::find(&self.target).map_err(Failure::usage)?;
+            return Ok(Subject { system, workload: workload.map(str::to_owned) });
+        };
+        let name = workload.ok_or_else(|| {
+            let known = Maelstrom::workloads().collect::<Vec<_>>().join(", ");
+            Failure::usage(anyhow::anyhow!(
+                "{}: name the workload of Maelstrom with --workload: {known}",
+                self.target
+            ))
+        })?;
+        let system = systems::maelstrom(command, name).map_err(Failure::usage)?;
+        Ok(Subject { system, workload: system.description().vocabularies.first().cloned() })
     }
 
     /// Returns the request to the system, for so many nodes, without a bug's scenario. Paths of programs do not depend on where a plan

@@ -79,7 +79,7 @@ pub enum WordError {
     /// Not a promise.
     #[error(
         "\"{0}\" is not a promise: write one of {objects}; of {messages}; or of {transactions}",
-        objects = Promise::OF_OBJECTS.join(", "),
+        objects = Promise::OF_COMMUTING_OBJECTS.join(", "),
         messages = Promise::OF_MESSAGES.join(", "),
         transactions = Promise::OF_TRANSACTIONS.join(", ")
     )]

@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
+use duress_targets::system::KEYS;
 
 use super::exit::Failure;
 use super::words::{Weight, duration};
 use crate::plan::PlannedWorkload;
 use crate::workload::option::{Takes, WorkloadOption, WorkloadSettings};
 use crate::workload::{Workload, Workloads};
+
+/// The fields of the options of a workload on objects that leave it one object.
+const ONE_OBJECT: [(&str, u32); 3] = [("keys", 1), ("cold_keys", 0), ("operations_per_key", 10_000_000)];
 
 /// The given options of workloads; [`WorkloadArgs::resolve`] decides which of them the workload has.
 #[derive(Debug, Default)]
@@ -18,12 +22,17 @@ pub struct WorkloadArgs {
 
 impl WorkloadArgs {
     /// Returns the workload with these options, and the defaults of those that are not given: 0 for the weight of an
-    /// operation that `lacks` names.
+    /// operation that `lacks` names, and one object if it names `keys`.
     ///
     /// # Errors
     /// A usage error for an option that is another workload's, and for a weight of an operation that clients lack.
     pub fn resolve(&self, workload: &dyn Workload, lacks: &[String]) -> Result<PlannedWorkload, Failure> {
         let mut defaults = workload.defaults();
+        if lacks.iter().any(|lacking| lacking == KEYS) {
+            for (field, value) in ONE_OBJECT {
+                defaults.entry(field).and_modify(|usual| *usual = value.into());
+            }
+        }
         for option in workload.options() {
             if option.takes == Takes::Weight && lacks.iter().any(|lacking| lacking == option.name) {
                 defaults.insert(option.field.to_owned(), 0.into());

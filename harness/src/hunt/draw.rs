@@ -23,6 +23,8 @@ pub struct Fixed {
     pub request: Request,
     /// The workload.
     pub workload: Option<String>,
+    /// Its name on the command line, if that is another.
+    pub workload_word: Option<String>,
     /// The fault mix.
     pub faults: Option<String>,
     /// The number of nodes.
@@ -74,8 +76,14 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let time_limit_s = fixed.time_limit_s.unwrap_or_else(|| weighted(&LENGTHS, &mut rng));
     let settings = settings(system, fixed, nodes, &mut rng);
     let rests_on_clocks = settings.as_ref().is_some_and(|settings| rests_on_clocks(system, settings, nodes));
-    let allowed: Vec<Family> =
-        allowed.iter().copied().filter(|family| !rests_on_clocks || *family != Family::Clock).collect();
+    let durable = system.description().durable;
+    let fits = |family: &Family| match family {
+        Family::Clock => !rests_on_clocks,
+        // Without data of its own a node survives neither, and its messages may not bear being repeated.
+        Family::Kill | Family::Restart | Family::Disk | Family::Packet => durable,
+        Family::Partition | Family::Pause => true,
+    };
+    let allowed: Vec<Family> = allowed.iter().copied().filter(fits).collect();
     let mut words = vec!["run".to_owned(), fixed.target.clone()];
     let mut say = |name: &str, value: String| words.extend([format!("--{name}"), value]);
     if let Some(settings) = &settings {
@@ -96,15 +104,18 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     say("concurrency", load.to_owned());
     say("timeout", format!("{}ms", weighted(&TIMEOUTS, &mut rng)));
     if let Some(workload) = workload(system, fixed, &mut rng) {
-        say("workload", workload.name().to_owned());
-        for (name, value) in workload_options(workload, nodes, &mut rng) {
-            say(name, value.to_string());
+        say("workload", fixed.workload_word.clone().unwrap_or_else(|| workload.name().to_owned()));
+        // One object stays one.
+        if !system.description().has_one_object() {
+            for (name, value) in workload_options(workload, nodes, &mut rng) {
+                say(name, value.to_string());
+            }
         }
     }
     if let Some(interval) = weighted(&INTERVALS, &mut rng) {
         say("interval", format!("{interval}ms"));
     }
-    say("faults", fixed.faults.clone().unwrap_or_else(|| faults(&allowed, nodes, &mut rng)));
+    say("faults", fixed.faults.clone().unwrap_or_else(|| faults(&allowed, durable, nodes, &mut rng)));
     say("seed", seed.to_string());
     // Options that no promise depends on are the run's to draw.
     words.push("--draw-options".to_owned());
@@ -217,7 +228,7 @@ fn workload_options(
 }
 
 /// Returns a fault mix: everything at once, a few families, or one variant for itself beside a family.
-fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
+fn faults(allowed: &[Family], durable: bool, nodes: usize, rng: &mut impl Rng) -> String {
     let some = |count: usize, rng: &mut _| -> Vec<String> {
         allowed.sample(rng, count).map(|family| family.name().to_owned()).collect()
     };
@@ -239,8 +250,8 @@ fn faults(allowed: &[Family], nodes: usize, rng: &mut impl Rng) -> String {
     if let Some(variant) = fitting.choose(rng).filter(|_| items.len() < 3) {
         items.insert(variant.clone());
     }
-    // Faults that follow each other as those of real failures did.
-    if rng.random_bool(STORIES) {
+    // Faults that follow each other as those of real failures did; nodes are killed in most of them.
+    if rng.random_bool(STORIES) && durable {
         items.insert("story".to_owned());
     }
     items.into_iter().collect::<Vec<String>>().join(",")

@@ -12,6 +12,7 @@
 //! - [`queue`]: is every message delivered to a member of the group, and how often?
 //! - [`table`]: does a compacted log give the table of the whole log?
 //! - [`txn`]: do transactions keep their consistency model?
+//! - [`unique_ids`]: does every identifier differ from all others?
 //! - [`models`]: models for histories that no workload here makes; [`export`]: a history in the form of another program.
 
 pub mod counter;
@@ -30,6 +31,7 @@ pub mod registry;
 pub mod set;
 pub mod table;
 pub mod txn;
+pub mod unique_ids;
 
 pub use erased::{Model, Workload};
 pub use kind::{Ending, Kind};

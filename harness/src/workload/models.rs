@@ -10,7 +10,6 @@ use duress_checkers::lock::{Reentry, check_owned_mutex};
 use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
-use duress_checkers::unique_ids::check_unique_ids;
 use duress_checkers::verdict::{Details, FoundReport};
 use duress_history::bank::Bank;
 use duress_history::kv_append::KvAppend;
@@ -18,7 +17,6 @@ use duress_history::mutex::Mutex;
 use duress_history::register::CasRegister;
 use duress_history::total_queue::TotalQueue;
 use duress_history::txn::RwRegister;
-use duress_history::unique_ids::UniqueIds;
 use duress_history::{Delivery, Promise};
 
 use super::delivery;
@@ -44,7 +42,6 @@ enum Checker {
     KvAppend,
     TotalQueue,
     Queue(Order),
-    UniqueIds,
     Bank,
     LongFork,
 }
@@ -54,7 +51,7 @@ const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> F
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 13] = [
+pub const FOREIGN: [Foreign; 12] = [
     foreign(
         "cas-register",
         "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -89,7 +86,6 @@ pub const FOREIGN: [Foreign; 13] = [
         Checker::Queue(Order::Least),
     ),
     foreign("unordered-queue", "a bag: enqueue and dequeue, in any order", Checker::Queue(Order::Any)),
-    foreign("unique-ids", "identifiers: generate, each answered once", Checker::UniqueIds),
     foreign(BANK, "accounts: transfer, and read of all balances, whose total never changes", Checker::Bank),
     foreign(
         LONG_FORK,
@@ -161,16 +157,13 @@ impl Model for Foreign {
                     linearizability(check_queue(operations, order, &budget, interrupt), self.name)
                 })
             }
-            Checker::UniqueIds => recording.read::<UniqueIds>()?.judged(limit, |operations, _| {
-                found(check_unique_ids(operations), self.name, "unique", "no identifier was generated twice")
-            }),
             Checker::Bank => recording.read::<Bank>()?.judged(limit, |operations, _| {
                 let report = check_bank(operations, question.bank);
-                found(report, self.name, "constant total", "the balances of every read fit the promise")
+                found(report, self.name, "of a constant total", "the balances of every read fit the promise")
             }),
             Checker::LongFork => recording.read::<RwRegister>()?.judged(limit, |operations, _| {
                 let report = check_long_fork(operations);
-                found(report, self.name, "no long fork", "the reads fit one order of the writes")
+                found(report, self.name, "free of long forks", "the reads fit one order of the writes")
             }),
         }
     }
@@ -182,18 +175,17 @@ impl Model for Foreign {
             Checker::KvAppend => export::<KvAppend>(recording, format),
             Checker::TotalQueue | Checker::Queue(_) => export::<TotalQueue>(recording, format),
             Checker::LongFork => export::<RwRegister>(recording, format),
-            Checker::UniqueIds => export::<UniqueIds>(recording, format),
             Checker::Bank => export::<Bank>(recording, format),
         }
     }
 }
 
 /// The words for a check of what `model` names, of which only the anomalies found are reported.
-fn found(report: CheckReport, model: &str, property: &str, holds: &str) -> Judgement {
+pub fn found(report: CheckReport, model: &str, property: &str, holds: &str) -> Judgement {
     let mut broken = format!("not {property}");
     if let Details::Found(FoundReport { found }) = &report.details {
         let counts: Vec<String> = found.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        broken = counts.join(", ");
+        broken = format!("{broken}: {}", counts.join(", "));
     }
     Judgement {
         property: property.to_owned(),

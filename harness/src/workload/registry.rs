@@ -8,6 +8,7 @@ use duress_targets::System;
 
 use super::erased::{Erased, Model, Workload};
 use super::models::FOREIGN;
+use super::unique_ids::UniqueIdsOptions;
 use super::{counter::CounterOptions, register::RegisterOptions, set::SetOptions};
 use super::{log::LogOptions, queue::QueueOptions, table::TableOptions, txn::Transactions};
 
@@ -35,6 +36,7 @@ impl Workloads {
             .with::<TableOptions>()
             .with::<Transactions<Elements>>()
             .with::<Transactions<Held>>()
+            .with::<UniqueIdsOptions>()
     }
 
     /// These, and the workload that `K` describes.

@@ -11,7 +11,7 @@
 //!   operation, and why each rule is sound;
 //! - [`kafka`]: clients of every system that speaks the Kafka protocol;
 //! - [`store`], [`broker`] and [`etcd`]: the systems that are known by name; [`manifest`]: those that a file describes, whose
-//!   clients may be programs of the user's own.
+//!   clients may be programs of the user's own; [`maelstrom`]: programs that speak Maelstrom's protocol.
 //!
 //! ```
 //! use duress_history::Promise;
@@ -36,6 +36,7 @@ pub mod etcd;
 mod exec;
 mod http;
 pub mod kafka;
+pub mod maelstrom;
 pub mod manifest;
 pub mod outcome;
 pub mod place;
@@ -54,6 +55,7 @@ pub use broker::Broker;
 pub use client::{Client, ClientError, Clients, Seat};
 pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role, TimeOuts};
 pub use etcd::Etcd;
+pub use maelstrom::Maelstrom;
 pub use manifest::{Manifest, ManifestError};
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};
 pub use place::{ClientProgram, OwnNetwork, Place};

@@ -34,6 +34,7 @@ use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_history::table::Table;
 use duress_history::txn::{Act, Answer, Txn};
+use duress_history::unique_ids::UniqueIds;
 use serde::{Deserialize, Serialize};
 
 /// How an operation ended.
@@ -122,6 +123,12 @@ impl Action for Table {
             Self::Put { .. } | Self::Delete { .. } => Effect::Some,
             Self::ReadLog(_) | Self::EndOffsets(_) => Effect::None,
         }
+    }
+}
+
+impl Action for UniqueIds {
+    fn effect(&self) -> Effect {
+        Effect::Some
     }
 }
 

@@ -60,12 +60,26 @@ pub struct Description {
     pub offer: Offer,
     /// The names of the vocabularies of operations for which it has clients.
     pub vocabularies: Vec<String>,
-    /// The operations of these vocabularies that its clients do not have, by name: workloads leave them out.
+    /// The operations of these vocabularies that its clients do not have, by name: workloads leave them out. [`KEYS`], if there
+    /// is one object and not one for each key.
     pub lacks: Vec<String>,
     /// The run that finds each seeded bug.
     pub scenarios: BTreeMap<String, Scenario>,
     /// The number of nodes of a run that does not say it.
     pub nodes: usize,
+    /// Whether nodes keep their data when they are killed. A run that does not name its faults kills no node that does not.
+    pub durable: bool,
+}
+
+/// Objects by key, where a system has only one.
+pub const KEYS: &str = "keys";
+
+impl Description {
+    /// Whether there is one object, and not one for each key.
+    #[must_use]
+    pub fn has_one_object(&self) -> bool {
+        self.lacks.iter().any(|lacking| lacking == KEYS)
+    }
 }
 
 /// The number of nodes of a run of most systems: two may be lost, and three still agree.

@@ -23,7 +23,7 @@ pub fn judge(operations: &[Operation<Counter>], question: &Question, interrupt: 
     };
     let holds = match promise {
         Consistency::Linearizable => "every read lies in the range that adds allow",
-        Consistency::StaleReads => {
+        Consistency::StaleReads | Consistency::Eventual => {
             "every read lies in the range of an earlier time, and replicas came to agree"
         }
     };

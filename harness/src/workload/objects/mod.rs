@@ -121,6 +121,9 @@ pub(super) fn words(
             "more than stale reads",
             format!("{model} --promise stale-reads"),
         ),
+        Consistency::Eventual => {
+            ("eventually consistent", "not eventually consistent", format!("{model} --promise eventual"))
+        }
     };
     let anomalies = report.verdict.anomalies().len();
     Judgement {

@@ -27,7 +27,8 @@ pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt:
         Consistency::Linearizable => {
             linearizability(check_registers(operations, assumed, &budget, interrupt), "register")
         }
-        Consistency::StaleReads => {
+        // Registers are never promised less: their writes do not commute.
+        Consistency::StaleReads | Consistency::Eventual => {
             let settled = settled(operations, question);
             let report = check_stale_reads(operations, assumed, settled, &budget, interrupt);
             let holds = "writes fit one order, each read saw a prefix of it, and replicas came to agree";

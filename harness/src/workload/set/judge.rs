@@ -23,6 +23,9 @@ pub fn judge(operations: &[Operation<Set>], question: &Question, interrupt: &Ato
         Consistency::StaleReads => {
             "every answer has a prefix of the added elements, and replicas came to agree"
         }
+        Consistency::Eventual => {
+            "every answer has added elements only, and replicas came to have all of them"
+        }
     };
     words("set", promise, holds, findings, report)
 }

@@ -61,6 +61,7 @@ impl Broker {
                 vocabularies: vec!["log".to_owned(), "table".to_owned()],
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,
+                durable: true,
             },
         }
     }

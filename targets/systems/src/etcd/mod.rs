@@ -53,6 +53,7 @@ impl Default for Etcd {
                     .to_vec(),
                 scenarios: BTreeMap::new(),
                 nodes: USUAL_NODES,
+                durable: true,
             },
         }
     }

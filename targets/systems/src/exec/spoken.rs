@@ -6,6 +6,7 @@ use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_history::table::Table;
 use duress_history::txn::{Act, Answer, Txn};
+use duress_history::unique_ids::UniqueIds;
 use duress_history::{OpType, Payload, PayloadError, Scalar};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -146,6 +147,18 @@ impl Spoken for Table {
 
     fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
         parsed(self.f(), value)
+    }
+}
+
+impl Spoken for UniqueIds {
+    const STATELESS: bool = true;
+
+    fn asked(&self) -> (Option<&Scalar>, Value) {
+        (None, Value::Null)
+    }
+
+    fn answered(&self, value: Option<&RawValue>) -> Result<Self, AnswerError> {
+        parsed("generate", value)
     }
 }
 

@@ -9,6 +9,7 @@ use super::document::{Document, Protocol, Ready, Status, Tolerates};
 use super::launch::is_signal;
 use super::problem::Problem;
 use super::{layout, usual_nodes};
+use crate::system::KEYS;
 
 /// Checks `document`, which offers `offer`.
 pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
@@ -218,8 +219,8 @@ fn client(document: &Document) -> Result<(), Problem> {
             );
         }
     }
-    if let Some(name) = client.lacks.iter().find(|name| *name != "cas") {
-        return wrong("lacks", &format!("clients cannot lack \"{name}\"; they can lack: cas"));
+    if let Some(name) = client.lacks.iter().find(|name| !["cas", KEYS].contains(&name.as_str())) {
+        return wrong("lacks", &format!("clients cannot lack \"{name}\"; they can lack: cas, {KEYS}"));
     }
     if client.speaks.as_ref().is_some_and(Vec::is_empty) {
         return wrong("speaks", "clients speak at least one vocabulary");

@@ -9,6 +9,7 @@ use duress_history::register::Register;
 use duress_history::set::Set;
 use duress_history::table::Table;
 use duress_history::txn::{ListAppend, RwRegister};
+use duress_history::unique_ids::UniqueIds;
 use duress_settings::{Settings, SettingsError};
 
 use super::document::{ClientTable, Protocol, Words};
@@ -25,7 +26,9 @@ use crate::{etcd, kafka, store};
 /// Returns the vocabularies that clients of a protocol can speak.
 pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
     match protocol {
-        Protocol::Exec => &["register", "set", "counter", "log", "table", "list-append", "rw-register"],
+        Protocol::Exec => {
+            &["register", "set", "counter", "log", "table", "list-append", "rw-register", "unique-ids"]
+        }
         Protocol::Http => &["register", "set", "counter"],
         Protocol::Resp | Protocol::Etcd => &["register", "set", "counter", "list-append", "rw-register"],
         Protocol::Kafka => &["log", "table"],
@@ -98,7 +101,8 @@ pub(super) fn clients(
             let clients =
                 exec::<Counter>(exec::<Set>(exec::<Register>(Clients::default(), &launch), &launch), &launch);
             let clients = exec::<Table>(exec::<Log>(clients, &launch), &launch);
-            exec::<RwRegister>(exec::<ListAppend>(clients, &launch), &launch)
+            let clients = exec::<RwRegister>(exec::<ListAppend>(clients, &launch), &launch);
+            exec::<UniqueIds>(clients, &launch)
         }
         Protocol::Http => {
             let requests = Arc::new(Requests::new(client));

@@ -15,6 +15,9 @@ pub(super) struct Document {
     pub(super) nodes: Option<usize>,
     pub(super) port: u16,
     pub(super) tolerates: Option<Tolerates>,
+    /// Whether nodes keep their data when they are killed.
+    #[serde(default = "yes")]
+    pub(super) durable: bool,
     pub(super) recovery: Option<String>,
     #[serde(rename = "role")]
     pub(super) roles: Vec<RoleTable>,
@@ -70,7 +73,7 @@ fn yes() -> bool {
 /// A command line: a list of words, or a string of words between spaces.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, expecting = "expected a string, or a list of strings")]
-pub(super) enum Words {
+pub(crate) enum Words {
     Line(String),
     List(Vec<String>),
 }
@@ -272,7 +275,7 @@ pub(super) struct ClockBoundTable {
 
 impl Words {
     /// Returns the words. Spaces within braces do not separate.
-    pub(super) fn list(&self) -> Vec<String> {
+    pub(crate) fn list(&self) -> Vec<String> {
         let line = match self {
             Self::List(words) => return words.clone(),
             Self::Line(line) => line,

@@ -22,7 +22,7 @@ const FALLBACK_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/sbin", 
 ///
 /// # Errors
 /// The path that was tried, and why it is not a program, in words.
-pub(super) fn find(folder: &Path, program: &str) -> Result<PathBuf, String> {
+pub(crate) fn find(folder: &Path, program: &str) -> Result<PathBuf, String> {
     let is_program = |file: &PathBuf| {
         file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     };

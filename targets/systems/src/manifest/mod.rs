@@ -32,6 +32,9 @@ use crate::topology::Topology;
 
 pub use self::problem::ManifestError;
 
+pub(crate) use self::document::Words;
+pub(crate) use self::launch::find as find_program;
+
 /// The file of a folder that holds a manifest.
 pub const FILE: &str = "duress.toml";
 
@@ -92,6 +95,7 @@ impl Manifest {
             lacks: clients::lacks(&document.client),
             scenarios: BTreeMap::new(),
             nodes: usual_nodes(&document),
+            durable: document.durable,
             offer,
         };
         let manifest = Self { text: manifest.clone(), document: Arc::new(document), description };

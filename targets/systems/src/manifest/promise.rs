@@ -14,6 +14,7 @@ fn names(workload: &str) -> &'static [&'static str] {
     match workload {
         workload if OF_MESSAGES.contains(&workload) => Promise::OF_MESSAGES,
         workload if TRANSACTIONS.contains(&workload) => Promise::OF_TRANSACTIONS,
+        "set" | "counter" => Promise::OF_COMMUTING_OBJECTS,
         _ => Promise::OF_OBJECTS,
     }
 }

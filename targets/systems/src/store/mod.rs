@@ -58,6 +58,7 @@ impl Store {
                     .to_vec(),
                 scenarios: Scenario::built_in(include_str!("scenarios.toml")),
                 nodes: USUAL_NODES,
+                durable: true,
             },
         }
     }

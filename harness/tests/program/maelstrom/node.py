@@ -1,0 +1,153 @@
+"""Nodes of Maelstrom's protocol, one for each workload, some of them wrong: node.py WORKLOAD [DEFECT]."""
+
+import json
+import sys
+import threading
+import time
+
+workload, defect = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+lock = threading.RLock()
+state = {"id": None, "nodes": [], "next": 0, "elements": set(), "counts": {}, "generated": 0}
+waiting = {}
+
+
+def send(dest, body):
+    with lock:
+        print(json.dumps({"src": state["id"], "dest": dest, "body": body}), flush=True)
+
+
+def reply(request, body):
+    send(request["src"], {**body, "in_reply_to": request["body"]["msg_id"]})
+
+
+def rpc(dest, body, then):
+    with lock:
+        state["next"] += 1
+        waiting[state["next"]] = then
+        send(dest, {**body, "msg_id": state["next"]})
+
+
+def others():
+    return [node for node in state["nodes"] if node != state["id"]]
+
+
+def gossip(body):
+    for node in others():
+        send(node, body())
+
+
+def every(seconds, work):
+    def loop():
+        while True:
+            time.sleep(seconds)
+            with lock:
+                work()
+
+    threading.Thread(target=loop, daemon=True).start()
+
+
+def of_set(request, body, add, element, elements):
+    if body["type"] == add:
+        state["elements"].add(body[element])
+        if defect == "once":
+            gossip(lambda: {"type": "merge", "elements": [body[element]]})
+        reply(request, {"type": add + "_ok"})
+    elif body["type"] == "read":
+        reply(request, {"type": "read_ok", elements: sorted(state["elements"])})
+    elif body["type"] == "merge":
+        state["elements"].update(body["elements"])
+
+
+def of_counter(request, body):
+    own = state["id"]
+    if body["type"] == "add":
+        state["counts"][own] = state["counts"].get(own, 0) + body["delta"]
+        reply(request, {"type": "add_ok"})
+    elif body["type"] == "read":
+        reply(request, {"type": "read_ok", "value": sum(state["counts"].values())})
+    elif body["type"] == "merge":
+        for node, count in body["counts"].items():
+            state["counts"][node] = max(count, state["counts"].get(node, 0))
+
+
+def of_registers(request, body):
+    """Each operation is one on lin-kv, under the same key."""
+    if defect == "seq-kv":
+        service = "seq-kv"
+    else:
+        service = "lin-kv"
+    arguments = {name: value for name, value in body.items() if name != "msg_id"}
+    rpc(service, arguments, lambda answer: reply(request, {n: v for n, v in answer.items() if n != "in_reply_to"}))
+
+
+def of_transactions(request, body):
+    """The whole database is one value of lin-kv, replaced by a compare-and-set."""
+
+    def begin(_=None):
+        rpc("lin-kv", {"type": "read", "key": "db"}, carry_out)
+
+    def carry_out(answer):
+        before = answer.get("value", {})
+        after, answered = json.loads(json.dumps(before)), []
+        for f, key, value in body["txn"]:
+            held = after.get(str(key))
+            if f == "r":
+                value = held
+            elif f == "append":
+                after[str(key)] = (held or []) + [value]
+            else:
+                after[str(key)] = value
+            answered.append([f, key, value])
+        if defect == "unconditional":
+            rpc("lin-kv", {"type": "write", "key": "db", "value": after}, lambda answer: ended(answer, answered))
+        else:
+            change = {"type": "cas", "key": "db", "from": before, "to": after, "create_if_not_exists": True}
+            rpc("lin-kv", change, lambda answer: ended(answer, answered))
+
+    def ended(answer, answered):
+        if answer["type"] == "error":
+            reply(request, {"type": "error", "code": 30, "text": "another transaction was faster"})
+        else:
+            reply(request, {"type": "txn_ok", "txn": answered})
+
+    begin()
+
+
+def of_ids(request, _):
+    state["generated"] += 1
+    prefix = "" if defect == "same" else state["id"] + "-"
+    reply(request, {"type": "generate_ok", "id": prefix + str(state["generated"])})
+
+
+def carry(request):
+    body = request["body"]
+    if "in_reply_to" in body:
+        waiting.pop(body["in_reply_to"], lambda _: None)(body)
+    elif body["type"] == "init":
+        state["id"], state["nodes"] = body["node_id"], body["node_ids"]
+        reply(request, {"type": "init_ok"})
+        if workload in ("broadcast", "g-set") and defect is None:
+            every(0.2, lambda: gossip(lambda: {"type": "merge", "elements": sorted(state["elements"])}))
+        if workload in ("g-counter", "pn-counter"):
+            every(0.2, lambda: gossip(lambda: {"type": "merge", "counts": state["counts"]}))
+    elif body["type"] == "topology":
+        reply(request, {"type": "topology_ok"})
+    elif workload == "broadcast":
+        of_set(request, body, "broadcast", "message", "messages")
+    elif workload == "g-set":
+        of_set(request, body, "add", "element", "value")
+    elif workload in ("g-counter", "pn-counter"):
+        of_counter(request, body)
+    elif workload == "lin-kv":
+        of_registers(request, body)
+    elif workload == "unique-ids":
+        of_ids(request, body)
+    else:
+        of_transactions(request, body)
+
+
+if defect == "chatty":
+    print("ready to serve", flush=True)
+for line in sys.stdin:
+    with lock:
+        carry(json.loads(line))
