@@ -81,7 +81,8 @@ pub(super) fn step(sentence: impl Into<String>, about: &[usize]) -> Statement {
     say(sentence, &about)
 }
 
-fn value_text(value: Option<&Scalar>) -> String {
+/// Returns a value of a register as it is printed.
+pub(crate) fn value_text(value: Option<&Scalar>) -> String {
     value.map_or_else(|| "null".to_owned(), Scalar::to_string)
 }
 
@@ -459,6 +460,7 @@ impl<'a> Case<'a> {
     }
 }
 
-fn objects(part: &Partition<'_>) -> Vec<Object> {
+/// Returns the objects of a witness about the register.
+pub(crate) fn objects(part: &Partition<'_>) -> Vec<Object> {
     part.key.map(|key| Object::new(ObjectKind::Key, key)).into_iter().collect()
 }
