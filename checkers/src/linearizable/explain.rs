@@ -272,7 +272,12 @@ impl<'a> Case<'a> {
         if producer.is_some_and(|producer| producer.invoke < complete) {
             return None;
         }
-        let failed = || self.part.operations.iter().find(|source| self.failed_to_write(source, value));
+        // A compare-and-set that was refused may have seen the very value that it was to write.
+        let is_another = |source: &Source<'_>| source.index != self.source(&call).index;
+        let failed = || {
+            let mut operations = self.part.operations.iter();
+            operations.find(|source| is_another(source) && self.failed_to_write(source, value))
+        };
         let (kind, writer) = match producer {
             Some(producer) => (AnomalyKind::FutureRead, Some(self.source(producer))),
             None => match failed() {
