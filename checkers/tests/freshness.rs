@@ -356,7 +356,7 @@ fn ages_are_counted_from_the_first_write_that_replaced_the_value() {
     let ages = read_ages(&history(five), &Assumed::default(), Timing::Recorded);
     assert_eq!(
         ages.to_string(),
-        "1 of 1 reads were old (100.0 %): by up to 3 versions (p50 3, p99 3), by up to 5.0 ms (p50 5.0 ms, p99 5.0 ms)"
+        "old reads: 1 of 1 (100.0 %); versions up to 3 (p50 3, p99 3), age up to 5.00 ms (p50 5.00 ms, p99 5.00 ms)"
     );
 }
 

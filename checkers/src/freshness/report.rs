@@ -44,18 +44,16 @@ impl fmt::Display for ReadAges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { reads, old, versions, age_ns } = self;
         let Some(Quantiles { p50, p99, max }) = versions else {
-            return write!(f, "none of {reads} reads was old for certain");
+            return write!(f, "old reads: none of {reads} for certain");
         };
         let share = *old as f64 * 100.0 / *reads as f64;
         write!(
             f,
-            "{old} of {reads} reads were old ({share:.1} %): by up to {max} versions (p50 {p50}, p99 {p99})"
+            "old reads: {old} of {reads} ({share:.1} %); versions up to {max} (p50 {p50}, p99 {p99}), "
         )?;
         match age_ns.map(|Quantiles { p50, p99, max }| [p50, p99, max].map(|ns| ns as f64 / 1e6)) {
-            Some([p50, p99, max]) => {
-                write!(f, ", by up to {max:.1} ms (p50 {p50:.1} ms, p99 {p99:.1} ms)")
-            }
-            None => f.write_str("; the history has no times to tell their age by"),
+            Some([p50, p99, max]) => write!(f, "age up to {max:.2} ms (p50 {p50:.2} ms, p99 {p99:.2} ms)"),
+            None => f.write_str("age unknown: the history lacks times"),
         }
     }
 }

@@ -127,19 +127,17 @@ impl Case<'_> {
         let age = match self.timing {
             Timing::Recorded => {
                 let nanos = nanos(self.part, calls, first, read);
-                format!(", and {:.3} ms by the time since the first of them ended", nanos as f64 / 1e6)
+                format!(", and {:.3} ms old", nanos as f64 / 1e6)
             }
             Timing::Incomplete => String::new(),
         };
         let others =
             if overwrites.len() as u64 == versions { "" } else { ", with the writes not shown here" };
         let allows = match self.promise {
-            Freshness::Regular => "a regular read is not even one version old".to_owned(),
-            Freshness::Safe => {
-                "no write overlaps it, and then it must not even be one version old".to_owned()
-            }
-            Freshness::Versions(most) => format!("at most {most} were promised"),
-            Freshness::Age(most) => format!("at most {:.3} ms were promised", most.as_secs_f64() * 1e3),
+            Freshness::Regular => "the promise allows none".to_owned(),
+            Freshness::Safe => "no write overlaps it, and then the promise allows none".to_owned(),
+            Freshness::Versions(most) => format!("the promise allows at most {most}"),
+            Freshness::Age(most) => format!("the promise allows at most {:.3} ms", most.as_secs_f64() * 1e3),
         };
         steps.push(say(
             format!("So {} is {versions} {one_of} old{others}{age}: {allows}.", witness.label(of)),

@@ -77,7 +77,7 @@ pub struct TransactionsReport {
     /// The strongest models that are not refuted.
     pub left: Vec<ConsistencyModel>,
     /// How old reads were; only where single registers were read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "read_ages", skip_serializing_if = "Option::is_none")]
     pub read_ages: Option<ReadAges>,
 }
 

@@ -189,7 +189,7 @@ fn what_happened(record: &HistoryRecord, run: Option<&RunRecord>) -> Markup {
                     "."
                 }
                 @if let Some(ages) = judged.and_then(|judged| judged.check.details.as_ref()?.read_ages()) {
-                    dt { "Old reads" }
+                    dt { "Reads" }
                     dd { (ages) "." }
                 }
                 @if !has_charts(record) {

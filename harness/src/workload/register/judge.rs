@@ -45,7 +45,7 @@ fn by_promise(operations: &[Operation<Register>], question: &Question, interrupt
         let anomalies = report.verdict.anomalies().len();
         return Judgement {
             property: promise.to_string(),
-            holds: "no read is older than that".to_owned(),
+            holds: "each read is as fresh as promised".to_owned(),
             broken: format!("not {promise}: {anomalies} anomalies on {} keys", report.keys),
             ..linearizability(report, &format!("register --promise {promise}"))
         };
