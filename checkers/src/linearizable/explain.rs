@@ -227,17 +227,16 @@ impl<'a> Case<'a> {
         if self.problem.start != Start::Known(INITIAL) || value == INITIAL || !nothing || self.is_lock() {
             return None;
         }
-        let acknowledged = |write: &&Call| {
-            write.effect.produced().is_some() && write.complete.is_some_and(|complete| complete < call.invoke)
+        // A compare-and-set from a value to itself writes nothing, and shows as well that something is there.
+        let read = self.source(&call);
+        let acknowledged = |source: &&Source<'_>| {
+            matches!(source.action, Action::Write(_) | Action::Cas(..))
+                && matches!(source.end, End::Ok { index, .. } if index < read.index)
         };
-        let write =
-            self.interned.problem.calls.iter().filter(acknowledged).max_by_key(|write| write.complete)?;
+        let write = self.part.operations.iter().rfind(acknowledged)?;
         const WRITE: usize = 0;
         const READ: usize = 1;
-        let operations = [
-            (WRITE as Op, shown(self.source(write), Role::Write)),
-            (READ as Op, shown(self.source(&call), Role::Read)),
-        ];
+        let operations = [(WRITE as Op, shown(write, Role::Write)), (READ as Op, shown(read, Role::Read))];
         let witness = Witness::new(objects(self.part), operations);
         let (subject, initial) = (self.subject(), self.value(INITIAL));
         let (written, seen) = (witness.named(WRITE as Op), witness.named(READ as Op));
