@@ -105,10 +105,8 @@ fn nanos(part: &Partition<'_>, calls: &[Call], first: usize, read: usize) -> u64
 }
 
 fn check_key(part: &Partition<'_>, promise: Freshness, timing: Timing, limits: Limits<'_>) -> KeyReport {
-    let (interned, mut report) = match begin(part, limits) {
-        Ok(begun) => begun,
-        Err(undecided) => return undecided,
-    };
+    let (interned, mut report) = begin(part, limits);
+    let Some(interned) = interned else { return report };
     report.statistics.keys_by_chains = 1;
     let Problem { calls, start, .. } = &interned.problem;
     let reads = match promise {

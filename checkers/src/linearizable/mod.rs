@@ -195,40 +195,32 @@ fn asks(part: &Partition<'_>) -> bool {
     part.operations.iter().any(|source| !matches!(source.action, Action::Write(_) | Action::Cas(..)))
 }
 
-/// Numbers the operations of one key, and counts them.
-///
-/// # Errors
-/// The whole report, if the key cannot be decided.
-pub(crate) fn begin<'a>(
-    part: &Partition<'a>,
-    limits: Limits<'_>,
-) -> Result<(Interned<'a>, KeyReport), KeyReport> {
+/// Numbers the operations of one key, and counts them; `None` if the report says why the key cannot be decided.
+pub(crate) fn begin<'a>(part: &Partition<'a>, limits: Limits<'_>) -> (Option<Interned<'a>>, KeyReport) {
     let key = part.key.cloned();
     let happened =
         part.operations.iter().filter(|source| matches!(source.end, End::Ok { .. })).count() as u64;
     let mut report = KeyReport { happened, ..KeyReport::default() };
     if limits.interrupted() {
         report.reasons.push(Reason::Interrupted { key, explored: 0, reached: None });
-        return Err(report);
+        return (None, report);
     }
     let Some(interned) = part.intern() else {
         let operations = part.operations.len() as u64;
         report.reasons.push(Reason::TooLong { key, operations });
-        return Err(report);
+        return (None, report);
     };
     report.skipped = interned.skipped;
     report.operations = interned.problem.calls.len() as u64;
     let shows = |call: &&Call| call.complete.is_some() && call.effect.observed().is_some();
     report.observed = interned.problem.calls.iter().filter(shows).count() as u64;
-    Ok((interned, report))
+    (Some(interned), report)
 }
 
 /// Decides whether the operations of one key are linearizable.
 pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
-    let (interned, mut report) = match begin(part, limits) {
-        Ok(begun) => begun,
-        Err(undecided) => return undecided,
-    };
+    let (interned, mut report) = begin(part, limits);
+    let Some(interned) = interned else { return report };
     let reduced = crashed::reduce(&interned.problem);
     report.skipped.unobserved = reduced.unobserved;
     report.operations -= reduced.unobserved;
