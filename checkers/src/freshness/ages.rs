@@ -73,7 +73,6 @@ pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec
         }
         let origin = origins.last(value, complete);
         let found = match (origin, start) {
-            (Some((NEVER, _)), _) => Found::Fresh,
             (None, Start::Known(start)) if start != value => Found::Nowhere { read, other: None },
             (None, Start::Any) if initial.is_some_and(|(held, _)| held != value) => {
                 Found::Nowhere { read, other: initial.map(|(_, other)| other) }
@@ -82,7 +81,7 @@ pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec
                 if origin.is_none() {
                     initial.get_or_insert((value, read));
                 }
-                // Those that began before the write had ended did not replace its value for certain.
+                // Those that began before the write had ended did not replace its value for certain: all, if it never did.
                 let before = origin.map_or(0, |(end, _)| begun(end));
                 match first_of.get(before).filter(|(end, _)| *end < call.invoke) {
                     Some((_, first)) => Found::Old {
