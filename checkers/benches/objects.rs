@@ -1,4 +1,4 @@
-//! How the checks of sets, counters, stale reads and queues grow with the length of a history.
+//! How the checks of sets, counters, stale and old reads, and queues grow with the length of a history.
 //!
 //! The histories are simulated, the same in every run: 15 processes, one operation in a hundred never answered. A set holds
 //! a hundred elements or so, since every read of it answers all; there are as many sets as that takes. `DURESS_BENCH_MAX`
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duress_checkers::counter::check_counter;
+use duress_checkers::freshness::{check_freshness, read_ages};
 use duress_checkers::linearizable::Budget;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::set::check_set;
@@ -27,7 +28,7 @@ use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::verdict::Verdict;
 use duress_history::counter::{Counter, CounterOp};
 use duress_history::set::{Set, SetOp};
-use duress_history::{Assumed, Completion, Consistency, Operation, Scalar};
+use duress_history::{Assumed, Completion, Consistency, Freshness, Operation, Scalar, Timing};
 use objects::{Defect, Object, Shape, simulate};
 
 impl Object for Set {
@@ -133,10 +134,10 @@ fn objects(criterion: &mut Criterion) {
     bench(criterion, "one-counter", counter, |history| {
         check_counter(history, strict, None, &interrupt).verdict
     });
-    let stale = |size| {
+    let replicas = |operations: usize, keys: usize| {
         let shape = replicas::Shape {
-            operations: size,
-            keys: size as i64 / 100,
+            operations,
+            keys: keys as i64,
             processes: 15,
             nodes: 3,
             crashed_per_mille: 10,
@@ -145,9 +146,22 @@ fn objects(criterion: &mut Criterion) {
         };
         replicas::simulate(1, shape).operations
     };
+    let stale = |size| replicas(size, size / 100);
     bench(criterion, "stale-registers", stale, |history| {
         check_stale_reads(history, &Assumed::default(), None, &Budget::default(), &interrupt).verdict
     });
+    // All operations are on one register. The bound allows everything.
+    bench(
+        criterion,
+        "fresh-register",
+        |size| replicas(size, 1),
+        |history| {
+            let (promise, assumed) = (Freshness::Versions(u64::MAX), Assumed::default());
+            let ages = read_ages(history, &assumed, Timing::Recorded);
+            assert!(ages.old > 0, "{ages}");
+            check_freshness(history, promise, &assumed, Timing::Recorded, &interrupt).verdict
+        },
+    );
     // Pops of unknown outcome would leave stacks to the search.
     for (name, order, crashed_per_mille) in [
         ("one-fifo-queue", Order::Fifo, 1),

@@ -6,6 +6,7 @@
 //!   is right?
 //! - [`stale_reads`]: is there one of all writes, of which every read saw some prefix, and do replicas come
 //!   to agree?
+//! - [`freshness`]: how old are the values that reads of a register return?
 //! - [`set`]: is every added element there, once, and nothing else?
 //! - [`counter`]: does every read lie in the range that adds allow?
 //! - [`delivery`]: is every message that a log acknowledged delivered, once, in order, and nothing else?
@@ -52,6 +53,7 @@ pub mod bank;
 pub mod counter;
 pub mod delivery;
 mod findings;
+pub mod freshness;
 pub mod kv_append;
 pub mod linearizable;
 pub mod lock;

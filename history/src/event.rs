@@ -100,6 +100,18 @@ pub struct History<A> {
     pub skipped: BTreeMap<String, u64>,
     /// Other names that the file has for operations, by their `f`: `put` for `write`.
     pub other_names: BTreeMap<&'static str, BTreeSet<String>>,
+    /// Whether the times of its events can be subtracted from each other.
+    pub timing: Timing,
+}
+
+/// Whether the times of events can be subtracted from each other. The order of events does not depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timing {
+    /// They can.
+    #[default]
+    Recorded,
+    /// The time of some event is missing, or falls behind that of an earlier one, and was filled in.
+    Incomplete,
 }
 
 impl<A> Default for History<A> {
@@ -110,6 +122,7 @@ impl<A> Default for History<A> {
             torn: Torn::No,
             skipped: BTreeMap::new(),
             other_names: BTreeMap::new(),
+            timing: Timing::Recorded,
         }
     }
 }

@@ -14,7 +14,8 @@
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //!   [`porcupine`]: Porcupine's;
 //! - [`pairs`]: invocations paired with their completions;
-//! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions.
+//! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions;
+//!   [`freshness`]: those about the age of reads.
 //!
 //! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
 //!
@@ -38,6 +39,7 @@ pub mod counter;
 pub mod edn;
 mod error;
 pub mod event;
+pub mod freshness;
 pub mod import;
 pub mod initial;
 pub mod jsonl;
@@ -61,7 +63,8 @@ pub mod unique_ids;
 
 pub use consistency_model::ConsistencyModel;
 pub use error::ReadError;
-pub use event::{Event, Fields, History, OpError, OpType, Payload, PayloadError, Process};
+pub use event::{Event, Fields, History, OpError, OpType, Payload, PayloadError, Process, Timing};
+pub use freshness::Freshness;
 pub use initial::{Assumed, Initial, NilReads};
 pub use nemesis::{NemesisAct, NemesisEvent};
 pub use node::NodeId;

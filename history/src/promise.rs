@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::consistency_model::ConsistencyModel;
+use crate::freshness::Freshness;
 
 /// The promise about the answers to a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub enum Promise {
     },
     /// Transactions of several operations each, on many objects.
     Transactions(ConsistencyModel),
+    /// Registers, each by itself: how old a value that is read may be.
+    Freshness(Freshness),
 }
 
 impl Promise {
@@ -38,16 +41,21 @@ impl Promise {
     /// Replicas come to agree on everything that was acknowledged.
     pub const EVENTUAL: Self = Self::Objects(Consistency::Eventual);
 
-    /// The names of the promises about objects, strongest first.
-    pub const OF_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads"];
-
-    /// The names of the promises about objects whose changes commute, sets and counters, strongest first.
-    pub const OF_COMMUTING_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads", "eventual"];
+    /// The names of the promises about sets and counters, strongest first.
+    pub const OF_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads", "eventual"];
 
     /// The names of the promises about registers: those about objects; and consistency models, for which each operation is
-    /// a transaction: sequential and causal consistency.
-    pub const OF_REGISTERS: &'static [&'static str] =
-        &["linearizable", "stale-reads", "sequential", "causal"];
+    /// a transaction: sequential and causal consistency; and those about the age of reads, with placeholders for bounds.
+    pub const OF_REGISTERS: &'static [&'static str] = &[
+        "linearizable",
+        "stale-reads",
+        "sequential",
+        "causal",
+        "regular",
+        "safe",
+        "bounded-staleness=VERSIONS",
+        "bounded-staleness=DURATION",
+    ];
 
     /// The names of the promises about messages, strongest first.
     pub const OF_MESSAGES: &'static [&'static str] =
@@ -69,8 +77,8 @@ impl Promise {
     };
 
     /// Returns the promise called `name`, as the command line has it: `linearizable`, `stale-reads`, a promise
-    /// of delivery, which then applies both to stored and to consumed messages, or any name of a consistency
-    /// model of transactions.
+    /// of delivery, which then applies both to stored and to consumed messages, one of the age of reads, or any
+    /// name of a consistency model of transactions.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -79,8 +87,16 @@ impl Promise {
             "eventual" => Some(Self::EVENTUAL),
             name => Delivery::named(name)
                 .map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
-                .or_else(|| ConsistencyModel::named(name).map(Self::Transactions)),
+                .or_else(|| ConsistencyModel::named(name).map(Self::Transactions))
+                .or_else(|| name.parse().ok().map(Self::Freshness)),
         }
+    }
+
+    /// Whether it is one of those called `names`, some of which may have a placeholder for a bound.
+    #[must_use]
+    pub fn is_among(self, names: &[&str]) -> bool {
+        let form = if let Self::Freshness(freshness) = self { Some(freshness.form()) } else { None };
+        names.iter().any(|name| form == Some(*name) || Self::named(name) == Some(self))
     }
 
     /// Whether every system that keeps `self` keeps `other` too.
@@ -93,7 +109,9 @@ impl Promise {
                 Self::Messages { stored: other_stored, consumed: other_consumed },
             ) => stored.implies(other_stored) && consumed.implies(other_consumed),
             (Self::Transactions(one), Self::Transactions(other)) => one.implies(other),
-            (Self::Objects(_) | Self::Messages { .. } | Self::Transactions(_), _) => false,
+            (Self::Freshness(one), Self::Freshness(other)) => one.implies(other),
+            (Self::Objects(one), Self::Freshness(_)) => one == Consistency::Linearizable,
+            (_, _) => false,
         }
     }
 
@@ -102,7 +120,7 @@ impl Promise {
     pub fn consistency(self) -> Consistency {
         match self {
             Self::Objects(consistency) => consistency,
-            Self::Messages { .. } | Self::Transactions(_) => Consistency::Linearizable,
+            Self::Messages { .. } | Self::Transactions(_) | Self::Freshness(_) => Consistency::Linearizable,
         }
     }
 
@@ -112,7 +130,7 @@ impl Promise {
     pub fn stored(self) -> Delivery {
         match self {
             Self::Messages { stored, .. } => stored,
-            Self::Objects(_) | Self::Transactions(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) | Self::Freshness(_) => Delivery::EXACTLY_ONCE,
         }
     }
 
@@ -121,7 +139,7 @@ impl Promise {
     pub fn consumed(self) -> Delivery {
         match self {
             Self::Messages { consumed, .. } => consumed,
-            Self::Objects(_) | Self::Transactions(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) | Self::Freshness(_) => Delivery::EXACTLY_ONCE,
         }
     }
 
@@ -130,7 +148,9 @@ impl Promise {
     pub fn transactions(self) -> ConsistencyModel {
         match self {
             Self::Transactions(model) => model,
-            Self::Objects(_) | Self::Messages { .. } => ConsistencyModel::StrictSerializable,
+            Self::Objects(_) | Self::Messages { .. } | Self::Freshness(_) => {
+                ConsistencyModel::StrictSerializable
+            }
         }
     }
 }
@@ -141,6 +161,7 @@ impl fmt::Display for Promise {
             Self::Objects(consistency) => f.pad(consistency.name()),
             Self::Messages { stored, consumed } => f.pad(&format!("stored {stored}, consumed {consumed}")),
             Self::Transactions(model) => model.fmt(f),
+            Self::Freshness(freshness) => freshness.fmt(f),
         }
     }
 }
@@ -291,6 +312,11 @@ mod tests {
         let of = |name| Promise::named(name).unwrap();
         assert!(Promise::STRICT_SERIALIZABLE.implies(of("PL-SI")));
         assert!(!of("snapshot-isolation").implies(of("serializable")));
+        for name in ["regular", "safe", "bounded-staleness=2", "bounded-staleness=1s"] {
+            assert!(Promise::LINEARIZABLE.implies(of(name)) && !of(name).implies(Promise::STALE_READS));
+            assert!(!Promise::STALE_READS.implies(of(name)) && of(name).is_among(Promise::OF_REGISTERS));
+            assert!(!of(name).is_among(Promise::OF_OBJECTS));
+        }
         // Promises about other things are not comparable.
         assert!(!Promise::STRICT_SERIALIZABLE.implies(Promise::LINEARIZABLE));
         assert!(!Promise::LINEARIZABLE.implies(of("read-uncommitted")));
@@ -307,6 +333,7 @@ mod tests {
                     Promise::Objects(_) => place == 0,
                     Promise::Messages { .. } => place == 1,
                     Promise::Transactions(_) => place == 2,
+                    Promise::Freshness(_) => false,
                 };
                 assert!(is_of_kind, "{name}");
             }

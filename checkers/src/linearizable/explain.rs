@@ -81,7 +81,8 @@ pub(super) fn step(sentence: impl Into<String>, about: &[usize]) -> Statement {
     say(sentence, &about)
 }
 
-fn value_text(value: Option<&Scalar>) -> String {
+/// Returns a value of a register as it is printed.
+pub(crate) fn value_text(value: Option<&Scalar>) -> String {
     value.map_or_else(|| "null".to_owned(), Scalar::to_string)
 }
 
@@ -226,17 +227,16 @@ impl<'a> Case<'a> {
         if self.problem.start != Start::Known(INITIAL) || value == INITIAL || !nothing || self.is_lock() {
             return None;
         }
-        let acknowledged = |write: &&Call| {
-            write.effect.produced().is_some() && write.complete.is_some_and(|complete| complete < call.invoke)
+        // A compare-and-set from a value to itself writes nothing, and shows as well that something is there.
+        let read = self.source(&call);
+        let acknowledged = |source: &&Source<'_>| {
+            matches!(source.action, Action::Write(_) | Action::Cas(..))
+                && matches!(source.end, End::Ok { index, .. } if index < read.index)
         };
-        let write =
-            self.interned.problem.calls.iter().filter(acknowledged).max_by_key(|write| write.complete)?;
+        let write = self.part.operations.iter().rfind(acknowledged)?;
         const WRITE: usize = 0;
         const READ: usize = 1;
-        let operations = [
-            (WRITE as Op, shown(self.source(write), Role::Write)),
-            (READ as Op, shown(self.source(&call), Role::Read)),
-        ];
+        let operations = [(WRITE as Op, shown(write, Role::Write)), (READ as Op, shown(read, Role::Read))];
         let witness = Witness::new(objects(self.part), operations);
         let (subject, initial) = (self.subject(), self.value(INITIAL));
         let (written, seen) = (witness.named(WRITE as Op), witness.named(READ as Op));
@@ -271,7 +271,12 @@ impl<'a> Case<'a> {
         if producer.is_some_and(|producer| producer.invoke < complete) {
             return None;
         }
-        let failed = || self.part.operations.iter().find(|source| self.failed_to_write(source, value));
+        // A compare-and-set that was refused may have seen the very value that it was to write.
+        let is_another = |source: &Source<'_>| source.index != self.source(&call).index;
+        let failed = || {
+            let mut operations = self.part.operations.iter();
+            operations.find(|source| is_another(source) && self.failed_to_write(source, value))
+        };
         let (kind, writer) = match producer {
             Some(producer) => (AnomalyKind::FutureRead, Some(self.source(producer))),
             None => match failed() {
@@ -459,6 +464,7 @@ impl<'a> Case<'a> {
     }
 }
 
-fn objects(part: &Partition<'_>) -> Vec<Object> {
+/// Returns the objects of a witness about the register.
+pub(crate) fn objects(part: &Partition<'_>) -> Vec<Object> {
     part.key.map(|key| Object::new(ObjectKind::Key, key)).into_iter().collect()
 }

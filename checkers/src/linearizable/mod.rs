@@ -32,7 +32,7 @@
 //! value that was there instead ([`OpError::saw`](duress_history::OpError)), which a target promises or does
 //! not, it counts as a read of that value.
 
-mod call;
+pub(crate) mod call;
 mod chains;
 mod choices;
 mod crashed;
@@ -62,8 +62,8 @@ use rayon::prelude::*;
 
 use crate::verdict::{Anomaly, CheckReport, Details, Reached, Reason, Verdict};
 use call::{Call, Problem};
-pub(crate) use explain::shown;
-use partition::{Action, End, Partition};
+pub(crate) use explain::{anomaly, objects, shown, value_text};
+use partition::{Action, End, Interned, Partition};
 pub use report::{Convergence, RegisterReport, Skipped, Statistics};
 use search::{Decision, Undecided};
 
@@ -195,25 +195,32 @@ fn asks(part: &Partition<'_>) -> bool {
     part.operations.iter().any(|source| !matches!(source.action, Action::Write(_) | Action::Cas(..)))
 }
 
-/// Decides whether the operations of one key are linearizable.
-pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
-    let key = || part.key.cloned();
+/// Numbers the operations of one key, and counts them; `None` if the report says why the key cannot be decided.
+pub(crate) fn begin<'a>(part: &Partition<'a>, limits: Limits<'_>) -> (Option<Interned<'a>>, KeyReport) {
+    let key = part.key.cloned();
     let happened =
         part.operations.iter().filter(|source| matches!(source.end, End::Ok { .. })).count() as u64;
     let mut report = KeyReport { happened, ..KeyReport::default() };
     if limits.interrupted() {
-        report.reasons.push(Reason::Interrupted { key: key(), explored: 0, reached: None });
-        return report;
+        report.reasons.push(Reason::Interrupted { key, explored: 0, reached: None });
+        return (None, report);
     }
     let Some(interned) = part.intern() else {
         let operations = part.operations.len() as u64;
-        report.reasons.push(Reason::TooLong { key: key(), operations });
-        return report;
+        report.reasons.push(Reason::TooLong { key, operations });
+        return (None, report);
     };
     report.skipped = interned.skipped;
     report.operations = interned.problem.calls.len() as u64;
     let shows = |call: &&Call| call.complete.is_some() && call.effect.observed().is_some();
     report.observed = interned.problem.calls.iter().filter(shows).count() as u64;
+    (Some(interned), report)
+}
+
+/// Decides whether the operations of one key are linearizable.
+pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
+    let (interned, mut report) = begin(part, limits);
+    let Some(interned) = interned else { return report };
     let reduced = crashed::reduce(&interned.problem);
     report.skipped.unobserved = reduced.unobserved;
     report.operations -= reduced.unobserved;
@@ -222,7 +229,7 @@ pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
         report.statistics.keys_by_chains = 1;
         if let Err(violation) = answer {
             let small = witness::of_chain(&interned.problem, &violation, limits);
-            report.anomalies.push(explain::anomaly(part, &interned, small));
+            report.anomalies.push(anomaly(part, &interned, small));
         }
         return report;
     }
@@ -233,10 +240,10 @@ pub(crate) fn check_key(part: &Partition<'_>, limits: Limits<'_>) -> KeyReport {
         Decision::Linearizable => {}
         Decision::Stuck { rank } => {
             let small = witness::of_prefix(&interned.problem, rank, limits);
-            report.anomalies.push(explain::anomaly(part, &interned, small));
+            report.anomalies.push(anomaly(part, &interned, small));
         }
         Decision::Undecided { why, rank } => {
-            let (key, reached) = (key(), Some(reached(part, &interned.problem, rank)));
+            let (key, reached) = (part.key.cloned(), Some(reached(part, &interned.problem, rank)));
             let bytes_max = limits.budget.memory_bytes_max;
             report.reasons.push(match why {
                 Undecided::Configurations => Reason::Configurations { key, explored, reached },

@@ -3,6 +3,8 @@
 use duress_history::NodeId;
 use serde::{Deserialize, Serialize};
 
+use crate::freshness::ReadAges;
+
 /// The skipped operations, and the cost of the check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterReport {
@@ -13,6 +15,9 @@ pub struct RegisterReport {
     /// How replicas were compared at the end; only where reads may be stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convergence: Option<Convergence>,
+    /// How old reads were; only where single registers were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_ages: Option<ReadAges>,
 }
 
 /// How replicas were compared once everything had been healed.

@@ -46,6 +46,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::findings::Findings;
+use crate::freshness::ReadAges;
 use crate::verdict::{Anomaly, AnomalyKind, CheckReport, Details, Reason, Verdict};
 use cycle::{Component, Cycle};
 use explain::{Reasons, Shown};
@@ -75,6 +76,9 @@ pub struct TransactionsReport {
     pub refuted: Vec<ConsistencyModel>,
     /// The strongest models that are not refuted.
     pub left: Vec<ConsistencyModel>,
+    /// How old reads were; only where single registers were read.
+    #[serde(default, rename = "read_ages", skip_serializing_if = "Option::is_none")]
+    pub read_ages: Option<ReadAges>,
 }
 
 /// Checks transactions on lists, in order of invocation, against their promise.
@@ -251,7 +255,16 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
         let (refuted, left) = model::refuted(self.found.kinds());
         let (anomalies, found) = self.found.finish();
         let promise = self.promise;
-        let report = TransactionsReport { promise, committed, aborted, unknown, found, refuted, left };
+        let report = TransactionsReport {
+            promise,
+            committed,
+            aborted,
+            unknown,
+            found,
+            refuted,
+            left,
+            read_ages: None,
+        };
         CheckReport {
             verdict: Verdict::new(anomalies, self.reasons),
             keys: self.facts.keys.len() as u64,

@@ -125,6 +125,11 @@ pub enum Reason {
         /// The replicas that did not answer.
         nodes: Vec<NodeId>,
     },
+    /// A bound on the age of reads, some of which are old, in a history whose events do not all have times.
+    NoTimes {
+        /// The register.
+        key: Option<Scalar>,
+    },
     /// Something outside of the history, in the words of the caller, was not looked at.
     NotExamined {
         /// What, as a sentence without its full stop.
@@ -155,7 +160,9 @@ impl Reason {
             | Self::Unseen { key, .. }
             | Self::RepeatedValue { key, .. }
             | Self::RepeatedWrite { key, .. } => key.as_ref(),
-            Self::ElementsUnseen { key, .. } | Self::ReplicasUnread { key, .. } => key.as_ref(),
+            Self::ElementsUnseen { key, .. } | Self::ReplicasUnread { key, .. } | Self::NoTimes { key } => {
+                key.as_ref()
+            }
             Self::NothingHappened { .. }
             | Self::NothingObserved { .. }
             | Self::NotCompared { .. }
@@ -231,6 +238,10 @@ impl fmt::Display for Reason {
                     nodes.join(", ")
                 )
             }
+            Self::NoTimes { .. } => f.write_str(
+                "a read is a version old, and how old in time is not known: the times of events are missing, fall, or are all \
+                 the same",
+            ),
             Self::NotExamined { what } => f.write_str(what),
         }?;
         match self {

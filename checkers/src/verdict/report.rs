@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{AnomalyKind, Verdict};
 use crate::counter::CounterReport;
 use crate::delivery::DeliveryReport;
+use crate::freshness::ReadAges;
 use crate::linearizable::RegisterReport;
 use crate::set::SetReport;
 use crate::transactions::TransactionsReport;
@@ -50,6 +51,25 @@ pub struct FoundReport {
 }
 
 impl Details {
+    /// Returns the place for how old reads of registers were; `None` for anything else.
+    pub fn read_ages_mut(&mut self) -> Option<&mut Option<ReadAges>> {
+        match self {
+            Self::Registers(report) => Some(&mut report.read_ages),
+            Self::Transactions(report) => Some(&mut report.read_ages),
+            Self::Delivery(_) | Self::Set(_) | Self::Counter(_) | Self::Found(_) => None,
+        }
+    }
+
+    /// Returns how old reads of registers were, if that was measured.
+    #[must_use]
+    pub fn read_ages(&self) -> Option<&ReadAges> {
+        match self {
+            Self::Registers(report) => report.read_ages.as_ref(),
+            Self::Transactions(report) => report.read_ages.as_ref(),
+            Self::Delivery(_) | Self::Set(_) | Self::Counter(_) | Self::Found(_) => None,
+        }
+    }
+
     /// Returns the findings about delivery; `None` for anything else than logs, queues and tables.
     #[must_use]
     pub fn delivery(&self) -> Option<&DeliveryReport> {

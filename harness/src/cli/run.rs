@@ -133,7 +133,8 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
-    /// The promise to check the answers against [default: the target's]: linearizable, stale-reads, sequential or causal;
+    /// The promise to check the answers against [default: the target's]: linearizable, stale-reads, sequential, causal,
+    /// regular, safe, or bounded-staleness=3 (versions) or =500ms (time);
     /// exactly-once, at-least-once, at-most-once or best-effort; or strict-serializable, serializable,
     /// snapshot-isolation or another consistency model of transactions
     #[arg(long, value_name = "PROMISE", value_parser = promise)]

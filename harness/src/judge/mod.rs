@@ -18,7 +18,9 @@ use duress_checkers::verdict::Verdict;
 use duress_history::event::Torn;
 use duress_history::nemesis::{Comparison, NemesisAct};
 use duress_history::pairs::{PairError, pair};
-use duress_history::{Assumed, History, NemesisEvent, Operation, Payload, Promise, ReadError, import};
+use duress_history::{
+    Assumed, History, NemesisEvent, Operation, Payload, Promise, ReadError, Timing, import,
+};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -42,6 +44,8 @@ pub struct Question {
     /// When everything was healed and the last write was made, in nanoseconds since the run began: reads that
     /// begin later are the final ones. Absent if the history does not record it.
     pub healed_ns: Option<u64>,
+    /// Whether the times of the history can be subtracted from each other.
+    pub timing: Timing,
 }
 
 impl Default for Question {
@@ -52,6 +56,7 @@ impl Default for Question {
             bank: BankOptions::default(),
             assumed: Assumed::default(),
             healed_ns: None,
+            timing: Timing::Recorded,
         }
     }
 }
@@ -172,6 +177,10 @@ impl Recording {
         if !skipped.is_empty() {
             notes.push(format!("events left out, as irrelevant to the model: {}", skipped.join(", ")));
         }
+        let timing = match Moments::of(&history) {
+            Moments::Recorded { .. } => history.timing,
+            Moments::Positions { .. } => Timing::Incomplete,
+        };
         let mut copy = (self.copying == Copying::On).then(|| HistoryCopy::of(&mut history));
         let until_ns = history.events.last().map_or(0, |event| event.time);
         let began = Instant::now();
@@ -180,7 +189,7 @@ impl Recording {
         if let Some(copy) = &mut copy {
             copy.statistics = statistics(&operations, until_ns);
         }
-        Ok(Recorded { nemesis: history.nemesis, operations, notes, times, copy })
+        Ok(Recorded { nemesis: history.nemesis, operations, notes, times, timing, copy })
     }
 }
 
@@ -195,6 +204,8 @@ pub struct Recorded<A> {
     pub notes: Vec<String>,
     /// How long it took.
     pub times: Times,
+    /// Whether the times of its events can be subtracted from each other.
+    pub timing: Timing,
     /// The history itself, if it was to be kept.
     pub copy: Option<HistoryCopy>,
 }
@@ -293,18 +304,18 @@ pub fn judge_operations<A: Payload>(
     run: &RecordedRun<'_>,
     judge: impl FnOnce(&[Operation<A>], &Question, &AtomicBool) -> Judgement,
 ) -> Result<Judged, JudgeError> {
-    let (nemesis, operations) = match fs::metadata(run.history) {
+    let (nemesis, operations, timing) = match fs::metadata(run.history) {
         Ok(metadata) if metadata.len() > 0 => {
             let recorded = Recording::at(run.history).read::<A>()?;
-            (recorded.nemesis, recorded.operations)
+            (recorded.nemesis, recorded.operations, recorded.timing)
         }
-        _ => (Vec::new(), Vec::new()),
+        _ => (Vec::new(), Vec::new(), Timing::Recorded),
     };
     let until = nanos(run.clients_until);
     let statistics = statistics(&operations, until);
     let exercised = Exercised::of(&operations, &nemesis, until);
     let healed_ns = settled(&nemesis).or(Some(until));
-    let question = Question { promise: run.promise, healed_ns, ..Question::default() };
+    let question = Question { promise: run.promise, healed_ns, timing, ..Question::default() };
     let judgement = within(run.limit, |interrupt| judge(&operations, &question, interrupt))?;
     Ok(Judged { nemesis, statistics, exercised, judgement })
 }

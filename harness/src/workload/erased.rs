@@ -35,7 +35,7 @@ pub trait Model: Send + Sync {
     /// [`PromiseError`], with the promises that they can be held to.
     fn can_be_held_to(&self, promise: Promise) -> Result<(), PromiseError> {
         let known = self.promises();
-        match known.iter().any(|name| Promise::named(name) == Some(promise)) {
+        match promise.is_among(known) {
             true => Ok(()),
             false => Err(PromiseError { name: self.name(), promise, known }),
         }
@@ -174,7 +174,7 @@ impl<K: Kind> Model for Erased<K> {
     ) -> Result<Judgement, JudgeError> {
         let recorded = recording.read::<K::Action>()?;
         let healed_ns = question.healed_ns.or(settled(&recorded.nemesis));
-        let question = Question { healed_ns, ..question.clone() };
+        let question = Question { healed_ns, timing: recorded.timing, ..question.clone() };
         recorded.judged(limit, |operations, interrupt| K::judge(operations, &question, interrupt))
     }
 

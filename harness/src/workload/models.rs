@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use duress_checkers::CheckReport;
 use duress_checkers::bank::check_bank;
+use duress_checkers::freshness::cas_register_ages;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
 use duress_checkers::lock::{Reentry, check_owned_mutex};
@@ -22,7 +23,7 @@ use duress_history::{Delivery, Promise};
 use super::delivery;
 use super::erased::Model;
 use super::export::{ExportError, Format, export};
-use super::register::judge::linearizability;
+use super::register::judge::{linearizability, measured};
 use crate::judge::{JudgeError, Judgement, Question, Recording, Times};
 
 /// A model that is its name, its meaning and its checker.
@@ -125,9 +126,12 @@ impl Model for Foreign {
         let budget = Budget::default();
         match self.checker {
             Checker::CasRegister => {
-                recording.read::<CasRegister>()?.judged(limit, |operations, interrupt| {
+                let recorded = recording.read::<CasRegister>()?;
+                let timing = recorded.timing;
+                recorded.judged(limit, |operations, interrupt| {
                     let report = check_cas_register(operations, &question.assumed, &budget, interrupt);
-                    linearizability(report, self.name)
+                    let ages = cas_register_ages(operations, &question.assumed, timing);
+                    measured(linearizability(report, self.name), ages, Promise::LINEARIZABLE)
                 })
             }
             Checker::Mutex => recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {
@@ -145,7 +149,9 @@ impl Model for Foreign {
                 // As in Jepsen: repeated values are only counted, unless the promise demands more.
                 let promise = match question.promise {
                     Promise::Messages { consumed, .. } => consumed,
-                    Promise::Objects(_) | Promise::Transactions(_) => Delivery::AT_LEAST_ONCE,
+                    Promise::Objects(_) | Promise::Transactions(_) | Promise::Freshness(_) => {
+                        Delivery::AT_LEAST_ONCE
+                    }
                 };
                 recording.read::<TotalQueue>()?.judged(limit, |operations, _| {
                     let report = check_total_queue(operations, promise);

@@ -8,6 +8,7 @@ use crate::witness::assert_proves;
 
 pub const TESTS: &[Test] = &[
     ("reads_of_any_replica_are_stale", reads_of_any_replica_are_stale),
+    ("reads_older_than_their_bound_are_found", reads_older_than_their_bound_are_found),
     ("cas_before_order_is_found", || is_found("cas-before-order", "--time-limit 4")),
     ("stale_leader_read_is_found", || is_found("stale-leader-read", ISOLATED_LEADERS)),
     ("ack_before_commit_is_found", || is_found("ack-before-commit", ISOLATED_LEADERS)),
@@ -54,6 +55,13 @@ fn reads_of_any_replica_are_stale() {
     // A stale read of a write that no other client saw looks like a lost write.
     let stale = kinds.iter().filter(|kind| ["stale-read", "lost-write"].contains(&kind.as_str())).count();
     assert!(stale > 0, "{kinds:?}");
+}
+
+fn reads_older_than_their_bound_are_found() {
+    let run = "run store --mode primary -o read=any --faults partition --interval 1s --time-limit 5 --seed 3";
+    let kinds =
+        found(&format!("{run} --promise bounded-staleness=1")).expect("replicas lag, one without end");
+    assert!(kinds.iter().any(|kind| kind == "stale-read"), "{kinds:?}");
 }
 
 fn is_found(bug: &str, options: &str) {

@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
         "registers_can_be_promised_less_than_linearizability",
         registers_can_be_promised_less_than_linearizability,
     ),
+    ("reads_can_be_promised_to_be_fresh", reads_can_be_promised_to_be_fresh),
     ("other_formats_get_the_same_answer", other_formats_get_the_same_answer),
     ("what_others_record_is_checked_as_they_mean_it", what_others_record_is_checked_as_they_mean_it),
     ("what_is_assumed_decides", what_is_assumed_decides),
@@ -301,6 +302,55 @@ fn registers_can_be_promised_less_than_linearizability() {
     for promise in ["sequential", "causal"] {
         let run = stage.run(&format!("check own.jsonl --promise {promise}"), PATIENCE).exits(1);
         assert!(run.stdout.contains(&format!("INVALID: not {promise}")), "{run}");
+    }
+}
+
+fn reads_can_be_promised_to_be_fresh() {
+    let stage = Stage::set();
+    let measured = "old reads: 1 of 3 (33.3 %); versions up to 1 ";
+    // The older answer is to a read that began 2 us after the end of the compare-and-set that replaced it.
+    stage.write("old.jsonl", older_answer());
+    for (promise, code) in [
+        ("regular", 1),
+        ("safe", 1),
+        ("bounded-staleness=0", 1),
+        ("bounded-staleness=1", 0),
+        ("bounded-staleness=1us", 1),
+        ("bounded-staleness=2us", 0),
+    ] {
+        let run = stage.run(&format!("check old.jsonl --promise {promise}"), PATIENCE).exits(code);
+        let word =
+            if code == 0 { format!("VALID: {promise}") } else { format!("INVALID: not {promise}: 1 ") };
+        assert!(run.stdout.contains(&word) && run.stdout.contains(measured), "{run}");
+        assert_eq!(run.stdout.contains("stale-read on key x"), code == 1, "{run}");
+    }
+    // The others measure the same, and the page and the JSON have it.
+    for promise in ["linearizable", "stale-reads", "sequential", "causal"] {
+        let check = format!("check old.jsonl --promise {promise}");
+        let run = stage.run(&format!("{check} --report {promise}.html"), PATIENCE);
+        assert!(run.stdout.contains(measured), "{run}");
+        let page = fs::read_to_string(stage.path().join(format!("{promise}.html"))).unwrap();
+        assert!(page.contains(measured), "{run}");
+        assert!(stage.run(&format!("{check} --json"), PATIENCE).stdout.contains("\"read_ages\""), "{run}");
+    }
+    // Without times there are no ages, also where a page needs some; the order of events is enough for versions.
+    let untimed: String = older_answer()
+        .lines()
+        .map(|line| {
+            let mut event: Value = serde_json::from_str(line).unwrap();
+            event.as_object_mut().unwrap().remove("time");
+            format!("{event}\n")
+        })
+        .collect();
+    let one_less = older_answer().replacen("\"time\":2000,", "", 1);
+    for (history, name) in [(untimed, "untimed.jsonl"), (one_less, "one-less.jsonl")] {
+        stage.write(name, history);
+        for page in ["", "--report untimed.html"] {
+            let run =
+                stage.run(&format!("check {name} --promise bounded-staleness=1h {page}"), PATIENCE).exits(2);
+            assert!(run.stdout.contains("key x was not decided: a read is a version old"), "{run}");
+            stage.run(&format!("check {name} --promise bounded-staleness=1 {page}"), PATIENCE).exits(0);
+        }
     }
 }
 

@@ -49,6 +49,13 @@ fn what_is_unknown_is_named() {
     refused("run", &["required"]);
     refused("check", &["required"]);
     refused("check history.jsonl --model nosuch", &["'nosuch'", "--model"]);
+    let forms = "regular, safe, bounded-staleness=VERSIONS, bounded-staleness=DURATION";
+    refused(
+        "check history.jsonl --promise bounded-staleness=1d",
+        &["\"bounded-staleness=1d\" is not a promise", forms],
+    );
+    refused("run store --promise bounded-staleness", &["\"bounded-staleness\" is not a promise", forms]);
+    refused("run store --workload set --promise regular", &["set cannot be held to regular"]);
     refused("check history.jsonl --promise stale", &["\"stale\" is not a promise", "linearizable"]);
 }
 

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use crate::error::ReadError;
-use crate::event::{Event, History, OpType, Process};
+use crate::event::{Event, History, OpType, Process, Timing};
 use crate::nemesis::NemesisEvent;
 
 /// The time of an event without one.
@@ -235,10 +235,13 @@ fn settle<A>(history: &mut History<A>, nemesis_after: &[usize], renumber: bool) 
         history.events.iter().map(|event| event.time).chain(history.nemesis.iter().map(|event| event.time));
     let lowest = times.map(|time| time as i64).filter(|time| *time != MISSING).min().unwrap_or(0).min(0);
     let (mut last, mut next_index) = (0, 0);
+    let mut timing = Timing::Recorded;
     let mut settle = |index: &mut u64, time: &mut u64| {
-        if *time as i64 != MISSING {
-            last = last.max((*time as i64).wrapping_sub(lowest) as u64);
+        let own = (*time as i64 != MISSING).then(|| (*time as i64).wrapping_sub(lowest) as u64);
+        if own.is_none_or(|own| own < last) {
+            timing = Timing::Incomplete;
         }
+        last = last.max(own.unwrap_or(last));
         *time = last;
         if renumber {
             *index = next_index;
@@ -255,6 +258,7 @@ fn settle<A>(history: &mut History<A>, nemesis_after: &[usize], renumber: bool) 
     for (after, _) in nemesis {
         settle(&mut after.index, &mut after.time);
     }
+    history.timing = timing;
 }
 
 /// Puts events in the order of what `key` says of their time and index.

@@ -211,6 +211,22 @@ fn the_weakest_promise_counts() {
     assert_eq!(promise("strict", "leader", "set"), Promise::STALE_READS);
     assert_eq!(promise("strict", "leader", "counter"), Promise::LINEARIZABLE);
     assert_eq!(promise("strict", "any", "counter"), Promise::STALE_READS);
+    let of_register =
+        |promise: &str| EVERYTHING.replacen("\"stale-reads\" }", &format!("\"{promise}\" }}"), 1);
+    for name in ["bounded-staleness=500ms", "bounded-staleness=3", "regular", "safe", "sequential"] {
+        let request = Request { mode: Some("loose".to_owned()), ..Request::default() };
+        let weaker = deployed(&parsed(&of_register(name)), 4, request).promise("register");
+        assert_eq!(weaker, Promise::named(name).unwrap());
+    }
+    for (name, words) in [
+        ("regluar", "did you mean \"regular\"?"),
+        ("bounded-staleness=fast", "write one of linearizable, "),
+        ("bounded", "such as \"bounded-staleness=3\" or"),
+    ] {
+        let manifest = ManifestText { path: PathBuf::from("/folder/duress.toml"), text: of_register(name) };
+        let error = Manifest::parse(&manifest).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains(name), "{error}");
+    }
     // Neither of snapshot isolation and repeatable read implies the other.
     let system = parsed(&format!(
         "{OF_TRANSACTIONS}\n[modes.loose]\npromise = {{ list-append = \"repeatable-read\" }}\n[modes.usual]\ndefault = true\n"

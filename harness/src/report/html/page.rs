@@ -188,6 +188,10 @@ fn what_happened(record: &HistoryRecord, run: Option<&RunRecord>) -> Markup {
                     @if with_faults { "; " (count(record.faults().iter().filter(|fault| fault.skipped.is_none()).count(), "fault", "faults")) }
                     "."
                 }
+                @if let Some(ages) = judged.and_then(|judged| judged.check.details.as_ref()?.read_ages()) {
+                    dt { "Reads" }
+                    dd { (ages) "." }
+                }
                 @if !has_charts(record) {
                     dt { "Times" }
                     dd { "The history has none that can be drawn: in the pictures, each event is a millisecond after the one before it." }

@@ -33,7 +33,7 @@ numbers added to many counters, and reads of counters
 A counter is left for a fresh one after --operations-per-key operations; at the end every counter is read once more
 through every node.
 Checked: does every read lie between the sum of the sure adds and that of the possible ones?";
-    const PROMISES: &'static [&'static str] = Promise::OF_COMMUTING_OBJECTS;
+    const PROMISES: &'static [&'static str] = Promise::OF_OBJECTS;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;

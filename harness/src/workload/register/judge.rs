@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use duress_checkers::CheckReport;
+use duress_checkers::freshness::{ReadAges, check_freshness, read_ages};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::transactions::check_registers_by_model;
@@ -15,6 +16,22 @@ use crate::workload::txn::judge::words as by_model;
 
 /// Judges the operations on registers.
 pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
+    let judgement = by_promise(operations, question, interrupt);
+    measured(judgement, read_ages(operations, &question.assumed, question.timing), question.promise)
+}
+
+/// Adds how old reads were: it is of interest where some were, or where the promise allows it.
+pub fn measured(mut judgement: Judgement, ages: ReadAges, promise: Promise) -> Judgement {
+    if ages.old > 0 || promise != Promise::LINEARIZABLE {
+        judgement.findings.push(ages.to_string());
+    }
+    if let Some(place) = judgement.report.details.read_ages_mut() {
+        *place = Some(ages);
+    }
+    judgement
+}
+
+fn by_promise(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
     let assumed = &question.assumed;
     let budget = Budget::default();
     if let Promise::Transactions(model) = question.promise {
@@ -22,6 +39,16 @@ pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt:
         let name =
             if model == ConsistencyModel::StrongSessionSerializable { "sequential" } else { model.name() };
         return by_model(report, name, "operations", "register");
+    }
+    if let Promise::Freshness(promise) = question.promise {
+        let report = check_freshness(operations, promise, assumed, question.timing, interrupt);
+        let anomalies = report.verdict.anomalies().len();
+        return Judgement {
+            property: promise.to_string(),
+            holds: "each read is as fresh as promised".to_owned(),
+            broken: format!("not {promise}: {anomalies} anomalies on {} keys", report.keys),
+            ..linearizability(report, &format!("register --promise {promise}"))
+        };
     }
     match question.promise.consistency() {
         Consistency::Linearizable => {

@@ -33,7 +33,7 @@ elements added to many sets, and reads of whole sets
 Each element is added to its set once; a set is left for a fresh one after --operations-per-key operations; at the end
 every set is read once more through every node.
 Checked: is every acknowledged element in its set, once, from when it was acknowledged, and nothing else?";
-    const PROMISES: &'static [&'static str] = Promise::OF_COMMUTING_OBJECTS;
+    const PROMISES: &'static [&'static str] = Promise::OF_OBJECTS;
     const OPTIONS: &'static [WorkloadOption] = options::ON_COMMAND_LINE;
     const FINISH: Duration = Duration::from_secs(15);
     const ROAMS: bool = true;

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use duress_settings::{Offer, duration, hint, nearest};
 
 use super::clients::{known, supports};
-use super::document::{Document, Protocol, Ready, Status, Tolerates};
+use super::document::{Document, Promises, Protocol, Ready, Status, Tolerates};
 use super::launch::is_signal;
 use super::problem::Problem;
-use super::{layout, usual_nodes};
+use super::{layout, promise, usual_nodes};
 use crate::system::KEYS;
 
 /// Checks `document`, which offers `offer`.
@@ -62,13 +62,16 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
     let nodes = usual_nodes(document);
     layout::assign(document, nodes).map_err(|text| Problem::at(["nodes"], text))?;
     tolerates(&["tolerates"], document.tolerates.as_ref(), nodes)?;
+    promises(&["promise"], &document.promise)?;
     for (mode, table) in &document.modes {
         name(&["modes", mode], mode)?;
+        promises(&["modes", mode, "promise"], &table.promise)?;
         tolerates(&["modes", mode, "tolerates"], table.tolerates.as_ref(), nodes)?;
     }
     for option in &offer.options {
         let values = &document.options[&option.name].promise;
-        for value in values.keys() {
+        for (value, of_value) in values {
+            promises(&["options", &option.name, "promise", value], of_value)?;
             if !option.values.accept(value) {
                 let text = format!("\"{value}\" is none of its values: {}", option.values);
                 return Err(Problem::at(["options", &option.name, "promise", value], text));
@@ -94,6 +97,14 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
 
 fn problem(at: &[&str], text: impl std::fmt::Display) -> Problem {
     Problem { at: at.iter().map(|key| (*key).to_owned()).collect(), text: text.to_string() }
+}
+
+/// Checks that each of `named` is a promise to its workload.
+fn promises(at: &[&str], named: &Promises) -> Result<(), Problem> {
+    match promise::unknown(named) {
+        Some((workload, text)) => Err(problem(&[at, &[workload]].concat(), text)),
+        None => Ok(()),
+    }
 }
 
 /// Checks that `name` can be part of a file's name, and of a word of the command line.

@@ -132,7 +132,12 @@ fn words(way: &Value) -> impl Iterator<Item = &str> {
 
 fn fits(value: &DeValue<'_>, way: &Value) -> bool {
     match value {
-        DeValue::String(text) => way["type"] == "string" || words(way).any(|word| word == text),
+        DeValue::String(text) => {
+            // Only how a pattern begins: the rest is for editors, and the reader of such a value has words of its own.
+            let begins = way["pattern"].as_str().and_then(|pattern| pattern.split(['^', '[']).nth(1));
+            let is_string = way["type"] == "string" && begins.is_none_or(|begins| text.starts_with(begins));
+            is_string || words(way).any(|word| word == text)
+        }
         DeValue::Integer(number) => {
             let number = i64::from_str_radix(number.as_str(), number.radix());
             let within = |number: i64| {
@@ -157,7 +162,13 @@ fn expected(way: &Value) -> String {
         (Some("array"), ..) => "a list".to_owned(),
         (Some("object"), ..) => "a table".to_owned(),
         (Some("boolean"), ..) => "true or false".to_owned(),
-        (Some(_), ..) => "a string".to_owned(),
+        (Some(_), ..) => match way["examples"].as_array() {
+            Some(examples) => {
+                let examples: Vec<String> = examples.iter().map(Value::to_string).collect();
+                format!("a string such as {}", examples.join(" or "))
+            }
+            None => "a string".to_owned(),
+        },
         (None, ..) => listed.join(" or "),
     }
 }

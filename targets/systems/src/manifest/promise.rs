@@ -14,29 +14,36 @@ fn names(workload: &str) -> &'static [&'static str] {
     match workload {
         workload if OF_MESSAGES.contains(&workload) => Promise::OF_MESSAGES,
         workload if TRANSACTIONS.contains(&workload) => Promise::OF_TRANSACTIONS,
-        "set" | "counter" => Promise::OF_COMMUTING_OBJECTS,
+        "register" => Promise::OF_REGISTERS,
         _ => Promise::OF_OBJECTS,
     }
 }
 
-/// Returns the promises that `workload` can have, in the order of their names.
+/// Returns the promises that `workload` can have, in the order of their names; not those with a bound.
 fn promises(workload: &str) -> impl Iterator<Item = Promise> {
     names(workload).iter().filter_map(|name| Promise::named(name))
 }
 
 /// Returns the promise called `name`, if it is one that `workload` can have.
 fn named(workload: &str, name: &str) -> Option<Promise> {
-    let named = Promise::named(name)?;
-    promises(workload).find(|promise| *promise == named)
+    Promise::named(name).filter(|promise| promise.is_among(names(workload)))
 }
 
-/// Returns a promise that both of these imply: the weaker, if they can be compared.
+/// Returns the first workload to which `promises` has a promise that it cannot have, and the ones that it can.
+pub(super) fn unknown(promises: &Promises) -> Option<(&str, String)> {
+    let (workload, name) = promises.iter().find(|(workload, name)| named(workload, name).is_none())?;
+    let text =
+        format!("\"{name}\" is not a promise to {workload}: write one of {}", names(workload).join(", "));
+    Some((workload, text))
+}
+
+/// Returns a promise that both of these imply: the weaker, if they can be compared; else `other`, if there is none.
 fn shared(one: Promise, other: Promise, workload: &str) -> Promise {
     if one.implies(other) {
         return other;
     }
     let implied = |promise: &Promise| one.implies(*promise) && other.implies(*promise);
-    std::iter::once(one).chain(promises(workload)).find(implied).unwrap_or(one)
+    std::iter::once(one).chain(promises(workload)).find(implied).unwrap_or(other)
 }
 
 /// Returns the promise to `workload` with these settings: one that each of those implies that the manifest, the mode and

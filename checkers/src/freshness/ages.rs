@@ -1,0 +1,161 @@
+//! Each read of one register, and how old it is.
+//!
+//! A sweep over the events counts, in a Fenwick tree over the writes by invocation, those that have ended: the writes that
+//! made a read old are those of them that began after the one that was read had ended. Of these, the first to end is the
+//! first to end of all that began after it.
+
+use crate::linearizable::call::{Call, Effect, INITIAL, Start, State};
+
+/// The end of a write that has none: it may take effect at any later time.
+const NEVER: u32 = u32::MAX;
+
+/// The origin of the value that a read returned. Operations are numbered as the calls of the problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A write that none had replaced for certain, or the initial value.
+    Fresh,
+    /// A value that at least `versions` writes had replaced.
+    Old {
+        read: usize,
+        /// The write that brought it, the last to end of several; `None` is the initial value.
+        write: Option<usize>,
+        versions: u64,
+        /// The first of those writes to end.
+        first: usize,
+    },
+    /// The register cannot have held it by the end of the read.
+    Nowhere {
+        read: usize,
+        /// A read of another value that had to be the initial one; `None` if that is known.
+        other: Option<usize>,
+    },
+}
+
+/// Whether reads count that are concurrent with a write other than their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overlapped {
+    Counted,
+    LeftOut,
+}
+
+/// Returns the answered reads of a register, by invocation. Expects calls by invocation, as a partition has them once it
+/// is interned; `start` is what the register held at first.
+pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec<Found> {
+    let writes: Vec<usize> = (0..calls.len()).filter(|at| calls[*at].effect.produced().is_some()).collect();
+    // How many writes had begun before the event of this rank.
+    let begun = |rank: u32| writes.partition_point(|at| calls[*at].invoke < rank);
+    let origins = Origins::new(calls, &writes);
+
+    // By write, the first to end of it and those that began later.
+    let mut first_of: Vec<(u32, usize)> =
+        writes.iter().map(|at| (calls[*at].complete.unwrap_or(NEVER), *at)).collect();
+    let mut ends: Vec<(u32, usize)> = first_of.iter().enumerate().map(|(at, (end, _))| (*end, at)).collect();
+    ends.retain(|(end, _)| *end != NEVER);
+    ends.sort_unstable();
+    for at in (1..first_of.len()).rev() {
+        first_of[at - 1] = first_of[at - 1].min(first_of[at]);
+    }
+
+    let mut ended = Fenwick::new(writes.len());
+    let mut next = 0;
+    // The first read that only the initial value explains, where that is unknown.
+    let mut initial: Option<(State, usize)> = None;
+    let mut reads = Vec::new();
+    for (read, call) in calls.iter().enumerate() {
+        let (Some(complete), Some(value)) = (call.complete, call.effect.observed()) else { continue };
+        while let Some((_, write)) = ends.get(next).filter(|(end, _)| *end < call.invoke) {
+            ended.add(*write);
+            next += 1;
+        }
+        let own = usize::from(matches!(call.effect, Effect::Cas(..)));
+        if overlapped == Overlapped::LeftOut && begun(complete) > next + own {
+            continue;
+        }
+        let origin = origins.last(value, complete);
+        let found = match (origin, start) {
+            (None, Start::Known(start)) if start != value => Found::Nowhere { read, other: None },
+            (None, Start::Any) if initial.is_some_and(|(held, _)| held != value) => {
+                Found::Nowhere { read, other: initial.map(|(_, other)| other) }
+            }
+            _ => {
+                if origin.is_none() {
+                    initial.get_or_insert((value, read));
+                }
+                // Those that began before the write had ended did not replace its value for certain: all, if it never did.
+                let before = origin.map_or(0, |(end, _)| begun(end));
+                match first_of.get(before).filter(|(end, _)| *end < call.invoke) {
+                    Some((_, first)) => Found::Old {
+                        read,
+                        write: origin.map(|(_, write)| write),
+                        versions: (next - ended.below(before)) as u64,
+                        first: *first,
+                    },
+                    None => Found::Fresh,
+                }
+            }
+        };
+        reads.push(found);
+    }
+    reads
+}
+
+/// The writes of each value, by invocation, each with the last to end of it and those before.
+struct Origins {
+    /// The value, the invocation, and the last end so far with its write.
+    writes: Vec<(State, u32, u32, usize)>,
+}
+
+impl Origins {
+    fn new(calls: &[Call], writes: &[usize]) -> Self {
+        let origin = |at: &usize| {
+            let call = &calls[*at];
+            (call.effect.produced().unwrap_or(INITIAL), call.invoke, call.complete.unwrap_or(NEVER), *at)
+        };
+        let mut writes: Vec<_> = writes.iter().map(origin).collect();
+        writes.sort_unstable();
+        for at in 1..writes.len() {
+            let (before, this) = (writes[at - 1], &mut writes[at]);
+            if before.0 == this.0 && before.2 > this.2 {
+                (this.2, this.3) = (before.2, before.3);
+            }
+        }
+        Self { writes }
+    }
+
+    /// Returns the last to end of the writes of `value` that had begun before the event of rank `before`, with its end.
+    fn last(&self, value: State, before: u32) -> Option<(u32, usize)> {
+        let after = self.writes.partition_point(|(state, invoke, ..)| (*state, *invoke) < (value, before));
+        let (state, _, end, write) = *self.writes.get(after.checked_sub(1)?)?;
+        (state == value).then_some((end, write))
+    }
+}
+
+/// Counts of places, summed up to any of them in logarithmic time (Fenwick, "A new data structure for cumulative frequency
+/// tables", 1994).
+struct Fenwick {
+    sums: Vec<u32>,
+}
+
+impl Fenwick {
+    fn new(places: usize) -> Self {
+        Self { sums: vec![0; places + 1] }
+    }
+
+    fn add(&mut self, place: usize) {
+        let mut at = place + 1;
+        while at < self.sums.len() {
+            self.sums[at] += 1;
+            at += at & at.wrapping_neg();
+        }
+    }
+
+    /// How many were added at places before `place`.
+    fn below(&self, place: usize) -> usize {
+        let (mut at, mut sum) = (place, 0);
+        while at > 0 {
+            sum += self.sums[at] as usize;
+            at &= at - 1;
+        }
+        sum
+    }
+}

@@ -1,0 +1,146 @@
+//! Freshness: how old are the values that reads of a register return, and are they as fresh as promised?
+//!
+//! Let a read `r` return the value that a write `w` brought. Each acknowledged write that began after `w` had ended, and
+//! that ended before `r` began, makes `r` one *version old*; the *age* of `r` is the time from the end of the first of
+//! them to its own beginning. Both are lower bounds, and certain:
+//! - of several writes of one value the one that makes the read youngest counts;
+//! - a write of unknown outcome may be the one that was read, and replaces nothing;
+//! - the initial value was there before every write. Where it is not known, any one value may be it.
+//!
+//! A compare-and-set that succeeded is a write, and a read of the value that it replaced; one that failed is a read if its
+//! error says what it saw. The order of events decides what came before what; only ages need their times.
+//!
+//! The promises are those of [`Freshness`]: `regular` allows no version, bounded staleness so many, or such an age, and
+//! `safe` is `regular` for reads that no write overlaps. None of them allows a value that was never written, or only by
+//! operations that failed or that began after the read had ended. They speak of each read by itself, so all of this is
+//! decided, in time O(n log n). It is not decided whether one order of the writes explains all reads together: a history
+//! that keeps to k versions need not be (k + 1)-atomic, and one that is regular need not be linearizable.
+//!
+//! In reading order: `ages`: each read of a register, and how old it is; `violation`: the proof that one is too old;
+//! `report`: all of them summarized.
+
+mod ages;
+mod report;
+mod violation;
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use duress_history::event::Timing;
+use duress_history::register::{CasRegister, Register};
+use duress_history::{Assumed, Freshness, Initial, Operation};
+use rayon::prelude::*;
+
+use crate::linearizable::call::{Call, Problem, Start};
+use crate::linearizable::partition::{End, Partition, cas_register, registers};
+use crate::linearizable::{Budget, KeyReport, Limits, begin, check_parts};
+use crate::verdict::{CheckReport, Reason};
+use ages::{Found, Overlapped, reads};
+pub use report::{Quantiles, ReadAges};
+use violation::Case;
+
+/// Checks each register of `operations`, which are in order of invocation, on its own and in parallel.
+///
+/// Without their times, a bound on ages is kept for certain only if no read is a version old; else the register is
+/// `Unknown`. See [`check_registers`](crate::linearizable::check_registers) for `assumed` and `interrupt`.
+#[must_use]
+pub fn check_freshness(
+    operations: &[Operation<Register>],
+    promise: Freshness,
+    assumed: &Assumed,
+    timing: Timing,
+    interrupt: &AtomicBool,
+) -> CheckReport {
+    // Nothing is searched for: the budget is not used.
+    check_parts(&registers(operations, assumed), &Budget::default(), interrupt, |part, limits| {
+        check_key(part, promise, timing, limits)
+    })
+}
+
+/// Measures how old the reads of `operations` are, which are in order of invocation, whatever was promised.
+#[must_use]
+pub fn read_ages(operations: &[Operation<Register>], assumed: &Assumed, timing: Timing) -> ReadAges {
+    measure(&registers(operations, assumed), timing)
+}
+
+/// The same for the one register of `operations`, or, where they name several, for all of them.
+#[must_use]
+pub fn cas_register_ages(
+    operations: &[Operation<CasRegister>],
+    assumed: &Assumed,
+    timing: Timing,
+) -> ReadAges {
+    measure(&cas_register(operations, assumed), timing)
+}
+
+fn measure(parts: &[Partition<'_>], timing: Timing) -> ReadAges {
+    let of_key = |part: &Partition<'_>| {
+        let Some(interned) = part.intern() else { return (0, Vec::new()) };
+        let Problem { calls, start, .. } = &interned.problem;
+        let reads = reads(calls, *start, Overlapped::Counted);
+        let old = |found: &Found| match *found {
+            Found::Old { read, versions, first, .. } => Some((versions, nanos(part, calls, first, read))),
+            Found::Fresh | Found::Nowhere { .. } => None,
+        };
+        (reads.len() as u64, reads.iter().filter_map(old).collect())
+    };
+    let by_key: Vec<(u64, Vec<(u64, u64)>)> = parts.par_iter().map(of_key).collect();
+    let reads = by_key.iter().map(|(reads, _)| reads).sum();
+    let (versions, ages): (Vec<u64>, Vec<u64>) = by_key.into_iter().flat_map(|(_, old)| old).unzip();
+    ReadAges {
+        reads,
+        old: versions.len() as u64,
+        versions: Quantiles::of(versions),
+        age_ns: Quantiles::of(ages).filter(|_| timing == Timing::Recorded),
+    }
+}
+
+/// Returns the time from the end of the call `first` to the beginning of the call `read`, in nanoseconds.
+fn nanos(part: &Partition<'_>, calls: &[Call], first: usize, read: usize) -> u64 {
+    let source = |call: usize| &part.operations[calls[call].source as usize];
+    match source(first).end {
+        End::Ok { time, .. } => source(read).time.saturating_sub(time),
+        End::Fail { .. } | End::Info { .. } => 0,
+    }
+}
+
+fn check_key(part: &Partition<'_>, promise: Freshness, timing: Timing, limits: Limits<'_>) -> KeyReport {
+    let (interned, mut report) = begin(part, limits);
+    let Some(interned) = interned else { return report };
+    report.statistics.keys_by_chains = 1;
+    let Problem { calls, start, .. } = &interned.problem;
+    let reads = match promise {
+        // A read that may return anything does not show what the register held at first.
+        Freshness::Safe if part.assumed.initial == Initial::Any => {
+            reads(calls, Start::Any, Overlapped::LeftOut)
+        }
+        Freshness::Safe => reads(calls, *start, Overlapped::LeftOut),
+        Freshness::Regular | Freshness::Versions(_) | Freshness::Age(_) => {
+            reads(calls, *start, Overlapped::Counted)
+        }
+    };
+    let case = Case { part, interned: &interned, promise, timing };
+    report.anomalies.extend(reads.iter().find_map(|found| case.nowhere(found)));
+    // Of the reads that are too old, the oldest: the first of several.
+    let mut oldest: Option<(u64, &Found)> = None;
+    for found in &reads {
+        let Found::Old { read, versions, first, .. } = *found else { continue };
+        let (size, too_old) = match promise {
+            Freshness::Regular | Freshness::Safe => (versions, true),
+            Freshness::Versions(most) => (versions, versions > most),
+            Freshness::Age(_) if timing == Timing::Incomplete => {
+                report.reasons = vec![Reason::NoTimes { key: part.key.cloned() }];
+                continue;
+            }
+            Freshness::Age(most) => {
+                let nanos = nanos(part, calls, first, read);
+                (nanos, Duration::from_nanos(nanos) > most)
+            }
+        };
+        if too_old && oldest.is_none_or(|(most, _)| size > most) {
+            oldest = Some((size, found));
+        }
+    }
+    report.anomalies.extend(oldest.and_then(|(_, found)| case.old(found)));
+    report
+}
