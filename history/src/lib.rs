@@ -14,7 +14,8 @@
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //!   [`porcupine`]: Porcupine's;
 //! - [`pairs`]: invocations paired with their completions;
-//! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions.
+//! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions; [`session`]: those
+//!   to each process.
 //!
 //! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
 //!
@@ -52,6 +53,7 @@ pub mod promise;
 pub mod recorder;
 pub mod register;
 pub mod scalar;
+pub mod session;
 pub mod set;
 mod syntax;
 pub mod table;
@@ -69,4 +71,5 @@ pub use pairs::{Completion, Operation};
 pub use promise::{Allowed, ClockBound, Consistency, Delivery, Promise};
 pub use recorder::Recorder;
 pub use scalar::Scalar;
+pub use session::{SessionGuarantee, SessionGuarantees};
 pub use syntax::SyntaxError;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::consistency_model::ConsistencyModel;
+use crate::session::SessionGuarantees;
 
 /// The promise about the answers to a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub enum Promise {
     },
     /// Transactions of several operations each, on many objects.
     Transactions(ConsistencyModel),
+    /// Registers that many processes share: what each of them may rely on.
+    Sessions(SessionGuarantees),
 }
 
 impl Promise {
@@ -38,10 +41,19 @@ impl Promise {
     /// The names of the promises about objects, strongest first.
     pub const OF_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads"];
 
-    /// The names of the promises about registers: those about objects; and consistency models, for which each operation is
-    /// a transaction: sequential and causal consistency.
-    pub const OF_REGISTERS: &'static [&'static str] =
-        &["linearizable", "stale-reads", "sequential", "causal"];
+    /// The names of the promises about registers: those about objects; consistency models, for which each operation is
+    /// a transaction: sequential and causal consistency; and session guarantees.
+    pub const OF_REGISTERS: &'static [&'static str] = &[
+        "linearizable",
+        "stale-reads",
+        "sequential",
+        "causal",
+        "pram",
+        "read-your-writes",
+        "monotonic-reads",
+        "monotonic-writes",
+        "writes-follow-reads",
+    ];
 
     /// The names of the promises about messages, strongest first.
     pub const OF_MESSAGES: &'static [&'static str] =
@@ -63,8 +75,8 @@ impl Promise {
     };
 
     /// Returns the promise called `name`, as the command line has it: `linearizable`, `stale-reads`, a promise
-    /// of delivery, which then applies both to stored and to consumed messages, or any name of a consistency
-    /// model of transactions.
+    /// of delivery, which then applies both to stored and to consumed messages, session guarantees joined by `+`, or any name
+    /// of a consistency model of transactions.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -72,8 +84,18 @@ impl Promise {
             "stale-reads" => Some(Self::STALE_READS),
             name => Delivery::named(name)
                 .map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
+                .or_else(|| SessionGuarantees::named(name).map(Self::Sessions))
                 .or_else(|| ConsistencyModel::named(name).map(Self::Transactions)),
         }
+    }
+
+    /// Whether it is one of those called `names`, or session guarantees where each of them is.
+    #[must_use]
+    pub fn is_among(self, names: &[&str]) -> bool {
+        names.iter().filter_map(|name| Self::named(name)).any(|named| {
+            let is_sessions = |promise| matches!(promise, Self::Sessions(_));
+            self == named || (is_sessions(self) && is_sessions(named))
+        })
     }
 
     /// Whether every system that keeps `self` keeps `other` too.
@@ -86,7 +108,13 @@ impl Promise {
                 Self::Messages { stored: other_stored, consumed: other_consumed },
             ) => stored.implies(other_stored) && consumed.implies(other_consumed),
             (Self::Transactions(one), Self::Transactions(other)) => one.implies(other),
-            (Self::Objects(_) | Self::Messages { .. } | Self::Transactions(_), _) => false,
+            (Self::Sessions(one), Self::Sessions(other)) => one.implies(other),
+            // Session guarantees are about registers only. Together, all four are causal consistency.
+            (Self::Objects(one), Self::Sessions(_)) => one == Consistency::Linearizable,
+            (Self::Transactions(one), Self::Sessions(_)) => one.implies(ConsistencyModel::Causal),
+            (Self::Objects(_) | Self::Messages { .. } | Self::Transactions(_) | Self::Sessions(_), _) => {
+                false
+            }
         }
     }
 
@@ -95,7 +123,7 @@ impl Promise {
     pub fn consistency(self) -> Consistency {
         match self {
             Self::Objects(consistency) => consistency,
-            Self::Messages { .. } | Self::Transactions(_) => Consistency::Linearizable,
+            Self::Messages { .. } | Self::Transactions(_) | Self::Sessions(_) => Consistency::Linearizable,
         }
     }
 
@@ -105,7 +133,7 @@ impl Promise {
     pub fn stored(self) -> Delivery {
         match self {
             Self::Messages { stored, .. } => stored,
-            Self::Objects(_) | Self::Transactions(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) | Self::Sessions(_) => Delivery::EXACTLY_ONCE,
         }
     }
 
@@ -114,7 +142,7 @@ impl Promise {
     pub fn consumed(self) -> Delivery {
         match self {
             Self::Messages { consumed, .. } => consumed,
-            Self::Objects(_) | Self::Transactions(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) | Self::Sessions(_) => Delivery::EXACTLY_ONCE,
         }
     }
 
@@ -123,7 +151,9 @@ impl Promise {
     pub fn transactions(self) -> ConsistencyModel {
         match self {
             Self::Transactions(model) => model,
-            Self::Objects(_) | Self::Messages { .. } => ConsistencyModel::StrictSerializable,
+            Self::Objects(_) | Self::Messages { .. } | Self::Sessions(_) => {
+                ConsistencyModel::StrictSerializable
+            }
         }
     }
 }
@@ -134,6 +164,7 @@ impl fmt::Display for Promise {
             Self::Objects(consistency) => f.pad(consistency.name()),
             Self::Messages { stored, consumed } => f.pad(&format!("stored {stored}, consumed {consumed}")),
             Self::Transactions(model) => model.fmt(f),
+            Self::Sessions(guarantees) => guarantees.fmt(f),
         }
     }
 }
@@ -283,6 +314,20 @@ mod tests {
         // Promises about other things are not comparable.
         assert!(!Promise::STRICT_SERIALIZABLE.implies(Promise::LINEARIZABLE));
         assert!(!Promise::LINEARIZABLE.implies(of("read-uncommitted")));
+        for strong in ["linearizable", "sequential", "causal", "pram+writes-follow-reads"] {
+            assert!(of(strong).implies(of("pram")) && of(strong).implies(of("writes-follow-reads")), "{strong}");
+            assert!(!of("pram").implies(of(strong)), "{strong}");
+        }
+        assert!(of("pram").implies(of("monotonic-writes")) && !of("pram").implies(of("writes-follow-reads")));
+        assert!(!Promise::STALE_READS.implies(of("monotonic-reads")));
+    }
+
+    #[test]
+    fn session_guarantees_may_be_joined_where_each_is_known() {
+        let joined = Promise::named("monotonic-reads+writes-follow-reads").unwrap();
+        assert!(joined.is_among(Promise::OF_REGISTERS) && !joined.is_among(Promise::OF_OBJECTS));
+        assert!(Promise::LINEARIZABLE.is_among(Promise::OF_OBJECTS));
+        assert!(!Promise::STRICT_SERIALIZABLE.is_among(Promise::OF_REGISTERS));
     }
 
     #[test]
@@ -296,6 +341,7 @@ mod tests {
                     Promise::Objects(_) => place == 0,
                     Promise::Messages { .. } => place == 1,
                     Promise::Transactions(_) => place == 2,
+                    Promise::Sessions(_) => false,
                 };
                 assert!(is_of_kind, "{name}");
             }
