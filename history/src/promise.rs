@@ -110,7 +110,11 @@ impl Promise {
             (Self::Transactions(one), Self::Transactions(other)) => one.implies(other),
             (Self::Sessions(one), Self::Sessions(other)) => one.implies(other),
             // Session guarantees are about registers only. Together, all four are causal consistency.
-            (Self::Objects(one), Self::Sessions(_)) => one == Consistency::Linearizable,
+            (Self::Objects(Consistency::Linearizable), Self::Sessions(_)) => true,
+            // Old reads may contradict each other, and writes take effect in an order that respects time.
+            (Self::Objects(Consistency::StaleReads), Self::Sessions(other)) => {
+                SessionGuarantees::OF_WRITES.implies(other)
+            }
             (Self::Transactions(one), Self::Sessions(_)) => one.implies(ConsistencyModel::Causal),
             (Self::Objects(_) | Self::Messages { .. } | Self::Transactions(_) | Self::Sessions(_), _) => {
                 false
@@ -315,10 +319,14 @@ mod tests {
         assert!(!Promise::STRICT_SERIALIZABLE.implies(Promise::LINEARIZABLE));
         assert!(!Promise::LINEARIZABLE.implies(of("read-uncommitted")));
         for strong in ["linearizable", "sequential", "causal", "pram+writes-follow-reads"] {
-            assert!(of(strong).implies(of("pram")) && of(strong).implies(of("writes-follow-reads")), "{strong}");
+            assert!(
+                of(strong).implies(of("pram")) && of(strong).implies(of("writes-follow-reads")),
+                "{strong}"
+            );
             assert!(!of("pram").implies(of(strong)), "{strong}");
         }
         assert!(of("pram").implies(of("monotonic-writes")) && !of("pram").implies(of("writes-follow-reads")));
+        assert!(Promise::STALE_READS.implies(of("monotonic-writes")));
         assert!(!Promise::STALE_READS.implies(of("monotonic-reads")));
     }
 

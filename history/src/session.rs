@@ -49,6 +49,9 @@ impl SessionGuarantees {
     /// All but writes-follow-reads: PRAM (Lipton and Sandberg 1988), whose writes are in one order for all processes.
     pub const PRAM: Self = Self(0b111);
 
+    /// Those about the order of writes: monotonic-writes and writes-follow-reads.
+    pub const OF_WRITES: Self = Self(0b1100);
+
     /// All four: causal consistency.
     pub const ALL: Self = Self(0b1111);
 
@@ -68,7 +71,7 @@ impl SessionGuarantees {
         self.implies(guarantee.into())
     }
 
-    /// Whether `other` are all among them.
+    /// Whether all of `other` are among them.
     #[must_use]
     pub fn implies(self, other: Self) -> bool {
         self.0 & other.0 == other.0
