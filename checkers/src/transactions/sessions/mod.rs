@@ -112,6 +112,7 @@ pub fn check_session_guarantees(
     let components = graph.components(&facts);
     for edges in components {
         for mut cycle in Component::new(edges, graph.joints_from).cycles() {
+            cycle.steps = explain::shortened(&sessions, cycle.steps);
             cycle.kind = kind(&sessions, &cycle);
             found.add(cycle.kind, || explain::cycle(&sessions, &cycle));
         }
