@@ -1,6 +1,7 @@
 //! Broken session guarantees in sentences.
 
-use super::session::{ActKind, Sessions};
+use super::session::Sessions;
+use super::shorten::cut;
 use super::walk::{Missed, Walk, Why};
 use super::{Cycle, Dependency, Part};
 use crate::transactions::cycle::Step;
@@ -53,36 +54,6 @@ impl Demand {
     fn others(&self) -> impl Iterator<Item = (Op, Role)> + '_ {
         self.read.map(|read| (read, Role::Read)).into_iter().chain(parts(&self.reasons))
     }
-}
-
-/// Returns the same cycle with fewer steps: edges lead from one visible write to the next, and the first of them is visible to
-/// the last read of the session as well; likewise from one write of a process to the next. The keys of steps are then the reads
-/// that returned what comes second.
-pub(super) fn shortened(sessions: &Sessions<'_, '_>, mut steps: Vec<Step>) -> Vec<Step> {
-    let is_demand = |step: &Step| !matches!(step.dependency, Dependency::Order | Dependency::WriteRead);
-    for step in steps.iter_mut().filter(|step| is_demand(step)) {
-        // The read of the edge, or a later one of its session that shares the edge.
-        let mut acts = sessions.acts[sessions.range(sessions.place(step.key).0)].iter();
-        let read = acts.find(|act| act.op >= step.key && act.kind == ActKind::Read(Some(step.to)));
-        step.key = read.map_or(step.key, |act| act.op);
-    }
-    let continues = |one: &Step, next: &Step| match (is_demand(one), is_demand(next)) {
-        (true, true) => sessions.place(one.key).0 == sessions.place(next.key).0 && one.key < next.key,
-        _ => one.dependency == Dependency::Order && next.dependency == Dependency::Order,
-    };
-    let breaks = |at: &usize| !continues(&steps[(at + steps.len() - 1) % steps.len()], &steps[*at]);
-    let first = (0..steps.len()).find(breaks).unwrap_or_default();
-    steps.rotate_left(first);
-    let mut shorter: Vec<Step> = Vec::new();
-    for step in steps {
-        match shorter.last_mut() {
-            Some(last) if continues(last, &step) && last.from != step.to => {
-                (last.to, last.key) = (step.to, step.key);
-            }
-            _ => shorter.push(step),
-        }
-    }
-    shorter
 }
 
 /// Returns why `write` was visible to `read`.
@@ -180,8 +151,9 @@ fn witness(
 
 /// Describes a cycle of writes.
 pub(super) fn cycle(sessions: &Sessions<'_, '_>, cycle: &Cycle) -> Anomaly {
-    let demands: Vec<Demand> = cycle.steps.iter().map(|step| Demand::new(sessions, *step)).collect();
-    let writes: Vec<Op> = cycle.steps.iter().map(|step| step.from).collect();
+    let steps = cut(sessions, cycle);
+    let demands: Vec<Demand> = steps.iter().map(|step| Demand::new(sessions, *step)).collect();
+    let writes: Vec<Op> = steps.iter().map(|step| step.from).collect();
     let roles = writes.iter().map(|write| (*write, Role::Write));
     let witness = witness(
         sessions,

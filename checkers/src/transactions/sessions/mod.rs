@@ -23,13 +23,14 @@
 //! verdict is unknown (but a cycle of compare-and-sets breaks writes-follow-reads).
 //!
 //! In reading order: `session`: the sessions of a history, and the order of their writes; `walk`: the visible sets of a session,
-//! and the order that they demand; `explain`: the sentences.
+//! and the order that they demand; `shorten` and `explain`: the cycles of the report, and their sentences.
 //!
 //! **Time** is linear for the first two guarantees. With the others, a process may see each write of others once more: the time
 //! grows with the processes times the operations at worst.
 
 mod explain;
 mod session;
+mod shorten;
 mod walk;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,7 +113,7 @@ pub fn check_session_guarantees(
     let components = graph.components(&facts);
     for edges in components {
         for mut cycle in Component::new(edges, graph.joints_from).cycles() {
-            cycle.steps = explain::shortened(&sessions, cycle.steps);
+            cycle.steps = shorten::joined(&sessions, cycle.steps);
             cycle.kind = kind(&sessions, &cycle);
             found.add(cycle.kind, || explain::cycle(&sessions, &cycle));
         }
@@ -132,10 +133,11 @@ fn kind(sessions: &Sessions<'_, '_>, cycle: &Cycle) -> AnomalyKind {
         (_, Level::Data) => SessionGuarantee::MonotonicReads,
         _ => SessionGuarantee::MonotonicWrites,
     };
-    violation(cycle.steps.iter().map(of_step).max().unwrap_or(SessionGuarantee::ReadYourWrites))
+    broken_by(cycle.steps.iter().map(of_step).max().unwrap_or(SessionGuarantee::ReadYourWrites))
 }
 
-fn violation(guarantee: SessionGuarantee) -> AnomalyKind {
+/// Returns the kind of anomaly that breaks `guarantee`; kinds are in the order of the guarantees.
+fn broken_by(guarantee: SessionGuarantee) -> AnomalyKind {
     match guarantee {
         SessionGuarantee::ReadYourWrites => AnomalyKind::ReadYourWritesViolation,
         SessionGuarantee::MonotonicReads => AnomalyKind::MonotonicReadsViolation,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use duress_history::SessionGuarantee as Guarantee;
 
 use super::session::{Act, ActKind, Sessions};
-use super::{AnomalyKind, Dependency, Level, NO_KEY, Part, violation};
+use super::{AnomalyKind, Dependency, Level, NO_KEY, Part, broken_by};
 use crate::witness::Op;
 
 /// Why a write is visible.
@@ -107,7 +107,7 @@ impl<'w> Walk<'w> {
         self.bound += u64::from(!self.ahead[key as usize].writes.is_empty());
         let Some(from) = from else {
             let write = *self.ahead[key as usize].writes.iter().min_by_key(|write| self.rests_on(**write))?;
-            return Some(Missed { kind: violation(self.rests_on(write)), read: op, write });
+            return Some(Missed { kind: broken_by(self.rests_on(write)), read: op, write });
         };
         let remains = self.sessions.has(Guarantee::MonotonicReads) || self.sees(from);
         if remains {
@@ -146,7 +146,7 @@ impl<'w> Walk<'w> {
     }
 
     /// Returns the last of the guarantees that make `write` visible.
-    fn rests_on(&self, write: Op) -> Guarantee {
+    pub(super) fn rests_on(&self, write: Op) -> Guarantee {
         let seen = &self.seen[write as usize];
         match seen.read {
             Some(_) => seen.rests_on.min(Guarantee::MonotonicReads),
@@ -154,13 +154,18 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Adds that `write`, which was visible to `read`, comes before `to`.
-    fn demand(&self, write: Op, to: u32, read: Op, part: &mut Part) {
-        let (dependency, level) = match self.rests_on(write) {
+    /// Returns the kind of edge from `write` to what a read returned to which it was visible.
+    pub(super) fn edge(&self, write: Op) -> (Dependency, Level) {
+        match self.rests_on(write) {
             Guarantee::ReadYourWrites | Guarantee::MonotonicReads => (Dependency::WriteWrite, Level::Data),
             Guarantee::MonotonicWrites => (Dependency::WriteWrite, Level::Process),
             Guarantee::WritesFollowReads => (Dependency::Inferred, Level::Process),
-        };
+        }
+    }
+
+    /// Adds that `write`, which was visible to `read`, comes before `to`.
+    fn demand(&self, write: Op, to: u32, read: Op, part: &mut Part) {
+        let (dependency, level) = self.edge(write);
         part.edge(write, to, read, dependency, level);
     }
 
