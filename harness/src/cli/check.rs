@@ -49,7 +49,8 @@ pub struct CheckArgs {
     /// The source of the order of events, if lines and times disagree
     #[arg(long, value_enum, default_value = "auto")]
     order: OrderArg,
-    /// The promise about the answers: for registers linearizable, sequential, causal or stale-reads; for log, queue and table
+    /// The promise about the answers: for registers linearizable, sequential, causal or stale-reads, or session guarantees
+    /// (pram, read-your-writes, monotonic-reads, monotonic-writes, writes-follow-reads, or several joined by +); for log, queue and table
     /// exactly-once, at-least-once, at-most-once or best-effort; for transactions strict-serializable, serializable,
     /// snapshot-isolation, repeatable-read, read-committed or another of Elle's models [default: that of the run; else
     /// linearizable, exactly-once, strict-serializable]

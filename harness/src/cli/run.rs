@@ -128,7 +128,8 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
-    /// The promise to check the answers against [default: the target's]: linearizable, stale-reads, sequential or causal;
+    /// The promise to check the answers against [default: the target's]: linearizable, stale-reads, sequential, causal
+    /// or session guarantees, as in monotonic-reads or read-your-writes+monotonic-reads;
     /// exactly-once, at-least-once, at-most-once or best-effort; or strict-serializable, serializable,
     /// snapshot-isolation or another consistency model of transactions
     #[arg(long, value_name = "PROMISE", value_parser = promise)]

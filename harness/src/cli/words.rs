@@ -78,8 +78,8 @@ pub enum WordError {
     Concurrency(String),
     /// Not a promise.
     #[error(
-        "\"{0}\" is not a promise: write one of {objects}; of {messages}; or of {transactions}",
-        objects = Promise::OF_OBJECTS.join(", "),
+        "\"{0}\" is not a promise: write one of {registers}; of {messages}; or of {transactions}",
+        registers = Promise::OF_REGISTERS.join(", "),
         messages = Promise::OF_MESSAGES.join(", "),
         transactions = Promise::OF_TRANSACTIONS.join(", ")
     )]

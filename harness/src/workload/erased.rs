@@ -35,7 +35,7 @@ pub trait Model: Send + Sync {
     /// [`PromiseError`], with the promises that they can be held to.
     fn can_be_held_to(&self, promise: Promise) -> Result<(), PromiseError> {
         let known = self.promises();
-        match known.iter().any(|name| Promise::named(name) == Some(promise)) {
+        match promise.is_among(known) {
             true => Ok(()),
             false => Err(PromiseError { name: self.name(), promise, known }),
         }

@@ -211,6 +211,19 @@ fn the_weakest_promise_counts() {
     assert_eq!(promise("strict", "leader", "set"), Promise::STALE_READS);
     assert_eq!(promise("strict", "leader", "counter"), Promise::LINEARIZABLE);
     assert_eq!(promise("strict", "any", "counter"), Promise::STALE_READS);
+    // The strongest promise implies every other.
+    let loose = |names: &str| {
+        let text = EVERYTHING.replacen(
+            "promise = { register = \"stale-reads\" }",
+            &format!("promise = {{ register = \"{names}\" }}"),
+            1,
+        );
+        let request = Request { mode: Some("loose".to_owned()), ..Request::default() };
+        deployed(&parsed(&text), 4, request).promise("register")
+    };
+    for names in ["sequential", "causal", "pram", "monotonic-reads"] {
+        assert_eq!(Some(loose(names)), Promise::named(names));
+    }
     // Neither of snapshot isolation and repeatable read implies the other.
     let system = parsed(&format!(
         "{OF_TRANSACTIONS}\n[modes.loose]\npromise = {{ list-append = \"repeatable-read\" }}\n[modes.usual]\ndefault = true\n"

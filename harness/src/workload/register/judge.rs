@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 use duress_checkers::CheckReport;
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::stale_reads::check_stale_reads;
-use duress_checkers::transactions::check_registers_by_model;
+use duress_checkers::transactions::{check_registers_by_model, check_session_guarantees};
 use duress_history::register::Register;
 use duress_history::{Consistency, ConsistencyModel, Operation, Promise};
 
 use crate::judge::{Judgement, Question, Times};
+use crate::workload::models::found;
 use crate::workload::objects::{settled, words};
 use crate::workload::txn::judge::words as by_model;
 
@@ -22,6 +23,16 @@ pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt:
         let name =
             if model == ConsistencyModel::StrongSessionSerializable { "sequential" } else { model.name() };
         return by_model(report, name, "operations", "register");
+    }
+    if let Promise::Sessions(guarantees) = question.promise {
+        let report = check_session_guarantees(operations, guarantees, assumed, interrupt);
+        let model = format!("register --promise {guarantees}");
+        return found(
+            report,
+            &model,
+            &guarantees.to_string(),
+            "one order of the writes fits what each process saw",
+        );
     }
     match question.promise.consistency() {
         Consistency::Linearizable => {

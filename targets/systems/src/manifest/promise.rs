@@ -14,6 +14,7 @@ fn names(workload: &str) -> &'static [&'static str] {
     match workload {
         workload if OF_MESSAGES.contains(&workload) => Promise::OF_MESSAGES,
         workload if TRANSACTIONS.contains(&workload) => Promise::OF_TRANSACTIONS,
+        "register" => Promise::OF_REGISTERS,
         _ => Promise::OF_OBJECTS,
     }
 }
@@ -25,14 +26,17 @@ fn promises(workload: &str) -> impl Iterator<Item = Promise> {
 
 /// Returns the promise called `name`, if it is one that `workload` can have.
 fn named(workload: &str, name: &str) -> Option<Promise> {
-    let named = Promise::named(name)?;
-    promises(workload).find(|promise| *promise == named)
+    Promise::named(name).filter(|promise| promise.is_among(names(workload)))
 }
 
 /// Returns a promise that both of these imply: the weaker, if they can be compared.
 fn shared(one: Promise, other: Promise, workload: &str) -> Promise {
-    if one.implies(other) {
+    let strongest = promises(workload).next();
+    if one.implies(other) || strongest == Some(one) {
         return other;
+    }
+    if strongest == Some(other) {
+        return one;
     }
     let implied = |promise: &Promise| one.implies(*promise) && other.implies(*promise);
     std::iter::once(one).chain(promises(workload)).find(implied).unwrap_or(one)
