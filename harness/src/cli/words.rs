@@ -78,7 +78,7 @@ pub enum WordError {
     Concurrency(String),
     /// Not a promise.
     #[error(
-        "\"{0}\" is not a promise: write one of {registers}; of {messages}; or of {transactions}",
+        "\"{0}\" is not a promise: write one of {registers} (the last five may be joined by +); of {messages}; or of {transactions}",
         registers = Promise::OF_REGISTERS.join(", "),
         messages = Promise::OF_MESSAGES.join(", "),
         transactions = Promise::OF_TRANSACTIONS.join(", ")
