@@ -234,8 +234,8 @@ fn random(seed: u64) -> (Vec<Operation<Register>>, Assumed) {
             continue;
         };
         let ended = match random.random_range(0..12) {
-            0 if seed % 2 == 0 => "?",
-            1 if seed % 2 == 0 => "f",
+            0 if seed.is_multiple_of(2) => "?",
+            1 if seed.is_multiple_of(2) => "f",
             _ => "o",
         };
         text.push_str(&format!("{process}{ended}{word} "));
