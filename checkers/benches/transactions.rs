@@ -1,8 +1,12 @@
 //! How the checks of transactions grow with the length of a history.
 //!
 //! The histories are simulated, the same in every run: 10 clients, one transaction in a hundred never answered, 1 to 4 operations
-//! each. `DURESS_BENCH_MAX` bounds the number of transactions, for a first look.
+//! each. Session guarantees: registers of 15 processes, as long a history on few keys and on many. `DURESS_BENCH_MAX` bounds the
+//! number of transactions, for a first look.
 
+#[allow(dead_code, reason = "some defects are of interest to other benches only")]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
 #[path = "../tests/store/mod.rs"]
 mod store;
 
@@ -11,10 +15,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use duress_checkers::transactions::{check_list_append, check_rw_register};
+use duress_checkers::transactions::{check_list_append, check_rw_register, check_session_guarantees};
 use duress_checkers::verdict::Verdict;
 use duress_history::txn::{Elements, Held};
-use duress_history::{Assumed, ConsistencyModel};
+use duress_history::{Assumed, ConsistencyModel, SessionGuarantees};
 use store::{Shape, simulate};
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -61,5 +65,42 @@ fn transactions(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, transactions);
+fn sessions(c: &mut Criterion) {
+    let never = AtomicBool::new(false);
+    let mut group = c.benchmark_group("sessions");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for size in sizes() {
+        group.throughput(Throughput::Elements(size as u64));
+        for (shape, keys) in [("5 keys", 5), ("a key for 100", size as i64 / 100)] {
+            let history = simulation::operations(
+                1,
+                simulation::Shape {
+                    operations: size,
+                    keys,
+                    processes: 15,
+                    crashed_per_mille: 10,
+                    values: simulation::Values::Unique,
+                    defect: simulation::Defect::None,
+                },
+            );
+            for names in ["read-your-writes", "monotonic-reads", "pram", "pram+writes-follow-reads"] {
+                let set = SessionGuarantees::named(names).expect("they are names");
+                // Each of the ten thousand sessions sees most of the others.
+                if set == SessionGuarantees::ALL && size > 100_000 {
+                    continue;
+                }
+                group.bench_function(BenchmarkId::new(format!("{names}, {shape}"), size), |bencher| {
+                    bencher.iter(|| {
+                        let report =
+                            check_session_guarantees(black_box(&history), set, &Assumed::default(), &never);
+                        assert_eq!(report.verdict, Verdict::Valid);
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, transactions, sessions);
 criterion_main!(benches);

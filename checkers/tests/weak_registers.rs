@@ -1,6 +1,6 @@
 //! Registers under sequential and causal consistency, against the definition tried out literally.
 
-mod words;
+mod registers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -12,28 +12,10 @@ use duress_history::register::{Register, RegisterOp};
 use duress_history::{Assumed, ConsistencyModel, OpError, Operation, Scalar};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use registers::operations;
 
 const SEQUENTIAL: ConsistencyModel = ConsistencyModel::StrongSessionSerializable;
 const CAUSAL: ConsistencyModel = ConsistencyModel::Causal;
-
-/// `0!wx1` writes 1 to x, `0!rx1` reads 1 from x, `0!rx_` finds nothing; `0!cx12` replaces 1 by 2.
-fn operations(text: &str) -> Vec<Operation<Register>> {
-    words::operations(text, |operation, answered| {
-        let (f, rest) = operation.split_at(1);
-        let (key, values) = rest.split_at(1);
-        let value = |at: usize| match &values[at..=at] {
-            "_" => "null".to_owned(),
-            value => value.to_owned(),
-        };
-        let (f, value) = match f {
-            "r" if answered => ("read", value(0)),
-            "r" => ("read", "null".to_owned()),
-            "w" => ("write", value(0)),
-            _ => ("cas", format!("[{}, {}]", value(0), value(1))),
-        };
-        (f, format!("[\"{key}\", {value}]"))
-    })
-}
 
 fn check(operations: &[Operation<Register>], promise: ConsistencyModel) -> CheckReport {
     check_registers_by_model(operations, promise, &Assumed::default(), &AtomicBool::new(false))

@@ -15,7 +15,7 @@
 //!   [`porcupine`]: Porcupine's;
 //! - [`pairs`]: invocations paired with their completions;
 //! - [`promise`]: the promises of a system about its answers; [`consistency_model`]: those about transactions;
-//!   [`freshness`]: those about the age of reads.
+//!   [`freshness`]: those about the age of reads; [`session`]: those to each process.
 //!
 //! This crate knows no clock, process, network or async runtime: a saved run can be read anywhere.
 //!
@@ -54,6 +54,7 @@ pub mod promise;
 pub mod recorder;
 pub mod register;
 pub mod scalar;
+pub mod session;
 pub mod set;
 mod syntax;
 pub mod table;
@@ -72,4 +73,5 @@ pub use pairs::{Completion, Operation};
 pub use promise::{Allowed, ClockBound, Consistency, Delivery, Promise};
 pub use recorder::Recorder;
 pub use scalar::Scalar;
+pub use session::{SessionGuarantee, SessionGuarantees};
 pub use syntax::SyntaxError;

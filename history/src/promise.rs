@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::consistency_model::ConsistencyModel;
 use crate::freshness::Freshness;
+use crate::session::SessionGuarantees;
 
 /// The promise about the answers to a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub enum Promise {
     Transactions(ConsistencyModel),
     /// Registers, each by itself: how old a value that is read may be.
     Freshness(Freshness),
+    /// Registers that many processes share: what each of them may rely on.
+    Sessions(SessionGuarantees),
 }
 
 impl Promise {
@@ -44,8 +47,9 @@ impl Promise {
     /// The names of the promises about sets and counters, strongest first.
     pub const OF_OBJECTS: &'static [&'static str] = &["linearizable", "stale-reads", "eventual"];
 
-    /// The names of the promises about registers: those about objects; and consistency models, for which each operation is
-    /// a transaction: sequential and causal consistency; and those about the age of reads, with placeholders for bounds.
+    /// The names of the promises about registers: those about objects; consistency models, for which each operation is
+    /// a transaction: sequential and causal consistency; those about the age of reads, with placeholders for bounds; and
+    /// session guarantees.
     pub const OF_REGISTERS: &'static [&'static str] = &[
         "linearizable",
         "stale-reads",
@@ -55,6 +59,11 @@ impl Promise {
         "safe",
         "bounded-staleness=VERSIONS",
         "bounded-staleness=DURATION",
+        "pram",
+        "read-your-writes",
+        "monotonic-reads",
+        "monotonic-writes",
+        "writes-follow-reads",
     ];
 
     /// The names of the promises about messages, strongest first.
@@ -77,8 +86,8 @@ impl Promise {
     };
 
     /// Returns the promise called `name`, as the command line has it: `linearizable`, `stale-reads`, a promise
-    /// of delivery, which then applies both to stored and to consumed messages, one of the age of reads, or any
-    /// name of a consistency model of transactions.
+    /// of delivery, which then applies both to stored and to consumed messages, one of the age of reads, session
+    /// guarantees joined by `+`, or any name of a consistency model of transactions.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -87,16 +96,20 @@ impl Promise {
             "eventual" => Some(Self::EVENTUAL),
             name => Delivery::named(name)
                 .map(|delivery| Self::Messages { stored: delivery, consumed: delivery })
-                .or_else(|| ConsistencyModel::named(name).map(Self::Transactions))
-                .or_else(|| name.parse().ok().map(Self::Freshness)),
+                .or_else(|| name.parse().ok().map(Self::Freshness))
+                .or_else(|| SessionGuarantees::named(name).map(Self::Sessions))
+                .or_else(|| ConsistencyModel::named(name).map(Self::Transactions)),
         }
     }
 
-    /// Whether it is one of those called `names`, some of which may have a placeholder for a bound.
+    /// Whether it is one of those called `names`, some of which may have a placeholder for a bound, or session guarantees
+    /// where each of them is.
     #[must_use]
     pub fn is_among(self, names: &[&str]) -> bool {
         let form = if let Self::Freshness(freshness) = self { Some(freshness.form()) } else { None };
-        names.iter().any(|name| form == Some(*name) || Self::named(name) == Some(self))
+        let is_sessions = |promise| matches!(promise, Self::Sessions(_));
+        let is = |named| self == named || (is_sessions(self) && is_sessions(named));
+        names.iter().any(|name| form == Some(*name) || Self::named(name).is_some_and(is))
     }
 
     /// Whether every system that keeps `self` keeps `other` too.
@@ -110,7 +123,15 @@ impl Promise {
             ) => stored.implies(other_stored) && consumed.implies(other_consumed),
             (Self::Transactions(one), Self::Transactions(other)) => one.implies(other),
             (Self::Freshness(one), Self::Freshness(other)) => one.implies(other),
-            (Self::Objects(one), Self::Freshness(_)) => one == Consistency::Linearizable,
+            (Self::Sessions(one), Self::Sessions(other)) => one.implies(other),
+            // Session guarantees and the age of reads are about registers only. Together, all four guarantees are causal
+            // consistency.
+            (Self::Objects(Consistency::Linearizable), Self::Freshness(_) | Self::Sessions(_)) => true,
+            // Old reads may contradict each other, and writes take effect in an order that respects time.
+            (Self::Objects(Consistency::StaleReads), Self::Sessions(other)) => {
+                SessionGuarantees::OF_WRITES.implies(other)
+            }
+            (Self::Transactions(one), Self::Sessions(_)) => one.implies(ConsistencyModel::Causal),
             (_, _) => false,
         }
     }
@@ -120,7 +141,9 @@ impl Promise {
     pub fn consistency(self) -> Consistency {
         match self {
             Self::Objects(consistency) => consistency,
-            Self::Messages { .. } | Self::Transactions(_) | Self::Freshness(_) => Consistency::Linearizable,
+            Self::Messages { .. } | Self::Transactions(_) | Self::Freshness(_) | Self::Sessions(_) => {
+                Consistency::Linearizable
+            }
         }
     }
 
@@ -130,7 +153,9 @@ impl Promise {
     pub fn stored(self) -> Delivery {
         match self {
             Self::Messages { stored, .. } => stored,
-            Self::Objects(_) | Self::Transactions(_) | Self::Freshness(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) | Self::Freshness(_) | Self::Sessions(_) => {
+                Delivery::EXACTLY_ONCE
+            }
         }
     }
 
@@ -139,7 +164,9 @@ impl Promise {
     pub fn consumed(self) -> Delivery {
         match self {
             Self::Messages { consumed, .. } => consumed,
-            Self::Objects(_) | Self::Transactions(_) | Self::Freshness(_) => Delivery::EXACTLY_ONCE,
+            Self::Objects(_) | Self::Transactions(_) | Self::Freshness(_) | Self::Sessions(_) => {
+                Delivery::EXACTLY_ONCE
+            }
         }
     }
 
@@ -148,7 +175,7 @@ impl Promise {
     pub fn transactions(self) -> ConsistencyModel {
         match self {
             Self::Transactions(model) => model,
-            Self::Objects(_) | Self::Messages { .. } | Self::Freshness(_) => {
+            Self::Objects(_) | Self::Messages { .. } | Self::Freshness(_) | Self::Sessions(_) => {
                 ConsistencyModel::StrictSerializable
             }
         }
@@ -162,6 +189,7 @@ impl fmt::Display for Promise {
             Self::Messages { stored, consumed } => f.pad(&format!("stored {stored}, consumed {consumed}")),
             Self::Transactions(model) => model.fmt(f),
             Self::Freshness(freshness) => freshness.fmt(f),
+            Self::Sessions(guarantees) => guarantees.fmt(f),
         }
     }
 }
@@ -320,6 +348,24 @@ mod tests {
         // Promises about other things are not comparable.
         assert!(!Promise::STRICT_SERIALIZABLE.implies(Promise::LINEARIZABLE));
         assert!(!Promise::LINEARIZABLE.implies(of("read-uncommitted")));
+        for strong in ["linearizable", "sequential", "causal", "pram+writes-follow-reads"] {
+            assert!(
+                of(strong).implies(of("pram")) && of(strong).implies(of("writes-follow-reads")),
+                "{strong}"
+            );
+            assert!(!of("pram").implies(of(strong)), "{strong}");
+        }
+        assert!(of("pram").implies(of("monotonic-writes")) && !of("pram").implies(of("writes-follow-reads")));
+        assert!(Promise::STALE_READS.implies(of("monotonic-writes")));
+        assert!(!Promise::STALE_READS.implies(of("monotonic-reads")));
+    }
+
+    #[test]
+    fn session_guarantees_may_be_joined_where_each_is_known() {
+        let joined = Promise::named("monotonic-reads+writes-follow-reads").unwrap();
+        assert!(joined.is_among(Promise::OF_REGISTERS) && !joined.is_among(Promise::OF_OBJECTS));
+        assert!(Promise::LINEARIZABLE.is_among(Promise::OF_OBJECTS));
+        assert!(!Promise::STRICT_SERIALIZABLE.is_among(Promise::OF_REGISTERS));
     }
 
     #[test]
@@ -333,7 +379,7 @@ mod tests {
                     Promise::Objects(_) => place == 0,
                     Promise::Messages { .. } => place == 1,
                     Promise::Transactions(_) => place == 2,
-                    Promise::Freshness(_) => false,
+                    Promise::Freshness(_) | Promise::Sessions(_) => false,
                 };
                 assert!(is_of_kind, "{name}");
             }

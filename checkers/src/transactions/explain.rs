@@ -219,6 +219,13 @@ pub(super) fn finding<R: Shown>(facts: &Facts<'_, R>, finding: &Finding) -> Anom
                 &ops(1),
             )],
         ),
+        AnomalyKind::FutureRead if source.is_some_and(|source| source != read) => (
+            format!("{} saw in {key} what was {wrote} only later", named(0)),
+            vec![
+                from(witness.before(read, finding.places[1].op))
+                    .and(&format!("It saw what {} was to bring.", witness.label(finding.places[1].op))),
+            ],
+        ),
         AnomalyKind::FutureRead => (
             format!("{} saw in {key} what it {wrote} only later itself", named(0)),
             vec![say(

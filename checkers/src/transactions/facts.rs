@@ -90,6 +90,11 @@ impl<'a, R: Answer> Facts<'a, R> {
         fate(&self.operations[op as usize])
     }
 
+    /// Returns how many transactions had this fate.
+    pub(super) fn fates(&self, fate: Fate) -> u64 {
+        (0..self.operations.len() as Op).filter(|op| self.fate(*op) == fate).count() as u64
+    }
+
     /// Records that an effect of `op` was observed, although its outcome is unknown.
     pub(super) fn seen(&self, op: Op) {
         self.takes_part[op as usize].store(true, Ordering::Relaxed);

@@ -149,6 +149,11 @@ pub(super) struct Graph {
 }
 
 impl Graph {
+    /// Returns a graph of so many operations without edges.
+    pub(super) fn new(operations: usize) -> Self {
+        Self { edges: Vec::new(), joints_from: operations as Node, joints: Vec::new() }
+    }
+
     /// Returns the graph with the edges for which `keep` holds.
     pub(super) fn only(&self, keep: impl Fn(&Edge) -> bool) -> Self {
         let edges = self.edges.iter().copied().filter(keep).collect();
@@ -158,7 +163,7 @@ impl Graph {
     /// Returns the order of time and of processes between the transactions that take part.
     pub(super) fn of_time<R: Answer>(facts: &Facts<'_, R>) -> Self {
         let count = facts.operations.len();
-        let mut graph = Self { edges: Vec::new(), joints_from: count as Node, joints: Vec::new() };
+        let mut graph = Self::new(count);
         let mut last_of_process: FxHashMap<u64, Op> = FxHashMap::default();
         let mut ends: Vec<(u64, Op)> = Vec::with_capacity(count);
         for op in facts.taking() {

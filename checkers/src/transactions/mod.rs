@@ -21,7 +21,8 @@
 //!
 //! In reading order: `model`: the anomalies that refute a model; `facts`: a history by key; `list` and `register`:
 //! versions; `graph` and `cycle`; `visibility`; `order` and `search`; `finding`, `explain` and `reasons`: the
-//! sentences of the report; `single`: registers whose operations are transactions.
+//! sentences of the report; `single`: registers whose operations are transactions; `sessions`: what each process that uses such
+//! registers may rely on.
 
 mod cycle;
 mod explain;
@@ -34,6 +35,7 @@ mod order;
 mod reasons;
 mod register;
 mod search;
+mod sessions;
 mod single;
 mod visibility;
 
@@ -54,6 +56,7 @@ use facts::{Facts, Fate};
 use finding::Finding;
 use graph::{Graph, Part};
 use model::forbids;
+pub use sessions::check_session_guarantees;
 pub use single::check_registers_by_model;
 use visibility::Accessed;
 
@@ -242,14 +245,13 @@ impl<'c, 'a, R: Shown + Sync> Check<'c, 'a, R> {
     }
 
     fn finish(mut self) -> CheckReport {
-        let of = |fate| move |op: &u32| self.facts.fate(*op) == fate;
-        let ops = 0..self.facts.operations.len() as u32;
-        let count = |fate| ops.clone().filter(of(fate)).count() as u64;
-        let (committed, aborted, unknown) =
-            (count(Fate::Committed), count(Fate::Aborted), count(Fate::Maybe));
+        let [committed, aborted, unknown] =
+            [Fate::Committed, Fate::Aborted, Fate::Maybe].map(|fate| self.facts.fates(fate));
         let is_answer =
             |op: &u32| self.facts.micros(*op).iter().any(|micro| matches!(micro.act, Act::Read(Some(_))));
-        let observed = ops.clone().filter(of(Fate::Committed)).filter(is_answer).count() as u64;
+        let ops = 0..self.facts.operations.len() as u32;
+        let is_committed = |op: &u32| self.facts.fate(*op) == Fate::Committed;
+        let observed = ops.filter(is_committed).filter(is_answer).count() as u64;
         let operations = self.facts.operations.len() as u64;
         self.reasons.extend(Reason::nothing_shown(operations, committed, observed));
         let (refuted, left) = model::refuted(self.found.kinds());

@@ -132,13 +132,13 @@ impl<'a> Versions<'a> {
                         findings.push(Finding::new(AnomalyKind::FutureRead, key, *place).and(*writer));
                     }
                     Some((writer, ..)) if writer.op == op => {}
-                    Some((writer, is_left, aborted)) => {
+                    // What a failed write was to write may be the initial value.
+                    Some((writer, _, true)) if *initial.get_or_insert(held) != held => {
+                        let finding = Finding::new(AnomalyKind::G1a, key, *place).and(*writer);
+                        findings.push(finding.about(held.expect("what was written is not nil")));
+                    }
+                    Some((writer, is_left, false)) => {
                         let value = held.expect("what was written is not nil");
-                        if *aborted {
-                            let finding = Finding::new(AnomalyKind::G1a, key, *place).and(*writer);
-                            findings.push(finding.about(value));
-                            continue;
-                        }
                         this.reads.push((*place, *writer));
                         if !is_left {
                             let finding = Finding::new(AnomalyKind::G1b, key, *place).and(*writer);
@@ -148,8 +148,8 @@ impl<'a> Versions<'a> {
                         this.read(numbers[&(writer.op, writer.micro)], op, wrote, &mut touch);
                     }
                     // If the initial value is unknown, the first such read determines it.
-                    None if *initial.get_or_insert(held) == held => this.read(INITIAL, op, wrote, &mut touch),
-                    None => {
+                    _ if *initial.get_or_insert(held) == held => this.read(INITIAL, op, wrote, &mut touch),
+                    _ => {
                         let finding = Finding::new(AnomalyKind::PhantomRead, key, *place);
                         findings.push(match held {
                             Some(value) => finding.about(value),
@@ -179,6 +179,16 @@ impl<'a> Versions<'a> {
     /// Returns the reads of other transactions' writes.
     pub(super) fn reads(&self) -> &[(Place, Place)] {
         &self.reads
+    }
+
+    /// Returns the reads that were answered before what they read began to be written.
+    pub(super) fn future_reads(&self, facts: &Facts<'a, Held>, key: u32) -> Vec<Finding> {
+        let is_future = |(read, write): &&(Place, Place)| {
+            facts.end(read.op).is_some_and(|end| end < facts.operations[write.op as usize].index)
+        };
+        let finding =
+            |(read, write): &(Place, Place)| Finding::new(AnomalyKind::FutureRead, key, *read).and(*write);
+        self.reads.iter().filter(is_future).map(finding).collect()
     }
 
     fn writer(&self, version: usize) -> Option<Op> {

@@ -29,9 +29,12 @@ pub fn check_registers_by_model(
     assumed: &Assumed,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    let transactions: Vec<Operation<RwRegister>> =
-        operations.iter().map(|operation| observing(operation.clone()).map(transaction)).collect();
-    check_rw_register(&transactions, promise, assumed, interrupt)
+    check_rw_register(&transactions(operations), promise, assumed, interrupt)
+}
+
+/// Returns the operations as transactions.
+pub(super) fn transactions(operations: &[Operation<Register>]) -> Vec<Operation<RwRegister>> {
+    operations.iter().map(|operation| observing(operation.clone()).map(transaction)).collect()
 }
 
 /// Returns a failed compare-and-set that saw a value as a read of it, and any other operation as it is.

@@ -137,6 +137,14 @@ pub enum AnomalyKind {
     /// A transaction read what, as it had to know, had been written over.
     #[serde(rename = "causality-violation")]
     CausalityViolation,
+    /// A process read a register as if an earlier write of its own were not there.
+    ReadYourWritesViolation,
+    /// A process read a register as if a write that it had seen before were not there.
+    MonotonicReadsViolation,
+    /// A process saw a write, or made it, and then read as if an earlier one of the writing process were not there.
+    MonotonicWritesViolation,
+    /// A process saw a write, or made it, and then read as if one were not there that the writing process had seen before that.
+    WritesFollowReadsViolation,
     /// A transaction read what it had written itself, and had not committed.
     PrecommittedRead,
     /// Two reads saw two writes in opposite orders.
@@ -212,6 +220,10 @@ impl AnomalyKind {
             Self::DuplicateElements => "duplicate-elements",
             Self::FracturedRead => "fractured-read",
             Self::CausalityViolation => "causality-violation",
+            Self::ReadYourWritesViolation => "read-your-writes-violation",
+            Self::MonotonicReadsViolation => "monotonic-reads-violation",
+            Self::MonotonicWritesViolation => "monotonic-writes-violation",
+            Self::WritesFollowReadsViolation => "writes-follow-reads-violation",
             Self::PrecommittedRead => "precommitted-read",
             Self::LongFork => "long-fork",
             Self::WrongTotal => "wrong-total",

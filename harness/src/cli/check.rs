@@ -50,7 +50,9 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value = "auto")]
     order: OrderArg,
     /// The promise about the answers: for registers linearizable, sequential, causal, stale-reads, regular, safe, or
-    /// bounded-staleness=3 (versions) or =500ms (time); for log, queue and table
+    /// bounded-staleness=3 (versions) or =500ms (time), or session guarantees (pram, read-your-writes, monotonic-reads,
+    /// monotonic-writes, writes-follow-reads, or several joined by +); for sets and counters linearizable, stale-reads or
+    /// eventual; for log, queue and table
     /// exactly-once, at-least-once, at-most-once or best-effort; for transactions strict-serializable, serializable,
     /// snapshot-isolation, repeatable-read, read-committed or another of Elle's models [default: that of the run; else
     /// linearizable, exactly-once, strict-serializable]

@@ -133,8 +133,9 @@ pub struct RunArgs {
     port: PortChoice,
     #[command(flatten)]
     output: OutputArgs,
-    /// The promise to check the answers against [default: the target's]: linearizable, stale-reads, sequential, causal,
-    /// regular, safe, or bounded-staleness=3 (versions) or =500ms (time);
+    /// The promise to check the answers against [default: the target's]: linearizable, stale-reads, eventual, sequential,
+    /// causal, regular, safe, bounded-staleness=3 (versions) or =500ms (time), or session guarantees, as in
+    /// monotonic-reads or read-your-writes+monotonic-reads;
     /// exactly-once, at-least-once, at-most-once or best-effort; or strict-serializable, serializable,
     /// snapshot-isolation or another consistency model of transactions
     #[arg(long, value_name = "PROMISE", value_parser = promise)]

@@ -78,8 +78,8 @@ pub enum WordError {
     Concurrency(String),
     /// Not a promise.
     #[error(
-        "\"{0}\" is not a promise: write one of {registers} (for example bounded-staleness=3 or bounded-staleness=500ms), \
-         or eventual; of {messages}; or of {transactions}",
+        "\"{0}\" is not a promise: write one of {registers} (for example bounded-staleness=3 or bounded-staleness=500ms; the last \
+         five may be joined by +), or eventual; of {messages}; or of {transactions}",
         registers = Promise::OF_REGISTERS.join(", "),
         messages = Promise::OF_MESSAGES.join(", "),
         transactions = Promise::OF_TRANSACTIONS.join(", ")

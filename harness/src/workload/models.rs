@@ -149,9 +149,10 @@ impl Model for Foreign {
                 // As in Jepsen: repeated values are only counted, unless the promise demands more.
                 let promise = match question.promise {
                     Promise::Messages { consumed, .. } => consumed,
-                    Promise::Objects(_) | Promise::Transactions(_) | Promise::Freshness(_) => {
-                        Delivery::AT_LEAST_ONCE
-                    }
+                    Promise::Objects(_)
+                    | Promise::Transactions(_)
+                    | Promise::Freshness(_)
+                    | Promise::Sessions(_) => Delivery::AT_LEAST_ONCE,
                 };
                 recording.read::<TotalQueue>()?.judged(limit, |operations, _| {
                     let report = check_total_queue(operations, promise);
@@ -186,7 +187,7 @@ impl Model for Foreign {
     }
 }
 
-/// The words for a check of what `model` names, of which only the anomalies found are reported.
+/// Returns the words for a check of what `model` names, of which only the anomalies found are reported.
 pub fn found(report: CheckReport, model: &str, property: &str, holds: &str) -> Judgement {
     let mut broken = format!("not {property}");
     if let Details::Found(FoundReport { found }) = &report.details {

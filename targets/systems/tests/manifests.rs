@@ -213,7 +213,16 @@ fn the_weakest_promise_counts() {
     assert_eq!(promise("strict", "any", "counter"), Promise::STALE_READS);
     let of_register =
         |promise: &str| EVERYTHING.replacen("\"stale-reads\" }", &format!("\"{promise}\" }}"), 1);
-    for name in ["bounded-staleness=500ms", "bounded-staleness=3", "regular", "safe", "sequential"] {
+    for name in [
+        "bounded-staleness=500ms",
+        "bounded-staleness=3",
+        "regular",
+        "safe",
+        "sequential",
+        "causal",
+        "pram",
+        "monotonic-reads",
+    ] {
         let request = Request { mode: Some("loose".to_owned()), ..Request::default() };
         let weaker = deployed(&parsed(&of_register(name)), 4, request).promise("register");
         assert_eq!(weaker, Promise::named(name).unwrap());

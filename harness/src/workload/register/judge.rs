@@ -6,11 +6,12 @@ use duress_checkers::CheckReport;
 use duress_checkers::freshness::{ReadAges, check_freshness, read_ages};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::stale_reads::check_stale_reads;
-use duress_checkers::transactions::check_registers_by_model;
+use duress_checkers::transactions::{check_registers_by_model, check_session_guarantees};
 use duress_history::register::Register;
 use duress_history::{Consistency, ConsistencyModel, Operation, Promise};
 
 use crate::judge::{Judgement, Question, Times};
+use crate::workload::models::found;
 use crate::workload::objects::{settled, words};
 use crate::workload::txn::judge::words as by_model;
 
@@ -49,6 +50,16 @@ fn by_promise(operations: &[Operation<Register>], question: &Question, interrupt
             broken: format!("not {promise}: {anomalies} anomalies on {} keys", report.keys),
             ..linearizability(report, &format!("register --promise {promise}"))
         };
+    }
+    if let Promise::Sessions(guarantees) = question.promise {
+        let report = check_session_guarantees(operations, guarantees, assumed, interrupt);
+        let model = format!("register --promise {guarantees}");
+        return found(
+            report,
+            &model,
+            &guarantees.to_string(),
+            "one order of the writes fits what each process saw",
+        );
     }
     match question.promise.consistency() {
         Consistency::Linearizable => {

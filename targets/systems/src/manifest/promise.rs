@@ -39,8 +39,12 @@ pub(super) fn unknown(promises: &Promises) -> Option<(&str, String)> {
 
 /// Returns a promise that both of these imply: the weaker, if they can be compared; else `other`, if there is none.
 fn shared(one: Promise, other: Promise, workload: &str) -> Promise {
-    if one.implies(other) {
+    let strongest = promises(workload).next();
+    if one.implies(other) || strongest == Some(one) {
         return other;
+    }
+    if strongest == Some(other) {
+        return one;
     }
     let implied = |promise: &Promise| one.implies(*promise) && other.implies(*promise);
     std::iter::once(one).chain(promises(workload)).find(implied).unwrap_or(other)
