@@ -130,8 +130,9 @@ impl Model for Foreign {
                 let timing = recorded.timing;
                 recorded.judged(limit, |operations, interrupt| {
                     let report = check_cas_register(operations, &question.assumed, &budget, interrupt);
-                    let ages = cas_register_ages(operations, &question.assumed, timing);
-                    measured(linearizability(report, self.name), ages, Promise::LINEARIZABLE)
+                    measured(linearizability(report, self.name), Promise::LINEARIZABLE, || {
+                        cas_register_ages(operations, &question.assumed, timing)
+                    })
                 })
             }
             Checker::Mutex => recording.read::<Mutex>()?.judged(limit, |operations, interrupt| {

@@ -7,6 +7,7 @@ use duress_checkers::freshness::{ReadAges, check_freshness, read_ages};
 use duress_checkers::linearizable::{Budget, check_registers};
 use duress_checkers::stale_reads::check_stale_reads;
 use duress_checkers::transactions::{check_registers_by_model, check_session_guarantees};
+use duress_checkers::verdict::Verdict;
 use duress_history::register::Register;
 use duress_history::{Consistency, ConsistencyModel, Operation, Promise};
 
@@ -18,11 +19,16 @@ use crate::workload::txn::judge::words as by_model;
 /// Judges the operations on registers.
 pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
     let judgement = by_promise(operations, question, interrupt);
-    measured(judgement, read_ages(operations, &question.assumed, question.timing), question.promise)
+    measured(judgement, question.promise, || read_ages(operations, &question.assumed, question.timing))
 }
 
-/// Adds how old reads were: it is of interest where some were, or where the promise allows it.
-pub fn measured(mut judgement: Judgement, ages: ReadAges, promise: Promise) -> Judgement {
+/// Adds how old reads were: it is of interest where some were, or where the promise allows it. In a linearizable history none
+/// was, and nothing is measured.
+pub fn measured(mut judgement: Judgement, promise: Promise, ages: impl FnOnce() -> ReadAges) -> Judgement {
+    if promise == Promise::LINEARIZABLE && matches!(judgement.report.verdict, Verdict::Valid) {
+        return judgement;
+    }
+    let ages = ages();
     if ages.old > 0 || promise != Promise::LINEARIZABLE {
         judgement.findings.push(ages.to_string());
     }
