@@ -38,6 +38,8 @@ const DEFAULT_FAULTS: &str = "partition,kill,pause,restart,story";
 const DEFAULT_FAULTS_ALONE: &str = "kill,pause,restart";
 /// The same for nodes that lose their data when they are killed.
 const DEFAULT_FAULTS_IN_MEMORY: &str = "partition,pause,packet:delay=50ms,packet:loss=10%";
+/// The same for a single such node.
+const DEFAULT_FAULTS_IN_MEMORY_ALONE: &str = "pause";
 /// The mean time between faults of a run without `--interval`: short, but long enough for correct targets to
 /// make progress.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(700);
@@ -318,6 +320,9 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         (Some(mix), _) => mix.clone(),
         (None, Some(scenario)) if scenario.faults.is_empty() => "none".to_owned(),
         (None, Some(scenario)) => scenario.faults.join(","),
+        (None, None) if !system.description().durable && node_count == 1 => {
+            DEFAULT_FAULTS_IN_MEMORY_ALONE.to_owned()
+        }
         (None, None) if !system.description().durable => DEFAULT_FAULTS_IN_MEMORY.to_owned(),
         (None, None) if node_count == 1 => DEFAULT_FAULTS_ALONE.to_owned(),
         (None, None) => DEFAULT_FAULTS.to_owned(),
