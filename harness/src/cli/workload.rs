@@ -25,11 +25,18 @@ impl WorkloadArgs {
     /// operation that `lacks` names, and one object if it names `keys`.
     ///
     /// # Errors
-    /// A usage error for an option that is another workload's, and for a weight of an operation that clients lack.
+    /// A usage error for an option that is another workload's, for a weight of an operation that clients lack, and for several
+    /// objects where there is one.
     pub fn resolve(&self, workload: &dyn Workload, lacks: &[String]) -> Result<PlannedWorkload, Failure> {
         let mut defaults = workload.defaults();
         if lacks.iter().any(|lacking| lacking == KEYS) {
             for (field, value) in ONE_OBJECT {
+                // Several objects that the system keeps as one would each have the others' changes.
+                let flag = field.replace('_', "-");
+                if self.given.flags.get(&flag).is_some_and(|given| *given != u64::from(value)) {
+                    let text = format!("--{flag}: the system has one {} for all clients", workload.name());
+                    return Err(Failure::usage(anyhow::anyhow!("{text}; leave the option out")));
+                }
                 defaults.entry(field).and_modify(|usual| *usual = value.into());
             }
         }

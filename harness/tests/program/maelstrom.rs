@@ -76,6 +76,8 @@ fn the_workload_is_one_of_maelstroms() -> Result<(), Missing> {
     };
     let missing = run("");
     assert!(missing.contains("--workload") && missing.contains("broadcast, g-set"), "{missing}");
+    let keys = run("--workload broadcast --keys 5");
+    assert!(keys.contains("--keys: the system has one set"), "{keys}");
     let unknown = run("--workload lin-kw");
     assert!(unknown.contains("did you mean \"lin-kv\"?"), "{unknown}");
     Ok(())
