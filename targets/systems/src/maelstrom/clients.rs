@@ -40,12 +40,12 @@ fn key(name: &Scalar) -> Value {
     }
 }
 
-/// Reads an argument of a reply.
+/// Reads an argument of a reply. One that is missing is not null: an answer without a value says nothing about it.
 fn read<T: DeserializeOwned>(reply: &Body, field: &str) -> Result<T, RequestError> {
-    serde_json::from_value(reply.field(field).clone()).map_err(|error| {
-        let text = format!("`{field}` of {}: {error}", reply.kind);
-        RequestError::open(CauseKind::Unreadable, text)
-    })
+    let unreadable = |text: String| RequestError::open(CauseKind::Unreadable, text);
+    let value = reply.fields.get(field);
+    let value = value.ok_or_else(|| unreadable(format!("a reply {} without `{field}`", reply.kind)))?;
+    T::deserialize(value).map_err(|error| unreadable(format!("`{field}` of {}: {error}", reply.kind)))
 }
 
 /// Returns `reply`, unless it is an error.
@@ -218,6 +218,14 @@ impl Client<UniqueIds> for IdClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_without_a_value_is_not_an_empty_key() {
+        let reply = Body::new("read_ok", [("value", Value::Null)]);
+        assert_eq!(read::<Option<u64>>(&reply, "value").unwrap(), None);
+        let error = read::<Option<u64>>(&Body::new("read_ok", []), "value").unwrap_err();
+        assert_eq!(error.cause.kind, CauseKind::Unreadable);
+    }
 
     #[test]
     fn keys_are_numbers_and_stay_apart() {
