@@ -351,7 +351,10 @@ impl Deployment for Cluster {
     async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
         let to = self.topology.address(node, PORT)?;
         let connected = open(from, to, Instant::now() + deadline).await;
-        connected.map(drop).map_err(|failure| NotReady::because(node, "connecting", failure))
+        // The node's process listens once its program has answered.
+        connected
+            .map(drop)
+            .map_err(|failure| NotReady::because(node, "waiting for its program to answer `init`", failure))
     }
 
     async fn status(&self, _: &NodeId, _: &dyn Place, _: Duration) -> Result<NodeStatus, NotReady> {

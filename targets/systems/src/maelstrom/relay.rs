@@ -6,16 +6,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce};
 use serde_json::{Value, json};
 
 use super::datagrams::{Assembly, datagrams};
@@ -27,6 +30,22 @@ const INITIALIZER: &str = "c0";
 /// The number of the request that initializes a node, and of the one that tells it the topology.
 const INIT: u64 = 1;
 const TOPOLOGY: u64 = 2;
+/// How many of the program's lines may wait to be carried; then the program waits, as it would for a full pipe.
+const LINES_MAX: usize = 1024;
+/// The most bytes of a line; a longer one is no message.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+/// The most bytes that may wait for the program to read them; then messages of other nodes are lost, as in a full buffer of the
+/// network.
+const INPUT_BYTES_MAX: usize = 64 << 20;
+/// The bytes of datagrams that may wait for this process: messages of some megabytes come all at once.
+const DATAGRAM_BYTES_MAX: usize = 16 << 20;
+/// The time between the datagrams of a long message.
+const BETWEEN_PARTS: Duration = Duration::from_millis(1);
+/// The time without a line after which the relay looks whether the program has ended: a process that the program started may
+/// keep its output open.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long a program that has closed its output may take to end.
+const ENDING: Duration = Duration::from_secs(10);
 
 /// A node of Maelstrom's protocol, and how it is reached.
 #[derive(Clone, Debug)]
@@ -59,9 +78,9 @@ pub enum RelayError {
         source: io::Error,
     },
     /// The program wrote a line that is not a message.
-    #[error("the node wrote a line that is not a message ({source}): {line}")]
+    #[error("the node wrote a line that is not a message: {line}")]
     NotAMessage {
-        /// The line, its beginning if it is long.
+        /// The line without control characters, its beginning if it is long.
         line: String,
         /// What is wrong with it.
         #[source]
@@ -90,6 +109,9 @@ pub enum RelayError {
     /// The program ended.
     #[error("the node's program ended: {0}")]
     Ended(ExitStatus),
+    /// The program can never answer.
+    #[error("the node's program closed its standard output, and did not end")]
+    Mute,
 }
 
 fn cannot(action: impl Into<String>) -> impl FnOnce(io::Error) -> RelayError {
@@ -97,20 +119,42 @@ fn cannot(action: impl Into<String>) -> impl FnOnce(io::Error) -> RelayError {
     move |source| RelayError::Start { action, source }
 }
 
-/// The connections of clients, by the client's name.
-type Clients = Arc<Mutex<HashMap<String, Sender<Vec<u8>>>>>;
+/// The program's standard input.
+#[derive(Clone)]
+struct Input {
+    lines: Sender<Vec<u8>>,
+    /// The number of bytes that wait for the program to read them.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Input {
+    /// Writes a line, once the program has read those before. Returns whether that is still possible.
+    fn send(&self, line: Vec<u8>) -> bool {
+        self.waiting.fetch_add(line.len(), Ordering::Relaxed);
+        self.lines.send(line).is_ok()
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > INPUT_BYTES_MAX
+    }
+}
+
+/// The connections of clients that have not left, by the client's name.
+type Clients = Arc<Mutex<HashMap<String, Arc<Sender<Vec<u8>>>>>>;
 
 /// A running program with what its messages need.
 struct Running {
     relay: Relay,
     address: SocketAddr,
     peers: BTreeMap<String, SocketAddr>,
-    to_node: Sender<Vec<u8>>,
+    to_node: Input,
     clients: Clients,
     socket: UdpSocket,
     services: UnixStream,
     /// The number of the next message to another node.
     number: u64,
+    /// The initializer's request that the program has to answer next.
+    awaited: Option<u64>,
 }
 
 /// Something that a thread saw.
@@ -144,6 +188,10 @@ impl Relay {
         let address = *peers.get(&self.node).ok_or_else(|| RelayError::UnknownNode(self.node.clone()))?;
         let socket =
             UdpSocket::bind(address).map_err(cannot(format!("listen for datagrams on {address}")))?;
+        // The kernel's limit holds for those who may not exceed it; then long messages may be lost.
+        if setsockopt(&socket, RcvBufForce, &DATAGRAM_BYTES_MAX).is_err() {
+            let _ = setsockopt(&socket, RcvBuf, &DATAGRAM_BYTES_MAX);
+        }
         let services = services::at(&self.services, UnixStream::connect)
             .map_err(cannot(format!("reach the services at {}", self.services.display())))?;
         let [program, args @ ..] = &self.command[..] else {
@@ -157,11 +205,16 @@ impl Relay {
             .map_err(cannot(format!("start {}", program.display())))?;
         let mut program = Program(child);
         let (stdin, stdout) = (program.0.stdin.take(), program.0.stdout.take());
-        let (to_node, lines) = channel::<Vec<u8>>();
+        let (lines, written) = channel::<Vec<u8>>();
+        let to_node = Input { lines, waiting: Arc::default() };
         if let Some(stdin) = stdin {
-            spawn("input", move || write_all(&lines, stdin))?;
+            let waiting = Arc::clone(&to_node.waiting);
+            let read = move |line: &Vec<u8>| {
+                waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            };
+            spawn("input", move || write_all(written.into_iter().inspect(read), stdin))?;
         }
-        let (saw, events) = channel::<Event>();
+        let (saw, events) = sync_channel::<Event>(LINES_MAX);
         let (received, into, deaf) =
             (socket.try_clone().map_err(cannot("receive datagrams"))?, to_node.clone(), saw.clone());
         spawn("datagrams", move || {
@@ -172,7 +225,7 @@ impl Relay {
         let (answers, into, deaf) =
             (services.try_clone().map_err(cannot("use the services"))?, to_node.clone(), saw.clone());
         spawn("services", move || {
-            let error = each_line(answers, |line| into.send(line).is_ok());
+            let error = each_line(answers, |line| into.send(line));
             let _ = deaf.send(Event::Deaf("answers of services", error));
         })?;
         if let Some(stdout) = stdout {
@@ -185,17 +238,35 @@ impl Relay {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let number = u64::try_from(now.as_nanos()).unwrap_or_default();
         let clients = Clients::default();
-        let mut running = Running { relay: self, address, peers, to_node, clients, socket, services, number };
+        let mut running = Running {
+            relay: self,
+            address,
+            peers,
+            to_node,
+            clients,
+            socket,
+            services,
+            number,
+            awaited: None,
+        };
         running.request(INIT, running.init());
-        for event in events {
-            match event {
-                Event::Line(line) => running.carry(&line)?,
-                Event::Closed => break,
-                Event::Deaf(what, source) => return Err(RelayError::Deaf { what, source }),
+        let mut closed = None;
+        loop {
+            match events.recv_timeout(QUIET) {
+                Ok(Event::Line(line)) => running.carry(&line)?,
+                Ok(Event::Deaf(what, source)) => return Err(RelayError::Deaf { what, source }),
+                Ok(Event::Closed) => closed = Some(Instant::now()),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    let status = program.0.try_wait().map_err(cannot("look at the node's program"))?;
+                    if let Some(status) = status {
+                        return Err(RelayError::Ended(status));
+                    }
+                    if closed.is_some_and(|closed| closed.elapsed() > ENDING) {
+                        return Err(RelayError::Mute);
+                    }
+                }
             }
         }
-        let status = program.0.wait().map_err(cannot("wait for the node's program"))?;
-        Err(RelayError::Ended(status))
     }
 }
 
@@ -206,7 +277,8 @@ impl Running {
     }
 
     /// Sends a request of the initializer.
-    fn request(&self, number: u64, body: Body) {
+    fn request(&mut self, number: u64, body: Body) {
+        self.awaited = Some(number);
         let body = Body { msg_id: Some(number), ..body };
         let message = Message { src: INITIALIZER.to_owned(), dest: self.relay.node.clone(), body };
         // Without a program that reads, the end of its output says so.
@@ -216,7 +288,7 @@ impl Running {
     /// Carries a line of the program to its receiver.
     fn carry(&mut self, line: &[u8]) -> Result<(), RelayError> {
         let message = Message::parse(line).map_err(|source| RelayError::NotAMessage {
-            line: String::from_utf8_lossy(&line[..line.len().min(400)]).trim_end().to_owned(),
+            line: printable(&line[..line.len().min(400)]),
             source,
         })?;
         let dest = message.dest.as_str();
@@ -224,7 +296,12 @@ impl Running {
             let _ = self.to_node.send(message.line());
         } else if let Some(to) = self.peers.get(dest) {
             self.number += 1;
-            for datagram in datagrams(self.number, &message.line()).into_iter().flatten() {
+            for (place, datagram) in datagrams(self.number, &message.line()).into_iter().flatten().enumerate()
+            {
+                // Sent at once, a long message would overflow the network's queues.
+                if place > 0 {
+                    thread::sleep(BETWEEN_PARTS);
+                }
                 // A datagram that the network does not take is lost, as one within the network is.
                 let _ = self.socket.send_to(&datagram, to);
             }
@@ -233,10 +310,9 @@ impl Running {
         } else if services::NAMES.contains(&dest) {
             (&self.services).write_all(&message.line()).map_err(cannot("use the services"))?;
         } else if dest.starts_with('c') {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
             // A client that has left learns nothing any more.
-            if clients.get(dest).is_some_and(|client| client.send(message.line()).is_err()) {
-                clients.remove(dest);
+            if let Some(client) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(dest) {
+                let _ = client.send(message.line());
             }
         } else {
             return Err(RelayError::NoReceiver(dest.to_owned()));
@@ -246,26 +322,27 @@ impl Running {
 
     /// Goes on when the program has answered a request of the initializer: it is told its topology, then clients may come.
     fn initialized(&mut self, answer: &Body) -> Result<(), RelayError> {
-        let refused = |request| {
-            let answer = serde_json::to_string(answer).unwrap_or_default();
-            Err(RelayError::Refused { request, answer })
+        // As for clients, a second answer changes nothing.
+        let Some(awaited) = self.awaited.filter(|awaited| answer.in_reply_to.is_none_or(|to| to >= *awaited))
+        else {
+            return Ok(());
         };
-        match (answer.in_reply_to, answer.kind.as_str()) {
-            (Some(INIT), "init_ok") if self.relay.topology => {
-                let names: Vec<&str> = self.relay.nodes.iter().map(|(name, _)| name.as_str()).collect();
-                self.request(TOPOLOGY, Body::new("topology", [("topology", grid(&names))]));
-                Ok(())
-            }
-            (Some(INIT), "init_ok") | (Some(TOPOLOGY), "topology_ok") => {
-                let address = self.address;
-                let listener =
-                    TcpListener::bind(address).map_err(cannot(format!("listen for clients on {address}")))?;
-                let (to_node, clients) = (self.to_node.clone(), Arc::clone(&self.clients));
-                spawn("clients", move || accept(&listener, &to_node, &clients))
-            }
-            (Some(TOPOLOGY), _) => refused("topology"),
-            _ => refused("init"),
+        let request = if awaited == INIT { "init" } else { "topology" };
+        if answer.in_reply_to != Some(awaited) || answer.kind.strip_suffix("_ok") != Some(request) {
+            let answer = serde_json::to_string(answer).unwrap_or_default();
+            return Err(RelayError::Refused { request, answer });
         }
+        if self.relay.topology && request == "init" {
+            let names: Vec<&str> = self.relay.nodes.iter().map(|(name, _)| name.as_str()).collect();
+            self.request(TOPOLOGY, Body::new("topology", [("topology", grid(&names))]));
+            return Ok(());
+        }
+        self.awaited = None;
+        let address = self.address;
+        let listener =
+            TcpListener::bind(address).map_err(cannot(format!("listen for clients on {address}")))?;
+        let (to_node, clients) = (self.to_node.clone(), Arc::clone(&self.clients));
+        spawn("clients", move || accept(&listener, &to_node, &clients))
     }
 }
 
@@ -291,7 +368,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), RelayEr
 }
 
 /// Writes lines until there is no reader.
-fn write_all(lines: &Receiver<Vec<u8>>, mut into: impl Write) {
+fn write_all(lines: impl IntoIterator<Item = Vec<u8>>, mut into: impl Write) {
     for line in lines {
         if into.write_all(&line).and_then(|()| into.flush()).is_err() {
             return;
@@ -299,12 +376,19 @@ fn write_all(lines: &Receiver<Vec<u8>>, mut into: impl Write) {
     }
 }
 
-/// Hands each line of `from`, with its end, to `to`, until that refuses one. Returns why there are no more lines.
-fn each_line(from: impl io::Read, to: impl Fn(Vec<u8>) -> bool) -> io::Error {
+/// Returns what a program wrote, in one line for a terminal.
+fn printable(written: &[u8]) -> String {
+    let text = String::from_utf8_lossy(written);
+    text.trim_end().chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+/// Hands each line of `from`, with its end, to `to`, until that refuses one; a line that is too long is cut. Returns why there
+/// are no more lines.
+fn each_line(from: impl Read, to: impl Fn(Vec<u8>) -> bool) -> io::Error {
     let mut lines = BufReader::new(from);
     loop {
         let mut line = Vec::new();
-        match lines.read_until(b'\n', &mut line) {
+        match lines.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
             Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
             Ok(_) if line.trim_ascii().is_empty() => {}
             Ok(_) if to(line) => {}
@@ -316,14 +400,15 @@ fn each_line(from: impl io::Read, to: impl Fn(Vec<u8>) -> bool) -> io::Error {
 
 /// Hands messages of other nodes to the program, until it has ended. It does nothing else, so that the socket's buffer does not
 /// fill.
-fn receive(socket: &UdpSocket, to_node: &Sender<Vec<u8>>) -> io::Result<()> {
+fn receive(socket: &UdpSocket, to_node: &Input) -> io::Result<()> {
     let mut senders: HashMap<SocketAddr, Assembly> = HashMap::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
         match socket.recv_from(&mut buffer) {
             Ok((length, from)) => {
                 let message = senders.entry(from).or_default().take(&buffer[..length]);
-                if message.is_some_and(|message| to_node.send(message).is_err()) {
+                let message = message.filter(|_| !to_node.is_full());
+                if message.is_some_and(|message| !to_node.send(message)) {
                     return Ok(());
                 }
             }
@@ -334,7 +419,7 @@ fn receive(socket: &UdpSocket, to_node: &Sender<Vec<u8>>) -> io::Result<()> {
 }
 
 /// Serves each client that connects.
-fn accept(listener: &TcpListener, to_node: &Sender<Vec<u8>>, clients: &Clients) {
+fn accept(listener: &TcpListener, to_node: &Input, clients: &Clients) {
     for connection in listener.incoming().map_while(Result::ok) {
         let (to_node, clients) = (to_node.clone(), Arc::clone(clients));
         // Without threads the client finds its connection closed.
@@ -345,21 +430,21 @@ fn accept(listener: &TcpListener, to_node: &Sender<Vec<u8>>, clients: &Clients) 
 }
 
 /// Hands a client's messages to the program, and the answers to the client.
-fn serve(connection: &TcpStream, to_node: &Sender<Vec<u8>>, clients: &Clients) -> io::Result<()> {
+fn serve(connection: &TcpStream, to_node: &Input, clients: &Clients) -> io::Result<()> {
     connection.set_nodelay(true)?;
     let (answer, answers) = channel::<Vec<u8>>();
+    let answer = Arc::new(answer);
     let into = connection.try_clone()?;
     let writer = thread::Builder::new().name("answers".to_owned());
-    writer.spawn(move || write_all(&answers, into))?;
-    for line in BufReader::new(connection).split(b'\n') {
-        let mut line = line?;
-        let Ok(message) = Message::parse(&line) else { return Ok(()) };
-        clients.lock().unwrap_or_else(PoisonError::into_inner).insert(message.src, answer.clone());
-        line.push(b'\n');
-        if to_node.send(line).is_err() {
-            return Ok(());
-        }
-    }
+    writer.spawn(move || write_all(answers, into))?;
+    let clients = || clients.lock().unwrap_or_else(PoisonError::into_inner);
+    each_line(connection, |line| {
+        let Ok(message) = Message::parse(&line) else { return false };
+        clients().insert(message.src, Arc::clone(&answer));
+        to_node.send(line)
+    });
+    // With the last sender the thread that writes ends; the client may have a newer connection.
+    clients().retain(|_, held| !Arc::ptr_eq(held, &answer));
     Ok(())
 }
 
