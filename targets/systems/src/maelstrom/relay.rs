@@ -453,6 +453,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_client_that_left_is_not_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connection = listener.accept().unwrap().0;
+        let (lines, written) = channel();
+        let (to_node, clients) = (Input { lines, waiting: Arc::default() }, Clients::default());
+        let kept = Arc::clone(&clients);
+        let serving = thread::spawn(move || serve(&connection, &to_node, &kept));
+        let line = br#"{"src":"c1","dest":"n1","body":{"type":"read","msg_id":1}}"#;
+        client.write_all(&[&line[..], b"\n"].concat()).unwrap();
+        assert_eq!(written.recv().unwrap().trim_ascii_end(), line);
+        assert!(clients.lock().unwrap().contains_key("c1"));
+        drop(client);
+        serving.join().unwrap().unwrap();
+        assert!(clients.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_quoted_has_no_control_characters() {
+        assert_eq!(printable(b"ready \x1b[2J\xff\n"), "ready \u{fffd}[2J\u{fffd}");
+    }
+
+    #[test]
     fn nodes_form_a_grid() {
         assert_eq!(grid(&["n1"]), json!({"n1": []}));
         assert_eq!(
