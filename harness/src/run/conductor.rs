@@ -23,6 +23,7 @@ use crate::run::dispatcher::{NemesisRecord, Stop};
 use crate::run::events::Events;
 use crate::run::nemesis_thread::NemesisThread;
 use crate::run::recovery::{Situation, Watch};
+use crate::run::world::quote;
 
 /// The number of times a node that ended by itself is started again.
 const RESTARTS_MAX: usize = 5;
@@ -63,10 +64,12 @@ pub enum Breakage {
         bound: Duration,
     },
     /// A node ended although no fault killed it.
-    #[error("node {} ended by itself with {}{} (see its output in the run's folder)", crash.node, crash.status, foreground(crash.status))]
+    #[error("node {} ended by itself with {}{}{output}", crash.node, crash.status, foreground(crash.status))]
     Crashed {
         /// The node, and how it ended.
         crash: Crash,
+        /// What it wrote.
+        output: String,
     },
     /// The nemesis failed otherwise.
     #[error("the nemesis failed")]
@@ -283,13 +286,15 @@ impl Conductor {
         let Crash { node, status, because, restart } = crash.clone();
         let status = status.to_string();
         self.record(NemesisAct::NodeEnded { node: node.clone(), status, fault: because }).await;
-        let before = course
-            .broken
-            .iter()
-            .filter(|breakage| matches!(breakage, Breakage::Crashed { crash } if crash.node == node));
-        let again = before.count() < RESTARTS_MAX;
+        let before = course.broken.iter().filter_map(|breakage| match breakage {
+            Breakage::Crashed { crash, output } if crash.node == node => Some(output),
+            _ => None,
+        });
+        let again = before.clone().count() < RESTARTS_MAX;
         if because.is_none() {
-            course.broken.push(Breakage::Crashed { crash });
+            // A node that ends again and again is quoted as it ended first.
+            let output = before.clone().next().cloned().unwrap_or_else(|| quote(&self.cluster, &crash.node));
+            course.broken.push(Breakage::Crashed { crash, output });
         }
         // Healing a fault in force also starts and awaits the nodes that it ended.
         if restart == Restart::WhenHealed {

@@ -29,6 +29,8 @@ const PREPARE_DEADLINE: Duration = Duration::from_secs(30);
 const WATCH_PERIOD: Duration = Duration::from_millis(50);
 /// Lines that an error quotes from the beginning of a node's output, and from its end.
 const QUOTED_LINES: usize = 5;
+/// The most letters of a line that are quoted.
+const QUOTED_LETTERS: usize = 1000;
 
 /// The reason why the world could not be made. The run proves nothing then.
 #[derive(Debug, thiserror::Error)]
@@ -239,8 +241,8 @@ async fn await_ready(
     }
 }
 
-/// Returns the first and the last lines that `node` wrote, and where the rest is.
-fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
+/// Returns the first and the last lines that `node` wrote, cut and fit for a terminal, and where the rest is.
+pub(super) fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
     let Some(files) = cluster.files.get(node) else { return String::new() };
     for file in [&files.stderr, &files.stdout] {
         let bytes = fs::read(file).unwrap_or_default();
@@ -254,6 +256,13 @@ fn quote(cluster: &ClusterAccess, node: &NodeId) -> String {
             quoted.extend(
                 &lines[lines.len().saturating_sub(QUOTED_LINES).max(QUOTED_LINES.min(lines.len()))..],
             );
+            let printable = |line: &&str| -> String {
+                let letters = line.chars().take(QUOTED_LETTERS);
+                letters
+                    .map(|letter| if letter.is_control() && letter != '\t' { '\u{fffd}' } else { letter })
+                    .collect()
+            };
+            let quoted: Vec<String> = quoted.iter().map(printable).collect();
             return format!("; it wrote ({}):\n  {}", file.display(), quoted.join("\n  "));
         }
     }

@@ -64,6 +64,9 @@ fn a_node_that_breaks_the_protocol_is_quoted() -> Result<(), Missing> {
     let run = run(&nodes()?, &["lin-kv", "chatty"], "--nodes 3 --time-limit 5s").exits(3);
     assert!(run.stdout.contains("the node wrote a line that is not a message"), "{run}");
     assert!(run.stdout.contains("ready to serve"), "{run}");
+    let run =
+        self::run(&nodes()?, &["unique-ids", "late"], "--nodes 1 --time-limit 2s --faults none").exits(3);
+    assert!(run.stdout.contains("ended by itself") && run.stdout.contains("\"late\""), "{run}");
     Ok(())
 }
 

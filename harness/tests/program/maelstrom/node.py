@@ -115,6 +115,8 @@ def of_transactions(request, body):
 
 def of_ids(request, _):
     state["generated"] += 1
+    if defect == "late":
+        print('"late"', flush=True)
     prefix = "" if defect == "same" else state["id"] + "-"
     reply(request, {"type": "generate_ok", "id": prefix + str(state["generated"])})
 
