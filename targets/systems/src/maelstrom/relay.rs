@@ -420,7 +420,12 @@ fn receive(socket: &UdpSocket, to_node: &Input) -> io::Result<()> {
 
 /// Serves each client that connects.
 fn accept(listener: &TcpListener, to_node: &Input, clients: &Clients) {
-    for connection in listener.incoming().map_while(Result::ok) {
+    for connection in listener.incoming() {
+        // A connection that broke before it was accepted says nothing about others.
+        let Ok(connection) = connection else {
+            thread::sleep(QUIET);
+            continue;
+        };
         let (to_node, clients) = (to_node.clone(), Arc::clone(clients));
         // Without threads the client finds its connection closed.
         let _ = spawn("client", move || {

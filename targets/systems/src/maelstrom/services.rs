@@ -235,7 +235,7 @@ impl Sequential {
     }
 }
 
-/// Replicas that each carry out requests by themselves and merge their values now and then.
+/// Replicas that each carry out requests by themselves. With each request, one of them tells another about its key.
 #[derive(Debug)]
 struct LastWriteWins {
     /// Of each replica, the value of each key with the time of its write.
@@ -261,11 +261,10 @@ impl LastWriteWins {
             // Clocks differ: a write may have an earlier time than one before it.
             let time = self.time + random.random_range(0..8);
             let value = store.remove(&key).unwrap_or_default();
-            self.replicas[at].insert(key, (time, value));
+            self.replicas[at].insert(key.clone(), (time, value));
         }
         let other = random.random_range(0..REPLICAS);
-        let from = self.replicas[at].clone();
-        for (key, (time, value)) in from {
+        if let Some((time, value)) = self.replicas[at].get(&key).cloned() {
             let held = self.replicas[other].entry(key).or_insert((time, value.clone()));
             if held.0 < time {
                 *held = (time, value);
