@@ -332,7 +332,8 @@ pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Resul
         let on = |kind| signal(kind).map_err(JudgeError::Watch);
         (on(SignalKind::interrupt())?, on(SignalKind::terminate())?)
     };
-    let interrupt = AtomicBool::new(false);
+    // Without any time nothing is decided, however fast the check would be.
+    let interrupt = AtomicBool::new(limit.is_zero());
     let (done, ended) = oneshot::channel::<()>();
     let watch = async {
         tokio::select! {

@@ -114,9 +114,9 @@ fn a_bank_has_a_total() {
     };
     stage.write("bank.edn", read("{0 10, 1 20}") + &read("{0 35, 1 -5}"));
     for (options, exit, words) in [
-        ("", 1, "INVALID: 1 negative-value"),
-        ("--negative-balances", 0, "VALID: constant total"),
-        ("--negative-balances --total 31", 1, "INVALID: 2 wrong-total"),
+        ("", 1, "INVALID: not of a constant total: 1 negative-value"),
+        ("--negative-balances", 0, "VALID: of a constant total"),
+        ("--negative-balances --total 31", 1, "INVALID: not of a constant total: 2 wrong-total"),
     ] {
         let answer = stage.run(&format!("check bank.edn --model bank {options}"), PATIENCE).exits(exit);
         assert!(answer.stdout.contains(words), "{options}: {answer}");
@@ -137,8 +137,11 @@ fn a_history_is_exported() {
             assert_eq!(again.stdout.lines().last(), checked.stdout.lines().last(), "{format}: {again}");
         }
     }
-    let refused = stage.run("export good.jsonl --format elle", PATIENCE).exits(254);
+    let refused = stage.run("export good.jsonl --model register --format elle", PATIENCE).exits(254);
     assert!(refused.one_error().contains("the format elle cannot hold histories of register"), "{refused}");
+    // Its usual model is list-append, and this is none.
+    let refused = stage.run("export good.jsonl --format elle", PATIENCE).exits(254).stderr;
+    assert!(refused.contains("not an operation of the model") && refused.contains("--model"), "{refused}");
     let lists = concat!(
         r#"{"index":0,"time":1,"process":0,"type":"invoke","f":"txn","value":[["append","x",1],["r","x",null]]}"#,
         "\n",
