@@ -49,7 +49,7 @@ impl SessionGuarantees {
     /// All but writes-follow-reads: PRAM (Lipton and Sandberg 1988), whose writes are in one order for all processes.
     pub const PRAM: Self = Self(0b111);
 
-    /// Those about the order of writes: monotonic-writes and writes-follow-reads.
+    /// The guarantees about the order of writes: monotonic-writes and writes-follow-reads.
     pub const OF_WRITES: Self = Self(0b1100);
 
     /// All four: causal consistency.

@@ -46,7 +46,7 @@ pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec
     let begun = |rank: u32| writes.partition_point(|at| calls[*at].invoke < rank);
     let origins = Origins::new(calls, &writes);
 
-    // By write, the first to end of it and those that began later.
+    // For each write, the first to end among it and the writes that began later.
     let mut first_of: Vec<(u32, usize)> =
         writes.iter().map(|at| (calls[*at].complete.unwrap_or(NEVER), *at)).collect();
     let mut ends: Vec<(u32, usize)> = first_of.iter().enumerate().map(|(at, (end, _))| (*end, at)).collect();
@@ -81,7 +81,7 @@ pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec
                 if origin.is_none() {
                     initial.get_or_insert((value, read));
                 }
-                // Those that began before the write had ended did not replace its value for certain: all, if it never did.
+                // A write that began before this one had ended did not replace its value for certain. No write did if this one never ended.
                 let before = origin.map_or(0, |(end, _)| begun(end));
                 match first_of.get(before).filter(|(end, _)| *end < call.invoke) {
                     Some((_, first)) => Found::Old {

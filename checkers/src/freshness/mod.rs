@@ -121,7 +121,7 @@ fn check_key(part: &Partition<'_>, promise: Freshness, timing: Timing, limits: L
     };
     let case = Case { part, interned: &interned, promise, timing };
     report.anomalies.extend(reads.iter().find_map(|found| case.nowhere(found)));
-    // Of the reads that are too old, the oldest: the first of several.
+    // The oldest of the reads that are too old; the first, if several are as old.
     let mut oldest: Option<(u64, &Found)> = None;
     for found in &reads {
         let Found::Old { read, versions, first, .. } = *found else { continue };

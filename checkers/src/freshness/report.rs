@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct ReadAges {
     /// The reads that were answered; a compare-and-set that succeeded is a read of the value that it replaced.
     pub reads: u64,
-    /// Those of them that returned a value that had been replaced before they began.
+    /// The reads among these that returned a value which had been replaced before they began.
     pub old: u64,
     /// How many versions old these were; `None` if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -76,9 +76,9 @@ pub(super) struct Elements {
 /// Why a queue was not found to be right in near-linear time.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It is not.
+    /// It is wrong, in any order of its operations.
     Violated(Violation),
-    /// That needs a search.
+    /// Only a search decides.
     Undecided,
     /// The check has to end.
     Interrupted,

@@ -132,7 +132,7 @@ impl<'a> Versions<'a> {
                         findings.push(Finding::new(AnomalyKind::FutureRead, key, *place).and(*writer));
                     }
                     Some((writer, ..)) if writer.op == op => {}
-                    // What a failed write was to write may be the initial value.
+                    // A failed write may have been of the initial value.
                     Some((writer, _, true)) if *initial.get_or_insert(held) != held => {
                         let finding = Finding::new(AnomalyKind::G1a, key, *place).and(*writer);
                         findings.push(finding.about(held.expect("what was written is not nil")));

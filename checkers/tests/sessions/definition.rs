@@ -31,7 +31,8 @@ pub struct Execution {
     pub writes: Vec<Act>,
 }
 
-/// What a history shows: `Err(false)` if its values are impossible, `Err(true)` if they do not say which write was read.
+/// Returns the reads and writes of a history: `Err(false)` if its values are impossible, `Err(true)` if they do not say which
+/// write was read.
 pub fn execution(operations: &[Operation<Register>], assumed: &Assumed) -> Result<Execution, bool> {
     let mut infos: BTreeMap<u64, usize> = BTreeMap::new();
     let (mut reads, mut writes) = (Vec::new(), Vec::new());
@@ -67,7 +68,7 @@ pub fn execution(operations: &[Operation<Register>], assumed: &Assumed) -> Resul
                 );
             }
         }
-        // Of those that failed, nothing was written.
+        // A failed operation wrote nothing.
         let written = written.filter(|_| took_effect != Some(false));
         writes.extend(written.map(|value| (act(true), value, took_effect, operation.index)));
     }
@@ -147,7 +148,7 @@ fn is_closed(it: &Execution, set: SessionGuarantees, visible: &[Vec<bool>]) -> b
     demanded(it, set, visible).iter().all(|(read, write)| visible[*read][*write])
 }
 
-/// What has to be visible by the guarantees, if so much is: pairs of a read and a write.
+/// Returns the pairs of a read and a write that has to be visible to it by the guarantees, given those that are.
 fn demanded(it: &Execution, set: SessionGuarantees, visible: &[Vec<bool>]) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     for (at, read) in it.reads.iter().enumerate() {

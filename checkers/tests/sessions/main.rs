@@ -137,7 +137,7 @@ fn the_textbook_examples() {
         ),
         // Two compare-and-sets, each of what the other wrote.
         ("0icx12 1icx21 0ocx12 1ocx21", vec!["writes-follow-reads"], vec!["pram"], WritesFollowReads),
-        // One of unknown outcome, which took effect.
+        // A write of unknown outcome, which took effect.
         (
             "0!wx1 1icx12 1?cx12 2!rx2 2!rx1",
             vec!["monotonic-reads+writes-follow-reads"],
@@ -194,7 +194,7 @@ fn reads_that_prove_nothing_leave_the_verdict_open() {
     let repeated =
         "key x was not decided: 1 was written more than once, and which write a read saw is not known";
     assert_eq!(reason(check("0!wx1 1!wx1 0!rx_ 0!wy2 0!ry2", "pram")), repeated);
-    // What is decided all the same.
+    // The other register is decided all the same.
     assert!(matches!(check("0!wx1 1!wx1 0!rx_ 0!wy2 0!ry_", "pram"), Verdict::Invalid(_)));
 }
 

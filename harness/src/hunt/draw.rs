@@ -105,7 +105,7 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     say("timeout", format!("{}ms", weighted(&TIMEOUTS, &mut rng)));
     if let Some(workload) = workload(system, fixed, &mut rng) {
         say("workload", fixed.workload_word.clone().unwrap_or_else(|| workload.name().to_owned()));
-        // One object stays one.
+        // A system with one object keeps one.
         if !system.description().has_one_object() {
             for (name, value) in workload_options(workload, nodes, &mut rng) {
                 say(name, value.to_string());

@@ -68,7 +68,7 @@ pub enum Breakage {
     Crashed {
         /// The node, and how it ended.
         crash: Crash,
-        /// What it wrote.
+        /// The lines that it wrote, quoted, and the file with the rest.
         output: String,
     },
     /// The nemesis failed otherwise.

@@ -139,7 +139,7 @@ fn a_history_is_exported() {
     }
     let refused = stage.run("export good.jsonl --model register --format elle", PATIENCE).exits(254);
     assert!(refused.one_error().contains("the format elle cannot hold histories of register"), "{refused}");
-    // Its usual model is list-append, and this is none.
+    // The usual model of this form is list-append, and the history is of another.
     let refused = stage.run("export good.jsonl --format elle", PATIENCE).exits(254).stderr;
     assert!(refused.contains("not an operation of the model") && refused.contains("--model"), "{refused}");
     let lists = concat!(

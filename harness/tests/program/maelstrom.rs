@@ -2,10 +2,18 @@
 
 use duress_testing::Missing;
 
-use crate::TestIfAllowed;
 use crate::manifests::python;
 use crate::stage::{Finished, PATIENCE, Stage};
+use crate::{Test, TestIfAllowed};
 
+pub const TESTS_WITHOUT_CLUSTERS: &[Test] = &[
+    (
+        "nodes_that_keep_nothing_are_not_killed_unless_asked",
+        nodes_that_keep_nothing_are_not_killed_unless_asked,
+    ),
+    ("hunts_draw_what_the_nodes_bear", hunts_draw_what_the_nodes_bear),
+    ("there_are_no_crash_states_without_a_disk", there_are_no_crash_states_without_a_disk),
+];
 pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("nodes_that_are_right_pass", nodes_that_are_right_pass),
     ("nodes_that_are_wrong_are_found", nodes_that_are_wrong_are_found),
@@ -84,4 +92,45 @@ fn the_workload_is_one_of_maelstroms() -> Result<(), Missing> {
     let unknown = run("--workload lin-kw");
     assert!(unknown.contains("did you mean \"lin-kv\"?"), "{unknown}");
     Ok(())
+}
+
+/// Returns the plan of a run of a program that speaks Maelstrom's protocol.
+fn plan(workload: &str, options: &str) -> serde_json::Value {
+    let line = format!("run maelstrom:./node --workload {workload} --seed 1 --dry-run {options}");
+    serde_json::from_str(&Stage::set().run(&line, PATIENCE).exits(0).stdout).unwrap()
+}
+
+fn nodes_that_keep_nothing_are_not_killed_unless_asked() {
+    let broadcast = plan("broadcast", "");
+    assert_eq!(broadcast["faults"], "partition,pause,packet:delay=50ms,packet:loss=10%");
+    assert_eq!(plan("broadcast", "--nodes 1")["faults"], "pause");
+    let killed = plan("broadcast", "--faults kill");
+    for plan in [&broadcast, &killed] {
+        assert!(plan["schedule"].as_array().is_some_and(|faults| !faults.is_empty()), "{plan:#}");
+        assert_ne!(plan["final_restart"], true, "{plan:#}");
+    }
+    let store = Stage::set().run("run store --seed 1 --dry-run", PATIENCE).exits(0).stdout;
+    assert!(store.contains("\"final_restart\": true"), "others are restarted: {store}");
+    // One set, of which each read returns everything.
+    let options = &broadcast["workload"];
+    assert_eq!((&options["keys"], &options["cold_keys"]), (&1.into(), &0.into()), "{broadcast:#}");
+    assert_eq!(broadcast["rate_hz"], 100.0);
+    let many = plan("lin-kv", "");
+    assert_eq!(many["workload"]["name"], "register");
+    assert!(many["workload"]["keys"].as_u64() > Some(1) && many["rate_hz"].is_null(), "{many:#}");
+}
+
+fn hunts_draw_what_the_nodes_bear() {
+    let runs = Stage::set().run("hunt maelstrom:./node --workload broadcast --seed 1 --list 60", PATIENCE);
+    let runs = runs.exits(0).stdout;
+    assert_eq!(runs.lines().filter(|run| run.contains("--workload broadcast")).count(), 60, "{runs}");
+    assert!(runs.contains("partition") && runs.contains("pause"), "{runs}");
+    for unbearable in ["kill", "restart", "disk", "packet", "story", "--keys"] {
+        assert!(!runs.contains(unbearable), "{unbearable}: {runs}");
+    }
+}
+
+fn there_are_no_crash_states_without_a_disk() {
+    let refused = Stage::set().run("crash-states maelstrom:./node", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("keeps no data on a disk"), "{refused}");
 }

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         ("histories", histories::TESTS),
         ("hunted", hunted::TESTS_WITHOUT_CLUSTERS),
         ("manifests", manifests::TESTS_WITHOUT_CLUSTERS),
+        ("maelstrom", maelstrom::TESTS_WITHOUT_CLUSTERS),
         ("output", output::TESTS),
         ("matrix", matrix::TESTS_WITHOUT_CLUSTERS),
         ("served", served::TESTS),

@@ -74,7 +74,7 @@ pub fn check_session_guarantees(
         versions.push(of_key);
     }
     for finding in wrong {
-        // What was read too early was there at first, perhaps.
+        // The register may have held at first the value that was read too early.
         if finding.kind == AnomalyKind::FutureRead && assumed.initial == Initial::Any {
             let of_key = &mut versions[finding.key as usize];
             if let Act::Read(Some(Held(Some(value)))) = facts.act(finding.places[0]) {

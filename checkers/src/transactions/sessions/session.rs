@@ -31,7 +31,7 @@ pub(super) enum ActKind {
 pub(super) struct Sessions<'c, 'a> {
     pub(super) facts: &'c Facts<'a, Held>,
     pub(super) guarantees: SessionGuarantees,
-    /// What was done, session by session, each in its order.
+    /// All reads and writes: one session after the other, each in its order.
     pub(super) acts: Vec<Act>,
     /// By act: the place after the last read before it in its session, or the beginning of the session.
     pub(super) read_until: Vec<usize>,
@@ -52,7 +52,7 @@ impl<'c, 'a> Sessions<'c, 'a> {
             let writer = |version: usize| versions.versions[version].writer.map(|place| place.op);
             for touch in versions.touches.iter().filter(|touch| facts.takes_part(touch.op)) {
                 let (op, found) = (touch.op, touch.found.map(writer));
-                // One that is reported as a read of the future proves nothing else.
+                // A read that is reported as one of the future proves nothing else.
                 let is_future =
                     |from: Op| facts.end(op).is_some_and(|end| end < facts.operations[from as usize].index);
                 let found = found.filter(|from| !from.is_some_and(is_future));

@@ -28,7 +28,7 @@ pub(super) struct Missed {
     pub(super) write: Op,
 }
 
-/// What is known of a visible write.
+/// A visible write: since when, and why.
 #[derive(Clone, Copy)]
 struct Seen {
     /// The session to which it is visible.
@@ -111,7 +111,7 @@ impl<'w> Walk<'w> {
         };
         let remains = self.sessions.has(Guarantee::MonotonicReads) || self.sees(from);
         if remains {
-            // What comes after the returned write comes after all of these.
+            // The returned write comes after all of these, so that later reads need edges from it alone.
             for write in std::mem::take(&mut self.ahead[key as usize]).writes {
                 self.demand(write, from, op, part);
             }

@@ -205,7 +205,7 @@ impl Maelstrom {
         let Some(program) = command.first() else {
             return Err(wrong(None, "`command` names no program".to_owned()));
         };
-        // Of `python3 node.py` that is the file, beside which the command is carried out.
+        // The command `python3 node.py` is named after its file, which is in the folder that it runs in.
         let folder = manifest.path.parent().unwrap_or(Path::new("/"));
         let named = command.iter().find(|word| folder.join(word).is_file()).unwrap_or(program);
         let name = Path::new(named).file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -71,7 +71,7 @@ pub enum RelayError {
     /// A program, a socket or a thread could not be had.
     #[error("cannot {action}")]
     Start {
-        /// What was to be done.
+        /// The action, as an infinitive.
         action: String,
         /// The refusal.
         #[source]
@@ -82,11 +82,11 @@ pub enum RelayError {
     NotAMessage {
         /// The line without control characters, its beginning if it is long.
         line: String,
-        /// What is wrong with it.
+        /// The error of the parser.
         #[source]
         source: serde_json::Error,
     },
-    /// The program sent a message to no one that exists.
+    /// The program sent a message to a name that is none of a node, a client or a service.
     #[error("the node sent a message to \"{0}\", which is not a node, a client or a service")]
     NoReceiver(String),
     /// Messages cannot come in any more.
@@ -172,7 +172,7 @@ struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed.
+        // A program that has ended already cannot be killed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -238,7 +238,7 @@ impl Sequential {
 /// Replicas that each carry out requests by themselves. With each request, one of them tells another about its key.
 #[derive(Debug)]
 struct LastWriteWins {
-    /// Of each replica, the value of each key with the time of its write.
+    /// The replicas: the value of each key, with the time of its write.
     replicas: Vec<BTreeMap<String, (u64, Value)>>,
     time: u64,
 }
