@@ -355,3 +355,21 @@ pub fn within<T>(limit: Duration, check: impl FnOnce(&AtomicBool) -> T) -> Resul
         Ok(result)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_told_to_end_when_its_time_is_over() {
+        let told = |interrupt: &AtomicBool| interrupt.load(Ordering::Relaxed);
+        assert!(within(Duration::ZERO, told).unwrap(), "it has no time at all");
+        assert!(!within(Duration::from_secs(3600), told).unwrap());
+        let waits = |interrupt: &AtomicBool| {
+            while !told(interrupt) {
+                std::thread::yield_now();
+            }
+        };
+        within(Duration::from_millis(1), waits).unwrap();
+    }
+}
