@@ -207,7 +207,11 @@ impl Maelstrom {
         };
         // The command `python3 node.py` is named after its file, which is in the folder that it runs in.
         let folder = manifest.path.parent().unwrap_or(Path::new("/"));
-        let named = command.iter().find(|word| folder.join(word).is_file()).unwrap_or(program);
+        let is_beside = |word: &&String| {
+            let file = folder.join(word);
+            file.starts_with(folder) && file.is_file()
+        };
+        let named = command.iter().find(is_beside).unwrap_or(program);
         let name = Path::new(named).file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let lacks = if workload.is_one_object() { vec![KEYS.to_owned()] } else { Vec::new() };
         let description = Description {
