@@ -2,6 +2,7 @@
 //! breaks the promise.
 
 mod garbage;
+mod one_register;
 #[allow(dead_code, reason = "replicas are not compared at the end here")]
 mod replicas;
 mod words;
@@ -17,6 +18,7 @@ use duress_history::event::{OpError, Timing};
 use duress_history::register::{CasRegister, Register, RegisterOp};
 use duress_history::{Assumed, Completion, Freshness, Initial, NilReads, Operation, Scalar};
 use garbage::{garbage, register_action, unique_garbage};
+use one_register::history;
 use proptest::prelude::*;
 use replicas::{Defect, Shape, simulate};
 
@@ -276,23 +278,6 @@ fn mutated_histories_of_replicas() {
         *reads[at] = Some(Scalar::Int(seed as i64 * 5 % 60));
         agree(&operations, &Assumed::default());
     }
-}
-
-/// `w7`, `r7`, `c3:4` on the key `x`; see `words`.
-fn history(text: &str) -> Vec<Operation<Register>> {
-    let value = |text: &str| if text == "_" { "null".to_owned() } else { text.to_owned() };
-    words::operations::<Register>(text, |operation, _| {
-        let (f, rest) = operation.split_at(1);
-        match f {
-            "w" => ("write", format!("[\"x\",{rest}]")),
-            "r" => ("read", format!("[\"x\",{}]", value(rest))),
-            "c" => {
-                let (old, new) = rest.split_once(':').expect("old:new");
-                ("cas", format!("[\"x\",[{},{new}]]", value(old)))
-            }
-            other => panic!("no operation {other}"),
-        }
-    })
 }
 
 #[track_caller]

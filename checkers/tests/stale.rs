@@ -2,6 +2,7 @@
 //! defect is found.
 
 mod garbage;
+mod one_register;
 mod oracle;
 mod replicas;
 mod words;
@@ -188,21 +189,9 @@ fn every_defect_is_found_and_named() {
     }
 }
 
-/// `w7`, `r7`, `c3:4` on the key `x`; see `words`. Each process speaks to a node of its own.
+/// The words of `one_register`. Each process speaks to a node of its own.
 fn history(text: &str) -> Vec<Operation<Register>> {
-    let value = |text: &str| if text == "_" { "null".to_owned() } else { text.to_owned() };
-    let mut operations = words::operations::<Register>(text, |operation, _| {
-        let (f, rest) = operation.split_at(1);
-        match f {
-            "w" => ("write", format!("[\"x\",{rest}]")),
-            "r" => ("read", format!("[\"x\",{}]", value(rest))),
-            "c" => {
-                let (old, new) = rest.split_once(':').expect("old:new");
-                ("cas", format!("[\"x\",[{},{new}]]", value(old)))
-            }
-            other => panic!("no operation {other}"),
-        }
-    });
+    let mut operations = one_register::history(text);
     for operation in &mut operations {
         operation.node = Some(NodeId::new(format!("n{}", operation.process)));
     }
