@@ -92,6 +92,7 @@ mod tests {
         assert_eq!(lost(PartitionShape::MajoritiesRing), 2);
         assert_eq!(lost(PartitionShape::Bridge), 0);
         assert_eq!(lost(PartitionShape::IsolateLeader), 1);
+        assert_eq!(lost(PartitionShape::LeaderInMinority), 2);
         assert_eq!(lost(PartitionShape::Clients), 0);
     }
 

@@ -36,6 +36,8 @@ pub enum PartitionShape {
     OneWay,
     /// The node that leads when the fault starts is cut from all others.
     IsolateLeader,
+    /// The node that leads when the fault starts is cut from the majority, with as many others as make a minority.
+    LeaderInMinority,
     /// The links of one of the drawn shapes are cut and open in turn, each for half of this period.
     Flapping(Duration),
     /// Some client hosts are cut from some nodes.
@@ -50,6 +52,7 @@ impl PartitionShape {
         match self {
             Self::Halves => nodes / 2,
             Self::MajoritiesRing => nodes - (2 * ring_reach(nodes) + 1).min(nodes),
+            Self::LeaderInMinority => minority_max(nodes),
             // The bridge is linked to every node.
             Self::Bridge => 0,
             _ => 1,
@@ -68,7 +71,7 @@ impl PartitionShape {
     pub fn cut(&self, nodes: &[NodeId], clients: &[NodeId], most: usize, rng: &mut impl Rng) -> Cut {
         let mut order = nodes.to_vec();
         order.shuffle(rng);
-        let minority_max = (nodes.len().saturating_sub(1) / 2).min(most).max(1);
+        let minority_max = minority_max(nodes.len()).min(most).max(1);
         let links = match self {
             Self::One => return isolates(Relation::Any, 1, order),
             Self::Majority => {
@@ -89,6 +92,7 @@ impl PartitionShape {
                 return Self::drawn_within(nodes.len(), most, rng).cut(nodes, clients, most, rng);
             }
             Self::IsolateLeader => return isolates(Relation::Has(Role::leader()), 1, order),
+            Self::LeaderInMinority => return isolates(Relation::Has(Role::leader()), minority_max, order),
             Self::Clients => {
                 let mut hosts = clients.to_vec();
                 hosts.shuffle(rng);
@@ -116,6 +120,7 @@ impl Kind for PartitionShape {
             Self::Bridge => "bridge",
             Self::OneWay => "one-way",
             Self::IsolateLeader => "isolate-leader",
+            Self::LeaderInMinority => "leader-in-minority",
             Self::Flapping(_) => "flapping",
             Self::Clients => "clients",
             Self::Nodes(_) => LISTED,
@@ -215,6 +220,11 @@ fn describe_links(links: &[Link], f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if both { write!(f, "{{{from}}} | {{{to}}}")? } else { write!(f, "{{{from}}} -/-> {{{to}}}")? }
     }
     Ok(())
+}
+
+/// The most of `nodes` nodes that are no majority, nor half of them.
+fn minority_max(nodes: usize) -> usize {
+    nodes.saturating_sub(1) / 2
 }
 
 /// The direction of a cut between a first group of hosts and a second.

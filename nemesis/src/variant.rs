@@ -176,7 +176,7 @@ fn two_names() -> Vec<NodeId> {
 
 pub(crate) fn partitions() -> &'static [Row<PartitionShape>] {
     use PartitionShape::*;
-    static ROWS: LazyLock<[Row<PartitionShape>; 10]> = LazyLock::new(|| {
+    static ROWS: LazyLock<[Row<PartitionShape>; 11]> = LazyLock::new(|| {
         [
             row(One, 2, TWO, "one node is cut from all others, or those that @ chooses"),
             row(Majority, 2, TWO, "a minority of random size is cut from the majority"),
@@ -194,6 +194,12 @@ pub(crate) fn partitions() -> &'static [Row<PartitionShape>] {
                 8,
                 ISOLATION,
                 "the node that leads when the fault starts is cut from all others",
+            ),
+            row(
+                LeaderInMinority,
+                4,
+                &[Need::Nodes(5), Need::Leader],
+                "the node that leads then is cut from the majority, with as many others as make a minority",
             ),
             row(
                 Flapping(Duration::from_secs(1)),

@@ -110,7 +110,16 @@ fn what_is_drawn_is_wide() {
         assert!(there, "no process fault of {count} nodes");
     }
     let any = |name: &str| seen.iter().any(|(_, variant, _)| *variant == Some(name));
-    for shape in ["isolate-leader", "flapping", "clients", "bridge", "one-way", "majorities-ring", "halves"] {
+    for shape in [
+        "isolate-leader",
+        "leader-in-minority",
+        "flapping",
+        "clients",
+        "bridge",
+        "one-way",
+        "majorities-ring",
+        "halves",
+    ] {
         assert!(any(shape), "no {shape}");
     }
     assert!(seen.contains(&(Family::Disk, Some("power-loss"), Some(NODES))));

@@ -18,6 +18,7 @@ pub const PROBES: &[(&str, Probe)] = &[
     ("bridge", |stage, item| cut_is(stage, item, bridge)),
     ("one-way", |stage, item| cut_is(stage, item, one_way)),
     ("isolate-leader", |stage, item| cut_is(stage, item, |reach| reach.isolates(&["n1"]))),
+    ("leader-in-minority", |stage, item| cut_is(stage, item, |reach| reach.isolates_minority_with("n1"))),
     ("flapping", flapping),
     ("clients", |stage, item| cut_is(stage, item, clients)),
     ("n1+n2", |stage, item| cut_is(stage, item, |reach| reach.isolates(&["n1", "n2"]))),
@@ -76,6 +77,12 @@ impl Reach {
     pub(crate) fn isolates(&self, names: &[&str]) -> bool {
         let set: BTreeSet<NodeId> = names.iter().map(|text| name(text)).collect();
         self.groups().is_some_and(|groups| groups.len() == 2 && groups.contains(&set))
+    }
+
+    /// Whether this node and one other are cut from the others, and see each other.
+    pub(crate) fn isolates_minority_with(&self, leader: &str) -> bool {
+        let minority = |group: &BTreeSet<NodeId>| group.len() == 2 && group.contains(&name(leader));
+        self.groups().is_some_and(|groups| groups.len() == 2 && groups.iter().any(minority))
     }
 
     /// Whether no client's link is cut.
