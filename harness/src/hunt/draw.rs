@@ -56,8 +56,8 @@ const INTERVALS: [(Option<u64>, u32); 3] = [(None, 4), (Some(300), 1), (Some(200
 const TIMEOUTS: [(u64, u32); 3] = [(300, 1), (1000, 3), (3000, 1)];
 /// The factors for a workload's numbers, as numerator and denominator.
 const SCALES: [(u64, u64); 4] = [(1, 4), (1, 2), (4, 1), (16, 1)];
-/// How often an option of the target is drawn, in runs that do not keep the defaults.
-const OPTIONS: f64 = 0.4;
+/// How often an option of the target is not its default, in runs that do not keep the defaults.
+const OPTIONS: f64 = 0.3;
 /// How often stories are among the faults.
 const STORIES: f64 = 0.5;
 
@@ -181,8 +181,10 @@ fn settings(system: &dyn System, fixed: &Fixed, nodes: usize, rng: &mut impl Rng
     for option in system.description().offer.options_of(mode) {
         let (Values::Words(words) | Values::WordsOrWhole { words, .. }) = &option.values else { continue };
         let words = bug.and_then(|bug| bug.options.get(&option.name)).unwrap_or(words);
-        if let Some(word) = words.choose(rng).filter(|_| rng.random_bool(likelihood)) {
-            options.entry(option.name.clone()).or_insert_with(|| word.clone());
+        // The default has its half of the runs already.
+        let others: Vec<&String> = words.iter().filter(|word| **word != option.default).collect();
+        if let Some(word) = others.choose(rng).filter(|_| rng.random_bool(likelihood)) {
+            options.entry(option.name.clone()).or_insert_with(|| (*word).clone());
         }
     }
     let request = Request { mode: Some(mode.clone()), options, nodes, ..fixed.request.clone() };

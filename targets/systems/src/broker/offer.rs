@@ -45,7 +45,9 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
             Values::Whole { min: 0, max: 1000 },
             "0",
             "how often a client retries messages whose outcome it does not know",
-        ),
+        )
+        // A broker must recognise what it has: without retries, its account of sequence numbers would not be exercised.
+        .drawn(["0", "3", "10"]),
         option(
             commit,
             Values::words(["after", "before", "manual"]),
