@@ -40,6 +40,7 @@ pub mod maelstrom;
 pub mod manifest;
 pub mod outcome;
 pub mod place;
+mod postgres;
 pub mod registry;
 pub mod replica;
 mod resp;
