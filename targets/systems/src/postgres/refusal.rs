@@ -9,7 +9,7 @@
 //! | `BEGIN` and statements of the transaction, but not `COMMIT` | anything, 57P01 (admin shutdown) and a broken connection too: a transaction without `COMMIT` is rolled back when its connection ends | `Fail` |
 //! | `COMMIT`, or a statement that is a transaction of its own | an `ERROR` of class 40 (transaction rollback) but 40003: serialization failure, deadlock | `Fail` (precondition) |
 //! | the same | `ERROR` 25006: read-only transaction, as on a standby | `Fail` (no-leader) |
-//! | the same | an `ERROR` of class 0A, 22, 23, 25, 28, 3D, 42, 53, or 55, or 57014 (query canceled): the server refuses the statement and rolls back | `Fail` (rejected) |
+//! | the same | an `ERROR` of class 0A, 22, 23, 25, 28, 3D, 42, 53 or 55, 57014 (query canceled) or 57P03: the server refuses the statement and rolls back | `Fail` (rejected) |
 //! | the same | 40003 (statement completion unknown), class 08 (connection exception), any other `ERROR`, such as XX000 | `Info` |
 //! | the same | `FATAL` or `PANIC`, whatever the code: 57P01 may come after the commit, while it waits for a standby | `Info` |
 //! | the same | a broken connection, a time-out, an unreadable answer | `Info` |

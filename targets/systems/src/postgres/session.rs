@@ -95,6 +95,7 @@ impl Session {
                 return Err(failure);
             }
         };
+        // A COMMIT after an error would roll back, and be acknowledged: none is sent after one.
         let committed = connection.run("COMMIT", Stage::Committing, deadline).await;
         self.connection = connection.clean(&committed);
         committed.map(|()| answers)
