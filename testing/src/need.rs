@@ -29,6 +29,8 @@ pub enum Need {
     RedisTools,
     /// redis-server.
     RedisServer,
+    /// PostgreSQL 15.
+    Postgres,
     /// Chromium (`ci/install-chromium`).
     Chromium,
     /// Compilers and interpreters of the languages whose clocks are moved: C, Rust, Go, Java, Python.
@@ -47,7 +49,7 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Namespaces,
         Self::Tun,
         Self::Fuse,
@@ -58,6 +60,7 @@ impl Need {
         Self::Kafka,
         Self::RedisTools,
         Self::RedisServer,
+        Self::Postgres,
         Self::Chromium,
         Self::Languages,
         Self::Python,
@@ -81,6 +84,7 @@ impl Need {
             Self::Kafka => "kafka",
             Self::RedisTools => "redis-tools",
             Self::RedisServer => "redis-server",
+            Self::Postgres => "postgres",
             Self::Chromium => "chromium",
             Self::Languages => "languages",
             Self::Python => "python",

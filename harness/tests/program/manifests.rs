@@ -1,6 +1,7 @@
 //! Systems that a manifest describes: a folder that runs as it is, hostile clients, and mistakes.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use duress_testing::{Missing, Need};
@@ -36,6 +37,8 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
     ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
     ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
+    ("postgresql_is_serializable_as_it_promises", postgresql_is_serializable_as_it_promises),
+    ("write_skew_is_found_where_postgresql_allows_it", write_skew_is_found_where_postgresql_allows_it),
 ];
 
 /// Python, as the manifest of `duress init` starts it.
@@ -344,6 +347,47 @@ fn serves_every_operation(language: &str) -> Result<(), Missing> {
             assert!(stage.latest().history().iter().filter(done).count() > 10, "{workload}: {function}");
         }
     }
+    stage.assert_vanished();
+    Ok(())
+}
+
+/// The manifest of PostgreSQL.
+const POSTGRESQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../targets/manifests/postgresql");
+
+/// Whether the machine has what that manifest starts.
+fn postgres() -> Result<(), Missing> {
+    match Path::new("/usr/lib/postgresql/15/bin/initdb").exists() {
+        true => Ok(()),
+        false => Err(Missing::new(Need::Postgres, "PostgreSQL 15 is not installed (Debian: postgresql-15)")),
+    }
+}
+
+fn postgresql_is_serializable_as_it_promises() -> Result<(), Missing> {
+    postgres()?;
+    let stage = Stage::set();
+    let run = stage.run(
+        &format!("run {POSTGRESQL} --workload list-append --faults kill,partition,pause --time-limit 10"),
+        PATIENCE,
+    );
+    stage.assert_vanished();
+    // On a busy machine a run may exercise too little.
+    assert!(matches!(run.code(), 0 | 2) && run.stdout.contains("operations in"), "{run}");
+    let ok = stage.latest().history().iter().filter(|event| event["type"] == "ok").count();
+    assert!(ok > 100, "{ok} transactions were committed: {run}");
+    Ok(())
+}
+
+fn write_skew_is_found_where_postgresql_allows_it() -> Result<(), Missing> {
+    postgres()?;
+    let stage = Stage::set();
+    let line = format!(
+        "run {POSTGRESQL} --workload list-append -o isolation=repeatable-read --faults none --time-limit 10"
+    );
+    stage.run(&format!("{line} --promise serializable"), PATIENCE).exits(1);
+    let check = stage.run("check runs/latest", PATIENCE).exits(1);
+    assert!(check.stdout.contains("G2-item"), "{check}");
+    // The same transactions keep the promise of their level.
+    stage.run("check runs/latest --promise snapshot-isolation", PATIENCE).exits(0);
     stage.assert_vanished();
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! - [`client`]: clients by vocabulary; [`place`]: their location; [`outcome`]: the possible outcomes of an
 //!   operation, and why each rule is sound;
 //! - [`kafka`]: clients of every system that speaks the Kafka protocol;
+//! - `postgres`: clients of SQL, for manifests;
 //! - [`store`], [`broker`] and [`etcd`]: the systems that are known by name; [`manifest`]: those that a file describes, whose
 //!   clients may be programs of the user's own; [`maelstrom`]: programs that speak Maelstrom's protocol.
 //!
@@ -40,6 +41,7 @@ pub mod maelstrom;
 pub mod manifest;
 pub mod outcome;
 pub mod place;
+mod postgres;
 pub mod registry;
 pub mod replica;
 mod resp;

@@ -17,6 +17,7 @@ const EVERYTHING: &str = r#"
 name = "everything"
 summary = "all keys"
 install = "nothing to install"
+programs = ["sh"]
 nodes = 4
 port = 80
 tolerates = "minority"
@@ -96,6 +97,44 @@ promise.any = { counter = "stale-reads" }
 const OF_EXEC: &str =
     "[client]\nprotocol = \"exec\"\ncommand = \"true\"\nenv = { A = \"{node:n1}\" }\nlacks = [\"cas\"]\n";
 
+/// Keys of clients that speak SQL.
+const OF_POSTGRES: &str = r#"
+name = "sql"
+port = 5432
+[[role]]
+name = "primary"
+nodes = 1
+command = "true"
+[[role]]
+name = "standby"
+command = "true"
+clients = "{option:standby}"
+[client]
+protocol = "postgres"
+user = "duress"
+database = "{option:level}"
+password = "secret"
+isolation = "{option:level}"
+[client.statements]
+tables = ["create table t ()"]
+register-read = "select v from t where k = $1"
+register-write = "update t set v = $2 where k = $1"
+register-cas = "update t set v = $3 where k = $1 and v = $2"
+register-create = "insert into t values ($1, $2) on conflict do nothing"
+set-read = "select v from t where k = $1"
+set-add = "insert into t values ($1, $2)"
+counter-read = "select v::text from t where k = $1"
+counter-add = "update t set v = v + $2 where k = $1"
+list-read = "select unnest(v) from t where k = $1"
+list-append = "update t set v = v || $2 where k = $1"
+[options.level]
+values = ["serializable", "read committed"]
+default = "serializable"
+[options.standby]
+values = ["true", "false", "maybe"]
+default = "false"
+"#;
+
 /// A manifest of a server with transactions.
 const OF_TRANSACTIONS: &str = r#"
 name = "transactions"
@@ -156,7 +195,10 @@ fn every_key_of_the_schema_is_read_and_documented() {
                 words.clone().any(|word| word == key)
             })
         };
-        assert!(given(EVERYTHING) || given(OF_EXEC), "no manifest of this test has the key {key}");
+        assert!(
+            [EVERYTHING, OF_EXEC, OF_POSTGRES].into_iter().any(given),
+            "no manifest of this test has the key {key}"
+        );
         assert!(given(docs), "docs/manifest.md does not mention the key {key}");
     }
     let (before, rest) = EVERYTHING.split_once("[client]").unwrap();
@@ -198,6 +240,60 @@ fn nodes_get_roles_addresses_and_files() {
             ["10.77.0.2:80", "10.77.0.3:80", "10.77.0.4:80", "--all=n1,n2,n3,n4", "strict"]
         );
     }
+}
+
+#[test]
+fn clients_of_sql_log_in_at_a_level_and_speak_to_a_role_by_an_option() {
+    let system = parsed(OF_POSTGRES);
+    let all = ["register", "set", "counter", "list-append", "rw-register"];
+    assert_eq!(system.description().vocabularies, all);
+    let serving = |standby: &str| {
+        let request = Request::default().with_option("standby", standby);
+        let names = deployed(&system, 3, request).serving();
+        names.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(serving("false"), ["n1"]);
+    assert_eq!(serving("true"), ["n1", "n2", "n3"]);
+    let refused = |text: &str| {
+        let manifest = ManifestText { path: PathBuf::from("/folder/duress.toml"), text: text.to_owned() };
+        Manifest::parse(&manifest).unwrap_err().to_string()
+    };
+    for (from, to, says) in [
+        (
+            "default = \"false\"",
+            "default = \"maybe\"",
+            "clients of the role standby is \"maybe\": true or false",
+        ),
+        (
+            "command = \"true\"",
+            "command = \"true\"\nclients = false",
+            "clients speak to the nodes of at least one role",
+        ),
+        (
+            "isolation = \"{option:level}\"",
+            "isolation = \"snapshot\"",
+            "there is no isolation level \"snapshot\"",
+        ),
+        ("default = \"serializable\"", "default = \"read-only\"", "none of its values"),
+        ("\"postgres\"", "\"resp\"", "only clients of protocol postgres have user"),
+        ("set-add", "set-ad", "unknown key \"set-ad\" (did you mean \"set-add\"?)"),
+        ("{option:level}", "{option:levle}", "no option \"levle\" (did you mean \"level\"?)"),
+    ] {
+        let error = refused(&OF_POSTGRES.replacen(from, to, 1));
+        assert!(error.contains(says), "{from} -> {to}: {error}");
+    }
+}
+
+#[test]
+fn a_program_beside_the_commands_is_missed() {
+    let beside = |program: &str| {
+        parsed(&EVERYTHING.replacen("[\"sh\"]", &format!("[\"sh\", \"{program}\"]"), 1))
+            .available(&BTreeMap::new())
+    };
+    assert_eq!(beside("true"), Ok(()));
+    let error = beside("/nowhere/initdb").unwrap_err();
+    assert!(error.reason.contains("duress.toml:5: the program /nowhere/initdb: No such file"), "{error}");
+    assert_eq!(error.remedy, "install it: nothing to install");
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use duress_settings::{Offer, duration, hint, nearest};
 
 use super::clients::{known, supports};
-use super::document::{Document, Promises, Protocol, Ready, Status, Tolerates};
+use super::document::{Document, Promises, Protocol, Ready, Serves, Status, Tolerates};
 use super::launch::is_signal;
 use super::problem::Problem;
 use super::{layout, promise, usual_nodes};
+use crate::postgres::Isolation;
 use crate::system::KEYS;
 
 /// Checks `document`, which offers `offer`.
@@ -52,7 +53,7 @@ pub(super) fn check(document: &Document, offer: &Offer) -> Result<(), Problem> {
             "only one role may be without `nodes`: it has those that are left",
         ));
     }
-    if !document.roles.iter().any(|role| role.clients) {
+    if !document.roles.iter().any(|role| !matches!(role.clients, Serves::Known(false))) {
         return Err(Problem::at(["role"], "clients speak to the nodes of at least one role"));
     }
     ready(&["ready"], Some(&document.ready))?;
@@ -219,6 +220,23 @@ fn client(document: &Document) -> Result<(), Problem> {
         }
     } else if let Some(table) = given.first() {
         return wrong(table, "only clients of protocol http have requests");
+    }
+    let of_sql = [
+        ("user", client.user.is_some()),
+        ("database", client.database.is_some()),
+        ("password", client.password.is_some()),
+        ("isolation", client.isolation.is_some()),
+        ("statements", client.statements.is_some()),
+    ];
+    if client.protocol != Protocol::Postgres
+        && let Some((key, _)) = of_sql.iter().find(|(_, given)| *given)
+    {
+        return wrong(key, &format!("only clients of protocol postgres have {key}"));
+    }
+    // A template is completed with the settings of a run.
+    let level = client.isolation.as_deref().filter(|level| !level.contains('{'));
+    if let Some(Err(text)) = level.map(Isolation::named) {
+        return wrong("isolation", &text);
     }
     for name in client.speaks.iter().flatten() {
         let known = known(client.protocol);

@@ -21,7 +21,8 @@ use crate::deployment::TRANSACTIONS;
 use crate::exec::{ExecClient, Launch, Pool, Spoken};
 use crate::kafka::{Acks, ClientOptions, Committing, Idempotence};
 use crate::place::ClientProgram;
-use crate::{etcd, kafka, store};
+use crate::postgres::{Isolation, Options};
+use crate::{etcd, kafka, postgres, store};
 
 /// Returns the vocabularies that clients of a protocol can speak.
 pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
@@ -30,7 +31,9 @@ pub(super) fn known(protocol: Protocol) -> &'static [&'static str] {
             &["register", "set", "counter", "log", "table", "list-append", "rw-register", "unique-ids"]
         }
         Protocol::Http => &["register", "set", "counter"],
-        Protocol::Resp | Protocol::Etcd => &["register", "set", "counter", "list-append", "rw-register"],
+        Protocol::Resp | Protocol::Etcd | Protocol::Postgres => {
+            &["register", "set", "counter", "list-append", "rw-register"]
+        }
         Protocol::Kafka => &["log", "table"],
     }
 }
@@ -53,7 +56,9 @@ pub(super) fn vocabularies(client: &ClientTable) -> Vec<String> {
         (None, Protocol::Exec) => vec!["register".to_owned()],
         (None, protocol) => {
             // Not every server that speaks the protocol has transactions: a manifest names them.
-            let spoken = |name: &&&str| supports(client, name) && !TRANSACTIONS.contains(*name);
+            let transactions = protocol == Protocol::Postgres;
+            let spoken =
+                |name: &&&str| supports(client, name) && (transactions || !TRANSACTIONS.contains(*name));
             known(protocol).iter().filter(spoken).map(|name| (*name).to_owned()).collect()
         }
     }
@@ -67,15 +72,15 @@ pub(super) fn lacks(client: &ClientTable) -> Vec<String> {
 }
 
 /// Why clients cannot be made.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ClientsError {
-    Template(TemplateError),
-    Settings(SettingsError),
-}
-
-impl From<TemplateError> for ClientsError {
-    fn from(error: TemplateError) -> Self {
-        Self::Template(error)
-    }
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// There is no such isolation level, in words.
+    #[error("{0}")]
+    Isolation(String),
 }
 
 /// Returns the clients of a cluster.
@@ -111,6 +116,7 @@ pub(super) fn clients(
         }
         Protocol::Resp => store::clients(address),
         Protocol::Etcd => etcd::clients(address, etcd::ReadLevel::Linearizable),
+        Protocol::Postgres => postgres::clients(&address, &Arc::new(sql_options(client, scene)?)),
         Protocol::Kafka => kafka::clients(address, kafka_options(settings).map_err(ClientsError::Settings)?),
     };
     let speaks = vocabularies(client);
@@ -133,6 +139,23 @@ where
     let (address, requests) = (Arc::clone(address), Arc::clone(requests));
     clients.with::<A>(move |seat| {
         Ok(Box::new(HttpClient::new(address(&seat.node)?, seat, Arc::clone(&requests))))
+    })
+}
+
+/// Returns how clients of PostgreSQL log in, and what they send.
+pub(super) fn sql_options(client: &ClientTable, scene: &Scene<'_>) -> Result<Options, ClientsError> {
+    let complete = |text: &Option<String>, usual: &str| match text {
+        Some(text) => scene.render(text),
+        None => Ok(usual.to_owned()),
+    };
+    let isolation = client.isolation.as_deref().map(|level| scene.render(level)).transpose()?;
+    let isolation = isolation.map_or(Ok(Isolation::default()), |level| Isolation::named(&level));
+    Ok(Options {
+        user: complete(&client.user, "postgres")?,
+        database: complete(&client.database, "postgres")?,
+        password: client.password.as_deref().map(|password| scene.render(password)).transpose()?,
+        isolation: isolation.map_err(ClientsError::Isolation)?,
+        statements: client.statements.clone().unwrap_or_default(),
     })
 }
 

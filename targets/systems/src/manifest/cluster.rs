@@ -21,6 +21,7 @@ use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts}
 use crate::kafka::{NewTopic, create_topics};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
+use crate::postgres::make_tables;
 use crate::setup::{Keeps, Setup};
 use crate::topology::{NodeFiles, Topology};
 
@@ -44,6 +45,8 @@ pub(super) struct ManifestCluster {
     ready_bound: Duration,
     recovery_bound: Duration,
     clients: Clients,
+    /// Whether clients speak to the nodes of each role, in the manifest's order.
+    serves: Vec<bool>,
     /// The files of each node, as it was described: readiness and status by log read them.
     files: Mutex<BTreeMap<NodeId, NodeFiles>>,
 }
@@ -91,9 +94,10 @@ impl ManifestCluster {
         });
         let clients =
             clients::clients(&document.client, &scene, address, settings).map_err(|error| match error {
-                ClientsError::Template(error) => unfit(error.to_string()),
                 ClientsError::Settings(error) => error,
+                other => unfit(other.to_string()),
             })?;
+        let serves = launch::serves(&scene, &document.roles).map_err(unfit)?;
         let recovery_bound = given(&document.recovery)?.unwrap_or(Duration::from_secs(15));
         Ok(Self {
             folder: folder.to_owned(),
@@ -108,6 +112,7 @@ impl ManifestCluster {
             ready_bound,
             recovery_bound,
             clients,
+            serves,
         })
     }
 
@@ -132,14 +137,19 @@ impl ManifestCluster {
         &self.document.roles[self.roles[node]]
     }
 
-    /// Returns how a node of a role is ready: by the role's own table, or else by that of all nodes that clients speak to.
-    fn readiness<'a>(&'a self, role: &'a RoleTable) -> Option<&'a Ready> {
-        role.ready.as_ref().or(role.clients.then_some(&self.document.ready))
+    /// Whether clients speak to a node.
+    fn is_served(&self, node: usize) -> bool {
+        self.serves[self.roles[node]]
     }
 
-    /// Returns how a node of a role reports its status, likewise.
-    fn status_of<'a>(&'a self, role: &'a RoleTable) -> Option<&'a Status> {
-        role.status.as_ref().or(self.document.status.as_ref().filter(|_| role.clients))
+    /// Returns how a node is ready: by its role's own table, or else by that of all nodes that clients speak to.
+    fn readiness(&self, node: usize) -> Option<&Ready> {
+        self.role(node).ready.as_ref().or(self.is_served(node).then_some(&self.document.ready))
+    }
+
+    /// Returns how a node reports its status, likewise.
+    fn status_of(&self, node: usize) -> Option<&Status> {
+        self.role(node).status.as_ref().or(self.document.status.as_ref().filter(|_| self.is_served(node)))
     }
 
     /// Completes every template once, and returns the first that cannot be.
@@ -156,12 +166,12 @@ impl ManifestCluster {
             launch::command(&scene, &role.command.list()).map_err(in_role("command"))?;
             launch::files(&scene, role).map_err(in_role("files"))?;
             render_values(&scene, &role.env).map_err(in_role("env"))?;
-            let ready = self.readiness(role);
+            let ready = self.readiness(node);
             for command in ready.iter().filter_map(|ready| ready.command.as_ref()) {
                 launch::command(&scene, &command.list())
                     .map_err(|error| Problem::at(["ready", "command"], error))?;
             }
-            for command in self.status_of(role).iter().filter_map(|status| status.command.as_ref()) {
+            for command in self.status_of(node).iter().filter_map(|status| status.command.as_ref()) {
                 launch::command(&scene, &command.list())
                     .map_err(|error| Problem::at(["status", "command"], error))?;
             }
@@ -172,6 +182,27 @@ impl ManifestCluster {
             launch::command(&first, &prepare.command.list()).map_err(wrong)?;
         }
         super::http_client::try_out(&self.document.client)
+    }
+
+    /// Makes the tables of clients that speak SQL, as soon as a node takes them.
+    async fn make_tables(&self, from: &dyn Place, end: tokio::time::Instant) -> Result<(), NotReady> {
+        let first = &self.topology.nodes[0].name;
+        let options = clients::sql_options(&self.document.client, &self.scene(0, None));
+        let options = options.map_err(|error| {
+            let failure = RequestError::definite(CauseKind::Rejected, error.to_string());
+            NotReady::because(first, "reading the keys of [client]", failure)
+        })?;
+        let nodes = self.topology.nodes.iter().zip(&self.places).enumerate();
+        let nodes = nodes.filter(|(at, _)| self.is_served(*at));
+        let nodes: Vec<_> = nodes.map(|(_, (node, (_, port)))| node.at(*port)).collect();
+        let speaks = clients::vocabularies(&self.document.client);
+        while let Err(failure) = make_tables(from, &nodes, &options, &speaks, end).await {
+            if failure.cause.kind == CauseKind::Rejected || tokio::time::Instant::now() + RETRY >= end {
+                return Err(NotReady::because(first, "making the tables", failure));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        Ok(())
     }
 
     fn known_files(&self, node: &NodeId) -> Option<NodeFiles> {
@@ -191,7 +222,7 @@ impl Deployment for ManifestCluster {
 
     fn serving(&self) -> Vec<NodeId> {
         let nodes = self.topology.nodes.iter().enumerate();
-        nodes.filter(|(at, _)| self.role(*at).clients).map(|(_, node)| node.name.clone()).collect()
+        nodes.filter(|(at, _)| self.is_served(*at)).map(|(_, node)| node.name.clone()).collect()
     }
 
     fn start_order(&self) -> Vec<Vec<NodeId>> {
@@ -216,7 +247,7 @@ impl Deployment for ManifestCluster {
     }
 
     fn reports_leader(&self) -> bool {
-        self.document.roles.iter().any(|role| self.status_of(role).is_some())
+        (0..self.roles.len()).any(|node| self.status_of(node).is_some())
     }
 
     fn roles(&self, _: &Setup) -> Vec<String> {
@@ -242,10 +273,10 @@ impl Deployment for ManifestCluster {
 
     async fn ready(&self, node: &NodeId, from: &dyn Place, deadline: Duration) -> Result<(), NotReady> {
         let at = self.place(node)?;
-        let (files, role) = (self.known_files(node), self.role(at));
+        let files = self.known_files(node);
         let asked = Asked { scene: self.scene(at, files.as_ref()), files: files.as_ref(), from };
         let usual = Ready::default();
-        let ready = probe::ready(self.readiness(role).unwrap_or(&usual), &asked, deadline).await;
+        let ready = probe::ready(self.readiness(at).unwrap_or(&usual), &asked, deadline).await;
         ready.map_err(|(operation, failure)| NotReady::because(node, operation, failure))
     }
 
@@ -256,9 +287,9 @@ impl Deployment for ManifestCluster {
         deadline: Duration,
     ) -> Result<NodeStatus, NotReady> {
         let at = self.place(node)?;
-        let (files, role) = (self.known_files(node), self.role(at));
+        let files = self.known_files(node);
         let asked = Asked { scene: self.scene(at, files.as_ref()), files: files.as_ref(), from };
-        let mut status = match self.status_of(role) {
+        let mut status = match self.status_of(at) {
             Some(status) => probe::status(status, &asked, deadline)
                 .await
                 .map_err(|failure| NotReady::because(node, "asking for its status", failure))?,
@@ -283,6 +314,9 @@ impl Deployment for ManifestCluster {
                 }
                 tokio::time::sleep(RETRY).await;
             }
+        }
+        if self.document.client.protocol == Protocol::Postgres {
+            return self.make_tables(from, end).await;
         }
         if setup.topics.is_empty() {
             return Ok(());

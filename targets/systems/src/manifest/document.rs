@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::postgres::Statements;
+
 /// The whole manifest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -12,6 +14,9 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) summary: String,
     pub(super) install: Option<String>,
+    /// Programs that must be there, beside those that commands begin with.
+    #[serde(default)]
+    pub(super) programs: Vec<String>,
     pub(super) nodes: Option<usize>,
     pub(super) port: u16,
     pub(super) tolerates: Option<Tolerates>,
@@ -52,8 +57,8 @@ pub(super) struct RoleTable {
     #[serde(default)]
     pub(super) start: u32,
     /// Whether clients speak to its nodes.
-    #[serde(default = "yes")]
-    pub(super) clients: bool,
+    #[serde(default)]
+    pub(super) clients: Serves,
     pub(super) command: Words,
     #[serde(default)]
     pub(super) env: BTreeMap<String, String>,
@@ -68,6 +73,20 @@ pub(super) struct RoleTable {
 
 fn yes() -> bool {
     true
+}
+
+/// Whether clients speak to the nodes of a role: known, or by an option.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected true, false, or a template that becomes one of them")]
+pub(super) enum Serves {
+    Known(bool),
+    Template(String),
+}
+
+impl Default for Serves {
+    fn default() -> Self {
+        Self::Known(true)
+    }
 }
 
 /// A command line: a list of words, or a string of words between spaces.
@@ -164,6 +183,12 @@ pub(super) struct ClientTable {
     /// The operations of these that the clients do not have.
     #[serde(default)]
     pub(super) lacks: Vec<String>,
+    /// The user, the database, the password and the isolation level, for `postgres`.
+    pub(super) user: Option<String>,
+    pub(super) database: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) isolation: Option<String>,
+    pub(super) statements: Option<Statements>,
     pub(super) register: Option<RegisterRequests>,
     pub(super) set: Option<AddRequests>,
     pub(super) counter: Option<AddRequests>,
@@ -178,6 +203,7 @@ pub(super) enum Protocol {
     Resp,
     Etcd,
     Kafka,
+    Postgres,
 }
 
 /// The requests of a register, over HTTP.

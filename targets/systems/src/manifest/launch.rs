@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use duress_arena::{ProcessSpec, Signal, User};
 
-use super::document::RoleTable;
+use super::document::{RoleTable, Serves};
 use super::template::{Scene, TemplateError, render_values};
 use crate::deployment::LaunchError;
 use crate::system::MissingSystem;
@@ -105,6 +105,28 @@ pub(super) fn process(
         stop: signal(role),
         user,
     })
+}
+
+/// Returns whether clients speak to the nodes of each role.
+///
+/// # Errors
+/// A template that does not become true or false, or roles without clients, in words.
+pub(super) fn serves(scene: &Scene<'_>, roles: &[RoleTable]) -> Result<Vec<bool>, String> {
+    let serves = |role: &RoleTable| match &role.clients {
+        Serves::Known(serves) => Ok(*serves),
+        Serves::Template(text) => {
+            let complete = scene.render(text).map_err(|error| error.to_string())?;
+            let name = &role.name;
+            complete
+                .parse()
+                .map_err(|_| format!("clients of the role {name} is \"{complete}\": true or false"))
+        }
+    };
+    let serves = roles.iter().map(serves).collect::<Result<Vec<bool>, String>>()?;
+    match serves.contains(&true) {
+        true => Ok(serves),
+        false => Err("clients speak to the nodes of at least one role".to_owned()),
+    }
 }
 
 /// Returns the folder of a node's files other than its data.

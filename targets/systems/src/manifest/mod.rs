@@ -120,6 +120,18 @@ impl Manifest {
         at.map_or(file.display().to_string(), |at| format!("{}:{}", file.display(), line(text, at)))
     }
 
+    /// Says that a program is missing that the key at `at` names.
+    fn missing(&self, at: &[String], what: &str, reason: &str, other: &str) -> MissingSystem {
+        MissingSystem {
+            system: self.description.name.clone(),
+            reason: format!("{}: the {what} {reason}", self.place(at)),
+            remedy: match &self.document.install {
+                Some(install) => format!("install it: {install}"),
+                None => format!("install it, or {other}"),
+            },
+        }
+    }
+
     /// Completes every template of every mode once, so that a mistake in one is found before anything starts.
     fn try_out(&self) -> Result<(), Problem> {
         for mode in &self.description.offer.modes {
@@ -161,6 +173,11 @@ impl System for Manifest {
             let other = format!("name another with --program {}=PATH", role.name);
             (vec!["role".to_owned(), at.to_string(), "command".to_owned()], &role.command, "program", other)
         });
+        let beside = self.document.programs.iter().filter(|program| !program.contains('{'));
+        if let Some(reason) = beside.map(|program| launch::find(self.folder(), program)).find_map(Result::err)
+        {
+            return Err(self.missing(&["programs".to_owned()], "program", &reason, "change `programs`"));
+        }
         let client = self.document.client.command.iter().map(|command| {
             let other = "name another in [client]".to_owned();
             (vec!["client".to_owned(), "command".to_owned()], command, "client program", other)
@@ -170,14 +187,7 @@ impl System for Manifest {
             // A template in its place is completed later.
             let Some(program) = words.first().filter(|program| !program.contains('{')) else { continue };
             if let Err(reason) = launch::find(self.folder(), program) {
-                return Err(MissingSystem {
-                    system: name.clone(),
-                    reason: format!("{}: the {what} {reason}", self.place(&at)),
-                    remedy: match &self.document.install {
-                        Some(install) => format!("install it: {install}"),
-                        None => format!("install it, or {other}"),
-                    },
-                });
+                return Err(self.missing(&at, what, &reason, &other));
             }
         }
         Ok(())
