@@ -1,10 +1,13 @@
 //! The result of a hunt, in words: what was exercised, what was found, and what a quiet hunt excludes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+use duress_nemesis::Family;
 
 use super::session::{Ending, Hunted};
 use crate::cli::exit::Exit;
+use crate::record::situations::Situation;
 use crate::trial::{Finding, Trial};
 
 /// The confidence of the exclusion.
@@ -88,17 +91,19 @@ impl Hunted {
             "{all} runs, {seconds:.0} s of them: {} quiet, {} unknown, {} broken; {operations} operations",
             counts.quiet, counts.unknown, counts.broken
         );
-        let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
-        for (family, count) in self.runs.iter().flat_map(|(_, trial)| &trial.faults) {
-            *faults.entry(family).or_default() += count;
+        let situations = || self.runs.iter().flat_map(|(_, trial)| &trial.situations);
+        let mut faults: BTreeMap<Family, u32> = BTreeMap::new();
+        for situation in situations() {
+            *faults.entry(situation.family).or_default() += 1;
         }
-        let faults: Vec<String> = faults.iter().map(|(family, count)| format!("{family} {count}")).collect();
-        let none = || "none".to_owned();
-        let _ = writeln!(
-            text,
-            "faults that took hold: {}",
-            if faults.is_empty() { none() } else { faults.join(", ") }
-        );
+        let faults: Vec<String> =
+            faults.iter().map(|(family, count)| format!("{} {count}", family.name())).collect();
+        let listed = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+        let _ = writeln!(text, "faults that took hold: {}", listed(&faults));
+        let met: BTreeSet<Situation> = situations().copied().collect();
+        let missing: Vec<String> =
+            Situation::all().filter(|one| !met.contains(one)).map(|one| one.to_string()).collect();
+        let _ = writeln!(text, "not met yet: {}", listed(&missing));
         for (number, trial) in &self.runs {
             if let Finding::Broken { reasons } = &trial.finding {
                 let _ = writeln!(
@@ -140,6 +145,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::record::situations::Phase;
 
     fn trial(finding: Finding) -> Trial {
         Trial {
@@ -150,7 +156,9 @@ mod tests {
             folder: PathBuf::from("there"),
             home: PathBuf::from("there"),
             replay: None,
-            faults: [("kill".to_owned(), 2)].into(),
+            situations: [Phase::Faulty, Phase::Recovering]
+                .map(|phase| Situation { family: Family::Kill, leader: true, phase })
+                .to_vec(),
             operations: 10,
         }
     }
@@ -166,6 +174,11 @@ mod tests {
         // Worked out by hand: 0.95^59 is 0.0485.
         assert!(hunted.words().contains("shows in 5.0 % of such runs"), "{}", hunted.words());
         assert!(hunted.words().contains("faults that took hold: kill 118"), "{}", hunted.words());
+        let missing =
+            hunted.words().lines().find_map(|line| line.strip_prefix("not met yet: ").map(str::to_owned));
+        let missing = missing.expect("a line of what was not met");
+        assert!(missing.contains(", kill of the leader in a steady state, kill elsewhere"), "{missing}");
+        assert!(!missing.contains("kill of the leader during"), "{missing}");
     }
 
     #[test]

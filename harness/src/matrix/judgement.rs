@@ -147,7 +147,7 @@ pub(super) mod tests {
             folder: "there".into(),
             home: "there".into(),
             replay: None,
-            faults: Default::default(),
+            situations: Vec::new(),
             operations: 0,
         }
     }

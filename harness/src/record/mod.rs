@@ -2,7 +2,7 @@
 //!
 //! - [`folder`]: the places; [`crate::plan::Plan::load`] reads the plan in it, [`duress_history::jsonl`] the
 //!   history;
-//! - [`faults`]: the faults and their evidence, from the history;
+//! - [`faults`]: the faults and their evidence, from the history; [`situations`]: the states of the cluster that they met;
 //! - [`verdict`]: `verdict.json`; [`machine`]: `machine.json`; [`curve`]: `curve.json`, if it was measured.
 
 pub mod curve;
@@ -11,4 +11,5 @@ pub(crate) mod example;
 pub mod faults;
 pub mod folder;
 pub mod machine;
+pub mod situations;
 pub mod verdict;

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::halt::Halt;
 use crate::cli::exit::Exit;
 use crate::judge::verdict::RunVerdict;
+use crate::record::situations::Situation;
 use crate::record::verdict::{VerdictError, VerdictRecord};
 use crate::run::conductor::chain;
 
@@ -59,9 +60,9 @@ pub struct Trial {
     /// The command that runs it again, where a plan was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
-    /// Faults that took hold, as was proven, by family.
+    /// The situations of the faults that took hold.
     #[serde(default)]
-    pub faults: BTreeMap<String, u32>,
+    pub situations: Vec<Situation>,
     /// Operations that succeeded.
     #[serde(default)]
     pub operations: u64,
@@ -186,7 +187,7 @@ pub async fn run(
         finding,
         seconds: began.elapsed().as_secs_f64(),
         home: spec.folder.clone(),
-        faults: left.faults(),
+        situations: Situation::of(left.record().map_or(&[], |record| &record.faults)),
         operations: left.record().map_or(0, |record| record.statistics.counts.ok),
         replay: left.record().map(|record| record.replay.clone()),
         folder: left.folder,
@@ -244,17 +245,6 @@ impl Left {
 
     fn record(&self) -> Option<&VerdictRecord> {
         self.verdict.as_ref().ok().and_then(Option::as_ref)
-    }
-
-    /// Returns the faults that took hold, by the first word of their names.
-    fn faults(&self) -> BTreeMap<String, u32> {
-        let mut count = BTreeMap::new();
-        let proven = self.record().into_iter().flat_map(|record| &record.faults);
-        for fault in proven.filter(|fault| fault.took_hold.is_some()) {
-            let family = fault.what.split_whitespace().next().unwrap_or_default();
-            *count.entry(family.to_owned()).or_default() += 1;
-        }
-        count
     }
 
     /// Returns the run's finding. Its exit code and its verdict must agree.

@@ -208,7 +208,7 @@ mod tests {
             folder: "there".into(),
             home: "there".into(),
             replay: None,
-            faults: Default::default(),
+            situations: Vec::new(),
             operations: 0,
         }
     }
