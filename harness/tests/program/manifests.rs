@@ -36,6 +36,9 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("hostile_clients_cause_no_false_verdict", hostile_clients_cause_no_false_verdict),
     ("a_client_in_javascript_serves_every_operation", a_client_in_javascript_serves_every_operation),
     ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
+    ("a_client_in_rust_serves_every_operation", a_client_in_rust_serves_every_operation),
+    ("a_client_in_java_serves_every_operation", a_client_in_java_serves_every_operation),
+    ("a_client_in_shell_serves_every_operation", a_client_in_shell_serves_every_operation),
 ];
 
 /// Python, as the manifest of `duress init` starts it.
@@ -325,6 +328,28 @@ fn a_client_in_go_serves_every_operation() -> Result<(), Missing> {
     match Command::new("go").arg("version").output() {
         Ok(ended) if ended.status.success() => serves_every_operation("go"),
         _ => Err(Missing::new(Need::Languages, "no go in PATH")),
+    }
+}
+
+fn a_client_in_rust_serves_every_operation() -> Result<(), Missing> {
+    match Command::new("rustc").arg("--version").output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("rust"),
+        _ => Err(Missing::new(Need::Rustc, "no rustc in PATH")),
+    }
+}
+
+fn a_client_in_java_serves_every_operation() -> Result<(), Missing> {
+    // Older than 11 it does not know the release.
+    match Command::new("javac").args(["--release", "11", "--version"]).output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("java"),
+        _ => Err(Missing::new(Need::Java, "no javac of version 11 or later in PATH")),
+    }
+}
+
+fn a_client_in_shell_serves_every_operation() -> Result<(), Missing> {
+    match Command::new("bash").arg("--version").output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("shell"),
+        _ => Err(Missing::new(Need::Bash, "no bash in PATH")),
     }
 }
 
