@@ -53,7 +53,7 @@ pub fn named_nodes(names: &[impl AsRef<str>]) -> Result<usize, WordError> {
     let mut given: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     given.sort_unstable();
     let twice = given.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-    match given.iter().copied().find(|name| foreign(&name)).or(twice) {
+    match given.iter().copied().find(foreign).or(twice) {
         // A number is how many there are to be.
         Some(name) => {
             Err(WordError::Node { count: name.parse().unwrap_or(names.len()), name: name.to_owned() })

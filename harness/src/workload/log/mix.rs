@@ -264,7 +264,11 @@ mod tests {
     /// Returns the operations that `seed` gives to processes that are asked in turn, one every millisecond,
     /// and die when asked to.
     fn drawn(seed: u64, count: u64) -> Vec<(usize, Log)> {
-        let mut mix = LogMix::new(LogOptions { tenure_ms: 500, ..LogOptions::default() }, seed);
+        drawn_of(LogOptions::default(), seed, count)
+    }
+
+    fn drawn_of(options: LogOptions, seed: u64, count: u64) -> Vec<(usize, Log)> {
+        let mut mix = LogMix::new(LogOptions { tenure_ms: 500, ..options }, seed);
         let mut processes: Vec<u64> = (0..SLOTS as u64).collect();
         let mut next_process = SLOTS as u64;
         (0..count)
@@ -323,5 +327,13 @@ mod tests {
         }
         assert!((0..SLOTS).all(|slot| ways[&slot].len() == 2), "{ways:?}");
         assert!(crashes > 10, "{crashes}");
+    }
+
+    #[test]
+    fn without_subscriptions_consumers_by_assignment_commit() {
+        let drawn = drawn_of(LogOptions { subscriptions: 0, ..LogOptions::default() }, 5, 20_000);
+        let commits = drawn.iter().filter(|(_, operation)| matches!(operation, Log::Commit(_))).count();
+        assert!(commits > 100, "{commits}");
+        assert!(drawn.iter().all(|(_, operation)| !matches!(operation, Log::Subscribe(_))));
     }
 }
