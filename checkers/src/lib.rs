@@ -15,8 +15,8 @@
 //! - [`queue`]: linearizability of queues, stacks and priority queues;
 //! - [`total_queue`]: does everything that went into a queue come out?
 //! - [`transactions`]: which consistency model do transactions on lists and registers keep?
-//! - [`unique_ids`]: was each identifier generated once? [`bank`]: does every read see the same amount of money? [`long_fork`]:
-//!   did two reads see two writes in opposite orders?
+//! - [`unique_ids`]: was each identifier generated once? [`echo`]: does each reply have the payload of its request? [`bank`]: does
+//!   every read see the same amount of money? [`long_fork`]: did two reads see two writes in opposite orders?
 //! - [`table`]: does a compacted log give the same table as the whole log?
 //!
 //! This crate knows no clock, file, process or async runtime, and prints nothing: everything it returns is
@@ -52,6 +52,7 @@
 pub mod bank;
 pub mod counter;
 pub mod delivery;
+pub mod echo;
 mod findings;
 pub mod freshness;
 pub mod kv_append;

@@ -9,6 +9,7 @@ use std::{env, fs};
 use duress_checkers::bank::{BankOptions, check_bank};
 use duress_checkers::counter::check_counter;
 use duress_checkers::delivery::{LogOptions, check_log, check_queue};
+use duress_checkers::echo::check_echo;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex, check_registers};
 use duress_checkers::long_fork::check_long_fork;
@@ -20,6 +21,7 @@ use duress_checkers::unique_ids::check_unique_ids;
 use duress_checkers::verdict::{CheckReport, Reason, Verdict};
 use duress_history::bank::Bank;
 use duress_history::counter::Counter;
+use duress_history::echo::Echo;
 use duress_history::import::{Options, read_any, read_from};
 use duress_history::kv_append::KvAppend;
 use duress_history::log::Log;
@@ -95,6 +97,7 @@ fn check(model: &str, path: &Path, assumed: &Assumed) -> CheckReport {
         }
         "counter" => check_counter(&operations::<Counter>(path), Consistency::Linearizable, None, &interrupt),
         "unique-ids" => check_unique_ids(&operations::<UniqueIds>(path)),
+        "echo" => check_echo(&operations::<Echo>(path)),
         "bank" => check_bank(&operations::<Bank>(path), BankOptions::default()),
         "long-fork" => check_long_fork(&operations::<RwRegister>(path)),
         other => panic!("no model {other}"),
@@ -138,7 +141,7 @@ fn export<A: Payload>(history: &History<A>, path: &Path) {
 }
 
 /// Every model that has histories of our own, good and bad.
-const MODELS: [&str; 15] = [
+const MODELS: [&str; 16] = [
     "register",
     "cas-register",
     "mutex",
@@ -150,6 +153,7 @@ const MODELS: [&str; 15] = [
     "list-append",
     "rw-register",
     "unique-ids",
+    "echo",
     "bank",
     "long-fork",
     "total-queue",

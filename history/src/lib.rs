@@ -9,7 +9,7 @@
 //!   vocabulary;
 //! - [`nemesis`]: the nemesis's actions, and the evidence for them;
 //! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`], [`kv_append`],
-//!   [`unique_ids`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
+//!   [`unique_ids`], [`echo`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //!   [`porcupine`]: Porcupine's;
@@ -36,6 +36,7 @@
 pub mod bank;
 pub mod consistency_model;
 pub mod counter;
+pub mod echo;
 pub mod edn;
 mod error;
 pub mod event;

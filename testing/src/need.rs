@@ -39,6 +39,12 @@ pub enum Need {
     Python,
     /// Node.js 16 or later, as `node`.
     Javascript,
+    /// A Java development kit, 11 or later: `javac` and `java`.
+    Java,
+    /// A Rust compiler, as `rustc`.
+    Rustc,
+    /// Bash, as `bash`.
+    Bash,
     /// Histories that others recorded, in the folder that `DURESS_CORPORA` names.
     Corpora,
     /// Small histories of every kind that is recorded, in the folder that `DURESS_CASES` names.
@@ -49,7 +55,7 @@ pub enum Need {
 
 impl Need {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Namespaces,
         Self::Tun,
         Self::Fuse,
@@ -65,6 +71,9 @@ impl Need {
         Self::Languages,
         Self::Python,
         Self::Javascript,
+        Self::Java,
+        Self::Rustc,
+        Self::Bash,
         Self::Corpora,
         Self::Cases,
         Self::Program,
@@ -89,6 +98,9 @@ impl Need {
             Self::Languages => "languages",
             Self::Python => "python",
             Self::Javascript => "javascript",
+            Self::Java => "java",
+            Self::Rustc => "rustc",
+            Self::Bash => "bash",
             Self::Corpora => "corpora",
             Self::Cases => "cases",
             Self::Program => "program",

@@ -34,6 +34,8 @@ pub enum AnomalyKind {
     Diverged,
     /// A read of a counter lies outside of the range that adds allow.
     OutOfRange,
+    /// A reply has another payload than its request.
+    WrongEcho,
     /// A poll gave a message that had not been sent to that partition by then.
     NeverSent,
     /// Logs: one message is at more than one offset of its partition. Sets: one answer has an element twice. Queues: what
@@ -181,6 +183,7 @@ impl AnomalyKind {
             Self::Nonlinearizable => "nonlinearizable",
             Self::Diverged => "diverged",
             Self::OutOfRange => "out-of-range",
+            Self::WrongEcho => "wrong-echo",
             Self::NeverSent => "never-sent",
             Self::Duplicate => "duplicate",
             Self::InconsistentOffsets => "inconsistent-offsets",

@@ -16,7 +16,7 @@ pub enum Exit {
     Broken,
     /// An anomaly that a matrix expects did not appear, or too seldom.
     MissingAnomaly,
-    /// Some of a matrix was not run: its budget was used up, or the user interrupted.
+    /// Some of a matrix, or of several runs, was not run: the budget was used up, or the user interrupted.
     NotRun,
     /// The command line or an input file is at fault.
     Usage,
@@ -25,6 +25,23 @@ pub enum Exit {
 }
 
 impl Exit {
+    const ALL: [Self; 8] = [
+        Self::Valid,
+        Self::Anomaly,
+        Self::Unknown,
+        Self::Broken,
+        Self::MissingAnomaly,
+        Self::NotRun,
+        Self::Usage,
+        Self::Internal,
+    ];
+
+    /// Returns the end of a program of ours that exited with `code`.
+    #[must_use]
+    pub fn of(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| i32::from(exit.code()) == code)
+    }
+
     /// Returns the number that the shell sees.
     #[must_use]
     pub fn code(self) -> u8 {

@@ -33,22 +33,32 @@ enum Language {
     Javascript,
     /// Go 1.21 or later
     Go,
+    /// Rust 1.70 or later
+    Rust,
+    /// Java 11 or later
+    Java,
+    /// Bash; the kit is for any POSIX shell
+    Shell,
 }
 
+/// A file's name, and its text.
+type File = (&'static str, &'static str);
+
 impl Language {
-    /// Returns the words of a manifest that start a client, and its files by name: the client, then the kit.
-    fn client(self) -> (&'static str, [(&'static str, &'static str); 2]) {
+    /// Returns the words of a manifest that start a client, and its files: the client, the kit, and a script that compiles
+    /// them where that takes more than a command.
+    fn client(self) -> (&'static str, &'static [File]) {
         match self {
             Self::Python => (
                 STARTS_PYTHON,
-                [
+                &[
                     ("client.py", include_str!("../../../targets/manifests/toy/client.py")),
                     ("duress_client.py", include_str!("../../../targets/clients/python/duress_client.py")),
                 ],
             ),
             Self::Javascript => (
                 r#""node", "client.js""#,
-                [
+                &[
                     ("client.js", include_str!("../../../targets/manifests/toy/client.js")),
                     (
                         "duress_client.js",
@@ -58,9 +68,32 @@ impl Language {
             ),
             Self::Go => (
                 r#""go", "run", "client.go", "duress_client.go""#,
-                [
+                &[
                     ("client.go", include_str!("../../../targets/manifests/toy/client.go")),
                     ("duress_client.go", include_str!("../../../targets/clients/go/duress_client.go")),
+                ],
+            ),
+            Self::Rust => (
+                r#""sh", "start.sh""#,
+                &[
+                    ("client.rs", include_str!("../../../targets/manifests/toy/client.rs")),
+                    ("duress_client.rs", include_str!("../../../targets/clients/rust/duress_client.rs")),
+                    ("start.sh", include_str!("../../../targets/manifests/toy/start-rust.sh")),
+                ],
+            ),
+            Self::Java => (
+                r#""sh", "start.sh""#,
+                &[
+                    ("Toy.java", include_str!("../../../targets/manifests/toy/Toy.java")),
+                    ("DuressClient.java", include_str!("../../../targets/clients/java/DuressClient.java")),
+                    ("start.sh", include_str!("../../../targets/manifests/toy/start-java.sh")),
+                ],
+            ),
+            Self::Shell => (
+                r#""bash", "client.sh""#,
+                &[
+                    ("client.sh", include_str!("../../../targets/manifests/toy/client.sh")),
+                    ("duress_client.sh", include_str!("../../../targets/clients/shell/duress_client.sh")),
                 ],
             ),
         }
@@ -73,16 +106,16 @@ pub fn init(args: &InitArgs) -> Result<Exit, Failure> {
     let failed = |error: std::io::Error| {
         Failure::usage(anyhow::Error::new(error).context(format!("cannot write into {}", folder.display())))
     };
-    let (starts, [client, kit]) = client.client();
+    let (starts, own) = client.client();
     let manifest = MANIFEST.replace(STARTS_PYTHON, starts);
-    let files = [("duress.toml", manifest.as_str()), ("store.py", STORE), client, kit];
+    let files = [&[("duress.toml", manifest.as_str()), ("store.py", STORE)][..], own].concat();
     fs::create_dir_all(folder).map_err(failed)?;
     // Nothing of the user's is overwritten.
     if let Some((name, _)) = files.iter().find(|(name, _)| folder.join(name).exists()) {
         let there = anyhow::anyhow!("{} has a file {name} already", folder.display());
         return Err(Failure::usage(there).hint("name a new folder"));
     }
-    for (name, text) in files {
+    for (name, text) in &files {
         fs::write(folder.join(name), text).map_err(failed)?;
     }
     // A word with a slash is a path, and no name of a built-in system.
@@ -96,7 +129,7 @@ pub fn init(args: &InitArgs) -> Result<Exit, Failure> {
          duress run {target} -o reads=primary      # the same store keeps its promise\n\
          duress try {target}                       # start it without faults, and see each step: for your own system\n",
         folder.display(),
-        client.0
+        own[0].0
     ))?;
     Ok(Exit::Valid)
 }

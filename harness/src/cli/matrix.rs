@@ -194,7 +194,7 @@ pub fn end_with(parent: u32) -> Result<(), Failure> {
 /// nothing.
 fn run_options() -> RunOptions {
     let command = RunArgs::augment_args(Command::new("run"));
-    let taken = ["option", "runs", "dry-run", "schedule", "help"];
+    let taken = ["option", "runs", "dry-run", "schedule", "help", "node", "test-count"];
     let options = command.get_arguments().filter_map(|argument| {
         let name = argument.get_long().filter(|name| !taken.contains(name))?;
         let takes = match argument.get_action() {

@@ -25,6 +25,7 @@ mod shrink;
 mod store;
 mod subject;
 mod target;
+mod test_count;
 mod try_out;
 pub(crate) mod words;
 mod workload;

@@ -76,10 +76,7 @@ pub(super) fn isolated(
 
 /// Ends the outer process as the runner ended.
 pub(super) fn outer(status: ExitStatus) -> Result<Exit, Failure> {
-    let known = [Exit::Valid, Exit::Anomaly, Exit::Unknown, Exit::Broken, Exit::Usage, Exit::Internal];
-    if let Some(exit) =
-        status.code().and_then(|code| known.into_iter().find(|exit| i32::from(exit.code()) == code))
-    {
+    if let Some(exit) = status.code().and_then(Exit::of) {
         return Ok(exit);
     }
     let how = match status.signal() {

@@ -20,8 +20,9 @@ use super::perform::{OutputArgs, isolated, perform};
 use super::schedule::{equip, expanded};
 use super::shrink::replay_times;
 use super::target::{Subject, TargetArgs};
+use super::test_count::repeat;
 use super::try_out::{self, TryArgs};
-use super::words::{Concurrency, duration, promise};
+use super::words::{Concurrency, duration, named_nodes, nodes, promise};
 use super::workload::WorkloadArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{print, tell};
@@ -75,7 +76,7 @@ pub struct RunArgs {
     draw_options: bool,
     /// The operations of the clients (`duress workloads` lists them) [default: the bug's, or the target's
     /// first]
-    #[arg(long)]
+    #[arg(long, short)]
     workload: Option<String>,
     /// The faults, as family or family:variant, and stories, separated by commas (`duress faults` lists them); none, or all
     /// [default: partition,kill,pause,restart,story]
@@ -97,14 +98,17 @@ pub struct RunArgs {
     /// The earliest start of a fault
     #[arg(long, value_name = "DURATION", default_value = "1500ms", value_parser = duration)]
     warm_up: Duration,
-    /// The number of nodes [default: 5, or the manifest's]
-    #[arg(long)]
+    /// The number of nodes, or their names: n1,n2,n3 [default: 5, or the manifest's]
+    #[arg(long, value_parser = nodes)]
     nodes: Option<usize>,
+    /// The name of a node, once for each: n1, n2, …
+    #[arg(long, short = 'n', value_name = "NAME", conflicts_with = "nodes")]
+    node: Vec<String>,
     /// The number of concurrent processes: a number, or 3n for three per node
     #[arg(long, value_name = "NUMBER", default_value = "3n", value_parser = Concurrency::parse)]
     concurrency: Concurrency,
     /// Operations per second over all processes [default: as fast as the answers allow, and 100 on a system with one object]
-    #[arg(long, value_name = "HZ")]
+    #[arg(long, short, value_name = "HZ")]
     rate: Option<f64>,
     /// How long clients run [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -122,6 +126,9 @@ pub struct RunArgs {
     /// The seed of every random decision [default: random, and printed]
     #[arg(long)]
     seed: Option<u64>,
+    /// Run so often, each time with the next seed and into a folder of its own, and end with the worst exit code
+    #[arg(long, value_name = "NUMBER", conflicts_with = "dry_run", value_parser = clap::value_parser!(u32).range(1..))]
+    test_count: Option<u32>,
     #[command(flatten)]
     workload_options: WorkloadArgs,
     /// The place of the nodes' data
@@ -177,6 +184,9 @@ enum PortChoice {
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     // Everything that can be wrong with the command line is found before anything is started.
     let mut planned = plan(args)?;
+    if let Some(times) = args.test_count {
+        return repeat(times, planned.plan.seed);
+    }
     if args.dry_run {
         if let Some(port) = fixed(args.port) {
             planned.plan.arena.port = port;
@@ -306,7 +316,9 @@ fn plan(args: &RunArgs) -> Result<Planned, Failure> {
         Some(scenario) => args.workload_options.or(&scenario.workload_options)?.resolve(workload, lacks)?,
         None => args.workload_options.resolve(workload, lacks)?,
     };
-    let node_count = args.nodes.or(scenario.map(|scenario| scenario.nodes));
+    let named =
+        if args.node.is_empty() { None } else { Some(named_nodes(&args.node).map_err(Failure::usage)?) };
+    let node_count = args.nodes.or(named).or(scenario.map(|scenario| scenario.nodes));
     let node_count = node_count.unwrap_or(system.description().nodes);
     if !(1..=NODES_MAX).contains(&node_count) {
         return Err(Failure::usage(anyhow::anyhow!("--nodes is {node_count}: a cluster has 1 to 99 nodes")));

@@ -123,7 +123,7 @@ fn each(value: &Value) -> std::slice::Iter<'_, Value> {
 pub struct TryArgs(pub(super) RunArgs);
 
 /// The options of `duress run` that `duress try` does not have.
-const OF_RUNS: [&str; 15] = [
+const OF_RUNS: [&str; 16] = [
     "no_scenario",
     "draw_options",
     "faults",
@@ -138,6 +138,7 @@ const OF_RUNS: [&str; 15] = [
     "promise",
     "floor",
     "dry_run",
+    "test_count",
     "capture",
 ];
 

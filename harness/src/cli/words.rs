@@ -38,6 +38,30 @@ impl Concurrency {
     }
 }
 
+/// Parses the number of nodes: `3`, or the names of that many, `n1,n2,n3`.
+pub fn nodes(text: &str) -> Result<usize, WordError> {
+    if let Ok(count) = text.parse::<i64>() {
+        return usize::try_from(count).map_err(|_| WordError::Nodes(text.to_owned()));
+    }
+    named_nodes(&text.split(',').collect::<Vec<_>>())
+}
+
+/// Returns the number of nodes of these names, which are those that nodes have here, in any order.
+pub fn named_nodes(names: &[impl AsRef<str>]) -> Result<usize, WordError> {
+    let known: Vec<String> = (1..=names.len()).map(|number| format!("n{number}")).collect();
+    let foreign = |name: &&str| !known.iter().any(|known| known == name);
+    let mut given: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    given.sort_unstable();
+    let twice = given.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+    match given.iter().copied().find(foreign).or(twice) {
+        // A number is how many there are to be.
+        Some(name) => {
+            Err(WordError::Node { count: name.parse().unwrap_or(names.len()), name: name.to_owned() })
+        }
+        None => Ok(names.len()),
+    }
+}
+
 /// Parses `key=value`.
 pub fn option(text: &str) -> Result<(String, String), WordError> {
     match text.split_once('=') {
@@ -76,6 +100,19 @@ pub enum WordError {
     /// No concurrency.
     #[error("invalid concurrency \"{0}\": use a number from 1 to 10000, or 3n for three processes a node")]
     Concurrency(String),
+    /// No number of nodes.
+    #[error("invalid number of nodes \"{0}\": use one from 1 to 99")]
+    Nodes(String),
+    /// No node.
+    #[error(
+        "duress starts the nodes itself, and calls them n1, n2, …: it cannot use \"{name}\"; use --nodes {count}"
+    )]
+    Node {
+        /// The name.
+        name: String,
+        /// How many nodes there are to be.
+        count: usize,
+    },
     /// Not a promise.
     #[error(
         "\"{0}\" is not a promise: write one of {registers} (for example bounded-staleness=3 or bounded-staleness=500ms; the last \
@@ -96,6 +133,17 @@ pub enum WordError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_are_a_number_or_their_names() {
+        assert_eq!((nodes("3"), nodes("n2,n1,n3"), nodes("n1")), (Ok(3), Ok(3), Ok(1)));
+        for (bad, named) in [("db1,db2", "db1"), ("n1,n1", "n1"), ("n0", "n0"), ("n2", "n2"), ("", "")] {
+            let count = bad.split(',').count();
+            assert_eq!(nodes(bad), Err(WordError::Node { name: named.to_owned(), count }), "{bad}");
+        }
+        assert_eq!(nodes("-1"), Err(WordError::Nodes("-1".to_owned())));
+        assert_eq!(named_nodes(&["3"]), Err(WordError::Node { name: "3".to_owned(), count: 3 }));
+    }
 
     #[test]
     fn concurrency_may_be_per_node() {

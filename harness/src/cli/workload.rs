@@ -130,7 +130,9 @@ impl Args for WorkloadArgs {
     fn augment_args(command: Command) -> Command {
         let command = command.next_help_heading("Options of workloads");
         let command = flags().into_iter().fold(command, |command, flag| {
-            let arg = Arg::new(flag.name).long(flag.name).help(flag.help);
+            // As many of Jepsen's tests call it.
+            let alias = (flag.name == "operations-per-key").then_some("ops-per-key");
+            let arg = Arg::new(flag.name).long(flag.name).aliases(alias).help(flag.help);
             command.arg(match flag.takes {
                 Takes::Duration => arg.value_name("DURATION").value_parser(|text: &str| {
                     duration(text).map(|value| u64::try_from(value.as_millis()).unwrap_or(u64::MAX))

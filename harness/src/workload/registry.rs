@@ -6,6 +6,7 @@ use duress_history::txn::{Elements, Held};
 use duress_settings::{hint, nearest};
 use duress_targets::System;
 
+use super::echo::EchoOptions;
 use super::erased::{Erased, Model, Workload};
 use super::models::FOREIGN;
 use super::unique_ids::UniqueIdsOptions;
@@ -37,6 +38,7 @@ impl Workloads {
             .with::<Transactions<Elements>>()
             .with::<Transactions<Held>>()
             .with::<UniqueIdsOptions>()
+            .with::<EchoOptions>()
     }
 
     /// These, and the workload that `K` describes.

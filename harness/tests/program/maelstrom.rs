@@ -41,7 +41,7 @@ fn run(stage: &Stage, arguments: &[&str], options: &str) -> Finished {
 
 fn nodes_that_are_right_pass() -> Result<(), Missing> {
     let stage = nodes()?;
-    for workload in ["broadcast", "lin-kv", "txn-list-append", "unique-ids"] {
+    for workload in ["broadcast", "lin-kv", "txn-list-append", "echo", "kafka", "unique-ids"] {
         let run = run(&stage, &[workload], "--nodes 3 --time-limit 4s --faults partition --interval 800ms")
             .exits(0);
         assert!(run.stdout.starts_with(&format!("VALID: node ({workload})")), "{run}");
@@ -60,6 +60,8 @@ fn nodes_that_are_wrong_are_found() -> Result<(), Missing> {
         (["lin-kv", "seq-kv"], "none", ": stale-read "),
         (["txn-rw-register", "unconditional"], "none", ": lost-update "),
         (["unique-ids", "same"], "none", ": duplicate"),
+        (["echo", "constant"], "none", ": wrong-echo"),
+        (["kafka", "lost"], "none", ": lost-write "),
     ] {
         let options = format!("--nodes 3 --time-limit 5s --interval 800ms --faults {faults}");
         let run = run(&stage, &arguments, &options).exits(1);
@@ -89,6 +91,8 @@ fn the_workload_is_one_of_maelstroms() -> Result<(), Missing> {
     assert!(missing.contains("--workload") && missing.contains("broadcast, g-set"), "{missing}");
     let keys = run("--workload broadcast --keys 5");
     assert!(keys.contains("--keys: the system has one set"), "{keys}");
+    let groups = run("--workload kafka --weight subscriptions=1");
+    assert!(groups.contains("--weight subscriptions: the system's clients have no such"), "{groups}");
     let unknown = run("--workload lin-kw");
     assert!(unknown.contains("did you mean \"lin-kv\"?"), "{unknown}");
     Ok(())

@@ -39,6 +39,9 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
     ("postgresql_is_serializable_as_it_promises", postgresql_is_serializable_as_it_promises),
     ("write_skew_is_found_where_postgresql_allows_it", write_skew_is_found_where_postgresql_allows_it),
+    ("a_client_in_rust_serves_every_operation", a_client_in_rust_serves_every_operation),
+    ("a_client_in_java_serves_every_operation", a_client_in_java_serves_every_operation),
+    ("a_client_in_shell_serves_every_operation", a_client_in_shell_serves_every_operation),
 ];
 
 /// Python, as the manifest of `duress init` starts it.
@@ -331,14 +334,38 @@ fn a_client_in_go_serves_every_operation() -> Result<(), Missing> {
     }
 }
 
+fn a_client_in_rust_serves_every_operation() -> Result<(), Missing> {
+    match Command::new("rustc").arg("--version").output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("rust"),
+        _ => Err(Missing::new(Need::Rustc, "no rustc in PATH")),
+    }
+}
+
+fn a_client_in_java_serves_every_operation() -> Result<(), Missing> {
+    // Older than 11 it does not know the release.
+    match Command::new("javac").args(["--release", "11", "--version"]).output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("java"),
+        _ => Err(Missing::new(Need::Java, "no javac of version 11 or later in PATH")),
+    }
+}
+
+fn a_client_in_shell_serves_every_operation() -> Result<(), Missing> {
+    match Command::new("bash").arg("--version").output() {
+        Ok(ended) if ended.status.success() => serves_every_operation("shell"),
+        _ => Err(Missing::new(Need::Bash, "no bash in PATH")),
+    }
+}
+
 /// Runs the toy with a client in `language`.
 fn serves_every_operation(language: &str) -> Result<(), Missing> {
     python()?;
     let stage = Stage::set();
     stage.run(&format!("init toy --client {language}"), PATIENCE).exits(0);
     for workload in ["register", "counter"] {
+        // Few and patient clients: a busy machine takes long to start so many interpreters and virtual machines.
+        let clients = "--concurrency n --timeout 3s";
         let line = format!(
-            "run ./toy -o reads=primary --workload {workload} --faults kill --time-limit 6 --floor 0"
+            "run ./toy -o reads=primary --workload {workload} --faults kill --time-limit 6 --floor 0 {clients}"
         );
         stage.run(&line, PATIENCE).exits(0);
         let functions = if workload == "register" { &["read", "write", "cas"][..] } else { &["read", "add"] };

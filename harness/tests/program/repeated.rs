@@ -6,7 +6,10 @@ use crate::Test;
 use crate::record::{Record, generated};
 use crate::stage::{PATIENCE, Stage};
 
-pub const TESTS: &[Test] = &[("the_seed_decides_the_run", the_seed_decides_the_run)];
+pub const TESTS: &[Test] = &[
+    ("the_seed_decides_the_run", the_seed_decides_the_run),
+    ("several_runs_have_consecutive_seeds", several_runs_have_consecutive_seeds),
+];
 
 // So short a run may have no more than two faults, of which none need leave the clients a leader.
 const LINE: &str =
@@ -31,6 +34,20 @@ fn the_seed_decides_the_run() {
     let other = ran(&stage, &LINE.replace("--seed 42", "--seed 43"));
     assert!(first.text("plan.json") != other.text("plan.json"), "another seed is another plan");
     assert!(generated(&first.history())[..100] != generated(&other.history())[..100], "and other operations");
+}
+
+fn several_runs_have_consecutive_seeds() {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --time-limit 1 --faults none --floor 0 --test-count 2 --seed=7";
+    let runs = stage.run(line, PATIENCE).exits(0);
+    stage.assert_vanished();
+    assert!(runs.stdout.ends_with("2 of 2 runs: 2 valid, 0 invalid, 0 unknown\n"), "{runs}");
+    let folders = fs::read_dir(stage.path().join("runs/store-raft")).unwrap();
+    let of_runs = folders.map(|entry| entry.unwrap().path()).filter(|path| !path.is_symlink());
+    let mut seeds: Vec<_> =
+        of_runs.map(|path| Record::new(path).json("plan.json")["seed"].as_u64()).collect();
+    seeds.sort_unstable();
+    assert_eq!(seeds, [Some(7), Some(8)]);
 }
 
 #[track_caller]

@@ -13,6 +13,10 @@ pub const TESTS: &[Test] = &[
     ("one_interrupt_ends_it_early", || ends_early(Signal::SIGINT)),
     ("a_request_to_terminate_ends_it_early", || ends_early(Signal::SIGTERM)),
     ("two_interrupts_end_it_at_once", two_interrupts_end_it_at_once),
+    (
+        "an_interrupt_is_passed_on_to_the_last_of_several_runs",
+        an_interrupt_is_passed_on_to_the_last_of_several_runs,
+    ),
 ];
 
 /// Long, so that none of these ends in time by itself.
@@ -71,4 +75,21 @@ fn two_interrupts_end_it_at_once() {
     assert!([2, 3].contains(&run.code()), "without final reads it is not valid: {run}");
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     stage.run(&format!("check {}", record.path().display()), PATIENCE).exits(0);
+}
+
+fn an_interrupt_is_passed_on_to_the_last_of_several_runs() {
+    let stage = Stage::set();
+    let line = "run store --nodes 3 --time-limit 60 --seed 5 --faults none --floor 0 --test-count 3";
+    let started = stage.start(stage.duress(line));
+    let link = stage.path().join("runs/latest");
+    wait_until("the run has a folder", PATIENCE, || link.exists());
+    let record = stage.latest();
+    wait_until("operations were answered", PATIENCE, || {
+        record.history().iter().filter(|event| event["type"] == "ok").count() > 100
+    });
+    started.signal(Signal::SIGINT);
+    let runs = started.wait(Duration::from_secs(40)).exits(5);
+    stage.assert_vanished();
+    assert!(runs.stdout.contains("the run was ended early"), "{runs}");
+    assert!(runs.stdout.ends_with("1 of 3 runs: 1 valid, 0 invalid, 0 unknown\n"), "{runs}");
 }

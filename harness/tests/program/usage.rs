@@ -135,6 +135,15 @@ fn flags_have_the_names_that_jepsen_gives_them() {
         plan("--nemesis kill,pause --nemesis-interval 2 --time-limit 60 --nodes 3 --concurrency 2n"),
         plan("--faults kill,pause --interval 2s --time-limit 1m --nodes 3 --concurrency 6")
     );
+    let by_number = plan("--workload set --rate 50 --nodes 3 --operations-per-key 99");
+    assert_eq!(plan("-w set -r 50 -n n1 -n n2 --node n3 --ops-per-key 99"), by_number);
+    assert_eq!(plan("--workload set --rate 50 --nodes n1,n2,n3 --operations-per-key 99"), by_number);
+    refused("run store -n db1 -n db2", &["n1, n2, …", "\"db1\"", "--nodes 2"]);
+    refused("run store --nodes db1,db2,db3", &["\"db1\"", "--nodes 3"]);
+    refused("run store --nodes 3 -n n1", &["--nodes", "--node"]);
+    refused("run store --test-count 0", &["--test-count"]);
+    refused("run store --test-count 2 --dry-run", &["--test-count", "--dry-run"]);
+    refused("run store --test-count 2 --faults flood", &["\"flood\""]);
 }
 
 fn shells_and_man_know_every_command() {

@@ -29,6 +29,7 @@ use std::fmt;
 
 use duress_history::Scalar;
 use duress_history::counter::{Counter, CounterOp};
+use duress_history::echo::Echo;
 use duress_history::log::Log;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
@@ -129,6 +130,12 @@ impl Action for Table {
 impl Action for UniqueIds {
     fn effect(&self) -> Effect {
         Effect::Some
+    }
+}
+
+impl Action for Echo {
+    fn effect(&self) -> Effect {
+        Effect::None
     }
 }
 

@@ -203,6 +203,47 @@ async fn what_a_client_program_does_decides_the_outcome_of_a_write() {
     }
 }
 
+/// A client of registers that are files, with the kit for shells; the register `lost` never answers.
+const IN_SHELL: &str = r#"
+. ./duress_client.sh
+found() { cat "$node-$key" 2>/dev/null || echo null; }
+do_open() { [ "$vocabulary $node $address" = "register n1 127.0.0.1:1" ] || fail "opened as $vocabulary $node $address"; }
+do_read() { echo "what functions print is not an answer"; answer=$(found); }
+do_write() { if [ "$key" = lost ]; then info 'no "answer"'; else echo "$value" >"$node-$key"; fi; }
+do_cas() { [ "$(found)" = "$old" ] && echo "$new" >"$node-$key" || mismatch; }
+run
+"#;
+
+#[tokio::test]
+async fn a_client_with_the_kit_for_shells_serves_registers() {
+    use CauseKind::{Precondition, Unknown};
+    let folder = TempDir::new().unwrap();
+    let kit = include_str!("../../clients/shell/duress_client.sh");
+    fs::write(folder.path().join("duress_client.sh"), kit).unwrap();
+    let deployment = deployed(folder.path(), IN_SHELL);
+    let mut client = client::<Register>(&*deployment, folder.path(), PATIENCE);
+    let of = |key: &str, op: RegisterOp| Register { key: key.into(), op };
+    let cas = |old: Option<i64>, new: i64| RegisterOp::Cas { old: old.map(Into::into), new: new.into() };
+    for (asked, answered) in [
+        (of("x", RegisterOp::Read(None)), Ok(RegisterOp::Read(None))),
+        (of("x", cas(Some(1), 2)), Err(Precondition)),
+        (of("x", cas(None, -2)), Ok(cas(None, -2))),
+        (of("x", RegisterOp::Read(None)), Ok(RegisterOp::Read(Some((-2).into())))),
+        (of("x", RegisterOp::Write(3.into())), Ok(RegisterOp::Write(3.into()))),
+        (of("lost", RegisterOp::Write(3.into())), Err(Unknown)),
+        (of("x", cas(Some(3), 4)), Ok(cas(Some(3), 4))),
+        (of("x", RegisterOp::Read(None)), Ok(RegisterOp::Read(Some(4.into())))),
+    ] {
+        match (client.invoke(&asked).await, answered) {
+            (Outcome::Ok(done), Ok(op)) => assert_eq!(done, Register { op, ..asked }),
+            (Outcome::Fail(cause) | Outcome::Info(cause), Err(kind)) => {
+                assert_eq!(cause.kind, kind, "{cause}")
+            }
+            (outcome, _) => panic!("{asked:?}: {outcome:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_too_many_is_held_against_the_next_operation() {
     let folder = TempDir::new().unwrap();

@@ -13,8 +13,6 @@ use crate::workload::generator::{Context, Generator, Next, WORKLOAD_STREAM};
 
 /// The streams of chance of consumers follow this one, a stream for each process slot.
 const TENURE_STREAM: u64 = 1000;
-/// How often a tenure is one by subscription; else it is one by assignment.
-const SUBSCRIBED: f64 = 0.5;
 /// How often an assignment begins again at the beginning; else it continues.
 const BEGINNING: f64 = 0.2;
 /// How often a message goes where the one before it in the same operation went, so that clients make batches.
@@ -157,7 +155,7 @@ impl LogMix {
         while self.tenures.len() <= slot {
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(TENURE_STREAM + self.tenures.len() as u64);
-            let way = way(&mut rng, &self.partitions);
+            let way = way(&mut rng, &self.partitions, self.options.subscriptions);
             // The first one may end at any time, so that not all end together.
             let until = Duration::from_millis(rng.random_range(0..=2 * self.options.tenure_ms));
             self.tenures.push(Tenure { rng, way, until, told: None });
@@ -165,7 +163,7 @@ impl LogMix {
         let tenure = &mut self.tenures[slot];
         while tenure.until <= now {
             tenure.until += length(&mut tenure.rng, self.options.tenure_ms);
-            tenure.way = way(&mut tenure.rng, &self.partitions);
+            tenure.way = way(&mut tenure.rng, &self.partitions, self.options.subscriptions);
             tenure.told = None;
         }
         tenure
@@ -188,7 +186,7 @@ impl LogMix {
             return tenure.way.operation();
         }
         let assigned = matches!(tenure.way, Way::Assigned(..));
-        let LogOptions { sends, polls, seeks, commits, committed, .. } = self.options;
+        let LogOptions { sends, polls, seeks, commits, committed, subscriptions, .. } = self.options;
         let choice = self.rng.random_range(0..sends + polls + seeks + commits + committed);
         if choice < sends {
             self.sends.draw()
@@ -196,7 +194,7 @@ impl LogMix {
             Log::Poll(vec![LogMicro::Poll(None)])
         } else if choice < sends + polls + seeks && assigned {
             self.seek(slot)
-        } else if choice < sends + polls + seeks + commits && !assigned {
+        } else if choice < sends + polls + seeks + commits && (!assigned || subscriptions == 0) {
             Log::Commit(None)
         } else if choice < sends + polls + seeks + commits {
             Log::Poll(vec![LogMicro::Poll(None)])
@@ -222,8 +220,9 @@ fn length(rng: &mut ChaCha8Rng, mean_ms: u64) -> Duration {
     Duration::from_millis(rng.random_range(mean_ms / 2..=mean_ms + mean_ms / 2).max(1))
 }
 
-fn way(rng: &mut ChaCha8Rng, partitions: &Partitions) -> Way {
-    if rng.random_bool(SUBSCRIBED) {
+/// Draws a way to consume, by subscription with this weight beside 1 of an assignment.
+fn way(rng: &mut ChaCha8Rng, partitions: &Partitions, subscriptions: u32) -> Way {
+    if rng.random_bool(f64::from(subscriptions) / (f64::from(subscriptions) + 1.0)) {
         Way::Subscribed(some(rng, &partitions.topic_names()))
     } else {
         let from = if rng.random_bool(BEGINNING) { Start::Beginning } else { Start::Position };
@@ -265,7 +264,11 @@ mod tests {
     /// Returns the operations that `seed` gives to processes that are asked in turn, one every millisecond,
     /// and die when asked to.
     fn drawn(seed: u64, count: u64) -> Vec<(usize, Log)> {
-        let mut mix = LogMix::new(LogOptions { tenure_ms: 500, ..LogOptions::default() }, seed);
+        drawn_of(LogOptions::default(), seed, count)
+    }
+
+    fn drawn_of(options: LogOptions, seed: u64, count: u64) -> Vec<(usize, Log)> {
+        let mut mix = LogMix::new(LogOptions { tenure_ms: 500, ..options }, seed);
         let mut processes: Vec<u64> = (0..SLOTS as u64).collect();
         let mut next_process = SLOTS as u64;
         (0..count)
@@ -324,5 +327,13 @@ mod tests {
         }
         assert!((0..SLOTS).all(|slot| ways[&slot].len() == 2), "{ways:?}");
         assert!(crashes > 10, "{crashes}");
+    }
+
+    #[test]
+    fn without_subscriptions_consumers_by_assignment_commit() {
+        let drawn = drawn_of(LogOptions { subscriptions: 0, ..LogOptions::default() }, 5, 20_000);
+        let commits = drawn.iter().filter(|(_, operation)| matches!(operation, Log::Commit(_))).count();
+        assert!(commits > 100, "{commits}");
+        assert!(drawn.iter().all(|(_, operation)| !matches!(operation, Log::Subscribe(_))));
     }
 }

@@ -18,6 +18,7 @@ pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
     WorkloadOption::weight("seeks"),
     WorkloadOption::weight("commits"),
     WorkloadOption::weight("committed"),
+    WorkloadOption::weight("subscriptions"),
 ];
 
 /// How a log is exercised.
@@ -42,6 +43,14 @@ pub struct LogOptions {
     pub commits: u32,
     /// Weight of questions for the group's committed offsets.
     pub committed: u32,
+    /// Weight of consuming by subscription, beside 1 of doing so by assignment. Without subscriptions, assigned consumers commit.
+    #[serde(default = "subscriptions")]
+    pub subscriptions: u32,
+}
+
+/// As often as assignments.
+fn subscriptions() -> u32 {
+    1
 }
 
 impl Default for LogOptions {
@@ -56,6 +65,7 @@ impl Default for LogOptions {
             seeks: 1,
             commits: 4,
             committed: 2,
+            subscriptions: subscriptions(),
         }
     }
 }

@@ -7,7 +7,7 @@ import time
 
 workload, defect = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
 lock = threading.RLock()
-state = {"id": None, "nodes": [], "next": 0, "elements": set(), "counts": {}, "generated": 0}
+state = {"id": None, "nodes": [], "next": 0, "elements": set(), "counts": {}, "generated": 0, "logs": {}, "committed": {}}
 waiting = {}
 
 
@@ -121,6 +121,65 @@ def of_ids(request, _):
     reply(request, {"type": "generate_ok", "id": prefix + str(state["generated"])})
 
 
+def of_echo(request, body):
+    state["generated"] += 1
+    wrong = defect == "constant" and state["generated"] % 10 == 0
+    reply(request, {"type": "echo_ok", "echo": "Please echo 1" if wrong else body["echo"]})
+
+
+def owner(key):
+    return state["id"] if defect == "alone" else state["nodes"][sum(key.encode()) % len(state["nodes"])]
+
+
+def of_keys(body):
+    """An operation on keys that this node owns."""
+    if body["type"] == "send":
+        log = state["logs"].setdefault(body["key"], [])
+        # A loss keeps its offset, so that no other message is there.
+        log.append(None if defect == "lost" and len(log) % 20 == 19 else body["msg"])
+        return {"type": "send_ok", "offset": len(log) - 1}
+    if body["type"] == "poll":
+        logs = {key: list(enumerate(state["logs"].get(key, [])))[at : at + 50] for key, at in body["offsets"].items()}
+        return {"type": "poll_ok", "msgs": {key: [m for m in log if m[1] is not None] for key, log in logs.items()}}
+    if body["type"] == "commit_offsets":
+        state["committed"].update(body["offsets"])
+        return {"type": "commit_offsets_ok"}
+    known = {key: state["committed"][key] for key in body["keys"] if key in state["committed"]}
+    return {"type": "list_committed_offsets_ok", "offsets": known}
+
+
+def of_logs(request, body):
+    """Each key has an owner; an operation on several is one of each owner."""
+    if body["type"] == "send":
+        keys, part = [body["key"]], lambda own: {"key": body["key"], "msg": body["msg"]}
+    elif body["type"] == "list_committed_offsets":
+        keys, part = body["keys"], lambda own: {"keys": own}
+    else:
+        keys, part = body["offsets"], lambda own: {"offsets": {key: body["offsets"][key] for key in own}}
+    parts = {}
+    for key in keys:
+        parts.setdefault(owner(key), []).append(key)
+    whole, missing = {}, len(parts)
+
+    def answered(answer):
+        nonlocal missing
+        missing -= 1
+        for name, value in answer.items():
+            if isinstance(value, dict):
+                whole.setdefault(name, {}).update(value)
+            elif name not in ("in_reply_to", "msg_id"):
+                whole[name] = value
+        if missing == 0:
+            reply(request, whole)
+
+    for node, own in parts.items():
+        asked = {"type": body["type"], **part(own)}
+        if node == state["id"]:
+            answered(of_keys(asked))
+        else:
+            rpc(node, {**asked, "inner": True}, answered)
+
+
 def carry(request):
     body = request["body"]
     if "in_reply_to" in body:
@@ -144,6 +203,12 @@ def carry(request):
         of_registers(request, body)
     elif workload == "unique-ids":
         of_ids(request, body)
+    elif workload == "kafka" and "inner" in body:
+        reply(request, of_keys(body))
+    elif workload == "kafka":
+        of_logs(request, body)
+    elif workload == "echo":
+        of_echo(request, body)
     else:
         of_transactions(request, body)
 

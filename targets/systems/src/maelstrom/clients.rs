@@ -7,12 +7,15 @@
 //! | `counter` | `add` of a `delta` and `read` of a `value` |
 //! | `list-append`, `rw-register` | `txn` |
 //! | `unique-ids` | `generate` |
+//! | `echo` | `echo` |
+//! | `log` | those of `kafka`: see [`log_client`](super::log_client) |
 //!
 //! Keys are numbers there: the number at the end of a key's name, with an offset for keys of another series. The cluster has
 //! one set or counter, whatever its key.
 
 use async_trait::async_trait;
 use duress_history::counter::{Counter, CounterOp};
+use duress_history::echo::Echo;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::set::{Set, SetOp};
 use duress_history::txn::{Act, Answer, Micro, Txn};
@@ -41,7 +44,7 @@ fn key(name: &Scalar) -> Value {
 }
 
 /// Reads an argument of a reply. One that is missing is not null: an answer without a value says nothing about it.
-fn read<T: DeserializeOwned>(reply: &Body, field: &str) -> Result<T, RequestError> {
+pub(super) fn read<T: DeserializeOwned>(reply: &Body, field: &str) -> Result<T, RequestError> {
     let unreadable = |text: String| RequestError::open(CauseKind::Unreadable, text);
     let value = reply.fields.get(field);
     let value = value.ok_or_else(|| unreadable(format!("a reply {} without `{field}`", reply.kind)))?;
@@ -49,7 +52,7 @@ fn read<T: DeserializeOwned>(reply: &Body, field: &str) -> Result<T, RequestErro
 }
 
 /// Returns `reply`, unless it is an error.
-fn ok(reply: Body) -> Result<Body, RequestError> {
+pub(super) fn ok(reply: Body) -> Result<Body, RequestError> {
     if reply.code().is_some() { Err(failure(&reply)) } else { Ok(reply) }
 }
 
@@ -180,6 +183,18 @@ impl IdClient {
     }
 }
 
+/// A client that asks for its own payload.
+pub(super) struct EchoClient(pub(super) Session);
+
+impl EchoClient {
+    async fn request(&mut self, Echo(payload): &Echo) -> Result<Outcome<Echo>, RequestError> {
+        let reply = ok(self.0.ask("echo", [("echo", json!(payload))]).await?)?;
+        let payload: Box<RawValue> = read(&reply, "echo")?;
+        let unreadable = |error: PayloadError| RequestError::open(CauseKind::Unreadable, error.to_string());
+        Ok(Outcome::Ok(Echo::parse(OpType::Ok, "echo", Some(&payload)).map_err(unreadable)?))
+    }
+}
+
 #[async_trait]
 impl Client<Register> for RegisterClient {
     async fn invoke(&mut self, action: &Register) -> Outcome<Register> {
@@ -212,6 +227,13 @@ impl<R: Answer> Client<Txn<R>> for TxnClient {
 impl Client<UniqueIds> for IdClient {
     async fn invoke(&mut self, action: &UniqueIds) -> Outcome<UniqueIds> {
         self.request().await.unwrap_or_else(|failure| Outcome::failed(action, failure))
+    }
+}
+
+#[async_trait]
+impl Client<Echo> for EchoClient {
+    async fn invoke(&mut self, action: &Echo) -> Outcome<Echo> {
+        self.request(action).await.unwrap_or_else(|failure| Outcome::failed(action, failure))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod clients;
 mod datagrams;
+mod log_client;
 mod message;
 mod relay;
 mod services;
@@ -20,23 +21,27 @@ use std::time::Duration;
 use async_trait::async_trait;
 use duress_arena::{ProcessSpec, Signal};
 use duress_history::counter::Counter;
+use duress_history::echo::Echo;
+use duress_history::log::Log;
 use duress_history::register::Register;
 use duress_history::set::Set;
 use duress_history::txn::{Elements, Held, Txn};
 use duress_history::unique_ids::UniqueIds;
-use duress_history::{NodeId, Payload, Promise};
+use duress_history::{Delivery, NodeId, Payload, Promise};
 use duress_settings::{Mode, Offer, Settings, SettingsError, hint, nearest};
 use serde::Deserialize;
 use tokio::time::Instant;
 use toml::de::DeTable;
 
-use self::clients::{CounterClient, IdClient, RegisterClient, SetClient, SetWords, TxnClient};
+use self::clients::{CounterClient, EchoClient, IdClient, RegisterClient, SetClient, SetWords, TxnClient};
+use self::log_client::{Keys, LogClient};
 use self::services::Services;
 use self::session::Session;
 use crate::client::{Client, Clients, Seat};
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady};
 use crate::manifest::{ManifestError, Words, find_program};
 use crate::place::{Place, open};
+use crate::setup::Setup;
 use crate::system::{Description, KEYS, ManifestText, MissingSystem, System, USUAL_NODES};
 use crate::topology::{NodeFiles, Topology};
 
@@ -56,18 +61,22 @@ enum Workload {
     PnCounter,
     LinKv,
     UniqueIds,
+    Echo,
+    Kafka,
     TxnListAppend,
     TxnRwRegister,
 }
 
 impl Workload {
-    const ALL: [(&'static str, Self); 8] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("broadcast", Self::Broadcast),
         ("g-set", Self::GSet),
         ("g-counter", Self::GCounter),
         ("pn-counter", Self::PnCounter),
         ("lin-kv", Self::LinKv),
         ("unique-ids", Self::UniqueIds),
+        ("echo", Self::Echo),
+        ("kafka", Self::Kafka),
         ("txn-list-append", Self::TxnListAppend),
         ("txn-rw-register", Self::TxnRwRegister),
     ];
@@ -93,6 +102,8 @@ impl Workload {
             Self::GCounter | Self::PnCounter => Counter::NAME,
             Self::LinKv => Register::NAME,
             Self::UniqueIds => UniqueIds::NAME,
+            Self::Echo => Echo::NAME,
+            Self::Kafka => Log::NAME,
             Self::TxnListAppend => Txn::<Elements>::NAME,
             Self::TxnRwRegister => Txn::<Held>::NAME,
         }
@@ -103,15 +114,27 @@ impl Workload {
         matches!(self, Self::Broadcast | Self::GSet | Self::GCounter | Self::PnCounter)
     }
 
+    /// Returns the operations that its clients do not have.
+    fn lacks(self) -> Option<&'static str> {
+        match self {
+            Self::Kafka => Some("subscriptions"),
+            one_object if one_object.is_one_object() => Some(KEYS),
+            _ => None,
+        }
+    }
+
     fn promise(self) -> Promise {
         match self {
             Self::Broadcast | Self::GSet | Self::GCounter | Self::PnCounter => Promise::EVENTUAL,
-            Self::LinKv | Self::UniqueIds => Promise::LINEARIZABLE,
+            Self::LinKv | Self::UniqueIds | Self::Echo => Promise::LINEARIZABLE,
+            Self::Kafka => {
+                Promise::Messages { stored: Delivery::EXACTLY_ONCE, consumed: Delivery::EXACTLY_ONCE }
+            }
             Self::TxnListAppend | Self::TxnRwRegister => Promise::STRICT_SERIALIZABLE,
         }
     }
 
-    fn clients(self, topology: &Topology) -> Clients {
+    fn clients(self, topology: &Topology, keys: &Keys) -> Clients {
         let (topology, count) = (topology.clone(), AtomicU64::new(0));
         let session = move |seat: Seat| {
             let to = topology.address(&seat.node, PORT)?;
@@ -134,6 +157,11 @@ impl Workload {
             }
             Self::LinKv => none.with::<Register>(move |seat| Ok(Box::new(RegisterClient(session(seat)?)))),
             Self::UniqueIds => none.with::<UniqueIds>(move |seat| Ok(Box::new(IdClient(session(seat)?)))),
+            Self::Echo => none.with::<Echo>(move |seat| Ok(Box::new(EchoClient(session(seat)?)))),
+            Self::Kafka => {
+                let keys = keys.clone();
+                none.with::<Log>(move |seat| Ok(Box::new(LogClient::new(session(seat)?, keys.clone()))))
+            }
             Self::TxnListAppend => {
                 none.with::<Txn<Elements>>(move |seat| Ok(Box::new(TxnClient(session(seat)?))))
             }
@@ -213,7 +241,6 @@ impl Maelstrom {
         };
         let named = command.iter().find(is_beside).unwrap_or(program);
         let name = Path::new(named).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let lacks = if workload.is_one_object() { vec![KEYS.to_owned()] } else { Vec::new() };
         let description = Description {
             name,
             summary: format!(
@@ -230,7 +257,7 @@ impl Maelstrom {
                 ..Offer::default()
             },
             vocabularies: vec![workload.vocabulary().to_owned()],
-            lacks,
+            lacks: workload.lacks().map(str::to_owned).into_iter().collect(),
             scenarios: BTreeMap::new(),
             nodes: document.nodes.unwrap_or(USUAL_NODES),
             durable: false,
@@ -275,10 +302,12 @@ impl System for Maelstrom {
     }
 
     fn deploy(&self, settings: &Settings, topology: &Topology) -> Result<Arc<dyn Deployment>, SettingsError> {
+        let keys = Keys::default();
         Ok(Arc::new(Cluster {
             workload: self.workload,
             topology: topology.clone(),
-            clients: self.workload.clients(topology),
+            clients: self.workload.clients(topology, &keys),
+            keys,
             command: self.program(&settings.programs),
             folder: self.folder().to_owned(),
             executable: self.executable.clone(),
@@ -292,6 +321,8 @@ struct Cluster {
     workload: Workload,
     topology: Topology,
     clients: Clients,
+    /// Those of the workload `kafka`.
+    keys: Keys,
     command: Result<Vec<OsString>, MissingSystem>,
     folder: PathBuf,
     executable: PathBuf,
@@ -363,6 +394,11 @@ impl Deployment for Cluster {
 
     async fn status(&self, _: &NodeId, _: &dyn Place, _: Duration) -> Result<NodeStatus, NotReady> {
         Ok(NodeStatus::default())
+    }
+
+    async fn prepare(&self, setup: &Setup, _: &dyn Place, _: Duration) -> Result<(), NotReady> {
+        self.keys.prepare(setup);
+        Ok(())
     }
 
     fn clients(&self) -> &Clients {

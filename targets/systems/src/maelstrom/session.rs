@@ -29,16 +29,35 @@ impl Session {
         Self { seat, to, name, number: 0, connection: None }
     }
 
-    /// Sends a request, and returns its reply: an error, or of the type that belongs to the request.
-    ///
-    /// # Errors
-    /// A [`RequestError`]: no reply, or one to nothing that was asked.
+    /// Returns when an operation that begins now must have ended.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.seat.timeout
+    }
+
+    /// Closes the connection; the next request opens another.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// The same as [`Session::ask_by`], for an operation of one request.
     pub(super) async fn ask(
         &mut self,
         kind: &'static str,
         fields: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Result<Body, RequestError> {
-        let deadline = Instant::now() + self.seat.timeout;
+        self.ask_by(kind, fields, self.deadline()).await
+    }
+
+    /// Sends a request, and returns its reply by `deadline`: an error, or of the type that belongs to the request.
+    ///
+    /// # Errors
+    /// A [`RequestError`]: no reply, or one to nothing that was asked.
+    pub(super) async fn ask_by(
+        &mut self,
+        kind: &'static str,
+        fields: impl IntoIterator<Item = (&'static str, Value)>,
+        deadline: Instant,
+    ) -> Result<Body, RequestError> {
         // Taken out, so that a request that ends early, however it ends, leaves no connection behind.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
