@@ -7,6 +7,8 @@
 //! | write `v` to the register `k` | `SET k v` | `OK` |
 //! | read the register `k` | `GET k` | the value, or nil |
 //!
+//! A transaction that only reads registers is one `MGET`, which is as atomic.
+//!
 //! | replies | outcome |
 //! |---|---|
 //! | `OK`, `QUEUED` for each command, and an array of answers | done, all at once |
@@ -36,6 +38,8 @@ pub(super) trait Commanded: Answer {
     const READ_COMMAND: &'static str;
     /// The words after the key of a read.
     const READ_REST: &'static [&'static str];
+    /// The command that reads several at once, before their keys, if there is one.
+    const READ_ALL_COMMAND: Option<&'static str>;
 
     /// Whether `reply` acknowledges a write.
     fn acknowledged(reply: &BytesFrame) -> bool;
@@ -51,6 +55,7 @@ impl Commanded for Elements {
     const WRITE_COMMAND: &'static str = "RPUSH";
     const READ_COMMAND: &'static str = "LRANGE";
     const READ_REST: &'static [&'static str] = &["0", "-1"];
+    const READ_ALL_COMMAND: Option<&'static str> = None;
 
     fn acknowledged(reply: &BytesFrame) -> bool {
         matches!(reply, BytesFrame::Integer(1..))
@@ -70,6 +75,7 @@ impl Commanded for Held {
     const WRITE_COMMAND: &'static str = "SET";
     const READ_COMMAND: &'static str = "GET";
     const READ_REST: &'static [&'static str] = &[];
+    const READ_ALL_COMMAND: Option<&'static str> = Some("MGET");
 
     fn acknowledged(reply: &BytesFrame) -> bool {
         matches!(reply, BytesFrame::SimpleString(word) if word == "OK")
@@ -94,23 +100,53 @@ impl TxnClient {
     }
 
     async fn request<R: Commanded>(&mut self, action: &Txn<R>) -> Result<Outcome<Txn<R>>, RequestError> {
-        let mut commands = vec![vec!["MULTI".to_owned()]];
-        for Micro { key, act } in &action.micros {
-            let key = text::encode(key)?;
-            commands.push(match act {
-                Act::Write(value) => vec![R::WRITE_COMMAND.to_owned(), key, text::encode(value)?],
-                Act::Read(_) => {
-                    let rest = R::READ_REST.iter().map(|word| (*word).to_owned());
-                    [R::READ_COMMAND.to_owned(), key].into_iter().chain(rest).collect()
-                }
-            });
-        }
-        commands.push(vec!["EXEC".to_owned()]);
+        let reads_only = action.micros.iter().all(|micro| matches!(micro.act, Act::Read(_)));
+        let read_all = R::READ_ALL_COMMAND.filter(|_| reads_only);
+        let commands = match read_all {
+            Some(command) => vec![reads(command, action)?],
+            None => transaction(action)?,
+        };
         let deadline = self.0.deadline();
         let words: Vec<Vec<&[u8]>> =
             commands.iter().map(|command| command.iter().map(String::as_bytes).collect()).collect();
-        let read = |replies: &[BytesFrame]| answered(action, executed(replies)?).map(Outcome::Ok);
+        let read = |replies: &[BytesFrame]| {
+            let answers = if read_all.is_some() { all_read(replies)? } else { executed(replies)? };
+            answered(action, answers).map(Outcome::Ok)
+        };
         self.0.ask_all(&words, deadline, read).await
+    }
+}
+
+/// Returns the command that reads the keys of `action`.
+fn reads<R>(command: &str, action: &Txn<R>) -> Result<Vec<String>, RequestError> {
+    let keys = action.micros.iter().map(|micro| text::encode(&micro.key));
+    std::iter::once(Ok(command.to_owned())).chain(keys).collect()
+}
+
+/// Returns the commands of `action`, from `MULTI` to `EXEC`.
+fn transaction<R: Commanded>(action: &Txn<R>) -> Result<Vec<Vec<String>>, RequestError> {
+    let mut commands = vec![vec!["MULTI".to_owned()]];
+    for Micro { key, act } in &action.micros {
+        let key = text::encode(key)?;
+        commands.push(match act {
+            Act::Write(value) => vec![R::WRITE_COMMAND.to_owned(), key, text::encode(value)?],
+            Act::Read(_) => {
+                let rest = R::READ_REST.iter().map(|word| (*word).to_owned());
+                [R::READ_COMMAND.to_owned(), key].into_iter().chain(rest).collect()
+            }
+        });
+    }
+    commands.push(vec!["EXEC".to_owned()]);
+    Ok(commands)
+}
+
+/// Returns the answers to a command that reads several keys.
+fn all_read(replies: &[BytesFrame]) -> Result<&[BytesFrame], RequestError> {
+    match replies {
+        [BytesFrame::Array(answers)] => Ok(answers),
+        [BytesFrame::Error(error)] => Err(error_reply(error)),
+        [other] => Err(unexpected(other)),
+        _ => Err(RequestError::open(CauseKind::Unreadable, "not one reply to one command")),
     }
 }
 
@@ -157,6 +193,13 @@ fn refusal(reply: &BytesFrame) -> Option<RequestError> {
 
 /// Returns `action` with these answers.
 fn answered<R: Commanded>(action: &Txn<R>, answers: &[BytesFrame]) -> Result<Txn<R>, RequestError> {
+    if answers.len() != action.micros.len() {
+        let (found, asked) = (answers.len(), action.micros.len());
+        return Err(RequestError::open(
+            CauseKind::Unreadable,
+            format!("{found} answers to {asked} commands"),
+        ));
+    }
     let answer = |(micro, reply): (&Micro<R>, &BytesFrame)| {
         let act = match &micro.act {
             Act::Read(_) => Act::Read(Some(R::read(reply)?)),

@@ -11,6 +11,7 @@ mod store {
 
     fn whole(bytes: &[u8]) -> bool {
         bytes.ends_with(b"EXEC\r\n")
+            || bytes.starts_with(b"*3\r\n$4\r\nMGET\r\n") && bytes.ends_with(b"y\r\n")
     }
 
     /// Returns the outcome, and the commands that were sent, when `replies` is all that the node answers: to
@@ -44,6 +45,22 @@ mod store {
         let (outcome, sent) = of::<Held>("rx ax7 rx", answers).await;
         assert_eq!(outcome, r#"ok [["r","x",null],["w","x",7],["r","x",7]]"#);
         assert_eq!(sent, "MULTI GET x SET x 7 GET x EXEC");
+    }
+
+    #[tokio::test]
+    async fn registers_that_are_only_read_are_read_by_one_command() {
+        let (outcome, sent) = of::<Held>("rx ry", "*2 $1 7 $-1").await;
+        assert_eq!(outcome, r#"ok [["r","x",7],["r","y",null]]"#);
+        assert_eq!(sent, "MGET x y");
+        for (replies, expected) in [
+            ("*1 $1 7", "unreadable"),
+            ("*2 $1 7 *0", "unreadable"),
+            ("*-1", "unreadable"),
+            ("-CLUSTERDOWN_no_leader", "no-leader"),
+            ("", "timeout"),
+        ] {
+            assert_eq!(of::<Held>("rx ry", replies).await.0, format!("fail {expected}"), "{replies}");
+        }
     }
 
     #[tokio::test]
