@@ -219,6 +219,8 @@ fn anomaly<A: Locking>(
     }
     let group = |call: &Call| pairs.get(&call.op).copied();
     let start = Held::default();
+    let few = few(calls, last, group, interrupt);
+    let (calls, last) = few.as_ref().map_or((calls, last), |(calls, last)| (calls, *last));
     let (small, shown) = sequential::shrink(calls, last, &start, group, interrupt);
     // Whether the owners alone are impossible, whatever the tokens.
     let mut owned = Some(shown);
@@ -264,6 +266,28 @@ fn anomaly<A: Locking>(
     }
     steps.push(conclusion);
     witness.anomaly(kind, last.op, summary, steps)
+}
+
+/// Returns the latest of `calls`, as few as are impossible too, and the number of the one that cannot be explained; `None` if
+/// little does not suffice. A long history is too much for [`shrink`](sequential::shrink), which tries nearly all of it first.
+///
+/// Calls without a group stay, and a group, which is named by its first operation, is left out as a whole.
+fn few(
+    calls: &[Call],
+    last: usize,
+    group: impl Fn(&Call) -> Option<Op>,
+    interrupt: &AtomicBool,
+) -> Option<(Vec<Call>, usize)> {
+    let end = calls[last].complete?;
+    let begun = calls.partition_point(|call| call.invoke <= end);
+    let counts = std::iter::successors(Some(16), |count| Some(4 * count));
+    counts.take_while(|count| *count < begun).find_map(|count| {
+        let from = calls[begun - count].op;
+        let stays = |call: &&Call| group(call).is_none_or(|first| first >= from);
+        let few: Vec<Call> = calls[..begun].iter().filter(stays).copied().collect();
+        let violation = sequential::trial(&few, &Held::default(), interrupt)?;
+        Some((few, violation.call))
+    })
 }
 
 impl Locking for Mutex {

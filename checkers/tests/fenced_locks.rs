@@ -98,6 +98,18 @@ fn owners_may_contradict_tokens() {
     answers("0ia 1ia 0oa5 0ir 1oa3 0or", [owned, owned, "valid"]);
 }
 
+#[test]
+fn the_witness_of_a_long_history_is_small() {
+    let mut words = String::new();
+    for at in 0..20_000 {
+        let process = at % 3;
+        words += &format!("{process}ia {process}oa{at} {process}ir {process}or ");
+    }
+    words += "0ia 0oa20000 1ia 1oa20001 0ir 0or";
+    let both = "double-acquire(acquire -> 20000; acquire -> 20001)";
+    answers(&words, [both, both, "valid"]);
+}
+
 /// An operation as the definition has it.
 #[derive(Clone)]
 struct Tried {
