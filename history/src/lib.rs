@@ -8,8 +8,9 @@
 //! - [`event`]: an event, its type, its process, and the [`Payload`] trait that gives an event its
 //!   vocabulary;
 //! - [`nemesis`]: the nemesis's actions, and the evidence for them;
-//! - [`register`], [`set`], [`counter`], [`mutex`], [`log`], [`table`], [`total_queue`], [`kv_append`],
-//!   [`unique_ids`], [`echo`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about registers;
+//! - [`register`], [`set`], [`counter`], [`mutex`], [`fenced_mutex`], [`log`], [`table`], [`total_queue`],
+//!   [`kv_append`], [`unique_ids`], [`echo`], [`bank`] and [`txn`]: the vocabularies; [`initial`]: the assumptions about
+//!   registers;
 //! - [`recorder`]: appends events to a file as they happen; [`jsonl`]: the file's format, field by field;
 //! - [`import`]: reads a history in any format, from anywhere; [`edn`]: Jepsen's format, as it is written;
 //!   [`porcupine`]: Porcupine's;
@@ -40,6 +41,7 @@ pub mod echo;
 pub mod edn;
 mod error;
 pub mod event;
+pub mod fenced_mutex;
 pub mod freshness;
 pub mod import;
 pub mod initial;

@@ -5,8 +5,8 @@
 //! | `acquire`, `release` | null |
 //!
 //! Where there are several locks, a field `key` names each; others have `[lock, null]` as the value instead. Apart from
-//! that, recorded histories carry fencing tokens and owners in `value`, which this model ignores. Others call these
-//! operations `lock` and `unlock` too.
+//! that, recorded histories carry fencing tokens and owners in `value`, which this model ignores
+//! ([`fenced_mutex`](crate::fenced_mutex) does not). Others call these operations `lock` and `unlock` too.
 
 use serde::Serializer;
 use serde_json::value::RawValue;
@@ -32,6 +32,56 @@ pub struct Mutex {
     pub op: MutexOp,
 }
 
+impl Mutex {
+    /// Reads `f` and `value` for the vocabulary `model`.
+    pub(crate) fn parse_as(
+        model: &'static str,
+        op_type: OpType,
+        f: &str,
+        value: Option<&RawValue>,
+    ) -> Result<Self, PayloadError> {
+        let op = match f {
+            "acquire" => MutexOp::Acquire,
+            "release" => MutexOp::Release,
+            _ => {
+                let known = "acquire, release";
+                return Err(PayloadError::UnknownF { model, f: f.to_owned(), known });
+            }
+        };
+        let pair: Option<(Scalar, serde_json::Value)> =
+            value.and_then(|value| serde_json::from_str(value.get()).ok());
+        match pair {
+            // Two locks, or two owners of one: the verdict depends on which it is.
+            Some((_, second)) if op_type == OpType::Invoke && !second.is_null() => {
+                let source = serde::de::Error::custom("it may name a lock or an owner");
+                let f = if op == MutexOp::Acquire { "acquire" } else { "release" };
+                Err(PayloadError::shape(model, f, value, "[lock, null], or a field `key`", source))
+            }
+            pair => Ok(Self { lock: pair.map(|(lock, _)| lock), op }),
+        }
+    }
+
+    /// Reads an event that another program recorded, for the vocabulary `model`.
+    pub(crate) fn read_as(
+        model: &'static str,
+        op_type: OpType,
+        f: &str,
+        fields: Fields<'_>,
+        invoked: Option<&Self>,
+    ) -> Result<Self, PayloadError> {
+        let parsed = Self::parse_as(model, op_type, f, fields.value)?;
+        let lock = match fields.key.filter(|_| fields.has_key()) {
+            Some(key) => {
+                let shape = |source| PayloadError::shape(model, "key", fields.key, Scalar::EXPECTED, source);
+                Some(serde_json::from_str(key.get()).map_err(shape)?)
+            }
+            // The invocation names the lock; an answer may name its token.
+            None => invoked.map_or(parsed.lock, |invoked| invoked.lock.clone()),
+        };
+        Ok(Self { lock, op: parsed.op })
+    }
+}
+
 impl Payload for Mutex {
     const NAME: &'static str = "mutex";
 
@@ -47,25 +97,7 @@ impl Payload for Mutex {
     }
 
     fn parse(op_type: OpType, f: &str, value: Option<&RawValue>) -> Result<Self, PayloadError> {
-        let op = match f {
-            "acquire" => MutexOp::Acquire,
-            "release" => MutexOp::Release,
-            _ => {
-                let known = "acquire, release";
-                return Err(PayloadError::UnknownF { model: Self::NAME, f: f.to_owned(), known });
-            }
-        };
-        let pair: Option<(Scalar, serde_json::Value)> =
-            value.and_then(|value| serde_json::from_str(value.get()).ok());
-        match pair {
-            // Two locks, or two owners of one: the verdict depends on which it is.
-            Some((_, second)) if op_type == OpType::Invoke && !second.is_null() => {
-                let source = serde::de::Error::custom("it may name a lock or an owner");
-                let f = if op == MutexOp::Acquire { "acquire" } else { "release" };
-                Err(PayloadError::shape(Self::NAME, f, value, "[lock, null], or a field `key`", source))
-            }
-            pair => Ok(Self { lock: pair.map(|(lock, _)| lock), op }),
-        }
+        Self::parse_as(Self::NAME, op_type, f, value)
     }
 
     fn completed_by(&self, completion: &Self) -> bool {
@@ -78,17 +110,7 @@ impl Payload for Mutex {
         fields: Fields<'_>,
         invoked: Option<&Self>,
     ) -> Result<Self, PayloadError> {
-        let parsed = Self::parse(op_type, f, fields.value)?;
-        let lock = match fields.key.filter(|_| fields.has_key()) {
-            Some(key) => {
-                let shape =
-                    |source| PayloadError::shape(Self::NAME, "key", fields.key, Scalar::EXPECTED, source);
-                Some(serde_json::from_str(key.get()).map_err(shape)?)
-            }
-            // The invocation names the lock; an answer may name its token.
-            None => invoked.map_or(parsed.lock, |invoked| invoked.lock.clone()),
-        };
-        Ok(Self { lock, op: parsed.op })
+        Self::read_as(Self::NAME, op_type, f, fields, invoked)
     }
 
     fn key(&self) -> Option<&Scalar> {

@@ -27,6 +27,8 @@ pub enum AnomalyKind {
     DoubleAcquire,
     /// A release succeeded although the lock cannot have been held.
     UnheldRelease,
+    /// Acquisitions of a lock were answered with fencing tokens that do not grow in their order.
+    NonmonotonicFence,
     /// No order of the operations agrees with real time and with every answer; no simpler name fits.
     Nonlinearizable,
     /// Long after everything had been healed, two replicas returned different values, and no operation that
@@ -180,6 +182,7 @@ impl AnomalyKind {
             Self::StaleCas => "stale-cas",
             Self::DoubleAcquire => "double-acquire",
             Self::UnheldRelease => "unheld-release",
+            Self::NonmonotonicFence => "nonmonotonic-fence",
             Self::Nonlinearizable => "nonlinearizable",
             Self::Diverged => "diverged",
             Self::OutOfRange => "out-of-range",

@@ -24,7 +24,7 @@ pub fn operations<A: Payload>(
     operation: impl Fn(&str, bool) -> (&'static str, String),
 ) -> Vec<Operation<A>> {
     let mut lines = String::new();
-    let mut at = 0;
+    let mut at = 0_u64;
     for word in words.split_whitespace() {
         let digits = word.find(|next: char| !next.is_ascii_digit()).expect("a type");
         let (process, rest) = word.split_at(digits);

@@ -58,7 +58,8 @@ pub enum ExportError {
 /// The vocabularies of transactions.
 const TRANSACTIONS: [&str; 2] = [ListAppend::NAME, RwRegister::NAME];
 /// The vocabularies whose operations have one argument and one answer each.
-const PLAIN: [&str; 7] = ["register", "cas-register", "mutex", "kv-append", "set", "counter", "total-queue"];
+const PLAIN: [&str; 8] =
+    ["register", "cas-register", "mutex", "fenced-mutex", "kv-append", "set", "counter", "total-queue"];
 
 /// Returns the history in `recording` in another form.
 ///

@@ -7,12 +7,13 @@ use duress_checkers::bank::check_bank;
 use duress_checkers::freshness::cas_register_ages;
 use duress_checkers::kv_append::check_kv_append;
 use duress_checkers::linearizable::{Budget, check_cas_register, check_mutex};
-use duress_checkers::lock::{Reentry, check_owned_mutex};
+use duress_checkers::lock::{Reentry, check_fenced_lease, check_fenced_mutex, check_owned_mutex};
 use duress_checkers::long_fork::check_long_fork;
 use duress_checkers::queue::{Order, check_queue};
 use duress_checkers::total_queue::check_total_queue;
 use duress_checkers::verdict::{Details, FoundReport};
 use duress_history::bank::Bank;
+use duress_history::fenced_mutex::FencedMutex;
 use duress_history::kv_append::KvAppend;
 use duress_history::mutex::Mutex;
 use duress_history::register::CasRegister;
@@ -40,6 +41,8 @@ enum Checker {
     CasRegister,
     Mutex,
     OwnedMutex(Reentry),
+    FencedMutex(Reentry),
+    FencedLease,
     KvAppend,
     TotalQueue,
     Queue(Order),
@@ -52,7 +55,7 @@ const fn foreign(name: &'static str, holds: &'static str, checker: Checker) -> F
 }
 
 /// All of them, in the order in which they are listed.
-pub const FOREIGN: [Foreign; 12] = [
+pub const FOREIGN: [Foreign; 15] = [
     foreign(
         "cas-register",
         "one register, or one for each `key`: read, write and compare-and-set, values bare",
@@ -68,6 +71,21 @@ pub const FOREIGN: [Foreign; 12] = [
         "reentrant-mutex",
         "the same, and their owner may acquire them again",
         Checker::OwnedMutex(Reentry::Allowed),
+    ),
+    foreign(
+        "fenced-mutex",
+        "locks with an owner; acquisitions are answered with fencing tokens, which grow",
+        Checker::FencedMutex(Reentry::Refused),
+    ),
+    foreign(
+        "reentrant-fenced-mutex",
+        "the same, and their owner may acquire them again, with the same token",
+        Checker::FencedMutex(Reentry::Allowed),
+    ),
+    foreign(
+        "fenced-lease",
+        "locks whose owners may lose them: only the fencing tokens must grow",
+        Checker::FencedLease,
     ),
     foreign("kv-append", "strings by key: put, append and get", Checker::KvAppend),
     foreign("total-queue", "a queue without an order: enqueue, dequeue and drain", Checker::TotalQueue),
@@ -143,6 +161,14 @@ impl Model for Foreign {
                     linearizability(check_owned_mutex(operations, reentry, &budget, interrupt), self.name)
                 })
             }
+            Checker::FencedMutex(reentry) => {
+                recording.read::<FencedMutex>()?.judged(limit, |operations, interrupt| {
+                    linearizability(check_fenced_mutex(operations, reentry, &budget, interrupt), self.name)
+                })
+            }
+            Checker::FencedLease => recording
+                .read::<FencedMutex>()?
+                .judged(limit, |operations, _| linearizability(check_fenced_lease(operations), self.name)),
             Checker::KvAppend => recording.read::<KvAppend>()?.judged(limit, |operations, interrupt| {
                 linearizability(check_kv_append(operations, &budget, interrupt), self.name)
             }),
@@ -180,6 +206,7 @@ impl Model for Foreign {
         match self.checker {
             Checker::CasRegister => export::<CasRegister>(recording, format),
             Checker::Mutex | Checker::OwnedMutex(_) => export::<Mutex>(recording, format),
+            Checker::FencedMutex(_) | Checker::FencedLease => export::<FencedMutex>(recording, format),
             Checker::KvAppend => export::<KvAppend>(recording, format),
             Checker::TotalQueue | Checker::Queue(_) => export::<TotalQueue>(recording, format),
             Checker::LongFork => export::<RwRegister>(recording, format),

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("a_bank_has_a_total", a_bank_has_a_total),
     ("a_history_is_exported", a_history_is_exported),
     ("a_lock_has_its_owner", a_lock_has_its_owner),
+    ("fencing_tokens_grow", fencing_tokens_grow),
     ("a_torn_last_line_is_left_out", a_torn_last_line_is_left_out),
     ("what_is_no_history_is_refused", what_is_no_history_is_refused),
     ("promises_of_other_operations_are_refused", promises_of_other_operations_are_refused),
@@ -174,6 +175,42 @@ fn a_lock_has_its_owner() {
             if exit == 0 { "VALID: linearizable" } else { "INVALID: not linearizable: 1 of 1 keys" };
         assert!(answer.stdout.contains(verdict), "{file} {model}: {answer}");
     }
+}
+
+fn fencing_tokens_grow() {
+    let stage = Stage::set();
+    let one = |(process, f, answer): (u32, &str, &str)| {
+        format!(
+            "{{:process {process} :type :invoke :f :{f}}}\n{{:process {process} :type :ok :f :{f} :value {answer}}}\n"
+        )
+    };
+    let good = [(0, "acquire", "{:fence 7}"), (0, "release", "7"), (1, "acquire", "9")];
+    stage.write("good.edn", good.map(one).concat());
+    stage.write("twice.edn", [good[0], (0, "acquire", "7")].map(one).concat());
+    stage.write("expired.edn", [good[0], good[2]].map(one).concat());
+    stage.write("smaller.edn", [good[2], (1, "release", "nil"), good[0]].map(one).concat());
+    stage.write("unknown.edn", [(0, "acquire", "nil")].map(one).concat());
+    let models = ["fenced-mutex", "reentrant-fenced-mutex", "fenced-lease"];
+    for (file, exits) in [
+        ("good", [0, 0, 0]),
+        ("twice", [1, 0, 1]),
+        ("expired", [1, 1, 0]),
+        ("smaller", [1, 1, 1]),
+        ("unknown", [2, 2, 2]),
+    ] {
+        for (model, exit) in models.into_iter().zip(exits) {
+            let answer = stage.run(&format!("check {file}.edn --model {model}"), PATIENCE).exits(exit);
+            let anomaly = if file == "expired" { "double-acquire" } else { "nonmonotonic-fence" };
+            assert_eq!(answer.stdout.contains(anomaly), exit == 1, "{file} {model}: {answer}");
+            let exported = format!("export {file}.edn --model {model} --format porcupine -o out.json");
+            stage.run(&exported, PATIENCE).exits(0);
+            let again = stage.run(&format!("check out.json --model {model}"), PATIENCE).exits(exit);
+            assert_eq!(again.stdout.contains(anomaly), exit == 1, "{file} {model}: {again}");
+        }
+    }
+    stage.write("owner.edn", [(0, "acquire", ":n1")].map(one).concat());
+    let refused = stage.run("check owner.edn --model fenced-lease", PATIENCE).exits(254);
+    assert!(refused.one_error().contains("expected a fencing token"), "{refused}");
 }
 
 /// Returns the good history, in which the last read is answered with the value that was replaced before it

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use duress_history::event::{PayloadError, Torn};
+use duress_history::fenced_mutex::FencedMutex;
 use duress_history::import::{self, FieldMap, Options, Order};
 use duress_history::mutex::Mutex;
 use duress_history::pairs::pair;
@@ -109,6 +110,39 @@ fn locks_are_named_by_their_key() {
         refused::<Mutex>("{:process 0 :type :invoke :f :acquire :value [\"n1\" 3]}")
             .contains("[lock, null], or a field `key`")
     );
+}
+
+#[test]
+fn acquisitions_are_answered_with_fencing_tokens() {
+    let answered = |invoked: &str, answer: &str| {
+        format!(
+            "{{:process 0 :type :invoke :f :lock {invoked}}}\n{{:process 0 :type :ok :f :lock :value {answer}}}\n\
+             {{:process 0 :type :invoke :f :unlock {invoked}}}\n{{:process 0 :type :ok :f :unlock :value {answer}}}"
+        )
+    };
+    for (invoked, answer, lock, token) in [
+        ("", "7", "", "7"),
+        ("", "-7N", "", "-7"),
+        ("", "nil", "", "null"),
+        (":value \"uid\"", "{:client \"c\" :fence 7 :uid \"uid\"}", "", "7"),
+        (":key 1", "{:token 7}", "1 ", "7"),
+        (":value [1 nil]", "[1 7]", "1 ", "7"),
+        (":value [1 nil]", "[1 {:fence nil}]", "1 ", "null"),
+    ] {
+        let expected = [
+            format!("0 acquire {lock}null -> acquire {lock}{token}"),
+            format!("0 release {lock}null -> release {lock}null"),
+        ];
+        assert_eq!(told(&read::<FencedMutex>(&answered(invoked, answer))), expected, "{invoked} {answer}");
+    }
+    for answer in
+        ["\"n1\"", "1.5", "true", "{:client 1}", "{:fence \"1\"}", "[1 2 3]", "99999999999999999999"]
+    {
+        let refused = refused::<FencedMutex>(&answered("", answer));
+        assert!(refused.contains("line 2") && refused.contains("a fencing token"), "{answer}: {refused}");
+    }
+    let other = refused::<FencedMutex>("{:process 0 :type :invoke :f :read}");
+    assert!(other.contains("the model \"fenced-mutex\""), "{other}");
 }
 
 #[test]
