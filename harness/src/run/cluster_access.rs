@@ -92,21 +92,12 @@ impl ClusterAccess {
         &self.serving[slot % self.serving.len()]
     }
 
-    /// Has the system prepare the workload's resources, retrying until `deadline`.
+    /// Has the system prepare the workload's resources, within `deadline`.
     ///
     /// # Errors
-    /// The last [`NotReady`].
+    /// [`NotReady`], as soon as it is known that waiting does not help.
     pub async fn prepare(&self, setup: &Setup, deadline: Duration) -> Result<(), NotReady> {
-        let end = Instant::now() + deadline;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let operator = self.operator.as_ref();
-            match self.deployment.prepare(setup, operator, left).await {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() >= end => return Err(error),
-                Err(_) => sleep(RETRY).await,
-            }
-        }
+        self.deployment.prepare(setup, self.operator.as_ref(), deadline).await
     }
 
     /// Returns a fresh client of `node` for the process slot `slot`, which gives up on an operation after

@@ -89,7 +89,7 @@ pub enum WorldError {
         last: Box<NotReady>,
     },
     /// The workload's resources, such as topics, could not be made.
-    #[error("the workload's resources were not ready within {} s", PREPARE_DEADLINE.as_secs())]
+    #[error("the workload's resources could not be made")]
     Prepare(#[source] NotReady),
 }
 

@@ -41,10 +41,18 @@ fn run(stage: &Stage, arguments: &[&str], options: &str) -> Finished {
 
 fn nodes_that_are_right_pass() -> Result<(), Missing> {
     let stage = nodes()?;
-    for workload in ["broadcast", "lin-kv", "txn-list-append", "echo", "kafka", "unique-ids"] {
-        let run = run(&stage, &[workload], "--nodes 3 --time-limit 4s --faults partition --interval 800ms")
-            .exits(0);
-        assert!(run.stdout.starts_with(&format!("VALID: node ({workload})")), "{run}");
+    for arguments in [
+        &["broadcast"][..],
+        &["lin-kv"],
+        &["txn-list-append"],
+        &["echo"],
+        &["kafka"],
+        &["kafka", "modest"],
+        &["unique-ids"],
+    ] {
+        let options = "--nodes 3 --time-limit 4s --faults partition --interval 800ms";
+        let run = run(&stage, arguments, options).exits(0);
+        assert!(run.stdout.starts_with(&format!("VALID: node ({})", arguments[0])), "{run}");
     }
     let replayed = stage.run("replay runs/latest", PATIENCE).exits(0);
     assert!(replayed.stdout.starts_with("VALID: node (unique-ids)"), "{replayed}");
@@ -91,8 +99,13 @@ fn the_workload_is_one_of_maelstroms() -> Result<(), Missing> {
     assert!(missing.contains("--workload") && missing.contains("broadcast, g-set"), "{missing}");
     let keys = run("--workload broadcast --keys 5");
     assert!(keys.contains("--keys: the system has one set"), "{keys}");
-    let groups = run("--workload kafka --weight subscriptions=1");
-    assert!(groups.contains("--weight subscriptions: the system's clients have no such"), "{groups}");
+    for lacking in ["subscriptions", "committed"] {
+        let refused = run(&format!("--workload kafka --weight {lacking}=1"));
+        assert!(
+            refused.contains(&format!("--weight {lacking}: the system's clients have no such")),
+            "{refused}"
+        );
+    }
     let unknown = run("--workload lin-kw");
     assert!(unknown.contains("did you mean \"lin-kv\"?"), "{unknown}");
     Ok(())

@@ -39,6 +39,7 @@ pub const TESTS_IF_ALLOWED: &[TestIfAllowed] = &[
     ("a_client_in_go_serves_every_operation", a_client_in_go_serves_every_operation),
     ("postgresql_is_serializable_as_it_promises", postgresql_is_serializable_as_it_promises),
     ("write_skew_is_found_where_postgresql_allows_it", write_skew_is_found_where_postgresql_allows_it),
+    ("a_statement_that_postgresql_refuses_is_quoted", a_statement_that_postgresql_refuses_is_quoted),
     ("a_client_in_rust_serves_every_operation", a_client_in_rust_serves_every_operation),
     ("a_client_in_java_serves_every_operation", a_client_in_java_serves_every_operation),
     ("a_client_in_shell_serves_every_operation", a_client_in_shell_serves_every_operation),
@@ -416,6 +417,19 @@ fn write_skew_is_found_where_postgresql_allows_it() -> Result<(), Missing> {
     // The same transactions keep the promise of their level.
     stage.run("check runs/latest --promise snapshot-isolation", PATIENCE).exits(0);
     stage.assert_vanished();
+    Ok(())
+}
+
+fn a_statement_that_postgresql_refuses_is_quoted() -> Result<(), Missing> {
+    postgres()?;
+    let stage = Stage::set();
+    let manifest = fs::read_to_string(format!("{POSTGRESQL}/duress.toml")).unwrap();
+    let wrong = "[client.statements]\nregister-read = \"selekt 1\"\n\n[options]";
+    stage.write("duress.toml", manifest.replace("[options]", wrong));
+    let run = stage.run("run .", PATIENCE).exits(3);
+    stage.assert_vanished();
+    let quoted = "register-read: ERROR 42601: syntax error at or near \"selekt\"";
+    assert!(run.stdout.contains(quoted), "{run}");
     Ok(())
 }
 

@@ -117,10 +117,10 @@ pub trait Deployment: Send + Sync {
 
     /// Prepares the resources that a workload needs before its clients begin, such as topics.
     ///
-    /// Called once, when every node is ready. Most systems need nothing.
+    /// Called once, when every node is ready; repeats until `deadline` what may succeed later. Most systems need nothing.
     ///
     /// # Errors
-    /// [`NotReady`], within `deadline`: it may be called again.
+    /// [`NotReady`], within `deadline`.
     async fn prepare(&self, _: &Setup, _from: &dyn Place, _deadline: Duration) -> Result<(), NotReady> {
         Ok(())
     }

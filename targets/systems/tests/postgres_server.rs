@@ -299,6 +299,11 @@ async fn statements_that_do_not_fit_are_named(server: &Postgres) {
             "counter-read does not fit: it answers int8",
         ),
         ("set-add = \"insert into duress_set values ($1, $2 || $3)\"", "set-add does not fit: it has $3"),
+        (
+            "register-write = \"insert into duress_register values ($1, '')\"",
+            "register-write does not fit: it has no $2",
+        ),
+        ("set-read = \"select v from duress_set\"", "set-read does not fit: it has no $1"),
         ("list-read = \"selekt 1\"", "list-read: ERROR 42601"),
         ("tables = [\"create tabel x ()\"]", "tables: ERROR 42601"),
     ] {

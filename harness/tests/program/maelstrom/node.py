@@ -1,4 +1,6 @@
-"""Nodes of Maelstrom's protocol, one for each workload, some of them wrong: node.py WORKLOAD [DEFECT]."""
+"""Nodes of Maelstrom's protocol, one for each workload, some of them wrong: node.py WORKLOAD [DEFECT].
+
+The defect "modest" is none: such a node of kafka does not do more than it has to."""
 
 import json
 import sys
@@ -133,14 +135,24 @@ def owner(key):
 
 def of_keys(body):
     """An operation on keys that this node owns."""
+    first, step = (1000, 3) if defect == "modest" else (0, 1)
     if body["type"] == "send":
         log = state["logs"].setdefault(body["key"], [])
         # A loss keeps its offset, so that no other message is there.
         log.append(None if defect == "lost" and len(log) % 20 == 19 else body["msg"])
-        return {"type": "send_ok", "offset": len(log) - 1}
+        return {"type": "send_ok", "offset": first + step * (len(log) - 1)}
     if body["type"] == "poll":
-        logs = {key: list(enumerate(state["logs"].get(key, [])))[at : at + 50] for key, at in body["offsets"].items()}
-        return {"type": "poll_ok", "msgs": {key: [m for m in log if m[1] is not None] for key, log in logs.items()}}
+        most = 1 if defect == "modest" else 50
+        msgs = {}
+        for key, at in body["offsets"].items():
+            begin = max(0, -((first - at) // step))
+            log = enumerate(state["logs"].get(key, [])[begin : begin + most], begin)
+            msgs[key] = [(first + step * number, msg) for number, msg in log if msg is not None]
+        state["generated"] += 1
+        if defect == "modest" and state["generated"] % 3 == 0:
+            # Nothing of one key, and not a word about another.
+            msgs = {key: [] if number == 0 else log for number, (key, log) in enumerate(msgs.items()) if number != 1}
+        return {"type": "poll_ok", "msgs": msgs}
     if body["type"] == "commit_offsets":
         state["committed"].update(body["offsets"])
         return {"type": "commit_offsets_ok"}
@@ -150,6 +162,9 @@ def of_keys(body):
 
 def of_logs(request, body):
     """Each key has an owner; an operation on several is one of each owner."""
+    if defect == "modest" and body["type"] in ("commit_offsets", "list_committed_offsets"):
+        # Other nodes do not know of it.
+        return reply(request, of_keys(body))
     if body["type"] == "send":
         keys, part = [body["key"]], lambda own: {"key": body["key"], "msg": body["msg"]}
     elif body["type"] == "list_committed_offsets":

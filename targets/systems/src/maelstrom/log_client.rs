@@ -4,14 +4,15 @@
 //! |---|---|
 //! | `send` | `send` of each message, one after the other |
 //! | `poll` | `poll` of the assigned keys, each from the client's position |
-//! | `assign`, `seek` | none: positions are the client's |
-//! | `commit` | `commit_offsets` of the positions |
-//! | `committed` | `list_committed_offsets` of all keys |
+//! | `assign` | `list_committed_offsets` of the keys that the client has no position in: it begins after these offsets |
+//! | `seek` | none: positions are the client's |
+//! | `commit` | `commit_offsets` of the last messages that the client received |
 //! | `end-offsets` | `poll` of all keys until nothing more comes, from the last known message on: there is no such request |
 //! | `crash` | none: the connection is closed |
 //!
-//! Keys are the partitions' names. A committed offset is there the last that was consumed, and here the one after it. There are
-//! no groups: `subscribe` is refused.
+//! Keys are the partitions' names. A committed offset is there the last that was consumed, and here the one after it. The
+//! protocol promises nothing about a committed offset but that a client may begin there, so `committed` is refused: a node may
+//! answer with an old one, or with none. There are no groups: `subscribe` is refused.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,9 +33,21 @@ use crate::setup::Setup;
 /// How long a client waits before it polls once more for a message that does not come.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// The keys of a run, shared by its clients: the offset after the last message that any of them knows of, in each.
+/// How long after the end of a run, counted from the first request for the ends, a message may still come that was acknowledged
+/// or read: as long as nodes of sets and counters have to agree.
+const CATCH_UP: Duration = Duration::from_secs(15);
+
+/// The keys of a run, shared by its clients.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Keys(Arc<Mutex<BTreeMap<Scalar, u64>>>);
+pub(super) struct Keys(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The offset after the last message that any client knows of, in each key.
+    ends: BTreeMap<Scalar, u64>,
+    /// When a client first asked for the ends.
+    asked: Option<Instant>,
+}
 
 impl Keys {
     /// Adds the partitions of a workload's topics.
@@ -48,13 +61,19 @@ impl Keys {
 
     /// Returns them, with the known ends.
     fn known(&self) -> BTreeMap<Scalar, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).ends.clone()
+    }
+
+    /// Returns until when known messages may still come.
+    fn patience(&self) -> Instant {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.asked.get_or_insert_with(Instant::now) + CATCH_UP
     }
 
     /// Notes that there is a message before `end`.
     fn reach(&self, key: &Scalar, end: u64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = known.entry(key.clone()).or_default();
+        let before = known.ends.entry(key.clone()).or_default();
         *before = end.max(*before);
     }
 }
@@ -67,11 +86,13 @@ pub(super) struct LogClient {
     assigned: Vec<Scalar>,
     /// The next offset in each key that it has read or gone to.
     positions: BTreeMap<Scalar, u64>,
+    /// The last offset in each key that it received.
+    received: BTreeMap<Scalar, u64>,
 }
 
 impl LogClient {
     pub(super) fn new(session: Session, keys: Keys) -> Self {
-        Self { session, keys, assigned: Vec::new(), positions: BTreeMap::new() }
+        Self { session, keys, assigned: Vec::new(), positions: BTreeMap::new(), received: BTreeMap::new() }
     }
 
     async fn request(&mut self, action: &Log) -> Result<Log, RequestError> {
@@ -92,8 +113,9 @@ impl LogClient {
                 Ok(Log::Poll(answers))
             }
             Log::Assign { keys, from } => {
-                if *from == Start::Beginning {
-                    self.positions.retain(|key, _| !keys.contains(key));
+                match from {
+                    Start::Beginning => self.positions.retain(|key, _| !keys.contains(key)),
+                    Start::Position => self.begin(keys, deadline).await?,
                 }
                 self.assigned.clone_from(keys);
                 Ok(action.clone())
@@ -103,21 +125,16 @@ impl LogClient {
                 Ok(action.clone())
             }
             Log::Commit(_) => self.commit(deadline).await,
-            Log::Committed(_) => {
-                let keys: Vec<String> = self.keys.known().keys().map(ToString::to_string).collect();
-                let fields = [("keys", json!(keys))];
-                let reply = ok(self.session.ask_by("list_committed_offsets", fields, deadline).await?)?;
-                let last: BTreeMap<String, u64> = read(&reply, "offsets")?;
-                let after =
-                    last.into_iter().map(|(key, last)| (key.as_str().into(), Offset(last.saturating_add(1))));
-                Ok(Log::Committed(Some(after.collect())))
-            }
             Log::EndOffsets(_) => self.ends(deadline).await.map(|ends| Log::EndOffsets(Some(ends))),
             Log::Crash => {
                 self.session.disconnect();
                 self.assigned.clear();
                 self.positions.clear();
+                self.received.clear();
                 Err(RequestError::open(CauseKind::Unknown, "the client crashed, as requested"))
+            }
+            Log::Committed(_) => {
+                rejected("Maelstrom's kafka promises nothing about committed offsets: not asked")
             }
             Log::Subscribe(_) => rejected("Maelstrom's kafka has no groups: not subscribed"),
             Log::Txn(_) => rejected("Maelstrom's kafka has no transactions: not sent"),
@@ -148,12 +165,31 @@ impl LogClient {
         Ok(answers)
     }
 
+    /// Goes behind the committed offsets of those `keys` that it has no position in; to the beginning where there is none, and
+    /// if the node answers with an error.
+    async fn begin(&mut self, keys: &[Scalar], deadline: Instant) -> Result<(), RequestError> {
+        let new = keys.iter().filter(|key| !self.positions.contains_key(*key));
+        let new: Vec<String> = new.map(ToString::to_string).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let reply = self.session.ask_by("list_committed_offsets", [("keys", json!(new))], deadline).await?;
+        if reply.code().is_none() {
+            let last: BTreeMap<String, u64> = read(&reply, "offsets")?;
+            let committed = last.into_iter().filter(|(key, _)| new.contains(key));
+            self.positions.extend(committed.map(|(key, last)| (key.as_str().into(), last.saturating_add(1))));
+        }
+        Ok(())
+    }
+
     /// Polls the assigned keys, and moves on behind what came.
     async fn advance(&mut self, deadline: Instant) -> Result<Polled, RequestError> {
         let at = |key: &Scalar| (key.clone(), self.positions.get(key).copied().unwrap_or_default());
         let from = self.assigned.iter().map(at).collect();
         let polled = self.poll(&from, deadline).await?;
-        self.positions.extend(next(&polled));
+        let next = next(&polled);
+        self.received.extend(next.iter().map(|(key, next)| (key.clone(), next - 1)));
+        self.positions.extend(next);
         Ok(polled)
     }
 
@@ -192,34 +228,37 @@ impl LogClient {
     }
 
     async fn commit(&mut self, deadline: Instant) -> Result<Log, RequestError> {
-        let consumed = self.assigned.iter().filter_map(|key| Some((key.clone(), *self.positions.get(key)?)));
-        let consumed: BTreeMap<Scalar, u64> = consumed.filter(|(_, next)| *next > 0).collect();
-        if consumed.is_empty() {
+        let last = self.assigned.iter().filter_map(|key| Some((key.clone(), *self.received.get(key)?)));
+        let last: BTreeMap<Scalar, u64> = last.collect();
+        if last.is_empty() {
             return Err(RequestError::definite(CauseKind::Rejected, "nothing was consumed: not committed"));
         }
-        let last = consumed.iter().map(|(key, next)| (key.clone(), next - 1)).collect();
         ok(self.session.ask_by("commit_offsets", [("offsets", by_key(&last))], deadline).await?)?;
-        Ok(Log::Commit(Some(consumed.into_iter().map(|(key, next)| (key, Offset(next))).collect())))
+        let next = last.into_iter().map(|(key, last)| (key, Offset(last.saturating_add(1))));
+        Ok(Log::Commit(Some(next.collect())))
     }
 
-    /// Returns the end of each key: where a poll gives nothing more. A message that is known, and does not come, is waited for.
+    /// Returns the end of each key: where a poll gives nothing more. Messages that are known, and do not come, are waited for,
+    /// beyond `deadline` by requests that fail until [`CATCH_UP`] is over.
     async fn ends(&mut self, deadline: Instant) -> Result<Offsets, RequestError> {
-        let patience = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        let patience = self.keys.patience();
         let known = self.keys.known();
-        let mut at = known.iter().map(|(key, end)| (key.clone(), end.saturating_sub(1))).collect();
-        let last = next(&self.poll(&at, deadline).await?);
-        at.extend(last);
-        for (key, at) in &mut at {
-            // It ends before its last known message, wherever that is.
-            if *at < known[key] {
-                *at = 0;
-            }
-        }
+        let mut at: BTreeMap<_, _> =
+            known.iter().map(|(key, end)| (key.clone(), end.saturating_sub(1))).collect();
+        let mut waits = true;
         loop {
             let came = next(&self.poll(&at, deadline).await?);
             if came.is_empty() {
-                if at.iter().all(|(key, at)| *at >= known[key]) || Instant::now() >= patience {
+                let missing = at.iter_mut().filter(|(key, at)| **at < known[*key]);
+                let missing: Vec<&mut u64> = missing.map(|(_, at)| at).collect();
+                if missing.is_empty() || !waits {
                     return Ok(at.into_iter().map(|(key, end)| (key, Offset(end))).collect());
+                }
+                if Instant::now() >= patience {
+                    // These keys end before their last known messages, wherever that is.
+                    missing.into_iter().for_each(|at| *at = 0);
+                    waits = false;
+                    continue;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }

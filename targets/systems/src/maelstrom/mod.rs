@@ -115,11 +115,11 @@ impl Workload {
     }
 
     /// Returns the operations that its clients do not have.
-    fn lacks(self) -> Option<&'static str> {
+    fn lacks(self) -> &'static [&'static str] {
         match self {
-            Self::Kafka => Some("subscriptions"),
-            one_object if one_object.is_one_object() => Some(KEYS),
-            _ => None,
+            Self::Kafka => &["subscriptions", "committed"],
+            one_object if one_object.is_one_object() => &[KEYS],
+            _ => &[],
         }
     }
 
@@ -257,7 +257,7 @@ impl Maelstrom {
                 ..Offer::default()
             },
             vocabularies: vec![workload.vocabulary().to_owned()],
-            lacks: workload.lacks().map(str::to_owned).into_iter().collect(),
+            lacks: workload.lacks().iter().map(ToString::to_string).collect(),
             scenarios: BTreeMap::new(),
             nodes: document.nodes.unwrap_or(USUAL_NODES),
             durable: false,

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::options::Options;
 use super::refusal::Stage;
 use super::session::{SqlConnection, answers_text, fits};
+use super::statements::Used;
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 
@@ -56,6 +57,7 @@ async fn make_at(
             true => answers_text(&prepared),
             false => Ok(()),
         });
+        let fits = fits.and_then(|()| uses_all(&used, prepared.params().len()));
         fits.map_err(|text| {
             RequestError::definite(
                 CauseKind::Rejected,
@@ -64,4 +66,13 @@ async fn make_at(
         })?;
     }
     Ok(())
+}
+
+/// Says which value of an operation a statement with the parameters `$1` to `$taken` leaves out: a write without its value, or a
+/// read of every key, would look like a defect of the system.
+fn uses_all(used: &Used<'_>, taken: usize) -> Result<(), String> {
+    match taken < used.params {
+        true => Err(format!("it has no ${}, and the operation has {} values", taken + 1, used.params)),
+        false => Ok(()),
+    }
 }
