@@ -57,6 +57,10 @@ async fn run_each(times: u32, first: u64) -> io::Result<Vec<(Exit, u64)>> {
                 }
             }
         };
+        if stopped && status.code().is_none() {
+            // It was asked to stop before it could do anything else about it.
+            break;
+        }
         let exit = status.code().and_then(Exit::of).unwrap_or(Exit::Internal);
         ends.push((exit, seed));
         // The command line is wrong for every seed.
