@@ -111,10 +111,11 @@ impl<'a> Agenda<'a> {
                 (self.earliest(fault, start), ScheduleEvent::Start(fault))
             }
             (Some(_), None) => (Duration::from_millis(fault.start_ms), ScheduleEvent::Wait(fault)),
-            // A fault whose event comes while others keep it from starting waits for the next event.
+            // A fault whose event comes while others keep it from starting waits for the next event, or for the others if
+            // there is no next one.
             (Some(_), Some((_, Some(seen)))) => match self.earliest(fault, seen.due) {
-                at if at == seen.due || !fault.is_open() => (seen.due, ScheduleEvent::Start(fault)),
-                at => (at, ScheduleEvent::Wait(fault)),
+                at if at > seen.due && fault.is_open() => (at, ScheduleEvent::Wait(fault)),
+                at => (at, ScheduleEvent::Start(fault)),
             },
             (Some(trigger), Some((since, None))) => {
                 // A fault that waits for another fault waits until that fault has been healed or dropped.
@@ -377,6 +378,22 @@ mod tests {
         agenda.waits(&schedule[3], Duration::from_millis(1200));
         let skipped = agenda.due(&agenda.pending[3]).expect("it is due");
         assert!(matches!(skipped.1, ScheduleEvent::Skip(fault, _) if fault.id == 4));
+    }
+
+    #[test]
+    fn a_fault_that_follows_another_does_not_strike_into_a_late_one() {
+        let follows = Event::Heal { fault: Some(1), after_ms: 30 };
+        let schedule = [fault(1, 100, 200), fault(2, 1000, 1100), waiting(3, 1150, 1400, 100, follows)];
+        let expected = [
+            (100, "start", 1),
+            (300, "stop", 1),
+            (1000, "start", 2),
+            (1200, "stop", 2),
+            // The node that both strike is there again.
+            (1200, "start", 3),
+            (1400, "stop", 3),
+        ];
+        assert_eq!(played(&schedule, 100), expected);
     }
 
     #[test]
