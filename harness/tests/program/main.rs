@@ -43,7 +43,7 @@ type TestIfAllowed = (&'static str, fn() -> Result<(), Missing>);
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each of these may run a whole cluster, and the machine is small; but clusters mostly wait.
-    arguments.test_threads = arguments.test_threads.or(Some(2));
+    arguments.test_threads = arguments.test_threads.or(Some(3));
     let mut trials = Vec::new();
     for (group, tests) in [
         ("usage", usage::TESTS),
