@@ -17,7 +17,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use small::Outcome;
 
-/// What a lock promises besides its tokens.
+/// The promise of a lock, besides its tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Exclusive(Reentry),

@@ -2,7 +2,7 @@
 
 use super::statements::Statements;
 
-/// What all clients of a cluster share.
+/// The settings that all clients of a cluster share.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// The user that they log in as.

@@ -117,7 +117,7 @@ type Wire = Pin<Box<Connection<TcpStream, NoTlsStream>>>;
 /// An open connection to one server.
 pub(super) struct SqlConnection {
     client: Client,
-    /// What moves the bytes; it is gone when the connection has ended.
+    /// The part that moves the bytes; `None` when the connection has ended.
     wire: Option<Wire>,
     prepared: BTreeMap<String, Statement>,
 }
