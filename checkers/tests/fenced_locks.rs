@@ -312,30 +312,16 @@ proptest! {
 
     #[test]
     fn the_definition_says_the_same(moves in vec((0_usize..3, any::<bool>(), 0_u32..10, -2_i64..7), 1..22)) {
-        let mut words: Vec<String> = Vec::new();
-        let mut open: [Option<char>; 3] = [None; 3];
-        let mut retired = [false; 3];
+        let tokens: Vec<i64> = moves.iter().map(|(.., more)| *more).collect();
+        let moves: Vec<(usize, bool, u32)> =
+            moves.into_iter().map(|(process, is_acquire, ends, _)| (process, is_acquire, ends)).collect();
         let mut token = 10;
-        for (process, is_acquire, ends, more) in moves {
-            if retired[process] {
-                continue;
-            }
-            match open[process].take() {
-                None => {
-                    let f = if is_acquire { 'a' } else { 'r' };
-                    words.push(format!("{process}i{f}"));
-                    open[process] = Some(f);
-                }
-                Some(f) => {
-                    let ended = match ends { 0 => '?', 1 | 2 => 'f', _ => 'o' };
-                    retired[process] = ends == 0;
-                    token += more.min(1);
-                    let known = if f == 'a' && ended == 'o' && more < 6 { token.to_string() } else { String::new() };
-                    words.push(format!("{process}{ended}{f}{known}"));
-                }
-            }
-        }
-        let operations = operations(&words.join(" "));
+        let words = words::of_moves(&moves, |f, is_ok, at| {
+            token += tokens[at].min(1);
+            let known = f == 'a' && is_ok && tokens[at] < 6;
+            if known { token.to_string() } else { String::new() }
+        });
+        let operations = operations(&words);
         KINDS.into_iter().for_each(|kind| drop(agrees(kind, &operations)));
     }
 

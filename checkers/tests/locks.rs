@@ -171,28 +171,7 @@ proptest! {
 
     #[test]
     fn the_definition_says_the_same(moves in vec((0_usize..3, any::<bool>(), 0_u32..10), 1..24)) {
-        // A process that does not know the outcome is retired, as in Jepsen, and another takes its place.
-        let mut words: Vec<String> = Vec::new();
-        let mut open: [Option<char>; 3] = [None; 3];
-        let mut retired = [false; 3];
-        for (process, is_acquire, ends) in moves {
-            if retired[process] {
-                continue;
-            }
-            match open[process].take() {
-                None => {
-                    let f = if is_acquire { 'a' } else { 'r' };
-                    words.push(format!("{process}i{f}"));
-                    open[process] = Some(f);
-                }
-                Some(f) => {
-                    let ended = match ends { 0 => '?', 1 | 2 => 'f', _ => 'o' };
-                    retired[process] = ends == 0;
-                    words.push(format!("{process}{ended}{f}"));
-                }
-            }
-        }
-        let operations = operations(&words.join(" "));
+        let operations = operations(&words::of_moves(&moves, |_, _, _| String::new()));
         for reentry in REENTRIES {
             agrees(reentry, &operations);
         }

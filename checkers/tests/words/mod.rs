@@ -15,6 +15,39 @@ use duress_checkers::verdict::{Anomaly, CheckReport, Verdict};
 use duress_history::pairs::pair;
 use duress_history::{Operation, Payload, jsonl};
 
+/// Returns words for the `moves` of three processes, each a process, one of two operations `a` and `r`, and a number that says how
+/// the operation ends: 0 leaves its outcome unknown, 1 and 2 let it fail. `more` returns what follows an operation that ends, given
+/// its letter, whether it is answered, and the number of its move.
+///
+/// A process that does not know an outcome is retired, as in Jepsen.
+pub fn of_moves(moves: &[(usize, bool, u32)], mut more: impl FnMut(char, bool, usize) -> String) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut open: [Option<char>; 3] = [None; 3];
+    let mut retired = [false; 3];
+    for (at, &(process, is_first, ends)) in moves.iter().enumerate() {
+        if retired[process] {
+            continue;
+        }
+        match open[process].take() {
+            None => {
+                let f = if is_first { 'a' } else { 'r' };
+                words.push(format!("{process}i{f}"));
+                open[process] = Some(f);
+            }
+            Some(f) => {
+                let ended = match ends {
+                    0 => '?',
+                    1 | 2 => 'f',
+                    _ => 'o',
+                };
+                retired[process] = ends == 0;
+                words.push(format!("{process}{ended}{f}{}", more(f, ended == 'o', at)));
+            }
+        }
+    }
+    words.join(" ")
+}
+
 /// Parses `words` into operations; a millisecond passes from event to event.
 ///
 /// `operation` returns `f` and the JSON of `value` for the part after the type; its argument tells whether

@@ -29,9 +29,9 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The operations, the end of a run, and the check: a few lines.
     const DESCRIPTION: &'static str;
     /// The names of the promises that its histories can be held to.
-    const PROMISES: &'static [&'static str];
+    const PROMISES: &'static [&'static str] = &[];
     /// Its options on the command line.
-    const OPTIONS: &'static [WorkloadOption];
+    const OPTIONS: &'static [WorkloadOption] = &[];
     /// How long the final phase may take if the run is not broken.
     const FINISH: Duration;
 
@@ -45,7 +45,9 @@ pub trait Kind: Default + Serialize + DeserializeOwned + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`RangeError`] names the first that is not.
-    fn validate(&self, concurrency: usize) -> Result<(), RangeError>;
+    fn validate(&self, _concurrency: usize) -> Result<(), RangeError> {
+        Ok(())
+    }
 
     /// Returns the resources that the system must prepare before clients begin. Keys that hold values need
     /// none.

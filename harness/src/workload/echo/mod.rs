@@ -14,9 +14,7 @@ use super::generator::limit::TimeLimit;
 use super::generator::{Context, Generator, Next};
 use super::kind::{Ending, Kind};
 use super::models::found;
-use super::option::WorkloadOption;
 use crate::judge::{Judgement, Question};
-use crate::plan::range::RangeError;
 use crate::run::dispatcher::{Dispatcher, Stop};
 
 /// The workload has no options.
@@ -56,15 +54,9 @@ impl Kind for EchoOptions {
 requests with a payload of their own, through all nodes
 At the end a hundred more are sent, when everything is healed.
 Checked: does each reply have the payload of its request?";
-    const PROMISES: &'static [&'static str] = &[];
-    const OPTIONS: &'static [WorkloadOption] = &[];
     const FINISH: Duration = Duration::from_secs(10);
     const ROAMS: bool = true;
     const PREFIX_CLOSED: bool = true;
-
-    fn validate(&self, _: usize) -> Result<(), RangeError> {
-        Ok(())
-    }
 
     fn mix(&self, _: u64) -> Echoes {
         Echoes { number: 0, last: u64::MAX }

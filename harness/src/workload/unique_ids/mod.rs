@@ -14,9 +14,7 @@ use super::generator::limit::TimeLimit;
 use super::generator::{Context, Generator, Next};
 use super::kind::{Ending, Kind};
 use super::models::found;
-use super::option::WorkloadOption;
 use crate::judge::{Judgement, Question};
-use crate::plan::range::RangeError;
 use crate::run::dispatcher::{Dispatcher, Stop};
 
 /// The workload has no options.
@@ -55,15 +53,9 @@ impl Kind for UniqueIdsOptions {
 identifiers that the system generates, through all nodes
 At the end a hundred more are asked for, whose nodes may have forgotten what they gave.
 Checked: does every acknowledged identifier differ from all others?";
-    const PROMISES: &'static [&'static str] = &[];
-    const OPTIONS: &'static [WorkloadOption] = &[];
     const FINISH: Duration = Duration::from_secs(10);
     const ROAMS: bool = true;
     const PREFIX_CLOSED: bool = true;
-
-    fn validate(&self, _: usize) -> Result<(), RangeError> {
-        Ok(())
-    }
 
     fn mix(&self, _: u64) -> Generate {
         Generate { left: u64::MAX }
