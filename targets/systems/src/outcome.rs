@@ -181,7 +181,7 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CauseKind {
-    /// The node refused the connection: no process listened.
+    /// The node refused the connection: no process listened, or it did not serve yet.
     Refused,
     /// The connection could not be opened for another reason.
     Unreachable,

@@ -9,7 +9,8 @@
 //! | `BEGIN` and statements of the transaction, but not `COMMIT` | anything, 57P01 (admin shutdown) and a broken connection too: a transaction without `COMMIT` is rolled back when its connection ends | `Fail` |
 //! | `COMMIT`, or a statement that is a transaction of its own | an `ERROR` of class 40 (transaction rollback) but 40003: serialization failure, deadlock | `Fail` (precondition) |
 //! | the same | `ERROR` 25006: read-only transaction, as on a standby | `Fail` (no-leader) |
-//! | the same | an `ERROR` of class 0A, 22, 23, 25, 28, 3D, 42, 53 or 55, 57014 (query canceled) or 57P03: the server refuses the statement and rolls back | `Fail` (rejected) |
+//! | the same | an `ERROR` of class 0A, 22, 23, 25, 28, 3D, 42, 53 or 55, or 57014 (query canceled): the server refuses the statement and rolls back | `Fail` (rejected) |
+//! | the same | `ERROR` 57P03: the server is starting up or shutting down, and may be asked again | `Fail` (refused) |
 //! | the same | 40003 (statement completion unknown), class 08 (connection exception), any other `ERROR`, such as XX000 | `Info` |
 //! | the same | `FATAL` or `PANIC`, whatever the code: 57P01 may come after the commit, while it waits for a standby | `Info` |
 //! | the same | a broken connection, a time-out, an unreadable answer | `Info` |
@@ -71,12 +72,16 @@ fn meaning(code: &str, severity: Option<Severity>) -> (CauseKind, Reach) {
         ("40003", _) => CauseKind::Unknown,
         (_, Some("40")) => CauseKind::Precondition,
         ("25006", _) => CauseKind::NoLeader,
-        ("57014" | "57P03", _) => CauseKind::Rejected,
+        ("57P03", _) => CauseKind::Refused,
+        ("57014", _) => CauseKind::Rejected,
         (_, Some("0A" | "22" | "23" | "25" | "28" | "3D" | "42" | "53" | "55")) => CauseKind::Rejected,
         (_, Some("08")) | ("57P01" | "57P02", _) => CauseKind::ConnectionLost,
         _ => CauseKind::Unknown,
     };
-    let refuses = matches!(kind, CauseKind::Precondition | CauseKind::NoLeader | CauseKind::Rejected);
+    let refuses = matches!(
+        kind,
+        CauseKind::Precondition | CauseKind::NoLeader | CauseKind::Rejected | CauseKind::Refused
+    );
     let reach = match (severity, refuses) {
         (Some(Severity::Error), true) => Reach::Nothing,
         _ => Reach::Unknown,
@@ -101,6 +106,8 @@ mod tests {
             fail(code, CauseKind::Precondition);
         }
         fail("25006", CauseKind::NoLeader);
+        // The preparation of a cluster waits for a server that is starting up.
+        fail("57P03", CauseKind::Refused);
         for code in ["23505", "42P01", "22P02", "0A000", "25P02", "53100", "55P03", "57014"] {
             fail(code, CauseKind::Rejected);
         }
