@@ -344,6 +344,13 @@ fn the_weakest_promise_counts() {
     assert_eq!(promise("usual", "rw-register"), Promise::STRICT_SERIALIZABLE);
     assert_eq!(promise("usual", "list-append"), Promise::Transactions(ConsistencyModel::SnapshotIsolation));
     assert_eq!(promise("loose", "list-append"), Promise::Transactions(ConsistencyModel::CursorStability));
+    // SQL's levels promise no more than their names say.
+    let system = parsed(OF_POSTGRES);
+    let promise = |level: &str| {
+        deployed(&system, 3, Request::default().with_option("level", level)).promise("rw-register")
+    };
+    assert_eq!(promise("serializable"), Promise::Transactions(ConsistencyModel::Serializable));
+    assert_eq!(promise("read committed"), Promise::Transactions(ConsistencyModel::ReadCommitted));
 }
 
 #[test]

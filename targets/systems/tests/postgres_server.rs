@@ -322,6 +322,16 @@ async fn statements_that_do_not_fit_are_named(server: &Postgres) {
     assert_eq!(short(registers.invoke(&write(5)).await), r#"["x",5]"#);
     assert_eq!(short(registers.invoke(&cas(Some(5), 6)).await), r#"["x",[5,6]]"#);
     assert_eq!(short(registers.invoke(&read()).await), r#"["x",6]"#);
+    // A change of a row that is not there is none, in a transaction too, which is rolled back.
+    let in_vain = "[client.statements]\ntables = []\n\
+        register-write = \"update mine set number = $2::int where id = $1\"\n\
+        register-read = \"select number::text from mine where id = $1\"";
+    let cluster = prepared(server, &format!("speaks = [\"register\", \"rw-register\"]\n{in_vain}")).await;
+    let elsewhere = Register { key: "y".into(), op: RegisterOp::Write(7.into()) };
+    assert_eq!(short(client::<Register>(&*cluster, DEADLINE).invoke(&elsewhere).await), "fail rejected");
+    let mut pairs = client::<Txn<Held>>(&*cluster, DEADLINE);
+    assert_eq!(short(pairs.invoke(&txn("wx8 wy7")).await), "fail rejected");
+    assert_eq!(short(pairs.invoke(&txn("rx")).await), r#"[["r","x",6]]"#);
     // The column is a number.
     let text = Register { key: "x".into(), op: RegisterOp::Write("six".into()) };
     assert_eq!(short(registers.invoke(&text).await), "fail rejected");

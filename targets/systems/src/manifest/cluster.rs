@@ -217,7 +217,11 @@ impl Deployment for ManifestCluster {
     }
 
     fn promise(&self, workload: &str) -> Promise {
-        promise::of(&self.document, &self.settings, workload)
+        let client = &self.document.client;
+        let sql = (client.protocol == Protocol::Postgres)
+            .then(|| clients::sql_options(client, &self.scene(0, None)).ok())
+            .flatten();
+        promise::of(&self.document, &self.settings, sql.map(|sql| sql.isolation), workload)
     }
 
     fn serving(&self) -> Vec<NodeId> {

@@ -5,6 +5,7 @@ use duress_settings::Settings;
 
 use super::document::{Document, Promises};
 use crate::deployment::TRANSACTIONS;
+use crate::postgres::Isolation;
 
 /// The workloads whose promises are about messages.
 const OF_MESSAGES: [&str; 3] = ["log", "queue", "table"];
@@ -51,12 +52,19 @@ fn shared(one: Promise, other: Promise, workload: &str) -> Promise {
 }
 
 /// Returns the promise to `workload` with these settings: one that each of those implies that the manifest, the mode and
-/// the options' values have.
-pub(super) fn of(document: &Document, settings: &Settings, workload: &str) -> Promise {
+/// the options' values have, and the isolation level of clients that speak SQL.
+pub(super) fn of(
+    document: &Document,
+    settings: &Settings,
+    isolation: Option<Isolation>,
+    workload: &str,
+) -> Promise {
     let of_mode = document.modes.get(&settings.mode).map(|mode| &mode.promise);
     let of_values =
         settings.options.iter().filter_map(|(name, value)| document.options.get(name)?.promise.get(value));
-    weakest(document, of_mode.into_iter().chain(of_values), workload)
+    let weakest = weakest(document, of_mode.into_iter().chain(of_values), workload);
+    let of_level = isolation.and_then(|level| named(workload, level.promise()));
+    of_level.map_or(weakest, |of_level| shared(weakest, of_level, workload))
 }
 
 fn weakest<'d>(

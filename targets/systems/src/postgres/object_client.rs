@@ -20,20 +20,16 @@ impl ObjectClient {
         let sql = &options.statements;
         let call = match &action.op {
             RegisterOp::Read(_) => {
-                let answer =
-                    self.0.execute(Call { statement: &sql.register_read, params: vec![key] }).await?;
+                let answer = self.0.execute(Call::ask(&sql.register_read, vec![key])).await?;
                 let held = first(&answer.values)?;
                 return Ok(Outcome::Ok(Register { key: action.key.clone(), op: RegisterOp::Read(held) }));
             }
-            RegisterOp::Write(value) => {
-                Call { statement: &sql.register_write, params: vec![key, text::encode(value)?] }
+            RegisterOp::Write(value) => Call::change(&sql.register_write, vec![key, text::encode(value)?]),
+            RegisterOp::Cas { old: Some(old), new } => {
+                Call::ask(&sql.register_cas, vec![key, text::encode(old)?, text::encode(new)?])
             }
-            RegisterOp::Cas { old: Some(old), new } => Call {
-                statement: &sql.register_cas,
-                params: vec![key, text::encode(old)?, text::encode(new)?],
-            },
             RegisterOp::Cas { old: None, new } => {
-                Call { statement: &sql.register_create, params: vec![key, text::encode(new)?] }
+                Call::ask(&sql.register_create, vec![key, text::encode(new)?])
             }
         };
         let answer = self.0.execute(call).await?;
@@ -51,12 +47,12 @@ impl ObjectClient {
         let sql = &options.statements;
         let op = match &action.op {
             SetOp::Read(_) => {
-                let answer = self.0.execute(Call { statement: &sql.set_read, params: vec![key] }).await?;
+                let answer = self.0.execute(Call::ask(&sql.set_read, vec![key])).await?;
                 SetOp::Read(Some(all(&answer.values)?))
             }
             SetOp::Add(element) => {
                 let params = vec![key, text::encode(element)?];
-                self.0.execute(Call { statement: &sql.set_add, params }).await?;
+                self.0.execute(Call::change(&sql.set_add, params)).await?;
                 action.op.clone()
             }
         };
@@ -68,13 +64,13 @@ impl ObjectClient {
         let sql = &options.statements;
         let op = match action.op {
             CounterOp::Read(_) => {
-                let answer = self.0.execute(Call { statement: &sql.counter_read, params: vec![key] }).await?;
+                let answer = self.0.execute(Call::ask(&sql.counter_read, vec![key])).await?;
                 let number = answer.values.first().and_then(Option::as_ref);
                 CounterOp::Read(Some(number.map_or(Ok(0), |number| text::number(number.as_bytes()))?))
             }
             CounterOp::Add(delta) => {
                 let params = vec![key, delta.to_string()];
-                self.0.execute(Call { statement: &sql.counter_add, params }).await?;
+                self.0.execute(Call::change(&sql.counter_add, params)).await?;
                 action.op
             }
         };

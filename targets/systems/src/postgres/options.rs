@@ -43,6 +43,15 @@ impl Isolation {
         found.ok_or_else(|| format!("there is no isolation level \"{name}\"; write one of {}", known()))
     }
 
+    /// Returns the name of the consistency model that it promises to transactions.
+    pub(crate) fn promise(self) -> &'static str {
+        match self {
+            Self::Serializable => "serializable",
+            Self::RepeatableRead => "snapshot-isolation",
+            Self::ReadCommitted => "read-committed",
+        }
+    }
+
     /// Returns its name in SQL.
     pub(crate) fn sql(self) -> &'static str {
         match self {

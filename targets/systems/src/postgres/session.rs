@@ -24,6 +24,31 @@ use crate::place::{self, Place};
 pub(super) struct Call<'s> {
     pub(super) statement: &'s str,
     pub(super) params: Vec<String>,
+    /// Whether it must change a row.
+    pub(super) changes: bool,
+}
+
+impl<'s> Call<'s> {
+    /// Returns a call that changes a row, or else was in vain.
+    pub(super) fn change(statement: &'s str, params: Vec<String>) -> Self {
+        Self { statement, params, changes: true }
+    }
+
+    /// Returns a call that may change nothing: a read, or one that compares.
+    pub(super) fn ask(statement: &'s str, params: Vec<String>) -> Self {
+        Self { statement, params, changes: false }
+    }
+
+    /// Says that it did nothing, if it had to change something and changed `rows` rows. Other statements than these, such as
+    /// `CALL`, do not count their rows.
+    fn took_effect(&self, rows: u64) -> Result<(), RequestError> {
+        let verb = self.statement.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
+        if self.changes && rows == 0 && ["insert", "update", "merge"].contains(&verb.as_str()) {
+            let text = format!("it changed no row: {}", self.statement);
+            return Err(RequestError::definite(CauseKind::Rejected, text));
+        }
+        Ok(())
+    }
 }
 
 /// The answer to a statement.
@@ -199,6 +224,7 @@ impl SqlConnection {
         let Self { client, wire, .. } = self;
         if statement.columns().is_empty() {
             let rows = exchange(wire, client.execute(&statement, &params), stage, deadline).await?;
+            call.took_effect(rows)?;
             return Ok(Answered { values: Vec::new(), rows });
         }
         let rows = exchange(wire, client.query(&statement, &params), stage, deadline).await?;
@@ -207,6 +233,7 @@ impl SqlConnection {
             value.map_err(|error| stage.unanswered(CauseKind::Unreadable, error.to_string()))
         };
         let values = rows.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+        call.took_effect(values.len() as u64)?;
         Ok(Answered { rows: values.len() as u64, values })
     }
 

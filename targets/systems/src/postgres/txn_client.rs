@@ -54,8 +54,8 @@ impl TxnClient {
         let call = |micro: &Micro<R>| {
             let key = text::encode(&micro.key)?;
             Ok(match &micro.act {
-                Act::Read(_) => Call { statement: read, params: vec![key] },
-                Act::Write(value) => Call { statement: write, params: vec![key, text::encode(value)?] },
+                Act::Read(_) => Call::ask(read, vec![key]),
+                Act::Write(value) => Call::change(write, vec![key, text::encode(value)?]),
             })
         };
         let calls = action.micros.iter().map(call).collect::<Result<Vec<_>, RequestError>>()?;
