@@ -50,7 +50,7 @@ fn nothing_shown(operations: &[Operation<CasRegister>]) -> Vec<Reason> {
         .collect();
     let observes = |action: &&CasRegister| match &action.op {
         RegisterOp::Read(_) | RegisterOp::Cas { .. } => true,
-        RegisterOp::Write(_) => false,
+        RegisterOp::Write(_) | RegisterOp::Delete => false,
     };
     match (ok.len() as u64, ok.iter().any(observes)) {
         (0, _) => vec![Reason::NothingHappened { operations: operations.len() as u64 }],
@@ -110,9 +110,11 @@ fn agree(operations: &[Operation<CasRegister>], initial: Initial) -> Result<(), 
     Ok(())
 }
 
-/// Returns the index of the event that first acknowledged a write.
+/// Returns the index of the event that first acknowledged a write, or before which a delete began.
 fn written(operations: &[Operation<CasRegister>]) -> u64 {
     let acknowledged = operations.iter().filter_map(|operation| match &operation.completion {
+        Completion::Fail { .. } => None,
+        _ if operation.action.op == RegisterOp::Delete => Some(operation.index),
         Completion::Ok { index, answer, .. } if !matches!(answer.op, RegisterOp::Read(_)) => Some(*index),
         _ => None,
     });

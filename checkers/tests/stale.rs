@@ -325,7 +325,7 @@ fn one_changed_answer_is_found() {
             RegisterOp::Write(new) | RegisterOp::Cas { new, .. } => {
                 *new == value && operation.action.key == key
             }
-            RegisterOp::Read(_) => false,
+            RegisterOp::Read(_) | RegisterOp::Delete => false,
         };
         let writer = changed.iter_mut().find(writes).expect("what was read was written");
         writer.completion = Completion::Fail { index: writer.index + 1, time: writer.time, error: None };

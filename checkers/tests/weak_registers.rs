@@ -85,6 +85,10 @@ fn has_an_order(operations: &[Operation<Register>]) -> bool {
                     after.insert(action.key.clone(), value.clone());
                     true
                 }
+                RegisterOp::Delete => {
+                    after.remove(&action.key);
+                    true
+                }
                 RegisterOp::Cas { old, new } => {
                     after.insert(action.key.clone(), new.clone());
                     state.get(&action.key) == old.as_ref()

@@ -56,6 +56,7 @@ impl Memory {
                 return Outcome::Ok(Register { key: key.clone(), op });
             }
             RegisterOp::Write(value) => self.0.insert(key.clone(), value.clone()),
+            RegisterOp::Delete => self.0.remove(key),
             RegisterOp::Cas { old, new } if held == old.as_ref() => self.0.insert(key.clone(), new.clone()),
             RegisterOp::Cas { .. } => {
                 let refused =

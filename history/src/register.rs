@@ -2,12 +2,15 @@
 //!
 //! | `f` | `value` of `register` | of `cas-register` |
 //! |---|---|---|
-//! | `read` | `[k, null]` invoked, `[k, v]` answered; `v` is null if the register was never written | `null`, `v` |
+//! | `read` | `[k, null]` invoked, `[k, v]` answered; `v` is null if the register is empty | `null`, `v` |
 //! | `write` | `[k, v]` | `v` |
+//! | `delete` | `[k, null]`, `k` | `null` |
 //! | `cas` | `[k, [old, new]]`, `[k, old, new]` | `[old, new]` |
 //!
+//! A register that was deleted is as one that was never written.
+//!
 //! If the event has a field `key`, it names the register in both vocabularies, and the value is bare. Other
-//! programs call these operations `get`, `put`, `set` and `compare-and-set` too.
+//! programs call these operations `get`, `put`, `set`, `compare-and-set` and `del` too.
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -15,15 +18,17 @@ use serde_json::value::RawValue;
 use crate::event::{Fields, OpType, Payload, PayloadError};
 use crate::scalar::{Scalar, Value};
 
-const KNOWN: &str = "read, write, cas";
+const KNOWN: &str = "read, write, delete, cas";
 
 /// An operation on one register.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RegisterOp {
-    /// Read; `None` in an invocation, and in an answer when the register was never written.
+    /// Read; `None` in an invocation, and in an answer when the register is empty: never written, or deleted.
     Read(Option<Scalar>),
     /// Write this value.
     Write(Scalar),
+    /// Empty the register.
+    Delete,
     /// Replace `old` by `new` if the register holds `old`.
     Cas {
         /// The value it must hold.
@@ -38,6 +43,7 @@ impl RegisterOp {
         match self {
             Self::Read(_) => "read",
             Self::Write(_) => "write",
+            Self::Delete => "delete",
             Self::Cas { .. } => "cas",
         }
     }
@@ -92,6 +98,10 @@ fn bare(model: &'static str, f: &str, value: Option<&RawValue>) -> Result<Regist
             let Value(value) = json(value).map_err(shape("write", "a value"))?;
             Ok(RegisterOp::Write(value))
         }
+        "delete" => {
+            let () = json(value).map_err(shape("delete", "null"))?;
+            Ok(RegisterOp::Delete)
+        }
         "cas" => {
             let (old, Value(new)): (Option<Value>, _) = json(value).map_err(shape("cas", "[old, new]"))?;
             Ok(RegisterOp::Cas { old: old.map(|Value(old)| old), new })
@@ -121,7 +131,7 @@ fn keyless(
         // The value of a read's invocation is ignored.
         _ if op_type == OpType::Invoke && f == "read" => Ok(RegisterOp::Read(None)),
         // The answer says no more than that it happened.
-        Some(invoked @ (RegisterOp::Write(_) | RegisterOp::Cas { .. }))
+        Some(invoked @ (RegisterOp::Write(_) | RegisterOp::Delete | RegisterOp::Cas { .. }))
             if invoked.f() == f && value.is_none_or(|value| value.get() == "null") =>
         {
             Ok(invoked.clone())
@@ -140,9 +150,10 @@ fn spelled(f: &str) -> &str {
     if matches!(f, "read" | "write" | "cas") {
         return f;
     }
-    let names: [(&str, &[&str]); 3] = [
+    let names: [(&str, &[&str]); 4] = [
         ("read", &["read", "get", "r"]),
         ("write", &["write", "put", "set", "w"]),
+        ("delete", &["delete", "del"]),
         (
             "cas",
             &[
@@ -170,6 +181,7 @@ impl Payload for Register {
         match &self.op {
             RegisterOp::Read(value) => (&self.key, value).serialize(serializer),
             RegisterOp::Write(value) => (&self.key, value).serialize(serializer),
+            RegisterOp::Delete => (&self.key, ()).serialize(serializer),
             RegisterOp::Cas { old, new } => (&self.key, (old, new)).serialize(serializer),
         }
     }
@@ -186,6 +198,13 @@ impl Payload for Register {
                 let (key, Value(written)) =
                     json(value).map_err(shape("write", "[key, value], or a field `key`"))?;
                 Ok(Self { key, op: RegisterOp::Write(written) })
+            }
+            "delete" => {
+                let expected = "[key, null], a key, or a field `key`";
+                let (key, ()) = json::<(Scalar, ())>(value)
+                    .or_else(|error| json(value).map(|key| (key, ())).map_err(|_| error))
+                    .map_err(shape("delete", expected))?;
+                Ok(Self { key, op: RegisterOp::Delete })
             }
             "cas" => {
                 let nested = json::<(Scalar, (Option<Value>, Value))>(value);
@@ -251,6 +270,7 @@ impl Payload for CasRegister {
         match &self.op {
             RegisterOp::Read(value) => value.serialize(serializer),
             RegisterOp::Write(value) => value.serialize(serializer),
+            RegisterOp::Delete => serializer.serialize_unit(),
             RegisterOp::Cas { old, new } => (old, new).serialize(serializer),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use duress_history::NodeId;
-use rand::seq::SliceRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, RngExt};
 
 use crate::clock_fault::ClockEffect;
@@ -41,6 +41,8 @@ pub enum Story {
     Election,
     /// A leader is away until another is elected, and the new leader is struck as the first returns.
     Zombie,
+    /// Some clients are cut off until the target gives others what they held, and return.
+    ZombieClient,
     /// Every node loses power at once, in some runs again as it starts.
     PowerCut,
     /// The links or the disk of one node are slow for long, and leaders are struck meanwhile.
@@ -53,13 +55,14 @@ pub enum Story {
 
 impl Story {
     /// Every story, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Laggard,
         Self::Handover,
         Self::Again,
         Self::CatchUp,
         Self::Election,
         Self::Zombie,
+        Self::ZombieClient,
         Self::PowerCut,
         Self::SlowReplica,
         Self::ClockStep,
@@ -100,6 +103,10 @@ impl Story {
                 "zombie",
                 "a leader is away until another is elected, and the new leader is struck as the first returns",
             ],
+            Self::ZombieClient => [
+                "zombie-client",
+                "some clients are cut off until the target gives others what they held, and return",
+            ],
             Self::PowerCut => {
                 ["power-cut", "every node loses power at once, in some runs again as it starts"]
             }
@@ -124,7 +131,7 @@ impl Story {
     #[must_use]
     pub fn nodes_min(self) -> usize {
         match self {
-            Self::Again | Self::PowerCut => 1,
+            Self::Again | Self::PowerCut | Self::ZombieClient => 1,
             Self::Laggard | Self::Handover | Self::CatchUp | Self::Election | Self::SlowReplica => 3,
             Self::Zombie | Self::ClockStep | Self::RollingLeader => 2,
         }
@@ -140,6 +147,11 @@ impl Story {
         }
     }
 
+    /// Returns how often it is drawn beside others: clients that hold something of the target have one story only.
+    fn weight(self, stage: &Stage<'_>) -> u32 {
+        if self == Self::ZombieClient && stage.client_time_out.is_some() { 4 } else { 1 }
+    }
+
     /// Draws a story that fits the stage. At least one does.
     pub(crate) fn draw(stage: &Stage<'_>, rng: &mut impl Rng) -> Self {
         let fits = |story: &Self| {
@@ -147,7 +159,8 @@ impl Story {
                 && story.needs().is_none_or(|family| stage.families.contains(&family))
         };
         let fitting: Vec<Self> = Self::ALL.into_iter().filter(fits).collect();
-        fitting[rng.random_range(0..fitting.len())]
+        let drawn = fitting.choose_weighted(rng, |story| story.weight(stage));
+        *drawn.expect("one story needs neither several nodes nor a family")
     }
 
     /// Draws its faults.
@@ -160,6 +173,7 @@ impl Story {
             Self::CatchUp => script.catch_up(),
             Self::Election => script.election(),
             Self::Zombie => script.zombie(),
+            Self::ZombieClient => script.zombie_client(),
             Self::PowerCut => script.power_cut(),
             Self::SlowReplica => script.slow_replica(),
             Self::ClockStep => script.clock_step(),
@@ -172,14 +186,17 @@ impl Story {
 /// The cluster and the mix in which a story takes place.
 pub(crate) struct Stage<'a> {
     nodes: &'a [NodeId],
+    clients: &'a [NodeId],
     families: &'a BTreeSet<Family>,
     timing: Timing<'a>,
+    client_time_out: Option<Duration>,
 }
 
 impl<'a> Stage<'a> {
     /// Returns the stage for the cluster of `options`, in a mix of these families.
     pub(crate) fn new(families: &'a BTreeSet<Family>, options: &MixOptions<'a>) -> Self {
-        Self { nodes: options.nodes, families, timing: Timing(options.time_outs) }
+        let MixOptions { nodes, clients, time_outs, client_time_out, .. } = *options;
+        Self { nodes, clients, families, timing: Timing(time_outs), client_time_out }
     }
 }
 
@@ -362,6 +379,21 @@ impl<R: Rng> Script<'_, R> {
         }
     }
 
+    fn zombie_client(&mut self) {
+        let mut hosts = self.stage.clients.to_vec();
+        hosts.shuffle(self.rng);
+        // One is left, where there are several, to get what the others held.
+        hosts.truncate(self.rng.random_range(1..=hosts.len().saturating_sub(1).max(1)));
+        let shape = PartitionShape::Nodes(hosts);
+        let cut = shape.cut(self.stage.nodes, self.stage.clients, self.stage.nodes.len(), self.rng);
+        let time_out =
+            self.stage.client_time_out.unwrap_or(Duration::from_millis(self.stage.timing.election_ms()));
+        let time_out = u64::try_from(time_out.as_millis()).unwrap_or(u64::MAX);
+        // Others must have been given it for a while.
+        let lasts = self.between(time_out * 13 / 10, time_out * 2).max(1);
+        self.begin(Fault::Partition { shape, cut }, lasts);
+    }
+
     fn power_cut(&mut self) {
         let power = |effect| Fault::Disk { effect, targets: Targets::Nodes(self.stage.nodes.to_vec()) };
         let (loss, torn) = (power(DiskEffect::PowerLoss), power(DiskEffect::Torn));
@@ -443,7 +475,11 @@ mod tests {
             for count in story.nodes_min()..=7 {
                 let nodes: Vec<NodeId> = (1..=count).map(|at| NodeId::new(format!("n{at}"))).collect();
                 let families = Family::ALL.into_iter().collect();
-                let stage = Stage { nodes: &nodes, families: &families, timing: Timing(&time_outs) };
+                let clients = [NodeId::new("c1"), NodeId::new("c2")];
+                let client_time_out = Some(Duration::from_secs(6));
+                let timing = Timing(&time_outs);
+                let stage =
+                    Stage { nodes: &nodes, clients: &clients, families: &families, timing, client_time_out };
                 for _ in 0..50 {
                     let acts = story.acts(&stage, &mut rng);
                     assert!(!acts.is_empty(), "{}", story.name());
@@ -468,7 +504,8 @@ mod tests {
     fn the_one_that_lags_is_brought_up_to_date_by_those_that_are_left() {
         let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
         let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
-        let stage = Stage { nodes: &nodes, families: &families, timing: Timing(&time_outs) };
+        let timing = Timing(&time_outs);
+        let stage = Stage { nodes: &nodes, clients: &[], families: &families, timing, client_time_out: None };
         let acts = Story::Laggard.acts(&stage, &mut ChaCha8Rng::seed_from_u64(5));
         let [majority, lagging, gone] = &acts[..] else { panic!("{acts:?}") };
         let named =

@@ -92,7 +92,8 @@ fn action_text(source: &Source<'_>) -> String {
     }
     match source.action {
         Action::Read(value) => format!("read -> {}", value_text(value)),
-        Action::Write(value) => format!("write {value}"),
+        Action::Write(Some(value)) => format!("write {value}"),
+        Action::Write(None) => "delete".to_owned(),
         Action::Cas(old, new) => format!("cas {} -> {new}", value_text(old)),
         Action::Acquire => "acquire".to_owned(),
         Action::Release => "release".to_owned(),
@@ -224,7 +225,13 @@ impl<'a> Case<'a> {
         let [call] = self.problem.calls[..] else { return None };
         let Effect::Read(value) = call.effect else { return None };
         let nothing = self.interned.values[value as usize].is_none();
-        if self.problem.start != Start::Known(INITIAL) || value == INITIAL || !nothing || self.is_lock() {
+        let deletes = self.part.operations.iter().any(|source| source.action == Action::Write(None));
+        if self.problem.start != Start::Known(INITIAL)
+            || value == INITIAL
+            || !nothing
+            || self.is_lock()
+            || deletes
+        {
             return None;
         }
         // A compare-and-set from a value to itself writes nothing, and shows as well that something is there.
@@ -340,12 +347,12 @@ impl<'a> Case<'a> {
         if let Some((_, new)) = source.refused {
             return Some(new) == self.interned.values[value as usize];
         }
-        match source.action {
-            Action::Write(new) | Action::Cas(_, new) => {
-                matches!(source.end, End::Fail { .. }) && Some(new) == self.interned.values[value as usize]
-            }
-            Action::Read(_) | Action::Acquire | Action::Release => false,
-        }
+        let new = match source.action {
+            Action::Write(new) => new,
+            Action::Cas(_, new) => Some(new),
+            Action::Read(_) | Action::Acquire | Action::Release => return false,
+        };
+        matches!(source.end, End::Fail { .. }) && new == self.interned.values[value as usize]
     }
 
     /// That two values of different kinds are printed alike, where `value` is one of them.

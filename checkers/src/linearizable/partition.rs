@@ -19,7 +19,8 @@ const EVENTS_MAX: usize = 1 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action<'a> {
     Read(Option<&'a Scalar>),
-    Write(&'a Scalar),
+    /// Write this value, or, as a delete does, null.
+    Write(Option<&'a Scalar>),
     Cas(Option<&'a Scalar>, &'a Scalar),
     Acquire,
     Release,
@@ -114,7 +115,8 @@ fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'
 fn register_action(op: &RegisterOp) -> Action<'_> {
     match op {
         RegisterOp::Read(value) => Action::Read(value.as_ref()),
-        RegisterOp::Write(value) => Action::Write(value),
+        RegisterOp::Write(value) => Action::Write(Some(value)),
+        RegisterOp::Delete => Action::Write(None),
         RegisterOp::Cas { old, new } => Action::Cas(old.as_ref(), new),
     }
 }
@@ -208,19 +210,20 @@ impl<'a> Partition<'a> {
             return Some(initial.as_ref());
         }
         let happened = |source: &&Source<'a>| !matches!(source.end, End::Fail { .. });
-        let produced: FxHashSet<&Scalar> = self
+        let produced: FxHashSet<Option<&Scalar>> = self
             .operations
             .iter()
             .filter(happened)
             .filter_map(|source| match source.action {
-                Action::Write(value) | Action::Cas(_, value) => Some(value),
+                Action::Write(value) => Some(value),
+                Action::Cas(_, value) => Some(Some(value)),
                 Action::Read(_) | Action::Acquire | Action::Release => None,
             })
             .collect();
         let mut found = self.operations.iter().filter_map(|source| match (source.action, source.end) {
             (Action::Read(None), _) if self.assumed.nil_reads == NilReads::Unknown => None,
             (Action::Read(value) | Action::Cas(value, _), End::Ok { .. }) => {
-                Some(value).filter(|value| value.is_none_or(|value| !produced.contains(value)))
+                Some(value).filter(|value| !produced.contains(value))
             }
             _ => None,
         });
@@ -228,13 +231,15 @@ impl<'a> Partition<'a> {
         found.all(|other| other == first).then_some(first)
     }
 
-    /// Returns the index of the event that first acknowledged a write.
+    /// Returns the index of the first event after which an empty register is not one that was never written: the
+    /// acknowledgement of a write, or the beginning of a delete.
     fn written(&self) -> u64 {
-        let acknowledged = self.operations.iter().filter_map(|source| match (source.action, source.end) {
+        let written = self.operations.iter().filter_map(|source| match (source.action, source.end) {
+            (Action::Write(None), End::Ok { .. } | End::Info { .. }) => Some(source.index),
             (Action::Write(_) | Action::Cas(..), End::Ok { index, .. }) => Some(index),
             _ => None,
         });
-        acknowledged.min().unwrap_or(u64::MAX)
+        written.min().unwrap_or(u64::MAX)
     }
 
     /// Numbers events and values; `None` when there are too many.
@@ -249,7 +254,7 @@ impl<'a> Partition<'a> {
         const HELD: State = 1;
         let initial = self.initial();
         let mut interner = Interner::new(initial);
-        let written = if let Some(Some(_)) = initial { self.written() } else { 0 };
+        let written = if let Initial::Known(Some(_)) = self.assumed.initial { self.written() } else { 0 };
         let mut skipped = Skipped::default();
         let mut lock = false;
         let mut calls = Vec::with_capacity(self.operations.len());
@@ -276,7 +281,7 @@ impl<'a> Partition<'a> {
                 // A register is empty as long as nothing was written, whatever its initial value.
                 Action::Read(None) if operation.index < written => Effect::Read(INITIAL),
                 Action::Read(value) => Effect::Read(interner.state(value)),
-                Action::Write(value) => Effect::Write(interner.state(Some(value))),
+                Action::Write(value) => Effect::Write(interner.state(value)),
                 // From a value to itself: it observes, and changes nothing.
                 Action::Cas(Some(old), new) if old == new => {
                     if complete.is_none() {

@@ -24,14 +24,13 @@
 //!
 //! **Convergence.** Reads that begin when everything has been healed, no more writes are made, and replicas
 //! have had their time, must satisfy more; see `replicas`.
-//! time, are held to more; see `replicas`.
 
 mod replicas;
 
 use std::sync::atomic::AtomicBool;
 
 use duress_history::register::Register;
-use duress_history::{Assumed, NilReads, Operation, Scalar};
+use duress_history::{Assumed, Initial, NilReads, Operation, Scalar};
 use rustc_hash::FxHashMap;
 
 use crate::linearizable::partition::{Action, End, Partition, Since, Source, registers};
@@ -89,12 +88,12 @@ fn relaxed(part: &Partition<'_>, fresh: Option<u64>, limits: Limits<'_>) -> KeyR
 /// `part` with each read begun as early as it may have taken effect, and without those that others explain.
 fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
     let initial = part.initial();
-    let mut brought: FxHashMap<&Scalar, Brought> = FxHashMap::default();
+    let mut brought: FxHashMap<Option<&Scalar>, Brought> = FxHashMap::default();
     for source in &part.operations {
         let value = match source.action {
             Action::Write(value) => value,
             // From a value to itself, it changes nothing.
-            Action::Cas(old, new) if old != Some(new) => new,
+            Action::Cas(old, new) if old != Some(new) => Some(new),
             _ => continue,
         };
         let acknowledged = match source.end {
@@ -106,28 +105,25 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
         known.begun = known.begun.min(source.index);
         known.acknowledged = known.acknowledged.min(acknowledged);
     }
-    let mut first: FxHashMap<&Scalar, (u64, Source<'a>)> = FxHashMap::default();
+    let mut first: FxHashMap<Option<&Scalar>, (u64, Source<'a>)> = FxHashMap::default();
     let mut others: Vec<Source<'a>> = Vec::with_capacity(part.operations.len());
     for source in &part.operations {
         let (Action::Read(value), End::Ok { index: answered, .. }) = (source.action, source.end) else {
             others.push(*source);
             continue;
         };
-        let value = match value {
-            _ if fresh == Some(source.index) => {
-                others.push(*source);
-                continue;
-            }
-            _ if initial == Some(value) => continue,
-            // A register is empty as long as nothing was written.
-            None if initial.is_some() && part.assumed.nil_reads == NilReads::Observed => continue,
-            None => {
-                others.push(*source);
-                continue;
-            }
-            Some(value) => value,
-        };
-        let known = brought.get(value);
+        // A register is empty as long as nothing was written.
+        let unwritten = value.is_none()
+            && matches!(part.assumed.initial, Initial::Known(_))
+            && part.assumed.nil_reads == NilReads::Observed;
+        if fresh == Some(source.index) || (value.is_none() && !unwritten && !brought.contains_key(&None)) {
+            others.push(*source);
+            continue;
+        }
+        if initial == Some(value) || unwritten {
+            continue;
+        }
+        let known = brought.get(&value);
         if known.is_some_and(|known| known.acknowledged < answered) {
             continue;
         }

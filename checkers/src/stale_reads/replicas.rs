@@ -151,7 +151,7 @@ fn quiet(part: &Partition<'_>, read: &Last<'_, '_>) -> String {
 fn excused(part: &Partition<'_>, one: &Last<'_, '_>, other: &Last<'_, '_>) -> bool {
     let overlap = one.answered >= other.source.index;
     let (from, until) = (one.source.index, one.answered.max(other.answered));
-    let makes = |value: &Scalar| Some(value) == other.value || (overlap && Some(value) == one.value);
+    let makes = |value: &Option<&Scalar>| *value == other.value || (overlap && *value == one.value);
     part.operations.iter().any(|source| {
         let Some(value) = produced(source).filter(|value| makes(value)) else { return false };
         match source.end {
@@ -163,18 +163,18 @@ fn excused(part: &Partition<'_>, one: &Last<'_, '_>, other: &Last<'_, '_>) -> bo
 }
 
 /// Whether the only operation that brings `value` is known to have taken effect before the event `from`.
-fn seen_before(part: &Partition<'_>, from: u64, value: &Scalar) -> bool {
+fn seen_before(part: &Partition<'_>, from: u64, value: Option<&Scalar>) -> bool {
     let makers = part
         .operations
         .iter()
         .filter(|source| produced(source) == Some(value) && !matches!(source.end, End::Fail { .. }));
-    if part.initial().is_none_or(|initial| initial == Some(value)) || makers.count() != 1 {
+    if part.initial().is_none_or(|initial| initial == value) || makers.count() != 1 {
         return false;
     }
     part.operations.iter().any(|source| {
         let saw = match source.action {
-            Action::Read(seen) => seen == Some(value),
-            Action::Cas(old, _) => old == Some(value),
+            Action::Read(seen) => seen == value,
+            Action::Cas(old, _) => old == value,
             Action::Write(_) | Action::Acquire | Action::Release => false,
         };
         saw && matches!(source.end, End::Ok { index, .. } if index < from)
@@ -182,10 +182,10 @@ fn seen_before(part: &Partition<'_>, from: u64, value: &Scalar) -> bool {
 }
 
 /// Returns the value that an operation brings.
-fn produced<'a>(source: &Source<'a>) -> Option<&'a Scalar> {
+fn produced<'a>(source: &Source<'a>) -> Option<Option<&'a Scalar>> {
     match source.action {
         Action::Write(value) => Some(value),
-        Action::Cas(old, new) if old != Some(new) => Some(new),
+        Action::Cas(old, new) if old != Some(new) => Some(Some(new)),
         _ => None,
     }
 }

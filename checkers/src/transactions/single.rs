@@ -9,16 +9,20 @@
 //!
 //! A compare-and-set reads the value that it replaces, also one of unknown outcome that took effect. One that failed is a read
 //! if its error says what it saw.
+//!
+//! A register that was deleted is left out, and undecided: of two reads that find nothing, one may have been before its first
+//! write, and the other after any of its deletes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use duress_history::pairs::Completion;
 use duress_history::register::{Register, RegisterOp};
 use duress_history::txn::{Act, Held, Micro, RwRegister, Txn};
-use duress_history::{Assumed, ConsistencyModel, Operation};
+use duress_history::{Assumed, ConsistencyModel, Operation, Scalar};
 
 use super::check_rw_register;
-use crate::verdict::CheckReport;
+use crate::verdict::{CheckReport, Reason, Verdict};
 
 /// Checks operations on registers, in order of invocation, against a consistency model. Otherwise as
 /// [`check_rw_register`].
@@ -29,12 +33,26 @@ pub fn check_registers_by_model(
     assumed: &Assumed,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    check_rw_register(&transactions(operations), promise, assumed, interrupt)
+    let (transactions, deleted) = transactions(operations);
+    let mut report = check_rw_register(&transactions, promise, assumed, interrupt);
+    report.verdict = report.verdict.merge(Verdict::new(Vec::new(), deleted));
+    report
 }
 
-/// Returns the operations as transactions.
-pub(super) fn transactions(operations: &[Operation<Register>]) -> Vec<Operation<RwRegister>> {
-    operations.iter().map(|operation| observing(operation.clone()).map(transaction)).collect()
+/// Returns the operations as transactions, but for those on registers that may have been deleted, and a reason for each of
+/// these.
+pub(super) fn transactions(operations: &[Operation<Register>]) -> (Vec<Operation<RwRegister>>, Vec<Reason>) {
+    let happened =
+        |operation: &&Operation<Register>| !matches!(operation.completion, Completion::Fail { .. });
+    let deletes = operations.iter().filter(|operation| operation.action.op == RegisterOp::Delete);
+    let deleted: BTreeSet<&Scalar> =
+        deletes.filter(happened).map(|operation| &operation.action.key).collect();
+    let transactions = operations
+        .iter()
+        .filter(|operation| !deleted.contains(&operation.action.key))
+        .map(|operation| observing(operation.clone()).map(transaction))
+        .collect();
+    (transactions, deleted.into_iter().map(|key| Reason::Deleted { key: Some(key.clone()) }).collect())
 }
 
 /// Returns a failed compare-and-set that saw a value as a read of it, and any other operation as it is.
@@ -54,6 +72,8 @@ fn transaction(Register { key, op }: Register) -> RwRegister {
     let micros = match op {
         RegisterOp::Read(value) => vec![micro(Act::Read(Some(Held(value))))],
         RegisterOp::Write(value) => vec![micro(Act::Write(value))],
+        // It failed: nothing happened.
+        RegisterOp::Delete => Vec::new(),
         RegisterOp::Cas { old, new } => vec![micro(Act::Read(Some(Held(old)))), micro(Act::Write(new))],
     };
     Txn { micros: micros.into() }

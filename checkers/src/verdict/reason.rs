@@ -96,6 +96,11 @@ pub enum Reason {
         /// The value.
         value: Scalar,
     },
+    /// A register that was deleted: the check does not decide it.
+    Deleted {
+        /// The register.
+        key: Option<Scalar>,
+    },
     /// Elements whose add was acknowledged, that were never read, and that no read shows to be lost.
     ElementsUnseen {
         /// The set.
@@ -160,9 +165,10 @@ impl Reason {
             | Self::Unseen { key, .. }
             | Self::RepeatedValue { key, .. }
             | Self::RepeatedWrite { key, .. } => key.as_ref(),
-            Self::ElementsUnseen { key, .. } | Self::ReplicasUnread { key, .. } | Self::NoTimes { key } => {
-                key.as_ref()
-            }
+            Self::ElementsUnseen { key, .. }
+            | Self::ReplicasUnread { key, .. }
+            | Self::Deleted { key }
+            | Self::NoTimes { key } => key.as_ref(),
             Self::NothingHappened { .. }
             | Self::NothingObserved { .. }
             | Self::NotCompared { .. }
@@ -230,6 +236,9 @@ impl fmt::Display for Reason {
                     "no key was read at two replicas at the end, of {replicas} that answered: whether replicas agree is not known"
                 )
             }
+            Self::Deleted { .. } => f.write_str(
+                "it was deleted, and of a read that finds nothing it is not known which delete it saw, if any",
+            ),
             Self::ReplicasUnread { nodes, .. } => {
                 let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
                 write!(

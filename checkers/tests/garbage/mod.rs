@@ -69,6 +69,7 @@ pub fn register_action() -> impl Strategy<Value = CasRegister> {
     prop_oneof![
         3 => proptest::option::weighted(0.9, small_value()).prop_map(|value| CasRegister::from(RegisterOp::Read(value))),
         2 => small_value().prop_map(|value| CasRegister::from(RegisterOp::Write(value))),
+        1 => Just(CasRegister::from(RegisterOp::Delete)),
         2 => (proptest::option::weighted(0.9, small_value()), small_value())
             .prop_map(|(old, new)| CasRegister::from(RegisterOp::Cas { old, new })),
     ]

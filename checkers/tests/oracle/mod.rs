@@ -26,6 +26,7 @@ impl Sequential for CasRegister {
         match &self.op {
             RegisterOp::Read(value) => (value == held).then(|| held.clone()),
             RegisterOp::Write(value) => Some(Some(value.clone())),
+            RegisterOp::Delete => Some(None),
             RegisterOp::Cas { old, new } => (old == held).then(|| Some(new.clone())),
         }
     }

@@ -204,6 +204,7 @@ impl World {
                 let refused = defect == Defect::Aborted && chance < 5;
                 (if refused { OpType::Fail } else { OpType::Ok }, op.clone())
             }
+            RegisterOp::Delete => unreachable!("deletes are not invented"),
             RegisterOp::Cas { old, new } => {
                 let found = if defect == Defect::StaleCas { self.held(node, key) } else { now };
                 if *old != found {

@@ -55,6 +55,7 @@ pub fn execution(operations: &[Operation<Register>], assumed: &Assumed) -> Resul
         let (read, written) = match &answer.op {
             RegisterOp::Read(value) => (took_effect.is_some().then(|| value.clone()), None),
             RegisterOp::Write(value) => (None, Some(value.clone())),
+            RegisterOp::Delete => unreachable!("a deleted register is undecided"),
             RegisterOp::Cas { old, new } => (Some(old.clone()), Some(new.clone())),
         };
         let act = |write| Act { session, place: (at, write), key: answer.key.clone(), returned: None };

@@ -113,6 +113,7 @@ impl World {
                 }
                 Some(pending.op.clone())
             }
+            RegisterOp::Delete => unreachable!("deletes are not invented"),
             RegisterOp::Cas { old, new } => {
                 let found = if defect == Defect::StaleCas && chance < 5 { before } else { now };
                 (*old == found).then(|| {

@@ -105,6 +105,7 @@ async fn send(brokers: &[SocketAddr], batch: usize, window: Duration) -> Measure
         idempotence: Idempotence::On,
         retries: 0,
         committing: Committing::Manual,
+        session: Duration::from_secs(6),
     };
     let began = Instant::now();
     let mut senders = JoinSet::new();

@@ -33,6 +33,7 @@ pub(super) fn expanded(
         warm_up,
         time_limit: plan.time_limit(),
         time_outs: &deployment.time_outs().all(),
+        client_time_out: deployment.time_outs().client,
         losses: plan.losses.unwrap_or_else(|| LossLimit::tolerated(deployment.tolerates())),
         clock_bound: deployment.clock_bound(),
     };

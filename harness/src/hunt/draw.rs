@@ -11,7 +11,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::plan::hosts;
-use crate::workload::option::Takes;
+use crate::workload::option::{Takes, WorkloadOption};
 use crate::workload::{Workload, Workloads};
 
 /// The options that the user has fixed for every run.
@@ -107,8 +107,8 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
         say("workload", fixed.workload_word.clone().unwrap_or_else(|| workload.name().to_owned()));
         // A system with one object keeps one.
         if !system.description().has_one_object() {
-            for (name, value) in workload_options(workload, nodes, &mut rng) {
-                say(name, value.to_string());
+            for (name, value) in workload_options(workload, nodes, &system.description().lacks, &mut rng) {
+                say(name, value);
             }
         }
     }
@@ -206,25 +206,36 @@ fn workload(system: &dyn System, fixed: &Fixed, rng: &mut impl Rng) -> Option<&'
     }
 }
 
-/// Some of the workload's numbers, far from their defaults: few keys and many, short lives and long ones.
+/// Returns some of the workload's options, far from their defaults: few keys and many, short lives and long ones, much
+/// reading and little. Weights of operations that clients lack are left out.
 fn workload_options(
     workload: &dyn Workload,
     nodes: usize,
+    lacks: &[String],
     rng: &mut impl Rng,
-) -> BTreeMap<&'static str, u64> {
+) -> BTreeMap<&'static str, String> {
     let mut drawn = BTreeMap::new();
+    let mut weights: Vec<String> = Vec::new();
     let mut options = workload.defaults();
-    for option in workload.options().iter().filter(|option| option.takes == Takes::Number) {
+    let lacking = |option: &&WorkloadOption| !lacks.iter().any(|lacking| lacking == option.name);
+    for option in workload.options().iter().filter(lacking) {
         let Some(default) = options.get(option.field).and_then(serde_json::Value::as_u64) else { continue };
         let (times, over) = *SCALES.choose(rng).expect("there are some");
         let value = (default * times / over).max(1);
         let before = options.insert(option.field.to_owned(), value.into());
         // Processes as few as they are drawn at the least.
         if rng.random_bool(0.3) && value != default && workload.validate(&options, nodes).is_ok() {
-            drawn.insert(option.name, value);
+            match option.takes {
+                Takes::Number => _ = drawn.insert(option.name, value.to_string()),
+                Takes::Duration => _ = drawn.insert(option.name, format!("{value}ms")),
+                Takes::Weight => weights.push(format!("{}={value}", option.name)),
+            }
         } else {
             options.extend(before.map(|before| (option.field.to_owned(), before)));
         }
+    }
+    if !weights.is_empty() {
+        drawn.insert("weight", weights.join(","));
     }
     drawn
 }

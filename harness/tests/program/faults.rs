@@ -135,7 +135,7 @@ fn a_fault_strikes_as_its_node_makes_something_durable() -> Result<(), Missing> 
 
 fn every_story_is_told_and_breaks_nothing() {
     let stage = Stage::set();
-    let stories = "laggard,handover,again,catch-up,election,zombie,slow-replica,rolling-leader";
+    let stories = "laggard,handover,again,catch-up,election,zombie,zombie-client,slow-replica,rolling-leader";
     let mix: Vec<String> = stories.split(',').map(|story| format!("story:{story}")).collect();
     let line = format!(
         "run store --nodes 3 --time-limit 40 --interval 3s --seed 5 --floor 1 --faults {}",

@@ -126,6 +126,8 @@ pub struct MixOptions<'a> {
     pub time_limit: Duration,
     /// The target's own time-outs, the election time-out first; not empty.
     pub time_outs: &'a [Duration],
+    /// The silence of a client after which the target gives others what it held, if clients hold anything.
+    pub client_time_out: Option<Duration>,
     /// The limit on the nodes that randomly drawn faults disable at once.
     pub losses: LossLimit,
     /// The bound on clocks that the target's promise rests on, if it does.

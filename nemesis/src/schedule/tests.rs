@@ -28,6 +28,7 @@ fn expanded(
         warm_up: Duration::from_secs(2),
         time_limit: Duration::from_secs(30),
         time_outs: &[Duration::from_millis(1200)],
+        client_time_out: None,
         losses: LossLimit::tolerated(2),
         clock_bound: None,
     };

@@ -140,6 +140,7 @@ impl Stage {
             warm_up: Duration::ZERO,
             time_limit: Duration::from_secs(30),
             time_outs: &[Duration::from_secs(1)],
+            client_time_out: None,
             losses: LossLimit::tolerated(self.nodes.len() / 2),
             clock_bound: None,
         };

@@ -138,17 +138,19 @@ pub struct TimeOuts {
     pub session: Option<Duration>,
     /// The time for which a node relies on the last confirmation by the others, if it does.
     pub lease: Option<Duration>,
+    /// The silence of a client after which others get what it held, if clients hold anything.
+    pub client: Option<Duration>,
 }
 
 impl Default for TimeOuts {
     /// Returns the defaults: an election takes about a second in most systems.
     fn default() -> Self {
-        Self { election: Duration::from_millis(1200), session: None, lease: None }
+        Self { election: Duration::from_millis(1200), session: None, lease: None, client: None }
     }
 }
 
 impl TimeOuts {
-    /// Returns all of them, the election time-out first.
+    /// Returns those between nodes, the election time-out first.
     #[must_use]
     pub fn all(&self) -> Vec<Duration> {
         [Some(self.election), self.session, self.lease].into_iter().flatten().collect()

@@ -79,7 +79,7 @@ impl Action for Register {
     fn effect(&self) -> Effect {
         match self.op {
             RegisterOp::Read(_) => Effect::None,
-            RegisterOp::Write(_) | RegisterOp::Cas { .. } => Effect::Some,
+            RegisterOp::Write(_) | RegisterOp::Delete | RegisterOp::Cas { .. } => Effect::Some,
         }
     }
 }

@@ -52,6 +52,7 @@ const ONCE: ClientOptions = ClientOptions {
     idempotence: Idempotence::Off,
     retries: 0,
     committing: Committing::Manual,
+    session: Duration::from_secs(6),
 };
 
 fn whole(request: &[u8]) -> bool {

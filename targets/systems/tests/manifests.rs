@@ -23,7 +23,7 @@ port = 80
 tolerates = "minority"
 durable = false
 recovery = "20s"
-time-outs = { election = "{option:election_ms}ms", session = "2s", lease = "1s" }
+time-outs = { election = "{option:election_ms}ms", session = "2s", lease = "1s", client = "3s" }
 clock-bound = { lease = "1s", slack = "100ms" }
 [[role]]
 name = "boss"

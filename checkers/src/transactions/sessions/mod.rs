@@ -62,10 +62,9 @@ pub fn check_session_guarantees(
     assumed: &Assumed,
     interrupt: &AtomicBool,
 ) -> CheckReport {
-    let transactions = transactions(operations);
+    let (transactions, mut reasons) = transactions(operations);
     let facts = Facts::new(&transactions);
     let mut found = Findings::new(|_| Allowed::No);
-    let mut reasons: Vec<Reason> = Vec::new();
     let (mut versions, mut wrong): (Vec<Versions<'_>>, Vec<Finding>) = (Vec::new(), Vec::new());
     for key in 0..facts.keys.len() as u32 {
         let (of_key, findings) = Versions::new(&facts, key, assumed);

@@ -53,7 +53,7 @@ impl Object for Register {
     fn held(&self) -> Option<Self::Held> {
         match &self.op {
             RegisterOp::Read(value) => Some(value.clone()),
-            RegisterOp::Write(_) | RegisterOp::Cas { .. } => None,
+            RegisterOp::Write(_) | RegisterOp::Delete | RegisterOp::Cas { .. } => None,
         }
     }
 }

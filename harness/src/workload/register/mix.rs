@@ -1,4 +1,4 @@
-//! Reads, writes and compare-and-sets over a rotating set of registers.
+//! Reads, writes, deletes and compare-and-sets over a rotating set of registers.
 
 use duress_history::register::{Register, RegisterOp};
 use duress_history::{Event, Scalar};
@@ -41,16 +41,18 @@ impl RegisterMix {
 
     /// Returns the next operation; there always is one.
     pub fn draw(&mut self) -> Register {
-        let RegisterOptions { reads, writes, cas, .. } = self.options;
+        let RegisterOptions { reads, writes, deletes, cas, .. } = self.options;
         let (key, active) = match self.keys.draw(&mut self.rng) {
             Draw::Read(key) => return Register { key, op: RegisterOp::Read(None) },
             Draw::Any(key, active) => (key, active),
         };
-        let choice = self.rng.random_range(0..reads + writes + cas);
+        let choice = self.rng.random_range(0..reads + writes + deletes + cas);
         let op = if choice < reads {
             RegisterOp::Read(None)
         } else if choice < reads + writes || active.latest == 0 {
             RegisterOp::Write(Scalar::Int(active.value()))
+        } else if choice < reads + writes + deletes {
+            RegisterOp::Delete
         } else {
             let old = if active.latest == 1 || self.rng.random_bool(CAS_LATEST) {
                 active.latest

@@ -1,4 +1,4 @@
-//! The workload `register`: reads, writes and compare-and-sets over many keys.
+//! The workload `register`: reads, writes, deletes and compare-and-sets over many keys.
 
 pub mod judge;
 pub mod mix;
@@ -29,7 +29,7 @@ impl Kind for RegisterOptions {
 
     const NAME: &'static str = "register";
     const DESCRIPTION: &'static str = "\
-reads, writes and compare-and-sets over many keys
+reads, writes and compare-and-sets, and deletes if asked for, over many keys
 Each value written to a key is unique; a key is left for a fresh one after --operations-per-key operations; at the end
 every key is read once more through every node.
 Checked: does each key keep what the system promises: is it linearizable, or are its writes, and do the replicas agree?";

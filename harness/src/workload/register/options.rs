@@ -24,6 +24,7 @@ pub const ON_COMMAND_LINE: &[WorkloadOption] = &[
     ),
     WorkloadOption::weight("reads"),
     WorkloadOption::weight("writes"),
+    WorkloadOption::weight("deletes"),
     WorkloadOption::weight("cas"),
 ];
 
@@ -42,13 +43,16 @@ pub struct RegisterOptions {
     pub reads: u32,
     /// Weight of writes.
     pub writes: u32,
+    /// Weight of deletes.
+    #[serde(default)]
+    pub deletes: u32,
     /// Weight of compare-and-sets.
     pub cas: u32,
 }
 
 impl Default for RegisterOptions {
     fn default() -> Self {
-        Self { keys: 6, operations_per_key: 240, cold_keys: 60, reads: 2, writes: 1, cas: 1 }
+        Self { keys: 6, operations_per_key: 240, cold_keys: 60, reads: 2, writes: 1, deletes: 0, cas: 1 }
     }
 }
 
@@ -58,11 +62,11 @@ impl RegisterOptions {
     /// # Errors
     /// [`RangeError`].
     pub fn validate(&self) -> Result<(), RangeError> {
-        let Self { keys, operations_per_key, cold_keys, reads, writes, cas } = *self;
+        let Self { keys, operations_per_key, cold_keys, reads, writes, deletes, cas } = *self;
         range("keys", &keys, (1..=100_000).contains(&keys), "1 to 100000 keys at a time")?;
         range("cold keys", &cold_keys, cold_keys <= 100_000, "at most 100000 of them")?;
         let fine = (1..=10_000_000).contains(&operations_per_key);
         range("operations per key", &operations_per_key, fine, "1 to 10000000")?;
-        weights(&[reads, writes, cas])
+        weights(&[reads, writes, deletes, cas])
     }
 }

@@ -83,6 +83,7 @@ impl System for Broker {
                 idempotence: settings.word("idempotent")?,
                 retries: settings.whole("retries")?,
                 committing: settings.word("commit")?,
+                session: settings.millis("member-session-ms")?,
             },
             min_insync: settings.whole("min-insync")?,
             replication: settings.whole("replication")?,
@@ -197,9 +198,9 @@ impl Deployment for BrokerCluster {
     }
 
     fn time_outs(&self) -> TimeOuts {
-        let BrokerOptions { session, lag, .. } = self.options;
+        let BrokerOptions { session, lag, client, .. } = self.options;
         // The controller looks for sessions that are over a few times in each.
-        TimeOuts { election: session * 5 / 4, session: Some(lag), lease: None }
+        TimeOuts { election: session * 5 / 4, session: Some(lag), lease: None, client: Some(client.session) }
     }
 
     fn roles(&self, setup: &Setup) -> Vec<String> {

@@ -8,7 +8,7 @@ pub(super) const TABLE_CONFIG: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.1")];
 
 /// The names of the clients' options, in the order in which they are listed.
-const NAMES: [&str; 4] = ["acks", "idempotent", "retries", "commit"];
+const NAMES: [&str; 5] = ["acks", "idempotent", "retries", "commit", "member-session-ms"];
 
 /// Whether `name` is an option of the clients, which nodes do not know.
 pub(super) fn is_of_clients(name: &str) -> bool {
@@ -25,7 +25,7 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
         modes: modes.to_vec(),
         drawn: Vec::new(),
     };
-    let [acks, idempotent, retries, commit] = NAMES;
+    let [acks, idempotent, retries, commit, session] = NAMES;
     vec![
         option(
             acks,
@@ -55,5 +55,14 @@ pub(super) fn client_options(modes: &[String]) -> Vec<OptionSpec> {
             "when a member of a group commits polled messages: with the next poll, before it returns them, or by commit \
              operations only",
         ),
+        option(
+            session,
+            // What the broker allows.
+            Values::Whole { min: 500, max: 1_800_000 },
+            "6000",
+            "how long a member of a group may be silent before its partitions are given to others",
+        )
+        // A short one is over while a client is cut off, and the client returns as a member of the past.
+        .drawn(["1000", "2000", "6000"]),
     ]
 }

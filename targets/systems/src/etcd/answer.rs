@@ -40,7 +40,7 @@ const DEFINITE: [&str; 7] = [
 /// The header that every successful response has. Its absence means that something else answered, and the defaults that
 /// JSON leaves out (`"succeeded": false`, no keys) must not be read as answers.
 #[derive(Deserialize)]
-pub(super) struct Put {
+pub(super) struct Change {
     #[serde(rename = "header")]
     _header: IgnoredAny,
 }

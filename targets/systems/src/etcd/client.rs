@@ -18,7 +18,7 @@ use duress_history::register::{Register, RegisterOp};
 use serde_json::json;
 
 use crate::client::{Client, Seat};
-use crate::etcd::answer::{Put, Range, Txn};
+use crate::etcd::answer::{Change, Range, Txn};
 use crate::etcd::session::{ReadLevel, Session, encode, put_or_read, range};
 use crate::outcome::{Cause, CauseKind, Outcome, RequestError};
 use crate::text;
@@ -48,7 +48,11 @@ impl EtcdClient {
             }
             RegisterOp::Write(value) => {
                 let request = ("/v3/kv/put", json!({"key": key, "value": encode(value)?}));
-                self.session.ask(request, deadline, |_: Put| Ok(Outcome::Ok(action.clone()))).await
+                self.session.ask(request, deadline, |_: Change| Ok(Outcome::Ok(action.clone()))).await
+            }
+            RegisterOp::Delete => {
+                let request = ("/v3/kv/deleterange", json!({"key": key}));
+                self.session.ask(request, deadline, |_: Change| Ok(Outcome::Ok(action.clone()))).await
             }
             RegisterOp::Cas { old, new } => {
                 let compare = match old {

@@ -16,7 +16,7 @@ use duress_history::set::{Set, SetOp};
 use serde_json::json;
 
 use crate::client::{Client, Seat};
-use crate::etcd::answer::{Put, Range};
+use crate::etcd::answer::{Change, Range};
 use crate::etcd::session::{ReadLevel, Session};
 use crate::outcome::{Outcome, RequestError};
 use crate::text;
@@ -40,7 +40,7 @@ impl SetClient {
             SetOp::Add(element) => {
                 let key = STANDARD.encode(format!("{set}/{}", text::encode(element)?));
                 let request = ("/v3/kv/put", json!({"key": key, "value": ""}));
-                self.session.ask(request, deadline, |_: Put| Ok(Outcome::Ok(action.clone()))).await
+                self.session.ask(request, deadline, |_: Change| Ok(Outcome::Ok(action.clone()))).await
             }
             SetOp::Read(_) => {
                 // '0' comes right after '/'.

@@ -57,7 +57,7 @@ impl Spoken for Register {
 
     fn asked(&self) -> (Option<&Scalar>, Value) {
         let argument = match &self.op {
-            RegisterOp::Read(_) => Value::Null,
+            RegisterOp::Read(_) | RegisterOp::Delete => Value::Null,
             RegisterOp::Write(value) => json!(value),
             RegisterOp::Cas { old, new } => json!([old, new]),
         };

@@ -8,6 +8,7 @@
 //! - by hand only: as after.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kafka_protocol::messages::ApiKey;
 use serde::Deserialize;
@@ -35,6 +36,7 @@ pub enum Committing {
 pub(super) struct Consumer {
     group: &'static str,
     committing: Committing,
+    session: Duration,
     source: Source,
     /// The position of this client: after its polled messages, whatever the reason of the poll, or at the
     /// target of a later seek.
@@ -63,9 +65,10 @@ struct Subscribed {
 pub(super) type Polled = BTreeMap<Partition, Vec<Fetched>>;
 
 impl Consumer {
-    /// Returns a consumer without partitions, which will be a member of `group` if it subscribes.
-    pub(super) fn new(group: &'static str, committing: Committing) -> Self {
-        Self { group, committing, source: Source::Nothing, reached: BTreeMap::new() }
+    /// Returns a consumer without partitions, which will be a member of `group` if it subscribes: one that is dead after so long
+    /// without a sign of life.
+    pub(super) fn new(group: &'static str, committing: Committing, session: Duration) -> Self {
+        Self { group, committing, session, source: Source::Nothing, reached: BTreeMap::new() }
     }
 
     /// Reads these partitions from now on: from the beginning, or from this client's position.
@@ -98,7 +101,7 @@ impl Consumer {
         }
         self.unsubscribe(cluster, deadline).await;
         self.source = Source::Subscribed(Box::new(Subscribed {
-            membership: Membership::new(self.group, topics.clone()),
+            membership: Membership::new(self.group, topics.clone(), self.session),
             topics,
             positions: None,
             consumed: BTreeMap::new(),

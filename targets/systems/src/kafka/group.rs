@@ -28,18 +28,18 @@ use crate::kafka::partition::{Partition, text, topic_name};
 use crate::kafka::refusal::{Asked, check};
 use crate::outcome::{CauseKind, RequestError};
 
-/// After how long without a sign of life a member is taken for dead. The shortest that Kafka's defaults allow.
-const SESSION: Duration = Duration::from_secs(6);
-/// How long a rebalance waits for the members of the last generation to join again.
-const REBALANCE: Duration = Duration::from_secs(2);
-/// How often a member sends a heartbeat.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+/// After how long without a sign of life a member is taken for dead, unless the user says. The shortest that Kafka's defaults
+/// allow.
+pub(crate) const USUAL_SESSION: Duration = Duration::from_secs(6);
+/// The longest time between two heartbeats of a member.
+const HEARTBEAT_MAX: Duration = Duration::from_millis(500);
 /// The version of the consumer protocol, within the group protocol, that this client writes.
 const CONSUMER_PROTOCOL: i16 = 0;
 
 /// A member of a consumer group, or a client that wants to be one.
 pub(super) struct Membership {
     topics: Vec<String>,
+    session: Duration,
     member: Member,
     coordinator: Option<SocketAddr>,
     standing: Standing,
@@ -55,10 +55,11 @@ enum Standing {
 }
 
 impl Membership {
-    /// Returns a client that wants to consume `topics` as a member of `group`.
-    pub(super) fn new(group: &'static str, topics: Vec<String>) -> Self {
+    /// Returns a client that wants to consume `topics` as a member of `group`, for which it is dead after so long without a sign
+    /// of life.
+    pub(super) fn new(group: &'static str, topics: Vec<String>, session: Duration) -> Self {
         let member = Member { group, id: String::new(), generation: -1 };
-        Self { topics, member, coordinator: None, standing: Standing::Outside }
+        Self { topics, session, member, coordinator: None, standing: Standing::Outside }
     }
 
     /// Returns the partitions that it reads, while it is a member.
@@ -81,7 +82,9 @@ impl Membership {
     ) -> Result<(), RequestError> {
         match &mut self.standing {
             // Due again from the attempt on, so that a coordinator that is away does not slow down every operation.
-            Standing::Inside { heartbeat_at, .. } if heartbeat_at.elapsed() >= HEARTBEAT => {
+            Standing::Inside { heartbeat_at, .. }
+                if heartbeat_at.elapsed() >= HEARTBEAT_MAX.min(self.session / 4) =>
+            {
                 *heartbeat_at = Instant::now();
             }
             _ => return Ok(()),
@@ -148,8 +151,9 @@ impl Membership {
                 .with_metadata(subscription(&self.topics)?);
             let request = JoinGroupRequest::default()
                 .with_group_id(GroupId(text(self.member.group)))
-                .with_session_timeout_ms(millis(SESSION))
-                .with_rebalance_timeout_ms(millis(REBALANCE))
+                .with_session_timeout_ms(millis(self.session))
+                // How long a rebalance waits for the members of the last generation to join again.
+                .with_rebalance_timeout_ms(millis(self.session / 3))
                 .with_member_id(text(&self.member.id))
                 .with_protocol_type(text("consumer"))
                 .with_protocols(vec![protocol]);

@@ -58,7 +58,7 @@ impl Parts {
         Self {
             cluster: Cluster::new(from, bootstrap),
             producer: Producer::new(options.acks, options.idempotence, options.retries),
-            consumer: Consumer::new(GROUP, options.committing),
+            consumer: Consumer::new(GROUP, options.committing, options.session),
         }
     }
 }

@@ -65,6 +65,7 @@ mod topics;
 mod versions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use duress_history::log::Log;
 use duress_history::table::Table;
@@ -73,6 +74,7 @@ use crate::client::{Addresses, Clients};
 
 pub use consumer::Committing;
 pub(crate) use copies::copies;
+pub(crate) use group::USUAL_SESSION;
 pub use log_client::LogClient;
 #[cfg(test)]
 pub(crate) use metadata::{Leadership, Replicas};
@@ -105,4 +107,6 @@ pub struct ClientOptions {
     pub retries: u32,
     /// When a member of the group commits.
     pub committing: Committing,
+    /// After how long without a sign of life a member is taken for dead.
+    pub session: Duration,
 }

@@ -75,6 +75,10 @@ impl RegisterClient {
                 ok(self.0.ask("write", [name, ("value", json!(value))]).await?)?;
                 Ok(Outcome::Ok(action.clone()))
             }
+            RegisterOp::Delete => {
+                let text = "Maelstrom's protocol has no delete: not sent";
+                Err(RequestError::definite(CauseKind::Rejected, text))
+            }
             RegisterOp::Cas { old, new } => {
                 let reply = self.0.ask("cas", [name, ("from", json!(old)), ("to", json!(new))]).await?;
                 if let Some(NO_KEY | DIFFERS) = reply.code() {

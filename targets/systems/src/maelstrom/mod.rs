@@ -118,6 +118,7 @@ impl Workload {
     fn lacks(self) -> &'static [&'static str] {
         match self {
             Self::Kafka => &["subscriptions", "committed"],
+            Self::LinKv => &["deletes"],
             one_object if one_object.is_one_object() => &[KEYS],
             _ => &[],
         }

@@ -135,6 +135,7 @@ fn durations(document: &Document) -> Result<(), Problem> {
         (owned(&["time-outs", "election"]), &document.time_outs.election),
         (owned(&["time-outs", "session"]), &document.time_outs.session),
         (owned(&["time-outs", "lease"]), &document.time_outs.lease),
+        (owned(&["time-outs", "client"]), &document.time_outs.client),
     ];
     for (at, role) in document.roles.iter().enumerate() {
         let deadline = role.ready.as_ref().map(|ready| &ready.deadline);
@@ -248,8 +249,11 @@ fn client(document: &Document) -> Result<(), Problem> {
             );
         }
     }
-    if let Some(name) = client.lacks.iter().find(|name| !["cas", KEYS].contains(&name.as_str())) {
-        return wrong("lacks", &format!("clients cannot lack \"{name}\"; they can lack: cas, {KEYS}"));
+    if let Some(name) = client.lacks.iter().find(|name| !["cas", "deletes", KEYS].contains(&name.as_str())) {
+        return wrong(
+            "lacks",
+            &format!("clients cannot lack \"{name}\"; they can lack: cas, deletes, {KEYS}"),
+        );
     }
     if client.speaks.as_ref().is_some_and(Vec::is_empty) {
         return wrong("speaks", "clients speak at least one vocabulary");

@@ -1,5 +1,6 @@
 //! The clients of a manifest, by protocol and vocabulary.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use duress_history::Payload;
@@ -67,8 +68,17 @@ pub(super) fn vocabularies(client: &ClientTable) -> Vec<String> {
 /// Returns the operations that the clients do not have.
 pub(super) fn lacks(client: &ClientTable) -> Vec<String> {
     // A set and a counter have every request of theirs.
-    let cas = client.register.as_ref().is_some_and(|requests| requests.cas.is_none());
-    cas.then(|| "cas".to_owned()).into_iter().chain(client.lacks.clone()).collect()
+    let register = client.register.as_ref();
+    let cas = register.is_some_and(|requests| requests.cas.is_none());
+    let deletes = match client.protocol {
+        Protocol::Exec => true,
+        Protocol::Postgres => client.statements.as_ref().is_some_and(|own| own.lack_deletes()),
+        _ => register.is_some_and(|requests| requests.delete.is_none()),
+    };
+    let missing = [(cas, "cas"), (deletes, "deletes")].into_iter().filter(|(missing, _)| *missing);
+    let missing: BTreeSet<&str> =
+        missing.map(|(_, name)| name).chain(client.lacks.iter().map(String::as_str)).collect();
+    missing.into_iter().map(str::to_owned).collect()
 }
 
 /// Why clients cannot be made.
@@ -173,5 +183,6 @@ fn kafka_options(settings: &Settings) -> Result<ClientOptions, SettingsError> {
         idempotence: word(settings, "idempotent", Idempotence::Off)?,
         retries: settings.option("retries").map_or(Ok(0), |_| settings.whole("retries"))?,
         committing: word(settings, "commit", Committing::After)?,
+        session: kafka::USUAL_SESSION,
     })
 }

@@ -18,7 +18,7 @@ use super::template::{Scene, TemplateError, render_values};
 use super::{launch, layout, promise};
 use crate::client::Clients;
 use crate::deployment::{Deployment, LaunchError, NodeStatus, NotReady, TimeOuts};
-use crate::kafka::{NewTopic, create_topics};
+use crate::kafka::{NewTopic, USUAL_SESSION, create_topics};
 use crate::outcome::{CauseKind, RequestError};
 use crate::place::Place;
 use crate::postgres::make_tables;
@@ -73,10 +73,12 @@ impl ManifestCluster {
         };
         let given = |text: &Option<String>| text.as_deref().map(time).transpose();
         let usual = TimeOuts::default();
+        let kafka = document.client.protocol == Protocol::Kafka;
         let time_outs = TimeOuts {
             election: given(&document.time_outs.election)?.unwrap_or(usual.election),
             session: given(&document.time_outs.session)?,
             lease: given(&document.time_outs.lease)?,
+            client: given(&document.time_outs.client)?.or(kafka.then_some(USUAL_SESSION)),
         };
         let of_mode = document.modes.get(&settings.mode).and_then(|mode| mode.clock_bound.as_ref());
         let clock_bound = of_mode.or(document.clock_bound.as_ref());

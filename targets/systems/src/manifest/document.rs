@@ -212,6 +212,7 @@ pub(super) enum Protocol {
 pub(super) struct RegisterRequests {
     pub(super) read: HttpRequest,
     pub(super) write: HttpRequest,
+    pub(super) delete: Option<HttpRequest>,
     pub(super) cas: Option<HttpRequest>,
 }
 
@@ -289,6 +290,7 @@ pub(super) struct TimeOutTable {
     pub(super) election: Option<String>,
     pub(super) session: Option<String>,
     pub(super) lease: Option<String>,
+    pub(super) client: Option<String>,
 }
 
 /// The demands of the promise on clocks.

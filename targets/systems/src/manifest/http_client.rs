@@ -51,9 +51,11 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
     if let Some(register) = &client.register {
         all.push((["client", "register", "read"], &register.read, &["key"]));
         all.push((["client", "register", "write"], &register.write, &["key", "value"]));
-        all.extend(
-            register.cas.as_ref().map(|cas| (["client", "register", "cas"], cas, &["key", "old", "new"][..])),
-        );
+        let more: [(_, _, &[&str]); 2] =
+            [("delete", &register.delete, &["key"]), ("cas", &register.cas, &["key", "old", "new"])];
+        for (name, request, values) in more {
+            all.extend(request.as_ref().map(|request| (["client", "register", name], request, values)));
+        }
     }
     for (name, adds) in [("set", &client.set), ("counter", &client.counter)] {
         if let Some(adds) = adds {
@@ -65,8 +67,8 @@ pub(super) fn try_out(client: &ClientTable) -> Result<(), Problem> {
         let values: Vec<(&str, String)> = known.iter().map(|name| (*name, "0".to_owned())).collect();
         let wrong = |key, text: String| Problem::at([client, vocabulary, operation, key], text);
         // Else a change that found nothing would count as done.
-        if operation != "read" && !request.absent.is_empty() {
-            return Err(wrong("absent", "only a read may find no value".to_owned()));
+        if !["read", "delete"].contains(&operation) && !request.absent.is_empty() {
+            return Err(wrong("absent", "only a read and a delete may find no value".to_owned()));
         }
         if operation != "read" && request.value.is_some() {
             return Err(wrong("value", "only a read has a value in its answer".to_owned()));
@@ -190,6 +192,10 @@ impl HttpClient {
         let (request, values) = match &action.op {
             RegisterOp::Read(_) => (&requests.read, vec![key]),
             RegisterOp::Write(value) => (&requests.write, vec![key, ("value", text::encode(value)?)]),
+            RegisterOp::Delete => {
+                let delete = requests.delete.as_ref().ok_or_else(|| Self::lacks("register.delete"))?;
+                (delete, vec![key])
+            }
             RegisterOp::Cas { old, new } => {
                 let cas = requests.cas.as_ref().ok_or_else(|| Self::lacks("register.cas"))?;
                 (cas, vec![key, ("old", text_of(old)?), ("new", text::encode(new)?)])
@@ -199,6 +205,7 @@ impl HttpClient {
         Ok(match (self.ask(request, &values).await?, &action.op) {
             (Meaning::Not(cause), _) => Outcome::Fail(cause),
             (Meaning::Absent, RegisterOp::Read(_)) => Outcome::Ok(read(None)),
+            (Meaning::Absent, RegisterOp::Delete) => Outcome::Ok(action.clone()),
             (Meaning::Happened(body), RegisterOp::Read(_)) => Outcome::Ok(read(scalar(request, &body)?)),
             (Meaning::Happened(_), _) => Outcome::Ok(action.clone()),
             (Meaning::Absent, _) => return Err(unreadable("a change found no value")),

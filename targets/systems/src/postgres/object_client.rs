@@ -25,6 +25,8 @@ impl ObjectClient {
                 return Ok(Outcome::Ok(Register { key: action.key.clone(), op: RegisterOp::Read(held) }));
             }
             RegisterOp::Write(value) => Call::change(&sql.register_write, vec![key, text::encode(value)?]),
+            // One that finds nothing to delete has happened.
+            RegisterOp::Delete => Call::ask(&sql.register_delete, vec![key]),
             RegisterOp::Cas { old: Some(old), new } => {
                 Call::ask(&sql.register_cas, vec![key, text::encode(old)?, text::encode(new)?])
             }

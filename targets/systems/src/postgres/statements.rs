@@ -26,6 +26,7 @@ pub(crate) struct Statements {
     pub(crate) tables: Vec<String>,
     pub(crate) register_read: String,
     pub(crate) register_write: String,
+    pub(crate) register_delete: String,
     pub(crate) register_cas: String,
     pub(crate) register_create: String,
     pub(crate) set_read: String,
@@ -52,6 +53,7 @@ impl Default for Statements {
             register_write:
                 "insert into duress_register values ($1, $2) on conflict (k) do update set v = excluded.v"
                     .to_owned(),
+            register_delete: "delete from duress_register where k = $1".to_owned(),
             register_cas: "update duress_register set v = $3 where k = $1 and v = $2".to_owned(),
             register_create: "insert into duress_register values ($1, $2) on conflict (k) do nothing"
                 .to_owned(),
@@ -78,6 +80,12 @@ pub(super) struct Used<'s> {
 }
 
 impl Statements {
+    /// Whether registers are written by a statement of the manifest's own, and deleted by none.
+    pub(crate) fn lack_deletes(&self) -> bool {
+        let usual = Self::default();
+        self.register_write != usual.register_write && self.register_delete == usual.register_delete
+    }
+
     /// Returns the statements of the operations of `vocabulary`.
     pub(super) fn of(&self, vocabulary: &str) -> Vec<Used<'_>> {
         let read = |name, text| Used { name, text, params: 1, reads: true };
@@ -86,6 +94,7 @@ impl Statements {
             "register" => vec![
                 read("register-read", &self.register_read),
                 change("register-write", &self.register_write, 2),
+                change("register-delete", &self.register_delete, 1),
                 change("register-cas", &self.register_cas, 3),
                 change("register-create", &self.register_create, 2),
             ],

@@ -2,8 +2,9 @@
 //!
 //! | operation | command | answers |
 //! |---|---|---|
-//! | read `k` | `GET k` | the value, or nil if none was ever written |
+//! | read `k` | `GET k` | the value, or nil if there is none |
 //! | write `k` `v` | `SET k v` | `OK` |
+//! | delete `k` | `DEL k` | how many keys were there: 0 or 1 |
 //! | cas `k` from `old` to `new` | `SET k new IFEQ old GET` | the old value of `k`: `old` if it was set, else another value or nil |
 //! | cas `k` from nil to `new` | `SET k new NX GET` | the old value of `k`: nil if it was set |
 //!
@@ -48,6 +49,7 @@ impl Client<Register> for StoreClient {
 enum Command {
     Get { key: String },
     Set { key: String, value: String },
+    Delete { key: String },
     SetIfEqual { key: String, old: String, new: String },
     SetIfAbsent { key: String, new: String },
 }
@@ -58,6 +60,7 @@ impl Command {
         Ok(match &action.op {
             RegisterOp::Read(_) => Self::Get { key },
             RegisterOp::Write(value) => Self::Set { key, value: text::encode(value)? },
+            RegisterOp::Delete => Self::Delete { key },
             RegisterOp::Cas { old: Some(old), new } => {
                 Self::SetIfEqual { key, old: text::encode(old)?, new: text::encode(new)? }
             }
@@ -69,6 +72,7 @@ impl Command {
         match self {
             Self::Get { key } => vec![b"GET", key.as_bytes()],
             Self::Set { key, value } => vec![b"SET", key.as_bytes(), value.as_bytes()],
+            Self::Delete { key } => vec![b"DEL", key.as_bytes()],
             Self::SetIfEqual { key, old, new } => {
                 vec![b"SET", key.as_bytes(), new.as_bytes(), b"IFEQ", old.as_bytes(), b"GET"]
             }
@@ -90,6 +94,7 @@ fn interpret(action: &Register, reply: &BytesFrame) -> Result<Outcome<Register>,
         (RegisterOp::Write(_), BytesFrame::SimpleString(word)) if word == "OK" => {
             Ok(Outcome::Ok(action.clone()))
         }
+        (RegisterOp::Delete, BytesFrame::Integer(0 | 1)) => Ok(Outcome::Ok(action.clone())),
         (RegisterOp::Cas { old, .. }, BytesFrame::BulkString(_) | BytesFrame::Null) => {
             let saw = match reply {
                 BytesFrame::BulkString(value) => Some(text::decode(value)?),

@@ -197,7 +197,7 @@ fn time_outs(settings: &Settings, reads: Reads) -> Result<TimeOuts, SettingsErro
     match settings.mode.as_str() {
         "raft" => {
             let election = settings.millis("election_min_ms")? + settings.millis("election_max_ms")?;
-            Ok(TimeOuts { election: election * 6 / 5, session: None, lease })
+            Ok(TimeOuts { election: election * 6 / 5, lease, ..TimeOuts::default() })
         }
         _ => Ok(TimeOuts::default()),
     }

@@ -27,6 +27,7 @@ const OPTIONS: ClientOptions = ClientOptions {
     idempotence: Idempotence::On,
     retries: 0,
     committing: Committing::After,
+    session: Duration::from_secs(6),
 };
 
 /// Returns the brokers of Apache Kafka to try this with, if there are any.
