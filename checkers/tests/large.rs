@@ -289,7 +289,7 @@ fn make_stale(operations: &mut [Operation<Register>]) {
                 Completion::Fail { .. } => return None,
             };
             match &operation.action.op {
-                RegisterOp::Read(_) => None,
+                RegisterOp::Read(_) | RegisterOp::Delete => None,
                 RegisterOp::Write(value) | RegisterOp::Cas { new: value, .. } => {
                     Some((operation.index, end, value.clone()))
                 }

@@ -30,6 +30,7 @@ fn register() -> impl Strategy<Value = Register> {
     let op = prop_oneof![
         proptest::option::of(scalar()).prop_map(RegisterOp::Read),
         scalar().prop_map(RegisterOp::Write),
+        Just(RegisterOp::Delete),
         (proptest::option::of(scalar()), scalar()).prop_map(|(old, new)| RegisterOp::Cas { old, new }),
     ];
     (scalar(), op).prop_map(|(key, op)| Register { key, op })
@@ -133,6 +134,27 @@ fn edn_keeps_a_key_in_a_field_of_its_own_and_foreign_names_are_known() {
     let read = read_edn::<CasRegister>(std::str::from_utf8(&bytes).expect("EDN is UTF-8"));
     assert_eq!(read.events, history.events);
     assert!(read.other_names.is_empty(), "{read:?}");
+}
+
+#[test]
+fn deletes_are_read_however_they_name_their_register() {
+    let forms = [
+        r#""f":"delete","value":["x",null]"#,
+        r#""f":"delete","value":"x""#,
+        r#""f":"del","key":"x""#,
+        r#""f":"delete","key":"x","value":null"#,
+    ];
+    for form in forms {
+        let line = |op_type| format!(r#"{{"time":1,"type":"{op_type}","process":0,{form}}}"#);
+        let text = format!("{}\n{}\n", line("invoke"), line("ok"));
+        let history = read_edn::<Register>(&text);
+        let delete = Register { key: "x".into(), op: RegisterOp::Delete };
+        assert!(history.events.iter().all(|event| event.action == delete), "{form}: {:?}", history.events);
+        let lines = lines(&history);
+        assert!(lines[0].contains(r#""f":"delete","value":["x",null]"#), "{}", lines[0]);
+    }
+    let text = r#"{"time":1,"type":"ok","process":0,"f":"delete","value":["x",5]}"#;
+    assert!(jsonl::read_from::<Register>(text.as_bytes()).is_err());
 }
 
 proptest! {

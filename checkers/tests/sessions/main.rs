@@ -60,6 +60,24 @@ fn broken(kind: AnomalyKind) -> Option<SessionGuarantee> {
     }
 }
 
+#[test]
+fn a_deleted_register_is_undecided_and_others_are_not() {
+    let undecided = Verdict::Unknown(vec![Reason::Deleted { key: Some(Scalar::from("x")) }]);
+    assert_eq!(check("0!wx1 0!dx 0!rx1 0!wy1 0!ry1", "pram"), undecided);
+    let Verdict::Invalid(anomalies) = check("0!dx 0!rx_ 0!wy1 0!ry_", "pram") else { panic!("y went back") };
+    assert_eq!(anomalies.len(), 1);
+    let causal = |text: &str| {
+        let operations = operations(text);
+        check_registers_by_model(
+            &operations,
+            ConsistencyModel::Causal,
+            &Assumed::default(),
+            &AtomicBool::new(false),
+        )
+    };
+    assert_eq!(causal("0!wx1 0!dx 0!rx1 0!wy1 0!ry1").verdict, undecided);
+}
+
 /// Asserts that a witness speaks of operations that it has.
 fn is_well_formed(anomaly: &Anomaly) {
     let known = |label: &String| anomaly.operations.iter().any(|shown| shown.label == *label);

@@ -4,7 +4,7 @@ mod cluster;
 
 use std::process::ExitCode;
 
-use cluster::{ATTEMPT, Cluster, block_on, cas, insist, read, short, write};
+use cluster::{ATTEMPT, Cluster, block_on, cas, delete, insist, read, short, write};
 use duress_history::NodeId;
 use duress_settings::Request;
 use duress_targets::{CauseKind, Etcd, System};
@@ -50,6 +50,10 @@ async fn three_nodes_keep_registers_through_the_loss_of_a_leader(etcd: Etcd) {
         read("y"),
         write("y", ""),
         read("y"),
+        delete("y"),
+        read("y"),
+        delete("y"),
+        cas("y", None, 1),
     ]
     .iter()
     .enumerate()
@@ -71,6 +75,10 @@ async fn three_nodes_keep_registers_through_the_loss_of_a_leader(etcd: Etcd) {
         text,
         "ok",
         "ok ",
+        "ok",
+        "ok nil",
+        "ok",
+        "ok",
     ];
     assert_eq!(seen, expected);
 

@@ -187,7 +187,7 @@ fn statuses_that_would_mislead_are_refused() {
         (
             "body = \"{value}\", fail = [503]",
             "body = \"{value}\", absent = [404]",
-            ":12: only a read may find",
+            ":12: only a read and a delete may find",
         ),
         (
             "body = \"{value}\", fail = [503]",

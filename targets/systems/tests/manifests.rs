@@ -57,6 +57,7 @@ speaks = ["register", "set", "counter"]
 [client.register]
 read = { method = "GET", path = "/{key}", body = "", headers = { A = "b" }, value = "/v", ok = [200], absent = [404], fail = [503] }
 write = { path = "/{key}", body = "{value}" }
+delete = { method = "DELETE", path = "/{key}", absent = [404] }
 cas = { path = "/{key}", body = "{\"old\": {old}, \"new\": {new}}", mismatch = [409] }
 [client.set]
 read = { path = "/s/{key}" }
@@ -119,6 +120,7 @@ isolation = "{option:level}"
 tables = ["create table t ()"]
 register-read = "select v from t where k = $1"
 register-write = "update t set v = $2 where k = $1"
+register-delete = "delete from t where k = $1"
 register-cas = "update t set v = $3 where k = $1 and v = $2"
 register-create = "insert into t values ($1, $2) on conflict do nothing"
 set-read = "select v from t where k = $1"
@@ -204,7 +206,7 @@ fn every_key_of_the_schema_is_read_and_documented() {
     let (before, rest) = EVERYTHING.split_once("[client]").unwrap();
     let (_, after) = rest.split_once("[promise]").unwrap();
     let lacking = parsed(&format!("{before}{OF_EXEC}[promise]{after}"));
-    assert_eq!(lacking.description().lacks, ["cas"]);
+    assert_eq!(lacking.description().lacks, ["cas", "deletes"]);
 }
 
 #[test]

@@ -229,6 +229,10 @@ fn write(value: i64) -> Register {
     Register { key: "x".into(), op: RegisterOp::Write(value.into()) }
 }
 
+fn delete() -> Register {
+    Register { key: "x".into(), op: RegisterOp::Delete }
+}
+
 fn cas(old: Option<i64>, new: i64) -> Register {
     Register { key: "x".into(), op: RegisterOp::Cas { old: old.map(Scalar::from), new: new.into() } }
 }
@@ -254,6 +258,9 @@ async fn every_operation_is_answered(server: &Postgres) {
             (read(), r#"["x",2]"#),
             (write(-7), r#"["x",-7]"#),
             (read(), r#"["x",-7]"#),
+            (delete(), r#"["x",null]"#),
+            (read(), r#"["x",null]"#),
+            (delete(), r#"["x",null]"#),
         ] {
             assert_eq!(short(registers.invoke(&asked).await), answer, "{asked:?} at {level}");
         }

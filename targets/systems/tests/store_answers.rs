@@ -114,8 +114,9 @@ async fn commands_are_those_of_the_table() {
         write(),
         cas(),
         Register { key: 7.into(), op: RegisterOp::Cas { old: None, new: "a b".into() } },
+        Register { key: 7.into(), op: RegisterOp::Delete },
     ];
-    let replies = ["$-1\r\n", "+OK\r\n", "$1\r\n1\r\n", "$-1\r\n"];
+    let replies = ["$-1\r\n", "+OK\r\n", "$1\r\n1\r\n", "$-1\r\n", ":1\r\n"];
     let script = replies.iter().map(|reply| Reply::Send(bytes(reply))).collect();
     let server = Scripted::play(whole, vec![script]).await;
     let mut client = client(server.place(), LONG);
@@ -132,6 +133,7 @@ async fn commands_are_those_of_the_table() {
             "*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n1\r\n",
             "*6\r\n$3\r\nSET\r\n$1\r\nx\r\n$1\r\n2\r\n$4\r\nIFEQ\r\n$1\r\n1\r\n$3\r\nGET\r\n",
             "*5\r\n$3\r\nSET\r\n$1\r\n7\r\n$3\r\na b\r\n$2\r\nNX\r\n$3\r\nGET\r\n",
+            "*2\r\n$3\r\nDEL\r\n$1\r\n7\r\n",
         ]
     );
 }

@@ -154,6 +154,11 @@ pub fn write(key: &str, value: impl Into<Scalar>) -> Register {
     Register { key: key.into(), op: RegisterOp::Write(value.into()) }
 }
 
+/// Deletes `key`.
+pub fn delete(key: &str) -> Register {
+    Register { key: key.into(), op: RegisterOp::Delete }
+}
+
 /// Replaces `old` by `new` at `key`.
 pub fn cas(key: &str, old: Option<i64>, new: i64) -> Register {
     Register { key: key.into(), op: RegisterOp::Cas { old: old.map(Scalar::from), new: new.into() } }
