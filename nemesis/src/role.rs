@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use duress_history::NodeId;
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 /// A role of a node: one that the run tracks itself, or one that the target names, such as `controller`.
@@ -47,6 +48,17 @@ impl Role {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         (!text.is_empty() && text.chars().all(plain)).then(|| Self::new(text))
     }
+}
+
+/// Draws one of the target's own `roles`, with this probability, if it has any.
+///
+/// Those listed first are drawn more often: a target lists the roles of which there is one before those of each partition.
+pub(crate) fn draw(roles: &[Role], probability: f64, rng: &mut impl Rng) -> Option<Role> {
+    if roles.is_empty() || !rng.random_bool(probability) {
+        return None;
+    }
+    let at = rng.random_range(0..roles.len()).min(rng.random_range(0..roles.len()));
+    Some(roles[at].clone())
 }
 
 impl fmt::Display for Role {

@@ -14,12 +14,14 @@ use crate::family::Family;
 use crate::fault::Fault;
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
-use crate::role::Role;
+use crate::role::{self, Role};
 use crate::schedule::{Act, Band, MixOptions, Timing, Trigger};
 use crate::selector::{Selector, Targets};
 use crate::trigger::Event;
 use crate::variant::Kind;
 
+/// The probability that a story about a leader is about a node with one of the target's own roles, if it has any.
+const OF_ROLES: f64 = 0.25;
 /// The overlap of two consecutive rolling isolations, in milliseconds.
 const HANDOVER_MS: u64 = 150;
 
@@ -147,6 +149,11 @@ impl Story {
         }
     }
 
+    /// Whether it waits for another leader, so that it has to strike the node that the target calls so.
+    fn follows_the_leader(self) -> bool {
+        matches!(self, Self::Election | Self::RollingLeader)
+    }
+
     /// Returns how often it is drawn beside others: clients that hold something of the target have one story only.
     fn weight(self, stage: &Stage<'_>) -> u32 {
         if self == Self::ZombieClient && stage.client_time_out.is_some() { 4 } else { 1 }
@@ -165,7 +172,9 @@ impl Story {
 
     /// Draws its faults.
     pub(crate) fn acts(self, stage: &Stage<'_>, rng: &mut impl Rng) -> Vec<Act> {
-        let mut script = Script { stage, rng, acts: Vec::new(), now_ms: 0 };
+        let roles = if self.follows_the_leader() { &[] } else { stage.roles };
+        let leader = role::draw(roles, OF_ROLES, rng).unwrap_or_else(Role::leader);
+        let mut script = Script { stage, leader: Selector::Role(leader), rng, acts: Vec::new(), now_ms: 0 };
         match self {
             Self::Laggard => script.laggard(),
             Self::Handover => script.handover(),
@@ -187,6 +196,7 @@ impl Story {
 pub(crate) struct Stage<'a> {
     nodes: &'a [NodeId],
     clients: &'a [NodeId],
+    roles: &'a [Role],
     families: &'a BTreeSet<Family>,
     timing: Timing<'a>,
     client_time_out: Option<Duration>,
@@ -195,14 +205,16 @@ pub(crate) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// Returns the stage for the cluster of `options`, in a mix of these families.
     pub(crate) fn new(families: &'a BTreeSet<Family>, options: &MixOptions<'a>) -> Self {
-        let MixOptions { nodes, clients, time_outs, client_time_out, .. } = *options;
-        Self { nodes, clients, families, timing: Timing(time_outs), client_time_out }
+        let MixOptions { nodes, clients, roles, time_outs, client_time_out, .. } = *options;
+        Self { nodes, clients, roles, families, timing: Timing(time_outs), client_time_out }
     }
 }
 
 /// A story under construction: faults one after the other, or each relative to another.
 struct Script<'a, R> {
     stage: &'a Stage<'a>,
+    /// The node that its story calls the leader: the one that leads, or one with a role of the target's own.
+    leader: Selector,
     rng: &'a mut R,
     acts: Vec<Act>,
     /// The start of the next fault, unless it is relative to another.
@@ -288,6 +300,11 @@ impl<R: Rng> Script<'_, R> {
         }
     }
 
+    fn strike_leader(&mut self) -> Fault {
+        let leader = self.leader.clone();
+        self.strike(&leader)
+    }
+
     fn laggard(&mut self) {
         let mut order = self.stage.nodes.to_vec();
         order.shuffle(self.rng);
@@ -310,7 +327,7 @@ impl<R: Rng> Script<'_, R> {
         let (missed, lasts) = (self.lasts(Band::Above), self.lasts(Band::Around));
         let fault = self.isolate(&Selector::Follower);
         let away = self.begin(fault, missed);
-        let leader = self.strike(&Selector::Role(Role::leader()));
+        let leader = self.strike_leader();
         if self.coin() {
             let after = self.between(0, 60);
             self.after_heal(away, after, leader, lasts);
@@ -321,7 +338,7 @@ impl<R: Rng> Script<'_, R> {
     }
 
     fn again(&mut self) {
-        let selector = if self.coin() { Selector::One } else { Selector::Role(Role::leader()) };
+        let selector = if self.coin() { Selector::One } else { self.leader.clone() };
         let (fault, lasts) = (self.kill(&selector), self.lasts(Band::Short));
         let mut last = self.begin(fault, lasts);
         for _ in 0..self.between(2, 4) {
@@ -338,8 +355,9 @@ impl<R: Rng> Script<'_, R> {
         let away = self.begin(fault, missed);
         let (after, band) = (self.between(10, 300), if self.coin() { Band::Short } else { Band::Around });
         let lasts = self.lasts(band);
-        let struck = if self.coin() { Role::leader() } else { Role::new(Role::RETURNED) };
-        let fault = self.strike(&Selector::Role(struck));
+        let struck =
+            if self.coin() { self.leader.clone() } else { Selector::Role(Role::new(Role::RETURNED)) };
+        let fault = self.strike(&struck);
         let struck = self.after_heal(away, after, fault, lasts);
         if self.coin() {
             let (after, lasts) = (self.between(1, 100), self.lasts(Band::Short));
@@ -351,18 +369,18 @@ impl<R: Rng> Script<'_, R> {
     fn election(&mut self) {
         let election = self.stage.timing.election_ms();
         let lasts = self.lasts(Band::Above);
-        let fault = self.strike(&Selector::Role(Role::leader()));
+        let fault = self.strike_leader();
         let away = self.begin(fault, lasts);
         let (after, short) = (self.between(election * 2 / 5, election), self.lasts(Band::Short));
         let fault = self.strike(&Selector::Follower);
         self.after_start(away, after, fault, short);
-        let (fault, lasts) = (self.strike(&Selector::Role(Role::leader())), self.lasts(Band::Around));
+        let (fault, lasts) = (self.strike_leader(), self.lasts(Band::Around));
         self.when_led(election * 2, fault, lasts);
     }
 
     fn zombie(&mut self) {
         let lasts = self.lasts(Band::Above);
-        let leader = Selector::Role(Role::leader());
+        let leader = self.leader.clone();
         let fault = if self.rng.random_ratio(3, 4) {
             Fault::Pause { targets: self.targets(&leader) }
         } else {
@@ -421,7 +439,7 @@ impl<R: Rng> Script<'_, R> {
         self.wait(election / 2);
         for _ in 0..times {
             let band = if self.coin() { Band::Short } else { Band::Around };
-            let (lasts, fault) = (self.lasts(band), self.strike(&Selector::Role(Role::leader())));
+            let (lasts, fault) = (self.lasts(band), self.strike_leader());
             self.begin(fault, lasts);
             self.wait(election * 2);
         }
@@ -434,7 +452,7 @@ impl<R: Rng> Script<'_, R> {
         let targets = self.targets(&selector);
         let lasts = self.lasts(Band::Above);
         // A paused node does not report its time, so leaders are killed or cut off.
-        let leader = Selector::Role(Role::leader());
+        let leader = self.leader.clone();
         let fault = if self.coin() { self.kill(&leader) } else { self.isolate(&leader) };
         let away = self.begin(fault, lasts);
         let (after, steps) = (self.between(0, election), self.lasts(Band::Above));
@@ -445,7 +463,7 @@ impl<R: Rng> Script<'_, R> {
         let mut last: Option<(Number, u64)> = None;
         for _ in 0..self.between(3, 5) {
             let lasts = self.lasts(Band::Above).max(2 * HANDOVER_MS);
-            let leader = Selector::Role(Role::leader());
+            let leader = self.leader.clone();
             let cut = Cut::Isolate(self.targets(&leader));
             let fault = Fault::Partition { shape: PartitionShape::IsolateLeader, cut };
             let number = match last {
@@ -465,6 +483,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::selector::Relation;
 
     #[test]
     fn every_story_is_told_with_every_number_of_nodes_that_it_works_with() {
@@ -476,10 +495,17 @@ mod tests {
                 let nodes: Vec<NodeId> = (1..=count).map(|at| NodeId::new(format!("n{at}"))).collect();
                 let families = Family::ALL.into_iter().collect();
                 let clients = [NodeId::new("c1"), NodeId::new("c2")];
+                let roles = [Role::new("coordinator")];
                 let client_time_out = Some(Duration::from_secs(6));
                 let timing = Timing(&time_outs);
-                let stage =
-                    Stage { nodes: &nodes, clients: &clients, families: &families, timing, client_time_out };
+                let stage = Stage {
+                    nodes: &nodes,
+                    clients: &clients,
+                    roles: &roles,
+                    families: &families,
+                    timing,
+                    client_time_out,
+                };
                 for _ in 0..50 {
                     let acts = story.acts(&stage, &mut rng);
                     assert!(!acts.is_empty(), "{}", story.name());
@@ -501,11 +527,82 @@ mod tests {
     }
 
     #[test]
+    fn clients_return_after_others_were_given_what_they_held() {
+        let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
+        let clients: Vec<NodeId> = ["c1", "c2", "c3"].map(NodeId::new).to_vec();
+        let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
+        let (timing, roles) = (Timing(&time_outs), [Role::new("coordinator")]);
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut drawn = 0;
+        for client_time_out in [Some(Duration::from_secs(2)), None] {
+            let stage = Stage {
+                nodes: &nodes,
+                clients: &clients,
+                roles: &roles,
+                families: &families,
+                timing,
+                client_time_out,
+            };
+            let least = if client_time_out.is_some() { 2600 } else { 1300 };
+            for _ in 0..50 {
+                let acts = Story::ZombieClient.acts(&stage, &mut rng);
+                let [
+                    Act {
+                        within_ms,
+                        fault: Fault::Partition { shape: PartitionShape::Nodes(hosts), .. },
+                        ..
+                    },
+                ] = &acts[..]
+                else {
+                    panic!("{acts:?}")
+                };
+                assert!((least..=least * 2).contains(within_ms), "{within_ms}");
+                assert!((1..=2).contains(&hosts.len()) && hosts.iter().all(|host| clients.contains(host)));
+                drawn += u32::from(Story::draw(&stage, &mut rng) == Story::ZombieClient);
+            }
+        }
+        assert!((10..60).contains(&drawn), "more often where clients hold something: {drawn} of 100");
+    }
+
+    #[test]
+    fn stories_of_leaders_are_told_of_the_targets_own_roles_too() {
+        let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
+        let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
+        let (timing, roles) = (Timing(&time_outs), ["coordinator", "t0-0", "t0-1", "t0-2"].map(Role::new));
+        let stage = Stage {
+            nodes: &nodes,
+            clients: &[],
+            roles: &roles,
+            families: &families,
+            timing,
+            client_time_out: None,
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        let mut told = |story: Story, role: &str| {
+            let is_about = |act: &Act| match act.fault.targets() {
+                Some(Targets::Chosen(choice)) => choice.role == Relation::Has(Role::new(role)),
+                _ => false,
+            };
+            (0..400).filter(|_| story.acts(&stage, &mut rng).iter().any(is_about)).count()
+        };
+        assert!(told(Story::Zombie, "coordinator") > told(Story::Zombie, "t0-2"));
+        assert!(told(Story::Zombie, "t0-2") > 0 && told(Story::Zombie, "leader") > 200);
+        assert_eq!(told(Story::RollingLeader, "coordinator"), 0, "it waits for another leader");
+    }
+
+    #[test]
     fn the_one_that_lags_is_brought_up_to_date_by_those_that_are_left() {
         let nodes: Vec<NodeId> = ["n1", "n2", "n3"].map(NodeId::new).to_vec();
         let (families, time_outs) = (BTreeSet::new(), [Duration::from_millis(1000)]);
         let timing = Timing(&time_outs);
-        let stage = Stage { nodes: &nodes, clients: &[], families: &families, timing, client_time_out: None };
+        let stage = Stage {
+            nodes: &nodes,
+            clients: &[],
+            roles: &[],
+            families: &families,
+            timing,
+            client_time_out: None,
+        };
         let acts = Story::Laggard.acts(&stage, &mut ChaCha8Rng::seed_from_u64(5));
         let [majority, lagging, gone] = &acts[..] else { panic!("{acts:?}") };
         let named =

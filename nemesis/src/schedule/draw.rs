@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::loss::{LossLimit, lost};
 use crate::packet::PacketEffect;
 use crate::partition::{Cut, PartitionShape};
+use crate::role;
 use crate::selector::Selector;
 use crate::spec::{FaultSpec, Wanted};
 use crate::story::{Stage, Story};
@@ -24,7 +25,7 @@ use crate::variant::Kind;
 /// Otherwise any clock fault is drawn.
 const BEYOND_BOUND: f64 = 0.75;
 /// The probability that a choice of nodes uses one of the target's own roles, if it has any.
-const OF_ROLES: f64 = 0.2;
+const OF_ROLES: f64 = 0.3;
 /// The probability that a clock or packet fault strikes every node.
 const OF_ALL: f64 = 0.25;
 /// The same for disk faults that keep acknowledged data: a power failure does not choose its nodes, and
@@ -107,12 +108,10 @@ fn fault(spec: &FaultSpec, options: &MixOptions<'_>, rng: &mut impl Rng) -> Faul
     let nodes = options.nodes.len();
     let most = options.losses.most(nodes);
     let targets = |all: f64, rng: &mut _| {
-        let drawn = || match options.roles {
-            [_, ..] if RngExt::random_bool(rng, OF_ROLES) => {
-                Selector::Role(options.roles[RngExt::random_range(rng, 0..options.roles.len())].clone())
-            }
-            _ if RngExt::random_bool(rng, all) => Selector::All,
-            _ => Selector::draw(nodes, |_| true, rng),
+        let drawn = || match role::draw(options.roles, OF_ROLES, rng) {
+            Some(role) => Selector::Role(role),
+            None if RngExt::random_bool(rng, all) => Selector::All,
+            None => Selector::draw(nodes, |_| true, rng),
         };
         let selector = spec.selector().cloned().unwrap_or_else(drawn);
         selector.targets(options.nodes, options.clients, most, rng)

@@ -68,7 +68,8 @@ pub trait Deployment: Send + Sync {
     }
 
     /// Returns the roles of its nodes in addition to the leader's, for a workload that needs `setup`. Faults
-    /// can strike the node that has a role, and [`Deployment::status`] reports which node that is.
+    /// can strike the node that has a role, and [`Deployment::status`] reports which node that is. The first ones are struck
+    /// most: those of which there is one come before those of each partition.
     fn roles(&self, _setup: &Setup) -> Vec<String> {
         Vec::new()
     }

@@ -16,6 +16,8 @@ use crate::workload::log::mix::{Partitions, Sends};
 const MEMBERSHIP_STREAM: u64 = 2000;
 /// A consumer that commits by itself does so after about so many polls.
 const POLLS_PER_COMMIT: u32 = 4;
+/// A producer asks how far the group is after about so many sends: a commit that was lost or went back is seen before the next.
+const SENDS_PER_QUESTION: u32 = 8;
 
 /// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,7 @@ pub struct QueueMix {
     partitions: Partitions,
     seed: u64,
     sends: Sends,
+    questions: ChaCha8Rng,
     members: BTreeMap<usize, Member>,
 }
 
@@ -59,7 +62,9 @@ impl QueueMix {
     pub fn new(options: QueueOptions, seed: u64) -> Self {
         let partitions = Partitions::new(options.topics, options.partitions);
         let sends = Sends::new(partitions.keys.clone(), options.sends_max, seed);
-        Self { options, partitions, seed, sends, members: BTreeMap::new() }
+        let mut questions = ChaCha8Rng::seed_from_u64(seed);
+        questions.set_stream(MEMBERSHIP_STREAM - 1);
+        Self { options, partitions, seed, sends, questions, members: BTreeMap::new() }
     }
 
     /// Returns the partitions.
@@ -100,6 +105,7 @@ fn life(rng: &mut ChaCha8Rng, mean_ms: u64) -> Duration {
 impl Generator<Log> for QueueMix {
     fn next(&mut self, context: &Context) -> Next<Log> {
         Next::Op(match Part::of(context.slot) {
+            Part::Producer if self.questions.random_ratio(1, SENDS_PER_QUESTION) => Log::Committed(None),
             Part::Producer => self.sends.draw(),
             Part::Consumer => self.consume(context),
         })
@@ -122,7 +128,7 @@ mod tests {
     #[test]
     fn half_of_them_send_and_the_others_consume_until_they_die() {
         let mut mix = QueueMix::new(QueueOptions { membership_ms: 200, ..QueueOptions::default() }, 5);
-        let (mut sends, mut polls, mut crashes, mut process) = (0, 0, 0, Process(1));
+        let (mut sends, mut questions, mut polls, mut crashes, mut process) = (0, 0, 0, 0, Process(1));
         for ms in 0..4000 {
             let slot = ms as usize % 2;
             let asker = if slot == 0 { Process(0) } else { process };
@@ -132,6 +138,7 @@ mod tests {
             };
             match (slot, action) {
                 (0, Log::Send(micros)) => sends += micros.len(),
+                (0, Log::Committed(None)) => questions += 1,
                 (1, Log::Poll(_)) => polls += 1,
                 (1, Log::Subscribe(_) | Log::Commit(_)) => {}
                 (1, Log::Crash) => {
@@ -141,7 +148,7 @@ mod tests {
                 (_, action) => panic!("slot {slot} does {action:?}"),
             }
         }
-        assert!(sends >= 2000 && polls > 1000, "{sends} {polls}");
+        assert!(sends >= 2000 && questions > 150 && polls > 1000, "{sends} {questions} {polls}");
         assert!((14..=40).contains(&crashes), "{crashes} lives of 200 ms in 4 s");
     }
 }
