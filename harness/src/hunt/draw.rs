@@ -103,7 +103,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     let load = weighted(&LOADS, &mut rng);
     say("concurrency", load.to_owned());
     say("timeout", format!("{}ms", weighted(&TIMEOUTS, &mut rng)));
-    if let Some(workload) = workload(system, fixed, &mut rng) {
+    let workload = workload(system, fixed, &mut rng);
+    let ends_early = workload.is_some_and(Workload::prefix_closed);
+    if let Some(workload) = workload {
         say("workload", fixed.workload_word.clone().unwrap_or_else(|| workload.name().to_owned()));
         // A system with one object keeps one.
         if !system.description().has_one_object() {
@@ -119,6 +121,9 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     say("seed", seed.to_string());
     // Options that no promise depends on are the run's to draw.
     words.push("--draw-options".to_owned());
+    if ends_early {
+        words.push("--stop-at-first-anomaly".to_owned());
+    }
     let options = settings.iter().flat_map(|settings| &settings.options);
     for (name, value) in options.filter(|(name, value)| is_said(system, fixed, name, value)) {
         words.extend(["-o".to_owned(), format!("{name}={value}")]);
