@@ -225,7 +225,9 @@ fn workload_options(
     let lacking = |option: &&WorkloadOption| !lacks.iter().any(|lacking| lacking == option.name);
     for option in workload.options().iter().filter(lacking) {
         let Some(default) = options.get(option.field).and_then(serde_json::Value::as_u64) else { continue };
-        let (times, over) = *SCALES.choose(rng).expect("there are some");
+        // A weight that is far above the others would leave nothing but its operation.
+        let scales = if option.takes == Takes::Weight { &SCALES[..3] } else { &SCALES[..] };
+        let (times, over) = *scales.choose(rng).expect("there are some");
         let value = (default * times / over).max(1);
         let before = options.insert(option.field.to_owned(), value.into());
         // Processes as few as they are drawn at the least.
