@@ -215,7 +215,8 @@ fn agree(operations: &[Operation<Register>], assumed: &Assumed) {
             versions: quantiles(versions),
             age_ns: quantiles(nanos),
         };
-        assert_eq!(read_ages(operations, assumed, Timing::Recorded), expected);
+        let no = AtomicBool::new(false);
+        assert_eq!(read_ages(operations, assumed, Timing::Recorded, &no), Some(expected));
     }
 }
 
@@ -230,7 +231,7 @@ fn on_one_key(operations: Vec<Operation<CasRegister>>) -> Vec<Operation<Register
             && operation.process.0 % 2 == 0
         {
             let saw = Some(Some(new.clone()));
-            *error = Some(OpError { kind: None, text: "refused".to_owned(), saw });
+            *error = Some(Box::new(OpError { kind: None, text: "refused".to_owned(), saw }));
         }
     }
     operations
@@ -343,7 +344,11 @@ fn ages_are_counted_from_the_first_write_that_replaced_the_value() {
     let five = "0!w1 0!w2 0!w3 0!w4 1!r1";
     expect(five, "bounded-staleness=5ms", "valid");
     expect(five, "bounded-staleness=4ms", "stale-read(write 1; write 2; write 4; read -> 1)");
-    let ages = read_ages(&history(five), &Assumed::default(), Timing::Recorded);
+    let ages = |interrupt: bool| {
+        read_ages(&history(five), &Assumed::default(), Timing::Recorded, &AtomicBool::new(interrupt))
+    };
+    assert_eq!(ages(true), None, "it was interrupted");
+    let ages = ages(false).expect("it was not");
     assert_eq!(
         ages.to_string(),
         "old reads: 1 of 1 (100.0 %); versions up to 3 (p50 3, p99 3), age up to 5.00 ms (p50 5.00 ms, p99 5.00 ms)"
@@ -364,6 +369,7 @@ fn without_times_there_are_no_ages() {
     );
     assert!(matches!(check(old, "bounded-staleness=0"), Verdict::Invalid(_)));
     assert_eq!(check("0!w1 0!w2 1!r2", "bounded-staleness=1h"), Verdict::Valid);
-    let ages = read_ages(&history(old), &Assumed::default(), Timing::Incomplete);
-    assert_eq!((ages.old, ages.age_ns), (1, None));
+    let no = AtomicBool::new(false);
+    let ages = read_ages(&history(old), &Assumed::default(), Timing::Incomplete, &no);
+    assert_eq!(ages.map(|ages| (ages.old, ages.age_ns)), Some((1, None)));
 }

@@ -168,7 +168,7 @@ fn sequential_consistency_is_what_the_definition_says() {
             {
                 let saw = random.random_range(0..=written);
                 let saw = Some((saw > 0).then_some(Scalar::Int(saw)));
-                *error = Some(OpError { kind: None, text: "differs".to_owned(), saw });
+                *error = Some(Box::new(OpError { kind: None, text: "differs".to_owned(), saw }));
             }
         }
         let expected = has_an_order(&operations);

@@ -33,16 +33,19 @@ fn read(criterion: &mut Criterion) {
         edn::write(&history, &mut edn_bytes).expect("written");
 
         let mut group = criterion.benchmark_group("reader");
-        group.sample_size(20).throughput(Throughput::Elements(events));
+        group.sample_size(20).throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(BenchmarkId::new("json-lines", events), |bencher| {
             bencher.iter(|| jsonl::read_from::<Register>(black_box(text.as_bytes())).expect("a history"));
         });
+        group.throughput(Throughput::Bytes(array.len() as u64));
         group.bench_function(BenchmarkId::new("json-array", events), |bencher| {
             bencher.iter(|| jsonl::read_from::<Register>(black_box(array.as_bytes())).expect("a history"));
         });
+        group.throughput(Throughput::Bytes(edn_bytes.len() as u64));
         group.bench_function(BenchmarkId::new("edn", events), |bencher| {
             bencher.iter(|| jsonl::read_from::<Register>(black_box(&edn_bytes[..])).expect("a history"));
         });
+        group.throughput(Throughput::Elements(events));
         group.bench_function(BenchmarkId::new("pairs", events), |bencher| {
             bencher.iter_batched(
                 || history.events.clone(),

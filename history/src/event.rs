@@ -64,8 +64,8 @@ pub struct Event<A> {
     pub action: A,
     /// The node that the client spoke to.
     pub node: Option<NodeId>,
-    /// Why it failed or is unknown.
-    pub error: Option<OpError>,
+    /// Why it failed or is unknown: elsewhere, since most events have none.
+    pub error: Option<Box<OpError>>,
 }
 
 /// Why an operation did not succeed.

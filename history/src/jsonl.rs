@@ -227,7 +227,7 @@ impl<A: Payload> Serialize for Event<A> {
         if let Some(node) = &self.node {
             line.serialize_field("node", node)?;
         }
-        if let Some(OpError { kind, text, saw }) = &self.error {
+        if let Some(OpError { kind, text, saw }) = self.error.as_deref() {
             line.serialize_field("error", text)?;
             if let Some(kind) = kind {
                 line.serialize_field("error_kind", kind)?;

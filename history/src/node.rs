@@ -2,21 +2,21 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
+use arcstr::ArcStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The name of a host: `n1`, `n2`, … for nodes, `c1`, `c2`, … for client hosts.
 ///
 /// Cheap to clone; ordered as a string, so plans must not rely on `n10` sorting after `n2`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(Arc<str>);
+pub struct NodeId(ArcStr);
 
 impl NodeId {
     /// Wraps `name` as it is.
     #[must_use]
     pub fn new(name: impl AsRef<str>) -> Self {
-        Self(Arc::from(name.as_ref()))
+        Self(ArcStr::from(name.as_ref()))
     }
 
     /// Returns the name as a string.
@@ -58,6 +58,6 @@ impl Serialize for NodeId {
 
 impl<'de> Deserialize<'de> for NodeId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Arc::from(String::deserialize(deserializer)?)))
+        Ok(Self(ArcStr::from(String::deserialize(deserializer)?)))
     }
 }

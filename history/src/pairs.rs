@@ -1,5 +1,7 @@
 //! Operations: invocations paired with their completions.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use crate::event::{Event, OpError, OpType, Payload, Process};
@@ -24,14 +26,14 @@ pub enum Completion<A> {
         /// Its time, nanoseconds since the run began.
         time: u64,
         /// The reason given.
-        error: Option<OpError>,
+        error: Option<Box<OpError>>,
     },
     /// It may happen at any time after its invocation, or never. Without an event when the history ends before.
     Info {
         /// Index and time of the completing event, if there is one.
         at: Option<(u64, u64)>,
         /// The reason given.
-        error: Option<OpError>,
+        error: Option<Box<OpError>>,
     },
 }
 
@@ -110,50 +112,68 @@ pub enum PairError {
 
 /// Pairs every invocation in `events`, which are in index order, with its completion; in order of invocation.
 ///
+/// The events make room for the operations as these are made: both together take hardly more memory than the events did.
 /// Time O(events).
 ///
 /// # Errors
 /// [`PairError`] when the events of a process do not alternate.
-pub fn pair<A: Payload>(events: impl IntoIterator<Item = Event<A>>) -> Result<Vec<Operation<A>>, PairError> {
-    let events = events.into_iter();
-    let mut operations: Vec<Operation<A>> = Vec::with_capacity(events.size_hint().0 / 2 + 1);
-    let mut open: FxHashMap<Process, usize> = FxHashMap::default();
-    for event in events {
-        let process = event.process;
-        if event.op_type == OpType::Invoke {
-            if let Some(at) = open.insert(process, operations.len()) {
-                let open = operations[at].index;
-                return Err(PairError::Overlap { process, index: event.index, open });
-            }
-            operations.push(Operation {
-                process,
-                node: event.node,
-                index: event.index,
-                time: event.time,
-                action: event.action,
-                completion: Completion::Info { at: None, error: None },
-            });
+pub fn pair<A: Payload>(mut events: Vec<Event<A>>) -> Result<Vec<Operation<A>>, PairError> {
+    let count = alternate(&events)?;
+    // From the last to the first, since only the end of a vector can be given back.
+    let mut operations: VecDeque<Operation<A>> = VecDeque::with_capacity(count);
+    let mut completions: FxHashMap<Process, Event<A>> = FxHashMap::default();
+    let step = STEP_MIN.max(events.len() / STEPS);
+    while let Some(event) = events.pop() {
+        if event.op_type != OpType::Invoke {
+            completions.insert(event.process, event);
             continue;
         }
-        let Some(at) = open.remove(&process) else {
-            return Err(PairError::NotInvoked { process, index: event.index });
+        let completion = match completions.remove(&event.process) {
+            None => Completion::Info { at: None, error: None },
+            Some(Event { index, time, op_type, action, error, .. }) => match op_type {
+                OpType::Ok => Completion::Ok { index, time, answer: action },
+                OpType::Fail => Completion::Fail { index, time, error },
+                OpType::Info | OpType::Invoke => Completion::Info { at: Some((index, time)), error },
+            },
         };
-        let operation = &mut operations[at];
-        if !operation.action.completed_by(&event.action) {
+        let Event { index, time, process, action, node, .. } = event;
+        operations.push_front(Operation { process, node, index, time, action, completion });
+        if events.capacity() - events.len() >= step {
+            events.shrink_to_fit();
+        }
+    }
+    Ok(operations.into())
+}
+
+/// In so many steps the memory of events is given back, each of so many events.
+const STEPS: usize = 16;
+const STEP_MIN: usize = 1 << 14;
+
+/// Returns how many operations `events` are of.
+fn alternate<A: Payload>(events: &[Event<A>]) -> Result<usize, PairError> {
+    let mut count = 0;
+    let mut open: FxHashMap<Process, &Event<A>> = FxHashMap::default();
+    for event in events {
+        let Event { index, process, .. } = *event;
+        if event.op_type == OpType::Invoke {
+            count += 1;
+            if let Some(open) = open.insert(process, event) {
+                return Err(PairError::Overlap { process, index, open: open.index });
+            }
+            continue;
+        }
+        let Some(invoked) = open.remove(&process) else {
+            return Err(PairError::NotInvoked { process, index });
+        };
+        if !invoked.action.completed_by(&event.action) {
             return Err(PairError::Mismatch {
                 process,
-                index: event.index,
-                invoked: operation.index,
-                invocation: format!("{:?}", operation.action),
+                index,
+                invoked: invoked.index,
+                invocation: format!("{:?}", invoked.action),
                 completion: format!("{:?}", event.action),
             });
         }
-        let (index, time) = (event.index, event.time);
-        operation.completion = match event.op_type {
-            OpType::Ok => Completion::Ok { index, time, answer: event.action },
-            OpType::Fail => Completion::Fail { index, time, error: event.error },
-            OpType::Info | OpType::Invoke => Completion::Info { at: Some((index, time)), error: event.error },
-        };
     }
-    Ok(operations)
+    Ok(count)
 }

@@ -77,7 +77,7 @@ impl Recorder {
         error: Option<OpError>,
     ) -> Result<Event<A>, RecordError> {
         let (index, time) = self.stamp(now);
-        let event = Event { index, time, process, op_type, action, node, error };
+        let event = Event { index, time, process, op_type, action, node, error: error.map(Box::new) };
         self.append(&event)?;
         Ok(event)
     }

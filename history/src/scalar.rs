@@ -85,6 +85,16 @@ impl Scalar {
         }
     }
 
+    /// Returns the value of the JSON text `json` if that is a whole number or a string without escapes, as most are.
+    pub(crate) fn plain(json: &str) -> Option<Self> {
+        match json.as_bytes() {
+            [b'"', inner @ .., b'"'] if !inner.iter().any(|byte| matches!(byte, b'"' | b'\\')) => {
+                Some(Self::from(&json[1..=inner.len()]))
+            }
+            _ => json.parse().ok().map(Self::Int),
+        }
+    }
+
     /// Returns the whole number `number`.
     pub(crate) fn whole(number: u64) -> Self {
         i64::try_from(number).map_or_else(|_| Self::other(&number.to_string()), Self::Int)

@@ -56,7 +56,7 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 
 /// The content of one event without its place.
 type Content = Result<
-    (u64, OpType, Register, Option<String>, Option<OpError>),
+    (u64, OpType, Register, Option<String>, Option<Box<OpError>>),
     (serde_json::Value, serde_json::Value, Option<String>),
 >;
 
@@ -67,7 +67,8 @@ fn history() -> impl Strategy<Value = History<Register>> {
     let content = prop_oneof![
         4 => (0_u64..9, op_type, register(), text(), text(), text(), saw)
             .prop_map(|(process, op_type, register, node, error, kind, saw)| {
-                let error = error.map(|text| OpError { kind: kind.map(Into::into), text, saw });
+                let error =
+                    error.map(|text| Box::new(OpError { kind: kind.map(Into::into), text, saw }));
                 Ok((process, op_type, register, node, error))
             }),
         1 => (prop_oneof!["[a-z-]{1,9}( x)?".prop_map(Into::into), json()], json(), text()).prop_map(Err),

@@ -36,7 +36,7 @@ fn what_was_recorded_is_read_back() {
     );
     assert_eq!(history.nemesis[0].act, ended);
     let operations = pairs::pair(history.events).expect("they pair");
-    assert_eq!(operations[0].completion, Completion::Info { at: Some((2, 20)), error });
+    assert_eq!(operations[0].completion, Completion::Info { at: Some((2, 20)), error: error.map(Box::new) });
 }
 
 #[test]

@@ -38,9 +38,28 @@ pub(super) enum Overlapped {
     LeftOut,
 }
 
+/// The answered reads before an interruption.
+#[derive(Debug)]
+pub(super) struct Interrupted {
+    pub(super) reads: Vec<Found>,
+    /// The first operation that was not looked at.
+    pub(super) next: usize,
+}
+
+/// So many operations are looked at between two looks at the interrupt.
+const LOOK_EVERY: usize = 1 << 12;
+
 /// Returns the answered reads of a register, by invocation. Expects calls by invocation, as a partition has them once it
 /// is interned; `start` is what the register held at first.
-pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec<Found> {
+///
+/// # Errors
+/// [`Interrupted`] once `interrupted` says so.
+pub(super) fn reads(
+    calls: &[Call],
+    start: Start,
+    overlapped: Overlapped,
+    interrupted: impl Fn() -> bool,
+) -> Result<Vec<Found>, Interrupted> {
     let writes: Vec<usize> = (0..calls.len()).filter(|at| calls[*at].effect.produced().is_some()).collect();
     // How many writes had begun before the event of this rank.
     let begun = |rank: u32| writes.partition_point(|at| calls[*at].invoke < rank);
@@ -62,6 +81,9 @@ pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec
     let mut initial: Option<(State, usize)> = None;
     let mut reads = Vec::new();
     for (read, call) in calls.iter().enumerate() {
+        if read.is_multiple_of(LOOK_EVERY) && interrupted() {
+            return Err(Interrupted { reads, next: read });
+        }
         let (Some(complete), Some(value)) = (call.complete, call.effect.observed()) else { continue };
         while let Some((_, write)) = ends.get(next).filter(|(end, _)| *end < call.invoke) {
             ended.add(*write);
@@ -96,7 +118,7 @@ pub(super) fn reads(calls: &[Call], start: Start, overlapped: Overlapped) -> Vec
         };
         reads.push(found);
     }
-    reads
+    Ok(reads)
 }
 
 /// The writes of each value, by invocation, each with the last to end of it and those before.
@@ -157,5 +179,34 @@ impl Fenwick {
             at &= at - 1;
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::linearizable::call::Duty;
+
+    #[test]
+    fn an_interruption_keeps_the_reads_before_it() {
+        let call = |number: u32| Call {
+            effect: if number == 0 { Effect::Write(1) } else { Effect::Read(1) },
+            invoke: 2 * number,
+            complete: Some(2 * number + 1),
+            duty: Duty::Required,
+            source: number,
+        };
+        let calls: Vec<Call> = (0..3 * LOOK_EVERY as u32).map(call).collect();
+        let start = Start::Known(INITIAL);
+        let looks = Cell::new(0);
+        let third = || looks.replace(looks.get() + 1) == 2;
+        let Interrupted { reads: before, next } =
+            reads(&calls, start, Overlapped::Counted, third).expect_err("it was interrupted");
+        assert_eq!(before, vec![Found::Fresh; 2 * LOOK_EVERY - 1], "the first operation is a write");
+        assert_eq!(next, 2 * LOOK_EVERY);
+        let all = reads(&calls, start, Overlapped::Counted, || false).expect("it was not");
+        assert_eq!(all.len(), calls.len() - 1);
     }
 }

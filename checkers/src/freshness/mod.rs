@@ -23,7 +23,7 @@ mod ages;
 mod report;
 mod violation;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use duress_history::event::Timing;
@@ -32,10 +32,11 @@ use duress_history::{Assumed, Freshness, Initial, Operation};
 use rayon::prelude::*;
 
 use crate::linearizable::call::{Call, Problem, Start};
-use crate::linearizable::partition::{End, Partition, cas_register, registers};
+use crate::linearizable::partition::{Partition, cas_register, registers};
+use crate::linearizable::source::End;
 use crate::linearizable::{Budget, KeyReport, Limits, begin, check_parts};
 use crate::verdict::{CheckReport, Reason};
-use ages::{Found, Overlapped, reads};
+use ages::{Found, Interrupted, Overlapped, reads};
 pub use report::{Quantiles, ReadAges};
 use violation::Case;
 
@@ -57,10 +58,16 @@ pub fn check_freshness(
     })
 }
 
-/// Measures how old the reads of `operations` are, which are in order of invocation, whatever was promised.
+/// Measures how old the reads of `operations` are, which are in order of invocation, whatever was promised; `None` if
+/// `interrupt` was set before that was known of all of them.
 #[must_use]
-pub fn read_ages(operations: &[Operation<Register>], assumed: &Assumed, timing: Timing) -> ReadAges {
-    measure(&registers(operations, assumed), timing)
+pub fn read_ages(
+    operations: &[Operation<Register>],
+    assumed: &Assumed,
+    timing: Timing,
+    interrupt: &AtomicBool,
+) -> Option<ReadAges> {
+    measure(|| registers(operations, assumed), timing, interrupt)
 }
 
 /// The same for the one register of `operations`, or, where they name several, for all of them.
@@ -69,35 +76,48 @@ pub fn cas_register_ages(
     operations: &[Operation<CasRegister>],
     assumed: &Assumed,
     timing: Timing,
-) -> ReadAges {
-    measure(&cas_register(operations, assumed), timing)
+    interrupt: &AtomicBool,
+) -> Option<ReadAges> {
+    measure(|| cas_register(operations, assumed), timing, interrupt)
 }
 
-fn measure(parts: &[Partition<'_>], timing: Timing) -> ReadAges {
+fn measure<'a>(
+    parts: impl FnOnce() -> Vec<Partition<'a>>,
+    timing: Timing,
+    interrupt: &AtomicBool,
+) -> Option<ReadAges> {
+    let interrupted = || interrupt.load(Ordering::Relaxed);
+    // Taking a large history apart takes a while too.
+    if interrupted() {
+        return None;
+    }
     let of_key = |part: &Partition<'_>| {
-        let Some(interned) = part.intern() else { return (0, Vec::new()) };
+        if interrupted() {
+            return None;
+        }
+        let Some(interned) = part.intern() else { return Some((0, Vec::new())) };
         let Problem { calls, start, .. } = &interned.problem;
-        let reads = reads(calls, *start, Overlapped::Counted);
+        let reads = reads(calls, *start, Overlapped::Counted, interrupted).ok()?;
         let old = |found: &Found| match *found {
             Found::Old { read, versions, first, .. } => Some((versions, nanos(part, calls, first, read))),
             Found::Fresh | Found::Nowhere { .. } => None,
         };
-        (reads.len() as u64, reads.iter().filter_map(old).collect())
+        Some((reads.len() as u64, reads.iter().filter_map(old).collect()))
     };
-    let by_key: Vec<(u64, Vec<(u64, u64)>)> = parts.par_iter().map(of_key).collect();
+    let by_key: Vec<(u64, Vec<(u64, u64)>)> = parts().par_iter().map(of_key).collect::<Option<_>>()?;
     let reads = by_key.iter().map(|(reads, _)| reads).sum();
     let (versions, ages): (Vec<u64>, Vec<u64>) = by_key.into_iter().flat_map(|(_, old)| old).unzip();
-    ReadAges {
+    Some(ReadAges {
         reads,
         old: versions.len() as u64,
         versions: Quantiles::of(versions),
         age_ns: Quantiles::of(ages).filter(|_| timing == Timing::Recorded),
-    }
+    })
 }
 
 /// Returns the time from the end of the call `first` to the beginning of the call `read`, in nanoseconds.
 fn nanos(part: &Partition<'_>, calls: &[Call], first: usize, read: usize) -> u64 {
-    let source = |call: usize| &part.operations[calls[call].source as usize];
+    let source = |call: usize| part.operations.get(calls[call].source as usize);
     match source(first).end {
         End::Ok { time, .. } => source(read).time.saturating_sub(time),
         End::Fail { .. } | End::Info { .. } => 0,
@@ -109,27 +129,31 @@ fn check_key(part: &Partition<'_>, promise: Freshness, timing: Timing, limits: L
     let Some(interned) = interned else { return report };
     report.statistics.keys_by_chains = 1;
     let Problem { calls, start, .. } = &interned.problem;
-    let reads = match promise {
+    let (start, overlapped) = match promise {
         // A read that may return anything does not show what the register held at first.
-        Freshness::Safe if part.assumed.initial == Initial::Any => {
-            reads(calls, Start::Any, Overlapped::LeftOut)
-        }
-        Freshness::Safe => reads(calls, *start, Overlapped::LeftOut),
-        Freshness::Regular | Freshness::Versions(_) | Freshness::Age(_) => {
-            reads(calls, *start, Overlapped::Counted)
-        }
+        Freshness::Safe if part.assumed.initial == Initial::Any => (Start::Any, Overlapped::LeftOut),
+        Freshness::Safe => (*start, Overlapped::LeftOut),
+        Freshness::Regular | Freshness::Versions(_) | Freshness::Age(_) => (*start, Overlapped::Counted),
     };
+    // Each read is judged by itself: also those before an interruption.
+    let reads = reads(calls, start, overlapped, || limits.interrupted()).unwrap_or_else(|stopped| {
+        let Interrupted { reads, next } = stopped;
+        let index = part.operations.get(calls[next].source as usize).index;
+        report.reasons.push(Reason::ReadsLeft { key: part.key.cloned(), reads: reads.len() as u64, index });
+        reads
+    });
     let case = Case { part, interned: &interned, promise, timing };
     report.anomalies.extend(reads.iter().find_map(|found| case.nowhere(found)));
     // The oldest of the reads that are too old; the first, if several are as old.
     let mut oldest: Option<(u64, &Found)> = None;
+    let mut no_times = false;
     for found in &reads {
         let Found::Old { read, versions, first, .. } = *found else { continue };
         let (size, too_old) = match promise {
             Freshness::Regular | Freshness::Safe => (versions, true),
             Freshness::Versions(most) => (versions, versions > most),
             Freshness::Age(_) if timing == Timing::Incomplete => {
-                report.reasons = vec![Reason::NoTimes { key: part.key.cloned() }];
+                no_times = true;
                 continue;
             }
             Freshness::Age(most) => {
@@ -141,6 +165,7 @@ fn check_key(part: &Partition<'_>, promise: Freshness, timing: Timing, limits: L
             oldest = Some((size, found));
         }
     }
+    report.reasons.extend(no_times.then(|| Reason::NoTimes { key: part.key.cloned() }));
     report.anomalies.extend(oldest.and_then(|(_, found)| case.old(found)));
     report
 }

@@ -24,8 +24,9 @@ pub(super) struct Case<'a> {
 
 impl Case<'_> {
     fn witness(&self, calls: impl IntoIterator<Item = (usize, Role)>) -> Witness {
-        let source = |call: usize| &self.part.operations[self.interned.problem.calls[call].source as usize];
-        let operations = calls.into_iter().map(|(call, role)| (call as Op, shown(source(call), role)));
+        let source =
+            |call: usize| self.part.operations.get(self.interned.problem.calls[call].source as usize);
+        let operations = calls.into_iter().map(|(call, role)| (call as Op, shown(&source(call), role)));
         Witness::new(objects(self.part), operations)
     }
 

@@ -8,7 +8,8 @@ use duress_history::{Initial, OpType, Scalar};
 
 use super::call::{Call, Effect, INITIAL, Problem, Start, State};
 use super::orders;
-use super::partition::{Action, End, Interned, Partition, Since, Source};
+use super::partition::{Interned, Partition};
+use super::source::{Action, End, Since, Source};
 use crate::verdict::{
     Anomaly, AnomalyKind, Object, ObjectKind, RelationKind, Role, WitnessOperation, WitnessStart,
 };
@@ -133,14 +134,14 @@ impl<'a> Case<'a> {
             // Whether it may have taken effect before the witness begins remains.
             call.complete = all[at].complete;
         }
-        let operations = problem.calls.iter().map(|call| &part.operations[call.source as usize]);
-        let operations = operations.enumerate().map(|(at, source)| (at as Op, shown(source, Role::Part)));
+        let operations = problem.calls.iter().map(|call| part.operations.get(call.source as usize));
+        let operations = operations.enumerate().map(|(at, source)| (at as Op, shown(&source, Role::Part)));
         let witness = Witness::new(objects(part), operations);
         Self { part, interned, problem, last, witness }
     }
 
-    fn source(&self, call: &Call) -> &Source<'a> {
-        &self.part.operations[call.source as usize]
+    fn source(&self, call: &Call) -> Source<'a> {
+        self.part.operations.get(call.source as usize)
     }
 
     /// `A`.
@@ -208,7 +209,10 @@ impl<'a> Case<'a> {
     }
 
     pub(super) fn is_lock(&self) -> bool {
-        matches!(self.part.operations.first().map(|op| op.action), Some(Action::Acquire | Action::Release))
+        matches!(
+            self.part.operations.iter().next().map(|op| op.action),
+            Some(Action::Acquire | Action::Release)
+        )
     }
 
     /// Returns the register, as sentences speak of it.
@@ -236,14 +240,14 @@ impl<'a> Case<'a> {
         }
         // A compare-and-set from a value to itself writes nothing, and shows as well that something is there.
         let read = self.source(&call);
-        let acknowledged = |source: &&Source<'_>| {
+        let acknowledged = |source: &Source<'_>| {
             matches!(source.action, Action::Write(_) | Action::Cas(..))
                 && matches!(source.end, End::Ok { index, .. } if index < read.index)
         };
         let write = self.part.operations.iter().rfind(acknowledged)?;
         const WRITE: usize = 0;
         const READ: usize = 1;
-        let operations = [(WRITE as Op, shown(write, Role::Write)), (READ as Op, shown(read, Role::Read))];
+        let operations = [(WRITE as Op, shown(&write, Role::Write)), (READ as Op, shown(&read, Role::Read))];
         let witness = Witness::new(objects(self.part), operations);
         let (subject, initial) = (self.subject(), self.value(INITIAL));
         let (written, seen) = (witness.named(WRITE as Op), witness.named(READ as Op));
@@ -293,8 +297,8 @@ impl<'a> Case<'a> {
         };
         const READ: usize = 0;
         const WRITER: usize = 1;
-        let read = (READ as Op, shown(self.source(&call), Role::Read));
-        let writer = writer.map(|writer| (WRITER as Op, shown(writer, Role::Write)));
+        let read = (READ as Op, shown(&self.source(&call), Role::Read));
+        let writer = writer.map(|writer| (WRITER as Op, shown(&writer, Role::Write)));
         let witness = Witness::new(objects(self.part), [read].into_iter().chain(writer));
         let (text, subject, seen) = (self.value(value), self.subject(), witness.named(READ as Op));
         let held = step(format!("At first {subject} held {}.", self.value(INITIAL)), &[]);

@@ -15,7 +15,7 @@
 //!
 //! In reading order:
 //! - `call`: an operation as the algorithms see it; registers, compare-and-set registers and locks are one machine;
-//! - `partition`: a history taken apart by key;
+//! - `source`: an operation of any of the vocabularies; `partition`: a history taken apart by key;
 //! - `crashed`: facts about operations of unknown outcome that need no search;
 //! - `chains`: near-linear, if every value is written once; `search`: everything else, along a `walk` of the
 //!   events, by `choices` that `steps` carry out and a `memo` of failures; `trails`, `deferred`,
@@ -45,6 +45,7 @@ pub(crate) mod partition;
 mod replacement;
 mod report;
 mod search;
+pub(crate) mod source;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -63,9 +64,10 @@ use rayon::prelude::*;
 use crate::verdict::{Anomaly, CheckReport, Details, Reached, Reason, Verdict};
 use call::{Call, Problem};
 pub(crate) use explain::{anomaly, objects, shown, value_text};
-use partition::{Action, End, Interned, Partition};
+use partition::{Interned, Partition};
 pub use report::{Convergence, RegisterReport, Skipped, Statistics};
 use search::{Decision, Undecided};
+use source::{Action, End};
 
 /// The limits of a check before it answers `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +94,7 @@ pub(crate) struct Limits<'a> {
 }
 
 impl Limits<'_> {
-    fn interrupted(&self) -> bool {
+    pub(crate) fn interrupted(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed)
     }
 }
@@ -198,9 +200,7 @@ fn asks(part: &Partition<'_>) -> bool {
 /// Numbers the operations of one key, and counts them; `None` if the report says why the key cannot be decided.
 pub(crate) fn begin<'a>(part: &Partition<'a>, limits: Limits<'_>) -> (Option<Interned<'a>>, KeyReport) {
     let key = part.key.cloned();
-    let happened =
-        part.operations.iter().filter(|source| matches!(source.end, End::Ok { .. })).count() as u64;
-    let mut report = KeyReport { happened, ..KeyReport::default() };
+    let mut report = KeyReport::default();
     if limits.interrupted() {
         report.reasons.push(Reason::Interrupted { key, explored: 0, reached: None });
         return (None, report);
@@ -211,6 +211,7 @@ pub(crate) fn begin<'a>(part: &Partition<'a>, limits: Limits<'_>) -> (Option<Int
         return (None, report);
     };
     report.skipped = interned.skipped;
+    report.happened = interned.happened;
     report.operations = interned.problem.calls.len() as u64;
     let shows = |call: &&Call| call.complete.is_some() && call.effect.observed().is_some();
     report.observed = interned.problem.calls.iter().filter(shows).count() as u64;
@@ -260,7 +261,7 @@ fn reached(part: &Partition<'_>, problem: &Problem, rank: u32) -> Reached {
     let mut reached = Reached { completed: 0, of: 0, index: 0 };
     for call in &problem.calls {
         let (Some(complete), End::Ok { index, .. } | End::Fail { index, .. }) =
-            (call.complete, part.operations[call.source as usize].end)
+            (call.complete, part.operations.get(call.source as usize).end)
         else {
             continue;
         };

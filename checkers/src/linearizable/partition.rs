@@ -3,70 +3,28 @@
 //! Linearizability is local: a history is linearizable when its restriction to each key is. So each key is a problem
 //! of its own, and keys are checked in parallel.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use duress_history::initial::{Assumed, Initial, NilReads};
-use duress_history::mutex::{Mutex, MutexOp};
-use duress_history::register::{CasRegister, Register, RegisterOp};
-use duress_history::{Completion, NodeId, Operation, Process, Scalar};
+use duress_history::mutex::Mutex;
+use duress_history::register::{CasRegister, Register};
+use duress_history::{Operation, Scalar};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Skipped;
 use super::call::{Call, Duty, Effect, INITIAL, Problem, Start, State};
+use super::source::{Action, End, Recorded, Source, Sources};
 
 /// More events than this on one key are not numbered: positions are doubled in 32 bits.
 const EVENTS_MAX: usize = 1 << 30;
-
-/// The action of an operation, as answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action<'a> {
-    Read(Option<&'a Scalar>),
-    /// Write this value, or, as a delete does, null.
-    Write(Option<&'a Scalar>),
-    Cas(Option<&'a Scalar>, &'a Scalar),
-    Acquire,
-    Release,
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Ok { index: u64, time: u64 },
-    Fail { index: u64, time: u64 },
-    Info { at: Option<(u64, u64)> },
-}
-
-/// An operation of any of the vocabularies.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Source<'a> {
-    pub(crate) process: Process,
-    pub(crate) node: Option<&'a NodeId>,
-    pub(crate) index: u64,
-    pub(crate) time: u64,
-    pub(crate) action: Action<'a>,
-    pub(crate) end: End,
-    pub(crate) error: Option<&'a str>,
-    /// The index from which on it may take effect.
-    pub(crate) since: Since,
-    /// For a failed compare-and-set whose `action` is a read of the value found: its compared value, and the
-    /// one it did not write.
-    pub(crate) refused: Option<(Option<&'a Scalar>, &'a Scalar)>,
-}
-
-/// From when on an operation may take effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Since {
-    /// From its invocation.
-    Invocation,
-    /// From this event on, which is not after its invocation: it is a read that may return the value of that
-    /// time.
-    Earlier(u64),
-}
 
 /// The operations on one key.
 #[derive(Clone)]
 pub(crate) struct Partition<'a> {
     pub(crate) key: Option<&'a Scalar>,
     pub(crate) assumed: &'a Assumed,
-    pub(crate) operations: Vec<Source<'a>>,
+    pub(crate) operations: Sources<'a>,
 }
 
 /// A [`Partition`] ready for the algorithms.
@@ -75,50 +33,8 @@ pub(crate) struct Interned<'a> {
     /// The value of each [`State`]; `None` is null, and, for a lock, free.
     pub(crate) values: Vec<Option<&'a Scalar>>,
     pub(crate) skipped: Skipped,
-}
-
-fn source<'a, A>(operation: &'a Operation<A>, action: impl Fn(&'a A) -> Action<'a>) -> Source<'a> {
-    let (answer, end, error) = match &operation.completion {
-        Completion::Ok { index, time, answer } => (answer, End::Ok { index: *index, time: *time }, None),
-        Completion::Fail { index, time, error } => (
-            &operation.action,
-            End::Fail { index: *index, time: *time },
-            error.as_ref().map(|error| error.text.as_str()),
-        ),
-        Completion::Info { at, error } => {
-            (&operation.action, End::Info { at: *at }, error.as_ref().map(|error| error.text.as_str()))
-        }
-    };
-    let mut source = Source {
-        process: operation.process,
-        node: operation.node.as_ref(),
-        index: operation.index,
-        time: operation.time,
-        action: action(answer),
-        end,
-        error,
-        since: Since::Invocation,
-        refused: None,
-    };
-    // A comparison that failed changed nothing, and reports the value found: it is a read.
-    if let (Action::Cas(old, new), Completion::Fail { index, time, error: Some(error) }) =
-        (source.action, &operation.completion)
-        && let Some(saw) = &error.saw
-    {
-        source.action = Action::Read(saw.as_ref());
-        source.end = End::Ok { index: *index, time: *time };
-        source.refused = Some((old, new));
-    }
-    source
-}
-
-fn register_action(op: &RegisterOp) -> Action<'_> {
-    match op {
-        RegisterOp::Read(value) => Action::Read(value.as_ref()),
-        RegisterOp::Write(value) => Action::Write(Some(value)),
-        RegisterOp::Delete => Action::Write(None),
-        RegisterOp::Cas { old, new } => Action::Cas(old.as_ref(), new),
-    }
+    /// How many operations succeeded.
+    pub(crate) happened: u64,
 }
 
 /// Returns one part for each key, in the order of keys.
@@ -126,7 +42,7 @@ pub(crate) fn registers<'a>(
     operations: &'a [Operation<Register>],
     assumed: &'a Assumed,
 ) -> Vec<Partition<'a>> {
-    by_key(operations, assumed, |register| Some(&register.key), |register| register_action(&register.op))
+    by_key(operations, Recorded::Registers(operations), assumed, |register| Some(&register.key))
 }
 
 /// Returns the one part of a history of one register, or one for each key; none without operations.
@@ -134,69 +50,82 @@ pub(crate) fn cas_register<'a>(
     operations: &'a [Operation<CasRegister>],
     assumed: &'a Assumed,
 ) -> Vec<Partition<'a>> {
-    by_key(operations, assumed, |register| register.key.as_ref(), |register| register_action(&register.op))
+    by_key(operations, Recorded::CasRegisters(operations), assumed, |register| register.key.as_ref())
 }
 
 /// Returns one part for each lock; none without operations.
 pub(crate) fn mutex<'a>(operations: &'a [Operation<Mutex>], assumed: &'a Assumed) -> Vec<Partition<'a>> {
-    by_key(
-        operations,
-        assumed,
-        |mutex| mutex.lock.as_ref(),
-        |mutex| match mutex.op {
-            MutexOp::Acquire => Action::Acquire,
-            MutexOp::Release => Action::Release,
-        },
-    )
+    by_key(operations, Recorded::Mutexes(operations), assumed, |mutex| mutex.lock.as_ref())
 }
 
 fn by_key<'a, A>(
     operations: &'a [Operation<A>],
+    recorded: Recorded<'a>,
     assumed: &'a Assumed,
     key: impl Fn(&'a A) -> Option<&'a Scalar>,
-    action: impl Fn(&'a A) -> Action<'a>,
 ) -> Vec<Partition<'a>> {
     // Counted first, so that no part has room for more than it holds.
-    let mut known: FxHashMap<Option<&Scalar>, u32> = FxHashMap::default();
-    let mut counts: Vec<(Option<&Scalar>, usize)> = Vec::new();
-    let mut places: Vec<u32> = Vec::with_capacity(operations.len());
+    let mut keys = Numbers::new(operations.len());
+    let mut counts: Vec<usize> = Vec::new();
+    let mut parts_of: Vec<u32> = Vec::with_capacity(operations.len());
+    let (mut in_order, mut last) = (true, 0);
     for operation in operations {
-        let key = key(&operation.action);
-        let place = *known.entry(key).or_insert_with(|| {
-            counts.push((key, 0));
-            (counts.len() - 1) as u32
-        });
-        counts[place as usize].1 += 1;
-        places.push(place);
+        in_order &= last <= operation.index;
+        last = operation.index;
+        let part = keys.number(key(&operation.action));
+        counts.resize(keys.values.len(), 0);
+        counts[part as usize] += 1;
+        parts_of.push(part);
     }
-    let part = |(key, count)| Partition { key, assumed, operations: Vec::with_capacity(count) };
-    let mut parts: Vec<Partition<'a>> = counts.into_iter().map(part).collect();
-    for (operation, place) in operations.iter().zip(places) {
-        parts[place as usize].operations.push(source(operation, &action));
+    let mut places: Vec<Vec<u32>> = counts.into_iter().map(Vec::with_capacity).collect();
+    for (place, part) in parts_of.into_iter().enumerate() {
+        places[part as usize].push(place as u32);
     }
+    let operations = |places| {
+        if in_order { Sources::in_order(recorded, places) } else { Sources::new(recorded, places) }
+    };
+    let parts = keys.values.into_iter().zip(places);
+    let part = |(key, places)| Partition { key, assumed, operations: operations(places) };
+    let mut parts: Vec<Partition<'a>> = parts.map(part).collect();
     parts.sort_unstable_by_key(|part| part.key);
     parts
 }
 
-/// Numbers values in the order in which they are met, the initial one first.
-struct Interner<'a> {
-    states: FxHashMap<Option<&'a Scalar>, State>,
+/// Numbers keys or values in the order in which they are met.
+struct Numbers<'a> {
+    known: FxHashMap<Option<&'a Scalar>, u32>,
+    /// By whole number, of small ones; [`UNMET`] if it was not met yet.
+    small: Vec<u32>,
+    small_max: i64,
     values: Vec<Option<&'a Scalar>>,
 }
 
-impl<'a> Interner<'a> {
-    /// Without an initial value, its number is one that no operation names.
-    fn new(initial: Option<Option<&'a Scalar>>) -> Self {
-        let states = initial.into_iter().map(|initial| (initial, INITIAL)).collect();
-        Self { states, values: vec![initial.flatten()] }
+const UNMET: u32 = u32::MAX;
+
+impl<'a> Numbers<'a> {
+    /// For keys or values of so many operations. Each operation has at most two.
+    fn new(operations: usize) -> Self {
+        // Numbers that count something are below, and need no hash.
+        let small_max = 4 * operations.min(EVENTS_MAX) as i64;
+        Self { known: FxHashMap::default(), small: Vec::new(), small_max, values: Vec::new() }
     }
 
-    fn state(&mut self, value: Option<&'a Scalar>) -> State {
-        *self.states.entry(value).or_insert_with(|| {
+    fn number(&mut self, value: Option<&'a Scalar>) -> u32 {
+        let known = match value {
+            Some(Scalar::Int(number)) if (0..self.small_max).contains(number) => {
+                let number = *number as usize;
+                if number >= self.small.len() {
+                    self.small.resize(number + 1, UNMET);
+                }
+                &mut self.small[number]
+            }
+            _ => self.known.entry(value).or_insert(UNMET),
+        };
+        if *known == UNMET {
+            *known = self.values.len() as u32;
             self.values.push(value);
-            // At most two values an operation, and there are fewer than `EVENTS_MAX` operations.
-            (self.values.len() - 1) as State
-        })
+        }
+        *known
     }
 }
 
@@ -209,7 +138,7 @@ impl<'a> Partition<'a> {
         if let Initial::Known(initial) = &self.assumed.initial {
             return Some(initial.as_ref());
         }
-        let happened = |source: &&Source<'a>| !matches!(source.end, End::Fail { .. });
+        let happened = |source: &Source<'a>| !matches!(source.end, End::Fail { .. });
         let produced: FxHashSet<Option<&Scalar>> = self
             .operations
             .iter()
@@ -253,12 +182,22 @@ impl<'a> Partition<'a> {
         const FREE: State = INITIAL;
         const HELD: State = 1;
         let initial = self.initial();
-        let mut interner = Interner::new(initial);
+        // The initial value has the first number; without one, that is a number that no operation names.
+        let mut values = Numbers::new(self.operations.len());
+        match initial {
+            Some(initial) => {
+                values.number(initial);
+            }
+            None => values.values.push(None),
+        }
         let written = if let Initial::Known(Some(_)) = self.assumed.initial { self.written() } else { 0 };
-        let mut skipped = Skipped::default();
+        let (mut skipped, mut happened) = (Skipped::default(), 0);
         let mut lock = false;
-        let mut calls = Vec::with_capacity(self.operations.len());
-        let (mut begun, mut completed) = (Vec::with_capacity(self.operations.len()), Vec::new());
+        let mut calls: Vec<Call> = Vec::with_capacity(self.operations.len());
+        // Ranks are given in the order of events. An invocation comes first if two events claim one index: then the
+        // operations overlap, and no order is assumed.
+        let mut ranks = 0_u32..;
+        let mut open: BinaryHeap<Reverse<(u64, u32)>> = BinaryHeap::new();
         for (place, operation) in self.operations.iter().enumerate() {
             let complete = match operation.end {
                 // A completion cannot come before its invocation, whatever a file says.
@@ -269,6 +208,7 @@ impl<'a> Partition<'a> {
                     continue;
                 }
             };
+            happened += u64::from(complete.is_some());
             let effect = match operation.action {
                 Action::Read(_) if complete.is_none() => {
                     skipped.unanswered_reads += 1;
@@ -280,63 +220,46 @@ impl<'a> Partition<'a> {
                 }
                 // A register is empty as long as nothing was written, whatever its initial value.
                 Action::Read(None) if operation.index < written => Effect::Read(INITIAL),
-                Action::Read(value) => Effect::Read(interner.state(value)),
-                Action::Write(value) => Effect::Write(interner.state(value)),
+                Action::Read(value) => Effect::Read(values.number(value)),
+                Action::Write(value) => Effect::Write(values.number(value)),
                 // From a value to itself: it observes, and changes nothing.
                 Action::Cas(Some(old), new) if old == new => {
                     if complete.is_none() {
                         skipped.unobserved += 1;
                         continue;
                     }
-                    Effect::Read(interner.state(Some(old)))
+                    Effect::Read(values.number(Some(old)))
                 }
-                Action::Cas(old, new) => Effect::Cas(interner.state(old), interner.state(Some(new))),
+                Action::Cas(old, new) => Effect::Cas(values.number(old), values.number(Some(new))),
                 Action::Acquire => Effect::Cas(FREE, HELD),
                 Action::Release => Effect::Cas(HELD, FREE),
             };
             lock |= matches!(operation.action, Action::Acquire | Action::Release);
-            let number = calls.len() as u32;
-            let since = match operation.since {
-                Since::Invocation => operation.index,
-                Since::Earlier(index) => index,
-            };
-            begun.push((since, number));
-            completed.extend(complete.map(|index| (index, number)));
-            calls.push(Call {
-                effect,
-                invoke: 0,
-                complete: None,
-                duty: Duty::Required,
-                source: place as u32,
-            });
-        }
-        if lock {
-            interner.values.resize(2, None);
-        }
-        // Mostly invocations are in order already. They come first if two events claim one index: then the
-        // operations overlap, and no order is assumed.
-        if !begun.is_sorted() {
-            begun.sort_unstable();
-        }
-        completed.sort_unstable();
-        let (mut ranks, mut completed) = (0_u32.., completed.into_iter().peekable());
-        for (index, number) in begun {
-            while let Some((_, number)) =
-                completed.next_if(|(completion, _): &(u64, u32)| *completion < index)
-            {
+            let since = operation.since();
+            while let Some(Reverse((_, number))) = next_before(&mut open, since) {
                 calls[number as usize].complete = ranks.next();
             }
-            calls[number as usize].invoke = ranks.next().unwrap_or_default();
+            open.extend(complete.map(|index| Reverse((index, calls.len() as u32))));
+            let invoke = ranks.next().unwrap_or_default();
+            calls.push(Call { effect, invoke, complete: None, duty: Duty::Required, source: place as u32 });
         }
-        for (_, number) in completed {
+        while let Some(Reverse((_, number))) = open.pop() {
             calls[number as usize].complete = ranks.next();
         }
-        if !calls.is_sorted_by_key(|call| call.invoke) {
-            calls.sort_unstable_by_key(|call| call.invoke);
+        if lock {
+            values.values.resize(2, None);
         }
-        let states = interner.values.len() as u32;
+        let states = values.values.len() as u32;
         let start = if initial.is_some() { Start::Known(INITIAL) } else { Start::Any };
         let problem = Problem { calls, states, start };
-        Some(Interned { problem, values: interner.values, skipped })
+        Some(Interned { problem, values: values.values, skipped, happened })
+    }
+}
+
+/// Takes the first of the completions that come before the event `index`.
+fn next_before(open: &mut BinaryHeap<Reverse<(u64, u32)>>, index: u64) -> Option<Reverse<(u64, u32)>> {
+    match open.peek() {
+        Some(Reverse((completion, _))) if *completion < index => open.pop(),
+        _ => None,
     }
 }

@@ -1,7 +1,10 @@
 //! The events of a problem in order, with a slot for each operation while it is open.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use super::call::{Duty, Effect};
-use super::crashed::{Reduced, Required};
+use super::crashed::{Position, Reduced, Required};
 
 /// An operation, with its place in the walk.
 pub(super) struct Placed {
@@ -40,44 +43,68 @@ pub(super) struct Walk {
 
 impl Walk {
     pub(super) fn new(reduced: &Reduced) -> Self {
-        use std::cmp::Reverse;
-        use std::collections::BinaryHeap;
-
         // A read that may return an earlier value proves nothing.
         let says = |call: &&Required| call.duty == Duty::Required || call.effect.produced().is_some();
-        let required = || reduced.required.iter().filter(says);
-        let mut calls: Vec<Placed> = required()
-            .map(|call| Placed { effect: call.effect, duty: call.duty, slot: 0, invoke: 0, complete: 0 })
-            .collect();
-        let (events, ranks) = in_order(required());
+        let count = reduced.required.len();
+        let mut walk = Self {
+            calls: Vec::with_capacity(count),
+            events: Vec::with_capacity(2 * count),
+            ranks: Vec::with_capacity(2 * count),
+            slots: 0,
+            group_invokes: Vec::new(),
+            invoked: 0,
+        };
+        // The deadlines of open operations. Those at one position are interchangeable, and ordered by number only so that a
+        // run can be repeated exactly.
+        let mut open: BinaryHeap<Reverse<(Position, u32)>> = BinaryHeap::new();
         let mut free: BinaryHeap<Reverse<u32>> = BinaryHeap::new();
-        let (mut slots, mut invoked) = (0, 0);
-        for (at, event) in events.iter().enumerate() {
-            match event.unpacked() {
-                Event::Invoke(number) => {
-                    let call = &mut calls[number as usize];
-                    call.invoke = at as u32;
-                    call.slot = free.pop().map_or_else(
-                        || {
-                            slots += 1;
-                            slots - 1
-                        },
-                        |Reverse(slot)| slot,
-                    );
-                    invoked = at + 1;
-                }
-                Event::Return(number) => {
-                    let call = &mut calls[number as usize];
-                    call.complete = at as u32;
-                    free.push(Reverse(call.slot));
-                }
+        for call in reduced.required.iter().filter(says) {
+            while let Some(Reverse((deadline, number))) = open.peek().copied()
+                && deadline < call.invoke
+            {
+                open.pop();
+                free.push(Reverse(walk.complete(number, deadline)));
             }
+            let number = walk.calls.len() as u32;
+            let slot = free.pop().map_or_else(
+                || {
+                    walk.slots += 1;
+                    walk.slots as u32 - 1
+                },
+                |Reverse(slot)| slot,
+            );
+            let invoke = walk.push(Event::Invoke(number), call.invoke);
+            walk.calls.push(Placed { effect: call.effect, duty: call.duty, slot, invoke, complete: 0 });
+            open.push(Reverse((call.deadline, number)));
+        }
+        walk.invoked = walk.events.len();
+        while let Some(Reverse((deadline, number))) = open.pop() {
+            walk.complete(number, deadline);
         }
         // A crashed operation's rank is not one of these.
-        let before = |position: u32| ranks.partition_point(|rank| 2 * rank + 1 < position) as u32;
+        let before = |position: u32| walk.ranks.partition_point(|rank| 2 * rank + 1 < position) as u32;
         let invokes = |invokes: &[u32]| invokes.iter().map(|invoke| before(*invoke)).collect();
-        let group_invokes = reduced.groups.iter().map(|group| invokes(&group.invokes)).collect();
-        Self { calls, events, ranks, slots: slots as usize, group_invokes, invoked }
+        walk.group_invokes = reduced.groups.iter().map(|group| invokes(&group.invokes)).collect();
+        walk
+    }
+
+    /// Appends the completion of call `number`; returns its slot.
+    fn complete(&mut self, number: u32, deadline: Position) -> u32 {
+        let complete = self.push(Event::Return(number), deadline);
+        let call = &mut self.calls[number as usize];
+        call.complete = complete;
+        call.slot
+    }
+
+    /// Appends an event; returns its number.
+    fn push(&mut self, event: Event, position: Position) -> u32 {
+        self.events.push(match event {
+            Event::Invoke(number) => Packed(number << 1),
+            Event::Return(number) => Packed(number << 1 | 1),
+        });
+        // A deadline is one below the doubled rank of its observer's completion: both halve to that rank.
+        self.ranks.push(position / 2);
+        (self.events.len() - 1) as u32
     }
 
     pub(super) fn len(&self) -> usize {
@@ -88,31 +115,6 @@ impl Walk {
     pub(super) fn event(&self, at: usize) -> Event {
         self.events[at].unpacked()
     }
-}
-
-/// Returns the events of `required`, which are by invocation, in order of position, and their ranks.
-fn in_order<'a>(required: impl Iterator<Item = &'a Required> + Clone) -> (Vec<Packed>, Vec<u32>) {
-    // Invocations are in order already, and only completions are sorted. Those at one position are interchangeable, and
-    // sorted by number only so that a run can be repeated exactly.
-    let completed = |(number, call): (usize, &Required)| (call.deadline, number as u32);
-    let mut completions: Vec<(u32, u32)> = required.clone().enumerate().map(completed).collect();
-    completions.sort_unstable();
-    let count = 2 * completions.len();
-    let (mut events, mut ranks) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let mut push = |position: u32, packed: u32| {
-        events.push(Packed(packed));
-        // A deadline is one below the doubled rank of its observer's completion: both halve to that rank.
-        ranks.push(position / 2);
-    };
-    let mut completions = completions.into_iter().peekable();
-    for (number, call) in required.enumerate() {
-        while let Some((position, number)) = completions.next_if(|(position, _)| *position < call.invoke) {
-            push(position, number << 1 | 1);
-        }
-        push(call.invoke, (number as u32) << 1);
-    }
-    completions.for_each(|(position, number)| push(position, number << 1 | 1));
-    (events, ranks)
 }
 
 impl Packed {

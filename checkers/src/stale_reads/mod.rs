@@ -33,7 +33,8 @@ use duress_history::register::Register;
 use duress_history::{Assumed, Initial, NilReads, Operation, Scalar};
 use rustc_hash::FxHashMap;
 
-use crate::linearizable::partition::{Action, End, Partition, Since, Source, registers};
+use crate::linearizable::partition::{Partition, registers};
+use crate::linearizable::source::{Action, End, Since};
 use crate::linearizable::{Budget, KeyReport, Limits, check_key, check_parts};
 use crate::replicas::{ReplicaRead, Replicas};
 use crate::verdict::{CheckReport, Details, Verdict};
@@ -89,7 +90,7 @@ fn relaxed(part: &Partition<'_>, fresh: Option<u64>, limits: Limits<'_>) -> KeyR
 fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
     let initial = part.initial();
     let mut brought: FxHashMap<Option<&Scalar>, Brought> = FxHashMap::default();
-    for source in &part.operations {
+    for source in part.operations.iter() {
         let value = match source.action {
             Action::Write(value) => value,
             // From a value to itself, it changes nothing.
@@ -105,11 +106,12 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
         known.begun = known.begun.min(source.index);
         known.acknowledged = known.acknowledged.min(acknowledged);
     }
-    let mut first: FxHashMap<Option<&Scalar>, (u64, Source<'a>)> = FxHashMap::default();
-    let mut others: Vec<Source<'a>> = Vec::with_capacity(part.operations.len());
-    for source in &part.operations {
+    let mut first: FxHashMap<Option<&Scalar>, (u64, (usize, Since))> = FxHashMap::default();
+    let mut others: Vec<(usize, Since)> = Vec::with_capacity(part.operations.len());
+    for (at, source) in part.operations.iter().enumerate() {
+        let as_it_is = (at, Since::Invocation);
         let (Action::Read(value), End::Ok { index: answered, .. }) = (source.action, source.end) else {
-            others.push(*source);
+            others.push(as_it_is);
             continue;
         };
         // A register is empty as long as nothing was written.
@@ -117,7 +119,7 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
             && matches!(part.assumed.initial, Initial::Known(_))
             && part.assumed.nil_reads == NilReads::Observed;
         if fresh == Some(source.index) || (value.is_none() && !unwritten && !brought.contains_key(&None)) {
-            others.push(*source);
+            others.push(as_it_is);
             continue;
         }
         if initial == Some(value) || unwritten {
@@ -128,17 +130,17 @@ fn relax<'a>(part: &Partition<'a>, fresh: Option<u64>) -> Partition<'a> {
             continue;
         }
         let begun = known.map_or(source.index, |known| known.begun.min(source.index));
-        let read = Source { since: Since::Earlier(begun), ..*source };
+        let read = (at, Since::Earlier(begun));
         let earliest = first.entry(value).or_insert((answered, read));
         if answered < earliest.0 {
             *earliest = (answered, read);
         }
     }
     // Reads first: of one that begins with the operation that it saw, the operation is then the one that begins last.
-    let mut operations: Vec<Source<'a>> = first.into_values().map(|(_, read)| read).collect();
-    operations.sort_unstable_by_key(|read| read.index);
-    operations.append(&mut others);
-    Partition { key: part.key, assumed: part.assumed, operations }
+    let mut chosen: Vec<(usize, Since)> = first.into_values().map(|(_, read)| read).collect();
+    chosen.sort_unstable_by_key(|(at, _)| *at);
+    chosen.append(&mut others);
+    Partition { key: part.key, assumed: part.assumed, operations: part.operations.chosen(chosen) }
 }
 
 /// The facts about the operations that bring a value.

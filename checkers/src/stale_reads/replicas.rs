@@ -17,7 +17,8 @@ use std::time::Duration;
 use duress_history::{NodeId, Scalar};
 
 use super::relaxed;
-use crate::linearizable::partition::{Action, End, Partition, Source};
+use crate::linearizable::partition::Partition;
+use crate::linearizable::source::{Action, End, Source};
 use crate::linearizable::{KeyReport, Limits, shown};
 use crate::replicas::Replicas;
 use crate::verdict::{Anomaly, AnomalyKind, Object, ObjectKind, Reason, Role};
@@ -25,8 +26,8 @@ use crate::witness::{Op, Witness, say};
 
 /// The last read of a key at a replica.
 #[derive(Clone, Copy)]
-struct Last<'b, 'a> {
-    source: &'b Source<'a>,
+struct Last<'a> {
+    source: Source<'a>,
     node: &'a NodeId,
     value: Option<&'a Scalar>,
     answered: u64,
@@ -63,7 +64,7 @@ pub(super) fn check_key<'a>(part: &Partition<'a>, replicas: &Replicas<'a>, limit
 }
 
 /// Returns the last read of the key at each replica, by replica.
-fn last_reads<'b, 'a>(part: &'b Partition<'a>, replicas: &Replicas<'a>) -> Vec<Last<'b, 'a>> {
+fn last_reads<'a>(part: &Partition<'a>, replicas: &Replicas<'a>) -> Vec<Last<'a>> {
     let initial = part.initial();
     let reads = part.operations.iter().filter_map(|source| {
         let (Action::Read(value), End::Ok { index, .. }) = (source.action, source.end) else { return None };
@@ -81,8 +82,8 @@ pub(super) fn compared<'a>(parts: &[Partition<'a>], replicas: &Replicas<'a>) -> 
 }
 
 /// Finds two replicas that hold different values, whatever operations are still in progress.
-fn diverged(part: &Partition<'_>, last: &[Last<'_, '_>]) -> Option<Anomaly> {
-    let mut by_time: Vec<&Last<'_, '_>> = last.iter().collect();
+fn diverged(part: &Partition<'_>, last: &[Last<'_>]) -> Option<Anomaly> {
+    let mut by_time: Vec<&Last<'_>> = last.iter().collect();
     by_time.sort_by_key(|read| read.source.index);
     let pairs = by_time
         .iter()
@@ -94,11 +95,11 @@ fn diverged(part: &Partition<'_>, last: &[Last<'_, '_>]) -> Option<Anomaly> {
     const OTHER: Op = 1;
     let mut objects: Vec<Object> =
         part.key.map(|key| Object::new(ObjectKind::Key, key)).into_iter().collect();
-    let node = |read: &Last<'_, '_>| Object::new(ObjectKind::Node, &Scalar::from(read.node.as_str()));
+    let node = |read: &Last<'_>| Object::new(ObjectKind::Node, &Scalar::from(read.node.as_str()));
     objects.extend([node(one), node(other)]);
-    let reads = [(ONE, shown(one.source, Role::Evidence)), (OTHER, shown(other.source, Role::Read))];
+    let reads = [(ONE, shown(&one.source, Role::Evidence)), (OTHER, shown(&other.source, Role::Read))];
     let witness = Witness::new(objects, reads);
-    let value = |read: &Last<'_, '_>| read.value.map_or_else(|| "null".to_owned(), Scalar::to_string);
+    let value = |read: &Last<'_>| read.value.map_or_else(|| "null".to_owned(), Scalar::to_string);
     let (first, second) = (value(one), value(other));
     let name = part.key.map_or_else(|| "the register".to_owned(), Scalar::to_string);
     let ordered = one.answered < other.source.index;
@@ -130,7 +131,7 @@ fn diverged(part: &Partition<'_>, last: &[Last<'_, '_>]) -> Option<Anomaly> {
 }
 
 /// Returns how long the register had not been changed before `read` began.
-fn quiet(part: &Partition<'_>, read: &Last<'_, '_>) -> String {
+fn quiet(part: &Partition<'_>, read: &Last<'_>) -> String {
     let changes = part.operations.iter().filter(|source| !matches!(source.action, Action::Read(_)));
     let ends = changes.map(|source| match source.end {
         End::Ok { time, .. } | End::Fail { time, .. } | End::Info { at: Some((_, time)) } => time,
@@ -148,12 +149,12 @@ fn quiet(part: &Partition<'_>, read: &Last<'_, '_>) -> String {
 
 /// Whether an operation may have taken effect between the two reads, `one` of which began first, that
 /// explains why they differ although both replicas held the same.
-fn excused(part: &Partition<'_>, one: &Last<'_, '_>, other: &Last<'_, '_>) -> bool {
+fn excused(part: &Partition<'_>, one: &Last<'_>, other: &Last<'_>) -> bool {
     let overlap = one.answered >= other.source.index;
     let (from, until) = (one.source.index, one.answered.max(other.answered));
     let makes = |value: &Option<&Scalar>| *value == other.value || (overlap && *value == one.value);
     part.operations.iter().any(|source| {
-        let Some(value) = produced(source).filter(|value| makes(value)) else { return false };
+        let Some(value) = produced(&source).filter(|value| makes(value)) else { return false };
         match source.end {
             End::Ok { index, .. } => source.index < until && index > from,
             End::Info { .. } => source.index < until && !seen_before(part, from, value),
@@ -191,7 +192,7 @@ fn produced<'a>(source: &Source<'a>) -> Option<Option<&'a Scalar>> {
 }
 
 /// Presents the impossibility with the last read as the loss that it shows.
-fn lost(anomaly: Anomaly, newest: &Last<'_, '_>, last: &[Last<'_, '_>]) -> Anomaly {
+fn lost(anomaly: Anomaly, newest: &Last<'_>, last: &[Last<'_>]) -> Anomaly {
     let nodes: Vec<&str> = last.iter().map(|read| read.node.as_str()).collect();
     let value = newest.value.map_or_else(|| "null".to_owned(), Scalar::to_string);
     let all = format!("at the end every replica ({}) answered {value}", nodes.join(", "));

@@ -135,6 +135,15 @@ pub enum Reason {
         /// The register.
         key: Option<Scalar>,
     },
+    /// The check of single reads was stopped.
+    ReadsLeft {
+        /// The register.
+        key: Option<Scalar>,
+        /// How many reads had been checked.
+        reads: u64,
+        /// These began before the event of this index.
+        index: u64,
+    },
     /// Something outside of the history, in the words of the caller, was not looked at.
     NotExamined {
         /// What, as a sentence without its full stop.
@@ -168,6 +177,7 @@ impl Reason {
             Self::ElementsUnseen { key, .. }
             | Self::ReplicasUnread { key, .. }
             | Self::Deleted { key }
+            | Self::ReadsLeft { key, .. }
             | Self::NoTimes { key } => key.as_ref(),
             Self::NothingHappened { .. }
             | Self::NothingObserved { .. }
@@ -251,6 +261,9 @@ impl fmt::Display for Reason {
                 "a read is a version old, and how old in time is not known: the times of events are missing, fall, or are all \
                  the same",
             ),
+            Self::ReadsLeft { reads, index, .. } => {
+                write!(f, "the check was stopped after {reads} reads, those that began before index {index}")
+            }
             Self::NotExamined { what } => f.write_str(what),
         }?;
         match self {

@@ -276,7 +276,7 @@ fn random(seed: u64) -> (Vec<Operation<Register>>, Assumed) {
                 RegisterOp::Cas { .. } if random.random() => {
                     let value = random.random_range(0..=written.len());
                     let saw = Some((value > 0).then_some(Scalar::Int(value as i64)));
-                    *error = Some(OpError { kind: None, text: "differs".to_owned(), saw });
+                    *error = Some(Box::new(OpError { kind: None, text: "differs".to_owned(), saw }));
                 }
                 RegisterOp::Write(value) if is_nine => *value = Scalar::Int(9),
                 _ => {}

@@ -149,7 +149,7 @@ impl Model for Foreign {
                 recorded.judged(limit, |operations, interrupt| {
                     let report = check_cas_register(operations, &question.assumed, &budget, interrupt);
                     measured(linearizability(report, self.name), Promise::LINEARIZABLE, || {
-                        cas_register_ages(operations, &question.assumed, timing)
+                        cas_register_ages(operations, &question.assumed, timing, interrupt)
                     })
                 })
             }

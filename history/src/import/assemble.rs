@@ -5,9 +5,8 @@
 //! and an event of type `info` that completes nothing and is not of the vocabulary is left out and counted.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -80,7 +79,7 @@ struct Whole<A> {
     asked: A,
     /// The type of its completion, and what that says.
     completion: (OpType, A),
-    error: Option<OpError>,
+    error: Option<Box<OpError>>,
 }
 
 /// Turns events as they were recorded into a history.
@@ -99,7 +98,7 @@ pub(crate) struct Assembler<A> {
     /// Whether events name the objects that they are about; known from the first one on.
     keyed: Option<bool>,
     /// Every node that was named so far: its events share one name.
-    nodes: HashSet<NodeId>,
+    nodes: FxHashSet<NodeId>,
 }
 
 impl<A: Payload> Assembler<A> {
@@ -118,7 +117,7 @@ impl<A: Payload> Assembler<A> {
             files: 0,
             operations: Vec::new(),
             keyed: None,
-            nodes: HashSet::new(),
+            nodes: FxHashSet::default(),
         }
     }
 
@@ -192,11 +191,8 @@ impl<A: Payload> Assembler<A> {
             // The first fraction decides about the unit of all times.
             self.clock.read(time, &mut self.recorded.history);
         }
-        let error = json(&operation.error).map(|json| OpError {
-            kind: None,
-            text: plain_text(json.get()),
-            saw: None,
-        });
+        let error = json(&operation.error)
+            .map(|json| Box::new(OpError { kind: None, text: plain_text(json.get()), saw: None }));
         self.operations.push(Whole { client, call, returned: operation.returned, asked, completion, error });
         Ok(())
     }
@@ -323,10 +319,9 @@ impl<A: Payload> Assembler<A> {
             op_type: raw.op_type,
             action,
             node: raw.node.as_deref().map(|name| self.node(name)),
-            error: raw.error.clone().map(|text| OpError {
-                kind: raw.error_kind.clone().map(Cow::Owned),
-                text,
-                saw: raw.saw.as_ref().map(|saw| saw.first().cloned()),
+            error: raw.error.clone().map(|text| {
+                let kind = raw.error_kind.clone().map(Cow::Owned);
+                Box::new(OpError { kind, text, saw: raw.saw.as_ref().map(|saw| saw.first().cloned()) })
             }),
         };
         self.recorded.history.events.push(event);

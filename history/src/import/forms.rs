@@ -216,7 +216,7 @@ impl<A: Payload> Reader<'_, A> {
             error: None,
             error_kind: None,
         })?;
-        forms.step_over(quick.bytes);
+        forms.step_along(quick.bytes);
         Ok(true)
     }
 

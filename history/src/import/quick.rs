@@ -9,8 +9,6 @@
 //!
 //! All other events are left to [`forms`](super::forms), which reads these events too, with the same result.
 
-use std::str::from_utf8;
-
 use crate::event::OpType;
 
 /// So many digits fit into any of our numbers.
@@ -31,11 +29,11 @@ pub(super) struct Quick<'a> {
     pub(super) bytes: usize,
 }
 
-/// Reads the event at the start of `text`, if it has this form; its value replaces the content of `json`,
-/// which is empty for a null or missing value.
+/// Reads the event at the start of `text`, if it has this form, which takes no more than one line; its value replaces the
+/// content of `json`, which is empty for a null or missing value.
 pub(super) fn read<'a>(text: &'a str, json: &mut String) -> Option<Quick<'a>> {
     json.clear();
-    let mut cursor = Cursor { bytes: text.as_bytes(), at: 0 };
+    let mut cursor = Cursor { text, bytes: text.as_bytes(), at: 0 };
     cursor.expect(b'{')?;
     let (mut index, mut time, mut process, mut op_type) = (None, None, None, None);
     let (mut f, mut node, mut value, mut error) = (None, None, None, None);
@@ -44,27 +42,18 @@ pub(super) fn read<'a>(text: &'a str, json: &mut String) -> Option<Quick<'a>> {
         if cursor.peek()? == b'}' {
             break;
         }
-        let name = cursor.name()?;
+        let field = cursor.name()?;
         cursor.space();
-        let known = match name {
-            b"index" => index.replace(cursor.number()?).is_some(),
-            b"time" => time.replace(cursor.signed()?).is_some(),
-            b"process" => process.replace(cursor.number()?).is_some(),
-            b"type" => {
-                let word = match cursor.word()? {
-                    b"invoke" => OpType::Invoke,
-                    b"ok" => OpType::Ok,
-                    b"fail" => OpType::Fail,
-                    b"info" => OpType::Info,
-                    _ => return None,
-                };
-                op_type.replace(word).is_some()
-            }
-            b"f" => f.replace(cursor.word()?).is_some(),
-            b"node" if cursor.peek()? == b'"' => node.replace(cursor.word()?).is_some(),
-            b"value" => value.replace(cursor.value(json, 0)?).is_some(),
-            b"error" => error.replace(cursor.null()?).is_some(),
-            _ => return None,
+        let known = match field {
+            Field::Index => index.replace(cursor.number()?).is_some(),
+            Field::Time => time.replace(cursor.signed()?).is_some(),
+            Field::Process => process.replace(cursor.number()?).is_some(),
+            Field::Type => op_type.replace(cursor.op_type()?).is_some(),
+            Field::F => f.replace(cursor.word()?).is_some(),
+            Field::Node if cursor.peek()? == b'"' => node.replace(cursor.word()?).is_some(),
+            Field::Value => value.replace(cursor.value(json, 0)?).is_some(),
+            Field::Error => error.replace(cursor.null()?).is_some(),
+            Field::Node => return None,
         };
         if known {
             return None;
@@ -73,84 +62,138 @@ pub(super) fn read<'a>(text: &'a str, json: &mut String) -> Option<Quick<'a>> {
     if json == "null" {
         json.clear();
     }
-    Some(Quick {
-        index,
-        time,
-        process: process?,
-        op_type: op_type?,
-        f: from_utf8(f?).ok()?,
-        node: node.and_then(|node| from_utf8(node).ok()),
-        bytes: cursor.at + 1,
-    })
+    Some(Quick { index, time, process: process?, op_type: op_type?, f: f?, node, bytes: cursor.at + 1 })
 }
 
+/// A field that an event of this form may have.
+#[derive(Clone, Copy)]
+enum Field {
+    Index,
+    Time,
+    Process,
+    Type,
+    F,
+    Value,
+    Node,
+    Error,
+}
+
+/// Whether a byte may be in a word: letters, digits, dashes and underlines.
+const IN_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        byte += 1;
+    }
+    table
+};
+
 struct Cursor<'a> {
+    text: &'a str,
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Option<()> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
+    #[inline]
     fn space(&mut self) {
         while let Some(b' ' | b',') = self.peek() {
             self.at += 1;
         }
     }
 
-    /// Bytes up to the next one that is not `fit`.
-    fn run(&mut self, fit: impl Fn(u8) -> bool) -> &'a [u8] {
-        let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|byte| !fit(*byte)).unwrap_or(rest.len());
-        self.at += length;
-        &rest[..length]
-    }
-
     /// Reads the name of a field: `"name":` or `:name`.
-    fn name(&mut self) -> Option<&'a [u8]> {
-        let quoted = self.peek()? == b'"';
-        let name = self.word()?;
-        if quoted {
+    #[inline]
+    fn name(&mut self) -> Option<Field> {
+        // By patterns, which the compiler turns into a few comparisons.
+        let (field, length) = match self.bytes.get(self.at + 1..)? {
+            [b'i', b'n', b'd', b'e', b'x', ..] => (Field::Index, 5),
+            [b't', b'i', b'm', b'e', ..] => (Field::Time, 4),
+            [b'p', b'r', b'o', b'c', b'e', b's', b's', ..] => (Field::Process, 7),
+            [b't', b'y', b'p', b'e', ..] => (Field::Type, 4),
+            [b'f', ..] => (Field::F, 1),
+            [b'v', b'a', b'l', b'u', b'e', ..] => (Field::Value, 5),
+            [b'n', b'o', b'd', b'e', ..] => (Field::Node, 4),
+            [b'e', b'r', b'r', b'o', b'r', ..] => (Field::Error, 5),
+            _ => return None,
+        };
+        if self.closes(length)? == b'"' {
             self.expect(b':')?;
         }
-        Some(name)
+        Some(field)
     }
 
-    /// `"word"` or `:word`, of letters, digits, dashes and underlines.
-    fn word(&mut self) -> Option<&'a [u8]> {
+    /// Reads the type of an event: `"word"` or `:word`.
+    #[inline]
+    fn op_type(&mut self) -> Option<OpType> {
+        let (op_type, length) = match self.bytes.get(self.at + 1..)? {
+            [b'i', b'n', b'v', b'o', b'k', b'e', ..] => (OpType::Invoke, 6),
+            [b'o', b'k', ..] => (OpType::Ok, 2),
+            [b'f', b'a', b'i', b'l', ..] => (OpType::Fail, 4),
+            [b'i', b'n', b'f', b'o', ..] => (OpType::Info, 4),
+            _ => return None,
+        };
+        self.closes(length)?;
+        Some(op_type)
+    }
+
+    /// Steps over a word of `length` bytes, if it ends there; returns the byte that begins it.
+    #[inline]
+    fn closes(&mut self, length: usize) -> Option<u8> {
         let first = self.peek()?;
-        self.at += 1;
-        let word = self.run(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        self.at += 1 + length;
         match first {
             b'"' => self.expect(b'"')?,
             b':' => self.ends()?,
             _ => return None,
         }
-        (!word.is_empty()).then_some(word)
+        Some(first)
+    }
+
+    /// Reads a word: `"word"` or `:word`.
+    #[inline]
+    fn word(&mut self) -> Option<&'a str> {
+        let begin = self.at + 1;
+        let mut end = begin;
+        while self.bytes.get(end).is_some_and(|byte| IN_WORD[usize::from(*byte)]) {
+            end += 1;
+        }
+        self.closes(end - begin)?;
+        self.text.get(begin..end).filter(|word| !word.is_empty())
     }
 
     /// Whether the form ends here.
+    #[inline]
     fn ends(&self) -> Option<()> {
         matches!(self.peek()?, b' ' | b',' | b'}' | b']').then_some(())
     }
 
-    fn digits(&mut self) -> Option<&'a [u8]> {
-        let digits = self.run(|byte| byte.is_ascii_digit());
-        self.ends()?;
-        let plain = digits.len() == 1 || digits.first().is_some_and(|first| *first != b'0');
-        (plain && digits.len() <= DIGITS_MAX).then_some(digits)
-    }
-
+    #[inline]
     fn number(&mut self) -> Option<u64> {
-        Some(self.digits()?.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+        let (begin, mut number) = (self.at, 0_u64);
+        while let Some(digit) = self.peek().map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+            // Too many digits are refused below.
+            number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+            self.at += 1;
+        }
+        self.ends()?;
+        let digits = self.at - begin;
+        let plain = digits == 1 || digits > 1 && self.bytes[begin] != b'0';
+        (plain && digits <= DIGITS_MAX).then_some(number)
     }
 
+    #[inline]
     fn signed(&mut self) -> Option<i64> {
         let negative = self.expect(b'-').is_some();
         let number = i64::try_from(self.number()?).ok()?;
@@ -171,12 +214,17 @@ impl<'a> Cursor<'a> {
 
     /// Appends a value to `json`.
     fn value(&mut self, json: &mut String, depth: u32) -> Option<()> {
+        let begin = self.at;
         match self.peek()? {
-            b'0'..=b'9' => json.push_str(from_utf8(self.digits()?).ok()?),
+            b'0'..=b'9' => {
+                self.number()?;
+                json.push_str(self.text.get(begin..self.at)?);
+            }
             b'-' => {
                 self.at += 1;
-                json.push('-');
-                json.push_str(from_utf8(self.digits()?).ok().filter(|digits| *digits != "0")?);
+                // A zero has no sign.
+                self.number().filter(|number| *number != 0)?;
+                json.push_str(self.text.get(begin..self.at)?);
             }
             b'n' => {
                 self.null()?;
@@ -185,7 +233,7 @@ impl<'a> Cursor<'a> {
             b'"' | b':' => {
                 let word = self.word()?;
                 json.push('"');
-                json.push_str(from_utf8(word).ok()?);
+                json.push_str(word);
                 json.push('"');
             }
             b'[' if depth < DEPTH_MAX => {

@@ -108,6 +108,11 @@ impl<'a> Forms<'a> {
         self.at += bytes;
     }
 
+    /// Steps over `bytes` bytes of the present line that were read by other means.
+    pub(crate) fn step_along(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     fn byte(&self, ahead: usize) -> Option<u8> {
         self.text.as_bytes().get(self.at + ahead).copied()
     }

@@ -19,16 +19,25 @@ use crate::workload::txn::judge::words as by_model;
 /// Judges the operations on registers.
 pub fn judge(operations: &[Operation<Register>], question: &Question, interrupt: &AtomicBool) -> Judgement {
     let judgement = by_promise(operations, question, interrupt);
-    measured(judgement, question.promise, || read_ages(operations, &question.assumed, question.timing))
+    measured(judgement, question.promise, || {
+        read_ages(operations, &question.assumed, question.timing, interrupt)
+    })
 }
 
 /// Adds how old reads were: it is of interest where some were, or where the promise allows it. In a linearizable history none
 /// was, and nothing is measured.
-pub fn measured(mut judgement: Judgement, promise: Promise, ages: impl FnOnce() -> ReadAges) -> Judgement {
+pub fn measured(
+    mut judgement: Judgement,
+    promise: Promise,
+    ages: impl FnOnce() -> Option<ReadAges>,
+) -> Judgement {
     if promise == Promise::LINEARIZABLE && matches!(judgement.report.verdict, Verdict::Valid) {
         return judgement;
     }
-    let ages = ages();
+    let Some(ages) = ages() else {
+        judgement.findings.push("old reads: not measured, since the time of the check was over".to_owned());
+        return judgement;
+    };
     if ages.old > 0 || promise != Promise::LINEARIZABLE {
         judgement.findings.push(ages.to_string());
     }
