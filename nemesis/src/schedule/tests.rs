@@ -31,6 +31,7 @@ fn expanded(
         client_time_out: None,
         losses: LossLimit::tolerated(2),
         clock_bound: None,
+        commands: None,
     };
     change(&mut options);
     expand(&FaultSpec::parse_mix(text).expect("a good mix"), &options)

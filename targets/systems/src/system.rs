@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deployment::Deployment;
 use crate::scenario::Scenario;
-use crate::topology::Topology;
+use crate::topology::{Node, Topology};
 
 /// A system under test. Every target, our store and etcd included, implements the same trait.
 pub trait System: Send + Sync {
@@ -69,6 +69,8 @@ pub struct Description {
     pub nodes: usize,
     /// Whether nodes keep their data when they are killed. A run that does not name its faults kills no node that does not.
     pub durable: bool,
+    /// The nodes of a cluster that already runs; `None` for one that a run starts.
+    pub external: Option<Vec<Node>>,
 }
 
 /// Objects by key, where a system has only one.
