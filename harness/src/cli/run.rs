@@ -11,7 +11,7 @@ use duress_arena::capabilities::probe;
 use duress_history::Promise;
 use duress_nemesis::{Family, FaultSpec, LossLimit, ScheduledFault};
 use duress_settings::{Request, Settings};
-use duress_targets::{Deployment, Description, ExternalFault, Node, Scenario, System, Topology};
+use duress_targets::{Deployment, Description, ExternalFault, ExternalNode, Scenario, System, Topology};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -474,14 +474,15 @@ pub(super) fn families() -> Result<(Vec<Family>, Vec<Family>), Failure> {
 }
 
 /// Returns nodes that already run, as a plan has them.
-fn running(nodes: &[Node]) -> Vec<PlannedHost> {
-    nodes.iter().map(|node| PlannedHost { name: node.name.clone(), address: node.address }).collect()
+fn running(nodes: &[ExternalNode]) -> Vec<PlannedHost> {
+    let host = |node: &ExternalNode| PlannedHost { name: node.name.clone(), address: *node.address.ip() };
+    nodes.iter().map(host).collect()
 }
 
 /// Returns every fault of a cluster that already runs, as a mix.
 fn all_of_its_own(system: &dyn System, settings: &Settings) -> Result<String, Failure> {
-    let nodes = system.description().external.clone().unwrap_or_default();
-    let deployment = system.deploy(settings, &Topology { nodes }).map_err(Failure::usage)?;
+    let nodes = system.description().external.iter().flatten().map(ExternalNode::node);
+    let deployment = system.deploy(settings, &Topology { nodes: nodes.collect() }).map_err(Failure::usage)?;
     let name = |fault: &ExternalFault| format!("{}:{}", Family::Command.name(), fault.name);
     let names: Vec<String> = deployment.external().into_iter().flatten().map(name).collect();
     Ok(if names.is_empty() { "none".to_owned() } else { names.join(",") })

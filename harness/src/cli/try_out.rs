@@ -238,10 +238,10 @@ pub(super) fn perform(planned: &Planned, target: &str, runs: &Path) -> Result<Ex
 impl Account {
     /// Describes a cluster that already runs: where its nodes are, and what the evidence of each fault says now.
     fn running(&mut self, planned: &Planned, folder: &RunFolder) {
-        let Planned { plan, deployment, .. } = planned;
+        let Planned { system, deployment, .. } = planned;
         say!(self, "1. already running, as its manifest says");
-        for host in &plan.nodes {
-            say!(self, "   {} at {}", host.name, host.address);
+        for node in system.description().external.iter().flatten() {
+            say!(self, "   {} at {}", node.name, node.address);
         }
         let commands = commands(&**deployment, folder);
         if commands.faults.is_empty() {

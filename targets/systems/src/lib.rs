@@ -58,7 +58,7 @@ pub use broker::Broker;
 pub use client::{Client, ClientError, Clients, Seat};
 pub use deployment::{Deployment, LaunchError, LedPartition, NodeStatus, NotReady, Role, TimeOuts};
 pub use etcd::Etcd;
-pub use external::{ExternalCommands, ExternalFault};
+pub use external::{ExternalCommands, ExternalFault, ExternalNode};
 pub use maelstrom::Maelstrom;
 pub use manifest::{Manifest, ManifestError};
 pub use outcome::{Action, Cause, CauseKind, Effect, Outcome, Reach, RequestError};

@@ -9,8 +9,9 @@ use duress_settings::{Offer, Preset, Request, Settings, SettingsError};
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::Deployment;
+use crate::external::ExternalNode;
 use crate::scenario::Scenario;
-use crate::topology::{Node, Topology};
+use crate::topology::Topology;
 
 /// A system under test. Every target, our store and etcd included, implements the same trait.
 pub trait System: Send + Sync {
@@ -70,7 +71,7 @@ pub struct Description {
     /// Whether nodes keep their data when they are killed. A run that does not name its faults kills no node that does not.
     pub durable: bool,
     /// The nodes of a cluster that already runs; `None` for one that a run starts.
-    pub external: Option<Vec<Node>>,
+    pub external: Option<Vec<ExternalNode>>,
 }
 
 /// Objects by key, where a system has only one.

@@ -57,13 +57,13 @@ pub(super) type Promises = BTreeMap<String, String>;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct ClusterTable {
-    pub(super) external: Vec<ExternalNode>,
+    pub(super) external: Vec<NodeTable>,
 }
 
 /// A node that already runs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct ExternalNode {
+pub(super) struct NodeTable {
     pub(super) name: String,
     #[serde(default = "any_role")]
     pub(super) role: String,

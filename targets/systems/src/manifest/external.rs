@@ -7,14 +7,13 @@ use duress_history::NodeId;
 use duress_settings::duration;
 
 use super::check::name;
-use super::document::{Document, ExternalNode, FaultTable, RoleTable, Words};
+use super::document::{Document, FaultTable, NodeTable, RoleTable, Words};
 use super::launch::{Command, command};
 use super::problem::Problem;
 use super::template::{Scene, TemplateError};
-use crate::external::{ExternalCommands, ExternalFault};
+use crate::external::{ExternalCommands, ExternalFault, ExternalNode};
 use crate::place::ClientProgram;
 use crate::system::KEYS;
-use crate::topology::Node;
 
 /// How long a node may take to answer for the first time: it runs already.
 pub(super) const READY: Duration = Duration::from_secs(5);
@@ -31,24 +30,24 @@ pub(super) fn complete_roles(document: &mut Document) {
 }
 
 /// Returns the nodes of a cluster that already runs; `None` for one that duress starts.
-pub(super) fn nodes(document: &Document) -> Option<&[ExternalNode]> {
+pub(super) fn nodes(document: &Document) -> Option<&[NodeTable]> {
     document.cluster.as_ref().map(|cluster| &cluster.external[..])
 }
 
-/// Returns the addresses of `nodes`, in their order. The checked manifest has no others than IPv4 addresses.
-pub(super) fn topology(nodes: &[ExternalNode]) -> Vec<Node> {
-    let node = |node: &ExternalNode| {
-        Some(Node { name: NodeId::new(&node.name), address: *address(node)?.ip() })
+/// Returns the nodes of the table `nodes`, in their order; the checked manifest has no other addresses than these.
+pub(super) fn addressed(nodes: &[NodeTable]) -> Vec<ExternalNode> {
+    let node = |node: &NodeTable| {
+        Some(ExternalNode { name: NodeId::new(&node.name), address: address(node)? })
     };
     nodes.iter().filter_map(node).collect()
 }
 
 /// Returns the port of a node, likewise.
-pub(super) fn port(node: &ExternalNode) -> u16 {
+pub(super) fn port(node: &NodeTable) -> u16 {
     address(node).map_or(0, |address| address.port())
 }
 
-fn address(node: &ExternalNode) -> Option<SocketAddrV4> {
+fn address(node: &NodeTable) -> Option<SocketAddrV4> {
     node.address.parse().ok()
 }
 
@@ -78,7 +77,7 @@ pub(super) fn check(document: &Document) -> Result<(), Problem> {
             );
             return wrong("name", text);
         }
-        let same = |of: fn(&ExternalNode) -> &String| nodes.iter().filter(|other| of(other) == of(node)).count();
+        let same = |of: fn(&NodeTable) -> &String| nodes.iter().filter(|other| of(other) == of(node)).count();
         if same(|node| &node.name) > 1 {
             return wrong("name", format!("another node is called {}", node.name));
         }

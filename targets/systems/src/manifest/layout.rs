@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use duress_history::NodeId;
 
-use super::document::{Document, ExternalNode, ToleratedShare, Tolerates};
+use super::document::{Document, NodeTable, ToleratedShare, Tolerates};
 use super::external;
 use crate::topology::{Node, Topology};
 
@@ -18,7 +18,7 @@ pub(super) fn assign(document: &Document, nodes: usize) -> Result<Vec<usize>, St
         if external.len() != nodes {
             return Err(format!("[[cluster.external]] lists {} nodes, not {nodes}", external.len()));
         }
-        let role = |node: &ExternalNode| document.roles.iter().position(|role| role.name == node.role);
+        let role = |node: &NodeTable| document.roles.iter().position(|role| role.name == node.role);
         return Ok(external.iter().filter_map(role).collect());
     }
     let fixed: usize = document.roles.iter().filter_map(|role| role.nodes).sum();

@@ -28,6 +28,7 @@ use self::cluster::ManifestCluster;
 use self::document::{Document, OptionTable};
 use self::problem::{Problem, SCHEMA, line, locate, unfit_key};
 use crate::deployment::Deployment;
+use crate::external::ExternalNode;
 use crate::system::{Description, ManifestText, MissingSystem, System, USUAL_NODES, executable};
 use crate::topology::Topology;
 
@@ -98,7 +99,7 @@ impl Manifest {
             scenarios: BTreeMap::new(),
             nodes: usual_nodes(&document),
             durable: document.durable,
-            external: external::nodes(&document).map(external::topology),
+            external: external::nodes(&document).map(external::addressed),
             offer,
         };
         let manifest = Self { text: manifest.clone(), document: Arc::new(document), description };
@@ -146,7 +147,7 @@ impl Manifest {
             let nowhere = |error: SettingsError| Problem { at: Vec::new(), text: error.to_string() };
             let settings = self.resolve(&request).map_err(nowhere)?;
             let topology = match &self.description.external {
-                Some(nodes) => Topology { nodes: nodes.clone() },
+                Some(nodes) => Topology { nodes: nodes.iter().map(ExternalNode::node).collect() },
                 None => layout::example(self.description.nodes),
             };
             let cluster = self.cluster(&settings, &topology).map_err(nowhere)?;
