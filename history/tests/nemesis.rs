@@ -1,10 +1,10 @@
 //! The nemesis's actions, through the file and back.
 
 use duress_history::nemesis::{
-    Agreement, ClockAsked, ClockSeen, CommandSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference, DiskProbe,
-    DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk, NodeProcesses,
-    NodeResumed, NodeReturn, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches, Undone,
-    Unjudged, UnpatchedProcess,
+    Agreement, ClockAsked, ClockSeen, CommandSeen, ComparedObject, Comparison, CopySeen, CutFile, Difference,
+    DiskProbe, DiskSeen, Evidence, FaultName, FlippedBit, LastingFault, LinkReturn, NodeClock, NodeDisk,
+    NodeProcesses, NodeResumed, NodeReturn, Occasion, PacketsSeen, ProcessClock, Recovery, Return, Touches,
+    Undone, Unjudged, UnpatchedProcess,
 };
 use duress_history::register::Register;
 use duress_history::{History, NemesisAct, NemesisEvent, NodeId, edn, jsonl};

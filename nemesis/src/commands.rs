@@ -88,7 +88,8 @@ impl fmt::Display for CommandLine {
         let is_plain = |word: &str| {
             !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c))
         };
-        let words = std::iter::once(self.program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
+        let words =
+            std::iter::once(self.program.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
         for (at, word) in words.enumerate() {
             let word = word.to_string_lossy();
             let space = if at == 0 { "" } else { " " };

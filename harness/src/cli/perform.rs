@@ -1,6 +1,6 @@
 //! A plan performed: in the arena's namespaces, into a folder of its own, to a verdict.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -86,15 +86,17 @@ pub(super) fn isolated(
 /// Keeps other runs off a cluster that already runs, for as long as the file lives: they would take the faults of this one for
 /// failures of the cluster. Runs elsewhere, and of other manifests, are not seen.
 fn alone(plan: &Plan) -> Result<Option<File>, Failure> {
-    let manifest = plan.manifest.as_ref().and_then(|manifest| File::open(&manifest.path).ok());
-    let Some(file) = manifest else { return Ok(None) };
+    let Some(path) = plan.manifest.as_ref().map(|manifest| &manifest.path) else { return Ok(None) };
+    // A plan may outlive its manifest.
+    let Ok(file) = File::open(path) else { return Ok(None) };
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(error) => Err(Failure {
+        Err(TryLockError::WouldBlock) => Err(Failure {
             exit: Exit::Broken,
-            error: anyhow::Error::new(error).context("another run has this cluster, as the lock on its manifest says"),
+            error: anyhow::anyhow!("another run has this cluster: it has locked {}", path.display()),
             hint: Some("wait for its end: two runs at a time would strike each other's nodes".to_owned()),
         }),
+        // Some file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(file)),
     }
 }
 

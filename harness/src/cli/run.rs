@@ -250,7 +250,9 @@ pub fn replay(args: &ReplayArgs) -> Result<Exit, Failure> {
         }
         Ok(())
     };
-    isolated(Planned { plan, system, workload, deployment }, complete, |planned| perform(planned, &args.output))
+    isolated(Planned { plan, system, workload, deployment }, complete, |planned| {
+        perform(planned, &args.output)
+    })
 }
 
 /// A plan, with its workload and deployment.

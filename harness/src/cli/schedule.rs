@@ -56,7 +56,9 @@ pub(super) fn check(plan: &Plan, deployment: &dyn Deployment) -> Result<(), Fail
             Some(_) => "the plan has an arena, and its cluster already runs",
             None => "the plan has no arena, and its cluster does not run already",
         };
-        return Err(Failure::usage(anyhow::anyhow!(error)).hint("`duress run … --dry-run` prints a plan that fits"));
+        return Err(
+            Failure::usage(anyhow::anyhow!(error)).hint("`duress run … --dry-run` prints a plan that fits")
+        );
     }
     check_kinds(&plan.schedule, commands(deployment).as_deref()).map_err(Failure::usage)
 }

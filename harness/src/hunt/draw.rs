@@ -119,10 +119,13 @@ pub fn draw(system: &dyn System, fixed: &Fixed, allowed: &[Family], seed: u64, n
     if let Some(interval) = weighted(&INTERVALS, &mut rng) {
         say("interval", format!("{interval}ms"));
     }
-    say("faults", fixed.faults.clone().unwrap_or_else(|| match external {
-        Some(_) => "all".to_owned(),
-        None => faults(&allowed, durable, nodes, &mut rng),
-    }));
+    say(
+        "faults",
+        fixed.faults.clone().unwrap_or_else(|| match external {
+            Some(_) => "all".to_owned(),
+            None => faults(&allowed, durable, nodes, &mut rng),
+        }),
+    );
     say("seed", seed.to_string());
     // Options that no promise depends on are the run's to draw.
     words.push("--draw-options".to_owned());

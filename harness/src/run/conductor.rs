@@ -365,7 +365,10 @@ impl Conductor {
             }
             Err(source) => {
                 if self.cluster.deployment.external().is_some() {
-                    tell(format_args!("fault {id} ({}) could not be healed, and is tried again at the end", name.what));
+                    tell(format_args!(
+                        "fault {id} ({}) could not be healed, and is tried again at the end",
+                        name.what
+                    ));
                 }
                 self.record(NemesisAct::StopFailed { fault: name, error: chain(&source) }).await;
                 course.broken.push(Breakage::Fault { id, what: "healed", source });

@@ -137,8 +137,7 @@ impl Events {
                 .iter()
                 .filter(|other| ***other != *node)
                 .flat_map(|other| [(node, *other), (*other, node)]);
-            let counters =
-                links.filter_map(|(from, to)| switch.counters(from.as_str(), to.as_str()).ok());
+            let counters = links.filter_map(|(from, to)| switch.counters(from.as_str(), to.as_str()).ok());
             counters.map(|counted| counted.forwarded_packets + counted.dropped_packets).sum()
         };
         let before: Vec<u64> = nodes.iter().map(passed).collect();

@@ -135,7 +135,11 @@ async fn run_plan(
                 "{} nodes were ready {:.2} s after {}",
                 plan.nodes.len(),
                 world.ready_after.as_secs_f64(),
-                if world.arena.is_some() { "the arena began to be built" } else { "the first question to them" }
+                if world.arena.is_some() {
+                    "the arena began to be built"
+                } else {
+                    "the first question to them"
+                }
             );
             tracing::info!("{ready}");
             outcome.notes.push(ready);

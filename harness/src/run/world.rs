@@ -16,7 +16,8 @@ use duress_nemesis::cluster::{Cluster, Member};
 use duress_nemesis::commands::{CommandFault, CommandLine, FaultCommands, NodeCommands};
 use duress_nemesis::nemesis::{Crash, Nemesis, NemesisError};
 use duress_targets::{
-    ClientProgram, Deployment, ExternalCommands, ExternalFault, LaunchError, NodeFiles, NotReady, OwnNetwork, Place,
+    ClientProgram, Deployment, ExternalCommands, ExternalFault, LaunchError, NodeFiles, NotReady, OwnNetwork,
+    Place,
 };
 use tokio::task::JoinSet;
 
@@ -256,7 +257,11 @@ pub(crate) fn commands(deployment: &dyn Deployment, folder: &RunFolder) -> Fault
 }
 
 /// Makes the nodes' folders, and puts their data where the plan has it.
-fn files(plan: &Plan, location: DataLocation, folder: &RunFolder) -> Result<BTreeMap<NodeId, NodeFiles>, WorldError> {
+fn files(
+    plan: &Plan,
+    location: DataLocation,
+    folder: &RunFolder,
+) -> Result<BTreeMap<NodeId, NodeFiles>, WorldError> {
     let mut files = BTreeMap::new();
     for host in &plan.nodes {
         let home = folder.node(&host.name);

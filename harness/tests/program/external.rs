@@ -128,7 +128,9 @@ fn what_earlier_runs_left_is_no_anomaly() -> Result<(), Missing> {
     let running = Running::start("primary");
     for workload in ["register", "register", "counter"] {
         // The same seed each time: the same operations, on keys of their own.
-        let line = format!("run ./running {SHORT} --workload {workload} --faults command:pause@n2 --interval 1500ms");
+        let line = format!(
+            "run ./running {SHORT} --workload {workload} --faults command:pause@n2 --interval 1500ms"
+        );
         running.duress(&line).exits(0);
     }
     let again = running.duress("replay runs/latest").exits(0);
@@ -142,7 +144,11 @@ fn a_command_that_fails_proves_nothing() -> Result<(), Missing> {
     let running = Running::start("primary");
     let manifest = fs::read_to_string(running.stage.path().join("running/duress.toml")).unwrap();
     for (from, to, says) in [
-        ("sh cluster.sh is-paused {node}", "true", "left no evidence: its own command says of n2: in force before"),
+        (
+            "sh cluster.sh is-paused {node}",
+            "true",
+            "left no evidence: its own command says of n2: in force before",
+        ),
         ("sh cluster.sh is-paused {node}", "false", "not in force before, not in force now"),
         ("sh cluster.sh is-paused {node}", "sh -c 'exit 3'", "says nothing (0 is in force, 1 is not)"),
         ("sh cluster.sh pause {node}", "sh cluster.sh puase {node}", "(\"unknown command puase\")"),
@@ -152,7 +158,9 @@ fn a_command_that_fails_proves_nothing() -> Result<(), Missing> {
         // A string of words has no quotes.
         let text = text.replace("\"sh -c 'exit 3'\"", "[\"sh\", \"-c\", \"exit 3\"]");
         running.stage.write("running/duress.toml", text);
-        let run = running.duress(&format!("run ./running {SHORT} --faults command:pause@n2 --interval 3s")).exits(3);
+        let run = running
+            .duress(&format!("run ./running {SHORT} --faults command:pause@n2 --interval 3s"))
+            .exits(3);
         assert!(run.stdout.contains("BROKEN") && run.stdout.contains(says), "{from} -> {to}: {run}");
         assert!(!run.stdout.contains("LEFT WITH A FAULT"), "{from} -> {to}: {run}");
     }
@@ -279,7 +287,10 @@ fn mistakes_in_its_tables_are_named() {
     let (stage, _) = example();
     edit(&stage, "\"sh cluster.sh is-paused {node}\"", "\"no-such-program\"");
     let missing = stage.run("run ./running", PATIENCE).exits(3);
-    assert!(missing.one_error().contains("the program of the fault \"no-such-program\" is not in PATH"), "{missing}");
+    assert!(
+        missing.one_error().contains("the program of the fault \"no-such-program\" is not in PATH"),
+        "{missing}"
+    );
 }
 
 fn a_node_that_does_not_answer_ends_the_run_at_once() {

@@ -30,7 +30,12 @@ impl Nemesis {
     }
 
     /// Heals a fault by its commands. Every node is tried, whatever happens to the others.
-    pub(super) fn heal_command(&self, id: u32, name: &str, nodes: &[NodeId]) -> Result<Evidence, NemesisError> {
+    pub(super) fn heal_command(
+        &self,
+        id: u32,
+        name: &str,
+        nodes: &[NodeId],
+    ) -> Result<Evidence, NemesisError> {
         // A fault that ended by itself is no failure, and neither is a question without an answer: healing counts.
         let before = self.at_once(id, name, nodes, |struck| Ok(struck.evidence().unwrap_or_default()))?;
         self.at_once(id, name, nodes, |struck| struck.heal())?;

@@ -370,10 +370,7 @@ fn schedule(placed: Vec<Placed>) -> Vec<ScheduledFault> {
 ///
 /// # Errors
 /// [`MixError`] for the first that it cannot have.
-pub fn check_kinds(
-    schedule: &[ScheduledFault],
-    commands: Option<&[CommandVariant]>,
-) -> Result<(), MixError> {
+pub fn check_kinds(schedule: &[ScheduledFault], commands: Option<&[CommandVariant]>) -> Result<(), MixError> {
     schedule.iter().try_for_each(|scheduled| {
         let name = match &scheduled.fault {
             Fault::Command { name, .. } => Some(Some(name.as_str())),

@@ -277,7 +277,10 @@ fn a_cluster_that_already_runs_has_its_own_nodes_and_faults() {
     assert_eq!(cluster.serving(), ["n2", "n3"].map(NodeId::new));
     assert_eq!(cluster.ready_bound(), Duration::from_secs(5));
     let [pause] = cluster.external().unwrap() else { panic!("one fault") };
-    assert_eq!((pause.name.as_str(), pause.disables, pause.deadline), ("pause", false, Duration::from_secs(3)));
+    assert_eq!(
+        (pause.name.as_str(), pause.disables, pause.deadline),
+        ("pause", false, Duration::from_secs(3))
+    );
     let of_n3 = &pause.nodes[&NodeId::new("n3")];
     assert_eq!(of_n3.inject.args, ["pause", "n3", "127.0.0.2:81", "node"]);
     assert_eq!(of_n3.heal.args, ["resume", "127.0.0.2", "81"]);

@@ -36,9 +36,8 @@ pub(super) fn nodes(document: &Document) -> Option<&[NodeTable]> {
 
 /// Returns the nodes of the table `nodes`, in their order; the checked manifest has no other addresses than these.
 pub(super) fn addressed(nodes: &[NodeTable]) -> Vec<ExternalNode> {
-    let node = |node: &NodeTable| {
-        Some(ExternalNode { name: NodeId::new(&node.name), address: address(node)? })
-    };
+    let node =
+        |node: &NodeTable| Some(ExternalNode { name: NodeId::new(&node.name), address: address(node)? });
     nodes.iter().filter_map(node).collect()
 }
 
@@ -108,7 +107,8 @@ pub(super) fn check(document: &Document) -> Result<(), Problem> {
             return Err(Problem::at(["role", &at.to_string(), "name"], text));
         }
     }
-    const UNSEEN: &str = "duress does not see what the nodes of a cluster that already runs write: use `http` or `command`";
+    const UNSEEN: &str =
+        "duress does not see what the nodes of a cluster that already runs write: use `http` or `command`";
     if document.ready.log.is_some() {
         return Err(Problem::at(["ready", "log"], UNSEEN));
     }
@@ -137,7 +137,8 @@ fn of_role(at: &str, role: &RoleTable) -> Result<(), Problem> {
             Err(Problem::at(["role", at, key], text))
         }
         Some((key, _)) => {
-            let text = "this cluster already runs: [[cluster.external]] lists its nodes, and nothing is started";
+            let text =
+                "this cluster already runs: [[cluster.external]] lists its nodes, and nothing is started";
             Err(Problem::at(["role", at, key], text))
         }
         None => Ok(()),
@@ -180,10 +181,7 @@ pub(super) struct Incomplete {
 }
 
 /// Returns the faults of `document`, with their commands for the node of each of `scenes`.
-pub(super) fn faults(
-    document: &Document,
-    scenes: &[Scene<'_>],
-) -> Result<Vec<ExternalFault>, Incomplete> {
+pub(super) fn faults(document: &Document, scenes: &[Scene<'_>]) -> Result<Vec<ExternalFault>, Incomplete> {
     let complete = |(at, fault): (usize, &FaultTable)| {
         let line = |scene: &Scene<'_>, key: &'static str, words: &Option<Words>| {
             let words = words.as_ref().map(Words::list).unwrap_or_default();

@@ -193,7 +193,12 @@ impl System for Manifest {
             let commands = [("inject", &fault.inject), ("heal", &fault.heal), ("evidence", &fault.evidence)];
             commands.into_iter().filter_map(move |(key, command)| {
                 let path = vec!["fault".to_owned(), at.to_string(), key.to_owned()];
-                Some((path, command.as_ref()?, "program of the fault", "name another in [[fault]]".to_owned()))
+                Some((
+                    path,
+                    command.as_ref()?,
+                    "program of the fault",
+                    "name another in [[fault]]".to_owned(),
+                ))
             })
         });
         for (at, command, what, other) in roles.chain(client).chain(faults) {
