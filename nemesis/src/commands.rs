@@ -58,13 +58,13 @@ pub struct NodeCommands {
 impl FaultCommands {
     /// Asks every evidence command whether its fault is in force, one after the other.
     #[must_use]
-    pub fn look(&self) -> Vec<(&str, &NodeId, Result<(bool, String), CommandError>)> {
+    pub fn look(&self) -> Vec<Look<'_>> {
         let mut seen = Vec::new();
         for (name, CommandFault { deadline, nodes }) in &self.faults {
             for (node, commands) in nodes {
                 let log = self.folder.join(format!("{name}-{node}.log"));
                 let answer = Struck { node, commands, deadline: *deadline, log }.evidence();
-                seen.push((name.as_str(), node, answer));
+                seen.push(Look { fault: name, node, answer });
             }
         }
         seen
@@ -118,6 +118,26 @@ pub struct CommandError {
     log: PathBuf,
 }
 
+/// The answer of an evidence command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether the fault is in force.
+    pub in_force: bool,
+    /// The last line that the command wrote; empty if it wrote none.
+    pub said: String,
+}
+
+/// The answer about a fault and a node.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// The fault.
+    pub fault: &'a str,
+    /// The node.
+    pub node: &'a NodeId,
+    /// The answer, if there is one.
+    pub answer: Result<Answer, CommandError>,
+}
+
 /// A node that a fault strikes, and where its commands write.
 pub(crate) struct Struck<'a> {
     pub(crate) node: &'a NodeId,
@@ -145,12 +165,12 @@ impl Struck<'_> {
     }
 
     /// Asks whether the fault is in force, and returns what the command said besides.
-    pub(crate) fn evidence(&self) -> Result<(bool, String), CommandError> {
+    pub(crate) fn evidence(&self) -> Result<Answer, CommandError> {
         let line = &self.commands.evidence;
         let Ended { status, said } = self.run("evidence", line)?;
         match status.code() {
-            Some(0) => Ok((true, said)),
-            Some(1) => Ok((false, said)),
+            Some(0) => Ok(Answer { in_force: true, said }),
+            Some(1) => Ok(Answer { in_force: false, said }),
             _ => {
                 let how = format!(
                     "ended with {status}{}, which says nothing (0 is in force, 1 is not)",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+use duress_nemesis::commands::{Answer, Look};
 use duress_targets::{NodeFiles, Role};
 use serde::Deserialize;
 use serde_json::Value;
@@ -247,12 +248,12 @@ impl Account {
         if commands.faults.is_empty() {
             say!(self, "   no [[fault]]: `duress run` strikes nothing");
         }
-        for (fault, node, answer) in commands.look() {
+        for Look { fault, node, answer } in commands.look() {
             match answer {
-                Ok((false, _)) => {
+                Ok(Answer { in_force: false, .. }) => {
                     say!(self, "   fault {fault}: its evidence says that it is not in force on {node}");
                 }
-                Ok((true, said)) => self.mend.push(format!(
+                Ok(Answer { in_force: true, said }) => self.mend.push(format!(
                     "the evidence of the fault {fault} says that it is in force on {node}, and none was injected: {said}"
                 )),
                 Err(error) => self.mend.push(format!("the fault {fault}: {}", chain(&error))),

@@ -3,7 +3,7 @@
 use duress_history::nemesis::CommandSeen;
 
 use super::*;
-use crate::commands::Struck;
+use crate::commands::{Answer, Struck};
 
 impl Nemesis {
     /// Injects a fault by its commands, on all nodes of `active` at once. Its evidence command must say before that it is not
@@ -17,7 +17,7 @@ impl Nemesis {
         let Active::Command { name, nodes, .. } = &active else { return Err(NemesisError::NoArena) };
         let (name, nodes) = (name.clone(), nodes.clone());
         let before = self.at_once(id, &name, &nodes, |struck| struck.evidence())?;
-        if before.iter().any(|(in_force, _)| *in_force) {
+        if before.iter().any(|answer| answer.in_force) {
             let nodes = seen(&nodes, &before, &before);
             return Ok((Evidence::Commanded { nodes }, Instant::now()));
         }
@@ -51,7 +51,7 @@ impl Nemesis {
             // The command may fail because there is nothing to heal: what counts is what is in force.
             let _ = self.at_once(id, &name, &nodes, |struck| struck.heal());
             let after = self.at_once(id, &name, &nodes, |struck| struck.evidence());
-            if after.is_ok_and(|after| after.iter().all(|(in_force, _)| !in_force)) {
+            if after.is_ok_and(|after| after.iter().all(|answer| !answer.in_force)) {
                 continue;
             }
             let commands = self.commands.iter().filter_map(|commands| commands.faults.get(&name));
@@ -93,13 +93,12 @@ impl Nemesis {
 }
 
 /// Pairs the answers about each node.
-fn seen(nodes: &[NodeId], before: &[(bool, String)], after: &[(bool, String)]) -> Vec<CommandSeen> {
-    let pairs = nodes.iter().zip(before).zip(after);
-    let seen = |((node, before), after): ((&NodeId, &(bool, String)), &(bool, String))| CommandSeen {
+fn seen(nodes: &[NodeId], before: &[Answer], after: &[Answer]) -> Vec<CommandSeen> {
+    let seen = |(node, (before, after)): (&NodeId, (&Answer, &Answer))| CommandSeen {
         node: node.clone(),
-        before: before.0,
-        after: after.0,
-        said: after.1.clone(),
+        before: before.in_force,
+        after: after.in_force,
+        said: after.said.clone(),
     };
-    pairs.map(seen).collect()
+    nodes.iter().zip(before.iter().zip(after)).map(seen).collect()
 }

@@ -108,9 +108,7 @@ impl ManifestCluster {
         let of_node = |node: usize| Scene { node: Some(node), ..scene };
         let scenes: Vec<Scene<'_>> = (0..roles.len()).map(of_node).collect();
         let faults = external.map(|_| external::faults(&document, &scenes)).transpose();
-        let faults = faults.map_err(|external::Incomplete { fault, key, error }| {
-            unfit(format!("the {key} command of the fault {}: {error}", document.faults[fault].name))
-        })?;
+        let faults = faults.map_err(|problem| unfit(problem.text))?;
         let serves = launch::serves(&scene, &document.roles).map_err(unfit)?;
         let recovery_bound = given(&document.recovery)?.unwrap_or(Duration::from_secs(15));
         Ok(Self {

@@ -10,7 +10,7 @@ use super::check::name;
 use super::document::{Document, FaultTable, NodeTable, RoleTable, Words};
 use super::launch::{Command, command};
 use super::problem::Problem;
-use super::template::{Scene, TemplateError};
+use super::template::Scene;
 use crate::external::{ExternalCommands, ExternalFault, ExternalNode};
 use crate::place::ClientProgram;
 use crate::system::KEYS;
@@ -173,20 +173,15 @@ fn of_fault(document: &Document, at: usize, fault: &FaultTable) -> Result<(), Pr
     }
 }
 
-/// A template of a fault that cannot be completed: the fault's place in the manifest, and the key.
-pub(super) struct Incomplete {
-    pub(super) fault: usize,
-    pub(super) key: &'static str,
-    pub(super) error: TemplateError,
-}
-
 /// Returns the faults of `document`, with their commands for the node of each of `scenes`.
-pub(super) fn faults(document: &Document, scenes: &[Scene<'_>]) -> Result<Vec<ExternalFault>, Incomplete> {
+pub(super) fn faults(document: &Document, scenes: &[Scene<'_>]) -> Result<Vec<ExternalFault>, Problem> {
     let complete = |(at, fault): (usize, &FaultTable)| {
         let line = |scene: &Scene<'_>, key: &'static str, words: &Option<Words>| {
             let words = words.as_ref().map(Words::list).unwrap_or_default();
-            let Command { program, args } =
-                command(scene, &words).map_err(|error| Incomplete { fault: at, key, error })?;
+            let Command { program, args } = command(scene, &words).map_err(|error| {
+                let text = format!("the {key} command of the fault {}: {error}", fault.name);
+                Problem::at(["fault", &at.to_string(), key], text)
+            })?;
             Ok(ClientProgram { program, args, env: Vec::new(), cwd: Some(scene.folder.to_owned()) })
         };
         let of_node = |scene: &Scene<'_>| {
@@ -203,7 +198,7 @@ pub(super) fn faults(document: &Document, scenes: &[Scene<'_>]) -> Result<Vec<Ex
             name: fault.name.clone(),
             disables: fault.disables,
             deadline: deadline.unwrap_or(DEADLINE),
-            nodes: scenes.iter().map(of_node).collect::<Result<_, Incomplete>>()?,
+            nodes: scenes.iter().map(of_node).collect::<Result<_, Problem>>()?,
         })
     };
     document.faults.iter().enumerate().map(complete).collect()
